@@ -1,0 +1,75 @@
+//! What time it is. The only room that asks the machine for the wall clock, so that tests can set it.
+//!
+//! Durations (pings, deadlines, back-off) are not measured here but with `tokio::time`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+/// The wall clock. Cheap to clone; clones of a manual clock move together.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Machine,
+    Manual(Arc<Mutex<SystemTime>>),
+}
+
+impl Clock {
+    /// The machine's own clock.
+    #[must_use]
+    pub fn machine() -> Self {
+        Self(Source::Machine)
+    }
+
+    /// A clock that stands still at `now` until [`Clock::advance`] moves it.
+    #[must_use]
+    pub fn manual(now: SystemTime) -> Self {
+        Self(Source::Manual(Arc::new(Mutex::new(now))))
+    }
+
+    /// The current time.
+    #[must_use]
+    #[allow(clippy::disallowed_methods)] // this is the one place the ban points to
+    pub fn now(&self) -> SystemTime {
+        match &self.0 {
+            Source::Machine => SystemTime::now(),
+            Source::Manual(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// The current time as RFC 3339 in UTC with whole seconds, as `2026-11-22T12:00:00Z`.
+    #[must_use]
+    pub fn rfc3339(&self) -> String {
+        let seconds = self
+            .now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        Timestamp::from_second(seconds)
+            .unwrap_or(Timestamp::MAX)
+            .to_string()
+    }
+
+    /// Moves a manual clock forward; the machine's clock cannot be moved.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(now) = &self.0 {
+            *now.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_by_hand() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800));
+        assert_eq!(clock.rfc3339(), "2026-11-22T12:00:00Z");
+        clock.clone().advance(Duration::from_secs(61));
+        assert_eq!(clock.rfc3339(), "2026-11-22T12:01:01Z");
+    }
+}

@@ -1,0 +1,401 @@
+//! The configuration: the only room that reads the environment. Everything is parsed before anything starts, and
+//! all problems are reported together.
+//!
+//! It is read by `main` and `cli` and handed out in parts; no other room asks for a variable by name.
+
+mod environment;
+mod parse;
+mod reader;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+
+pub use environment::{load_dotenv, lookup};
+pub use reader::Problem;
+use reader::Reader;
+
+use crate::secret::Secret;
+
+/// Everything the server can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The listener, its limits and its end.
+    pub server: Server,
+    /// How one request is served.
+    pub relay: Relay,
+    /// Model names.
+    pub catalog: Catalog,
+    /// The way to Bedrock.
+    pub bedrock: Bedrock,
+    /// Logging.
+    pub log: Log,
+    /// Things that are set but do nothing; said once at start.
+    pub warnings: Vec<String>,
+}
+
+/// The listener, its limits and its end.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `HOST`: the address to listen on; loopback unless `ALLOW_UNAUTHENTICATED=true`.
+    pub host: IpAddr,
+    /// `PORT`; 0 lets the system choose.
+    pub port: u16,
+    /// `MAX_CONNECTIONS`: further connections wait in the kernel's queue.
+    pub max_connections: usize,
+    /// `MAX_BODY_BYTES`: larger requests get 413.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send its body.
+    pub body_timeout: Duration,
+    /// `SHUTDOWN_GRACE_SECONDS`: how long streams may take to end after SIGTERM.
+    pub shutdown_grace: Duration,
+}
+
+/// How one request is served.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// `AWS_BEDROCK_MAX_TOKENS`: used when a request names no `max_tokens`.
+    pub default_max_tokens: u64,
+    /// `AWS_BEDROCK_XML_BUFFER`: whether text is cut only outside of XML-like tags.
+    pub xml_buffer: bool,
+    /// `REQUEST_TIMEOUT_SECONDS`: the whole of a request that does not stream.
+    pub request_timeout: Duration,
+    /// `STREAM_IDLE_TIMEOUT_SECONDS`: how long Bedrock may be silent.
+    pub idle_timeout: Duration,
+    /// `PING_INTERVAL_SECONDS`: how long the client may hear nothing.
+    pub ping_interval: Duration,
+    /// `FIRST_FRAME_GRACE_SECONDS`: how long the response head waits for Bedrock's first word.
+    pub first_frame_grace: Duration,
+}
+
+/// Model names.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// `AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL`: used when a request names no model.
+    pub default_model: Option<String>,
+    /// `AWS_BEDROCK_MODEL_MAPPINGS`: name the client uses → id or ARN sent to Bedrock.
+    pub mappings: Vec<(String, String)>,
+    /// `AWS_BEDROCK_REGION_PREFIX`, or what the region suggests; `None` for ids without a profile.
+    pub prefix: Option<&'static str>,
+}
+
+/// The way to Bedrock.
+#[derive(Clone, Debug)]
+pub struct Bedrock {
+    /// `AWS_BEDROCK_REGION`.
+    pub region: String,
+    /// `AWS_BEDROCK_ACCESS_KEY` and companions.
+    pub keys: Option<Keys>,
+    /// `AWS_BEARER_TOKEN_BEDROCK`: a Bedrock API key.
+    pub bearer: Option<Secret>,
+    /// `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, used as typed.
+    pub endpoint: Option<Uri>,
+    /// `AWS_USE_FIPS_ENDPOINT`.
+    pub fips: bool,
+    /// `AWS_USE_DUALSTACK_ENDPOINT`.
+    pub dual_stack: bool,
+    /// `AWS_CA_BUNDLE`: a PEM file that replaces the system's root certificates.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+/// Long-lived AWS keys, given by name.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// `AWS_BEDROCK_ACCESS_KEY`.
+    pub access_key: String,
+    /// `AWS_BEDROCK_SECRET_KEY`.
+    pub secret_key: Secret,
+    /// `AWS_BEDROCK_SESSION_TOKEN`.
+    pub session_token: Option<Secret>,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `LOG_LEVEL`, or `debug` with `AWS_BEDROCK_DEBUG=true`.
+    pub level: &'static str,
+    /// `LOG_FORMAT=json`; otherwise text.
+    pub json: bool,
+    /// `RUST_LOG`: overrides the level, per module if wanted.
+    pub filter: Option<String>,
+}
+
+impl Config {
+    /// Reads everything through `lookup`, which gives the value of a variable.
+    ///
+    /// # Errors
+    /// All problems found, never only the first.
+    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<Problem>> {
+        Self::read(lookup).0
+    }
+
+    /// As [`Config::load`], with the names that were asked for.
+    fn read(lookup: impl Fn(&str) -> Option<String>) -> (Result<Self, Vec<Problem>>, BTreeSet<&'static str>) {
+        let mut reader = Reader::new(lookup);
+        let bedrock = bedrock(&mut reader);
+        let config = Self {
+            server: server(&mut reader),
+            relay: relay(&mut reader),
+            catalog: catalog(&mut reader, &bedrock.region),
+            log: log(&mut reader),
+            warnings: warnings(&mut reader, &bedrock),
+            bedrock,
+        };
+        let (problems, names) = reader.finish();
+        (
+            if problems.is_empty() {
+                Ok(config)
+            } else {
+                Err(problems)
+            },
+            names,
+        )
+    }
+}
+
+fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Server {
+    Server {
+        host: host(reader),
+        port: reader.number("PORT", 8081, 0..=u16::MAX),
+        max_connections: reader.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
+        max_body_bytes: reader.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
+        body_timeout: Duration::from_secs(60),
+        shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
+    }
+}
+
+fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let open = reader.boolean("ALLOW_UNAUTHENTICATED", false);
+    if reader.text("JWT_SECRET_KEY").is_some() {
+        reader.problem(
+            "JWT_SECRET_KEY",
+            None,
+            "this version has no authentication, and to ignore the key would leave the door open; unset it",
+        );
+    }
+    let Some(value) = reader.text("HOST") else {
+        return loopback;
+    };
+    let address = if value == "localhost" {
+        Ok(loopback)
+    } else {
+        value.parse()
+    };
+    match address {
+        Ok(address) if address.is_loopback() || open => return address,
+        Ok(_) => reader.problem(
+            "HOST",
+            Some(&value),
+            "this version has no authentication, so whoever reaches this address spends your AWS money; use \
+             127.0.0.1, or set ALLOW_UNAUTHENTICATED=true if something in front of it decides who may pass",
+        ),
+        Err(_) => reader.problem(
+            "HOST",
+            Some(&value),
+            "not an IP address; use 127.0.0.1, ::1 or 0.0.0.0",
+        ),
+    }
+    loopback
+}
+
+fn relay(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Relay {
+    Relay {
+        default_max_tokens: reader.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
+        xml_buffer: reader.boolean("AWS_BEDROCK_XML_BUFFER", true),
+        request_timeout: reader.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
+        idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
+        ping_interval: reader.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
+        first_frame_grace: reader.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
+    }
+}
+
+fn catalog(reader: &mut Reader<impl Fn(&str) -> Option<String>>, region: &str) -> Catalog {
+    let default_model = reader.text("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL");
+    let mappings = match reader.text("AWS_BEDROCK_MODEL_MAPPINGS") {
+        None => Vec::new(),
+        Some(text) => parse::mappings(&text).unwrap_or_else(|reasons| {
+            for reason in reasons {
+                reader.problem("AWS_BEDROCK_MODEL_MAPPINGS", None, reason);
+            }
+            Vec::new()
+        }),
+    };
+    let named = reader.first(&["AWS_BEDROCK_REGION_PREFIX", "ANTHROPIC_BEDROCK_REGION_PREFIX"]);
+    let prefix = match named {
+        None => Some(parse::prefix_of_region(region)),
+        Some((name, value)) => parse::prefix(&value).unwrap_or_else(|reason| {
+            reader.problem(name, Some(&value), reason);
+            None
+        }),
+    };
+    Catalog {
+        default_model,
+        mappings,
+        prefix,
+    }
+}
+
+fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
+    let (name, region) = reader
+        .first(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"])
+        .unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
+    if !parse::is_region(&region) {
+        reader.problem(
+            name,
+            Some(&region),
+            "not an AWS region; use one such as us-east-1",
+        );
+    }
+    let endpoint = endpoint(reader);
+    let fips = reader.boolean("AWS_USE_FIPS_ENDPOINT", false);
+    let dual_stack = reader.boolean("AWS_USE_DUALSTACK_ENDPOINT", false);
+    for (name, on) in [
+        ("AWS_USE_FIPS_ENDPOINT", fips),
+        ("AWS_USE_DUALSTACK_ENDPOINT", dual_stack),
+    ] {
+        if on && endpoint.is_some() {
+            reader.problem(
+                name,
+                Some("true"),
+                "cannot be combined with a custom endpoint; unset one of them",
+            );
+        }
+    }
+    Bedrock {
+        keys: keys(reader),
+        bearer: reader.secret("AWS_BEARER_TOKEN_BEDROCK"),
+        ca_bundle: ca_bundle(reader),
+        region,
+        endpoint,
+        fips,
+        dual_stack,
+    }
+}
+
+fn endpoint(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Uri> {
+    let (name, value) = reader.first(&["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"])?;
+    parse::endpoint(&value)
+        .map_err(|reason| reader.problem(name, Some(&value), reason))
+        .ok()
+}
+
+fn ca_bundle(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<PathBuf> {
+    let path = PathBuf::from(reader.text("AWS_CA_BUNDLE")?);
+    if let Err(error) = std::fs::metadata(&path) {
+        let value = path.display().to_string();
+        reader.problem(
+            "AWS_CA_BUNDLE",
+            Some(&value),
+            format!("cannot be read ({error}); name a PEM file"),
+        );
+    }
+    Some(path)
+}
+
+fn keys(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Keys> {
+    let access_key = reader.text("AWS_BEDROCK_ACCESS_KEY");
+    let secret_key = reader.secret("AWS_BEDROCK_SECRET_KEY");
+    let session_token = reader.secret("AWS_BEDROCK_SESSION_TOKEN");
+    match (access_key, secret_key) {
+        (Some(access_key), Some(secret_key)) => {
+            return Some(Keys {
+                access_key,
+                secret_key,
+                session_token,
+            });
+        }
+        (Some(_), None) => {
+            reader.problem(
+                "AWS_BEDROCK_SECRET_KEY",
+                None,
+                "missing; AWS_BEDROCK_ACCESS_KEY needs its secret key",
+            );
+        }
+        (None, Some(_)) => {
+            reader.problem(
+                "AWS_BEDROCK_ACCESS_KEY",
+                None,
+                "missing; AWS_BEDROCK_SECRET_KEY needs its access key",
+            );
+        }
+        (None, None) if session_token.is_some() => reader.problem(
+            "AWS_BEDROCK_SESSION_TOKEN",
+            None,
+            "has no keys to go with; set AWS_BEDROCK_ACCESS_KEY and AWS_BEDROCK_SECRET_KEY too",
+        ),
+        (None, None) => {}
+    }
+    None
+}
+
+fn log(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Log {
+    let default = if reader.boolean("AWS_BEDROCK_DEBUG", false) {
+        "debug"
+    } else {
+        "info"
+    };
+    let levels = [
+        ("debug", "debug"),
+        ("info", "info"),
+        ("warn", "warn"),
+        ("error", "error"),
+    ];
+    let unsupported = Some("writing to a file is not supported by this version yet; use stdout");
+    let outputs = [("stdout", None), ("file", unsupported), ("both", unsupported)];
+    if let Some(reason) = reader.choice("LOG_OUTPUT", None, &outputs) {
+        let value = reader.text("LOG_OUTPUT");
+        reader.problem("LOG_OUTPUT", value.as_deref(), reason);
+    }
+    Log {
+        level: reader.choice("LOG_LEVEL", default, &levels),
+        json: reader.choice("LOG_FORMAT", true, &[("json", true), ("text", false)]),
+        filter: reader.text("RUST_LOG"),
+    }
+}
+
+/// What is set but does nothing in this version, in one sentence each.
+fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedrock) -> Vec<String> {
+    const DATABASE: [&str; 9] = [
+        "DATABASE_URL",
+        "DB_HOST",
+        "DB_PORT",
+        "DB_NAME",
+        "DB_USER",
+        "DB_PASSWORD",
+        "DB_SSLMODE",
+        "DB_MAX_CONNS",
+        "DB_MIN_CONNS",
+    ];
+    let mut warnings = Vec::new();
+    if let Some((name, _)) = reader.first(&DATABASE) {
+        warnings.push(format!(
+            "{name} is set, but this version stores nothing: usage is only logged"
+        ));
+    }
+    let computer_use = reader.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false);
+    let thinking = reader.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
+    let budget = reader.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048_u64, 0..=1_000_000) != 2048;
+    let unused = [
+        ("AWS_BEDROCK_ENABLE_COMPUTER_USE", computer_use),
+        ("AWS_BEDROCK_ENABLE_OUTPUT_REASON", thinking),
+        ("AWS_BEDROCK_REASON_BUDGET_TOKENS", budget),
+        ("JWT_ISSUER", reader.text("JWT_ISSUER").is_some()),
+        ("JWT_AUDIENCE", reader.text("JWT_AUDIENCE").is_some()),
+        ("LOG_FILE_PATH", reader.text("LOG_FILE_PATH").is_some()),
+    ];
+    let unused = unused.iter().filter(|(_, set)| *set);
+    warnings.extend(unused.map(|(name, _)| format!("{name} is set, but not used by this version")));
+    if bedrock.endpoint.as_ref().is_some_and(parse::is_plain_and_remote) {
+        warnings.push(
+            "the custom endpoint is not https: prompts and a bearer token travel in the clear".to_owned(),
+        );
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests;

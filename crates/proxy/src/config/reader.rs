@@ -1,0 +1,140 @@
+//! Reads single values and remembers everything that is wrong with them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// One mistake in the configuration, in words an operator can act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The variable (or file) that is wrong.
+    pub variable: String,
+    /// What it was set to; `None` when unset or secret.
+    pub value: Option<String>,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value:?}: {}", self.variable, self.reason),
+            None => write!(f, "{}: {}", self.variable, self.reason),
+        }
+    }
+}
+
+/// Looks values up, converts them, and collects problems instead of stopping at the first.
+pub(super) struct Reader<L> {
+    lookup: L,
+    problems: Vec<Problem>,
+    asked: BTreeSet<&'static str>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    pub(super) fn new(lookup: L) -> Self {
+        Self {
+            lookup,
+            problems: Vec::new(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// The problems found, and the names that were asked for.
+    pub(super) fn finish(self) -> (Vec<Problem>, BTreeSet<&'static str>) {
+        (self.problems, self.asked)
+    }
+
+    pub(super) fn problem(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
+        self.problems.push(Problem {
+            variable: variable.to_owned(),
+            value: value.map(str::to_owned),
+            reason: reason.into(),
+        });
+    }
+
+    /// The trimmed value; unset and empty are the same, as `--env-file` writes unset values empty.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.asked.insert(name);
+        let value = (self.lookup)(name)?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        self.text(name).map(Secret::new)
+    }
+
+    /// The first of `names` that is set, with its name.
+    pub(super) fn first(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
+        // Every name is asked for, so that the list of known names is complete.
+        let found: Vec<_> = names
+            .iter()
+            .filter_map(|name| Some((*name, self.text(name)?)))
+            .collect();
+        found.into_iter().next()
+    }
+
+    pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        match value.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" => true,
+            "false" | "0" | "no" => false,
+            _ => {
+                self.problem(name, Some(&value), "not a yes or no; use true or false");
+                default
+            }
+        }
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        range: std::ops::RangeInclusive<T>,
+    ) -> T
+    where
+        T: FromStr + PartialOrd + Copy + fmt::Display,
+    {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        match value.parse::<T>() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let reason = format!("use a whole number from {} to {}", range.start(), range.end());
+                self.problem(name, Some(&value), reason);
+                default
+            }
+        }
+    }
+
+    pub(super) fn seconds(
+        &mut self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Duration {
+        Duration::from_secs(self.number(name, default, range))
+    }
+
+    /// One word of a closed list.
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, default: T, choices: &[(&str, T)]) -> T {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        let wanted = value.to_ascii_lowercase();
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == wanted) {
+            return *choice;
+        }
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        self.problem(name, Some(&value), format!("use one of: {}", words.join(", ")));
+        default
+    }
+}

@@ -1,0 +1,172 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+    Config::load(|name| {
+        pairs
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned())
+    })
+}
+
+fn problems(pairs: &[(&str, &str)]) -> String {
+    load(pairs)
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn an_empty_environment_gives_the_documented_defaults() {
+    let config = load(&[]).unwrap();
+    assert_eq!(
+        (config.server.host.to_string().as_str(), config.server.port),
+        ("127.0.0.1", 8081)
+    );
+    assert_eq!(config.bedrock.region, "us-east-1");
+    assert_eq!(config.catalog.prefix, Some("us"));
+    assert_eq!(config.relay.default_max_tokens, 8192);
+    assert_eq!(config.relay.request_timeout, Duration::from_secs(300));
+    assert!(config.relay.xml_buffer && config.log.json && config.warnings.is_empty());
+    assert_eq!(config.log.level, "info");
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = problems(&[
+        ("PORT", "eighty"),
+        ("AWS_BEDROCK_DEBUG", "maybe"),
+        ("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE"),
+        ("AWS_BEDROCK_REGION", "us east 1"),
+        ("LOG_OUTPUT", "file"),
+        ("PING_INTERVAL_SECONDS", "61"),
+    ]);
+    let named = [
+        "PORT",
+        "AWS_BEDROCK_DEBUG",
+        "AWS_BEDROCK_SECRET_KEY",
+        "AWS_BEDROCK_REGION",
+        "LOG_OUTPUT",
+        "PING",
+    ];
+    for variable in named {
+        assert!(text.contains(variable), "{variable} is missing in:\n{text}");
+    }
+    assert_eq!(text.lines().count(), 6);
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let secrets = [
+        ("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE"),
+        ("AWS_BEDROCK_SECRET_KEY", "canary-1"),
+        ("AWS_BEDROCK_SESSION_TOKEN", "canary-2"),
+        ("AWS_BEARER_TOKEN_BEDROCK", "canary-3"),
+    ];
+    let debug = format!("{:?}", load(&secrets).unwrap());
+    assert!(!debug.contains("canary"), "{debug}");
+    let mut wrong = secrets.to_vec();
+    wrong.extend([("PORT", "x"), ("JWT_SECRET_KEY", "canary-4")]);
+    assert!(!problems(&wrong).contains("canary"));
+}
+
+#[test]
+fn an_address_others_can_reach_needs_the_operators_word() {
+    assert!(problems(&[("HOST", "0.0.0.0")]).contains("ALLOW_UNAUTHENTICATED"));
+    let open = load(&[("HOST", "0.0.0.0"), ("ALLOW_UNAUTHENTICATED", "true")]).unwrap();
+    assert!(open.server.host.is_unspecified());
+    assert!(load(&[("HOST", "::1")]).is_ok());
+    assert!(load(&[("HOST", "localhost")]).is_ok());
+}
+
+#[test]
+fn a_jwt_key_is_refused_rather_than_ignored() {
+    assert!(
+        problems(&[("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")]).contains("no authentication")
+    );
+}
+
+#[test]
+fn mappings_take_arns_and_quotes_and_refuse_duplicates_and_gaps() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    let text = format!("\"claude-3-5-sonnet=anthropic.claude-3-5-sonnet-20241022-v2:0, mine='{arn}'\"");
+    let config = load(&[("AWS_BEDROCK_MODEL_MAPPINGS", &text)]).unwrap();
+    assert_eq!(
+        config.catalog.mappings[0].1,
+        "anthropic.claude-3-5-sonnet-20241022-v2:0"
+    );
+    assert_eq!(config.catalog.mappings[1], ("mine".to_owned(), arn.to_owned()));
+    let text = problems(&[("AWS_BEDROCK_MODEL_MAPPINGS", "a=b,,a=c,d=,e")]);
+    assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+#[test]
+fn the_region_suggests_the_profile_prefix() {
+    let prefix = |region: &str| load(&[("AWS_REGION", region)]).unwrap().catalog.prefix;
+    assert_eq!(prefix("us-gov-west-1"), Some("us-gov"));
+    assert_eq!(prefix("us-west-2"), Some("us"));
+    assert_eq!(prefix("eu-central-1"), Some("eu"));
+    assert_eq!(prefix("ap-southeast-2"), Some("apac"));
+    assert_eq!(prefix("ca-central-1"), Some("global"));
+    let named =
+        |value| load(&[("ANTHROPIC_BEDROCK_REGION_PREFIX", value)]).map(|config| config.catalog.prefix);
+    assert_eq!(named("jp").unwrap(), Some("jp"));
+    assert_eq!(named("none").unwrap(), None);
+    assert!(named("mars").is_err());
+}
+
+#[test]
+fn a_custom_endpoint_excludes_fips_and_dual_stack() {
+    let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
+    assert!(load(&[endpoint]).unwrap().warnings.is_empty());
+    let text = problems(&[
+        endpoint,
+        ("AWS_USE_FIPS_ENDPOINT", "1"),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "yes"),
+    ]);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(problems(&[("AWS_ENDPOINT_URL", "ftp://host")]).contains("AWS_ENDPOINT_URL"));
+    assert_eq!(
+        load(&[("AWS_ENDPOINT_URL", "http://proxy.example")])
+            .unwrap()
+            .warnings
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn what_this_version_does_not_use_is_said_once() {
+    let config = load(&[
+        ("DB_HOST", "localhost"),
+        ("DB_PORT", "5432"),
+        ("AWS_BEDROCK_ENABLE_OUTPUT_REASON", "true"),
+        ("AWS_BEDROCK_REASON_BUDGET_TOKENS", "2048"),
+    ]);
+    let warnings = config.unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("DB_HOST"));
+}
+
+#[test]
+fn the_example_file_and_the_code_name_the_same_variables() {
+    let example = include_str!("../../../../.env.example");
+    let written: BTreeSet<&str> = example
+        .lines()
+        .filter_map(|line| {
+            line.trim_start_matches("# ")
+                .split_once('=')
+                .map(|(name, _)| name)
+        })
+        .filter(|name| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        })
+        .collect();
+    let (_, read) = Config::read(|_| None);
+    assert_eq!(written, read);
+}

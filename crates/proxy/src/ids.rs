@@ -1,0 +1,85 @@
+//! Ids and chance: the only room that rolls dice.
+
+use std::fmt;
+
+/// 62 letters and digits, the alphabet of Anthropic's own ids.
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+const LENGTH: usize = 24;
+
+/// The id of one request: `req_` and 24 letters and digits (142 bits of chance).
+///
+/// It stands in the `request-id` header, in `request_id` of an error and in the access log.
+/// <https://docs.anthropic.com/en/api/errors#request-id>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// Draws a new id.
+    #[must_use]
+    pub fn draw() -> Self {
+        Self(id("req_"))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Draws the id of a message: `msg_` and 24 letters and digits.
+#[must_use]
+pub fn message_id() -> String {
+    id("msg_")
+}
+
+/// A fraction in `0.0..1.0`, to spread retries.
+#[must_use]
+pub fn fraction() -> f64 {
+    // 53 bits are what an f64 holds exactly.
+    let bits = getrandom::u64().unwrap_or(u64::MAX / 2) >> 11;
+    #[allow(clippy::cast_precision_loss)]
+    let fraction = bits as f64 / (1_u64 << 53) as f64;
+    fraction
+}
+
+fn id(prefix: &str) -> String {
+    let mut chance = [0_u8; LENGTH];
+    // Without the kernel's chance an id repeats; ids name requests in logs and guard nothing.
+    let _ = getrandom::fill(&mut chance);
+    let mut id = String::with_capacity(prefix.len() + LENGTH);
+    id.push_str(prefix);
+    id.extend(
+        chance
+            .iter()
+            .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])),
+    );
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_their_prefix_and_24_letters_or_digits() {
+        for id in [RequestId::draw().to_string(), message_id()] {
+            let (_, random) = id.split_at(4);
+            assert_eq!(random.len(), 24);
+            assert!(random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        }
+        assert_ne!(RequestId::draw(), RequestId::draw());
+    }
+
+    #[test]
+    fn a_fraction_is_below_one() {
+        assert!((0..1000).all(|_| (0.0..1.0).contains(&fraction())));
+    }
+}
