@@ -1,0 +1,54 @@
+//! Plausible arguments for a tool call, made from the tool's schema.
+
+use serde_json::{Map, Value, json};
+
+/// Plausible arguments: a value for each required property of the schema.
+pub(crate) fn arguments(schema: &Value, said: &str) -> Value {
+    let mut object = Map::new();
+    let required = schema.get("required").and_then(Value::as_array);
+    for name in required.into_iter().flatten().filter_map(Value::as_str) {
+        let property = schema
+            .get("properties")
+            .and_then(|all| all.get(name))
+            .unwrap_or(&Value::Null);
+        object.insert(name.to_owned(), value(name, property, said));
+    }
+    Value::Object(object)
+}
+
+fn value(name: &str, schema: &Value, said: &str) -> Value {
+    if let Some(first) = schema.get("enum").and_then(|values| values.get(0)) {
+        return first.clone();
+    }
+    if let Some(constant) = schema.get("const") {
+        return constant.clone();
+    }
+    let kind = match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
+        kind => kind.and_then(Value::as_str),
+    };
+    match kind.unwrap_or("string") {
+        "integer" | "number" => schema.get("minimum").cloned().unwrap_or_else(|| 1.into()),
+        "boolean" => true.into(),
+        "null" => Value::Null,
+        "array" => json!([value(name, schema.get("items").unwrap_or(&Value::Null), said)]),
+        "object" => arguments(schema, said),
+        _ => example(name, said).into(),
+    }
+}
+
+fn example(name: &str, said: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let has = |part: &str| name.contains(part);
+    let text = match () {
+        () if has("command") => "ls -la",
+        () if has("path") || has("file") => "README.md",
+        () if has("city") || has("location") => "Paris",
+        () if has("url") => "https://example.com/",
+        () if has("query") || has("prompt") || has("question") => said,
+        () if has("pattern") || has("regex") => "TODO",
+        () if has("unit") => "celsius",
+        () => "example",
+    };
+    text.to_owned()
+}

@@ -1,0 +1,189 @@
+//! AWS's error shapes: what status, header and body an exception becomes.
+//!
+//! Only the shapes live here; the texts are where the rule is that they enforce.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+/// The sentence Bedrock puts before an error that the model's own front raised.
+pub(crate) const MODEL_SAYS: &str = "The model returned the following errors: ";
+
+/// An error as AWS would answer it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AwsError {
+    pub(crate) status: StatusCode,
+    /// The exception's shape name, such as `ValidationException`.
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) message: String,
+    /// Further members of the body, such as `originalStatusCode`.
+    pub(crate) more: Vec<(String, Value)>,
+}
+
+impl AwsError {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind: kind.into(),
+            message: message.into(),
+            more: Vec::new(),
+        }
+    }
+
+    /// A 400 from Bedrock's own checks.
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
+    }
+
+    /// A 400 from the model's own checks, which Converse reports behind [`MODEL_SAYS`].
+    pub(crate) fn model(message: impl std::fmt::Display) -> Self {
+        Self::validation(format!("{MODEL_SAYS}{message}"))
+    }
+
+    /// Takes [`MODEL_SAYS`] away: InvokeModel passes the model's text on as it is.
+    pub(crate) fn without_model_prefix(mut self) -> Self {
+        if let Some(rest) = self.message.strip_prefix(MODEL_SAYS) {
+            self.message = rest.to_owned();
+        }
+        self
+    }
+
+    pub(crate) fn forbidden(kind: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, kind, message)
+    }
+
+    /// An exception by its shape name, with the status AWS models for it and a usual text.
+    ///
+    /// `original` is the status the model itself answered, for the two exceptions that carry it.
+    pub(crate) fn named(name: &str, original: Option<u16>) -> Self {
+        let mut kind = name.to_owned();
+        if let Some(first) = kind.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let (status, message) = match kind.as_str() {
+            "ThrottlingException" => (429, THROTTLED),
+            "ModelNotReadyException" => (429, "The model is not ready for inference. Wait and try again."),
+            "ModelTimeoutException" => (
+                408,
+                "The request took too long to process. Processing time exceeded the model timeout length.",
+            ),
+            "InternalServerException" => (
+                500,
+                "The system encountered an unexpected error during processing. Try your request again.",
+            ),
+            "ServiceUnavailableException" => (503, "Bedrock is unable to process your request."),
+            "ModelErrorException" => (
+                424,
+                "The system encountered an unexpected error during processing. Try your request again.",
+            ),
+            "ModelStreamErrorException" => (
+                424,
+                "Model produced invalid sequence as part of ToolUse. Please refer to the model tool use \
+                 troubleshooting guide.",
+            ),
+            "AccessDeniedException" => (
+                403,
+                "You don't have access to the model with the specified model ID.",
+            ),
+            "ResourceNotFoundException" => (
+                404,
+                "Model use case details have not been submitted for this account. Fill out the Anthropic use case \
+                 details form before using the model. If you have already filled out the form, try again in 15 minutes.",
+            ),
+            "ServiceQuotaExceededException" => {
+                (400, "Your request exceeds the service quota for your account.")
+            }
+            "ExpiredTokenException" => (403, "The security token included in the request is expired"),
+            "UnrecognizedClientException" => (403, "The security token included in the request is invalid."),
+            _ => (400, "Input is too long for requested model."),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+        let original = match kind.as_str() {
+            "ModelErrorException" | "ModelStreamErrorException" => Some(original.unwrap_or(500)),
+            _ => None,
+        };
+        let mut error = Self::new(status, kind, message);
+        if let Some(original) = original {
+            error.more.push(("originalStatusCode".into(), original.into()));
+            let key = if error.kind == "ModelErrorException" {
+                "resourceName"
+            } else {
+                "originalMessage"
+            };
+            error.more.push((key.into(), "the model said no".into()));
+        }
+        error
+    }
+
+    /// The body, which is also the payload of an exception frame.
+    pub(crate) fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("message".into(), self.message.clone().into());
+        body.extend(self.more.clone());
+        Value::Object(body)
+    }
+
+    /// The whole HTTP answer, but for `x-amzn-requestid`.
+    pub(crate) fn response(&self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.body().to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let kind = format!(
+            "{}:http://internal.amazon.com/coral/com.amazon.bedrock/",
+            self.kind
+        );
+        if let Ok(kind) = HeaderValue::from_str(&kind) {
+            headers.insert("x-amzn-errortype", kind);
+        }
+        response
+    }
+}
+
+/// The throttle that counts tokens per minute, the most frequent one.
+pub(crate) const THROTTLED: &str = "Too many tokens, please wait before trying again.";
+
+/// What bedrock-runtime answers on a route it does not have: HTTP 200, whatever the method.
+pub(crate) fn unknown_operation() -> Response<Bytes> {
+    let body = json!({
+        "Output": {"__type": "com.amazon.coral.service#UnknownOperationException"},
+        "Version": "1.0",
+    });
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    response
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_carries_its_type_in_the_header_and_its_text_in_the_body() {
+        let response = AwsError::named("throttlingException", None).response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(
+            response.headers()["x-amzn-errortype"],
+            "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"
+        );
+        assert_eq!(
+            response.body().as_ref(),
+            format!("{{\"message\":\"{THROTTLED}\"}}").as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_model_error_carries_the_original_status() {
+        let error = AwsError::named("modelStreamErrorException", Some(503));
+        assert_eq!(error.status, 424);
+        assert_eq!(error.more[0], ("originalStatusCode".into(), 503.into()));
+    }
+}

@@ -1,0 +1,125 @@
+//! Fixtures: recorded or hand-written scripts, one per file, replayed verbatim.
+//!
+//! `{"match": "part of the last user text", "events": [{"contentBlockDelta": {…}}, {"sleep_ms": 20},
+//! {"exception": "throttlingException", "message": "…"}, {"error": "code", "message": "…"}, {"cut": true}]}`
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::error::AwsError;
+use crate::script::{Event, Step};
+
+/// A script and the text that asks for it.
+#[derive(Debug)]
+pub(crate) struct Fixture {
+    wanted: String,
+    steps: Vec<Step>,
+}
+
+/// Reads every `*.json` of the directory, in the order of their names.
+///
+/// # Errors
+/// The directory or a file cannot be read, or is not a script; the message names the file.
+pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| {
+            let bad =
+                |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
+            let script = serde_json::from_slice(&std::fs::read(path)?).map_err(|e| bad(&e.to_string()))?;
+            parse(&script).map_err(|why| bad(&why))
+        })
+        .collect()
+}
+
+/// The script that the text asks for.
+pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
+    fixtures
+        .iter()
+        .find(|fixture| text.contains(&fixture.wanted))
+        .map(|fixture| fixture.steps.as_slice())
+}
+
+fn parse(script: &Value) -> Result<Fixture, String> {
+    let wanted = script["match"]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .ok_or("`match` must be a text")?;
+    let events = script["events"].as_array().ok_or("`events` must be a list")?;
+    let steps = events.iter().map(step).collect::<Result<_, _>>()?;
+    Ok(Fixture {
+        wanted: wanted.to_owned(),
+        steps,
+    })
+}
+
+fn step(event: &Value) -> Result<Step, String> {
+    let text = |name: &str| event[name].as_str().map(str::to_owned);
+    let members = event.as_object().ok_or("an event must be an object")?;
+    if let Some(time) = event["sleep_ms"].as_u64() {
+        return Ok(Step::Sleep(Duration::from_millis(time)));
+    }
+    if let Some(name) = text("exception") {
+        let mut error = AwsError::named(&name, None);
+        error.message = text("message").unwrap_or(error.message);
+        for (name, value) in members {
+            if name.starts_with("original") {
+                error.more.retain(|(known, _)| known != name);
+                error.more.push((name.clone(), value.clone()));
+            }
+        }
+        return Ok(Step::Exception(error));
+    }
+    if let Some(code) = text("error") {
+        return Ok(Step::Error(code, text("message").unwrap_or_default()));
+    }
+    if event["cut"] == true {
+        return Ok(Step::Cut);
+    }
+    match members.iter().next() {
+        Some((name, payload)) if members.len() == 1 && payload.is_object() => Ok(Step::Event(Event::Other {
+            name: name.clone(),
+            payload: payload.clone(),
+        })),
+        _ => Err(format!("not an event: {event}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_script_is_read_step_by_step() {
+        let fixture = parse(&json!({"match": "hello", "events": [
+            {"messageStart": {"role": "assistant"}},
+            {"sleep_ms": 20},
+            {"exception": "throttlingException", "message": "enough"},
+        ]}))
+        .unwrap();
+        assert_eq!(fixture.steps.len(), 3);
+        assert_eq!(fixture.steps[1], Step::Sleep(Duration::from_millis(20)));
+        assert!(matches!(&fixture.steps[2], Step::Exception(error) if error.message == "enough"));
+        let fixtures = [fixture];
+        assert!(find(&fixtures, "well hello there").is_some());
+        assert!(find(&fixtures, "goodbye").is_none());
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        assert!(parse(&json!({"events": []})).is_err());
+        assert!(parse(&json!({"match": "x", "events": [{"a": {}, "b": {}}]})).is_err());
+    }
+}

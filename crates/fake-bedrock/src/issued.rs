@@ -1,0 +1,76 @@
+//! What the fake issues and later recognises or only makes look right: ids, signatures of thinking, redacted reasoning.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::Mac as _;
+
+use crate::auth::keyed;
+
+/// Key under which thinking is signed; anyone may know it.
+const KEY: &[u8] = b"fake-bedrock thinking";
+
+/// Signs text that this fake issues and must recognise when it comes back.
+pub(crate) fn seal(text: &str) -> String {
+    keyed(KEY, text.as_bytes())
+        .map(|mac| BASE64.encode(mac.finalize().into_bytes()))
+        .unwrap_or_default()
+}
+
+/// Whether [`seal`] made this seal for this text.
+pub(crate) fn seal_fits(text: &str, seal: &str) -> bool {
+    let seal = BASE64.decode(seal).unwrap_or_default();
+    keyed(KEY, text.as_bytes()).is_some_and(|mac| mac.verify_slice(&seal).is_ok())
+}
+
+/// An opaque string as redacted reasoning carries one, which [`opaque_fits`] recognises.
+pub(crate) fn sealed_opaque(seed: u64) -> String {
+    let body = format!("EmwKAhgB{seed:016x}");
+    format!("{body}.{}", seal(&body))
+}
+
+/// Whether redacted reasoning (decoded once) was issued by this fake.
+pub(crate) fn opaque_fits(data: &str) -> bool {
+    data.split_once('.')
+        .is_some_and(|(body, seal)| seal_fits(body, seal))
+}
+
+/// Decodes a wire's redacted reasoning and checks it.
+pub(crate) fn redacted_fits(base64: &str) -> bool {
+    BASE64
+        .decode(base64)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .is_some_and(|data| opaque_fits(&data))
+}
+
+/// Twenty-two characters, as in AWS's tool use ids.
+pub(crate) fn base62(seed: u64) -> String {
+    const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut state = seed;
+    (0..22)
+        .map(|_| {
+            state = mix(state);
+            char::from(DIGITS[(state % 62) as usize])
+        })
+        .collect()
+}
+
+/// The `SplitMix64` step: turns counters into numbers that look random.
+pub(crate) fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_fits_its_own_text_only() {
+        assert!(seal_fits("thought", &seal("thought")));
+        assert!(!seal_fits("altered", &seal("thought")));
+        assert!(!seal_fits("thought", "not base64"));
+    }
+}

@@ -1,0 +1,74 @@
+//! The fake as a program of its own, for benches and for other people's continuous integration.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use fake_bedrock::{Config, FakeBedrock};
+
+/// A Bedrock runtime that speaks the real wire. Prints one JSON line with its address, then serves until it is stopped.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The address to listen on; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    listen: SocketAddr,
+    /// The region of the endpoint.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// The access key id that is known.
+    #[arg(long, default_value = "AKIDEXAMPLE")]
+    access_key: String,
+    /// Its secret.
+    #[arg(long, default_value = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")]
+    secret_key: String,
+    /// The session token that signed requests must carry.
+    #[arg(long)]
+    session_token: Option<String>,
+    /// The Bedrock API key that is known.
+    #[arg(long, default_value = "bedrock-api-key-example")]
+    bearer_token: String,
+    /// A directory of scripts, one `*.json` each.
+    #[arg(long)]
+    fixtures: Option<PathBuf>,
+    /// Milliseconds of silence between the deltas of ordinary answers.
+    #[arg(long, default_value_t = 0)]
+    pace_ms: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = Config {
+        region: arguments.region,
+        access_key: arguments.access_key,
+        secret_key: arguments.secret_key,
+        session_token: arguments.session_token,
+        bearer_token: Some(arguments.bearer_token),
+        fixtures: arguments.fixtures,
+        pace: Duration::from_millis(arguments.pace_ms),
+        // Memory has to stay flat under load.
+        record_bodies: false,
+    };
+    match FakeBedrock::bind(config, arguments.listen).await {
+        Ok(fake) => {
+            let line = serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()});
+            // Nobody reading the line is no reason not to serve.
+            let mut stdout = std::io::stdout();
+            let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+            fake.run().await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "fake-bedrock cannot start on {}: {error}",
+                arguments.listen
+            );
+            ExitCode::FAILURE
+        }
+    }
+}

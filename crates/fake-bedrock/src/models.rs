@@ -1,0 +1,323 @@
+//! What each model takes and gives: the one table of model facts, and how an id finds its row.
+//!
+//! This is the fake's own knowledge of the catalogue. It is deliberately not shared with any program under
+//! test, so that a wrong entry there does not hide behind the same wrong entry here.
+
+use crate::error::AwsError;
+
+/// The facts about one model.
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// The bare foundation-model id.
+    pub(crate) id: &'static str,
+    /// For Claude, the version times ten (4.5 is 45); 0 for everyone else.
+    pub(crate) generation: u16,
+    /// Inference-profile prefixes under which the model is offered, separated by spaces.
+    prefixes: &'static str,
+    /// Context window in tokens.
+    pub(crate) context: u64,
+    /// Largest answer in tokens.
+    pub(crate) max_output: u64,
+    /// Shortest prefix, in tokens, that is cached at all.
+    pub(crate) min_cache: u64,
+    features: &'static str,
+    /// Values of `thinking.type` that are accepted, separated by spaces.
+    thinking: &'static str,
+    /// Values of `output_config.effort` that are accepted, separated by spaces.
+    efforts: &'static str,
+}
+
+impl Model {
+    /// Whether the model has the named feature (see the table).
+    pub(crate) fn has(&self, feature: &str) -> bool {
+        has_word(self.features, feature)
+    }
+
+    /// Whether `thinking.type` may have this value.
+    pub(crate) fn thinks(&self, kind: &str) -> bool {
+        has_word(self.thinking, kind)
+    }
+
+    /// Whether `output_config.effort` may have this value; `None` when the model has no effort at all.
+    pub(crate) fn effort(&self, level: &str) -> Option<bool> {
+        (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
+    }
+
+    pub(crate) fn is_claude(&self) -> bool {
+        self.generation > 0
+    }
+
+    pub(crate) fn is_nova(&self) -> bool {
+        self.id.starts_with("amazon.nova")
+    }
+
+    /// Whether CountTokens serves this model: Claude before 4.7 only.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.is_claude() && self.generation < 47
+    }
+}
+
+fn has_word(words: &str, word: &str) -> bool {
+    words.split(' ').any(|w| w == word)
+}
+
+#[allow(clippy::too_many_arguments, reason = "one line of a table")]
+const fn row(
+    id: &'static str,
+    generation: u16,
+    prefixes: &'static str,
+    context: u64,
+    max_output: u64,
+    min_cache: u64,
+    features: &'static str,
+    thinking: &'static str,
+    efforts: &'static str,
+) -> Model {
+    Model {
+        id,
+        generation,
+        prefixes,
+        context,
+        max_output,
+        min_cache,
+        features,
+        thinking,
+        efforts,
+    }
+}
+
+/// Id, Claude generation, profile prefixes, context, largest answer, smallest cached prefix, features,
+/// thinking kinds, effort levels.
+#[rustfmt::skip]
+static MODELS: &[Model] = &[
+    row("anthropic.claude-fable-5", 50, "global us eu apac au", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-fable-5-1", 51, "global us eu us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-mythos-5", 50, "us", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-mythos-5-1", 51, "global us", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-mythos-preview", 50, "us apac au", 1_000_000, 128_000, 1024, "tools streaming_tools images documents cache cache_1h prefill", "adaptive", ""),
+    row("anthropic.claude-opus-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-opus-5", 50, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
+    row("anthropic.claude-opus-4-8", 48, "global us eu apac au jp us-gov", 1_000_000, 128_000, 1024, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
+    row("anthropic.claude-opus-4-7", 47, "global us eu apac au jp", 1_000_000, 128_000, 2048, "tools streaming_tools images documents cache cache_1h forced_tool", "adaptive disabled", "low medium high xhigh max"),
+    row("anthropic.claude-opus-4-6-v1", 46, "global us eu au", 1_000_000, 128_000, 4096, "tools streaming_tools images documents cache cache_1h sampling format forced_tool", "adaptive enabled disabled", "low medium high max"),
+    row("anthropic.claude-opus-4-5-20251101-v1:0", 45, "global us eu", 200_000, 64_000, 4096, "tools streaming_tools images documents cache cache_1h sampling prefill format forced_tool", "enabled disabled", "low medium high"),
+    row("anthropic.claude-opus-4-1-20250805-v1:0", 41, "us eu", 200_000, 32_000, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool", "enabled disabled", ""),
+    row("anthropic.claude-opus-4-20250514-v1:0", 40, "us eu", 200_000, 32_000, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool", "enabled disabled", ""),
+    row("anthropic.claude-sonnet-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive between_tools", "low medium high xhigh max"),
+    row("anthropic.claude-sonnet-5", 50, "global us eu apac au jp us-gov", 1_000_000, 128_000, 1024, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
+    row("anthropic.claude-sonnet-4-6", 46, "global us eu apac au jp", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache cache_1h sampling format forced_tool", "adaptive enabled disabled", "low medium high max"),
+    row("anthropic.claude-sonnet-4-5-20250929-v1:0", 45, "global us eu au jp us-gov", 200_000, 64_000, 1024, "tools streaming_tools images documents cache cache_1h sampling prefill format forced_tool", "enabled disabled", ""),
+    row("anthropic.claude-sonnet-4-20250514-v1:0", 40, "global us eu apac", 200_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool", "enabled disabled", ""),
+    row("anthropic.claude-haiku-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
+    row("anthropic.claude-haiku-4-5-20251001-v1:0", 45, "global us eu apac au jp", 200_000, 64_000, 4096, "tools streaming_tools images documents cache cache_1h sampling prefill format forced_tool", "enabled disabled", ""),
+    row("anthropic.claude-3-7-sonnet-20250219-v1:0", 37, "us eu", 200_000, 8_192, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "enabled disabled", ""),
+    row("anthropic.claude-3-5-sonnet-20241022-v2:0", 35, "us eu", 200_000, 8_192, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "", ""),
+    row("anthropic.claude-3-5-sonnet-20240620-v1:0", 35, "us eu", 200_000, 4_096, 1024, "tools streaming_tools images documents sampling prefill forced_tool on_demand", "", ""),
+    row("anthropic.claude-3-5-haiku-20241022-v1:0", 35, "us eu", 200_000, 8_192, 2048, "tools streaming_tools documents cache sampling prefill forced_tool on_demand", "", ""),
+    row("anthropic.claude-3-opus-20240229-v1:0", 30, "us eu", 200_000, 4_096, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "", ""),
+    row("amazon.nova-2-lite-v1:0", 0, "global us eu apac jp", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
+    row("amazon.nova-2-pro-preview-20251202-v1:0", 0, "us eu apac", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
+    row("amazon.nova-premier-v1:0", 0, "", 1_000_000, 10_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
+    row("amazon.nova-pro-v1:0", 0, "us eu apac", 300_000, 10_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
+    row("amazon.nova-lite-v1:0", 0, "us eu apac", 300_000, 10_000, 1536, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
+    row("amazon.nova-micro-v1:0", 0, "us eu apac", 128_000, 10_000, 1536, "tools streaming_tools cache sampling prefill format forced_tool on_demand", "", ""),
+    row("meta.llama4-maverick-17b-instruct-v1:0", 0, "us", 1_000_000, 8_192, 1024, "tools images sampling prefill format on_demand", "", ""),
+    row("meta.llama4-scout-17b-instruct-v1:0", 0, "us", 10_000_000, 8_192, 1024, "tools images sampling prefill format on_demand", "", ""),
+    row("meta.llama3-3-70b-instruct-v1:0", 0, "us", 128_000, 4_096, 1024, "tools images sampling prefill format on_demand", "", ""),
+    row("meta.llama3-1-70b-instruct-v1:0", 0, "us", 128_000, 4_096, 1024, "tools images sampling prefill format on_demand", "", ""),
+    row("meta.llama3-1-8b-instruct-v1:0", 0, "us", 128_000, 4_096, 1024, "tools images sampling prefill format on_demand", "", ""),
+    row("deepseek.r1-v1:0", 0, "us", 128_000, 8_192, 1024, "documents sampling prefill format on_demand", "", ""),
+    row("deepseek.v3-v1:0", 0, "", 128_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("deepseek.v3.2", 0, "us eu", 164_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("mistral.mistral-large-3-675b-instruct", 0, "", 256_000, 32_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("mistral.devstral-2-123b", 0, "", 256_000, 32_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("mistral.magistral-small-2509", 0, "", 128_000, 40_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("mistral.ministral-3-14b-instruct", 0, "", 128_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("mistral.pixtral-large-2502-v1:0", 0, "us eu", 128_000, 16_384, 1024, "tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("mistral.mistral-large-2407-v1:0", 0, "", 128_000, 8_191, 1024, "tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-coder-480b-a35b-v1:0", 0, "", 262_144, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-coder-30b-a3b-v1:0", 0, "", 262_144, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-235b-a22b-2507-v1:0", 0, "", 262_144, 8_192, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-32b-v1:0", 0, "", 32_768, 8_192, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-coder-next", 0, "", 256_000, 16_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-next-80b-a3b", 0, "", 256_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("qwen.qwen3-vl-235b-a22b", 0, "", 256_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-oss-120b-1:0", 0, "us-gov", 128_000, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-oss-20b-1:0", 0, "us-gov", 128_000, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-5.4", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-5.5", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-5.6-sol", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-5.6-terra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-5.6-luna", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-6-astra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-6-sol", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-6-luna", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-6.1-sol", 0, "global us", 1_000_000, 131_072, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("openai.gpt-6.1-terra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
+    row("xai.grok-4.6", 0, "global us us-gov", 500_000, 500_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("xai.grok-4.7", 0, "global us", 524_288, 524_288, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("moonshotai.kimi-k3", 0, "global us in", 1_000_000, 131_072, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("moonshotai.kimi-k2.5", 0, "", 262_144, 16_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("moonshotai.kimi-k2-thinking", 0, "", 262_144, 16_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("zai.glm-5.3", 0, "global us", 1_000_000, 128_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("zai.glm-5", 0, "", 200_000, 128_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("zai.glm-4.7", 0, "", 203_000, 128_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("zai.glm-4.7-flash", 0, "", 203_000, 128_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("minimax.minimax-m2", 0, "", 1_000_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("minimax.minimax-m2.1", 0, "", 196_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("minimax.minimax-m2.5", 0, "", 196_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("nvidia.nemotron-super-3-120b", 0, "us-gov", 256_000, 32_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("nvidia.nemotron-nano-3-30b", 0, "us-gov", 256_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("nvidia.nemotron-nano-9b-v2", 0, "us-gov", 128_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("nvidia.nemotron-nano-12b-v2", 0, "us-gov", 128_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("google.gemma-3-27b-it", 0, "", 128_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("google.gemma-3-12b-it", 0, "", 128_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("google.gemma-3-4b-it", 0, "", 128_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("writer.palmyra-x5-v1:0", 0, "us", 128_000, 8_192, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+];
+
+/// The model behind application inference profiles, whose ARNs do not tell.
+const BEHIND_PROFILES: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+
+const PREFIXES: &[&str] = &["global", "us-gov", "us", "eu", "apac", "au", "jp", "ca", "in"];
+
+/// Which form of id the caller used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdForm {
+    /// `anthropic.claude-…`, or the ARN of a foundation model.
+    Bare,
+    /// `us.anthropic.claude-…`, or the ARN of an inference profile.
+    Profile,
+}
+
+/// Finds the model behind a decoded `modelId`, in the region of the endpoint.
+///
+/// # Errors
+/// `The provided model identifier is invalid.` for anything that is not in the table, or is offered under
+/// another prefix or in another part of the world.
+pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdForm), AwsError> {
+    let invalid = || AwsError::validation("The provided model identifier is invalid.");
+    let mut id = model_id;
+    if model_id.starts_with("arn:") {
+        let resource = model_id.splitn(6, ':').nth(5).ok_or_else(invalid)?;
+        let (kind, rest) = resource.split_once('/').ok_or_else(invalid)?;
+        match kind {
+            "foundation-model" | "inference-profile" => id = rest,
+            "application-inference-profile" | "provisioned-model" if !rest.is_empty() => {
+                return by_id(BEHIND_PROFILES)
+                    .map(|model| (model, IdForm::Profile))
+                    .ok_or_else(invalid);
+            }
+            _ => return Err(invalid()),
+        }
+    }
+    if let Some(model) = by_id(id) {
+        return Ok((model, IdForm::Bare));
+    }
+    let (prefix, bare) = PREFIXES
+        .iter()
+        .find_map(|p| Some((*p, id.strip_prefix(p)?.strip_prefix('.')?)))
+        .ok_or_else(invalid)?;
+    let model = by_id(bare).ok_or_else(invalid)?;
+    if !has_word(model.prefixes, prefix) || !prefix_serves(prefix, region) {
+        return Err(invalid());
+    }
+    Ok((model, IdForm::Profile))
+}
+
+/// Refuses a bare id of a model that is only offered through inference profiles.
+///
+/// # Errors
+/// The sentence about on-demand throughput, with AWS's typographic apostrophe.
+pub(crate) fn check_on_demand(model: &Model, form: IdForm, model_id: &str) -> Result<(), AwsError> {
+    if form == IdForm::Profile || model.has("on_demand") {
+        return Ok(());
+    }
+    Err(AwsError::validation(format!(
+        "Invocation of model ID {model_id} with on-demand throughput isn\u{2019}t supported. Retry your request with \
+         the ID or ARN of an inference profile that contains this model."
+    )))
+}
+
+fn by_id(id: &str) -> Option<&'static Model> {
+    MODELS.iter().find(|model| model.id == id)
+}
+
+fn prefix_serves(prefix: &str, region: &str) -> bool {
+    let gov = region.starts_with("us-gov-");
+    match prefix {
+        "global" => !gov,
+        "us-gov" => gov,
+        "us" => (region.starts_with("us-") && !gov) || region.starts_with("ca-"),
+        "eu" => region.starts_with("eu-"),
+        "jp" => region.starts_with("ap-northeast-"),
+        "in" => region.starts_with("ap-south-"),
+        "ca" => region.starts_with("ca-"),
+        _ => region.starts_with("ap-"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_arns_and_bare_ids_find_their_model() {
+        for (id, region, form) in [
+            ("us.anthropic.claude-opus-5-5", "us-east-1", IdForm::Profile),
+            (
+                "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+                "eu-west-1",
+                IdForm::Profile,
+            ),
+            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", IdForm::Profile),
+            (
+                "anthropic.claude-3-5-haiku-20241022-v1:0",
+                "us-east-1",
+                IdForm::Bare,
+            ),
+            (
+                "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc",
+                "us-east-1",
+                IdForm::Profile,
+            ),
+            (
+                "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
+                "us-east-1",
+                IdForm::Bare,
+            ),
+            (
+                "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+                "us-east-1",
+                IdForm::Profile,
+            ),
+        ] {
+            assert_eq!(find(id, region).unwrap().1, form, "{id}");
+        }
+    }
+
+    #[test]
+    fn unknown_ids_and_foreign_prefixes_are_refused() {
+        for (id, region) in [
+            ("anthropic.claude-9", "us-east-1"),
+            ("us.anthropic.claude-opus-5[1m]", "us-east-1"),
+            ("eu.anthropic.claude-opus-5", "us-east-1"),
+            ("apac.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1"),
+            ("arn:aws:bedrock:us-east-1:1:imported-model/abc", "us-east-1"),
+            ("", "us-east-1"),
+        ] {
+            assert!(find(id, region).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn the_on_demand_sentence_has_the_typographic_apostrophe() {
+        let (model, form) = find("anthropic.claude-opus-5", "us-east-1").unwrap();
+        let error = check_on_demand(model, form, "anthropic.claude-opus-5").unwrap_err();
+        assert!(
+            error
+                .message
+                .contains("on-demand throughput isn\u{2019}t supported")
+        );
+    }
+}

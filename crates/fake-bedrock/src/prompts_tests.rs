@@ -1,0 +1,185 @@
+use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::issued::{opaque_fits, redacted_fits, seal_fits};
+use crate::script::output_tokens;
+
+fn prompt(text: &str) -> Prompt {
+    Prompt {
+        texts: vec![text.into()],
+        signs: true,
+        ..Prompt::default()
+    }
+}
+
+fn means() -> Means {
+    Means {
+        seed: 42,
+        pace: Duration::ZERO,
+    }
+}
+
+fn steps(prompt: &Prompt) -> Vec<Step> {
+    match plan(prompt, means()) {
+        Plan::Play(steps) => steps,
+        other => panic!("not played: {other:?}"),
+    }
+}
+
+fn text(steps: &[Step]) -> String {
+    steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Event(Event::Text { text, .. }) => Some(text.as_ref()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn weather() -> Tool {
+    Tool {
+        name: "get_weather".into(),
+        schema: json!({
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "unit": {"enum": ["kelvin", "celsius"]},
+                "days": {"type": "integer", "minimum": 2},
+                "detail": {"type": "object", "required": ["deep"], "properties": {"deep": {"type": "boolean"}}},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "optional": {"type": "string"}
+            },
+            "required": ["city", "unit", "days", "detail", "tags"]
+        }),
+    }
+}
+
+#[test]
+fn an_ordinary_answer_quotes_the_prompt() {
+    let steps = steps(&prompt("hello there"));
+    assert_eq!(
+        text(&steps),
+        "This answer came from fake-bedrock over ConverseStream. You said: hello there"
+    );
+    assert!(steps.len() > 6);
+    assert_eq!(output_tokens(&steps), 11);
+}
+
+#[test]
+fn the_last_text_with_a_magic_word_decides_and_case_does_not_matter() {
+    let prompt = Prompt {
+        texts: vec!["[throttle]".into(), "[LONG 7]".into(), "and on".into()],
+        ..Prompt::default()
+    };
+    assert_eq!(output_tokens(&steps(&prompt)), 7);
+    assert_eq!(
+        text(&steps(&self::prompt("see [1] and [nonsense]")))
+            .matches("[nonsense]")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_tool_call_fills_in_the_required_properties() {
+    let prompt = Prompt {
+        tools: vec![weather()],
+        ..prompt("please [tool]")
+    };
+    let mut json = String::new();
+    let mut deltas = 0;
+    for step in steps(&prompt) {
+        if let Step::Event(Event::ToolInput { json: part, .. }) = step {
+            json.push_str(&part);
+            deltas += 1;
+        }
+    }
+    assert!(deltas > 1);
+    let arguments: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        arguments,
+        json!({"city": "Paris", "unit": "kelvin", "days": 2, "detail": {"deep": true}, "tags": ["example"]})
+    );
+}
+
+#[test]
+fn a_forced_tool_is_called_without_a_magic_word() {
+    let prompt = Prompt {
+        tools: vec![weather()],
+        forced: Some(Forced::Any),
+        ..prompt("hi")
+    };
+    assert!(
+        matches!(&steps(&prompt)[1], Step::Event(Event::ToolStart { name, .. }) if name == "get_weather")
+    );
+}
+
+#[test]
+fn two_parallel_calls_have_different_ids() {
+    let prompt = Prompt {
+        tools: vec![weather()],
+        ..prompt("[tools]")
+    };
+    let ids: std::collections::HashSet<String> = steps(&prompt)
+        .into_iter()
+        .filter_map(|step| match step {
+            Step::Event(Event::ToolStart { id, .. }) => Some(id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ids.len(), 2);
+}
+
+#[test]
+fn a_tool_result_is_named_in_the_answer() {
+    let prompt = Prompt {
+        tool_results: vec!["21 degrees".into()],
+        ..Prompt::default()
+    };
+    assert_eq!(text(&steps(&prompt)), "The tool said: 21 degrees");
+}
+
+#[test]
+fn images_are_described() {
+    let prompt = Prompt {
+        images: vec!["image/png, 68 bytes".into()],
+        ..prompt("look")
+    };
+    assert!(text(&steps(&prompt)).ends_with("I see 1 image (image/png, 68 bytes)."));
+}
+
+#[test]
+fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
+    let thinking = steps(&prompt("[thinking]"));
+    assert!(thinking.iter().any(
+        |step| matches!(step, Step::Event(Event::Signature { signature, .. })
+        if seal_fits("The user wants to see me think. So I think.", signature))
+    ));
+    let data: String = steps(&prompt("[redacted]"))
+        .into_iter()
+        .filter_map(|step| match step {
+            Step::Event(Event::Redacted { data, .. }) => Some(data),
+            _ => None,
+        })
+        .collect();
+    assert!(opaque_fits(&data) && redacted_fits(&BASE64.encode(&data)));
+    assert!(!opaque_fits(&format!("{data}x")) && !opaque_fits("anything"));
+}
+
+#[test]
+fn every_magic_word_has_a_plan() {
+    for word in WORDS {
+        let prompt = Prompt {
+            tools: vec![weather()],
+            ..prompt(&format!("[{word}]"))
+        };
+        if let Plan::Play(steps) = plan(&prompt, means()) {
+            assert!(!steps.is_empty(), "{word}");
+        }
+    }
+    let slow = steps(&prompt("[slow 5] [pause 7] [long 3]"));
+    assert_eq!(slow[0], Step::Sleep(Duration::from_millis(5)));
+    assert!(slow.contains(&Step::Sleep(Duration::from_millis(7))));
+    assert_eq!(output_tokens(&slow), 3);
+}

@@ -1,0 +1,208 @@
+//! The script: what an answer consists of, before any wire is chosen.
+//!
+//! Prompts and fixtures write scripts, the writers in `converse` and `invoke` render them. The events are those of
+//! ConverseStream; the Anthropic dialect is derived from them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::error::AwsError;
+
+/// One thing that happens in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    Event(Event),
+    /// An exception frame, or the HTTP error of a non-streamed answer; nothing follows it.
+    Exception(AwsError),
+    /// An unmodelled error frame: `:error-code` and `:error-message`.
+    Error(String, String),
+    /// Silence; everything before it is flushed.
+    Sleep(Duration),
+    /// Damages the checksum of the next event.
+    Garble,
+    /// Half of the next event, then the connection is dropped.
+    Cut,
+}
+
+/// One event of the stream, as ConverseStream has them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    MessageStart,
+    ToolStart {
+        index: u32,
+        id: String,
+        name: String,
+    },
+    Text {
+        index: u32,
+        text: Cow<'static, str>,
+    },
+    /// A fragment of a tool call's JSON arguments.
+    ToolInput {
+        index: u32,
+        json: String,
+    },
+    Thinking {
+        index: u32,
+        text: String,
+    },
+    Signature {
+        index: u32,
+        signature: String,
+    },
+    /// A fragment of redacted reasoning; base64 on the wire.
+    Redacted {
+        index: u32,
+        data: String,
+    },
+    BlockStop {
+        index: u32,
+    },
+    MessageStop {
+        reason: String,
+        stop_sequence: Option<String>,
+    },
+    /// The usage, which the writer knows.
+    Metadata,
+    /// Anything else, sent as it is and without padding.
+    Other {
+        name: String,
+        payload: Value,
+    },
+}
+
+impl Event {
+    /// Output tokens that this event stands for: about one per word, at least one per delta.
+    pub(crate) fn tokens(&self) -> u64 {
+        match self {
+            Self::Text { text, .. } => words(text),
+            Self::ToolInput { json, .. } => words(json),
+            Self::Thinking { text, .. } => words(text),
+            Self::Redacted { .. } => 1,
+            _ => 0,
+        }
+    }
+
+    /// The block that this event opens or continues.
+    fn block(&self) -> Option<u32> {
+        match self {
+            Self::ToolStart { index, .. }
+            | Self::Text { index, .. }
+            | Self::ToolInput { index, .. }
+            | Self::Thinking { index, .. }
+            | Self::Signature { index, .. }
+            | Self::Redacted { index, .. } => Some(*index),
+            _ => None,
+        }
+    }
+}
+
+fn words(text: &str) -> u64 {
+    if text.is_empty() {
+        0
+    } else {
+        (text.split_ascii_whitespace().count() as u64).max(1)
+    }
+}
+
+/// Output tokens of the whole script.
+pub(crate) fn output_tokens(steps: &[Step]) -> u64 {
+    steps
+        .iter()
+        .map(|step| match step {
+            Step::Event(event) => event.tokens(),
+            _ => 0,
+        })
+        .sum()
+}
+
+/// Ends the script with `max_tokens` where it would say more than `max` tokens.
+pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
+    if output_tokens(&steps) <= max {
+        return steps;
+    }
+    let mut left = max;
+    let mut kept = Vec::with_capacity(steps.len());
+    let mut open = None;
+    for step in steps {
+        if let Step::Event(event) = &step {
+            let tokens = event.tokens();
+            if tokens > left {
+                if let Event::Text { index, text } = event
+                    && left > 0
+                {
+                    let text = first_words(text, left).to_owned().into();
+                    kept.push(Step::Event(Event::Text { index: *index, text }));
+                    open = Some(*index);
+                }
+                break;
+            }
+            left -= tokens;
+            match event {
+                Event::BlockStop { .. } => open = None,
+                other => open = other.block().or(open),
+            }
+        }
+        kept.push(step);
+    }
+    kept.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
+    kept.push(Step::Event(Event::MessageStop {
+        reason: "max_tokens".into(),
+        stop_sequence: None,
+    }));
+    kept.push(Step::Event(Event::Metadata));
+    kept
+}
+
+fn first_words(text: &str, count: u64) -> &str {
+    let mut seen = 0;
+    let mut in_word = false;
+    for (at, c) in text.char_indices() {
+        let word = !c.is_ascii_whitespace();
+        if word && !in_word {
+            seen += 1;
+            if seen > count {
+                return text[..at].trim_end();
+            }
+        }
+        in_word = word;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &'static str) -> Step {
+        Step::Event(Event::Text {
+            index: 0,
+            text: text.into(),
+        })
+    }
+
+    #[test]
+    fn a_limited_script_closes_its_block_and_says_max_tokens() {
+        let steps = vec![
+            Step::Event(Event::MessageStart),
+            text("one two "),
+            text("three four five"),
+            Step::Event(Event::BlockStop { index: 0 }),
+            Step::Event(Event::MessageStop {
+                reason: "end_turn".into(),
+                stop_sequence: None,
+            }),
+            Step::Event(Event::Metadata),
+        ];
+        assert_eq!(limit(steps.clone(), 5), steps);
+        let short = limit(steps, 3);
+        assert_eq!(output_tokens(&short), 3);
+        assert_eq!(short[2], text("three"));
+        assert_eq!(short[3], Step::Event(Event::BlockStop { index: 0 }));
+        assert!(
+            matches!(&short[4], Step::Event(Event::MessageStop { reason, .. }) if reason == "max_tokens")
+        );
+    }
+}

@@ -1,0 +1,335 @@
+//! Token estimates and the prompt cache.
+//!
+//! Estimates are deterministic (a quarter of the characters), not a tokenizer's. The cache follows the AWS page
+//! "Prompt caching for faster model inference": prefixes up to each cache point, a minimum length per model, a look
+//! back of about twenty blocks, and a time to live that every hit renews.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::log::Usage;
+use crate::models::Model;
+
+/// Tokens assumed for an image.
+const IMAGE: u64 = 1_600;
+/// Tokens assumed for a document.
+const DOCUMENT: u64 = 3_000;
+/// How many blocks before a cache point are searched for an older prefix.
+const LOOK_BACK: usize = 20;
+/// How many prefixes are remembered.
+const REMEMBERED: usize = 8_192;
+
+/// The tokens of a block of either dialect.
+pub(crate) fn estimate(block: &Value) -> u64 {
+    let member = |names: [&str; 2]| names.iter().any(|name| block.get(name).is_some());
+    let kind = block.get("type").and_then(Value::as_str).unwrap_or_default();
+    if kind == "image" || member(["image", "video"]) {
+        return IMAGE;
+    }
+    if kind == "document" || block.get("document").is_some() {
+        return DOCUMENT;
+    }
+    characters(block).div_ceil(4)
+}
+
+fn characters(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.chars().count() as u64,
+        Value::Array(items) => items.iter().map(nested).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| name.len() as u64 / 2 + characters(value))
+            .sum(),
+        _ => 4,
+    }
+}
+
+/// Blocks inside blocks (a tool result's images) weigh what they weigh outside.
+fn nested(block: &Value) -> u64 {
+    if block.is_object() {
+        estimate(block) * 4
+    } else {
+        characters(block)
+    }
+}
+
+/// How long a cached prefix lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    FiveMinutes,
+    OneHour,
+}
+
+impl Ttl {
+    /// Reads the wire's `ttl`, which may be absent.
+    pub(crate) fn read(ttl: Option<&Value>) -> Self {
+        if ttl.and_then(Value::as_str) == Some("1h") {
+            Self::OneHour
+        } else {
+            Self::FiveMinutes
+        }
+    }
+
+    fn duration(self) -> Duration {
+        match self {
+            Self::FiveMinutes => Duration::from_secs(300),
+            Self::OneHour => Duration::from_secs(3600),
+        }
+    }
+}
+
+/// A request as the cache sees it: blocks in order (tools, system, messages) and the points between them.
+#[derive(Debug)]
+pub(crate) struct Prompted {
+    hasher: Option<Sha256>,
+    tokens: u64,
+    /// Hash and length of the prefix that ends with each block.
+    ends: Vec<([u8; 32], u64)>,
+    /// The number of blocks before each cache point, and its time to live.
+    points: Vec<(usize, Ttl)>,
+}
+
+impl Prompted {
+    /// `cached` says whether there is any cache point at all: without one, nothing is hashed.
+    pub(crate) fn new(model: &Model, cached: bool) -> Self {
+        let hasher = cached.then(|| Sha256::new_with_prefix(model.id));
+        Self {
+            hasher,
+            tokens: 0,
+            ends: Vec::new(),
+            points: Vec::new(),
+        }
+    }
+
+    /// Adds a block; `place` tells blocks of different rooms apart (`tools`, `user`, …).
+    pub(crate) fn block(&mut self, place: &str, block: &Value) {
+        self.tokens += estimate(block);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(place);
+            hasher.update(block.to_string());
+            self.ends.push((hasher.clone().finalize().into(), self.tokens));
+        }
+    }
+
+    /// Adds what every message costs besides its blocks.
+    pub(crate) fn message(&mut self) {
+        self.tokens += 3;
+    }
+
+    pub(crate) fn point(&mut self, ttl: Ttl) {
+        self.points.push((self.ends.len(), ttl));
+    }
+
+    pub(crate) fn tokens(&self) -> u64 {
+        self.tokens.max(1)
+    }
+}
+
+/// Usage with the split of the cache writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Metered {
+    pub(crate) usage: Usage,
+    pub(crate) written_1h: u64,
+}
+
+impl Metered {
+    /// The `usage` member of Converse, after the API reference page "TokenUsage".
+    pub(crate) fn converse(&self) -> Value {
+        let Usage {
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+        } = self.usage;
+        let mut usage = json!({
+            "inputTokens": input_tokens,
+            "outputTokens": output_tokens,
+            "totalTokens": self.usage.total(),
+            "cacheReadInputTokens": cache_read_tokens,
+            "cacheWriteInputTokens": cache_write_tokens,
+        });
+        let split = [
+            ("1h", self.written_1h),
+            ("5m", cache_write_tokens - self.written_1h),
+        ];
+        let details: Vec<Value> = split
+            .iter()
+            .filter(|(_, tokens)| *tokens > 0)
+            .map(|(ttl, tokens)| json!({"ttl": ttl, "inputTokens": tokens}))
+            .collect();
+        if !details.is_empty() {
+            usage["cacheDetails"] = details.into();
+        }
+        usage
+    }
+
+    /// The `usage` member of an Anthropic message.
+    pub(crate) fn anthropic(&self, output_tokens: u64) -> Value {
+        json!({
+            "input_tokens": self.usage.input_tokens,
+            "cache_creation_input_tokens": self.usage.cache_write_tokens,
+            "cache_read_input_tokens": self.usage.cache_read_tokens,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": self.usage.cache_write_tokens - self.written_1h,
+                "ephemeral_1h_input_tokens": self.written_1h,
+            },
+            "output_tokens": output_tokens,
+        })
+    }
+}
+
+/// The prefixes seen before. Bounded; the oldest go first.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    inner: Mutex<Prefixes>,
+}
+
+#[derive(Debug, Default)]
+struct Prefixes {
+    known: HashMap<[u8; 32], (Instant, Ttl)>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Cache {
+    /// Splits the input of a request into read, written and plain tokens, and remembers its prefixes.
+    pub(crate) fn meter(&self, model: &Model, prompted: &Prompted, now: Instant) -> Metered {
+        let total = prompted.tokens();
+        let mut metered = Metered::default();
+        let mut prefixes = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = 0;
+        for &(blocks, _) in prompted.points.iter().rev() {
+            let first = blocks.saturating_sub(LOOK_BACK);
+            let hit = prompted.ends[first..blocks]
+                .iter()
+                .rev()
+                .find(|(hash, _)| prefixes.alive(hash, now));
+            if let Some((hash, tokens)) = hit {
+                read = *tokens;
+                prefixes.renew(hash, now);
+                break;
+            }
+        }
+        let mut covered = read;
+        for &(blocks, ttl) in &prompted.points {
+            let Some((hash, tokens)) = blocks.checked_sub(1).and_then(|last| prompted.ends.get(last)) else {
+                continue;
+            };
+            if *tokens < model.min_cache {
+                continue;
+            }
+            prefixes.remember(*hash, ttl, now);
+            let written = tokens.saturating_sub(covered);
+            metered.usage.cache_write_tokens += written;
+            if ttl == Ttl::OneHour {
+                metered.written_1h += written;
+            }
+            covered = covered.max(*tokens);
+        }
+        metered.usage.cache_read_tokens = read;
+        metered.usage.input_tokens = total.saturating_sub(covered).max(1);
+        metered
+    }
+}
+
+impl Prefixes {
+    fn alive(&self, hash: &[u8; 32], now: Instant) -> bool {
+        self.known
+            .get(hash)
+            .is_some_and(|(since, ttl)| now.saturating_duration_since(*since) < ttl.duration())
+    }
+
+    fn renew(&mut self, hash: &[u8; 32], now: Instant) {
+        if let Some((since, _)) = self.known.get_mut(hash) {
+            *since = now;
+        }
+    }
+
+    fn remember(&mut self, hash: [u8; 32], ttl: Ttl, now: Instant) {
+        if self.known.insert(hash, (now, ttl)).is_none() {
+            self.order.push_back(hash);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::find;
+
+    fn model() -> &'static Model {
+        find("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "us-east-1")
+            .unwrap()
+            .0
+    }
+
+    fn long(n: usize) -> Value {
+        json!({"text": "x".repeat(8000), "n": n})
+    }
+
+    fn request(blocks: usize, ttl: Ttl) -> Prompted {
+        let mut prompted = Prompted::new(model(), true);
+        for n in 0..blocks {
+            prompted.block("user", &long(n));
+        }
+        prompted.point(ttl);
+        prompted.block("user", &json!({"text": "tail"}));
+        prompted
+    }
+
+    #[test]
+    fn a_prefix_is_written_once_and_read_afterwards() {
+        let cache = Cache::default();
+        let now = Instant::now();
+        let first = cache.meter(model(), &request(2, Ttl::FiveMinutes), now).usage;
+        assert!(first.cache_write_tokens > 3000);
+        assert_eq!(first.cache_read_tokens, 0);
+        let second = cache.meter(model(), &request(2, Ttl::FiveMinutes), now).usage;
+        assert_eq!(second.cache_read_tokens, first.cache_write_tokens);
+        assert_eq!(second.cache_write_tokens, 0);
+        assert_eq!(second.input_tokens, first.input_tokens);
+    }
+
+    #[test]
+    fn a_growing_conversation_reads_its_old_prefix_and_writes_the_rest() {
+        let cache = Cache::default();
+        let now = Instant::now();
+        let first = cache.meter(model(), &request(2, Ttl::OneHour), now);
+        assert_eq!(first.written_1h, first.usage.cache_write_tokens);
+        let grown = cache.meter(model(), &request(5, Ttl::FiveMinutes), now);
+        assert_eq!(grown.usage.cache_read_tokens, first.usage.cache_write_tokens);
+        assert!(grown.usage.cache_write_tokens > 0);
+        assert_eq!(grown.written_1h, 0);
+    }
+
+    #[test]
+    fn a_short_prefix_is_not_cached_and_an_old_one_expires() {
+        let cache = Cache::default();
+        let now = Instant::now();
+        let mut short = Prompted::new(model(), true);
+        short.block("user", &json!({"text": "short"}));
+        short.point(Ttl::FiveMinutes);
+        for _ in 0..2 {
+            let usage = cache.meter(model(), &short, now).usage;
+            assert_eq!((usage.cache_read_tokens, usage.cache_write_tokens), (0, 0));
+        }
+        cache.meter(model(), &request(2, Ttl::FiveMinutes), now);
+        let later = now + Duration::from_secs(301);
+        assert_eq!(
+            cache
+                .meter(model(), &request(2, Ttl::FiveMinutes), later)
+                .usage
+                .cache_read_tokens,
+            0
+        );
+    }
+}
