@@ -1,1 +1,35 @@
-//! placeholder
+//! Anthropic Messages to Bedrock and back: values and bytes in, values and bytes out.
+//!
+//! This package does no I/O, reads no clock, rolls no dice and logs nothing; what it depends on says so.
+//!
+//! ```
+//! use messages::anthropic::{Request, sse};
+//! use messages::capability::Capabilities;
+//! use messages::translate::{self, End, Opening, Options, Pipeline};
+//!
+//! // A client asks …
+//! let body = br#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hello"}]}"#;
+//! let request = Request::parse(body)?;
+//! let call = translate::request(request, &Capabilities::CLAUDE, &Options { default_max_tokens: 8192 })?;
+//! assert!(call.losses.is_empty());
+//!
+//! // … and Bedrock answers, here with nothing at all.
+//! let opening = Opening { message_id: "msg_1".into(), model: "m".into(), names: call.names, tag_buffer: true };
+//! let mut out = Vec::new();
+//! let mut pipeline = Pipeline::new(opening);
+//! pipeline.push(b"", &mut |event| sse::write(event, &mut out));
+//! pipeline.finish(End::Eof, &mut |event| sse::write(event, &mut out));
+//! assert!(out.starts_with(b"event: error"));
+//! # Ok::<(), messages::anthropic::InvalidRequest>(())
+//! ```
+//!
+//! Reading order: [`anthropic`] (the client's language), [`converse`] (Bedrock's language), [`translate`]
+//! (the only place that knows both), [`tags`] and [`capability`] (what it needs for that), [`json`] (how
+//! both are read).
+
+pub mod anthropic;
+pub mod capability;
+pub mod converse;
+pub mod json;
+pub mod tags;
+pub mod translate;

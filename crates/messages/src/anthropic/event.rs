@@ -1,0 +1,206 @@
+//! What a streaming client is told, piece by piece.
+//!
+//! The grammar: `message_start (content_block_start content_block_delta* content_block_stop)*
+//! message_delta message_stop`, or a beginning of that and then one `error`; `ping` anywhere before the
+//! end. See <https://platform.claude.com/docs/en/build-with-claude/streaming>.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::message::{MessageKind, Role};
+use super::{Error, Usage};
+
+/// One event of the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// The answer begins.
+    MessageStart {
+        /// The answer as far as it is known: everything but content.
+        #[serde(borrow)]
+        message: MessageStart<'a>,
+    },
+    /// A block begins.
+    ContentBlockStart {
+        /// Which: counted from 0, without gaps.
+        index: u32,
+        /// The block as far as it is known.
+        #[serde(borrow)]
+        content_block: BlockStart<'a>,
+    },
+    /// A block goes on.
+    ContentBlockDelta {
+        /// Which.
+        index: u32,
+        /// What is added to it.
+        #[serde(borrow)]
+        delta: Delta<'a>,
+    },
+    /// A block is complete.
+    ContentBlockStop {
+        /// Which.
+        index: u32,
+    },
+    /// The answer is complete.
+    MessageDelta {
+        /// Why it stopped.
+        #[serde(borrow)]
+        delta: MessageEnd<'a>,
+        /// What it cost, all in all.
+        usage: Usage,
+    },
+    /// Nothing follows.
+    MessageStop,
+    /// Still here.
+    Ping,
+    /// The answer failed; nothing follows.
+    Error {
+        /// Why.
+        error: Cow<'a, Error>,
+        /// Names the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<Cow<'a, str>>,
+    },
+}
+
+impl Event<'_> {
+    /// The name of the event, which is also its `type`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MessageStart { .. } => "message_start",
+            Self::ContentBlockStart { .. } => "content_block_start",
+            Self::ContentBlockDelta { .. } => "content_block_delta",
+            Self::ContentBlockStop { .. } => "content_block_stop",
+            Self::MessageDelta { .. } => "message_delta",
+            Self::MessageStop => "message_stop",
+            Self::Ping => "ping",
+            Self::Error { .. } => "error",
+        }
+    }
+}
+
+/// The answer before anything was said. Clients break when one of these members is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageStart<'a> {
+    /// `msg_…`.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// Always `message`.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// Always `assistant`.
+    pub role: Role,
+    /// The model, as the client called it.
+    #[serde(borrow)]
+    pub model: Cow<'a, str>,
+    /// Always empty.
+    pub content: [(); 0],
+    /// Always null.
+    pub stop_reason: Option<()>,
+    /// Always null.
+    pub stop_sequence: Option<()>,
+    /// Bedrock counts at the end: all zero here, complete in `message_delta`.
+    pub usage: Usage,
+}
+
+impl<'a> MessageStart<'a> {
+    /// The beginning of the answer `id` of `model`.
+    #[must_use]
+    pub fn new(id: &'a str, model: &'a str) -> Self {
+        Self {
+            id: Cow::Borrowed(id),
+            kind: MessageKind::Message,
+            role: Role::Assistant,
+            model: Cow::Borrowed(model),
+            content: [],
+            stop_reason: None,
+            stop_sequence: None,
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// A block before anything was added to it. Clients want the empty members, too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BlockStart<'a> {
+    /// Text.
+    Text {
+        /// Always empty.
+        #[serde(borrow)]
+        text: Cow<'a, str>,
+    },
+    /// Thinking.
+    Thinking {
+        /// Always empty.
+        #[serde(borrow)]
+        thinking: Cow<'a, str>,
+        /// Always empty.
+        #[serde(borrow)]
+        signature: Cow<'a, str>,
+    },
+    /// Redacted thinking, whole.
+    RedactedThinking {
+        /// Opaque.
+        #[serde(borrow)]
+        data: Cow<'a, str>,
+    },
+    /// A call of a tool.
+    ToolUse {
+        /// Names the call.
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        /// Names the tool.
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+        /// Always `{}`.
+        input: EmptyObject,
+    },
+}
+
+/// `{}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyObject {}
+
+/// What is added to a block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Delta<'a> {
+    /// To text.
+    TextDelta {
+        /// More of it.
+        #[serde(borrow)]
+        text: Cow<'a, str>,
+    },
+    /// To thinking.
+    ThinkingDelta {
+        /// More of it.
+        #[serde(borrow)]
+        thinking: Cow<'a, str>,
+    },
+    /// To thinking, last.
+    SignatureDelta {
+        /// The signature.
+        #[serde(borrow)]
+        signature: Cow<'a, str>,
+    },
+    /// To the arguments of a call.
+    InputJsonDelta {
+        /// More of the JSON text.
+        #[serde(borrow)]
+        partial_json: Cow<'a, str>,
+    },
+}
+
+/// How the answer ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageEnd<'a> {
+    /// Why; an open set.
+    #[serde(borrow)]
+    pub stop_reason: Option<Cow<'a, str>>,
+    /// At which stop sequence.
+    #[serde(borrow)]
+    pub stop_sequence: Option<Cow<'a, str>>,
+}

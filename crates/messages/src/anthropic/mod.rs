@@ -1,0 +1,21 @@
+//! The client's language: Anthropic's Messages API, its types and its text.
+//!
+//! Reading order: `request` (what a client asks), `event` (what it is told, piece by piece),
+//! `message` (the same, whole), `fold` (from one to the other), `sse` (the bytes of an event),
+//! `error`. No decisions are made here; those are in [`translate`](crate::translate).
+//!
+//! See <https://platform.claude.com/docs/en/api/messages>.
+
+mod error;
+mod event;
+mod fold;
+mod message;
+mod partial;
+pub mod request;
+pub mod sse;
+
+pub use error::{Error, ErrorType, InvalidRequest};
+pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart};
+pub use fold::Fold;
+pub use message::{CacheCreation, ContentBlock, Message, Usage};
+pub use request::Request;

@@ -1,0 +1,94 @@
+//! The complete part of a JSON text that was cut off.
+
+/// Closes what is open in `json`, without the member or item that was cut.
+///
+/// `{"a":1,"b":"hal` becomes `{"a":1}`. What is not the beginning of a JSON value comes back as something
+/// that is not JSON either.
+pub(super) fn complete(json: &str) -> String {
+    // The place up to which everything is complete, and the brackets open there.
+    let (mut safe, mut safe_open) = (0, Vec::new());
+    let mut open: Vec<u8> = Vec::new();
+    let mut in_string = false;
+    let mut escaped = false;
+    for (at, byte) in json.bytes().enumerate() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'}' | b']' => {
+                open.pop();
+            }
+            _ => {}
+        }
+        match byte {
+            // The value before a comma is complete; an opened bracket is a complete empty one.
+            b',' => (safe, safe_open) = (at, open.clone()),
+            b'{' | b'[' | b'}' | b']' => (safe, safe_open) = (at + 1, open.clone()),
+            _ => {}
+        }
+    }
+    // A string or literal that ends the text is complete when the whole becomes JSON with it.
+    let whole = closed(json, &open);
+    if !in_string && serde_json::from_str::<serde::de::IgnoredAny>(&whole).is_ok() && !ends_in_number(json) {
+        return whole;
+    }
+    closed(&json[..safe], &safe_open)
+}
+
+fn closed(json: &str, open: &[u8]) -> String {
+    let mut text = json.to_owned();
+    text.extend(open.iter().rev().map(|&bracket| char::from(bracket)));
+    text
+}
+
+/// A number at the very end may have lost digits.
+fn ends_in_number(json: &str) -> bool {
+    json.ends_with(|last: char| last.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_complete_is_kept_and_what_was_cut_is_left_out() {
+        for (cut, kept) in [
+            ("{", "{}"),
+            (r#"{"a"#, "{}"),
+            (r#"{"a":"#, "{}"),
+            (r#"{"a":"x"#, "{}"),
+            (r#"{"a":"x""#, r#"{"a":"x"}"#),
+            (r#"{"a":"x","#, r#"{"a":"x"}"#),
+            (r#"{"a":"x","b":tr"#, r#"{"a":"x"}"#),
+            (r#"{"a":"x","b":true"#, r#"{"a":"x","b":true}"#),
+            (r#"{"a":"x","b":12"#, r#"{"a":"x"}"#),
+            (r#"{"a":[1,2,{"b":"c\"}"#, r#"{"a":[1,2,{}]}"#),
+            (r#"{"a":[1,2"#, r#"{"a":[1]}"#),
+            (r#"{"a":{"b":1},"c":"#, r#"{"a":{"b":1}}"#),
+        ] {
+            assert_eq!(complete(cut), kept, "{cut}");
+        }
+    }
+
+    #[test]
+    fn no_prefix_of_json_stays_broken() {
+        let json = r#"{"a":[{"b":"c\\\"d"},null,true,1.5e3],"e":{"f":{}},"g":"ü"}"#;
+        for end in (1..=json.len()).filter(|&end| json.is_char_boundary(end)) {
+            let completed = complete(&json[..end]);
+            assert!(
+                serde_json::from_str::<serde_json::Value>(&completed).is_ok(),
+                "{} gave {completed}",
+                &json[..end]
+            );
+        }
+    }
+}

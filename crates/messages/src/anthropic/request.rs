@@ -1,0 +1,450 @@
+//! What a client asks: the body of `POST /v1/messages`.
+//!
+//! Every member is optional here and every unknown one is kept: reading says what the body *is*,
+//! translating decides whether that will do. See
+//! <https://platform.claude.com/docs/en/api/messages/create>.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::InvalidRequest;
+use crate::json::{Item, List, RawJson, Text, object};
+
+object! {
+    /// The whole body.
+    pub struct Request {
+        /// The model, as the client calls it.
+        "model" => model: Text<'a>,
+        /// The conversation, oldest first.
+        "messages" => messages: List<InputMessage<'a>>,
+        /// What the model is told before the conversation.
+        "system" => system: Content<'a>,
+        /// The most tokens to answer with.
+        "max_tokens" => max_tokens: u64,
+        /// Whether the answer is to come piece by piece.
+        "stream" => stream: bool,
+        /// Texts that end the answer.
+        "stop_sequences" => stop_sequences: List<Text<'a>>,
+        /// Randomness, 0 to 1; 0 is not the same as absent.
+        "temperature" => temperature: f64,
+        /// Nucleus sampling, 0 to 1.
+        "top_p" => top_p: f64,
+        /// Sample from this many tokens only.
+        "top_k" => top_k: u64,
+        /// What the model may call.
+        "tools" => tools: List<Tool<'a>>,
+        /// Whether and what it has to call.
+        "tool_choice" => tool_choice: ToolChoice<'a>,
+        /// How the model may think; passed on as it came.
+        "thinking" => thinking: RawJson<'a>,
+        /// Effort and format of the answer.
+        "output_config" => output_config: OutputConfig<'a>,
+        /// Who asks.
+        "metadata" => metadata: Metadata<'a>,
+        /// Which capacity to use.
+        "service_tier" => service_tier: Text<'a>,
+        /// Automatic caching of the whole prompt.
+        "cache_control" => cache_control: CacheControl<'a>,
+        /// Edits of the context on the server.
+        "context_management" => context_management: RawJson<'a>,
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// When the body is not JSON, or a member is not of its type; the error names the place.
+    pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| InvalidRequest::new("", format!("the body is not valid UTF-8: {error}")))?;
+        serde_json::from_str(text).map_err(|error| located(text, &error))
+    }
+}
+
+/// Reads the body once more to learn where it is wrong: only a refusal pays for the bookkeeping.
+fn located(body: &str, error: &serde_json::Error) -> InvalidRequest {
+    let mut json = serde_json::Deserializer::from_str(body);
+    let path = serde_path_to_error::deserialize::<_, Request<'_>>(&mut json)
+        .err()
+        .map_or_else(String::new, |error| dotted(error.path()));
+    if error.is_data() {
+        InvalidRequest::new(path, without_position(&error.to_string()))
+    } else {
+        InvalidRequest::new(path, format!("the body is not valid JSON: {error}"))
+    }
+}
+
+fn dotted(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let segments = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    segments.collect::<Vec<_>>().join(".")
+}
+
+/// serde_json ends its messages with a position, which says less than the path.
+fn without_position(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |at| &message[..at])
+}
+
+object! {
+    /// One message of the conversation.
+    pub struct InputMessage {
+        /// `user` or `assistant`; newer clients also send `system`.
+        "role" => role: Text<'a>,
+        /// What was said.
+        "content" => content: Content<'a>,
+    }
+}
+
+impl Item for InputMessage<'_> {
+    const WHAT: &'static str = "messages and content blocks";
+    const MAX: usize = 100_000;
+
+    fn weight(&self) -> usize {
+        1 + self.content.as_ref().map_or(0, Content::weight)
+    }
+}
+
+/// Text, or blocks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Content<'a> {
+    /// Plain text.
+    Text(Text<'a>),
+    /// Content blocks.
+    Blocks(List<Block<'a>>),
+    /// A single object, as some blocks that Bedrock does not know hold; no route reads it here.
+    Object,
+}
+
+impl Content<'_> {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Object => 0,
+            Self::Blocks(blocks) => blocks.iter().map(Item::weight).sum(),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Visit<'a> {
+            type Value = Content<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of content blocks")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'a>, E> {
+                Ok(Content::Text(Text::from(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'a>, E> {
+                Ok(Content::Text(Text::from(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'a>, A::Error> {
+                List::from_seq(seq).map(Content::Blocks)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content<'a>, A::Error> {
+                while map.next_entry::<Text<'a>, RawJson<'a>>()?.is_some() {}
+                Ok(Content::Object)
+            }
+        }
+
+        deserializer.deserialize_any(Visit(PhantomData))
+    }
+}
+
+object! {
+    /// One content block: the members of all the kinds that are translated, flat.
+    ///
+    /// Flat because `type` need not come first, and a second pass over the text would cost more than
+    /// the absent members do.
+    pub struct Block {
+        /// The kind.
+        "type" => kind: Text<'a>,
+        /// Of `text`.
+        "text" => text: Text<'a>,
+        /// Of `thinking`.
+        "thinking" => thinking: Text<'a>,
+        /// Of `thinking`: proves that the model wrote it.
+        "signature" => signature: Text<'a>,
+        /// Of `redacted_thinking`: opaque.
+        "data" => data: Text<'a>,
+        /// Of `image` and `document`.
+        "source" => source: Source<'a>,
+        /// Of `tool_use`.
+        "id" => id: Text<'a>,
+        /// Of `tool_use`.
+        "name" => name: Text<'a>,
+        /// Of `tool_use`.
+        "input" => input: RawJson<'a>,
+        /// Of `tool_use`: who called.
+        "caller" => caller: RawJson<'a>,
+        /// Of `tool_result`: which call it answers.
+        "tool_use_id" => tool_use_id: Text<'a>,
+        /// Of `tool_result`.
+        "content" => content: Content<'a>,
+        /// Of `tool_result`: whether the tool failed.
+        "is_error" => is_error: bool,
+        /// Of `text`: where it comes from.
+        "citations" => citations: RawJson<'a>,
+        /// Ends a prefix to cache.
+        "cache_control" => cache_control: CacheControl<'a>,
+    }
+}
+
+impl Item for Block<'_> {
+    const WHAT: &'static str = "content blocks";
+    const MAX: usize = 10_000;
+
+    fn weight(&self) -> usize {
+        1 + self.content.as_ref().map_or(0, Content::weight)
+    }
+}
+
+/// Where the bytes of an image or a document are; of a search result, the name of the place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Source<'a> {
+    /// A name.
+    Name(Text<'a>),
+    /// Bytes, or a place to fetch them from.
+    Data(Box<SourceData<'a>>),
+}
+
+object! {
+    /// Bytes, or a place to fetch them from.
+    pub struct SourceData {
+        /// `base64`, `url`, `file`, …
+        "type" => kind: Text<'a>,
+        /// Of `base64`: `image/png`, …
+        "media_type" => media_type: Text<'a>,
+        /// Of `base64`: the bytes.
+        "data" => data: Text<'a>,
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Source<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Visit<'a> {
+            type Value = Source<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a source object or a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Source<'a>, E> {
+                Ok(Source::Name(Text::from(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Source<'a>, E> {
+                Ok(Source::Name(Text::from(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Source<'a>, A::Error> {
+                SourceData::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(|data| Source::Data(Box::new(data)))
+            }
+        }
+
+        deserializer.deserialize_any(Visit(PhantomData))
+    }
+}
+
+object! {
+    /// Something the model may call.
+    pub struct Tool {
+        /// Absent or `custom` for a tool of the client's own; else a kind that Anthropic defines.
+        "type" => kind: Text<'a>,
+        /// What the model calls it by.
+        "name" => name: Text<'a>,
+        /// What it is for.
+        "description" => description: Text<'a>,
+        /// The JSON Schema of its arguments.
+        "input_schema" => input_schema: RawJson<'a>,
+        /// Ends a prefix to cache.
+        "cache_control" => cache_control: CacheControl<'a>,
+        /// Whether the arguments must obey the schema.
+        "strict" => strict: bool,
+        /// Whether the model learns of it only through a tool search.
+        "defer_loading" => defer_loading: bool,
+        /// Whether arguments are to be streamed before they are checked.
+        "eager_input_streaming" => eager_input_streaming: bool,
+        /// Who may call it.
+        "allowed_callers" => allowed_callers: List<Text<'a>>,
+    }
+}
+
+impl Item for Tool<'_> {
+    const WHAT: &'static str = "tools";
+    const MAX: usize = 10_000;
+}
+
+object! {
+    /// Whether the model has to call a tool.
+    pub struct ToolChoice {
+        /// `auto`, `any`, `tool` or `none`.
+        "type" => kind: Text<'a>,
+        /// Of `tool`: which.
+        "name" => name: Text<'a>,
+        /// Whether it may call one tool at the most.
+        "disable_parallel_tool_use" => disable_parallel_tool_use: bool,
+    }
+}
+
+object! {
+    /// Effort and format of the answer.
+    pub struct OutputConfig {
+        /// `low` … `max`.
+        "effort" => effort: Text<'a>,
+    }
+}
+
+object! {
+    /// Who asks.
+    pub struct Metadata {
+        /// An opaque name of the user.
+        "user_id" => user_id: Text<'a>,
+    }
+}
+
+object! {
+    /// The end of a prefix to cache.
+    pub struct CacheControl {
+        /// `ephemeral`.
+        "type" => kind: Text<'a>,
+        /// `5m` or `1h`.
+        "ttl" => ttl: Text<'a>,
+        /// How widely the cache is shared; unknown to Bedrock.
+        "scope" => scope: RawJson<'a>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> String {
+        Request::parse(body.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_its_path() {
+        for (body, path) in [
+            (r#"{"max_tokens":"many"}"#, "max_tokens: "),
+            (r#"{"max_tokens":-1}"#, "max_tokens: "),
+            (r#"{"max_tokens":1e9}"#, "max_tokens: "),
+            (r#"{"stream":"true"}"#, "stream: "),
+            (r#"{"messages":{}}"#, "messages: "),
+            (r#"{"messages":[1]}"#, "messages.0: "),
+            (r#"{"messages":[{"role":1}]}"#, "messages.0.role: "),
+            (
+                r#"{"messages":[{"role":"user","content":7}]}"#,
+                "messages.0.content: ",
+            ),
+            (
+                r#"{"messages":[{"content":"x"},{"content":[{"type":"text","text":[]}]}]}"#,
+                "messages.1.content.0.text: ",
+            ),
+            (
+                r#"{"messages":[{"content":[{"source":{"data":null,"media_type":3}}]}]}"#,
+                "messages.0.content.0.source.media_type: ",
+            ),
+            (r#"{"tools":[{"name":{}}]}"#, "tools.0.name: "),
+            (
+                r#"{"system":[{"cache_control":"yes"}]}"#,
+                "system.0.cache_control: ",
+            ),
+        ] {
+            let text = refusal(body);
+            assert!(
+                text.starts_with(path) && !text.contains("line 1"),
+                "{body} said: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_member_given_twice_is_refused() {
+        assert_eq!(refusal(r#"{"model":"a","model":"b"}"#), "duplicate field `model`");
+        assert_eq!(refusal(r#"{"novel":1,"novel":2}"#), "duplicate field `novel`");
+        assert_eq!(
+            refusal(r#"{"messages":[{"role":"user","role":"user"}]}"#),
+            "messages.0: duplicate field `role`"
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for body in [
+            "",
+            "nope",
+            "{",
+            "{\"model\":\"a\"} x",
+            "[1]",
+            "\u{feff}{}",
+            "{\"a\":\"\\ud800\"}",
+            "{/**/}",
+        ] {
+            assert!(Request::parse(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(
+            Request::parse(b"{\"model\":\"\xff\"}")
+                .unwrap_err()
+                .message
+                .contains("UTF-8")
+        );
+        assert_eq!(
+            refusal(r#"{"model":"\ud800"}"#),
+            "model: the body is not valid JSON: unexpected end of hex escape at line 1 column 17"
+        );
+        assert!(refusal(r#"{"messages":[{"content":"\ud800\u0041"}]}"#).starts_with("messages.0.content: "));
+        assert!(refusal(r#"{"temperature":1e400}"#).starts_with("temperature: "));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_wherever_it_stands() {
+        for key in ["thinking", "novel", "messages", "system"] {
+            let body = format!("{{\"{key}\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+            assert!(Request::parse(body.as_bytes()).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_small_body_cannot_become_a_large_structure() {
+        let blocks = format!(r#"{{"system":[{}{{}}]}}"#, "{},".repeat(Block::MAX));
+        assert_eq!(refusal(&blocks), "system: too many content blocks: at most 10000");
+        let members: Vec<String> = (0..1000).map(|n| format!("\"m{n}\":0")).collect();
+        assert_eq!(
+            refusal(&format!("{{{}}}", members.join(","))),
+            "too many unknown fields"
+        );
+    }
+
+    #[test]
+    fn null_counts_as_absent() {
+        let request = Request::parse(br#"{"system":null,"novel":null,"temperature":null}"#).unwrap();
+        assert_eq!(request, Request::default());
+    }
+
+    #[test]
+    fn reading_and_writing_a_request_changes_nothing() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}},{"type":"tool_use","id":"t","name":"n","input":{"z":1.0,"a":[1e3]}}]}],"max_tokens":5,"temperature":0.0,"novel":{"b":1,"a":2}}"#;
+        let request = Request::parse(body.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), body);
+    }
+}

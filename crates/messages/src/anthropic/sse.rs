@@ -1,0 +1,49 @@
+//! The bytes of an event, as server-sent events.
+//!
+//! Clients read the `event:` line as well as the `data:` line; some drop an event that lacks the
+//! former. See <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+
+use super::Event;
+
+/// A `ping` event: keeps clients from giving up on a silent stream.
+pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+
+/// Appends `event` to `out`.
+pub fn write(event: &Event<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.name().as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    let written = serde_json::to_writer(&mut *out, event);
+    debug_assert!(
+        written.is_ok(),
+        "events are plain data and a Vec takes every byte"
+    );
+    out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anthropic::Delta;
+
+    #[test]
+    fn an_event_is_two_lines_and_a_blank_one() {
+        let mut out = Vec::new();
+        let delta = Delta::TextDelta {
+            text: "data: a\n\nevent: b\u{2028}\"".into(),
+        };
+        write(&Event::ContentBlockDelta { index: 3, delta }, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":3,\
+             \"delta\":{\"type\":\"text_delta\",\"text\":\"data: a\\n\\nevent: b\u{2028}\\\"\"}}\n\n"
+        );
+    }
+
+    #[test]
+    fn ping_is_what_the_event_would_be() {
+        let mut out = Vec::new();
+        write(&Event::Ping, &mut out);
+        assert_eq!(out, PING);
+    }
+}

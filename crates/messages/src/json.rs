@@ -1,0 +1,388 @@
+//! How JSON is read here: text borrowed from the body, values left exactly as they were written,
+//! objects that remember what nobody took out of them, and lists with a limit.
+//!
+//! Not here: what any object means. That is `anthropic` and `converse`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// How deep a value that is passed on unread may nest; the parser's own limit for the rest.
+pub const MAX_DEPTH: usize = 128;
+
+/// How many members without a name in this version one object may have.
+pub const MAX_UNKNOWN: usize = 256;
+
+/// A JSON string, borrowed from the input when it holds no escapes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl Text<'_> {
+    /// Whether there is anything but white space in it.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.0.chars().all(char::is_whitespace)
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Visit<'a> {
+            type Value = Text<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+
+        deserializer.deserialize_str(Visit(PhantomData))
+    }
+}
+
+/// A JSON value exactly as it was written: key order, number spelling and white space survive.
+///
+/// Prompt caching depends on that. What the parser would have checked is checked all the same:
+/// nesting (at most [`MAX_DEPTH`]) and `\u` escapes that pair up.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(transparent)]
+pub struct RawJson<'a>(&'a RawValue);
+
+impl<'a> RawJson<'a> {
+    /// The empty object.
+    pub const EMPTY_OBJECT: &'static str = "{}";
+
+    /// The text of the value.
+    #[must_use]
+    pub fn get(self) -> &'a str {
+        self.0.get()
+    }
+
+    /// Whether the value is an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.get().starts_with('{')
+    }
+
+    /// The value itself, for writing it out again.
+    #[must_use]
+    pub fn raw(self) -> &'a RawValue {
+        self.0
+    }
+
+    /// Reads the value as `T`.
+    ///
+    /// # Errors
+    /// What [`serde_json`] says when the value is not a `T`.
+    pub fn read<T: Deserialize<'a>>(self) -> serde_json::Result<T> {
+        serde_json::from_str(self.get())
+    }
+}
+
+impl PartialEq for RawJson<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawJson<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        check(raw.get()).map_err(de::Error::custom)?;
+        Ok(Self(raw))
+    }
+}
+
+/// Checks what skipping over a value leaves unchecked.
+fn check(json: &str) -> Result<(), &'static str> {
+    let bytes = json.as_bytes();
+    let (mut depth, mut at, mut in_string) = (0_usize, 0_usize, false);
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        if in_string {
+            match byte {
+                b'"' => in_string = false,
+                b'\\' if bytes.get(at) == Some(&b'u') => at = after_unicode_escape(bytes, at)?,
+                b'\\' => at += 1,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err("nested too deep: at most 128 levels");
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `at` points to the `u`; returns the place after the escape, or after the pair it begins.
+fn after_unicode_escape(bytes: &[u8], at: usize) -> Result<usize, &'static str> {
+    const LONE: &str = "lone surrogate in a \\u escape";
+    match code_unit(bytes, at) {
+        Some(0xD800..=0xDBFF) => {
+            let low = at + 5;
+            let paired =
+                bytes.get(low) == Some(&b'\\') && matches!(code_unit(bytes, low + 1), Some(0xDC00..=0xDFFF));
+            if paired { Ok(low + 6) } else { Err(LONE) }
+        }
+        Some(0xDC00..=0xDFFF) | None => Err(LONE),
+        Some(_) => Ok(at + 5),
+    }
+}
+
+fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 5)?.strip_prefix(b"u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// What may stand in a [`List`].
+pub trait Item {
+    /// How it is called in an error.
+    const WHAT: &'static str;
+    /// How much of it one list may hold.
+    const MAX: usize;
+    /// How much this one counts for.
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+impl Item for Text<'_> {
+    const WHAT: &'static str = "strings";
+    const MAX: usize = 2_500;
+}
+
+/// A JSON array with a limit, so that a small body cannot become a large structure.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Item> List<T> {
+    /// Reads the items of an array.
+    pub(crate) fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error>
+    where
+        T: Deserialize<'de>,
+    {
+        let (mut items, mut weight) = (Vec::new(), 0);
+        while let Some(item) = seq.next_element::<T>()? {
+            weight += item.weight();
+            if weight > T::MAX {
+                return Err(de::Error::custom(format_args!(
+                    "too many {}: at most {}",
+                    T::WHAT,
+                    T::MAX
+                )));
+            }
+            items.push(item);
+        }
+        Ok(Self(items))
+    }
+}
+
+impl<'de, T: Item + Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<T>(PhantomData<T>);
+
+        impl<'de, T: Item + Deserialize<'de>> Visitor<'de> for Visit<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of {}", T::WHAT)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<List<T>, A::Error> {
+                List::from_seq(seq)
+            }
+        }
+
+        deserializer.deserialize_seq(Visit(PhantomData))
+    }
+}
+
+/// Declares a JSON object whose members are all optional and which keeps the members it does not know.
+///
+/// Reading never drops anything: a member is in its field, or in `unknown`, or the object is refused
+/// (a member given twice). `null` counts as absent. Whoever translates the object *takes* the fields;
+/// what is [`left_over`](object) afterwards was not translated and has to be accounted for.
+macro_rules! object {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $(#[$field_meta:meta])* $key:literal => $field:ident: $type:ty, )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name<'a> {
+            $( $(#[$field_meta])* pub $field: Option<$type>, )*
+            /// Members without a name in this version, in the order they came.
+            pub unknown: Vec<($crate::json::Text<'a>, $crate::json::RawJson<'a>)>,
+        }
+
+        impl<'a> $name<'a> {
+            /// The names of the members that are (still) here.
+            pub fn left_over(&self) -> impl Iterator<Item = &str> {
+                let known = [$( self.$field.as_ref().map(|_| $key) ),*];
+                known.into_iter().flatten().chain(self.unknown.iter().map(|(key, _)| &**key))
+            }
+        }
+
+        impl<'de: 'a, 'a> serde::Deserialize<'de> for $name<'a> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visit<'a>(std::marker::PhantomData<&'a ()>);
+
+                #[derive(Default)]
+                struct Seen { $( $field: bool, )* }
+
+                impl<'de: 'a, 'a> serde::de::Visitor<'de> for Visit<'a> {
+                    type Value = $name<'a>;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        use serde::de::Error;
+                        let mut object = $name::default();
+                        let mut seen = Seen::default();
+                        while let Some(key) = map.next_key::<$crate::json::Text<'a>>()? {
+                            match &*key {
+                                $( $key => {
+                                    if std::mem::replace(&mut seen.$field, true) {
+                                        return Err(A::Error::duplicate_field($key));
+                                    }
+                                    object.$field = map.next_value()?;
+                                } )*
+                                _ => {
+                                    let value = map.next_value::<$crate::json::RawJson<'a>>()?;
+                                    if object.unknown.len() == $crate::json::MAX_UNKNOWN {
+                                        return Err(A::Error::custom("too many unknown fields"));
+                                    }
+                                    if object.unknown.iter().any(|(known, _)| *known == key) {
+                                        return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
+                                    }
+                                    if value.get() != "null" {
+                                        object.unknown.push((key, value));
+                                    }
+                                }
+                            }
+                        }
+                        Ok(object)
+                    }
+                }
+
+                deserializer.deserialize_map(Visit(std::marker::PhantomData))
+            }
+        }
+
+        impl serde::Serialize for $name<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap;
+                let mut map = serializer.serialize_map(None)?;
+                $( if let Some(value) = &self.$field {
+                    map.serialize_entry($key, value)?;
+                } )*
+                for (key, value) in &self.unknown {
+                    map.serialize_entry(key, value)?;
+                }
+                map.end()
+            }
+        }
+    };
+}
+pub(crate) use object;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_value_keeps_key_order_numbers_and_white_space() {
+        let json = r#"{"z": 1.0, "a":1e3,"n":123456789012345678901234567890,"e":"\u00e9"}"#;
+        let raw: RawJson<'_> = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&raw).unwrap(), json);
+    }
+
+    #[test]
+    fn a_raw_value_that_nests_too_deep_is_refused() {
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(serde_json::from_str::<RawJson<'_>>(&deep(MAX_DEPTH)).is_ok());
+        let error = serde_json::from_str::<RawJson<'_>>(&deep(MAX_DEPTH + 1)).unwrap_err();
+        assert!(error.to_string().contains("nested too deep"), "{error}");
+    }
+
+    #[test]
+    fn surrogates_in_a_raw_value_have_to_pair_up() {
+        for (json, fine) in [
+            (r#""\ud83d\ude00""#, true),
+            (r#""\\ud800""#, true),
+            (r#""\ud800""#, false),
+            (r#""\ud800\u0041""#, false),
+            (r#""\udc00""#, false),
+            (r#"{"\ud800":1}"#, false),
+        ] {
+            assert_eq!(serde_json::from_str::<RawJson<'_>>(json).is_ok(), fine, "{json}");
+        }
+    }
+}

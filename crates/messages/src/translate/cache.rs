@@ -1,0 +1,83 @@
+//! `cache_control` on a block into a `cachePoint` after it.
+
+use super::Path;
+use super::request::Translation;
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::CacheControl;
+use crate::capability::PromptCache;
+use crate::converse::request::CachePoint;
+
+/// How many places a request may end a cached prefix at; Anthropic's limit and Bedrock's.
+const MAX_POINTS: usize = 4;
+
+impl Translation<'_> {
+    /// The cache point that `control` asks for, when the model takes one.
+    pub(super) fn cache_point(
+        &mut self,
+        control: Option<CacheControl<'_>>,
+        path: Path<'_>,
+    ) -> Result<Option<CachePoint>, InvalidRequest> {
+        let Some(mut control) = control else {
+            return Ok(None);
+        };
+        match control.kind.take().as_deref() {
+            Some("ephemeral") => {}
+            None => return Err(InvalidRequest::new(path.key("type"), "Field required")),
+            Some(_) => {
+                return Err(InvalidRequest::new(
+                    path.key("type"),
+                    "Input should be 'ephemeral'",
+                ));
+            }
+        }
+        let ttl = match control.ttl.take().as_deref() {
+            None => None,
+            Some("5m") => Some("5m"),
+            Some("1h") => Some("1h"),
+            Some(_) => {
+                return Err(InvalidRequest::new(
+                    path.key("ttl"),
+                    "Input should be '5m' or '1h'",
+                ));
+            }
+        };
+        if control.scope.take().is_some() {
+            self.findings.note(
+                path.key("scope"),
+                "left out: Bedrock keeps one cache for the account",
+            );
+        }
+        self.findings.lose_rest(path, control.left_over());
+
+        self.cache_markers += 1;
+        if self.capabilities.prompt_cache == PromptCache::None {
+            self.findings
+                .note(path, "left out: the model takes no cache points");
+            return Ok(None);
+        }
+        if ttl == Some("1h") && self.capabilities.prompt_cache == PromptCache::FiveMinutes {
+            self.findings.note(
+                path.key("ttl"),
+                "left out: the model caches for five minutes only",
+            );
+        }
+        // A model that knows one lifetime refuses to be told which.
+        let ttl = ttl.filter(|_| self.capabilities.prompt_cache == PromptCache::OneHour);
+        Ok(Some(CachePoint {
+            r#type: "default",
+            ttl,
+        }))
+    }
+
+    /// Refuses a request with more markers than the API allows.
+    pub(super) fn check_cache_markers(&self) -> Result<(), InvalidRequest> {
+        if self.cache_markers <= MAX_POINTS {
+            return Ok(());
+        }
+        let message = format!(
+            "A maximum of {MAX_POINTS} blocks with cache_control may be provided. Found {}.",
+            self.cache_markers
+        );
+        Err(InvalidRequest::new("", message))
+    }
+}

@@ -1,0 +1,479 @@
+//! The conversation: system prompt, turns and their blocks.
+//!
+//! What Bedrock wants and Anthropic does not: roles that alternate, tool results first in their turn, no
+//! blank text, names of a certain form. All of that is arranged here without changing what is said.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::request::Translation;
+use super::{Path, names};
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::{Block, Content, InputMessage, Source};
+use crate::converse::request::{
+    Bytes, ContentBlock, Image, Message, Reasoning, Role, SystemBlock, ToolResult, ToolResultBlock, ToolUse,
+};
+use crate::json::{List, RawJson, Text};
+
+/// Stands for a turn in which nothing but blank text was said: Bedrock takes no empty turn.
+const NOTHING_SAID: &str = "(no content)";
+/// Stands for the result of a tool that returned nothing.
+const NO_OUTPUT: &str = "(no output)";
+
+/// Marks opaque reasoning that did not come as text, so that it can go back as it came.
+pub(super) const VERBATIM: &str = "bedrock:";
+
+/// A turn, and the first message that is part of it.
+struct Turn<'a> {
+    index: usize,
+    message: Message<'a>,
+}
+
+impl<'a> Translation<'a> {
+    pub(super) fn system(
+        &mut self,
+        content: Option<Content<'a>>,
+        path: Path<'_>,
+    ) -> Result<Vec<SystemBlock<'a>>, InvalidRequest> {
+        let mut system = Vec::new();
+        let blocks = match content {
+            None => return Ok(system),
+            Some(Content::Text(text)) => vec![text_block(text)],
+            Some(Content::Blocks(blocks)) => blocks.0,
+            Some(Content::Object) => return Err(not_content(path)),
+        };
+        for (index, mut block) in blocks.into_iter().enumerate() {
+            let path = path.index(index);
+            let kind = required(block.kind.take(), path.key("type"))?;
+            if &*kind != "text" {
+                return Err(InvalidRequest::new(path.key("type"), "Input should be 'text'"));
+            }
+            system.extend(self.text(&mut block, path)?.map(SystemBlock::Text));
+            if let Some(point) = self.cache_point(block.cache_control.take(), path.key("cache_control"))? {
+                // A prefix of nothing cannot be cached.
+                if !system.is_empty() {
+                    system.push(SystemBlock::CachePoint(point));
+                }
+            }
+            self.findings.lose_rest(path, block.left_over());
+        }
+        Ok(system)
+    }
+
+    pub(super) fn messages(
+        &mut self,
+        messages: Option<List<InputMessage<'a>>>,
+        path: Path<'_>,
+    ) -> Result<Vec<Message<'a>>, InvalidRequest> {
+        let messages = required(messages, path)?.0;
+        if messages.is_empty() {
+            return Err(InvalidRequest::new(path, "at least one message is required"));
+        }
+        let mut turns: Vec<Turn<'a>> = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            let path = path.index(index);
+            let Some((role, content)) = self.message(message, path)? else {
+                continue;
+            };
+            match turns.last_mut() {
+                Some(turn) if turn.message.role == role => turn.message.content.extend(content),
+                _ => turns.push(Turn {
+                    index,
+                    message: Message { role, content },
+                }),
+            }
+        }
+        // A request that loses something goes another way; what is left of it here proves nothing.
+        if self.findings.losses.is_empty() {
+            check_order(&turns, path)?;
+        }
+        for turn in &mut turns {
+            let path = path.index(turn.index);
+            self.results_first(&mut turn.message.content, path);
+            if turn.message.content.is_empty() {
+                self.findings.note(
+                    path,
+                    "blank; sent as \"(no content)\", because Bedrock takes no blank turn",
+                );
+                turn.message.content.push(ContentBlock::Text(NOTHING_SAID.into()));
+            }
+        }
+        Ok(turns.into_iter().map(|turn| turn.message).collect())
+    }
+
+    /// Role and content of one message; nothing when its role is lost.
+    fn message(
+        &mut self,
+        mut message: InputMessage<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<(Role, Vec<ContentBlock<'a>>)>, InvalidRequest> {
+        let at_role = path.key("role");
+        let role = match &*required(message.role.take(), at_role)? {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            "system" => {
+                // The wording lets clients fall back to a conversation without such messages.
+                self.findings
+                    .lose(at_role, "Input should be 'user' or 'assistant'");
+                return Ok(None);
+            }
+            _ => {
+                return Err(InvalidRequest::new(
+                    at_role,
+                    "Input should be 'user' or 'assistant'",
+                ));
+            }
+        };
+        let at_content = path.key("content");
+        let blocks = match required(message.content.take(), at_content)? {
+            Content::Text(text) => vec![text_block(text)],
+            Content::Blocks(blocks) => blocks.0,
+            Content::Object => return Err(not_content(at_content)),
+        };
+        let mut content = Vec::with_capacity(blocks.len());
+        for (index, block) in blocks.into_iter().enumerate() {
+            self.block(role, block, at_content.index(index), &mut content)?;
+        }
+        self.findings.lose_rest(path, message.left_over());
+        Ok(Some((role, content)))
+    }
+
+    fn block(
+        &mut self,
+        role: Role,
+        mut block: Block<'a>,
+        path: Path<'_>,
+        out: &mut Vec<ContentBlock<'a>>,
+    ) -> Result<(), InvalidRequest> {
+        let kind = required(block.kind.take(), path.key("type"))?;
+        let mut cache_control = None;
+        match (&*kind, role) {
+            ("text", _) => {
+                out.extend(self.text(&mut block, path)?.map(ContentBlock::Text));
+                cache_control = block.cache_control.take();
+            }
+            ("image", Role::User) => {
+                out.extend(self.image(&mut block, path)?.map(ContentBlock::Image));
+                cache_control = block.cache_control.take();
+            }
+            ("tool_use", Role::Assistant) => {
+                self.has_tool_blocks = true;
+                out.push(ContentBlock::ToolUse(self.tool_use(&mut block, path)?));
+                cache_control = block.cache_control.take();
+            }
+            ("tool_result", Role::User) => {
+                self.has_tool_blocks = true;
+                let (result, nested) = self.tool_result(&mut block, path)?;
+                out.push(ContentBlock::ToolResult(result));
+                cache_control = block.cache_control.take().or(nested);
+            }
+            ("thinking", Role::Assistant) => out.extend(self.thinking(&mut block, path)?),
+            ("redacted_thinking", Role::Assistant) => out.extend(self.redacted_thinking(&mut block, path)?),
+            _ => {
+                let role = if role == Role::User { "user" } else { "assistant" };
+                let reason = format!(
+                    "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a message of role '{role}'"
+                );
+                self.findings.lose(path, reason);
+                return Ok(());
+            }
+        }
+        if let Some(point) = self.cache_point(cache_control, path.key("cache_control"))? {
+            if out.is_empty() {
+                self.findings.note(
+                    path.key("cache_control"),
+                    "left out: there is nothing before it in its message",
+                );
+            } else {
+                out.push(ContentBlock::CachePoint(point));
+            }
+        }
+        self.findings.lose_rest(path, block.left_over());
+        Ok(())
+    }
+
+    /// The text of a block; nothing when it is blank.
+    fn text(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<Cow<'a, str>>, InvalidRequest> {
+        let text = required(block.text.take(), path.key("text"))?;
+        block.citations.take_if(|citations| citations.get() == "[]");
+        if text.is_blank() {
+            self.findings.note(path, "left out: Bedrock takes no blank text");
+            return Ok(None);
+        }
+        Ok(Some(text.0))
+    }
+
+    fn image(&mut self, block: &mut Block<'a>, path: Path<'_>) -> Result<Option<Image<'a>>, InvalidRequest> {
+        let path = path.key("source");
+        let Source::Data(mut source) = required(block.source.take(), path)? else {
+            return Err(InvalidRequest::new(path, "Input should be an object"));
+        };
+        let kind = required(source.kind.take(), path.key("type"))?;
+        if &*kind != "base64" {
+            let reason =
+                format!("sources of type '{kind}' are not supported by Bedrock; send the image as base64");
+            self.findings.lose(path, reason);
+            return Ok(None);
+        }
+        let format = match &*required(source.media_type.take(), path.key("media_type"))? {
+            "image/png" => "png",
+            "image/jpeg" => "jpeg",
+            "image/gif" => "gif",
+            "image/webp" => "webp",
+            _ => {
+                let message = "Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'";
+                return Err(InvalidRequest::new(path.key("media_type"), message));
+            }
+        };
+        let bytes = required(source.data.take(), path.key("data"))?.0;
+        self.findings.lose_rest(path, source.left_over());
+        Ok(Some(Image {
+            format,
+            source: Bytes { bytes },
+        }))
+    }
+
+    fn tool_use(&mut self, block: &mut Block<'a>, path: Path<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
+        let tool_use_id = names::call_id(required(block.id.take(), path.key("id"))?.0);
+        let name = self
+            .names
+            .upstream(required(block.name.take(), path.key("name"))?.0);
+        if !self.called.contains(&name) {
+            self.called.push(name.clone());
+        }
+        block.caller.take_if(|caller| is_direct(*caller));
+        let input = match block.input.take() {
+            // Clients send an empty string for a call without arguments; Bedrock wants an object.
+            None => empty_object(),
+            Some(input) if input.get() == "\"\"" => empty_object(),
+            Some(input) if input.is_object() => input.raw(),
+            Some(_) => {
+                return Err(InvalidRequest::new(
+                    path.key("input"),
+                    "Input should be an object",
+                ));
+            }
+        };
+        Ok(ToolUse {
+            tool_use_id,
+            name,
+            input,
+        })
+    }
+
+    /// A result, and the cache marker inside it: Bedrock takes one only after the result.
+    fn tool_result(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<
+        (
+            ToolResult<'a>,
+            Option<crate::anthropic::request::CacheControl<'a>>,
+        ),
+        InvalidRequest,
+    > {
+        let tool_use_id = names::call_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
+        let status = block.is_error.take().unwrap_or(false).then_some("error");
+        let at_content = path.key("content");
+        let blocks = match block.content.take() {
+            None => Vec::new(),
+            Some(Content::Text(text)) => vec![text_block(text)],
+            Some(Content::Blocks(blocks)) => blocks.0,
+            Some(Content::Object) => return Err(not_content(at_content)),
+        };
+        let mut content = Vec::with_capacity(blocks.len().max(1));
+        let mut cache_control = None;
+        for (index, mut inner) in blocks.into_iter().enumerate() {
+            let path = at_content.index(index);
+            match &*required(inner.kind.take(), path.key("type"))? {
+                "text" => content.extend(self.text(&mut inner, path)?.map(ToolResultBlock::Text)),
+                "image" => content.extend(self.image(&mut inner, path)?.map(ToolResultBlock::Image)),
+                kind => {
+                    let reason = format!(
+                        "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a tool result"
+                    );
+                    self.findings.lose(path, reason);
+                    continue;
+                }
+            }
+            cache_control = inner.cache_control.take().or(cache_control);
+            self.findings.lose_rest(path, inner.left_over());
+        }
+        if content.is_empty() {
+            content.push(ToolResultBlock::Text(NO_OUTPUT.into()));
+        }
+        Ok((
+            ToolResult {
+                tool_use_id,
+                content,
+                status,
+            },
+            cache_control,
+        ))
+    }
+
+    fn thinking(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
+        let text = required(block.thinking.take(), path.key("thinking"))?.0;
+        let signature = block.signature.take().filter(|signature| !signature.is_empty());
+        match signature {
+            _ if !self.capabilities.claude => self
+                .findings
+                .note(path, "left out: the model takes no thinking back"),
+            None => self
+                .findings
+                .note(path, "left out: thinking without a signature cannot be sent back"),
+            Some(Text(signature)) => {
+                let reasoning = Reasoning::ReasoningText { text, signature };
+                return Ok(Some(ContentBlock::ReasoningContent(reasoning)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn redacted_thinking(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
+        let data = required(block.data.take(), path.key("data"))?;
+        if !self.capabilities.claude {
+            self.findings
+                .note(path, "left out: the model takes no thinking back");
+            return Ok(None);
+        }
+        let wire = data
+            .strip_prefix(VERBATIM)
+            .map_or_else(|| STANDARD.encode(data.as_bytes()), str::to_owned);
+        Ok(Some(ContentBlock::ReasoningContent(Reasoning::RedactedContent(
+            wire.into(),
+        ))))
+    }
+
+    /// Bedrock wants the results of a turn before anything else in it; cache points stay with their block.
+    fn results_first(&mut self, content: &mut Vec<ContentBlock<'a>>, path: Path<'_>) {
+        let is_result = |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolResult(_));
+        let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
+        let after_results = content
+            .iter()
+            .position(|block| !is_result(block) && !is_point(block));
+        let in_order = after_results.is_none_or(|at| !content[at..].iter().any(is_result));
+        if in_order {
+            return;
+        }
+        self.findings
+            .note(path, "tool results moved before the rest of their turn");
+        let (mut results, mut rest) = (Vec::new(), Vec::new());
+        let mut with_results = false;
+        for block in content.drain(..) {
+            with_results = if is_point(&block) {
+                with_results
+            } else {
+                is_result(&block)
+            };
+            if with_results {
+                results.push(block)
+            } else {
+                rest.push(block)
+            }
+        }
+        content.extend(results.into_iter().chain(rest));
+    }
+}
+
+/// The user begins, and each call is answered in the turn that follows it.
+fn check_order(turns: &[Turn<'_>], path: Path<'_>) -> Result<(), InvalidRequest> {
+    if turns.first().is_some_and(|turn| turn.message.role != Role::User) {
+        return Err(InvalidRequest::new(
+            path,
+            "first message must use the \"user\" role",
+        ));
+    }
+    let mut calls: Vec<&str> = Vec::new();
+    let mut calls_at = 0;
+    for turn in turns {
+        let results = turn.message.content.iter().filter_map(|block| match block {
+            ContentBlock::ToolResult(result) => Some(&*result.tool_use_id),
+            _ => None,
+        });
+        for id in results {
+            let Some(at) = calls.iter().position(|call| *call == id) else {
+                let message = format!(
+                    "unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+                );
+                return Err(InvalidRequest::new(path.index(turn.index), message));
+            };
+            calls.swap_remove(at);
+        }
+        unanswered(&calls, path.index(calls_at))?;
+        calls_at = turn.index;
+        calls = turn
+            .message
+            .content
+            .iter()
+            .filter_map(|block| match block {
+                ContentBlock::ToolUse(call) => Some(&*call.tool_use_id),
+                _ => None,
+            })
+            .collect();
+    }
+    unanswered(&calls, path.index(calls_at))
+}
+
+fn unanswered(calls: &[&str], path: Path<'_>) -> Result<(), InvalidRequest> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+        calls.join(", ")
+    );
+    Err(InvalidRequest::new(path, message))
+}
+
+pub(super) fn required<T>(value: Option<T>, path: Path<'_>) -> Result<T, InvalidRequest> {
+    value.ok_or_else(|| InvalidRequest::new(path, "Field required"))
+}
+
+fn not_content(path: Path<'_>) -> InvalidRequest {
+    InvalidRequest::new(path, "Input should be a string or an array of content blocks")
+}
+
+fn text_block(text: Text<'_>) -> Block<'_> {
+    Block {
+        kind: Some("text".into()),
+        text: Some(text),
+        ..Block::default()
+    }
+}
+
+/// `{}`, as a value of its own.
+pub(super) fn empty_object() -> &'static RawValue {
+    static EMPTY: std::sync::LazyLock<Box<RawValue>> =
+        std::sync::LazyLock::new(|| RawValue::from_string("{}".to_owned()).unwrap_or_default());
+    &EMPTY
+}
+
+/// Whether the model itself made the call: what Bedrock takes for granted.
+fn is_direct(caller: RawJson<'_>) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Caller<'a> {
+        r#type: &'a str,
+    }
+    caller
+        .read::<Caller<'_>>()
+        .is_ok_and(|caller| caller.r#type == "direct")
+}

@@ -1,0 +1,105 @@
+//! The only place that knows two languages.
+//!
+//! `request` (with `content`, `tools` and `cache`): what a client asks, into what Bedrock is asked.
+//! `stream`: what Bedrock answers, into what the client is told; `pipeline` runs it over raw bytes.
+//! `error`: what AWS calls a failure, into what Anthropic calls it.
+//!
+//! Nothing is dropped in silence. What a route cannot carry is a [`Loss`] that names its place in the
+//! request; what was left out or changed because that is harmless is a [`Notice`].
+
+mod cache;
+mod content;
+mod error;
+mod names;
+mod path;
+mod pipeline;
+mod request;
+mod stream;
+mod tools;
+
+use std::fmt;
+
+pub use error::{Failure, Fault, Retry, error};
+pub use names::ToolNames;
+pub use pipeline::{Pipeline, Step};
+pub use request::{Call, Options, request};
+pub use stream::{End, Opening, Outcome, StreamTranslator, Summary};
+
+use crate::anthropic;
+use path::Path;
+
+/// Something in a request that the route cannot carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where it stands: members and indices joined by dots.
+    pub path: String,
+    /// Why it cannot be carried, in the words of Anthropic's API where it has some: clients recover on them.
+    pub reason: String,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+/// Something that was changed or left out because that is harmless, or that is worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Where it stands, or which part of the answer it is about.
+    pub path: String,
+    /// What was done.
+    pub what: String,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.what)
+    }
+}
+
+/// Tells a client what its request loses.
+#[must_use]
+pub fn refusal(losses: &[Loss]) -> anthropic::Error {
+    const MOST: usize = 8;
+    let mut message = losses
+        .iter()
+        .take(MOST)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    if losses.len() > MOST {
+        message.push_str(&format!("; and {} more", losses.len() - MOST));
+    }
+    anthropic::Error::new(anthropic::ErrorType::InvalidRequest, message)
+}
+
+/// What a translation found on its way.
+#[derive(Debug, Default)]
+struct Findings {
+    losses: Vec<Loss>,
+    notices: Vec<Notice>,
+}
+
+impl Findings {
+    fn lose(&mut self, path: Path<'_>, reason: impl Into<String>) {
+        self.losses.push(Loss {
+            path: path.to_string(),
+            reason: reason.into(),
+        });
+    }
+
+    /// Members that nobody took.
+    fn lose_rest<'n>(&mut self, path: Path<'_>, names: impl Iterator<Item = &'n str>) {
+        for name in names {
+            self.lose(path.key(name), "Extra inputs are not permitted");
+        }
+    }
+
+    fn note(&mut self, path: Path<'_>, what: impl Into<String>) {
+        self.notices.push(Notice {
+            path: path.to_string(),
+            what: what.into(),
+        });
+    }
+}

@@ -1,0 +1,107 @@
+//! Names of tools and calls that Bedrock accepts, and the way back.
+//!
+//! Bedrock takes 64 characters of `[a-zA-Z0-9_-]` for a tool and of `[a-zA-Z0-9_.:-]` for a call;
+//! Anthropic takes more. A name that will not do gets an alias made from it: equal names get equal
+//! aliases, so that the prompt cache holds from one request to the next.
+
+use std::borrow::Cow;
+
+const MAX: usize = 64;
+
+/// The names a request used, for translating the answer back.
+#[derive(Clone, Debug, Default)]
+pub struct ToolNames {
+    aliases: Vec<Alias>,
+}
+
+#[derive(Clone, Debug)]
+struct Alias {
+    alias: String,
+    name: String,
+}
+
+impl ToolNames {
+    /// The name of a tool on Bedrock; remembers the alias when it gets one.
+    pub(super) fn upstream<'a>(&mut self, name: Cow<'a, str>) -> Cow<'a, str> {
+        match legal(&name, is_tool_character) {
+            None => name,
+            Some(alias) => {
+                if !self.aliases.iter().any(|known| known.name == *name) {
+                    self.aliases.push(Alias {
+                        alias: alias.clone(),
+                        name: name.into_owned(),
+                    });
+                }
+                Cow::Owned(alias)
+            }
+        }
+    }
+
+    /// The name that the client gave the tool.
+    #[must_use]
+    pub fn original<'a>(&'a self, upstream: &'a str) -> &'a str {
+        let known = self.aliases.iter().find(|known| known.alias == upstream);
+        known.map_or(upstream, |known| &known.name)
+    }
+}
+
+/// The id of a call on Bedrock. Ids are compared within one request only, so there is no way back.
+pub(super) fn call_id(id: Cow<'_, str>) -> Cow<'_, str> {
+    legal(&id, |c| is_tool_character(c) || matches!(c, '.' | ':')).map_or(id, Cow::Owned)
+}
+
+fn is_tool_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// An alias for a name that will not do: what is legal of it and a checksum of the whole.
+fn legal(name: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
+    if !name.is_empty() && name.len() <= MAX && name.chars().all(&allowed) {
+        return None;
+    }
+    let readable = name
+        .chars()
+        .take(MAX - 9)
+        .map(|c| if allowed(c) { c } else { '_' });
+    let checksum = format!("_{:08x}", crc32fast::hash(name.as_bytes()));
+    Some(readable.chain(checksum.chars()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_legal_name_stays_as_it_is() {
+        let mut names = ToolNames::default();
+        assert_eq!(names.upstream("read_file-2".into()), "read_file-2");
+        assert_eq!(names.original("read_file-2"), "read_file-2");
+        assert_eq!(call_id("toolu_01.A:b-c".into()), "toolu_01.A:b-c");
+    }
+
+    #[test]
+    fn an_illegal_name_gets_a_legal_alias_and_comes_back() {
+        for name in ["mcp server/tool", "größe", &"long".repeat(30), "a.b"] {
+            let mut names = ToolNames::default();
+            let alias = names.upstream(name.into()).into_owned();
+            assert!(
+                alias.len() <= MAX && alias.chars().all(is_tool_character),
+                "{alias}"
+            );
+            assert_eq!(names.original(&alias), name);
+            assert_eq!(
+                ToolNames::default().upstream(name.into()),
+                alias,
+                "equal names get equal aliases"
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_differ_get_aliases_that_differ() {
+        let mut names = ToolNames::default();
+        assert_ne!(names.upstream("a.b".into()), names.upstream("a/b".into()));
+        let long = |end: &str| format!("{}{end}", "x".repeat(100));
+        assert_ne!(names.upstream(long("1").into()), names.upstream(long("2").into()));
+    }
+}

@@ -1,0 +1,100 @@
+//! The bytes of ConverseStream, into what the client is told: frames, events, translation, in one step.
+
+use super::stream::{End, Opening, StreamTranslator, Summary};
+use super::{Failure, error};
+use crate::anthropic::Event;
+use crate::converse::event::Exception;
+use crate::converse::{self, FrameDecoder, FrameKind};
+
+/// Whether more bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// They are.
+    More,
+    /// The answer is complete or has failed: call [`Pipeline::finish`].
+    Ended,
+}
+
+/// Translates the bytes of one answer.
+#[derive(Debug)]
+pub struct Pipeline {
+    frames: FrameDecoder,
+    translator: StreamTranslator,
+    failure: Option<Failure>,
+}
+
+impl Pipeline {
+    /// Begins an answer.
+    #[must_use]
+    pub fn new(opening: Opening) -> Self {
+        Self {
+            frames: FrameDecoder::default(),
+            translator: StreamTranslator::new(opening),
+            failure: None,
+        }
+    }
+
+    /// Takes the next bytes, cut anywhere.
+    pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(&Event<'_>)) -> Step {
+        self.frames.feed(bytes);
+        while self.failure.is_none() {
+            match self.frames.next() {
+                Ok(None) => break,
+                Ok(Some(frame)) => match frame.kind {
+                    FrameKind::Event(kind) => match converse::Event::parse(kind, frame.payload) {
+                        Ok(event) => self.translator.push(event, out),
+                        Err(error) => {
+                            self.failure = Some(Failure::unreadable(format!("a `{kind}` event: {error}")))
+                        }
+                    },
+                    FrameKind::Exception(kind) => {
+                        self.failure = Some(error(400, kind, &Exception::parse(frame.payload)));
+                    }
+                    FrameKind::Error { code, message } => {
+                        let said = Exception {
+                            message: Some(message.to_owned()),
+                            ..Exception::default()
+                        };
+                        self.failure = Some(error(500, code, &said));
+                    }
+                    FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), out),
+                },
+                Err(error) => self.failure = Some(Failure::unreadable(error.to_string())),
+            }
+        }
+        if self.translator.is_complete() || self.failed() {
+            Step::Ended
+        } else {
+            Step::More
+        }
+    }
+
+    /// Whether anything has been said to the client.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.translator.is_started()
+    }
+
+    /// The failure that the frames told of, when it is one of AWS's or of the wire.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Ends the answer: says what has to be said last, and what it came to.
+    pub fn finish(self, end: End, out: &mut impl FnMut(&Event<'_>)) -> Summary {
+        let end = match (self.failure, end) {
+            (Some(failure), End::Eof | End::Failed(_)) => End::Failed(failure.error),
+            (None, End::Eof) => match self.frames.finish() {
+                Ok(()) => End::Eof,
+                Err(error) => End::Failed(Failure::unreadable(error.to_string()).error),
+            },
+            (_, end) => end,
+        };
+        self.translator.finish(end, out)
+    }
+
+    fn failed(&self) -> bool {
+        self.failure.is_some() || self.translator.failure().is_some()
+    }
+}

@@ -1,0 +1,553 @@
+//! What Bedrock answers, into what the client is told: a state machine that never waits.
+//!
+//! What it has to know, each a way in which streams have broken elsewhere: text and reasoning have no
+//! start event; block numbers may skip; usage comes after the stop; redacted reasoning may come in
+//! pieces; a call without arguments may have no delta; a stream may simply end.
+//!
+//! What comes out is always `message_start (start delta* stop)* message_delta message_stop`, or a
+//! beginning of that closed by one `error`.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::content::VERBATIM;
+use super::{Notice, ToolNames};
+use crate::anthropic::{
+    BlockStart, CacheCreation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart, Usage,
+};
+use crate::converse::event::{self, TokenUsage};
+use crate::tags::TagBuffer;
+
+/// How many different notices one answer may cause.
+const MAX_NOTICES: usize = 32;
+
+/// What is known before the answer begins.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// `msg_…`, drawn by the caller.
+    pub message_id: String,
+    /// The model, as the client called it.
+    pub model: String,
+    /// Names the request in an `error` event; empty for none.
+    pub request_id: String,
+    /// The names that the request used.
+    pub names: ToolNames,
+    /// Whether tags in text are kept whole.
+    pub tag_buffer: bool,
+}
+
+/// Why no more events come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The upstream ended.
+    Eof,
+    /// It failed: an exception, a bad frame, a broken connection, a deadline.
+    Failed(Error),
+    /// The client went away: nobody is there to be told anything.
+    Cancelled,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With `message_stop`.
+    Finished,
+    /// With an `error`.
+    Failed,
+    /// With the client going away.
+    Cancelled,
+}
+
+/// What an answer came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it cost, when Bedrock said so.
+    pub usage: Option<Usage>,
+    /// Why the model stopped, in Anthropic's words.
+    pub stop_reason: Option<String>,
+    /// What is worth knowing about the answer.
+    pub notices: Vec<Notice>,
+}
+
+/// Translates the events of one answer.
+#[derive(Debug)]
+pub struct StreamTranslator {
+    opening: Opening,
+    tags: Option<TagBuffer>,
+    started: bool,
+    open: Option<Open>,
+    next_index: u32,
+    called_a_tool: bool,
+    stop: Option<Stop>,
+    usage: Option<Usage>,
+    complete: bool,
+    failure: Option<Error>,
+    notices: Vec<Notice>,
+}
+
+/// The block that is open towards the client.
+#[derive(Debug)]
+struct Open {
+    upstream: u32,
+    index: u32,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Text,
+    Thinking,
+    /// Comes whole: bytes are collected and nothing is said before the end.
+    Redacted(Vec<u8>),
+    ToolUse {
+        had_input: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Stop {
+    reason: String,
+    sequence: Option<String>,
+}
+
+impl StreamTranslator {
+    /// Begins an answer.
+    #[must_use]
+    pub fn new(opening: Opening) -> Self {
+        let tags = opening.tag_buffer.then(TagBuffer::default);
+        Self {
+            opening,
+            tags,
+            started: false,
+            open: None,
+            next_index: 0,
+            called_a_tool: false,
+            stop: None,
+            usage: None,
+            complete: false,
+            failure: None,
+            notices: Vec::new(),
+        }
+    }
+
+    /// Takes the next event. After the answer is complete or has failed, nothing more comes out.
+    pub fn push(&mut self, event: event::Event<'_>, out: &mut impl FnMut(&Event<'_>)) {
+        if self.complete || self.failure.is_some() {
+            return;
+        }
+        if let event::Event::Unknown(kind) = event {
+            return self.note(
+                "event",
+                format!("Bedrock sent an event of the unknown kind `{kind}`"),
+            );
+        }
+        self.start(out);
+        match event {
+            event::Event::MessageStart | event::Event::Unknown(_) => {}
+            event::Event::ContentBlockStart(start) => self.block_start(start, out),
+            event::Event::ContentBlockDelta(delta) => self.block_delta(delta, out),
+            event::Event::ContentBlockStop(stop) => {
+                if self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.upstream == stop.content_block_index)
+                {
+                    self.close(out);
+                }
+            }
+            event::Event::MessageStop(stop) => self.message_stop(stop, out),
+            event::Event::Metadata(metadata) => {
+                self.usage = Some(usage(&metadata.usage));
+                self.end_if_known(out);
+            }
+        }
+    }
+
+    /// Whether `message_stop` has been said.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether anything has been said.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// What went wrong in the answer itself. Said to the client by [`finish`](Self::finish).
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Ends the answer: says what has to be said last, and what it came to.
+    pub fn finish(mut self, end: End, out: &mut impl FnMut(&Event<'_>)) -> Summary {
+        let failure = match (self.failure.take(), end) {
+            _ if self.complete => None,
+            (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
+            (Some(failure), _) | (None, End::Failed(failure)) => Some(failure),
+            (None, End::Eof) if self.stop.is_some() => None,
+            (None, End::Eof) => Some(Error::new(
+                ErrorType::Api,
+                "Bedrock ended the answer before it was complete",
+            )),
+        };
+        if let Some(error) = failure {
+            self.flush_text(out);
+            let request_id = Some(self.opening.request_id.as_str())
+                .filter(|id| !id.is_empty())
+                .map(Cow::Borrowed);
+            out(&Event::Error {
+                error: Cow::Owned(error),
+                request_id,
+            });
+            return self.summary(Outcome::Failed);
+        }
+        if !self.complete {
+            self.note(
+                "usage",
+                "Bedrock ended the answer without saying what it cost".to_owned(),
+            );
+            self.end(Usage::default(), out);
+        }
+        self.summary(Outcome::Finished)
+    }
+
+    fn summary(self, outcome: Outcome) -> Summary {
+        let stop_reason = self.stop.map(|stop| stop.reason);
+        Summary {
+            outcome,
+            usage: self.usage,
+            stop_reason,
+            notices: self.notices,
+        }
+    }
+
+    fn start(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+        if !std::mem::replace(&mut self.started, true) {
+            let message = MessageStart::new(&self.opening.message_id, &self.opening.model);
+            out(&Event::MessageStart { message });
+        }
+    }
+
+    fn block_start(&mut self, start: event::ContentBlockStart<'_>, out: &mut impl FnMut(&Event<'_>)) {
+        self.close(out);
+        let Some(tool) = start.start.tool_use else {
+            return self.note("content", "Bedrock began a block of an unknown kind".to_owned());
+        };
+        self.called_a_tool = true;
+        let index = self.open(start.content_block_index, Kind::ToolUse { had_input: false });
+        let name = self.opening.names.original(&tool.name);
+        let content_block = BlockStart::ToolUse {
+            id: Cow::Borrowed(&tool.tool_use_id),
+            name: Cow::Borrowed(name),
+            input: crate::anthropic::EmptyObject {},
+        };
+        out(&Event::ContentBlockStart { index, content_block });
+    }
+
+    fn block_delta(&mut self, delta: event::ContentBlockDelta<'_>, out: &mut impl FnMut(&Event<'_>)) {
+        let upstream = delta.content_block_index;
+        let event::Delta {
+            text,
+            tool_use,
+            reasoning_content,
+        } = delta.delta;
+        if let Some(text) = text {
+            self.text(upstream, &text, out);
+        } else if let Some(tool_use) = tool_use {
+            self.tool_input(upstream, &tool_use.input, out);
+        } else if let Some(reasoning) = reasoning_content {
+            self.reasoning(upstream, reasoning, out);
+        } else {
+            self.note("content", "Bedrock sent a delta of an unknown kind".to_owned());
+        }
+    }
+
+    fn text(&mut self, upstream: u32, text: &str, out: &mut impl FnMut(&Event<'_>)) {
+        if text.is_empty() {
+            return;
+        }
+        let index = match self.open_as(upstream, |kind| matches!(kind, Kind::Text)) {
+            Some(index) => index,
+            None => self.start_block(upstream, Kind::Text, BlockStart::Text { text: "".into() }, out),
+        };
+        match &mut self.tags {
+            Some(tags) => tags.push(text, |text| out(&text_delta(index, text))),
+            None => out(&text_delta(index, text)),
+        }
+    }
+
+    fn tool_input(&mut self, upstream: u32, input: &str, out: &mut impl FnMut(&Event<'_>)) {
+        match &mut self.open {
+            Some(Open {
+                upstream: open,
+                index,
+                kind: Kind::ToolUse { had_input },
+            }) if *open == upstream => {
+                if !input.is_empty() {
+                    *had_input = true;
+                    out(&input_delta(*index, input));
+                }
+            }
+            // Arguments without a call: nobody could tell which tool they are for.
+            _ => {
+                let message = "Bedrock sent arguments for a tool call that never began";
+                self.failure = Some(Error::new(ErrorType::Api, message));
+            }
+        }
+    }
+
+    fn reasoning(
+        &mut self,
+        upstream: u32,
+        delta: event::ReasoningDelta<'_>,
+        out: &mut impl FnMut(&Event<'_>),
+    ) {
+        if let Some(redacted) = delta.redacted_content {
+            return self.redacted(upstream, &redacted, out);
+        }
+        let text = delta.text.filter(|text| !text.is_empty());
+        let signature = delta.signature.filter(|signature| !signature.is_empty());
+        if text.is_none() && signature.is_none() {
+            return;
+        }
+        let index = match self.open_as(upstream, |kind| matches!(kind, Kind::Thinking)) {
+            Some(index) => index,
+            None => {
+                let start = BlockStart::Thinking {
+                    thinking: "".into(),
+                    signature: "".into(),
+                };
+                self.start_block(upstream, Kind::Thinking, start, out)
+            }
+        };
+        if let Some(text) = text {
+            out(&Event::ContentBlockDelta {
+                index,
+                delta: Delta::ThinkingDelta { thinking: text.0 },
+            });
+        }
+        if let Some(signature) = signature {
+            out(&Event::ContentBlockDelta {
+                index,
+                delta: Delta::SignatureDelta {
+                    signature: signature.0,
+                },
+            });
+        }
+    }
+
+    fn redacted(&mut self, upstream: u32, base64: &str, out: &mut impl FnMut(&Event<'_>)) {
+        let Ok(piece) = STANDARD.decode(base64) else {
+            let message = "Bedrock sent redacted reasoning that is not base64";
+            self.failure = Some(Error::new(ErrorType::Api, message));
+            return;
+        };
+        if self
+            .open_as(upstream, |kind| matches!(kind, Kind::Redacted(_)))
+            .is_none()
+        {
+            self.close(out);
+            self.open(upstream, Kind::Redacted(Vec::new()));
+        }
+        if let Some(Open {
+            kind: Kind::Redacted(bytes),
+            ..
+        }) = &mut self.open
+        {
+            bytes.extend(piece);
+        }
+    }
+
+    fn message_stop(&mut self, stop: event::MessageStop<'_>, out: &mut impl FnMut(&Event<'_>)) {
+        self.close(out);
+        let reason = match &*stop.stop_reason {
+            // Some models call tools and say that their turn is over.
+            "end_turn" if self.called_a_tool => "tool_use",
+            reason @ ("end_turn"
+            | "tool_use"
+            | "max_tokens"
+            | "stop_sequence"
+            | "model_context_window_exceeded") => reason,
+            reason @ ("content_filtered" | "guardrail_intervened") => {
+                self.note("stop_reason", format!("Bedrock said `{reason}`"));
+                "refusal"
+            }
+            reason @ ("malformed_model_output" | "malformed_tool_use") if self.next_index == 0 => {
+                let message = format!("the model broke its own format ({reason}); try again");
+                self.failure = Some(Error::new(ErrorType::Api, message));
+                return;
+            }
+            reason @ ("malformed_model_output" | "malformed_tool_use") => {
+                self.note("stop_reason", format!("Bedrock said `{reason}`"));
+                "end_turn"
+            }
+            unknown => {
+                self.note(
+                    "stop_reason",
+                    format!("Bedrock said `{unknown}`, which is passed on as it is"),
+                );
+                unknown
+            }
+        };
+        let sequence = stop
+            .additional_model_response_fields
+            .and_then(event::AdditionalFields::into_stop_sequence);
+        let sequence = sequence
+            .filter(|_| reason == "stop_sequence")
+            .map(Cow::into_owned);
+        self.stop = Some(Stop {
+            reason: reason.to_owned(),
+            sequence,
+        });
+        self.end_if_known(out);
+    }
+
+    /// Says the end once both the reason and the cost are known; they come in either order.
+    fn end_if_known(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+        if let (Some(_), Some(usage)) = (&self.stop, self.usage) {
+            self.end(usage, out);
+        }
+    }
+
+    fn end(&mut self, usage: Usage, out: &mut impl FnMut(&Event<'_>)) {
+        self.close(out);
+        let (reason, sequence) = match &self.stop {
+            Some(stop) => (
+                Some(Cow::Borrowed(&*stop.reason)),
+                stop.sequence.as_deref().map(Cow::Borrowed),
+            ),
+            None => (None, None),
+        };
+        let delta = MessageEnd {
+            stop_reason: reason,
+            stop_sequence: sequence,
+        };
+        out(&Event::MessageDelta { delta, usage });
+        out(&Event::MessageStop);
+        self.complete = true;
+    }
+
+    /// The index of the open block if it is this one.
+    fn open_as(&self, upstream: u32, is_kind: impl Fn(&Kind) -> bool) -> Option<u32> {
+        let open = self.open.as_ref()?;
+        (open.upstream == upstream && is_kind(&open.kind)).then_some(open.index)
+    }
+
+    /// Numbers the next block: Bedrock's numbers may skip, the client's may not.
+    fn open(&mut self, upstream: u32, kind: Kind) -> u32 {
+        let index = self.next_index;
+        self.next_index += 1;
+        self.open = Some(Open {
+            upstream,
+            index,
+            kind,
+        });
+        index
+    }
+
+    fn start_block(
+        &mut self,
+        upstream: u32,
+        kind: Kind,
+        content_block: BlockStart<'_>,
+        out: &mut impl FnMut(&Event<'_>),
+    ) -> u32 {
+        self.close(out);
+        let index = self.open(upstream, kind);
+        out(&Event::ContentBlockStart { index, content_block });
+        index
+    }
+
+    fn close(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+        self.flush_text(out);
+        let Some(Open { index, kind, .. }) = self.open.take() else {
+            return;
+        };
+        match kind {
+            Kind::Text | Kind::Thinking | Kind::ToolUse { had_input: true } => {}
+            // Clients that parse the joined arguments choke on an empty text.
+            Kind::ToolUse { had_input: false } => out(&input_delta(index, "{}")),
+            Kind::Redacted(bytes) => {
+                let content_block = BlockStart::RedactedThinking {
+                    data: opaque(bytes).into(),
+                };
+                out(&Event::ContentBlockStart { index, content_block });
+            }
+        }
+        out(&Event::ContentBlockStop { index });
+    }
+
+    fn flush_text(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+        if let (
+            Some(tags),
+            Some(Open {
+                index,
+                kind: Kind::Text,
+                ..
+            }),
+        ) = (&mut self.tags, &self.open)
+        {
+            tags.flush(|text| out(&text_delta(*index, text)));
+        }
+    }
+
+    fn note(&mut self, path: &str, what: String) {
+        if self.notices.len() < MAX_NOTICES && !self.notices.iter().any(|notice| notice.what == what) {
+            self.notices.push(Notice {
+                path: path.to_owned(),
+                what,
+            });
+        }
+    }
+}
+
+fn text_delta(index: u32, text: &str) -> Event<'_> {
+    Event::ContentBlockDelta {
+        index,
+        delta: Delta::TextDelta {
+            text: Cow::Borrowed(text),
+        },
+    }
+}
+
+fn input_delta(index: u32, json: &str) -> Event<'_> {
+    Event::ContentBlockDelta {
+        index,
+        delta: Delta::InputJsonDelta {
+            partial_json: Cow::Borrowed(json),
+        },
+    }
+}
+
+/// The opaque text that Bedrock encoded once more. Bytes that are no text go through marked, so that the
+/// way back can tell.
+fn opaque(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| format!("{VERBATIM}{}", STANDARD.encode(error.as_bytes())))
+}
+
+/// Tokens in Anthropic's terms: both sides count the cache apart from the rest.
+fn usage(upstream: &TokenUsage) -> Usage {
+    let written = upstream.cache_write_input_tokens;
+    let details = upstream.cache_details.iter().filter(|detail| detail.ttl == "1h");
+    let for_an_hour = details
+        .fold(0_u64, |sum, detail| sum.saturating_add(detail.input_tokens))
+        .min(written);
+    Usage {
+        input_tokens: upstream.input_tokens,
+        cache_creation_input_tokens: written,
+        cache_read_input_tokens: upstream.cache_read_input_tokens,
+        cache_creation: CacheCreation {
+            ephemeral_5m_input_tokens: written - for_an_hour,
+            ephemeral_1h_input_tokens: for_an_hour,
+        },
+        output_tokens: upstream.output_tokens,
+    }
+}

@@ -1,0 +1,169 @@
+//! Tools, and whether one of them has to be called.
+
+use std::borrow::Cow;
+
+use super::Path;
+use super::content::{empty_object, required};
+use super::request::Translation;
+use crate::anthropic::{InvalidRequest, request};
+use crate::converse::request::{InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec};
+use crate::json::List;
+
+/// Says of a tool that only history knows that it is gone.
+const NOT_AVAILABLE: &str = "No longer available.";
+
+impl<'a> Translation<'a> {
+    /// The tools, what has to be called, and the member that Converse has no name for.
+    pub(super) fn tool_config(
+        &mut self,
+        tools: Option<List<request::Tool<'a>>>,
+        choice: Option<request::ToolChoice<'a>>,
+        path: Path<'_>,
+    ) -> Result<(Option<ToolConfig<'a>>, Option<ParallelToolUse>), InvalidRequest> {
+        let mut config = ToolConfig::default();
+        let at_tools = path.key("tools");
+        for (index, tool) in tools.unwrap_or_default().0.into_iter().enumerate() {
+            self.tool(tool, at_tools.index(index), &mut config.tools)?;
+        }
+        let given = !config.tools.is_empty();
+        if !given {
+            self.stand_ins(at_tools, &mut config.tools);
+        }
+        let mut parallel = None;
+        if let Some(choice) = choice {
+            let at_choice = path.key("tool_choice");
+            if &*required(choice.kind.clone(), at_choice.key("type"))? == "none" {
+                return Ok((self.no_tool(choice, config, at_choice), None));
+            }
+            (config.tool_choice, parallel) = self.tool_choice(choice, given, at_choice)?;
+        }
+        Ok(((!config.tools.is_empty()).then_some(config), parallel))
+    }
+
+    fn tool(
+        &mut self,
+        mut tool: request::Tool<'a>,
+        path: Path<'_>,
+        out: &mut Vec<Tool<'a>>,
+    ) -> Result<(), InvalidRequest> {
+        if let Some(kind) = tool.kind.take().filter(|kind| &**kind != "custom") {
+            self.findings.lose(
+                path,
+                format!("tool type '{kind}' is not supported: Converse carries the client's own tools"),
+            );
+            return Ok(());
+        }
+        let name = self
+            .names
+            .upstream(required(tool.name.take(), path.key("name"))?.0);
+        let description = tool
+            .description
+            .take()
+            .filter(|text| !text.is_empty())
+            .map(|text| text.0);
+        let at_schema = path.key("input_schema");
+        let schema = required(tool.input_schema.take(), at_schema)?;
+        if !schema.is_object() {
+            return Err(InvalidRequest::new(at_schema, "Input should be an object"));
+        }
+        // What says nothing beyond the default needs no carrying.
+        tool.strict.take_if(|strict| !*strict);
+        tool.defer_loading.take_if(|defer| !*defer);
+        tool.allowed_callers
+            .take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
+        if tool.eager_input_streaming.take() == Some(true) {
+            self.findings.note(
+                path.key("eager_input_streaming"),
+                "left out: Bedrock decides how arguments are streamed",
+            );
+        }
+        out.push(Tool::ToolSpec(ToolSpec {
+            name,
+            description,
+            input_schema: InputSchema { json: schema.raw() },
+        }));
+        if let Some(point) = self.cache_point(tool.cache_control.take(), path.key("cache_control"))? {
+            out.push(Tool::CachePoint(point));
+        }
+        self.findings.lose_rest(path, tool.left_over());
+        Ok(())
+    }
+
+    /// Bedrock wants tools declared when the conversation calls some, even if the client has none left.
+    fn stand_ins(&mut self, path: Path<'_>, out: &mut Vec<Tool<'a>>) {
+        for name in std::mem::take(&mut self.called) {
+            self.findings.note(
+                path,
+                format!("`{name}` declared for Bedrock, because the conversation calls it"),
+            );
+            out.push(Tool::ToolSpec(ToolSpec {
+                name,
+                description: Some(Cow::Borrowed(NOT_AVAILABLE)),
+                input_schema: InputSchema { json: empty_object() },
+            }));
+        }
+    }
+
+    fn tool_choice(
+        &mut self,
+        mut choice: request::ToolChoice<'a>,
+        given: bool,
+        path: Path<'_>,
+    ) -> Result<(Option<ToolChoice<'a>>, Option<ParallelToolUse>), InvalidRequest> {
+        if !given {
+            return Err(InvalidRequest::new(
+                path,
+                "tool_choice may only be specified while providing tools",
+            ));
+        }
+        let kind = required(choice.kind.take(), path.key("type"))?;
+        let upstream = match &*kind {
+            "auto" => ToolChoice::Auto {},
+            "any" => ToolChoice::Any {},
+            "tool" => {
+                let name = required(choice.name.take(), path.key("name"))?;
+                ToolChoice::Tool {
+                    name: self.names.upstream(name.0),
+                }
+            }
+            _ => {
+                let message = "Input should be 'auto', 'any', 'tool' or 'none'";
+                return Err(InvalidRequest::new(path.key("type"), message));
+            }
+        };
+        choice.disable_parallel_tool_use.take_if(|disable| !*disable);
+        let mut parallel = None;
+        if self.capabilities.claude && choice.disable_parallel_tool_use.take().is_some() {
+            parallel = Some(ParallelToolUse {
+                r#type: None,
+                disable_parallel_tool_use: true,
+            });
+        }
+        self.findings.lose_rest(path, choice.left_over());
+        Ok((Some(upstream), parallel))
+    }
+
+    /// `none` has no counterpart: without history the tools can stay at home, with it they cannot.
+    fn no_tool(
+        &mut self,
+        mut choice: request::ToolChoice<'a>,
+        config: ToolConfig<'a>,
+        path: Path<'_>,
+    ) -> Option<ToolConfig<'a>> {
+        choice.kind.take();
+        choice.disable_parallel_tool_use.take();
+        self.findings.lose_rest(path, choice.left_over());
+        if self.has_tool_blocks {
+            self.findings.lose(
+                path,
+                "'none' cannot be said through Converse once the conversation holds tool calls",
+            );
+            return Some(config);
+        }
+        if !config.tools.is_empty() {
+            self.findings
+                .note(path, "tools not sent, so that none can be called");
+        }
+        None
+    }
+}
