@@ -15,6 +15,7 @@ use std::time::Duration;
 use http::Uri;
 
 pub use environment::{load_dotenv, lookup};
+pub(crate) use parse::PREFIXES;
 pub use reader::Problem;
 use reader::Reader;
 

@@ -1,7 +1,20 @@
 //! Anthropic Messages API in, AWS Bedrock out.
-#![allow(missing_docs)]
+//!
+//! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`catalog`]
+//! (names to models), [`bedrock`] (the only one that talks to AWS); [`config`], [`cli`], [`demo`] and [`telemetry`]
+//! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
+//!
+//! Dependencies point one way: `main → cli → server → http → {catalog, bedrock}`.
+
+pub mod bedrock;
+pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod http;
 pub mod ids;
 pub mod secret;
+pub mod server;
 pub mod tasks;
+pub mod telemetry;

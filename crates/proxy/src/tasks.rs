@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 /// The server's tasks and the signal that tells them to end. Clones share both.
@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stopping: CancellationToken,
+    cutting: CancellationToken,
 }
 
 impl Tasks {
@@ -31,6 +32,17 @@ impl Tasks {
     /// Resolves when [`Tasks::stop`] was called.
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
+    }
+
+    /// Tells whatever still runs to say its last words now.
+    pub fn cut(&self) {
+        self.cutting.cancel();
+    }
+
+    /// Resolves when [`Tasks::cut`] was called.
+    #[must_use]
+    pub fn cutting(&self) -> WaitForCancellationFutureOwned {
+        self.cutting.clone().cancelled_owned()
     }
 
     /// Resolves when [`Tasks::stop`] was called and every task has ended.

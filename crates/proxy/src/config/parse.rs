@@ -4,7 +4,7 @@ use http::Uri;
 
 /// Inference-profile prefixes that Bedrock knows.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html>
-const PREFIXES: [&str; 9] = ["us", "eu", "apac", "au", "jp", "ca", "in", "us-gov", "global"];
+pub(crate) const PREFIXES: [&str; 9] = ["us", "eu", "apac", "au", "jp", "ca", "in", "us-gov", "global"];
 
 /// `a=b,c=d`, where a value may be an ARN and either side may be quoted.
 pub(super) fn mappings(text: &str) -> Result<Vec<(String, String)>, Vec<String>> {

@@ -1,0 +1,152 @@
+//! The only room that talks to AWS: credentials, signature, sending, and retries while nothing was answered yet.
+//!
+//! It knows AWS's errors and nothing of what the client is told; it gives the bytes of a stream and does not read
+//! them.
+
+mod credentials;
+mod endpoint;
+mod failure;
+mod retry;
+mod sign;
+mod transport;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+pub use credentials::NoCredentials;
+pub use failure::{Failure, Refusal};
+pub use retry::Attempts;
+pub use transport::NoTransport;
+
+use crate::clock::Clock;
+use crate::config;
+use credentials::{CredentialCache, Identity};
+use endpoint::Endpoint;
+use transport::Client;
+
+/// The media type of an event stream.
+const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
+const USER_AGENT: &str = concat!("bedrock-proxy/", env!("CARGO_PKG_VERSION"));
+
+/// A Bedrock runtime in one region, with one account's credentials.
+#[derive(Debug)]
+pub struct Bedrock {
+    endpoint: Endpoint,
+    region: String,
+    credentials: CredentialCache,
+    client: Client,
+    clock: Clock,
+}
+
+/// What to ask which model. Cheap to clone: a retry sends the same bytes.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// A model id or ARN, not yet encoded.
+    pub model_id: String,
+    /// The body of a ConverseStream request.
+    pub body: Bytes,
+}
+
+/// A stream that has begun with status 200.
+#[derive(Debug)]
+pub struct Answer {
+    /// Frames of `application/vnd.amazon.eventstream`.
+    pub body: Incoming,
+    /// `x-amzn-requestid`: what AWS support asks for.
+    pub request_id: Option<String>,
+}
+
+impl Bedrock {
+    /// Prepares everything that needs no network; credentials are looked up at the first request.
+    ///
+    /// # Errors
+    /// When there are no usable root certificates, or the endpoint is not a URL.
+    pub fn new(config: &config::Bedrock, clock: Clock) -> Result<Self, NoTransport> {
+        let endpoint = Endpoint::new(config).map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        Ok(Self {
+            client: transport::client(&endpoint, config.ca_bundle.as_deref())?,
+            endpoint,
+            region: config.region.clone(),
+            credentials: CredentialCache::new(config, clock.clone()),
+            clock,
+        })
+    }
+
+    /// Where requests go, for people to read.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.endpoint.host()
+    }
+
+    /// Looks the credentials up, so that a missing role is known before the first request.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub async fn warm_up(&self) -> Result<(), NoCredentials> {
+        self.credentials.get().await.map(drop)
+    }
+
+    /// Asks, and asks again while `attempts` allow it and AWS says that it may help.
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>
+    ///
+    /// # Errors
+    /// The last failure, when none of the attempts began a stream.
+    pub async fn converse_stream(
+        &self,
+        question: &Question,
+        attempts: &mut Attempts,
+    ) -> Result<Answer, Failure> {
+        let uri = self
+            .endpoint
+            .converse_stream(&question.model_id)
+            .map_err(Failure::unsendable)?;
+        loop {
+            let identity = self.credentials.get().await?;
+            let failure = match self.send(&uri, &question.body, &identity).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if failure.blames_credentials() && self.credentials.can_refresh() && attempts.refresh() {
+                tracing::warn!(%failure, "AWS refused the credentials; fetching new ones");
+                self.credentials.replace(&identity).await?;
+            } else if !(failure.is_retryable() && attempts.again().await) {
+                return Err(failure);
+            }
+        }
+    }
+
+    async fn send(&self, uri: &Uri, body: &Bytes, identity: &Identity) -> Result<Answer, Failure> {
+        let mut request = Request::post(uri.clone())
+            .header(header::HOST, self.endpoint.host())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, EVENT_STREAM)
+            .header(header::USER_AGENT, USER_AGENT)
+            .body(Full::new(body.clone()))
+            .map_err(Failure::unsendable)?;
+        sign::authorize(&mut request, body, identity, &self.region, self.clock.now())
+            .map_err(Failure::unsendable)?;
+        let sent = self.client.request(request).await;
+        let (head, body) = sent
+            .map_err(|error| Failure::unreachable(self.host(), &error))?
+            .into_parts();
+        if head.status != StatusCode::OK {
+            return Err(failure::refused(&head, body).await);
+        }
+        let content_type = failure::text_header(&head, header::CONTENT_TYPE.as_str());
+        if content_type
+            .as_deref()
+            .is_none_or(|value| !value.starts_with(EVENT_STREAM))
+        {
+            return Err(Failure::NotAStream {
+                content_type: content_type.unwrap_or_else(|| "none".to_owned()),
+                server: failure::text_header(&head, header::SERVER.as_str()).unwrap_or_default(),
+            });
+        }
+        Ok(Answer {
+            body,
+            request_id: failure::text_header(&head, failure::REQUEST_ID),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! How asking Bedrock can fail, and how AWS writes its errors.
+//!
+//! The code stands in `x-amzn-errortype` or in the body, the text in `message` or `Message`.
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html>
+
+use std::time::Duration;
+
+use http::response::Parts;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use messages::converse::event::Exception;
+use messages::translate::{self, Retry};
+use serde::Deserialize;
+
+use super::NoCredentials;
+
+pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
+const LONGEST_ERROR: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// AWS answered with an error.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// Something answered 200, but not with a stream: a proxy in between, or a wrong endpoint.
+    #[error("expected an event stream, got content-type {content_type} from server {server:?}")]
+    NotAStream {
+        /// What it was instead.
+        content_type: String,
+        /// Who says it answered.
+        server: String,
+    },
+    /// No answer: connecting, TLS or the connection failed.
+    #[error("{host} cannot be reached: {cause}")]
+    Unreachable {
+        /// Where to.
+        host: String,
+        /// What happened, with its causes.
+        cause: String,
+        /// Whether it failed before anything was sent.
+        connecting: bool,
+    },
+    /// The gateway has no credentials.
+    #[error(transparent)]
+    NoCredentials(#[from] NoCredentials),
+    /// No request could be made of the question.
+    #[error("no request can be made: {0}")]
+    Unsendable(String),
+}
+
+/// An error that AWS answered with.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What it means, in words a client may see.
+    pub meaning: translate::Failure,
+    /// The HTTP status from AWS.
+    pub status: u16,
+    /// `x-amzn-requestid`.
+    pub request_id: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "AWS answered {} {}: {}",
+            self.status, self.meaning.code, self.meaning.text
+        )
+    }
+}
+
+impl Failure {
+    /// Whether the same request may succeed a moment later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.meaning.retry == Retry::AfterPause,
+            Self::Unreachable { connecting, .. } => *connecting,
+            Self::NotAStream { .. } | Self::NoCredentials(_) | Self::Unsendable(_) => false,
+        }
+    }
+
+    /// Whether AWS does not accept who we say we are.
+    #[must_use]
+    pub fn blames_credentials(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.meaning.retry == Retry::WithNewCredentials)
+    }
+
+    pub(super) fn unsendable(error: impl std::fmt::Display) -> Self {
+        Self::Unsendable(error.to_string())
+    }
+
+    pub(super) fn unreachable(host: &str, error: &legacy::Error) -> Self {
+        let cause = super::credentials::with_causes(error);
+        Self::Unreachable {
+            host: host.to_owned(),
+            cause,
+            connecting: error.is_connect(),
+        }
+    }
+}
+
+/// A header as text, if it is there and readable.
+pub(super) fn text_header(head: &Parts, name: &str) -> Option<String> {
+    head.headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// The names that AWS's errors go by in a body; the header `x-amzn-errortype` is better.
+#[derive(Debug, Default, Deserialize)]
+struct Name {
+    #[serde(rename = "__type", alias = "code")]
+    code: Option<String>,
+}
+
+/// Reads the error in a response whose status is not 200.
+pub(super) async fn refused(head: &Parts, body: Incoming) -> Failure {
+    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST_ERROR).collect()).await;
+    let bytes = whole
+        .ok()
+        .and_then(Result::ok)
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let code = text_header(head, "x-amzn-errortype").or_else(|| {
+        let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();
+        name.code
+    });
+    let status = head.status.as_u16();
+    let meaning = translate::error(
+        status,
+        code.as_deref().unwrap_or_default(),
+        &Exception::parse(&bytes),
+    );
+    Failure::Refused(Box::new(Refusal {
+        meaning,
+        status,
+        request_id: text_header(head, REQUEST_ID),
+    }))
+}

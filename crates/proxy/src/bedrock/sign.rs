@@ -1,0 +1,158 @@
+//! Puts an identity's proof on a request: a SigV4 signature, or a bearer token.
+//!
+//! The path is encoded twice in the canonical request, and no `x-amz-content-sha256` header is sent.
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
+
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{Request, header};
+
+use super::credentials::Identity;
+
+/// The name Bedrock signs under, on the runtime host as well.
+const SERVICE: &str = "bedrock";
+
+/// What a signature cannot be made of: a header or URL that is not text, or a bearer token with control characters.
+#[derive(Debug, thiserror::Error)]
+#[error("the request cannot be signed: {0}")]
+pub(super) struct Unsignable(String);
+
+/// Adds the headers that prove `identity` to `request`, whose `body` is signed with it.
+pub(super) fn authorize<B>(
+    request: &mut Request<B>,
+    body: &Bytes,
+    identity: &Identity,
+    region: &str,
+    now: SystemTime,
+) -> Result<(), Unsignable> {
+    match identity {
+        Identity::Bearer(token) => {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| Unsignable("the bearer token is not a header value".to_owned()))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+            Ok(())
+        }
+        Identity::Keys(credentials) => sigv4(request, body, credentials, region, now),
+    }
+}
+
+fn sigv4<B>(
+    request: &mut Request<B>,
+    body: &Bytes,
+    credentials: &Credentials,
+    region: &str,
+    now: SystemTime,
+) -> Result<(), Unsignable> {
+    let unsignable = |error: &dyn std::fmt::Display| Unsignable(error.to_string());
+    let identity = credentials.clone().into();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(SERVICE)
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| unsignable(&error))?;
+    let uri = request.uri().to_string();
+    // Only these are signed: what a hop may rewrite must not break the signature.
+    let headers = [header::CONTENT_TYPE, header::HOST];
+    let headers = headers
+        .iter()
+        .filter_map(|name| Some((name.as_str(), request.headers().get(name)?.to_str().ok()?)));
+    let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body))
+        .map_err(|error| unsignable(&error))?;
+    let (instructions, _) = sign(signable, &parameters.into())
+        .map_err(|error| unsignable(&error))?
+        .into_parts();
+    instructions.apply_to_request_http1x(request);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    const BODY: &str = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#;
+
+    fn request(path: &str) -> Request<()> {
+        Request::post(format!("https://bedrock-runtime.us-east-1.amazonaws.com{path}"))
+            .header("host", "bedrock-runtime.us-east-1.amazonaws.com")
+            .header("content-type", "application/json")
+            .header("user-agent", "never signed")
+            .body(())
+            .unwrap()
+    }
+
+    fn authorization(path: &str, token: Option<&str>) -> String {
+        let credentials = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            token.map(str::to_owned),
+            None,
+            "test",
+        );
+        // 2026-11-22T12:00:00Z
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800);
+        let mut request = request(path);
+        let identity = Identity::Keys(credentials);
+        authorize(&mut request, &Bytes::from(BODY), &identity, "us-east-1", now).unwrap();
+        assert!(!request.headers().contains_key("x-amz-content-sha256"));
+        assert_eq!(
+            request.headers().contains_key("x-amz-security-token"),
+            token.is_some()
+        );
+        request.headers()[AUTHORIZATION].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn signatures_are_those_of_botocore() {
+        let encoded = authorization(
+            "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse",
+            None,
+        );
+        assert_eq!(
+            encoded,
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/bedrock/aws4_request, \
+             SignedHeaders=content-type;host;x-amz-date, \
+             Signature=a3e283817767a13826ffe457d061052060a6ec2694c66c0604f99a4c6fac8598"
+        );
+        let raw = authorization(
+            "/model/us.anthropic.claude-sonnet-4-5-20250929-v1:0/converse",
+            None,
+        );
+        assert!(
+            raw.ends_with("d4e2b51836ade3305de1da43082ed30760e236c73e2b6f068090c4be7c71bc74"),
+            "{raw}"
+        );
+        let arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
+        let with_token = authorization(&format!("/model/{arn}/converse-stream"), Some("SESSIONTOKEN"));
+        assert!(with_token.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token"));
+        assert!(with_token.ends_with("3c0455bb623fef29e6dfad2c5fffa6530a488026def26c11429329d4d2f3557f"));
+    }
+
+    #[test]
+    fn a_bearer_token_is_sent_instead_of_a_signature_and_marked_sensitive() {
+        let mut request = request("/model/m/converse-stream");
+        let identity = Identity::Bearer(Secret::new("ABSKtoken"));
+        authorize(
+            &mut request,
+            &Bytes::new(),
+            &identity,
+            "us-east-1",
+            SystemTime::UNIX_EPOCH,
+        )
+        .unwrap();
+        assert_eq!(request.headers()[AUTHORIZATION], "Bearer ABSKtoken");
+        assert!(request.headers()[AUTHORIZATION].is_sensitive());
+        assert!(!request.headers().contains_key("x-amz-date"));
+    }
+}

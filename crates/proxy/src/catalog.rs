@@ -1,0 +1,342 @@
+//! Names to models: which Bedrock id a client's model name means, and what that model can take.
+//!
+//! Names are compared exactly, never by how they begin: `claude-opus-4-8` is not a kind of `claude-opus-4`.
+
+mod models;
+
+use std::collections::HashMap;
+
+use messages::capability::{Capabilities, PromptCache};
+
+use crate::config;
+use models::{MODELS, Model};
+
+/// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
+const LONG_CONTEXT_MARK: &str = "[1m]";
+/// The longest id Bedrock takes.
+const LONGEST_ID: usize = 2048;
+
+/// Where a request goes and what can be asked there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What the client called it; answers repeat this.
+    pub requested: String,
+    /// The id or ARN for the URL, not yet encoded.
+    pub model_id: String,
+    /// What the model takes.
+    pub capabilities: Capabilities,
+    /// The most tokens it answers with, if known.
+    pub max_output_tokens: Option<u64>,
+}
+
+/// Why a name leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// The request names no model and no default is configured.
+    #[error("model: Field required")]
+    Missing,
+    /// The name cannot be a model's.
+    #[error("model: {0}")]
+    Malformed(&'static str),
+    /// Nobody knows it.
+    #[error(
+        "model: {0} is not known here; use a Claude model name, a Bedrock model id or ARN, or have the operator map it \
+         with AWS_BEDROCK_MODEL_MAPPINGS={0}=<Bedrock id>"
+    )]
+    Unknown(String),
+}
+
+/// All the names there are.
+#[derive(Debug)]
+pub struct Catalog {
+    default_model: Option<String>,
+    mappings: HashMap<String, String>,
+    prefix: Option<&'static str>,
+    by_name: HashMap<&'static str, &'static Model>,
+    by_id: HashMap<&'static str, &'static Model>,
+}
+
+impl Catalog {
+    /// The built-in names and the operator's.
+    #[must_use]
+    pub fn new(config: &config::Catalog) -> Self {
+        let names = |model: &'static Model| model.names.iter().map(move |name| (*name, model));
+        Self {
+            default_model: config.default_model.clone(),
+            mappings: config.mappings.iter().cloned().collect(),
+            prefix: config.prefix,
+            by_name: MODELS.iter().flat_map(names).collect(),
+            by_id: MODELS.iter().map(|model| (model.id, model)).collect(),
+        }
+    }
+
+    /// Where `requested` leads: the operator's mapping, then a Bedrock id as typed, then the built-in names, then
+    /// the profile a new Claude model would have.
+    ///
+    /// # Errors
+    /// When no model is named, the name is malformed, or nobody knows it.
+    pub fn resolve(&self, requested: Option<&str>) -> Result<Target, Unresolved> {
+        let requested = requested
+            .or(self.default_model.as_deref())
+            .ok_or(Unresolved::Missing)?;
+        check(requested)?;
+        let name = requested.strip_suffix(LONG_CONTEXT_MARK).unwrap_or(requested);
+        let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
+        if let Some(id) = mapped {
+            return Ok(self.as_typed(requested, name, id));
+        }
+        if is_bedrock_id(name) {
+            return Ok(self.as_typed(requested, name, name));
+        }
+        if let Some(model) = self.by_name.get(name) {
+            return Ok(target(requested, profile_id(model, self.prefix), Some(model)));
+        }
+        if name.starts_with("claude-") {
+            let prefix = self.prefix.map(|prefix| format!("{prefix}.")).unwrap_or_default();
+            return Ok(target(requested, format!("{prefix}anthropic.{name}"), None));
+        }
+        Err(Unresolved::Unknown(requested.to_owned()))
+    }
+
+    /// An id that is sent exactly as typed. What it can take is looked up by the model inside it; an opaque ARN is
+    /// judged by the name it was mapped from.
+    fn as_typed(&self, requested: &str, name: &str, id: &str) -> Target {
+        let inner = id.rsplit('/').next().unwrap_or(id);
+        let base = without_prefix(inner);
+        let model = self.by_id.get(base).or_else(|| self.by_name.get(name)).copied();
+        target(requested, id.to_owned(), model)
+    }
+}
+
+fn target(requested: &str, model_id: String, model: Option<&'static Model>) -> Target {
+    let capabilities = match model {
+        Some(model) => Capabilities {
+            claude: model.id.starts_with("anthropic."),
+            prompt_cache: model.cache,
+        },
+        // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
+        None if model_id.contains("anthropic.claude") => Capabilities::CLAUDE,
+        None if model_id.starts_with("arn:") => Capabilities {
+            claude: true,
+            prompt_cache: PromptCache::FiveMinutes,
+        },
+        None => Capabilities {
+            claude: false,
+            prompt_cache: PromptCache::None,
+        },
+    };
+    let max_output_tokens = model.map(|model| model.max_output_tokens);
+    Target {
+        requested: requested.to_owned(),
+        model_id,
+        capabilities,
+        max_output_tokens,
+    }
+}
+
+/// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
+fn profile_id(model: &Model, wanted: Option<&'static str>) -> String {
+    let offered = |prefix: &str| model.prefixes.iter().find(|known| **known == prefix);
+    let prefix = wanted.and_then(|wanted| {
+        offered(wanted)
+            .or_else(|| offered("global"))
+            .or_else(|| model.prefixes.first())
+    });
+    prefix.map_or_else(|| model.id.to_owned(), |prefix| format!("{prefix}.{}", model.id))
+}
+
+/// What can never be a model's name, whatever it is called.
+fn check(name: &str) -> Result<(), Unresolved> {
+    if name.is_empty() {
+        return Err(Unresolved::Malformed("String should have at least 1 character"));
+    }
+    if name.len() > LONGEST_ID {
+        return Err(Unresolved::Malformed(
+            "String should have at most 2048 characters",
+        ));
+    }
+    if name.contains("..")
+        || name
+            .chars()
+            .any(|letter| letter.is_control() || letter.is_whitespace())
+    {
+        return Err(Unresolved::Malformed(
+            "spaces, control characters and `..` are not allowed in a model name",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether `name` is Bedrock's own: an ARN, or `vendor.model` with or without a profile prefix.
+fn is_bedrock_id(name: &str) -> bool {
+    if name.starts_with("arn:") {
+        return true;
+    }
+    let Some((vendor, model)) = without_prefix(name).split_once('.') else {
+        return false;
+    };
+    vendor.len() > 1
+        && vendor
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && model.starts_with(|letter: char| letter.is_ascii_lowercase())
+}
+
+/// The foundation-model id inside a profile id.
+fn without_prefix(id: &str) -> &str {
+    match id.split_once('.') {
+        Some((prefix, rest)) if config::PREFIXES.contains(&prefix) => rest,
+        _ => id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(prefix: Option<&'static str>, mappings: &[(&str, &str)], default: Option<&str>) -> Catalog {
+        Catalog::new(&config::Catalog {
+            default_model: default.map(str::to_owned),
+            mappings: mappings
+                .iter()
+                .map(|(name, id)| ((*name).to_owned(), (*id).to_owned()))
+                .collect(),
+            prefix,
+        })
+    }
+
+    fn id(name: &str, prefix: Option<&'static str>) -> String {
+        catalog(prefix, &[], None).resolve(Some(name)).unwrap().model_id
+    }
+
+    #[test]
+    fn names_of_anthropic_become_profiles_of_the_region() {
+        for name in [
+            "claude-sonnet-4-5",
+            "claude-sonnet-4-5-20250929",
+            "claude-sonnet-4-5[1m]",
+        ] {
+            assert_eq!(
+                id(name, Some("us")),
+                "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+            );
+        }
+        assert_eq!(
+            id("claude-3-5-sonnet-latest", Some("eu")),
+            "eu.anthropic.claude-3-5-sonnet-20241022-v2:0"
+        );
+        assert_eq!(
+            id("claude-opus-4-1-20250805", Some("us")),
+            "us.anthropic.claude-opus-4-1-20250805-v1:0"
+        );
+        assert_eq!(
+            id("claude-opus-4-6", Some("eu")),
+            "eu.anthropic.claude-opus-4-6-v1"
+        );
+        assert_eq!(
+            id("claude-3-haiku-20240307", Some("us")),
+            "us.anthropic.claude-3-haiku-20240307-v1:0"
+        );
+    }
+
+    #[test]
+    fn a_prefix_that_is_not_offered_gives_way_to_global_or_the_first() {
+        assert_eq!(
+            id("claude-sonnet-4-5", Some("apac")),
+            "global.anthropic.claude-sonnet-4-5-20250929-v1:0"
+        );
+        assert_eq!(
+            id("claude-opus-4-1", Some("apac")),
+            "us.anthropic.claude-opus-4-1-20250805-v1:0"
+        );
+        assert_eq!(
+            id("claude-opus-4-1", None),
+            "anthropic.claude-opus-4-1-20250805-v1:0"
+        );
+    }
+
+    #[test]
+    fn bedrock_ids_and_arns_pass_as_typed() {
+        let ids = [
+            "anthropic.claude-3-5-sonnet-20241022-v2:0",
+            "jp.anthropic.claude-opus-9",
+            "us-gov.anthropic.claude-opus-5",
+            "amazon.nova-pro-v1:0",
+            "ai21.jamba-1-5-large-v1:0",
+            "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
+        ];
+        for typed in ids {
+            assert_eq!(id(typed, Some("eu")), typed);
+        }
+    }
+
+    #[test]
+    fn a_mapping_wins_and_is_used_as_typed() {
+        let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+        let mappings = [("claude-sonnet-4-5", arn), ("gpt-4", "amazon.nova-pro-v1:0")];
+        let catalog = catalog(Some("us"), &mappings, Some("gpt-4"));
+        let sonnet = catalog.resolve(Some("claude-sonnet-4-5[1m]")).unwrap();
+        assert_eq!(
+            (sonnet.model_id.as_str(), sonnet.requested.as_str()),
+            (arn, "claude-sonnet-4-5[1m]")
+        );
+        assert_eq!(
+            sonnet.capabilities,
+            Capabilities::CLAUDE,
+            "an opaque ARN is judged by the name it stands for"
+        );
+        let nova = catalog.resolve(None).unwrap();
+        assert_eq!(
+            (nova.model_id.as_str(), nova.capabilities.claude),
+            ("amazon.nova-pro-v1:0", false)
+        );
+    }
+
+    #[test]
+    fn a_new_claude_model_gets_the_profile_it_would_have() {
+        let target = catalog(Some("eu"), &[], None)
+            .resolve(Some("claude-opus-9"))
+            .unwrap();
+        assert_eq!(target.model_id, "eu.anthropic.claude-opus-9");
+        assert_eq!(target.capabilities, Capabilities::CLAUDE);
+        assert_eq!(
+            id("claude-opus-4-80", Some("us")),
+            "us.anthropic.claude-opus-4-80"
+        );
+    }
+
+    #[test]
+    fn what_nobody_knows_is_refused_with_advice() {
+        let catalog = catalog(Some("us"), &[], None);
+        assert_eq!(catalog.resolve(None), Err(Unresolved::Missing));
+        for name in ["gpt-4o", "gpt-5.4", "claude", "Claude-3", "o1.5-mini"] {
+            let error = catalog.resolve(Some(name)).unwrap_err();
+            assert!(
+                error.to_string().contains("AWS_BEDROCK_MODEL_MAPPINGS"),
+                "{name}: {error}"
+            );
+        }
+        for name in [
+            "",
+            "a b",
+            "../x",
+            "anthropic.claude/../x",
+            "a\nb",
+            &"x".repeat(65_536),
+        ] {
+            assert!(
+                matches!(catalog.resolve(Some(name)), Err(Unresolved::Malformed(_))),
+                "{name:.20}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_name_means_two_models() {
+        let mut names: Vec<_> = MODELS.iter().flat_map(|model| model.names).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,191 @@
+//! The command line: `serve` (the default), `demo`, `config check`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Problem};
+use crate::server::{Drained, Server};
+use crate::{demo, telemetry};
+
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+const EX_CONFIG: u8 = 78;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "bedrock-proxy",
+    version,
+    about = "Anthropic Messages API in, AWS Bedrock out"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the Messages API (also without a command). Configured by the environment and .env; see .env.example
+    Serve,
+    /// Try it without an AWS account: a fake Bedrock inside this process, and what to type
+    Demo {
+        /// The port to serve on
+        #[arg(long, default_value_t = 8081)]
+        port: u16,
+    },
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum ConfigCommand {
+    /// Report every mistake in the environment and .env; exit code 78 if there is one
+    Check,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let command = Arguments::parse().command.unwrap_or(Command::Serve);
+    match command {
+        Command::Demo { port } => in_runtime(demo::run(port)),
+        Command::Serve => match load() {
+            Ok(config) => in_runtime(serve(config)),
+            Err(problems) => refuse(&problems),
+        },
+        Command::Config {
+            command: ConfigCommand::Check,
+        } => match load() {
+            Ok(config) => {
+                say(&format!(
+                    "the configuration is fine\n{}",
+                    config.warnings.join("\n")
+                ));
+                ExitCode::SUCCESS
+            }
+            Err(problems) => refuse(&problems),
+        },
+    }
+}
+
+/// Reads `.env` and the environment. Must come before the first thread.
+fn load() -> Result<Config, Vec<Problem>> {
+    let dotenv = config::load_dotenv(Path::new(".env"));
+    match (dotenv, Config::load(config::lookup)) {
+        (Ok(()), loaded) => loaded,
+        (Err(problem), loaded) => {
+            let mut problems = vec![problem];
+            problems.extend(loaded.err().unwrap_or_default());
+            Err(problems)
+        }
+    }
+}
+
+fn refuse(problems: &[Problem]) -> ExitCode {
+    let mut text = format!("bedrock-proxy cannot start; {} to fix:\n", problems.len());
+    for problem in problems {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {problem}");
+    }
+    complain(&text);
+    ExitCode::from(EX_CONFIG)
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("bedrock-proxy cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(work);
+    // What a drain has given up on is not waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("bedrock-proxy: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    telemetry::install(&config.log)?;
+    let server = Server::bind(&config, Clock::machine())
+        .await
+        .map_err(|error| error.to_string())?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let app = server.app();
+    tracing::info!(
+        address = %server.address(),
+        bedrock = app.bedrock.host(),
+        version = env!("CARGO_PKG_VERSION"),
+        "bedrock-proxy listens",
+    );
+    let shared = std::sync::Arc::clone(app);
+    app.tasks.spawn(async move {
+        if let Err(error) = shared.bedrock.warm_up().await {
+            tracing::error!(%error, "requests will fail until there are credentials: set AWS_BEDROCK_ACCESS_KEY and \
+                AWS_BEDROCK_SECRET_KEY, AWS_BEARER_TOKEN_BEDROCK, or give this machine a role");
+        }
+    });
+    until_stopped(server).await
+}
+
+/// Serves until SIGTERM or SIGINT, drains, and says how that went. A second signal ends the drain.
+pub(crate) async fn until_stopped(server: Server) -> Result<(), String> {
+    let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let mut more_signals =
+        Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let hurry = async {
+        more_signals.next().await;
+        more_signals.next().await;
+    };
+    match server.run(signals.next(), hurry).await {
+        Drained::Clean => tracing::info!("stopped; every request was finished"),
+        Drained::Cut(connections) => tracing::warn!(connections, "stopped; open requests were cut off"),
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// To the person at the terminal.
+#[allow(clippy::print_stdout)] // the command line is where people are talked to
+pub(crate) fn say(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+#[allow(clippy::print_stderr)] // as above
+fn complain(text: &str) {
+    eprint!("{text}");
+}

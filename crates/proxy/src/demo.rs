@@ -1,0 +1,92 @@
+//! `bedrock-proxy demo`: the gateway in front of a fake Bedrock in the same process. No AWS account, no network, no
+//! configuration; the signature between the two is real and is checked.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use fake_bedrock::FakeBedrock;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::server::Server;
+use crate::{cli, telemetry};
+
+/// Serves the demo on `port` until a signal.
+///
+/// # Errors
+/// When the port is taken, or the fake cannot start.
+pub async fn run(port: u16) -> Result<(), String> {
+    telemetry::install_quiet()?;
+    let identity = fake_bedrock::Config::default();
+    let (access_key, secret_key) = (identity.access_key.clone(), identity.secret_key.clone());
+    let region = identity.region.clone();
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let identity = fake_bedrock::Config {
+        record_bodies: false,
+        ..identity
+    };
+    let fake = FakeBedrock::bind(identity, anywhere)
+        .await
+        .map_err(|error| format!("the fake Bedrock: {error}"))?;
+    let (url, port_text) = (fake.url(), port.to_string());
+    // The real environment and .env are left out on purpose.
+    let config = Config::load(|name| {
+        let value = match name {
+            "AWS_BEDROCK_ACCESS_KEY" => &access_key,
+            "AWS_BEDROCK_SECRET_KEY" => &secret_key,
+            "AWS_BEDROCK_REGION" => &region,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME" => &url,
+            "PORT" => &port_text,
+            "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL" => return Some("claude-sonnet-4-5".to_owned()),
+            _ => return None,
+        };
+        Some(value.clone())
+    });
+    let config = config.map_err(|problems| {
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    })?;
+    let server = Server::bind(&config, Clock::machine())
+        .await
+        .map_err(|error| error.to_string())?;
+    let tasks = server.app().tasks.clone();
+    tasks.clone().spawn(async move {
+        tokio::select! {
+            () = async { let _ = fake.run().await; } => {}
+            () = tasks.cutting() => {}
+        }
+    });
+    cli::say(&welcome(&format!("http://{}", server.address()), &url));
+    cli::until_stopped(server).await
+}
+
+fn welcome(proxy: &str, bedrock: &str) -> String {
+    format!(
+        r#"bedrock-proxy demo
+
+  {proxy}   Anthropic Messages API
+  {bedrock}   a fake Bedrock behind it: the real wire, canned answers
+
+Try it:
+
+  curl -N {proxy}/v1/messages -H 'content-type: application/json' -d '{{"model":"claude-sonnet-4-5","max_tokens":256,"stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+
+Claude Code:
+
+  export ANTHROPIC_BASE_URL={proxy}
+  export ANTHROPIC_AUTH_TOKEN=demo
+
+Words in a prompt that choose the answer:
+
+  [tool]        a tool call, if the request names tools
+  [thinking]    thinking before the text
+  [slow 20000]  20 s of silence first: watch the pings
+  [throttle]    what a throttled account sees
+  [cut]         a connection that breaks in the middle
+
+Ctrl-C ends it.
+"#
+    )
+}

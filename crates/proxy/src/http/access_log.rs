@@ -1,0 +1,208 @@
+//! One line per request, written when the last part of it is gone: answered, failed or cancelled.
+//!
+//! A line says who, what, how long and how much, and never a word of content.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body::{Frame, SizeHint};
+use messages::translate::{Outcome, Summary};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use crate::ids::RequestId;
+
+/// The line of one request. Clones write to the same line; when the last is dropped it is logged.
+#[derive(Clone, Debug)]
+pub struct Entry(Arc<Line>);
+
+#[derive(Debug)]
+struct Line {
+    request_id: RequestId,
+    method: Method,
+    path: String,
+    started: Instant,
+    fields: Mutex<Fields>,
+}
+
+/// What becomes known on the way.
+#[derive(Debug, Default)]
+pub struct Fields {
+    /// The status that was sent.
+    pub status: Option<StatusCode>,
+    /// What the client called the model.
+    pub model_requested: Option<String>,
+    /// The id sent to Bedrock.
+    pub model_upstream: Option<String>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// When the model's first word arrived.
+    pub first_word: Option<Instant>,
+    /// How the translation ended.
+    pub summary: Option<Summary>,
+    /// `x-amzn-requestid`.
+    pub aws_request_id: Option<String>,
+    /// How many things were changed in the request, as its notices say.
+    pub notices: usize,
+    /// How often Bedrock was asked again.
+    pub retries: u32,
+    /// The kind of error that was sent.
+    pub error: Option<&'static str>,
+    /// Whether the response was sent to its end.
+    sent: bool,
+}
+
+impl Entry {
+    fn new(request_id: RequestId, request: &Request) -> Self {
+        Self(Arc::new(Line {
+            request_id,
+            method: request.method().clone(),
+            path: request.uri().path().chars().take(200).collect(),
+            started: Instant::now(),
+            fields: Mutex::default(),
+        }))
+    }
+
+    /// Writes down what has become known.
+    pub fn note(&self, write: impl FnOnce(&mut Fields)) {
+        write(&mut self.0.fields.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// `x-amzn-requestid`, once known.
+    #[must_use]
+    pub fn aws_request_id(&self) -> Option<String> {
+        self.0
+            .fields
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .aws_request_id
+            .clone()
+    }
+
+    /// The request this is about.
+    #[must_use]
+    pub fn request_id(&self) -> &RequestId {
+        &self.0.request_id
+    }
+}
+
+impl Fields {
+    /// Finished, failed or cancelled: what the stream said, or else what became of the response.
+    fn outcome(&self) -> &'static str {
+        match self.summary.as_ref().map(|summary| &summary.outcome) {
+            _ if self.error.is_some() => "failed",
+            Some(Outcome::Failed) => "failed",
+            Some(Outcome::Cancelled) => "cancelled",
+            Some(Outcome::Finished) => "finished",
+            None if self.sent => "finished",
+            None => "cancelled",
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
+        let stop_reason = fields
+            .summary
+            .as_ref()
+            .and_then(|summary| summary.stop_reason.as_deref());
+        let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
+        let first_word = fields.first_word.map(|at| milliseconds(at - self.started));
+        tracing::info!(
+            event = "request",
+            request_id = %self.request_id,
+            method = %self.method,
+            path = self.path,
+            status = fields.status.map(|status| status.as_u16()),
+            outcome = fields.outcome(),
+            error_type = fields.error,
+            duration_ms = milliseconds(self.started.elapsed()),
+            ttft_ms = first_word,
+            model_requested = fields.model_requested.as_deref(),
+            model_upstream = fields.model_upstream.as_deref(),
+            stream = fields.model_upstream.is_some().then_some(fields.stream),
+            input_tokens = usage.map(|usage| usage.input_tokens),
+            output_tokens = usage.map(|usage| usage.output_tokens),
+            cache_read_tokens = usage.map(|usage| usage.cache_read_input_tokens),
+            cache_write_tokens = usage.map(|usage| usage.cache_creation_input_tokens),
+            stop_reason = stop_reason,
+            retries = fields.retries,
+            notices = fields.notices + stream_notices,
+            aws_request_id = fields.aws_request_id.as_deref(),
+            "{} {}",
+            self.method,
+            self.path,
+        );
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The layer: opens the line, and keeps it open until the response body is gone. Health checks get none.
+pub async fn layer(mut request: Request, next: Next) -> Response {
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .cloned()
+        .unwrap_or_else(RequestId::draw);
+    let silent = request.uri().path() == "/health";
+    if silent {
+        return next.run(request).await;
+    }
+    let entry = Entry::new(request_id, &request);
+    request.extensions_mut().insert(entry.clone());
+    let response = next.run(request).await;
+    entry.note(|fields| {
+        fields.status = Some(response.status());
+        fields.error = response
+            .extensions()
+            .get::<ApiError>()
+            .map(|error| error.error().kind.as_str());
+    });
+    response.map(|body| Body::new(Watched { body, entry }))
+}
+
+/// A response body that tells the line when it was sent to its end.
+struct Watched {
+    body: Body,
+    entry: Entry,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() {
+            self.entry.note(|fields| fields.sent = true);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let end = self.body.is_end_stream();
+        if end {
+            self.entry.note(|fields| fields.sent = true);
+        }
+        end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

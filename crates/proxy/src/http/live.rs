@@ -1,0 +1,166 @@
+//! Bedrock's answer in flight: its bytes, the translation they feed, and the one place where it is settled.
+//!
+//! An answer is settled exactly once, whatever ends it: its own end, a failure, or the client going away.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use messages::anthropic::{Error, ErrorType, Event, Fold, sse};
+use messages::translate::{End, Failure, Pipeline, Step};
+
+use super::access_log::Entry;
+
+/// Where events go: into bytes for the client, or into one message.
+pub(super) trait Sink: Send + 'static {
+    /// Takes the next event.
+    fn take(&mut self, event: &Event<'_>);
+
+    /// Forgets what it took.
+    fn forget(&mut self);
+}
+
+/// The bytes of server-sent events.
+impl Sink for Vec<u8> {
+    fn take(&mut self, event: &Event<'_>) {
+        sse::write(event, self);
+    }
+
+    fn forget(&mut self) {
+        self.clear();
+    }
+}
+
+/// One whole message.
+impl Sink for Fold {
+    fn take(&mut self, event: &Event<'_>) {
+        self.push(event);
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// An answer in flight. Dropped before its end, it is settled as cancelled.
+#[derive(Debug)]
+pub(super) struct Live {
+    body: Incoming,
+    /// `None` once settled.
+    pipeline: Option<Pipeline>,
+    failure: Option<Failure>,
+    entry: Entry,
+}
+
+/// What comes next from Bedrock.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    Bytes(Bytes),
+    End(End),
+}
+
+impl Live {
+    pub(super) fn new(body: Incoming, pipeline: Pipeline, entry: Entry) -> Self {
+        Self {
+            body,
+            pipeline: Some(pipeline),
+            failure: None,
+            entry,
+        }
+    }
+
+    /// The next bytes, as they come off the connection.
+    pub(super) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Chunk> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Poll::Ready(Chunk::Bytes(bytes));
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(request_id = %self.entry.request_id(), %error, "the connection to Bedrock broke");
+                    let error = Error::new(
+                        ErrorType::Api,
+                        "the connection to Bedrock broke in the middle of the answer",
+                    );
+                    return Poll::Ready(Chunk::End(End::Failed(error)));
+                }
+                None => return Poll::Ready(Chunk::End(End::Eof)),
+            }
+        }
+    }
+
+    /// The next bytes.
+    pub(super) async fn chunk(&mut self) -> Chunk {
+        poll_fn(|context| self.poll_chunk(context)).await
+    }
+
+    /// Translates `chunk`; settles the answer when that ends it. Returns whether it has ended.
+    pub(super) fn take(&mut self, chunk: Chunk, sink: &mut impl Sink) -> bool {
+        let Some(pipeline) = &mut self.pipeline else {
+            return true;
+        };
+        let end = match chunk {
+            Chunk::Bytes(bytes) => match pipeline.push(&bytes, &mut |event| sink.take(event)) {
+                Step::More => return false,
+                Step::Ended => End::Eof,
+            },
+            Chunk::End(end) => end,
+        };
+        self.finish(end, sink);
+        true
+    }
+
+    /// Says what has to be said last, and settles. Does nothing the second time.
+    pub(super) fn finish(&mut self, end: End, sink: &mut impl Sink) {
+        let Some(pipeline) = self.pipeline.take() else {
+            return;
+        };
+        self.failure = pipeline.failure().cloned();
+        if let Some(failure) = &self.failure {
+            log(&self.entry, failure);
+        }
+        let summary = pipeline.finish(end, &mut |event| sink.take(event));
+        self.entry.note(|fields| fields.summary = Some(summary));
+    }
+
+    /// What AWS or the wire said went wrong, once ended.
+    pub(super) fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Whether the client has something to be told.
+    pub(super) fn is_started(&self) -> bool {
+        self.pipeline.as_ref().is_none_or(Pipeline::is_started)
+    }
+
+    /// Reads what is left after the last event, so that the connection can be used again.
+    pub(super) fn poll_drained(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Chunk::Bytes(_) = ready!(self.poll_chunk(context)) {}
+        Poll::Ready(())
+    }
+
+    /// Reads what is left after the last event.
+    pub(super) async fn drained(&mut self) {
+        poll_fn(|context| self.poll_drained(context)).await;
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.finish(End::Cancelled, &mut Vec::new());
+    }
+}
+
+/// AWS's own words, for the operator.
+pub(super) fn log(entry: &Entry, failure: &Failure) {
+    let text: String = failure.text.chars().take(1000).collect();
+    let aws_request_id = entry.aws_request_id();
+    let request_id = entry.request_id();
+    let code = failure.code.as_str();
+    tracing::warn!(%request_id, aws_request_id, code, text, "Bedrock failed");
+}

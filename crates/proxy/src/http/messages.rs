@@ -1,0 +1,110 @@
+//! `POST /v1/messages`: the life of a request.
+//!
+//! <https://docs.anthropic.com/en/api/messages>
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderValue;
+use messages::anthropic::Request;
+use messages::translate::{self, Notice, Options};
+
+use super::access_log::Entry;
+use super::body::Whole;
+use super::error::ApiError;
+use super::opening::Inquiry;
+use super::{relay, whole};
+use crate::catalog::Target;
+use crate::server::App;
+
+/// Tells the client what was changed in its request.
+const NOTICE: &str = "x-bedrock-proxy-notice";
+const LONGEST_NOTICE: usize = 1024;
+
+/// Translates the request, asks Bedrock, and answers with a stream or with one message.
+///
+/// # Errors
+/// In Anthropic's words; see the table in [`super::error`].
+pub async fn post(
+    State(app): State<Arc<App>>,
+    entry: Entry,
+    Whole(body): Whole,
+) -> Result<Response, ApiError> {
+    let request = Request::parse(&body)?;
+    let streams = request.stream.unwrap_or(false);
+    let target = app.catalog.resolve(request.model.as_deref())?;
+    note(&entry, &target, streams);
+    let call = translate::request(request, &target.capabilities, &options(&app, &target))?;
+    drop(body);
+    if !call.losses.is_empty() {
+        return Err(translate::refusal(&call.losses).into());
+    }
+    let notice = notice(&call.notices);
+    entry.note(|fields| fields.notices = call.notices.len());
+    let inquiry = Inquiry::new(target, call, entry, app.relay.xml_buffer);
+    let mut response = if streams {
+        relay::respond(app, inquiry).await?
+    } else {
+        whole::respond(app, inquiry).await?
+    };
+    if let Some(notice) = notice {
+        response.headers_mut().insert(NOTICE, notice);
+    }
+    Ok(response)
+}
+
+fn note(entry: &Entry, target: &Target, streams: bool) {
+    entry.note(|fields| {
+        fields.model_requested = Some(target.requested.clone());
+        fields.model_upstream = Some(target.model_id.clone());
+        fields.stream = streams;
+    });
+}
+
+/// The default for `max_tokens` is the operator's, as far as the model goes.
+fn options(app: &App, target: &Target) -> Options {
+    let most = target.max_output_tokens.unwrap_or(u64::MAX);
+    Options {
+        default_max_tokens: app.relay.default_max_tokens.min(most),
+    }
+}
+
+/// All notices in one header: printable ASCII, bounded.
+fn notice(notices: &[Notice]) -> Option<HeaderValue> {
+    if notices.is_empty() {
+        return None;
+    }
+    let text = notices
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    let plain = |letter: char| {
+        if letter == ' ' || letter.is_ascii_graphic() {
+            letter
+        } else {
+            '?'
+        }
+    };
+    let line: String = text.chars().take(LONGEST_NOTICE).map(plain).collect();
+    HeaderValue::from_str(&line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_one_bounded_line_of_ascii() {
+        let notices = [("a.b", "dröpped\r\nx: y"), ("c", &"long ".repeat(1000))].map(|(path, what)| Notice {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        });
+        let line = notice(&notices).unwrap();
+        let line = line.to_str().unwrap();
+        assert!(line.starts_with("a.b: dr?pped??x: y; c: long"), "{line}");
+        assert_eq!(line.len(), LONGEST_NOTICE);
+        assert_eq!(notice(&[]), None);
+    }
+}

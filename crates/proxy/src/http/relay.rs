@@ -1,0 +1,237 @@
+//! The answer to a client that streams: one body that is pulled. No task and no channel stand between Bedrock and the
+//! client, so a slow client slows the reading, and a client that leaves closes the connection to Bedrock.
+//!
+//! Whatever one read from Bedrock brings goes out as one write. In silence there are pings, until Bedrock has been
+//! silent for too long.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header;
+use http_body::Frame;
+use messages::anthropic::{ErrorType, sse};
+use messages::translate::End;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::access_log::Entry;
+use super::error::ApiError;
+use super::live::{Chunk, Live};
+use super::opening::{self, Inquiry};
+use crate::server::App;
+
+/// Reads are gathered into one write up to about this size.
+const ENOUGH: usize = 16 << 10;
+/// How long the end of a finished answer may take before its connection is given up.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+type Opening = Pin<Box<dyn Future<Output = Result<(Live, Vec<u8>), ApiError>> + Send>>;
+
+/// The response to `inquiry`. Its head waits for Bedrock's first word, but not longer than the grace.
+pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
+    let settings = &app.relay;
+    let pace = Pace {
+        ping: settings.ping_interval,
+        idle: settings.idle_timeout,
+    };
+    let grace = settings.first_frame_grace;
+    let entry = inquiry.entry().clone();
+    let cut = Box::pin(app.tasks.cutting());
+    let mut opening: Opening = Box::pin(opening::open(app, inquiry, Vec::new()));
+    let relay = match tokio::time::timeout(grace, &mut opening).await {
+        Ok(opened) => {
+            let (live, events) = opened?;
+            Relay::new(State::Live(live), events, pace, cut, entry)
+        }
+        Err(_) => Relay::new(State::Opening(opening), sse::PING.to_vec(), pace, cut, entry),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    Ok((headers, Body::new(relay)).into_response())
+}
+
+#[derive(Clone, Copy)]
+struct Pace {
+    /// The longest silence towards the client.
+    ping: Duration,
+    /// The longest silence from Bedrock.
+    idle: Duration,
+}
+
+struct Relay {
+    state: State,
+    /// What goes out with the next write.
+    out: Vec<u8>,
+    pace: Pace,
+    /// When Bedrock was last heard of.
+    heard: Instant,
+    /// When the client was last told something.
+    said: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Resolves when a drain is over and this has to end.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    entry: Entry,
+}
+
+enum State {
+    /// The grace is over and Bedrock has not said a word.
+    Opening(Opening),
+    Live(Live),
+    /// All is said; what is left of Bedrock's bytes is read, so that the connection can be used again.
+    Ending(Live),
+    Ended,
+}
+
+impl Relay {
+    fn new(
+        state: State,
+        out: Vec<u8>,
+        pace: Pace,
+        cut: Pin<Box<WaitForCancellationFutureOwned>>,
+        entry: Entry,
+    ) -> Self {
+        let now = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(now + pace.ping.min(pace.idle)));
+        Self {
+            state,
+            out,
+            pace,
+            heard: now,
+            said: now,
+            timer,
+            cut,
+            entry,
+        }
+    }
+
+    /// Takes everything that is there to be read, up to one write's worth.
+    fn gather(&mut self, context: &mut Context<'_>) {
+        while self.out.len() < ENOUGH {
+            match &mut self.state {
+                State::Opening(opening) => match opening.as_mut().poll(context) {
+                    Poll::Pending => return,
+                    Poll::Ready(opened) => self.opened(opened),
+                },
+                State::Live(live) => match live.poll_chunk(context) {
+                    Poll::Pending => return,
+                    Poll::Ready(chunk) => self.take(chunk),
+                },
+                State::Ending(live) => match live.poll_drained(context) {
+                    Poll::Pending => return,
+                    Poll::Ready(()) => self.state = State::Ended,
+                },
+                State::Ended => return,
+            }
+        }
+    }
+
+    fn opened(&mut self, opened: Result<(Live, Vec<u8>), ApiError>) {
+        match opened {
+            Ok((live, events)) => {
+                self.heard = Instant::now();
+                self.out.extend_from_slice(&events);
+                self.state = State::Live(live);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn take(&mut self, chunk: Chunk) {
+        self.heard = Instant::now();
+        if let State::Live(live) = &mut self.state
+            && live.take(chunk, &mut self.out)
+            && let State::Live(live) = std::mem::replace(&mut self.state, State::Ended)
+        {
+            self.timer.as_mut().reset(self.heard + LAST_BYTES);
+            self.state = State::Ending(live);
+        }
+    }
+
+    /// The one error event of an answer that never began.
+    fn fail(&mut self, error: &ApiError) {
+        error.render_event(self.entry.request_id(), &mut self.out);
+        self.entry
+            .note(|fields| fields.error = Some(error.error().kind.as_str()));
+        self.state = State::Ended;
+    }
+
+    /// The server ends before the answer does.
+    fn cut_off(&mut self) {
+        let error = ApiError::new(
+            ErrorType::Overloaded,
+            "the gateway is shutting down; send the request again",
+        );
+        match &mut self.state {
+            State::Opening(_) => self.fail(&error),
+            State::Live(live) => live.finish(End::Failed(error.error().clone()), &mut self.out),
+            State::Ending(_) | State::Ended => {}
+        }
+        self.state = State::Ended;
+    }
+
+    /// What silence calls for when the timer has fired: nothing yet, a ping, or the end.
+    fn mind_the_silence(&mut self) {
+        let now = Instant::now();
+        let mut next = self.said + self.pace.ping;
+        if let State::Live(live) = &mut self.state {
+            let deadline = self.heard + self.pace.idle;
+            if now >= deadline {
+                live.finish(End::Failed(opening::silent().error().clone()), &mut self.out);
+                self.state = State::Ended;
+                return;
+            }
+            next = next.min(deadline);
+        }
+        if let State::Ending(_) = self.state {
+            self.state = State::Ended;
+            return;
+        }
+        if now >= self.said + self.pace.ping {
+            self.out.extend_from_slice(sse::PING);
+            next = now + self.pace.ping;
+        }
+        self.timer.as_mut().reset(next);
+    }
+}
+
+impl http_body::Body for Relay {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let relay = &mut *self;
+        loop {
+            relay.gather(context);
+            if !relay.out.is_empty() {
+                relay.said = Instant::now();
+                let bytes = Bytes::from(std::mem::take(&mut relay.out));
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if let State::Ended = relay.state {
+                return Poll::Ready(None);
+            }
+            if relay.cut.as_mut().poll(context).is_ready() {
+                relay.cut_off();
+            } else {
+                ready!(relay.timer.as_mut().poll(context));
+                relay.mind_the_silence();
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.out.is_empty() && matches!(self.state, State::Ended)
+    }
+}

@@ -1,0 +1,221 @@
+//! The server: what handlers share, which route leads where, what surrounds every request, and the life of the listener.
+
+mod connection;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, head, post};
+use http::StatusCode;
+use messages::anthropic::ErrorType;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::bedrock::{Bedrock, NoTransport};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::http::error::ApiError;
+use crate::http::{access_log, body, context, health, messages as endpoint};
+use crate::tasks::Tasks;
+
+/// How long streams may take to pass on that they are cut off.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A pause when the system is out of file descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// What handlers share.
+#[derive(Debug)]
+pub struct App {
+    /// Names to models.
+    pub catalog: Catalog,
+    /// The way to AWS.
+    pub bedrock: Bedrock,
+    /// How one request is served.
+    pub relay: config::Relay,
+    /// Sizes and times of the server itself.
+    pub limits: config::Server,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Everything that runs.
+    pub tasks: Tasks,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no way to Bedrock.
+    #[error(transparent)]
+    Transport(#[from] NoTransport),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}{}", advice(error))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; something else uses this port: stop it, or choose another with PORT or --port"
+        }
+        io::ErrorKind::PermissionDenied => "; choose a port above 1023 with PORT or --port",
+        _ => "",
+    }
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection came to its end.
+    Clean,
+    /// So many tasks were cut off.
+    Cut(usize),
+}
+
+/// A server that listens. [`Server::run`] makes it answer.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+}
+
+impl App {
+    /// Everything but the listener.
+    ///
+    /// # Errors
+    /// When there is no way to Bedrock.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, NoTransport> {
+        Ok(Self {
+            catalog: Catalog::new(&config.catalog),
+            bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
+            relay: config.relay.clone(),
+            limits: config.server.clone(),
+            clock,
+            tasks: Tasks::default(),
+        })
+    }
+}
+
+/// Every route, and what surrounds all of them: the first layer is the outermost.
+pub fn service(app: Arc<App>) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(from_fn(context::layer))
+        .layer(from_fn(access_log::layer))
+        .layer(CatchPanicLayer::custom(context::panicked))
+        .layer(from_fn_with_state(Arc::clone(&app), body::limit));
+    Router::new()
+        .route("/v1/messages", post(endpoint::post))
+        .route("/health", get(health::health))
+        .route("/api/hello", get(health::hello))
+        .route("/", head(health::hello))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(layers)
+        .with_state(app)
+}
+
+async fn no_such_path(uri: http::Uri) -> ApiError {
+    ApiError::new(ErrorType::NotFound, format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: http::Method, uri: http::Uri) -> Response {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError::new(ErrorType::InvalidRequest, message)
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
+        .into_response()
+}
+
+impl Server {
+    /// Listens where the configuration says. Connections wait until [`Server::run`].
+    ///
+    /// # Errors
+    /// When the address is taken or not ours, or there is no way to Bedrock.
+    pub async fn bind(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let app = Arc::new(App::new(config, clock)?);
+        let address = SocketAddr::new(config.server.host, config.server.port);
+        let listening = TcpListener::bind(address)
+            .await
+            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = listening.map_err(|error| StartError::Listen { address, error })?;
+        Ok(Self {
+            listener,
+            address,
+            app,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its handlers share.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Serves until `stop`, then takes no more connections and lets the open ones finish, until the grace is over or
+    /// `hurry` resolves. Streams that are cut off get an error event.
+    pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> Drained {
+        let app = Arc::clone(&self.app);
+        tokio::select! {
+            () = stop => {}
+            () = self.accept() => {}
+        }
+        let tasks = &app.tasks;
+        tasks.stop();
+        tracing::info!(
+            connections = tasks.alive(),
+            "no more requests are taken; open ones may finish"
+        );
+        tokio::select! {
+            () = tasks.ended() => return Drained::Clean,
+            () = tokio::time::sleep(app.limits.shutdown_grace) => {}
+            () = hurry => {}
+        }
+        let cut = tasks.alive();
+        tasks.cut();
+        let _ = tokio::time::timeout(LAST_WORDS, tasks.ended()).await;
+        Drained::Cut(cut)
+    }
+
+    /// Takes connections for ever, as many at a time as allowed.
+    async fn accept(self) {
+        let room = Arc::new(Semaphore::new(self.app.limits.max_connections));
+        let service = service(Arc::clone(&self.app));
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = connection::serve(stream, service.clone(), self.app.tasks.clone());
+                    self.app.tasks.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+                // The peer gave up before we came to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! One connection, from its first byte to its last: HTTP/1.1 or HTTP/2, with deadlines for the silent.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tower::ServiceExt;
+
+use crate::tasks::Tasks;
+
+/// A connection has to bring its first request head within this time.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a connection may wait for its next request; longer than the 60 s for which load balancers keep theirs.
+const NEXT_REQUEST: Duration = Duration::from_secs(75);
+const HTTP2_STREAMS: u32 = 200;
+
+/// Serves `stream` until it ends, or until the server stops and what is in flight is done.
+pub(super) async fn serve(stream: TcpStream, router: Router, tasks: Tasks) {
+    // Small writes must not wait for acknowledgements; a socket that refuses is served all the same.
+    let _ = stream.set_nodelay(true);
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let builder = builder();
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut deadline = pin!(tokio::time::sleep(FIRST_REQUEST));
+    let (mut waiting, mut stopping) = (true, false);
+    loop {
+        tokio::select! {
+            served = connection.as_mut() => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = deadline.as_mut(), if waiting => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                waiting = false;
+            }
+            () = tasks.stopping(), if !stopping => {
+                connection.as_mut().graceful_shutdown();
+                stopping = true;
+            }
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(NEXT_REQUEST)
+        .keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .max_concurrent_streams(HTTP2_STREAMS);
+    builder
+}
