@@ -23,8 +23,5 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// A Claude model of today.
-    pub const CLAUDE: Self = Self {
-        claude: true,
-        prompt_cache: PromptCache::OneHour,
-    };
+    pub const CLAUDE: Self = Self { claude: true, prompt_cache: PromptCache::OneHour };
 }

@@ -228,11 +228,7 @@ impl<T: Item> List<T> {
         while let Some(item) = seq.next_element::<T>()? {
             weight += item.weight();
             if weight > T::MAX {
-                return Err(de::Error::custom(format_args!(
-                    "too many {}: at most {}",
-                    T::WHAT,
-                    T::MAX
-                )));
+                return Err(de::Error::custom(format_args!("too many {}: at most {}", T::WHAT, T::MAX)));
             }
             items.push(item);
         }

@@ -14,7 +14,7 @@
 //! assert!(call.losses.is_empty());
 //!
 //! // … and Bedrock answers, here with nothing at all.
-//! let opening = Opening { message_id: "msg_1".into(), model: "m".into(), names: call.names, tag_buffer: true };
+//! let opening = Opening { message_id: "msg_1".into(), model: "m".into(), names: call.names, ..Opening::default() };
 //! let mut out = Vec::new();
 //! let mut pipeline = Pipeline::new(opening);
 //! pipeline.push(b"", &mut |event| sse::write(event, &mut out));

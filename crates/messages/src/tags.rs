@@ -46,11 +46,7 @@ fn split(text: &str) -> (&str, &str) {
     // Only the last `<` can begin an unfinished tag: a tag holds no other.
     let at = memchr::memrchr(b'<', text.as_bytes()).unwrap_or(text.len());
     let (free, tail) = text.split_at(at);
-    if is_unfinished(tail) && tail.chars().nth(MAX_HELD).is_none() {
-        (free, tail)
-    } else {
-        (text, "")
-    }
+    if is_unfinished(tail) && tail.chars().nth(MAX_HELD).is_none() { (free, tail) } else { (text, "") }
 }
 
 /// Whether `tail` is the beginning of `<name …>` or `</name>` and not all of it.
@@ -83,19 +79,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_not_cut_between_two_pieces() {
-        assert_eq!(
-            through(&["Create file <write_fi", "le>..."]),
-            ["Create file ", "<write_file>..."]
-        );
+        assert_eq!(through(&["Create file <write_fi", "le>..."]), ["Create file ", "<write_file>..."]);
         assert_eq!(through(&["a</write", "_file>b"]), ["a", "</write_file>b"]);
-        assert_eq!(
-            through(&["a <ask_followup_question", "> b"]),
-            ["a ", "<ask_followup_question> b"]
-        );
-        assert_eq!(
-            through(&["<read path=\"a", ".txt\"/>!"]),
-            ["<read path=\"a.txt\"/>!"]
-        );
+        assert_eq!(through(&["a <ask_followup_question", "> b"]), ["a ", "<ask_followup_question> b"]);
+        assert_eq!(through(&["<read path=\"a", ".txt\"/>!"]), ["<read path=\"a.txt\"/>!"]);
     }
 
     #[test]

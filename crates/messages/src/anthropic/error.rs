@@ -75,10 +75,7 @@ pub struct Error {
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 }
 
@@ -103,10 +100,7 @@ pub struct InvalidRequest {
 impl InvalidRequest {
     /// Says that what stands at `path` is wrong.
     pub fn new(path: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self {
-            path: path.to_string(),
-            message: message.into(),
-        }
+        Self { path: path.to_string(), message: message.into() }
     }
 }
 

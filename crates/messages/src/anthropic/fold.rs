@@ -32,9 +32,7 @@ impl Fold {
             }
             Event::ContentBlockStart { content_block, .. } => self.blocks.push(Open::new(content_block)),
             Event::ContentBlockDelta { index, delta } => {
-                let block = usize::try_from(*index)
-                    .ok()
-                    .and_then(|index| self.blocks.get_mut(index));
+                let block = usize::try_from(*index).ok().and_then(|index| self.blocks.get_mut(index));
                 if let Some(block) = block {
                     block.add(delta);
                 }
@@ -58,27 +56,11 @@ impl Fold {
             return Err(failure);
         }
         let (Some((id, model)), Some((stop_reason, stop_sequence, usage))) = (self.head, self.end) else {
-            return Err(Error::new(
-                ErrorType::Api,
-                "the answer ended before it was complete",
-            ));
+            return Err(Error::new(ErrorType::Api, "the answer ended before it was complete"));
         };
-        let content = self
-            .blocks
-            .into_iter()
-            .map(Open::close)
-            .collect::<Result<_, _>>()?;
+        let content = self.blocks.into_iter().map(Open::close).collect::<Result<_, _>>()?;
         let (kind, role) = (MessageKind::Message, Role::Assistant);
-        Ok(Message {
-            id,
-            kind,
-            role,
-            model,
-            content,
-            stop_reason,
-            stop_sequence,
-            usage,
-        })
+        Ok(Message { id, kind, role, model, content, stop_reason, stop_sequence, usage })
     }
 }
 
@@ -86,16 +68,13 @@ impl Open {
     fn new(start: &BlockStart<'_>) -> Self {
         match start {
             BlockStart::Text { text } => Self::Text(text.to_string()),
-            BlockStart::Thinking { thinking, signature } => Self::Thinking {
-                thinking: thinking.to_string(),
-                signature: signature.to_string(),
-            },
+            BlockStart::Thinking { thinking, signature } => {
+                Self::Thinking { thinking: thinking.to_string(), signature: signature.to_string() }
+            }
             BlockStart::RedactedThinking { data } => Self::Redacted(data.to_string()),
-            BlockStart::ToolUse { id, name, .. } => Self::ToolUse {
-                id: id.to_string(),
-                name: name.to_string(),
-                json: String::new(),
-            },
+            BlockStart::ToolUse { id, name, .. } => {
+                Self::ToolUse { id: id.to_string(), name: name.to_string(), json: String::new() }
+            }
         }
     }
 
@@ -103,13 +82,13 @@ impl Open {
         match (self, delta) {
             (Self::Text(all), Delta::TextDelta { text }) => all.push_str(text),
             (Self::Thinking { thinking: all, .. }, Delta::ThinkingDelta { thinking }) => {
-                all.push_str(thinking)
+                all.push_str(thinking);
             }
             (Self::Thinking { signature: all, .. }, Delta::SignatureDelta { signature }) => {
                 signature.as_ref().clone_into(all);
             }
             (Self::ToolUse { json, .. }, Delta::InputJsonDelta { partial_json }) => {
-                json.push_str(partial_json)
+                json.push_str(partial_json);
             }
             _ => {}
         }
@@ -120,11 +99,9 @@ impl Open {
             Self::Text(text) => ContentBlock::Text { text },
             Self::Thinking { thinking, signature } => ContentBlock::Thinking { thinking, signature },
             Self::Redacted(data) => ContentBlock::RedactedThinking { data },
-            Self::ToolUse { id, name, json } => ContentBlock::ToolUse {
-                input: arguments(json, &name)?,
-                id,
-                name,
-            },
+            Self::ToolUse { id, name, json } => {
+                ContentBlock::ToolUse { input: arguments(json, &name)?, id, name }
+            }
         })
     }
 }
@@ -132,17 +109,11 @@ impl Open {
 /// The arguments of a call. An answer cut off by `max_tokens` ends in the middle of them; the SDKs then
 /// keep the members that are complete, and so does this.
 fn arguments(json: String, tool: &str) -> Result<Box<RawValue>, Error> {
-    let json = if json.trim().is_empty() {
-        "{}".to_owned()
-    } else {
-        json
-    };
-    RawValue::from_string(json.clone())
-        .or_else(|_| RawValue::from_string(complete(&json)))
-        .map_err(|error| {
-            Error::new(
-                ErrorType::Api,
-                format!("the model called the tool `{tool}` with arguments that are not JSON: {error}"),
-            )
-        })
+    let json = if json.trim().is_empty() { "{}".to_owned() } else { json };
+    RawValue::from_string(json.clone()).or_else(|_| RawValue::from_string(complete(&json))).map_err(|error| {
+        Error::new(
+            ErrorType::Api,
+            format!("the model called the tool `{tool}` with arguments that are not JSON: {error}"),
+        )
+    })
 }

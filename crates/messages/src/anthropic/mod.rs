@@ -9,6 +9,7 @@
 mod error;
 mod event;
 mod fold;
+mod grammar;
 mod message;
 mod partial;
 pub mod request;
@@ -17,5 +18,6 @@ pub mod sse;
 pub use error::{Error, ErrorType, InvalidRequest};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart};
 pub use fold::Fold;
+pub use grammar::Grammar;
 pub use message::{CacheCreation, ContentBlock, Message, Usage};
 pub use request::Request;

@@ -352,10 +352,7 @@ mod tests {
             (r#"{"messages":{}}"#, "messages: "),
             (r#"{"messages":[1]}"#, "messages.0: "),
             (r#"{"messages":[{"role":1}]}"#, "messages.0.role: "),
-            (
-                r#"{"messages":[{"role":"user","content":7}]}"#,
-                "messages.0.content: ",
-            ),
+            (r#"{"messages":[{"role":"user","content":7}]}"#, "messages.0.content: "),
             (
                 r#"{"messages":[{"content":"x"},{"content":[{"type":"text","text":[]}]}]}"#,
                 "messages.1.content.0.text: ",
@@ -365,16 +362,10 @@ mod tests {
                 "messages.0.content.0.source.media_type: ",
             ),
             (r#"{"tools":[{"name":{}}]}"#, "tools.0.name: "),
-            (
-                r#"{"system":[{"cache_control":"yes"}]}"#,
-                "system.0.cache_control: ",
-            ),
+            (r#"{"system":[{"cache_control":"yes"}]}"#, "system.0.cache_control: "),
         ] {
             let text = refusal(body);
-            assert!(
-                text.starts_with(path) && !text.contains("line 1"),
-                "{body} said: {text}"
-            );
+            assert!(text.starts_with(path) && !text.contains("line 1"), "{body} said: {text}");
         }
     }
 
@@ -390,24 +381,12 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for body in [
-            "",
-            "nope",
-            "{",
-            "{\"model\":\"a\"} x",
-            "[1]",
-            "\u{feff}{}",
-            "{\"a\":\"\\ud800\"}",
-            "{/**/}",
-        ] {
+        for body in
+            ["", "nope", "{", "{\"model\":\"a\"} x", "[1]", "\u{feff}{}", "{\"a\":\"\\ud800\"}", "{/**/}"]
+        {
             assert!(Request::parse(body.as_bytes()).is_err(), "{body}");
         }
-        assert!(
-            Request::parse(b"{\"model\":\"\xff\"}")
-                .unwrap_err()
-                .message
-                .contains("UTF-8")
-        );
+        assert!(Request::parse(b"{\"model\":\"\xff\"}").unwrap_err().message.contains("UTF-8"));
         assert_eq!(
             refusal(r#"{"model":"\ud800"}"#),
             "model: the body is not valid JSON: unexpected end of hex escape at line 1 column 17"
@@ -429,10 +408,7 @@ mod tests {
         let blocks = format!(r#"{{"system":[{}{{}}]}}"#, "{},".repeat(Block::MAX));
         assert_eq!(refusal(&blocks), "system: too many content blocks: at most 10000");
         let members: Vec<String> = (0..1000).map(|n| format!("\"m{n}\":0")).collect();
-        assert_eq!(
-            refusal(&format!("{{{}}}", members.join(","))),
-            "too many unknown fields"
-        );
+        assert_eq!(refusal(&format!("{{{}}}", members.join(","))), "too many unknown fields");
     }
 
     #[test]

@@ -14,10 +14,7 @@ pub fn write(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(event.name().as_bytes());
     out.extend_from_slice(b"\ndata: ");
     let written = serde_json::to_writer(&mut *out, event);
-    debug_assert!(
-        written.is_ok(),
-        "events are plain data and a Vec takes every byte"
-    );
+    debug_assert!(written.is_ok(), "events are plain data and a Vec takes every byte");
     out.extend_from_slice(b"\n\n");
 }
 
@@ -29,9 +26,7 @@ mod tests {
     #[test]
     fn an_event_is_two_lines_and_a_blank_one() {
         let mut out = Vec::new();
-        let delta = Delta::TextDelta {
-            text: "data: a\n\nevent: b\u{2028}\"".into(),
-        };
+        let delta = Delta::TextDelta { text: "data: a\n\nevent: b\u{2028}\"".into() };
         write(&Event::ContentBlockDelta { index: 3, delta }, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),

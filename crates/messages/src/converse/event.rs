@@ -178,9 +178,7 @@ impl<'a> AdditionalFields<'a> {
     /// The stop sequence, wherever it stands.
     #[must_use]
     pub fn into_stop_sequence(self) -> Option<Cow<'a, str>> {
-        self.stop_sequence
-            .or_else(|| self.delta?.stop_sequence)
-            .map(|text| text.0)
+        self.stop_sequence.or_else(|| self.delta?.stop_sequence).map(|text| text.0)
     }
 }
 

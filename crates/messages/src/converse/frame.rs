@@ -81,7 +81,7 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Takes the next chunk. Call [`next`](Self::next) until it has nothing before feeding another.
+    /// Takes the next chunk. Call [`next_frame`](Self::next_frame) until it has nothing before feeding another.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.buffer.drain(..self.read);
         self.read = 0;
@@ -92,7 +92,7 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// When the bytes are not a frame. Every later call says the same.
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let bytes = &self.buffer[self.read..];
         let Some(prelude) = bytes.first_chunk::<PRELUDE>() else {
             return Ok(None);
@@ -111,11 +111,7 @@ impl FrameDecoder {
     /// # Errors
     /// [`FrameError::Truncated`] when it ended inside a frame.
     pub fn finish(&self) -> Result<(), FrameError> {
-        if self.read == self.buffer.len() {
-            Ok(())
-        } else {
-            Err(FrameError::Truncated)
-        }
+        if self.read == self.buffer.len() { Ok(()) } else { Err(FrameError::Truncated) }
     }
 }
 
@@ -142,16 +138,9 @@ fn read_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
     if crc32fast::hash(covered) != u32::from_be_bytes(*checksum) {
         return Err(FrameError::MessageChecksum);
     }
-    let headers = covered[4..]
-        .first_chunk()
-        .map_or(0, |length| u32::from_be_bytes(*length) as usize);
-    let (headers, payload) = covered[PRELUDE..]
-        .split_at_checked(headers)
-        .ok_or(FrameError::Length)?;
-    Ok(Frame {
-        kind: read_headers(headers)?,
-        payload,
-    })
+    let headers = covered[4..].first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+    let (headers, payload) = covered[PRELUDE..].split_at_checked(headers).ok_or(FrameError::Length)?;
+    Ok(Frame { kind: read_headers(headers)?, payload })
 }
 
 fn read_headers(mut bytes: &[u8]) -> Result<FrameKind<'_>, FrameError> {
@@ -209,10 +198,7 @@ mod tests {
     const THROTTLED: &str = "000000b0000000614f5086b30d3a6d6573736167652d74797065070009657863657074696f6e0f3a657863657074696f6e2d747970650700137468726f74746c696e67457863657074696f6e0d3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e7b226d657373616765223a22546f6f206d616e7920746f6b656e732c20706c656173652077616974206265666f726520747279696e6720616761696e2e227d3c90a44c";
 
     fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-            .collect()
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
 
     #[test]
@@ -220,17 +206,14 @@ mod tests {
         let mut decoder = FrameDecoder::default();
         decoder.feed(&[bytes(HELLO), bytes(THROTTLED)].concat());
         assert_eq!(
-            decoder.next().unwrap().unwrap(),
+            decoder.next_frame().unwrap().unwrap(),
             Frame {
                 kind: FrameKind::Event("contentBlockDelta"),
                 payload: br#"{"contentBlockIndex":0,"delta":{"text":"Hello"},"p":"abcd"}"#
             }
         );
-        assert_eq!(
-            decoder.next().unwrap().unwrap().kind,
-            FrameKind::Exception("throttlingException")
-        );
-        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.next_frame().unwrap().unwrap().kind, FrameKind::Exception("throttlingException"));
+        assert_eq!(decoder.next_frame(), Ok(None));
         assert_eq!(decoder.finish(), Ok(()));
     }
 
@@ -242,7 +225,7 @@ mod tests {
             altered[at] ^= 0x20;
             let mut decoder = FrameDecoder::default();
             decoder.feed(&altered);
-            assert!(decoder.next().is_err(), "byte {at}");
+            assert!(decoder.next_frame().is_err(), "byte {at}");
         }
     }
 
@@ -252,7 +235,7 @@ mod tests {
         for end in 1..frame.len() {
             let mut decoder = FrameDecoder::default();
             decoder.feed(&frame[..end]);
-            assert_eq!(decoder.next(), Ok(None));
+            assert_eq!(decoder.next_frame(), Ok(None));
             assert_eq!(decoder.finish(), Err(FrameError::Truncated), "cut at {end}");
         }
     }
@@ -264,6 +247,6 @@ mod tests {
         prelude.extend(crc32fast::hash(&prelude).to_be_bytes());
         let mut decoder = FrameDecoder::default();
         decoder.feed(&prelude);
-        assert_eq!(decoder.next(), Err(FrameError::TooLarge(0x4000_0000)));
+        assert_eq!(decoder.next_frame(), Err(FrameError::TooLarge(0x4000_0000)));
     }
 }

@@ -24,10 +24,7 @@ impl Translation<'_> {
             Some("ephemeral") => {}
             None => return Err(InvalidRequest::new(path.key("type"), "Field required")),
             Some(_) => {
-                return Err(InvalidRequest::new(
-                    path.key("type"),
-                    "Input should be 'ephemeral'",
-                ));
+                return Err(InvalidRequest::new(path.key("type"), "Input should be 'ephemeral'"));
             }
         }
         let ttl = match control.ttl.take().as_deref() {
@@ -35,38 +32,25 @@ impl Translation<'_> {
             Some("5m") => Some("5m"),
             Some("1h") => Some("1h"),
             Some(_) => {
-                return Err(InvalidRequest::new(
-                    path.key("ttl"),
-                    "Input should be '5m' or '1h'",
-                ));
+                return Err(InvalidRequest::new(path.key("ttl"), "Input should be '5m' or '1h'"));
             }
         };
         if control.scope.take().is_some() {
-            self.findings.note(
-                path.key("scope"),
-                "left out: Bedrock keeps one cache for the account",
-            );
+            self.findings.note(path.key("scope"), "left out: Bedrock keeps one cache for the account");
         }
         self.findings.lose_rest(path, control.left_over());
 
         self.cache_markers += 1;
         if self.capabilities.prompt_cache == PromptCache::None {
-            self.findings
-                .note(path, "left out: the model takes no cache points");
+            self.findings.note(path, "left out: the model takes no cache points");
             return Ok(None);
         }
         if ttl == Some("1h") && self.capabilities.prompt_cache == PromptCache::FiveMinutes {
-            self.findings.note(
-                path.key("ttl"),
-                "left out: the model caches for five minutes only",
-            );
+            self.findings.note(path.key("ttl"), "left out: the model caches for five minutes only");
         }
         // A model that knows one lifetime refuses to be told which.
         let ttl = ttl.filter(|_| self.capabilities.prompt_cache == PromptCache::OneHour);
-        Ok(Some(CachePoint {
-            r#type: "default",
-            ttl,
-        }))
+        Ok(Some(CachePoint { r#type: "default", ttl }))
     }
 
     /// Refuses a request with more markers than the API allows.

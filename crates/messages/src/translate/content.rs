@@ -4,6 +4,7 @@
 //! blank text, names of a certain form. All of that is arranged here without changing what is said.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -81,10 +82,7 @@ impl<'a> Translation<'a> {
             };
             match turns.last_mut() {
                 Some(turn) if turn.message.role == role => turn.message.content.extend(content),
-                _ => turns.push(Turn {
-                    index,
-                    message: Message { role, content },
-                }),
+                _ => turns.push(Turn { index, message: Message { role, content } }),
             }
         }
         // A request that loses something goes another way; what is left of it here proves nothing.
@@ -95,10 +93,8 @@ impl<'a> Translation<'a> {
             let path = path.index(turn.index);
             self.results_first(&mut turn.message.content, path);
             if turn.message.content.is_empty() {
-                self.findings.note(
-                    path,
-                    "blank; sent as \"(no content)\", because Bedrock takes no blank turn",
-                );
+                self.findings
+                    .note(path, "blank; sent as \"(no content)\", because Bedrock takes no blank turn");
                 turn.message.content.push(ContentBlock::Text(NOTHING_SAID.into()));
             }
         }
@@ -117,15 +113,11 @@ impl<'a> Translation<'a> {
             "assistant" => Role::Assistant,
             "system" => {
                 // The wording lets clients fall back to a conversation without such messages.
-                self.findings
-                    .lose(at_role, "Input should be 'user' or 'assistant'");
+                self.findings.lose(at_role, "Input should be 'user' or 'assistant'");
                 return Ok(None);
             }
             _ => {
-                return Err(InvalidRequest::new(
-                    at_role,
-                    "Input should be 'user' or 'assistant'",
-                ));
+                return Err(InvalidRequest::new(at_role, "Input should be 'user' or 'assistant'"));
             }
         };
         let at_content = path.key("content");
@@ -184,10 +176,8 @@ impl<'a> Translation<'a> {
         }
         if let Some(point) = self.cache_point(cache_control, path.key("cache_control"))? {
             if out.is_empty() {
-                self.findings.note(
-                    path.key("cache_control"),
-                    "left out: there is nothing before it in its message",
-                );
+                self.findings
+                    .note(path.key("cache_control"), "left out: there is nothing before it in its message");
             } else {
                 out.push(ContentBlock::CachePoint(point));
             }
@@ -235,17 +225,12 @@ impl<'a> Translation<'a> {
         };
         let bytes = required(source.data.take(), path.key("data"))?.0;
         self.findings.lose_rest(path, source.left_over());
-        Ok(Some(Image {
-            format,
-            source: Bytes { bytes },
-        }))
+        Ok(Some(Image { format, source: Bytes { bytes } }))
     }
 
     fn tool_use(&mut self, block: &mut Block<'a>, path: Path<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
         let tool_use_id = names::call_id(required(block.id.take(), path.key("id"))?.0);
-        let name = self
-            .names
-            .upstream(required(block.name.take(), path.key("name"))?.0);
+        let name = self.names.upstream(required(block.name.take(), path.key("name"))?.0);
         if !self.called.contains(&name) {
             self.called.push(name.clone());
         }
@@ -256,17 +241,10 @@ impl<'a> Translation<'a> {
             Some(input) if input.get() == "\"\"" => empty_object(),
             Some(input) if input.is_object() => input.raw(),
             Some(_) => {
-                return Err(InvalidRequest::new(
-                    path.key("input"),
-                    "Input should be an object",
-                ));
+                return Err(InvalidRequest::new(path.key("input"), "Input should be an object"));
             }
         };
-        Ok(ToolUse {
-            tool_use_id,
-            name,
-            input,
-        })
+        Ok(ToolUse { tool_use_id, name, input })
     }
 
     /// A result, and the cache marker inside it: Bedrock takes one only after the result.
@@ -274,13 +252,7 @@ impl<'a> Translation<'a> {
         &mut self,
         block: &mut Block<'a>,
         path: Path<'_>,
-    ) -> Result<
-        (
-            ToolResult<'a>,
-            Option<crate::anthropic::request::CacheControl<'a>>,
-        ),
-        InvalidRequest,
-    > {
+    ) -> Result<(ToolResult<'a>, Option<crate::anthropic::request::CacheControl<'a>>), InvalidRequest> {
         let tool_use_id = names::call_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
         let status = block.is_error.take().unwrap_or(false).then_some("error");
         let at_content = path.key("content");
@@ -311,14 +283,7 @@ impl<'a> Translation<'a> {
         if content.is_empty() {
             content.push(ToolResultBlock::Text(NO_OUTPUT.into()));
         }
-        Ok((
-            ToolResult {
-                tool_use_id,
-                content,
-                status,
-            },
-            cache_control,
-        ))
+        Ok((ToolResult { tool_use_id, content, status }, cache_control))
     }
 
     fn thinking(
@@ -329,12 +294,10 @@ impl<'a> Translation<'a> {
         let text = required(block.thinking.take(), path.key("thinking"))?.0;
         let signature = block.signature.take().filter(|signature| !signature.is_empty());
         match signature {
-            _ if !self.capabilities.claude => self
-                .findings
-                .note(path, "left out: the model takes no thinking back"),
-            None => self
-                .findings
-                .note(path, "left out: thinking without a signature cannot be sent back"),
+            _ if !self.capabilities.claude => {
+                self.findings.note(path, "left out: the model takes no thinking back");
+            }
+            None => self.findings.note(path, "left out: thinking without a signature cannot be sent back"),
             Some(Text(signature)) => {
                 let reasoning = Reasoning::ReasoningText { text, signature };
                 return Ok(Some(ContentBlock::ReasoningContent(reasoning)));
@@ -350,44 +313,29 @@ impl<'a> Translation<'a> {
     ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
         let data = required(block.data.take(), path.key("data"))?;
         if !self.capabilities.claude {
-            self.findings
-                .note(path, "left out: the model takes no thinking back");
+            self.findings.note(path, "left out: the model takes no thinking back");
             return Ok(None);
         }
-        let wire = data
-            .strip_prefix(VERBATIM)
-            .map_or_else(|| STANDARD.encode(data.as_bytes()), str::to_owned);
-        Ok(Some(ContentBlock::ReasoningContent(Reasoning::RedactedContent(
-            wire.into(),
-        ))))
+        let wire =
+            data.strip_prefix(VERBATIM).map_or_else(|| STANDARD.encode(data.as_bytes()), str::to_owned);
+        Ok(Some(ContentBlock::ReasoningContent(Reasoning::RedactedContent(wire.into()))))
     }
 
     /// Bedrock wants the results of a turn before anything else in it; cache points stay with their block.
     fn results_first(&mut self, content: &mut Vec<ContentBlock<'a>>, path: Path<'_>) {
         let is_result = |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolResult(_));
         let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
-        let after_results = content
-            .iter()
-            .position(|block| !is_result(block) && !is_point(block));
+        let after_results = content.iter().position(|block| !is_result(block) && !is_point(block));
         let in_order = after_results.is_none_or(|at| !content[at..].iter().any(is_result));
         if in_order {
             return;
         }
-        self.findings
-            .note(path, "tool results moved before the rest of their turn");
+        self.findings.note(path, "tool results moved before the rest of their turn");
         let (mut results, mut rest) = (Vec::new(), Vec::new());
         let mut with_results = false;
         for block in content.drain(..) {
-            with_results = if is_point(&block) {
-                with_results
-            } else {
-                is_result(&block)
-            };
-            if with_results {
-                results.push(block)
-            } else {
-                rest.push(block)
-            }
+            with_results = if is_point(&block) { with_results } else { is_result(&block) };
+            if with_results { results.push(block) } else { rest.push(block) }
         }
         content.extend(results.into_iter().chain(rest));
     }
@@ -396,10 +344,7 @@ impl<'a> Translation<'a> {
 /// The user begins, and each call is answered in the turn that follows it.
 fn check_order(turns: &[Turn<'_>], path: Path<'_>) -> Result<(), InvalidRequest> {
     if turns.first().is_some_and(|turn| turn.message.role != Role::User) {
-        return Err(InvalidRequest::new(
-            path,
-            "first message must use the \"user\" role",
-        ));
+        return Err(InvalidRequest::new(path, "first message must use the \"user\" role"));
     }
     let mut calls: Vec<&str> = Vec::new();
     let mut calls_at = 0;
@@ -452,18 +397,18 @@ fn not_content(path: Path<'_>) -> InvalidRequest {
 }
 
 fn text_block(text: Text<'_>) -> Block<'_> {
-    Block {
-        kind: Some("text".into()),
-        text: Some(text),
-        ..Block::default()
-    }
+    Block { kind: Some("text".into()), text: Some(text), ..Block::default() }
 }
 
 /// `{}`, as a value of its own.
-pub(super) fn empty_object() -> &'static RawValue {
-    static EMPTY: std::sync::LazyLock<Box<RawValue>> =
-        std::sync::LazyLock::new(|| RawValue::from_string("{}".to_owned()).unwrap_or_default());
+fn empty_object() -> &'static RawValue {
+    static EMPTY: LazyLock<Box<RawValue>> = LazyLock::new(|| constant(RawJson::EMPTY_OBJECT));
     &EMPTY
+}
+
+/// A JSON text that is part of the program, as a value.
+pub(super) fn constant(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap_or_default()
 }
 
 /// Whether the model itself made the call: what Bedrock takes for granted.
@@ -473,7 +418,5 @@ fn is_direct(caller: RawJson<'_>) -> bool {
     struct Caller<'a> {
         r#type: &'a str,
     }
-    caller
-        .read::<Caller<'_>>()
-        .is_ok_and(|caller| caller.r#type == "direct")
+    caller.read::<Caller<'_>>().is_ok_and(|caller| caller.r#type == "direct")
 }

@@ -66,13 +66,9 @@ pub fn error(status: u16, code: &str, said: &Exception) -> Failure {
     let text = said.message.as_deref().unwrap_or_default();
     let class = classify(status, &code, text, said.original_status_code);
     let shown = match &class.says {
-        Says::Text => visible(
-            said.original_message
-                .as_deref()
-                .filter(|text| !text.is_empty())
-                .unwrap_or(text),
-            &code,
-        ),
+        Says::Text => {
+            visible(said.original_message.as_deref().filter(|text| !text.is_empty()).unwrap_or(text), &code)
+        }
         Says::This(words) => words.clone(),
     };
     Failure {
@@ -99,12 +95,7 @@ enum Says {
 fn classify(status: u16, code: &str, text: &str, original: Option<u16>) -> Class {
     use Fault::{Client, Operator, Upstream};
     use Retry::{AfterPause, Never, WithNewCredentials};
-    let class = |kind, fault, retry| Class {
-        kind,
-        fault,
-        retry,
-        says: Says::Text,
-    };
+    let class = |kind, fault, retry| Class { kind, fault, retry, says: Says::Text };
     match code {
         // "per day" does not pass by waiting a moment.
         "ThrottlingException" | "TooManyRequestsException" if contains(text, "per day") => {
@@ -139,20 +130,16 @@ fn classify(status: u16, code: &str, text: &str, original: Option<u16>) -> Class
         | "ExpiredToken"
         | "UnrecognizedClientException"
         | "InvalidClientTokenId"
-        | "RequestExpired" => Class {
-            says: own_credentials(code),
-            ..class(ErrorType::Api, Operator, WithNewCredentials)
-        },
+        | "RequestExpired" => {
+            Class { says: own_credentials(code), ..class(ErrorType::Api, Operator, WithNewCredentials) }
+        }
         "InvalidSignatureException"
         | "IncompleteSignature"
         | "IncompleteSignatureException"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "NotAuthorized"
-        | "OptInRequired" => Class {
-            says: own_credentials(code),
-            ..class(ErrorType::Api, Operator, Never)
-        },
+        | "OptInRequired" => Class { says: own_credentials(code), ..class(ErrorType::Api, Operator, Never) },
         _ => match status {
             413 => class(ErrorType::TooLarge, Client, Never),
             429 => class(ErrorType::RateLimit, Upstream, AfterPause),
@@ -177,12 +164,7 @@ fn validation(text: &str) -> Class {
         "expected maxlength",
         "context window",
     ];
-    let class = |kind, fault, says| Class {
-        kind,
-        fault,
-        retry: Retry::Never,
-        says,
-    };
+    let class = |kind, fault, says| Class { kind, fault, retry: Retry::Never, says };
     if contains(text, "on-demand throughput isn") || contains(text, "support on-demand throughput") {
         return class(ErrorType::Permission, Fault::Operator, Says::Text);
     }
@@ -194,9 +176,7 @@ fn validation(text: &str) -> Class {
 }
 
 fn is_about_access(text: &str) -> bool {
-    ["use case details", "access denied", "end of its life"]
-        .iter()
-        .any(|words| contains(text, words))
+    ["use case details", "access denied", "end of its life"].iter().any(|words| contains(text, words))
 }
 
 /// The client's credentials are fine; saying otherwise would send people looking in the wrong place.
@@ -211,9 +191,7 @@ fn normal(code: &str) -> String {
     let code = code.rsplit_once('#').map_or(code, |(_, code)| code);
     let code = code.split_once(':').map_or(code, |(code, _)| code).trim();
     let mut letters = code.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_ascii_uppercase().to_string() + letters.as_str()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 fn contains(text: &str, words: &str) -> bool {
@@ -240,15 +218,11 @@ fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
-        let at_word = out
-            .chars()
-            .next_back()
-            .is_none_or(|last| !last.is_ascii_alphanumeric());
+        let at_word = out.chars().next_back().is_none_or(|last| !last.is_ascii_alphanumeric());
         if at_word && rest.starts_with("arn:") {
             out.push_str("[arn]");
-            rest = &rest[rest
-                .find(|c: char| c.is_whitespace() || "\"'`,;)]}".contains(c))
-                .unwrap_or(rest.len())..];
+            rest = &rest
+                [rest.find(|c: char| c.is_whitespace() || "\"'`,;)]}".contains(c)).unwrap_or(rest.len())..];
             continue;
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -269,10 +243,7 @@ mod tests {
     use super::*;
 
     fn said(message: &str) -> Exception {
-        Exception {
-            message: Some(message.to_owned()),
-            ..Exception::default()
-        }
+        Exception { message: Some(message.to_owned()), ..Exception::default() }
     }
 
     #[test]
@@ -287,28 +258,10 @@ mod tests {
                 RateLimit,
                 AfterPause,
             ),
-            (
-                429,
-                "ThrottlingException",
-                "Too many tokens per day, please wait",
-                RateLimit,
-                Never,
-            ),
+            (429, "ThrottlingException", "Too many tokens per day, please wait", RateLimit, Never),
             (400, "throttlingException", "in a frame", RateLimit, AfterPause),
-            (
-                503,
-                "ServiceUnavailableException:http://x/",
-                "",
-                Overloaded,
-                AfterPause,
-            ),
-            (
-                429,
-                "com.amazon.coral#ModelNotReadyException",
-                "",
-                Overloaded,
-                AfterPause,
-            ),
+            (503, "ServiceUnavailableException:http://x/", "", Overloaded, AfterPause),
+            (429, "com.amazon.coral#ModelNotReadyException", "", Overloaded, AfterPause),
             (500, "InternalServerException", "", Api, AfterPause),
             (408, "ModelTimeoutException", "", Timeout, Never),
             (403, "AccessDeniedException", "no", Permission, Never),
@@ -334,11 +287,7 @@ mod tests {
             (502, "", "<html>", Api, AfterPause),
         ] {
             let failure = error(status, code, &said(text));
-            assert_eq!(
-                (failure.error.kind, failure.retry),
-                (kind, retry),
-                "{status} {code} {text}"
-            );
+            assert_eq!((failure.error.kind, failure.retry), (kind, retry), "{status} {code} {text}");
             assert!(!failure.error.message.is_empty());
         }
     }
@@ -370,10 +319,7 @@ mod tests {
             "messages.1.content.0: Invalid `signature` in `thinking` block",
         ] {
             let wrapped = format!("The model returned the following errors: {text}");
-            assert_eq!(
-                error(400, "ValidationException", &said(&wrapped)).error.message,
-                text
-            );
+            assert_eq!(error(400, "ValidationException", &said(&wrapped)).error.message, text);
         }
         let nova = "Input Tokens Exceeded: Number of input tokens exceeds maximum length.";
         assert_eq!(

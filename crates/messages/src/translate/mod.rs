@@ -62,12 +62,7 @@ impl fmt::Display for Notice {
 #[must_use]
 pub fn refusal(losses: &[Loss]) -> anthropic::Error {
     const MOST: usize = 8;
-    let mut message = losses
-        .iter()
-        .take(MOST)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
+    let mut message = losses.iter().take(MOST).map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if losses.len() > MOST {
         message.push_str(&format!("; and {} more", losses.len() - MOST));
     }
@@ -83,10 +78,7 @@ struct Findings {
 
 impl Findings {
     fn lose(&mut self, path: Path<'_>, reason: impl Into<String>) {
-        self.losses.push(Loss {
-            path: path.to_string(),
-            reason: reason.into(),
-        });
+        self.losses.push(Loss { path: path.to_string(), reason: reason.into() });
     }
 
     /// Members that nobody took.
@@ -97,9 +89,6 @@ impl Findings {
     }
 
     fn note(&mut self, path: Path<'_>, what: impl Into<String>) {
-        self.notices.push(Notice {
-            path: path.to_string(),
-            what: what.into(),
-        });
+        self.notices.push(Notice { path: path.to_string(), what: what.into() });
     }
 }

@@ -27,10 +27,7 @@ impl ToolNames {
             None => name,
             Some(alias) => {
                 if !self.aliases.iter().any(|known| known.name == *name) {
-                    self.aliases.push(Alias {
-                        alias: alias.clone(),
-                        name: name.into_owned(),
-                    });
+                    self.aliases.push(Alias { alias: alias.clone(), name: name.into_owned() });
                 }
                 Cow::Owned(alias)
             }
@@ -59,10 +56,7 @@ fn legal(name: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
     if !name.is_empty() && name.len() <= MAX && name.chars().all(&allowed) {
         return None;
     }
-    let readable = name
-        .chars()
-        .take(MAX - 9)
-        .map(|c| if allowed(c) { c } else { '_' });
+    let readable = name.chars().take(MAX - 9).map(|c| if allowed(c) { c } else { '_' });
     let checksum = format!("_{:08x}", crc32fast::hash(name.as_bytes()));
     Some(readable.chain(checksum.chars()).collect())
 }
@@ -84,16 +78,9 @@ mod tests {
         for name in ["mcp server/tool", "größe", &"long".repeat(30), "a.b"] {
             let mut names = ToolNames::default();
             let alias = names.upstream(name.into()).into_owned();
-            assert!(
-                alias.len() <= MAX && alias.chars().all(is_tool_character),
-                "{alias}"
-            );
+            assert!(alias.len() <= MAX && alias.chars().all(is_tool_character), "{alias}");
             assert_eq!(names.original(&alias), name);
-            assert_eq!(
-                ToolNames::default().upstream(name.into()),
-                alias,
-                "equal names get equal aliases"
-            );
+            assert_eq!(ToolNames::default().upstream(name.into()), alias, "equal names get equal aliases");
         }
     }
 

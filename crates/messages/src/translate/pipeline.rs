@@ -27,34 +27,27 @@ impl Pipeline {
     /// Begins an answer.
     #[must_use]
     pub fn new(opening: Opening) -> Self {
-        Self {
-            frames: FrameDecoder::default(),
-            translator: StreamTranslator::new(opening),
-            failure: None,
-        }
+        Self { frames: FrameDecoder::default(), translator: StreamTranslator::new(opening), failure: None }
     }
 
     /// Takes the next bytes, cut anywhere.
     pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(&Event<'_>)) -> Step {
         self.frames.feed(bytes);
         while self.failure.is_none() {
-            match self.frames.next() {
+            match self.frames.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match frame.kind {
                     FrameKind::Event(kind) => match converse::Event::parse(kind, frame.payload) {
                         Ok(event) => self.translator.push(event, out),
                         Err(error) => {
-                            self.failure = Some(Failure::unreadable(format!("a `{kind}` event: {error}")))
+                            self.failure = Some(Failure::unreadable(format!("a `{kind}` event: {error}")));
                         }
                     },
                     FrameKind::Exception(kind) => {
                         self.failure = Some(error(400, kind, &Exception::parse(frame.payload)));
                     }
                     FrameKind::Error { code, message } => {
-                        let said = Exception {
-                            message: Some(message.to_owned()),
-                            ..Exception::default()
-                        };
+                        let said = Exception { message: Some(message.to_owned()), ..Exception::default() };
                         self.failure = Some(error(500, code, &said));
                     }
                     FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), out),
@@ -62,11 +55,7 @@ impl Pipeline {
                 Err(error) => self.failure = Some(Failure::unreadable(error.to_string())),
             }
         }
-        if self.translator.is_complete() || self.failed() {
-            Step::Ended
-        } else {
-            Step::More
-        }
+        if self.translator.is_complete() || self.failed() { Step::Ended } else { Step::More }
     }
 
     /// Whether anything has been said to the client.

@@ -66,17 +66,8 @@ pub fn request(
     };
     let upstream = translation.request(request, options)?;
     let body = serde_json::to_vec(&upstream).map_err(|error| InvalidRequest::new("", error.to_string()))?;
-    let Translation {
-        names,
-        findings: Findings { losses, notices },
-        ..
-    } = translation;
-    Ok(Call {
-        body,
-        names,
-        losses,
-        notices,
-    })
+    let Translation { names, findings: Findings { losses, notices }, .. } = translation;
+    Ok(Call { body, names, losses, notices })
 }
 
 impl<'a> Translation<'a> {
@@ -116,7 +107,7 @@ impl<'a> Translation<'a> {
             },
             additional_model_response_field_paths,
             request_metadata: self.metadata(request.metadata.take()),
-            service_tier: service_tier(request.service_tier.take())?,
+            service_tier: service_tier(request.service_tier.take().as_deref())?,
         };
         self.context_management(&mut request);
         self.findings.lose_rest(root, request.left_over());
@@ -135,10 +126,7 @@ impl<'a> Translation<'a> {
             default
         });
         if max_tokens == 0 {
-            self.findings.lose(
-                path,
-                "0, which only fills the cache, cannot be sent through Converse",
-            );
+            self.findings.lose(path, "0, which only fills the cache, cannot be sent through Converse");
         }
         if max_tokens > MAX_TOKENS {
             return Err(InvalidRequest::new(
@@ -179,8 +167,7 @@ impl<'a> Translation<'a> {
     /// What only a Claude model understands; others do without it.
     fn claude_only<T>(&mut self, value: Option<T>, path: Path<'_>) -> Option<T> {
         if value.is_some() && !self.capabilities.claude {
-            self.findings
-                .note(path, "left out: the model is not a Claude model");
+            self.findings.note(path, "left out: the model is not a Claude model");
             return None;
         }
         value
@@ -193,10 +180,8 @@ impl<'a> Translation<'a> {
         self.findings.lose_rest(path, metadata.left_over());
         let user_id = user_id?;
         if !is_legal_metadata(&user_id) {
-            self.findings.note(
-                path.key("user_id"),
-                "left out: Bedrock takes no such characters in request metadata",
-            );
+            self.findings
+                .note(path.key("user_id"), "left out: Bedrock takes no such characters in request metadata");
             return None;
         }
         Some(converse::RequestMetadata { user_id: user_id.0 })
@@ -204,14 +189,9 @@ impl<'a> Translation<'a> {
 
     /// An edit that keeps everything asks for nothing.
     fn context_management(&mut self, request: &mut Request<'a>) {
-        if request
-            .context_management
-            .take_if(|edits| keeps_everything(*edits))
-            .is_some()
-        {
+        if request.context_management.take_if(|edits| keeps_everything(*edits)).is_some() {
             let path = Path::ROOT.key("context_management");
-            self.findings
-                .note(path, "left out: keeping all thinking is what Bedrock does anyway");
+            self.findings.note(path, "left out: keeping all thinking is what Bedrock does anyway");
         }
     }
 }
@@ -225,15 +205,12 @@ fn fraction(value: Option<f64>, name: &str) -> Result<Option<f64>, InvalidReques
     }
 }
 
-fn service_tier(tier: Option<Text<'_>>) -> Result<Option<converse::ServiceTier>, InvalidRequest> {
-    let r#type = match tier.as_deref() {
+fn service_tier(tier: Option<&str>) -> Result<Option<converse::ServiceTier>, InvalidRequest> {
+    let r#type = match tier {
         None | Some("auto") => return Ok(None),
         Some("standard_only") => "default",
         Some(_) => {
-            return Err(InvalidRequest::new(
-                "service_tier",
-                "Input should be 'auto' or 'standard_only'",
-            ));
+            return Err(InvalidRequest::new("service_tier", "Input should be 'auto' or 'standard_only'"));
         }
     };
     Ok(Some(converse::ServiceTier { r#type }))
@@ -241,9 +218,7 @@ fn service_tier(tier: Option<Text<'_>>) -> Result<Option<converse::ServiceTier>,
 
 fn is_legal_metadata(value: &str) -> bool {
     (1..=256).contains(&value.len())
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:_@$#=/+,-.".contains(&byte))
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:_@$#=/+,-.".contains(&byte))
 }
 
 fn keeps_everything(edits: RawJson<'_>) -> bool {
@@ -265,9 +240,7 @@ fn keeps_everything(edits: RawJson<'_>) -> bool {
 
     edits.read::<ContextManagement<'_>>().is_ok_and(|management| {
         management.edits.iter().all(|edit| {
-            let all = edit
-                .keep
-                .is_some_and(|keep| matches!(keep.get(), "\"all\"" | r#"{"type":"all"}"#));
+            let all = edit.keep.is_some_and(|keep| matches!(keep.get(), "\"all\"" | r#"{"type":"all"}"#));
             &*edit.r#type == "clear_thinking_20251015" && all
         })
     })

@@ -140,10 +140,7 @@ impl StreamTranslator {
             return;
         }
         if let event::Event::Unknown(kind) = event {
-            return self.note(
-                "event",
-                format!("Bedrock sent an event of the unknown kind `{kind}`"),
-            );
+            return self.note("event", format!("Bedrock sent an event of the unknown kind `{kind}`"));
         }
         self.start(out);
         match event {
@@ -151,11 +148,7 @@ impl StreamTranslator {
             event::Event::ContentBlockStart(start) => self.block_start(start, out),
             event::Event::ContentBlockDelta(delta) => self.block_delta(delta, out),
             event::Event::ContentBlockStop(stop) => {
-                if self
-                    .open
-                    .as_ref()
-                    .is_some_and(|open| open.upstream == stop.content_block_index)
-                {
+                if self.open.as_ref().is_some_and(|open| open.upstream == stop.content_block_index) {
                     self.close(out);
                 }
             }
@@ -192,27 +185,19 @@ impl StreamTranslator {
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
             (Some(failure), _) | (None, End::Failed(failure)) => Some(failure),
             (None, End::Eof) if self.stop.is_some() => None,
-            (None, End::Eof) => Some(Error::new(
-                ErrorType::Api,
-                "Bedrock ended the answer before it was complete",
-            )),
+            (None, End::Eof) => {
+                Some(Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"))
+            }
         };
         if let Some(error) = failure {
             self.flush_text(out);
-            let request_id = Some(self.opening.request_id.as_str())
-                .filter(|id| !id.is_empty())
-                .map(Cow::Borrowed);
-            out(&Event::Error {
-                error: Cow::Owned(error),
-                request_id,
-            });
+            let request_id =
+                Some(self.opening.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+            out(&Event::Error { error: Cow::Owned(error), request_id });
             return self.summary(Outcome::Failed);
         }
         if !self.complete {
-            self.note(
-                "usage",
-                "Bedrock ended the answer without saying what it cost".to_owned(),
-            );
+            self.note("usage", "Bedrock ended the answer without saying what it cost".to_owned());
             self.end(Usage::default(), out);
         }
         self.summary(Outcome::Finished)
@@ -220,12 +205,7 @@ impl StreamTranslator {
 
     fn summary(self, outcome: Outcome) -> Summary {
         let stop_reason = self.stop.map(|stop| stop.reason);
-        Summary {
-            outcome,
-            usage: self.usage,
-            stop_reason,
-            notices: self.notices,
-        }
+        Summary { outcome, usage: self.usage, stop_reason, notices: self.notices }
     }
 
     fn start(&mut self, out: &mut impl FnMut(&Event<'_>)) {
@@ -253,11 +233,7 @@ impl StreamTranslator {
 
     fn block_delta(&mut self, delta: event::ContentBlockDelta<'_>, out: &mut impl FnMut(&Event<'_>)) {
         let upstream = delta.content_block_index;
-        let event::Delta {
-            text,
-            tool_use,
-            reasoning_content,
-        } = delta.delta;
+        let event::Delta { text, tool_use, reasoning_content } = delta.delta;
         if let Some(text) = text {
             self.text(upstream, &text, out);
         } else if let Some(tool_use) = tool_use {
@@ -285,11 +261,7 @@ impl StreamTranslator {
 
     fn tool_input(&mut self, upstream: u32, input: &str, out: &mut impl FnMut(&Event<'_>)) {
         match &mut self.open {
-            Some(Open {
-                upstream: open,
-                index,
-                kind: Kind::ToolUse { had_input },
-            }) if *open == upstream => {
+            Some(Open { upstream: open, index, kind: Kind::ToolUse { had_input } }) if *open == upstream => {
                 if !input.is_empty() {
                     *had_input = true;
                     out(&input_delta(*index, input));
@@ -320,26 +292,15 @@ impl StreamTranslator {
         let index = match self.open_as(upstream, |kind| matches!(kind, Kind::Thinking)) {
             Some(index) => index,
             None => {
-                let start = BlockStart::Thinking {
-                    thinking: "".into(),
-                    signature: "".into(),
-                };
+                let start = BlockStart::Thinking { thinking: "".into(), signature: "".into() };
                 self.start_block(upstream, Kind::Thinking, start, out)
             }
         };
         if let Some(text) = text {
-            out(&Event::ContentBlockDelta {
-                index,
-                delta: Delta::ThinkingDelta { thinking: text.0 },
-            });
+            out(&Event::ContentBlockDelta { index, delta: Delta::ThinkingDelta { thinking: text.0 } });
         }
         if let Some(signature) = signature {
-            out(&Event::ContentBlockDelta {
-                index,
-                delta: Delta::SignatureDelta {
-                    signature: signature.0,
-                },
-            });
+            out(&Event::ContentBlockDelta { index, delta: Delta::SignatureDelta { signature: signature.0 } });
         }
     }
 
@@ -349,18 +310,11 @@ impl StreamTranslator {
             self.failure = Some(Error::new(ErrorType::Api, message));
             return;
         };
-        if self
-            .open_as(upstream, |kind| matches!(kind, Kind::Redacted(_)))
-            .is_none()
-        {
+        if self.open_as(upstream, |kind| matches!(kind, Kind::Redacted(_))).is_none() {
             self.close(out);
             self.open(upstream, Kind::Redacted(Vec::new()));
         }
-        if let Some(Open {
-            kind: Kind::Redacted(bytes),
-            ..
-        }) = &mut self.open
-        {
+        if let Some(Open { kind: Kind::Redacted(bytes), .. }) = &mut self.open {
             bytes.extend(piece);
         }
     }
@@ -389,23 +343,14 @@ impl StreamTranslator {
                 "end_turn"
             }
             unknown => {
-                self.note(
-                    "stop_reason",
-                    format!("Bedrock said `{unknown}`, which is passed on as it is"),
-                );
+                self.note("stop_reason", format!("Bedrock said `{unknown}`, which is passed on as it is"));
                 unknown
             }
         };
-        let sequence = stop
-            .additional_model_response_fields
-            .and_then(event::AdditionalFields::into_stop_sequence);
-        let sequence = sequence
-            .filter(|_| reason == "stop_sequence")
-            .map(Cow::into_owned);
-        self.stop = Some(Stop {
-            reason: reason.to_owned(),
-            sequence,
-        });
+        let sequence =
+            stop.additional_model_response_fields.and_then(event::AdditionalFields::into_stop_sequence);
+        let sequence = sequence.filter(|_| reason == "stop_sequence").map(Cow::into_owned);
+        self.stop = Some(Stop { reason: reason.to_owned(), sequence });
         self.end_if_known(out);
     }
 
@@ -419,16 +364,10 @@ impl StreamTranslator {
     fn end(&mut self, usage: Usage, out: &mut impl FnMut(&Event<'_>)) {
         self.close(out);
         let (reason, sequence) = match &self.stop {
-            Some(stop) => (
-                Some(Cow::Borrowed(&*stop.reason)),
-                stop.sequence.as_deref().map(Cow::Borrowed),
-            ),
+            Some(stop) => (Some(Cow::Borrowed(&*stop.reason)), stop.sequence.as_deref().map(Cow::Borrowed)),
             None => (None, None),
         };
-        let delta = MessageEnd {
-            stop_reason: reason,
-            stop_sequence: sequence,
-        };
+        let delta = MessageEnd { stop_reason: reason, stop_sequence: sequence };
         out(&Event::MessageDelta { delta, usage });
         out(&Event::MessageStop);
         self.complete = true;
@@ -444,11 +383,7 @@ impl StreamTranslator {
     fn open(&mut self, upstream: u32, kind: Kind) -> u32 {
         let index = self.next_index;
         self.next_index += 1;
-        self.open = Some(Open {
-            upstream,
-            index,
-            kind,
-        });
+        self.open = Some(Open { upstream, index, kind });
         index
     }
 
@@ -475,9 +410,7 @@ impl StreamTranslator {
             // Clients that parse the joined arguments choke on an empty text.
             Kind::ToolUse { had_input: false } => out(&input_delta(index, "{}")),
             Kind::Redacted(bytes) => {
-                let content_block = BlockStart::RedactedThinking {
-                    data: opaque(bytes).into(),
-                };
+                let content_block = BlockStart::RedactedThinking { data: opaque(bytes).into() };
                 out(&Event::ContentBlockStart { index, content_block });
             }
         }
@@ -485,45 +418,24 @@ impl StreamTranslator {
     }
 
     fn flush_text(&mut self, out: &mut impl FnMut(&Event<'_>)) {
-        if let (
-            Some(tags),
-            Some(Open {
-                index,
-                kind: Kind::Text,
-                ..
-            }),
-        ) = (&mut self.tags, &self.open)
-        {
+        if let (Some(tags), Some(Open { index, kind: Kind::Text, .. })) = (&mut self.tags, &self.open) {
             tags.flush(|text| out(&text_delta(*index, text)));
         }
     }
 
     fn note(&mut self, path: &str, what: String) {
         if self.notices.len() < MAX_NOTICES && !self.notices.iter().any(|notice| notice.what == what) {
-            self.notices.push(Notice {
-                path: path.to_owned(),
-                what,
-            });
+            self.notices.push(Notice { path: path.to_owned(), what });
         }
     }
 }
 
 fn text_delta(index: u32, text: &str) -> Event<'_> {
-    Event::ContentBlockDelta {
-        index,
-        delta: Delta::TextDelta {
-            text: Cow::Borrowed(text),
-        },
-    }
+    Event::ContentBlockDelta { index, delta: Delta::TextDelta { text: Cow::Borrowed(text) } }
 }
 
 fn input_delta(index: u32, json: &str) -> Event<'_> {
-    Event::ContentBlockDelta {
-        index,
-        delta: Delta::InputJsonDelta {
-            partial_json: Cow::Borrowed(json),
-        },
-    }
+    Event::ContentBlockDelta { index, delta: Delta::InputJsonDelta { partial_json: Cow::Borrowed(json) } }
 }
 
 /// The opaque text that Bedrock encoded once more. Bytes that are no text go through marked, so that the
@@ -537,9 +449,7 @@ fn opaque(bytes: Vec<u8>) -> String {
 fn usage(upstream: &TokenUsage) -> Usage {
     let written = upstream.cache_write_input_tokens;
     let details = upstream.cache_details.iter().filter(|detail| detail.ttl == "1h");
-    let for_an_hour = details
-        .fold(0_u64, |sum, detail| sum.saturating_add(detail.input_tokens))
-        .min(written);
+    let for_an_hour = details.fold(0_u64, |sum, detail| sum.saturating_add(detail.input_tokens)).min(written);
     Usage {
         input_tokens: upstream.input_tokens,
         cache_creation_input_tokens: written,

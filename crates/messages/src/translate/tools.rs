@@ -1,9 +1,12 @@
 //! Tools, and whether one of them has to be called.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use serde_json::value::RawValue;
 
 use super::Path;
-use super::content::{empty_object, required};
+use super::content::{constant, required};
 use super::request::Translation;
 use crate::anthropic::{InvalidRequest, request};
 use crate::converse::request::{InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec};
@@ -11,6 +14,8 @@ use crate::json::List;
 
 /// Says of a tool that only history knows that it is gone.
 const NOT_AVAILABLE: &str = "No longer available.";
+/// The schema that takes any arguments.
+static ANY_ARGUMENTS: LazyLock<Box<RawValue>> = LazyLock::new(|| constant(r#"{"type":"object"}"#));
 
 impl<'a> Translation<'a> {
     /// The tools, what has to be called, and the member that Converse has no name for.
@@ -53,14 +58,8 @@ impl<'a> Translation<'a> {
             );
             return Ok(());
         }
-        let name = self
-            .names
-            .upstream(required(tool.name.take(), path.key("name"))?.0);
-        let description = tool
-            .description
-            .take()
-            .filter(|text| !text.is_empty())
-            .map(|text| text.0);
+        let name = self.names.upstream(required(tool.name.take(), path.key("name"))?.0);
+        let description = tool.description.take().filter(|text| !text.is_empty()).map(|text| text.0);
         let at_schema = path.key("input_schema");
         let schema = required(tool.input_schema.take(), at_schema)?;
         if !schema.is_object() {
@@ -69,8 +68,7 @@ impl<'a> Translation<'a> {
         // What says nothing beyond the default needs no carrying.
         tool.strict.take_if(|strict| !*strict);
         tool.defer_loading.take_if(|defer| !*defer);
-        tool.allowed_callers
-            .take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
+        tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
         if tool.eager_input_streaming.take() == Some(true) {
             self.findings.note(
                 path.key("eager_input_streaming"),
@@ -92,14 +90,12 @@ impl<'a> Translation<'a> {
     /// Bedrock wants tools declared when the conversation calls some, even if the client has none left.
     fn stand_ins(&mut self, path: Path<'_>, out: &mut Vec<Tool<'a>>) {
         for name in std::mem::take(&mut self.called) {
-            self.findings.note(
-                path,
-                format!("`{name}` declared for Bedrock, because the conversation calls it"),
-            );
+            self.findings
+                .note(path, format!("`{name}` declared for Bedrock, because the conversation calls it"));
             out.push(Tool::ToolSpec(ToolSpec {
                 name,
                 description: Some(Cow::Borrowed(NOT_AVAILABLE)),
-                input_schema: InputSchema { json: empty_object() },
+                input_schema: InputSchema { json: &ANY_ARGUMENTS },
             }));
         }
     }
@@ -111,10 +107,7 @@ impl<'a> Translation<'a> {
         path: Path<'_>,
     ) -> Result<(Option<ToolChoice<'a>>, Option<ParallelToolUse>), InvalidRequest> {
         if !given {
-            return Err(InvalidRequest::new(
-                path,
-                "tool_choice may only be specified while providing tools",
-            ));
+            return Err(InvalidRequest::new(path, "tool_choice may only be specified while providing tools"));
         }
         let kind = required(choice.kind.take(), path.key("type"))?;
         let upstream = match &*kind {
@@ -122,9 +115,7 @@ impl<'a> Translation<'a> {
             "any" => ToolChoice::Any {},
             "tool" => {
                 let name = required(choice.name.take(), path.key("name"))?;
-                ToolChoice::Tool {
-                    name: self.names.upstream(name.0),
-                }
+                ToolChoice::Tool { name: self.names.upstream(name.0) }
             }
             _ => {
                 let message = "Input should be 'auto', 'any', 'tool' or 'none'";
@@ -134,10 +125,7 @@ impl<'a> Translation<'a> {
         choice.disable_parallel_tool_use.take_if(|disable| !*disable);
         let mut parallel = None;
         if self.capabilities.claude && choice.disable_parallel_tool_use.take().is_some() {
-            parallel = Some(ParallelToolUse {
-                r#type: None,
-                disable_parallel_tool_use: true,
-            });
+            parallel = Some(ParallelToolUse { r#type: None, disable_parallel_tool_use: true });
         }
         self.findings.lose_rest(path, choice.left_over());
         Ok((Some(upstream), parallel))
@@ -154,15 +142,13 @@ impl<'a> Translation<'a> {
         choice.disable_parallel_tool_use.take();
         self.findings.lose_rest(path, choice.left_over());
         if self.has_tool_blocks {
-            self.findings.lose(
-                path,
-                "'none' cannot be said through Converse once the conversation holds tool calls",
-            );
+            self.findings
+                .lose(path, "'none' cannot be said through Converse once the conversation holds tool calls");
             return Some(config);
         }
         if !config.tools.is_empty() {
             self.findings
-                .note(path, "tools not sent, so that none can be called");
+                .note(Path::ROOT.key("tools"), "not sent, so that none can be called: tool_choice is none");
         }
         None
     }

@@ -1,0 +1,7 @@
+//! The translation from outside: golden wire fixtures and properties.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod golden;
+mod properties;
+mod wire;
