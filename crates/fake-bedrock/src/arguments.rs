@@ -7,10 +7,7 @@ pub(crate) fn arguments(schema: &Value, said: &str) -> Value {
     let mut object = Map::new();
     let required = schema.get("required").and_then(Value::as_array);
     for name in required.into_iter().flatten().filter_map(Value::as_str) {
-        let property = schema
-            .get("properties")
-            .and_then(|all| all.get(name))
-            .unwrap_or(&Value::Null);
+        let property = schema.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null);
         object.insert(name.to_owned(), value(name, property, said));
     }
     Value::Object(object)

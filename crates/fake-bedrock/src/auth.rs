@@ -46,19 +46,12 @@ pub(crate) struct Signed {
 /// # Errors
 /// AWS's 403 (or 400 for a malformed header) with AWS's text.
 pub(crate) fn identify(config: &Config, parts: &Parts, now: Timestamp) -> Result<Caller, AwsError> {
-    let missing = || {
-        AwsError::forbidden(
-            "MissingAuthenticationTokenException",
-            "Missing Authentication Token",
-        )
-    };
+    let missing =
+        || AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token");
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let authorization = header("authorization").ok_or_else(missing)?;
     if let Some(key) = authorization.strip_prefix("Bearer ") {
-        let known = config
-            .bearer_token
-            .as_deref()
-            .is_some_and(|expected| same(expected, key.trim()));
+        let known = config.bearer_token.as_deref().is_some_and(|expected| same(expected, key.trim()));
         return if known {
             Ok(Caller::Bearer)
         } else {
@@ -73,9 +66,7 @@ pub(crate) fn identify(config: &Config, parts: &Parts, now: Timestamp) -> Result
     let credential = std::mem::take(&mut signed.region);
     let scope: Vec<&str> = credential.split('/').collect();
     let [access_key, date, region, service, terminator] = scope[..] else {
-        return Err(incomplete(
-            "Credential must have exactly 5 slash-delimited elements",
-        ));
+        return Err(incomplete("Credential must have exactly 5 slash-delimited elements"));
     };
 
     let unknown = || {
@@ -152,11 +143,7 @@ impl Signed {
         );
         let mut key = format!("AWS4{}", config.secret_key).into_bytes();
         for part in [self.date.as_str(), &self.region, SERVICE, "aws4_request"] {
-            key = keyed(&key, part.as_bytes())
-                .ok_or_else(mismatch)?
-                .finalize()
-                .into_bytes()
-                .to_vec();
+            key = keyed(&key, part.as_bytes()).ok_or_else(mismatch)?.finalize().into_bytes().to_vec();
         }
         // `verify_slice` compares in constant time.
         keyed(&key, string_to_sign.as_bytes())
@@ -169,12 +156,7 @@ impl Signed {
 /// The text that was signed; `None` when the caller claims to have signed a header it did not send, or left the
 /// two headers unsigned that always must be.
 fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> Option<String> {
-    let mut text = format!(
-        "{}\n{}\n{}\n",
-        parts.method,
-        canonical_path(parts.uri.path()),
-        query(parts)
-    );
+    let mut text = format!("{}\n{}\n{}\n", parts.method, canonical_path(parts.uri.path()), query(parts));
     for required in ["host", "x-amz-date"] {
         if !signed_headers.iter().any(|name| name == required) {
             return None;
@@ -199,11 +181,7 @@ fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> O
         }
         text.push_str(&format!("{name}:{}\n", values.join(",")));
     }
-    text.push_str(&format!(
-        "\n{}\n{}",
-        signed_headers.join(";"),
-        hex(&Sha256::digest(body))
-    ));
+    text.push_str(&format!("\n{}\n{}", signed_headers.join(";"), hex(&Sha256::digest(body))));
     Some(text)
 }
 
@@ -243,13 +221,7 @@ fn query(parts: &Parts) -> String {
         .unwrap_or_default()
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            if pair.contains('=') {
-                pair.to_owned()
-            } else {
-                format!("{pair}=")
-            }
-        })
+        .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
         .collect();
     pairs.sort();
     pairs.join("&")
@@ -397,10 +369,7 @@ mod tests {
             None,
         );
         assert_eq!(check(&config, &parts, now()), Ok(()));
-        let config = Config {
-            session_token: Some("SESSIONTOKEN".into()),
-            ..config
-        };
+        let config = Config { session_token: Some("SESSIONTOKEN".into()), ..config };
         let parts = request(
             "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123/converse-stream",
             "3c0455bb623fef29e6dfad2c5fffa6530a488026def26c11429329d4d2f3557f",
@@ -411,15 +380,9 @@ mod tests {
 
     #[test]
     fn a_wrong_secret_path_or_body_does_not_verify() {
-        let other = Config {
-            secret_key: "other".into(),
-            ..Config::default()
-        };
+        let other = Config { secret_key: "other".into(), ..Config::default() };
         let parts = request(ENCODED, ENCODED_SIGNATURE, None);
-        assert_eq!(
-            check(&other, &parts, now()).unwrap_err().kind,
-            "InvalidSignatureException"
-        );
+        assert_eq!(check(&other, &parts, now()).unwrap_err().kind, "InvalidSignatureException");
         let parts = request("/model/a/converse", ENCODED_SIGNATURE, None);
         assert!(check(&Config::default(), &parts, now()).is_err());
         let parts = request(ENCODED, "zz", None);
@@ -430,19 +393,10 @@ mod tests {
     fn an_unknown_key_or_token_is_an_unrecognized_client() {
         let parts = request(ENCODED, ENCODED_SIGNATURE, None);
         for config in [
-            Config {
-                access_key: "AKIDOTHER".into(),
-                ..Config::default()
-            },
-            Config {
-                session_token: Some("wanted".into()),
-                ..Config::default()
-            },
+            Config { access_key: "AKIDOTHER".into(), ..Config::default() },
+            Config { session_token: Some("wanted".into()), ..Config::default() },
         ] {
-            assert_eq!(
-                check(&config, &parts, now()).unwrap_err().kind,
-                "UnrecognizedClientException"
-            );
+            assert_eq!(check(&config, &parts, now()).unwrap_err().kind, "UnrecognizedClientException");
         }
     }
 
@@ -455,29 +409,18 @@ mod tests {
             at("2026-11-22T12:05:01Z").unwrap_err().message,
             "Signature expired: 20261122T120000Z is now earlier than 20261122T120001Z (20261122T120501Z - 5 min.)"
         );
-        assert!(
-            at("2026-11-22T11:54:00Z")
-                .unwrap_err()
-                .message
-                .starts_with("Signature not yet current")
-        );
+        assert!(at("2026-11-22T11:54:00Z").unwrap_err().message.starts_with("Signature not yet current"));
     }
 
     #[test]
     fn a_bearer_key_is_compared_and_a_missing_one_is_missed() {
         let bearer = |key: &str| {
-            let request = http::Request::post("/")
-                .header("authorization", key)
-                .body(())
-                .unwrap();
+            let request = http::Request::post("/").header("authorization", key).body(()).unwrap();
             check(&Config::default(), &request.into_parts().0, now())
         };
         assert_eq!(bearer("Bearer bedrock-api-key-example"), Ok(()));
         assert_eq!(bearer("Bearer nope").unwrap_err().kind, "AccessDeniedException");
-        assert_eq!(
-            bearer("Basic x").unwrap_err().kind,
-            "MissingAuthenticationTokenException"
-        );
+        assert_eq!(bearer("Basic x").unwrap_err().kind, "MissingAuthenticationTokenException");
         let none = http::Request::post("/").body(()).unwrap().into_parts().0;
         assert_eq!(
             check(&Config::default(), &none, now()).unwrap_err().message,

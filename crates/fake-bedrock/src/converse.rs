@@ -16,24 +16,17 @@ use crate::tokens::{Metered, Prompted, Ttl};
 
 /// The items of an array member; nothing when there is none.
 pub(crate) fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
-    value
-        .get(member)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The blocks of the request in the order the cache sees them.
 pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
-    let tools = body
-        .get("toolConfig")
-        .map_or(&[][..], |config| items(config, "tools"));
+    let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
     let system = items(body, "system");
     let messages = items(body, "messages");
     let is_point = |block: &Value| block.get("cachePoint").is_some();
     let cached = tools.iter().chain(system).any(is_point)
-        || messages
-            .iter()
-            .any(|message| items(message, "content").iter().any(is_point));
+        || messages.iter().any(|message| items(message, "content").iter().any(is_point));
     let mut prompted = Prompted::new(model, cached);
     let add = |prompted: &mut Prompted, place: &str, block: &Value| match block.get("cachePoint") {
         Some(point) => prompted.point(Ttl::read(point.get("ttl"))),
@@ -57,14 +50,8 @@ pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
 
 /// The last user turn.
 pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
-    let mut prompt = Prompt {
-        signs: model.is_claude(),
-        ..Prompt::default()
-    };
-    let last = items(body, "messages")
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user");
+    let mut prompt = Prompt { signs: model.is_claude(), ..Prompt::default() };
+    let last = items(body, "messages").iter().rev().find(|message| message["role"] == "user");
     for block in last.map_or(&[][..], |message| items(message, "content")) {
         if let Some(text) = block.get("text").and_then(Value::as_str) {
             prompt.texts.push(text.to_owned());
@@ -90,10 +77,7 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
             .filter_map(|tool| {
                 let spec = tool.get("toolSpec")?;
                 let name = spec.get("name")?.as_str()?.to_owned();
-                Some(Tool {
-                    name,
-                    schema: spec["inputSchema"]["json"].clone(),
-                })
+                Some(Tool { name, schema: spec["inputSchema"]["json"].clone() })
             })
             .collect();
         let choice = config.get("toolChoice");
@@ -102,22 +86,14 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
             None => choice.get("any").map(|_| Forced::Any),
         });
     }
-    let stops = body
-        .get("inferenceConfig")
-        .map_or(&[][..], |config| items(config, "stopSequences"));
-    prompt.stop_sequences = stops
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let stops = body.get("inferenceConfig").map_or(&[][..], |config| items(config, "stopSequences"));
+    prompt.stop_sequences = stops.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     prompt
 }
 
 fn describe(image: &Value) -> String {
     let format = image["format"].as_str().unwrap_or("unknown");
-    let bytes = image["source"]["bytes"]
-        .as_str()
-        .and_then(|data| BASE64.decode(data).ok());
+    let bytes = image["source"]["bytes"].as_str().and_then(|data| BASE64.decode(data).ok());
     match bytes {
         Some(bytes) => format!("image/{format}, {} bytes", bytes.len()),
         None => format!("image/{format}"),
@@ -126,9 +102,7 @@ fn describe(image: &Value) -> String {
 
 /// The largest answer the request allows.
 pub(crate) fn max_tokens(body: &Value, model: &Model) -> u64 {
-    body["inferenceConfig"]["maxTokens"]
-        .as_u64()
-        .unwrap_or(model.max_output)
+    body["inferenceConfig"]["maxTokens"].as_u64().unwrap_or(model.max_output)
 }
 
 /// What the writers must know about the answer besides its script.
@@ -149,16 +123,8 @@ impl Terms {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())))
             .collect();
-        let response_paths = paths
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect();
-        Self {
-            metered,
-            response_paths,
-            echoed,
-        }
+        let response_paths = paths.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        Self { metered, response_paths, echoed }
     }
 
     /// `additionalModelResponseFields`: the asked paths, as far as the native answer has them.
@@ -225,11 +191,7 @@ pub(crate) fn write(
         Event::ToolInput { index, json } => delta(*index, Delta::ToolUse { input: json }, out),
         Event::Thinking { index, text } => delta(*index, Delta::ReasoningContent(Reasoning::Text(text)), out),
         Event::Signature { index, signature } => {
-            delta(
-                *index,
-                Delta::ReasoningContent(Reasoning::Signature(signature)),
-                out,
-            );
+            delta(*index, Delta::ReasoningContent(Reasoning::Signature(signature)), out);
         }
         Event::Redacted { index, data } => {
             let data = Reasoning::RedactedContent(BASE64.encode(data));
@@ -238,21 +200,12 @@ pub(crate) fn write(
         Event::MessageStart => plain("messageStart", json!({"p": p, "role": "assistant"}), out),
         Event::ToolStart { index, id, name } => {
             let start = json!({"toolUse": {"name": name, "toolUseId": id}});
-            plain(
-                "contentBlockStart",
-                json!({"contentBlockIndex": index, "p": p, "start": start}),
-                out,
-            );
+            plain("contentBlockStart", json!({"contentBlockIndex": index, "p": p, "start": start}), out);
         }
-        Event::BlockStop { index } => plain(
-            "contentBlockStop",
-            json!({"contentBlockIndex": index, "p": p}),
-            out,
-        ),
-        Event::MessageStop {
-            reason,
-            stop_sequence,
-        } => {
+        Event::BlockStop { index } => {
+            plain("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out)
+        }
+        Event::MessageStop { reason, stop_sequence } => {
             let mut payload = json!({"p": p, "stopReason": reason});
             if let Some(fields) = terms.response_fields(stop_sequence.as_deref()) {
                 payload["additionalModelResponseFields"] = fields;
@@ -282,14 +235,9 @@ pub(crate) fn fold(steps: Vec<Step>, terms: &Terms, latency_ms: u64) -> Value {
     for step in steps {
         let Step::Event(event) = step else { continue };
         match from_wire(event) {
-            Event::ToolStart { index, id, name } => blocks.push((
-                index,
-                Open::Tool {
-                    id,
-                    name,
-                    json: String::new(),
-                },
-            )),
+            Event::ToolStart { index, id, name } => {
+                blocks.push((index, Open::Tool { id, name, json: String::new() }))
+            }
             Event::Text { index, text } => {
                 if let Open::Text(all) = open(&mut blocks, index, || Open::Text(String::new())) {
                     all.push_str(&text);
@@ -315,10 +263,7 @@ pub(crate) fn fold(steps: Vec<Step>, terms: &Terms, latency_ms: u64) -> Value {
                     all.push_str(&data);
                 }
             }
-            Event::MessageStop {
-                reason: why,
-                stop_sequence,
-            } => (reason, sequence) = (why, stop_sequence),
+            Event::MessageStop { reason: why, stop_sequence } => (reason, sequence) = (why, stop_sequence),
             Event::MessageStart | Event::BlockStop { .. } | Event::Metadata | Event::Other { .. } => {}
         }
     }
@@ -347,10 +292,7 @@ enum Open {
 
 impl Open {
     fn thinking() -> Self {
-        Self::Thinking {
-            text: String::new(),
-            signature: None,
-        }
+        Self::Thinking { text: String::new(), signature: None }
     }
 
     fn value(self) -> Value {
@@ -374,11 +316,7 @@ impl Open {
 }
 
 fn last(blocks: &mut [(u32, Open)], index: u32) -> Option<&mut Open> {
-    blocks
-        .iter_mut()
-        .rev()
-        .find(|(at, _)| *at == index)
-        .map(|(_, block)| block)
+    blocks.iter_mut().rev().find(|(at, _)| *at == index).map(|(_, block)| block)
 }
 
 fn open(blocks: &mut Vec<(u32, Open)>, index: u32, new: impl FnOnce() -> Open) -> &mut Open {
@@ -397,10 +335,7 @@ pub(crate) fn from_wire(event: Event) -> Event {
     let Event::Other { name, payload } = event else {
         return event;
     };
-    let index = payload["contentBlockIndex"]
-        .as_u64()
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or(0);
+    let index = payload["contentBlockIndex"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let delta = &payload["delta"];
     let reasoning = &delta["reasoningContent"];
@@ -408,30 +343,25 @@ pub(crate) fn from_wire(event: Event) -> Event {
         "messageStart" => Some(Event::MessageStart),
         "contentBlockStart" => {
             let tool = &payload["start"]["toolUse"];
-            text(&tool["toolUseId"])
-                .zip(text(&tool["name"]))
-                .map(|(id, name)| Event::ToolStart { index, id, name })
+            text(&tool["toolUseId"]).zip(text(&tool["name"])).map(|(id, name)| Event::ToolStart {
+                index,
+                id,
+                name,
+            })
         }
         "contentBlockDelta" => text(&delta["text"])
-            .map(|text| Event::Text {
-                index,
-                text: text.into(),
-            })
+            .map(|text| Event::Text { index, text: text.into() })
             .or_else(|| text(&delta["toolUse"]["input"]).map(|json| Event::ToolInput { index, json }))
             .or_else(|| text(&reasoning["text"]).map(|text| Event::Thinking { index, text }))
             .or_else(|| text(&reasoning["signature"]).map(|signature| Event::Signature { index, signature }))
             .or_else(|| {
                 let bytes = BASE64.decode(reasoning["redactedContent"].as_str()?).ok()?;
-                Some(Event::Redacted {
-                    index,
-                    data: String::from_utf8(bytes).ok()?,
-                })
+                Some(Event::Redacted { index, data: String::from_utf8(bytes).ok()? })
             }),
         "contentBlockStop" => Some(Event::BlockStop { index }),
-        "messageStop" => text(&payload["stopReason"]).map(|reason| Event::MessageStop {
-            reason,
-            stop_sequence: None,
-        }),
+        "messageStop" => {
+            text(&payload["stopReason"]).map(|reason| Event::MessageStop { reason, stop_sequence: None })
+        }
         "metadata" => Some(Event::Metadata),
         _ => None,
     };

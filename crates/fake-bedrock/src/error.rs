@@ -28,12 +28,7 @@ impl AwsError {
         kind: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            status,
-            kind: kind.into(),
-            message: message.into(),
-            more: Vec::new(),
-        }
+        Self { status, kind: kind.into(), message: message.into(), more: Vec::new() }
     }
 
     /// A 400 from Bedrock's own checks.
@@ -73,24 +68,21 @@ impl AwsError {
                 408,
                 "The request took too long to process. Processing time exceeded the model timeout length.",
             ),
-            "InternalServerException" => (
-                500,
-                "The system encountered an unexpected error during processing. Try your request again.",
-            ),
+            "InternalServerException" => {
+                (500, "The system encountered an unexpected error during processing. Try your request again.")
+            }
             "ServiceUnavailableException" => (503, "Bedrock is unable to process your request."),
-            "ModelErrorException" => (
-                424,
-                "The system encountered an unexpected error during processing. Try your request again.",
-            ),
+            "ModelErrorException" => {
+                (424, "The system encountered an unexpected error during processing. Try your request again.")
+            }
             "ModelStreamErrorException" => (
                 424,
                 "Model produced invalid sequence as part of ToolUse. Please refer to the model tool use \
                  troubleshooting guide.",
             ),
-            "AccessDeniedException" => (
-                403,
-                "You don't have access to the model with the specified model ID.",
-            ),
+            "AccessDeniedException" => {
+                (403, "You don't have access to the model with the specified model ID.")
+            }
             "ResourceNotFoundException" => (
                 404,
                 "Model use case details have not been submitted for this account. Fill out the Anthropic use case \
@@ -111,11 +103,7 @@ impl AwsError {
         let mut error = Self::new(status, kind, message);
         if let Some(original) = original {
             error.more.push(("originalStatusCode".into(), original.into()));
-            let key = if error.kind == "ModelErrorException" {
-                "resourceName"
-            } else {
-                "originalMessage"
-            };
+            let key = if error.kind == "ModelErrorException" { "resourceName" } else { "originalMessage" };
             error.more.push((key.into(), "the model said no".into()));
         }
         error
@@ -135,10 +123,7 @@ impl AwsError {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
-        let kind = format!(
-            "{}:http://internal.amazon.com/coral/com.amazon.bedrock/",
-            self.kind
-        );
+        let kind = format!("{}:http://internal.amazon.com/coral/com.amazon.bedrock/", self.kind);
         if let Ok(kind) = HeaderValue::from_str(&kind) {
             headers.insert("x-amzn-errortype", kind);
         }
@@ -156,9 +141,7 @@ pub(crate) fn unknown_operation() -> Response<Bytes> {
         "Version": "1.0",
     });
     let mut response = Response::new(Bytes::from(body.to_string()));
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/json"));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
     response
 }
 
@@ -174,10 +157,7 @@ mod tests {
             response.headers()["x-amzn-errortype"],
             "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"
         );
-        assert_eq!(
-            response.body().as_ref(),
-            format!("{{\"message\":\"{THROTTLED}\"}}").as_bytes()
-        );
+        assert_eq!(response.body().as_ref(), format!("{{\"message\":\"{THROTTLED}\"}}").as_bytes());
     }
 
     #[test]

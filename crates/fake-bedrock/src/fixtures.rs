@@ -45,23 +45,14 @@ pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
 
 /// The script that the text asks for.
 pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
-    fixtures
-        .iter()
-        .find(|fixture| text.contains(&fixture.wanted))
-        .map(|fixture| fixture.steps.as_slice())
+    fixtures.iter().find(|fixture| text.contains(&fixture.wanted)).map(|fixture| fixture.steps.as_slice())
 }
 
 fn parse(script: &Value) -> Result<Fixture, String> {
-    let wanted = script["match"]
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .ok_or("`match` must be a text")?;
+    let wanted = script["match"].as_str().filter(|text| !text.is_empty()).ok_or("`match` must be a text")?;
     let events = script["events"].as_array().ok_or("`events` must be a list")?;
     let steps = events.iter().map(step).collect::<Result<_, _>>()?;
-    Ok(Fixture {
-        wanted: wanted.to_owned(),
-        steps,
-    })
+    Ok(Fixture { wanted: wanted.to_owned(), steps })
 }
 
 fn step(event: &Value) -> Result<Step, String> {
@@ -88,10 +79,9 @@ fn step(event: &Value) -> Result<Step, String> {
         return Ok(Step::Cut);
     }
     match members.iter().next() {
-        Some((name, payload)) if members.len() == 1 && payload.is_object() => Ok(Step::Event(Event::Other {
-            name: name.clone(),
-            payload: payload.clone(),
-        })),
+        Some((name, payload)) if members.len() == 1 && payload.is_object() => {
+            Ok(Step::Event(Event::Other { name: name.clone(), payload: payload.clone() }))
+        }
         _ => Err(format!("not an event: {event}")),
     }
 }

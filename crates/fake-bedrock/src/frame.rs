@@ -35,11 +35,8 @@ pub(crate) fn exception(name: String, payload: impl Into<Bytes>, out: &mut Bytes
 
 /// Appends an unmodelled error frame, whose payload is empty.
 pub(crate) fn error(code: String, message: String, out: &mut BytesMut) {
-    let headers = vec![
-        text(":message-type", "error"),
-        text(":error-code", code),
-        text(":error-message", message),
-    ];
+    let headers =
+        vec![text(":message-type", "error"), text(":error-code", code), text(":error-message", message)];
     write(&Message::new_from_parts(headers, Bytes::new()), out);
 }
 
@@ -89,10 +86,7 @@ mod tests {
     #[test]
     fn the_golden_event_frames_are_reproduced() {
         assert_eq!(
-            written(
-                "contentBlockDelta",
-                r#"{"contentBlockIndex":0,"delta":{"text":"Hello"},"p":"abcd"}"#
-            ),
+            written("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"Hello"},"p":"abcd"}"#),
             DELTA
         );
         assert_eq!(

@@ -26,27 +26,21 @@ fn blocks(value: &Value, member: &str) -> Vec<Value> {
 
 /// The blocks of the request in the order the cache sees them.
 pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
-    let mut all: Vec<(&str, Value)> = items(body, "tools")
-        .iter()
-        .map(|tool| ("tool", tool.clone()))
-        .collect();
+    let mut all: Vec<(&str, Value)> =
+        items(body, "tools").iter().map(|tool| ("tool", tool.clone())).collect();
     all.extend(blocks(body, "system").into_iter().map(|block| ("system", block)));
     for message in items(body, "messages") {
         let role = message["role"].as_str().unwrap_or_default();
         all.extend(blocks(message, "content").into_iter().map(|block| (role, block)));
     }
-    let cached = all
-        .iter()
-        .any(|(_, block)| block.get("cache_control").is_some_and(Value::is_object));
+    let cached = all.iter().any(|(_, block)| block.get("cache_control").is_some_and(Value::is_object));
     let mut prompted = Prompted::new(model, cached);
     for _ in items(body, "messages") {
         prompted.message();
     }
     for (place, mut block) in all {
         // The mark is no part of what it marks: it moves on while the prefix stays the same.
-        let mark = block
-            .as_object_mut()
-            .and_then(|members| members.shift_remove("cache_control"));
+        let mark = block.as_object_mut().and_then(|members| members.shift_remove("cache_control"));
         prompted.block(place, &block);
         if let Some(mark) = mark.filter(Value::is_object) {
             prompted.point(Ttl::read(mark.get("ttl")));
@@ -57,14 +51,8 @@ pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
 
 /// The last user turn.
 pub(crate) fn prompt(body: &Value) -> Prompt {
-    let mut prompt = Prompt {
-        signs: true,
-        ..Prompt::default()
-    };
-    let last = items(body, "messages")
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user");
+    let mut prompt = Prompt { signs: true, ..Prompt::default() };
+    let last = items(body, "messages").iter().rev().find(|message| message["role"] == "user");
     for block in last.map(|message| blocks(message, "content")).unwrap_or_default() {
         match block["type"].as_str().unwrap_or_default() {
             "text" => prompt.texts.extend(block["text"].as_str().map(str::to_owned)),
@@ -86,10 +74,7 @@ pub(crate) fn prompt(body: &Value) -> Prompt {
         .iter()
         .filter_map(|tool| {
             let name = tool.get("name")?.as_str()?.to_owned();
-            Some(Tool {
-                name,
-                schema: tool["input_schema"].clone(),
-            })
+            Some(Tool { name, schema: tool["input_schema"].clone() })
         })
         .collect();
     let choice = &body["tool_choice"];
@@ -99,11 +84,7 @@ pub(crate) fn prompt(body: &Value) -> Prompt {
         _ => None,
     };
     let stops = items(body, "stop_sequences");
-    prompt.stop_sequences = stops
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    prompt.stop_sequences = stops.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     prompt
 }
 
@@ -118,17 +99,12 @@ fn describe(image: &Value) -> String {
 
 /// The terms of an Invoke answer, which has no paths and echoes nothing in its body.
 pub(crate) fn terms(metered: Metered) -> Terms {
-    Terms {
-        metered,
-        response_paths: vec!["/stop_sequence".into()],
-        echoed: serde_json::Map::new(),
-    }
+    Terms { metered, response_paths: vec!["/stop_sequence".into()], echoed: serde_json::Map::new() }
 }
 
 /// Bedrock's tool ids differ between the two operations only in their prefix.
 fn tool_id(id: &str) -> String {
-    id.strip_prefix("tooluse_")
-        .map_or_else(|| id.to_owned(), |id| format!("toolu_bdrk_{id}"))
+    id.strip_prefix("tooluse_").map_or_else(|| id.to_owned(), |id| format!("toolu_bdrk_{id}"))
 }
 
 fn stop_reason(reason: &str) -> &str {
@@ -176,11 +152,7 @@ impl Translator {
     ) {
         let mut chunk = |value: Value| {
             let bytes = BASE64.encode(value.to_string());
-            let payload = serde_json::to_vec(&Chunk {
-                bytes,
-                p: padding.next(),
-            })
-            .unwrap_or_default();
+            let payload = serde_json::to_vec(&Chunk { bytes, p: padding.next() }).unwrap_or_default();
             frame::event("chunk", payload, out);
         };
         let start = |open: &mut Option<u32>, index: u32, block: Value| {
@@ -209,43 +181,26 @@ impl Translator {
             })),
             Event::ToolStart { index, id, name } => {
                 let block = json!({"type": "tool_use", "id": tool_id(&id), "name": name, "input": {}});
-                start(&mut self.open, index, block)
-                    .into_iter()
-                    .for_each(&mut chunk);
-                chunk(delta(
-                    index,
-                    json!({"type": "input_json_delta", "partial_json": ""}),
-                ));
+                start(&mut self.open, index, block).into_iter().for_each(&mut chunk);
+                chunk(delta(index, json!({"type": "input_json_delta", "partial_json": ""})));
             }
             Event::Text { index, text } => {
                 let block = json!({"type": "text", "text": ""});
-                start(&mut self.open, index, block)
-                    .into_iter()
-                    .for_each(&mut chunk);
+                start(&mut self.open, index, block).into_iter().for_each(&mut chunk);
                 chunk(delta(index, json!({"type": "text_delta", "text": text})));
             }
             Event::ToolInput { index, json: part } => {
-                chunk(delta(
-                    index,
-                    json!({"type": "input_json_delta", "partial_json": part}),
-                ));
+                chunk(delta(index, json!({"type": "input_json_delta", "partial_json": part})));
             }
             Event::Thinking { index, text } => {
                 let block = json!({"type": "thinking", "thinking": "", "signature": ""});
-                start(&mut self.open, index, block)
-                    .into_iter()
-                    .for_each(&mut chunk);
+                start(&mut self.open, index, block).into_iter().for_each(&mut chunk);
                 chunk(delta(index, json!({"type": "thinking_delta", "thinking": text})));
             }
             Event::Signature { index, signature } => {
                 let block = json!({"type": "thinking", "thinking": "", "signature": ""});
-                start(&mut self.open, index, block)
-                    .into_iter()
-                    .for_each(&mut chunk);
-                chunk(delta(
-                    index,
-                    json!({"type": "signature_delta", "signature": signature}),
-                ));
+                start(&mut self.open, index, block).into_iter().for_each(&mut chunk);
+                chunk(delta(index, json!({"type": "signature_delta", "signature": signature})));
             }
             // Anthropic sends redacted thinking whole, in its start event.
             Event::Redacted { data, .. } => self.redacted.push_str(&data),
@@ -253,17 +208,12 @@ impl Translator {
                 if !self.redacted.is_empty() {
                     let block =
                         json!({"type": "redacted_thinking", "data": std::mem::take(&mut self.redacted)});
-                    start(&mut self.open, index, block)
-                        .into_iter()
-                        .for_each(&mut chunk);
+                    start(&mut self.open, index, block).into_iter().for_each(&mut chunk);
                 }
                 self.open = None;
                 chunk(json!({"type": "content_block_stop", "index": index}));
             }
-            Event::MessageStop {
-                reason,
-                stop_sequence,
-            } => chunk(json!({
+            Event::MessageStop { reason, stop_sequence } => chunk(json!({
                 "type": "message_delta",
                 "delta": {"stop_reason": stop_reason(&reason), "stop_sequence": stop_sequence},
                 "usage": {"output_tokens": terms.metered.usage.output_tokens},
@@ -283,10 +233,8 @@ impl Translator {
     /// Folds a script into the answer of InvokeModel.
     pub(crate) fn fold(&self, steps: Vec<Step>, terms: &Terms) -> Value {
         let converse = fold(steps, terms, 0);
-        let content: Vec<Value> = items(&converse["output"]["message"], "content")
-            .iter()
-            .map(native_block)
-            .collect();
+        let content: Vec<Value> =
+            items(&converse["output"]["message"], "content").iter().map(native_block).collect();
         json!({
             "model": self.model,
             "id": self.message_id,

@@ -11,9 +11,7 @@ const KEY: &[u8] = b"fake-bedrock thinking";
 
 /// Signs text that this fake issues and must recognise when it comes back.
 pub(crate) fn seal(text: &str) -> String {
-    keyed(KEY, text.as_bytes())
-        .map(|mac| BASE64.encode(mac.finalize().into_bytes()))
-        .unwrap_or_default()
+    keyed(KEY, text.as_bytes()).map(|mac| BASE64.encode(mac.finalize().into_bytes())).unwrap_or_default()
 }
 
 /// Whether [`seal`] made this seal for this text.
@@ -30,8 +28,7 @@ pub(crate) fn sealed_opaque(seed: u64) -> String {
 
 /// Whether redacted reasoning (decoded once) was issued by this fake.
 pub(crate) fn opaque_fits(data: &str) -> bool {
-    data.split_once('.')
-        .is_some_and(|(body, seal)| seal_fits(body, seal))
+    data.split_once('.').is_some_and(|(body, seal)| seal_fits(body, seal))
 }
 
 /// Decodes a wire's redacted reasoning and checks it.

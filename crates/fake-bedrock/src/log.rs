@@ -135,9 +135,7 @@ impl Log {
 
     fn update(&self, number: u64, change: impl FnOnce(&mut Recorded)) {
         self.with(|inner| {
-            let place = number
-                .checked_sub(inner.forgotten)
-                .and_then(|n| usize::try_from(n).ok());
+            let place = number.checked_sub(inner.forgotten).and_then(|n| usize::try_from(n).ok());
             if let Some(recorded) = place.and_then(|n| inner.requests.get_mut(n)) {
                 change(recorded);
             }
@@ -158,10 +156,7 @@ mod tests {
     fn the_log_forgets_the_oldest_and_keeps_the_totals() {
         let log = Log::default();
         let headers = HeaderMap::new();
-        let usage = Usage {
-            input_tokens: 1,
-            ..Usage::default()
-        };
+        let usage = Usage { input_tokens: 1, ..Usage::default() };
         for n in 0..KEPT as u64 + 5 {
             let number = log.asked("POST", &format!("/{n}"), &headers);
             log.used(number, usage);

@@ -63,11 +63,7 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "fake-bedrock cannot start on {}: {error}",
-                arguments.listen
-            );
+            let _ = writeln!(std::io::stderr(), "fake-bedrock cannot start on {}: {error}", arguments.listen);
             ExitCode::FAILURE
         }
     }

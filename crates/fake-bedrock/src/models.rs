@@ -73,17 +73,7 @@ const fn row(
     thinking: &'static str,
     efforts: &'static str,
 ) -> Model {
-    Model {
-        id,
-        generation,
-        prefixes,
-        context,
-        max_output,
-        min_cache,
-        features,
-        thinking,
-        efforts,
-    }
+    Model { id, generation, prefixes, context, max_output, min_cache, features, thinking, efforts }
 }
 
 /// Id, Claude generation, profile prefixes, context, largest answer, smallest cached prefix, features,
@@ -204,9 +194,7 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdFo
         match kind {
             "foundation-model" | "inference-profile" => id = rest,
             "application-inference-profile" | "provisioned-model" if !rest.is_empty() => {
-                return by_id(BEHIND_PROFILES)
-                    .map(|model| (model, IdForm::Profile))
-                    .ok_or_else(invalid);
+                return by_id(BEHIND_PROFILES).map(|model| (model, IdForm::Profile)).ok_or_else(invalid);
             }
             _ => return Err(invalid()),
         }
@@ -265,27 +253,11 @@ mod tests {
     fn profiles_arns_and_bare_ids_find_their_model() {
         for (id, region, form) in [
             ("us.anthropic.claude-opus-5-5", "us-east-1", IdForm::Profile),
-            (
-                "global.anthropic.claude-haiku-4-5-20251001-v1:0",
-                "eu-west-1",
-                IdForm::Profile,
-            ),
+            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", IdForm::Profile),
             ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", IdForm::Profile),
-            (
-                "anthropic.claude-3-5-haiku-20241022-v1:0",
-                "us-east-1",
-                IdForm::Bare,
-            ),
-            (
-                "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc",
-                "us-east-1",
-                IdForm::Profile,
-            ),
-            (
-                "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
-                "us-east-1",
-                IdForm::Bare,
-            ),
+            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", IdForm::Bare),
+            ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", "us-east-1", IdForm::Profile),
+            ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "us-east-1", IdForm::Bare),
             (
                 "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
                 "us-east-1",
@@ -314,10 +286,6 @@ mod tests {
     fn the_on_demand_sentence_has_the_typographic_apostrophe() {
         let (model, form) = find("anthropic.claude-opus-5", "us-east-1").unwrap();
         let error = check_on_demand(model, form, "anthropic.claude-opus-5").unwrap_err();
-        assert!(
-            error
-                .message
-                .contains("on-demand throughput isn\u{2019}t supported")
-        );
+        assert!(error.message.contains("on-demand throughput isn\u{2019}t supported"));
     }
 }

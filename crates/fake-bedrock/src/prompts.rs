@@ -76,25 +76,15 @@ pub(crate) struct Means {
 /// Chooses the answer.
 pub(crate) fn plan(prompt: &Prompt, means: Means) -> Plan {
     let words = magic(prompt);
-    let mut build = Build {
-        steps: Vec::new(),
-        index: 0,
-        means,
-        tools: 0,
-    };
+    let mut build = Build { steps: Vec::new(), index: 0, means, tools: 0 };
     build.event(Event::MessageStart);
-    let base = words
-        .iter()
-        .find(|word| !matches!(word.name.as_str(), "slow" | "pause"));
+    let base = words.iter().find(|word| !matches!(word.name.as_str(), "slow" | "pause"));
     let plan = match base {
         Some(word) => build.magic(word, prompt),
         None => build.ordinary(prompt),
     };
     let milliseconds = |name: &str| {
-        words
-            .iter()
-            .find(|word| word.name == name)
-            .map(|word| Duration::from_millis(word.number(0, 1000)))
+        words.iter().find(|word| word.name == name).map(|word| Duration::from_millis(word.number(0, 1000)))
     };
     let Plan::Play(mut steps) = plan else { return plan };
     if let Some(pause) = milliseconds("pause") {
@@ -113,10 +103,7 @@ struct Word {
 
 impl Word {
     fn number(&self, place: usize, default: u64) -> u64 {
-        self.arguments
-            .get(place)
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(default)
+        self.arguments.get(place).and_then(|n| n.parse().ok()).unwrap_or(default)
     }
 }
 
@@ -183,11 +170,7 @@ struct Build {
 impl Build {
     fn ordinary(mut self, prompt: &Prompt) -> Plan {
         if !prompt.tool_results.is_empty() {
-            let said: Vec<&str> = prompt
-                .tool_results
-                .iter()
-                .map(|result| beginning(result))
-                .collect();
+            let said: Vec<&str> = prompt.tool_results.iter().map(|result| beginning(result)).collect();
             let mut answer = format!("The tool said: {}", said.join(" and "));
             answer.push_str(&seen(&prompt.images));
             return self.say(&answer).end("end_turn");
@@ -217,17 +200,11 @@ impl Build {
                 let thoughts = ["The user wants ", "to see me think. ", "So I think."];
                 let index = self.index;
                 for text in thoughts {
-                    self.event(Event::Thinking {
-                        index,
-                        text: text.into(),
-                    });
+                    self.event(Event::Thinking { index, text: text.into() });
                     self.pace();
                 }
                 if prompt.signs {
-                    self.event(Event::Signature {
-                        index,
-                        signature: seal(&thoughts.concat()),
-                    });
+                    self.event(Event::Signature { index, signature: seal(&thoughts.concat()) });
                 }
                 self.close().say("I have thought about it. ").end("end_turn")
             }
@@ -236,14 +213,9 @@ impl Build {
                 let (first, second) = data.split_at(data.len() / 2);
                 let index = self.index;
                 for part in [first, second] {
-                    self.event(Event::Redacted {
-                        index,
-                        data: part.to_owned(),
-                    });
+                    self.event(Event::Redacted { index, data: part.to_owned() });
                 }
-                self.close()
-                    .say("Part of my reasoning is redacted. ")
-                    .end("end_turn")
+                self.close().say("Part of my reasoning is redacted. ").end("end_turn")
             }
             "xml" => {
                 self.fragments(&[
@@ -280,10 +252,7 @@ impl Build {
                 let text = "abcdefg ".repeat(word.number(0, 1000) as usize / 8 + 1);
                 let text = text[..word.number(0, 1000) as usize].to_owned();
                 let index = self.index;
-                self.event(Event::Text {
-                    index,
-                    text: text.into(),
-                });
+                self.event(Event::Text { index, text: text.into() });
                 self.close().end("end_turn")
             }
             "throttle" => Plan::Refuse(throttled()),
@@ -297,9 +266,7 @@ impl Build {
             "refuse" => Plan::Refuse(named(word)),
             "throttle-mid" => self.begin().fail(Step::Exception(throttled())),
             "exception" => self.begin().fail(Step::Exception(named(word))),
-            "error-frame" => self
-                .begin()
-                .fail(Step::Error("InternalError".into(), THROTTLED.into())),
+            "error-frame" => self.begin().fail(Step::Error("InternalError".into(), THROTTLED.into())),
             "cut" => self.begin().fail(Step::Cut),
             "cut-before" => Plan::Drop,
             "no-metadata" => {
@@ -332,19 +299,11 @@ impl Build {
                 self.close().end("end_turn")
             }
             "stop" => {
-                let reason = word
-                    .arguments
-                    .first()
-                    .map_or("end_turn", String::as_str)
-                    .to_owned();
+                let reason = word.arguments.first().map_or("end_turn", String::as_str).to_owned();
                 self.begin().close().end(&reason)
             }
             "stop-sequence" => {
-                let sequence = prompt
-                    .stop_sequences
-                    .first()
-                    .map_or("END", String::as_str)
-                    .to_owned();
+                let sequence = prompt.stop_sequences.first().map_or("END", String::as_str).to_owned();
                 self.begin().close();
                 self.event(Event::MessageStop {
                     reason: "stop_sequence".into(),
@@ -355,10 +314,7 @@ impl Build {
             }
             "max_tokens" => self.begin().close().end("max_tokens"),
             "empty-first" => {
-                self.event(Event::Text {
-                    index: 0,
-                    text: "".into(),
-                });
+                self.event(Event::Text { index: 0, text: "".into() });
                 self.fragments(&["First came ", "nothing."]);
                 self.close().end("end_turn")
             }
@@ -388,21 +344,14 @@ impl Build {
             "toolcut" => {
                 let index = self.start(first);
                 let json = arguments(&first.schema, beginning(said)).to_string();
-                let json = if json.len() < 4 {
-                    r#"{"unfinished": "#.to_owned()
-                } else {
-                    json
-                };
+                let json = if json.len() < 4 { r#"{"unfinished": "#.to_owned() } else { json };
                 let half = json.chars().take(json.chars().count() / 2).collect();
                 self.event(Event::ToolInput { index, json: half });
                 self.close().end("max_tokens")
             }
             "tools" => {
                 let second = prompt.tools.get(1).unwrap_or(first);
-                self.say("Two calls at once. ")
-                    .call(first, said)
-                    .call(second, said)
-                    .end("tool_use")
+                self.say("Two calls at once. ").call(first, said).call(second, said).end("tool_use")
             }
             _ => self.say("Let me use a tool. ").call(first, said).end("tool_use"),
         }
@@ -413,10 +362,7 @@ impl Build {
     }
 
     fn other(&mut self, name: &str, payload: Value) {
-        self.event(Event::Other {
-            name: name.into(),
-            payload,
-        });
+        self.event(Event::Other { name: name.into(), payload });
     }
 
     fn pace(&mut self) {
@@ -427,10 +373,7 @@ impl Build {
 
     fn text(&mut self, text: &'static str) {
         let index = self.index;
-        self.event(Event::Text {
-            index,
-            text: text.into(),
-        });
+        self.event(Event::Text { index, text: text.into() });
     }
 
     fn fragments(&mut self, fragments: &[&'static str]) -> &mut Self {
@@ -459,10 +402,7 @@ impl Build {
         let mut words = text.split_inclusive(' ').peekable();
         while words.peek().is_some() {
             let text: String = words.by_ref().take(3).collect();
-            self.event(Event::Text {
-                index,
-                text: text.into(),
-            });
+            self.event(Event::Text { index, text: text.into() });
             self.pace();
         }
         self.close()
@@ -475,11 +415,7 @@ impl Build {
             base62(self.means.seed.rotate_left(17) ^ self.tools.wrapping_mul(0x9e37_79b9))
         );
         let index = self.index;
-        self.event(Event::ToolStart {
-            index,
-            id,
-            name: tool.name.clone(),
-        });
+        self.event(Event::ToolStart { index, id, name: tool.name.clone() });
         index
     }
 
@@ -488,20 +424,14 @@ impl Build {
         let json = arguments(&tool.schema, beginning(said)).to_string();
         let characters: Vec<char> = json.chars().collect();
         for piece in characters.chunks(characters.len().div_ceil(4).max(5)) {
-            self.event(Event::ToolInput {
-                index,
-                json: piece.iter().collect(),
-            });
+            self.event(Event::ToolInput { index, json: piece.iter().collect() });
             self.pace();
         }
         self.close()
     }
 
     fn end(&mut self, reason: &str) -> Plan {
-        self.event(Event::MessageStop {
-            reason: reason.into(),
-            stop_sequence: None,
-        });
+        self.event(Event::MessageStop { reason: reason.into(), stop_sequence: None });
         self.event(Event::Metadata);
         Plan::Play(std::mem::take(&mut self.steps))
     }
@@ -515,22 +445,11 @@ impl Build {
 }
 
 /// The words of answers whose text does not matter.
-const PLAIN: &[&str] = &[
-    "Lorem ",
-    "ipsum ",
-    "dolor ",
-    "sit ",
-    "amet, ",
-    "consectetur ",
-    "adipiscing ",
-    "elit. ",
-];
+const PLAIN: &[&str] =
+    &["Lorem ", "ipsum ", "dolor ", "sit ", "amet, ", "consectetur ", "adipiscing ", "elit. "];
 
 fn named(word: &Word) -> AwsError {
-    let name = word
-        .arguments
-        .first()
-        .map_or("internalServerException", String::as_str);
+    let name = word.arguments.first().map_or("internalServerException", String::as_str);
     let original = word.arguments.get(1).and_then(|status| status.parse().ok());
     AwsError::named(name, original)
 }

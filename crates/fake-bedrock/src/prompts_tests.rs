@@ -6,18 +6,11 @@ use crate::issued::{opaque_fits, redacted_fits, seal_fits};
 use crate::script::output_tokens;
 
 fn prompt(text: &str) -> Prompt {
-    Prompt {
-        texts: vec![text.into()],
-        signs: true,
-        ..Prompt::default()
-    }
+    Prompt { texts: vec![text.into()], signs: true, ..Prompt::default() }
 }
 
 fn means() -> Means {
-    Means {
-        seed: 42,
-        pace: Duration::ZERO,
-    }
+    Means { seed: 42, pace: Duration::ZERO }
 }
 
 fn steps(prompt: &Prompt) -> Vec<Step> {
@@ -58,35 +51,22 @@ fn weather() -> Tool {
 #[test]
 fn an_ordinary_answer_quotes_the_prompt() {
     let steps = steps(&prompt("hello there"));
-    assert_eq!(
-        text(&steps),
-        "This answer came from fake-bedrock over ConverseStream. You said: hello there"
-    );
+    assert_eq!(text(&steps), "This answer came from fake-bedrock over ConverseStream. You said: hello there");
     assert!(steps.len() > 6);
     assert_eq!(output_tokens(&steps), 11);
 }
 
 #[test]
 fn the_last_text_with_a_magic_word_decides_and_case_does_not_matter() {
-    let prompt = Prompt {
-        texts: vec!["[throttle]".into(), "[LONG 7]".into(), "and on".into()],
-        ..Prompt::default()
-    };
+    let prompt =
+        Prompt { texts: vec!["[throttle]".into(), "[LONG 7]".into(), "and on".into()], ..Prompt::default() };
     assert_eq!(output_tokens(&steps(&prompt)), 7);
-    assert_eq!(
-        text(&steps(&self::prompt("see [1] and [nonsense]")))
-            .matches("[nonsense]")
-            .count(),
-        1
-    );
+    assert_eq!(text(&steps(&self::prompt("see [1] and [nonsense]"))).matches("[nonsense]").count(), 1);
 }
 
 #[test]
 fn a_tool_call_fills_in_the_required_properties() {
-    let prompt = Prompt {
-        tools: vec![weather()],
-        ..prompt("please [tool]")
-    };
+    let prompt = Prompt { tools: vec![weather()], ..prompt("please [tool]") };
     let mut json = String::new();
     let mut deltas = 0;
     for step in steps(&prompt) {
@@ -105,11 +85,7 @@ fn a_tool_call_fills_in_the_required_properties() {
 
 #[test]
 fn a_forced_tool_is_called_without_a_magic_word() {
-    let prompt = Prompt {
-        tools: vec![weather()],
-        forced: Some(Forced::Any),
-        ..prompt("hi")
-    };
+    let prompt = Prompt { tools: vec![weather()], forced: Some(Forced::Any), ..prompt("hi") };
     assert!(
         matches!(&steps(&prompt)[1], Step::Event(Event::ToolStart { name, .. }) if name == "get_weather")
     );
@@ -117,10 +93,7 @@ fn a_forced_tool_is_called_without_a_magic_word() {
 
 #[test]
 fn two_parallel_calls_have_different_ids() {
-    let prompt = Prompt {
-        tools: vec![weather()],
-        ..prompt("[tools]")
-    };
+    let prompt = Prompt { tools: vec![weather()], ..prompt("[tools]") };
     let ids: std::collections::HashSet<String> = steps(&prompt)
         .into_iter()
         .filter_map(|step| match step {
@@ -133,29 +106,21 @@ fn two_parallel_calls_have_different_ids() {
 
 #[test]
 fn a_tool_result_is_named_in_the_answer() {
-    let prompt = Prompt {
-        tool_results: vec!["21 degrees".into()],
-        ..Prompt::default()
-    };
+    let prompt = Prompt { tool_results: vec!["21 degrees".into()], ..Prompt::default() };
     assert_eq!(text(&steps(&prompt)), "The tool said: 21 degrees");
 }
 
 #[test]
 fn images_are_described() {
-    let prompt = Prompt {
-        images: vec!["image/png, 68 bytes".into()],
-        ..prompt("look")
-    };
+    let prompt = Prompt { images: vec!["image/png, 68 bytes".into()], ..prompt("look") };
     assert!(text(&steps(&prompt)).ends_with("I see 1 image (image/png, 68 bytes)."));
 }
 
 #[test]
 fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
     let thinking = steps(&prompt("[thinking]"));
-    assert!(thinking.iter().any(
-        |step| matches!(step, Step::Event(Event::Signature { signature, .. })
-        if seal_fits("The user wants to see me think. So I think.", signature))
-    ));
+    assert!(thinking.iter().any(|step| matches!(step, Step::Event(Event::Signature { signature, .. })
+        if seal_fits("The user wants to see me think. So I think.", signature))));
     let data: String = steps(&prompt("[redacted]"))
         .into_iter()
         .filter_map(|step| match step {
@@ -170,10 +135,7 @@ fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
 #[test]
 fn every_magic_word_has_a_plan() {
     for word in WORDS {
-        let prompt = Prompt {
-            tools: vec![weather()],
-            ..prompt(&format!("[{word}]"))
-        };
+        let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{word}]")) };
         if let Plan::Play(steps) = plan(&prompt, means()) {
             assert!(!steps.is_empty(), "{word}");
         }

@@ -100,11 +100,7 @@ impl Event {
 }
 
 fn words(text: &str) -> u64 {
-    if text.is_empty() {
-        0
-    } else {
-        (text.split_ascii_whitespace().count() as u64).max(1)
-    }
+    if text.is_empty() { 0 } else { (text.split_ascii_whitespace().count() as u64).max(1) }
 }
 
 /// Output tokens of the whole script.
@@ -148,10 +144,7 @@ pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
         kept.push(step);
     }
     kept.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
-    kept.push(Step::Event(Event::MessageStop {
-        reason: "max_tokens".into(),
-        stop_sequence: None,
-    }));
+    kept.push(Step::Event(Event::MessageStop { reason: "max_tokens".into(), stop_sequence: None }));
     kept.push(Step::Event(Event::Metadata));
     kept
 }
@@ -177,10 +170,7 @@ mod tests {
     use super::*;
 
     fn text(text: &'static str) -> Step {
-        Step::Event(Event::Text {
-            index: 0,
-            text: text.into(),
-        })
+        Step::Event(Event::Text { index: 0, text: text.into() })
     }
 
     #[test]
@@ -190,10 +180,7 @@ mod tests {
             text("one two "),
             text("three four five"),
             Step::Event(Event::BlockStop { index: 0 }),
-            Step::Event(Event::MessageStop {
-                reason: "end_turn".into(),
-                stop_sequence: None,
-            }),
+            Step::Event(Event::MessageStop { reason: "end_turn".into(), stop_sequence: None }),
             Step::Event(Event::Metadata),
         ];
         assert_eq!(limit(steps.clone(), 5), steps);

@@ -104,11 +104,7 @@ impl FakeBedrock {
             seed: Timestamp::now().as_nanosecond() as u64,
             refused: Mutex::default(),
         };
-        Ok(Self {
-            listener,
-            addr,
-            state: Arc::new(state),
-        })
+        Ok(Self { listener, addr, state: Arc::new(state) })
     }
 
     /// The address it listens on.
@@ -151,9 +147,7 @@ async fn serve(state: Arc<State>, stream: TcpStream) {
         async move { state.handle(request).await }
     });
     // Whatever ends a connection, dropped scripts included, is no news.
-    let _ = auto::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The operations of the runtime.
@@ -188,9 +182,7 @@ fn decode(segment: &str) -> String {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [first, tail @ ..] = rest {
-        let code = tail
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let code = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match code.filter(|_| *first == b'%') {
             Some(byte) => {
                 bytes.push(byte);
@@ -228,15 +220,7 @@ impl State {
         let answered = match route(&parts) {
             None => Ok(unknown_operation().map(|body| Either::Left(Full::new(body)))),
             Some((id, operation)) => {
-                let job = Job {
-                    state: self,
-                    parts: &parts,
-                    id,
-                    operation,
-                    number,
-                    seed,
-                    started,
-                };
+                let job = Job { state: self, parts: &parts, id, operation, number, seed, started };
                 job.answer(body).await
             }
         };
@@ -289,6 +273,7 @@ impl Job<'_> {
             Operation::Converse | Operation::ConverseStream => {
                 validate::converse(&value, model, self.operation == Operation::ConverseStream)?;
                 let prompted = converse::prompted(&value, model);
+                validate::context(prompted.tokens(), &value, model)?;
                 let prompt = converse::prompt(&value, model);
                 let max = converse::max_tokens(&value, model);
                 let (steps, metered) = self.play(model, &prompted, &prompt, max, &body)?;
@@ -301,13 +286,10 @@ impl Job<'_> {
                 self.state.log.used(self.number, usage);
                 Ok(json_answer(&converse::fold(steps, &terms, self.latency())))
             }
-            _ => self
-                .invoke(model, &value, &body)
-                .await
-                .map_err(|failure| match failure {
-                    Failure::Aws(error) => Failure::Aws(error.without_model_prefix()),
-                    Failure::Dropped => Failure::Dropped,
-                }),
+            _ => self.invoke(model, &value, &body).await.map_err(|failure| match failure {
+                Failure::Aws(error) => Failure::Aws(error.without_model_prefix()),
+                Failure::Dropped => Failure::Dropped,
+            }),
         }
     }
 
@@ -319,6 +301,7 @@ impl Job<'_> {
     ) -> Result<Response<Answer>, Failure> {
         validate::invoke(value, model)?;
         let prompted = invoke::prompted(value, model);
+        validate::context(prompted.tokens(), value, model)?;
         let prompt = invoke::prompt(value);
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output);
         let (steps, metered) = self.play(model, &prompted, &prompt, max, body)?;
@@ -337,14 +320,8 @@ impl Job<'_> {
         for (name, count) in [
             ("x-amzn-bedrock-input-token-count", usage.input_tokens),
             ("x-amzn-bedrock-output-token-count", usage.output_tokens),
-            (
-                "x-amzn-bedrock-cache-read-input-token-count",
-                usage.cache_read_tokens,
-            ),
-            (
-                "x-amzn-bedrock-cache-write-input-token-count",
-                usage.cache_write_tokens,
-            ),
+            ("x-amzn-bedrock-cache-read-input-token-count", usage.cache_read_tokens),
+            ("x-amzn-bedrock-cache-write-input-token-count", usage.cache_write_tokens),
             ("x-amzn-bedrock-invocation-latency", self.latency()),
         ] {
             response.headers_mut().insert(name, count.into());
@@ -361,19 +338,11 @@ impl Job<'_> {
         max: u64,
         body: &Bytes,
     ) -> Result<(Vec<Step>, crate::tokens::Metered), Failure> {
-        validate::context(prompted.tokens(), model)?;
-        let fixture = prompt
-            .texts
-            .iter()
-            .rev()
-            .find_map(|text| fixtures::find(&self.state.fixtures, text));
+        let fixture = prompt.texts.iter().rev().find_map(|text| fixtures::find(&self.state.fixtures, text));
         let steps = match fixture {
             Some(steps) => steps.to_vec(),
             None => {
-                let means = Means {
-                    seed: self.seed,
-                    pace: self.state.config.pace,
-                };
+                let means = Means { seed: self.seed, pace: self.state.config.pace };
                 let steps = match prompts::plan(prompt, means) {
                     Plan::Play(steps) => steps,
                     Plan::Refuse(error) => return Err(error.into()),
@@ -435,12 +404,7 @@ async fn read(body: Incoming) -> Result<Bytes, Failure> {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let status = StatusCode::PAYLOAD_TOO_LARGE;
-            Err(AwsError::new(
-                status,
-                "RequestEntityTooLargeException",
-                "Request size limit exceeded",
-            )
-            .into())
+            Err(AwsError::new(status, "RequestEntityTooLargeException", "Request size limit exceeded").into())
         }
         Err(_) => Err(Failure::Dropped),
     }
@@ -454,9 +418,7 @@ fn malformed(error: &serde_json::Error) -> AwsError {
 
 fn json_answer(value: &Value) -> Response<Answer> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(value.to_string()))));
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/json"));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
     response
 }
 

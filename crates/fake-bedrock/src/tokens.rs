@@ -41,21 +41,16 @@ fn characters(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.chars().count() as u64,
         Value::Array(items) => items.iter().map(nested).sum(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| name.len() as u64 / 2 + characters(value))
-            .sum(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| name.len() as u64 / 2 + characters(value)).sum()
+        }
         _ => 4,
     }
 }
 
 /// Blocks inside blocks (a tool result's images) weigh what they weigh outside.
 fn nested(block: &Value) -> u64 {
-    if block.is_object() {
-        estimate(block) * 4
-    } else {
-        characters(block)
-    }
+    if block.is_object() { estimate(block) * 4 } else { characters(block) }
 }
 
 /// How long a cached prefix lives.
@@ -68,11 +63,7 @@ pub(crate) enum Ttl {
 impl Ttl {
     /// Reads the wire's `ttl`, which may be absent.
     pub(crate) fn read(ttl: Option<&Value>) -> Self {
-        if ttl.and_then(Value::as_str) == Some("1h") {
-            Self::OneHour
-        } else {
-            Self::FiveMinutes
-        }
+        if ttl.and_then(Value::as_str) == Some("1h") { Self::OneHour } else { Self::FiveMinutes }
     }
 
     fn duration(self) -> Duration {
@@ -98,12 +89,7 @@ impl Prompted {
     /// `cached` says whether there is any cache point at all: without one, nothing is hashed.
     pub(crate) fn new(model: &Model, cached: bool) -> Self {
         let hasher = cached.then(|| Sha256::new_with_prefix(model.id));
-        Self {
-            hasher,
-            tokens: 0,
-            ends: Vec::new(),
-            points: Vec::new(),
-        }
+        Self { hasher, tokens: 0, ends: Vec::new(), points: Vec::new() }
     }
 
     /// Adds a block; `place` tells blocks of different rooms apart (`tools`, `user`, …).
@@ -140,12 +126,7 @@ pub(crate) struct Metered {
 impl Metered {
     /// The `usage` member of Converse, after the API reference page "TokenUsage".
     pub(crate) fn converse(&self) -> Value {
-        let Usage {
-            input_tokens,
-            output_tokens,
-            cache_read_tokens,
-            cache_write_tokens,
-        } = self.usage;
+        let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
         let mut usage = json!({
             "inputTokens": input_tokens,
             "outputTokens": output_tokens,
@@ -153,10 +134,7 @@ impl Metered {
             "cacheReadInputTokens": cache_read_tokens,
             "cacheWriteInputTokens": cache_write_tokens,
         });
-        let split = [
-            ("1h", self.written_1h),
-            ("5m", cache_write_tokens - self.written_1h),
-        ];
+        let split = [("1h", self.written_1h), ("5m", cache_write_tokens - self.written_1h)];
         let details: Vec<Value> = split
             .iter()
             .filter(|(_, tokens)| *tokens > 0)
@@ -204,10 +182,7 @@ impl Cache {
         let mut read = 0;
         for &(blocks, _) in prompted.points.iter().rev() {
             let first = blocks.saturating_sub(LOOK_BACK);
-            let hit = prompted.ends[first..blocks]
-                .iter()
-                .rev()
-                .find(|(hash, _)| prefixes.alive(hash, now));
+            let hit = prompted.ends[first..blocks].iter().rev().find(|(hash, _)| prefixes.alive(hash, now));
             if let Some((hash, tokens)) = hit {
                 read = *tokens;
                 prefixes.renew(hash, now);
@@ -267,9 +242,7 @@ mod tests {
     use crate::models::find;
 
     fn model() -> &'static Model {
-        find("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "us-east-1")
-            .unwrap()
-            .0
+        find("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "us-east-1").unwrap().0
     }
 
     fn long(n: usize) -> Value {
@@ -324,12 +297,6 @@ mod tests {
         }
         cache.meter(model(), &request(2, Ttl::FiveMinutes), now);
         let later = now + Duration::from_secs(301);
-        assert_eq!(
-            cache
-                .meter(model(), &request(2, Ttl::FiveMinutes), later)
-                .usage
-                .cache_read_tokens,
-            0
-        );
+        assert_eq!(cache.meter(model(), &request(2, Ttl::FiveMinutes), later).usage.cache_read_tokens, 0);
     }
 }

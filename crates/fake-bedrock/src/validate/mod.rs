@@ -1,20 +1,169 @@
-//! What Bedrock refuses, with its own words.
+//! What Bedrock refuses, in Bedrock's words.
+//!
+//! Shapes first, as AWS's front end does, then the rules of the operation, then those of the model. The texts are
+//! AWS's where a real answer is known; the rest follows their manner.
 
-use serde_json::Value;
+mod check;
+mod fields;
+mod invoke;
+mod messages;
+mod shapes;
+#[cfg(test)]
+mod tests;
+mod tools;
 
-use crate::converse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value};
+
+use crate::converse::{self, items};
 use crate::error::AwsError;
 use crate::models::{IdForm, Model};
 
-pub(crate) fn converse(_body: &Value, _model: &Model, _streaming: bool) -> Result<(), AwsError> {
+pub(crate) use invoke::invoke;
+
+type Checked = Result<(), AwsError>;
+
+/// The whole of a Converse request, but for its length (see [`context`]).
+///
+/// # Errors
+/// A `ValidationException` for the first rule that is broken.
+pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked {
+    check::check(&shapes::CONVERSE, body)?;
+    conversation(body, model, streaming)?;
+    if let Some(metadata) = body.get("requestMetadata").and_then(Value::as_object) {
+        let fits = |text: &str| text.chars().count() <= 256 && fields::metadata_fits(text);
+        let pair = |(key, value): (&String, &Value)| {
+            !key.is_empty() && fits(key) && value.as_str().is_some_and(fits)
+        };
+        if metadata.is_empty() || metadata.len() > 16 || !metadata.iter().all(pair) {
+            return Err(fields::bad_metadata());
+        }
+    }
+    for path in items(body, "additionalModelResponseFieldPaths").iter().filter_map(Value::as_str) {
+        if !path.starts_with('/') {
+            return Err(AwsError::validation(format!(
+                "The additionalModelResponseFieldPaths value '{path}' is not a valid JSON Pointer."
+            )));
+        }
+    }
+    if model.is_claude()
+        && let Some(config) = body.get("outputConfig")
+    {
+        if let Some(effort) = config.get("effort").and_then(Value::as_str) {
+            fields::effort_fits(effort, model)?;
+        }
+        if config.get("textFormat").is_some() && !model.has("format") {
+            return Err(fields::extra("output_config.format"));
+        }
+    }
+    let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
+    if schema.as_str().is_some_and(|schema| serde_json::from_str::<Map<String, Value>>(schema).is_err()) {
+        return Err(AwsError::validation(
+            "The schema of outputConfig.textFormat must be a JSON object in a string.",
+        ));
+    }
     Ok(())
 }
-pub(crate) fn invoke(_body: &Value, _model: &Model) -> Result<(), AwsError> {
+
+/// The rules that Converse and CountTokens share.
+fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
+    messages::check(body, model)?;
+    tools::check(body, model, streaming)?;
+    let none = Map::new();
+    let fields = match body.get("additionalModelRequestFields").filter(|fields| !fields.is_null()) {
+        None => &none,
+        Some(fields) => fields
+            .as_object()
+            .ok_or_else(|| AwsError::validation("The additionalModelRequestFields must be a JSON object."))?,
+    };
+    fields::allowed(fields, model)?;
+    let inference = &body["inferenceConfig"];
+    let choice = &body["toolConfig"]["toolChoice"];
+    let asked = fields::Asked {
+        fields,
+        temperature: inference["temperature"].as_f64(),
+        top_p: inference["topP"].is_number(),
+        max_tokens: inference["maxTokens"].as_u64(),
+        forced: choice.get("any").or_else(|| choice.get("tool")).is_some()
+            || matches!(fields.get("tool_choice").and_then(|c| c["type"].as_str()), Some("any" | "tool")),
+        invoke: false,
+    };
+    fields::check(&asked, model)?;
+    if model.is_claude() && fields.get("thinking").is_some_and(|thinking| thinking["type"] == "enabled") {
+        thinks_first(body)?;
+    }
     Ok(())
 }
-pub(crate) fn count_tokens(body: &Value, model: &Model, _form: IdForm) -> Result<u64, AwsError> {
-    Ok(converse::prompted(&body["input"]["converse"], model).tokens())
+
+/// With thinking on, an answer that called tools must be replayed with the thinking that led to it.
+fn thinks_first(body: &Value) -> Checked {
+    let all = items(body, "messages");
+    let Some((last, earlier)) = all.split_last() else {
+        return Ok(());
+    };
+    let in_loop = items(last, "content").iter().any(|block| block.get("toolResult").is_some());
+    let Some(m) =
+        earlier.iter().rposition(|message| messages::role(message) == "assistant").filter(|_| in_loop)
+    else {
+        return Ok(());
+    };
+    let first = items(&earlier[m], "content").first().and_then(Value::as_object);
+    let kind = match first.and_then(|block| block.keys().next()).map(String::as_str) {
+        Some("reasoningContent") | None => return Ok(()),
+        Some("toolUse") => "tool_use",
+        Some(_) => "text",
+    };
+    Err(AwsError::model(format!(
+        "messages.{m}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{kind}`"
+    )))
 }
-pub(crate) fn context(_tokens: u64, _model: &Model) -> Result<(), AwsError> {
-    Ok(())
+
+/// A CountTokens request; answers the count.
+///
+/// # Errors
+/// A `ValidationException`, also for profiles and for models that do not count.
+pub(crate) fn count_tokens(body: &Value, model: &Model, form: IdForm) -> Result<u64, AwsError> {
+    check::check(&shapes::COUNT_TOKENS, body)?;
+    if form != IdForm::Bare || !model.counts_tokens() {
+        return Err(AwsError::validation("The provided model doesn't support counting tokens"));
+    }
+    let input = &body["input"];
+    if let Some(request) = input.get("converse") {
+        conversation(request, model, false)?;
+        return Ok(converse::prompted(request, model).tokens());
+    }
+    let bytes =
+        input["invokeModel"]["body"].as_str().and_then(|body| BASE64.decode(body).ok()).unwrap_or_default();
+    let native: Value = serde_json::from_slice(&bytes)
+        .map_err(|_| AwsError::validation("The body of the invokeModel input is not valid JSON."))?;
+    invoke(&native, model).map_err(AwsError::without_model_prefix)?;
+    Ok(crate::invoke::prompted(&native, model).tokens())
+}
+
+/// Refuses prompts that are longer than the model's context window, which a beta widens for two Sonnets.
+///
+/// # Errors
+/// A `ValidationException` with the model family's own words.
+pub(crate) fn context(tokens: u64, body: &Value, model: &Model) -> Checked {
+    let wide = [body, &body["additionalModelRequestFields"]]
+        .iter()
+        .flat_map(|fields| items(fields, "anthropic_beta"))
+        .any(|beta| beta == "context-1m-2025-08-07");
+    let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
+    let maximum = if wide && widens { 1_000_000 } else { model.context };
+    if tokens <= maximum {
+        return Ok(());
+    }
+    let text = if model.is_claude() {
+        format!("prompt is too long: {tokens} tokens > {maximum} maximum")
+    } else if model.is_nova() {
+        "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again."
+            .to_owned()
+    } else {
+        format!(
+            "This model's maximum context length is {maximum} tokens. Please reduce the length of the prompt"
+        )
+    };
+    Err(AwsError::model(text))
 }

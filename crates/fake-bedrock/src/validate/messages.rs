@@ -1,0 +1,278 @@
+//! The order and the content of the turns of a Converse request.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::check::extraneous;
+use crate::converse::items;
+use crate::error::AwsError;
+use crate::issued::{redacted_fits, seal_fits};
+use crate::models::Model;
+
+type Checked = Result<(), AwsError>;
+
+/// Images per message.
+const IMAGES: usize = 20;
+/// Documents per message.
+const DOCUMENTS: usize = 5;
+/// Longest base64 of an image that Claude takes: five megabytes.
+const IMAGE_BASE64: usize = 5 * 1024 * 1024;
+
+pub(super) fn role(message: &Value) -> &str {
+    message["role"].as_str().unwrap_or_default()
+}
+
+/// Every rule about the turns that does not concern tools.
+pub(super) fn check(body: &Value, model: &Model) -> Checked {
+    let messages = items(body, "messages");
+    turns(messages, model)?;
+    for (at, block) in items(body, "system").iter().enumerate() {
+        if blank(block.get("text")) {
+            return Err(is_blank(&format!("SystemContentBlock object at system.{at}")));
+        }
+    }
+    let mut names = HashSet::new();
+    for (m, message) in messages.iter().enumerate() {
+        let content = items(message, "content");
+        if content.is_empty() {
+            return Err(AwsError::validation(format!(
+                "The content field in the Message object at messages.{m} is empty. Add a ContentBlock object to the \
+                 content field and try again."
+            )));
+        }
+        for (c, block) in content.iter().enumerate() {
+            content_block(model, role(message), block, &format!("messages.{m}.content.{c}"))?;
+            cache_point(model, content, block, m, c)?;
+        }
+        media(content, m, &mut names)?;
+    }
+    trailing(messages, model)
+}
+
+fn turns(messages: &[Value], model: &Model) -> Checked {
+    let Some(first) = messages.first() else {
+        return Err(AwsError::validation(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user \
+             message.",
+        ));
+    };
+    if role(first) != "user" {
+        return Err(AwsError::validation(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user \
+             message.",
+        ));
+    }
+    for (at, message) in messages.iter().enumerate() {
+        if role(message) != "system" {
+            continue;
+        }
+        if !model.has("system_turns") {
+            return Err(AwsError::model(format!(
+                "messages.{at}.role: `system` is not supported on this model"
+            )));
+        }
+        let before = at.checked_sub(1).map(|at| role(&messages[at]));
+        if before != Some("user") || messages.get(at + 1).map(role) != Some("assistant") {
+            return Err(AwsError::model(format!(
+                "messages.{at}: `system` messages must stand between a `user` and an `assistant` message"
+            )));
+        }
+    }
+    let spoken: Vec<&str> = messages.iter().map(role).filter(|role| *role != "system").collect();
+    if spoken.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(AwsError::validation(
+            "A conversation must alternate between user and assistant roles. Make sure the conversation alternates \
+             between user and assistant roles and try again.",
+        ));
+    }
+    Ok(())
+}
+
+fn blank(text: Option<&Value>) -> bool {
+    text.and_then(Value::as_str).is_some_and(|text| text.trim().is_empty())
+}
+
+fn is_blank(place: &str) -> AwsError {
+    AwsError::validation(format!(
+        "The text field in the {place} is blank. Add text to the text field, and try again."
+    ))
+}
+
+fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Checked {
+    if blank(block.get("text")) {
+        return Err(is_blank(&format!("ContentBlock object at {at}")));
+    }
+    let only_in = |kind: &str, wanted: &str| {
+        if role == wanted {
+            return Ok(());
+        }
+        Err(AwsError::model(format!("{at}: `{kind}` blocks can only be in `{wanted}` messages")))
+    };
+    if let Some(image) = block.get("image") {
+        only_in("image", "user")?;
+        check_image(model, image, at)?;
+    }
+    if block.get("document").is_some() {
+        only_in("document", "user")?;
+        if !model.has("documents") {
+            return Err(unsupported("document"));
+        }
+    }
+    if block.get("toolUse").is_some() {
+        only_in("tool_use", "assistant")?;
+    }
+    if let Some(result) = block.get("toolResult") {
+        only_in("tool_result", "user")?;
+        for (part, content) in items(result, "content").iter().enumerate() {
+            let at = format!("{at}.toolResult.content.{part}");
+            if blank(content.get("text")) {
+                return Err(is_blank(&format!("ToolResultContentBlock object at {at}")));
+            }
+            if let Some(image) = content.get("image") {
+                check_image(model, image, &at)?;
+            }
+        }
+    }
+    if let Some(reasoning) = block.get("reasoningContent") {
+        only_in("thinking", "assistant")?;
+        if model.is_claude() {
+            check_reasoning(reasoning, at)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_reasoning(reasoning: &Value, at: &str) -> Checked {
+    if let Some(data) = reasoning.get("redactedContent").and_then(Value::as_str) {
+        if !redacted_fits(data) {
+            return Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")));
+        }
+        return Ok(());
+    }
+    let thought = &reasoning["reasoningText"];
+    thinking_signature(thought["text"].as_str(), thought["signature"].as_str(), at)
+}
+
+/// Whether a thinking block is one of ours, unaltered.
+pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at: &str) -> Checked {
+    let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
+        return Err(AwsError::model(format!("{at}.thinking.signature: Field required")));
+    };
+    if seal_fits(text.unwrap_or_default(), signature) {
+        return Ok(());
+    }
+    Err(AwsError::model(format!("{at}: Invalid `signature` in `thinking` block")))
+}
+
+fn unsupported(field: &str) -> AwsError {
+    AwsError::validation(format!(
+        "This model doesn't support the {field} field. Remove {field} and try again."
+    ))
+}
+
+fn check_image(model: &Model, image: &Value, at: &str) -> Checked {
+    if !model.has("images") {
+        return Err(unsupported("image"));
+    }
+    let Some(data) = image["source"]["bytes"].as_str() else {
+        return Ok(());
+    };
+    if model.is_claude() && data.len() > IMAGE_BASE64 {
+        return Err(AwsError::model(format!(
+            "{at}.image.source.base64: image exceeds 5 MB maximum: {} bytes > {IMAGE_BASE64} bytes",
+            data.len()
+        )));
+    }
+    let format = image["format"].as_str().unwrap_or_default();
+    match sniffed(data) {
+        Some(real) if real != format => Err(AwsError::model(format!(
+            "{at}.image.source.base64: Image does not match the provided media type image/{format}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The format that the first bytes give away, seen through their base64.
+fn sniffed(base64: &str) -> Option<&'static str> {
+    [("iVBORw0KGg", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp")]
+        .iter()
+        .find(|(start, _)| base64.starts_with(start))
+        .map(|(_, format)| *format)
+}
+
+fn media(content: &[Value], m: usize, names: &mut HashSet<String>) -> Checked {
+    let count = |kind: &str| content.iter().filter(|block| block.get(kind).is_some()).count();
+    if count("image") > IMAGES {
+        return Err(AwsError::validation(format!(
+            "too many images in messages.{m}: {} > {IMAGES}",
+            count("image")
+        )));
+    }
+    if count("document") > DOCUMENTS {
+        return Err(AwsError::validation(format!(
+            "too many documents in messages.{m}: {} > {DOCUMENTS}",
+            count("document")
+        )));
+    }
+    if count("document") > 0 && count("text") == 0 {
+        return Err(AwsError::validation(format!(
+            "A text block is required in messages.{m} when it has a document block. Add one and try again."
+        )));
+    }
+    for document in content.iter().filter_map(|block| block.get("document")) {
+        let name = document["name"].as_str().unwrap_or_default();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || "-()[]".contains(c);
+        let mut pairs = name.chars().zip(name.chars().skip(1));
+        if !name.chars().all(allowed) || pairs.any(|(a, b)| a.is_whitespace() && b.is_whitespace()) {
+            return Err(AwsError::validation(
+                "The document file name can only contain alphanumeric characters, whitespace characters, hyphens, \
+                 parentheses, and square brackets. The name can't contain more than one consecutive whitespace \
+                 character.",
+            ));
+        }
+        if !names.insert(name.to_owned()) {
+            return Err(AwsError::validation("Messages can not contain duplicate document names"));
+        }
+    }
+    Ok(())
+}
+
+fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usize) -> Checked {
+    let Some(point) = block.get("cachePoint") else {
+        return Ok(());
+    };
+    let has_tools =
+        content.iter().any(|block| block.get("toolUse").is_some() || block.get("toolResult").is_some());
+    if model.is_nova() && has_tools {
+        return Err(extraneous(&format!("/messages/{m}/content/{c}"), "cachePoint"));
+    }
+    supports_cache_point(model, point)
+}
+
+/// Whether the model caches at all, and for as long as the point says.
+pub(super) fn supports_cache_point(model: &Model, point: &Value) -> Checked {
+    if !model.has("cache") {
+        return Err(unsupported("cachePoint"));
+    }
+    if point["ttl"] == "1h" && !model.has("cache_1h") {
+        return Err(unsupported("cachePoint.ttl"));
+    }
+    Ok(())
+}
+
+fn trailing(messages: &[Value], model: &Model) -> Checked {
+    let Some(last) = messages.last().filter(|message| role(message) == "assistant") else {
+        return Ok(());
+    };
+    if !model.has("prefill") {
+        return Err(AwsError::model(
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+        ));
+    }
+    let text = items(last, "content").last().and_then(|block| block.get("text")).and_then(Value::as_str);
+    if model.is_claude() && text.is_some_and(|text| text.ends_with(char::is_whitespace)) {
+        return Err(AwsError::model("messages: final assistant content cannot end with trailing whitespace"));
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Tools, the pairing of calls and results, and the number and order of cache points.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::messages::{role, supports_cache_point};
+use crate::converse::items;
+use crate::error::AwsError;
+use crate::models::Model;
+
+type Checked = Result<(), AwsError>;
+
+/// Every rule about tools and cache points.
+pub(super) fn check(body: &Value, model: &Model, streaming: bool) -> Checked {
+    pairing(items(body, "messages"), model)?;
+    match body.get("toolConfig").filter(|config| !config.is_null()) {
+        Some(config) => configuration(config, model, streaming)?,
+        None if uses_tools(body) => {
+            return Err(AwsError::validation(
+                "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+            ));
+        }
+        None => {}
+    }
+    cache_points(body, model)
+}
+
+fn uses_tools(body: &Value) -> bool {
+    items(body, "messages")
+        .iter()
+        .flat_map(|message| items(message, "content"))
+        .any(|block| block.get("toolUse").is_some() || block.get("toolResult").is_some())
+}
+
+fn ids<'a>(message: Option<&'a Value>, kind: &str) -> Vec<&'a str> {
+    message
+        .map_or(&[][..], |message| items(message, "content"))
+        .iter()
+        .filter_map(|block| block.get(kind)?.get("toolUseId")?.as_str())
+        .collect()
+}
+
+fn pairing(messages: &[Value], model: &Model) -> Checked {
+    let spoken: Vec<(usize, &Value)> =
+        messages.iter().enumerate().filter(|(_, message)| role(message) != "system").collect();
+    for (place, (m, message)) in spoken.iter().enumerate() {
+        let previous = place.checked_sub(1).and_then(|place| spoken.get(place)).map(|(_, message)| *message);
+        let (asked, answered) = (ids(previous, "toolUse"), ids(Some(message), "toolResult"));
+        if answered.len() > asked.len() {
+            return Err(AwsError::validation(format!(
+                "The number of toolResult blocks at messages.{m}.content exceeds the number of toolUse blocks of \
+                 previous turn."
+            )));
+        }
+        let missing: Vec<&str> = asked.iter().filter(|id| !answered.contains(id)).copied().collect();
+        if !missing.is_empty() {
+            return Err(expected(*m, &missing));
+        }
+        let calls = ids(Some(message), "toolUse");
+        if calls.iter().collect::<HashSet<_>>().len() < calls.len() {
+            return Err(AwsError::model(format!("messages.{m}.content: `tool_use` ids must be unique")));
+        }
+        if place + 1 == spoken.len() && !calls.is_empty() {
+            return Err(expected(m + 1, &calls));
+        }
+        // Claude wants the results before anything else.
+        let content = items(message, "content");
+        let first_other =
+            content.iter().position(|b| b.get("toolResult").is_none() && b.get("cachePoint").is_none());
+        let last_result = content.iter().rposition(|block| block.get("toolResult").is_some());
+        if model.is_claude() && first_other.zip(last_result).is_some_and(|(other, result)| other < result) {
+            return Err(AwsError::model(format!(
+                "messages.{m}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
+                 `tool_use` block must have a corresponding `tool_result` block in the next message.",
+                asked.join(", ")
+            )));
+        }
+    }
+    inputs(messages)
+}
+
+fn expected(m: usize, ids: &[&str]) -> AwsError {
+    AwsError::validation(format!(
+        "Expected toolResult blocks at messages.{m}.content for the following Ids: {}",
+        ids.join(", ")
+    ))
+}
+
+fn inputs(messages: &[Value]) -> Checked {
+    for (m, message) in messages.iter().enumerate() {
+        for (c, block) in items(message, "content").iter().enumerate() {
+            let Some(input) = block.get("toolUse").map(|tool| &tool["input"]) else {
+                continue;
+            };
+            let at = format!("messages.{m}.content.{c}.toolUse.input");
+            if input.is_null() || input == "" {
+                return Err(AwsError::validation(format!("The value at {at} is empty.")));
+            }
+            if !input.is_object() {
+                return Err(AwsError::validation(format!(
+                    "The format of the value at {at} is invalid. Provide a json object for the field and try again."
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn configuration(config: &Value, model: &Model, streaming: bool) -> Checked {
+    if !model.has("tools") {
+        return Err(AwsError::validation("This model doesn't support tool use."));
+    }
+    if streaming && !model.has("streaming_tools") {
+        return Err(AwsError::validation("This model doesn't support tool use in streaming mode."));
+    }
+    let mut names = HashSet::new();
+    for (t, tool) in items(config, "tools").iter().enumerate() {
+        if tool.get("systemTool").is_some() && !model.id.starts_with("amazon.nova-2") {
+            return Err(unsupported("systemTool"));
+        }
+        let Some(spec) = tool.get("toolSpec") else {
+            continue;
+        };
+        if !names.insert(spec["name"].as_str().unwrap_or_default()) {
+            return Err(AwsError::model("tools: Tool names must be unique."));
+        }
+        let schema = &spec["inputSchema"]["json"];
+        if !schema.is_object() {
+            return Err(AwsError::validation(format!(
+                "The value at toolConfig.tools.{t}.toolSpec.inputSchema.json is invalid. Provide a json object for the \
+                 field and try again."
+            )));
+        }
+        if model.is_claude() && schema["type"] != "object" {
+            let text =
+                if schema.get("type").is_some() { "Input should be 'object'" } else { "Field required" };
+            return Err(AwsError::model(format!("tools.{t}.custom.input_schema.type: {text}")));
+        }
+        if model.is_claude() && spec.get("strict").is_some() && !model.has("format") {
+            return Err(AwsError::model(format!("tools.{t}.custom.strict: Extra inputs are not permitted")));
+        }
+    }
+    let Some(choice) = config.get("toolChoice") else {
+        return Ok(());
+    };
+    if let Some(name) = choice.get("tool").map(|tool| tool["name"].as_str().unwrap_or_default()) {
+        if !model.has("forced_tool") {
+            return Err(unsupported("toolConfig.toolChoice.tool"));
+        }
+        if !names.contains(name) {
+            return Err(AwsError::model(format!("Tool '{name}' not found in provided tools")));
+        }
+    }
+    if choice.get("any").is_some() && !model.has("forced_tool") && !model.has("any_tool") {
+        return Err(unsupported("toolConfig.toolChoice.any"));
+    }
+    Ok(())
+}
+
+fn unsupported(field: &str) -> AwsError {
+    AwsError::validation(format!(
+        "This model doesn't support the {field} field. Remove {field} and try again."
+    ))
+}
+
+fn cache_points(body: &Value, model: &Model) -> Checked {
+    let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
+    let system = items(body, "system");
+    for point in tools.iter().chain(system).filter_map(|block| block.get("cachePoint")) {
+        supports_cache_point(model, point)?;
+    }
+    if model.is_nova() && tools.iter().any(|tool| tool.get("cachePoint").is_some()) {
+        return Err(unsupported("toolConfig.tools.cachePoint"));
+    }
+    let messages = items(body, "messages").iter().flat_map(|message| items(message, "content"));
+    let points = tools.iter().chain(system).chain(messages).filter_map(|block| block.get("cachePoint"));
+    if model.is_claude() {
+        let hours: Vec<bool> = points.map(|point| point["ttl"] == "1h").collect();
+        cache_order(&hours)?;
+    }
+    Ok(())
+}
+
+/// The number and the order of the cache points of a request for Claude; true stands for one that lives an hour.
+pub(super) fn cache_order(hours: &[bool]) -> Checked {
+    if hours.len() > 4 {
+        return Err(AwsError::model(format!(
+            "A maximum of 4 blocks with cache_control may be provided. Found {}.",
+            hours.len()
+        )));
+    }
+    if hours.windows(2).any(|pair| !pair[0] && pair[1]) {
+        return Err(AwsError::model(
+            "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are \
+             processed in the following order: `tools`, `system`, `messages`.",
+        ));
+    }
+    Ok(())
+}
