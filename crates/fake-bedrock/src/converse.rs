@@ -203,7 +203,7 @@ pub(crate) fn write(
             plain("contentBlockStart", json!({"contentBlockIndex": index, "p": p, "start": start}), out);
         }
         Event::BlockStop { index } => {
-            plain("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out)
+            plain("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out);
         }
         Event::MessageStop { reason, stop_sequence } => {
             let mut payload = json!({"p": p, "stopReason": reason});
@@ -236,7 +236,7 @@ pub(crate) fn fold(steps: Vec<Step>, terms: &Terms, latency_ms: u64) -> Value {
         let Step::Event(event) = step else { continue };
         match from_wire(event) {
             Event::ToolStart { index, id, name } => {
-                blocks.push((index, Open::Tool { id, name, json: String::new() }))
+                blocks.push((index, Open::Tool { id, name, json: String::new() }));
             }
             Event::Text { index, text } => {
                 if let Open::Text(all) = open(&mut blocks, index, || Open::Text(String::new())) {

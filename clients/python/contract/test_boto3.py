@@ -1,0 +1,495 @@
+"""The contract of fake-bedrock with boto3: what AWS's own client makes of its wire.
+
+Needs the binary (`FAKE_BEDROCK_BIN`, by default `target/debug/fake-bedrock`) and no AWS account.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, EventStreamError
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+BINARY = os.environ.get("FAKE_BEDROCK_BIN", str(ROOT / "target" / "debug" / "fake-bedrock"))
+
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+BARE_SONNET = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+PROFILE_ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
+ACCESS_KEY = "AKIDEXAMPLE"
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+BEARER = "bedrock-api-key-example"
+
+RED_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+WEATHER = {
+    "toolSpec": {
+        "name": "get_weather",
+        "description": "Tells the weather",
+        "inputSchema": {
+            "json": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+                "required": ["city", "days"],
+            }
+        },
+    }
+}
+
+
+@pytest.fixture(scope="session")
+def url():
+    """Starts the fake on a free port; it says which on its first line."""
+    process = subprocess.Popen(
+        [BINARY, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def client(url, **credentials):
+    credentials = credentials or {
+        "aws_access_key_id": ACCESS_KEY,
+        "aws_secret_access_key": SECRET_KEY,
+    }
+    return boto3.client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        endpoint_url=url,
+        # One attempt: a retry would hide what the first one did.
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=10),
+        **credentials,
+    )
+
+
+@pytest.fixture()
+def bedrock(url, monkeypatch):
+    monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
+    return client(url)
+
+
+def user(text, *blocks):
+    return [{"role": "user", "content": [*blocks, {"text": text}]}]
+
+
+def events(bedrock, text, **more):
+    stream = bedrock.converse_stream(modelId=SONNET, messages=user(text), **more)["stream"]
+    return list(stream)
+
+
+def names(events):
+    return [next(iter(event)) for event in events]
+
+
+def deltas(events):
+    return [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
+
+
+def code(error):
+    return error.value.response["Error"]["Code"]
+
+
+def status(error):
+    return error.value.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+# Converse
+
+
+def test_converse_quotes_the_prompt(bedrock):
+    answer = bedrock.converse(modelId=SONNET, messages=user("hello there"))
+    assert answer["output"]["message"]["role"] == "assistant"
+    assert answer["output"]["message"]["content"][0]["text"].endswith("You said: hello there")
+    assert answer["stopReason"] == "end_turn"
+    usage = answer["usage"]
+    assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
+    assert len(answer["ResponseMetadata"]["RequestId"]) == 36
+
+
+def test_converse_folds_a_tool_call(bedrock):
+    answer = bedrock.converse(
+        modelId=SONNET, messages=user("[tool]"), toolConfig={"tools": [WEATHER]}
+    )
+    assert answer["stopReason"] == "tool_use"
+    call = answer["output"]["message"]["content"][1]["toolUse"]
+    assert call["name"] == "get_weather"
+    assert call["input"] == {"city": "Paris", "days": 1}
+
+
+def test_a_whole_agent_loop_passes_validation(bedrock):
+    messages = user("[tools]")
+    tools = {"tools": [WEATHER]}
+    answer = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
+    message = answer["output"]["message"]
+    calls = [block["toolUse"] for block in message["content"] if "toolUse" in block]
+    assert len({call["toolUseId"] for call in calls}) == 2
+    results = [
+        {"toolResult": {"toolUseId": call["toolUseId"], "content": [{"text": "21 degrees"}]}}
+        for call in calls
+    ]
+    messages += [message, {"role": "user", "content": results}]
+    answer = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
+    assert "The tool said: 21 degrees" in answer["output"]["message"]["content"][0]["text"]
+    messages[2]["content"].pop()
+    with pytest.raises(ClientError, match="Expected toolResult blocks at messages.2.content"):
+        bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
+
+
+def test_thinking_can_be_replayed_unless_it_was_altered(bedrock):
+    answer = bedrock.converse(modelId=SONNET, messages=user("[thinking]"))
+    message = answer["output"]["message"]
+    messages = [*user("[thinking]"), message, *user("go on")]
+    assert bedrock.converse(modelId=SONNET, messages=messages)["stopReason"] == "end_turn"
+    message["content"][0]["reasoningContent"]["reasoningText"]["text"] += "!"
+    with pytest.raises(ClientError, match="Invalid `signature` in `thinking` block") as error:
+        bedrock.converse(modelId=SONNET, messages=messages)
+    assert code(error) == "ValidationException"
+
+
+def test_redacted_reasoning_can_be_replayed(bedrock):
+    answer = bedrock.converse(modelId=SONNET, messages=user("[redacted]"))
+    message = answer["output"]["message"]
+    assert message["content"][0]["reasoningContent"]["redactedContent"].isascii()
+    messages = [*user("[redacted]"), message, *user("go on")]
+    assert bedrock.converse(modelId=SONNET, messages=messages)["stopReason"] == "end_turn"
+
+
+def test_an_image_is_seen(bedrock):
+    image = {"image": {"format": "png", "source": {"bytes": RED_PIXEL}}}
+    answer = bedrock.converse(modelId=SONNET, messages=user("look", image))
+    text = answer["output"]["message"]["content"][0]["text"]
+    assert f"I see 1 image (image/png, {len(RED_PIXEL)} bytes)" in text
+
+
+def test_an_answer_stops_at_max_tokens(bedrock):
+    answer = bedrock.converse(
+        modelId=SONNET, messages=user("[long 50]"), inferenceConfig={"maxTokens": 7}
+    )
+    assert answer["stopReason"] == "max_tokens"
+    assert answer["usage"]["outputTokens"] == 7
+
+
+def test_the_stop_sequence_comes_through_the_response_paths(bedrock):
+    more = {
+        "inferenceConfig": {"stopSequences": ["DONE"]},
+        "additionalModelResponseFieldPaths": ["/stop_sequence", "/delta/stop_sequence"],
+    }
+    answer = bedrock.converse(modelId=SONNET, messages=user("[stop-sequence]"), **more)
+    assert answer["stopReason"] == "stop_sequence"
+    assert answer["additionalModelResponseFields"]["stop_sequence"] == "DONE"
+    stop = [e["messageStop"] for e in events(bedrock, "[stop-sequence]", **more) if "messageStop" in e]
+    assert stop[0]["additionalModelResponseFields"]["delta"] == {"stop_sequence": "DONE"}
+
+
+def test_the_cache_is_written_and_then_read(bedrock):
+    # Unlike any other prefix, so that the test may run twice against one fake.
+    text = os.urandom(8).hex() * 1000
+    message = [{"role": "user", "content": [{"text": text}, {"cachePoint": {"type": "default"}}, {"text": "hi"}]}]
+    first = bedrock.converse(modelId=SONNET, messages=message)["usage"]
+    second = bedrock.converse(modelId=SONNET, messages=message)["usage"]
+    assert first["cacheWriteInputTokens"] > 1024
+    assert first["cacheReadInputTokens"] == 0
+    assert first["cacheDetails"] == [{"ttl": "5m", "inputTokens": first["cacheWriteInputTokens"]}]
+    assert second["cacheReadInputTokens"] == first["cacheWriteInputTokens"]
+    assert second["cacheWriteInputTokens"] == 0
+    assert second["inputTokens"] < 20
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SONNET,
+        "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "amazon.nova-pro-v1:0",
+        PROFILE_ARN,
+        "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-5",
+    ],
+)
+def test_every_form_of_model_id_is_served(bedrock, model):
+    assert bedrock.converse(modelId=model, messages=user("hi"))["stopReason"] == "end_turn"
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("anthropic.claude-9-v1:0", "The provided model identifier is invalid."),
+        ("eu.anthropic.claude-opus-5", "The provided model identifier is invalid."),
+        (BARE_SONNET, "with on-demand throughput isn\u2019t supported"),
+    ],
+)
+def test_other_model_ids_are_refused(bedrock, model, text):
+    with pytest.raises(ClientError, match=text) as error:
+        bedrock.converse(modelId=model, messages=user("hi"))
+    assert code(error) == "ValidationException"
+
+
+# ConverseStream
+
+
+def test_a_streamed_text_has_no_block_start_and_ends_with_metadata(bedrock):
+    got = events(bedrock, "hello there")
+    order = names(got)
+    assert order[0] == "messageStart"
+    assert "contentBlockStart" not in order
+    assert order[-3:] == ["contentBlockStop", "messageStop", "metadata"]
+    assert order.count("contentBlockDelta") > 2
+    text = "".join(delta["text"] for delta in deltas(got))
+    assert text == "This answer came from fake-bedrock over ConverseStream. You said: hello there"
+    assert got[-1]["metadata"]["usage"]["outputTokens"] == 11
+
+
+def test_a_streamed_tool_call_has_a_block_start_and_split_arguments(bedrock):
+    got = events(bedrock, "[tool]", toolConfig={"tools": [WEATHER]})
+    start = [e["contentBlockStart"] for e in got if "contentBlockStart" in e]
+    assert start[0]["start"]["toolUse"]["name"] == "get_weather"
+    parts = [delta["toolUse"]["input"] for delta in deltas(got) if "toolUse" in delta]
+    assert len(parts) > 1
+    assert json.loads("".join(parts)) == {"city": "Paris", "days": 1}
+
+
+def test_a_tool_call_may_have_no_arguments_at_all(bedrock):
+    got = events(bedrock, "[tool-empty]", toolConfig={"tools": [WEATHER]})
+    assert deltas(got) == []
+    assert names(got)[1:3] == ["contentBlockStart", "contentBlockStop"]
+
+
+def test_streamed_thinking_is_signed(bedrock):
+    reasoning = [d["reasoningContent"] for d in deltas(events(bedrock, "[thinking]")) if "reasoningContent" in d]
+    assert "".join(part.get("text", "") for part in reasoning).startswith("The user wants")
+    assert reasoning[-1]["signature"]
+
+
+def test_streamed_redacted_reasoning_comes_in_two_parts(bedrock):
+    reasoning = [d["reasoningContent"] for d in deltas(events(bedrock, "[redacted]")) if "reasoningContent" in d]
+    assert len(reasoning) == 2
+    assert all(part["redactedContent"].isascii() for part in reasoning)
+
+
+def test_unknown_events_are_tolerated(bedrock):
+    got = events(bedrock, "[unknown-event]")
+    assert "".join(delta["text"] for delta in deltas(got)).endswith("still going.")
+    assert names(got)[-1] == "metadata"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "internalServerException",
+        "modelStreamErrorException",
+        "validationException",
+        "throttlingException",
+        "serviceUnavailableException",
+    ],
+)
+def test_every_exception_in_a_stream_is_raised(bedrock, name):
+    stream = bedrock.converse_stream(modelId=SONNET, messages=user(f"[exception {name}]"))["stream"]
+    got = []
+    with pytest.raises(EventStreamError) as error:
+        got.extend(stream)
+    assert code(error) == name
+
+
+def test_a_throttle_may_be_the_first_frame(bedrock):
+    answer = bedrock.converse_stream(modelId=SONNET, messages=user("[throttle-first-frame]"))
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    with pytest.raises(EventStreamError, match="Too many tokens") as error:
+        list(answer["stream"])
+    assert code(error) == "throttlingException"
+
+
+def test_an_error_frame_is_raised(bedrock):
+    with pytest.raises(EventStreamError) as error:
+        events(bedrock, "[error-frame]")
+    assert code(error) == "InternalError"
+
+
+def test_a_cut_stream_is_a_broken_connection(bedrock):
+    with pytest.raises(Exception, match="ended prematurely|IncompleteRead|Connection broken"):
+        events(bedrock, "[cut]")
+
+
+def test_a_bad_checksum_is_noticed(bedrock):
+    with pytest.raises(Exception, match="Checksum mismatch"):
+        events(bedrock, "[bad-crc]")
+
+
+def test_a_stream_may_lack_its_end(bedrock):
+    assert names(events(bedrock, "[no-metadata]"))[-1] == "messageStop"
+    assert names(events(bedrock, "[no-stop]"))[-1] == "contentBlockDelta"
+
+
+def test_a_long_stream_arrives_whole(bedrock):
+    assert len(deltas(events(bedrock, "[long 500]"))) == 500
+
+
+# InvokeModel
+
+
+def native(text, **more):
+    body = {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 1000,
+        "messages": [{"role": "user", "content": text}],
+        **more,
+    }
+    return json.dumps(body)
+
+
+def test_invoke_model_answers_a_message(bedrock):
+    answer = bedrock.invoke_model(modelId=SONNET, body=native("hello"))
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-output-token-count"] == "10"
+    message = json.loads(answer["body"].read())
+    assert message["type"] == "message"
+    assert message["id"].startswith("msg_bdrk_")
+    assert message["content"][0]["text"].endswith("You said: hello")
+    assert message["usage"]["output_tokens"] == 10
+
+
+def test_invoke_model_wants_a_version_and_no_unknown_fields(bedrock):
+    with pytest.raises(ClientError, match="anthropic_version: Field required"):
+        bedrock.invoke_model(modelId=SONNET, body=json.dumps({"max_tokens": 1, "messages": []}))
+    with pytest.raises(ClientError, match="stream: Extra inputs are not permitted") as error:
+        bedrock.invoke_model(modelId=SONNET, body=native("hello", stream=True))
+    assert code(error) == "ValidationException"
+
+
+def chunks(bedrock, text, **more):
+    answer = bedrock.invoke_model_with_response_stream(modelId=SONNET, body=native(text, **more))
+    return [json.loads(event["chunk"]["bytes"]) for event in answer["body"]]
+
+
+def test_invoke_model_with_response_stream_speaks_anthropic(bedrock):
+    got = chunks(bedrock, "hello")
+    kinds = [event["type"] for event in got]
+    assert kinds[:2] == ["message_start", "content_block_start"]
+    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert got[-2]["delta"]["stop_reason"] == "end_turn"
+    metrics = got[-1]["amazon-bedrock-invocationMetrics"]
+    assert metrics["outputTokenCount"] == 10
+    assert metrics["inputTokenCount"] == got[0]["message"]["usage"]["input_tokens"]
+
+
+def test_invoke_model_streams_tool_calls_and_redacted_thinking(bedrock):
+    tool = {"name": "t", "input_schema": {"type": "object", "properties": {}, "required": ["path"]}}
+    got = chunks(bedrock, "[tool]", tools=[tool])
+    start = [e["content_block"] for e in got if e["type"] == "content_block_start"][1]
+    assert start["type"] == "tool_use"
+    assert start["id"].startswith("toolu_bdrk_")
+    parts = [e["delta"]["partial_json"] for e in got if e.get("delta", {}).get("type") == "input_json_delta"]
+    assert json.loads("".join(parts)) == {"path": "README.md"}
+    kinds = [e["content_block"]["type"] for e in chunks(bedrock, "[redacted]") if e["type"] == "content_block_start"]
+    assert kinds == ["redacted_thinking", "text"]
+
+
+def test_an_exception_in_an_invoke_stream_is_raised(bedrock):
+    with pytest.raises(EventStreamError) as error:
+        chunks(bedrock, "[exception modelTimeoutException]")
+    assert code(error) == "modelTimeoutException"
+
+
+# CountTokens
+
+
+def test_count_tokens_takes_both_forms_of_body(bedrock):
+    counted = bedrock.count_tokens(modelId=BARE_SONNET, input={"converse": {"messages": user("hello there")}})
+    assert counted["inputTokens"] > 3
+    counted = bedrock.count_tokens(modelId=BARE_SONNET, input={"invokeModel": {"body": native("hello there")}})
+    assert counted["inputTokens"] > 3
+
+
+@pytest.mark.parametrize("model", [SONNET, "anthropic.claude-opus-5"])
+def test_count_tokens_refuses_profiles_and_newer_models(bedrock, model):
+    with pytest.raises(ClientError, match="The provided model doesn't support counting tokens"):
+        bedrock.count_tokens(modelId=model, input={"converse": {"messages": user("hi")}})
+
+
+# Errors and credentials
+
+
+def test_a_throttle_is_a_throttling_exception(bedrock):
+    with pytest.raises(bedrock.exceptions.ThrottlingException, match="Too many tokens, please wait") as error:
+        bedrock.converse(modelId=SONNET, messages=user("[throttle]"))
+    assert status(error) == 429
+
+
+def test_a_throttle_once_goes_through_the_second_time(bedrock):
+    messages = user(f"[throttle-once] {os.urandom(8).hex()}")
+    with pytest.raises(bedrock.exceptions.ThrottlingException):
+        bedrock.converse(modelId=SONNET, messages=messages)
+    assert bedrock.converse(modelId=SONNET, messages=messages)["stopReason"] == "end_turn"
+
+
+def test_a_connection_may_be_dropped_before_the_answer(bedrock):
+    with pytest.raises(ConnectionClosedError):
+        bedrock.converse(modelId=SONNET, messages=user("[cut-before]"))
+
+
+@pytest.mark.parametrize(
+    ("name", "http"),
+    [
+        ("AccessDeniedException", 403),
+        ("ResourceNotFoundException", 404),
+        ("ModelTimeoutException", 408),
+        ("ModelErrorException", 424),
+        ("InternalServerException", 500),
+        ("ServiceUnavailableException", 503),
+    ],
+)
+def test_every_modelled_error_can_be_asked_for(bedrock, name, http):
+    with pytest.raises(getattr(bedrock.exceptions, name)) as error:
+        bedrock.converse(modelId=SONNET, messages=user(f"[refuse {name}]"))
+    assert status(error) == http
+
+
+def test_a_wrong_secret_is_an_invalid_signature(url, bedrock):
+    other = client(url, aws_access_key_id=ACCESS_KEY, aws_secret_access_key="wrong")
+    with pytest.raises(ClientError, match="The request signature we calculated does not match") as error:
+        other.converse(modelId=SONNET, messages=user("hi"))
+    assert (code(error), status(error)) == ("InvalidSignatureException", 403)
+
+
+def test_an_unknown_key_or_session_is_an_unrecognized_client(url, bedrock):
+    for credentials in [
+        {"aws_access_key_id": "AKIDNOBODY", "aws_secret_access_key": SECRET_KEY},
+        {
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": SECRET_KEY,
+            "aws_session_token": "unknown",
+        },
+    ]:
+        with pytest.raises(ClientError) as error:
+            client(url, **credentials).converse(modelId=SONNET, messages=user("hi"))
+        assert (code(error), status(error)) == ("UnrecognizedClientException", 403)
+
+
+def bearer_client(url):
+    """A client whose requests leave without TLS: botocore refuses to put a bearer key on an `http` URL itself."""
+    bedrock = client(url.replace("http://", "https://"))
+
+    def leave_tls(request, **_):
+        request.url = request.url.replace("https://", "http://")
+
+    bedrock.meta.events.register("before-send.bedrock-runtime", leave_tls)
+    return bedrock
+
+
+def test_a_bearer_key_is_accepted(url, monkeypatch):
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", BEARER)
+    answer = bearer_client(url).converse(modelId=PROFILE_ARN, messages=user("hi"))
+    assert answer["stopReason"] == "end_turn"
+
+
+def test_a_wrong_bearer_key_is_denied(url, monkeypatch):
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "something else")
+    with pytest.raises(ClientError) as error:
+        bearer_client(url).converse(modelId=SONNET, messages=user("hi"))
+    assert (code(error), status(error)) == ("AccessDeniedException", 403)
