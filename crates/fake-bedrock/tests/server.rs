@@ -1,0 +1,243 @@
+//! The fake in-process: what a test that embeds it relies on.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_eventstream::frame::read_message_from;
+use bytes::Bytes;
+use fake_bedrock::{Config, FakeBedrock, Log};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+const SONNET: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0";
+
+struct Running {
+    addr: SocketAddr,
+    log: Arc<Log>,
+    tasks: JoinSet<()>,
+}
+
+async fn start(config: Config) -> Running {
+    let fake = FakeBedrock::bind(config, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    assert_eq!(fake.url(), format!("http://{}", fake.addr()));
+    let (addr, log) = (fake.addr(), fake.log());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(fake.run());
+    Running { addr, log, tasks }
+}
+
+impl Running {
+    fn request(&self, operation: &str, body: &Value) -> Request<Full<Bytes>> {
+        Request::post(format!("http://{}/model/{SONNET}/{operation}", self.addr))
+            .header("host", self.addr.to_string())
+            .header("authorization", "Bearer bedrock-api-key-example")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .unwrap()
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        self.tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        sender.send_request(request).await
+    }
+
+    async fn say(&mut self, operation: &str, text: &str) -> hyper::Result<Response<Incoming>> {
+        let request = self.request(operation, &user(text));
+        self.send(request).await
+    }
+}
+
+fn user(text: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": [{"text": text}]}]})
+}
+
+async fn bytes(response: Response<Incoming>) -> Bytes {
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+/// The event types and payloads of a whole stream.
+fn events(mut stream: Bytes) -> Vec<(String, Value)> {
+    let mut events = Vec::new();
+    while !stream.is_empty() {
+        let message = read_message_from(&mut stream).unwrap();
+        let header = |name: &str| {
+            let found = message.headers().iter().find(|header| header.name().as_str() == name);
+            found.map(|header| header.value().as_string().unwrap().as_str().to_owned())
+        };
+        let kind = header(":event-type").or_else(|| header(":exception-type")).unwrap_or_default();
+        events.push((kind, serde_json::from_slice(message.payload()).unwrap_or_default()));
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_stream_is_answered_and_recorded() {
+    let mut fake = start(Config::default()).await;
+    let response = fake.say("converse-stream", "hello").await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/vnd.amazon.eventstream");
+    assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
+    let events = events(bytes(response).await);
+    let (last, metadata) = events.last().unwrap();
+    assert_eq!(last, "metadata");
+    assert!(events.iter().all(|(_, payload)| payload["p"].is_string()));
+
+    let recorded = fake.log.requests().pop().unwrap();
+    assert_eq!(recorded.method, "POST");
+    assert_eq!(recorded.path, format!("/model/{SONNET}/converse-stream"));
+    assert_eq!(recorded.body, user("hello").to_string());
+    assert!(recorded.headers.contains(&("authorization".into(), "[redacted]".into())));
+    assert!(recorded.complete);
+    assert_eq!(recorded.status, 200);
+    assert_eq!(recorded.usage.output_tokens, metadata["usage"]["outputTokens"].as_u64().unwrap());
+    assert_eq!(fake.log.totals(), recorded.usage);
+}
+
+#[tokio::test]
+async fn http_2_is_served_as_well() {
+    let mut fake = start(Config::default()).await;
+    let stream = TcpStream::connect(fake.addr).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    fake.tasks.spawn(async move {
+        let _ = connection.await;
+    });
+    let response = sender.send_request(fake.request("converse-stream", &user("[long 300]"))).await.unwrap();
+    let events = events(bytes(response).await);
+    assert_eq!(events.iter().filter(|(kind, _)| kind == "contentBlockDelta").count(), 300);
+}
+
+#[tokio::test]
+async fn an_unknown_route_is_answered_with_200() {
+    let mut fake = start(Config::default()).await;
+    let response = fake.say("sing", "hello").await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body: Value = serde_json::from_slice(&bytes(response).await).unwrap();
+    assert_eq!(body["Output"]["__type"], "com.amazon.coral.service#UnknownOperationException");
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_the_body_is_read() {
+    let mut fake = start(Config::default()).await;
+    let mut request = fake.request("converse", &user("hello"));
+    request.headers_mut().remove("authorization");
+    let response = fake.send(request).await.unwrap();
+    assert_eq!(response.status(), 403);
+    assert!(
+        response.headers()["x-amzn-errortype"]
+            .to_str()
+            .unwrap()
+            .starts_with("MissingAuthenticationTokenException:")
+    );
+    assert!(fake.log.requests()[0].body.is_empty());
+}
+
+#[tokio::test]
+async fn silence_is_kept_and_what_came_before_is_flushed() {
+    let mut fake = start(Config::default()).await;
+    let begun = Instant::now();
+    let response = fake.say("converse-stream", "[pause 300] [long 40]").await.unwrap();
+    let mut body = response.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(!events(first).is_empty());
+    assert!(begun.elapsed() < Duration::from_millis(250));
+    body.collect().await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_paced_answer_arrives_event_by_event() {
+    let mut fake = start(Config::default()).await;
+    let response = fake.say("converse-stream", "[paced 5 20]").await.unwrap();
+    let mut body = response.into_body();
+    let mut chunks = 0;
+    while let Some(frame) = body.frame().await {
+        let data = frame.unwrap().into_data().unwrap();
+        assert!(events(data).len() <= 4);
+        chunks += 1;
+    }
+    assert!(chunks >= 5);
+}
+
+#[tokio::test]
+async fn a_reader_who_leaves_is_recorded_as_incomplete() {
+    let mut fake = start(Config::default()).await;
+    let response = fake.say("converse-stream", "[paced 1000 10]").await.unwrap();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    let recorded = fake.log.requests().pop().unwrap();
+    assert!(!recorded.complete);
+    assert_eq!(fake.log.totals().output_tokens, 0);
+}
+
+#[tokio::test]
+async fn a_cut_breaks_the_connection() {
+    let mut fake = start(Config::default()).await;
+    let response = fake.say("converse-stream", "[cut]").await.unwrap();
+    let mut body = response.into_body();
+    let mut received = Vec::new();
+    let error = loop {
+        match body.frame().await {
+            Some(Ok(frame)) => received.extend_from_slice(&frame.into_data().unwrap()),
+            Some(Err(error)) => break Some(error),
+            None => break None,
+        }
+    };
+    assert!(error.is_some(), "the stream ended as if nothing had happened");
+    let mut rest = Bytes::from(received);
+    for _ in 0..3 {
+        read_message_from(&mut rest).unwrap();
+    }
+    assert!(!rest.is_empty(), "half a frame should be left");
+    assert!(fake.say("converse-stream", "[cut-before]").await.is_err());
+}
+
+#[tokio::test]
+async fn a_fixture_is_replayed_verbatim() {
+    let directory = std::env::temp_dir().join(format!("fake-bedrock-fixtures-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let script = json!({"match": "replay this", "events": [
+        {"messageStart": {"role": "assistant"}},
+        {"contentBlockDelta": {"delta": {"text": "as recorded"}, "contentBlockIndex": 0, "odd": [1]}},
+        {"exception": "modelStreamErrorException", "message": "told so", "originalStatusCode": 503},
+    ]});
+    std::fs::write(directory.join("one.json"), script.to_string()).unwrap();
+    let config = Config { fixtures: Some(directory.clone()), ..Config::default() };
+    let mut fake = start(config).await;
+    std::fs::remove_dir_all(&directory).unwrap();
+    let response = fake.say("converse-stream", "please replay this").await.unwrap();
+    let events = events(bytes(response).await);
+    assert_eq!(events[1].1, script["events"][1]["contentBlockDelta"]);
+    assert_eq!(events[2].0, "modelStreamErrorException");
+    assert_eq!(events[2].1["message"], "told so");
+    assert_eq!(events[2].1["originalStatusCode"], 503);
+    let whole = fake.say("converse", "please replay this").await.unwrap();
+    assert_eq!(whole.status(), 424);
+}
+
+#[tokio::test]
+async fn dropping_the_server_ends_its_connections() {
+    let mut fake = start(Config::default()).await;
+    let mut server = std::mem::take(&mut fake.tasks);
+    let response = fake.say("converse-stream", "[paced 1000 20]").await.unwrap();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    server.shutdown().await;
+    let rest = timeout(Duration::from_secs(2), body.collect()).await.unwrap();
+    assert!(rest.is_err(), "the stream should have been broken off");
+    assert!(TcpStream::connect(fake.addr).await.is_err());
+}
