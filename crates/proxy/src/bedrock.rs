@@ -98,10 +98,7 @@ impl Bedrock {
         question: &Question,
         attempts: &mut Attempts,
     ) -> Result<Answer, Failure> {
-        let uri = self
-            .endpoint
-            .converse_stream(&question.model_id)
-            .map_err(Failure::unsendable)?;
+        let uri = self.endpoint.converse_stream(&question.model_id).map_err(Failure::unsendable)?;
         loop {
             let identity = self.credentials.get().await?;
             let failure = match self.send(&uri, &question.body, &identity).await {
@@ -128,25 +125,17 @@ impl Bedrock {
         sign::authorize(&mut request, body, identity, &self.region, self.clock.now())
             .map_err(Failure::unsendable)?;
         let sent = self.client.request(request).await;
-        let (head, body) = sent
-            .map_err(|error| Failure::unreachable(self.host(), &error))?
-            .into_parts();
+        let (head, body) = sent.map_err(|error| Failure::unreachable(self.host(), &error))?.into_parts();
         if head.status != StatusCode::OK {
             return Err(failure::refused(&head, body).await);
         }
         let content_type = failure::text_header(&head, header::CONTENT_TYPE.as_str());
-        if content_type
-            .as_deref()
-            .is_none_or(|value| !value.starts_with(EVENT_STREAM))
-        {
+        if content_type.as_deref().is_none_or(|value| !value.starts_with(EVENT_STREAM)) {
             return Err(Failure::NotAStream {
                 content_type: content_type.unwrap_or_else(|| "none".to_owned()),
                 server: failure::text_header(&head, header::SERVER.as_str()).unwrap_or_default(),
             });
         }
-        Ok(Answer {
-            body,
-            request_id: failure::text_header(&head, failure::REQUEST_ID),
-        })
+        Ok(Answer { body, request_id: failure::text_header(&head, failure::REQUEST_ID) })
     }
 }

@@ -76,9 +76,7 @@ impl Catalog {
     /// # Errors
     /// When no model is named, the name is malformed, or nobody knows it.
     pub fn resolve(&self, requested: Option<&str>) -> Result<Target, Unresolved> {
-        let requested = requested
-            .or(self.default_model.as_deref())
-            .ok_or(Unresolved::Missing)?;
+        let requested = requested.or(self.default_model.as_deref()).ok_or(Unresolved::Missing)?;
         check(requested)?;
         let name = requested.strip_suffix(LONG_CONTEXT_MARK).unwrap_or(requested);
         let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
@@ -110,38 +108,23 @@ impl Catalog {
 
 fn target(requested: &str, model_id: String, model: Option<&'static Model>) -> Target {
     let capabilities = match model {
-        Some(model) => Capabilities {
-            claude: model.id.starts_with("anthropic."),
-            prompt_cache: model.cache,
-        },
+        Some(model) => Capabilities { claude: model.id.starts_with("anthropic."), prompt_cache: model.cache },
         // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
         None if model_id.contains("anthropic.claude") => Capabilities::CLAUDE,
-        None if model_id.starts_with("arn:") => Capabilities {
-            claude: true,
-            prompt_cache: PromptCache::FiveMinutes,
-        },
-        None => Capabilities {
-            claude: false,
-            prompt_cache: PromptCache::None,
-        },
+        None if model_id.starts_with("arn:") => {
+            Capabilities { claude: true, prompt_cache: PromptCache::FiveMinutes }
+        }
+        None => Capabilities { claude: false, prompt_cache: PromptCache::None },
     };
     let max_output_tokens = model.map(|model| model.max_output_tokens);
-    Target {
-        requested: requested.to_owned(),
-        model_id,
-        capabilities,
-        max_output_tokens,
-    }
+    Target { requested: requested.to_owned(), model_id, capabilities, max_output_tokens }
 }
 
 /// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
 fn profile_id(model: &Model, wanted: Option<&'static str>) -> String {
     let offered = |prefix: &str| model.prefixes.iter().find(|known| **known == prefix);
-    let prefix = wanted.and_then(|wanted| {
-        offered(wanted)
-            .or_else(|| offered("global"))
-            .or_else(|| model.prefixes.first())
-    });
+    let prefix = wanted
+        .and_then(|wanted| offered(wanted).or_else(|| offered("global")).or_else(|| model.prefixes.first()));
     prefix.map_or_else(|| model.id.to_owned(), |prefix| format!("{prefix}.{}", model.id))
 }
 
@@ -151,15 +134,9 @@ fn check(name: &str) -> Result<(), Unresolved> {
         return Err(Unresolved::Malformed("String should have at least 1 character"));
     }
     if name.len() > LONGEST_ID {
-        return Err(Unresolved::Malformed(
-            "String should have at most 2048 characters",
-        ));
+        return Err(Unresolved::Malformed("String should have at most 2048 characters"));
     }
-    if name.contains("..")
-        || name
-            .chars()
-            .any(|letter| letter.is_control() || letter.is_whitespace())
-    {
+    if name.contains("..") || name.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
         return Err(Unresolved::Malformed(
             "spaces, control characters and `..` are not allowed in a model name",
         ));
@@ -176,9 +153,7 @@ fn is_bedrock_id(name: &str) -> bool {
         return false;
     };
     vendor.len() > 1
-        && vendor
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && vendor.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         && model.starts_with(|letter: char| letter.is_ascii_lowercase())
 }
 
@@ -197,10 +172,7 @@ mod tests {
     fn catalog(prefix: Option<&'static str>, mappings: &[(&str, &str)], default: Option<&str>) -> Catalog {
         Catalog::new(&config::Catalog {
             default_model: default.map(str::to_owned),
-            mappings: mappings
-                .iter()
-                .map(|(name, id)| ((*name).to_owned(), (*id).to_owned()))
-                .collect(),
+            mappings: mappings.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect(),
             prefix,
         })
     }
@@ -211,48 +183,23 @@ mod tests {
 
     #[test]
     fn names_of_anthropic_become_profiles_of_the_region() {
-        for name in [
-            "claude-sonnet-4-5",
-            "claude-sonnet-4-5-20250929",
-            "claude-sonnet-4-5[1m]",
-        ] {
-            assert_eq!(
-                id(name, Some("us")),
-                "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-            );
+        for name in ["claude-sonnet-4-5", "claude-sonnet-4-5-20250929", "claude-sonnet-4-5[1m]"] {
+            assert_eq!(id(name, Some("us")), "us.anthropic.claude-sonnet-4-5-20250929-v1:0");
         }
         assert_eq!(
             id("claude-3-5-sonnet-latest", Some("eu")),
             "eu.anthropic.claude-3-5-sonnet-20241022-v2:0"
         );
-        assert_eq!(
-            id("claude-opus-4-1-20250805", Some("us")),
-            "us.anthropic.claude-opus-4-1-20250805-v1:0"
-        );
-        assert_eq!(
-            id("claude-opus-4-6", Some("eu")),
-            "eu.anthropic.claude-opus-4-6-v1"
-        );
-        assert_eq!(
-            id("claude-3-haiku-20240307", Some("us")),
-            "us.anthropic.claude-3-haiku-20240307-v1:0"
-        );
+        assert_eq!(id("claude-opus-4-1-20250805", Some("us")), "us.anthropic.claude-opus-4-1-20250805-v1:0");
+        assert_eq!(id("claude-opus-4-6", Some("eu")), "eu.anthropic.claude-opus-4-6-v1");
+        assert_eq!(id("claude-3-haiku-20240307", Some("us")), "us.anthropic.claude-3-haiku-20240307-v1:0");
     }
 
     #[test]
     fn a_prefix_that_is_not_offered_gives_way_to_global_or_the_first() {
-        assert_eq!(
-            id("claude-sonnet-4-5", Some("apac")),
-            "global.anthropic.claude-sonnet-4-5-20250929-v1:0"
-        );
-        assert_eq!(
-            id("claude-opus-4-1", Some("apac")),
-            "us.anthropic.claude-opus-4-1-20250805-v1:0"
-        );
-        assert_eq!(
-            id("claude-opus-4-1", None),
-            "anthropic.claude-opus-4-1-20250805-v1:0"
-        );
+        assert_eq!(id("claude-sonnet-4-5", Some("apac")), "global.anthropic.claude-sonnet-4-5-20250929-v1:0");
+        assert_eq!(id("claude-opus-4-1", Some("apac")), "us.anthropic.claude-opus-4-1-20250805-v1:0");
+        assert_eq!(id("claude-opus-4-1", None), "anthropic.claude-opus-4-1-20250805-v1:0");
     }
 
     #[test]
@@ -276,33 +223,22 @@ mod tests {
         let mappings = [("claude-sonnet-4-5", arn), ("gpt-4", "amazon.nova-pro-v1:0")];
         let catalog = catalog(Some("us"), &mappings, Some("gpt-4"));
         let sonnet = catalog.resolve(Some("claude-sonnet-4-5[1m]")).unwrap();
-        assert_eq!(
-            (sonnet.model_id.as_str(), sonnet.requested.as_str()),
-            (arn, "claude-sonnet-4-5[1m]")
-        );
+        assert_eq!((sonnet.model_id.as_str(), sonnet.requested.as_str()), (arn, "claude-sonnet-4-5[1m]"));
         assert_eq!(
             sonnet.capabilities,
             Capabilities::CLAUDE,
             "an opaque ARN is judged by the name it stands for"
         );
         let nova = catalog.resolve(None).unwrap();
-        assert_eq!(
-            (nova.model_id.as_str(), nova.capabilities.claude),
-            ("amazon.nova-pro-v1:0", false)
-        );
+        assert_eq!((nova.model_id.as_str(), nova.capabilities.claude), ("amazon.nova-pro-v1:0", false));
     }
 
     #[test]
     fn a_new_claude_model_gets_the_profile_it_would_have() {
-        let target = catalog(Some("eu"), &[], None)
-            .resolve(Some("claude-opus-9"))
-            .unwrap();
+        let target = catalog(Some("eu"), &[], None).resolve(Some("claude-opus-9")).unwrap();
         assert_eq!(target.model_id, "eu.anthropic.claude-opus-9");
         assert_eq!(target.capabilities, Capabilities::CLAUDE);
-        assert_eq!(
-            id("claude-opus-4-80", Some("us")),
-            "us.anthropic.claude-opus-4-80"
-        );
+        assert_eq!(id("claude-opus-4-80", Some("us")), "us.anthropic.claude-opus-4-80");
     }
 
     #[test]
@@ -311,23 +247,10 @@ mod tests {
         assert_eq!(catalog.resolve(None), Err(Unresolved::Missing));
         for name in ["gpt-4o", "gpt-5.4", "claude", "Claude-3", "o1.5-mini"] {
             let error = catalog.resolve(Some(name)).unwrap_err();
-            assert!(
-                error.to_string().contains("AWS_BEDROCK_MODEL_MAPPINGS"),
-                "{name}: {error}"
-            );
+            assert!(error.to_string().contains("AWS_BEDROCK_MODEL_MAPPINGS"), "{name}: {error}");
         }
-        for name in [
-            "",
-            "a b",
-            "../x",
-            "anthropic.claude/../x",
-            "a\nb",
-            &"x".repeat(65_536),
-        ] {
-            assert!(
-                matches!(catalog.resolve(Some(name)), Err(Unresolved::Malformed(_))),
-                "{name:.20}"
-            );
+        for name in ["", "a b", "../x", "anthropic.claude/../x", "a\nb", &"x".repeat(65_536)] {
+            assert!(matches!(catalog.resolve(Some(name)), Err(Unresolved::Malformed(_))), "{name:.20}");
         }
     }
 

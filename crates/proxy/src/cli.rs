@@ -16,11 +16,7 @@ use crate::{demo, telemetry};
 const EX_CONFIG: u8 = 78;
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "bedrock-proxy",
-    version,
-    about = "Anthropic Messages API in, AWS Bedrock out"
-)]
+#[command(name = "bedrock-proxy", version, about = "Anthropic Messages API in, AWS Bedrock out")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -59,14 +55,9 @@ pub fn run() -> ExitCode {
             Ok(config) => in_runtime(serve(config)),
             Err(problems) => refuse(&problems),
         },
-        Command::Config {
-            command: ConfigCommand::Check,
-        } => match load() {
+        Command::Config { command: ConfigCommand::Check } => match load() {
             Ok(config) => {
-                say(&format!(
-                    "the configuration is fine\n{}",
-                    config.warnings.join("\n")
-                ));
+                say(&format!("the configuration is fine\n{}", config.warnings.join("\n")));
                 ExitCode::SUCCESS
             }
             Err(problems) => refuse(&problems),
@@ -119,9 +110,7 @@ fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
 
 async fn serve(config: Config) -> Result<(), String> {
     telemetry::install(&config.log)?;
-    let server = Server::bind(&config, Clock::machine())
-        .await
-        .map_err(|error| error.to_string())?;
+    let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -165,10 +154,7 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {

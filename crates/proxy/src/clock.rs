@@ -43,14 +43,9 @@ impl Clock {
     /// The current time as RFC 3339 in UTC with whole seconds, as `2026-11-22T12:00:00Z`.
     #[must_use]
     pub fn rfc3339(&self) -> String {
-        let seconds = self
-            .now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let seconds = self.now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        Timestamp::from_second(seconds)
-            .unwrap_or(Timestamp::MAX)
-            .to_string()
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
     }
 
     /// Moves a manual clock forward; the machine's clock cannot be moved.

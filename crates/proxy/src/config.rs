@@ -146,14 +146,7 @@ impl Config {
             bedrock,
         };
         let (problems, names) = reader.finish();
-        (
-            if problems.is_empty() {
-                Ok(config)
-            } else {
-                Err(problems)
-            },
-            names,
-        )
+        (if problems.is_empty() { Ok(config) } else { Err(problems) }, names)
     }
 }
 
@@ -181,11 +174,7 @@ fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
     let Some(value) = reader.text("HOST") else {
         return loopback;
     };
-    let address = if value == "localhost" {
-        Ok(loopback)
-    } else {
-        value.parse()
-    };
+    let address = if value == "localhost" { Ok(loopback) } else { value.parse() };
     match address {
         Ok(address) if address.is_loopback() || open => return address,
         Ok(_) => reader.problem(
@@ -194,11 +183,7 @@ fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
             "this version has no authentication, so whoever reaches this address spends your AWS money; use \
              127.0.0.1, or set ALLOW_UNAUTHENTICATED=true if something in front of it decides who may pass",
         ),
-        Err(_) => reader.problem(
-            "HOST",
-            Some(&value),
-            "not an IP address; use 127.0.0.1, ::1 or 0.0.0.0",
-        ),
+        Err(_) => reader.problem("HOST", Some(&value), "not an IP address; use 127.0.0.1, ::1 or 0.0.0.0"),
     }
     loopback
 }
@@ -233,11 +218,7 @@ fn catalog(reader: &mut Reader<impl Fn(&str) -> Option<String>>, region: &str) -
             None
         }),
     };
-    Catalog {
-        default_model,
-        mappings,
-        prefix,
-    }
+    Catalog { default_model, mappings, prefix }
 }
 
 fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
@@ -245,19 +226,12 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
         .first(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"])
         .unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
     if !parse::is_region(&region) {
-        reader.problem(
-            name,
-            Some(&region),
-            "not an AWS region; use one such as us-east-1",
-        );
+        reader.problem(name, Some(&region), "not an AWS region; use one such as us-east-1");
     }
     let endpoint = endpoint(reader);
     let fips = reader.boolean("AWS_USE_FIPS_ENDPOINT", false);
     let dual_stack = reader.boolean("AWS_USE_DUALSTACK_ENDPOINT", false);
-    for (name, on) in [
-        ("AWS_USE_FIPS_ENDPOINT", fips),
-        ("AWS_USE_DUALSTACK_ENDPOINT", dual_stack),
-    ] {
+    for (name, on) in [("AWS_USE_FIPS_ENDPOINT", fips), ("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)] {
         if on && endpoint.is_some() {
             reader.problem(
                 name,
@@ -279,20 +253,14 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
 
 fn endpoint(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Uri> {
     let (name, value) = reader.first(&["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"])?;
-    parse::endpoint(&value)
-        .map_err(|reason| reader.problem(name, Some(&value), reason))
-        .ok()
+    parse::endpoint(&value).map_err(|reason| reader.problem(name, Some(&value), reason)).ok()
 }
 
 fn ca_bundle(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<PathBuf> {
     let path = PathBuf::from(reader.text("AWS_CA_BUNDLE")?);
     if let Err(error) = std::fs::metadata(&path) {
         let value = path.display().to_string();
-        reader.problem(
-            "AWS_CA_BUNDLE",
-            Some(&value),
-            format!("cannot be read ({error}); name a PEM file"),
-        );
+        reader.problem("AWS_CA_BUNDLE", Some(&value), format!("cannot be read ({error}); name a PEM file"));
     }
     Some(path)
 }
@@ -303,11 +271,7 @@ fn keys(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Keys> {
     let session_token = reader.secret("AWS_BEDROCK_SESSION_TOKEN");
     match (access_key, secret_key) {
         (Some(access_key), Some(secret_key)) => {
-            return Some(Keys {
-                access_key,
-                secret_key,
-                session_token,
-            });
+            return Some(Keys { access_key, secret_key, session_token });
         }
         (Some(_), None) => {
             reader.problem(
@@ -334,17 +298,8 @@ fn keys(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Keys> {
 }
 
 fn log(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Log {
-    let default = if reader.boolean("AWS_BEDROCK_DEBUG", false) {
-        "debug"
-    } else {
-        "info"
-    };
-    let levels = [
-        ("debug", "debug"),
-        ("info", "info"),
-        ("warn", "warn"),
-        ("error", "error"),
-    ];
+    let default = if reader.boolean("AWS_BEDROCK_DEBUG", false) { "debug" } else { "info" };
+    let levels = [("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
     let unsupported = Some("writing to a file is not supported by this version yet; use stdout");
     let outputs = [("stdout", None), ("file", unsupported), ("both", unsupported)];
     if let Some(reason) = reader.choice("LOG_OUTPUT", None, &outputs) {
@@ -373,9 +328,7 @@ fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedr
     ];
     let mut warnings = Vec::new();
     if let Some((name, _)) = reader.first(&DATABASE) {
-        warnings.push(format!(
-            "{name} is set, but this version stores nothing: usage is only logged"
-        ));
+        warnings.push(format!("{name} is set, but this version stores nothing: usage is only logged"));
     }
     let computer_use = reader.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false);
     let thinking = reader.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);

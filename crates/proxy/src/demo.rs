@@ -20,13 +20,9 @@ pub async fn run(port: u16) -> Result<(), String> {
     let (access_key, secret_key) = (identity.access_key.clone(), identity.secret_key.clone());
     let region = identity.region.clone();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let identity = fake_bedrock::Config {
-        record_bodies: false,
-        ..identity
-    };
-    let fake = FakeBedrock::bind(identity, anywhere)
-        .await
-        .map_err(|error| format!("the fake Bedrock: {error}"))?;
+    let identity = fake_bedrock::Config { record_bodies: false, ..identity };
+    let fake =
+        FakeBedrock::bind(identity, anywhere).await.map_err(|error| format!("the fake Bedrock: {error}"))?;
     let (url, port_text) = (fake.url(), port.to_string());
     // The real environment and .env are left out on purpose.
     let config = Config::load(|name| {
@@ -41,16 +37,9 @@ pub async fn run(port: u16) -> Result<(), String> {
         };
         Some(value.clone())
     });
-    let config = config.map_err(|problems| {
-        problems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
-    })?;
-    let server = Server::bind(&config, Clock::machine())
-        .await
-        .map_err(|error| error.to_string())?;
+    let config =
+        config.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     let tasks = server.app().tasks.clone();
     tasks.clone().spawn(async move {
         tokio::select! {

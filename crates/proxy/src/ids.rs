@@ -56,11 +56,7 @@ fn id(prefix: &str) -> String {
     let _ = getrandom::fill(&mut chance);
     let mut id = String::with_capacity(prefix.len() + LENGTH);
     id.push_str(prefix);
-    id.extend(
-        chance
-            .iter()
-            .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])),
-    );
+    id.extend(chance.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])));
     id
 }
 

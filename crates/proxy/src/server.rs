@@ -145,15 +145,10 @@ impl Server {
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let app = Arc::new(App::new(config, clock)?);
         let address = SocketAddr::new(config.server.host, config.server.port);
-        let listening = TcpListener::bind(address)
-            .await
-            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let listening =
+            TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = listening.map_err(|error| StartError::Listen { address, error })?;
-        Ok(Self {
-            listener,
-            address,
-            app,
-        })
+        Ok(Self { listener, address, app })
     }
 
     /// Where it listens.
@@ -178,10 +173,7 @@ impl Server {
         }
         let tasks = &app.tasks;
         tasks.stop();
-        tracing::info!(
-            connections = tasks.alive(),
-            "no more requests are taken; open ones may finish"
-        );
+        tracing::info!(connections = tasks.alive(), "no more requests are taken; open ones may finish");
         tokio::select! {
             () = tasks.ended() => return Drained::Clean,
             () = tokio::time::sleep(app.limits.shutdown_grace) => {}

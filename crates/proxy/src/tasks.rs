@@ -40,7 +40,6 @@ impl Tasks {
     }
 
     /// Resolves when [`Tasks::cut`] was called.
-    #[must_use]
     pub fn cutting(&self) -> WaitForCancellationFutureOwned {
         self.cutting.clone().cancelled_owned()
     }

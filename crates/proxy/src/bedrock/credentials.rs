@@ -48,10 +48,7 @@ pub(super) struct CredentialCache {
 #[derive(Debug)]
 enum Source {
     Fixed(Arc<Identity>),
-    Chain {
-        region: String,
-        provider: OnceCell<SharedCredentialsProvider>,
-    },
+    Chain { region: String, provider: OnceCell<SharedCredentialsProvider> },
 }
 
 #[derive(Clone, Debug)]
@@ -73,33 +70,17 @@ impl CredentialCache {
                 "configuration",
             )))),
             (None, Some(token)) => Source::Fixed(Arc::new(Identity::Bearer(token.clone()))),
-            (None, None) => Source::Chain {
-                region: config.region.clone(),
-                provider: OnceCell::new(),
-            },
+            (None, None) => Source::Chain { region: config.region.clone(), provider: OnceCell::new() },
         };
-        Self {
-            source,
-            clock,
-            current: RwLock::new(None),
-            refreshing: Mutex::new(()),
-        }
+        Self { source, clock, current: RwLock::new(None), refreshing: Mutex::new(()) }
     }
 
     /// A cache over any provider.
     #[cfg(test)]
     fn over(provider: impl ProvideCredentials + 'static, clock: Clock) -> Self {
         let provider = OnceCell::new_with(Some(SharedCredentialsProvider::new(provider)));
-        let source = Source::Chain {
-            region: "us-east-1".to_owned(),
-            provider,
-        };
-        Self {
-            source,
-            clock,
-            current: RwLock::new(None),
-            refreshing: Mutex::new(()),
-        }
+        let source = Source::Chain { region: "us-east-1".to_owned(), provider };
+        Self { source, clock, current: RwLock::new(None), refreshing: Mutex::new(()) }
     }
 
     /// Whether a rejected identity can be replaced by a fresh one.
@@ -140,10 +121,7 @@ impl CredentialCache {
 
     fn usable(&self, now: SystemTime) -> Option<Entry> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current
-            .as_ref()
-            .filter(|entry| entry.expires_at.is_none_or(|at| now < at))
-            .cloned()
+        current.as_ref().filter(|entry| entry.expires_at.is_none_or(|at| now < at)).cloned()
     }
 
     /// One request refreshes; those that find it busy, and all if it fails, keep the old identity.
@@ -175,10 +153,7 @@ impl CredentialCache {
             Ok(Ok(credentials)) => credentials,
             Ok(Err(error)) => return Err(NoCredentials(with_causes(&error))),
             Err(_) => {
-                return Err(NoCredentials(format!(
-                    "no answer within {} s",
-                    PATIENCE.as_secs()
-                )));
+                return Err(NoCredentials(format!("no answer within {} s", PATIENCE.as_secs())));
             }
         };
         let expires_at = credentials.expiry();
@@ -253,24 +228,14 @@ mod tests {
                 if failing {
                     return Err(CredentialsError::not_loaded("told to"));
                 }
-                Ok(Credentials::new(
-                    format!("AKID{call}"),
-                    "secret",
-                    None,
-                    expiry,
-                    "test",
-                ))
+                Ok(Credentials::new(format!("AKID{call}"), "secret", None, expiry, "test"))
             })
         }
     }
 
     fn cache() -> (CredentialCache, Counting) {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-        let counting = Counting {
-            clock: clock.clone(),
-            calls: Arc::default(),
-            fails: Arc::default(),
-        };
+        let counting = Counting { clock: clock.clone(), calls: Arc::default(), fails: Arc::default() };
         (CredentialCache::over(counting.clone(), clock), counting)
     }
 
@@ -297,10 +262,7 @@ mod tests {
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
         source.clock.advance(Duration::from_secs(2));
         let both = tokio::join!(cache.get(), cache.get());
-        assert_eq!(
-            (key(&both.0.unwrap()), key(&both.1.unwrap())),
-            ("AKID2".to_owned(), "AKID1".to_owned())
-        );
+        assert_eq!((key(&both.0.unwrap()), key(&both.1.unwrap())), ("AKID2".to_owned(), "AKID1".to_owned()));
         assert_eq!(source.calls.load(Ordering::SeqCst), 2);
     }
 
@@ -312,20 +274,9 @@ mod tests {
         source.clock.advance(Duration::from_secs(3400));
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
-        assert_eq!(
-            source.calls.load(Ordering::SeqCst),
-            2,
-            "a failed refresh is not repeated at once"
-        );
+        assert_eq!(source.calls.load(Ordering::SeqCst), 2, "a failed refresh is not repeated at once");
         source.clock.advance(Duration::from_secs(300));
-        assert!(
-            cache
-                .get()
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("no AWS credentials")
-        );
+        assert!(cache.get().await.unwrap_err().to_string().contains("no AWS credentials"));
     }
 
     #[tokio::test]
@@ -333,10 +284,7 @@ mod tests {
         let (cache, source) = cache();
         let rejected = cache.get().await.unwrap();
         let both = tokio::join!(cache.replace(&rejected), cache.replace(&rejected));
-        assert_eq!(
-            (key(&both.0.unwrap()), key(&both.1.unwrap())),
-            ("AKID2".to_owned(), "AKID2".to_owned())
-        );
+        assert_eq!((key(&both.0.unwrap()), key(&both.1.unwrap())), ("AKID2".to_owned(), "AKID2".to_owned()));
         assert_eq!(source.calls.load(Ordering::SeqCst), 2);
     }
 
@@ -348,12 +296,7 @@ mod tests {
             ("AWS_BEARER_TOKEN_BEDROCK", "ABSK"),
         ];
         let source = |pairs: &[(&str, &str)]| {
-            let lookup = |name: &str| {
-                pairs
-                    .iter()
-                    .find(|pair| pair.0 == name)
-                    .map(|pair| pair.1.to_owned())
-            };
+            let lookup = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
             let config = config::Config::load(lookup).unwrap();
             match CredentialCache::new(&config.bedrock, Clock::machine()).source {
                 Source::Fixed(identity) => key(&identity),

@@ -34,11 +34,7 @@ impl Endpoint {
             && let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority())
         {
             let base_path = uri.path().trim_end_matches('/').to_owned();
-            return Ok(Self {
-                scheme: scheme.clone(),
-                authority: authority.clone(),
-                base_path,
-            });
+            return Ok(Self { scheme: scheme.clone(), authority: authority.clone(), base_path });
         }
         let region = config.region.as_str();
         let (_, plain, dual_stack) = PARTITIONS
@@ -48,11 +44,7 @@ impl Endpoint {
         let fips = if config.fips { "-fips" } else { "" };
         let suffix = if config.dual_stack { dual_stack } else { plain };
         let authority = format!("bedrock-runtime{fips}.{region}.{suffix}").parse()?;
-        Ok(Self {
-            scheme: Scheme::HTTPS,
-            authority,
-            base_path: String::new(),
-        })
+        Ok(Self { scheme: Scheme::HTTPS, authority, base_path: String::new() })
     }
 
     /// Whether connections need TLS.
@@ -103,10 +95,7 @@ mod tests {
 
     fn url(variables: &[(&str, &str)], model_id: &str) -> String {
         let config = Config::load(|name| {
-            variables
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).to_owned())
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         });
         let endpoint = Endpoint::new(&config.unwrap().bedrock).unwrap();
         endpoint.converse_stream(model_id).unwrap().to_string()
@@ -122,40 +111,19 @@ mod tests {
             ];
             url(&variables, "m").split('/').nth(2).unwrap().to_owned()
         };
-        assert_eq!(
-            host("us-east-1", "0", "0"),
-            "bedrock-runtime.us-east-1.amazonaws.com"
-        );
-        assert_eq!(
-            host("us-east-1", "1", "0"),
-            "bedrock-runtime-fips.us-east-1.amazonaws.com"
-        );
+        assert_eq!(host("us-east-1", "0", "0"), "bedrock-runtime.us-east-1.amazonaws.com");
+        assert_eq!(host("us-east-1", "1", "0"), "bedrock-runtime-fips.us-east-1.amazonaws.com");
         assert_eq!(host("us-east-1", "0", "1"), "bedrock-runtime.us-east-1.api.aws");
-        assert_eq!(
-            host("us-gov-west-1", "1", "1"),
-            "bedrock-runtime-fips.us-gov-west-1.api.aws"
-        );
-        assert_eq!(
-            host("cn-north-1", "0", "0"),
-            "bedrock-runtime.cn-north-1.amazonaws.com.cn"
-        );
-        assert_eq!(
-            host("eusc-de-east-1", "0", "0"),
-            "bedrock-runtime.eusc-de-east-1.amazonaws.eu"
-        );
-        assert_eq!(
-            host("us-isob-east-1", "0", "0"),
-            "bedrock-runtime.us-isob-east-1.sc2s.sgov.gov"
-        );
+        assert_eq!(host("us-gov-west-1", "1", "1"), "bedrock-runtime-fips.us-gov-west-1.api.aws");
+        assert_eq!(host("cn-north-1", "0", "0"), "bedrock-runtime.cn-north-1.amazonaws.com.cn");
+        assert_eq!(host("eusc-de-east-1", "0", "0"), "bedrock-runtime.eusc-de-east-1.amazonaws.eu");
+        assert_eq!(host("us-isob-east-1", "0", "0"), "bedrock-runtime.us-isob-east-1.sc2s.sgov.gov");
     }
 
     #[test]
     fn a_custom_endpoint_is_used_as_typed() {
         let custom = |base| url(&[("AWS_ENDPOINT_URL", base)], "m");
-        assert_eq!(
-            custom("http://127.0.0.1:9000"),
-            "http://127.0.0.1:9000/model/m/converse-stream"
-        );
+        assert_eq!(custom("http://127.0.0.1:9000"), "http://127.0.0.1:9000/model/m/converse-stream");
         assert_eq!(
             custom("https://gateway.example/aws/"),
             "https://gateway.example/aws/model/m/converse-stream"
@@ -165,17 +133,11 @@ mod tests {
     #[test]
     fn a_model_id_is_always_one_path_segment() {
         let path = |id| url(&[], id).split_once(".com").unwrap().1.to_owned();
-        assert_eq!(
-            path("us.anthropic.claude-v1:0"),
-            "/model/us.anthropic.claude-v1%3A0/converse-stream"
-        );
+        assert_eq!(path("us.anthropic.claude-v1:0"), "/model/us.anthropic.claude-v1%3A0/converse-stream");
         assert_eq!(
             path("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc"),
             "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aapplication-inference-profile%2Fabc/converse-stream"
         );
-        assert_eq!(
-            path("a?b#c%2f é"),
-            "/model/a%3Fb%23c%252f%20%C3%A9/converse-stream"
-        );
+        assert_eq!(path("a?b#c%2f é"), "/model/a%3Fb%23c%252f%20%C3%A9/converse-stream");
     }
 }

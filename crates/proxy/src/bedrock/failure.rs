@@ -34,7 +34,7 @@ pub enum Failure {
         server: String,
     },
     /// No answer: connecting, TLS or the connection failed.
-    #[error("{host} cannot be reached: {cause}")]
+    #[error("no answer from {host}: {cause}")]
     Unreachable {
         /// Where to.
         host: String,
@@ -64,11 +64,7 @@ pub struct Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "AWS answered {} {}: {}",
-            self.status, self.meaning.code, self.meaning.text
-        )
+        write!(f, "AWS answered {} {}: {}", self.status, self.meaning.code, self.meaning.text)
     }
 }
 
@@ -95,11 +91,7 @@ impl Failure {
 
     pub(super) fn unreachable(host: &str, error: &legacy::Error) -> Self {
         let cause = super::credentials::with_causes(error);
-        Self::Unreachable {
-            host: host.to_owned(),
-            cause,
-            connecting: error.is_connect(),
-        }
+        Self::Unreachable { host: host.to_owned(), cause, connecting: error.is_connect() }
     }
 }
 
@@ -118,24 +110,12 @@ struct Name {
 /// Reads the error in a response whose status is not 200.
 pub(super) async fn refused(head: &Parts, body: Incoming) -> Failure {
     let whole = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST_ERROR).collect()).await;
-    let bytes = whole
-        .ok()
-        .and_then(Result::ok)
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
+    let bytes = whole.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let code = text_header(head, "x-amzn-errortype").or_else(|| {
         let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();
         name.code
     });
     let status = head.status.as_u16();
-    let meaning = translate::error(
-        status,
-        code.as_deref().unwrap_or_default(),
-        &Exception::parse(&bytes),
-    );
-    Failure::Refused(Box::new(Refusal {
-        meaning,
-        status,
-        request_id: text_header(head, REQUEST_ID),
-    }))
+    let meaning = translate::error(status, code.as_deref().unwrap_or_default(), &Exception::parse(&bytes));
+    Failure::Refused(Box::new(Refusal { meaning, status, request_id: text_header(head, REQUEST_ID) }))
 }

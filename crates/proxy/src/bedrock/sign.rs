@@ -62,14 +62,12 @@ fn sigv4<B>(
     let uri = request.uri().to_string();
     // Only these are signed: what a hop may rewrite must not break the signature.
     let headers = [header::CONTENT_TYPE, header::HOST];
-    let headers = headers
-        .iter()
-        .filter_map(|name| Some((name.as_str(), request.headers().get(name)?.to_str().ok()?)));
+    let headers =
+        headers.iter().filter_map(|name| Some((name.as_str(), request.headers().get(name)?.to_str().ok()?)));
     let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body))
         .map_err(|error| unsignable(&error))?;
-    let (instructions, _) = sign(signable, &parameters.into())
-        .map_err(|error| unsignable(&error))?
-        .into_parts();
+    let (instructions, _) =
+        sign(signable, &parameters.into()).map_err(|error| unsignable(&error))?.into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
 }
@@ -106,33 +104,21 @@ mod tests {
         let identity = Identity::Keys(credentials);
         authorize(&mut request, &Bytes::from(BODY), &identity, "us-east-1", now).unwrap();
         assert!(!request.headers().contains_key("x-amz-content-sha256"));
-        assert_eq!(
-            request.headers().contains_key("x-amz-security-token"),
-            token.is_some()
-        );
+        assert_eq!(request.headers().contains_key("x-amz-security-token"), token.is_some());
         request.headers()[AUTHORIZATION].to_str().unwrap().to_owned()
     }
 
     #[test]
     fn signatures_are_those_of_botocore() {
-        let encoded = authorization(
-            "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse",
-            None,
-        );
+        let encoded = authorization("/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse", None);
         assert_eq!(
             encoded,
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/bedrock/aws4_request, \
              SignedHeaders=content-type;host;x-amz-date, \
              Signature=a3e283817767a13826ffe457d061052060a6ec2694c66c0604f99a4c6fac8598"
         );
-        let raw = authorization(
-            "/model/us.anthropic.claude-sonnet-4-5-20250929-v1:0/converse",
-            None,
-        );
-        assert!(
-            raw.ends_with("d4e2b51836ade3305de1da43082ed30760e236c73e2b6f068090c4be7c71bc74"),
-            "{raw}"
-        );
+        let raw = authorization("/model/us.anthropic.claude-sonnet-4-5-20250929-v1:0/converse", None);
+        assert!(raw.ends_with("d4e2b51836ade3305de1da43082ed30760e236c73e2b6f068090c4be7c71bc74"), "{raw}");
         let arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
         let with_token = authorization(&format!("/model/{arn}/converse-stream"), Some("SESSIONTOKEN"));
         assert!(with_token.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token"));
@@ -143,14 +129,7 @@ mod tests {
     fn a_bearer_token_is_sent_instead_of_a_signature_and_marked_sensitive() {
         let mut request = request("/model/m/converse-stream");
         let identity = Identity::Bearer(Secret::new("ABSKtoken"));
-        authorize(
-            &mut request,
-            &Bytes::new(),
-            &identity,
-            "us-east-1",
-            SystemTime::UNIX_EPOCH,
-        )
-        .unwrap();
+        authorize(&mut request, &Bytes::new(), &identity, "us-east-1", SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer ABSKtoken");
         assert!(request.headers()[AUTHORIZATION].is_sensitive());
         assert!(!request.headers().contains_key("x-amz-date"));

@@ -51,16 +51,9 @@ pub(super) fn client(endpoint: &Endpoint, ca_bundle: Option<&Path>) -> Result<Cl
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let tls = if endpoint.is_https() {
-        tls(ca_bundle)?
-    } else {
-        trusting(RootCertStore::empty())?
-    };
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http);
+    let tls = if endpoint.is_https() { tls(ca_bundle)? } else { trusting(RootCertStore::empty())? };
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_IN_POOL)
@@ -88,22 +81,13 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 }
 
 fn read_bundle(path: &Path) -> Result<RootCertStore, NoTransport> {
-    let broken = |reason: String| NoTransport::Bundle {
-        path: path.to_owned(),
-        reason,
-    };
+    let broken = |reason: String| NoTransport::Bundle { path: path.to_owned(), reason };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| broken(error.to_string()))? {
         let certificate = certificate.map_err(|error| broken(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| broken(error.to_string()))?;
+        roots.add(certificate).map_err(|error| broken(error.to_string()))?;
     }
-    if roots.is_empty() {
-        Err(broken("contains no certificate".to_owned()))
-    } else {
-        Ok(roots)
-    }
+    if roots.is_empty() { Err(broken("contains no certificate".to_owned())) } else { Ok(roots) }
 }
 
 #[cfg(test)]

@@ -26,13 +26,7 @@ const fn model(
     max_output_tokens: u64,
     cache: PromptCache,
 ) -> Model {
-    Model {
-        id,
-        names,
-        prefixes,
-        max_output_tokens,
-        cache,
-    }
+    Model { id, names, prefixes, max_output_tokens, cache }
 }
 
 #[rustfmt::skip]

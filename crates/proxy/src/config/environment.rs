@@ -32,21 +32,14 @@ pub fn lookup(name: &str) -> Option<String> {
 }
 
 fn problem(file: &Path, reason: String) -> Problem {
-    Problem {
-        variable: file.display().to_string(),
-        value: None,
-        reason,
-    }
+    Problem { variable: file.display().to_string(), value: None, reason }
 }
 
 fn explain(error: &dotenvy::Error, text: &str) -> String {
     match error {
         dotenvy::Error::LineParse(broken, _) => {
             let first = broken.lines().next().unwrap_or_default().trim();
-            let number = text
-                .lines()
-                .position(|line| line.trim() == first)
-                .map_or(0, |index| index + 1);
+            let number = text.lines().position(|line| line.trim() == first).map_or(0, |index| index + 1);
             format!("line {number} is not NAME=value; quote values that contain spaces or #")
         }
         other => format!("cannot be read: {other}"),
@@ -70,10 +63,6 @@ mod tests {
         let problem = load_dotenv(&file).unwrap_err();
         assert!(problem.to_string().contains("line 3"), "{problem}");
         assert!(!problem.to_string().contains("geheim"), "{problem}");
-        assert_eq!(
-            lookup("BEDROCK_PROXY_TEST_ONLY"),
-            None,
-            "nothing of a broken file is applied"
-        );
+        assert_eq!(lookup("BEDROCK_PROXY_TEST_ONLY"), None, "nothing of a broken file is applied");
     }
 }

@@ -17,17 +17,10 @@ pub(super) fn mappings(text: &str) -> Result<Vec<(String, String)>, Vec<String>>
             None => (unquote(entry), ""),
         };
         if name.is_empty() || id.is_empty() {
-            problems.push(format!(
-                "entry {number} ({entry:?}) is not name=id; write name=id,name=id"
-            ));
+            problems.push(format!("entry {number} ({entry:?}) is not name=id; write name=id,name=id"));
         } else if mappings.iter().any(|(known, _)| known == name) {
-            problems.push(format!(
-                "entry {number} maps {name:?} a second time; keep one of them"
-            ));
-        } else if id
-            .chars()
-            .any(|letter| letter.is_whitespace() || letter.is_control())
-        {
+            problems.push(format!("entry {number} maps {name:?} a second time; keep one of them"));
+        } else if id.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
             problems.push(format!(
                 "entry {number} maps {name:?} to an id with spaces; separate entries with commas"
             ));
@@ -35,11 +28,7 @@ pub(super) fn mappings(text: &str) -> Result<Vec<(String, String)>, Vec<String>>
             mappings.push((name.to_owned(), id.to_owned()));
         }
     }
-    if problems.is_empty() {
-        Ok(mappings)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(mappings) } else { Err(problems) }
 }
 
 fn unquote(text: &str) -> &str {
@@ -59,9 +48,7 @@ pub(super) fn is_region(text: &str) -> bool {
     };
     words.len() >= 2
         && text.len() <= 40
-        && words
-            .iter()
-            .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        && words.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()))
         && !number.is_empty()
         && number.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -72,10 +59,7 @@ pub(super) fn prefix(text: &str) -> Result<Option<&'static str>, String> {
     if wanted == "none" {
         return Ok(None);
     }
-    match PREFIXES
-        .iter()
-        .find(|prefix| **prefix == wanted.trim_end_matches('.'))
-    {
+    match PREFIXES.iter().find(|prefix| **prefix == wanted.trim_end_matches('.')) {
         Some(prefix) => Ok(Some(prefix)),
         None => Err(format!("use one of: {}, none", PREFIXES.join(", "))),
     }
@@ -83,16 +67,8 @@ pub(super) fn prefix(text: &str) -> Result<Option<&'static str>, String> {
 
 /// The prefix a region suggests, as Claude Code chooses it.
 pub(super) fn prefix_of_region(region: &str) -> &'static str {
-    const STARTS: [(&str, &str); 4] = [
-        ("us-gov-", "us-gov"),
-        ("us-", "us"),
-        ("eu-", "eu"),
-        ("ap-", "apac"),
-    ];
-    STARTS
-        .iter()
-        .find(|(start, _)| region.starts_with(start))
-        .map_or("global", |(_, prefix)| prefix)
+    const STARTS: [(&str, &str); 4] = [("us-gov-", "us-gov"), ("us-", "us"), ("eu-", "eu"), ("ap-", "apac")];
+    STARTS.iter().find(|(start, _)| region.starts_with(start)).map_or("global", |(_, prefix)| prefix)
 }
 
 /// A custom endpoint: `http` or `https`, a host, perhaps a path, nothing else.
@@ -100,14 +76,8 @@ pub(super) fn endpoint(text: &str) -> Result<Uri, &'static str> {
     const SHAPE: &str = "use a URL such as https://vpce-1-2.bedrock-runtime.us-east-1.vpce.amazonaws.com";
     let uri: Uri = text.parse().map_err(|_| SHAPE)?;
     let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-    let plain_host = uri
-        .authority()
-        .is_some_and(|authority| !authority.as_str().contains('@'));
-    if scheme && plain_host && uri.query().is_none() {
-        Ok(uri)
-    } else {
-        Err(SHAPE)
-    }
+    let plain_host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if scheme && plain_host && uri.query().is_none() { Ok(uri) } else { Err(SHAPE) }
 }
 
 /// Whether the endpoint is reached without TLS and is not this machine.

@@ -36,11 +36,7 @@ pub(super) struct Reader<L> {
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn new(lookup: L) -> Self {
-        Self {
-            lookup,
-            problems: Vec::new(),
-            asked: BTreeSet::new(),
-        }
+        Self { lookup, problems: Vec::new(), asked: BTreeSet::new() }
     }
 
     /// The problems found, and the names that were asked for.
@@ -71,10 +67,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// The first of `names` that is set, with its name.
     pub(super) fn first(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
         // Every name is asked for, so that the list of known names is complete.
-        let found: Vec<_> = names
-            .iter()
-            .filter_map(|name| Some((*name, self.text(name)?)))
-            .collect();
+        let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.text(name)?))).collect();
         found.into_iter().next()
     }
 

@@ -3,30 +3,17 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
-    Config::load(|name| {
-        pairs
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| (*value).to_owned())
-    })
+    Config::load(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
 }
 
 fn problems(pairs: &[(&str, &str)]) -> String {
-    load(pairs)
-        .unwrap_err()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    load(pairs).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn an_empty_environment_gives_the_documented_defaults() {
     let config = load(&[]).unwrap();
-    assert_eq!(
-        (config.server.host.to_string().as_str(), config.server.port),
-        ("127.0.0.1", 8081)
-    );
+    assert_eq!((config.server.host.to_string().as_str(), config.server.port), ("127.0.0.1", 8081));
     assert_eq!(config.bedrock.region, "us-east-1");
     assert_eq!(config.catalog.prefix, Some("us"));
     assert_eq!(config.relay.default_max_tokens, 8192);
@@ -45,14 +32,8 @@ fn all_problems_are_reported_at_once() {
         ("LOG_OUTPUT", "file"),
         ("PING_INTERVAL_SECONDS", "61"),
     ]);
-    let named = [
-        "PORT",
-        "AWS_BEDROCK_DEBUG",
-        "AWS_BEDROCK_SECRET_KEY",
-        "AWS_BEDROCK_REGION",
-        "LOG_OUTPUT",
-        "PING",
-    ];
+    let named =
+        ["PORT", "AWS_BEDROCK_DEBUG", "AWS_BEDROCK_SECRET_KEY", "AWS_BEDROCK_REGION", "LOG_OUTPUT", "PING"];
     for variable in named {
         assert!(text.contains(variable), "{variable} is missing in:\n{text}");
     }
@@ -95,10 +76,7 @@ fn mappings_take_arns_and_quotes_and_refuse_duplicates_and_gaps() {
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
     let text = format!("\"claude-3-5-sonnet=anthropic.claude-3-5-sonnet-20241022-v2:0, mine='{arn}'\"");
     let config = load(&[("AWS_BEDROCK_MODEL_MAPPINGS", &text)]).unwrap();
-    assert_eq!(
-        config.catalog.mappings[0].1,
-        "anthropic.claude-3-5-sonnet-20241022-v2:0"
-    );
+    assert_eq!(config.catalog.mappings[0].1, "anthropic.claude-3-5-sonnet-20241022-v2:0");
     assert_eq!(config.catalog.mappings[1], ("mine".to_owned(), arn.to_owned()));
     let text = problems(&[("AWS_BEDROCK_MODEL_MAPPINGS", "a=b,,a=c,d=,e")]);
     assert_eq!(text.lines().count(), 4, "{text}");
@@ -123,20 +101,10 @@ fn the_region_suggests_the_profile_prefix() {
 fn a_custom_endpoint_excludes_fips_and_dual_stack() {
     let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
     assert!(load(&[endpoint]).unwrap().warnings.is_empty());
-    let text = problems(&[
-        endpoint,
-        ("AWS_USE_FIPS_ENDPOINT", "1"),
-        ("AWS_USE_DUALSTACK_ENDPOINT", "yes"),
-    ]);
+    let text = problems(&[endpoint, ("AWS_USE_FIPS_ENDPOINT", "1"), ("AWS_USE_DUALSTACK_ENDPOINT", "yes")]);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(problems(&[("AWS_ENDPOINT_URL", "ftp://host")]).contains("AWS_ENDPOINT_URL"));
-    assert_eq!(
-        load(&[("AWS_ENDPOINT_URL", "http://proxy.example")])
-            .unwrap()
-            .warnings
-            .len(),
-        1
-    );
+    assert_eq!(load(&[("AWS_ENDPOINT_URL", "http://proxy.example")]).unwrap().warnings.len(), 1);
 }
 
 #[test]
@@ -157,14 +125,9 @@ fn the_example_file_and_the_code_name_the_same_variables() {
     let example = include_str!("../../../../.env.example");
     let written: BTreeSet<&str> = example
         .lines()
-        .filter_map(|line| {
-            line.trim_start_matches("# ")
-                .split_once('=')
-                .map(|(name, _)| name)
-        })
+        .filter_map(|line| line.trim_start_matches("# ").split_once('=').map(|(name, _)| name))
         .filter(|name| {
-            name.bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+            name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
         })
         .collect();
     let (_, read) = Config::read(|_| None);

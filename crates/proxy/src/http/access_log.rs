@@ -78,12 +78,7 @@ impl Entry {
     /// `x-amzn-requestid`, once known.
     #[must_use]
     pub fn aws_request_id(&self) -> Option<String> {
-        self.0
-            .fields
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .aws_request_id
-            .clone()
+        self.0.fields.lock().unwrap_or_else(PoisonError::into_inner).aws_request_id.clone()
     }
 
     /// The request this is about.
@@ -111,10 +106,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
         let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
-        let stop_reason = fields
-            .summary
-            .as_ref()
-            .and_then(|summary| summary.stop_reason.as_deref());
+        let stop_reason = fields.summary.as_ref().and_then(|summary| summary.stop_reason.as_deref());
         let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
         let first_word = fields.first_word.map(|at| milliseconds(at - self.started));
         tracing::info!(
@@ -151,11 +143,7 @@ fn milliseconds(duration: std::time::Duration) -> u64 {
 
 /// The layer: opens the line, and keeps it open until the response body is gone. Health checks get none.
 pub async fn layer(mut request: Request, next: Next) -> Response {
-    let request_id = request
-        .extensions()
-        .get::<RequestId>()
-        .cloned()
-        .unwrap_or_else(RequestId::draw);
+    let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
     let silent = request.uri().path() == "/health";
     if silent {
         return next.run(request).await;
@@ -165,10 +153,7 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     entry.note(|fields| {
         fields.status = Some(response.status());
-        fields.error = response
-            .extensions()
-            .get::<ApiError>()
-            .map(|error| error.error().kind.as_str());
+        fields.error = response.extensions().get::<ApiError>().map(|error| error.error().kind.as_str());
     });
     response.map(|body| Body::new(Watched { body, entry }))
 }

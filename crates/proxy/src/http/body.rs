@@ -33,15 +33,11 @@ pub async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) ->
         }
         return too_large(limit).into_response();
     }
-    next.run(request.map(|body| Body::new(Limited::new(body, limit))))
-        .await
+    next.run(request.map(|body| Body::new(Limited::new(body, limit)))).await
 }
 
 fn too_large(limit: usize) -> ApiError {
-    ApiError::new(
-        ErrorType::TooLarge,
-        format!("the request body is larger than {limit} bytes"),
-    )
+    ApiError::new(ErrorType::TooLarge, format!("the request body is larger than {limit} bytes"))
 }
 
 /// A connection closed on a sender in mid-body is reset, and the answer lost with it.
@@ -63,10 +59,7 @@ impl FromRequest<Arc<App>> for Whole {
         let patience = app.limits.body_timeout;
         let read = tokio::time::timeout(patience, read(request.into_body(), app.limits.max_body_bytes));
         let timed_out = |_| {
-            let message = format!(
-                "the request body did not arrive within {} seconds",
-                patience.as_secs()
-            );
+            let message = format!("the request body did not arrive within {} seconds", patience.as_secs());
             ApiError::new(ErrorType::InvalidRequest, message).with_status(StatusCode::REQUEST_TIMEOUT)
         };
         read.await.map_err(timed_out)?.map(Self)
@@ -75,15 +68,8 @@ impl FromRequest<Arc<App>> for Whole {
 
 fn refuse_encodings(headers: &HeaderMap) -> Result<(), ApiError> {
     let encoded = |value: &&http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|value| encoded(&value))
-    {
-        let error = ApiError::new(
-            ErrorType::InvalidRequest,
-            "content-encoding: send the body uncompressed",
-        );
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|value| encoded(&value)) {
+        let error = ApiError::new(ErrorType::InvalidRequest, "content-encoding: send the body uncompressed");
         return Err(error.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     Ok(())

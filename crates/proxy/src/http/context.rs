@@ -38,9 +38,5 @@ impl<S: Sync> FromRequestParts<S> for Entry {
 #[must_use]
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     use axum::response::IntoResponse;
-    ApiError::new(
-        messages::anthropic::ErrorType::Api,
-        "internal error in the gateway",
-    )
-    .into_response()
+    ApiError::new(messages::anthropic::ErrorType::Api, "internal error in the gateway").into_response()
 }

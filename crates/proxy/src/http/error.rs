@@ -80,11 +80,7 @@ impl ApiError {
             error: &'a Error,
             request_id: &'a str,
         }
-        let envelope = Envelope {
-            kind: "error",
-            error: &self.error,
-            request_id: request_id.as_str(),
-        };
+        let envelope = Envelope { kind: "error", error: &self.error, request_id: request_id.as_str() };
         let json = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = (self.status, Bytes::from(json)).into_response();
         let headers = response.headers_mut();
@@ -100,13 +96,7 @@ impl ApiError {
     /// The event rendering, appended to `out`.
     pub(super) fn render_event(&self, request_id: &RequestId, out: &mut Vec<u8>) {
         let error = Cow::Borrowed(&self.error);
-        sse::write(
-            &Event::Error {
-                error,
-                request_id: Some(Cow::Borrowed(request_id.as_str())),
-            },
-            out,
-        );
+        sse::write(&Event::Error { error, request_id: Some(Cow::Borrowed(request_id.as_str())) }, out);
     }
 }
 
@@ -121,11 +111,7 @@ impl IntoResponse for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        Self {
-            status: status(error.kind),
-            error,
-            hopeless: false,
-        }
+        Self { status: status(error.kind), error, hopeless: false }
     }
 }
 
@@ -153,8 +139,11 @@ impl From<Failure> for ApiError {
                 "Bedrock's endpoint did not answer with an event stream but with content-type {content_type}; a proxy \
                  in between or a wrong endpoint URL is the usual cause"
             )),
+            Failure::Unreachable { host, connecting: true, .. } => {
+                Self::gateway(format!("the gateway cannot reach {host}"))
+            }
             Failure::Unreachable { host, .. } => {
-                Self::gateway(format!("{host} cannot be reached from the gateway"))
+                Self::gateway(format!("{host} closed the connection without an answer"))
             }
             Failure::NoCredentials(_) => {
                 Self::gateway("the gateway has no AWS credentials; its operator finds the reason in its log")
@@ -174,15 +163,8 @@ impl From<translate::Failure> for ApiError {
             && (failure.fault == Fault::Operator || failure.code == BAD_STREAM);
         // A daily quota or an account limit does not pass by waiting a moment.
         let hopeless = failure.error.kind == ErrorType::RateLimit && failure.retry == Retry::Never;
-        let error = Self {
-            hopeless,
-            ..failure.error.into()
-        };
-        if gateway {
-            error.with_status(StatusCode::BAD_GATEWAY)
-        } else {
-            error
-        }
+        let error = Self { hopeless, ..failure.error.into() };
+        if gateway { error.with_status(StatusCode::BAD_GATEWAY) } else { error }
     }
 }
 
@@ -220,13 +202,7 @@ mod tests {
         let (id, mut out) = (RequestId::draw(), Vec::new());
         ApiError::new(ErrorType::Overloaded, "full").render_event(&id, &mut out);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.starts_with("event: error\ndata: {\"type\":\"error\""),
-            "{text}"
-        );
-        assert!(
-            text.contains("overloaded_error") && text.contains(id.as_str()),
-            "{text}"
-        );
+        assert!(text.starts_with("event: error\ndata: {\"type\":\"error\""), "{text}");
+        assert!(text.contains("overloaded_error") && text.contains(id.as_str()), "{text}");
     }
 }

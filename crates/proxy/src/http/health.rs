@@ -24,18 +24,11 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         version: env!("CARGO_PKG_VERSION"),
     };
     let json = serde_json::to_vec(&health).unwrap_or_default();
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, json).into_response()
 }
 
 /// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that is asked.
 pub async fn hello() -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        r#"{"message":"hello"}"#,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"message":"hello"}"#).into_response()
 }

@@ -52,6 +52,8 @@ pub(super) struct Live {
     /// `None` once settled.
     pipeline: Option<Pipeline>,
     failure: Option<Failure>,
+    /// Whether anything was said before the end.
+    spoke: bool,
     entry: Entry,
 }
 
@@ -64,12 +66,7 @@ pub(super) enum Chunk {
 
 impl Live {
     pub(super) fn new(body: Incoming, pipeline: Pipeline, entry: Entry) -> Self {
-        Self {
-            body,
-            pipeline: Some(pipeline),
-            failure: None,
-            entry,
-        }
+        Self { body, pipeline: Some(pipeline), failure: None, spoke: false, entry }
     }
 
     /// The next bytes, as they come off the connection.
@@ -121,7 +118,8 @@ impl Live {
             return;
         };
         self.failure = pipeline.failure().cloned();
-        if let Some(failure) = &self.failure {
+        self.spoke = pipeline.is_started();
+        if let (Some(failure), true) = (&self.failure, self.spoke) {
             log(&self.entry, failure);
         }
         let summary = pipeline.finish(end, &mut |event| sink.take(event));
@@ -133,9 +131,9 @@ impl Live {
         self.failure.as_ref()
     }
 
-    /// Whether the client has something to be told.
+    /// Whether the answer itself has begun.
     pub(super) fn is_started(&self) -> bool {
-        self.pipeline.as_ref().is_none_or(Pipeline::is_started)
+        self.pipeline.as_ref().map_or(self.spoke, Pipeline::is_started)
     }
 
     /// Reads what is left after the last event, so that the connection can be used again.

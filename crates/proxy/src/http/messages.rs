@@ -43,11 +43,8 @@ pub async fn post(
     let notice = notice(&call.notices);
     entry.note(|fields| fields.notices = call.notices.len());
     let inquiry = Inquiry::new(target, call, entry, app.relay.xml_buffer);
-    let mut response = if streams {
-        relay::respond(app, inquiry).await?
-    } else {
-        whole::respond(app, inquiry).await?
-    };
+    let mut response =
+        if streams { relay::respond(app, inquiry).await? } else { whole::respond(app, inquiry).await? };
     if let Some(notice) = notice {
         response.headers_mut().insert(NOTICE, notice);
     }
@@ -65,9 +62,7 @@ fn note(entry: &Entry, target: &Target, streams: bool) {
 /// The default for `max_tokens` is the operator's, as far as the model goes.
 fn options(app: &App, target: &Target) -> Options {
     let most = target.max_output_tokens.unwrap_or(u64::MAX);
-    Options {
-        default_max_tokens: app.relay.default_max_tokens.min(most),
-    }
+    Options { default_max_tokens: app.relay.default_max_tokens.min(most) }
 }
 
 /// All notices in one header: printable ASCII, bounded.
@@ -75,17 +70,9 @@ fn notice(notices: &[Notice]) -> Option<HeaderValue> {
     if notices.is_empty() {
         return None;
     }
-    let text = notices
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
+    let text = notices.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let plain = |letter: char| {
-        if letter == ' ' || letter.is_ascii_graphic() {
-            letter
-        } else {
-            '?'
-        }
+        if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' }
     };
     let line: String = text.chars().take(LONGEST_NOTICE).map(plain).collect();
     HeaderValue::from_str(&line).ok()
@@ -97,10 +84,8 @@ mod tests {
 
     #[test]
     fn a_notice_is_one_bounded_line_of_ascii() {
-        let notices = [("a.b", "dröpped\r\nx: y"), ("c", &"long ".repeat(1000))].map(|(path, what)| Notice {
-            path: path.to_owned(),
-            what: what.to_owned(),
-        });
+        let notices = [("a.b", "dröpped\r\nx: y"), ("c", &"long ".repeat(1000))]
+            .map(|(path, what)| Notice { path: path.to_owned(), what: what.to_owned() });
         let line = notice(&notices).unwrap();
         let line = line.to_str().unwrap();
         assert!(line.starts_with("a.b: dr?pped??x: y; c: long"), "{line}");

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::error::ApiError;
-use super::live::{self, Chunk, Live, Sink};
+use super::live::{self, Live, Sink};
 use crate::bedrock::{Attempts, Failure, Question};
 use crate::catalog::Target;
 use crate::ids;
@@ -34,10 +34,7 @@ impl Inquiry {
             tag_buffer,
         };
         Self {
-            question: Question {
-                model_id: target.model_id,
-                body: Bytes::from(call.body),
-            },
+            question: Question { model_id: target.model_id, body: Bytes::from(call.body) },
             opening,
             entry,
         }
@@ -102,18 +99,16 @@ async fn begin<S: Sink>(
     let mut live = Live::new(answer.body, Pipeline::new(inquiry.opening.clone()), entry.clone());
     loop {
         let chunk = live.chunk().await;
-        let broken = matches!(chunk, Chunk::End(_));
         let ended = live.take(chunk, sink);
-        if let Some(refused) = live.failure() {
-            return Err(NotBegun::Refused(refused.clone()));
-        }
-        if broken {
-            let error = ApiError::gateway("Bedrock ended its answer before it began");
-            return Err(NotBegun::Failed(error));
-        }
-        if ended || live.is_started() {
+        if live.is_started() {
             entry.note(|fields| fields.first_word = Some(Instant::now()));
             return Ok(live);
+        }
+        if ended {
+            return Err(live.failure().map_or_else(
+                || NotBegun::Failed(ApiError::gateway("Bedrock ended its answer before it began")),
+                |refused| NotBegun::Refused(refused.clone()),
+            ));
         }
     }
 }

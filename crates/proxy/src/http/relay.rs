@@ -37,10 +37,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<(Live, Vec<u8>), ApiError>> + 
 /// The response to `inquiry`. Its head waits for Bedrock's first word, but not longer than the grace.
 pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
     let settings = &app.relay;
-    let pace = Pace {
-        ping: settings.ping_interval,
-        idle: settings.idle_timeout,
-    };
+    let pace = Pace { ping: settings.ping_interval, idle: settings.idle_timeout };
     let grace = settings.first_frame_grace;
     let entry = inquiry.entry().clone();
     let cut = Box::pin(app.tasks.cutting());
@@ -52,10 +49,8 @@ pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response,
         }
         Err(_) => Relay::new(State::Opening(opening), sse::PING.to_vec(), pace, cut, entry),
     };
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::new(relay)).into_response())
 }
 
@@ -101,16 +96,7 @@ impl Relay {
     ) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + pace.ping.min(pace.idle)));
-        Self {
-            state,
-            out,
-            pace,
-            heard: now,
-            said: now,
-            timer,
-            cut,
-            entry,
-        }
+        Self { state, out, pace, heard: now, said: now, timer, cut, entry }
     }
 
     /// Takes everything that is there to be read, up to one write's worth.
@@ -159,17 +145,14 @@ impl Relay {
     /// The one error event of an answer that never began.
     fn fail(&mut self, error: &ApiError) {
         error.render_event(self.entry.request_id(), &mut self.out);
-        self.entry
-            .note(|fields| fields.error = Some(error.error().kind.as_str()));
+        self.entry.note(|fields| fields.error = Some(error.error().kind.as_str()));
         self.state = State::Ended;
     }
 
     /// The server ends before the answer does.
     fn cut_off(&mut self) {
-        let error = ApiError::new(
-            ErrorType::Overloaded,
-            "the gateway is shutting down; send the request again",
-        );
+        let error =
+            ApiError::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again");
         match &mut self.state {
             State::Opening(_) => self.fail(&error),
             State::Live(live) => live.finish(End::Failed(error.error().clone()), &mut self.out),

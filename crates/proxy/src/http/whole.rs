@@ -17,17 +17,13 @@ const LAST_BYTES: Duration = Duration::from_millis(100);
 /// The response to `inquiry`, all of it within the request timeout.
 pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
     let limit = app.relay.request_timeout;
-    let message = tokio::time::timeout(limit, message(app, inquiry))
-        .await
-        .map_err(|_| {
-            let seconds = limit.as_secs_f32();
-            ApiError::new(
-                ErrorType::Timeout,
-                format!(
-                    "the answer was not complete after {seconds} s; use \"stream\": true for long answers"
-                ),
-            )
-        })??;
+    let message = tokio::time::timeout(limit, message(app, inquiry)).await.map_err(|_| {
+        let seconds = limit.as_secs_f32();
+        ApiError::new(
+            ErrorType::Timeout,
+            format!("the answer was not complete after {seconds} s; use \"stream\": true for long answers"),
+        )
+    })??;
     let json = serde_json::to_vec(&message)
         .map_err(|error| ApiError::new(ErrorType::Api, format!("the answer cannot be written: {error}")))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
@@ -37,9 +33,7 @@ async fn message(app: Arc<App>, inquiry: Inquiry) -> Result<Message, ApiError> {
     let idle = app.relay.idle_timeout;
     let (mut live, mut fold) = opening::open(app, inquiry, Fold::default()).await?;
     loop {
-        let chunk = tokio::time::timeout(idle, live.chunk())
-            .await
-            .map_err(|_| opening::silent())?;
+        let chunk = tokio::time::timeout(idle, live.chunk()).await.map_err(|_| opening::silent())?;
         if live.take(chunk, &mut fold) {
             break;
         }

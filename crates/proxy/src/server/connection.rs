@@ -59,11 +59,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, tasks: Tasks) {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(NEXT_REQUEST)
-        .keep_alive(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_REQUEST).keep_alive(true);
     builder
         .http2()
         .timer(TokioTimer::new())

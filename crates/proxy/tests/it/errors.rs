@@ -1,0 +1,192 @@
+use http::{Method, Request};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::world::{SECRET, ask, full, log_line, logged, spawn, world, world_with};
+
+#[tokio::test]
+async fn a_throttle_is_a_429_that_says_when_to_come_back_and_was_tried_three_times() {
+    let world = world().await;
+    for stream in [true, false] {
+        let answer = world.ask(&format!("[throttle] {stream}"), stream).await;
+        let (status, kind, _) = answer.error();
+        assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
+        assert_eq!(answer.headers["retry-after"], "5");
+        assert_eq!(log_line(answer.request_id()).await["retries"], 2);
+    }
+    assert_eq!(world.bedrock.requests().len(), 6);
+}
+
+#[tokio::test]
+async fn a_throttle_in_the_first_frame_is_an_http_error_too() {
+    let world = world().await;
+    for stream in [true, false] {
+        let answer = world.ask("[throttle-first-frame]", stream).await;
+        assert_eq!(answer.error().0, 429);
+    }
+    assert_eq!(world.bedrock.requests().len(), 6, "both were tried three times");
+}
+
+#[tokio::test]
+async fn a_single_throttle_is_not_noticed() {
+    let world = world().await;
+    let answer = world.ask("[throttle-once]", true).await;
+    assert_eq!(answer.last(), json!({"type": "message_stop"}));
+    let line = log_line(answer.request_id()).await;
+    assert_eq!((&line["retries"], &line["outcome"]), (&json!(1), &json!("finished")));
+}
+
+#[tokio::test]
+async fn what_breaks_in_the_middle_is_one_error_event_and_nothing_after_it() {
+    let world = world().await;
+    for prompt in ["[throttle-mid]", "[error-frame]", "[cut]", "[no-stop]"] {
+        let answer = world.ask(prompt, true).await;
+        assert_eq!(answer.status, 200, "{prompt}");
+        assert_eq!(answer.body.matches("event: error").count(), 1, "{prompt}: {}", answer.body);
+        assert_eq!(answer.last()["type"], "error", "{prompt}");
+        assert!(answer.body.contains(answer.request_id()), "the error names the request");
+        assert!(!answer.body.contains("message_stop"), "{prompt}");
+        assert_eq!(log_line(answer.request_id()).await["outcome"], "failed");
+    }
+    assert_eq!(world.bedrock.requests().len(), 4, "nothing is repeated once the client was told something");
+}
+
+#[tokio::test]
+async fn what_breaks_in_the_middle_is_a_status_for_a_client_that_does_not_stream() {
+    let world = world().await;
+    for (prompt, status) in [("[throttle-mid]", 429), ("[cut]", 502), ("[bad-crc]", 502), ("[no-stop]", 502)]
+    {
+        assert_eq!(world.ask(prompt, false).await.error().0, status, "{prompt}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_with_a_wrong_checksum_ends_the_stream_with_an_error() {
+    let world = world().await;
+    let answer = world.ask("[bad-crc]", true).await;
+    assert_eq!(answer.body.matches("event: error").count(), 1);
+    assert!(!answer.body.contains("Nobody should read this"));
+}
+
+#[tokio::test]
+async fn a_connection_without_an_answer_is_a_502() {
+    let world = world().await;
+    let (status, kind, text) = world.ask("[cut-before]", true).await.error();
+    assert_eq!((status, kind.as_str()), (502, "api_error"));
+    assert!(text.contains("closed the connection"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_event_stream_is_a_502_that_says_what_it_was() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        socket.read_buf(&mut asked).await.unwrap();
+        let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+        socket.write_all(page.as_bytes()).await.unwrap();
+        let _ = socket.read_buf(&mut asked).await;
+    });
+    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let (status, _, text) = world.ask("Hello", true).await.error();
+    assert_eq!(status, 502);
+    assert!(text.contains("text/html"), "{text}");
+}
+
+#[tokio::test]
+async fn an_endpoint_nobody_listens_on_is_a_502_after_three_attempts() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let answer = world.ask("Hello", true).await;
+    assert_eq!(answer.error().0, 502);
+    assert_eq!(log_line(answer.request_id()).await["retries"], 2);
+}
+
+#[tokio::test]
+async fn a_bearer_token_is_enough() {
+    let bearer = [
+        ("AWS_BEDROCK_ACCESS_KEY", ""),
+        ("AWS_BEDROCK_SECRET_KEY", ""),
+        ("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-example"),
+    ];
+    let world = world_with(&bearer, |_| {}).await;
+    assert_eq!(world.ask("Hello", true).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_the_gateways_own_fault_and_stays_inside() {
+    let wrong = "canary/secret/key";
+    let world = world_with(&[("AWS_BEDROCK_SECRET_KEY", wrong)], |_| {}).await;
+    let answer = world.ask("Hello", false).await;
+    let (status, kind, _) = answer.error();
+    assert_eq!((status, kind.as_str()), (502, "api_error"));
+    for secret in [wrong, "AKIDEXAMPLE", SECRET] {
+        assert!(!answer.body.contains(secret), "{}", answer.body);
+    }
+    log_line(answer.request_id()).await;
+    assert!(!logged().contains(wrong));
+}
+
+#[tokio::test]
+async fn an_unknown_path_a_wrong_method_and_an_unknown_model_speak_anthropics_language() {
+    let world = world().await;
+    let paths = ["/nope", "/v1//messages", "/V1/Messages", "/v1/messages/", "/v1/messages%2f..%2fadmin"];
+    for path in paths {
+        let (status, kind, _) = world.get(path).await.error();
+        assert_eq!((status, kind.as_str()), (404, "not_found_error"), "{path}");
+    }
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let request = Request::builder().method(method).uri("/v1/messages").body(full("".into())).unwrap();
+        assert_eq!(world.send(request).await.error().0, 405);
+    }
+    let mut body = ask("Hello", true);
+    body["model"] = json!("gpt-4o");
+    let (status, kind, text) = world.post(body.to_string()).await.error();
+    assert_eq!((status, kind.as_str()), (404, "not_found_error"));
+    assert!(text.contains("AWS_BEDROCK_MODEL_MAPPINGS"));
+    for model in ["../../x", "a b", "anthropic.claude\u{0}"] {
+        body["model"] = json!(model);
+        assert_eq!(world.post(body.to_string()).await.error().0, 400, "{model}");
+    }
+    assert!(world.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_refused_by_its_path() {
+    let world = world().await;
+    let cases = [
+        (r#"{"model":"m""#, ""),
+        (r#"{"model":"claude-sonnet-4-5","messages":[{"role":7,"content":"x"}]}"#, "messages.0.role"),
+        (r#"{"model":"claude-sonnet-4-5","stream":"true"}"#, "stream"),
+        (r#"{"messages":[]}"#, "model"),
+        ("\u{feff}{}", ""),
+        ("", ""),
+    ];
+    for (body, path) in cases {
+        let (status, kind, text) = world.post(body).await.error();
+        assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{body}");
+        assert!(text.starts_with(path), "{body}: {text}");
+    }
+    assert!(world.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_converse_cannot_carry_is_refused_by_its_path() {
+    let world = world().await;
+    let mut body = ask("Hello", true);
+    body["mcp_servers"] = json!([{"type": "url", "url": "https://example.com", "name": "x"}]);
+    let (status, kind, text) = world.post(body.to_string()).await.error();
+    assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
+    assert!(text.starts_with("mcp_servers"), "{text}");
+    assert!(world.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused() {
+    let world = world().await;
+    let request = Request::post("/v1/messages").header("content-encoding", "gzip").body(full("x".into()));
+    assert_eq!(world.send(request.unwrap()).await.error().0, 415);
+}

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use bedrock_proxy::server::Drained;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use tokio::net::TcpStream;
+
+use crate::world::{ask, full, post, whole, world, world_with};
+
+#[tokio::test]
+async fn health_has_exactly_four_keys() {
+    let world = world().await;
+    let json = world.get("/health?x=1").await.json();
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["status", "timestamp", "database", "version"]);
+    assert_eq!((json["status"].as_str(), json["database"].as_str()), (Some("healthy"), Some("disabled")));
+    assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn greetings_are_answered() {
+    let world = world().await;
+    for (method, path) in [(Method::GET, "/api/hello"), (Method::HEAD, "/api/hello"), (Method::HEAD, "/")] {
+        let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
+        assert_eq!(world.send(request).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_streams_finish_and_takes_no_more_connections() {
+    let mut world = world().await;
+    let response = world.begin(post(ask("[paced 50 10]", true).to_string())).await;
+    world.stop.notify_one();
+    let answer = whole(response).await;
+    assert_eq!(answer.events().last(), Some(&"message_stop"));
+    let drained = tokio::time::timeout(Duration::from_secs(10), &mut world.gateway).await;
+    assert_eq!(drained.unwrap().unwrap(), Drained::Clean);
+    assert!(TcpStream::connect(world.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_stream_that_outlives_the_drain_is_told_so() {
+    let mut world = world_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
+    let response = world.begin(post(ask("[paced 2000 10]", true).to_string())).await;
+    world.stop.notify_one();
+    let answer = whole(response).await;
+    assert_eq!(answer.last()["error"]["type"], "overloaded_error", "{}", answer.body);
+    assert!(matches!((&mut world.gateway).await.unwrap(), Drained::Cut(1..)));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_drain_at_once() {
+    let mut world = world().await;
+    let mut response = world.begin(post(ask("[paced 2000 10]", true).to_string())).await;
+    response.body_mut().frame().await.unwrap().unwrap();
+    world.stop.notify_one();
+    world.hurry.notify_one();
+    let drained = tokio::time::timeout(Duration::from_secs(5), &mut world.gateway).await;
+    assert!(matches!(drained.unwrap().unwrap(), Drained::Cut(1..)));
+}
