@@ -1,0 +1,104 @@
+//! Events in arbitrary order, ended in an arbitrary way: the grammar holds and the end comes once.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use messages::anthropic::{Error, ErrorType, Event, Fold, Grammar};
+use messages::converse;
+use messages::converse::event::{
+    ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, MessageStop, Metadata, ReasoningDelta, Start,
+    TokenUsage, ToolUseDelta, ToolUseStart,
+};
+use messages::translate::{End, Opening, Outcome, StreamTranslator};
+
+#[derive(Arbitrary, Debug)]
+enum Op<'a> {
+    MessageStart,
+    ToolUse(u8, &'a str, &'a str),
+    UnknownStart(u8),
+    Text(u8, &'a str),
+    Input(u8, &'a str),
+    Thinking(u8, &'a str),
+    Signature(u8, &'a str),
+    Redacted(u8, &'a str),
+    UnknownDelta(u8),
+    Stop(u8),
+    MessageStop(&'a str),
+    Metadata(u64, u64, u64, u64),
+    Unknown(&'a str),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum How {
+    Eof,
+    Failed,
+    Cancelled,
+}
+
+fn event<'a>(op: Op<'a>) -> converse::Event<'a> {
+    let delta = |index: u8, delta| {
+        converse::Event::ContentBlockDelta(ContentBlockDelta { content_block_index: index.into(), delta })
+    };
+    let reasoning = |index, reasoning| delta(index, Delta { reasoning_content: Some(reasoning), ..Delta::default() });
+    let start = |index: u8, tool_use| {
+        let start = Start { tool_use };
+        converse::Event::ContentBlockStart(ContentBlockStart { content_block_index: index.into(), start })
+    };
+    match op {
+        Op::MessageStart => converse::Event::MessageStart,
+        Op::ToolUse(i, id, name) => start(i, Some(ToolUseStart { tool_use_id: id.into(), name: name.into() })),
+        Op::UnknownStart(i) => start(i, None),
+        Op::Text(i, text) => delta(i, Delta { text: Some(text.into()), ..Delta::default() }),
+        Op::Input(i, text) => {
+            delta(i, Delta { tool_use: Some(ToolUseDelta { input: text.into() }), ..Delta::default() })
+        }
+        Op::Thinking(i, text) => reasoning(i, ReasoningDelta { text: Some(text.into()), ..Default::default() }),
+        Op::Signature(i, text) => reasoning(i, ReasoningDelta { signature: Some(text.into()), ..Default::default() }),
+        Op::Redacted(i, text) => {
+            reasoning(i, ReasoningDelta { redacted_content: Some(text.into()), ..Default::default() })
+        }
+        Op::UnknownDelta(i) => delta(i, Delta::default()),
+        Op::Stop(i) => converse::Event::ContentBlockStop(ContentBlockStop { content_block_index: i.into() }),
+        Op::MessageStop(reason) => converse::Event::MessageStop(MessageStop {
+            stop_reason: reason.into(),
+            additional_model_response_fields: None,
+        }),
+        Op::Metadata(input_tokens, output_tokens, read, written) => converse::Event::Metadata(Metadata {
+            usage: TokenUsage {
+                input_tokens,
+                output_tokens,
+                cache_read_input_tokens: read,
+                cache_write_input_tokens: written,
+                cache_details: Vec::new(),
+            },
+        }),
+        Op::Unknown(kind) => converse::Event::Unknown(kind),
+    }
+}
+
+fuzz_target!(|input: (bool, Vec<Op<'_>>, How)| {
+    let (tag_buffer, ops, how) = input;
+    let (mut grammar, mut fold, mut last) = (Grammar::default(), Fold::default(), None);
+    let mut out = |event: &Event<'_>| {
+        grammar.push(event).expect("the grammar holds");
+        fold.push(event);
+        last = Some(event.name());
+    };
+    let mut translator = StreamTranslator::new(Opening { tag_buffer, ..Opening::default() });
+    for op in ops {
+        translator.push(event(op), &mut out);
+    }
+    let end = match how {
+        How::Eof => End::Eof,
+        How::Failed => End::Failed(Error::new(ErrorType::Api, "failed")),
+        How::Cancelled => End::Cancelled,
+    };
+    match translator.finish(end, &mut out).outcome {
+        Outcome::Finished => assert_eq!(last, Some("message_stop")),
+        Outcome::Failed => {
+            assert_eq!(last, Some("error"));
+            assert!(fold.finish().is_err());
+        }
+        Outcome::Cancelled => assert!(!grammar.is_closed()),
+    }
+});
