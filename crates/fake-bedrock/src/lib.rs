@@ -3,6 +3,28 @@
 //!
 //! It is no model and no simulation of one: answers are canned. It is also no client library, and it shares no code with
 //! any program that is tested against it.
+//!
+//! # Magic words
+//!
+//! A word in square brackets in the last user text chooses the answer; case does not matter. `[slow MS]` and `[pause MS]`
+//! may stand beside another word. Without one, the answer quotes the prompt, or the tool results of the turn.
+//!
+//! | Word | Answer |
+//! |---|---|
+//! | `[tool]`, `[tools]` | one call, two parallel calls, with arguments made from the schema |
+//! | `[tool-empty]`, `[toolcut]` | a call without any input delta; arguments cut off by `max_tokens` |
+//! | `[thinking]`, `[redacted]` | reasoning (signed for Claude), or redacted reasoning in two parts, then text |
+//! | `[xml]` | text with tags that are cut across deltas |
+//! | `[long N]`, `[paced N MS]`, `[size N]` | N deltas at once, N deltas MS apart, one delta of N bytes |
+//! | `[slow MS]`, `[pause MS]` | silence before the first event, silence in the middle |
+//! | `[throttle]`, `[throttle-once]`, `[refuse NAME STATUS]` | an HTTP error: always, once per body, any exception |
+//! | `[throttle-first-frame]`, `[throttle-mid]`, `[exception NAME STATUS]` | an exception frame after HTTP 200 |
+//! | `[error-frame]`, `[bad-crc]`, `[cut]`, `[cut-before]` | an unmodelled error frame, damage, a dropped connection |
+//! | `[no-metadata]`, `[no-stop]` | a stream that ends after `messageStop`, or after some deltas |
+//! | `[unknown-event]`, `[empty-first]`, `[index-gap]` | what a reader must bear |
+//! | `[stop REASON]`, `[stop-sequence]`, `[max_tokens]` | other stop reasons |
+//!
+//! The STATUS of `[refuse]` and `[exception]` is the `originalStatusCode` of the two exceptions that have one.
 
 mod arguments;
 mod auth;

@@ -28,7 +28,7 @@ struct Arguments {
     /// The session token that signed requests must carry.
     #[arg(long)]
     session_token: Option<String>,
-    /// The Bedrock API key that is known.
+    /// The Bedrock API key that is known; an empty one lets nobody in.
     #[arg(long, default_value = "bedrock-api-key-example")]
     bearer_token: String,
     /// A directory of scripts, one `*.json` each.
@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
         access_key: arguments.access_key,
         secret_key: arguments.secret_key,
         session_token: arguments.session_token,
-        bearer_token: Some(arguments.bearer_token),
+        bearer_token: Some(arguments.bearer_token).filter(|key| !key.is_empty()),
         fixtures: arguments.fixtures,
         pace: Duration::from_millis(arguments.pace_ms),
         // Memory has to stay flat under load.

@@ -107,6 +107,11 @@ impl Word {
     }
 }
 
+/// Deltas that `[long N]` and `[paced N MS]` give at most.
+const LONGEST: u64 = 1_000_000;
+/// Bytes that `[size N]` gives at most.
+const LARGEST: u64 = 16_000_000;
+
 const WORDS: &[&str] = &[
     "tool",
     "tools",
@@ -231,7 +236,7 @@ impl Build {
                 self.close().end("end_turn")
             }
             "long" => {
-                for n in 0..word.number(0, 100) {
+                for n in 0..word.number(0, 100).min(LONGEST) {
                     self.text(PLAIN[n as usize % PLAIN.len()]);
                 }
                 self.close().end("end_turn")
@@ -242,15 +247,16 @@ impl Build {
                     None if self.means.pace.is_zero() => 10,
                     None => self.means.pace.as_millis() as u64,
                 });
-                for n in 0..word.number(0, 100) {
+                for n in 0..word.number(0, 100).min(LONGEST) {
                     self.text(PLAIN[n as usize % PLAIN.len()]);
                     self.pace();
                 }
                 self.close().end("end_turn")
             }
             "size" => {
-                let text = "abcdefg ".repeat(word.number(0, 1000) as usize / 8 + 1);
-                let text = text[..word.number(0, 1000) as usize].to_owned();
+                let length = word.number(0, 1000).min(LARGEST) as usize;
+                let mut text = "abcdefg ".repeat(length / 8 + 1);
+                text.truncate(length);
                 let index = self.index;
                 self.event(Event::Text { index, text: text.into() });
                 self.close().end("end_turn")

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -37,6 +38,8 @@ use crate::validate;
 
 /// The largest body AWS models, in bytes.
 const MAX_BODY: usize = 25_000_000;
+/// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
+const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(10);
 /// How many bodies are remembered that were refused once.
 const REFUSED: usize = 4_096;
 
@@ -130,7 +133,10 @@ impl FakeBedrock {
                 accepted = self.listener.accept() => {
                     // An error here concerns a connection that is already gone, or is out of file descriptors: in both
                     // cases the listener itself goes on.
-                    let Ok((stream, _)) = accepted else { continue };
+                    let Ok((stream, _)) = accepted else {
+                        sleep(AFTER_ACCEPT_ERROR).await;
+                        continue;
+                    };
                     connections.spawn(serve(Arc::clone(&self.state), stream));
                 }
                 Some(_) = connections.join_next() => {}
@@ -262,7 +268,7 @@ impl Job<'_> {
         if let Caller::Signed(signed) = caller {
             signed.verify(config, self.parts, &body)?;
         }
-        let value: Value = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+        let mut value: Value = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
         let (model, form) = models::find(&self.id, &config.region)?;
         if self.operation == Operation::CountTokens {
             let tokens = validate::count_tokens(&value, model, form)?;
@@ -271,6 +277,7 @@ impl Job<'_> {
         models::check_on_demand(model, form, &self.id)?;
         match self.operation {
             Operation::Converse | Operation::ConverseStream => {
+                validate::drop_nulls(&mut value);
                 validate::converse(&value, model, self.operation == Operation::ConverseStream)?;
                 let prompted = converse::prompted(&value, model);
                 validate::context(prompted.tokens(), &value, model)?;

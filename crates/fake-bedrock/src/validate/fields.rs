@@ -114,7 +114,7 @@ pub(super) fn check(asked: &Asked<'_>, model: &Model) -> Checked {
     }
     output_config(asked, model, &betas)?;
     sampling(asked, model)?;
-    thinking(asked, model)
+    thinking(asked, model, &betas)
 }
 
 fn betas<'a>(asked: &Asked<'a>) -> Result<Vec<&'a str>, AwsError> {
@@ -179,7 +179,7 @@ fn sampling(asked: &Asked<'_>, model: &Model) -> Checked {
     Ok(())
 }
 
-fn thinking(asked: &Asked<'_>, model: &Model) -> Checked {
+fn thinking(asked: &Asked<'_>, model: &Model, betas: &[&str]) -> Checked {
     let Some(thinking) = asked.fields.get("thinking").filter(|thinking| !thinking.is_null()) else {
         return Ok(());
     };
@@ -216,7 +216,9 @@ fn thinking(asked: &Asked<'_>, model: &Model) -> Checked {
             "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
         ));
     }
-    if asked.max_tokens.is_some_and(|max| max <= budget) {
+    // Interleaved thinking may spend its budget over several turns.
+    let interleaved = betas.contains(&"interleaved-thinking-2025-05-14");
+    if !interleaved && asked.max_tokens.is_some_and(|max| max <= budget) {
         return Err(AwsError::model("`max_tokens` must be greater than `thinking.budget_tokens`."));
     }
     if asked.temperature.is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {

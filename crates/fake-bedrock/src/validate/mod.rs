@@ -66,6 +66,22 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked 
     Ok(())
 }
 
+/// Takes away the members of content blocks that are null: to AWS's front end they are as good as absent.
+pub(crate) fn drop_nulls(body: &mut Value) {
+    let prune = |blocks: Option<&mut Value>| {
+        for block in blocks.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(members) = block.as_object_mut() {
+                members.retain(|_, value| !value.is_null());
+            }
+        }
+    };
+    prune(body.get_mut("system"));
+    prune(body.get_mut("toolConfig").and_then(|config| config.get_mut("tools")));
+    for message in body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten() {
+        prune(message.get_mut("content"));
+    }
+}
+
 /// The rules that Converse and CountTokens share.
 fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
     messages::check(body, model)?;
@@ -79,6 +95,11 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
     };
     fields::allowed(fields, model)?;
     let inference = &body["inferenceConfig"];
+    if model.has("no_stop_sequences") && !items(inference, "stopSequences").is_empty() {
+        return Err(AwsError::validation(
+            "This model doesn't support the stopSequences field. Remove stopSequences and try again.",
+        ));
+    }
     let choice = &body["toolConfig"]["toolChoice"];
     let asked = fields::Asked {
         fields,

@@ -415,6 +415,11 @@ fn each_generation_refuses_the_other_ones_fields() {
             hello(json!({"requestMetadata": {"user": "\u{fc}ber"}})),
             "Request metadata contains a value",
         ),
+        (
+            GPT,
+            hello(json!({"inferenceConfig": {"stopSequences": ["x"]}})),
+            "This model doesn't support the stopSequences field.",
+        ),
         (SONNET, hello(json!({"requestMetadata": {}})), "Request metadata contains a value"),
         (OPUS, hello(json!({"outputConfig": {"effort": "extreme"}})), "output_config.effort"),
         (SONNET, hello(json!({"additionalModelResponseFieldPaths": ["stop"]})), "not a valid JSON Pointer"),
@@ -442,6 +447,13 @@ fn each_generation_refuses_the_other_ones_fields() {
     ] {
         assert_eq!(refusal(model, &body), "accepted", "{body}");
     }
+}
+
+#[test]
+fn null_members_are_as_good_as_absent() {
+    let mut body = user(json!([{"text": "hi", "toolUse": null, "image": null}]));
+    drop_nulls(&mut body);
+    assert_eq!(body, user(json!([{"text": "hi"}])));
 }
 
 #[test]
