@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +15,7 @@ use crate::{demo, telemetry};
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
+const LAST_BREATH: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Parser)]
 #[command(name = "bedrock-proxy", version, about = "Anthropic Messages API in, AWS Bedrock out")]
@@ -97,8 +99,8 @@ fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
         }
     };
     let done = runtime.block_on(work);
-    // What a drain has given up on is not waited for.
-    runtime.shutdown_background();
+    // What a drain has given up on is dropped, so that it is logged, but not waited for.
+    runtime.shutdown_timeout(LAST_BREATH);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -51,6 +51,8 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`: how long streams may take to end after SIGTERM.
     pub shutdown_grace: Duration,
 }
@@ -157,6 +159,7 @@ fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Server {
         max_connections: reader.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
         max_body_bytes: reader.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
         body_timeout: Duration::from_secs(60),
+        write_timeout: Duration::from_secs(120),
         shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
     }
 }

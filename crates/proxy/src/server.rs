@@ -1,6 +1,7 @@
 //! The server: what handlers share, which route leads where, what surrounds every request, and the life of the listener.
 
 mod connection;
+mod patient;
 
 use std::io;
 use std::net::SocketAddr;
@@ -195,7 +196,7 @@ impl Server {
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let connection = connection::serve(stream, service.clone(), self.app.tasks.clone());
+                    let connection = connection::serve(stream, service.clone(), Arc::clone(&self.app));
                     self.app.tasks.spawn(async move {
                         connection.await;
                         drop(permit);

@@ -64,6 +64,12 @@ impl ApiError {
         Self::new(ErrorType::Api, message).with_status(StatusCode::BAD_GATEWAY)
     }
 
+    /// The server ends before the answer does.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again")
+    }
+
     /// What happened, in Anthropic's words.
     #[must_use]
     pub fn error(&self) -> &Error {

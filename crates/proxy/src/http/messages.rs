@@ -43,8 +43,17 @@ pub async fn post(
     let notice = notice(&call.notices);
     entry.note(|fields| fields.notices = call.notices.len());
     let inquiry = Inquiry::new(target, call, entry, app.relay.xml_buffer);
-    let mut response =
-        if streams { relay::respond(app, inquiry).await? } else { whole::respond(app, inquiry).await? };
+    let answer = async {
+        if streams {
+            relay::respond(Arc::clone(&app), inquiry).await
+        } else {
+            whole::respond(Arc::clone(&app), inquiry).await
+        }
+    };
+    let mut response = tokio::select! {
+        answer = answer => answer?,
+        () = app.tasks.cutting() => return Err(ApiError::shutting_down()),
+    };
     if let Some(notice) = notice {
         response.headers_mut().insert(NOTICE, notice);
     }

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
 use http_body::Frame;
-use messages::anthropic::{ErrorType, sse};
+use messages::anthropic::sse;
 use messages::translate::End;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -151,8 +151,7 @@ impl Relay {
 
     /// The server ends before the answer does.
     fn cut_off(&mut self) {
-        let error =
-            ApiError::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again");
+        let error = ApiError::shutting_down();
         match &mut self.state {
             State::Opening(_) => self.fail(&error),
             State::Live(live) => live.finish(End::Failed(error.error().clone()), &mut self.out),

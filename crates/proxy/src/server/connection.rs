@@ -14,7 +14,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-use crate::tasks::Tasks;
+use super::App;
+use super::patient::Patient;
 
 /// A connection has to bring its first request head within this time.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const NEXT_REQUEST: Duration = Duration::from_secs(75);
 const HTTP2_STREAMS: u32 = 200;
 
 /// Serves `stream` until it ends, or until the server stops and what is in flight is done.
-pub(super) async fn serve(stream: TcpStream, router: Router, tasks: Tasks) {
+pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
     // Small writes must not wait for acknowledgements; a socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));
@@ -31,8 +32,9 @@ pub(super) async fn serve(stream: TcpStream, router: Router, tasks: Tasks) {
         asked.store(true, Ordering::Relaxed);
         router.clone().oneshot(request.map(Body::new))
     });
+    let io = TokioIo::new(Patient::new(stream, app.limits.write_timeout));
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(io, service));
     let mut deadline = pin!(tokio::time::sleep(FIRST_REQUEST));
     let (mut waiting, mut stopping) = (true, false);
     loop {
@@ -49,7 +51,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, tasks: Tasks) {
                 }
                 waiting = false;
             }
-            () = tasks.stopping(), if !stopping => {
+            () = app.tasks.stopping(), if !stopping => {
                 connection.as_mut().graceful_shutdown();
                 stopping = true;
             }

@@ -5,7 +5,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 
-use crate::world::{ask, full, post, whole, world, world_with};
+use crate::world::{ask, full, log_line, post, whole, world, world_with};
 
 #[tokio::test]
 async fn health_has_exactly_four_keys() {
@@ -57,4 +57,32 @@ async fn a_second_signal_ends_a_drain_at_once() {
     world.hurry.notify_one();
     let drained = tokio::time::timeout(Duration::from_secs(5), &mut world.gateway).await;
     assert!(matches!(drained.unwrap().unwrap(), Drained::Cut(1..)));
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_given_up() {
+    let world = world_with(&[], |config| config.server.write_timeout = Duration::from_millis(100)).await;
+    let mut body = ask("[long 60000]", true);
+    body["max_tokens"] = 64_000.into();
+    let response = world.begin(post(body.to_string())).await;
+    let request_id = response.headers()["request-id"].to_str().unwrap().to_owned();
+    assert_eq!(log_line(&request_id).await["outcome"], "cancelled");
+    drop(response);
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_answered_when_the_drain_ends_is_told_so() {
+    let world = world_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
+    let prompts = [("[slow 5000]", false), ("[slow 5000]", true)];
+    let answers = prompts.map(|(prompt, stream)| world.ask(prompt, stream));
+    let stop = async {
+        while world.bedrock.requests().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.stop.notify_one();
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(answers), stop);
+    for answer in answers {
+        assert_eq!(answer.error().0, 529);
+    }
 }

@@ -1,5 +1,7 @@
 //! Wire tests: the gateway on a real socket in front of a fake Bedrock on another.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, as it should
+
 mod errors;
 mod lifecycle;
 mod limits;
