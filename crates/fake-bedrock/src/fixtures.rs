@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 use crate::script::{Event, Step};
+use crate::tokens::Metered;
 
 /// A script and the text that asks for it.
 #[derive(Debug)]
@@ -46,6 +47,16 @@ pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
 /// The script that the text asks for.
 pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
     fixtures.iter().find(|fixture| text.contains(&fixture.wanted)).map(|fixture| fixture.steps.as_slice())
+}
+
+/// The usage that a script brings with it.
+pub(crate) fn usage(steps: &[Step]) -> Option<Metered> {
+    steps.iter().find_map(|step| match step {
+        Step::Event(Event::Other { name, payload }) if name == "metadata" => {
+            Metered::read(payload.get("usage")?)
+        }
+        _ => None,
+    })
 }
 
 fn parse(script: &Value) -> Result<Fixture, String> {

@@ -368,6 +368,8 @@ impl Job<'_> {
         };
         let mut metered = self.state.cache.meter(model, prompted, self.started);
         metered.usage.output_tokens = script::output_tokens(&steps);
+        // A fixture says itself what it cost.
+        let metered = fixtures::usage(&steps).unwrap_or(metered);
         Ok((steps, metered))
     }
 

@@ -124,6 +124,24 @@ pub(crate) struct Metered {
 }
 
 impl Metered {
+    /// Reads a `usage` member of Converse back, as fixtures carry it.
+    pub(crate) fn read(usage: &Value) -> Option<Self> {
+        let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+        let hours = usage.get("cacheDetails").and_then(Value::as_array).into_iter().flatten();
+        let cache_write_tokens = count("cacheWriteInputTokens").unwrap_or(0);
+        let written_1h: u64 =
+            hours.filter(|d| d["ttl"] == "1h").filter_map(|d| d["inputTokens"].as_u64()).sum();
+        Some(Self {
+            usage: Usage {
+                input_tokens: count("inputTokens")?,
+                output_tokens: count("outputTokens")?,
+                cache_read_tokens: count("cacheReadInputTokens").unwrap_or(0),
+                cache_write_tokens,
+            },
+            written_1h: written_1h.min(cache_write_tokens),
+        })
+    }
+
     /// The `usage` member of Converse, after the API reference page "TokenUsage".
     pub(crate) fn converse(&self) -> Value {
         let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
@@ -282,6 +300,16 @@ mod tests {
         assert_eq!(grown.usage.cache_read_tokens, first.usage.cache_write_tokens);
         assert!(grown.usage.cache_write_tokens > 0);
         assert_eq!(grown.written_1h, 0);
+    }
+
+    #[test]
+    fn a_usage_is_read_as_it_is_written() {
+        let usage = Usage { input_tokens: 1, output_tokens: 2, cache_read_tokens: 3, cache_write_tokens: 4 };
+        let written = Metered { usage, written_1h: 3 }.converse();
+        assert_eq!(written["totalTokens"], 10);
+        let read = Metered::read(&written).unwrap();
+        assert_eq!((read.usage, read.written_1h), (usage, 3));
+        assert!(Metered::read(&json!({})).is_none());
     }
 
     #[test]

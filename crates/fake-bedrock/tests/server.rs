@@ -215,6 +215,10 @@ async fn a_fixture_is_replayed_verbatim() {
         {"contentBlockDelta": {"delta": {"text": "as recorded"}, "contentBlockIndex": 0, "odd": [1]}},
         {"exception": "modelStreamErrorException", "message": "told so", "originalStatusCode": 503},
     ]});
+    let counted = json!({"match": "now count", "events": [
+        {"metadata": {"usage": {"inputTokens": 5, "outputTokens": 77, "totalTokens": 82}, "metrics": {"latencyMs": 1}}},
+    ]});
+    std::fs::write(directory.join("two.json"), counted.to_string()).unwrap();
     std::fs::write(directory.join("one.json"), script.to_string()).unwrap();
     let config = Config { fixtures: Some(directory.clone()), ..Config::default() };
     let mut fake = start(config).await;
@@ -227,6 +231,9 @@ async fn a_fixture_is_replayed_verbatim() {
     assert_eq!(events[2].1["originalStatusCode"], 503);
     let whole = fake.say("converse", "please replay this").await.unwrap();
     assert_eq!(whole.status(), 424);
+
+    fake.say("converse-stream", "now count").await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(fake.log.totals().output_tokens, 77);
 }
 
 #[tokio::test]

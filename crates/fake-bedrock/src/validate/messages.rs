@@ -165,7 +165,8 @@ pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at
     Err(AwsError::model(format!("{at}: Invalid `signature` in `thinking` block")))
 }
 
-fn unsupported(field: &str) -> AwsError {
+/// The refusal of a field that only other models have.
+pub(super) fn unsupported(field: &str) -> AwsError {
     AwsError::validation(format!(
         "This model doesn't support the {field} field. Remove {field} and try again."
     ))

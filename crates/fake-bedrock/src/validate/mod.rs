@@ -96,9 +96,7 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
     fields::allowed(fields, model)?;
     let inference = &body["inferenceConfig"];
     if model.has("no_stop_sequences") && !items(inference, "stopSequences").is_empty() {
-        return Err(AwsError::validation(
-            "This model doesn't support the stopSequences field. Remove stopSequences and try again.",
-        ));
+        return Err(messages::unsupported("stopSequences"));
     }
     let choice = &body["toolConfig"]["toolChoice"];
     let asked = fields::Asked {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::messages::{role, supports_cache_point};
+use super::messages::{role, supports_cache_point, unsupported};
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::models::Model;
@@ -156,12 +156,6 @@ fn configuration(config: &Value, model: &Model, streaming: bool) -> Checked {
         return Err(unsupported("toolConfig.toolChoice.any"));
     }
     Ok(())
-}
-
-fn unsupported(field: &str) -> AwsError {
-    AwsError::validation(format!(
-        "This model doesn't support the {field} field. Remove {field} and try again."
-    ))
 }
 
 fn cache_points(body: &Value, model: &Model) -> Checked {
