@@ -271,6 +271,9 @@ impl Job<'_> {
         let mut value: Value = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
         let (model, form) = models::find(&self.id, &config.region)?;
         if self.operation == Operation::CountTokens {
+            if let Some(request) = value.get_mut("input").and_then(|input| input.get_mut("converse")) {
+                validate::drop_nulls(request);
+            }
             let tokens = validate::count_tokens(&value, model, form)?;
             return Ok(json_answer(&json!({"inputTokens": tokens})));
         }
