@@ -20,7 +20,8 @@ const DELTAS: u64 = 10_000;
 const CHUNK: usize = 8 * 1024;
 
 fn event(kind: &'static str, payload: &str, out: &mut Vec<u8>) {
-    let header = |name: &'static str, value: &'static str| Header::new(name, HeaderValue::String(value.into()));
+    let header =
+        |name: &'static str, value: &'static str| Header::new(name, HeaderValue::String(value.into()));
     let headers = vec![
         header(":message-type", "event"),
         header(":event-type", kind),
@@ -43,15 +44,20 @@ fn stream() -> Vec<u8> {
     }
     event("contentBlockStop", r#"{"contentBlockIndex":0,"p":"ab"}"#, &mut bytes);
     event("messageStop", r#"{"stopReason":"end_turn"}"#, &mut bytes);
-    let metadata = r#"{"usage":{"inputTokens":1,"outputTokens":2,"totalTokens":3},"metrics":{"latencyMs":4}}"#;
+    let metadata =
+        r#"{"usage":{"inputTokens":1,"outputTokens":2,"totalTokens":3},"metrics":{"latencyMs":4}}"#;
     event("metadata", metadata, &mut bytes);
     bytes
 }
 
 /// Runs an answer through, reusing one output buffer a chunk as the server does.
 fn translate_stream(bytes: &[u8]) -> usize {
-    let opening =
-        Opening { message_id: "msg_1".to_owned(), model: "m".to_owned(), tag_buffer: true, ..Opening::default() };
+    let opening = Opening {
+        message_id: "msg_1".to_owned(),
+        model: "m".to_owned(),
+        tag_buffer: true,
+        ..Opening::default()
+    };
     let mut pipeline = Pipeline::new(opening);
     let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
     for chunk in bytes.chunks(CHUNK) {
@@ -91,7 +97,8 @@ fn conversation() -> String {
 
 fn translate_request(body: &str) -> usize {
     let request = Request::parse(body.as_bytes()).unwrap();
-    let call = translate::request(request, &Capabilities::CLAUDE, &Options { default_max_tokens: 8192 }).unwrap();
+    let call =
+        translate::request(request, &Capabilities::CLAUDE, &Options { default_max_tokens: 8192 }).unwrap();
     assert!(call.losses.is_empty());
     call.body.len()
 }
@@ -101,11 +108,16 @@ fn benches(criterion: &mut Criterion) {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     translate_stream(&bytes);
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    println!("stream: {:.3} allocations/event ({allocations} for {DELTAS} events)", allocations as f64 / DELTAS as f64);
+    println!(
+        "stream: {:.3} allocations/event ({allocations} for {DELTAS} events)",
+        allocations as f64 / DELTAS as f64
+    );
 
     let mut group = criterion.benchmark_group("stream");
     group.throughput(Throughput::Elements(DELTAS));
-    group.bench_function("frame to event to SSE, 10,000 deltas", |b| b.iter(|| translate_stream(black_box(&bytes))));
+    group.bench_function("frame to event to SSE, 10,000 deltas", |b| {
+        b.iter(|| translate_stream(black_box(&bytes)))
+    });
     group.finish();
 
     let text = "Create the file <write_file><path>src/main.rs</path>now</write_file>, if x < 5. ".repeat(100);

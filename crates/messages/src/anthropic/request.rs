@@ -8,10 +8,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::InvalidRequest;
-use crate::json::{Item, List, RawJson, Text, object};
+use crate::json::{Item, List, MAX_UNKNOWN, RawJson, Text, object};
 
 object! {
     /// The whole body.
@@ -120,14 +120,24 @@ pub enum Content<'a> {
     Text(Text<'a>),
     /// Content blocks.
     Blocks(List<Block<'a>>),
-    /// A single object, as some blocks that Bedrock does not know hold; no route reads it here.
-    Object,
+    /// A single object, as some blocks of server tools hold; not looked into.
+    Object(Members<'a>),
+}
+
+/// The members of an object that is not looked into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Members<'a>(Vec<(Text<'a>, RawJson<'a>)>);
+
+impl Serialize for Members<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
 }
 
 impl Content<'_> {
     fn weight(&self) -> usize {
         match self {
-            Self::Text(_) | Self::Object => 0,
+            Self::Text(_) | Self::Object(_) => 0,
             Self::Blocks(blocks) => blocks.iter().map(Item::weight).sum(),
         }
     }
@@ -157,8 +167,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content<'a>, A::Error> {
-                while map.next_entry::<Text<'a>, RawJson<'a>>()?.is_some() {}
-                Ok(Content::Object)
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    if members.len() == MAX_UNKNOWN {
+                        return Err(de::Error::custom("too many unknown fields"));
+                    }
+                    members.push(member);
+                }
+                Ok(Content::Object(Members(members)))
             }
         }
 
@@ -415,6 +431,14 @@ mod tests {
     fn null_counts_as_absent() {
         let request = Request::parse(br#"{"system":null,"novel":null,"temperature":null}"#).unwrap();
         assert_eq!(request, Request::default());
+    }
+
+    #[test]
+    fn content_that_is_an_object_is_kept() {
+        let body =
+            r#"{"messages":[{"content":[{"type":"web_search_tool_result","content":{"z":1.0,"a":"b"}}]}]}"#;
+        let request = Request::parse(body.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), body);
     }
 
     #[test]

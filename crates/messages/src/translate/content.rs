@@ -45,7 +45,7 @@ impl<'a> Translation<'a> {
             None => return Ok(system),
             Some(Content::Text(text)) => vec![text_block(text)],
             Some(Content::Blocks(blocks)) => blocks.0,
-            Some(Content::Object) => return Err(not_content(path)),
+            Some(Content::Object(_)) => return Err(not_content(path)),
         };
         for (index, mut block) in blocks.into_iter().enumerate() {
             let path = path.index(index);
@@ -124,7 +124,7 @@ impl<'a> Translation<'a> {
         let blocks = match required(message.content.take(), at_content)? {
             Content::Text(text) => vec![text_block(text)],
             Content::Blocks(blocks) => blocks.0,
-            Content::Object => return Err(not_content(at_content)),
+            Content::Object(_) => return Err(not_content(at_content)),
         };
         let mut content = Vec::with_capacity(blocks.len());
         for (index, block) in blocks.into_iter().enumerate() {
@@ -260,7 +260,7 @@ impl<'a> Translation<'a> {
             None => Vec::new(),
             Some(Content::Text(text)) => vec![text_block(text)],
             Some(Content::Blocks(blocks)) => blocks.0,
-            Some(Content::Object) => return Err(not_content(at_content)),
+            Some(Content::Object(_)) => return Err(not_content(at_content)),
         };
         let mut content = Vec::with_capacity(blocks.len().max(1));
         let mut cache_control = None;
