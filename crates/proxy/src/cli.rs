@@ -125,7 +125,11 @@ async fn serve(config: Config) -> Result<(), String> {
     );
     let shared = std::sync::Arc::clone(app);
     app.tasks.spawn(async move {
-        if let Err(error) = shared.bedrock.warm_up().await {
+        let warmed = tokio::select! {
+            warmed = shared.bedrock.warm_up() => warmed,
+            () = shared.tasks.stopping() => return,
+        };
+        if let Err(error) = warmed {
             tracing::error!(%error, "requests will fail until there are credentials: set AWS_BEDROCK_ACCESS_KEY and \
                 AWS_BEDROCK_SECRET_KEY, AWS_BEARER_TOKEN_BEDROCK, or give this machine a role");
         }

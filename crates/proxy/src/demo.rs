@@ -40,15 +40,12 @@ pub async fn run(port: u16) -> Result<(), String> {
     let config =
         config.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
-    let tasks = server.app().tasks.clone();
-    tasks.clone().spawn(async move {
-        tokio::select! {
-            () = async { let _ = fake.run().await; } => {}
-            () = tasks.cutting() => {}
-        }
-    });
     cli::say(&welcome(&format!("http://{}", server.address()), &url));
-    cli::until_stopped(server).await
+    // The fake answers until the gateway has drained.
+    tokio::select! {
+        stopped = cli::until_stopped(server) => stopped,
+        () = fake.run() => Err("the fake Bedrock stopped".to_owned()),
+    }
 }
 
 fn welcome(proxy: &str, bedrock: &str) -> String {

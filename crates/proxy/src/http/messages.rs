@@ -41,7 +41,7 @@ pub async fn post(
         return Err(translate::refusal(&call.losses).into());
     }
     let notice = notice(&call.notices);
-    entry.note(|fields| fields.notices = call.notices.len());
+    note_notices(&entry, &call.notices);
     let inquiry = Inquiry::new(target, call, entry, app.relay.xml_buffer);
     let answer = async {
         if streams {
@@ -66,6 +66,14 @@ fn note(entry: &Entry, target: &Target, streams: bool) {
         fields.model_upstream = Some(target.model_id.clone());
         fields.stream = streams;
     });
+}
+
+/// Notices name places and reasons, never content.
+fn note_notices(entry: &Entry, notices: &[Notice]) {
+    entry.note(|fields| fields.notices = notices.len());
+    for notice in notices {
+        tracing::debug!(request_id = %entry.request_id(), %notice, "the request was changed");
+    }
 }
 
 /// The default for `max_tokens` is the operator's, as far as the model goes.

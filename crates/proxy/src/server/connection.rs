@@ -22,6 +22,8 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a connection may wait for its next request; longer than the 60 s for which load balancers keep theirs.
 const NEXT_REQUEST: Duration = Duration::from_secs(75);
 const HTTP2_STREAMS: u32 = 200;
+/// Bounds the head of a request and what is read ahead of its body, per connection.
+const READ_BUFFER: usize = 64 << 10;
 
 /// Serves `stream` until it ends, or until the server stops and what is in flight is done.
 pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
@@ -61,7 +63,12 @@ pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_REQUEST).keep_alive(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(NEXT_REQUEST)
+        .max_buf_size(READ_BUFFER)
+        .keep_alive(true);
     builder
         .http2()
         .timer(TokioTimer::new())
