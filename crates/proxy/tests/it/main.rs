@@ -6,5 +6,7 @@ mod errors;
 mod lifecycle;
 mod limits;
 mod messages;
+mod program;
+mod rooms;
 mod streams;
 mod world;

@@ -1,0 +1,63 @@
+//! The program itself: exit codes and what it says.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+fn program(directory: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-proxy"));
+    command.env_clear().current_dir(directory);
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn every_mistake_is_reported_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "PORT=x\nAWS_BEDROCK_ACCESS_KEY=AKIA\n").unwrap();
+    for arguments in [&["config", "check"][..], &["serve"], &[]] {
+        let output = program(directory.path()).args(arguments).env("HOST", "0.0.0.0").output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        for variable in ["PORT", "AWS_BEDROCK_SECRET_KEY", "HOST"] {
+            assert!(said(&output).contains(variable), "{variable}: {}", said(&output));
+        }
+    }
+}
+
+#[test]
+fn the_real_environment_wins_over_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
+    let output = program(directory.path()).args(["config", "check"]).env("PORT", "8081").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
+fn a_port_in_use_is_named_with_advice() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let output = program(directory.path()).args(["demo", "--port", &port]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("--port"), "{}", said(&output));
+}
+
+#[test]
+fn the_demo_says_what_to_type_whatever_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
+    let mut command = program(directory.path());
+    command.args(["demo", "--port", "0"]).env("AWS_BEDROCK_SECRET_KEY", "half a pair").stdout(Stdio::piped());
+    let mut demo = command.spawn().unwrap();
+    let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let text: Vec<_> = lines.map(Result::unwrap).take_while(|line| !line.contains("Ctrl-C")).collect();
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    let text = text.join("\n");
+    for wanted in ["curl -N http://127.0.0.1:", "export ANTHROPIC_BASE_URL=http://127.0.0.1:", "[tool]"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}

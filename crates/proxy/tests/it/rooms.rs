@@ -1,0 +1,65 @@
+//! Dependencies between the rooms point one way.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
+const ROOMS: [(&str, &[&str]); 8] = [
+    ("bedrock", &[]),
+    ("catalog", &[]),
+    ("http", &["bedrock", "catalog", "server"]),
+    ("server", &["bedrock", "catalog", "http"]),
+    ("telemetry", &[]),
+    ("config", &[]),
+    ("demo", &["cli", "server", "telemetry"]),
+    ("cli", &["demo", "server", "telemetry"]),
+];
+const FOR_ALL: [&str; 5] = ["clock", "config", "ids", "secret", "tasks"];
+
+#[test]
+fn a_room_uses_only_the_rooms_below_it() {
+    for (room, allowed) in ROOMS {
+        for file in files(room) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for used in used(&text) {
+                let fine =
+                    used == room || allowed.contains(&used.as_str()) || FOR_ALL.contains(&used.as_str());
+                assert!(fine, "{} uses crate::{used}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_http_and_its_server_decide_about_status_codes() {
+    for room in ["catalog", "config", "cli", "demo", "telemetry", "clock", "ids", "secret", "tasks"] {
+        for file in files(room) {
+            assert!(!std::fs::read_to_string(&file).unwrap().contains("StatusCode"), "{}", file.display());
+        }
+    }
+}
+
+/// `room.rs` and everything in `room/`.
+fn files(room: &str) -> Vec<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let inside = std::fs::read_dir(source.join(room)).into_iter().flatten();
+    let mut files: Vec<_> = inside.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    files.push(source.join(format!("{room}.rs")));
+    files
+}
+
+/// The rooms named after `crate::`, singly or in braces.
+fn used(text: &str) -> BTreeSet<String> {
+    let name = |text: &str| text.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+    let mut rooms = BTreeSet::new();
+    for after in text.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            Some(list) => rooms.extend(list.split('}').next().unwrap().split(',').map(name)),
+            None => {
+                rooms.insert(name(after));
+            }
+        }
+    }
+    rooms.retain(|room: &String| !room.is_empty());
+    rooms
+}
