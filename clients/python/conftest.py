@@ -1,0 +1,194 @@
+"""What the tests stand on: a fake Bedrock and the proxy in front of it, both as real processes on free ports."""
+
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+import anthropic
+import pytest
+
+sys.dont_write_bytecode = True
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROXY_BIN = os.environ.get("BEDROCK_PROXY_BIN", str(ROOT / "target" / "debug" / "bedrock-proxy"))
+FAKE_BIN = os.environ.get("FAKE_BEDROCK_BIN", str(ROOT / "target" / "debug" / "fake-bedrock"))
+
+# Long enough for a loaded machine; nothing waits this long unless it is broken.
+PATIENCE = 20
+
+# The SDKs read their own variables, and a company's HTTP proxy has no way to this machine's loopback.
+for name in list(os.environ):
+    if name.startswith(("ANTHROPIC_", "AWS_")) or name.lower().endswith("_proxy"):
+        del os.environ[name]
+
+
+class Process:
+    """A server that writes JSON lines to its standard output."""
+
+    def __init__(self, command, environment, directory):
+        # A new environment and an empty directory: neither this machine's AWS_* nor a .env can leak in.
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._lines = []
+        self._complaints = []
+        self._news = threading.Condition()
+        self._command = command
+        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._read_complaints, daemon=True).start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            try:
+                parsed = json.loads(line)
+            except ValueError:
+                parsed = {"text": line}
+            with self._news:
+                self._lines.append(parsed)
+                self._news.notify_all()
+        with self._news:
+            self._lines.append({"ended": True})
+            self._news.notify_all()
+
+    def _read_complaints(self):
+        # A pipe that nobody reads fills up and stops the process.
+        self._complaints.extend(self._process.stderr)
+
+    def line(self, wanted):
+        """The first line that `wanted` accepts, once it is there."""
+        deadline = time.monotonic() + PATIENCE
+        seen = 0
+        with self._news:
+            while True:
+                for line in self._lines[seen:]:
+                    if wanted(line):
+                        return line
+                    if line.get("ended"):
+                        raise RuntimeError(f"{self._command} ended: {''.join(self._complaints)} {self._lines}")
+                seen = len(self._lines)
+                if not self._news.wait(max(0, deadline - time.monotonic())) and time.monotonic() >= deadline:
+                    raise TimeoutError(f"{self._command} did not write the line; it wrote {self._lines[-20:]}")
+
+    def is_alive(self):
+        return self._process.poll() is None
+
+    def stop(self):
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Answer:
+    """What came over the wire, unparsed."""
+
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Proxy(Process):
+    """The proxy, its log, and ways to talk to it without an SDK."""
+
+    def __init__(self, bedrock_url, directory, **more):
+        environment = {
+            "AWS_BEDROCK_ACCESS_KEY": "AKIDEXAMPLE",
+            "AWS_BEDROCK_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            "AWS_BEDROCK_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock_url,
+            "HOST": "127.0.0.1",
+            # The system chooses a free port, and the log says which: no other process can take it in between.
+            "PORT": "0",
+            **more,
+        }
+        super().__init__([PROXY_BIN, "serve"], environment, directory)
+        self.address = self.line(lambda line: "address" in line)["address"]
+        self.url = f"http://{self.address}"
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                if self.ask("GET", "/health").status == 200:
+                    return
+            except OSError:
+                pass
+            if time.monotonic() > deadline:
+                raise TimeoutError("the proxy is not healthy")
+
+    def connect(self):
+        host, port = self.address.rsplit(":", 1)
+        return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+
+    def ask(self, method, path, body=None):
+        connection = self.connect()
+        try:
+            headers = {"content-type": "application/json", "x-api-key": "key"}
+            connection.request(method, path, body if body is None else json.dumps(body), headers)
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def logged(self, request_id):
+        """The access log's line about a request, once that is over."""
+        return self.line(lambda line: line.get("event") == "request" and line["request_id"] == request_id)
+
+
+@pytest.fixture(scope="session")
+def bedrock_url(tmp_path_factory):
+    fake = Process([FAKE_BIN, "--listen", "127.0.0.1:0"], {}, tmp_path_factory.mktemp("fake-bedrock"))
+    try:
+        yield fake.line(lambda line: "url" in line)["url"]
+    finally:
+        fake.stop()
+
+
+@pytest.fixture(scope="session")
+def proxy(bedrock_url, tmp_path_factory):
+    proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("proxy"))
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+@pytest.fixture(scope="session")
+def impatient_proxy(bedrock_url, tmp_path_factory):
+    """A proxy that does not wait for Bedrock's first word, and breaks a silence after a second."""
+    directory = tmp_path_factory.mktemp("impatient-proxy")
+    proxy = Proxy(bedrock_url, directory, PING_INTERVAL_SECONDS="1", FIRST_FRAME_GRACE_SECONDS="0")
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+# Strict: the SDK checks every answer and every event against its own types. No retries: each test sees the first answer.
+SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": PATIENCE, "_strict_response_validation": True}
+
+
+@pytest.fixture()
+def client(proxy):
+    with anthropic.Anthropic(base_url=proxy.url, **SETTINGS) as client:
+        yield client
+
+
+@pytest.fixture()
+def make_async_client(proxy):
+    """For use inside an event loop, which the client belongs to."""
+    return lambda: anthropic.AsyncAnthropic(base_url=proxy.url, **SETTINGS)

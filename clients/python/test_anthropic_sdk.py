@@ -1,0 +1,607 @@
+"""Anthropic's Python SDK as the judge of the proxy.
+
+The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+"""
+
+import asyncio
+import base64
+import json
+import time
+
+import anthropic
+import httpx2
+import pytest
+
+MODEL = "claude-sonnet-4-6"
+
+# One red pixel.
+PNG = base64.b64encode(
+    bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+        "0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
+    )
+).decode()
+
+WEATHER = {
+    "name": "get_weather",
+    "description": "Tells the weather.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["city", "days"],
+    },
+}
+CLOCK = {"name": "get_time", "description": "Tells the time.", "input_schema": {"type": "object", "properties": {}}}
+
+
+def tool_with(**arguments):
+    """A tool that fake-bedrock calls with exactly these arguments, which it takes from the schema's constants."""
+    properties = {name: {"const": value} for name, value in arguments.items()}
+    schema = {"type": "object", "properties": properties, "required": list(arguments)}
+    return {"name": "record", "description": "Records.", "input_schema": schema}
+
+
+def cut_tool(kept):
+    """A tool whose call with the prompt `[toolcut]` breaks off right after `kept`, the beginning of a JSON object.
+
+    fake-bedrock sends the first half of the arguments. So there is a long member before `kept`, and a filler at the end
+    that makes both halves equally long. They sort first and last, because the arguments may come in alphabetical order.
+    """
+    first = {"Aa": "x" * 60}
+    beginning = json.dumps(first, separators=(",", ":"))[:-1] + "," + kept.removeprefix("{")
+    for length in range(200):
+        arguments = {**first, **COMPLETED[kept], "zz": "z" * length}
+        text = json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)
+        if len(text) // 2 == len(beginning) and text.startswith(beginning):
+            return tool_with(**arguments)
+    raise AssertionError(f"nothing to fill up {kept} with")
+
+
+# Where arguments break off, and a whole that begins like that.
+COMPLETED = {
+    '{"a':                        {"a": "one", "b": "two"},
+    '{"a":':                      {"a": "one", "b": "two"},
+    '{"a":"on':                   {"a": "one", "b": "two"},
+    '{"a":"one"':                 {"a": "one", "b": "two"},
+    '{"a":"one",':                {"a": "one", "b": "two"},
+    '{"a":"one","b"':             {"a": "one", "b": "two"},
+    '{"a":"one","b":':            {"a": "one", "b": "two"},
+    '{"a":"one","b":"tw':         {"a": "one", "b": "two"},
+    '{"a":"one","b":tr':          {"a": "one", "b": True},
+    '{"a":"one","b":true':        {"a": "one", "b": True},
+    '{"a":"one","b":nul':         {"a": "one", "b": None},
+    '{"a":12,':                   {"a": 12, "b": True},
+    '{"a":-':                     {"a": -12, "b": True},
+    '{"a":{"b":"c"':              {"a": {"b": "c", "d": "e"}},
+    '{"a":{"b":"c"},"d":{"e':     {"a": {"b": "c"}, "d": {"e": "f"}},
+    '{"a":["one","two"':          {"a": ["one", "two", "three"]},
+    '{"a":["one","tw':            {"a": ["one", "two", "three"]},
+    '{"a":["one",tru':            {"a": ["one", True, "three"]},
+    '{"a":[{"b":':                {"a": [{"b": "c"}]},
+    '{"a":[["one"],[':            {"a": [["one"], ["two"]]},
+    '{"a":"quote \\" and \\\\':   {"a": 'quote " and \\ end'},
+    '{"a":"käse","b":"grü':       {"a": "käse", "b": "grün"},
+    '{"a":{"b":[]},"c':           {"a": {"b": []}, "c": {}},
+}  # fmt: skip
+
+
+def asks(text, *blocks, **more):
+    """A request with one user message."""
+    content = [*blocks, {"type": "text", "text": text}] if blocks else text
+    return {
+        "model": MODEL,
+        "max_tokens": 4096,
+        "messages": [{"role": "user", "content": content}],
+        **more,
+    }
+
+
+def image(media_type="image/png", data=PNG):
+    return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def text_of(message):
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def calls_of(message):
+    return [block for block in message.content if block.type == "tool_use"]
+
+
+SCENARIOS = {
+    "plain text": asks("Hello"),
+    "text of many scripts": asks("Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ \" \u2028 too"),
+    "a long answer": asks("[long 3000]"),
+    "an empty first delta": asks("[empty-first]"),
+    "block numbers that skip": asks("[index-gap]"),
+    "text like tags": asks("[xml]"),
+    "events and members nobody knows": asks("[unknown-event]"),
+    "an answer without its cost": asks("[no-metadata]"),
+    "a system prompt": asks("Hello", system="Be brief."),
+    "a system prompt in blocks": asks(
+        "Hello", system=[{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
+    ),
+    "an image": asks("What is this?", image()),
+    "two images": asks("What are these?", image(), image()),
+    # The SDK has no parameters for sampling any more; older ones and other clients still send it.
+    "sampling": asks("Hello", metadata={"user_id": "someone"}, extra_body={"temperature": 0, "top_k": 5}),
+    "max_tokens": asks("[max_tokens]"),
+    "a stop sequence": asks("[stop-sequence]", stop_sequences=["END", "FIN"]),
+    "stop reason end_turn": asks("[stop end_turn]"),
+    "stop reason content_filtered": asks("[stop content_filtered]"),
+    "stop reason guardrail_intervened": asks("[stop guardrail_intervened]"),
+    "stop reason model_context_window_exceeded": asks("[stop model_context_window_exceeded]"),
+    "a tool call": asks("[tool]", tools=[WEATHER, CLOCK]),
+    "parallel tool calls": asks("[tools]", tools=[WEATHER, CLOCK]),
+    "a tool call without arguments": asks("[tool-empty]", tools=[CLOCK]),
+    "a forced tool": asks("Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "tool", "name": "get_time"}),
+    "any tool": asks(
+        "Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "any", "disable_parallel_tool_use": True}
+    ),
+    "no tool": asks("Hello", tools=[WEATHER], tool_choice={"type": "none"}),
+    "a tool name that Bedrock does not take": asks("[tool]", tools=[{**WEATHER, "name": "weather." * 12 + "tell"}]),
+    "rich arguments": asks(
+        "[tool]",
+        tools=[tool_with(a=[1, 2.5, -3e10, None, True], b={"c": {"d": []}}, e="ü \" \\ \n 🦀", f={}, g=2**53)],
+    ),
+    "thinking": asks("[thinking]", thinking={"type": "enabled", "budget_tokens": 1024}),
+    "redacted thinking": asks("[redacted]", thinking={"type": "enabled", "budget_tokens": 1024}),
+    **{f"arguments cut after {kept}": asks("[toolcut]", tools=[cut_tool(kept)]) for kept in COMPLETED},
+}
+
+
+def streamed_sync(client, request):
+    with client.messages.stream(**request) as stream:
+        return stream.get_final_message()
+
+
+def streamed_beta(client, request):
+    with client.beta.messages.stream(**request) as stream:
+        return stream.get_final_message()
+
+
+def comparable(message):
+    """A message as JSON, without what differs from one answer to the next and without what no SDK takes from a stream."""
+    message = json.loads(json.dumps(message))
+    message["id"] = "msg"
+    for number, block in enumerate(message["content"]):
+        if block["type"] == "tool_use":
+            assert block["id"]
+            block["id"] = f"call {number}"
+        if block["type"] == "redacted_thinking":
+            assert block["data"]
+            block["data"] = "opaque"
+    # Bedrock counts at the end, and the SDKs look for this one at the beginning only.
+    message["usage"].pop("cache_creation", None)
+    return without_unset(message)
+
+
+def without_unset(value):
+    """The SDK writes null into members that a stream does not mention."""
+    if isinstance(value, dict):
+        kept = {"stop_reason", "stop_sequence"}
+        input_is_data = value.get("type") == "tool_use"
+        return {
+            name: member if input_is_data and name == "input" else without_unset(member)
+            for name, member in value.items()
+            if member is not None or name in kept
+        }
+    if isinstance(value, list):
+        return [without_unset(member) for member in value]
+    return value
+
+
+def whole(proxy, request):
+    body = {**request, **request.get("extra_body", {})}
+    body.pop("extra_body", None)
+    answer = proxy.ask("POST", "/v1/messages", body)
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("accumulate", [streamed_sync, streamed_beta])
+def test_a_streamed_message_equals_the_whole_one(proxy, client, accumulate, name):
+    request = SCENARIOS[name]
+    streamed = accumulate(client, request)
+    assert comparable(streamed.to_dict(mode="json")) == comparable(whole(proxy, request))
+
+
+def test_the_async_client_accumulates_the_same_messages(proxy, make_async_client):
+    async def ask(client, request):
+        async with client.messages.stream(**request) as stream:
+            streamed = await stream.get_final_message()
+        answered = await client.messages.create(**request)
+        return streamed, answered
+
+    async def ask_all():
+        async with make_async_client() as client:
+            return await asyncio.gather(*(ask(client, request) for request in SCENARIOS.values()))
+
+    for (streamed, answered), name in zip(asyncio.run(ask_all()), SCENARIOS):
+        streamed, answered = (comparable(message.to_dict(mode="json")) for message in (streamed, answered))
+        assert streamed == answered, name
+
+
+def test_a_number_that_ends_cut_arguments_is_left_out_because_digits_may_be_missing(proxy, client):
+    # The one case in which the SDKs disagree: Python's keeps the digits that came, TypeScript's and the proxy do not.
+    COMPLETED['{"a":"one","b":12'] = {"a": "one", "b": 1234}
+    request = asks("[toolcut]", tools=[cut_tool('{"a":"one","b":12')])
+    kept = whole(proxy, request)["content"][0]["input"]
+    streamed = calls_of(streamed_sync(client, request))[0].input
+    assert (kept.pop("Aa"), kept) == ("x" * 60, {"a": "one"})
+    assert (streamed.pop("Aa"), streamed) == ("x" * 60, {"a": "one", "b": 12})
+
+
+def test_an_answer_has_all_that_the_api_documents(client):
+    message = client.messages.create(**asks("Hello"))
+    assert message.id.startswith("msg_")
+    assert (message.type, message.role, message.model) == ("message", "assistant", MODEL)
+    assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
+    assert message.usage.input_tokens > 0 and message.usage.output_tokens > 0
+    assert (message.usage.cache_read_input_tokens, message.usage.cache_creation_input_tokens) == (0, 0)
+    assert text_of(message).endswith("You said: Hello")
+    assert message._request_id.startswith("req_")
+
+
+def test_raw_events_come_in_the_documented_order(client):
+    events = list(client.messages.create(**asks("[tools]", tools=[WEATHER, CLOCK]), stream=True))
+    start = events[0].message
+    assert events[0].type == "message_start"
+    assert start.id.startswith("msg_") and start.model == MODEL and start.content == []
+    assert start.stop_reason is None and start.stop_sequence is None
+    assert isinstance(start.usage.input_tokens, int) and isinstance(start.usage.output_tokens, int)
+    open_block, next_block = None, 0
+    for event in events[1:-2]:
+        if event.type == "content_block_start":
+            assert (open_block, event.index) == (None, next_block)
+            open_block, next_block = event.index, next_block + 1
+        elif event.type == "content_block_delta":
+            assert event.index == open_block
+        else:
+            assert (event.type, event.index) == ("content_block_stop", open_block)
+            open_block = None
+    assert (open_block, next_block) == (None, 3)
+    assert [event.type for event in events[-2:]] == ["message_delta", "message_stop"]
+    assert events[-2].delta.stop_reason == "tool_use"
+    assert events[-2].usage.output_tokens > 0 and events[-2].usage.input_tokens > 0
+
+
+def test_text_arrives_while_the_model_still_writes(client):
+    with client.messages.stream(**asks("[paced 20 50]")) as stream:
+        times = [time.monotonic() for _ in stream.text_stream]
+    # The fake takes a second; all at once would mean that something holds text back.
+    assert times[-1] - times[0] > 0.5
+
+
+def test_the_text_stream_gives_the_whole_text(client):
+    with client.messages.stream(**asks("Hello")) as stream:
+        pieces = list(stream.text_stream)
+        assert len(pieces) > 1
+        assert "".join(pieces) == stream.get_final_text()
+
+
+# Tools
+
+
+def test_a_tool_is_called_with_arguments_of_its_schema(client):
+    message = client.messages.create(**asks("[tool]", tools=[WEATHER]))
+    assert message.stop_reason == "tool_use"
+    [call] = calls_of(message)
+    assert call.id and (call.name, call.input) == ("get_weather", {"city": "Paris", "days": 1})
+
+
+def test_parallel_calls_have_ids_of_their_own(client):
+    calls = calls_of(streamed_sync(client, asks("[tools]", tools=[WEATHER, CLOCK])))
+    assert [(call.name, call.input) for call in calls] == [
+        ("get_weather", {"city": "Paris", "days": 1}),
+        ("get_time", {}),
+    ]
+    assert calls[0].id != calls[1].id
+
+
+def test_a_call_without_arguments_has_an_empty_object(client):
+    request = asks("[tool-empty]", tools=[CLOCK])
+    assert calls_of(client.messages.create(**request))[0].input == {}
+    assert calls_of(streamed_sync(client, request))[0].input == {}
+
+
+def test_arguments_arrive_in_pieces_that_join_to_json(client):
+    with client.messages.stream(**asks("[tool]", tools=[WEATHER])) as stream:
+        pieces = [event for event in stream if event.type == "input_json"]
+    assert json.loads("".join(piece.partial_json for piece in pieces)) == {"city": "Paris", "days": 1}
+    assert pieces[-1].snapshot == {"city": "Paris", "days": 1}
+
+
+@pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
+def test_a_tool_loop_goes_round(client, ask):
+    request = asks("[tools]", tools=[WEATHER, CLOCK])
+    message = ask(client, request)
+    results = [
+        {"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name} is done"}
+        for call in calls_of(message)
+    ]
+    request["messages"] += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": results},
+    ]
+    message = ask(client, request)
+    assert text_of(message) == "The tool said: get_weather is done and get_time is done"
+    # And on from there.
+    request["messages"] += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": "Thank you"},
+    ]
+    assert text_of(ask(client, request)).endswith("You said: Thank you")
+
+
+def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
+    request = asks("[tool]", tools=[WEATHER])
+    message = client.messages.create(**request)
+    [call] = calls_of(message)
+    answered = {"type": "tool_result", "tool_use_id": call.id}
+    for result, said in [
+        ({"content": [{"type": "text", "text": "see"}, image()]}, "The tool said: see"),
+        ({"content": "it broke", "is_error": True}, "The tool said: it broke"),
+        ({}, "The tool said: "),
+    ]:
+        messages = [
+            *request["messages"],
+            {"role": "assistant", "content": message.content},
+            {"role": "user", "content": [{**answered, **result}]},
+        ]
+        answer = client.messages.create(**{**request, "messages": messages})
+        assert text_of(answer).startswith(said)
+
+
+def test_a_missing_tool_result_is_refused_and_named(client):
+    request = asks("[tool]", tools=[WEATHER])
+    message = client.messages.create(**request)
+    request["messages"] += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": "never mind"},
+    ]
+    with pytest.raises(anthropic.BadRequestError, match=calls_of(message)[0].id):
+        client.messages.create(**request)
+
+
+# Thinking
+
+THINKS = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+
+
+def test_thinking_streams_as_thoughts_and_one_signature(client):
+    with client.messages.stream(**asks("[thinking]", **THINKS)) as stream:
+        events = list(stream)
+        message = stream.get_final_message()
+    thoughts = [event.thinking for event in events if event.type == "thinking"]
+    assert len(thoughts) > 1
+    thinking, text = message.content
+    assert (thinking.type, thinking.thinking) == ("thinking", "".join(thoughts))
+    assert [event.signature for event in events if event.type == "signature"] == [thinking.signature]
+    assert text.type == "text" and text.text
+
+
+@pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
+@pytest.mark.parametrize("word", ["[thinking]", "[redacted]"])
+def test_thinking_is_accepted_when_it_comes_back(client, ask, word):
+    # fake-bedrock checks the seals of what it issued, as Bedrock does.
+    request = asks(word, **THINKS)
+    message = ask(client, request)
+    assert message.content[0].type == ("thinking" if word == "[thinking]" else "redacted_thinking")
+    request["messages"] += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": "Go on"},
+    ]
+    assert text_of(ask(client, request)).endswith("You said: Go on")
+
+
+@pytest.mark.parametrize("member", ["thinking", "signature"])
+def test_altered_thinking_is_refused_in_the_words_that_clients_recover_on(client, member):
+    request = asks("[thinking]", **THINKS)
+    message = client.messages.create(**request).to_dict()
+    thinking = message["content"][0]
+    thinking[member] = "QUFB" + thinking[member]
+    request["messages"] += [
+        {"role": "assistant", "content": message["content"]},
+        {"role": "user", "content": "Go on"},
+    ]
+    with pytest.raises(anthropic.BadRequestError, match="Invalid `signature` in `thinking` block"):
+        client.messages.create(**request)
+
+
+# Images, system, stop sequences, caching
+
+
+def test_images_reach_the_model_byte_for_byte(client):
+    message = client.messages.create(**asks("What is this?", image()))
+    size = len(base64.b64decode(PNG))
+    assert f"I see 1 image (image/png, {size} bytes)" in text_of(message)
+
+
+def test_an_image_by_address_is_refused_with_its_place(client):
+    linked = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\.0\.content\.0\.source"):
+        client.messages.create(**asks("What is this?", linked))
+
+
+def test_a_system_prompt_costs_tokens_in_either_form(client):
+    def cost(**system):
+        return client.messages.create(**asks("Hello", **system)).usage.input_tokens
+
+    words = "Be brief and kind. " * 20
+    assert cost(system=words) > cost() + 50
+    assert cost(system=[{"type": "text", "text": words}]) == cost(system=words)
+
+
+def test_a_stop_sequence_is_named(client):
+    for ask in (streamed_sync, lambda client, request: client.messages.create(**request)):
+        message = ask(client, asks("[stop-sequence]", stop_sequences=["FIN", "END"]))
+        assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "FIN")
+
+
+def cached(label, **marker):
+    """A system prompt that is long enough for the cache."""
+    return [
+        {
+            "type": "text",
+            "text": f"{label}: " + "a long and winding system prompt. " * 400,
+            "cache_control": {"type": "ephemeral", **marker},
+        }
+    ]
+
+
+@pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
+def test_the_second_turn_reads_what_the_first_one_cached(client, ask, request):
+    system = cached(request.node.name)
+    first = ask(client, asks("Hello", system=system))
+    assert first.usage.cache_creation_input_tokens > 1024 and first.usage.cache_read_input_tokens == 0
+    question = asks("Hello", system=system)
+    question["messages"] += [
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": "And again"},
+    ]
+    second = ask(client, question)
+    assert second.usage.cache_read_input_tokens == first.usage.cache_creation_input_tokens
+    assert second.usage.cache_creation_input_tokens == 0
+    assert second.usage.input_tokens < 1024
+
+
+def test_a_cached_prompt_says_for_how_long(client):
+    for ttl, member in [("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens")]:
+        usage = client.messages.create(**asks("Hello", system=cached(f"for {ttl}", ttl=ttl))).usage
+        assert getattr(usage.cache_creation, member) == usage.cache_creation_input_tokens > 0
+
+
+# Errors
+
+
+def refused(client, kind, **request):
+    """The error of a request, which has to be the same with and without a stream."""
+    errors = []
+    for ask in (streamed_sync, lambda client, request: client.messages.create(**request)):
+        with pytest.raises(kind) as caught:
+            ask(client, request)
+        error = caught.value
+        assert type(error) is kind
+        assert error.request_id.startswith("req_")
+        assert error.body["type"] == "error" and error.body["request_id"] == error.request_id
+        errors.append(error)
+    assert errors[0].body["error"] == errors[1].body["error"]
+    return errors[0]
+
+
+def test_a_bad_request_names_the_place(client):
+    request = asks("Hello")
+    request["messages"].append({"role": "user", "content": [{"type": "text"}]})
+    error = refused(client, anthropic.BadRequestError, **request)
+    assert error.status_code == 400
+    assert error.body["error"] == {"type": "invalid_request_error", "message": "messages.1.content.0.text: Field required"}
+
+
+def test_a_member_that_cannot_be_carried_is_named(client):
+    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"flavour": "sweet"}))
+    assert error.body["error"]["message"] == "flavour: Extra inputs are not permitted"
+
+
+def test_a_value_of_the_wrong_type_is_named(client):
+    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"temperature": "warm"}))
+    assert error.body["error"]["message"].startswith("temperature: ")
+
+
+def test_an_unknown_model_is_not_found(client):
+    error = refused(client, anthropic.NotFoundError, **{**asks("Hello"), "model": "gpt-4o"})
+    assert error.body["error"]["type"] == "not_found_error" and "gpt-4o" in error.body["error"]["message"]
+
+
+def test_an_unknown_path_is_not_found(client):
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.post("/v1/nothing", body={}, cast_to=httpx2.Response)
+    assert caught.value.request_id.startswith("req_")
+
+
+@pytest.mark.parametrize("word", ["[throttle]", "[throttle-first-frame]"])
+def test_a_throttle_is_a_rate_limit_that_says_when_to_come_back(client, word):
+    error = refused(client, anthropic.RateLimitError, **asks(word))
+    assert error.status_code == 429
+    assert error.body["error"]["type"] == "rate_limit_error"
+    assert int(error.response.headers["retry-after"]) > 0
+
+
+def test_a_throttle_that_passes_is_not_noticed(client):
+    assert text_of(streamed_sync(client, asks("[throttle-once] streamed"))) == "This time it went through. "
+    assert text_of(client.messages.create(**asks("[throttle-once] whole"))) == "This time it went through. "
+
+
+@pytest.mark.parametrize(
+    "name, kind, error_type",
+    [
+        ("internalServerException", anthropic.InternalServerError, "api_error"),
+        ("serviceUnavailableException", anthropic._exceptions.OverloadedError, "overloaded_error"),
+        ("modelStreamErrorException", anthropic.InternalServerError, "api_error"),
+        ("validationException", anthropic.BadRequestError, "invalid_request_error"),
+        ("throttlingException", anthropic.RateLimitError, "rate_limit_error"),
+    ],
+)
+def test_an_exception_in_the_middle_ends_a_stream_and_is_the_answer_without_one(client, name, kind, error_type):
+    request = asks(f"[exception {name}]")
+    said = []
+    with pytest.raises(anthropic.APIStatusError) as caught, client.messages.stream(**request) as stream:
+        said.extend(stream.text_stream)
+    assert "".join(said) == "It began well enough, "
+    assert caught.value.body["error"]["type"] == error_type
+    assert caught.value.body["request_id"] == caught.value.request_id
+    with pytest.raises(kind) as whole_error:
+        client.messages.create(**request)
+    assert whole_error.value.body["error"] == caught.value.body["error"]
+
+
+@pytest.mark.parametrize("word", ["[cut]", "[no-stop]", "[bad-crc]", "[error-frame]"])
+def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, word):
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        streamed_sync(client, asks(word))
+    assert caught.value.body["type"] == "error"
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(**asks(word))
+    assert caught.value.status_code >= 429
+
+
+# Leaving early
+
+
+def test_a_client_that_leaves_is_noticed_and_the_next_one_is_served(proxy, client):
+    with client.messages.stream(**asks("[paced 3000 10]")) as stream:
+        for _ in zip(range(5), stream):
+            pass
+        request_id = stream.request_id
+    # The fake would go on for half a minute.
+    started = time.monotonic()
+    assert proxy.logged(request_id)["outcome"] == "cancelled"
+    assert time.monotonic() - started < 10
+    assert proxy.is_alive() and proxy.ask("GET", "/health").status == 200
+    assert text_of(client.messages.create(**asks("Hello"))).endswith("You said: Hello")
+
+
+def test_a_client_that_loses_patience_is_noticed(proxy, client):
+    with pytest.raises(anthropic.APITimeoutError):
+        client.with_options(timeout=0.3).messages.create(**asks("[slow 15000] losing patience"))
+    gone = proxy.line(lambda line: line.get("outcome") == "cancelled" and line.get("stream") is False)
+    assert gone["duration_ms"] < 10_000
+    assert text_of(client.messages.create(**asks("Hello"))).endswith("You said: Hello")
+
+
+def test_many_at_once_each_get_their_own_answer(make_async_client):
+    async def ask(client, number):
+        async with client.messages.stream(**asks(f"I am number {number}.")) as stream:
+            if number % 5 == 4:
+                # One in five leaves early.
+                await anext(aiter(stream))
+                return None
+            return await stream.get_final_text()
+
+    async def ask_all():
+        async with make_async_client() as client:
+            return await asyncio.gather(*(ask(client, number) for number in range(50)))
+
+    for number, text in enumerate(asyncio.run(ask_all())):
+        assert text is None if number % 5 == 4 else text.endswith(f"You said: I am number {number}.")

@@ -1,0 +1,143 @@
+"""The wire without an SDK in between: what any client sees."""
+
+import json
+
+import anthropic
+import pytest
+
+from conftest import SETTINGS
+
+REQUEST = {"model": "claude-sonnet-4-6", "max_tokens": 1024, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def asking(text, **more):
+    return {**REQUEST, "messages": [{"role": "user", "content": text}], **more}
+
+
+def events(body):
+    """The events of a body, each of which must be exactly one `event:` line, one `data:` line and one empty line."""
+    text = body.decode("utf-8")
+    assert text.endswith("\n\n") and "\r" not in text
+    found = []
+    for event in text[:-2].split("\n\n"):
+        name, data = event.split("\n")
+        assert name.startswith("event: ") and data.startswith("data: "), event
+        data = json.loads(data.removeprefix("data: "))
+        assert data["type"] == name.removeprefix("event: ")
+        found.append(data)
+    return found
+
+
+def streamed(proxy, text, path="/v1/messages", **more):
+    answer = proxy.ask("POST", path, asking(text, stream=True, **more))
+    assert answer.status == 200, answer.body
+    return answer
+
+
+@pytest.mark.parametrize("word", ["Hello", "[xml]", "[thinking]", "[redacted]", "[throttle-mid]", "Zeile\n\nZwei \u2028"])
+def test_a_stream_is_well_formed(proxy, word):
+    answer = streamed(proxy, word)
+    found = events(answer.body)
+    assert found[0]["type"] == "message_start"
+    assert found[-1]["type"] == ("error" if word == "[throttle-mid]" else "message_stop")
+
+
+def test_a_stream_says_what_it_is(proxy):
+    answer = streamed(proxy, "Hello")
+    assert answer.headers["content-type"].split(";")[0] == "text/event-stream"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["request-id"].startswith("req_")
+    # Something on the way may compress, and hold back, what does not say that it is plain.
+    assert answer.headers["content-encoding"] in (None, "identity")
+
+
+def test_the_first_event_has_every_member_that_clients_need(proxy):
+    message = events(streamed(proxy, "Hello").body)[0]["message"]
+    assert message["id"].startswith("msg_")
+    assert {name: message[name] for name in ("type", "role", "model", "content", "stop_reason", "stop_sequence")} == {
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-6",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+    assert {"input_tokens", "output_tokens"} <= message["usage"].keys()
+
+
+def test_blocks_begin_with_the_empty_members_that_clients_add_to(proxy):
+    tool = {"name": "get_time", "input_schema": {"type": "object", "properties": {}}}
+    starts = [
+        event["content_block"]
+        for word in ("[thinking]", "[tool]")
+        for event in events(streamed(proxy, word, tools=[tool]).body)
+        if event["type"] == "content_block_start"
+    ]
+    assert starts[0] == {"type": "thinking", "thinking": "", "signature": ""}
+    assert starts[1] == {"type": "text", "text": ""}
+    assert (starts[-1]["type"], starts[-1]["name"], starts[-1]["input"]) == ("tool_use", "get_time", {})
+
+
+def test_an_error_in_a_stream_carries_the_id_of_the_request(proxy):
+    answer = streamed(proxy, "[throttle-mid]")
+    error = events(answer.body)[-1]
+    assert error["error"]["type"] == "rate_limit_error" and error["error"]["message"]
+    assert error["request_id"] == answer.headers["request-id"]
+
+
+def test_an_answer_without_a_stream_is_json_with_an_id(proxy):
+    answer = proxy.ask("POST", "/v1/messages", REQUEST)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["request-id"].startswith("req_")
+    assert answer.json()["type"] == "message"
+
+
+def test_an_error_is_json_with_an_id(proxy):
+    answer = proxy.ask("POST", "/v1/messages", {"model": "claude-sonnet-4-6"})
+    assert answer.status == 400
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert body.keys() == {"type", "error", "request_id"}
+    assert body["request_id"] == answer.headers["request-id"]
+
+
+def test_the_query_that_sdks_add_changes_nothing(proxy):
+    assert proxy.ask("POST", "/v1/messages?beta=true", REQUEST).status == 200
+    found = events(streamed(proxy, "Hello", path="/v1/messages?beta=true").body)
+    assert found[-1]["type"] == "message_stop"
+
+
+def test_silence_before_the_first_word_is_filled_with_pings(impatient_proxy):
+    kinds = [event["type"] for event in events(streamed(impatient_proxy, "[slow 2500]").body)]
+    assert kinds.index("message_start") == kinds.count("ping") >= 2
+    assert kinds[-1] == "message_stop"
+
+
+def test_silence_in_the_middle_is_filled_with_pings(impatient_proxy):
+    kinds = [event["type"] for event in events(streamed(impatient_proxy, "[pause 2500] Hello").body)]
+    start = kinds.index("message_start")
+    assert kinds[start:].count("ping") >= 2
+    assert kinds[-1] == "message_stop"
+
+
+def test_the_sdk_does_not_notice_pings(impatient_proxy):
+    with anthropic.Anthropic(base_url=impatient_proxy.url, **SETTINGS) as client:
+        with client.messages.stream(**asking("[slow 2500]")) as stream:
+            kinds = {event.type for event in stream}
+            assert stream.get_final_text().endswith("You said: [slow 2500]")
+    assert "ping" not in kinds
+
+
+def test_health_has_exactly_four_members(proxy):
+    answer = proxy.ask("GET", "/health")
+    assert answer.status == 200
+    assert answer.json().keys() == {"status", "timestamp", "database", "version"}
+    assert answer.json()["status"] == "healthy"
+
+
+@pytest.mark.parametrize("method, path", [("HEAD", "/api/hello"), ("GET", "/api/hello"), ("HEAD", "/")])
+def test_the_greeting_of_clients_is_answered(proxy, method, path):
+    answer = proxy.ask(method, path)
+    assert answer.status == 200
+    assert answer.headers["request-id"]
+    assert method == "GET" or answer.body == b""

@@ -1,0 +1,210 @@
+// Anthropic's TypeScript SDK as the judge of the proxy.
+//
+// The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import Anthropic from '@anthropic-ai/sdk';
+
+import { PATIENCE, start } from './servers.mjs';
+
+const MODEL = 'claude-sonnet-4-6';
+const PNG =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC';
+const WEATHER = {
+  name: 'get_weather',
+  description: 'Tells the weather.',
+  input_schema: {
+    type: 'object',
+    properties: { city: { type: 'string' }, days: { type: 'integer' } },
+    required: ['city', 'days'],
+  },
+};
+const CLOCK = { name: 'get_time', input_schema: { type: 'object', properties: {} } };
+const THINKS = { thinking: { type: 'enabled', budget_tokens: 1024 } };
+
+let servers;
+let client;
+
+before(async () => {
+  // The SDK reads variables of its own.
+  for (const name of Object.keys(process.env)) if (name.startsWith('ANTHROPIC_')) delete process.env[name];
+  servers = await start();
+  // No retries: each test sees the first answer.
+  client = new Anthropic({ baseURL: servers.url, apiKey: 'key', maxRetries: 0, timeout: PATIENCE });
+});
+
+after(() => servers?.stop());
+
+const asks = (content, more = {}) => ({
+  model: MODEL,
+  max_tokens: 4096,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+const streamed = (request) => client.messages.stream(request).finalMessage();
+const whole = (request) => client.messages.create(request);
+const textOf = (message) => message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
+const callsOf = (message) => message.content.filter((block) => block.type === 'tool_use');
+const continued = (request, message, content) => ({
+  ...request,
+  messages: [...request.messages, { role: 'assistant', content: message.content }, { role: 'user', content }],
+});
+
+/** A message as JSON, without what differs from one answer to the next and without what no SDK takes from a stream. */
+function comparable(message) {
+  const { id, content, usage, ...rest } = JSON.parse(JSON.stringify(message));
+  assert.match(id, /^msg_/);
+  const blocks = content.map((block) => {
+    if (block.type === 'tool_use') assert.ok(block.id);
+    if (block.type === 'redacted_thinking') assert.ok(block.data);
+    const { id, data, ...comparable } = block;
+    // What asked for a format of the answer would find it here.
+    if (comparable.parsed_output === null) delete comparable.parsed_output;
+    return comparable;
+  });
+  // Bedrock counts at the end, and the SDKs look for this one at the beginning only.
+  delete usage.cache_creation;
+  const kept = new Set(['stop_reason', 'stop_sequence']);
+  const members = Object.entries(rest).filter(([name, value]) => value !== null || kept.has(name));
+  return { ...Object.fromEntries(members), content: blocks, usage };
+}
+
+const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: PNG } };
+const scenarios = {
+  'plain text': asks('Hello'),
+  'text of many scripts': asks('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
+  'a long answer': asks('[long 3000]'),
+  'an empty first delta': asks('[empty-first]'),
+  'block numbers that skip': asks('[index-gap]'),
+  'text like tags': asks('[xml]'),
+  'events nobody knows': asks('[unknown-event]'),
+  'an image': asks([image, { type: 'text', text: 'What is this?' }]),
+  'max_tokens': asks('[max_tokens]'),
+  'a stop sequence': asks('[stop-sequence]', { stop_sequences: ['END'] }),
+  'a refusal': asks('[stop content_filtered]'),
+  'a tool call': asks('[tool]', { tools: [WEATHER, CLOCK] }),
+  'parallel tool calls': asks('[tools]', { tools: [WEATHER, CLOCK] }),
+  'a tool call without arguments': asks('[tool-empty]', { tools: [CLOCK] }),
+  'thinking': asks('[thinking]', THINKS),
+  'redacted thinking': asks('[redacted]', THINKS),
+};
+
+for (const [name, request] of Object.entries(scenarios)) {
+  test(`a streamed message equals the whole one: ${name}`, async () => {
+    assert.deepEqual(comparable(await streamed(request)), comparable(await whole(request)));
+  });
+}
+
+test('arguments cut by max_tokens keep what is complete, wherever they are cut', async () => {
+  const rich = { a: [1, -2.5, true, null, { b: 'c"\\d' }], e: { f: {}, g: [[], [false]] }, h: 'ü🦀', i: 1234, j: '' };
+  const length = (text) => [...text].length;
+  // fake-bedrock takes the arguments from the schema's constants and sends the first half. A long member before the
+  // place of the cut and a filler behind it put the cut anywhere; sorted names stay in their order.
+  const first = { A: 'x'.repeat(length(JSON.stringify(rich)) + 10) };
+  const beginning = length(JSON.stringify(first));
+  const end = length(JSON.stringify({ ...first, ...rich }));
+  for (let cut = beginning; cut < end; cut += 1) {
+    let filler = '';
+    let args;
+    do {
+      args = { ...first, ...rich, z: filler };
+      filler += 'z';
+    } while (Math.floor(length(JSON.stringify(args)) / 2) < cut);
+    const properties = Object.fromEntries(Object.entries(args).map(([key, value]) => [key, { const: value }]));
+    const tool = { name: 'record', input_schema: { type: 'object', properties, required: Object.keys(args) } };
+    const request = asks('[toolcut]', { tools: [tool] });
+    const [a, b] = [await streamed(request), await whole(request)];
+    const kept = [...JSON.stringify(args)].slice(0, cut).join('');
+    assert.equal(b.stop_reason, 'max_tokens');
+    assert.deepEqual(comparable(a), comparable(b), `cut after ${kept.slice(beginning - 1)}`);
+  }
+});
+
+test('events come as the SDK promises them', async () => {
+  const seen = [];
+  const stream = client.messages
+    .stream(asks('[tool]', { tools: [WEATHER] }))
+    .on('text', () => seen.push('text'))
+    .on('inputJson', () => seen.push('input'))
+    .on('contentBlock', (block) => seen.push(`end of ${block.type}`));
+  const message = await stream.finalMessage();
+  assert.deepEqual([...new Set(seen)], ['text', 'end of text', 'input', 'end of tool_use']);
+  assert.deepEqual(callsOf(message)[0].input, { city: 'Paris', days: 1 });
+  assert.match(stream.request_id, /^req_/);
+});
+
+for (const [how, ask] of Object.entries({ streamed, whole })) {
+  test(`a tool loop goes round, ${how}`, async () => {
+    const request = asks('[tools]', { tools: [WEATHER, CLOCK] });
+    const message = await ask(request);
+    const results = callsOf(message).map(({ id, name }) => ({
+      type: 'tool_result',
+      tool_use_id: id,
+      content: `${name} is done`,
+    }));
+    const answer = await ask(continued(request, message, results));
+    assert.equal(textOf(answer), 'The tool said: get_weather is done and get_time is done');
+  });
+
+  for (const word of ['[thinking]', '[redacted]']) {
+    test(`${word} is accepted when it comes back, ${how}`, async () => {
+      // fake-bedrock checks the seals of what it issued, as Bedrock does.
+      const request = asks(word, THINKS);
+      const message = await ask(request);
+      assert.match(message.content[0].type, /thinking$/);
+      assert.match(textOf(await ask(continued(request, message, 'Go on'))), /You said: Go on$/);
+    });
+  }
+
+  test(`the second turn reads what the first one cached, ${how}`, async () => {
+    const text = `${how}: ${'a long and winding system prompt. '.repeat(400)}`;
+    const request = asks('Hello', { system: [{ type: 'text', text, cache_control: { type: 'ephemeral' } }] });
+    const first = await ask(request);
+    assert.ok(first.usage.cache_creation_input_tokens > 1024);
+    const second = await ask(continued(request, first, 'And again'));
+    assert.equal(second.usage.cache_read_input_tokens, first.usage.cache_creation_input_tokens);
+  });
+
+  test(`errors have the class, the words and the id of the request, ${how}`, async () => {
+    const table = [
+      [asks([{ type: 'text' }]), Anthropic.BadRequestError, 'invalid_request_error', /messages\.0\.content\.0\.text/],
+      [{ ...asks('Hello'), model: 'gpt-4o' }, Anthropic.NotFoundError, 'not_found_error', /gpt-4o/],
+      [asks('[throttle]'), Anthropic.RateLimitError, 'rate_limit_error', /wait before trying again/],
+    ];
+    for (const [request, kind, type, words] of table) {
+      await assert.rejects(ask(request), (error) => {
+        assert.ok(error instanceof kind, `${error}`);
+        assert.equal(error.type, type);
+        assert.match(error.apiMessage, words);
+        assert.match(error.requestID, /^req_/);
+        assert.equal(error.error.request_id, error.requestID);
+        if (kind === Anthropic.RateLimitError) assert.ok(Number(error.headers.get('retry-after')) > 0);
+        return true;
+      });
+    }
+  });
+
+  for (const word of ['[cut]', '[no-stop]', '[exception internalServerException]']) {
+    test(`an answer that breaks off is never taken for a whole one: ${word}, ${how}`, async () => {
+      await assert.rejects(ask(asks(word)), (error) => error instanceof Anthropic.APIError && error.type === 'api_error');
+    });
+  }
+}
+
+test('an image reaches the model byte for byte', async () => {
+  const size = Buffer.from(PNG, 'base64').length;
+  const message = await whole(scenarios['an image']);
+  assert.match(textOf(message), new RegExp(`I see 1 image \\(image/png, ${size} bytes\\)`));
+});
+
+test('a stream that is aborted is noticed, and the next request is served', async () => {
+  const stream = client.messages.stream(asks('[paced 3000 10]'));
+  await new Promise((resolve) => stream.once('text', resolve));
+  const requestId = stream.request_id;
+  stream.abort();
+  await assert.rejects(stream.finalMessage(), Anthropic.APIUserAbortError);
+  assert.equal((await servers.logged(requestId)).outcome, 'cancelled');
+  assert.match(textOf(await whole(asks('Hello'))), /You said: Hello$/);
+});
