@@ -30,6 +30,7 @@
 pub mod anthropic;
 pub mod capability;
 pub mod converse;
+pub mod edit;
 pub mod json;
 pub mod tags;
 pub mod translate;

@@ -34,7 +34,7 @@ pub enum Retry {
 pub struct Failure {
     /// What the client may see.
     pub error: Error,
-    /// AWS's code, or `BadStream`.
+    /// AWS's code, or [`Failure::BAD_STREAM`].
     pub code: String,
     /// AWS's own text, for the operator's log only.
     pub text: String,
@@ -45,14 +45,31 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The code of an answer that cannot be read.
+    pub const BAD_STREAM: &str = "BadStream";
+
     /// The answer cannot be read.
     pub(super) fn unreadable(what: String) -> Self {
         Self {
             error: Error::new(ErrorType::Api, format!("Bedrock's answer cannot be read: {what}")),
-            code: "BadStream".to_owned(),
+            code: Self::BAD_STREAM.to_owned(),
             text: what,
             fault: Fault::Upstream,
             retry: Retry::Never,
+        }
+    }
+
+    /// The model broke its own format and said nothing else.
+    pub(super) fn malformed(reason: &str) -> Self {
+        Self {
+            error: Error::new(
+                ErrorType::Api,
+                format!("the model broke its own format ({reason}); try again"),
+            ),
+            code: reason.to_owned(),
+            text: String::new(),
+            fault: Fault::Upstream,
+            retry: Retry::AfterPause,
         }
     }
 }

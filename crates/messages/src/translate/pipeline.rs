@@ -55,7 +55,7 @@ impl Pipeline {
                 Err(error) => self.failure = Some(Failure::unreadable(error.to_string())),
             }
         }
-        if self.translator.is_complete() || self.failed() { Step::Ended } else { Step::More }
+        if self.translator.is_complete() || self.failure().is_some() { Step::Ended } else { Step::More }
     }
 
     /// Whether anything has been said to the client.
@@ -64,10 +64,10 @@ impl Pipeline {
         self.translator.is_started()
     }
 
-    /// The failure that the frames told of, when it is one of AWS's or of the wire.
+    /// What went wrong, if anything: AWS's word, the wire, or the answer itself.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
+        self.failure.as_ref().or(self.translator.failure())
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
@@ -81,9 +81,5 @@ impl Pipeline {
             (_, end) => end,
         };
         self.translator.finish(end, out)
-    }
-
-    fn failed(&self) -> bool {
-        self.failure.is_some() || self.translator.failure().is_some()
     }
 }

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::content::VERBATIM;
-use super::{Notice, ToolNames};
+use super::{Failure, Notice, ToolNames};
 use crate::anthropic::{
     BlockStart, CacheCreation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart, Usage,
 };
@@ -85,7 +85,7 @@ pub struct StreamTranslator {
     stop: Option<Stop>,
     usage: Option<Usage>,
     complete: bool,
-    failure: Option<Error>,
+    failure: Option<Failure>,
     notices: Vec<Notice>,
 }
 
@@ -174,7 +174,7 @@ impl StreamTranslator {
 
     /// What went wrong in the answer itself. Said to the client by [`finish`](Self::finish).
     #[must_use]
-    pub fn failure(&self) -> Option<&Error> {
+    pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()
     }
 
@@ -183,7 +183,7 @@ impl StreamTranslator {
         let failure = match (self.failure.take(), end) {
             _ if self.complete => None,
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
-            (Some(failure), _) | (None, End::Failed(failure)) => Some(failure),
+            (Some(Failure { error, .. }), _) | (None, End::Failed(error)) => Some(error),
             (None, End::Eof) if self.stop.is_some() => None,
             (None, End::Eof) => {
                 Some(Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"))
@@ -269,8 +269,8 @@ impl StreamTranslator {
             }
             // Arguments without a call: nobody could tell which tool they are for.
             _ => {
-                let message = "Bedrock sent arguments for a tool call that never began";
-                self.failure = Some(Error::new(ErrorType::Api, message));
+                self.failure =
+                    Some(Failure::unreadable("arguments for a tool call that never began".to_owned()));
             }
         }
     }
@@ -306,8 +306,7 @@ impl StreamTranslator {
 
     fn redacted(&mut self, upstream: u32, base64: &str, out: &mut impl FnMut(&Event<'_>)) {
         let Ok(piece) = STANDARD.decode(base64) else {
-            let message = "Bedrock sent redacted reasoning that is not base64";
-            self.failure = Some(Error::new(ErrorType::Api, message));
+            self.failure = Some(Failure::unreadable("redacted reasoning that is not base64".to_owned()));
             return;
         };
         if self.open_as(upstream, |kind| matches!(kind, Kind::Redacted(_))).is_none() {
@@ -334,8 +333,7 @@ impl StreamTranslator {
                 "refusal"
             }
             reason @ ("malformed_model_output" | "malformed_tool_use") if self.next_index == 0 => {
-                let message = format!("the model broke its own format ({reason}); try again");
-                self.failure = Some(Error::new(ErrorType::Api, message));
+                self.failure = Some(Failure::malformed(reason));
                 return;
             }
             reason @ ("malformed_model_output" | "malformed_tool_use") => {

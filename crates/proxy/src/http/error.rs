@@ -19,9 +19,6 @@ use crate::ids::RequestId;
 /// Seconds a client should wait after a throttle; AWS names none.
 const RETRY_AFTER: &str = "5";
 
-/// The code under which `messages` reports an answer that cannot be read.
-const BAD_STREAM: &str = "BadStream";
-
 /// An error on its way to the client. Returned by handlers; rendered once, where the request id is known.
 #[derive(Clone, Debug)]
 pub struct ApiError {
@@ -166,7 +163,7 @@ impl From<translate::Failure> for ApiError {
     fn from(failure: translate::Failure) -> Self {
         // The gateway's own credentials, or an answer that is none: not the client's fault and not the model's.
         let gateway = failure.error.kind == ErrorType::Api
-            && (failure.fault == Fault::Operator || failure.code == BAD_STREAM);
+            && (failure.fault == Fault::Operator || failure.code == translate::Failure::BAD_STREAM);
         // A daily quota or an account limit does not pass by waiting a moment.
         let hopeless = failure.error.kind == ErrorType::RateLimit && failure.retry == Retry::Never;
         let error = Self { hopeless, ..failure.error.into() };

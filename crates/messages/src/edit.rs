@@ -1,0 +1,223 @@
+//! Changes to a JSON text that leave every other byte as it is.
+//!
+//! Key order, the spelling of numbers, white space and members without a name in this version survive: the
+//! prompt cache and the faith of clients depend on it. A change is a cut or a replacement at a place found
+//! by [`members`] or [`items`]; nothing is parsed beyond what has to be found.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::json::{RawJson, Text};
+
+/// A member of an object and where it stands in the text that holds the object.
+#[derive(Clone, Debug)]
+pub struct Member<'t> {
+    /// Its name.
+    pub key: Text<'t>,
+    /// Its value.
+    pub value: RawJson<'t>,
+}
+
+/// The members of an object in the order they stand; none when it is no object.
+#[must_use]
+pub fn members(value: RawJson<'_>) -> Vec<Member<'_>> {
+    struct Members<'t>(Vec<Member<'t>>);
+
+    impl<'de: 't, 't> Deserialize<'de> for Members<'t> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visit;
+
+            impl<'de> Visitor<'de> for Visit {
+                type Value = Vec<Member<'de>>;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some((key, value)) = map.next_entry()? {
+                        members.push(Member { key, value });
+                    }
+                    Ok(members)
+                }
+            }
+
+            deserializer.deserialize_map(Visit).map(Members)
+        }
+    }
+
+    value.read::<Members<'_>>().map(|members| members.0).unwrap_or_default()
+}
+
+/// The items of an array; none when it is no array.
+#[must_use]
+pub fn items(value: RawJson<'_>) -> Vec<RawJson<'_>> {
+    struct Items<'t>(Vec<RawJson<'t>>);
+
+    impl<'de: 't, 't> Deserialize<'de> for Items<'t> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visit;
+
+            impl<'de> Visitor<'de> for Visit {
+                type Value = Vec<RawJson<'de>>;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an array")
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                    let mut items = Vec::new();
+                    while let Some(item) = seq.next_element()? {
+                        items.push(item);
+                    }
+                    Ok(items)
+                }
+            }
+
+            deserializer.deserialize_seq(Visit).map(Items)
+        }
+    }
+
+    value.read::<Items<'_>>().map(|items| items.0).unwrap_or_default()
+}
+
+/// A text and the changes to it.
+#[derive(Debug)]
+pub struct Edit<'t> {
+    text: &'t str,
+    changes: Vec<(Range<usize>, Cow<'t, str>)>,
+}
+
+impl<'t> Edit<'t> {
+    /// No changes yet. Every value that is handed in later has to come from `text`.
+    #[must_use]
+    pub fn new(text: &'t str) -> Self {
+        Self { text, changes: Vec::new() }
+    }
+
+    /// Writes something else in the place of `value`.
+    pub fn replace(&mut self, value: RawJson<'t>, with: impl Into<Cow<'t, str>>) {
+        let span = self.span(value.get());
+        self.changes.push((span, with.into()));
+    }
+
+    /// Leaves members out of `object` and puts `added` (`"key":value` each) before the others.
+    pub fn rework(
+        &mut self,
+        object: RawJson<'t>,
+        members: &[Member<'t>],
+        leave_out: impl Fn(&str) -> bool,
+        added: &[String],
+    ) {
+        let whole = self.span(object.get());
+        let spans: Vec<Range<usize>> = self.member_spans(&whole, members);
+        let kept: Vec<bool> = members.iter().map(|member| !leave_out(&member.key)).collect();
+
+        let mut insertion = added.join(",");
+        if !insertion.is_empty() {
+            if kept.contains(&true) {
+                insertion.push(',');
+            }
+            self.changes.push((whole.start + 1..whole.start + 1, insertion.into()));
+        }
+        // A member goes with the comma after it; those at the end go with the comma before them.
+        let last_kept = kept.iter().rposition(|kept| *kept);
+        let tail = last_kept.map_or(0, |last| last + 1);
+        for at in (0..tail).filter(|at| !kept[*at]) {
+            self.changes.push((spans[at].start..spans[at + 1].start, Cow::Borrowed("")));
+        }
+        if let Some(last) = spans.last().filter(|_| tail < spans.len()) {
+            let from = last_kept.map_or(whole.start + 1, |last| spans[last].end);
+            self.changes.push((from..last.end, Cow::Borrowed("")));
+        }
+    }
+
+    /// The changed text.
+    #[must_use]
+    pub fn apply(mut self) -> Vec<u8> {
+        self.changes.sort_by_key(|(span, _)| (span.start, span.end));
+        let grown: usize = self.changes.iter().map(|(_, with)| with.len()).sum();
+        let mut out = Vec::with_capacity(self.text.len() + grown);
+        let mut done = 0;
+        for (span, with) in &self.changes {
+            // A change inside of something that is cut has nothing left to change.
+            if span.start < done {
+                continue;
+            }
+            out.extend_from_slice(&self.text.as_bytes()[done..span.start]);
+            out.extend_from_slice(with.as_bytes());
+            done = span.end;
+        }
+        out.extend_from_slice(&self.text.as_bytes()[done..]);
+        out
+    }
+
+    /// From key to value, for each member.
+    fn member_spans(&self, object: &Range<usize>, members: &[Member<'t>]) -> Vec<Range<usize>> {
+        let mut end = object.start + 1;
+        let spans = members.iter().map(|member| {
+            let between = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';
+            let start = end + self.text.as_bytes()[end..].iter().take_while(|byte| between(byte)).count();
+            end = self.span(member.value.get()).end;
+            start..end
+        });
+        spans.collect()
+    }
+
+    /// Where a part of the text stands in it.
+    fn span(&self, part: &str) -> Range<usize> {
+        let start = (part.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        debug_assert!(self.text.get(start..start + part.len()) == Some(part), "a part of this text");
+        start..start + part.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reworked(text: &str, leave_out: &[&str], added: &[&str]) -> String {
+        let object: RawJson<'_> = serde_json::from_str(text).unwrap();
+        let added: Vec<String> = added.iter().map(ToString::to_string).collect();
+        let mut edit = Edit::new(text);
+        edit.rework(object, &members(object), |key| leave_out.contains(&key), &added);
+        String::from_utf8(edit.apply()).unwrap()
+    }
+
+    #[test]
+    fn members_are_left_out_wherever_they_stand() {
+        let text = r#"{ "a" : 1.0 , "b":[1e3,{"a":0}],"c": "x" }"#;
+        assert_eq!(reworked(text, &[], &[]), text);
+        assert_eq!(reworked(text, &["a"], &[]), r#"{ "b":[1e3,{"a":0}],"c": "x" }"#);
+        assert_eq!(reworked(text, &["b"], &[]), r#"{ "a" : 1.0 , "c": "x" }"#);
+        assert_eq!(reworked(text, &["c"], &[]), r#"{ "a" : 1.0 , "b":[1e3,{"a":0}] }"#);
+        assert_eq!(reworked(text, &["a", "b"], &[]), r#"{ "c": "x" }"#);
+        assert_eq!(reworked(text, &["b", "c"], &[]), r#"{ "a" : 1.0 }"#);
+        assert_eq!(reworked(text, &["a", "c"], &[]), r#"{ "b":[1e3,{"a":0}] }"#);
+        assert_eq!(reworked(text, &["a", "b", "c"], &[]), "{ }");
+    }
+
+    #[test]
+    fn members_are_put_first() {
+        assert_eq!(reworked(r#"{"a":1}"#, &[], &[r#""v":2"#, r#""w":3"#]), r#"{"v":2,"w":3,"a":1}"#);
+        assert_eq!(reworked(r#"{"a":1}"#, &["a"], &[r#""v":2"#]), r#"{"v":2}"#);
+        assert_eq!(reworked("{}", &[], &[r#""v":2"#]), r#"{"v":2}"#);
+    }
+
+    #[test]
+    fn a_change_inside_of_what_is_cut_is_cut_with_it() {
+        let text = r#"{"a":{"b":1},"c":2}"#;
+        let object: RawJson<'_> = serde_json::from_str(text).unwrap();
+        let outer = members(object);
+        let inner = members(outer[0].value);
+        let mut edit = Edit::new(text);
+        edit.replace(inner[0].value, "7");
+        edit.replace(outer[1].value, "3");
+        edit.rework(object, &outer, |key| key == "a", &[]);
+        assert_eq!(edit.apply(), br#"{"c":3}"#);
+    }
+}
