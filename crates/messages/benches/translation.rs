@@ -116,7 +116,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("stream");
     group.throughput(Throughput::Elements(DELTAS));
     group.bench_function("frame to event to SSE, 10,000 deltas", |b| {
-        b.iter(|| translate_stream(black_box(&bytes)))
+        b.iter(|| translate_stream(black_box(&bytes)));
     });
     group.finish();
 

@@ -1,11 +1,13 @@
 //! Anthropic Messages API in, AWS Bedrock out.
 //!
-//! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`catalog`]
+//! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
+//! (what handlers share), [`catalog`]
 //! (names to models), [`bedrock`] (the only one that talks to AWS); [`config`], [`cli`], [`demo`] and [`telemetry`]
 //! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
 //!
-//! Dependencies point one way: `main → cli → server → http → {catalog, bedrock}`.
+//! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 
+pub mod app;
 pub mod bedrock;
 pub mod catalog;
 pub mod cli;

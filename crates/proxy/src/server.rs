@@ -1,4 +1,4 @@
-//! The server: what handlers share, which route leads where, what surrounds every request, and the life of the listener.
+//! The server: which route leads where, what surrounds every request, and the life of the listener.
 
 mod connection;
 mod patient;
@@ -19,35 +19,17 @@ use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::bedrock::{Bedrock, NoTransport};
-use crate::catalog::Catalog;
+use crate::app::App;
+use crate::bedrock::NoTransport;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::http::{access_log, body, context, health, messages as endpoint};
-use crate::tasks::Tasks;
 
 /// How long streams may take to pass on that they are cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A pause when the system is out of file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
-
-/// What handlers share.
-#[derive(Debug)]
-pub struct App {
-    /// Names to models.
-    pub catalog: Catalog,
-    /// The way to AWS.
-    pub bedrock: Bedrock,
-    /// How one request is served.
-    pub relay: config::Relay,
-    /// Sizes and times of the server itself.
-    pub limits: config::Server,
-    /// The wall clock.
-    pub clock: Clock,
-    /// Everything that runs.
-    pub tasks: Tasks,
-}
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -90,23 +72,6 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
-}
-
-impl App {
-    /// Everything but the listener.
-    ///
-    /// # Errors
-    /// When there is no way to Bedrock.
-    pub fn new(config: &Config, clock: Clock) -> Result<Self, NoTransport> {
-        Ok(Self {
-            catalog: Catalog::new(&config.catalog),
-            bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
-            relay: config.relay.clone(),
-            limits: config.server.clone(),
-            clock,
-            tasks: Tasks::default(),
-        })
-    }
 }
 
 /// Every route, and what surrounds all of them: the first layer is the outermost.

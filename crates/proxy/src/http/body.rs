@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use messages::anthropic::ErrorType;
 
 use super::error::ApiError;
-use crate::server::App;
+use crate::app::App;
 
 /// How much of a refused body is read and thrown away, so that its sender gets to read the answer.
 const LINGER_BYTES: usize = 256 << 20;

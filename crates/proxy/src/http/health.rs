@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 
-use crate::server::App;
+use crate::app::App;
 
 /// `GET /health`: exactly four keys. Touches neither AWS nor a database.
 pub async fn health(State(app): State<Arc<App>>) -> Response {

@@ -15,8 +15,8 @@ use super::body::Whole;
 use super::error::ApiError;
 use super::opening::Inquiry;
 use super::{relay, whole};
+use crate::app::App;
 use crate::catalog::Target;
-use crate::server::App;
 
 /// Tells the client what was changed in its request.
 const NOTICE: &str = "x-bedrock-proxy-notice";

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::access_log::Entry;
 use super::error::ApiError;
 use super::live::{self, Live, Sink};
+use crate::app::App;
 use crate::bedrock::{Attempts, Failure, Question};
 use crate::catalog::Target;
 use crate::ids;
-use crate::server::App;
 
 /// A question, and what is needed to understand the answer.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use super::access_log::Entry;
 use super::error::ApiError;
 use super::live::{Chunk, Live};
 use super::opening::{self, Inquiry};
-use crate::server::App;
+use crate::app::App;
 
 /// Reads are gathered into one write up to about this size.
 const ENOUGH: usize = 16 << 10;

@@ -9,7 +9,7 @@ use messages::anthropic::{ErrorType, Fold, Message};
 
 use super::error::ApiError;
 use super::opening::{self, Inquiry};
-use crate::server::App;
+use crate::app::App;
 
 /// How long the end of a finished answer may take before its connection is given up.
 const LAST_BYTES: Duration = Duration::from_millis(100);

@@ -14,8 +14,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-use super::App;
 use super::patient::Patient;
+use crate::app::App;
 
 /// A connection has to bring its first request head within this time.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);

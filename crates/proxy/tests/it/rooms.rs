@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
+    ("app", &["bedrock", "catalog"]),
     ("bedrock", &[]),
     ("catalog", &[]),
-    ("http", &["bedrock", "catalog", "server"]),
-    ("server", &["bedrock", "catalog", "http"]),
+    ("http", &["app", "bedrock", "catalog"]),
+    ("server", &["app", "bedrock", "http"]),
     ("telemetry", &[]),
     ("config", &[]),
     ("demo", &["cli", "server", "telemetry"]),

@@ -1,0 +1,43 @@
+//! What handlers share: built once from the configuration, read by every request.
+//!
+//! Not here: routes and listening (`server`), and what a request does with all this (`http`).
+
+use crate::bedrock::{Bedrock, NoTransport};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::tasks::Tasks;
+
+/// What handlers share.
+#[derive(Debug)]
+pub struct App {
+    /// Names to models.
+    pub catalog: Catalog,
+    /// The way to AWS.
+    pub bedrock: Bedrock,
+    /// How one request is served.
+    pub relay: config::Relay,
+    /// Sizes and times of the server itself.
+    pub limits: config::Server,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Everything that runs.
+    pub tasks: Tasks,
+}
+
+impl App {
+    /// Everything but the listener.
+    ///
+    /// # Errors
+    /// When there is no way to Bedrock.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, NoTransport> {
+        Ok(Self {
+            catalog: Catalog::new(&config.catalog),
+            bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
+            relay: config.relay.clone(),
+            limits: config.server.clone(),
+            clock,
+            tasks: Tasks::default(),
+        })
+    }
+}
