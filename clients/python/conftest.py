@@ -15,8 +15,9 @@ import pytest
 sys.dont_write_bytecode = True
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROXY_BIN = os.environ.get("BEDROCK_PROXY_BIN", str(ROOT / "target" / "debug" / "bedrock-proxy"))
-FAKE_BIN = os.environ.get("FAKE_BEDROCK_BIN", str(ROOT / "target" / "debug" / "fake-bedrock"))
+# Absolute, because the processes start in directories of their own.
+PROXY_BIN = os.path.abspath(os.environ.get("BEDROCK_PROXY_BIN", ROOT / "target" / "debug" / "bedrock-proxy"))
+FAKE_BIN = os.path.abspath(os.environ.get("FAKE_BEDROCK_BIN", ROOT / "target" / "debug" / "fake-bedrock"))
 
 # Long enough for a loaded machine; nothing waits this long unless it is broken.
 PATIENCE = 20

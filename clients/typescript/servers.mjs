@@ -4,13 +4,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const binary = (name) => fileURLToPath(new URL(`../../target/debug/${name}`, import.meta.url));
-const PROXY_BIN = process.env.BEDROCK_PROXY_BIN ?? binary('bedrock-proxy');
-const FAKE_BIN = process.env.FAKE_BEDROCK_BIN ?? binary('fake-bedrock');
+// Absolute, because the processes start in a directory of their own.
+const PROXY_BIN = resolve(process.env.BEDROCK_PROXY_BIN ?? binary('bedrock-proxy'));
+const FAKE_BIN = resolve(process.env.FAKE_BEDROCK_BIN ?? binary('fake-bedrock'));
 
 // Long enough for a loaded machine; nothing waits this long unless it is broken.
 export const PATIENCE = 20_000;
@@ -42,7 +43,7 @@ class Process {
 
   /** The first line that `wanted` accepts, once it is there. */
   line(wanted) {
-    return new Promise((resolve, reject) => {
+    return new Promise((accept, reject) => {
       const settle = (act, value) => {
         clearTimeout(deadline);
         this.#waiting.delete(look);
@@ -51,7 +52,7 @@ class Process {
       const look = () => {
         const found = this.#lines.find(wanted);
         const end = this.#lines.find((line) => line.ended);
-        if (found) settle(resolve, found);
+        if (found) settle(accept, found);
         else if (end) settle(reject, new Error(`the server ended: ${JSON.stringify(this.#lines)} ${end.error ?? ''}`));
       };
       const deadline = setTimeout(() => settle(reject, new Error('the server did not write the line')), PATIENCE);
