@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use messages::anthropic::Request;
-use messages::capability::{Capabilities, PromptCache};
+use messages::capability::Capabilities;
 use messages::translate::{self, Options};
 
 fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usize)> {
@@ -13,8 +13,8 @@ fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usiz
 }
 
 fuzz_target!(|body: &[u8]| {
-    let nova = Capabilities { claude: false, prompt_cache: PromptCache::None };
-    for capabilities in [Capabilities::CLAUDE, nova] {
+    let nova = Capabilities::UNKNOWN;
+    for capabilities in [Capabilities::CLASSIC_CLAUDE, nova] {
         let first = translated(body, &capabilities);
         assert_eq!(first, translated(body, &capabilities));
         if let Some((upstream, _)) = first {

@@ -98,7 +98,8 @@ fn conversation() -> String {
 fn translate_request(body: &str) -> usize {
     let request = Request::parse(body.as_bytes()).unwrap();
     let call =
-        translate::request(request, &Capabilities::CLAUDE, &Options { default_max_tokens: 8192 }).unwrap();
+        translate::request(request, &Capabilities::CLASSIC_CLAUDE, &Options { default_max_tokens: 8192 })
+            .unwrap();
     assert!(call.losses.is_empty());
     call.body.len()
 }

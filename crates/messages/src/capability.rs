@@ -1,27 +1,312 @@
 //! What a model can take. Data in, answers out: the table itself belongs to whoever knows the models.
+//!
+//! Each member is a question the translator asks. A row of the table that does not mention one gets the
+//! cautious answer, except that Claude models newer than the table get [`Capabilities::NEWEST_CLAUDE`].
 
-/// How a model caches prompts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PromptCache {
-    /// Not on request: a cache point is refused.
-    #[default]
-    None,
-    /// For five minutes.
-    FiveMinutes,
-    /// For five minutes or an hour.
-    OneHour,
-}
+use serde::Deserialize;
 
 /// What a model can take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Capabilities {
-    /// Whether it is a Claude model, which takes Anthropic's own members through Converse.
+    /// Whether it is a Claude model, which takes Anthropic's own members.
     pub claude: bool,
-    /// How it caches prompts.
+    /// How many tokens fit, question and answer together.
+    pub context_tokens: Option<u64>,
+    /// The most tokens it answers with; more is clamped.
+    pub max_output_tokens: Option<u64>,
+    /// The fewest tokens it can be asked to answer with; fewer is raised.
+    pub min_output_tokens: u64,
+    /// How it caches prompts on request.
     pub prompt_cache: PromptCache,
+    /// Whether tools, and messages with tool content, may end a cached prefix.
+    pub cache_with_tools: bool,
+    /// A prefix shorter than this is silently not cached.
+    pub min_cache_tokens: Option<u64>,
+    /// Whether it can call tools.
+    pub tools: bool,
+    /// Whether it can call tools while streaming.
+    pub streaming_tools: bool,
+    /// What it can be told about calling tools.
+    pub tool_choice: ToolChoices,
+    /// Whether arguments can be made to obey the schema (`strict`).
+    pub strict_tools: bool,
+    /// Whether tools can be searched for and loaded later (`defer_loading`); not by Converse.
+    pub tool_search: bool,
+    /// Whether it sees images.
+    pub images: bool,
+    /// Whether tool results may hold images.
+    pub images_in_results: bool,
+    /// Whether it reads documents.
+    pub documents: bool,
+    /// Whether it takes stop sequences.
+    pub stop_sequences: bool,
+    /// Which sampling parameters it takes.
+    pub sampling: Sampling,
+    /// Whether the conversation may end with the beginning of the answer.
+    pub prefill: bool,
+    /// Whether the answer can be made to obey a schema (`output_config.format`).
+    pub structured_output: bool,
+    /// Whether system messages may stand in the middle of a conversation.
+    pub mid_conversation_system: bool,
+    /// The kinds of `thinking` it takes.
+    pub thinking: Thinking,
+    /// How reasoning is asked for when it is not a Claude model.
+    pub reasoning: Reasoning,
+    /// The levels of `output_config.effort` it takes.
+    pub effort: Efforts,
+    /// Whether Bedrock's CountTokens counts for it.
+    pub counts_tokens: bool,
 }
 
 impl Capabilities {
-    /// A Claude model of today.
-    pub const CLAUDE: Self = Self { claude: true, prompt_cache: PromptCache::OneHour };
+    /// What is known of a model that nothing is known of.
+    pub const UNKNOWN: Self = Self {
+        claude: false,
+        context_tokens: None,
+        max_output_tokens: None,
+        min_output_tokens: 1,
+        prompt_cache: PromptCache::None,
+        cache_with_tools: false,
+        min_cache_tokens: None,
+        tools: true,
+        streaming_tools: true,
+        tool_choice: ToolChoices::Any,
+        strict_tools: false,
+        tool_search: false,
+        images: true,
+        images_in_results: false,
+        documents: false,
+        stop_sequences: true,
+        sampling: Sampling::All,
+        prefill: false,
+        structured_output: false,
+        mid_conversation_system: false,
+        thinking: Thinking { enabled: false, adaptive: false, disabled: false, between_tools: false },
+        reasoning: Reasoning::None,
+        effort: Efforts { low: false, medium: false, high: false, xhigh: false, max: false },
+        counts_tokens: false,
+    };
+
+    /// A Claude model of the newest generation: what one that ships tomorrow is taken for.
+    pub const NEWEST_CLAUDE: Self = Self {
+        claude: true,
+        context_tokens: Some(1_000_000),
+        max_output_tokens: Some(128_000),
+        prompt_cache: PromptCache::OneHour,
+        cache_with_tools: true,
+        min_cache_tokens: Some(512),
+        tool_choice: ToolChoices::Auto,
+        tool_search: true,
+        images_in_results: true,
+        documents: true,
+        sampling: Sampling::None,
+        mid_conversation_system: true,
+        thinking: Thinking { enabled: false, adaptive: true, disabled: false, between_tools: false },
+        effort: Efforts { low: true, medium: true, high: true, xhigh: true, max: true },
+        ..Self::UNKNOWN
+    };
+
+    /// A Claude model before the restrictions of later generations: takes most of what can be asked.
+    pub const CLASSIC_CLAUDE: Self = Self {
+        claude: true,
+        context_tokens: Some(200_000),
+        max_output_tokens: Some(64_000),
+        prompt_cache: PromptCache::OneHour,
+        cache_with_tools: true,
+        tool_choice: ToolChoices::Named,
+        strict_tools: true,
+        tool_search: true,
+        images_in_results: true,
+        documents: true,
+        prefill: true,
+        structured_output: true,
+        thinking: Thinking { enabled: true, adaptive: true, disabled: true, between_tools: false },
+        effort: Efforts { low: true, medium: true, high: true, xhigh: true, max: true },
+        counts_tokens: true,
+        ..Self::UNKNOWN
+    };
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+/// How a model caches prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum PromptCache {
+    /// Not on request: a cache point is refused.
+    #[default]
+    #[serde(rename = "none")]
+    None,
+    /// For five minutes.
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// For five minutes or an hour.
+    #[serde(rename = "1h")]
+    OneHour,
+}
+
+/// What a model can be told about calling tools. Each includes the ones before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoices {
+    /// Nothing.
+    None,
+    /// That it may.
+    #[default]
+    Auto,
+    /// That it has to.
+    Any,
+    /// Which one it has to.
+    Named,
+}
+
+/// Which sampling parameters a model takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// All of them.
+    #[default]
+    All,
+    /// `temperature` or `top_p`, not both.
+    OneOf,
+    /// None of them.
+    None,
+}
+
+/// The kinds of `thinking` a Claude model takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<ThinkingKind>")]
+pub struct Thinking {
+    /// `enabled`, with a budget.
+    pub enabled: bool,
+    /// `adaptive`.
+    pub adaptive: bool,
+    /// `disabled`.
+    pub disabled: bool,
+    /// `between_tools`.
+    pub between_tools: bool,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum ThinkingKind {
+    Enabled,
+    Adaptive,
+    Disabled,
+    BetweenTools,
+}
+
+impl From<Vec<ThinkingKind>> for Thinking {
+    fn from(kinds: Vec<ThinkingKind>) -> Self {
+        Self {
+            enabled: kinds.contains(&ThinkingKind::Enabled),
+            adaptive: kinds.contains(&ThinkingKind::Adaptive),
+            disabled: kinds.contains(&ThinkingKind::Disabled),
+            between_tools: kinds.contains(&ThinkingKind::BetweenTools),
+        }
+    }
+}
+
+/// How reasoning is asked for when the model is not a Claude model: the member of
+/// `additionalModelRequestFields` that takes the effort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reasoning {
+    /// Not at all.
+    #[default]
+    None,
+    /// `reasoningConfig: {type: enabled, maxReasoningEffort}`.
+    ReasoningConfig,
+    /// `reasoning_config: "low"`.
+    ReasoningConfigText,
+    /// `reasoning_effort: "low"`.
+    ReasoningEffort,
+    /// `reasoning: {effort}`.
+    ReasoningObject,
+}
+
+/// Levels of effort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<EffortLevel>")]
+pub struct Efforts {
+    /// `low`.
+    pub low: bool,
+    /// `medium`.
+    pub medium: bool,
+    /// `high`.
+    pub high: bool,
+    /// `xhigh`.
+    pub xhigh: bool,
+    /// `max`.
+    pub max: bool,
+}
+
+impl Efforts {
+    /// The level itself, or the highest below it that the model takes; `None` when it takes no effort or
+    /// does not know the word.
+    #[must_use]
+    pub fn at_most(self, level: &str) -> Option<&'static str> {
+        let levels = [
+            ("low", self.low),
+            ("medium", self.medium),
+            ("high", self.high),
+            ("xhigh", self.xhigh),
+            ("max", self.max),
+        ];
+        let wanted = levels.iter().position(|(name, _)| *name == level)?;
+        levels[..=wanted].iter().rev().find(|(_, taken)| *taken).map(|(name, _)| *name)
+    }
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum EffortLevel {
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+impl From<Vec<EffortLevel>> for Efforts {
+    fn from(levels: Vec<EffortLevel>) -> Self {
+        Self {
+            low: levels.contains(&EffortLevel::Low),
+            medium: levels.contains(&EffortLevel::Medium),
+            high: levels.contains(&EffortLevel::High),
+            xhigh: levels.contains(&EffortLevel::Xhigh),
+            max: levels.contains(&EffortLevel::Max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_what_differs_from_the_cautious_answer() {
+        let row = r#"{"claude":true,"thinking":["adaptive"],"effort":["low","high"],"prompt_cache":"1h","sampling":"one_of"}"#;
+        let row: Capabilities = serde_json::from_str(row).unwrap();
+        let thinking = Thinking { adaptive: true, ..Thinking::default() };
+        assert_eq!(
+            (row.thinking, row.prompt_cache, row.sampling),
+            (thinking, PromptCache::OneHour, Sampling::OneOf)
+        );
+        assert_eq!(row.min_output_tokens, 1);
+        assert!(serde_json::from_str::<Capabilities>(r#"{"novel":1}"#).is_err());
+    }
+
+    #[test]
+    fn effort_is_lowered_to_what_the_model_takes() {
+        let efforts = Efforts { low: true, high: true, ..Efforts::default() };
+        assert_eq!(efforts.at_most("max"), Some("high"));
+        assert_eq!(efforts.at_most("medium"), Some("low"));
+        assert_eq!(efforts.at_most("extreme"), None);
+        assert_eq!(Efforts::default().at_most("high"), None);
+    }
 }

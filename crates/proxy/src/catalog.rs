@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use messages::capability::{Capabilities, PromptCache};
 
-use crate::config;
-use models::{MODELS, Model};
+use crate::config::{self, Model};
+use models::Table;
 
 /// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
 const LONG_CONTEXT_MARK: &str = "[1m]";
@@ -25,8 +25,6 @@ pub struct Target {
     pub model_id: String,
     /// What the model takes.
     pub capabilities: Capabilities,
-    /// The most tokens it answers with, if known.
-    pub max_output_tokens: Option<u64>,
 }
 
 /// Why a name leads nowhere.
@@ -52,21 +50,18 @@ pub struct Catalog {
     default_model: Option<String>,
     mappings: HashMap<String, String>,
     prefix: Option<&'static str>,
-    by_name: HashMap<&'static str, &'static Model>,
-    by_id: HashMap<&'static str, &'static Model>,
+    table: Table,
 }
 
 impl Catalog {
     /// The built-in names and the operator's.
     #[must_use]
     pub fn new(config: &config::Catalog) -> Self {
-        let names = |model: &'static Model| model.names.iter().map(move |name| (*name, model));
         Self {
             default_model: config.default_model.clone(),
             mappings: config.mappings.iter().cloned().collect(),
             prefix: config.prefix,
-            by_name: MODELS.iter().flat_map(names).collect(),
-            by_id: MODELS.iter().map(|model| (model.id, model)).collect(),
+            table: Table::new(&config.models),
         }
     }
 
@@ -86,7 +81,7 @@ impl Catalog {
         if is_bedrock_id(name) {
             return Ok(self.as_typed(requested, name, name));
         }
-        if let Some(model) = self.by_name.get(name) {
+        if let Some(model) = self.table.by_name(name) {
             return Ok(target(requested, profile_id(model, self.prefix), Some(model)));
         }
         if name.starts_with("claude-") {
@@ -101,31 +96,30 @@ impl Catalog {
     fn as_typed(&self, requested: &str, name: &str, id: &str) -> Target {
         let inner = id.rsplit('/').next().unwrap_or(id);
         let base = without_prefix(inner);
-        let model = self.by_id.get(base).or_else(|| self.by_name.get(name)).copied();
+        let model = self.table.by_id(base).or_else(|| self.table.by_name(name));
         target(requested, id.to_owned(), model)
     }
 }
 
-fn target(requested: &str, model_id: String, model: Option<&'static Model>) -> Target {
+fn target(requested: &str, model_id: String, model: Option<&Model>) -> Target {
     let capabilities = match model {
-        Some(model) => Capabilities { claude: model.id.starts_with("anthropic."), prompt_cache: model.cache },
+        Some(model) => model.capabilities,
         // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
-        None if model_id.contains("anthropic.claude") => Capabilities::CLAUDE,
+        None if model_id.contains("anthropic.claude") => Capabilities::NEWEST_CLAUDE,
         None if model_id.starts_with("arn:") => {
-            Capabilities { claude: true, prompt_cache: PromptCache::FiveMinutes }
+            Capabilities { prompt_cache: PromptCache::FiveMinutes, ..Capabilities::CLASSIC_CLAUDE }
         }
-        None => Capabilities { claude: false, prompt_cache: PromptCache::None },
+        None => Capabilities::UNKNOWN,
     };
-    let max_output_tokens = model.map(|model| model.max_output_tokens);
-    Target { requested: requested.to_owned(), model_id, capabilities, max_output_tokens }
+    Target { requested: requested.to_owned(), model_id, capabilities }
 }
 
 /// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
-fn profile_id(model: &Model, wanted: Option<&'static str>) -> String {
-    let offered = |prefix: &str| model.prefixes.iter().find(|known| **known == prefix);
+fn profile_id(model: &Model, wanted: Option<&str>) -> String {
+    let offered = |prefix: &str| model.prefixes.iter().find(|known| *known == prefix);
     let prefix = wanted
         .and_then(|wanted| offered(wanted).or_else(|| offered("global")).or_else(|| model.prefixes.first()));
-    prefix.map_or_else(|| model.id.to_owned(), |prefix| format!("{prefix}.{}", model.id))
+    prefix.map_or_else(|| model.id.clone(), |prefix| format!("{prefix}.{}", model.id))
 }
 
 /// What can never be a model's name, whatever it is called.
@@ -174,6 +168,7 @@ mod tests {
             default_model: default.map(str::to_owned),
             mappings: mappings.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect(),
             prefix,
+            models: Vec::new(),
         })
     }
 
@@ -224,9 +219,10 @@ mod tests {
         let catalog = catalog(Some("us"), &mappings, Some("gpt-4"));
         let sonnet = catalog.resolve(Some("claude-sonnet-4-5[1m]")).unwrap();
         assert_eq!((sonnet.model_id.as_str(), sonnet.requested.as_str()), (arn, "claude-sonnet-4-5[1m]"));
+        let known = id("claude-sonnet-4-5", None);
+        let known = catalog.resolve(Some(&known)).unwrap();
         assert_eq!(
-            sonnet.capabilities,
-            Capabilities::CLAUDE,
+            sonnet.capabilities, known.capabilities,
             "an opaque ARN is judged by the name it stands for"
         );
         let nova = catalog.resolve(None).unwrap();
@@ -237,7 +233,7 @@ mod tests {
     fn a_new_claude_model_gets_the_profile_it_would_have() {
         let target = catalog(Some("eu"), &[], None).resolve(Some("claude-opus-9")).unwrap();
         assert_eq!(target.model_id, "eu.anthropic.claude-opus-9");
-        assert_eq!(target.capabilities, Capabilities::CLAUDE);
+        assert_eq!(target.capabilities, Capabilities::NEWEST_CLAUDE);
         assert_eq!(id("claude-opus-4-80", Some("us")), "us.anthropic.claude-opus-4-80");
     }
 
@@ -252,14 +248,5 @@ mod tests {
         for name in ["", "a b", "../x", "anthropic.claude/../x", "a\nb", &"x".repeat(65_536)] {
             assert!(matches!(catalog.resolve(Some(name)), Err(Unresolved::Malformed(_))), "{name:.20}");
         }
-    }
-
-    #[test]
-    fn no_name_means_two_models() {
-        let mut names: Vec<_> = MODELS.iter().flat_map(|model| model.names).collect();
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
     }
 }

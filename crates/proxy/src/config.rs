@@ -4,6 +4,7 @@
 //! It is read by `main` and `cli` and handed out in parts; no other room asks for a variable by name.
 
 mod environment;
+mod models;
 mod parse;
 mod reader;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use http::Uri;
 
 pub use environment::{load_dotenv, lookup};
+pub use models::{Model, parse_models};
 pub(crate) use parse::PREFIXES;
 pub use reader::Problem;
 use reader::Reader;
@@ -83,6 +85,8 @@ pub struct Catalog {
     pub mappings: Vec<(String, String)>,
     /// `AWS_BEDROCK_REGION_PREFIX`, or what the region suggests; `None` for ids without a profile.
     pub prefix: Option<&'static str>,
+    /// The rows of `AWS_BEDROCK_MODELS_FILE`, which go over the built-in ones.
+    pub models: Vec<Model>,
 }
 
 /// The way to Bedrock.
@@ -221,7 +225,17 @@ fn catalog(reader: &mut Reader<impl Fn(&str) -> Option<String>>, region: &str) -
             None
         }),
     };
-    Catalog { default_model, mappings, prefix }
+    Catalog { default_model, mappings, prefix, models: models(reader) }
+}
+
+fn models(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Vec<Model> {
+    const NAME: &str = "AWS_BEDROCK_MODELS_FILE";
+    let Some(path) = reader.text(NAME) else { return Vec::new() };
+    let rows = std::fs::read_to_string(&path).map_err(|error| format!("cannot be read ({error})"));
+    rows.and_then(|json| parse_models(&json)).unwrap_or_else(|reason| {
+        reader.problem(NAME, Some(&path), format!("{reason}; name a JSON file of model rows"));
+        Vec::new()
+    })
 }
 
 fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {

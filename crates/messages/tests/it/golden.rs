@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use messages::anthropic::{Fold, Request};
-use messages::capability::{Capabilities, PromptCache};
+use messages::capability::{Capabilities, PromptCache, ToolChoices};
 use messages::translate::{self, End, Options};
 
 use crate::wire;
@@ -34,11 +34,11 @@ fn snapshot(folder: &str, name: &str, text: &str) {
 /// The capabilities a request fixture is translated for: the beginning of its name says which.
 fn capabilities(name: &str) -> Capabilities {
     if name.starts_with("nova") {
-        Capabilities { claude: false, prompt_cache: PromptCache::None }
+        Capabilities { tool_choice: ToolChoices::Named, ..Capabilities::UNKNOWN }
     } else if name.starts_with("five_minutes") {
-        Capabilities { claude: true, prompt_cache: PromptCache::FiveMinutes }
+        Capabilities { prompt_cache: PromptCache::FiveMinutes, ..Capabilities::CLASSIC_CLAUDE }
     } else {
-        Capabilities::CLAUDE
+        Capabilities::CLASSIC_CLAUDE
     }
 }
 

@@ -278,7 +278,7 @@ proptest! {
     fn p8_nothing_in_a_request_is_lost_without_a_word(body in request()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
-        let Ok(call) = translate::request(request, &Capabilities::CLAUDE, &Options { default_max_tokens: 1 }) else {
+        let Ok(call) = translate::request(request, &Capabilities::CLASSIC_CLAUDE, &Options { default_max_tokens: 1 }) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();

@@ -78,7 +78,7 @@ fn note_notices(entry: &Entry, notices: &[Notice]) {
 
 /// The default for `max_tokens` is the operator's, as far as the model goes.
 fn options(app: &App, target: &Target) -> Options {
-    let most = target.max_output_tokens.unwrap_or(u64::MAX);
+    let most = target.capabilities.max_output_tokens.unwrap_or(u64::MAX);
     Options { default_max_tokens: app.relay.default_max_tokens.min(most) }
 }
 

@@ -1,0 +1,32 @@
+//! A row of the table of models, as the built-in table and the operator's file write it.
+
+use messages::capability::Capabilities;
+use serde::Deserialize;
+
+/// One model on Bedrock: a row of the table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The foundation-model id, without a profile prefix.
+    pub id: String,
+    /// What Anthropic's own API calls it.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// The inference-profile prefixes it is offered with; none: the id is called as it is.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// The day after which AWS may stop serving it, `2027-01-08`.
+    #[serde(default)]
+    pub end_of_life: Option<String>,
+    /// What it can take.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+}
+
+/// Reads a file of rows.
+///
+/// # Errors
+/// When it is not a JSON array of rows; the text says where.
+pub fn parse_models(json: &str) -> Result<Vec<Model>, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
