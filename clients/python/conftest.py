@@ -5,14 +5,11 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 import threading
 import time
 
 import anthropic
 import pytest
-
-sys.dont_write_bytecode = True
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Absolute, because the processes start in directories of their own.

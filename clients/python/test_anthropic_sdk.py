@@ -537,7 +537,7 @@ def test_a_throttle_that_passes_is_not_noticed(client):
     "name, kind, error_type",
     [
         ("internalServerException", anthropic.InternalServerError, "api_error"),
-        ("serviceUnavailableException", anthropic._exceptions.OverloadedError, "overloaded_error"),
+        ("serviceUnavailableException", anthropic.OverloadedError, "overloaded_error"),
         ("modelStreamErrorException", anthropic.InternalServerError, "api_error"),
         ("validationException", anthropic.BadRequestError, "invalid_request_error"),
         ("throttlingException", anthropic.RateLimitError, "rate_limit_error"),

@@ -101,6 +101,20 @@ def test_an_error_is_json_with_an_id(proxy):
     assert body["request_id"] == answer.headers["request-id"]
 
 
+@pytest.mark.parametrize("ttl", ["5m", "1h"])
+def test_the_last_usage_of_a_stream_is_that_of_the_whole_message(proxy, ttl):
+    def system(label):
+        # Equally long, so that they cost the same, but not the same, so that neither finds the other in the cache.
+        text = f"{label}{ttl}: " + "a long and winding system prompt. " * 400
+        return [{"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}}]
+
+    told = events(streamed(proxy, "Hello", system=system("s")).body)[-2]["usage"]
+    whole = proxy.ask("POST", "/v1/messages", asking("Hello", system=system("w"))).json()["usage"]
+    assert told == whole
+    written = told["cache_creation"]
+    assert sum(written.values()) == told["cache_creation_input_tokens"] == written[f"ephemeral_{ttl}_input_tokens"] > 0
+
+
 def test_the_query_that_sdks_add_changes_nothing(proxy):
     assert proxy.ask("POST", "/v1/messages?beta=true", REQUEST).status == 200
     found = events(streamed(proxy, "Hello", path="/v1/messages?beta=true").body)
