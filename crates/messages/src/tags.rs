@@ -14,6 +14,12 @@ pub struct TagBuffer {
 }
 
 impl TagBuffer {
+    /// Whether nothing is kept back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Takes the next piece of text and passes on what can be passed on, at most once.
     pub fn push(&mut self, text: &str, out: impl FnOnce(&str)) {
         if self.held.is_empty() {

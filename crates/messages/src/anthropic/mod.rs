@@ -12,6 +12,7 @@ mod fold;
 mod grammar;
 mod message;
 mod partial;
+mod raw;
 pub mod request;
 pub mod sse;
 
@@ -20,4 +21,5 @@ pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart}
 pub use fold::Fold;
 pub use grammar::Grammar;
 pub use message::{CacheCreation, ContentBlock, Message, Usage};
+pub use raw::RawFold;
 pub use request::Request;

@@ -8,6 +8,19 @@ use super::Event;
 /// A `ping` event: keeps clients from giving up on a silent stream.
 pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
+/// Appends an event that is passed on as it came: its name and its JSON.
+///
+/// A line end between members would end the `data:` line; each line of the JSON gets one of its own.
+pub fn write_raw(name: &str, json: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    for line in json.lines() {
+        out.extend_from_slice(b"\ndata: ");
+        out.extend_from_slice(line.as_bytes());
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
 /// Appends `event` to `out`.
 pub fn write(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");

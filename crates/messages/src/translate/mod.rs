@@ -7,9 +7,12 @@
 //! Nothing is dropped in silence. What a route cannot carry is a [`Loss`] that names its place in the
 //! request; what was left out or changed because that is harmless is a [`Notice`].
 
+mod betas;
 mod cache;
+mod chunks;
 mod content;
 mod error;
+mod invoke;
 mod names;
 mod path;
 mod pipeline;
@@ -19,7 +22,9 @@ mod tools;
 
 use std::fmt;
 
+pub use chunks::{ChunkPipeline, Sink};
 pub use error::{Failure, Fault, Retry, error};
+pub use invoke::{InvokeCall, InvokeOptions, invoke};
 pub use names::ToolNames;
 pub use pipeline::{Pipeline, Step};
 pub use request::{Call, Options, request};

@@ -216,7 +216,7 @@ fn service_tier(tier: Option<&str>) -> Result<Option<converse::ServiceTier>, Inv
     Ok(Some(converse::ServiceTier { r#type }))
 }
 
-fn is_legal_metadata(value: &str) -> bool {
+pub(super) fn is_legal_metadata(value: &str) -> bool {
     (1..=256).contains(&value.len())
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:_@$#=/+,-.".contains(&byte))
 }
