@@ -3,9 +3,14 @@
 //! It knows AWS's errors and nothing of what the client is told; it gives the bytes of a stream and does not read
 //! them.
 
+mod control;
+mod count_tokens;
 mod credentials;
 mod endpoint;
+mod exchange;
 mod failure;
+mod passthrough;
+mod places;
 mod retry;
 mod sign;
 mod transport;
@@ -15,8 +20,10 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+pub use control::{FoundationModel, InferenceProfile};
 pub use credentials::NoCredentials;
 pub use failure::{Failure, Refusal};
+pub use passthrough::{Operation, Passage, Passed};
 pub use retry::Attempts;
 pub use transport::NoTransport;
 
@@ -24,6 +31,7 @@ use crate::clock::Clock;
 use crate::config;
 use credentials::{CredentialCache, Identity};
 use endpoint::Endpoint;
+use places::{Place, Places};
 use transport::Client;
 
 /// The media type of an event stream.
@@ -37,6 +45,7 @@ pub struct Bedrock {
     region: String,
     credentials: CredentialCache,
     client: Client,
+    places: Places,
     clock: Clock,
 }
 
@@ -65,8 +74,10 @@ impl Bedrock {
     /// When there are no usable root certificates, or the endpoint is not a URL.
     pub fn new(config: &config::Bedrock, clock: Clock) -> Result<Self, NoTransport> {
         let endpoint = Endpoint::new(config).map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        let client = transport::client(&endpoint, config.ca_bundle.as_deref())?;
         Ok(Self {
-            client: transport::client(&endpoint, config.ca_bundle.as_deref())?,
+            places: Places::new(config, &endpoint, &client)?,
+            client,
             endpoint,
             region: config.region.clone(),
             credentials: CredentialCache::new(config, clock.clone()),
@@ -98,10 +109,14 @@ impl Bedrock {
         question: &Question,
         attempts: &mut Attempts,
     ) -> Result<Answer, Failure> {
-        let uri = self.endpoint.converse_stream(&question.model_id).map_err(Failure::unsendable)?;
+        let place = self.place(&question.model_id);
+        let uri = place
+            .endpoint
+            .model(&question.model_id, Operation::ConverseStream.path())
+            .map_err(Failure::unsendable)?;
         loop {
             let identity = self.credentials.get().await?;
-            let failure = match self.send(&uri, &question.body, &identity).await {
+            let failure = match self.send(&place, &uri, &question.body, &identity).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -114,18 +129,25 @@ impl Bedrock {
         }
     }
 
-    async fn send(&self, uri: &Uri, body: &Bytes, identity: &Identity) -> Result<Answer, Failure> {
+    async fn send(
+        &self,
+        place: &Place<'_>,
+        uri: &Uri,
+        body: &Bytes,
+        identity: &Identity,
+    ) -> Result<Answer, Failure> {
         let mut request = Request::post(uri.clone())
-            .header(header::HOST, self.endpoint.host())
+            .header(header::HOST, place.endpoint.host())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, EVENT_STREAM)
             .header(header::USER_AGENT, USER_AGENT)
             .body(Full::new(body.clone()))
             .map_err(Failure::unsendable)?;
-        sign::authorize(&mut request, body, identity, &self.region, self.clock.now())
+        sign::authorize(&mut request, body, identity, &place.region, self.clock.now())
             .map_err(Failure::unsendable)?;
         let sent = self.client.request(request).await;
-        let (head, body) = sent.map_err(|error| Failure::unreachable(self.host(), &error))?.into_parts();
+        let (head, body) =
+            sent.map_err(|error| Failure::unreachable(place.endpoint.host(), &error))?.into_parts();
         if head.status != StatusCode::OK {
             return Err(failure::refused(&head, body).await);
         }

@@ -3,6 +3,7 @@
 //!
 //! It is read by `main` and `cli` and handed out in parts; no other room asks for a variable by name.
 
+mod control;
 mod environment;
 mod models;
 mod parse;
@@ -15,9 +16,10 @@ use std::time::Duration;
 
 use http::Uri;
 
+pub use control::Control;
 pub use environment::{load_dotenv, lookup};
 pub use models::{Model, parse_models};
-pub(crate) use parse::PREFIXES;
+pub(crate) use parse::{PREFIXES, is_region};
 pub use reader::Problem;
 use reader::Reader;
 
@@ -106,6 +108,8 @@ pub struct Bedrock {
     pub dual_stack: bool,
     /// `AWS_CA_BUNDLE`: a PEM file that replaces the system's root certificates.
     pub ca_bundle: Option<PathBuf>,
+    /// The control plane.
+    pub control: Control,
 }
 
 /// Long-lived AWS keys, given by name.
@@ -242,7 +246,7 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
     let (name, region) = reader
         .first(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"])
         .unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
-    if !parse::is_region(&region) {
+    if !is_region(&region) {
         reader.problem(name, Some(&region), "not an AWS region; use one such as us-east-1");
     }
     let endpoint = endpoint(reader);
@@ -261,6 +265,7 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
         keys: keys(reader),
         bearer: reader.secret("AWS_BEARER_TOKEN_BEDROCK"),
         ca_bundle: ca_bundle(reader),
+        control: control::control(reader, !fips && !dual_stack),
         region,
         endpoint,
         fips,

@@ -30,7 +30,7 @@ pub async fn run(port: u16) -> Result<(), String> {
             "AWS_BEDROCK_ACCESS_KEY" => &access_key,
             "AWS_BEDROCK_SECRET_KEY" => &secret_key,
             "AWS_BEDROCK_REGION" => &region,
-            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME" => &url,
+            "AWS_ENDPOINT_URL" => &url,
             "PORT" => &port_text,
             "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL" => return Some("claude-sonnet-4-5".to_owned()),
             _ => return None,

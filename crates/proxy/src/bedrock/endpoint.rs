@@ -1,4 +1,4 @@
-//! Where a Bedrock runtime lives: partition, FIPS, dual-stack, or the operator's own URL.
+//! Where Bedrock lives, the runtime and the control plane: partition, FIPS, dual-stack, or the operator's own URL.
 //!
 //! <https://docs.aws.amazon.com/general/latest/gr/bedrock.html>
 
@@ -28,22 +28,27 @@ const PARTITIONS: [(&str, &str, &str); 8] = [
 ];
 
 impl Endpoint {
-    /// The endpoint the configuration asks for. A custom one is used exactly as typed.
+    /// The runtime the configuration asks for. A custom one is used exactly as typed.
     pub(super) fn new(config: &config::Bedrock) -> Result<Self, InvalidUri> {
-        if let Some(uri) = &config.endpoint
-            && let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority())
-        {
-            let base_path = uri.path().trim_end_matches('/').to_owned();
-            return Ok(Self { scheme: scheme.clone(), authority: authority.clone(), base_path });
+        match &config.endpoint {
+            Some(uri) => Self::custom(uri),
+            None => Self::of("bedrock-runtime", &config.region, config.fips, config.dual_stack),
         }
-        let region = config.region.as_str();
-        let (_, plain, dual_stack) = PARTITIONS
-            .into_iter()
-            .find(|(start, ..)| region.starts_with(start))
-            .unwrap_or(("", "amazonaws.com", "api.aws"));
-        let fips = if config.fips { "-fips" } else { "" };
-        let suffix = if config.dual_stack { dual_stack } else { plain };
-        let authority = format!("bedrock-runtime{fips}.{region}.{suffix}").parse()?;
+    }
+
+    /// An endpoint as typed.
+    pub(super) fn custom(uri: &Uri) -> Result<Self, InvalidUri> {
+        let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
+        let authority = uri.authority().map_or("", Authority::as_str).parse()?;
+        Ok(Self { scheme, authority, base_path: uri.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// AWS's own endpoint of `service` in `region`.
+    pub(super) fn of(service: &str, region: &str, fips: bool, dual_stack: bool) -> Result<Self, InvalidUri> {
+        let (_, plain, both) = partition(region);
+        let fips = if fips { "-fips" } else { "" };
+        let suffix = if dual_stack { both } else { plain };
+        let authority = format!("{service}{fips}.{region}.{suffix}").parse()?;
         Ok(Self { scheme: Scheme::HTTPS, authority, base_path: String::new() })
     }
 
@@ -58,24 +63,39 @@ impl Endpoint {
         self.authority.as_str().trim_end_matches(default_port)
     }
 
-    /// The URL of ConverseStream for `model_id`, which becomes exactly one path segment.
-    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>
-    pub(super) fn converse_stream(&self, model_id: &str) -> Result<Uri, http::Error> {
-        let mut path = String::with_capacity(self.base_path.len() + model_id.len() + 40);
-        path.push_str(&self.base_path);
+    /// The URL of `operation` for `model_id`, which becomes exactly one path segment.
+    pub(super) fn model(&self, model_id: &str, operation: &str) -> Result<Uri, http::Error> {
+        let mut path = String::with_capacity(model_id.len() + 48);
         path.push_str("/model/");
         encode_segment(model_id, &mut path);
-        path.push_str("/converse-stream");
+        path.push('/');
+        path.push_str(operation);
+        self.url(&path)
+    }
+
+    /// The URL of a path, encoded already, and perhaps a query.
+    pub(super) fn url(&self, path_and_query: &str) -> Result<Uri, http::Error> {
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
-            .path_and_query(PathAndQuery::try_from(path)?)
+            .path_and_query(PathAndQuery::try_from(format!("{}{path_and_query}", self.base_path))?)
             .build()
     }
 }
 
+/// The row of [`PARTITIONS`] that `region` belongs to.
+fn partition(region: &str) -> (&'static str, &'static str, &'static str) {
+    let row = PARTITIONS.into_iter().find(|(start, ..)| region.starts_with(start));
+    row.unwrap_or(("", "amazonaws.com", "api.aws"))
+}
+
+/// Whether both regions are of one partition, so that the same credentials are known in both.
+pub(super) fn is_same_partition(region: &str, other: &str) -> bool {
+    partition(region).0 == partition(other).0
+}
+
 /// Percent-encodes everything but RFC 3986's unreserved characters, as botocore does (`:` → `%3A`, `/` → `%2F`).
-fn encode_segment(text: &str, out: &mut String) {
+pub(super) fn encode_segment(text: &str, out: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -98,7 +118,7 @@ mod tests {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         });
         let endpoint = Endpoint::new(&config.unwrap().bedrock).unwrap();
-        endpoint.converse_stream(model_id).unwrap().to_string()
+        endpoint.model(model_id, "converse-stream").unwrap().to_string()
     }
 
     #[test]

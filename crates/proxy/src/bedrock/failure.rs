@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::response::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -32,6 +33,14 @@ pub enum Failure {
         content_type: String,
         /// Who says it answered.
         server: String,
+    },
+    /// Something answered 200, but not what was asked for.
+    #[error("the answer of {host} cannot be read: {cause}")]
+    Unreadable {
+        /// Who answered.
+        host: String,
+        /// What is wrong with it.
+        cause: String,
     },
     /// No answer: connecting, TLS or the connection failed.
     #[error("no answer from {host}: {cause}")]
@@ -75,7 +84,10 @@ impl Failure {
         match self {
             Self::Refused(refusal) => refusal.meaning.retry == Retry::AfterPause,
             Self::Unreachable { connecting, .. } => *connecting,
-            Self::NotAStream { .. } | Self::NoCredentials(_) | Self::Unsendable(_) => false,
+            Self::NotAStream { .. }
+            | Self::Unreadable { .. }
+            | Self::NoCredentials(_)
+            | Self::Unsendable(_) => false,
         }
     }
 
@@ -83,6 +95,15 @@ impl Failure {
     #[must_use]
     pub fn blames_credentials(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.meaning.retry == Retry::WithNewCredentials)
+    }
+
+    /// Whether nobody was reached, so that nothing can have happened.
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self, Self::Unreachable { connecting: true, .. })
+    }
+
+    pub(super) fn unreadable(host: &str, error: &dyn std::error::Error) -> Self {
+        Self::Unreadable { host: host.to_owned(), cause: error.to_string() }
     }
 
     pub(super) fn unsendable(error: impl std::fmt::Display) -> Self {
@@ -100,6 +121,12 @@ pub(super) fn text_header(head: &Parts, name: &str) -> Option<String> {
     head.headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
+/// A short body, whole; `None` when it is longer than `limit`, late or broken off.
+pub(super) async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
+    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, limit).collect()).await;
+    whole.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes)
+}
+
 /// The names that AWS's errors go by in a body; the header `x-amzn-errortype` is better.
 #[derive(Debug, Default, Deserialize)]
 struct Name {
@@ -109,8 +136,7 @@ struct Name {
 
 /// Reads the error in a response whose status is not 200.
 pub(super) async fn refused(head: &Parts, body: Incoming) -> Failure {
-    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST_ERROR).collect()).await;
-    let bytes = whole.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let bytes = read(body, LONGEST_ERROR).await.unwrap_or_default();
     let code = text_header(head, "x-amzn-errortype").or_else(|| {
         let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();
         name.code

@@ -16,6 +16,8 @@ use super::credentials::Identity;
 
 /// The name Bedrock signs under, on the runtime host as well.
 const SERVICE: &str = "bedrock";
+/// How the names of Bedrock's own headers begin.
+pub(super) const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
 
 /// What a signature cannot be made of: a header or URL that is not text, or a bearer token with control characters.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +63,13 @@ fn sigv4<B>(
         .map_err(|error| unsignable(&error))?;
     let uri = request.uri().to_string();
     // Only these are signed: what a hop may rewrite must not break the signature.
-    let headers = [header::CONTENT_TYPE, header::HOST];
-    let headers =
-        headers.iter().filter_map(|name| Some((name.as_str(), request.headers().get(name)?.to_str().ok()?)));
-    let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body))
+    let is_signed = |name: &header::HeaderName| {
+        [header::CONTENT_TYPE, header::HOST].contains(name) || name.as_str().starts_with(BEDROCK_HEADERS)
+    };
+    let headers = request.headers().iter().filter(|(name, _)| is_signed(name));
+    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let method = request.method().as_str();
+    let signable = SignableRequest::new(method, uri, headers, SignableBody::Bytes(body))
         .map_err(|error| unsignable(&error))?;
     let (instructions, _) =
         sign(signable, &parameters.into()).map_err(|error| unsignable(&error))?.into_parts();

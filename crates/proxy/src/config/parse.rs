@@ -41,7 +41,7 @@ fn unquote(text: &str) -> &str {
 }
 
 /// Whether `text` has the shape of a region: lower-case words and a number, as in `us-gov-west-1`.
-pub(super) fn is_region(text: &str) -> bool {
+pub(crate) fn is_region(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
     let Some((number, words)) = parts.split_last() else {
         return false;

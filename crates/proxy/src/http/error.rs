@@ -151,6 +151,7 @@ impl From<Failure> for ApiError {
             Failure::NoCredentials(_) => {
                 Self::gateway("the gateway has no AWS credentials; its operator finds the reason in its log")
             }
+            Failure::Unreadable { host, .. } => Self::gateway(format!("the answer of {host} cannot be read")),
             Failure::Unsendable(_) => {
                 Self::new(ErrorType::Api, "the gateway could not make a request of this")
             }

@@ -1,0 +1,170 @@
+//! Which endpoint a question goes to and which region signs it: the configured one, or the one an ARN names.
+//!
+//! <https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-use.html>
+
+use std::borrow::Cow;
+
+use http::uri::InvalidUri;
+
+use super::endpoint::{self, Endpoint};
+use super::transport::{self, Client};
+use super::{Bedrock, NoTransport};
+use crate::config;
+
+/// An endpoint, and the region that requests to it are signed for.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) endpoint: Cow<'a, Endpoint>,
+    pub(super) region: Cow<'a, str>,
+}
+
+/// What is needed to find other places than the runtime in the configured region.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The control plane of the configured region.
+    control: Endpoint,
+    /// The way to it; there is none when it needs root certificates and this machine has none.
+    pub(super) control_client: Option<Client>,
+    fips: bool,
+    dual_stack: bool,
+    custom_runtime: bool,
+    custom_control: bool,
+}
+
+impl Places {
+    pub(super) fn new(
+        config: &config::Bedrock,
+        runtime: &Endpoint,
+        client: &Client,
+    ) -> Result<Self, NoTransport> {
+        let custom = config.control.endpoint.as_ref();
+        let control = match custom {
+            Some(uri) => Endpoint::custom(uri),
+            None => Endpoint::of("bedrock", &config.region, config.fips, config.dual_stack),
+        };
+        let control = control.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        // A client made for plain HTTP trusts no certificate.
+        let control_client = if runtime.is_https() || !control.is_https() {
+            Some(client.clone())
+        } else {
+            transport::client(&control, config.ca_bundle.as_deref()).ok()
+        };
+        Ok(Self {
+            control,
+            control_client,
+            fips: config.fips,
+            dual_stack: config.dual_stack,
+            custom_runtime: config.endpoint.is_some(),
+            custom_control: custom.is_some(),
+        })
+    }
+
+    fn elsewhere(&self, service: &str, region: &str) -> Result<Endpoint, InvalidUri> {
+        Endpoint::of(service, region, self.fips, self.dual_stack)
+    }
+}
+
+impl Bedrock {
+    /// The runtime for `model_id`: an ARN of another region is asked and signed for there.
+    pub(super) fn place(&self, model_id: &str) -> Place<'_> {
+        self.find(model_id, &self.endpoint, self.places.custom_runtime, "bedrock-runtime")
+    }
+
+    /// The control plane for `id`, found in the same way.
+    pub(super) fn control_place(&self, id: &str) -> Place<'_> {
+        self.find(id, &self.places.control, self.places.custom_control, "bedrock")
+    }
+
+    /// A custom endpoint is used for everything, as only its operator knows what is behind it; the signature
+    /// still has to name the ARN's own region.
+    fn find<'a>(&'a self, id: &str, configured: &'a Endpoint, custom: bool, service: &str) -> Place<'a> {
+        let here = || Place { endpoint: Cow::Borrowed(configured), region: Cow::Borrowed(&self.region) };
+        let Some(region) = foreign_region(id, &self.region) else { return here() };
+        let region = Cow::Owned(region.to_owned());
+        if custom {
+            return Place { endpoint: Cow::Borrowed(configured), region };
+        }
+        match self.places.elsewhere(service, &region) {
+            Ok(endpoint) => Place { endpoint: Cow::Owned(endpoint), region },
+            Err(_) => here(),
+        }
+    }
+}
+
+/// The region in an ARN when it is not `ours`. It becomes part of a host name, and what is sent there holds our
+/// proof of identity: anything that is not a region of our own partition is not followed.
+fn foreign_region<'a>(id: &'a str, ours: &str) -> Option<&'a str> {
+    let mut parts = id.strip_prefix("arn:")?.split(':');
+    let region = parts.nth(2)?;
+    let plain = config::is_region(region) && endpoint::is_same_partition(region, ours);
+    (plain && region != ours).then_some(region)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+
+    const ARN: &str = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc";
+
+    fn place(variables: &[(&str, &str)], id: &str) -> [String; 4] {
+        let config = Config::load(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        });
+        let bedrock = Bedrock::new(&config.unwrap().bedrock, Clock::machine()).unwrap();
+        let (runtime, control) = (bedrock.place(id), bedrock.control_place(id));
+        [
+            runtime.endpoint.host().to_owned(),
+            runtime.region.into_owned(),
+            control.endpoint.host().to_owned(),
+            control.region.into_owned(),
+        ]
+    }
+
+    #[test]
+    fn an_arn_is_asked_and_signed_for_in_its_own_region() {
+        let [runtime, region, control, signed] = place(&[("AWS_USE_FIPS_ENDPOINT", "1")], ARN);
+        assert_eq!(
+            (runtime.as_str(), region.as_str()),
+            ("bedrock-runtime-fips.eu-west-1.amazonaws.com", "eu-west-1")
+        );
+        assert_eq!(
+            (control.as_str(), signed.as_str()),
+            ("bedrock-fips.eu-west-1.amazonaws.com", "eu-west-1")
+        );
+        let [runtime, region, control, _] = place(&[], "us.anthropic.claude-opus-5");
+        assert_eq!(
+            (runtime.as_str(), region.as_str()),
+            ("bedrock-runtime.us-east-1.amazonaws.com", "us-east-1")
+        );
+        assert_eq!(control, "bedrock.us-east-1.amazonaws.com");
+    }
+
+    #[test]
+    fn a_custom_endpoint_stays_and_only_the_signature_names_the_arns_region() {
+        let [runtime, region, control, signed] = place(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:9")], ARN);
+        assert_eq!((runtime.as_str(), control.as_str()), ("127.0.0.1:9", "127.0.0.1:9"));
+        assert_eq!((region.as_str(), signed.as_str()), ("eu-west-1", "eu-west-1"));
+        let apart = [
+            ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1"),
+            ("AWS_ENDPOINT_URL_BEDROCK", "http://127.0.0.1:2"),
+        ];
+        let [runtime, _, control, _] = place(&apart, "m");
+        assert_eq!((runtime.as_str(), control.as_str()), ("127.0.0.1:1", "127.0.0.1:2"));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_region_leads_nowhere_else() {
+        for region in
+            ["evil.example/x", "us-east-1.evil-2", "cn-north-1", "eu-isoe-west-1", "", "eu-west-1@x-1"]
+        {
+            let arn = format!("arn:aws:bedrock:{region}:123456789012:application-inference-profile/abc");
+            let [runtime, region, ..] = place(&[], &arn);
+            assert_eq!(
+                (runtime.as_str(), region.as_str()),
+                ("bedrock-runtime.us-east-1.amazonaws.com", "us-east-1")
+            );
+        }
+    }
+}
