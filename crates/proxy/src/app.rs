@@ -2,6 +2,12 @@
 //!
 //! Not here: routes and listening (`server`), and what a request does with all this (`http`).
 
+mod counts;
+mod discovery;
+mod resolution;
+
+pub use counts::Counts;
+
 use crate::bedrock::{Bedrock, NoTransport};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -15,6 +21,10 @@ pub struct App {
     pub catalog: Catalog,
     /// The way to AWS.
     pub bedrock: Bedrock,
+    /// What is asked of the control plane.
+    pub control: config::Control,
+    /// Prompts that were counted a moment ago.
+    pub counts: Counts,
     /// How one request is served.
     pub relay: config::Relay,
     /// Sizes and times of the server itself.
@@ -34,6 +44,8 @@ impl App {
         Ok(Self {
             catalog: Catalog::new(&config.catalog),
             bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
+            control: config.bedrock.control.clone(),
+            counts: Counts::default(),
             relay: config.relay.clone(),
             limits: config.server.clone(),
             clock,

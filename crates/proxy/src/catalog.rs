@@ -2,14 +2,21 @@
 //!
 //! Names are compared exactly, never by how they begin: `claude-opus-4-8` is not a kind of `claude-opus-4`.
 
+mod listing;
 mod models;
+mod naming;
+mod profiles;
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use messages::capability::{Capabilities, PromptCache};
 
 use crate::config::{self, Model};
+pub use listing::Listed;
+pub use models::Found;
 use models::Table;
+pub use profiles::{Lookup, Profiles};
 
 /// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
 const LONG_CONTEXT_MARK: &str = "[1m]";
@@ -23,8 +30,24 @@ pub struct Target {
     pub requested: String,
     /// The id or ARN for the URL, not yet encoded.
     pub model_id: String,
+    /// The foundation-model id behind it, when it is known.
+    pub base: Option<String>,
     /// What the model takes.
     pub capabilities: Capabilities,
+}
+
+impl Target {
+    /// Whether this is an application inference profile.
+    #[must_use]
+    pub fn is_application_profile(&self) -> bool {
+        self.model_id.starts_with("arn:") && self.model_id.contains(":application-inference-profile/")
+    }
+
+    /// Whether this is an application inference profile of which nothing is known.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.base.is_none() && self.is_application_profile()
+    }
 }
 
 /// Why a name leads nowhere.
@@ -49,8 +72,13 @@ pub enum Unresolved {
 pub struct Catalog {
     default_model: Option<String>,
     mappings: HashMap<String, String>,
+    /// The names in the order the operator gave them.
+    mapped: Vec<String>,
     prefix: Option<&'static str>,
-    table: Table,
+    overrides: Vec<Model>,
+    table: RwLock<Arc<Table>>,
+    /// What is behind application inference profiles.
+    pub profiles: Profiles,
 }
 
 impl Catalog {
@@ -60,9 +88,22 @@ impl Catalog {
         Self {
             default_model: config.default_model.clone(),
             mappings: config.mappings.iter().cloned().collect(),
+            mapped: config.mappings.iter().map(|(name, _)| name.clone()).collect(),
             prefix: config.prefix,
-            table: Table::new(&config.models),
+            overrides: config.models.clone(),
+            table: RwLock::new(Arc::new(Table::new(&config.models))),
+            profiles: Profiles::default(),
         }
+    }
+
+    /// Takes over what AWS says it offers.
+    pub fn discovered(&self, found: Vec<Found>) {
+        let table = Arc::new(Table::discovered(&self.overrides, found));
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where `requested` leads: the operator's mapping, then a Bedrock id as typed, then the built-in names, then
@@ -81,37 +122,51 @@ impl Catalog {
         if is_bedrock_id(name) {
             return Ok(self.as_typed(requested, name, name));
         }
-        if let Some(model) = self.table.by_name(name) {
-            return Ok(target(requested, profile_id(model, self.prefix), Some(model)));
+        if let Some(model) = self.table().by_name(name) {
+            let base = Some(model.id.clone());
+            return Ok(target(requested, profile_id(model, self.prefix), base, Some(model)));
         }
         if name.starts_with("claude-") {
             let prefix = self.prefix.map(|prefix| format!("{prefix}.")).unwrap_or_default();
-            return Ok(target(requested, format!("{prefix}anthropic.{name}"), None));
+            let base = format!("anthropic.{name}");
+            return Ok(target(requested, format!("{prefix}{base}"), Some(base), None));
         }
         Err(Unresolved::Unknown(requested.to_owned()))
     }
 
     /// An id that is sent exactly as typed. What it can take is looked up by the model inside it; an opaque ARN is
-    /// judged by the name it was mapped from.
+    /// judged by the name it was mapped from, or by what AWS says is behind it.
     fn as_typed(&self, requested: &str, name: &str, id: &str) -> Target {
-        let inner = id.rsplit('/').next().unwrap_or(id);
-        let base = without_prefix(inner);
-        let model = self.table.by_id(base).or_else(|| self.table.by_name(name));
-        target(requested, id.to_owned(), model)
+        let table = self.table();
+        let named = || table.by_name(name).map(|model| model.id.clone());
+        let base = base_in(id).map(str::to_owned).or_else(named).or_else(|| self.profiles.base(id));
+        let model = base.as_deref().and_then(|base| table.by_id(base)).or_else(|| table.by_name(name));
+        target(requested, id.to_owned(), base, model)
     }
 }
 
-fn target(requested: &str, model_id: String, model: Option<&Model>) -> Target {
+fn target(requested: &str, model_id: String, base: Option<String>, model: Option<&Model>) -> Target {
     let capabilities = match model {
         Some(model) => model.capabilities,
         // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
-        None if model_id.contains("anthropic.claude") => Capabilities::NEWEST_CLAUDE,
-        None if model_id.starts_with("arn:") => {
+        None if base.as_deref().unwrap_or(&model_id).contains("anthropic.claude") => {
+            Capabilities::NEWEST_CLAUDE
+        }
+        None if base.is_none() => {
             Capabilities { prompt_cache: PromptCache::FiveMinutes, ..Capabilities::CLASSIC_CLAUDE }
         }
         None => Capabilities::UNKNOWN,
     };
-    Target { requested: requested.to_owned(), model_id, capabilities }
+    Target { requested: requested.to_owned(), model_id, base, capabilities }
+}
+
+/// The foundation-model id that `id` contains; most kinds of ARN contain none.
+fn base_in(id: &str) -> Option<&str> {
+    if !id.starts_with("arn:") {
+        return Some(without_prefix(id));
+    }
+    let (kind, inner) = id.splitn(6, ':').nth(5)?.split_once('/')?;
+    ["foundation-model", "inference-profile"].contains(&kind).then(|| without_prefix(inner))
 }
 
 /// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
@@ -227,6 +282,39 @@ mod tests {
         );
         let nova = catalog.resolve(None).unwrap();
         assert_eq!((nova.model_id.as_str(), nova.capabilities.claude), ("amazon.nova-pro-v1:0", false));
+    }
+
+    #[test]
+    fn what_aws_says_is_behind_a_profile_counts_unless_a_name_says_otherwise() {
+        let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+        let catalog = catalog(Some("us"), &[("claude-haiku-4-5", arn), ("house", arn)], None);
+        assert!(catalog.resolve(Some("house")).unwrap().is_opaque());
+        catalog.profiles.learn(arn, Some("amazon.nova-pro-v1:0".to_owned()));
+        let house = catalog.resolve(Some("house")).unwrap();
+        assert_eq!((house.model_id.as_str(), house.base.as_deref()), (arn, Some("amazon.nova-pro-v1:0")));
+        assert!(!house.capabilities.claude && !house.is_opaque());
+        let haiku = catalog.resolve(Some("claude-haiku-4-5")).unwrap();
+        assert_eq!(haiku.base.as_deref(), Some("anthropic.claude-haiku-4-5-20251001-v1:0"));
+        assert!(haiku.capabilities.claude);
+    }
+
+    #[test]
+    fn what_aws_offers_decides_about_prefixes_and_names_new_models() {
+        let catalog = catalog(Some("apac"), &[], None);
+        let found = |id: &str, prefixes: &[&str]| Found {
+            id: id.to_owned(),
+            prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
+            ..Found::default()
+        };
+        catalog.discovered(vec![
+            found("anthropic.claude-sonnet-4-5-20250929-v1:0", &["au"]),
+            found("anthropic.claude-opus-9-20270301-v1:0", &["apac", "global"]),
+        ]);
+        let id = |name: &str| catalog.resolve(Some(name)).unwrap().model_id;
+        assert_eq!(id("claude-sonnet-4-5"), "au.anthropic.claude-sonnet-4-5-20250929-v1:0");
+        assert_eq!(id("claude-opus-9"), "apac.anthropic.claude-opus-9-20270301-v1:0");
+        assert_eq!(id("claude-opus-9-20270301"), id("claude-opus-9"));
+        assert_eq!(id("claude-opus-4-6"), "global.anthropic.claude-opus-4-6-v1", "the table still counts");
     }
 
     #[test]

@@ -133,6 +133,7 @@ impl Server {
     /// `hurry` resolves. Streams that are cut off get an error event.
     pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> Drained {
         let app = Arc::clone(&self.app);
+        app.start();
         tokio::select! {
             () = stop => {}
             () = self.accept() => {}

@@ -1,13 +1,36 @@
-//! The models this version knows: one table, data and not code, and a file of the operator's that goes over it.
+//! The models this version knows: one table, data and not code, and a file of the operator's that goes over it. What
+//! AWS says it offers goes over the former, not over the latter.
 //!
 //! State of November 2026. A model that is missing here still works by its Bedrock id or through a mapping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use messages::capability::Capabilities;
+
+use super::naming;
 use crate::config::Model;
 
 /// The table that comes with the program.
 const BUILT_IN: &str = include_str!("models.json");
+
+/// A model that AWS says it offers in the region.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The foundation-model id.
+    pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// The prefixes of the inference profiles that lead to it.
+    pub prefixes: Vec<String>,
+    /// Whether it can be called by its bare id.
+    pub on_demand: bool,
+    /// Whether AWS has announced its end.
+    pub legacy: bool,
+    /// Since when it can be called, RFC 3339.
+    pub since: Option<String>,
+    /// Until when, RFC 3339.
+    pub until: Option<String>,
+}
 
 /// All rows, by id and by name.
 #[derive(Debug, Default)]
@@ -15,6 +38,8 @@ pub(super) struct Table {
     models: Vec<Model>,
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, usize>,
+    /// What AWS offers, by id, once it was asked.
+    found: Option<HashMap<String, Found>>,
 }
 
 impl Table {
@@ -31,6 +56,54 @@ impl Table {
             }
         }
         table
+    }
+
+    /// The same, with what AWS offers. The operator's rows say themselves by which profiles to call a model.
+    pub(super) fn discovered(overrides: &[Model], found: Vec<Found>) -> Self {
+        let mut table = Self::new(overrides);
+        let pinned: HashSet<_> =
+            overrides.iter().filter(|model| !model.prefixes.is_empty()).map(|model| &model.id).collect();
+        for found in found.iter().filter(|found| !pinned.contains(&found.id)) {
+            let at = table.by_id.get(&found.id).copied();
+            match at.and_then(|at| table.models.get_mut(at)) {
+                Some(model) => model.prefixes.clone_from(&found.prefixes),
+                None => table.add(found),
+            }
+        }
+        table.found = Some(found.into_iter().map(|found| (found.id.clone(), found)).collect());
+        table
+    }
+
+    /// A model newer than the table: a Claude model is called as Anthropic would call it.
+    fn add(&mut self, found: &Found) {
+        let claude = found.id.starts_with("anthropic.claude");
+        let at = self.models.len();
+        let mut names = if claude { naming::names(&found.id) } else { Vec::new() };
+        names.retain(|name| !self.by_name.contains_key(name));
+        self.by_name.extend(names.iter().map(|name| (name.clone(), at)));
+        self.by_id.insert(found.id.clone(), at);
+        self.models.push(Model {
+            id: found.id.clone(),
+            names,
+            prefixes: found.prefixes.clone(),
+            end_of_life: found.until.as_deref().and_then(|until| until.get(..10)).map(str::to_owned),
+            capabilities: if claude { Capabilities::NEWEST_CLAUDE } else { Capabilities::UNKNOWN },
+        });
+    }
+
+    /// All rows.
+    pub(super) fn rows(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// What AWS said about a model, if it was asked and offers it.
+    pub(super) fn found(&self, id: &str) -> Option<&Found> {
+        self.found.as_ref()?.get(id)
+    }
+
+    /// Whether AWS was asked what it offers.
+    pub(super) fn is_discovered(&self) -> bool {
+        self.found.is_some()
     }
 
     /// The row of a foundation-model id.

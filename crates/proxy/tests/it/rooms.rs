@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("app", &["bedrock", "catalog"]),
     ("bedrock", &[]),
     ("catalog", &[]),
-    ("http", &["app", "bedrock", "catalog"]),
+    ("estimate", &[]),
+    ("http", &["app", "bedrock", "catalog", "estimate"]),
     ("server", &["app", "bedrock", "http"]),
     ("telemetry", &[]),
     ("config", &[]),

@@ -1,0 +1,103 @@
+//! Asks AWS which models there are, at start and every hour.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::App;
+use crate::bedrock::{Failure, FoundationModel, InferenceProfile};
+use crate::catalog::Found;
+use crate::config::PREFIXES;
+
+const EVERY: Duration = Duration::from_secs(3600);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(300);
+
+impl App {
+    /// Starts what runs beside requests.
+    pub fn start(self: &Arc<Self>) {
+        if self.control.discover {
+            self.tasks.spawn(keep_discovering(Arc::clone(self)));
+        }
+    }
+
+    async fn discover(&self) -> Result<usize, Failure> {
+        let (models, profiles) =
+            tokio::try_join!(self.bedrock.foundation_models(), self.bedrock.inference_profiles())?;
+        let found = found(models, &profiles);
+        let count = found.len();
+        if count > 0 {
+            self.catalog.discovered(found);
+        }
+        Ok(count)
+    }
+}
+
+async fn keep_discovering(app: Arc<App>) {
+    loop {
+        let discovered = tokio::select! {
+            discovered = app.discover() => discovered,
+            () = app.tasks.stopping() => return,
+        };
+        let pause = match discovered {
+            Ok(models) => {
+                tracing::info!(models, "AWS has said which models it offers");
+                EVERY
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "the models that AWS offers could not be listed; what is known still counts");
+                AGAIN
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.tasks.stopping() => return,
+        }
+    }
+}
+
+/// The models that answer with text and can be called without capacity of one's own.
+fn found(models: Vec<FoundationModel>, profiles: &[InferenceProfile]) -> Vec<Found> {
+    let mut prefixes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for profile in profiles {
+        let split = profile.inference_profile_id.split_once('.');
+        if let Some((prefix, id)) = split.filter(|(prefix, _)| PREFIXES.contains(prefix)) {
+            prefixes.entry(id).or_default().push(prefix.to_owned());
+        }
+    }
+    let has = |list: &[String], word: &str| list.iter().any(|item| item == word);
+    let models = models.into_iter().filter(|model| has(&model.output_modalities, "TEXT"));
+    let found = models.map(|model| Found {
+        prefixes: prefixes.get(model.model_id.as_str()).cloned().unwrap_or_default(),
+        on_demand: has(&model.inference_types_supported, "ON_DEMAND"),
+        legacy: model.model_lifecycle.status.as_deref() == Some("LEGACY"),
+        id: model.model_id,
+        name: model.model_name,
+        since: model.model_lifecycle.start_of_life_time,
+        until: model.model_lifecycle.end_of_life_time,
+    });
+    found.filter(|found| found.on_demand || !found.prefixes.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_are_text_models_that_can_be_called() {
+        let models = r#"[
+            {"modelId":"anthropic.claude-x","outputModalities":["TEXT"],"inferenceTypesSupported":["INFERENCE_PROFILE"]},
+            {"modelId":"amazon.nova-x","outputModalities":["TEXT"],"inferenceTypesSupported":["ON_DEMAND"],
+             "modelLifecycle":{"status":"LEGACY","endOfLifeTime":"2027-01-01T00:00:00Z"}},
+            {"modelId":"amazon.nova-x:48k","outputModalities":["TEXT"],"inferenceTypesSupported":["PROVISIONED"]},
+            {"modelId":"acme.paint","outputModalities":["IMAGE"],"inferenceTypesSupported":["ON_DEMAND"]}]"#;
+        let profiles = r#"[{"inferenceProfileId":"us.anthropic.claude-x"},{"inferenceProfileId":"global.anthropic.claude-x"},
+            {"inferenceProfileId":"mars.anthropic.claude-x"},{"inferenceProfileId":"nothing"}]"#;
+        let profiles: Vec<InferenceProfile> = serde_json::from_str(profiles).unwrap();
+        let found = found(serde_json::from_str(models).unwrap(), &profiles);
+        let ids: Vec<_> = found.iter().map(|found| found.id.as_str()).collect();
+        assert_eq!(ids, ["anthropic.claude-x", "amazon.nova-x"]);
+        assert_eq!(found[0].prefixes, ["us", "global"]);
+        assert!(found[1].legacy && found[1].until.is_some());
+    }
+}

@@ -1,0 +1,57 @@
+//! Names to models, with what AWS says about inference profiles that are opaque.
+
+use std::sync::Arc;
+
+use super::App;
+use crate::catalog::{Lookup, Target, Unresolved};
+
+impl App {
+    /// Where `requested` leads. The first request for an application inference profile asks AWS what is behind it
+    /// and waits a moment for the answer; without one the profile is taken for what the catalog assumes.
+    ///
+    /// # Errors
+    /// As [`crate::catalog::Catalog::resolve`].
+    pub async fn resolve(self: &Arc<Self>, requested: Option<&str>) -> Result<Target, Unresolved> {
+        let target = self.catalog.resolve(requested)?;
+        if !self.control.resolve_profiles || !target.is_application_profile() {
+            return Ok(target);
+        }
+        if !target.is_opaque() && self.catalog.profiles.base(&target.model_id).is_none() {
+            // The operator's mapping says what it is.
+            return Ok(target);
+        }
+        let (done, until) = match self.catalog.profiles.look(&target.model_id) {
+            Lookup::Settled => return Ok(target),
+            Lookup::Wait { done, until } => (done, until),
+            Lookup::Ask { done, until } => {
+                self.tasks.spawn(ask(Arc::clone(self), target.model_id.clone()));
+                (done, until)
+            }
+        };
+        if !target.is_opaque() {
+            // Something is known, and an old answer is as good as ever until the new one is there.
+            return Ok(target);
+        }
+        let _ = tokio::time::timeout_at(until, done.cancelled()).await;
+        self.catalog.resolve(requested)
+    }
+}
+
+async fn ask(app: Arc<App>, arn: String) {
+    let answer = tokio::select! {
+        answer = app.bedrock.inference_profile(&arn) => answer,
+        () = app.tasks.stopping() => return,
+    };
+    let base = match answer {
+        Ok(profile) => profile.base().map(str::to_owned),
+        Err(failure) => {
+            tracing::warn!(%failure, arn, "what is behind this inference profile could not be learnt; it is taken for a \
+                Claude model unless AWS_BEDROCK_MODEL_MAPPINGS gives it a model's name");
+            None
+        }
+    };
+    // An hour-old answer is better than none.
+    let base = base.or_else(|| app.catalog.profiles.base(&arn));
+    tracing::debug!(arn, base, "an inference profile was looked up");
+    app.catalog.profiles.learn(&arn, base);
+}

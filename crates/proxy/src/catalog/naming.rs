@@ -1,0 +1,84 @@
+//! Names of Claude models: from Bedrock's ids, and for people.
+
+use messages::capability::Capabilities;
+
+/// The families of Claude models.
+const LINES: [&str; 5] = ["haiku", "sonnet", "opus", "fable", "mythos"];
+
+/// What Anthropic would call the model with this foundation-model id: without its date, and with it.
+pub(super) fn names(id: &str) -> Vec<String> {
+    let name = id.strip_prefix("anthropic.").unwrap_or(id);
+    let name = match name.rsplit_once("-v") {
+        Some((name, version)) if version.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') => name,
+        _ => name,
+    };
+    match name.rsplit_once('-') {
+        Some((bare, date)) if is_date(date) => vec![bare.to_owned(), name.to_owned()],
+        _ => vec![name.to_owned()],
+    }
+}
+
+/// `Claude Sonnet 4.5` of `claude-sonnet-4-5-20250929`; other names as they are.
+pub(super) fn display(name: &str) -> String {
+    let Some(rest) = name.strip_prefix("claude-") else { return name.to_owned() };
+    let parts = rest.split('-').filter(|part| !is_date(part) && *part != "latest");
+    let (numbers, words): (Vec<_>, Vec<_>) =
+        parts.partition(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut display = "Claude".to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        display.push(' ');
+        display.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        display.push_str(letters.as_str());
+    }
+    if !numbers.is_empty() {
+        display.push(' ');
+        display.push_str(&numbers.join("."));
+    }
+    display
+}
+
+/// The family that a name belongs to.
+pub(super) fn line(name: &str, capabilities: &Capabilities) -> Option<&'static str> {
+    LINES.into_iter().find(|line| capabilities.claude && name.split(['-', '.']).any(|part| part == *line))
+}
+
+/// The date in an id, `2025-09-29`.
+pub(super) fn date(id: &str) -> Option<String> {
+    let date = id.split(['-', '.', '/']).find(|part| is_date(part))?;
+    Some(format!("{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
+}
+
+fn is_date(part: &str) -> bool {
+    part.len() == 8 && part.starts_with("20") && part.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_bedrock_have_the_names_that_anthropic_gives() {
+        assert_eq!(names("anthropic.claude-opus-9"), ["claude-opus-9"]);
+        assert_eq!(names("anthropic.claude-opus-4-6-v1"), ["claude-opus-4-6"]);
+        let dated = ["claude-haiku-4-5", "claude-haiku-4-5-20251001"];
+        assert_eq!(names("anthropic.claude-haiku-4-5-20251001-v1:0"), dated);
+    }
+
+    #[test]
+    fn people_get_names_with_points_and_capitals() {
+        assert_eq!(display("claude-sonnet-4-5-20250929"), "Claude Sonnet 4.5");
+        assert_eq!(display("claude-3-7-sonnet-latest"), "Claude Sonnet 3.7");
+        assert_eq!(display("claude-mythos-preview"), "Claude Mythos Preview");
+        assert_eq!(display("gpt-4"), "gpt-4");
+    }
+
+    #[test]
+    fn lines_and_dates_are_read_from_names() {
+        let claude = Capabilities::CLASSIC_CLAUDE;
+        assert_eq!(line("anthropic.claude-3-5-haiku-20241022-v1:0", &claude), Some("haiku"));
+        assert_eq!(line("opus", &Capabilities::UNKNOWN), None);
+        assert_eq!(date("anthropic.claude-3-5-haiku-20241022-v1:0").as_deref(), Some("2024-10-22"));
+        assert_eq!(date("anthropic.claude-opus-5"), None);
+    }
+}
