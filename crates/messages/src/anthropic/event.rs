@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{MessageKind, Role};
+use super::message::{Citation, MessageKind, Role};
 use super::{Error, Usage};
 
 /// One event of the stream.
@@ -191,6 +191,11 @@ pub enum Delta<'a> {
         /// More of the JSON text.
         #[serde(borrow)]
         partial_json: Cow<'a, str>,
+    },
+    /// To the citations of text.
+    CitationsDelta {
+        /// One more.
+        citation: Citation,
     },
 }
 

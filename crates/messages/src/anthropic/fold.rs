@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::message::{MessageKind, Role};
+use super::message::{Citation, MessageKind, Role};
 use super::partial::complete;
 use super::{BlockStart, ContentBlock, Delta, Error, ErrorType, Event, Message, Usage};
 
@@ -17,7 +17,7 @@ pub struct Fold {
 
 #[derive(Debug)]
 enum Open {
-    Text(String),
+    Text { text: String, citations: Vec<Citation> },
     Thinking { thinking: String, signature: String },
     Redacted(String),
     ToolUse { id: String, name: String, json: String },
@@ -67,7 +67,7 @@ impl Fold {
 impl Open {
     fn new(start: &BlockStart<'_>) -> Self {
         match start {
-            BlockStart::Text { text } => Self::Text(text.to_string()),
+            BlockStart::Text { text } => Self::Text { text: text.to_string(), citations: Vec::new() },
             BlockStart::Thinking { thinking, signature } => {
                 Self::Thinking { thinking: thinking.to_string(), signature: signature.to_string() }
             }
@@ -80,7 +80,10 @@ impl Open {
 
     fn add(&mut self, delta: &Delta<'_>) {
         match (self, delta) {
-            (Self::Text(all), Delta::TextDelta { text }) => all.push_str(text),
+            (Self::Text { text: all, .. }, Delta::TextDelta { text }) => all.push_str(text),
+            (Self::Text { citations, .. }, Delta::CitationsDelta { citation }) => {
+                citations.push(citation.clone());
+            }
             (Self::Thinking { thinking: all, .. }, Delta::ThinkingDelta { thinking }) => {
                 all.push_str(thinking);
             }
@@ -96,7 +99,7 @@ impl Open {
 
     fn close(self) -> Result<ContentBlock, Error> {
         Ok(match self {
-            Self::Text(text) => ContentBlock::Text { text },
+            Self::Text { text, citations } => ContentBlock::Text { text, citations },
             Self::Thinking { thinking, signature } => ContentBlock::Thinking { thinking, signature },
             Self::Redacted(data) => ContentBlock::RedactedThinking { data },
             Self::ToolUse { id, name, json } => {

@@ -57,6 +57,7 @@ impl Grammar {
             {
                 let fits = match delta {
                     Delta::TextDelta { text } => block == Block::Text && !text.is_empty(),
+                    Delta::CitationsDelta { .. } => block == Block::Text,
                     Delta::ThinkingDelta { .. } | Delta::SignatureDelta { .. } => block == Block::Thinking,
                     Delta::InputJsonDelta { .. } => block == Block::ToolUse,
                 };

@@ -20,6 +20,6 @@ pub use error::{Error, ErrorType, InvalidRequest};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart};
 pub use fold::Fold;
 pub use grammar::Grammar;
-pub use message::{CacheCreation, ContentBlock, Message, Usage};
+pub use message::{CacheCreation, Citation, ContentBlock, Message, OutputTokensDetails, ServiceTier, Usage};
 pub use raw::RawFold;
 pub use request::Request;

@@ -42,6 +42,8 @@ object! {
         "thinking" => thinking: RawJson<'a>,
         /// Effort and format of the answer.
         "output_config" => output_config: OutputConfig<'a>,
+        /// The format of the answer: what `output_config.format` was before.
+        "output_format" => output_format: OutputFormat<'a>,
         /// Who asks.
         "metadata" => metadata: Metadata<'a>,
         /// Which capacity to use.
@@ -198,8 +200,12 @@ object! {
         "signature" => signature: Text<'a>,
         /// Of `redacted_thinking`: opaque.
         "data" => data: Text<'a>,
-        /// Of `image` and `document`.
+        /// Of `image`, `document` and `search_result`.
         "source" => source: Source<'a>,
+        /// Of `document` and `search_result`.
+        "title" => title: Text<'a>,
+        /// Of `document`: what it is about.
+        "context" => context: Text<'a>,
         /// Of `tool_use`.
         "id" => id: Text<'a>,
         /// Of `tool_use`.
@@ -210,11 +216,11 @@ object! {
         "caller" => caller: RawJson<'a>,
         /// Of `tool_result`: which call it answers.
         "tool_use_id" => tool_use_id: Text<'a>,
-        /// Of `tool_result`.
+        /// Of `tool_result` and `search_result`.
         "content" => content: Content<'a>,
         /// Of `tool_result`: whether the tool failed.
         "is_error" => is_error: bool,
-        /// Of `text`: where it comes from.
+        /// Of `text`: where it comes from; of `document` and `search_result`: whether it may be cited.
         "citations" => citations: RawJson<'a>,
         /// Ends a prefix to cache.
         "cache_control" => cache_control: CacheControl<'a>,
@@ -226,7 +232,11 @@ impl Item for Block<'_> {
     const MAX: usize = 10_000;
 
     fn weight(&self) -> usize {
-        1 + self.content.as_ref().map_or(0, Content::weight)
+        let source = match &self.source {
+            Some(Source::Data(data)) => data.content.as_ref().map_or(0, Content::weight),
+            _ => 0,
+        };
+        1 + source + self.content.as_ref().map_or(0, Content::weight)
     }
 }
 
@@ -243,12 +253,14 @@ pub enum Source<'a> {
 object! {
     /// Bytes, or a place to fetch them from.
     pub struct SourceData {
-        /// `base64`, `url`, `file`, …
+        /// `base64`, `text`, `content`, `url`, `file`, …
         "type" => kind: Text<'a>,
-        /// Of `base64`: `image/png`, …
+        /// Of `base64` and `text`: `image/png`, …
         "media_type" => media_type: Text<'a>,
-        /// Of `base64`: the bytes.
+        /// Of `base64`: the bytes; of `text`: the text.
         "data" => data: Text<'a>,
+        /// Of `content`: the parts of the document.
+        "content" => content: Content<'a>,
     }
 }
 
@@ -327,7 +339,78 @@ object! {
     pub struct OutputConfig {
         /// `low` … `max`.
         "effort" => effort: Text<'a>,
+        /// What the answer has to look like.
+        "format" => format: OutputFormat<'a>,
     }
+}
+
+object! {
+    /// What the answer has to look like.
+    pub struct OutputFormat {
+        /// `json_schema`.
+        "type" => kind: Text<'a>,
+        /// The schema.
+        "schema" => schema: RawJson<'a>,
+    }
+}
+
+object! {
+    /// How the model may think.
+    pub struct Thinking {
+        /// `enabled`, `adaptive`, `disabled` or `between_tools`.
+        "type" => kind: Text<'a>,
+        /// Of `enabled`: how many tokens it may think.
+        "budget_tokens" => budget_tokens: u64,
+        /// Whether the thoughts are shown.
+        "display" => display: RawJson<'a>,
+    }
+}
+
+object! {
+    /// Whether a document or a search result may be cited.
+    pub struct CitationsConfig {
+        /// Whether it may.
+        "enabled" => enabled: bool,
+    }
+}
+
+object! {
+    /// Where a piece of an answer comes from: the members of all the kinds, flat.
+    pub struct Citation {
+        /// The kind.
+        "type" => kind: Text<'a>,
+        /// What is cited.
+        "cited_text" => cited_text: Text<'a>,
+        /// Of documents: which, counted over the request.
+        "document_index" => document_index: u64,
+        /// Of documents.
+        "document_title" => document_title: Text<'a>,
+        /// Of documents: the uploaded file.
+        "file_id" => file_id: Text<'a>,
+        /// Of `char_location`.
+        "start_char_index" => start_char_index: u64,
+        /// Of `char_location`.
+        "end_char_index" => end_char_index: u64,
+        /// Of `page_location`.
+        "start_page_number" => start_page_number: u64,
+        /// Of `page_location`.
+        "end_page_number" => end_page_number: u64,
+        /// Of `content_block_location` and `search_result_location`.
+        "start_block_index" => start_block_index: u64,
+        /// Of `content_block_location` and `search_result_location`.
+        "end_block_index" => end_block_index: u64,
+        /// Of `search_result_location`: which, counted over the request.
+        "search_result_index" => search_result_index: u64,
+        /// Of `search_result_location`: the name of the place.
+        "source" => source: Text<'a>,
+        /// Of `search_result_location`.
+        "title" => title: Text<'a>,
+    }
+}
+
+impl Item for Citation<'_> {
+    const WHAT: &'static str = "citations";
+    const MAX: usize = 10_000;
 }
 
 object! {

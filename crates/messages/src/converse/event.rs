@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::request::{DocumentPlace, SearchResultPlace};
 use crate::json::Text;
 
 /// One event of the stream.
@@ -118,6 +119,67 @@ pub struct Delta<'a> {
     /// Reasoning.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<ReasoningDelta<'a>>,
+    /// Where text comes from.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub citation: Option<Box<Citation<'a>>>,
+}
+
+/// Where text comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Citation<'a> {
+    /// What the document or search result is called.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Text<'a>>,
+    /// Of a search result: where it was found.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Text<'a>>,
+    /// What is cited.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub source_content: Vec<SourceContent<'a>>,
+    /// Where it stands.
+    #[serde(borrow, default)]
+    pub location: Location<'a>,
+}
+
+/// A piece of what is cited.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceContent<'a> {
+    /// The text.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text<'a>>,
+}
+
+/// Where something stands. One member is present; none for a kind that this version does not know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Location<'a> {
+    /// In a document, by characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_char: Option<DocumentPlace>,
+    /// In a document, by pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_page: Option<DocumentPlace>,
+    /// In a document, by parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_chunk: Option<DocumentPlace>,
+    /// In a search result, by parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_result_location: Option<SearchResultPlace>,
+    /// On the web.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<WebPlace<'a>>,
+}
+
+/// A place on the web.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WebPlace<'a> {
+    /// Its address.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Text<'a>>,
+    /// The name of its host.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Text<'a>>,
 }
 
 /// Arguments of a call.
@@ -163,7 +225,7 @@ pub struct MessageStop<'a> {
     pub additional_model_response_fields: Option<AdditionalFields<'a>>,
 }
 
-/// Members of the model's own answer. Which of the two places a model uses is not documented.
+/// Members of the model's own answer. Which of the places a model uses is not documented.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdditionalFields<'a> {
     /// The stop sequence it stopped at.
@@ -172,9 +234,22 @@ pub struct AdditionalFields<'a> {
     /// The same, in the streamed form.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<AdditionalDelta<'a>>,
+    /// What it cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<AdditionalUsage>,
+    /// A part of what it cost, without the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_details: Option<OutputTokensDetails>,
 }
 
 impl<'a> AdditionalFields<'a> {
+    /// How many tokens were thought, wherever it stands.
+    #[must_use]
+    pub fn thinking_tokens(&self) -> Option<u64> {
+        let inside = self.usage.and_then(|usage| usage.output_tokens_details);
+        inside.or(self.output_tokens_details)?.thinking_tokens
+    }
+
     /// The stop sequence, wherever it stands.
     #[must_use]
     pub fn into_stop_sequence(self) -> Option<Cow<'a, str>> {
@@ -190,11 +265,38 @@ pub struct AdditionalDelta<'a> {
     pub stop_sequence: Option<Text<'a>>,
 }
 
+/// What an answer cost, in the model's own words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdditionalUsage {
+    /// What the tokens of the answer were for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_details: Option<OutputTokensDetails>,
+}
+
+/// What the tokens of an answer were for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputTokensDetails {
+    /// How many were thought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking_tokens: Option<u64>,
+}
+
 /// What it cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Tokens.
     pub usage: TokenUsage,
+    /// Which capacity was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<ServiceTier>,
+}
+
+/// Which capacity was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceTier {
+    /// `default`, `priority`, …; an open set.
+    pub r#type: String,
 }
 
 /// Tokens. `input_tokens` excludes what was read from or written to the cache.

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The whole body. The model is in the path.
@@ -35,6 +35,9 @@ pub struct Request<'a> {
     /// Which capacity to use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
+    /// What the answer has to look like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_config: Option<OutputConfig<'a>>,
 }
 
 /// Who speaks.
@@ -45,6 +48,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// Whoever built the client, in the middle of the conversation.
+    System,
 }
 
 /// One turn.
@@ -74,6 +79,12 @@ pub enum ContentBlock<'a> {
     Text(Cow<'a, str>),
     /// An image.
     Image(Image<'a>),
+    /// A document.
+    Document(Document<'a>),
+    /// What a search found.
+    SearchResult(SearchResult<'a>),
+    /// Text that says where it comes from.
+    CitationsContent(CitationsContent<'a>),
     /// A call that the model made.
     ToolUse(ToolUse<'a>),
     /// What came of a call.
@@ -91,6 +102,127 @@ pub struct Image<'a> {
     pub format: &'static str,
     /// Its bytes.
     pub source: Bytes<'a>,
+}
+
+/// A document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Document<'a> {
+    /// `pdf` or `txt`; absent for a document in parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<&'static str>,
+    /// Names it: `[a-zA-Z0-9 \-()\[\]]{1,200}`, no two spaces in a row, unlike any other of the request.
+    pub name: Cow<'a, str>,
+    /// What is in it.
+    pub source: DocumentSource<'a>,
+    /// What it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<Cow<'a, str>>,
+    /// Whether it may be cited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub citations: Option<CitationsConfig>,
+}
+
+/// What is in a document.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DocumentSource<'a> {
+    /// Base64.
+    Bytes(Cow<'a, str>),
+    /// Text.
+    Text(Cow<'a, str>),
+    /// Parts that are cited as a whole.
+    Content(Vec<TextPart<'a>>),
+}
+
+/// A piece of text; never blank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TextPart<'a> {
+    /// The text.
+    pub text: Cow<'a, str>,
+}
+
+/// Whether a document or a search result may be cited.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CitationsConfig {
+    /// Whether it may.
+    pub enabled: bool,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Serialize)]
+pub struct SearchResult<'a> {
+    /// Where.
+    pub source: Cow<'a, str>,
+    /// What it is called.
+    pub title: Cow<'a, str>,
+    /// What it says.
+    pub content: Vec<TextPart<'a>>,
+    /// Whether it may be cited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub citations: Option<CitationsConfig>,
+}
+
+/// Text that says where it comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct CitationsContent<'a> {
+    /// The text.
+    pub content: [TextPart<'a>; 1],
+    /// Where it comes from.
+    pub citations: Vec<Citation<'a>>,
+}
+
+/// Where a piece of text comes from.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Citation<'a> {
+    /// What the document or search result is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<Cow<'a, str>>,
+    /// Of a search result: where it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Cow<'a, str>>,
+    /// What is cited.
+    pub source_content: [TextPart<'a>; 1],
+    /// Where it stands.
+    pub location: Location,
+}
+
+/// Where something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Location {
+    /// In a document, by characters.
+    DocumentChar(DocumentPlace),
+    /// In a document, by pages.
+    DocumentPage(DocumentPlace),
+    /// In a document, by parts.
+    DocumentChunk(DocumentPlace),
+    /// In a search result, by parts.
+    SearchResultLocation(SearchResultPlace),
+}
+
+/// A place in a document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DocumentPlace {
+    /// Which, counted over the request.
+    pub document_index: u64,
+    /// From here.
+    pub start: u64,
+    /// To here.
+    pub end: u64,
+}
+
+/// A place in a search result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SearchResultPlace {
+    /// Which, counted over the request.
+    pub search_result_index: u64,
+    /// From here.
+    pub start: u64,
+    /// To here.
+    pub end: u64,
 }
 
 /// Bytes.
@@ -133,6 +265,10 @@ pub enum ToolResultBlock<'a> {
     Text(Cow<'a, str>),
     /// An image.
     Image(Image<'a>),
+    /// A document.
+    Document(Document<'a>),
+    /// What a search found.
+    SearchResult(SearchResult<'a>),
 }
 
 /// What the model thought.
@@ -164,8 +300,10 @@ pub struct CachePoint {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceConfig<'a> {
-    /// The most tokens to answer with. Always sent: Bedrock reserves the model's maximum otherwise.
-    pub max_tokens: u64,
+    /// The most tokens to answer with. Sent wherever the model takes it: Bedrock reserves the model's maximum
+    /// otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
     /// Randomness, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -209,6 +347,9 @@ pub struct ToolSpec<'a> {
     pub description: Option<Cow<'a, str>>,
     /// The schema of its arguments.
     pub input_schema: InputSchema<'a>,
+    /// Whether the arguments must obey it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
 }
 
 /// The schema of a tool's arguments.
@@ -233,21 +374,30 @@ pub enum ToolChoice<'a> {
     },
 }
 
-/// Members of the model's own request (Claude's) that Converse has no name for.
+/// Members of the model's own request that Converse has no name for.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AdditionalRequestFields<'a> {
-    /// How the model may think.
+    /// How a Claude model may think.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub thinking: Option<&'a RawValue>,
+    pub thinking: Option<Cow<'a, RawValue>>,
     /// Sample from this many tokens only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u64>,
     /// At most one call at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ParallelToolUse>,
-    /// Effort.
+    /// A Claude model's effort.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_config: Option<OutputConfig<'a>>,
+    pub output_config: Option<Effort<'a>>,
+    /// Tools that a Claude model knows by their type, as the client wrote them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Box<RawValue>>,
+    /// What has to be switched on for the rest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anthropic_beta: Vec<Cow<'static, str>>,
+    /// Another model's effort.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningControl>,
 }
 
 impl AdditionalRequestFields<'_> {
@@ -256,7 +406,35 @@ impl AdditionalRequestFields<'_> {
             && self.top_k.is_none()
             && self.tool_choice.is_none()
             && self.output_config.is_none()
+            && self.tools.is_empty()
+            && self.anthropic_beta.is_empty()
+            && self.reasoning.is_none()
     }
+}
+
+/// How models other than Claude are told how hard to think: each family has a member of its own.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum ReasoningControl {
+    /// Amazon's.
+    #[serde(rename = "reasoningConfig", rename_all = "camelCase")]
+    Config {
+        /// `enabled`.
+        r#type: &'static str,
+        /// `low`, `medium` or `high`.
+        max_reasoning_effort: &'static str,
+    },
+    /// DeepSeek's.
+    #[serde(rename = "reasoning_config")]
+    ConfigText(&'static str),
+    /// That of OpenAI's open models.
+    #[serde(rename = "reasoning_effort")]
+    Effort(&'static str),
+    /// OpenAI's.
+    #[serde(rename = "reasoning")]
+    Object {
+        /// `low` … `max`.
+        effort: &'static str,
+    },
 }
 
 /// At most one call at a time. `type` only when `toolConfig.toolChoice` is absent: Bedrock refuses both.
@@ -271,9 +449,40 @@ pub struct ParallelToolUse {
 
 /// Effort.
 #[derive(Clone, Debug, Serialize)]
-pub struct OutputConfig<'a> {
+pub struct Effort<'a> {
     /// `low` … `max`.
     pub effort: Cow<'a, str>,
+}
+
+/// What the answer has to look like.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputConfig<'a> {
+    /// The form of the text.
+    pub text_format: TextFormat<'a>,
+    /// `low` … `max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Cow<'a, str>>,
+}
+
+/// The form of the text.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TextFormat<'a> {
+    /// `json_schema`.
+    pub r#type: &'static str,
+    /// The schema.
+    pub structure: TextStructure<'a>,
+}
+
+/// The schema of the text.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TextStructure<'a> {
+    /// JSON that obeys a schema.
+    JsonSchema {
+        /// The schema's own text: a string, not an object.
+        schema: &'a str,
+    },
 }
 
 /// Labels for the invocation log of the AWS account.
@@ -286,6 +495,6 @@ pub struct RequestMetadata<'a> {
 /// Which capacity to use.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ServiceTier {
-    /// `default`, `priority` or `flex`.
+    /// `default`, `priority`, `flex` or `reserved`.
     pub r#type: &'static str,
 }

@@ -5,12 +5,39 @@ use super::request::Translation;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::CacheControl;
 use crate::capability::PromptCache;
-use crate::converse::request::CachePoint;
+use crate::converse::request::{CachePoint, ContentBlock, Message};
 
 /// How many places a request may end a cached prefix at; Anthropic's limit and Bedrock's.
 const MAX_POINTS: usize = 4;
 
 impl Translation<'_> {
+    /// The cache point that the request asks for as a whole: Bedrock has no automatic caching.
+    pub(super) fn automatic_point(
+        &mut self,
+        control: Option<CacheControl<'_>>,
+    ) -> Result<Option<CachePoint>, InvalidRequest> {
+        let path = Path::ROOT.key("cache_control");
+        let point = self.cache_point(control, path)?;
+        if point.is_some() {
+            self.findings.note(path, "sent as one cache point at the end of the conversation");
+        }
+        Ok(point)
+    }
+
+    /// Leaves out the cache points beside tool content when the model takes none there.
+    pub(super) fn no_points_beside_tools(&mut self, content: &mut Vec<ContentBlock<'_>>, path: Path<'_>) {
+        let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
+        let is_tool = |block: &ContentBlock<'_>| {
+            matches!(block, ContentBlock::ToolUse(_) | ContentBlock::ToolResult(_))
+        };
+        if self.capabilities.cache_with_tools || !content.iter().any(is_tool) || !content.iter().any(is_point)
+        {
+            return;
+        }
+        self.findings.note(path, "cache points left out: the model takes none beside tool calls and results");
+        content.retain(|block| !is_point(block));
+    }
+
     /// The cache point that `control` asks for, when the model takes one.
     pub(super) fn cache_point(
         &mut self,
@@ -63,5 +90,24 @@ impl Translation<'_> {
             self.cache_markers
         );
         Err(InvalidRequest::new("", message))
+    }
+}
+
+/// Puts a cache point behind the last block that can be cached, unless there is one.
+pub(super) fn close_prefix<'m, 'a: 'm>(
+    messages: impl DoubleEndedIterator<Item = &'m mut Message<'a>>,
+    point: CachePoint,
+) {
+    let cacheable = |block: &ContentBlock<'_>| {
+        !matches!(block, ContentBlock::ReasoningContent(_) | ContentBlock::CachePoint(_))
+    };
+    for message in messages.rev() {
+        let Some(last) = message.content.iter().rposition(cacheable) else {
+            continue;
+        };
+        if !matches!(message.content.get(last + 1), Some(ContentBlock::CachePoint(_))) {
+            message.content.insert(last + 1, ContentBlock::CachePoint(point));
+        }
+        return;
     }
 }

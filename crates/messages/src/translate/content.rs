@@ -11,12 +11,17 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+mod citations;
+mod documents;
+
+use super::cache::close_prefix;
 use super::request::Translation;
 use super::{Path, names};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source};
 use crate::converse::request::{
-    Bytes, ContentBlock, Image, Message, Reasoning, Role, SystemBlock, ToolResult, ToolResultBlock, ToolUse,
+    Bytes, CachePoint, ContentBlock, Image, Message, Reasoning, Role, SystemBlock, ToolResult,
+    ToolResultBlock, ToolUse,
 };
 use crate::json::{List, RawJson, Text};
 
@@ -24,6 +29,9 @@ use crate::json::{List, RawJson, Text};
 const NOTHING_SAID: &str = "(no content)";
 /// Stands for the result of a tool that returned nothing.
 const NO_OUTPUT: &str = "(no output)";
+
+/// Stands in a result for an image that follows it.
+const IMAGE_FOLLOWS: &str = "(the image follows)";
 
 /// Marks opaque reasoning that did not come as text, so that it can go back as it came.
 pub(super) const VERBATIM: &str = "bedrock:";
@@ -68,16 +76,19 @@ impl<'a> Translation<'a> {
     pub(super) fn messages(
         &mut self,
         messages: Option<List<InputMessage<'a>>>,
+        automatic: Option<CachePoint>,
         path: Path<'_>,
     ) -> Result<Vec<Message<'a>>, InvalidRequest> {
         let messages = required(messages, path)?.0;
         if messages.is_empty() {
             return Err(InvalidRequest::new(path, "at least one message is required"));
         }
+        let roles: Vec<Option<Text<'a>>> = messages.iter().map(|message| message.role.clone()).collect();
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
             let path = path.index(index);
-            let Some((role, content)) = self.message(message, path)? else {
+            let system_fits = self.capabilities.mid_conversation_system && stands_between(&roles, index);
+            let Some((role, content)) = self.message(message, system_fits, path)? else {
                 continue;
             };
             match turns.last_mut() {
@@ -92,11 +103,18 @@ impl<'a> Translation<'a> {
         for turn in &mut turns {
             let path = path.index(turn.index);
             self.results_first(&mut turn.message.content, path);
+            self.text_beside_documents(&mut turn.message.content, path);
             if turn.message.content.is_empty() {
                 self.findings
                     .note(path, "blank; sent as \"(no content)\", because Bedrock takes no blank turn");
                 turn.message.content.push(ContentBlock::Text(NOTHING_SAID.into()));
             }
+        }
+        if let Some(point) = automatic {
+            close_prefix(turns.iter_mut().map(|turn| &mut turn.message), point);
+        }
+        for turn in &mut turns {
+            self.no_points_beside_tools(&mut turn.message.content, path.index(turn.index));
         }
         Ok(turns.into_iter().map(|turn| turn.message).collect())
     }
@@ -105,12 +123,14 @@ impl<'a> Translation<'a> {
     fn message(
         &mut self,
         mut message: InputMessage<'a>,
+        system_fits: bool,
         path: Path<'_>,
     ) -> Result<Option<(Role, Vec<ContentBlock<'a>>)>, InvalidRequest> {
         let at_role = path.key("role");
         let role = match &*required(message.role.take(), at_role)? {
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "system" if system_fits => Role::System,
             "system" => {
                 // The wording lets clients fall back to a conversation without such messages.
                 self.findings.lose(at_role, "Input should be 'user' or 'assistant'");
@@ -130,8 +150,23 @@ impl<'a> Translation<'a> {
         for (index, block) in blocks.into_iter().enumerate() {
             self.block(role, block, at_content.index(index), &mut content)?;
         }
+        self.images_after_results(&mut content);
         self.findings.lose_rest(path, message.left_over());
-        Ok(Some((role, content)))
+        // A blank system message says nothing to a model, and it is no turn.
+        let says_nothing = role == Role::System && content.is_empty();
+        Ok((!says_nothing).then_some((role, content)))
+    }
+
+    /// Puts the images of results, where the model takes none, behind the results.
+    fn images_after_results(&mut self, content: &mut Vec<ContentBlock<'a>>) {
+        let images = std::mem::take(&mut self.moved_images);
+        let last = content.iter().rposition(|block| matches!(block, ContentBlock::ToolResult(_)));
+        let Some(last) = last.filter(|_| !images.is_empty()) else {
+            return;
+        };
+        let point = content.get(last + 1).is_some_and(|block| matches!(block, ContentBlock::CachePoint(_)));
+        let after = last + 1 + usize::from(point);
+        content.splice(after..after, images.into_iter().map(ContentBlock::Image));
     }
 
     fn block(
@@ -144,29 +179,47 @@ impl<'a> Translation<'a> {
         let kind = required(block.kind.take(), path.key("type"))?;
         let mut cache_control = None;
         match (&*kind, role) {
-            ("text", _) => {
+            ("text", Role::System) => out.extend(self.text(&mut block, path)?.map(ContentBlock::Text)),
+            ("text", Role::User) => {
                 out.extend(self.text(&mut block, path)?.map(ContentBlock::Text));
+                cache_control = block.cache_control.take();
+            }
+            ("text", Role::Assistant) => {
+                out.extend(self.said(&mut block, path)?);
                 cache_control = block.cache_control.take();
             }
             ("image", Role::User) => {
                 out.extend(self.image(&mut block, path)?.map(ContentBlock::Image));
                 cache_control = block.cache_control.take();
             }
-            ("tool_use", Role::Assistant) => {
+            ("document", Role::User) => {
+                out.extend(self.document(&mut block, path)?.map(ContentBlock::Document));
+                cache_control = block.cache_control.take();
+            }
+            ("search_result", Role::User) => {
+                out.extend(self.search_result(&mut block, path)?.map(ContentBlock::SearchResult));
+                cache_control = block.cache_control.take();
+            }
+            ("tool_use", Role::Assistant) if self.takes_tools(path) => {
                 self.has_tool_blocks = true;
                 out.push(ContentBlock::ToolUse(self.tool_use(&mut block, path)?));
                 cache_control = block.cache_control.take();
             }
-            ("tool_result", Role::User) => {
+            ("tool_result", Role::User) if self.takes_tools(path) => {
                 self.has_tool_blocks = true;
                 let (result, nested) = self.tool_result(&mut block, path)?;
                 out.push(ContentBlock::ToolResult(result));
                 cache_control = block.cache_control.take().or(nested);
             }
+            ("tool_use", Role::Assistant) | ("tool_result", Role::User) => return Ok(()),
             ("thinking", Role::Assistant) => out.extend(self.thinking(&mut block, path)?),
             ("redacted_thinking", Role::Assistant) => out.extend(self.redacted_thinking(&mut block, path)?),
             _ => {
-                let role = if role == Role::User { "user" } else { "assistant" };
+                let role = match role {
+                    Role::User => "user",
+                    Role::Assistant => "assistant",
+                    Role::System => "system",
+                };
                 let reason = format!(
                     "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a message of role '{role}'"
                 );
@@ -184,6 +237,13 @@ impl<'a> Translation<'a> {
         }
         self.findings.lose_rest(path, block.left_over());
         Ok(())
+    }
+
+    fn takes_tools(&mut self, path: Path<'_>) -> bool {
+        if !self.capabilities.tools {
+            self.findings.lose(path, "the model takes no tools");
+        }
+        self.capabilities.tools
     }
 
     /// The text of a block; nothing when it is blank.
@@ -207,6 +267,10 @@ impl<'a> Translation<'a> {
             return Err(InvalidRequest::new(path, "Input should be an object"));
         };
         let kind = required(source.kind.take(), path.key("type"))?;
+        if !self.capabilities.images {
+            self.findings.lose(path, "the model takes no images");
+            return Ok(None);
+        }
         if &*kind != "base64" {
             let reason =
                 format!("sources of type '{kind}' are not supported by Bedrock; send the image as base64");
@@ -268,7 +332,13 @@ impl<'a> Translation<'a> {
             let path = at_content.index(index);
             match &*required(inner.kind.take(), path.key("type"))? {
                 "text" => content.extend(self.text(&mut inner, path)?.map(ToolResultBlock::Text)),
-                "image" => content.extend(self.image(&mut inner, path)?.map(ToolResultBlock::Image)),
+                "image" => content.extend(self.image_of_result(&mut inner, path)?),
+                "document" => {
+                    content.extend(self.document(&mut inner, path)?.map(ToolResultBlock::Document));
+                }
+                "search_result" => {
+                    content.extend(self.search_result(&mut inner, path)?.map(ToolResultBlock::SearchResult));
+                }
                 kind => {
                     let reason = format!(
                         "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a tool result"
@@ -284,6 +354,23 @@ impl<'a> Translation<'a> {
             content.push(ToolResultBlock::Text(NO_OUTPUT.into()));
         }
         Ok((ToolResult { tool_use_id, content, status }, cache_control))
+    }
+
+    /// An image of a result; where the model takes none, a word that says where it is.
+    fn image_of_result(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<ToolResultBlock<'a>>, InvalidRequest> {
+        let Some(image) = self.image(block, path)? else {
+            return Ok(None);
+        };
+        if self.capabilities.images_in_results {
+            return Ok(Some(ToolResultBlock::Image(image)));
+        }
+        self.findings.note(path, "moved behind the results: the model takes no images inside them");
+        self.moved_images.push(image);
+        Ok(Some(ToolResultBlock::Text(IMAGE_FOLLOWS.into())))
     }
 
     fn thinking(
@@ -339,6 +426,16 @@ impl<'a> Translation<'a> {
         }
         content.extend(results.into_iter().chain(rest));
     }
+}
+
+/// Whether what stands at `index` comes between a user's and the assistant's turn: the one place where a
+/// system message may stand.
+fn stands_between(roles: &[Option<Text<'_>>], index: usize) -> bool {
+    let is_system = |role: &&Option<Text<'_>>| role.as_deref() == Some("system");
+    let (before, after) = roles.split_at(index);
+    let before = before.iter().rev().find(|role| !is_system(role)).and_then(Option::as_deref);
+    let after = after.iter().find(|role| !is_system(role)).and_then(Option::as_deref);
+    (before, after) == (Some("user"), Some("assistant"))
 }
 
 /// The user begins, and each call is answered in the turn that follows it.

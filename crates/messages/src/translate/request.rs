@@ -1,23 +1,36 @@
 //! What a client asks, into what Bedrock is asked.
 
+mod depth;
+mod limits;
+
+use super::content::required;
 use super::{Findings, Loss, Notice, Path, ToolNames};
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{Metadata, OutputConfig, Request};
+use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request};
 use crate::capability::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{RawJson, Text};
 
-/// The largest number Bedrock takes for `maxTokens`.
-const MAX_TOKENS: u64 = i32::MAX as u64;
-
-/// Where a Claude model's answer names the stop sequence, whole and streamed.
-const STOP_SEQUENCE: &[&str] = &["/stop_sequence", "/delta/stop_sequence"];
+/// Where a Claude model's answer names the stop sequence.
+const STOP_SEQUENCE: &str = "/stop_sequence";
+/// The same, when it is streamed.
+const STREAMED_STOP_SEQUENCE: &str = "/delta/stop_sequence";
+/// Where it says how many tokens it thought, whole and streamed.
+const THINKING_TOKENS: &str = "/usage/output_tokens_details";
 
 /// What the operator decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How many tokens to answer with when the request does not say.
     pub default_max_tokens: u64,
+}
+
+impl Options {
+    /// Nothing but what has to be decided.
+    #[must_use]
+    pub const fn new(default_max_tokens: u64) -> Self {
+        Self { default_max_tokens }
+    }
 }
 
 /// A call of ConverseStream, ready to be signed and sent.
@@ -44,6 +57,14 @@ pub(super) struct Translation<'a> {
     pub(super) called: Vec<std::borrow::Cow<'a, str>>,
     /// Whether the conversation holds calls or results.
     pub(super) has_tool_blocks: bool,
+    /// Whether the answer may be no longer than the model's limit, which is less than was asked for.
+    pub(super) shortened: bool,
+    /// The images of results that the model takes only beside them, of the message at hand.
+    pub(super) moved_images: Vec<converse::Image<'a>>,
+    /// The names of the documents so far.
+    pub(super) documents: Vec<String>,
+    /// What has to be switched on.
+    pub(super) betas: Vec<std::borrow::Cow<'static, str>>,
 }
 
 /// Translates a request for a model with these `capabilities`.
@@ -63,6 +84,10 @@ pub fn request(
         cache_markers: 0,
         called: Vec::new(),
         has_tool_blocks: false,
+        shortened: false,
+        moved_images: Vec::new(),
+        documents: Vec::new(),
+        betas: Vec::new(),
     };
     let upstream = translation.request(request, options)?;
     let body = serde_json::to_vec(&upstream).map_err(|error| InvalidRequest::new("", error.to_string()))?;
@@ -81,87 +106,99 @@ impl<'a> Translation<'a> {
         request.model.take();
         request.stream.take();
 
+        let automatic = self.automatic_point(request.cache_control.take())?;
         let system = self.system(request.system.take(), root.key("system"))?;
-        let messages = self.messages(request.messages.take(), root.key("messages"))?;
+        let messages = self.messages(request.messages.take(), automatic, root.key("messages"))?;
         let (tool_config, tool_choice) =
             self.tool_config(request.tools.take(), request.tool_choice.take(), root)?;
         self.check_cache_markers()?;
-        let inference_config = self.inference_config(&mut request, options)?;
-        let additional_model_response_field_paths =
-            if self.capabilities.claude && !inference_config.stop_sequences.is_empty() {
-                STOP_SEQUENCE
-            } else {
-                &[]
-            };
+        let mut inference_config = self.inference_config(&mut request, options)?;
+        let config = request.output_config.take();
+        let (effort, output_config) = self.output_config(config, &mut request)?;
+        let mut depth = self.depth(request.thinking.take(), effort, &inference_config)?;
+        self.unlimited(&depth, &mut inference_config);
+        let top_k = self.top_k(request.top_k.take());
+
+        let output_config = output_config.map(|text_format| converse::OutputConfig {
+            text_format,
+            // Beside a format, effort would meet the member that Bedrock makes of it.
+            effort: depth.effort.take().map(|effort| effort.effort),
+        });
 
         let upstream = converse::Request {
             system,
             messages,
+            additional_model_response_field_paths: self.response_fields(&inference_config),
             inference_config,
             tool_config,
             additional_model_request_fields: converse::AdditionalRequestFields {
-                thinking: self.thinking_config(request.thinking.take())?,
-                top_k: self.claude_only(request.top_k.take(), root.key("top_k")),
+                thinking: depth.thinking,
+                top_k,
                 tool_choice,
-                output_config: self.output_config(request.output_config.take()),
+                output_config: depth.effort,
+                tools: Vec::new(),
+                anthropic_beta: std::mem::take(&mut self.betas),
+                reasoning: depth.reasoning,
             },
-            additional_model_response_field_paths,
             request_metadata: self.metadata(request.metadata.take()),
             service_tier: service_tier(request.service_tier.take().as_deref())?,
+            output_config,
         };
         self.context_management(&mut request);
         self.findings.lose_rest(root, request.left_over());
         Ok(upstream)
     }
 
-    fn inference_config(
+    /// Effort, and what the answer has to look like.
+    fn output_config(
         &mut self,
+        config: Option<OutputConfig<'a>>,
         request: &mut Request<'a>,
-        options: &Options,
-    ) -> Result<converse::InferenceConfig<'a>, InvalidRequest> {
-        let path = Path::ROOT.key("max_tokens");
-        let max_tokens = request.max_tokens.take().unwrap_or_else(|| {
-            let default = options.default_max_tokens;
-            self.findings.note(path, format!("not given; {default} was used"));
-            default
-        });
-        if max_tokens == 0 {
-            self.findings.lose(path, "0, which only fills the cache, cannot be sent through Converse");
-        }
-        if max_tokens > MAX_TOKENS {
-            return Err(InvalidRequest::new(
-                path,
-                format!("Input should be less than or equal to {MAX_TOKENS}"),
-            ));
-        }
-        let stop_sequences = request.stop_sequences.take().unwrap_or_default().0;
-        Ok(converse::InferenceConfig {
-            max_tokens,
-            temperature: fraction(request.temperature.take(), "temperature")?,
-            top_p: fraction(request.top_p.take(), "top_p")?,
-            stop_sequences: stop_sequences.into_iter().map(|text| text.0).collect(),
-        })
-    }
-
-    fn thinking_config(
-        &mut self,
-        thinking: Option<RawJson<'a>>,
-    ) -> Result<Option<&'a serde_json::value::RawValue>, InvalidRequest> {
-        let path = Path::ROOT.key("thinking");
-        match self.claude_only(thinking, path) {
-            Some(thinking) if !thinking.is_object() => {
-                Err(InvalidRequest::new(path, "Input should be an object"))
-            }
-            thinking => Ok(thinking.map(RawJson::raw)),
-        }
-    }
-
-    fn output_config(&mut self, config: Option<OutputConfig<'a>>) -> Option<converse::OutputConfig<'a>> {
+    ) -> Result<(Option<Text<'a>>, Option<converse::TextFormat<'a>>), InvalidRequest> {
         let path = Path::ROOT.key("output_config");
-        let mut config = config?;
-        let effort = self.claude_only(config.effort.take(), path.key("effort"));
+        let mut config = config.unwrap_or_default();
+        let effort = config.effort.take();
+        // Of two formats the old member stays behind and is refused.
+        let format = if config.format.is_some() {
+            self.output_format(&mut config.format, path.key("format"))?
+        } else {
+            self.output_format(&mut request.output_format, Path::ROOT.key("output_format"))?
+        };
         self.findings.lose_rest(path, config.left_over());
-        effort.map(|effort| converse::OutputConfig { effort: effort.0 })
+        Ok((effort, format))
+    }
+
+    /// Takes the format when the model can be held to it.
+    fn output_format(
+        &mut self,
+        format: &mut Option<OutputFormat<'a>>,
+        path: Path<'_>,
+    ) -> Result<Option<converse::TextFormat<'a>>, InvalidRequest> {
+        let takes = self.capabilities.structured_output;
+        let is_schema = |format: &mut OutputFormat<'_>| format.kind.as_deref() == Some("json_schema");
+        let Some(mut format) = format.take_if(|format| takes && is_schema(format)) else {
+            return Ok(None);
+        };
+        format.kind.take();
+        let at_schema = path.key("schema");
+        let schema = required(format.schema.take(), at_schema)?;
+        if !schema.is_object() {
+            return Err(InvalidRequest::new(at_schema, "Input should be an object"));
+        }
+        self.findings.lose_rest(path, format.left_over());
+        let structure = converse::TextStructure::JsonSchema { schema: schema.get() };
+        Ok(Some(converse::TextFormat { r#type: "json_schema", structure }))
+    }
+
+    /// Members of a Claude model's own answer that Converse has no name for.
+    fn response_fields(&self, config: &converse::InferenceConfig<'_>) -> &'static [&'static str] {
+        let thinks = self.capabilities.thinking.enabled || self.capabilities.thinking.adaptive;
+        match (self.capabilities.claude, config.stop_sequences.is_empty(), thinks) {
+            (true, true, true) => &[THINKING_TOKENS],
+            (true, false, true) => &[STOP_SEQUENCE, STREAMED_STOP_SEQUENCE, THINKING_TOKENS],
+            (true, false, false) => &[STOP_SEQUENCE, STREAMED_STOP_SEQUENCE],
+            (true, true, false) | (false, ..) => &[],
+        }
     }
 
     /// What only a Claude model understands; others do without it.
@@ -196,19 +233,14 @@ impl<'a> Translation<'a> {
     }
 }
 
-fn fraction(value: Option<f64>, name: &str) -> Result<Option<f64>, InvalidRequest> {
-    match value {
-        Some(value) if !(0.0..=1.0).contains(&value) => {
-            Err(InvalidRequest::new(name, "Input should be between 0 and 1"))
-        }
-        value => Ok(value),
-    }
-}
-
 fn service_tier(tier: Option<&str>) -> Result<Option<converse::ServiceTier>, InvalidRequest> {
     let r#type = match tier {
         None | Some("auto") => return Ok(None),
-        Some("standard_only") => "default",
+        Some("standard_only" | "default") => "default",
+        // Bedrock's own tiers, which Anthropic has no names for.
+        Some("priority") => "priority",
+        Some("flex") => "flex",
+        Some("reserved") => "reserved",
         Some(_) => {
             return Err(InvalidRequest::new("service_tier", "Input should be 'auto' or 'standard_only'"));
         }

@@ -15,9 +15,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::content::VERBATIM;
 use super::{Failure, Notice, ToolNames};
 use crate::anthropic::{
-    BlockStart, CacheCreation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart, Usage,
+    BlockStart, CacheCreation, Citation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart,
+    OutputTokensDetails, ServiceTier, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
+use crate::converse::request::{DocumentPlace, SearchResultPlace};
 use crate::tags::TagBuffer;
 
 /// How many different notices one answer may cause.
@@ -84,6 +86,7 @@ pub struct StreamTranslator {
     called_a_tool: bool,
     stop: Option<Stop>,
     usage: Option<Usage>,
+    thinking_tokens: Option<u64>,
     complete: bool,
     failure: Option<Failure>,
     notices: Vec<Notice>,
@@ -128,6 +131,7 @@ impl StreamTranslator {
             called_a_tool: false,
             stop: None,
             usage: None,
+            thinking_tokens: None,
             complete: false,
             failure: None,
             notices: Vec::new(),
@@ -154,7 +158,7 @@ impl StreamTranslator {
             }
             event::Event::MessageStop(stop) => self.message_stop(stop, out),
             event::Event::Metadata(metadata) => {
-                self.usage = Some(usage(&metadata.usage));
+                self.metadata(&metadata);
                 self.end_if_known(out);
             }
         }
@@ -233,13 +237,15 @@ impl StreamTranslator {
 
     fn block_delta(&mut self, delta: event::ContentBlockDelta<'_>, out: &mut impl FnMut(&Event<'_>)) {
         let upstream = delta.content_block_index;
-        let event::Delta { text, tool_use, reasoning_content } = delta.delta;
+        let event::Delta { text, tool_use, reasoning_content, citation } = delta.delta;
         if let Some(text) = text {
             self.text(upstream, &text, out);
         } else if let Some(tool_use) = tool_use {
             self.tool_input(upstream, &tool_use.input, out);
         } else if let Some(reasoning) = reasoning_content {
             self.reasoning(upstream, reasoning, out);
+        } else if let Some(citation) = citation {
+            self.citation(upstream, *citation, out);
         } else {
             self.note("content", "Bedrock sent a delta of an unknown kind".to_owned());
         }
@@ -249,13 +255,26 @@ impl StreamTranslator {
         if text.is_empty() {
             return;
         }
-        let index = match self.open_as(upstream, |kind| matches!(kind, Kind::Text)) {
-            Some(index) => index,
-            None => self.start_block(upstream, Kind::Text, BlockStart::Text { text: "".into() }, out),
-        };
+        let index = self.open_text(upstream, out);
         match &mut self.tags {
             Some(tags) => tags.push(text, |text| out(&text_delta(index, text))),
             None => out(&text_delta(index, text)),
+        }
+    }
+
+    fn citation(&mut self, upstream: u32, citation: event::Citation<'_>, out: &mut impl FnMut(&Event<'_>)) {
+        let Some(citation) = cited(citation) else {
+            return self.note("content", "Bedrock cited a place of an unknown kind".to_owned());
+        };
+        let index = self.open_text(upstream, out);
+        out(&Event::ContentBlockDelta { index, delta: Delta::CitationsDelta { citation } });
+    }
+
+    /// The index of the text block, which begins if it has not.
+    fn open_text(&mut self, upstream: u32, out: &mut impl FnMut(&Event<'_>)) -> u32 {
+        match self.open_as(upstream, |kind| matches!(kind, Kind::Text)) {
+            Some(index) => index,
+            None => self.start_block(upstream, Kind::Text, BlockStart::Text { text: "".into() }, out),
         }
     }
 
@@ -345,16 +364,29 @@ impl StreamTranslator {
                 unknown
             }
         };
-        let sequence =
-            stop.additional_model_response_fields.and_then(event::AdditionalFields::into_stop_sequence);
+        let fields = stop.additional_model_response_fields.unwrap_or_default();
+        self.thinking_tokens = fields.thinking_tokens();
+        let sequence = fields.into_stop_sequence();
         let sequence = sequence.filter(|_| reason == "stop_sequence").map(Cow::into_owned);
         self.stop = Some(Stop { reason: reason.to_owned(), sequence });
         self.end_if_known(out);
     }
 
+    fn metadata(&mut self, metadata: &event::Metadata) {
+        let tier = metadata.service_tier.as_ref().map(|tier| &*tier.r#type);
+        let service_tier = tier.and_then(ServiceTier::of_bedrock);
+        if let (Some(unknown), None) = (tier, service_tier) {
+            self.note("usage", format!("Bedrock used the unknown service tier `{unknown}`"));
+        }
+        self.usage = Some(Usage { service_tier, ..usage(&metadata.usage) });
+    }
+
     /// Says the end once both the reason and the cost are known; they come in either order.
     fn end_if_known(&mut self, out: &mut impl FnMut(&Event<'_>)) {
-        if let (Some(_), Some(usage)) = (&self.stop, self.usage) {
+        if let (Some(_), Some(mut usage)) = (&self.stop, self.usage) {
+            let details = |thinking_tokens| OutputTokensDetails { thinking_tokens };
+            usage.output_tokens_details = self.thinking_tokens.map(details);
+            self.usage = Some(usage);
             self.end(usage, out);
         }
     }
@@ -457,5 +489,63 @@ fn usage(upstream: &TokenUsage) -> Usage {
             ephemeral_1h_input_tokens: for_an_hour,
         },
         output_tokens: upstream.output_tokens,
+        output_tokens_details: None,
+        service_tier: None,
     }
+}
+
+/// A citation in Anthropic's words; nothing when its place is of a kind that this version does not know.
+fn cited(citation: event::Citation<'_>) -> Option<Citation> {
+    let event::Citation { title, source, source_content, location } = citation;
+    let cited_text: String = source_content.iter().filter_map(|piece| piece.text.as_deref()).collect();
+    let title = title.map(|title| title.0.into_owned());
+    if let Some(DocumentPlace { document_index, start, end }) = location.document_char {
+        let (document_title, file_id) = (title, None);
+        let (start_char_index, end_char_index) = (start, end);
+        return Some(Citation::CharLocation {
+            cited_text,
+            document_index,
+            document_title,
+            start_char_index,
+            end_char_index,
+            file_id,
+        });
+    }
+    if let Some(DocumentPlace { document_index, start, end }) = location.document_page {
+        let (document_title, file_id) = (title, None);
+        let (start_page_number, end_page_number) = (start, end);
+        return Some(Citation::PageLocation {
+            cited_text,
+            document_index,
+            document_title,
+            start_page_number,
+            end_page_number,
+            file_id,
+        });
+    }
+    if let Some(DocumentPlace { document_index, start, end }) = location.document_chunk {
+        let (document_title, file_id) = (title, None);
+        let (start_block_index, end_block_index) = (start, end);
+        return Some(Citation::ContentBlockLocation {
+            cited_text,
+            document_index,
+            document_title,
+            start_block_index,
+            end_block_index,
+            file_id,
+        });
+    }
+    let source = source.map(|source| source.0.into_owned());
+    if let Some(SearchResultPlace { search_result_index, start, end }) = location.search_result_location {
+        return Some(Citation::SearchResultLocation {
+            cited_text,
+            search_result_index,
+            source: source.unwrap_or_default(),
+            title,
+            start_block_index: start,
+            end_block_index: end,
+        });
+    }
+    let url = location.web?.url.map(|url| url.0.into_owned()).or(source).unwrap_or_default();
+    Some(Citation::WebSearchResultLocation { cited_text, encrypted_index: String::new(), title, url })
 }

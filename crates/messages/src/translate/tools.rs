@@ -9,6 +9,7 @@ use super::Path;
 use super::content::{constant, required};
 use super::request::Translation;
 use crate::anthropic::{InvalidRequest, request};
+use crate::capability::ToolChoices;
 use crate::converse::request::{InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec};
 use crate::json::List;
 
@@ -27,6 +28,10 @@ impl<'a> Translation<'a> {
     ) -> Result<(Option<ToolConfig<'a>>, Option<ParallelToolUse>), InvalidRequest> {
         let mut config = ToolConfig::default();
         let at_tools = path.key("tools");
+        if !self.capabilities.tools && tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+            self.findings.lose(at_tools, "the model takes no tools");
+            return Ok((None, None));
+        }
         for (index, tool) in tools.unwrap_or_default().0.into_iter().enumerate() {
             self.tool(tool, at_tools.index(index), &mut config.tools)?;
         }
@@ -65,8 +70,8 @@ impl<'a> Translation<'a> {
         if !schema.is_object() {
             return Err(InvalidRequest::new(at_schema, "Input should be an object"));
         }
+        let strict = self.strict(&mut tool.strict, path.key("strict"));
         // What says nothing beyond the default needs no carrying.
-        tool.strict.take_if(|strict| !*strict);
         tool.defer_loading.take_if(|defer| !*defer);
         tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
         if tool.eager_input_streaming.take() == Some(true) {
@@ -79,12 +84,29 @@ impl<'a> Translation<'a> {
             name,
             description,
             input_schema: InputSchema { json: schema.raw() },
+            strict,
         }));
-        if let Some(point) = self.cache_point(tool.cache_control.take(), path.key("cache_control"))? {
-            out.push(Tool::CachePoint(point));
+        let at_control = path.key("cache_control");
+        if let Some(point) = self.cache_point(tool.cache_control.take(), at_control)? {
+            if self.capabilities.cache_with_tools {
+                out.push(Tool::CachePoint(point));
+            } else {
+                self.findings.note(at_control, "left out: the model takes no cache points among tools");
+            }
         }
         self.findings.lose_rest(path, tool.left_over());
         Ok(())
+    }
+
+    /// Takes `strict` when the model knows it, or when it asks for nothing.
+    fn strict(&mut self, strict: &mut Option<bool>, path: Path<'_>) -> Option<bool> {
+        if self.capabilities.strict_tools {
+            return strict.take();
+        }
+        if strict.take_if(|strict| !*strict).is_some() {
+            self.findings.note(path, "left out: it is off, and the model does not know it");
+        }
+        None
     }
 
     /// Bedrock wants tools declared when the conversation calls some, even if the client has none left.
@@ -96,6 +118,7 @@ impl<'a> Translation<'a> {
                 name,
                 description: Some(Cow::Borrowed(NOT_AVAILABLE)),
                 input_schema: InputSchema { json: &ANY_ARGUMENTS },
+                strict: None,
             }));
         }
     }
@@ -122,13 +145,41 @@ impl<'a> Translation<'a> {
                 return Err(InvalidRequest::new(path.key("type"), message));
             }
         };
+        let upstream = self.at_most(upstream, path);
         choice.disable_parallel_tool_use.take_if(|disable| !*disable);
         let mut parallel = None;
         if self.capabilities.claude && choice.disable_parallel_tool_use.take().is_some() {
             parallel = Some(ParallelToolUse { r#type: None, disable_parallel_tool_use: true });
         }
+        if let (None, Some(parallel)) = (&upstream, &mut parallel) {
+            // Somebody has to say what kind of choice it is.
+            parallel.r#type = Some("auto");
+        }
         self.findings.lose_rest(path, choice.left_over());
-        Ok((Some(upstream), parallel))
+        Ok((upstream, parallel))
+    }
+
+    /// The choice itself, or the strongest below it that the model can be told. Nothing else ever weakens a
+    /// choice.
+    fn at_most(&mut self, choice: ToolChoice<'a>, path: Path<'_>) -> Option<ToolChoice<'a>> {
+        let wanted = match choice {
+            ToolChoice::Auto {} => ToolChoices::Auto,
+            ToolChoice::Any {} => ToolChoices::Any,
+            ToolChoice::Tool { .. } => ToolChoices::Named,
+        };
+        let taken = self.capabilities.tool_choice;
+        if wanted <= taken {
+            return Some(choice);
+        }
+        let (sent, name) = match taken {
+            ToolChoices::Any | ToolChoices::Named => (Some(ToolChoice::Any {}), "any"),
+            ToolChoices::Auto => (Some(ToolChoice::Auto {}), "auto"),
+            ToolChoices::None => (None, "auto"),
+        };
+        if wanted > ToolChoices::Auto {
+            self.findings.note(path, format!("weakened to `{name}`: the model cannot be told more"));
+        }
+        sent
     }
 
     /// `none` has no counterpart: without history the tools can stay at home, with it they cannot.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use messages::anthropic::{Fold, Request};
-use messages::capability::{Capabilities, PromptCache, ToolChoices};
+use messages::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices};
 use messages::translate::{self, End, Options};
 
 use crate::wire;
@@ -31,23 +31,71 @@ fn snapshot(folder: &str, name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// The capabilities a request fixture is translated for: the beginning of its name says which.
+/// The capabilities a request fixture is translated for: the first word of its name says which.
 fn capabilities(name: &str) -> Capabilities {
-    if name.starts_with("nova") {
-        Capabilities { tool_choice: ToolChoices::Named, ..Capabilities::UNKNOWN }
-    } else if name.starts_with("five_minutes") {
-        Capabilities { prompt_cache: PromptCache::FiveMinutes, ..Capabilities::CLASSIC_CLAUDE }
-    } else {
-        Capabilities::CLASSIC_CLAUDE
+    let efforts = |levels: &str| serde_json::from_str(levels).unwrap();
+    let classic = Capabilities::CLASSIC_CLAUDE;
+    match name.split('_').next().unwrap() {
+        "nova" => Capabilities { tool_choice: ToolChoices::Named, ..Capabilities::UNKNOWN },
+        // Amazon's second generation.
+        "nova2" => Capabilities {
+            tool_choice: ToolChoices::Named,
+            prompt_cache: PromptCache::FiveMinutes,
+            images_in_results: true,
+            documents: true,
+            reasoning: Reasoning::ReasoningConfig,
+            effort: efforts(r#"["low","medium","high"]"#),
+            ..Capabilities::UNKNOWN
+        },
+        // OpenAI's newest.
+        "gpt" => Capabilities {
+            max_output_tokens: Some(128_000),
+            min_output_tokens: 16,
+            stop_sequences: false,
+            sampling: Sampling::None,
+            reasoning: Reasoning::ReasoningObject,
+            effort: efforts(r#"["low","medium","high","xhigh"]"#),
+            ..Capabilities::UNKNOWN
+        },
+        // A model that does nothing but talk.
+        "talker" => Capabilities {
+            max_output_tokens: Some(4096),
+            tools: false,
+            tool_choice: ToolChoices::None,
+            images: false,
+            stop_sequences: false,
+            ..Capabilities::UNKNOWN
+        },
+        "untold" => Capabilities { tool_choice: ToolChoices::None, ..Capabilities::UNKNOWN },
+        "newest" => Capabilities::NEWEST_CLAUDE,
+        // Opus 4.5: effort, but no adaptive thinking.
+        "opus45" => Capabilities {
+            sampling: Sampling::OneOf,
+            thinking: Thinking { enabled: true, disabled: true, ..Thinking::default() },
+            effort: efforts(r#"["low","medium","high"]"#),
+            ..classic
+        },
+        // Before thinking.
+        "early" => Capabilities {
+            max_output_tokens: Some(4096),
+            strict_tools: false,
+            thinking: Thinking::default(),
+            effort: efforts("[]"),
+            ..classic
+        },
+        "between" => {
+            Capabilities { thinking: Thinking { between_tools: true, ..Thinking::default() }, ..classic }
+        }
+        "five" => Capabilities { prompt_cache: PromptCache::FiveMinutes, ..classic },
+        _ => classic,
     }
 }
 
 #[test]
 fn requests_are_translated_as_recorded() {
     for (name, body) in fixtures("requests", "json") {
-        let translated = Request::parse(body.as_bytes()).and_then(|request| {
-            translate::request(request, &capabilities(&name), &Options { default_max_tokens: 8192 })
-        });
+        let translated = Request::parse(body.as_bytes())
+            .and_then(|request| translate::request(request, &capabilities(&name), &Options::new(8192)));
         let text = match translated {
             Err(invalid) => format!("refused: {invalid}\n"),
             Ok(call) => {
@@ -83,7 +131,7 @@ fn the_same_request_gives_the_same_bytes_every_time() {
     for (name, body) in fixtures("requests", "json") {
         let translate = || {
             let request = Request::parse(body.as_bytes()).ok()?;
-            let options = Options { default_max_tokens: 8192 };
+            let options = Options::new(8192);
             translate::request(request, &capabilities(&name), &options).ok().map(|call| call.body)
         };
         let first = translate();

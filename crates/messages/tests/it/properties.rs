@@ -5,10 +5,12 @@ use std::ops::Range;
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::Bytes;
 use messages::anthropic::{
-    self, BlockStart, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request, Usage,
+    self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
+    Usage,
 };
 use messages::capability::Capabilities;
 use messages::converse::event::{self, CacheDetail, Metadata, TokenUsage};
+use messages::converse::request::DocumentPlace;
 use messages::converse::{self, FrameDecoder};
 use messages::tags::{MAX_HELD, TagBuffer};
 use messages::translate::{self, End, Options, Outcome};
@@ -40,6 +42,29 @@ fn usage() -> impl Strategy<Value = TokenUsage> {
     )
 }
 
+/// A citation of `text`, as Converse writes it.
+fn citation(text: &str) -> event::Citation<'_> {
+    event::Citation {
+        title: Some(text.into()),
+        source_content: vec![event::SourceContent { text: Some(text.into()) }],
+        location: event::Location { document_char: Some(DocumentPlace::default()), ..Default::default() },
+        ..Default::default()
+    }
+}
+
+/// A place of any kind, known and unknown.
+fn location() -> impl Strategy<Value = Value> {
+    let place = || json!({"documentIndex": 1, "start": 2, "end": 3});
+    prop_oneof![
+        Just(json!({"documentChar": place()})),
+        Just(json!({"documentPage": place()})),
+        Just(json!({"documentChunk": place()})),
+        Just(json!({"searchResultLocation": {"searchResultIndex": 0, "start": 0, "end": 1}})),
+        Just(json!({"web": {"url": "https://example.com", "domain": "example.com"}})),
+        Just(json!({"novel": {}})),
+    ]
+}
+
 /// One event of Converse as it stands on the wire: any kind, any order, with padding and novelties.
 fn any_event() -> impl Strategy<Value = (String, Value)> {
     let index = 0..4_u32;
@@ -52,6 +77,7 @@ fn any_event() -> impl Strategy<Value = (String, Value)> {
         2 => (index.clone(), "[a-z]{1,8}").prop_map(|(i, name)| ("contentBlockStart".to_owned(), json!({"contentBlockIndex": i, "start": {"toolUse": {"toolUseId": name, "name": name}}}))),
         2 => (index.clone(), text()).prop_map(|(i, text)| ("contentBlockDelta".to_owned(), json!({"contentBlockIndex": i, "delta": {"toolUse": {"input": text}}}))),
         3 => index.clone().prop_map(|i| ("contentBlockStop".to_owned(), json!({"contentBlockIndex": i}))),
+        2 => (index.clone(), text(), location()).prop_map(|(i, text, location)| ("contentBlockDelta".to_owned(), json!({"contentBlockIndex": i, "delta": {"citation": {"title": text, "sourceContent": [{"text": text}], "location": location}}}))),
         1 => (index, "[a-z]{1,5}").prop_map(|(i, key)| ("contentBlockDelta".to_owned(), json!({"contentBlockIndex": i, "delta": {key: {}}}))),
         1 => "end_turn|tool_use|max_tokens|malformed_tool_use|guardrail_intervened|[a-z]{3}".prop_map(|reason| ("messageStop".to_owned(), json!({"stopReason": reason}))),
         1 => usage().prop_map(|usage| ("metadata".to_owned(), json!({"usage": usage}))),
@@ -73,6 +99,13 @@ fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
             None,
             texts.into_iter().map(|text| json!({"text": text})).collect::<Vec<_>>()
         )),
+        (vec(text(), 1..4), vec((text(), location()), 0..3)).prop_map(|(texts, cited)| {
+            let said = texts.into_iter().map(|text| json!({"text": text}));
+            let citations = cited.into_iter().map(|(text, location)| {
+                json!({"citation": {"title": text, "sourceContent": [{"text": text}], "location": location}})
+            });
+            (None, said.chain(citations).collect())
+        }),
         (vec(text(), 0..4), "[A-Za-z0-9]{1,8}").prop_map(|(texts, signature)| {
             let thoughts = texts.into_iter().map(|text| json!({"reasoningContent": {"text": text}}));
             (None, thoughts.chain([json!({"reasoningContent": {"signature": signature}})]).collect())
@@ -240,7 +273,8 @@ proptest! {
             converse::Event::ContentBlockStart(event::ContentBlockStart { content_block_index: 1, start: event::Start { tool_use: Some(event::ToolUseStart { tool_use_id: text(), name: text() }) } }),
             converse::Event::ContentBlockStop(event::ContentBlockStop { content_block_index: 3 }),
             converse::Event::MessageStop(event::MessageStop { stop_reason: text(), additional_model_response_fields: None }),
-            converse::Event::Metadata(Metadata { usage }),
+            delta(event::Delta { citation: Some(Box::new(citation(&name))), ..Default::default() }),
+            converse::Event::Metadata(Metadata { usage, service_tier: Some(event::ServiceTier { r#type: name.clone() }) }),
         ] {
             let (kind, payload) = event.print().unwrap();
             prop_assert_eq!(&converse::Event::parse(kind, &payload).unwrap(), &event);
@@ -256,6 +290,7 @@ proptest! {
             Event::ContentBlockStart { index: 0, content_block: BlockStart::RedactedThinking { data: (&text).into() } },
             Event::ContentBlockDelta { index: 0, delta: Delta::TextDelta { text: (&text).into() } },
             Event::ContentBlockDelta { index: 0, delta: Delta::InputJsonDelta { partial_json: (&text).into() } },
+            Event::ContentBlockDelta { index: 0, delta: Delta::CitationsDelta { citation: Citation::WebSearchResultLocation { cited_text: text.clone(), encrypted_index: String::new(), title: None, url: text.clone() } } },
             Event::ContentBlockStop { index: 1 },
             Event::MessageDelta { delta: MessageEnd { stop_reason: Some((&text).into()), stop_sequence: None }, usage },
             Event::MessageStop,
@@ -275,14 +310,16 @@ proptest! {
     }
 
     #[test]
-    fn p8_nothing_in_a_request_is_lost_without_a_word(body in request()) {
+    fn p8_nothing_in_a_request_is_lost_without_a_word(body in request(), capabilities in capabilities()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
-        let Ok(call) = translate::request(request, &Capabilities::CLASSIC_CLAUDE, &Options { default_max_tokens: 1 }) else {
+        let Ok(call) = translate::request(request, &capabilities, &Options::new(1)) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();
         let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
+        // Clients expect a message that cannot be had to be named by its role.
+        let told: Vec<&str> = told.into_iter().map(|told| told.strip_suffix(".role").unwrap_or(told)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
             let accounted = upstream.contains(&leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
             prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
@@ -344,6 +381,12 @@ impl Collected {
             }
             "content_block_delta" => {
                 let (block, delta) = (&mut self.message["content"][index], &event["delta"]);
+                if delta["type"] == "citations_delta" {
+                    let mut citations = block["citations"].as_array().cloned().unwrap_or_default();
+                    citations.push(delta["citation"].clone());
+                    block["citations"] = citations.into();
+                    return;
+                }
                 let mut add = |key: &str| {
                     let all = format!("{}{}", block[key].as_str().unwrap(), delta[key].as_str().unwrap());
                     block[key] = all.into();
@@ -379,11 +422,23 @@ impl Collected {
     }
 }
 
+/// What models of different kinds take.
+fn capabilities() -> impl Strategy<Value = Capabilities> {
+    let row = |row: &str| Just(serde_json::from_str::<Capabilities>(row).unwrap());
+    prop_oneof![
+        3 => Just(Capabilities::CLASSIC_CLAUDE),
+        2 => Just(Capabilities::NEWEST_CLAUDE),
+        1 => row(r#"{"claude":true,"documents":true,"thinking":["enabled"],"effort":["low","high"],"sampling":"one_of"}"#),
+        1 => row(r#"{"documents":true,"reasoning":"reasoning_config","effort":["low","medium","high"],"prompt_cache":"5m"}"#),
+        1 => row(r#"{"tools":false,"images":false,"stop_sequences":false,"tool_choice":"none"}"#),
+    ]
+}
+
 /// A request with a leaf of its own in every place, known and unknown.
 fn request() -> impl Strategy<Value = Value> {
     let novel = option::weighted(0.2, "novel-[a-z]{4}");
     let cache = option::weighted(0.1, Just(json!({"type": "ephemeral", "ttl": "1h"})));
-    let block = (0..10_u8, "leaf-[a-z]{6}", novel.clone(), cache).prop_map(|(kind, leaf, novel, cache)| {
+    let block = (0..17_u8, "leaf-[a-z]{6}", novel.clone(), cache).prop_map(|(kind, leaf, novel, cache)| {
         let mut block = match kind {
             0..=2 => json!({"type": "text", "text": leaf}),
             3 => json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": leaf}}),
@@ -392,6 +447,13 @@ fn request() -> impl Strategy<Value = Value> {
             6 => json!({"type": "thinking", "thinking": leaf, "signature": format!("{leaf}-signature")}),
             7 => json!({"type": "thinking", "thinking": leaf}),
             8 => json!({"type": "text", "text": " ", "citations": [{"cited_text": leaf}]}),
+            9 => json!({"type": "text", "text": leaf, "citations": [{"type": "char_location", "cited_text": format!("{leaf}-cited"), "document_title": format!("{leaf}-title"), "document_index": 0, "start_char_index": 0, "end_char_index": 1, "file_id": null}]}),
+            10 => json!({"type": "text", "text": leaf, "citations": [{"type": "novel_location", "cited_text": format!("{leaf}-cited")}]}),
+            11 => json!({"type": "document", "title": format!("{leaf}-title"), "context": format!("{leaf}-context"), "source": {"type": "text", "media_type": "text/plain", "data": leaf}, "citations": {"enabled": true}}),
+            12 => json!({"type": "document", "title": format!("{leaf}_title"), "source": {"type": "base64", "media_type": "application/pdf", "data": leaf}, "citations": {"enabled": *leaf < *"leaf-m"}}),
+            13 => json!({"type": "document", "title": leaf, "source": {"type": "content", "content": [{"type": "text", "text": format!("{leaf}-part")}, {"type": "image", "source": {"type": "base64", "data": format!("{leaf}-data")}}]}}),
+            14 => json!({"type": "document", "context": leaf, "source": {"type": "url", "url": format!("{leaf}-url")}}),
+            15 => json!({"type": "search_result", "source": leaf, "title": format!("{leaf}-title"), "content": [{"type": "text", "text": format!("{leaf}-text")}]}),
             _ => json!({"type": "novel_block", "anything": {"at": [leaf]}}),
         };
         if let Some(novel) = novel {
@@ -402,8 +464,9 @@ fn request() -> impl Strategy<Value = Value> {
         }
         block
     });
-    let message = (any::<bool>(), vec(block, 1..4), novel.clone()).prop_map(|(user, content, novel)| {
-        let mut message = json!({"role": if user { "user" } else { "assistant" }, "content": content});
+    let role = prop_oneof![4 => Just("user"), 4 => Just("assistant"), 1 => Just("system")];
+    let message = (role, vec(block, 1..4), novel.clone()).prop_map(|(role, content, novel)| {
+        let mut message = json!({"role": role, "content": content});
         if let Some(novel) = novel {
             message["novel"] = novel.into();
         }
@@ -419,11 +482,19 @@ fn request() -> impl Strategy<Value = Value> {
         }
         tool
     });
-    (vec(message, 1..5), vec(tool, 0..3), novel, option::of("user-[a-z]{4}"), any::<bool>()).prop_map(
-        |(mut messages, tools, novel, user, tool_choice)| {
+    let depth = ("enabled|adaptive|disabled|between_tools|novel", 0..20_000_u64)
+        .prop_map(|(kind, budget)| json!({"type": kind, "budget_tokens": budget, "display": "leaf-display"}));
+    let config = ("low|medium|high|xhigh|max|leaf-effort", option::weighted(0.2, "leaf-[a-z]{4}")).prop_map(
+        |(effort, schema)| {
+            let format = schema.map(|title| json!({"type": "json_schema", "schema": {"title": title}}));
+            json!({"effort": effort, "format": format})
+        },
+    );
+    (vec(message, 1..5), vec(tool, 0..3), novel, option::of("user-[a-z]{4}"), any::<bool>(), depth, config).prop_map(
+        |(mut messages, tools, novel, user, tool_choice, thinking, config)| {
             messages.insert(0, json!({"role": "user", "content": "leaf-first"}));
             let mut body = json!({"max_tokens": 7, "system": "leaf-system", "messages": messages, "stop_sequences": ["leaf-stop"],
-                "thinking": {"type": "adaptive", "display": "leaf-display"}, "metadata": {"user_id": user}, "tools": tools});
+                "thinking": thinking, "output_config": config, "metadata": {"user_id": user}, "tools": tools});
             if tool_choice {
                 body["tool_choice"] = json!({"type": "none"});
             }

@@ -1,0 +1,113 @@
+//! Text that the model said with citations, on its way back to the model.
+
+use super::super::Path;
+use super::super::request::Translation;
+use super::required;
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::{Block, Citation};
+use crate::converse::request::{
+    self as converse, CitationsContent, ContentBlock, DocumentPlace, Location, SearchResultPlace, TextPart,
+};
+use crate::json::{List, RawJson};
+
+impl<'a> Translation<'a> {
+    /// What the assistant said, with where it comes from; nothing when it is blank.
+    pub(super) fn said(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
+        let citations = block.citations.take();
+        let Some(text) = self.text(block, path)? else {
+            return Ok(None);
+        };
+        let citations = self.citations(citations, path.key("citations"))?;
+        if citations.is_empty() {
+            return Ok(Some(ContentBlock::Text(text)));
+        }
+        Ok(Some(ContentBlock::CitationsContent(CitationsContent { content: [TextPart { text }], citations })))
+    }
+
+    fn citations(
+        &mut self,
+        citations: Option<RawJson<'a>>,
+        path: Path<'_>,
+    ) -> Result<Vec<converse::Citation<'a>>, InvalidRequest> {
+        let Some(citations) = citations else {
+            return Ok(Vec::new());
+        };
+        let citations: List<Citation<'a>> = citations
+            .read()
+            .map_err(|_| InvalidRequest::new(path, "Input should be an array of citations"))?;
+        if !self.capabilities.claude && !citations.is_empty() {
+            self.findings.note(path, "left out: the model does not cite");
+            return Ok(Vec::new());
+        }
+        let mut translated = Vec::with_capacity(citations.len());
+        for (index, citation) in citations.0.into_iter().enumerate() {
+            translated.extend(self.citation(citation, path.index(index))?);
+        }
+        Ok(translated)
+    }
+
+    /// A citation; nothing when it is lost.
+    fn citation(
+        &mut self,
+        mut citation: Citation<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<converse::Citation<'a>>, InvalidRequest> {
+        let kind = required(citation.kind.take(), path.key("type"))?;
+        let in_document = |index: Option<u64>, start: Option<u64>, end: Option<u64>| {
+            Some(DocumentPlace { document_index: index?, start: start?, end: end? })
+        };
+        let location = match &*kind {
+            "char_location" => in_document(
+                citation.document_index.take(),
+                citation.start_char_index.take(),
+                citation.end_char_index.take(),
+            )
+            .map(Location::DocumentChar),
+            "page_location" => in_document(
+                citation.document_index.take(),
+                citation.start_page_number.take(),
+                citation.end_page_number.take(),
+            )
+            .map(Location::DocumentPage),
+            "content_block_location" => in_document(
+                citation.document_index.take(),
+                citation.start_block_index.take(),
+                citation.end_block_index.take(),
+            )
+            .map(Location::DocumentChunk),
+            "search_result_location" => in_document(
+                citation.search_result_index.take(),
+                citation.start_block_index.take(),
+                citation.end_block_index.take(),
+            )
+            .map(|DocumentPlace { document_index, start, end }| {
+                Location::SearchResultLocation(SearchResultPlace {
+                    search_result_index: document_index,
+                    start,
+                    end,
+                })
+            }),
+            _ => {
+                self.findings.lose(path, format!("Converse carries no citation of type '{kind}'"));
+                return Ok(None);
+            }
+        };
+        let location = location
+            .ok_or_else(|| InvalidRequest::new(path, format!("Field required: the place of a '{kind}'")))?;
+        let of_search = matches!(location, Location::SearchResultLocation(_));
+        let title = if of_search { citation.title.take() } else { citation.document_title.take() };
+        let source = if of_search { citation.source.take() } else { None };
+        let cited = required(citation.cited_text.take(), path.key("cited_text"))?;
+        self.findings.lose_rest(path, citation.left_over());
+        Ok(Some(converse::Citation {
+            title: title.map(|title| title.0),
+            source: source.map(|source| source.0),
+            source_content: [TextPart { text: cited.0 }],
+            location,
+        }))
+    }
+}

@@ -1,0 +1,282 @@
+//! Documents and search results: what a model reads, and may be asked to cite.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::Path;
+use super::super::request::Translation;
+use super::{not_content, required};
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::{Block, CitationsConfig, Content, Source, SourceData};
+use crate::converse::request::{
+    self as converse, ContentBlock, Document, DocumentSource, SearchResult, TextPart,
+};
+use crate::json::{RawJson, Text};
+
+/// What a document without a usable title is called.
+const UNTITLED: &str = "document";
+/// How long the name of a document may be.
+const MAX_NAME: usize = 200;
+/// Stands beside documents that nothing is said about: Bedrock takes none alone.
+const BESIDE_DOCUMENT: &str = "(document)";
+
+impl<'a> Translation<'a> {
+    /// A document; nothing when it is lost or blank.
+    pub(super) fn document(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<Document<'a>>, InvalidRequest> {
+        let at_source = path.key("source");
+        let Source::Data(mut source) = required(block.source.take(), at_source)? else {
+            return Err(InvalidRequest::new(at_source, "Input should be an object"));
+        };
+        let citations = self.citations_config(block.citations.take(), path.key("citations"))?;
+        let title = block.title.take();
+        let context = block.context.take().filter(|context| !context.is_blank());
+        if !self.capabilities.documents {
+            self.findings.lose(path, "the model reads no documents");
+            return Ok(None);
+        }
+        let Some((format, content)) = self.document_source(&mut source, citations.is_some(), path)? else {
+            return Ok(None);
+        };
+        self.findings.lose_rest(at_source, source.left_over());
+        let name = self.document_name(title, path.key("title"));
+        let context = context.map(|context| context.0);
+        Ok(Some(Document { format, name: name.into(), source: content, context, citations }))
+    }
+
+    fn document_source(
+        &mut self,
+        source: &mut SourceData<'a>,
+        cited: bool,
+        path: Path<'_>,
+    ) -> Result<Option<(Option<&'static str>, DocumentSource<'a>)>, InvalidRequest> {
+        let at_source = path.key("source");
+        let kind = required(source.kind.take(), at_source.key("type"))?;
+        match &*kind {
+            "base64" => self.pdf(source, cited, path),
+            "text" => {
+                media_type(source, "text/plain", at_source)?;
+                let text = required(source.data.take(), at_source.key("data"))?;
+                let text = self.not_blank(text, path);
+                Ok(text.map(|text| self.text_document(text)))
+            }
+            "content" => {
+                let at_content = at_source.key("content");
+                let parts = required(source.content.take(), at_content)?;
+                let parts = self.text_parts(parts, at_content)?;
+                if parts.is_empty() {
+                    self.findings.note(path, "left out: there is nothing in it");
+                    return Ok(None);
+                }
+                Ok(Some(self.document_in_parts(parts, at_source)))
+            }
+            _ => {
+                let reason = format!(
+                    "sources of type '{kind}' are not supported by Bedrock; send the document as base64"
+                );
+                self.findings.lose(path, reason);
+                Ok(None)
+            }
+        }
+    }
+
+    fn pdf(
+        &mut self,
+        source: &mut SourceData<'a>,
+        cited: bool,
+        path: Path<'_>,
+    ) -> Result<Option<(Option<&'static str>, DocumentSource<'a>)>, InvalidRequest> {
+        let at_source = path.key("source");
+        media_type(source, "application/pdf", at_source)?;
+        let bytes = required(source.data.take(), at_source.key("data"))?;
+        if self.capabilities.claude && !cited {
+            let reason =
+                "Converse gives Claude no more than the text of a PDF; enable citations for its pages";
+            self.findings.lose(path, reason);
+            return Ok(None);
+        }
+        Ok(Some((Some("pdf"), DocumentSource::Bytes(bytes.0))))
+    }
+
+    /// Models other than Claude know documents as files.
+    fn text_document(&self, text: Cow<'a, str>) -> (Option<&'static str>, DocumentSource<'a>) {
+        if self.capabilities.claude {
+            (Some("txt"), DocumentSource::Text(text))
+        } else {
+            (Some("txt"), DocumentSource::Bytes(STANDARD.encode(text.as_bytes()).into()))
+        }
+    }
+
+    fn document_in_parts(
+        &mut self,
+        parts: Vec<TextPart<'a>>,
+        path: Path<'_>,
+    ) -> (Option<&'static str>, DocumentSource<'a>) {
+        if self.capabilities.claude {
+            return (None, DocumentSource::Content(parts));
+        }
+        self.findings.note(path, "sent as one text: the model knows no documents in parts");
+        let parts: Vec<&str> = parts.iter().map(|part| &*part.text).collect();
+        self.text_document(parts.join("\n").into())
+    }
+
+    /// The parts of a document or a search result: text and nothing else.
+    fn text_parts(
+        &mut self,
+        content: Content<'a>,
+        path: Path<'_>,
+    ) -> Result<Vec<TextPart<'a>>, InvalidRequest> {
+        let blocks = match content {
+            Content::Text(text) => {
+                return Ok(self.not_blank(text, path).map(|text| TextPart { text }).into_iter().collect());
+            }
+            Content::Blocks(blocks) => blocks.0,
+            Content::Object(_) => return Err(not_content(path)),
+        };
+        let mut parts = Vec::with_capacity(blocks.len());
+        for (index, mut block) in blocks.into_iter().enumerate() {
+            let path = path.index(index);
+            let kind = required(block.kind.take(), path.key("type"))?;
+            if &*kind != "text" {
+                self.findings.lose(path, format!("Converse carries no '{kind}' inside a document"));
+                continue;
+            }
+            parts.extend(self.text(&mut block, path)?.map(|text| TextPart { text }));
+            self.findings.lose_rest(path, block.left_over());
+        }
+        Ok(parts)
+    }
+
+    fn not_blank(&mut self, text: Text<'a>, path: Path<'_>) -> Option<Cow<'a, str>> {
+        if text.is_blank() {
+            self.findings.note(path, "left out: Bedrock takes no blank text");
+            return None;
+        }
+        Some(text.0)
+    }
+
+    /// What a search found; nothing when it is lost or blank.
+    pub(super) fn search_result(
+        &mut self,
+        block: &mut Block<'a>,
+        path: Path<'_>,
+    ) -> Result<Option<SearchResult<'a>>, InvalidRequest> {
+        let at_source = path.key("source");
+        let Source::Name(source) = required(block.source.take(), at_source)? else {
+            return Err(InvalidRequest::new(at_source, "Input should be a string"));
+        };
+        let title = required(block.title.take(), path.key("title"))?;
+        let at_content = path.key("content");
+        let content = required(block.content.take(), at_content)?;
+        let citations = self.citations_config(block.citations.take(), path.key("citations"))?;
+        if !self.capabilities.claude {
+            self.findings.lose(path, "the model takes no search results");
+            return Ok(None);
+        }
+        let content = self.text_parts(content, at_content)?;
+        if content.is_empty() {
+            self.findings.note(path, "left out: there is nothing in it");
+            return Ok(None);
+        }
+        Ok(Some(SearchResult { source: source.0, title: title.0, content, citations }))
+    }
+
+    /// Present only when citations are on.
+    fn citations_config(
+        &mut self,
+        config: Option<RawJson<'a>>,
+        path: Path<'_>,
+    ) -> Result<Option<converse::CitationsConfig>, InvalidRequest> {
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        let mut config: CitationsConfig<'a> = config
+            .read()
+            .map_err(|_| InvalidRequest::new(path, "Input should be an object with `enabled`, a boolean"))?;
+        let enabled = config.enabled.take().unwrap_or(false);
+        self.findings.lose_rest(path, config.left_over());
+        if enabled && !self.capabilities.claude {
+            self.findings.note(path, "left out: the model does not cite");
+            return Ok(None);
+        }
+        Ok(enabled.then_some(converse::CitationsConfig { enabled }))
+    }
+
+    /// A name that Bedrock takes and that no other document of the request has.
+    fn document_name(&mut self, title: Option<Text<'a>>, path: Path<'_>) -> String {
+        let wanted = title.as_ref().map_or_else(String::new, |title| legal_name(title));
+        let base = if wanted.is_empty() { UNTITLED.to_owned() } else { wanted };
+        let mut name = base.clone();
+        let mut count = 1_usize;
+        while self.documents.contains(&name) {
+            count += 1;
+            let number = format!(" ({count})");
+            // Legal names are ASCII, so any place to cut is as good as another.
+            let end = base.len().min(MAX_NAME - number.len());
+            name = format!("{}{number}", base[..end].trim_end());
+        }
+        if title.is_some_and(|title| *title != name) {
+            self.findings.note(path, format!("sent as `{name}`: Bedrock is particular about names"));
+        }
+        self.documents.push(name.clone());
+        name
+    }
+
+    /// Puts a word beside documents that come without any.
+    pub(super) fn text_beside_documents(&mut self, content: &mut Vec<ContentBlock<'a>>, path: Path<'_>) {
+        let Some(first) = content.iter().position(|block| matches!(block, ContentBlock::Document(_))) else {
+            return;
+        };
+        if !content.iter().any(|block| matches!(block, ContentBlock::Text(_))) {
+            self.findings
+                .note(path, format!("\"{BESIDE_DOCUMENT}\" added: Bedrock takes no document without text"));
+            content.insert(first, ContentBlock::Text(BESIDE_DOCUMENT.into()));
+        }
+    }
+}
+
+fn media_type(source: &mut SourceData<'_>, wanted: &str, path: Path<'_>) -> Result<(), InvalidRequest> {
+    let path = path.key("media_type");
+    if &*required(source.media_type.take(), path)? == wanted {
+        return Ok(());
+    }
+    Err(InvalidRequest::new(path, format!("Input should be '{wanted}'")))
+}
+
+/// What of a title may be in a name, with single spaces for the rest.
+fn legal_name(title: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-()[]".contains(c);
+    let mut name = String::with_capacity(title.len().min(MAX_NAME));
+    for c in title.chars() {
+        match allowed(c) {
+            true => name.push(c),
+            false if !name.is_empty() && !name.ends_with(' ') => name.push(' '),
+            false => {}
+        }
+        if name.len() == MAX_NAME {
+            break;
+        }
+    }
+    name.truncate(name.trim_end().len());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_is_legal_of_a_title() {
+        assert_eq!(legal_name("Report 2024-(final) [v2]"), "Report 2024-(final) [v2]");
+        assert_eq!(legal_name("  ../etc/passwd\n\"x\"  "), "etc passwd x");
+        assert_eq!(legal_name("größe_x"), "gr e x");
+        assert_eq!(legal_name("日本"), "");
+        assert_eq!(legal_name(&"ab ".repeat(100)).len(), MAX_NAME);
+        assert_eq!(legal_name(&format!("{} tail", "a".repeat(199))), "a".repeat(199));
+    }
+}

@@ -1,0 +1,244 @@
+//! How hard the model thinks: `thinking` and effort, in the words of its generation.
+//!
+//! Clients learn these words from the newest model and say them to every other one; unlike most refusals
+//! these end a conversation, so each kind of thinking becomes the nearest that the model takes.
+
+use std::borrow::Cow;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::super::Path;
+use super::{Translation, required};
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::Thinking;
+use crate::capability::Reasoning;
+use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
+use crate::json::{RawJson, Text};
+
+/// The fewest tokens that thinking takes.
+const MIN_BUDGET: u64 = 1024;
+/// How many tokens an effort is worth; more effort than these is worth [`HIGH_BUDGET`].
+const BUDGETS: [(&str, u64); 2] = [("low", 2048), ("medium", 8192)];
+const HIGH_BUDGET: u64 = 16_384;
+/// The levels of effort that there are.
+const LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+/// Switches effort on for models that have it without adaptive thinking.
+const EFFORT_BETA: &str = "effort-2025-11-24";
+
+/// What the model is told about thinking.
+#[derive(Default)]
+pub(super) struct Depth<'a> {
+    /// A Claude model's `thinking`.
+    pub(super) thinking: Option<Cow<'a, RawValue>>,
+    /// A Claude model's effort.
+    pub(super) effort: Option<Effort<'a>>,
+    /// Another model's effort.
+    pub(super) reasoning: Option<ReasoningControl>,
+}
+
+/// What becomes of a kind of thinking.
+enum Fate {
+    Stays,
+    Adaptive,
+    Enabled,
+    LeftOut,
+}
+
+impl<'a> Translation<'a> {
+    pub(super) fn depth(
+        &mut self,
+        thinking: Option<RawJson<'a>>,
+        effort: Option<Text<'a>>,
+        limits: &InferenceConfig<'_>,
+    ) -> Result<Depth<'a>, InvalidRequest> {
+        let path = Path::ROOT.key("thinking");
+        if !self.capabilities.claude {
+            self.claude_only(thinking, path);
+            return Ok(Depth { reasoning: self.reasoning(effort.as_deref()), ..Depth::default() });
+        }
+        let (thinking, derived) = match thinking {
+            None => (None, None),
+            Some(raw) => {
+                let parsed: Thinking<'a> = read_thinking(raw, path)?;
+                match self.fate(&parsed, path)? {
+                    Fate::Stays => (self.within_limits(raw, parsed, limits, path), None),
+                    Fate::LeftOut => (None, None),
+                    Fate::Adaptive => self.made_adaptive(parsed, effort.is_some(), path),
+                    Fate::Enabled => (self.made_enabled(parsed, effort.as_deref(), limits, path), None),
+                }
+            }
+        };
+        let effort = match effort {
+            Some(effort) => self.effort(effort),
+            None => derived.map(Cow::Borrowed),
+        };
+        if effort.is_some() && !self.capabilities.thinking.adaptive && self.capabilities.thinking.enabled {
+            self.betas.push(EFFORT_BETA.into());
+        }
+        Ok(Depth { thinking, effort: effort.map(|effort| Effort { effort }), reasoning: None })
+    }
+
+    /// At its highest effort Amazon's model wants to be left alone with its limits.
+    pub(super) fn unlimited(&mut self, depth: &Depth<'_>, limits: &mut InferenceConfig<'_>) {
+        let Some(ReasoningControl::Config { max_reasoning_effort: "high", .. }) = depth.reasoning else {
+            return;
+        };
+        let left_out = [
+            ("max_tokens", limits.max_tokens.take().is_some()),
+            ("temperature", limits.temperature.take().is_some()),
+            ("top_p", limits.top_p.take().is_some()),
+        ];
+        for (name, _) in left_out.iter().filter(|(_, given)| *given) {
+            self.findings.note(Path::ROOT.key(name), "left out: the model takes none at high effort");
+        }
+    }
+
+    fn fate(&mut self, thinking: &Thinking<'_>, path: Path<'_>) -> Result<Fate, InvalidRequest> {
+        let takes = self.capabilities.thinking;
+        let kind = required(thinking.kind.as_deref(), path.key("type"))?;
+        let stays = match kind {
+            "enabled" => takes.enabled,
+            "adaptive" => takes.adaptive,
+            "disabled" => takes.disabled,
+            "between_tools" => takes.between_tools,
+            // The model will know, or say so.
+            _ => true,
+        };
+        let fate = match kind {
+            _ if stays => Fate::Stays,
+            "disabled" => Fate::LeftOut,
+            _ if takes.adaptive => Fate::Adaptive,
+            _ if takes.enabled => Fate::Enabled,
+            _ => Fate::LeftOut,
+        };
+        if matches!(fate, Fate::LeftOut) {
+            let always_thinks = takes.enabled || takes.adaptive;
+            let reason = if always_thinks {
+                "left out: the model cannot be told not to think"
+            } else {
+                "left out: the model takes no thinking"
+            };
+            self.findings.note(path, reason);
+        }
+        Ok(fate)
+    }
+
+    /// Thinking as it came, unless its budget fitted below `max_tokens` before that was lowered.
+    fn within_limits(
+        &mut self,
+        raw: RawJson<'a>,
+        mut thinking: Thinking<'a>,
+        limits: &InferenceConfig<'_>,
+        path: Path<'_>,
+    ) -> Option<Cow<'a, RawValue>> {
+        let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
+        if !self.shortened || thinking.budget_tokens.is_none_or(|budget| budget <= room) {
+            return Some(Cow::Borrowed(raw.raw()));
+        }
+        self.findings.note(path.key("budget_tokens"), format!("lowered to {room}, below max_tokens"));
+        thinking.budget_tokens = Some(room);
+        printed(thinking, "enabled")
+    }
+
+    /// Adaptive thinking, and the effort that the budget stood for unless the client set one.
+    fn made_adaptive(
+        &mut self,
+        mut thinking: Thinking<'a>,
+        has_effort: bool,
+        path: Path<'_>,
+    ) -> (Option<Cow<'a, RawValue>>, Option<&'static str>) {
+        let budget = thinking.budget_tokens.take().filter(|_| !has_effort);
+        let effort = budget.and_then(|budget| self.capabilities.effort.at_most(effort_of(budget)));
+        let with =
+            effort.map_or_else(String::new, |effort| format!(", with effort `{effort}` for the budget"));
+        self.findings.note(path, format!("sent as adaptive, which the model takes instead{with}"));
+        (printed(thinking, "adaptive"), effort)
+    }
+
+    /// Thinking with a budget that the effort stood for, when there is room for it.
+    fn made_enabled(
+        &mut self,
+        mut thinking: Thinking<'a>,
+        effort: Option<&str>,
+        limits: &InferenceConfig<'_>,
+        path: Path<'_>,
+    ) -> Option<Cow<'a, RawValue>> {
+        let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
+        let budget = budget_of(effort).min(room);
+        if budget < MIN_BUDGET {
+            self.findings.note(path, "left out: max_tokens leaves no room for it");
+            return None;
+        }
+        self.findings
+            .note(path, format!("sent as enabled with a budget of {budget}, which the model takes instead"));
+        thinking.budget_tokens = Some(budget);
+        printed(thinking, "enabled")
+    }
+
+    fn effort(&mut self, effort: Text<'a>) -> Option<Cow<'a, str>> {
+        // The model will know a new word, or say so.
+        if !LEVELS.contains(&&*effort) {
+            return Some(effort.0);
+        }
+        self.lowered(&effort).map(Cow::Borrowed)
+    }
+
+    fn reasoning(&mut self, effort: Option<&str>) -> Option<ReasoningControl> {
+        let effort = effort?;
+        if self.capabilities.reasoning == Reasoning::None {
+            self.findings
+                .note(Path::ROOT.key("output_config").key("effort"), "left out: the model takes no effort");
+            return None;
+        }
+        let effort = self.lowered(effort)?;
+        match self.capabilities.reasoning {
+            Reasoning::None => None,
+            Reasoning::ReasoningConfig => {
+                Some(ReasoningControl::Config { r#type: "enabled", max_reasoning_effort: effort })
+            }
+            Reasoning::ReasoningConfigText => Some(ReasoningControl::ConfigText(effort)),
+            Reasoning::ReasoningEffort => Some(ReasoningControl::Effort(effort)),
+            Reasoning::ReasoningObject => Some(ReasoningControl::Object { effort }),
+        }
+    }
+
+    /// The highest level that the model takes and that is no higher than this one.
+    fn lowered(&mut self, effort: &str) -> Option<&'static str> {
+        let root = Path::ROOT.key("output_config");
+        let path = root.key("effort");
+        let taken = self.capabilities.effort.at_most(effort);
+        match taken {
+            None => self.findings.note(path, "left out: the model takes no such effort"),
+            Some(taken) if taken != effort => {
+                self.findings.note(path, format!("lowered to `{taken}`, the most that the model takes"));
+            }
+            Some(_) => {}
+        }
+        taken
+    }
+}
+
+fn read_thinking<'a>(raw: RawJson<'a>, path: Path<'_>) -> Result<Thinking<'a>, InvalidRequest> {
+    if !raw.is_object() {
+        return Err(InvalidRequest::new(path, "Input should be an object"));
+    }
+    raw.read().map_err(|error| {
+        let message = error.to_string();
+        let end = message.rfind(" at line ").unwrap_or(message.len());
+        InvalidRequest::new(path, &message[..end])
+    })
+}
+
+/// The same thinking under another name; the other members stay as they were.
+fn printed<'a>(mut thinking: Thinking<'a>, kind: &'static str) -> Option<Cow<'a, RawValue>> {
+    thinking.kind = Some(kind.into());
+    to_raw_value(&thinking).ok().map(Cow::Owned)
+}
+
+fn effort_of(budget: u64) -> &'static str {
+    BUDGETS.iter().find(|(_, worth)| budget <= *worth).map_or("high", |(level, _)| level)
+}
+
+fn budget_of(effort: Option<&str>) -> u64 {
+    BUDGETS.iter().find(|(level, _)| effort == Some(level)).map_or(HIGH_BUDGET, |(_, worth)| *worth)
+}

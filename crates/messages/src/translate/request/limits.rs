@@ -1,0 +1,112 @@
+//! How long the answer may be, how it is sampled and what ends it.
+
+use super::super::Path;
+use super::{Options, Translation};
+use crate::anthropic::{InvalidRequest, Request};
+use crate::capability::Sampling;
+use crate::converse::request::InferenceConfig;
+use crate::json::{List, Text};
+
+/// The largest number Bedrock takes for `maxTokens`.
+const MAX_TOKENS: u64 = i32::MAX as u64;
+
+impl<'a> Translation<'a> {
+    pub(super) fn inference_config(
+        &mut self,
+        request: &mut Request<'a>,
+        options: &Options,
+    ) -> Result<InferenceConfig<'a>, InvalidRequest> {
+        let max_tokens = self.max_tokens(request.max_tokens.take(), options)?;
+        let stop_sequences = self.stop_sequences(request.stop_sequences.take());
+        let (temperature, top_p) = self.sampling(request)?;
+        Ok(InferenceConfig { max_tokens: Some(max_tokens), temperature, top_p, stop_sequences })
+    }
+
+    fn max_tokens(&mut self, given: Option<u64>, options: &Options) -> Result<u64, InvalidRequest> {
+        let path = Path::ROOT.key("max_tokens");
+        let most = self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS);
+        let least = self.capabilities.min_output_tokens.clamp(1, most);
+        let Some(given) = given else {
+            let default = options.default_max_tokens.clamp(least, most);
+            self.findings.note(path, format!("not given; {default} was used"));
+            return Ok(default);
+        };
+        if given == 0 {
+            self.findings.lose(path, "0, which only fills the cache, cannot be sent through Converse");
+            return Ok(0);
+        }
+        if given > MAX_TOKENS {
+            return Err(InvalidRequest::new(
+                path,
+                format!("Input should be less than or equal to {MAX_TOKENS}"),
+            ));
+        }
+        let sent = given.clamp(least, most);
+        if sent < given {
+            self.shortened = true;
+            self.findings.note(path, format!("lowered to {sent}, the most that the model answers with"));
+        } else if sent > given {
+            self.findings.note(path, format!("raised to {sent}, the least that the model can be asked for"));
+        }
+        Ok(sent)
+    }
+
+    fn stop_sequences(&mut self, sequences: Option<List<Text<'a>>>) -> Vec<std::borrow::Cow<'a, str>> {
+        let sequences = sequences.unwrap_or_default().0;
+        if !self.capabilities.stop_sequences && !sequences.is_empty() {
+            self.findings.lose(Path::ROOT.key("stop_sequences"), "the model takes no stop sequences");
+            return Vec::new();
+        }
+        sequences.into_iter().map(|text| text.0).collect()
+    }
+
+    /// `temperature` and `top_p`, as far as the model takes them. Even values that change nothing are
+    /// refused by models that take none.
+    fn sampling(&mut self, request: &mut Request<'_>) -> Result<(Option<f64>, Option<f64>), InvalidRequest> {
+        let temperature = fraction(request.temperature.take(), "temperature")?;
+        let top_p = fraction(request.top_p.take(), "top_p")?;
+        match self.capabilities.sampling {
+            Sampling::All => Ok((temperature, top_p)),
+            Sampling::OneOf => {
+                let both = temperature.is_some() && top_p.is_some();
+                if both {
+                    self.findings.note(
+                        Path::ROOT.key("top_p"),
+                        "left out: the model takes temperature or top_p, not both",
+                    );
+                }
+                Ok((temperature, top_p.filter(|_| !both)))
+            }
+            Sampling::None => {
+                for (name, value) in [("temperature", temperature), ("top_p", top_p)] {
+                    if value.is_some() {
+                        self.takes_no_sampling(name);
+                    }
+                }
+                Ok((None, None))
+            }
+        }
+    }
+
+    pub(super) fn top_k(&mut self, top_k: Option<u64>) -> Option<u64> {
+        let top_k = self.claude_only(top_k, Path::ROOT.key("top_k"))?;
+        if self.capabilities.sampling == Sampling::None {
+            self.takes_no_sampling("top_k");
+            return None;
+        }
+        Some(top_k)
+    }
+
+    fn takes_no_sampling(&mut self, name: &str) {
+        self.findings.note(Path::ROOT.key(name), "left out: the model takes no sampling parameters");
+    }
+}
+
+fn fraction(value: Option<f64>, name: &str) -> Result<Option<f64>, InvalidRequest> {
+    match value {
+        Some(value) if !(0.0..=1.0).contains(&value) => {
+            Err(InvalidRequest::new(name, "Input should be between 0 and 1"))
+        }
+        value => Ok(value),
+    }
+}
