@@ -12,6 +12,7 @@ use crate::bedrock::{Bedrock, NoTransport};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::learned::Learned;
 use crate::tasks::Tasks;
 
 /// What handlers share.
@@ -21,6 +22,8 @@ pub struct App {
     pub catalog: Catalog,
     /// The way to AWS.
     pub bedrock: Bedrock,
+    /// What models were seen to refuse.
+    pub learned: Learned,
     /// What is asked of the control plane.
     pub control: config::Control,
     /// Prompts that were counted a moment ago.
@@ -44,6 +47,7 @@ impl App {
         Ok(Self {
             catalog: Catalog::new(&config.catalog),
             bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
+            learned: Learned::new(clock.clone()),
             control: config.bedrock.control.clone(),
             counts: Counts::default(),
             relay: config.relay.clone(),

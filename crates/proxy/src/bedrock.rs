@@ -36,6 +36,7 @@ use transport::Client;
 
 /// The media type of an event stream.
 const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
+const SERVICE_TIER: &str = "x-amzn-bedrock-service-tier";
 const USER_AGENT: &str = concat!("bedrock-proxy/", env!("CARGO_PKG_VERSION"));
 
 /// A Bedrock runtime in one region, with one account's credentials.
@@ -54,8 +55,12 @@ pub struct Bedrock {
 pub struct Question {
     /// A model id or ARN, not yet encoded.
     pub model_id: String,
-    /// The body of a ConverseStream request.
+    /// An operation that answers with a stream.
+    pub operation: Operation,
+    /// The body of the request.
     pub body: Bytes,
+    /// `X-Amzn-Bedrock-Service-Tier`, for InvokeModel: Converse says it in the body.
+    pub service_tier: Option<String>,
 }
 
 /// A stream that has begun with status 200.
@@ -100,23 +105,18 @@ impl Bedrock {
     }
 
     /// Asks, and asks again while `attempts` allow it and AWS says that it may help.
-    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>
     ///
     /// # Errors
     /// The last failure, when none of the attempts began a stream.
-    pub async fn converse_stream(
-        &self,
-        question: &Question,
-        attempts: &mut Attempts,
-    ) -> Result<Answer, Failure> {
+    pub async fn stream(&self, question: &Question, attempts: &mut Attempts) -> Result<Answer, Failure> {
         let place = self.place(&question.model_id);
         let uri = place
             .endpoint
-            .model(&question.model_id, Operation::ConverseStream.path())
+            .model(&question.model_id, question.operation.path())
             .map_err(Failure::unsendable)?;
         loop {
             let identity = self.credentials.get().await?;
-            let failure = match self.send(&place, &uri, &question.body, &identity).await {
+            let failure = match self.send(&place, &uri, question, &identity).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -133,7 +133,7 @@ impl Bedrock {
         &self,
         place: &Place<'_>,
         uri: &Uri,
-        body: &Bytes,
+        question: &Question,
         identity: &Identity,
     ) -> Result<Answer, Failure> {
         let mut request = Request::post(uri.clone())
@@ -141,9 +141,13 @@ impl Bedrock {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, EVENT_STREAM)
             .header(header::USER_AGENT, USER_AGENT)
-            .body(Full::new(body.clone()))
+            .body(Full::new(question.body.clone()))
             .map_err(Failure::unsendable)?;
-        sign::authorize(&mut request, body, identity, &place.region, self.clock.now())
+        if let Some(tier) = &question.service_tier {
+            let tier = tier.parse().map_err(Failure::unsendable)?;
+            request.headers_mut().insert(SERVICE_TIER, tier);
+        }
+        sign::authorize(&mut request, &question.body, identity, &place.region, self.clock.now())
             .map_err(Failure::unsendable)?;
         let sent = self.client.request(request).await;
         let (head, body) =

@@ -36,6 +36,26 @@ pub struct Target {
     pub capabilities: Capabilities,
 }
 
+/// The way a request takes to a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Translated, by ConverseStream.
+    Converse,
+    /// With the client's own body, by InvokeModelWithResponseStream.
+    Invoke,
+}
+
+impl Route {
+    /// Its name in logs and headers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Converse => "converse",
+            Self::Invoke => "invoke",
+        }
+    }
+}
+
 impl Target {
     /// Whether this is an application inference profile.
     #[must_use]
@@ -132,6 +152,19 @@ impl Catalog {
             return Ok(target(requested, format!("{prefix}{base}"), Some(base), None));
         }
         Err(Unresolved::Unknown(requested.to_owned()))
+    }
+
+    /// The inference profile that offers the bare model `id`, when there should be one.
+    #[must_use]
+    pub fn profile_of(&self, id: &str) -> Option<String> {
+        if id.starts_with("arn:") || without_prefix(id) != id {
+            return None;
+        }
+        let profile = match self.table().by_id(id) {
+            Some(model) => profile_id(model, self.prefix),
+            None => format!("{}.{id}", self.prefix?),
+        };
+        (profile != id).then_some(profile)
     }
 
     /// An id that is sent exactly as typed. What it can take is looked up by the model inside it; an opaque ARN is

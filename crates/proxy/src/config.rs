@@ -61,9 +61,22 @@ pub struct Server {
     pub shutdown_grace: Duration,
 }
 
+/// Which routes a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoutePolicy {
+    /// Converse, and InvokeModel for what Converse cannot carry to a Claude model.
+    Auto,
+    /// Converse only.
+    Converse,
+    /// InvokeModel for Claude models, Converse for the others.
+    Invoke,
+}
+
 /// How one request is served.
 #[derive(Clone, Debug)]
 pub struct Relay {
+    /// `AWS_BEDROCK_ROUTE`.
+    pub route: RoutePolicy,
     /// `AWS_BEDROCK_MAX_TOKENS`: used when a request names no `max_tokens`.
     pub default_max_tokens: u64,
     /// `AWS_BEDROCK_XML_BUFFER`: whether text is cut only outside of XML-like tags.
@@ -201,12 +214,26 @@ fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
 
 fn relay(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Relay {
     Relay {
+        route: route(reader),
         default_max_tokens: reader.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
         xml_buffer: reader.boolean("AWS_BEDROCK_XML_BUFFER", true),
         request_timeout: reader.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
         idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
         ping_interval: reader.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
         first_frame_grace: reader.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
+    }
+}
+
+fn route(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> RoutePolicy {
+    const NAME: &str = "AWS_BEDROCK_ROUTE";
+    match reader.text(NAME).as_deref() {
+        None | Some("auto") => RoutePolicy::Auto,
+        Some("converse") => RoutePolicy::Converse,
+        Some("invoke") => RoutePolicy::Invoke,
+        Some(other) => {
+            reader.problem(NAME, Some(other), "use auto, converse or invoke");
+            RoutePolicy::Auto
+        }
     }
 }
 

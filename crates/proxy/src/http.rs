@@ -1,10 +1,11 @@
 //! What the client sees: routes, bodies, errors, and the only room that knows status codes.
 //!
-//! Reading order: `messages` (the life of a request), `opening` (until Bedrock's first word), `live` (bytes from
+//! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word), `live` (bytes from
 //! Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not).
 
 pub mod access_log;
 pub mod body;
+mod call;
 pub mod context;
 pub mod error;
 pub mod health;

@@ -17,6 +17,7 @@ pub mod demo;
 pub mod estimate;
 pub mod http;
 pub mod ids;
+pub mod learned;
 pub mod secret;
 pub mod server;
 pub mod tasks;

@@ -39,6 +39,8 @@ pub struct Fields {
     pub status: Option<StatusCode>,
     /// What the client called the model.
     pub model_requested: Option<String>,
+    /// The way the request took.
+    pub route: Option<&'static str>,
     /// The id sent to Bedrock.
     pub model_upstream: Option<String>,
     /// Whether the client asked for a stream.
@@ -121,6 +123,7 @@ impl Drop for Line {
             ttft_ms = first_word,
             model_requested = fields.model_requested.as_deref(),
             model_upstream = fields.model_upstream.as_deref(),
+            route = fields.route,
             stream = fields.model_upstream.is_some().then_some(fields.stream),
             input_tokens = usage.map(|usage| usage.input_tokens),
             output_tokens = usage.map(|usage| usage.output_tokens),

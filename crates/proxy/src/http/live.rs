@@ -9,39 +9,111 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use messages::anthropic::{Error, ErrorType, Event, Fold, sse};
-use messages::translate::{End, Failure, Pipeline, Step};
+use messages::anthropic::{Error, ErrorType, Event, Fold, RawFold};
+use messages::translate::{self, ChunkPipeline, End, Failure, Opening, Pipeline, Step, Summary};
 
 use super::access_log::Entry;
+use crate::catalog::Route;
 
 /// Where events go: into bytes for the client, or into one message.
-pub(super) trait Sink: Send + 'static {
-    /// Takes the next event.
-    fn take(&mut self, event: &Event<'_>);
-
+pub(super) trait Sink: translate::Sink + Send + 'static {
     /// Forgets what it took.
     fn forget(&mut self);
 }
 
 /// The bytes of server-sent events.
 impl Sink for Vec<u8> {
-    fn take(&mut self, event: &Event<'_>) {
-        sse::write(event, self);
-    }
-
     fn forget(&mut self) {
         self.clear();
     }
 }
 
-/// One whole message.
-impl Sink for Fold {
-    fn take(&mut self, event: &Event<'_>) {
-        self.push(event);
+/// One whole message, made of events that were translated or of events that came as they are.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    folded: Fold,
+    raw: Option<RawFold>,
+}
+
+impl translate::Sink for Whole {
+    fn event(&mut self, event: &Event<'_>) {
+        match &mut self.raw {
+            None => self.folded.push(event),
+            Some(raw) => {
+                if let Ok(json) = serde_json::to_string(event) {
+                    raw.push(event.name(), &json);
+                }
+            }
+        }
     }
 
+    fn raw(&mut self, name: &str, json: &str) {
+        self.raw.get_or_insert_default().push(name, json);
+    }
+}
+
+impl Sink for Whole {
     fn forget(&mut self) {
         *self = Self::default();
+    }
+}
+
+impl Whole {
+    /// The message, as JSON.
+    pub(super) fn finish(self) -> Result<Vec<u8>, Error> {
+        match self.raw {
+            Some(raw) => raw.finish(),
+            None => {
+                let message = self.folded.finish()?;
+                serde_json::to_vec(&message).map_err(|error| Error::new(ErrorType::Api, error.to_string()))
+            }
+        }
+    }
+}
+
+/// The bytes of an answer into events, by the language of its route.
+#[derive(Debug)]
+pub(super) enum Codec {
+    /// Frames of Converse, translated.
+    Converse(Box<Pipeline>),
+    /// Events of Anthropic's in frames, passed on.
+    Invoke(Box<ChunkPipeline>),
+}
+
+impl Codec {
+    pub(super) fn new(route: Route, opening: Opening) -> Self {
+        match route {
+            Route::Converse => Self::Converse(Box::new(Pipeline::new(opening))),
+            Route::Invoke => Self::Invoke(Box::new(ChunkPipeline::new(opening))),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Step {
+        match self {
+            Self::Converse(pipeline) => pipeline.push(bytes, &mut |event| sink.event(event)),
+            Self::Invoke(pipeline) => pipeline.push(bytes, sink),
+        }
+    }
+
+    fn finish(self, end: End, sink: &mut impl Sink) -> Summary {
+        match self {
+            Self::Converse(pipeline) => pipeline.finish(end, &mut |event| sink.event(event)),
+            Self::Invoke(pipeline) => pipeline.finish(end, sink),
+        }
+    }
+
+    fn is_started(&self) -> bool {
+        match self {
+            Self::Converse(pipeline) => pipeline.is_started(),
+            Self::Invoke(pipeline) => pipeline.is_started(),
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Converse(pipeline) => pipeline.failure(),
+            Self::Invoke(pipeline) => pipeline.failure(),
+        }
     }
 }
 
@@ -50,7 +122,7 @@ impl Sink for Fold {
 pub(super) struct Live {
     body: Incoming,
     /// `None` once settled.
-    pipeline: Option<Pipeline>,
+    codec: Option<Codec>,
     failure: Option<Failure>,
     /// Whether anything was said before the end.
     spoke: bool,
@@ -65,8 +137,8 @@ pub(super) enum Chunk {
 }
 
 impl Live {
-    pub(super) fn new(body: Incoming, pipeline: Pipeline, entry: Entry) -> Self {
-        Self { body, pipeline: Some(pipeline), failure: None, spoke: false, entry }
+    pub(super) fn new(body: Incoming, codec: Codec, entry: Entry) -> Self {
+        Self { body, codec: Some(codec), failure: None, spoke: false, entry }
     }
 
     /// The next bytes, as they come off the connection.
@@ -98,11 +170,11 @@ impl Live {
 
     /// Translates `chunk`; settles the answer when that ends it. Returns whether it has ended.
     pub(super) fn take(&mut self, chunk: Chunk, sink: &mut impl Sink) -> bool {
-        let Some(pipeline) = &mut self.pipeline else {
+        let Some(codec) = &mut self.codec else {
             return true;
         };
         let end = match chunk {
-            Chunk::Bytes(bytes) => match pipeline.push(&bytes, &mut |event| sink.take(event)) {
+            Chunk::Bytes(bytes) => match codec.push(&bytes, sink) {
                 Step::More => return false,
                 Step::Ended => End::Eof,
             },
@@ -114,15 +186,15 @@ impl Live {
 
     /// Says what has to be said last, and settles. Does nothing the second time.
     pub(super) fn finish(&mut self, end: End, sink: &mut impl Sink) {
-        let Some(pipeline) = self.pipeline.take() else {
+        let Some(codec) = self.codec.take() else {
             return;
         };
-        self.failure = pipeline.failure().cloned();
-        self.spoke = pipeline.is_started();
+        self.failure = codec.failure().cloned();
+        self.spoke = codec.is_started();
         if let (Some(failure), true) = (&self.failure, self.spoke) {
             log(&self.entry, failure);
         }
-        let summary = pipeline.finish(end, &mut |event| sink.take(event));
+        let summary = codec.finish(end, sink);
         self.entry.note(|fields| fields.summary = Some(summary));
     }
 
@@ -133,7 +205,7 @@ impl Live {
 
     /// Whether the answer itself has begun.
     pub(super) fn is_started(&self) -> bool {
-        self.pipeline.as_ref().map_or(self.spoke, Pipeline::is_started)
+        self.codec.as_ref().map_or(self.spoke, Codec::is_started)
     }
 
     /// Reads what is left after the last event, so that the connection can be used again.

@@ -1,76 +1,191 @@
-//! From a question to Bedrock's first word, retries included. Nothing was said to the client yet, so a failure here can
-//! still be an HTTP error, and a question can still be asked again.
+//! From a question to Bedrock's first word, retries and repairs included. Nothing was said to the client yet, so a
+//! failure here can still be an HTTP error, and a question can still be asked again, or put better.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use messages::anthropic::ErrorType;
-use messages::translate::{Call, Failure as Refused, Opening, Pipeline, Retry};
+use messages::translate::{Failure as Refused, Lesson, Notice, Opening, Retry, lesson};
 use tokio::time::Instant;
 
 use super::access_log::Entry;
+use super::call::{self, Asked, Call};
 use super::error::ApiError;
-use super::live::{self, Live, Sink};
+use super::live::{self, Codec, Live, Sink};
 use crate::app::App;
-use crate::bedrock::{Attempts, Failure, Question};
-use crate::catalog::Target;
+use crate::bedrock::{Attempts, Failure, Operation, Question, Refusal};
+use crate::catalog::Route;
 use crate::ids;
 
-/// A question, and what is needed to understand the answer.
+/// Tells the client what was changed in its request.
+const NOTICE: &str = "x-bedrock-proxy-notice";
+const LONGEST_NOTICE: usize = 1024;
+/// Tells the client which way its request went.
+const ROUTE: &str = "x-bedrock-proxy-route";
+/// How often one request may be put better.
+const MOST_REPAIRS: usize = 4;
+
+/// What was asked, the call made of it, and what is needed to understand the answer.
 #[derive(Debug)]
 pub(super) struct Inquiry {
+    asked: Asked,
     question: Question,
     opening: Opening,
+    told: Told,
     entry: Entry,
 }
 
+/// What the client is told beside the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    route: Route,
+    notice: Option<HeaderValue>,
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub(super) struct Opened<S> {
+    pub(super) live: Live,
+    /// The events of the first word.
+    pub(super) sink: S,
+    pub(super) told: Told,
+}
+
 impl Inquiry {
-    pub(super) fn new(target: Target, call: Call, entry: Entry, tag_buffer: bool) -> Self {
+    pub(super) fn new(asked: Asked, call: Call, entry: Entry, tag_buffer: bool) -> Self {
         let opening = Opening {
             message_id: ids::message_id(),
-            model: target.requested,
+            model: asked.target.requested.clone(),
             request_id: entry.request_id().as_str().to_owned(),
-            names: call.names,
             tag_buffer,
+            ..Opening::default()
         };
-        Self {
-            question: Question { model_id: target.model_id, body: Bytes::from(call.body) },
-            opening,
-            entry,
-        }
+        let told = Told { route: call.route, notice: None };
+        let question = Question {
+            model_id: String::new(),
+            operation: Operation::ConverseStream,
+            body: bytes::Bytes::new(),
+            service_tier: None,
+        };
+        let mut inquiry = Self { asked, question, opening, told, entry };
+        inquiry.put(call);
+        inquiry
     }
 
     pub(super) fn entry(&self) -> &Entry {
         &self.entry
     }
+
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// Puts the question as `call`.
+    fn put(&mut self, call: Call) {
+        self.entry.note(|fields| {
+            fields.route = Some(call.route.as_str());
+            fields.model_upstream = Some(call.model_id.clone());
+            fields.notices = call.notices.len();
+        });
+        // Notices name places and reasons, never content.
+        for notice in &call.notices {
+            tracing::debug!(request_id = %self.entry.request_id(), %notice, "the request was changed");
+        }
+        self.told = Told { route: call.route, notice: notice(&call.notices) };
+        self.opening.names = call.names;
+        self.question = Question {
+            model_id: call.model_id,
+            operation: match call.route {
+                Route::Converse => Operation::ConverseStream,
+                Route::Invoke => Operation::InvokeStream,
+            },
+            body: call.body,
+            service_tier: call.service_tier,
+        };
+    }
+
+    /// Puts the question better if the refusal says how; once for each thing it says.
+    fn repair(&mut self, app: &App, refused: &Refused, learned: &mut Vec<Lesson>) -> bool {
+        let fixable = matches!(refused.error.kind, ErrorType::InvalidRequest | ErrorType::Permission);
+        let Some(lesson) = Some(&refused.text).filter(|_| fixable).and_then(|text| lesson(text)) else {
+            return false;
+        };
+        if learned.len() == MOST_REPAIRS || learned.contains(&lesson) {
+            return false;
+        }
+        learned.push(lesson.clone());
+        let model = &self.asked.target.model_id;
+        if app.learned.remember(self.told.route, model, lesson.clone()) {
+            tracing::info!(
+                model,
+                route = self.told.route.as_str(),
+                ?lesson,
+                "learned what this model refuses"
+            );
+        }
+        // A repair that cannot be made leaves the refusal as it is.
+        let Ok(call) = call::prepare(app, &self.asked) else { return false };
+        let same = call.route == self.told.route && call.body == self.question.body;
+        if same && call.model_id == self.question.model_id {
+            return false;
+        }
+        self.put(call);
+        true
+    }
+}
+
+impl Told {
+    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
+        headers.insert(ROUTE, HeaderValue::from_static(self.route.as_str()));
+        if let Some(notice) = &self.notice {
+            headers.insert(NOTICE, notice.clone());
+        }
+    }
+}
+
+/// All notices in one header: printable ASCII, bounded.
+fn notice(notices: &[Notice]) -> Option<HeaderValue> {
+    if notices.is_empty() {
+        return None;
+    }
+    let text = notices.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
+    let line: String = text.chars().take(LONGEST_NOTICE).map(plain).collect();
+    HeaderValue::from_str(&line).ok()
 }
 
 /// Why an attempt did not get to a first word.
 enum NotBegun {
-    /// Bedrock said so in its first frames.
-    Refused(Refused),
+    /// AWS refused; its log line is still to be written.
+    Refused {
+        meaning: Refused,
+        /// Whether retries are behind it: they are when it refused before the stream began.
+        retried: bool,
+    },
     /// Everything else; retries are behind it.
     Failed(ApiError),
 }
 
-/// Asks until there is a first word, and returns the answer with the events of that word in `sink`.
+/// Asks until there is a first word, and returns the answer with the events of that word.
 pub(super) async fn open<S: Sink>(
     app: Arc<App>,
-    inquiry: Inquiry,
+    mut inquiry: Inquiry,
     mut sink: S,
-) -> Result<(Live, S), ApiError> {
+) -> Result<Opened<S>, ApiError> {
     let mut attempts = Attempts::default();
+    let mut learned = Vec::new();
     let opened = loop {
         let begun = begin(&app, &inquiry, &mut attempts, &mut sink);
         let error = match tokio::time::timeout(app.relay.idle_timeout, begun).await {
             Ok(Ok(live)) => break Ok(live),
-            Ok(Err(NotBegun::Refused(refused))) => {
+            Ok(Err(NotBegun::Refused { meaning, retried })) => {
                 sink.forget();
-                if refused.retry == Retry::AfterPause && attempts.again().await {
+                let may_retry = !retried && meaning.retry == Retry::AfterPause;
+                if inquiry.repair(&app, &meaning, &mut learned) || (may_retry && attempts.again().await) {
                     continue;
                 }
-                live::log(&inquiry.entry, &refused);
-                refused.into()
+                live::log(&inquiry.entry, &meaning);
+                meaning.into()
             }
             Ok(Err(NotBegun::Failed(error))) => error,
             Err(_) => silent(),
@@ -78,7 +193,7 @@ pub(super) async fn open<S: Sink>(
         break Err(error);
     };
     inquiry.entry.note(|fields| fields.retries = attempts.retries());
-    opened.map(|live| (live, sink))
+    opened.map(|live| Opened { live, sink, told: inquiry.told })
 }
 
 /// Bedrock has been silent for too long.
@@ -93,10 +208,11 @@ async fn begin<S: Sink>(
     sink: &mut S,
 ) -> Result<Live, NotBegun> {
     let entry = &inquiry.entry;
-    let answer = app.bedrock.converse_stream(&inquiry.question, attempts).await;
-    let answer = answer.map_err(|failure| NotBegun::Failed(failed(entry, failure)))?;
+    let answer = app.bedrock.stream(&inquiry.question, attempts).await;
+    let answer = answer.map_err(|failure| failed(entry, failure))?;
     entry.note(|fields| fields.aws_request_id = answer.request_id);
-    let mut live = Live::new(answer.body, Pipeline::new(inquiry.opening.clone()), entry.clone());
+    let codec = Codec::new(inquiry.told.route, inquiry.opening.clone());
+    let mut live = Live::new(answer.body, codec, entry.clone());
     loop {
         let chunk = live.chunk().await;
         let ended = live.take(chunk, sink);
@@ -107,20 +223,34 @@ async fn begin<S: Sink>(
         if ended {
             return Err(live.failure().map_or_else(
                 || NotBegun::Failed(ApiError::gateway("Bedrock ended its answer before it began")),
-                |refused| NotBegun::Refused(refused.clone()),
+                |refused| NotBegun::Refused { meaning: refused.clone(), retried: false },
             ));
         }
     }
 }
 
-/// The failure in the log, with AWS's own words, and as the client may see it.
-fn failed(entry: &Entry, failure: Failure) -> ApiError {
-    let request_id = entry.request_id();
-    if let Failure::Refused(refusal) = &failure {
-        entry.note(|fields| fields.aws_request_id.clone_from(&refusal.request_id));
-        live::log(entry, &refusal.meaning);
-    } else {
-        tracing::error!(%request_id, %failure, "no answer from Bedrock");
+fn failed(entry: &Entry, failure: Failure) -> NotBegun {
+    if let Failure::Refused(refusal) = failure {
+        let Refusal { meaning, request_id, .. } = *refusal;
+        entry.note(|fields| fields.aws_request_id = request_id);
+        return NotBegun::Refused { meaning, retried: true };
     }
-    failure.into()
+    tracing::error!(request_id = %entry.request_id(), %failure, "no answer from Bedrock");
+    NotBegun::Failed(failure.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_one_bounded_line_of_ascii() {
+        let notices = [("a.b", "dröpped\r\nx: y"), ("c", &"long ".repeat(1000))]
+            .map(|(path, what)| Notice { path: path.to_owned(), what: what.to_owned() });
+        let line = notice(&notices).unwrap();
+        let line = line.to_str().unwrap();
+        assert!(line.starts_with("a.b: dr?pped??x: y; c: long"), "{line}");
+        assert_eq!(line.len(), LONGEST_NOTICE);
+        assert_eq!(notice(&[]), None);
+    }
 }

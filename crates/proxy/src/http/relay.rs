@@ -24,7 +24,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::access_log::Entry;
 use super::error::ApiError;
 use super::live::{Chunk, Live};
-use super::opening::{self, Inquiry};
+use super::opening::{self, Inquiry, Opened};
 use crate::app::App;
 
 /// Reads are gathered into one write up to about this size.
@@ -32,7 +32,7 @@ const ENOUGH: usize = 16 << 10;
 /// How long the end of a finished answer may take before its connection is given up.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
-type Opening = Pin<Box<dyn Future<Output = Result<(Live, Vec<u8>), ApiError>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Opened<Vec<u8>>, ApiError>> + Send>>;
 
 /// The response to `inquiry`. Its head waits for Bedrock's first word, but not longer than the grace.
 pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
@@ -41,17 +41,21 @@ pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response,
     let grace = settings.first_frame_grace;
     let entry = inquiry.entry().clone();
     let cut = Box::pin(app.tasks.cutting());
+    let mut told = inquiry.told().clone();
     let mut opening: Opening = Box::pin(opening::open(app, inquiry, Vec::new()));
     let relay = match tokio::time::timeout(grace, &mut opening).await {
         Ok(opened) => {
-            let (live, events) = opened?;
-            Relay::new(State::Live(live), events, pace, cut, entry)
+            let opened = opened?;
+            told = opened.told;
+            Relay::new(State::Live(opened.live), opened.sink, pace, cut, entry)
         }
         Err(_) => Relay::new(State::Opening(opening), sse::PING.to_vec(), pace, cut, entry),
     };
     let headers =
         [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, Body::new(relay)).into_response())
+    let mut response = (headers, Body::new(relay)).into_response();
+    told.add_to(response.headers_mut());
+    Ok(response)
 }
 
 #[derive(Clone, Copy)]
@@ -120,12 +124,12 @@ impl Relay {
         }
     }
 
-    fn opened(&mut self, opened: Result<(Live, Vec<u8>), ApiError>) {
+    fn opened(&mut self, opened: Result<Opened<Vec<u8>>, ApiError>) {
         match opened {
-            Ok((live, events)) => {
+            Ok(opened) => {
                 self.heard = Instant::now();
-                self.out.extend_from_slice(&events);
-                self.state = State::Live(live);
+                self.out.extend_from_slice(&opened.sink);
+                self.state = State::Live(opened.live);
             }
             Err(error) => self.fail(&error),
         }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header;
-use messages::anthropic::{ErrorType, Fold, Message};
+use messages::anthropic::ErrorType;
 
 use super::error::ApiError;
-use super::opening::{self, Inquiry};
+use super::live::Whole;
+use super::opening::{self, Inquiry, Opened, Told};
 use crate::app::App;
 
 /// How long the end of a finished answer may take before its connection is given up.
@@ -17,24 +18,24 @@ const LAST_BYTES: Duration = Duration::from_millis(100);
 /// The response to `inquiry`, all of it within the request timeout.
 pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
     let limit = app.relay.request_timeout;
-    let message = tokio::time::timeout(limit, message(app, inquiry)).await.map_err(|_| {
+    let (json, told) = tokio::time::timeout(limit, message(app, inquiry)).await.map_err(|_| {
         let seconds = limit.as_secs_f32();
         ApiError::new(
             ErrorType::Timeout,
             format!("the answer was not complete after {seconds} s; use \"stream\": true for long answers"),
         )
     })??;
-    let json = serde_json::to_vec(&message)
-        .map_err(|error| ApiError::new(ErrorType::Api, format!("the answer cannot be written: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+    told.add_to(response.headers_mut());
+    Ok(response)
 }
 
-async fn message(app: Arc<App>, inquiry: Inquiry) -> Result<Message, ApiError> {
+async fn message(app: Arc<App>, inquiry: Inquiry) -> Result<(Vec<u8>, Told), ApiError> {
     let idle = app.relay.idle_timeout;
-    let (mut live, mut fold) = opening::open(app, inquiry, Fold::default()).await?;
+    let Opened { mut live, sink: mut whole, told } = opening::open(app, inquiry, Whole::default()).await?;
     loop {
         let chunk = tokio::time::timeout(idle, live.chunk()).await.map_err(|_| opening::silent())?;
-        if live.take(chunk, &mut fold) {
+        if live.take(chunk, &mut whole) {
             break;
         }
     }
@@ -42,7 +43,7 @@ async fn message(app: Arc<App>, inquiry: Inquiry) -> Result<Message, ApiError> {
         return Err(failure.clone().into());
     }
     // What is wrong without AWS saying so is between it and the gateway.
-    let message = fold.finish().map_err(|error| ApiError::gateway(error.message))?;
+    let message = whole.finish().map_err(|error| ApiError::gateway(error.message))?;
     let _ = tokio::time::timeout(LAST_BYTES, live.drained()).await;
-    Ok(message)
+    Ok((message, told))
 }

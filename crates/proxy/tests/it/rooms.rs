@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
-const ROOMS: [(&str, &[&str]); 10] = [
-    ("app", &["bedrock", "catalog"]),
+const ROOMS: [(&str, &[&str]); 11] = [
+    ("app", &["bedrock", "catalog", "learned"]),
     ("bedrock", &[]),
     ("catalog", &[]),
     ("estimate", &[]),
-    ("http", &["app", "bedrock", "catalog", "estimate"]),
+    ("http", &["app", "bedrock", "catalog", "estimate", "learned"]),
     ("server", &["app", "bedrock", "http"]),
+    ("learned", &["catalog"]),
     ("telemetry", &[]),
     ("config", &[]),
     ("demo", &["cli", "server", "telemetry"]),

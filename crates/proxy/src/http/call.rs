@@ -1,0 +1,133 @@
+//! Which route a request takes, and the call it becomes there.
+//!
+//! Converse is tried first: every model has it. What it cannot carry goes by InvokeModel with the client's own
+//! body, if the model is a Claude model; else the request is refused, with the places that would be lost.
+
+use bytes::Bytes;
+use messages::anthropic::Request;
+use messages::translate::{self, InvokeOptions, Lesson, Loss, Notice, Options, ToolNames};
+
+use super::error::ApiError;
+use crate::app::App;
+use crate::catalog::{Route, Target};
+use crate::config::RoutePolicy;
+
+/// What the client asked for. Cheap to keep: a repaired request is made from it once more.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The body as it came; it has been read as a request once.
+    pub(super) body: Bytes,
+    /// The values of `anthropic-beta`.
+    pub(super) betas: Vec<String>,
+    /// Which model.
+    pub(super) target: Target,
+}
+
+/// A request in the language of its route.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Which route.
+    pub(super) route: Route,
+    /// The id or ARN for the URL.
+    pub(super) model_id: String,
+    /// The body to send.
+    pub(super) body: Bytes,
+    /// For `X-Amzn-Bedrock-Service-Tier`.
+    pub(super) service_tier: Option<String>,
+    /// For translating the answer back.
+    pub(super) names: ToolNames,
+    /// What was changed or left out.
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Makes a call of what was asked, with what was learnt about the model.
+///
+/// # Errors
+/// When the request is not valid, or no route that may be taken can carry all of it.
+pub(super) fn prepare(app: &App, asked: &Asked) -> Result<Call, ApiError> {
+    let target = &asked.target;
+    match app.relay.route {
+        RoutePolicy::Converse => converse(app, asked)?.map_err(|losses| translate::refusal(&losses).into()),
+        RoutePolicy::Invoke if target.capabilities.claude => invoke(app, asked),
+        RoutePolicy::Invoke | RoutePolicy::Auto => match converse(app, asked)? {
+            Ok(call) if !(target.capabilities.claude && refused_by_converse(app, asked)) => Ok(call),
+            Err(losses) if !target.capabilities.claude => Err(translate::refusal(&losses).into()),
+            Ok(_) | Err(_) => invoke(app, asked),
+        },
+    }
+}
+
+/// The call by Converse, or what it would lose.
+fn converse(app: &App, asked: &Asked) -> Result<Result<Call, Vec<Loss>>, ApiError> {
+    let request = Request::parse(&asked.body)?;
+    let options = Options { default_max_tokens: default_max_tokens(app, &asked.target) };
+    let call = translate::request(request, &asked.target.capabilities, &options)?;
+    if !call.losses.is_empty() {
+        return Ok(Err(call.losses));
+    }
+    Ok(Ok(Call {
+        route: Route::Converse,
+        model_id: model_id(app, asked, Route::Converse),
+        body: Bytes::from(call.body),
+        service_tier: None,
+        names: call.names,
+        notices: call.notices,
+    }))
+}
+
+/// The call by InvokeModel.
+fn invoke(app: &App, asked: &Asked) -> Result<Call, ApiError> {
+    let lessons = app.learned.about(Route::Invoke, &asked.target.model_id);
+    let refused: Vec<String> = lessons.iter().filter_map(refused_name).map(str::to_owned).collect();
+    let no_betas = lessons.contains(&Lesson::NoBetas);
+    let options = InvokeOptions {
+        default_max_tokens: default_max_tokens(app, &asked.target),
+        betas: if no_betas { &[] } else { &asked.betas },
+        refused: &refused,
+    };
+    let body = std::str::from_utf8(&asked.body)
+        .map_err(|_| messages::anthropic::InvalidRequest::new("", "the body is not valid UTF-8"))?;
+    let call = translate::invoke(body, &asked.target.capabilities, &options)?;
+    if !call.losses.is_empty() {
+        return Err(translate::refusal(&call.losses).into());
+    }
+    Ok(Call {
+        route: Route::Invoke,
+        model_id: model_id(app, asked, Route::Invoke),
+        body: Bytes::from(call.body),
+        service_tier: call.service_tier,
+        names: ToolNames::default(),
+        notices: call.notices,
+    })
+}
+
+/// The default for `max_tokens` is the operator's, as far as the model goes.
+fn default_max_tokens(app: &App, target: &Target) -> u64 {
+    app.relay.default_max_tokens.min(target.capabilities.max_output_tokens.unwrap_or(u64::MAX))
+}
+
+/// The id as it is, or the profile that AWS asked for instead.
+fn model_id(app: &App, asked: &Asked, route: Route) -> String {
+    let id = &asked.target.model_id;
+    if app.learned.about(route, id).contains(&Lesson::NeedsProfile) {
+        app.catalog.profile_of(id).unwrap_or_else(|| id.clone())
+    } else {
+        id.clone()
+    }
+}
+
+/// Whether the request holds a member that Converse was seen to refuse for this model.
+fn refused_by_converse(app: &App, asked: &Asked) -> bool {
+    let lessons = app.learned.about(Route::Converse, &asked.target.model_id);
+    lessons.iter().filter_map(refused_name).any(|name| {
+        let member = format!("\"{}\"", name.split('.').next_back().unwrap_or(name));
+        memchr::memmem::find(&asked.body, member.as_bytes()).is_some()
+    })
+}
+
+fn refused_name(lesson: &Lesson) -> Option<&str> {
+    match lesson {
+        Lesson::Refused(name) => Some(name),
+        Lesson::NoBetas | Lesson::NeedsProfile | Lesson::NoStreamingTools => None,
+    }
+}
