@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::request::{DocumentPlace, SearchResultPlace};
-use crate::json::Text;
+use crate::json::{RawJson, Text};
 
 /// One event of the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,8 +221,16 @@ pub struct MessageStop<'a> {
     #[serde(borrow)]
     pub stop_reason: Text<'a>,
     /// What was asked for with `additionalModelResponseFieldPaths`.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub additional_model_response_fields: Option<AdditionalFields<'a>>,
+}
+
+/// What a model says in its own words is no reason to lose its answer when it is not as expected.
+pub(super) fn lenient<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<AdditionalFields<'a>>, D::Error> {
+    let fields = Option::<RawJson<'a>>::deserialize(deserializer)?;
+    Ok(fields.and_then(|fields| fields.read().ok()))
 }
 
 /// Members of the model's own answer. Which of the places a model uses is not documented.

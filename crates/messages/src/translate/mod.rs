@@ -20,6 +20,7 @@ mod pipeline;
 mod request;
 mod stream;
 mod tools;
+mod unfold;
 
 use std::fmt;
 
@@ -31,6 +32,7 @@ pub use names::ToolNames;
 pub use pipeline::{Pipeline, Step};
 pub use request::{Call, Options, request};
 pub use stream::{End, Opening, Outcome, StreamTranslator, Summary};
+pub use unfold::unfold;
 
 use crate::anthropic;
 use path::Path;

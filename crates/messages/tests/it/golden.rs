@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use messages::anthropic::{Fold, Request};
+use messages::anthropic::{Fold, Request, sse};
 use messages::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices};
 use messages::translate::{self, End, Options};
 
@@ -123,6 +123,16 @@ fn streams_are_translated_as_recorded() {
             Err(error) => error.to_string(),
         };
         snapshot("streams", &format!("{name}.json"), &folded);
+    }
+}
+
+#[test]
+fn whole_answers_are_unfolded_as_recorded() {
+    for (name, answer) in fixtures("answers", "json") {
+        let mut sse = Vec::new();
+        let summary = wire::unfold(answer.as_bytes(), |event| sse::write(event, &mut sse));
+        let sse = String::from_utf8(sse).unwrap();
+        snapshot("answers", &format!("{name}.sse"), &format!("{sse}{summary:#?}"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What holds for every input: P1 to P8 of the translation.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
@@ -141,6 +142,58 @@ fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
     })
 }
 
+/// The same answer as a whole.
+fn whole(events: &[(String, Value)]) -> Vec<u8> {
+    let find = |kind: &str| events.iter().find(|(known, _)| known == kind).unwrap().1.clone();
+    let mut blocks: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+    for (kind, event) in events.iter().filter(|(kind, _)| kind.starts_with("contentBlock")) {
+        let pieces = blocks.entry(event["contentBlockIndex"].as_u64().unwrap()).or_default();
+        pieces.extend(match kind.as_str() {
+            "contentBlockStart" => event.get("start"),
+            "contentBlockDelta" => event.get("delta"),
+            _ => None,
+        });
+    }
+    let content: Vec<Value> = blocks.values().map(|pieces| whole_block(pieces)).collect();
+    json!({
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": find("messageStop")["stopReason"],
+        "usage": find("metadata")["usage"],
+        "metrics": {"latencyMs": 1},
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn whole_block(pieces: &[&Value]) -> Value {
+    let joined = |places: [&str; 2]| -> String {
+        pieces
+            .iter()
+            .filter_map(|piece| {
+                places
+                    .iter()
+                    .fold(*piece, |value, key| if key.is_empty() { value } else { &value[*key] })
+                    .as_str()
+            })
+            .collect()
+    };
+    if let Some(call) = pieces.iter().find_map(|piece| piece["toolUse"].get("name").and(piece.get("toolUse")))
+    {
+        let input = joined(["toolUse", "input"]);
+        let input: Value = serde_json::from_str(if input.is_empty() { "{}" } else { &input }).unwrap();
+        return json!({"toolUse": {"toolUseId": call["toolUseId"], "name": call["name"], "input": input}});
+    }
+    if pieces.iter().any(|piece| piece.get("reasoningContent").is_some()) {
+        let text = joined(["reasoningContent", "text"]);
+        return json!({"reasoningContent": {"reasoningText": {"text": text, "signature": joined(["reasoningContent", "signature"])}}});
+    }
+    let citations: Vec<&Value> = pieces.iter().filter_map(|piece| piece.get("citation")).collect();
+    if citations.is_empty() {
+        return json!({"text": joined(["text", ""])});
+    }
+    json!({"citationsContent": {"content": [{"text": joined(["text", ""])}], "citations": citations}})
+}
+
 fn frames(events: &[(String, Value)]) -> Vec<u8> {
     events.iter().flat_map(|(kind, payload)| wire::event(kind, payload.to_string().as_bytes())).collect()
 }
@@ -212,6 +265,25 @@ proptest! {
         let said: String = events.iter().filter_map(|(_, payload)| payload["delta"]["text"].as_str()).collect();
         let told: String = message["content"].as_array().unwrap().iter().filter_map(|block| block["text"].as_str()).collect();
         prop_assert_eq!(said, told);
+    }
+
+    #[test]
+    fn p3_a_whole_answer_is_told_as_its_stream_is(events in answer()) {
+        let (mut streamed, mut unfolded) = (Fold::default(), Fold::default());
+        wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| streamed.push(event));
+        wire::unfold(&whole(&events), |event| unfolded.push(event));
+        let [streamed, unfolded] = [streamed, unfolded].map(|fold| serde_json::to_value(fold.finish().unwrap()).unwrap());
+        prop_assert_eq!(streamed, unfolded);
+    }
+
+    #[test]
+    fn p2_a_whole_answer_keeps_the_grammar(bytes in vec(any::<u8>(), 0..50), events in answer(), at in any::<Index>(), byte in any::<u8>()) {
+        // `unfold` holds each event against the grammar.
+        wire::unfold(&bytes, |_| {});
+        let mut answer = whole(&events);
+        let at = at.index(answer.len());
+        answer[at] = byte;
+        wire::unfold(&answer, |_| {});
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use messages::anthropic::{Event, Grammar, sse};
-use messages::translate::{End, Opening, Pipeline, Step, Summary};
+use messages::translate::{self, End, Opening, Pipeline, Step, Summary};
 
 /// An event frame.
 pub(crate) fn event(kind: &str, payload: &[u8]) -> Vec<u8> {
@@ -88,6 +88,17 @@ pub(crate) fn run<'c>(
     let cancelled = end == End::Cancelled;
     let summary = pipeline.finish(end, &mut checked);
     assert!(cancelled || grammar.is_closed(), "a stream ends and says how");
+    summary
+}
+
+/// Unfolds a whole answer. It is held against the grammar, too.
+pub(crate) fn unfold(answer: &[u8], mut out: impl FnMut(&Event<'_>)) -> Summary {
+    let mut grammar = Grammar::default();
+    let summary = translate::unfold(answer, opening(), &mut |event| {
+        grammar.push(event).unwrap();
+        out(event);
+    });
+    assert!(grammar.is_closed(), "an answer ends and says how");
     summary
 }
 

@@ -1,0 +1,175 @@
+//! A whole answer: what `POST /model/{id}/converse` says, for models that cannot stream what is asked of them.
+//!
+//! Reading is as lenient as it is for [events](super::event). See
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{
+    AdditionalFields, Citation, ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, Event,
+    MessageStop, Metadata, ReasoningDelta, ServiceTier, SourceContent, Start, TokenUsage, ToolUseDelta,
+    ToolUseStart, lenient,
+};
+use crate::json::{RawJson, Text};
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Whole<'a> {
+    /// What the model said.
+    #[serde(borrow)]
+    pub output: Output<'a>,
+    /// Why it stopped; an open set.
+    #[serde(borrow)]
+    pub stop_reason: Text<'a>,
+    /// What it cost.
+    pub usage: TokenUsage,
+    /// What was asked for with `additionalModelResponseFieldPaths`.
+    #[serde(borrow, default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub additional_model_response_fields: Option<AdditionalFields<'a>>,
+    /// Which capacity was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<ServiceTier>,
+}
+
+/// What the model said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Output<'a> {
+    /// Its turn.
+    #[serde(borrow, default)]
+    pub message: Message<'a>,
+}
+
+/// A turn of the model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Message<'a> {
+    /// Its pieces.
+    #[serde(borrow, default)]
+    pub content: Vec<Block<'a>>,
+}
+
+/// A piece of a turn. One member is present; none for a kind that this version does not know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Block<'a> {
+    /// Text.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text<'a>>,
+    /// A call of a tool.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub tool_use: Option<ToolUse<'a>>,
+    /// Reasoning.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<Reasoning<'a>>,
+    /// Text that says where it comes from.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub citations_content: Option<CitationsContent<'a>>,
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolUse<'a> {
+    /// Names the call.
+    #[serde(borrow)]
+    pub tool_use_id: Text<'a>,
+    /// Names the tool.
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    /// The arguments.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<RawJson<'a>>,
+}
+
+/// Reasoning. One member is present.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reasoning<'a> {
+    /// Shown.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_text: Option<ReasoningText<'a>>,
+    /// Base64 of reasoning that is not shown.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub redacted_content: Option<Text<'a>>,
+}
+
+/// Reasoning that is shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReasoningText<'a> {
+    /// The text.
+    #[serde(borrow, default)]
+    pub text: Text<'a>,
+    /// The signature.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Text<'a>>,
+}
+
+/// Text that says where it comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CitationsContent<'a> {
+    /// The text.
+    #[serde(borrow, default)]
+    pub content: Vec<SourceContent<'a>>,
+    /// Where it comes from.
+    #[serde(borrow, default)]
+    pub citations: Vec<Citation<'a>>,
+}
+
+impl<'a> Whole<'a> {
+    /// The events that a stream would have told the same answer by.
+    pub fn into_events(self, out: &mut impl FnMut(Event<'a>)) {
+        out(Event::MessageStart);
+        for (index, block) in (0_u32..).zip(self.output.message.content) {
+            block.into_events(index, out);
+        }
+        out(Event::MessageStop(MessageStop {
+            stop_reason: self.stop_reason,
+            additional_model_response_fields: self.additional_model_response_fields,
+        }));
+        out(Event::Metadata(Metadata { usage: self.usage, service_tier: self.service_tier }));
+    }
+}
+
+impl<'a> Block<'a> {
+    fn into_events(self, content_block_index: u32, out: &mut impl FnMut(Event<'a>)) {
+        let Self { text, tool_use, reasoning_content, citations_content } = self;
+        let mut deltas = Vec::new();
+        if let Some(text) = text {
+            deltas.push(Delta { text: Some(text), ..Delta::default() });
+        } else if let Some(ToolUse { tool_use_id, name, input }) = tool_use {
+            let start = Start { tool_use: Some(ToolUseStart { tool_use_id, name }) };
+            out(Event::ContentBlockStart(ContentBlockStart { content_block_index, start }));
+            // A stream has no arguments for a call without any.
+            let input = input.filter(|input| !matches!(input.get(), RawJson::EMPTY_OBJECT | "null"));
+            let tool_use = input.map(|input| ToolUseDelta { input: input.get().into() });
+            deltas.extend(tool_use.map(|tool_use| Delta { tool_use: Some(tool_use), ..Delta::default() }));
+        } else if let Some(reasoning) = reasoning_content {
+            deltas.extend(reasoning.into_deltas());
+        } else if let Some(CitationsContent { content, citations }) = citations_content {
+            let texts = content.into_iter().filter_map(|piece| piece.text);
+            deltas.extend(texts.map(|text| Delta { text: Some(text), ..Delta::default() }));
+            let citations = citations.into_iter().map(Box::new);
+            deltas.extend(citations.map(|citation| Delta { citation: Some(citation), ..Delta::default() }));
+        } else {
+            // Of a kind that this version does not know; a delta without a kind says so.
+            deltas.push(Delta::default());
+        }
+        for delta in deltas {
+            out(Event::ContentBlockDelta(ContentBlockDelta { content_block_index, delta }));
+        }
+        out(Event::ContentBlockStop(ContentBlockStop { content_block_index }));
+    }
+}
+
+impl<'a> Reasoning<'a> {
+    fn into_deltas(self) -> impl Iterator<Item = Delta<'a>> {
+        let (text, signature) = self.reasoning_text.map(|shown| (shown.text, shown.signature)).unzip();
+        let members = [
+            ReasoningDelta { text, ..ReasoningDelta::default() },
+            ReasoningDelta { signature: signature.flatten(), ..ReasoningDelta::default() },
+            ReasoningDelta { redacted_content: self.redacted_content, ..ReasoningDelta::default() },
+        ];
+        let said = members.into_iter().filter(|delta| *delta != ReasoningDelta::default());
+        said.map(|reasoning| Delta { reasoning_content: Some(reasoning), ..Delta::default() })
+    }
+}
