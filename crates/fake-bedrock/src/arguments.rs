@@ -13,12 +13,21 @@ pub(crate) fn arguments(schema: &Value, said: &str) -> Value {
     Value::Object(object)
 }
 
+/// A value that satisfies the schema, as far as plausible values go.
+pub(crate) fn instance(schema: &Value, said: &str) -> Value {
+    value("answer", schema, said)
+}
+
 fn value(name: &str, schema: &Value, said: &str) -> Value {
     if let Some(first) = schema.get("enum").and_then(|values| values.get(0)) {
         return first.clone();
     }
     if let Some(constant) = schema.get("const") {
         return constant.clone();
+    }
+    let first_of = |word: &str| schema.get(word).and_then(|choices| choices.get(0));
+    if let Some(first) = first_of("anyOf").or_else(|| first_of("oneOf")) {
+        return value(name, first, said);
     }
     let kind = match schema.get("type") {
         Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),

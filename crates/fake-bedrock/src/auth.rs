@@ -17,7 +17,6 @@ use crate::error::AwsError;
 
 type HmacSha256 = Hmac<Sha256>;
 
-const SERVICE: &str = "bedrock";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -41,31 +40,50 @@ pub(crate) struct Signed {
     signature: Vec<u8>,
 }
 
-/// Looks at the headers alone, so that a stranger's body is never read.
+/// The service that a signature must name.
+fn service(config: &Config) -> &'static str {
+    if config.mantle { "bedrock-mantle" } else { "bedrock" }
+}
+
+/// Looks at the headers alone, so that a stranger's body is never read; `x_api_key` says whether the route takes a key in
+/// that header.
 ///
 /// # Errors
 /// AWS's 403 (or 400 for a malformed header) with AWS's text.
-pub(crate) fn identify(config: &Config, parts: &Parts, now: Timestamp) -> Result<Caller, AwsError> {
+pub(crate) fn identify(
+    config: &Config,
+    parts: &Parts,
+    now: Timestamp,
+    x_api_key: bool,
+) -> Result<Caller, AwsError> {
     let missing =
         || AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token");
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let authorization = header("authorization").ok_or_else(missing)?;
+    let bearer = |key: &str| {
+        if config.bearer_token.as_deref().is_some_and(|expected| same(expected, key.trim())) {
+            return Ok(Caller::Bearer);
+        }
+        Err(AwsError::forbidden(
+            "AccessDeniedException",
+            "Authentication failed: Please make sure your API Key is valid.",
+        ))
+    };
+    let authorization = match (header("authorization"), header("x-api-key")) {
+        (Some(authorization), _) => authorization,
+        (None, Some(key)) if x_api_key => return bearer(key),
+        (None, Some(_)) => {
+            return Err(AwsError::forbidden("AccessDeniedException", "Authorization header is missing"));
+        }
+        (None, None) => return Err(missing()),
+    };
     if let Some(key) = authorization.strip_prefix("Bearer ") {
-        let known = config.bearer_token.as_deref().is_some_and(|expected| same(expected, key.trim()));
-        return if known {
-            Ok(Caller::Bearer)
-        } else {
-            Err(AwsError::forbidden(
-                "AccessDeniedException",
-                "Authentication failed: Please make sure your API Key is valid.",
-            ))
-        };
+        return bearer(key);
     }
     let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing)?;
     let mut signed = parse(fields)?;
     let credential = std::mem::take(&mut signed.region);
     let scope: Vec<&str> = credential.split('/').collect();
-    let [access_key, date, region, service, terminator] = scope[..] else {
+    let [access_key, date, region, scoped, terminator] = scope[..] else {
         return Err(incomplete("Credential must have exactly 5 slash-delimited elements"));
     };
 
@@ -106,9 +124,10 @@ pub(crate) fn identify(config: &Config, parts: &Parts, now: Timestamp) -> Result
             "Credential should be scoped to a valid region, not '{region}'. "
         )));
     }
-    if service != SERVICE {
+    let service = service(config);
+    if scoped != service {
         return Err(invalid_signature(format!(
-            "Credential should be scoped to correct service: '{SERVICE}'. "
+            "Credential should be scoped to correct service: '{service}'. "
         )));
     }
     if terminator != "aws4_request" {
@@ -135,14 +154,15 @@ impl Signed {
             )
         };
         let canonical = canonical_request(parts, &self.signed_headers, body).ok_or_else(mismatch)?;
-        let scope = format!("{}/{}/{SERVICE}/aws4_request", self.date, self.region);
+        let service = service(config);
+        let scope = format!("{}/{}/{service}/aws4_request", self.date, self.region);
         let string_to_sign = format!(
             "{ALGORITHM}\n{}\n{scope}\n{}",
             self.amz_date,
             hex(&Sha256::digest(canonical.as_bytes()))
         );
         let mut key = format!("AWS4{}", config.secret_key).into_bytes();
-        for part in [self.date.as_str(), &self.region, SERVICE, "aws4_request"] {
+        for part in [self.date.as_str(), &self.region, service, "aws4_request"] {
             key = keyed(&key, part.as_bytes()).ok_or_else(mismatch)?.finalize().into_bytes().to_vec();
         }
         // `verify_slice` compares in constant time.
@@ -317,114 +337,5 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BODY: &[u8] = br#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#;
-
-    fn now() -> Timestamp {
-        "2026-11-22T12:00:00Z".parse().unwrap()
-    }
-
-    fn request(path: &str, signature: &str, token: Option<&str>) -> Parts {
-        let headers = match token {
-            Some(_) => "content-type;host;x-amz-date;x-amz-security-token",
-            None => "content-type;host;x-amz-date",
-        };
-        let mut request = http::Request::post(path)
-            .header("host", "bedrock-runtime.us-east-1.amazonaws.com")
-            .header("content-type", "application/json")
-            .header("x-amz-date", "20261122T120000Z")
-            .header(
-                "authorization",
-                format!(
-                    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/bedrock/aws4_request, \
-                     SignedHeaders={headers}, Signature={signature}"
-                ),
-            );
-        if let Some(token) = token {
-            request = request.header("x-amz-security-token", token);
-        }
-        request.body(()).unwrap().into_parts().0
-    }
-
-    fn check(config: &Config, parts: &Parts, now: Timestamp) -> Result<(), AwsError> {
-        match identify(config, parts, now)? {
-            Caller::Bearer => Ok(()),
-            Caller::Signed(signed) => signed.verify(config, parts, BODY),
-        }
-    }
-
-    const ENCODED: &str = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse";
-    const ENCODED_SIGNATURE: &str = "a3e283817767a13826ffe457d061052060a6ec2694c66c0604f99a4c6fac8598";
-
-    #[test]
-    fn the_golden_signatures_verify() {
-        let config = Config::default();
-        let parts = request(ENCODED, ENCODED_SIGNATURE, None);
-        assert_eq!(check(&config, &parts, now()), Ok(()));
-        let parts = request(
-            "/model/us.anthropic.claude-sonnet-4-5-20250929-v1:0/converse",
-            "d4e2b51836ade3305de1da43082ed30760e236c73e2b6f068090c4be7c71bc74",
-            None,
-        );
-        assert_eq!(check(&config, &parts, now()), Ok(()));
-        let config = Config { session_token: Some("SESSIONTOKEN".into()), ..config };
-        let parts = request(
-            "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123/converse-stream",
-            "3c0455bb623fef29e6dfad2c5fffa6530a488026def26c11429329d4d2f3557f",
-            Some("SESSIONTOKEN"),
-        );
-        assert_eq!(check(&config, &parts, now()), Ok(()));
-    }
-
-    #[test]
-    fn a_wrong_secret_path_or_body_does_not_verify() {
-        let other = Config { secret_key: "other".into(), ..Config::default() };
-        let parts = request(ENCODED, ENCODED_SIGNATURE, None);
-        assert_eq!(check(&other, &parts, now()).unwrap_err().kind, "InvalidSignatureException");
-        let parts = request("/model/a/converse", ENCODED_SIGNATURE, None);
-        assert!(check(&Config::default(), &parts, now()).is_err());
-        let parts = request(ENCODED, "zz", None);
-        assert!(check(&Config::default(), &parts, now()).is_err());
-    }
-
-    #[test]
-    fn an_unknown_key_or_token_is_an_unrecognized_client() {
-        let parts = request(ENCODED, ENCODED_SIGNATURE, None);
-        for config in [
-            Config { access_key: "AKIDOTHER".into(), ..Config::default() },
-            Config { session_token: Some("wanted".into()), ..Config::default() },
-        ] {
-            assert_eq!(check(&config, &parts, now()).unwrap_err().kind, "UnrecognizedClientException");
-        }
-    }
-
-    #[test]
-    fn a_signature_lives_for_five_minutes_either_way() {
-        let parts = request(ENCODED, ENCODED_SIGNATURE, None);
-        let at = |time: &str| check(&Config::default(), &parts, time.parse().unwrap());
-        assert_eq!(at("2026-11-22T12:05:00Z"), Ok(()));
-        assert_eq!(
-            at("2026-11-22T12:05:01Z").unwrap_err().message,
-            "Signature expired: 20261122T120000Z is now earlier than 20261122T120001Z (20261122T120501Z - 5 min.)"
-        );
-        assert!(at("2026-11-22T11:54:00Z").unwrap_err().message.starts_with("Signature not yet current"));
-    }
-
-    #[test]
-    fn a_bearer_key_is_compared_and_a_missing_one_is_missed() {
-        let bearer = |key: &str| {
-            let request = http::Request::post("/").header("authorization", key).body(()).unwrap();
-            check(&Config::default(), &request.into_parts().0, now())
-        };
-        assert_eq!(bearer("Bearer bedrock-api-key-example"), Ok(()));
-        assert_eq!(bearer("Bearer nope").unwrap_err().kind, "AccessDeniedException");
-        assert_eq!(bearer("Basic x").unwrap_err().kind, "MissingAuthenticationTokenException");
-        let none = http::Request::post("/").body(()).unwrap().into_parts().0;
-        assert_eq!(
-            check(&Config::default(), &none, now()).unwrap_err().message,
-            "Missing Authentication Token"
-        );
-    }
-}
+#[path = "auth_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use fake_bedrock::{Config, FakeBedrock};
 
-/// A Bedrock runtime that speaks the real wire. Prints one JSON line with its address, then serves until it is stopped.
+/// A Bedrock that speaks the real wire. Prints one JSON line with its address, then serves until it is stopped.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -31,6 +31,12 @@ struct Arguments {
     /// The Bedrock API key that is known; an empty one lets nobody in.
     #[arg(long, default_value = "bedrock-api-key-example")]
     bearer_token: String,
+    /// An application inference profile, as ARN=MODEL; may be repeated.
+    #[arg(long = "profile", value_name = "ARN=MODEL", value_parser = profile)]
+    profiles: Vec<(String, String)>,
+    /// Be the Mantle endpoint instead of the runtime and the control plane.
+    #[arg(long)]
+    mantle: bool,
     /// A directory of scripts, one `*.json` each.
     #[arg(long)]
     fixtures: Option<PathBuf>,
@@ -39,15 +45,25 @@ struct Arguments {
     pace_ms: u64,
 }
 
+fn profile(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((arn, model)) if arn.starts_with("arn:") && !model.is_empty() => Ok((arn.into(), model.into())),
+        _ => Err("it must look like arn:…:application-inference-profile/ID=MODEL".into()),
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let defaults = Config::default();
     let config = Config {
         region: arguments.region,
         access_key: arguments.access_key,
         secret_key: arguments.secret_key,
         session_token: arguments.session_token,
         bearer_token: Some(arguments.bearer_token).filter(|key| !key.is_empty()),
+        application_profiles: defaults.application_profiles.into_iter().chain(arguments.profiles).collect(),
+        mantle: arguments.mantle,
         fixtures: arguments.fixtures,
         pace: Duration::from_millis(arguments.pace_ms),
         // Memory has to stay flat under load.

@@ -3,6 +3,8 @@
 //! This is the fake's own knowledge of the catalogue. It is deliberately not shared with any program under
 //! test, so that a wrong entry there does not hide behind the same wrong entry here.
 
+use std::collections::BTreeMap;
+
 use crate::error::AwsError;
 
 /// The facts about one model.
@@ -13,7 +15,7 @@ pub(crate) struct Model {
     /// For Claude, the version times ten (4.5 is 45); 0 for everyone else.
     pub(crate) generation: u16,
     /// Inference-profile prefixes under which the model is offered, separated by spaces.
-    prefixes: &'static str,
+    pub(crate) prefixes: &'static str,
     /// Context window in tokens.
     pub(crate) context: u64,
     /// Largest answer in tokens.
@@ -41,6 +43,44 @@ impl Model {
     /// Whether `output_config.effort` may have this value; `None` when the model has no effort at all.
     pub(crate) fn effort(&self, level: &str) -> Option<bool> {
         (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
+    }
+
+    /// Whether deferred tools and the search for them are known: Claude 4.5 and later.
+    pub(crate) fn searches(&self) -> bool {
+        self.generation >= 45
+    }
+
+    /// Whether thinking is hidden unless the caller asks for a summary: Claude 4.7 and later.
+    pub(crate) fn hides_thinking(&self) -> bool {
+        self.generation >= 47
+    }
+
+    /// Whether any form of `toolChoice` is known; Llama knows none.
+    pub(crate) fn chooses_tools(&self) -> bool {
+        self.is_claude() || self.has("forced_tool") || self.has("any_tool")
+    }
+
+    /// The name under which the model knows itself: the id without the vendor and without the version suffix.
+    pub(crate) fn native_name(&self) -> &'static str {
+        let name = self.id.split_once('.').map_or(self.id, |(_, name)| name);
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let unnumbered = match name.rsplit_once(':') {
+            Some((rest, number)) if digits(number) => rest,
+            _ => name,
+        };
+        match unnumbered.rsplit_once("-v") {
+            Some((rest, version)) if digits(version) => rest,
+            _ => unnumbered,
+        }
+    }
+
+    /// The name without the date of its release either, as the Mantle endpoint wants it.
+    pub(crate) fn alias(&self) -> &'static str {
+        let name = self.native_name();
+        match name.rsplit_once('-') {
+            Some((rest, date)) if date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit()) => rest,
+            _ => name,
+        }
     }
 
     pub(crate) fn is_claude(&self) -> bool {
@@ -105,8 +145,8 @@ static MODELS: &[Model] = &[
     row("anthropic.claude-3-5-sonnet-20240620-v1:0", 35, "us eu", 200_000, 4_096, 1024, "tools streaming_tools images documents sampling prefill forced_tool on_demand", "", ""),
     row("anthropic.claude-3-5-haiku-20241022-v1:0", 35, "us eu", 200_000, 8_192, 2048, "tools streaming_tools documents cache sampling prefill forced_tool on_demand", "", ""),
     row("anthropic.claude-3-opus-20240229-v1:0", 30, "us eu", 200_000, 4_096, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "", ""),
-    row("amazon.nova-2-lite-v1:0", 0, "global us eu apac jp", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
-    row("amazon.nova-2-pro-preview-20251202-v1:0", 0, "us eu apac", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
+    row("amazon.nova-2-lite-v1:0", 0, "global us eu apac jp", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", "low medium high"),
+    row("amazon.nova-2-pro-preview-20251202-v1:0", 0, "us eu apac", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", "low medium high"),
     row("amazon.nova-premier-v1:0", 0, "", 1_000_000, 10_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
     row("amazon.nova-pro-v1:0", 0, "us eu apac", 300_000, 10_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
     row("amazon.nova-lite-v1:0", 0, "us eu apac", 300_000, 10_000, 1536, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),
@@ -117,7 +157,7 @@ static MODELS: &[Model] = &[
     row("meta.llama3-1-70b-instruct-v1:0", 0, "us", 128_000, 4_096, 1024, "tools images sampling prefill format on_demand", "", ""),
     row("meta.llama3-1-8b-instruct-v1:0", 0, "us", 128_000, 4_096, 1024, "tools images sampling prefill format on_demand", "", ""),
     row("deepseek.r1-v1:0", 0, "us", 128_000, 8_192, 1024, "documents sampling prefill format on_demand", "", ""),
-    row("deepseek.v3-v1:0", 0, "", 128_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
+    row("deepseek.v3-v1:0", 0, "", 128_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", "low medium high"),
     row("deepseek.v3.2", 0, "us eu", 164_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
     row("mistral.mistral-large-3-675b-instruct", 0, "", 256_000, 32_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
     row("mistral.devstral-2-123b", 0, "", 256_000, 32_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
@@ -132,22 +172,22 @@ static MODELS: &[Model] = &[
     row("qwen.qwen3-coder-next", 0, "", 256_000, 16_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
     row("qwen.qwen3-next-80b-a3b", 0, "", 256_000, 8_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
     row("qwen.qwen3-vl-235b-a22b", 0, "", 256_000, 8_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
-    row("openai.gpt-oss-120b-1:0", 0, "us-gov", 128_000, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
-    row("openai.gpt-oss-20b-1:0", 0, "us-gov", 128_000, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
-    row("openai.gpt-5.4", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
-    row("openai.gpt-5.5", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", ""),
-    row("openai.gpt-5.6-sol", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-5.6-terra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-5.6-luna", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-6-astra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-6-sol", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-6-luna", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-6.1-sol", 0, "global us", 1_000_000, 131_072, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
-    row("openai.gpt-6.1-terra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", ""),
+    row("openai.gpt-oss-120b-1:0", 0, "us-gov", 128_000, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", "low medium high"),
+    row("openai.gpt-oss-20b-1:0", 0, "us-gov", 128_000, 16_384, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", "low medium high"),
+    row("openai.gpt-5.4", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", "low medium high xhigh"),
+    row("openai.gpt-5.5", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool on_demand", "", "low medium high xhigh"),
+    row("openai.gpt-5.6-sol", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-5.6-terra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-5.6-luna", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-6-astra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-6-sol", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-6-luna", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-6.1-sol", 0, "global us", 1_000_000, 131_072, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
+    row("openai.gpt-6.1-terra", 0, "global us", 922_000, 128_000, 1024, "tools streaming_tools images documents prefill format any_tool no_stop_sequences on_demand", "", "low medium high xhigh max"),
     row("xai.grok-4.6", 0, "global us us-gov", 500_000, 500_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool no_stop_sequences on_demand", "", ""),
     row("xai.grok-4.7", 0, "global us", 524_288, 524_288, 1024, "tools streaming_tools images documents sampling prefill format any_tool no_stop_sequences on_demand", "", ""),
     row("moonshotai.kimi-k3", 0, "global us in", 1_000_000, 131_072, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
-    row("moonshotai.kimi-k2.5", 0, "", 262_144, 16_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", ""),
+    row("moonshotai.kimi-k2.5", 0, "", 262_144, 16_000, 1024, "tools streaming_tools images documents sampling prefill format any_tool on_demand", "", "high"),
     row("moonshotai.kimi-k2-thinking", 0, "", 262_144, 16_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
     row("zai.glm-5.3", 0, "global us", 1_000_000, 128_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
     row("zai.glm-5", 0, "", 200_000, 128_000, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
@@ -166,8 +206,8 @@ static MODELS: &[Model] = &[
     row("writer.palmyra-x5-v1:0", 0, "us", 128_000, 8_192, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
 ];
 
-/// The model behind application inference profiles, whose ARNs do not tell.
-const BEHIND_PROFILES: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+/// The model behind provisioned throughput, whose ARN does not tell.
+const PROVISIONED: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 const PREFIXES: &[&str] = &["global", "us-gov", "us", "eu", "apac", "au", "jp", "ca", "in"];
 
@@ -178,6 +218,32 @@ pub(crate) enum IdForm {
     Bare,
     /// `us.anthropic.claude-…`, or the ARN of an inference profile.
     Profile,
+}
+
+/// Finds the model behind a decoded `modelId`, which may be the ARN of one of the account's own profiles.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) fn resolve(
+    model_id: &str,
+    region: &str,
+    profiles: &BTreeMap<String, String>,
+) -> Result<(&'static Model, IdForm), AwsError> {
+    match profiles.get(model_id) {
+        Some(target) => Ok((find(target, region)?.0, IdForm::Profile)),
+        None => find(model_id, region),
+    }
+}
+
+/// Finds the Claude that the Mantle endpoint serves under this bare id; `None` when it serves none.
+pub(crate) fn mantle(id: &str) -> Option<&'static Model> {
+    let name = id.strip_prefix("anthropic.")?;
+    all().iter().find(|model| model.generation >= 45 && model.alias() == name)
+}
+
+/// The whole table.
+pub(crate) fn all() -> &'static [Model] {
+    MODELS
 }
 
 /// Finds the model behind a decoded `modelId`, in the region of the endpoint.
@@ -193,8 +259,8 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdFo
         let (kind, rest) = resource.split_once('/').ok_or_else(invalid)?;
         match kind {
             "foundation-model" | "inference-profile" => id = rest,
-            "application-inference-profile" | "provisioned-model" if !rest.is_empty() => {
-                return by_id(BEHIND_PROFILES).map(|model| (model, IdForm::Profile)).ok_or_else(invalid);
+            "provisioned-model" if !rest.is_empty() => {
+                return by_id(PROVISIONED).map(|model| (model, IdForm::Profile)).ok_or_else(invalid);
             }
             _ => return Err(invalid()),
         }
@@ -231,7 +297,8 @@ fn by_id(id: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.id == id)
 }
 
-fn prefix_serves(prefix: &str, region: &str) -> bool {
+/// Whether profiles with this prefix can be called from this region.
+pub(crate) fn prefix_serves(prefix: &str, region: &str) -> bool {
     let gov = region.starts_with("us-gov-");
     match prefix {
         "global" => !gov,
@@ -256,7 +323,7 @@ mod tests {
             ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", IdForm::Profile),
             ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", IdForm::Profile),
             ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", IdForm::Bare),
-            ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", "us-east-1", IdForm::Profile),
+            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", IdForm::Profile),
             ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "us-east-1", IdForm::Bare),
             (
                 "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -276,10 +343,35 @@ mod tests {
             ("eu.anthropic.claude-opus-5", "us-east-1"),
             ("apac.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1"),
             ("arn:aws:bedrock:us-east-1:1:imported-model/abc", "us-east-1"),
+            ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", "us-east-1"),
             ("", "us-east-1"),
         ] {
             assert!(find(id, region).is_err(), "{id}");
         }
+    }
+
+    #[test]
+    fn an_application_profile_leads_to_its_model() {
+        let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc".to_owned();
+        let profiles = BTreeMap::from([(arn.clone(), "us.anthropic.claude-opus-5".to_owned())]);
+        let (model, form) = resolve(&arn, "us-east-1", &profiles).unwrap();
+        assert_eq!((model.id, form), ("anthropic.claude-opus-5", IdForm::Profile));
+        assert!(resolve(&arn, "us-east-1", &BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn every_claude_has_a_name_of_its_own() {
+        for (id, name, alias) in [
+            ("anthropic.claude-opus-5", "claude-opus-5", "claude-opus-5"),
+            ("anthropic.claude-opus-4-6-v1", "claude-opus-4-6", "claude-opus-4-6"),
+            ("anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+            ("anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet-20241022", "claude-3-5-sonnet"),
+        ] {
+            let model = by_id(id).unwrap();
+            assert_eq!((model.native_name(), model.alias()), (name, alias));
+        }
+        assert_eq!(mantle("anthropic.claude-haiku-4-5").unwrap().generation, 45);
+        assert!(mantle("us.anthropic.claude-opus-5").is_none());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
 
 use crate::issued::{opaque_fits, redacted_fits, seal_fits};
-use crate::script::output_tokens;
+use crate::script::{Event, output_tokens};
 
 fn prompt(text: &str) -> Prompt {
     Prompt { texts: vec![text.into()], signs: true, ..Prompt::default() }
@@ -45,6 +46,7 @@ fn weather() -> Tool {
             },
             "required": ["city", "unit", "days", "detail", "tags"]
         }),
+        deferred: false,
     }
 }
 
@@ -144,4 +146,72 @@ fn every_magic_word_has_a_plan() {
     assert_eq!(slow[0], Step::Sleep(Duration::from_millis(5)));
     assert!(slow.contains(&Step::Sleep(Duration::from_millis(7))));
     assert_eq!(output_tokens(&slow), 3);
+}
+
+#[test]
+fn hidden_thinking_is_its_signature_alone() {
+    let prompt = Prompt { signs: true, hides: true, ..prompt("[thinking]") };
+    let steps = steps(&prompt);
+    assert!(!steps.iter().any(|step| matches!(step, Step::Event(Event::Thinking { .. }))));
+    assert!(matches!(&steps[1], Step::Event(Event::Signature { signature, .. }) if seal_fits("", signature)));
+}
+
+#[test]
+fn a_wanted_format_is_kept() {
+    let schema = json!({
+        "type": "object",
+        "properties": {"title": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "count": {"type": "integer"}},
+        "required": ["title", "count"],
+    });
+    let prompt = Prompt { format: Some(schema), ..prompt("name this session") };
+    let answer: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
+    assert_eq!(answer, json!({"title": "example", "count": 1}));
+}
+
+#[test]
+fn a_search_finds_the_deferred_tool_and_calls_it() {
+    let deferred = Tool { deferred: true, ..weather() };
+    let own = Tool { name: "ToolSearch".into(), ..weather() };
+    let served = Prompt {
+        tools: vec![deferred.clone()],
+        search: Some("tool_search_tool_regex".into()),
+        ..prompt("[tool-search]")
+    };
+    let starts: Vec<String> = steps(&served)
+        .iter()
+        .filter_map(|step| match step {
+            Step::Event(Event::NativeStart { block, .. }) => Some(block["type"].to_string()),
+            Step::Event(Event::ToolStart { name, .. }) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(starts, ["\"server_tool_use\"", "\"tool_search_tool_result\"", "get_weather"]);
+    let asked = steps(&Prompt { tools: vec![own, deferred], ..prompt("[tool-search]") });
+    assert!(
+        matches!(&asked[2], Step::Event(Event::ToolInput { json, .. }) if json.contains("select:get_weather"))
+    );
+}
+
+#[test]
+fn a_deferred_tool_is_not_called_unless_it_is_named() {
+    let deferred = Tool { name: "later".into(), deferred: true, ..weather() };
+    let prompt = |text: &str| Prompt { tools: vec![deferred.clone(), weather()], ..prompt(text) };
+    let called = |text: &str| {
+        steps(&prompt(text)).into_iter().find_map(|step| match step {
+            Step::Event(Event::ToolStart { name, .. }) => Some(name),
+            _ => None,
+        })
+    };
+    assert_eq!(called("[tool]").as_deref(), Some("get_weather"));
+    assert_eq!(called("[tool later]").as_deref(), Some("later"));
+}
+
+#[test]
+fn a_citation_follows_the_text_that_it_supports() {
+    let location = json!({"documentChar": {"documentIndex": 0, "start": 0, "end": 4}});
+    let citable = Citable { title: "Notes".into(), source: None, text: "Snow".into(), location };
+    let steps = steps(&Prompt { citable: vec![citable], ..prompt("[cite]") });
+    assert_eq!(text(&steps), "Notes says so: Snow");
+    assert!(matches!(&steps[3], Step::Event(Event::Citation { citation, .. })
+        if citation["sourceContent"][0]["text"] == "Snow"));
 }

@@ -18,6 +18,8 @@ pub(crate) enum Step {
     Exception(AwsError),
     /// An unmodelled error frame: `:error-code` and `:error-message`.
     Error(String, String),
+    /// An error of the model's own, in the words of its API: type and message. InvokeModel wraps it in a chunk.
+    ErrorObject(String, String),
     /// Silence; everything before it is flushed.
     Sleep(Duration),
     /// Damages the checksum of the next event.
@@ -57,6 +59,16 @@ pub(crate) enum Event {
         index: u32,
         data: String,
     },
+    /// One citation for the text of the block, as Converse has it.
+    Citation {
+        index: u32,
+        citation: Value,
+    },
+    /// The start of a block that only the Anthropic dialect has; deltas may follow.
+    NativeStart {
+        index: u32,
+        block: Value,
+    },
     BlockStop {
         index: u32,
     },
@@ -93,7 +105,9 @@ impl Event {
             | Self::ToolInput { index, .. }
             | Self::Thinking { index, .. }
             | Self::Signature { index, .. }
-            | Self::Redacted { index, .. } => Some(*index),
+            | Self::Redacted { index, .. }
+            | Self::Citation { index, .. }
+            | Self::NativeStart { index, .. } => Some(*index),
             _ => None,
         }
     }
@@ -114,10 +128,30 @@ pub(crate) fn output_tokens(steps: &[Step]) -> u64 {
         .sum()
 }
 
+/// Output tokens that went into thinking.
+pub(crate) fn thinking_tokens(steps: &[Step]) -> u64 {
+    steps
+        .iter()
+        .map(|step| match step {
+            Step::Event(event @ (Event::Thinking { .. } | Event::Redacted { .. })) => event.tokens(),
+            _ => 0,
+        })
+        .sum()
+}
+
 /// Ends the script with `max_tokens` where it would say more than `max` tokens.
 pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
     if output_tokens(&steps) <= max {
         return steps;
+    }
+    if max == 0 {
+        // Nothing but the cache is wanted: no block is even begun.
+        let reason = "max_tokens".to_owned();
+        return vec![
+            Step::Event(Event::MessageStart),
+            Step::Event(Event::MessageStop { reason, stop_sequence: None }),
+            Step::Event(Event::Metadata),
+        ];
     }
     let mut left = max;
     let mut kept = Vec::with_capacity(steps.len());

@@ -11,12 +11,13 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::converse::{self, Terms};
 use crate::error::AwsError;
 use crate::frame::{self, Padding};
-use crate::invoke;
 use crate::log::Log;
+use crate::native::Translator;
 use crate::script::{Event, Step};
+use crate::terms::Terms;
+use crate::{converse, invoke, sse};
 
 /// Frames that one chunk may carry.
 const COALESCED: usize = 8;
@@ -29,7 +30,12 @@ const BEFORE_CUT: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) enum Dialect {
     Converse,
-    Invoke(invoke::Translator),
+    Invoke(Translator),
+    Messages {
+        translator: Translator,
+        /// Whether the ping has been sent.
+        pinged: bool,
+    },
 }
 
 /// A script being played.
@@ -78,7 +84,10 @@ impl Playing {
         match &mut self.dialect {
             Dialect::Converse => converse::write(&event, &self.terms, latency, &mut self.padding, out),
             Dialect::Invoke(translator) => {
-                translator.write(event, &self.terms, latency, &mut self.padding, out);
+                invoke::write(translator, event, &self.terms, latency, &mut self.padding, out);
+            }
+            Dialect::Messages { translator, pinged } => {
+                sse::write(translator, pinged, event, &self.terms, out);
             }
         }
         if is_metadata {
@@ -93,11 +102,31 @@ impl Playing {
     }
 
     fn exception(&mut self, error: &AwsError, out: &mut BytesMut) {
+        if let Dialect::Messages { .. } = self.dialect {
+            sse::error(sse::kind(error).0, &error.message, out);
+            return;
+        }
         let mut name = error.kind.to_string();
         if let Some(first) = name.get_mut(..1) {
             first.make_ascii_lowercase();
         }
         frame::exception(name, error.body().to_string(), out);
+    }
+
+    fn error(&mut self, code: String, message: String, out: &mut BytesMut) {
+        match self.dialect {
+            Dialect::Messages { .. } => sse::error("api_error", &message, out),
+            _ => frame::error(code, message, out),
+        }
+    }
+
+    fn error_object(&mut self, kind: String, message: String, out: &mut BytesMut) {
+        match self.dialect {
+            Dialect::Invoke(_) => invoke::error(&kind, &message, &mut self.padding, out),
+            Dialect::Messages { .. } => sse::error(&kind, &message, out),
+            // Converse has no words for it.
+            Dialect::Converse => frame::error(kind, message, out),
+        }
     }
 }
 
@@ -155,7 +184,11 @@ impl Body for Playing {
                     this.steps = Vec::new().into_iter();
                 }
                 Some(Step::Error(code, message)) => {
-                    frame::error(code, message, &mut out);
+                    this.error(code, message, &mut out);
+                    this.steps = Vec::new().into_iter();
+                }
+                Some(Step::ErrorObject(kind, message)) => {
+                    this.error_object(kind, message, &mut out);
                     this.steps = Vec::new().into_iter();
                 }
                 Some(Step::Sleep(time)) => this.silence = Some(Box::pin(sleep(time))),

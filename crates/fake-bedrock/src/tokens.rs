@@ -175,6 +175,7 @@ impl Metered {
                 "ephemeral_1h_input_tokens": self.written_1h,
             },
             "output_tokens": output_tokens,
+            "service_tier": "standard",
         })
     }
 }

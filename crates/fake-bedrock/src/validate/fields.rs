@@ -6,40 +6,12 @@
 use serde_json::{Map, Value};
 
 use super::check::extraneous;
+use super::messages::unsupported;
 use crate::error::AwsError;
 use crate::models::Model;
+use crate::routes::Route;
 
 type Checked = Result<(), AwsError>;
-
-/// Betas that both operations take.
-const BETAS: &[&str] = &[
-    "interleaved-thinking-2025-05-14",
-    "context-1m-2025-08-07",
-    "effort-2025-11-24",
-    "fine-grained-tool-streaming-2025-05-14",
-    "structured-outputs-2025-11-13",
-    "computer-use-2024-10-22",
-    "computer-use-2025-01-24",
-    "computer-use-2025-11-24",
-    "token-efficient-tools-2025-02-19",
-    "output-128k-2025-02-19",
-    "dev-full-thinking-2025-05-14",
-    "compact-2026-01-12",
-    "thinking-binding-controls-2026-08-01",
-    "thinking-display-updates-2026-08-18",
-];
-
-/// Betas that only InvokeModel takes.
-const INVOKE_BETAS: &[&str] = &[
-    "context-management-2025-06-27",
-    "tool-search-tool-2025-10-19",
-    "mid-conversation-tool-changes-2026-07-01",
-    "mid-conversation-output-config-2026-07-01",
-    "search-results-2025-06-09",
-    "pdfs-2024-09-25",
-    "token-counting-2024-11-01",
-    "model-context-window-exceeded-2025-08-26",
-];
 
 /// Members of `additionalModelRequestFields` that Claude takes.
 const CLAUDE_FIELDS: &[&str] = &[
@@ -66,7 +38,15 @@ pub(super) struct Asked<'a> {
     pub(super) max_tokens: Option<u64>,
     /// Whether the tool choice forces a call.
     pub(super) forced: bool,
-    pub(super) invoke: bool,
+    pub(super) route: Route,
+    /// The betas of the request, all of them known.
+    pub(super) betas: Vec<&'a str>,
+}
+
+impl Asked<'_> {
+    fn beta(&self, name: &str) -> bool {
+        self.betas.contains(&name)
+    }
 }
 
 /// The additional fields of a Converse request, for any model.
@@ -97,64 +77,83 @@ pub(super) fn bad_metadata() -> AwsError {
 
 /// The rules of one model about one request.
 pub(super) fn check(asked: &Asked<'_>, model: &Model) -> Checked {
-    if asked.max_tokens.is_some_and(|max| max > model.max_output) {
+    if let Some(max) = asked.max_tokens.filter(|max| *max > model.max_output) {
         let limit = model.max_output;
-        return Err(AwsError::validation(format!(
-            "The maximum tokens you requested exceeds the model limit of {limit}. Try again with a maximum tokens \
-             value that is lower than {limit}."
-        )));
+        return Err(match asked.route {
+            Route::Converse => AwsError::validation(format!(
+                "The maximum tokens you requested exceeds the model limit of {limit}. Try again with a maximum tokens \
+                 value that is lower than {limit}."
+            )),
+            _ => AwsError::model(format!(
+                "max_tokens: {max} > {limit}, which is the maximum allowed number of output tokens for {}",
+                model.native_name()
+            )),
+        });
     }
     if !model.is_claude() {
         return Ok(());
     }
-    let betas = betas(asked)?;
-    let user = &asked.fields.get("metadata").map_or(&Value::Null, |metadata| &metadata["user_id"]);
-    if user.as_str().is_some_and(|user| !metadata_fits(user)) {
+    metadata(asked)?;
+    output_config(asked, model)?;
+    sampling(asked, model)?;
+    thinking(asked, model)
+}
+
+fn metadata(asked: &Asked<'_>) -> Checked {
+    let Some(metadata) = asked.fields.get("metadata").and_then(Value::as_object) else {
+        return Ok(());
+    };
+    if let Some(key) = metadata.keys().find(|key| *key != "user_id") {
+        return Err(extra(&format!("metadata.{key}")));
+    }
+    let user = metadata.get("user_id").and_then(Value::as_str).unwrap_or_default();
+    if user.chars().count() > 256 {
+        return Err(AwsError::model("metadata.user_id: String should have at most 256 characters"));
+    }
+    // Mantle is not known to look.
+    if asked.route != Route::Mantle && !metadata_fits(user) {
         return Err(bad_metadata());
     }
-    output_config(asked, model, &betas)?;
-    sampling(asked, model)?;
-    thinking(asked, model, &betas)
+    Ok(())
 }
 
-fn betas<'a>(asked: &Asked<'a>) -> Result<Vec<&'a str>, AwsError> {
-    let Some(list) = asked.fields.get("anthropic_beta") else {
-        return Ok(Vec::new());
-    };
-    let invalid = || AwsError::model("invalid beta flag");
-    let list =
-        list.as_array().ok_or_else(|| AwsError::model("anthropic_beta: Input should be a valid list"))?;
-    let names: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
-    let known = |name: &&str| BETAS.contains(name) || (asked.invoke && INVOKE_BETAS.contains(name));
-    if names.len() < list.len() || !names.iter().all(known) {
-        return Err(invalid());
-    }
-    Ok(names)
-}
-
-fn output_config(asked: &Asked<'_>, model: &Model, betas: &[&str]) -> Checked {
+fn output_config(asked: &Asked<'_>, model: &Model) -> Checked {
     let Some(config) = asked.fields.get("output_config").and_then(Value::as_object) else {
         return Ok(());
     };
     for key in config.keys() {
         match key.as_str() {
             "effort" => {}
-            "format" if model.has("format") => {}
+            "format" if model.has("format") && asked.route != Route::Mantle => {}
             _ => return Err(extra(&format!("output_config.{key}"))),
         }
     }
-    let Some(effort) = config.get("effort") else {
+    if let Some(format) = config.get("format").filter(|format| !format.is_null())
+        && (format["type"] != "json_schema" || !format["schema"].is_object())
+    {
+        return Err(AwsError::model("output_config.format.schema: Field required"));
+    }
+    let Some(effort) = config.get("effort").filter(|effort| !effort.is_null()) else {
         return Ok(());
     };
-    if model.generation == 45 && model.effort("").is_some() && !betas.contains(&"effort-2025-11-24") {
+    if model.generation == 45 && model.effort("").is_some() && !asked.beta("effort-2025-11-24") {
         return Err(extra("output_config"));
     }
-    effort_fits(effort.as_str().unwrap_or_default(), model)
+    let effort = effort.as_str().unwrap_or_default();
+    effort_fits(effort, model)?;
+    let disabled = asked.fields.get("thinking").is_some_and(|thinking| thinking["type"] == "disabled");
+    if disabled && model.generation >= 50 && matches!(effort, "xhigh" | "max") {
+        return Err(AwsError::model(format!(
+            "\"thinking.type.disabled\" is not supported for this model when output_config.effort is '{effort}'."
+        )));
+    }
+    Ok(())
 }
 
 /// Whether the model has this level of effort.
 pub(super) fn effort_fits(level: &str, model: &Model) -> Checked {
     match model.effort(level) {
+        None if !model.is_claude() => Err(unsupported("outputConfig.effort")),
         Some(true) => Ok(()),
         Some(false) => {
             Err(AwsError::model(format!("output_config.effort: '{level}' is not supported by this model")))
@@ -179,7 +178,7 @@ fn sampling(asked: &Asked<'_>, model: &Model) -> Checked {
     Ok(())
 }
 
-fn thinking(asked: &Asked<'_>, model: &Model, betas: &[&str]) -> Checked {
+fn thinking(asked: &Asked<'_>, model: &Model) -> Checked {
     let Some(thinking) = asked.fields.get("thinking").filter(|thinking| !thinking.is_null()) else {
         return Ok(());
     };
@@ -195,10 +194,12 @@ fn thinking(asked: &Asked<'_>, model: &Model, betas: &[&str]) -> Checked {
                 "\"thinking.type.disabled\" is not supported for this model: thinking is always on."
             }
             "enabled" | "disabled" => return Err(extra("thinking")),
+            "between_tools" => "\"thinking.type.between_tools\" is not supported for this model.",
             _ => "thinking.type must be \"enabled\" or \"adaptive\"",
         };
         return Err(AwsError::model(text));
     }
+    thinking_members(asked, thinking, kind)?;
     if kind == "disabled" {
         return Ok(());
     }
@@ -217,7 +218,7 @@ fn thinking(asked: &Asked<'_>, model: &Model, betas: &[&str]) -> Checked {
         ));
     }
     // Interleaved thinking may spend its budget over several turns.
-    let interleaved = betas.contains(&"interleaved-thinking-2025-05-14");
+    let interleaved = asked.beta("interleaved-thinking-2025-05-14");
     if !interleaved && asked.max_tokens.is_some_and(|max| max <= budget) {
         return Err(AwsError::model("`max_tokens` must be greater than `thinking.budget_tokens`."));
     }
@@ -226,6 +227,31 @@ fn thinking(asked: &Asked<'_>, model: &Model, betas: &[&str]) -> Checked {
     }
     if asked.fields.contains_key("top_k") {
         return Err(AwsError::model("`top_k` must be unset when thinking is enabled."));
+    }
+    Ok(())
+}
+
+fn thinking_members(asked: &Asked<'_>, thinking: &Value, kind: &str) -> Checked {
+    for (key, value) in thinking.as_object().into_iter().flatten() {
+        let known = match key.as_str() {
+            "type" => true,
+            "budget_tokens" => kind == "enabled",
+            "display" => kind != "disabled",
+            "block_binding" => kind != "disabled" && asked.beta("thinking-binding-controls-2026-08-01"),
+            _ => false,
+        };
+        if !known {
+            return Err(extra(&format!("thinking.{kind}.{key}")));
+        }
+        let updates = asked.beta("thinking-display-updates-2026-08-18");
+        let shown = value.as_str().is_some_and(|display| {
+            matches!(display, "summarized" | "omitted") || (display == "updates" && updates)
+        });
+        if key == "display" && !value.is_null() && !shown {
+            return Err(AwsError::model(format!(
+                "thinking.{kind}.display: Input should be 'summarized' or 'omitted'"
+            )));
+        }
     }
     Ok(())
 }

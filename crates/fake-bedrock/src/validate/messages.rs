@@ -17,7 +17,7 @@ const IMAGES: usize = 20;
 /// Documents per message.
 const DOCUMENTS: usize = 5;
 /// Longest base64 of an image that Claude takes: five megabytes.
-const IMAGE_BASE64: usize = 5 * 1024 * 1024;
+pub(super) const IMAGE_BASE64: usize = 5 * 1024 * 1024;
 
 pub(super) fn role(message: &Value) -> &str {
     message["role"].as_str().unwrap_or_default()
@@ -119,6 +119,25 @@ fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Checked 
             return Err(unsupported("document"));
         }
     }
+    for kind in ["document", "searchResult"] {
+        let cited = block.get(kind).is_some_and(|source| source["citations"]["enabled"] == true);
+        if cited && !model.is_claude() {
+            return Err(unsupported(&format!("{kind}.citations")));
+        }
+    }
+    if block.get("citationsContent").is_some() {
+        only_in("citations", "assistant")?;
+    }
+    if role == "system" {
+        let known = ["text", "cachePoint", "guardContent", "toolAddition", "toolRemoval"];
+        if !known.iter().any(|kind| block.get(kind).is_some()) {
+            return Err(AwsError::model(format!("{at}: `system` messages can only contain text")));
+        }
+    } else if block.get("toolAddition").or_else(|| block.get("toolRemoval")).is_some() {
+        return Err(AwsError::model(format!(
+            "{at}: `tool_addition` and `tool_removal` blocks can only be in `system` messages"
+        )));
+    }
     if block.get("toolUse").is_some() {
         only_in("tool_use", "assistant")?;
     }
@@ -195,7 +214,7 @@ fn check_image(model: &Model, image: &Value, at: &str) -> Checked {
 }
 
 /// The format that the first bytes give away, seen through their base64.
-fn sniffed(base64: &str) -> Option<&'static str> {
+pub(super) fn sniffed(base64: &str) -> Option<&'static str> {
     [("iVBORw0KGg", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp")]
         .iter()
         .find(|(start, _)| base64.starts_with(start))

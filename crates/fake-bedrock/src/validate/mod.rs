@@ -3,10 +3,11 @@
 //! Shapes first, as AWS's front end does, then the rules of the operation, then those of the model. The texts are
 //! AWS's where a real answer is known; the rest follows their manner.
 
+mod betas;
 mod check;
 mod fields;
-mod invoke;
 mod messages;
+mod native;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,9 @@ use serde_json::{Map, Value};
 use crate::converse::{self, items};
 use crate::error::AwsError;
 use crate::models::{IdForm, Model};
+use crate::routes::Route;
 
-pub(crate) use invoke::invoke;
+pub(crate) use native::{Version, invoke, mantle_count, messages};
 
 type Checked = Result<(), AwsError>;
 
@@ -47,14 +49,15 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked 
             )));
         }
     }
-    if model.is_claude()
-        && let Some(config) = body.get("outputConfig")
-    {
+    if let Some(config) = body.get("outputConfig") {
         if let Some(effort) = config.get("effort").and_then(Value::as_str) {
             fields::effort_fits(effort, model)?;
         }
         if config.get("textFormat").is_some() && !model.has("format") {
-            return Err(fields::extra("output_config.format"));
+            return Err(match model.is_claude() {
+                true => fields::extra("output_config.format"),
+                false => messages::unsupported("outputConfig.textFormat"),
+            });
         }
     }
     let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
@@ -106,7 +109,11 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
         max_tokens: inference["maxTokens"].as_u64(),
         forced: choice.get("any").or_else(|| choice.get("tool")).is_some()
             || matches!(fields.get("tool_choice").and_then(|c| c["type"].as_str()), Some("any" | "tool")),
-        invoke: false,
+        route: Route::Converse,
+        betas: match model.is_claude() {
+            true => betas::of_body(fields.get("anthropic_beta"), Route::Converse, model)?,
+            false => Vec::new(),
+        },
     };
     fields::check(&asked, model)?;
     if model.is_claude() && fields.get("thinking").is_some_and(|thinking| thinking["type"] == "enabled") {
@@ -141,8 +148,15 @@ fn thinks_first(body: &Value) -> Checked {
 /// A CountTokens request; answers the count.
 ///
 /// # Errors
-/// A `ValidationException`, also for profiles and for models that do not count.
-pub(crate) fn count_tokens(body: &Value, model: &Model, form: IdForm) -> Result<u64, AwsError> {
+/// A `ValidationException`, also for profiles, for models that do not count, and for more than the model can read.
+pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) -> Result<u64, AwsError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/:".contains(c);
+    if id.len() > 256 || !id.chars().all(allowed) {
+        return Err(AwsError::validation(format!(
+            "1 validation error detected: Value '{id}' at 'modelId' failed to satisfy constraint: Member must satisfy \
+             regular expression pattern: [a-zA-Z_\\.\\-/0-9:]+"
+        )));
+    }
     check::check(&shapes::COUNT_TOKENS, body)?;
     if form != IdForm::Bare || !model.counts_tokens() {
         return Err(AwsError::validation("The provided model doesn't support counting tokens"));
@@ -150,27 +164,37 @@ pub(crate) fn count_tokens(body: &Value, model: &Model, form: IdForm) -> Result<
     let input = &body["input"];
     if let Some(request) = input.get("converse") {
         conversation(request, model, false)?;
-        return Ok(converse::prompted(request, model).tokens());
+        let tokens = converse::prompted(request, model).tokens();
+        return countable(tokens, &betas_of(&request["additionalModelRequestFields"]), model);
     }
     let bytes =
         input["invokeModel"]["body"].as_str().and_then(|body| BASE64.decode(body).ok()).unwrap_or_default();
     let native: Value = serde_json::from_slice(&bytes)
         .map_err(|_| AwsError::validation("The body of the invokeModel input is not valid JSON."))?;
-    invoke(&native, model).map_err(AwsError::without_model_prefix)?;
-    Ok(crate::invoke::prompted(&native, model).tokens())
+    invoke(&native, model, false).map_err(AwsError::without_model_prefix)?;
+    countable(crate::native::prompted(&native, model).tokens(), &betas_of(&native), model)
+}
+
+fn betas_of(fields: &Value) -> Vec<&str> {
+    items(fields, "anthropic_beta").iter().filter_map(Value::as_str).collect()
+}
+
+/// What does not fit the model's window is not counted either.
+fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError> {
+    match context(tokens, betas, model) {
+        Ok(()) => Ok(tokens),
+        Err(_) => Err(AwsError::validation("Input is too long for requested model.")),
+    }
 }
 
 /// Refuses prompts that are longer than the model's context window, which a beta widens for two Sonnets.
 ///
 /// # Errors
 /// A `ValidationException` with the model family's own words.
-pub(crate) fn context(tokens: u64, body: &Value, model: &Model) -> Checked {
-    let wide = [body, &body["additionalModelRequestFields"]]
-        .iter()
-        .flat_map(|fields| items(fields, "anthropic_beta"))
-        .any(|beta| beta == "context-1m-2025-08-07");
+pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> Checked {
     let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
-    let maximum = if wide && widens { 1_000_000 } else { model.context };
+    let wide = widens && betas.contains(&"context-1m-2025-08-07");
+    let maximum = if wide { 1_000_000 } else { model.context };
     if tokens <= maximum {
         return Ok(());
     }

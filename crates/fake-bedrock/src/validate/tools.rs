@@ -144,6 +144,9 @@ fn configuration(config: &Value, model: &Model, streaming: bool) -> Checked {
     let Some(choice) = config.get("toolChoice") else {
         return Ok(());
     };
+    if !model.chooses_tools() {
+        return Err(unsupported("toolConfig.toolChoice"));
+    }
     if let Some(name) = choice.get("tool").map(|tool| tool["name"].as_str().unwrap_or_default()) {
         if !model.has("forced_tool") {
             return Err(unsupported("toolConfig.toolChoice.tool"));

@@ -1,0 +1,171 @@
+//! Reads a Converse request: what it costs, and what it asks for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::models::Model;
+use crate::prompts::{Citable, Forced, Prompt, Tool};
+use crate::tokens::{Prompted, Ttl};
+
+/// Characters that a citation quotes at most.
+pub(crate) const CITED: usize = 200;
+
+/// The items of an array member; nothing when there is none.
+pub(crate) fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
+    value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The blocks of the request in the order the cache sees them.
+pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
+    let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
+    let system = items(body, "system");
+    let messages = items(body, "messages");
+    let is_point = |block: &Value| block.get("cachePoint").is_some();
+    let cached = tools.iter().chain(system).any(is_point)
+        || messages.iter().any(|message| items(message, "content").iter().any(is_point));
+    let mut prompted = Prompted::new(model, cached);
+    let add = |prompted: &mut Prompted, place: &str, block: &Value| match block.get("cachePoint") {
+        Some(point) => prompted.point(Ttl::read(point.get("ttl"))),
+        None => prompted.block(place, block),
+    };
+    for tool in tools {
+        add(&mut prompted, "tool", tool);
+    }
+    for block in system {
+        add(&mut prompted, "system", block);
+    }
+    for message in messages {
+        prompted.message();
+        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
+        for block in items(message, "content") {
+            add(&mut prompted, role, block);
+        }
+    }
+    prompted
+}
+
+/// The last user turn.
+pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
+    let fields = &body["additionalModelRequestFields"];
+    let mut prompt = Prompt {
+        signs: model.is_claude(),
+        hides: hides_thinking(&fields["thinking"], model),
+        format: format(body),
+        citable: citable(body),
+        ..Prompt::default()
+    };
+    let last = items(body, "messages").iter().rev().find(|message| message["role"] == "user");
+    for block in last.map_or(&[][..], |message| items(message, "content")) {
+        if let Some(text) = block.get("text").and_then(Value::as_str) {
+            prompt.texts.push(text.to_owned());
+        } else if let Some(image) = block.get("image") {
+            prompt.images.push(describe(image));
+        } else if let Some(result) = block.get("toolResult") {
+            let mut said = Vec::new();
+            for part in items(result, "content") {
+                if let Some(text) = part.get("text").and_then(Value::as_str) {
+                    said.push(text.to_owned());
+                } else if let Some(value) = part.get("json") {
+                    said.push(value.to_string());
+                } else if let Some(image) = part.get("image") {
+                    prompt.images.push(describe(image));
+                }
+            }
+            prompt.tool_results.push(said.join(" "));
+        }
+    }
+    if let Some(config) = body.get("toolConfig") {
+        prompt.tools = items(config, "tools")
+            .iter()
+            .filter_map(|tool| {
+                let spec = tool.get("toolSpec")?;
+                let name = spec.get("name")?.as_str()?.to_owned();
+                Some(Tool { name, schema: spec["inputSchema"]["json"].clone(), deferred: false })
+            })
+            .collect();
+        let choice = config.get("toolChoice");
+        prompt.forced = choice.and_then(|choice| match choice.get("tool") {
+            Some(tool) => Some(Forced::Named(tool.get("name")?.as_str()?.to_owned())),
+            None => choice.get("any").map(|_| Forced::Any),
+        });
+    }
+    let stops = body.get("inferenceConfig").map_or(&[][..], |config| items(config, "stopSequences"));
+    prompt.stop_sequences = stops.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    prompt
+}
+
+/// Whether thinking comes as a signature only: when the caller says so, or says nothing to a model that hides it by itself.
+pub(crate) fn hides_thinking(thinking: &Value, model: &Model) -> bool {
+    match thinking["display"].as_str() {
+        Some(display) => display == "omitted",
+        None => thinking.is_object() && model.hides_thinking(),
+    }
+}
+
+fn format(body: &Value) -> Option<Value> {
+    let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
+    let native = &body["additionalModelRequestFields"]["output_config"]["format"]["schema"];
+    match schema.as_str() {
+        Some(schema) => serde_json::from_str(schema).ok(),
+        None => native.is_object().then(|| native.clone()),
+    }
+}
+
+/// The documents and search results whose citations are enabled, numbered as Anthropic numbers them: all count.
+fn citable(body: &Value) -> Vec<Citable> {
+    let mut found = Vec::new();
+    let (mut documents, mut results) = (0, 0);
+    let blocks = items(body, "messages").iter().flat_map(|message| items(message, "content"));
+    for block in blocks {
+        let wants = |member: &Value| member["citations"]["enabled"] == true;
+        if let Some(document) = block.get("document") {
+            let (index, source) = (documents, &document["source"]);
+            documents += 1;
+            if !wants(document) {
+                continue;
+            }
+            let (text, location) = if let Some(text) = source["text"].as_str() {
+                let end = text.chars().count().min(CITED);
+                (text.to_owned(), json!({"documentChar": {"documentIndex": index, "start": 0, "end": end}}))
+            } else if let Some(parts) = source["content"].as_array() {
+                let text = parts.first().and_then(|part| part["text"].as_str()).unwrap_or_default();
+                let location = json!({"documentChunk": {"documentIndex": index, "start": 0, "end": 1}});
+                (text.to_owned(), location)
+            } else {
+                let location = json!({"documentPage": {"documentIndex": index, "start": 1, "end": 2}});
+                ("what the first page says".to_owned(), location)
+            };
+            let title = document["name"].as_str().unwrap_or_default().to_owned();
+            found.push(Citable { title, source: None, text, location });
+        } else if let Some(result) = block.get("searchResult") {
+            let index = results;
+            results += 1;
+            if !wants(result) {
+                continue;
+            }
+            let text = items(result, "content").first().and_then(|part| part["text"].as_str());
+            found.push(Citable {
+                title: result["title"].as_str().unwrap_or_default().to_owned(),
+                source: result["source"].as_str().map(str::to_owned),
+                text: text.unwrap_or_default().to_owned(),
+                location: json!({"searchResultLocation": {"searchResultIndex": index, "start": 0, "end": 1}}),
+            });
+        }
+    }
+    found
+}
+
+fn describe(image: &Value) -> String {
+    let format = image["format"].as_str().unwrap_or("unknown");
+    let bytes = image["source"]["bytes"].as_str().and_then(|data| BASE64.decode(data).ok());
+    match bytes {
+        Some(bytes) => format!("image/{format}, {} bytes", bytes.len()),
+        None => format!("image/{format}"),
+    }
+}
+
+/// The largest answer the request allows.
+pub(crate) fn max_tokens(body: &Value, model: &Model) -> u64 {
+    body["inferenceConfig"]["maxTokens"].as_u64().unwrap_or(model.max_output)
+}

@@ -1,0 +1,402 @@
+//! The way of a request from its headers to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::auth::{self, Caller};
+use crate::error::AwsError;
+use crate::fixtures;
+use crate::models::{self, IdForm, Model};
+use crate::native::{self, Translator};
+use crate::prompts::{self, Means, Plan};
+use crate::routes::{Operation, Route, Target};
+use crate::script::{self, Step};
+use crate::server::State;
+use crate::stream::{Dialect, Playing};
+use crate::terms::Terms;
+use crate::tokens::{Metered, Prompted};
+use crate::validate::{self, Version};
+use crate::{control, converse, mantle};
+
+/// The largest body AWS models, in bytes.
+const MAX_BODY: usize = 25_000_000;
+
+pub(crate) type Answer = Either<Full<Bytes>, Playing>;
+
+/// How a request ends when it does not end well.
+pub(crate) enum Failure {
+    /// As the front door says it.
+    Aws(AwsError),
+    /// As the model itself says it on the Messages routes.
+    Model(AwsError),
+    Dropped,
+}
+
+impl From<AwsError> for Failure {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}
+
+impl Failure {
+    /// Takes the prefix of Converse away.
+    fn native(self) -> Self {
+        match self {
+            Self::Aws(error) => Self::Aws(error.without_model_prefix()),
+            other => other,
+        }
+    }
+
+    /// Puts the error into Anthropic's envelope.
+    fn enveloped(self) -> Self {
+        match self {
+            Self::Aws(error) => Self::Model(error.without_model_prefix()),
+            other => other,
+        }
+    }
+}
+
+/// One request on its way.
+pub(crate) struct Job<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) parts: &'a Parts,
+    /// Its number in the log.
+    pub(crate) number: u64,
+    pub(crate) seed: u64,
+    pub(crate) started: Instant,
+}
+
+impl Job<'_> {
+    /// Checks who asks, reads the body, and answers.
+    ///
+    /// # Errors
+    /// The refusal, in the form of the route.
+    pub(crate) async fn answer(&self, target: Target, body: Incoming) -> Result<Response<Answer>, Failure> {
+        let config = &self.state.config;
+        let x_api_key = matches!(target, Target::Messages(_) | Target::Count | Target::MantleModels);
+        let caller = auth::identify(config, self.parts, Timestamp::now(), x_api_key)?;
+        let body = read(body).await?;
+        if config.record_bodies {
+            self.state.log.body(self.number, &body);
+        }
+        if let Caller::Signed(signed) = caller {
+            signed.verify(config, self.parts, &body)?;
+        }
+        match target {
+            Target::Model { id, operation } => self.model(&id, operation, &body).await,
+            Target::Messages(route) => self.messages(route, &body).await.map_err(Failure::enveloped),
+            Target::Count => self.count(&body).map_err(Failure::enveloped),
+            Target::MantleModels => Ok(json_answer(&mantle::models())),
+            Target::FoundationModels => Ok(json_answer(&control::foundation_models(config, self.parts)?)),
+            Target::FoundationModel(id) => Ok(json_answer(&control::foundation_model(config, &id)?)),
+            Target::InferenceProfiles => Ok(json_answer(&control::inference_profiles(config, self.parts)?)),
+            Target::InferenceProfile(id) => Ok(json_answer(&control::inference_profile(config, &id)?)),
+        }
+    }
+
+    async fn model(&self, id: &str, operation: Operation, body: &Bytes) -> Result<Response<Answer>, Failure> {
+        let config = &self.state.config;
+        let mut value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        let (model, form) = models::resolve(id, &config.region, &config.application_profiles)?;
+        if operation == Operation::CountTokens {
+            if let Some(request) = value.get_mut("input").and_then(|input| input.get_mut("converse")) {
+                validate::drop_nulls(request);
+            }
+            let tokens = validate::count_tokens(id, &value, model, form)?;
+            return Ok(json_answer(&json!({"inputTokens": tokens})));
+        }
+        models::check_on_demand(model, form, id)?;
+        match operation {
+            Operation::Converse => self.converse(model, &mut value, body, false).await,
+            Operation::ConverseStream => self.converse(model, &mut value, body, true).await,
+            _ => {
+                let streams = operation == Operation::InvokeStream;
+                self.invoke(model, &value, body, streams).await.map_err(Failure::native)
+            }
+        }
+    }
+
+    async fn converse(
+        &self,
+        model: &'static Model,
+        value: &mut Value,
+        body: &Bytes,
+        streams: bool,
+    ) -> Result<Response<Answer>, Failure> {
+        validate::drop_nulls(value);
+        validate::converse(value, model, streams)?;
+        let prompted = converse::prompted(value, model);
+        let betas = converse::items(&value["additionalModelRequestFields"], "anthropic_beta");
+        let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
+        validate::context(prompted.tokens(), &betas, model)?;
+        let prompt = converse::prompt(value, model);
+        let max = converse::max_tokens(value, model);
+        let (steps, metered) = self.play(model, &prompted, &prompt, max, body)?;
+        let terms = Terms::converse(value, model, metered, &steps);
+        if streams {
+            return Ok(self.stream(steps, Dialect::Converse, terms));
+        }
+        let steps = self.whole(steps).await?;
+        self.state.log.used(self.number, terms.metered.usage);
+        Ok(json_answer(&converse::fold(steps, &terms, self.latency())))
+    }
+
+    async fn invoke(
+        &self,
+        model: &'static Model,
+        value: &Value,
+        body: &Bytes,
+        streams: bool,
+    ) -> Result<Response<Answer>, Failure> {
+        let echoed = self.echoed()?;
+        validate::invoke(value, model, streams)?;
+        let betas = converse::items(value, "anthropic_beta");
+        let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
+        let (steps, terms) = self.native(model, value, body, Route::Invoke, &betas)?;
+        let translator = Translator::new(model, self.seed);
+        let mut response = if streams {
+            let mut response = self.stream(steps, Dialect::Invoke(translator), terms);
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert("x-amzn-bedrock-content-type", json);
+            response
+        } else {
+            let steps = self.whole(steps).await?;
+            let usage = terms.metered.usage;
+            self.state.log.used(self.number, usage);
+            let mut response = json_answer(&native::fold(translator, steps, &terms));
+            for (name, count) in [
+                ("x-amzn-bedrock-input-token-count", usage.input_tokens),
+                ("x-amzn-bedrock-output-token-count", usage.output_tokens),
+                ("x-amzn-bedrock-cache-read-input-token-count", usage.cache_read_tokens),
+                ("x-amzn-bedrock-cache-write-input-token-count", usage.cache_write_tokens),
+                ("x-amzn-bedrock-invocation-latency", self.latency()),
+            ] {
+                response.headers_mut().insert(name, count.into());
+            }
+            response
+        };
+        for (name, value) in echoed {
+            response.headers_mut().insert(name, value);
+        }
+        Ok(response)
+    }
+
+    /// The headers of InvokeModel that come back in the answer.
+    fn echoed(&self) -> Result<Vec<(&'static str, HeaderValue)>, AwsError> {
+        let mut echoed = Vec::new();
+        for (name, values) in [
+            ("x-amzn-bedrock-service-tier", &["priority", "default", "flex", "reserved"][..]),
+            ("x-amzn-bedrock-performanceconfig-latency", &["standard", "optimized"][..]),
+        ] {
+            let Some(value) = self.parts.headers.get(name) else {
+                continue;
+            };
+            let text = value.to_str().unwrap_or_default();
+            if !values.contains(&text) {
+                let member = name.trim_start_matches("x-amzn-bedrock-").replace('-', "_");
+                return Err(AwsError::validation(format!(
+                    "1 validation error detected: Value '{text}' at '{member}' failed to satisfy constraint: Member must \
+                     satisfy enum value set: [{}]",
+                    values.join(", ")
+                )));
+            }
+            echoed.push((name, value.clone()));
+        }
+        Ok(echoed)
+    }
+
+    async fn messages(&self, route: Route, body: &Bytes) -> Result<Response<Answer>, Failure> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        let model = self.named(route, &value)?;
+        let betas = self.betas();
+        let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
+        let version = self.version(route, &value)?;
+        validate::messages(&value, model, route, &betas, version)?;
+        let (steps, terms) = self.native(model, &value, body, route, &betas)?;
+        let translator = Translator::new(model, self.seed);
+        if value["stream"] == true {
+            return Ok(self.stream(steps, Dialect::Messages { translator, pinged: false }, terms));
+        }
+        let steps = self.whole(steps).await?;
+        self.state.log.used(self.number, terms.metered.usage);
+        Ok(json_answer(&native::fold(translator, steps, &terms)))
+    }
+
+    fn count(&self, body: &Bytes) -> Result<Response<Answer>, Failure> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        let model = self.named(Route::Mantle, &value)?;
+        let betas = self.betas();
+        let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
+        let version = self.version(Route::Mantle, &value)?;
+        validate::mantle_count(&value, model, &betas, version)?;
+        let tokens = native::prompted(&value, model).tokens();
+        Ok(json_answer(&json!({"input_tokens": tokens})))
+    }
+
+    /// The model that a Messages body names: by its profile on the runtime, by its bare id on Mantle.
+    fn named(&self, route: Route, body: &Value) -> Result<&'static Model, AwsError> {
+        let id = body["model"].as_str().ok_or_else(|| AwsError::validation("model: Field required"))?;
+        if route == Route::Mantle {
+            return mantle::find(id, &self.state.config.region);
+        }
+        let (model, form) = models::find(id, &self.state.config.region)?;
+        models::check_on_demand(model, form, id)?;
+        if form == IdForm::Bare || id.starts_with("arn:") || !model.is_claude() {
+            return Err(AwsError::validation("The provided model identifier is invalid."));
+        }
+        Ok(model)
+    }
+
+    /// The values of `anthropic-beta`, which may be repeated and may be lists.
+    fn betas(&self) -> Vec<String> {
+        let lines = self.parts.headers.get_all("anthropic-beta").iter().filter_map(|line| line.to_str().ok());
+        lines
+            .flat_map(|line| line.split(','))
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect()
+    }
+
+    /// The version of the API that the header asks for; the runtime also takes the body's of InvokeModel.
+    fn version(&self, route: Route, body: &Value) -> Result<Version, AwsError> {
+        let header =
+            self.parts.headers.get("anthropic-version").map(|value| value.to_str().unwrap_or_default());
+        match header {
+            Some("2023-06-01") => Ok(Version::V2023),
+            Some("2026-10-21") => Ok(Version::V2026),
+            Some(other) => {
+                Err(AwsError::validation(format!("anthropic-version: \"{other}\" is not a valid version")))
+            }
+            None if route == Route::Runtime && body["anthropic_version"] == "bedrock-2023-05-31" => {
+                Ok(Version::V2023)
+            }
+            None => Err(AwsError::validation("anthropic-version: header is required")),
+        }
+    }
+
+    /// The script and the terms of an answer to an Anthropic body.
+    fn native(
+        &self,
+        model: &'static Model,
+        value: &Value,
+        body: &Bytes,
+        route: Route,
+        betas: &[&str],
+    ) -> Result<(Vec<Step>, Terms), Failure> {
+        let prompted = native::prompted(value, model);
+        validate::context(prompted.tokens(), betas, model)?;
+        let prompt = native::prompt(value, model, route);
+        let max = value["max_tokens"].as_u64().unwrap_or(model.max_output);
+        let (steps, metered) = self.play(model, &prompted, &prompt, max, body)?;
+        let terms = Terms::native(value, metered, &steps);
+        Ok((steps, terms))
+    }
+
+    /// Chooses the script and meters it.
+    fn play(
+        &self,
+        model: &Model,
+        prompted: &Prompted,
+        prompt: &prompts::Prompt,
+        max: u64,
+        body: &Bytes,
+    ) -> Result<(Vec<Step>, Metered), Failure> {
+        let fixture = prompt.texts.iter().rev().find_map(|text| fixtures::find(&self.state.fixtures, text));
+        let steps = match fixture {
+            Some(steps) => steps.to_vec(),
+            None => {
+                let means = Means { seed: self.seed, pace: self.state.config.pace };
+                let steps = match prompts::plan(prompt, means) {
+                    Plan::Play(steps) => steps,
+                    Plan::Refuse(error) => return Err(error.into()),
+                    Plan::RefuseOnce(error, steps) => {
+                        if self.state.refuses_first(body) {
+                            return Err(error.into());
+                        }
+                        steps
+                    }
+                    Plan::Drop => return Err(Failure::Dropped),
+                };
+                script::limit(steps, max)
+            }
+        };
+        let mut metered = self.state.cache.meter(model, prompted, self.started);
+        metered.usage.output_tokens = script::output_tokens(&steps);
+        // A fixture says itself what it cost.
+        let metered = fixtures::usage(&steps).unwrap_or(metered);
+        Ok((steps, metered))
+    }
+
+    fn stream(&self, steps: Vec<Step>, dialect: Dialect, terms: Terms) -> Response<Answer> {
+        let log = Arc::clone(&self.state.log);
+        let kind = match dialect {
+            Dialect::Messages { .. } => "text/event-stream; charset=utf-8",
+            _ => "application/vnd.amazon.eventstream",
+        };
+        let playing = Playing::new(steps, dialect, terms, self.started, log, self.number);
+        let mut response = Response::new(Either::Right(playing));
+        response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+        response
+    }
+
+    /// Waits through the silences of a script that is answered in one piece, and fails where it fails.
+    async fn whole(&self, steps: Vec<Step>) -> Result<Vec<Step>, Failure> {
+        let mut kept = Vec::with_capacity(steps.len());
+        for step in steps {
+            match step {
+                Step::Sleep(time) => sleep(time).await,
+                Step::Exception(mut error) => {
+                    // Only streams have the stream's own exception.
+                    if error.kind == "ModelStreamErrorException" {
+                        error.kind = "ModelErrorException".into();
+                    }
+                    return Err(error.into());
+                }
+                Step::Error(..) => return Err(AwsError::named("InternalServerException", None).into()),
+                Step::ErrorObject(kind, message) => {
+                    let mut error = AwsError::named("ModelErrorException", Some(529));
+                    error.message = format!("{kind}: {message}");
+                    return Err(error.into());
+                }
+                Step::Cut => return Err(Failure::Dropped),
+                other => kept.push(other),
+            }
+        }
+        Ok(kept)
+    }
+
+    fn latency(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Failure> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Err(AwsError::new(status, "RequestEntityTooLargeException", "Request size limit exceeded").into())
+        }
+        Err(_) => Err(Failure::Dropped),
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> AwsError {
+    AwsError::validation(format!(
+        "1 validation error detected: Value at '/' failed to satisfy constraint: Member must be valid JSON: {error}"
+    ))
+}
+
+fn json_answer(value: &Value) -> Response<Answer> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(value.to_string()))));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    response
+}

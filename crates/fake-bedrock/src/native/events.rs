@@ -1,0 +1,230 @@
+//! Renders a script as Anthropic's events, and folds those into one message.
+//!
+//! Scripts speak ConverseStream; this room translates.
+
+use serde_json::{Value, json};
+
+use crate::converse::from_wire;
+use crate::issued::base62;
+use crate::models::Model;
+use crate::script::{Event, Step};
+use crate::terms::{Terms, stop_details, stop_reason};
+
+/// Translates ConverseStream events into Anthropic's, one request long.
+#[derive(Debug)]
+pub(crate) struct Translator {
+    message_id: String,
+    model: &'static str,
+    /// The block whose `content_block_start` has been sent.
+    open: Option<u32>,
+    redacted: String,
+}
+
+impl Translator {
+    pub(crate) fn new(model: &Model, seed: u64) -> Self {
+        Self {
+            message_id: format!("msg_bdrk_{}", base62(seed)),
+            model: model.native_name(),
+            open: None,
+            redacted: String::new(),
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "every caller has made the block for this")]
+    fn start(&mut self, index: u32, block: Value, events: &mut Vec<Value>) {
+        if self.open != Some(index) {
+            self.open = Some(index);
+            events.push(json!({"type": "content_block_start", "index": index, "content_block": block}));
+        }
+    }
+
+    /// The events that one event of the script becomes.
+    pub(crate) fn translate(&mut self, event: Event, terms: &Terms) -> Vec<Value> {
+        let mut events = Vec::new();
+        let delta =
+            |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+        match from_wire(event) {
+            Event::MessageStart => events.push(json!({
+                "type": "message_start",
+                "message": {
+                    "model": self.model,
+                    "id": self.message_id,
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [],
+                    "stop_reason": null,
+                    "stop_sequence": null,
+                    "usage": terms.metered.anthropic(1),
+                },
+            })),
+            Event::ToolStart { index, id, name } => {
+                let block = json!({"type": "tool_use", "id": tool_id(&id), "name": name, "input": {}});
+                self.start(index, block, &mut events);
+                events.push(delta(index, json!({"type": "input_json_delta", "partial_json": ""})));
+            }
+            Event::Text { index, text } => {
+                self.start(index, json!({"type": "text", "text": ""}), &mut events);
+                events.push(delta(index, json!({"type": "text_delta", "text": text})));
+            }
+            Event::ToolInput { index, json: part } => {
+                events.push(delta(index, json!({"type": "input_json_delta", "partial_json": part})));
+            }
+            Event::Thinking { index, text } => {
+                let block = json!({"type": "thinking", "thinking": "", "signature": ""});
+                self.start(index, block, &mut events);
+                events.push(delta(index, json!({"type": "thinking_delta", "thinking": text})));
+            }
+            Event::Signature { index, signature } => {
+                let block = json!({"type": "thinking", "thinking": "", "signature": ""});
+                self.start(index, block, &mut events);
+                events.push(delta(index, json!({"type": "signature_delta", "signature": signature})));
+            }
+            // Anthropic sends redacted thinking whole, in its start event.
+            Event::Redacted { data, .. } => self.redacted.push_str(&data),
+            Event::Citation { index, citation } => {
+                self.start(index, json!({"type": "text", "text": ""}), &mut events);
+                let citation = native_citation(&citation);
+                events.push(delta(index, json!({"type": "citations_delta", "citation": citation})));
+            }
+            Event::NativeStart { index, block } => self.start(index, block, &mut events),
+            Event::BlockStop { index } => {
+                if !self.redacted.is_empty() {
+                    let block =
+                        json!({"type": "redacted_thinking", "data": std::mem::take(&mut self.redacted)});
+                    self.start(index, block, &mut events);
+                }
+                self.open = None;
+                events.push(json!({"type": "content_block_stop", "index": index}));
+            }
+            Event::MessageStop { reason, stop_sequence } => {
+                let mut usage = terms.usage();
+                // The split of the cache writes has been told at the start.
+                if let Some(members) = usage.as_object_mut() {
+                    members.shift_remove("cache_creation");
+                }
+                let mut event = json!({
+                    "type": "message_delta",
+                    "delta": {
+                        "stop_reason": stop_reason(&reason),
+                        "stop_sequence": stop_sequence,
+                        "stop_details": stop_details(&reason),
+                    },
+                    "usage": usage,
+                });
+                for (name, value) in &terms.echoed {
+                    event[name.as_str()] = value.clone();
+                }
+                events.push(event);
+            }
+            Event::Metadata => events.push(json!({"type": "message_stop"})),
+            Event::Other { name, payload } => {
+                let mut value = payload;
+                value["type"] = name.into();
+                events.push(value);
+            }
+        }
+        events
+    }
+}
+
+/// Folds a script into one message.
+pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) -> Value {
+    let mut message = json!({});
+    let mut content: Vec<Value> = Vec::new();
+    let mut input = String::new();
+    for step in steps {
+        let Step::Event(event) = step else { continue };
+        for event in translator.translate(event, terms) {
+            match event["type"].as_str() {
+                Some("message_start") => message = event["message"].clone(),
+                Some("content_block_start") => {
+                    input.clear();
+                    content.push(event["content_block"].clone());
+                }
+                Some("content_block_delta") => {
+                    if let Some(block) = content.last_mut() {
+                        extend(block, &event["delta"], &mut input);
+                    }
+                }
+                Some("content_block_stop") => {
+                    // Arguments that were cut off cannot be folded into an object.
+                    if let Some(block) = content.last_mut()
+                        && !input.is_empty()
+                        && let Ok(parsed) = serde_json::from_str(&input)
+                    {
+                        block["input"] = parsed;
+                    }
+                }
+                Some("message_delta") => {
+                    for name in ["stop_reason", "stop_sequence", "stop_details"] {
+                        message[name] = event["delta"][name].clone();
+                    }
+                    for name in terms.echoed.keys() {
+                        message[name.as_str()] = event[name.as_str()].clone();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    message["content"] = content.into();
+    message["usage"] = terms.usage();
+    message
+}
+
+fn extend(block: &mut Value, delta: &Value, input: &mut String) {
+    let mut append = |name: &str| {
+        let text = format!("{}{}", block[name].as_str().unwrap_or(""), delta[name].as_str().unwrap_or(""));
+        block[name] = text.into();
+    };
+    match delta["type"].as_str() {
+        Some("text_delta") => append("text"),
+        Some("thinking_delta") => append("thinking"),
+        Some("signature_delta") => append("signature"),
+        Some("input_json_delta") => input.push_str(delta["partial_json"].as_str().unwrap_or_default()),
+        Some("citations_delta") => match block.get_mut("citations").and_then(Value::as_array_mut) {
+            Some(citations) => citations.push(delta["citation"].clone()),
+            None => block["citations"] = json!([delta["citation"]]),
+        },
+        _ => {}
+    }
+}
+
+/// Bedrock's tool ids differ between the two operations only in their prefix.
+fn tool_id(id: &str) -> String {
+    id.strip_prefix("tooluse_").map_or_else(|| id.to_owned(), |id| format!("toolu_bdrk_{id}"))
+}
+
+fn native_citation(citation: &Value) -> Value {
+    let cited = &citation["sourceContent"][0]["text"];
+    let (kind, place) = match citation["location"].as_object().and_then(|location| location.iter().next()) {
+        Some((kind, place)) => (kind.as_str(), place),
+        None => ("", &Value::Null),
+    };
+    let names = match kind {
+        "documentChar" => ("char_location", "start_char_index", "end_char_index"),
+        "documentPage" => ("page_location", "start_page_number", "end_page_number"),
+        "documentChunk" => ("content_block_location", "start_block_index", "end_block_index"),
+        _ => {
+            return json!({
+                "type": "search_result_location",
+                "cited_text": cited,
+                "search_result_index": place["searchResultIndex"],
+                "source": citation["source"],
+                "title": citation["title"],
+                "start_block_index": place["start"],
+                "end_block_index": place["end"],
+            });
+        }
+    };
+    let mut native = json!({
+        "type": names.0,
+        "cited_text": cited,
+        "document_index": place["documentIndex"],
+        "document_title": citation["title"],
+        "file_id": null,
+    });
+    native[names.1] = place["start"].clone();
+    native[names.2] = place["end"].clone();
+    native
+}

@@ -1,0 +1,68 @@
+//! The wire of the Messages routes: Anthropic's events as server-sent events, and its envelope for errors.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::error::AwsError;
+use crate::native::Translator;
+use crate::script::Event;
+use crate::terms::Terms;
+
+/// Appends what one event becomes; a ping follows the first block's start, as at Anthropic.
+pub(crate) fn write(
+    translator: &mut Translator,
+    pinged: &mut bool,
+    event: Event,
+    terms: &Terms,
+    out: &mut BytesMut,
+) {
+    for value in translator.translate(event, terms) {
+        let starts = value["type"] == "content_block_start";
+        send(&value, out);
+        if starts && !std::mem::replace(pinged, true) {
+            send(&json!({"type": "ping"}), out);
+        }
+    }
+}
+
+/// Appends an error in the middle of a stream.
+pub(crate) fn error(kind: &str, message: &str, out: &mut BytesMut) {
+    send(&json!({"type": "error", "error": {"type": kind, "message": message}}), out);
+}
+
+fn send(value: &Value, out: &mut BytesMut) {
+    let name = value["type"].as_str().unwrap_or("message");
+    out.put_slice(format!("event: {name}\ndata: {value}\n\n").as_bytes());
+}
+
+/// Anthropic's name and status for an AWS exception that the model itself raised.
+pub(crate) fn kind(error: &AwsError) -> (&'static str, StatusCode) {
+    let overloaded = StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    match error.kind.as_ref() {
+        "ValidationException" => ("invalid_request_error", StatusCode::BAD_REQUEST),
+        "AccessDeniedException" => ("permission_error", StatusCode::FORBIDDEN),
+        "ResourceNotFoundException" => ("not_found_error", StatusCode::NOT_FOUND),
+        "RequestEntityTooLargeException" => ("request_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+        "ThrottlingException" | "ServiceQuotaExceededException" => {
+            ("rate_limit_error", StatusCode::TOO_MANY_REQUESTS)
+        }
+        "ServiceUnavailableException" | "ModelNotReadyException" => ("overloaded_error", overloaded),
+        "ModelTimeoutException" => ("timeout_error", StatusCode::GATEWAY_TIMEOUT),
+        _ => ("api_error", StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// An error in Anthropic's envelope.
+pub(crate) fn envelope(error: &AwsError, request_id: &str) -> Response<Bytes> {
+    let (kind, status) = kind(error);
+    let body = json!({
+        "type": "error",
+        "error": {"type": kind, "message": error.message},
+        "request_id": request_id,
+    });
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,148 @@
+//! What the writers must know about an answer besides its script.
+
+use serde_json::{Map, Value, json};
+
+use crate::converse::items;
+use crate::models::Model;
+use crate::script::{self, Step};
+use crate::tokens::Metered;
+
+/// The terms of one answer.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) metered: Metered,
+    /// Output tokens that went into thinking.
+    pub(crate) thinking: u64,
+    /// `additionalModelResponseFieldPaths` of the request.
+    response_paths: Vec<String>,
+    /// The model's own name, when its native answer is Anthropic's message.
+    native: Option<&'static str>,
+    /// Members that the request makes the answer repeat, such as `serviceTier`.
+    pub(crate) echoed: Map<String, Value>,
+}
+
+impl Terms {
+    /// Reads the terms of a Converse request.
+    pub(crate) fn converse(body: &Value, model: &Model, metered: Metered, steps: &[Step]) -> Self {
+        let paths = items(body, "additionalModelResponseFieldPaths");
+        let echoed = ["serviceTier", "performanceConfig"]
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())))
+            .collect();
+        Self {
+            metered,
+            thinking: script::thinking_tokens(steps),
+            response_paths: paths.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            native: model.is_claude().then(|| model.native_name()),
+            echoed,
+        }
+    }
+
+    /// Reads the terms of an Anthropic body, which has no paths.
+    pub(crate) fn native(body: &Value, metered: Metered, steps: &[Step]) -> Self {
+        let mut echoed = Map::new();
+        if body["context_management"].is_object() {
+            echoed.insert("context_management".into(), json!({"applied_edits": []}));
+        }
+        let thinking = script::thinking_tokens(steps);
+        Self { metered, thinking, response_paths: Vec::new(), native: None, echoed }
+    }
+
+    /// The `usage` of an Anthropic message when it is over.
+    pub(crate) fn usage(&self) -> Value {
+        let mut usage = self.metered.anthropic(self.metered.usage.output_tokens);
+        usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking});
+        usage
+    }
+
+    /// `additionalModelResponseFields`: the asked paths, as far as the native answer has them.
+    ///
+    /// The native answer of a stream is its `message_delta`; both forms are looked into here.
+    pub(crate) fn response_fields(&self, reason: &str, stop_sequence: Option<&str>) -> Option<Value> {
+        let name = self.native.filter(|_| !self.response_paths.is_empty())?;
+        let delta = json!({
+            "stop_reason": stop_reason(reason),
+            "stop_sequence": stop_sequence,
+            "stop_details": stop_details(reason),
+        });
+        let mut native = delta.clone();
+        native["type"] = "message".into();
+        native["role"] = "assistant".into();
+        native["model"] = name.into();
+        native["usage"] = self.usage();
+        native["delta"] = delta;
+        let mut fields = Map::new();
+        for path in &self.response_paths {
+            if let Some(value) = native.pointer(path) {
+                let names: Vec<String> =
+                    path.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
+                insert(&mut fields, &names, value);
+            }
+        }
+        (!fields.is_empty()).then_some(Value::Object(fields))
+    }
+}
+
+fn insert(fields: &mut Map<String, Value>, names: &[String], value: &Value) {
+    match names {
+        [] => {}
+        [last] => {
+            fields.insert(last.clone(), value.clone());
+        }
+        [first, rest @ ..] => {
+            let inner = fields.entry(first.clone()).or_insert_with(|| json!({}));
+            if let Some(inner) = inner.as_object_mut() {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Anthropic's name for a reason of Converse.
+pub(crate) fn stop_reason(reason: &str) -> &str {
+    match reason {
+        "content_filtered" | "guardrail_intervened" => "refusal",
+        "malformed_model_output" | "malformed_tool_use" => "end_turn",
+        other => other,
+    }
+}
+
+/// Why an answer was refused; null for every other end.
+pub(crate) fn stop_details(reason: &str) -> Value {
+    match stop_reason(reason) {
+        "refusal" => json!({"type": "refusal", "category": "cyber", "explanation": "The script says so."}),
+        _ => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::find;
+    use crate::script::Event;
+
+    fn fields(model: &str, paths: &[&str], reason: &str) -> Option<Value> {
+        let (model, _) = find(model, "us-east-1").unwrap();
+        let thought = Step::Event(Event::Thinking { index: 0, text: "one two".into() });
+        let body = json!({"additionalModelResponseFieldPaths": paths});
+        Terms::converse(&body, model, Metered::default(), &[thought]).response_fields(reason, Some("END"))
+    }
+
+    #[test]
+    fn paths_pick_from_the_native_answer_and_miss_in_silence() {
+        let claude = "us.anthropic.claude-opus-5";
+        let asked = ["/stop_sequence", "/delta/stop_sequence", "/usage/output_tokens_details", "/nothing"];
+        assert_eq!(
+            fields(claude, &asked, "stop_sequence").unwrap(),
+            json!({
+                "stop_sequence": "END",
+                "delta": {"stop_sequence": "END"},
+                "usage": {"output_tokens_details": {"thinking_tokens": 2}},
+            })
+        );
+        let refused = fields(claude, &["/stop_details"], "content_filtered").unwrap();
+        assert_eq!(refused["stop_details"]["type"], "refusal");
+        assert_eq!(fields(claude, &["/stop_details"], "end_turn").unwrap(), json!({"stop_details": null}));
+        assert_eq!(fields("us.amazon.nova-pro-v1:0", &asked, "end_turn"), None);
+    }
+}

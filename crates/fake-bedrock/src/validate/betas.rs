@@ -1,0 +1,104 @@
+//! Which betas each route takes.
+
+use serde_json::Value;
+
+use crate::error::AwsError;
+use crate::models::Model;
+use crate::routes::Route;
+
+/// Betas that every route takes.
+const COMMON: &[&str] = &[
+    "interleaved-thinking-2025-05-14",
+    "context-1m-2025-08-07",
+    "effort-2025-11-24",
+    "fine-grained-tool-streaming-2025-05-14",
+    "structured-outputs-2025-11-13",
+    "computer-use-2024-10-22",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
+    "token-efficient-tools-2025-02-19",
+    "output-128k-2025-02-19",
+    "dev-full-thinking-2025-05-14",
+    "compact-2026-01-12",
+    "thinking-binding-controls-2026-08-01",
+    "thinking-display-updates-2026-08-18",
+];
+
+/// Betas that every route but Converse takes.
+const NATIVE: &[&str] = &[
+    "context-management-2025-06-27",
+    "tool-search-tool-2025-10-19",
+    "mid-conversation-tool-changes-2026-07-01",
+    "mid-conversation-output-config-2026-07-01",
+    "search-results-2025-06-09",
+    "pdfs-2024-09-25",
+    "token-counting-2024-11-01",
+    "model-context-window-exceeded-2025-08-26",
+];
+
+/// Betas that the Messages routes take besides.
+const MESSAGES: &[&str] =
+    &["claude-code-20250219", "mid-conversation-system-2026-04-07", "thinking-token-count-2026-05-13"];
+
+/// The beta of the runtime's Messages route alone.
+const RUNTIME: &str = "fallback-credit-2026-07-01";
+
+/// Betas of the Mantle endpoint alone.
+const MANTLE: &[&str] = &["tool-examples-2025-10-29", "per-turn-control-2026-07-01", "web-search-2025-03-05"];
+
+fn known(name: &str, route: Route, model: &Model) -> bool {
+    // InvokeModel takes this one only where it means something.
+    if name == "structured-outputs-2025-11-13" && route == Route::Invoke && !model.has("format") {
+        return false;
+    }
+    COMMON.contains(&name)
+        || (route != Route::Converse && NATIVE.contains(&name))
+        || (route.is_messages() && MESSAGES.contains(&name))
+        || (route == Route::Runtime && name == RUNTIME)
+        || (route == Route::Mantle && MANTLE.contains(&name))
+}
+
+/// The betas of a body: `anthropic_beta`.
+///
+/// # Errors
+/// `invalid beta flag`, which never says which.
+pub(super) fn of_body<'a>(
+    list: Option<&'a Value>,
+    route: Route,
+    model: &Model,
+) -> Result<Vec<&'a str>, AwsError> {
+    let Some(list) = list.filter(|list| !list.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let list =
+        list.as_array().ok_or_else(|| AwsError::model("anthropic_beta: Input should be a valid list"))?;
+    let mut names = Vec::new();
+    for (n, name) in list.iter().enumerate() {
+        let name = name
+            .as_str()
+            .ok_or_else(|| AwsError::model(format!("anthropic_beta.{n}: Input should be a valid string")))?;
+        names.push(name);
+    }
+    if names.iter().all(|name| known(name, route, model)) {
+        Ok(names)
+    } else {
+        Err(AwsError::model("invalid beta flag"))
+    }
+}
+
+/// The betas of the `anthropic-beta` header.
+///
+/// # Errors
+/// A sentence that names what is unknown.
+pub(super) fn of_header(names: &[&str], route: Route, model: &Model) -> Result<(), AwsError> {
+    let unknown: Vec<String> =
+        names.iter().filter(|name| !known(name, route, model)).map(|name| format!("`{name}`")).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(AwsError::model(format!(
+        "Unexpected value(s) {} for the `anthropic-beta` header. Please consult our documentation at docs.claude.com or \
+         try again without the header.",
+        unknown.join(", ")
+    )))
+}

@@ -1,0 +1,285 @@
+//! Content blocks: which there are, what they may hold, and in whose mouth.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value};
+
+use super::super::fields::extra;
+use super::super::messages::{IMAGE_BASE64, sniffed, thinking_signature};
+use super::{Checked, Request};
+use crate::converse::items;
+use crate::error::AwsError;
+use crate::issued::opaque_fits;
+
+/// Type, role, required members, optional members.
+type Kind = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+#[rustfmt::skip]
+static KINDS: &[Kind] = &[
+    ("text", "", &["text"], &["cache_control", "citations"]),
+    ("image", "user", &["source"], &["cache_control"]),
+    ("document", "", &["source"], &["cache_control", "title", "context", "citations"]),
+    ("search_result", "user", &["source", "title", "content"], &["cache_control", "citations"]),
+    ("thinking", "assistant", &["thinking", "signature"], &[]),
+    ("redacted_thinking", "assistant", &["data"], &[]),
+    ("tool_use", "assistant", &["id", "name", "input"], &["cache_control", "caller", "toolset_name"]),
+    ("tool_result", "user", &["tool_use_id"], &["content", "is_error", "cache_control", "toolset_name"]),
+];
+
+/// Kinds that the search for tools brings.
+static SEARCH: &[Kind] = &[
+    ("server_tool_use", "assistant", &["id", "name", "input"], &["cache_control", "caller"]),
+    ("tool_search_tool_result", "assistant", &["tool_use_id", "content"], &["cache_control"]),
+];
+
+/// The kind that compaction brings.
+static COMPACTION: Kind = ("compaction", "assistant", &[], &["content", "cache_control", "signature"]);
+
+/// Kinds that only system messages hold, with the beta for changing tools.
+static CHANGES: &[Kind] = &[
+    ("tool_addition", "system", &["tool"], &["cache_control"]),
+    ("tool_removal", "system", &["tool"], &["cache_control"]),
+];
+
+/// Largest side of an image, in pixels.
+const SIDE: u32 = 8_000;
+
+/// The top-level system prompt.
+pub(super) fn system(request: &Request<'_>) -> Checked {
+    match request.members.get("system") {
+        None | Some(Value::Null | Value::String(_)) => Ok(()),
+        Some(Value::Array(blocks)) => blocks.iter().enumerate().try_for_each(|(b, block)| {
+            let at = format!("system.{b}");
+            if block["type"] != "text" {
+                return Err(AwsError::model(format!("{at}.type: Input should be 'text'")));
+            }
+            let allowed = ["type", "text", "cache_control", "citations"];
+            if let Some(key) = keys(block).find(|key| !allowed.contains(key)) {
+                return Err(extra(&format!("{at}.{key}")));
+            }
+            match block["text"].as_str() {
+                None => Err(AwsError::model(format!("{at}.text: Field required"))),
+                Some("") => Err(AwsError::model("system: text content blocks must be non-empty")),
+                Some(_) => Ok(()),
+            }
+        }),
+        Some(_) => Err(AwsError::model("system: Input should be a valid list")),
+    }
+}
+
+fn keys(block: &Value) -> impl Iterator<Item = &str> {
+    block.as_object().into_iter().flat_map(Map::keys).map(String::as_str)
+}
+
+/// One block of a message.
+pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> Checked {
+    let mut kinds: Vec<&Kind> = KINDS.iter().collect();
+    if request.searches() {
+        kinds.extend(SEARCH);
+    }
+    if request.beta("compact-2026-01-12") {
+        kinds.push(&COMPACTION);
+    }
+    if request.beta("mid-conversation-tool-changes-2026-07-01") {
+        kinds.extend(CHANGES);
+    }
+    shape(block, &kinds, at)?;
+    let kind = block["type"].as_str().unwrap_or_default();
+    let home = kinds.iter().find(|known| known.0 == kind).map_or("", |known| known.1);
+    if role == "system" && !matches!(kind, "text" | "tool_addition" | "tool_removal") {
+        return Err(AwsError::model(format!("{at}.type: Input should be 'text'")));
+    }
+    // Documents in answers were legal once.
+    let misplaced = (kind == "document" && role == "assistant" && request.version == super::Version::V2026)
+        || (!home.is_empty() && home != role);
+    if misplaced {
+        let home = if home.is_empty() { "user" } else { home };
+        return Err(AwsError::model(format!("{at}: `{kind}` blocks can only be in `{home}` messages")));
+    }
+    content(request, block, kind, at)
+}
+
+/// Whether the block is of a known kind and has its members and no others.
+fn shape(block: &Value, kinds: &[&Kind], at: &str) -> Checked {
+    let Some(kind) = block["type"].as_str() else {
+        return Err(AwsError::model(format!("{at}: Unable to extract tag using discriminator 'type'")));
+    };
+    let Some((_, _, required, optional)) = kinds.iter().find(|known| known.0 == kind) else {
+        let tags: Vec<String> = kinds.iter().map(|known| format!("'{}'", known.0)).collect();
+        return Err(AwsError::model(format!(
+            "{at}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {}",
+            tags.join(", ")
+        )));
+    };
+    if let Some(name) = required.iter().find(|name| block.get(**name).is_none_or(Value::is_null)) {
+        return Err(AwsError::model(format!("{at}.{kind}.{name}: Field required")));
+    }
+    let known = |key: &str| key == "type" || required.contains(&key) || optional.contains(&key);
+    match keys(block).find(|key| !known(key)) {
+        Some(key) => Err(extra(&format!("{at}.{kind}.{key}"))),
+        None => Ok(()),
+    }
+}
+
+fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checked {
+    match kind {
+        "text" => match block["text"].as_str() {
+            None => Err(AwsError::model(format!("{at}.text.text: Input should be a valid string"))),
+            Some("") => Err(AwsError::model("messages: text content blocks must be non-empty")),
+            Some(text) if text.trim().is_empty() => {
+                Err(AwsError::model("messages: text content blocks must contain non-whitespace text"))
+            }
+            Some(_) => Ok(()),
+        },
+        "image" => image(request, block, at),
+        "document" => document(block, at),
+        "thinking" => thinking_signature(block["thinking"].as_str(), block["signature"].as_str(), at),
+        "redacted_thinking" if !block["data"].as_str().is_some_and(opaque_fits) => {
+            Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")))
+        }
+        "tool_use" | "server_tool_use" => {
+            let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+            let id = block["id"].as_str().unwrap_or_default();
+            if id.is_empty() || !id.chars().all(fits) {
+                return Err(AwsError::model(format!(
+                    "{at}.{kind}.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
+                )));
+            }
+            if !block["input"].is_object() {
+                return Err(AwsError::model(format!(
+                    "{at}.{kind}.input: Input should be a valid dictionary"
+                )));
+            }
+            Ok(())
+        }
+        "tool_result" => result(request, block, at),
+        _ => Ok(()),
+    }
+}
+
+fn result(request: &Request<'_>, block: &Value, at: &str) -> Checked {
+    static REFERENCE: Kind = ("tool_reference", "", &["tool_name"], &["cache_control"]);
+    if block.get("is_error").is_some_and(|flag| !flag.is_boolean() && !flag.is_null()) {
+        return Err(AwsError::model(format!("{at}.tool_result.is_error: Input should be a valid boolean")));
+    }
+    let inside = ["text", "image", "search_result", "document"];
+    let mut kinds: Vec<&Kind> = KINDS.iter().filter(|known| inside.contains(&known.0)).collect();
+    if request.searches() {
+        kinds.push(&REFERENCE);
+    }
+    match block.get("content") {
+        None | Some(Value::Null | Value::String(_)) => Ok(()),
+        Some(Value::Array(parts)) => parts.iter().enumerate().try_for_each(|(p, part)| {
+            let at = format!("{at}.tool_result.content.{p}");
+            shape(part, &kinds, &at)?;
+            content(request, part, part["type"].as_str().unwrap_or_default(), &at)
+        }),
+        Some(_) => Err(AwsError::model(format!("{at}.tool_result.content: Input should be a valid list"))),
+    }
+}
+
+/// Whether every reference leads to a tool of the request.
+pub(super) fn references(request: &Request<'_>) -> Checked {
+    let names: Vec<&str> =
+        items(request.body, "tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
+    for block in items(request.body, "messages").iter().flat_map(|message| items(message, "content")) {
+        let parts = match block["type"].as_str() {
+            Some("tool_result") => items(block, "content"),
+            Some("tool_search_tool_result") => items(&block["content"], "tool_references"),
+            _ => &[],
+        };
+        for name in parts.iter().filter_map(|part| part["tool_name"].as_str()) {
+            if !names.contains(&name) {
+                return Err(AwsError::model(format!(
+                    "Tool reference '{name}' has no corresponding tool definition"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The type of a source; Bedrock fetches nothing and keeps no files.
+fn source_type<'a>(block: &'a Value, at: &str, kind: &str, known: &[&str]) -> Result<&'a str, AwsError> {
+    match block["source"]["type"].as_str().unwrap_or_default() {
+        "url" => Err(AwsError::model("URL sources not supported")),
+        "file" => Err(AwsError::model("File sources not supported")),
+        found if known.contains(&found) => Ok(found),
+        found => Err(AwsError::model(format!(
+            "{at}.{kind}.source: Input tag '{found}' found using 'type' does not match any of the expected tags: {}",
+            known.iter().map(|tag| format!("'{tag}'")).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+fn image(request: &Request<'_>, block: &Value, at: &str) -> Checked {
+    if !request.model.has("images") {
+        return Err(AwsError::model(format!(
+            "'{}' does not support image input.",
+            request.model.native_name()
+        )));
+    }
+    source_type(block, at, "image", &["base64"])?;
+    let source = &block["source"];
+    let media = source["media_type"].as_str().unwrap_or_default();
+    let wrong = |text: String| AwsError::model(format!("{at}.image.source.base64{text}"));
+    let format = media.strip_prefix("image/").filter(|f| ["jpeg", "png", "gif", "webp"].contains(f));
+    let Some(format) = format else {
+        return Err(wrong(
+            ".media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'".into(),
+        ));
+    };
+    let Some(data) = source["data"].as_str() else {
+        return Err(wrong(".data: Field required".into()));
+    };
+    if data.len() > IMAGE_BASE64 {
+        return Err(wrong(format!(
+            ": image exceeds 5 MB maximum: {} bytes > {IMAGE_BASE64} bytes",
+            data.len()
+        )));
+    }
+    let bytes = BASE64.decode(data).map_err(|_| wrong(": Invalid base64 data".into()))?;
+    match sniffed(data) {
+        None => Err(AwsError::model("Could not process image")),
+        Some(real) if real != format => {
+            Err(wrong(format!(": Image does not match the provided media type {media}")))
+        }
+        Some("png") if side(&bytes) > SIDE => Err(wrong(format!(
+            ": At least one of the image dimensions exceed max allowed size: {SIDE} pixels"
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The larger side of a PNG, which its first chunk tells.
+fn side(png: &[u8]) -> u32 {
+    let number = |at: usize| {
+        let bytes = png.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        bytes.map_or(0, u32::from_be_bytes)
+    };
+    number(16).max(number(20))
+}
+
+fn document(block: &Value, at: &str) -> Checked {
+    let source = &block["source"];
+    let wrong = |text: String| AwsError::model(format!("{at}.document.source.{text}"));
+    match source_type(block, at, "document", &["base64", "text", "content"])? {
+        "base64" if source["media_type"] != "application/pdf" => {
+            Err(wrong("base64.media_type: Input should be 'application/pdf'".into()))
+        }
+        "base64" => match source["data"].as_str().map(|data| BASE64.decode(data)) {
+            Some(Ok(bytes)) if bytes.starts_with(b"%PDF") => Ok(()),
+            Some(Ok(_)) => Err(AwsError::model("The PDF specified was not valid.")),
+            Some(Err(_)) => Err(wrong("base64: Invalid base64 data".into())),
+            None => Err(wrong("base64.data: Field required".into())),
+        },
+        "text" if source["media_type"] != "text/plain" => {
+            Err(wrong("text.media_type: Input should be 'text/plain'".into()))
+        }
+        "text" if !source["data"].is_string() => Err(wrong("text.data: Field required".into())),
+        "content" if !source["content"].is_string() && !source["content"].is_array() => {
+            Err(wrong("content.content: Field required".into()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,245 @@
+//! The Anthropic body of InvokeModel and of the Messages routes.
+//!
+//! Errors carry the prefix of Converse; the server takes it away, as these routes have none.
+
+mod blocks;
+mod cache;
+mod context;
+mod tools;
+mod turns;
+
+use serde_json::{Map, Value};
+
+use super::betas;
+use super::fields::{self, Asked, extra};
+use crate::error::AwsError;
+use crate::models::Model;
+use crate::routes::Route;
+
+type Checked = Result<(), AwsError>;
+
+/// The version of the Messages API that a request is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// `2023-06-01`, on Bedrock `bedrock-2023-05-31`.
+    V2023,
+    /// `2026-10-21`, which has no sampling parameters.
+    V2026,
+}
+
+/// Top-level members that every native route takes.
+const COMMON: &[&str] = &[
+    "anthropic_version",
+    "max_tokens",
+    "messages",
+    "system",
+    "stop_sequences",
+    "temperature",
+    "top_p",
+    "top_k",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "metadata",
+    "output_config",
+    "context_management",
+];
+
+/// Further members of InvokeModel's body.
+const INVOKE: &[&str] = &["anthropic_beta", "amazon-bedrock-guardrailConfig"];
+
+/// Further members of a Messages body.
+const MESSAGES: &[&str] = &["model", "stream", "cache_control"];
+
+/// Members of a body whose tokens are counted.
+const COUNTED: &[&str] = &[
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "context_management",
+    "cache_control",
+];
+
+/// A request with what its route has made of the headers.
+#[derive(Debug)]
+struct Request<'a> {
+    body: &'a Value,
+    members: &'a Map<String, Value>,
+    model: &'a Model,
+    route: Route,
+    betas: Vec<&'a str>,
+    version: Version,
+}
+
+impl Request<'_> {
+    fn beta(&self, name: &str) -> bool {
+        self.betas.contains(&name)
+    }
+
+    /// Whether deferred tools are known: the model must be able to search, and the caller must say so.
+    fn searches(&self) -> bool {
+        self.model.searches() && self.beta("tool-search-tool-2025-10-19")
+    }
+}
+
+/// The whole of an InvokeModel request for Claude, but for its length.
+///
+/// # Errors
+/// A `ValidationException` for the first rule that is broken.
+pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> Checked {
+    if !model.is_claude() {
+        return Err(AwsError::validation("The provided request is not valid"));
+    }
+    let members = dictionary(body)?;
+    required(members, &["anthropic_version", "max_tokens", "messages"])?;
+    let version = match members["anthropic_version"].as_str() {
+        Some("bedrock-2023-05-31") => Version::V2023,
+        Some("2026-10-21") if model.generation >= 47 => Version::V2026,
+        _ => return Err(AwsError::model("anthropic_version: Input should be 'bedrock-2023-05-31'")),
+    };
+    let betas = betas::of_body(members.get("anthropic_beta"), Route::Invoke, model)?;
+    let request = Request { body, members, model, route: Route::Invoke, betas, version };
+    known(members, &[COMMON, INVOKE])?;
+    whole(&request, streams)
+}
+
+/// The whole of a request on a Messages route, but for its length.
+///
+/// # Errors
+/// As [`invoke`].
+pub(crate) fn messages(
+    body: &Value,
+    model: &Model,
+    route: Route,
+    headers: &[&str],
+    version: Version,
+) -> Checked {
+    let members = dictionary(body)?;
+    betas::of_header(headers, route, model)?;
+    required(members, &["model", "max_tokens", "messages"])?;
+    let request = Request { body, members, model, route, betas: headers.to_vec(), version };
+    known(members, &[COMMON, MESSAGES])?;
+    if members.get("stream").is_some_and(|stream| !stream.is_boolean()) {
+        return Err(AwsError::model("stream: Input should be a valid boolean"));
+    }
+    whole(&request, body["stream"] == true)
+}
+
+/// The whole of a request to count tokens on the Mantle endpoint.
+///
+/// # Errors
+/// As [`invoke`].
+pub(crate) fn mantle_count(body: &Value, model: &Model, headers: &[&str], version: Version) -> Checked {
+    let members = dictionary(body)?;
+    betas::of_header(headers, Route::Mantle, model)?;
+    required(members, &["model", "messages"])?;
+    known(members, &[COUNTED])?;
+    let request = Request { body, members, model, route: Route::Mantle, betas: headers.to_vec(), version };
+    content(&request)
+}
+
+fn dictionary(body: &Value) -> Result<&Map<String, Value>, AwsError> {
+    body.as_object().ok_or_else(|| AwsError::model("Input should be a valid dictionary"))
+}
+
+fn required(members: &Map<String, Value>, names: &[&str]) -> Checked {
+    match names.iter().find(|name| members.get(**name).is_none_or(Value::is_null)) {
+        Some(name) => Err(AwsError::model(format!("{name}: Field required"))),
+        None => Ok(()),
+    }
+}
+
+fn known(members: &Map<String, Value>, lists: &[&[&str]]) -> Checked {
+    match members.keys().find(|key| !lists.iter().any(|list| list.contains(&key.as_str()))) {
+        Some(key) => Err(extra(key)),
+        None => Ok(()),
+    }
+}
+
+fn whole(request: &Request<'_>, streams: bool) -> Checked {
+    let body = request.body;
+    let Some(max_tokens) = body["max_tokens"].as_u64() else {
+        return Err(AwsError::model(match body["max_tokens"].as_i64() {
+            Some(_) => "max_tokens: Input should be greater than or equal to 0",
+            None => "max_tokens: Input should be a valid integer",
+        }));
+    };
+    let forced = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
+    if max_tokens == 0 {
+        prewarms(request, streams, forced)?;
+    }
+    sampling(request)?;
+    stop_sequences(request)?;
+    context::check(request)?;
+    let asked = Asked {
+        fields: request.members,
+        temperature: body["temperature"].as_f64(),
+        top_p: body["top_p"].is_number(),
+        max_tokens: Some(max_tokens),
+        forced,
+        route: request.route,
+        betas: request.betas.clone(),
+    };
+    fields::check(&asked, request.model)?;
+    content(request)
+}
+
+/// Everything that the model reads.
+fn content(request: &Request<'_>) -> Checked {
+    tools::check(request)?;
+    blocks::system(request)?;
+    turns::check(request)?;
+    cache::check(request)
+}
+
+/// No tokens at all fill the cache and do nothing else.
+fn prewarms(request: &Request<'_>, streams: bool, forced: bool) -> Checked {
+    let thinks = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
+    let with = match () {
+        () if streams => "`stream`",
+        () if thinks => "`thinking`",
+        () if forced => "a `tool_choice` that forces tool use",
+        () if request.body["output_config"]["format"].is_object() => "`output_config.format`",
+        () => return Ok(()),
+    };
+    Err(AwsError::model(format!("max_tokens: 0 is not supported together with {with}")))
+}
+
+fn sampling(request: &Request<'_>) -> Checked {
+    let given =
+        |name: &str| request.members.get(name).filter(|value| !value.is_null()).map(|v| (name.to_owned(), v));
+    let names = ["temperature", "top_p", "top_k"];
+    for (name, value) in names.iter().filter_map(|name| given(name)) {
+        if request.version == Version::V2026 {
+            return Err(extra(&name));
+        }
+        let problem = match (name.as_str(), value.as_f64()) {
+            (_, None) => "Input should be a valid number",
+            ("top_k", Some(_)) if !value.is_i64() && !value.is_u64() => "Input should be a valid integer",
+            (_, Some(number)) if number < 0.0 => "Input should be greater than or equal to 0",
+            ("temperature" | "top_p", Some(number)) if number > 1.0 => {
+                "Input should be less than or equal to 1"
+            }
+            _ => continue,
+        };
+        return Err(AwsError::model(format!("{name}: {problem}")));
+    }
+    Ok(())
+}
+
+fn stop_sequences(request: &Request<'_>) -> Checked {
+    let Some(sequences) = request.members.get("stop_sequences").filter(|value| !value.is_null()) else {
+        return Ok(());
+    };
+    let Some(sequences) = sequences.as_array() else {
+        return Err(AwsError::model("stop_sequences: Input should be a valid list"));
+    };
+    if sequences.iter().any(|sequence| sequence.as_str().is_some_and(|text| text.trim().is_empty())) {
+        return Err(AwsError::model("stop_sequences: each stop sequence must contain non-whitespace"));
+    }
+    Ok(())
+}

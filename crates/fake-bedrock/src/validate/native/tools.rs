@@ -1,0 +1,185 @@
+//! Tools and the choice among them.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::super::fields::extra;
+use super::{Checked, Request};
+use crate::converse::items;
+use crate::error::AwsError;
+use crate::routes::Route;
+
+/// The client tools whose schema the model knows: type, name, further members, the beta they need, and the Claudes that
+/// have them (as version times ten, first and last).
+type Typed = (&'static str, &'static str, &'static [&'static str], Option<&'static str>, u16, u16);
+
+const COMPUTER: &[&str] = &["display_width_px", "display_height_px", "display_number"];
+const NEWEST: u16 = u16::MAX;
+
+#[rustfmt::skip]
+static TYPED: &[Typed] = &[
+    ("bash_20241022", "bash", &[], Some("computer-use-2024-10-22"), 35, 35),
+    ("bash_20250124", "bash", &[], None, 35, NEWEST),
+    ("text_editor_20241022", "str_replace_editor", &[], Some("computer-use-2024-10-22"), 35, 35),
+    ("text_editor_20250124", "str_replace_editor", &[], None, 37, 37),
+    ("text_editor_20250429", "str_replace_based_edit_tool", &[], None, 40, NEWEST),
+    ("text_editor_20250728", "str_replace_based_edit_tool", &["max_characters"], None, 40, NEWEST),
+    ("memory_20250818", "memory", &[], None, 40, NEWEST),
+    ("computer_20241022", "computer", COMPUTER, Some("computer-use-2024-10-22"), 35, 35),
+    ("computer_20250124", "computer", COMPUTER, Some("computer-use-2025-01-24"), 37, 45),
+    ("computer_20251124", "computer",
+        &["display_width_px", "display_height_px", "display_number", "enable_zoom"],
+        Some("computer-use-2025-11-24"), 45, NEWEST),
+];
+
+/// The tools that Bedrock itself runs.
+static SEARCHES: &[(&str, &str)] = &[
+    ("tool_search_tool_regex_20251119", "tool_search_tool_regex"),
+    ("tool_search_tool_bm25_20251119", "tool_search_tool_bm25"),
+    ("tool_search_tool_regex", "tool_search_tool_regex"),
+    ("tool_search_tool_bm25", "tool_search_tool_bm25"),
+];
+
+pub(super) fn check(request: &Request<'_>) -> Checked {
+    let tools = items(request.body, "tools");
+    let mut names = HashSet::new();
+    for (t, tool) in tools.iter().enumerate() {
+        let kind = tool["type"].as_str().unwrap_or("custom");
+        match kind {
+            "custom" => custom(request, tool, t)?,
+            "browser_toolset_20260801" => {}
+            _ => typed(request, tool, kind, t)?,
+        }
+        if !names.insert(tool["name"].as_str().unwrap_or(kind)) {
+            return Err(AwsError::model("tools: Tool names must be unique."));
+        }
+    }
+    if !tools.is_empty() && tools.iter().all(|tool| tool["defer_loading"] == true) {
+        return Err(AwsError::model(
+            "All tools have defer_loading set. At least one tool must be non-deferred.",
+        ));
+    }
+    choice(request, &names)
+}
+
+fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> Checked {
+    let unsupported = || AwsError::model(format!("tool type '{kind}' is not supported"));
+    let search = SEARCHES.iter().find(|(known, _)| *known == kind).filter(|_| request.searches());
+    let (name, more): (&str, &[&str]) = match (search, TYPED.iter().find(|typed| typed.0 == kind)) {
+        (Some((_, name)), _) => (name, &[]),
+        (None, Some((_, name, more, beta, first, last))) => {
+            let fits = (*first..=*last).contains(&request.model.generation);
+            if !fits || beta.is_some_and(|beta| !request.beta(beta)) {
+                return Err(tag(request, kind, t));
+            }
+            (name, more)
+        }
+        (None, None) if SEARCHES.iter().any(|(known, _)| *known == kind) => {
+            return Err(tag(request, kind, t));
+        }
+        (None, None) => return Err(unsupported()),
+    };
+    if tool["name"] != name {
+        return Err(AwsError::model(format!("tools.{t}.{kind}.name: Input should be '{name}'")));
+    }
+    if kind.starts_with("computer_")
+        && !(tool["display_width_px"].is_u64() && tool["display_height_px"].is_u64())
+    {
+        return Err(AwsError::model(format!("tools.{t}.{kind}.display_width_px: Field required")));
+    }
+    for key in members(tool) {
+        if !["type", "name"].contains(&key) && !more.contains(&key) && !shared(request, key) {
+            return Err(extra(&format!("tools.{t}.{kind}.{key}")));
+        }
+    }
+    Ok(())
+}
+
+/// The refusal of a type that exists, but not for this model or not without its beta.
+fn tag(request: &Request<'_>, kind: &str, t: usize) -> AwsError {
+    let model = request.model.generation;
+    let known = TYPED.iter().filter(|(_, _, _, beta, first, last)| {
+        (*first..=*last).contains(&model) && beta.is_none_or(|beta| request.beta(beta))
+    });
+    let mut tags: Vec<String> = known.map(|typed| format!("'{}'", typed.0)).collect();
+    tags.push("'custom'".into());
+    AwsError::model(format!(
+        "tools.{t}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {}",
+        tags.join(", ")
+    ))
+}
+
+fn members(tool: &Value) -> impl Iterator<Item = &str> {
+    tool.as_object().into_iter().flat_map(Map::keys).map(String::as_str)
+}
+
+/// Members that any kind of tool may have, if the route, the model and the betas allow it.
+fn shared(request: &Request<'_>, key: &str) -> bool {
+    match key {
+        "cache_control" => true,
+        "strict" => request.model.has("format") && request.route != Route::Mantle,
+        "defer_loading" | "input_examples" | "allowed_callers" => request.searches(),
+        // The Messages routes take it, InvokeModel has a beta instead.
+        "eager_input_streaming" => request.route.is_messages(),
+        _ => false,
+    }
+}
+
+fn custom(request: &Request<'_>, tool: &Value, t: usize) -> Checked {
+    for key in members(tool) {
+        if !["type", "name", "description", "input_schema"].contains(&key) && !shared(request, key) {
+            return Err(extra(&format!("tools.{t}.custom.{key}")));
+        }
+    }
+    let at = |member: &str, text: &str| AwsError::model(format!("tools.{t}.custom.{member}: {text}"));
+    let name = tool["name"].as_str().ok_or_else(|| at("name", "Field required"))?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
+        return Err(at("name", "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"));
+    }
+    if tool.get("description").is_some_and(|text| !text.is_string() && !text.is_null()) {
+        return Err(at("description", "Input should be a valid string"));
+    }
+    match tool.get("input_schema") {
+        None | Some(Value::Null) => Err(at("input_schema", "Field required")),
+        Some(Value::Object(schema)) => match schema.get("type").and_then(Value::as_str) {
+            Some("object") => Ok(()),
+            Some(_) => Err(at("input_schema.type", "Input should be 'object'")),
+            None => Err(at("input_schema.type", "Field required")),
+        },
+        Some(_) => Err(at("input_schema", "Input should be a valid dictionary")),
+    }
+}
+
+fn choice(request: &Request<'_>, names: &HashSet<&str>) -> Checked {
+    let Some(choice) = request.members.get("tool_choice").filter(|choice| !choice.is_null()) else {
+        return Ok(());
+    };
+    let kind = choice["type"].as_str().unwrap_or_default();
+    let known: &[&str] = match kind {
+        "auto" | "any" => &["type", "disable_parallel_tool_use"],
+        "tool" => &["type", "name", "disable_parallel_tool_use"],
+        "none" => &["type"],
+        _ => {
+            return Err(AwsError::model(format!(
+                "tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: 'auto', \
+                 'any', 'tool', 'none'"
+            )));
+        }
+    };
+    if let Some(key) = members(choice).find(|key| !known.contains(key)) {
+        return Err(extra(&format!("tool_choice.{kind}.{key}")));
+    }
+    if names.is_empty() && kind != "none" {
+        return Err(AwsError::model("tool_choice: tool_choice may only be specified while providing tools"));
+    }
+    if matches!(kind, "any" | "tool") && !request.model.has("forced_tool") {
+        return Err(AwsError::model(format!("tool_choice.type: `{kind}` is not supported on this model")));
+    }
+    let wanted = choice["name"].as_str().unwrap_or_default();
+    if kind == "tool" && !names.contains(wanted) {
+        return Err(AwsError::model(format!("Tool '{wanted}' not found in provided tools")));
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The order of the turns: roles, the pairing of calls and results, thinking, and how a conversation may end.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::super::fields::extra;
+use super::super::messages::role;
+use super::{Checked, Request, blocks};
+use crate::converse::items;
+use crate::error::AwsError;
+
+/// Everything about the messages.
+pub(super) fn check(request: &Request<'_>) -> Checked {
+    let Some(messages) = request.body["messages"].as_array() else {
+        return Err(AwsError::model("messages: Input should be a valid list"));
+    };
+    let Some(first) = messages.first() else {
+        return Err(AwsError::model("messages: at least one message is required"));
+    };
+    for (m, message) in messages.iter().enumerate() {
+        check_message(request, messages, message, m)?;
+    }
+    if role(first) != "user" {
+        return Err(AwsError::model("messages: first message must use the \"user\" role"));
+    }
+    blocks::references(request)?;
+    pairing(messages)?;
+    if request.body["thinking"]["type"] == "enabled" {
+        thinks_first(messages)?;
+    }
+    ending(request, messages)
+}
+
+fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: usize) -> Checked {
+    let unknown = || AwsError::model(format!("messages.{m}.role: Input should be 'user' or 'assistant'"));
+    match role(message) {
+        "user" | "assistant" => {}
+        "system" if request.model.has("system_turns") => place_of_system(messages, m)?,
+        _ => return Err(unknown()),
+    }
+    for key in message.as_object().into_iter().flatten().map(|(key, _)| key.as_str()) {
+        let per_turn = request.beta("mid-conversation-output-config-2026-07-01");
+        let known = matches!(key, "role" | "content")
+            || (key == "output_config" && role(message) == "system" && per_turn);
+        if !known {
+            return Err(extra(&format!("messages.{m}.{key}")));
+        }
+    }
+    match &message["content"] {
+        Value::String(text) if text.is_empty() && m + 1 < messages.len() => Err(AwsError::model(format!(
+            "messages.{m}: all messages must have non-empty content except for the optional \
+             final assistant message"
+        ))),
+        Value::String(_) => Ok(()),
+        Value::Array(content) if content.is_empty() && m + 1 < messages.len() => {
+            Err(AwsError::model(format!(
+                "messages.{m}: all messages must have non-empty content except for the optional \
+             final assistant message"
+            )))
+        }
+        Value::Array(content) => content.iter().enumerate().try_for_each(|(c, block)| {
+            blocks::check(request, role(message), block, &format!("messages.{m}.content.{c}"))
+        }),
+        Value::Null if message.get("output_config").is_some() => Ok(()),
+        Value::Null => Err(AwsError::model(format!("messages.{m}.content: Field required"))),
+        _ => Err(AwsError::model(format!("messages.{m}.content: Input should be a valid list"))),
+    }
+}
+
+/// A system message follows what the user (or a search) said, and ends the list or is followed by the assistant.
+fn place_of_system(messages: &[Value], m: usize) -> Checked {
+    let before = m.checked_sub(1).map(|before| &messages[before]);
+    let searched = |message: &Value| {
+        let last = items(message, "content").last();
+        role(message) == "assistant" && last.is_some_and(|block| block["type"] == "tool_search_tool_result")
+    };
+    let follows = before.is_some_and(|before| matches!(role(before), "user" | "system") || searched(before));
+    let leads = messages.get(m + 1).is_none_or(|after| matches!(role(after), "assistant" | "system"));
+    if follows && leads {
+        return Ok(());
+    }
+    Err(AwsError::model(
+        "messages: Unexpected role \"system\". A `system` message must directly follow a `user` message and must be the \
+         last message or be followed by an `assistant` message.",
+    ))
+}
+
+/// A turn as the model sees it: messages of one role in a row are one.
+struct Turn<'a> {
+    /// The index of its last message.
+    last: usize,
+    role: &'a str,
+    blocks: Vec<&'a Value>,
+}
+
+fn turns(messages: &[Value]) -> Vec<Turn<'_>> {
+    let mut turns: Vec<Turn<'_>> = Vec::new();
+    for (m, message) in messages.iter().enumerate() {
+        let (role, blocks) = (role(message), items(message, "content"));
+        match turns.last_mut() {
+            _ if role == "system" => {}
+            Some(turn) if turn.role == role => {
+                turn.last = m;
+                turn.blocks.extend(blocks);
+            }
+            _ => turns.push(Turn { last: m, role, blocks: blocks.iter().collect() }),
+        }
+    }
+    turns
+}
+
+fn ids<'a>(turn: &Turn<'a>, kind: &str, member: &str) -> Vec<&'a str> {
+    let blocks = turn.blocks.iter().filter(|block| block["type"] == kind);
+    blocks.filter_map(|block| block[member].as_str()).collect()
+}
+
+fn pairing(messages: &[Value]) -> Checked {
+    let turns = turns(messages);
+    let mut seen = HashSet::new();
+    let mut open: (usize, Vec<&str>) = (0, Vec::new());
+    for turn in &turns {
+        let answered = ids(turn, "tool_result", "tool_use_id");
+        // Whatever is said before the results separates them from their calls.
+        let first_other = turn.blocks.iter().position(|block| block["type"] != "tool_result");
+        let in_time = match first_other {
+            Some(place) if !open.1.is_empty() => place,
+            _ => turn.blocks.len(),
+        };
+        let early: Vec<&str> =
+            turn.blocks[..in_time].iter().filter_map(|block| block["tool_use_id"].as_str()).collect();
+        let missing: Vec<&str> = open.1.iter().filter(|id| !early.contains(id)).copied().collect();
+        if !missing.is_empty() {
+            return Err(unanswered(open.0, &missing));
+        }
+        if let Some(stray) = answered.iter().find(|id| !open.1.contains(id)) {
+            return Err(AwsError::model(format!(
+                "messages.{}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {stray}. Each \
+                 `tool_result` block must have a corresponding `tool_use` block in the previous message.",
+                turn.last
+            )));
+        }
+        let calls = ids(turn, "tool_use", "id");
+        if calls.iter().any(|id| !seen.insert(*id)) {
+            return Err(AwsError::model(format!("messages.{}: `tool_use` ids must be unique", turn.last)));
+        }
+        open = (turn.last, calls);
+    }
+    if open.1.is_empty() { Ok(()) } else { Err(unanswered(open.0, &open.1)) }
+}
+
+fn unanswered(m: usize, ids: &[&str]) -> AwsError {
+    AwsError::model(format!(
+        "messages.{m}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` \
+         block must have a corresponding `tool_result` block in the next message.",
+        ids.join(", ")
+    ))
+}
+
+/// With a budget for thinking, the turn that called tools must be replayed with the thinking that led to it.
+fn thinks_first(messages: &[Value]) -> Checked {
+    let Some(last) = messages.iter().rposition(|message| role(message) == "assistant") else {
+        return Ok(());
+    };
+    let prefills = last + 1 == messages.len();
+    let in_loop = messages[last + 1..]
+        .iter()
+        .flat_map(|message| items(message, "content"))
+        .any(|block| block["type"] == "tool_result");
+    if !prefills && !in_loop {
+        return Ok(());
+    }
+    let kind = match &messages[last]["content"] {
+        Value::String(_) => "text",
+        content => match content.as_array().and_then(|blocks| blocks.first()) {
+            Some(block) => block["type"].as_str().unwrap_or_default(),
+            None => return Ok(()),
+        },
+    };
+    if matches!(kind, "thinking" | "redacted_thinking") {
+        return Ok(());
+    }
+    Err(AwsError::model(format!(
+        "messages.{last}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{kind}`. When `thinking` \
+         is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of \
+         `tool_use` and `tool_result` blocks)."
+    )))
+}
+
+fn ending(request: &Request<'_>, messages: &[Value]) -> Checked {
+    let Some(last) = messages.last().filter(|last| role(last) == "assistant") else {
+        return Ok(());
+    };
+    if !request.model.has("prefill") {
+        return Err(AwsError::model(
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+        ));
+    }
+    let text = match &last["content"] {
+        Value::String(text) => Some(text.as_str()),
+        content => {
+            content.as_array().and_then(|blocks| blocks.last()).and_then(|block| block["text"].as_str())
+        }
+    };
+    if text.is_some_and(|text| text.ends_with(char::is_whitespace)) {
+        return Err(AwsError::model("messages: final assistant content cannot end with trailing whitespace"));
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! What one model takes and another does not.
+
+use super::*;
+
+fn format() -> Value {
+    let schema = json!({"type": "object", "properties": {}}).to_string();
+    json!({"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": schema}}}})
+}
+
+#[test]
+fn citations_are_for_claude_alone() {
+    let document =
+        json!({"document": {"name": "a", "source": {"text": "x"}, "citations": {"enabled": true}}});
+    assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, document]))), "accepted");
+    assert_refused(NOVA, &user(json!([{"text": "a"}, document])), "the document.citations field");
+}
+
+#[test]
+fn system_turns_hold_text_and_changes_of_tools() {
+    let with = |block: Value| {
+        json!({"messages": [
+            {"role": "user", "content": [{"text": "a"}]},
+            {"role": "system", "content": [block]},
+            {"role": "assistant", "content": [{"text": "b"}]},
+            {"role": "user", "content": [{"text": "c"}]},
+        ]})
+    };
+    let addition = json!({"toolAddition": {"tool": {"type": "tool_reference", "name": "t"}}});
+    assert_eq!(refusal(OPUS, &with(addition.clone())), "accepted");
+    let image = json!({"image": {"format": "png", "source": {"bytes": RED}}});
+    assert_refused(OPUS, &with(image), "can only");
+    assert_refused(OPUS, &user(json!([{"text": "a"}, addition])), "blocks can only be in `system` messages");
+}
+
+#[test]
+fn tools_are_refused_by_models_that_lack_them() {
+    let with = |choice: Value| {
+        let mut config = config();
+        config["toolChoice"] = choice;
+        hello(json!({"toolConfig": config}))
+    };
+    assert_refused(
+        LLAMA,
+        &hello(json!({"toolConfig": config()})),
+        "This model doesn't support tool use in streaming mode.",
+    );
+    assert_refused(SONNET, &with(json!({"tool": {"name": "x"}})), "Tool 'x' not found in provided tools");
+    assert_refused(
+        GPT,
+        &with(json!({"tool": {"name": "t"}})),
+        "This model doesn't support the toolConfig.toolChoice.tool field.",
+    );
+    assert_refused("us.anthropic.claude-opus-5-5", &with(json!({"any": {}})), "toolChoice.any");
+    assert_eq!(refusal(SONNET, &with(json!({"any": {}}))), "accepted");
+    assert_refused(
+        LLAMA,
+        &with(json!({"auto": {}})),
+        "This model doesn't support tool use in streaming mode.",
+    );
+    let (llama, _) = find(LLAMA, "us-east-1").unwrap();
+    assert!(converse(&hello(json!({"toolConfig": config()})), llama, false).is_ok());
+    let error = converse(&with(json!({"auto": {}})), llama, false).unwrap_err();
+    assert!(error.message.starts_with("This model doesn't support the toolConfig.toolChoice field."));
+    let twice = json!({"tools": [config()["tools"][0], config()["tools"][0]]});
+    assert_refused(SONNET, &hello(json!({"toolConfig": twice})), "Tool names must be unique.");
+    let untyped = json!({"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {}}}}]});
+    assert_refused(
+        SONNET,
+        &hello(json!({"toolConfig": untyped})),
+        "tools.0.custom.input_schema.type: Field required",
+    );
+    let strict = json!({"tools": [{"toolSpec": {"name": "t", "strict": true, "inputSchema": {"json": {"type": "object"}}}}]});
+    assert_refused(
+        OPUS,
+        &hello(json!({"toolConfig": strict})),
+        "tools.0.custom.strict: Extra inputs are not permitted",
+    );
+    let system = json!({"tools": [{"systemTool": {"name": "nova_grounding"}}]});
+    assert_refused(
+        SONNET,
+        &hello(json!({"toolConfig": system})),
+        "This model doesn't support the systemTool field",
+    );
+}
+
+#[test]
+fn cache_points_are_counted_ordered_and_refused() {
+    let point = json!({"cachePoint": {"type": "default"}});
+    let hour = json!({"cachePoint": {"type": "default", "ttl": "1h"}});
+    let five: Vec<Value> = (0..5).flat_map(|n| [json!({"text": format!("{n}")}), point.clone()]).collect();
+    assert_refused(
+        SONNET,
+        &user(five.into()),
+        "The model returned the following errors: A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    );
+    assert_refused(
+        SONNET,
+        &user(json!([{"text": "a"}, point, {"text": "b"}, hour])),
+        "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block",
+    );
+    assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, hour, {"text": "b"}, point]))), "accepted");
+    assert_refused(
+        GPT,
+        &user(json!([{"text": "a"}, point])),
+        "This model doesn't support the cachePoint field. Remove cachePoint and try again.",
+    );
+    assert_refused(
+        NOVA,
+        &called(json!([call("a")]), json!([result("a"), point])),
+        "extraneous key [cachePoint] is not permitted",
+    );
+    assert_eq!(refusal(NOVA, &user(json!([{"text": "a"}, point]))), "accepted");
+    assert_refused(NOVA, &user(json!([{"text": "a"}, hour])), "cachePoint.ttl");
+    let mut tools = config();
+    tools["tools"].as_array_mut().unwrap().push(point);
+    assert_refused(NOVA, &hello(json!({"toolConfig": tools})), "toolConfig.tools.cachePoint");
+    assert_eq!(refusal(SONNET, &hello(json!({"toolConfig": tools}))), "accepted");
+}
+
+#[test]
+fn media_are_refused_where_they_do_not_belong() {
+    let image = |format: &str| json!({"image": {"format": format, "source": {"bytes": RED}}});
+    assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, image("png")]))), "accepted");
+    assert_refused(
+        SONNET,
+        &user(json!([image("jpeg")])),
+        "Image does not match the provided media type image/jpeg",
+    );
+    assert_refused(
+        LLAMA,
+        &user(json!([{"document": {"name": "a", "source": {"text": "x"}}}])),
+        "This model doesn't support the document field.",
+    );
+    let answer = json!({"messages": [
+        {"role": "user", "content": [{"text": "a"}]},
+        {"role": "assistant", "content": [image("png")]},
+        {"role": "user", "content": [{"text": "a"}]},
+    ]});
+    assert_refused(SONNET, &answer, "`image` blocks can only be in `user` messages");
+    let document = |name: &str| json!({"document": {"name": name, "format": "txt", "source": {"text": "x"}}});
+    assert_refused(
+        SONNET,
+        &user(json!([{"text": "a"}, document("n"), document("n")])),
+        "Messages can not contain duplicate document names",
+    );
+    assert_refused(
+        SONNET,
+        &user(json!([{"text": "a"}, document("a.txt")])),
+        "The document file name can only contain",
+    );
+    assert_refused(
+        SONNET,
+        &user(json!([{"text": "a"}, document("a  b")])),
+        "The document file name can only contain",
+    );
+    assert_refused(SONNET, &user(json!([document("a")])), "A text block is required");
+    let many: Vec<Value> = (0..21).map(|_| image("png")).collect();
+    assert_refused(SONNET, &user(many.into()), "too many images");
+}
+
+#[test]
+fn each_generation_refuses_the_other_ones_fields() {
+    let enabled = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    let adaptive = json!({"thinking": {"type": "adaptive"}});
+    for (model, body, expected) in [
+        (OPUS, amrf(enabled.clone()), "\"thinking.type.enabled\" is not supported for this model"),
+        (SONNET, amrf(adaptive.clone()), "adaptive thinking is not supported on this model"),
+        (
+            "us.anthropic.claude-opus-5-5",
+            amrf(json!({"thinking": {"type": "disabled"}})),
+            "\"thinking.type.disabled\" is not",
+        ),
+        (
+            SONNET,
+            amrf(json!({"thinking": {"type": "enabled", "budget_tokens": 1000}})),
+            "greater than or equal to 1024",
+        ),
+        (
+            SONNET,
+            amrf(json!({"speed": "fast"})),
+            "The model returned the following errors: speed: Extra inputs are not permitted",
+        ),
+        (
+            NOVA,
+            amrf(json!({"top_k": 5})),
+            "#: extraneous key [top_k] is not permitted, please reformat your input and try again.",
+        ),
+        (SONNET, amrf(json!({"anthropic_beta": ["prompt-caching-scope-2026-01-05"]})), "invalid beta flag"),
+        (
+            SONNET,
+            amrf(json!({"output_config": {"effort": "high"}})),
+            "This model does not support the effort parameter.",
+        ),
+        (
+            OPUS,
+            amrf(json!({"output_config": {"format": {}}})),
+            "output_config.format: Extra inputs are not permitted",
+        ),
+        (
+            OPUS,
+            amrf(json!({"metadata": {"user_id": "{\"a\":1}"}})),
+            "Request metadata contains a value that violates the regular expression",
+        ),
+        (
+            OPUS,
+            hello(json!({"inferenceConfig": {"temperature": 0.5}})),
+            "`temperature` is deprecated for this model.",
+        ),
+        (OPUS, amrf(json!({"top_k": 5})), "`top_k` is deprecated for this model."),
+        (
+            SONNET,
+            hello(json!({"inferenceConfig": {"temperature": 0.5, "topP": 0.5}})),
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+        ),
+        (
+            SONNET,
+            hello(json!({"inferenceConfig": {"maxTokens": 64001}})),
+            "The maximum tokens you requested exceeds the model limit of 64000. Try again with a maximum tokens value that \
+             is lower than 64000.",
+        ),
+        (
+            SONNET,
+            hello(json!({"requestMetadata": {"user": "\u{fc}ber"}})),
+            "Request metadata contains a value",
+        ),
+        (
+            GPT,
+            hello(json!({"inferenceConfig": {"stopSequences": ["x"]}})),
+            "This model doesn't support the stopSequences field.",
+        ),
+        (SONNET, hello(json!({"requestMetadata": {}})), "Request metadata contains a value"),
+        (OPUS, hello(json!({"outputConfig": {"effort": "extreme"}})), "output_config.effort"),
+        (
+            OPUS,
+            hello(json!({"outputConfig": format()})),
+            "output_config.format: Extra inputs are not permitted",
+        ),
+        (LLAMA, hello(json!({"outputConfig": {"effort": "low"}})), "the outputConfig.effort field"),
+        (SONNET, amrf(json!({"anthropic_beta": "context-1m-2025-08-07"})), "Input should be a valid list"),
+        (SONNET, amrf(json!({"anthropic_beta": [1]})), "anthropic_beta.0: Input should be a valid string"),
+        (
+            "us.anthropic.claude-haiku-5-5",
+            amrf(json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}})),
+            "is not supported for this model when output_config.effort is 'max'",
+        ),
+        (OPUS, amrf(json!({"thinking": {"type": "between_tools"}})), "between_tools"),
+        (
+            OPUS,
+            amrf(json!({"thinking": {"type": "adaptive", "budget_tokens": 2048}})),
+            "thinking.adaptive.budget_tokens",
+        ),
+        (
+            OPUS,
+            amrf(json!({"thinking": {"type": "adaptive", "display": "full"}})),
+            "thinking.adaptive.display",
+        ),
+        (OPUS, amrf(json!({"metadata": {"team": "a"}})), "metadata.team: Extra inputs are not permitted"),
+        (OPUS, amrf(json!({"context_management": {}})), "context_management: Extra inputs are not permitted"),
+        (SONNET, hello(json!({"additionalModelResponseFieldPaths": ["stop"]})), "not a valid JSON Pointer"),
+    ] {
+        assert_refused(model, &body, expected);
+    }
+    let mut forced = amrf(enabled.clone());
+    forced["toolConfig"] = config();
+    forced["toolConfig"]["toolChoice"] = json!({"any": {}});
+    assert_refused(SONNET, &forced, "Thinking may not be enabled when tool_choice forces tool use.");
+    let mut history = called(json!([{"text": "let me"}, call("a")]), json!([result("a")]));
+    history["additionalModelRequestFields"] = enabled.clone();
+    assert_refused(
+        SONNET,
+        &history,
+        "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`",
+    );
+    for (model, body) in [
+        (OPUS, amrf(adaptive)),
+        (SONNET, amrf(enabled)),
+        (SONNET, amrf(json!({"anthropic_beta": ["context-1m-2025-08-07"], "top_k": 5}))),
+        (OPUS, amrf(json!({"output_config": {"effort": "xhigh"}}))),
+        (NOVA, amrf(json!({"inferenceConfig": {"topK": 1}}))),
+        (SONNET, hello(json!({"outputConfig": format()}))),
+        (NOVA, hello(json!({"outputConfig": format()}))),
+        (OPUS, hello(json!({"outputConfig": {"effort": "max"}}))),
+        (OPUS, amrf(json!({"thinking": {"type": "adaptive", "display": "summarized"}}))),
+        ("us.anthropic.claude-sonnet-5-5", amrf(json!({"thinking": {"type": "between_tools"}}))),
+        (SONNET, hello(json!({"requestMetadata": {"user": "a b@c"}, "serviceTier": {"type": "flex"}}))),
+    ] {
+        assert_eq!(refusal(model, &body), "accepted", "{body}");
+    }
+}

@@ -1,0 +1,328 @@
+//! The native body: its members, versions, betas, tools and marks.
+
+use super::*;
+
+pub(super) const OPUS_55: &str = "us.anthropic.claude-opus-5-5";
+pub(super) const SONNET_46: &str = "us.anthropic.claude-sonnet-4-6";
+const SEARCH: &str = "tool-search-tool-2025-10-19";
+
+/// A plain request with further members.
+pub(super) fn plain(members: Value) -> Value {
+    let mut body = json!({
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 5000,
+        "messages": [{"role": "user", "content": "hi"}],
+    });
+    for (name, value) in members.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+pub(super) fn answer(id: &str, body: &Value) -> String {
+    let (model, _) = find(id, "us-east-1").unwrap();
+    match invoke(body, model, false) {
+        Ok(()) => "accepted".to_owned(),
+        Err(error) => error.without_model_prefix().message,
+    }
+}
+
+#[track_caller]
+pub(super) fn refused(id: &str, body: &Value, expected: &str) {
+    assert_eq!(answer(id, body), expected, "for {body}");
+}
+
+#[track_caller]
+pub(super) fn accepted(id: &str, body: &Value) {
+    assert_eq!(answer(id, body), "accepted", "for {body}");
+}
+
+fn tool(name: &str, more: Value) -> Value {
+    let mut tool = json!({"name": name, "input_schema": {"type": "object"}});
+    for (name, value) in more.as_object().unwrap() {
+        tool[name] = value.clone();
+    }
+    tool
+}
+
+#[test]
+fn what_invoke_does_not_know_is_an_extra_input() {
+    accepted(SONNET, &plain(json!({"metadata": {"user_id": "a1"}, "top_k": 5, "stop_sequences": ["x"]})));
+    for name in [
+        "model",
+        "stream",
+        "service_tier",
+        "container",
+        "mcp_servers",
+        "inference_geo",
+        "speed",
+        "fallbacks",
+        "diagnostics",
+        "thread",
+        "billing_policy",
+        "cache_control",
+        "user_profile_id",
+        "safeguards",
+        "context_management",
+    ] {
+        refused(SONNET, &plain(json!({name: {}})), &format!("{name}: Extra inputs are not permitted"));
+    }
+}
+
+#[test]
+fn required_members_and_their_types_are_checked() {
+    for (members, expected) in [
+        (json!({"anthropic_version": null}), "anthropic_version: Field required"),
+        (
+            json!({"anthropic_version": "2023-06-01"}),
+            "anthropic_version: Input should be 'bedrock-2023-05-31'",
+        ),
+        (json!({"max_tokens": null}), "max_tokens: Field required"),
+        (json!({"max_tokens": "5"}), "max_tokens: Input should be a valid integer"),
+        (json!({"max_tokens": -1}), "max_tokens: Input should be greater than or equal to 0"),
+        (json!({"messages": []}), "messages: at least one message is required"),
+        (json!({"temperature": 1.5}), "temperature: Input should be less than or equal to 1"),
+        (json!({"top_k": 0.5}), "top_k: Input should be a valid integer"),
+        (
+            json!({"stop_sequences": [" \n"]}),
+            "stop_sequences: each stop sequence must contain non-whitespace",
+        ),
+        (json!({"system": [{"type": "image"}]}), "system.0.type: Input should be 'text'"),
+        (json!({"system": [{"type": "text", "text": ""}]}), "system: text content blocks must be non-empty"),
+        (
+            json!({"metadata": {"user_id": "{\"device_id\":1}"}}),
+            "Request metadata contains a value that violates the regular expression",
+        ),
+        (
+            json!({"max_tokens": 64_001}),
+            "max_tokens: 64001 > 64000, which is the maximum allowed number of output tokens for \
+             claude-sonnet-4-5-20250929",
+        ),
+    ] {
+        refused(SONNET, &plain(members), expected);
+    }
+    let nova = answer("us.amazon.nova-pro-v1:0", &plain(json!({})));
+    assert_eq!(nova, "The provided request is not valid");
+}
+
+#[test]
+fn the_new_version_has_no_sampling_and_is_for_new_models() {
+    let new = |members: Value| {
+        let mut body = plain(members);
+        body["anthropic_version"] = "2026-10-21".into();
+        body
+    };
+    accepted(OPUS, &new(json!({})));
+    refused(OPUS, &new(json!({"temperature": 1})), "temperature: Extra inputs are not permitted");
+    refused(OPUS, &plain(json!({"temperature": 1})), "`temperature` is deprecated for this model.");
+    refused(SONNET_46, &new(json!({})), "anthropic_version: Input should be 'bedrock-2023-05-31'");
+    let document =
+        json!([{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}]);
+    let turns = json!([
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": document},
+        {"role": "user", "content": "b"},
+    ]);
+    accepted(OPUS, &plain(json!({"messages": turns})));
+    refused(
+        OPUS,
+        &new(json!({"messages": turns})),
+        "messages.1.content.0: `document` blocks can only be in `user` messages",
+    );
+}
+
+#[test]
+fn nothing_but_the_cache_may_be_wanted() {
+    accepted(OPUS, &plain(json!({"max_tokens": 0})));
+    let (model, _) = find(OPUS, "us-east-1").unwrap();
+    let error = invoke(&plain(json!({"max_tokens": 0})), model, true).unwrap_err();
+    assert!(error.message.ends_with("max_tokens: 0 is not supported together with `stream`"));
+    refused(
+        OPUS,
+        &plain(json!({"max_tokens": 0, "thinking": {"type": "adaptive"}})),
+        "max_tokens: 0 is not supported together with `thinking`",
+    );
+}
+
+#[test]
+fn betas_are_those_of_the_allow_list() {
+    for beta in ["context-1m-2025-08-07", "compact-2026-01-12", "computer-use-2025-11-24", SEARCH] {
+        accepted(OPUS, &plain(json!({"anthropic_beta": [beta]})));
+    }
+    for beta in
+        ["claude-code-20250219", "prompt-caching-scope-2026-01-05", "thinking-token-count-2026-05-13", "x"]
+    {
+        refused(OPUS, &plain(json!({"anthropic_beta": [beta]})), "invalid beta flag");
+    }
+    accepted(SONNET, &plain(json!({"anthropic_beta": ["structured-outputs-2025-11-13"]})));
+    refused(OPUS, &plain(json!({"anthropic_beta": ["structured-outputs-2025-11-13"]})), "invalid beta flag");
+    refused(OPUS, &plain(json!({"anthropic_beta": SEARCH})), "anthropic_beta: Input should be a valid list");
+    refused(
+        OPUS,
+        &plain(json!({"anthropic_beta": [{}]})),
+        "anthropic_beta.0: Input should be a valid string",
+    );
+}
+
+#[test]
+fn each_edit_of_the_context_needs_its_beta() {
+    let with = |betas: Value, edits: Value| {
+        plain(json!({"anthropic_beta": betas, "context_management": {"edits": edits}}))
+    };
+    let editing = json!(["context-management-2025-06-27"]);
+    let clear = json!([{"type": "clear_thinking_20251015", "keep": "all"}]);
+    let compact = json!([{"type": "compact_20260112"}]);
+    accepted(OPUS, &with(editing.clone(), clear.clone()));
+    accepted(OPUS, &with(json!(["compact-2026-01-12"]), compact.clone()));
+    refused(OPUS, &with(json!([]), clear), "context_management: Extra inputs are not permitted");
+    refused(
+        OPUS,
+        &with(editing.clone(), compact),
+        "context_management.edits.0: Input tag 'compact_20260112' found using 'type' does not match any of the expected \
+         tags: 'clear_tool_uses_20250919', 'clear_thinking_20251015'",
+    );
+    refused(
+        OPUS,
+        &with(editing, json!([{"type": "clear_thinking_20251015", "trigger": {}}])),
+        "context_management.edits.0.clear_thinking_20251015.trigger: Extra inputs are not permitted",
+    );
+}
+
+#[test]
+fn deferred_tools_need_the_beta_and_a_model_that_searches() {
+    let tools = json!([tool("later", json!({"defer_loading": true})), tool("ToolSearch", json!({}))]);
+    let with = |betas: Value| plain(json!({"anthropic_beta": betas, "tools": tools}));
+    accepted(OPUS_55, &with(json!([SEARCH])));
+    accepted(SONNET, &with(json!([SEARCH])));
+    for (model, betas) in
+        [(OPUS_55, json!([])), ("us.anthropic.claude-opus-4-1-20250805-v1:0", json!([SEARCH]))]
+    {
+        refused(model, &with(betas), "tools.0.custom.defer_loading: Extra inputs are not permitted");
+    }
+    let all = json!([tool("later", json!({"defer_loading": true}))]);
+    refused(
+        OPUS_55,
+        &plain(json!({"anthropic_beta": [SEARCH], "tools": all})),
+        "All tools have defer_loading set. At least one tool must be non-deferred.",
+    );
+    let search = json!([{"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"}]);
+    accepted(OPUS, &plain(json!({"anthropic_beta": [SEARCH], "tools": search})));
+    assert!(
+        answer(OPUS, &plain(json!({"tools": search})))
+            .starts_with("tools.0: Input tag 'tool_search_tool_regex_20251119' found using 'type'")
+    );
+}
+
+#[test]
+fn custom_tools_have_no_other_members() {
+    let with = |tool: Value| plain(json!({"tools": [tool]}));
+    accepted(SONNET, &with(tool("t", json!({"type": "custom", "description": "d", "strict": true}))));
+    for (model, bad, expected) in [
+        (OPUS, tool("t", json!({"strict": true})), "tools.0.custom.strict: Extra inputs are not permitted"),
+        (
+            OPUS,
+            tool("t", json!({"eager_input_streaming": true})),
+            "tools.0.custom.eager_input_streaming: Extra inputs are not permitted",
+        ),
+        (
+            OPUS,
+            tool("t", json!({"input_examples": []})),
+            "tools.0.custom.input_examples: Extra inputs are not permitted",
+        ),
+        (OPUS, json!({"name": "t"}), "tools.0.custom.input_schema: Field required"),
+        (OPUS, json!({"input_schema": {}}), "tools.0.custom.name: Field required"),
+        (
+            OPUS,
+            json!({"name": "t", "input_schema": {"type": "custom"}}),
+            "tools.0.custom.input_schema.type: Input should be 'object'",
+        ),
+        (
+            OPUS,
+            tool("a b", json!({})),
+            "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'",
+        ),
+    ] {
+        refused(model, &with(bad), expected);
+    }
+    let twice = json!([tool("t", json!({})), tool("t", json!({}))]);
+    refused(OPUS, &plain(json!({"tools": twice})), "tools: Tool names must be unique.");
+}
+
+#[test]
+fn client_tools_are_taken_and_server_tools_are_not() {
+    for known in [
+        json!({"type": "bash_20250124", "name": "bash"}),
+        json!({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 100}),
+        json!({"type": "memory_20250818", "name": "memory"}),
+        json!({"type": "browser_toolset_20260801"}),
+    ] {
+        accepted(OPUS, &plain(json!({"tools": [known]})));
+    }
+    let computer = json!([{
+        "type": "computer_20251124", "name": "computer", "display_width_px": 800, "display_height_px": 600,
+    }]);
+    accepted(OPUS, &plain(json!({"tools": computer, "anthropic_beta": ["computer-use-2025-11-24"]})));
+    assert!(
+        answer(OPUS, &plain(json!({"tools": computer})))
+            .starts_with("tools.0: Input tag 'computer_20251124'")
+    );
+    for server in ["web_search_20250305", "web_fetch_20250910", "code_execution_20250825", "mcp_toolset"] {
+        let tools = json!([{"type": server, "name": "web_search"}]);
+        refused(OPUS, &plain(json!({"tools": tools})), &format!("tool type '{server}' is not supported"));
+    }
+    let bash = json!([{"type": "bash_20250124", "name": "shell"}]);
+    refused(OPUS, &plain(json!({"tools": bash})), "tools.0.bash_20250124.name: Input should be 'bash'");
+}
+
+#[test]
+fn a_choice_must_be_possible() {
+    let with = |choice: Value| plain(json!({"tools": [tool("t", json!({}))], "tool_choice": choice}));
+    for choice in [json!({"type": "any"}), json!({"type": "tool", "name": "t"}), json!({"type": "none"})] {
+        accepted(OPUS, &with(choice));
+    }
+    refused(OPUS_55, &with(json!({"type": "any"})), "tool_choice.type: `any` is not supported on this model");
+    accepted(OPUS_55, &with(json!({"type": "auto", "disable_parallel_tool_use": true})));
+    refused(OPUS, &with(json!({"type": "tool", "name": "x"})), "Tool 'x' not found in provided tools");
+    let mut thinks = with(json!({"type": "any"}));
+    thinks["thinking"] = json!({"type": "adaptive"});
+    refused(OPUS, &thinks, "Thinking may not be enabled when tool_choice forces tool use.");
+}
+
+#[test]
+fn marks_are_counted_ordered_and_plain() {
+    let block = |mark: Value| json!({"type": "text", "text": "a", "cache_control": mark});
+    let (five, hour) = (json!({"type": "ephemeral"}), json!({"type": "ephemeral", "ttl": "1h"}));
+    let system =
+        |marks: &[Value]| plain(json!({"system": marks.iter().cloned().map(block).collect::<Vec<_>>()}));
+    accepted(SONNET, &system(&[hour.clone(), five.clone()]));
+    assert!(
+        answer(SONNET, &system(&[five.clone(), hour.clone()])).starts_with("a ttl='1h' cache_control block")
+    );
+    refused(
+        SONNET,
+        &system(&[five.clone(), five.clone(), five.clone(), five.clone(), five]),
+        "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    );
+    refused(
+        SONNET,
+        &system(&[json!({"type": "ephemeral", "scope": "global"})]),
+        "system.0.cache_control.ephemeral.scope: Extra inputs are not permitted",
+    );
+    refused(
+        "us.anthropic.claude-opus-4-1-20250805-v1:0",
+        &system(&[hour]),
+        "system.0.cache_control.ephemeral.ttl: Extra inputs are not permitted",
+    );
+    let said = json!([{"role": "user", "content": [block(json!({"type": "ephemeral", "scope": "x"}))]}]);
+    refused(
+        SONNET,
+        &plain(json!({"messages": said})),
+        "messages.0.content.0.text.cache_control.ephemeral.scope: Extra inputs are not permitted",
+    );
+    let tools = json!([tool("t", json!({"cache_control": {"type": "ephemeral", "scope": "x"}}))]);
+    refused(
+        SONNET,
+        &plain(json!({"tools": tools})),
+        "tools.0.custom.cache_control.ephemeral.scope: Extra inputs are not permitted",
+    );
+}

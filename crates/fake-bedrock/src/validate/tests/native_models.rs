@@ -1,0 +1,179 @@
+//! What each generation takes on the native routes, and what the Messages routes do otherwise.
+
+use super::native::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::*;
+use crate::issued::seal;
+
+fn on(route: Route, id: &str, body: &Value, betas: &[&str]) -> String {
+    let (model, _) = find(id, "us-east-1").unwrap();
+    match messages(body, model, route, betas, Version::V2023) {
+        Ok(()) => "accepted".to_owned(),
+        Err(error) => error.without_model_prefix().message,
+    }
+}
+
+fn request(members: Value) -> Value {
+    let mut body = plain(members);
+    body.as_object_mut().unwrap().shift_remove("anthropic_version");
+    body["model"] = "any".into();
+    body
+}
+
+#[test]
+fn thinking_is_of_the_models_kind() {
+    let kinds = ["enabled", "adaptive", "disabled", "between_tools"];
+    for (model, known) in [
+        (SONNET, &["enabled", "disabled"][..]),
+        (SONNET_46, &["enabled", "adaptive", "disabled"]),
+        (OPUS, &["adaptive", "disabled"]),
+        (OPUS_55, &["adaptive"]),
+        ("us.anthropic.claude-sonnet-5-5", &["adaptive", "between_tools"]),
+    ] {
+        for kind in kinds {
+            let mut thinking = json!({"type": kind});
+            if kind == "enabled" {
+                thinking["budget_tokens"] = 2048.into();
+            }
+            let answer = answer(model, &plain(json!({"thinking": thinking})));
+            assert_eq!(answer == "accepted", known.contains(&kind), "{model} {kind}: {answer}");
+        }
+    }
+    for (thinking, expected) in [
+        (json!({"type": "enabled"}), "thinking.enabled.budget_tokens: Field required"),
+        (
+            json!({"type": "enabled", "budget_tokens": 9000}),
+            "`max_tokens` must be greater than `thinking.budget_tokens`.",
+        ),
+        (
+            json!({"type": "disabled", "display": "omitted"}),
+            "thinking.disabled.display: Extra inputs are not permitted",
+        ),
+    ] {
+        refused(SONNET, &plain(json!({"thinking": thinking})), expected);
+    }
+    let enabled = json!({"type": "enabled", "budget_tokens": 2048});
+    refused(
+        SONNET,
+        &plain(json!({"thinking": enabled, "temperature": 0.5})),
+        "`temperature` may only be set to 1 when thinking is enabled.",
+    );
+}
+
+#[test]
+fn effort_and_formats_are_of_the_models_kind() {
+    let effort = |level: &str| plain(json!({"output_config": {"effort": level}}));
+    accepted(OPUS, &effort("max"));
+    accepted(SONNET_46, &effort("max"));
+    for (model, level, expected) in [
+        (SONNET_46, "xhigh", "output_config.effort: 'xhigh' is not supported by this model"),
+        (SONNET, "low", "This model does not support the effort parameter."),
+        (OPUS, "extreme", "output_config.effort: 'extreme' is not supported by this model"),
+        (
+            "us.anthropic.claude-opus-4-5-20251101-v1:0",
+            "low",
+            "output_config: Extra inputs are not permitted",
+        ),
+    ] {
+        refused(model, &effort(level), expected);
+    }
+    let format =
+        plain(json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}));
+    accepted(SONNET_46, &format);
+    refused(OPUS_55, &format, "output_config.format: Extra inputs are not permitted");
+    refused(
+        SONNET_46,
+        &plain(json!({"output_config": {"task_budget": {}}})),
+        "output_config.task_budget: Extra inputs are not permitted",
+    );
+}
+
+#[test]
+fn thinking_is_replayed_unaltered_and_first() {
+    let replay = |first: Value, thinking: Value| {
+        plain(json!({"thinking": thinking, "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": [first, {"type": "tool_use", "id": "x", "name": "t", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]},
+        ]}))
+    };
+    let enabled = json!({"type": "enabled", "budget_tokens": 2048});
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": seal("hm")});
+    let text = json!({"type": "text", "text": "let me"});
+    accepted(SONNET, &replay(thought("hm"), enabled.clone()));
+    refused(
+        SONNET,
+        &replay(thought("other"), enabled.clone()),
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+    );
+    let refusal = answer(SONNET, &replay(text.clone(), enabled));
+    assert!(refusal.starts_with(
+        "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
+    ));
+    accepted(OPUS, &replay(text, json!({"type": "adaptive"})));
+    let marked = json!({"type": "thinking", "thinking": "hm", "signature": seal("hm"), "cache_control": {}});
+    refused(
+        OPUS,
+        &replay(marked, json!({"type": "adaptive"})),
+        "messages.1.content.0.thinking.cache_control: Extra inputs are not permitted",
+    );
+}
+
+#[test]
+fn a_prefill_is_for_old_models() {
+    let prefilled = |text: &str| {
+        plain(json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}]}))
+    };
+    accepted(SONNET, &prefilled("Sure:"));
+    refused(
+        SONNET,
+        &prefilled("Sure: "),
+        "messages: final assistant content cannot end with trailing whitespace",
+    );
+    refused(
+        SONNET_46,
+        &prefilled("Sure:"),
+        "This model does not support assistant message prefill. The conversation must end with a user message.",
+    );
+}
+
+#[test]
+fn the_messages_routes_have_members_and_betas_of_their_own() {
+    for (members, betas) in [
+        (json!({"stream": true}), &["claude-code-20250219", "thinking-token-count-2026-05-13"][..]),
+        (json!({"cache_control": {"type": "ephemeral"}}), &[]),
+        (
+            json!({"tools": [{"name": "t", "input_schema": {"type": "object"}, "eager_input_streaming": true}]}),
+            &["fallback-credit-2026-07-01"],
+        ),
+    ] {
+        assert_eq!(on(Route::Runtime, OPUS, &request(members), betas), "accepted");
+    }
+    let refusal = on(Route::Runtime, OPUS, &request(json!({})), &["prompt-caching-scope-2026-01-05", "x"]);
+    assert!(refusal.starts_with(
+        "Unexpected value(s) `prompt-caching-scope-2026-01-05`, `x` for the `anthropic-beta` header"
+    ));
+    let refusal = on(Route::Mantle, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
+    assert!(refusal.starts_with("Unexpected value(s) `fallback-credit-2026-07-01`"));
+    for name in ["anthropic_beta", "service_tier", "fallbacks", "inference_geo"] {
+        let refusal = on(Route::Runtime, OPUS, &request(json!({name: []})), &[]);
+        assert_eq!(refusal, format!("{name}: Extra inputs are not permitted"));
+    }
+    let identified = request(json!({"metadata": {"user_id": "{}"}}));
+    assert!(on(Route::Runtime, OPUS, &identified, &[]).starts_with("Request metadata"));
+    assert_eq!(on(Route::Mantle, OPUS, &identified, &[]), "accepted");
+    let format = request(json!({"output_config": {"format": {"type": "json_schema", "schema": {}}}}));
+    assert_eq!(on(Route::Runtime, SONNET_46, &format, &[]), "accepted");
+    assert_eq!(
+        on(Route::Mantle, SONNET_46, &format, &[]),
+        "output_config.format: Extra inputs are not permitted"
+    );
+}
+
+#[test]
+fn mantle_counts_without_a_limit_of_the_answer() {
+    let (model, _) = find(OPUS, "us-east-1").unwrap();
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+    assert!(mantle_count(&body, model, &[], Version::V2023).is_ok());
+    let error = mantle_count(&request(json!({})), model, &[], Version::V2023).unwrap_err();
+    assert!(error.message.ends_with("max_tokens: Extra inputs are not permitted"));
+}

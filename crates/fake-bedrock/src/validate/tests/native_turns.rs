@@ -1,0 +1,212 @@
+//! The messages of a native body: roles, blocks, pairing.
+
+use super::native::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::*;
+
+const SEARCH: &str = "tool-search-tool-2025-10-19";
+
+fn turns(turns: Value) -> Value {
+    let turns: Vec<Value> =
+        turns.as_array().unwrap().iter().map(|turn| json!({"role": turn[0], "content": turn[1]})).collect();
+    plain(json!({"messages": turns}))
+}
+
+fn says(blocks: Value) -> Value {
+    turns(json!([["user", blocks]]))
+}
+
+fn call(id: &str) -> Value {
+    json!({"type": "tool_use", "id": id, "name": "t", "input": {}})
+}
+
+fn result(id: &str) -> Value {
+    json!({"type": "tool_result", "tool_use_id": id, "content": "ok"})
+}
+
+#[test]
+fn system_turns_are_for_new_models_and_certain_places() {
+    let folded = turns(json!([["user", "a"], ["system", "b"]]));
+    accepted(OPUS_55, &folded);
+    refused(SONNET_46, &folded, "messages.1.role: Input should be 'user' or 'assistant'");
+    refused(OPUS, &turns(json!([["tool", "a"]])), "messages.0.role: Input should be 'user' or 'assistant'");
+    accepted(OPUS, &turns(json!([["user", "a"], ["system", "b"], ["assistant", "c"], ["user", "d"]])));
+    for misplaced in [
+        json!([["system", "a"], ["user", "b"]]),
+        json!([["user", "a"], ["system", "b"], ["user", "c"]]),
+        json!([["user", "a"], ["assistant", "b"], ["system", "c"]]),
+        json!([["user", "a"], ["assistant", [call("x")]], ["system", "c"], ["user", [result("x")]]]),
+    ] {
+        let refusal = answer(OPUS, &turns(misplaced));
+        assert!(refusal.contains("Unexpected role \"system\""), "{refusal}");
+    }
+}
+
+#[test]
+fn calls_and_results_pair_across_messages_of_one_role() {
+    accepted(SONNET, &turns(json!([["user", "a"], ["user", "b"]])));
+    accepted(
+        SONNET,
+        &turns(json!([
+            ["user", "a"],
+            ["assistant", [call("x"), call("y")]],
+            ["user", [result("y")]],
+            ["user", [result("x"), {"type": "text", "text": "go"}]],
+        ])),
+    );
+    for (body, expected) in [
+        (
+            json!([["user", "a"], ["assistant", [call("x")]], ["user", "never mind"]]),
+            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: x. Each `tool_use` \
+             block must have a corresponding `tool_result` block in the next message.",
+        ),
+        (
+            json!([["user", "a"], ["assistant", [call("x")]], ["user", [{"type": "text", "text": "b"}, result("x")]]]),
+            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: x. Each `tool_use` \
+             block must have a corresponding `tool_result` block in the next message.",
+        ),
+        (
+            json!([["user", [result("x")]]]),
+            "messages.0.content.0: unexpected `tool_use_id` found in `tool_result` blocks: x. Each `tool_result` block must \
+             have a corresponding `tool_use` block in the previous message.",
+        ),
+        (
+            json!([["user", "a"], ["assistant", [call("x"), call("x")]], ["user", [result("x")]]]),
+            "messages.1: `tool_use` ids must be unique",
+        ),
+        (json!([["assistant", "a"]]), "messages: first message must use the \"user\" role"),
+    ] {
+        refused(SONNET, &turns(body), expected);
+    }
+}
+
+#[test]
+fn blocks_have_their_members_and_no_others() {
+    for (blocks, expected) in [
+        (json!([{"type": "text", "text": ""}]), "messages: text content blocks must be non-empty"),
+        (
+            json!([{"type": "text", "text": " "}]),
+            "messages: text content blocks must contain non-whitespace text",
+        ),
+        (json!([{"type": "text"}]), "messages.0.content.0.text.text: Field required"),
+        (
+            json!([{"type": "text", "text": "a", "mood": 1}]),
+            "messages.0.content.0.text.mood: Extra inputs are not permitted",
+        ),
+        (json!([{"text": "a"}]), "messages.0.content.0: Unable to extract tag using discriminator 'type'"),
+        (json!([call("x")]), "messages.0.content.0: `tool_use` blocks can only be in `assistant` messages"),
+        (
+            json!([{"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}]),
+            "URL sources not supported",
+        ),
+        (json!([{"type": "document", "source": {"type": "url", "url": "x"}}]), "URL sources not supported"),
+        (
+            json!([{"type": "document", "source": {"type": "file", "file_id": "x"}}]),
+            "File sources not supported",
+        ),
+    ] {
+        refused(SONNET, &says(blocks), expected);
+    }
+    for unknown in ["container_upload", "server_tool_use", "compaction", "mcp_tool_use", "wink"] {
+        let refusal = answer(SONNET, &says(json!([{"type": unknown}])));
+        assert!(
+            refusal.starts_with(&format!(
+                "messages.0.content.0: Input tag '{unknown}' found using 'type' does not match any of the expected tags"
+            )),
+            "{refusal}"
+        );
+    }
+    let extra = plain(json!({"messages": [{"role": "user", "content": "a", "id": "x"}]}));
+    refused(SONNET, &extra, "messages.0.id: Extra inputs are not permitted");
+}
+
+#[test]
+fn media_are_looked_into() {
+    let image = |media: &str, data: &str| json!([{"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}]);
+    let at = "messages.0.content.0.image.source.base64";
+    accepted(SONNET, &says(image("image/png", RED)));
+    refused(SONNET, &says(image("image/png", "%")), &format!("{at}: Invalid base64 data"));
+    refused(SONNET, &says(image("image/png", "aGk=")), "Could not process image");
+    refused(
+        SONNET,
+        &says(image("image/jpeg", RED)),
+        &format!("{at}: Image does not match the provided media type image/jpeg"),
+    );
+    let mut wide = BASE64.decode(RED).unwrap();
+    wide[16..20].copy_from_slice(&9_000_u32.to_be_bytes());
+    refused(
+        SONNET,
+        &says(image("image/png", &BASE64.encode(wide))),
+        &format!("{at}: At least one of the image dimensions exceed max allowed size: 8000 pixels"),
+    );
+    let huge = format!("{RED}{}", "A".repeat(5 * 1024 * 1024));
+    assert!(answer(SONNET, &says(image("image/png", &huge))).contains("image exceeds 5 MB maximum"));
+    refused(
+        "us.anthropic.claude-3-5-haiku-20241022-v1:0",
+        &{
+            let mut body = says(image("image/png", RED));
+            body["max_tokens"] = 100.into();
+            body
+        },
+        "'claude-3-5-haiku-20241022' does not support image input.",
+    );
+    let pdf = |data: &str| {
+        json!([{"type": "document", "title": "a.b", "citations": {"enabled": true},
+            "source": {"type": "base64", "media_type": "application/pdf", "data": BASE64.encode(data)}}])
+    };
+    accepted(SONNET, &says(pdf("%PDF-1.7 …")));
+    refused(SONNET, &says(pdf("no")), "The PDF specified was not valid.");
+}
+
+#[test]
+fn references_lead_to_tools_of_the_request() {
+    let with = |betas: Value, tools: Value, wanted: &str| {
+        let found = json!({"type": "tool_result", "tool_use_id": "x",
+            "content": [{"type": "tool_reference", "tool_name": wanted}]});
+        let mut body = turns(json!([
+            ["user", "a"],
+            ["assistant", [call("x")]],
+            ["user", [found, {"type": "text", "text": "Tool loaded."}]],
+        ]));
+        body["anthropic_beta"] = betas;
+        body["tools"] = tools;
+        body
+    };
+    let schema = json!({"type": "object"});
+    let tools = json!([
+        {"name": "ToolSearch", "input_schema": schema},
+        {"name": "later", "input_schema": schema, "defer_loading": true},
+    ]);
+    accepted(OPUS_55, &with(json!([SEARCH]), tools.clone(), "later"));
+    refused(
+        OPUS_55,
+        &with(json!([SEARCH]), tools.clone(), "nobody"),
+        "Tool reference 'nobody' has no corresponding tool definition",
+    );
+    let plain_tools = json!([tools[0]]);
+    let refusal = answer(OPUS_55, &with(json!([]), plain_tools, "ToolSearch"));
+    assert!(
+        refusal.starts_with("messages.2.content.0.tool_result.content.0: Input tag 'tool_reference' found"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_a_search_said_can_be_replayed() {
+    let mut body = turns(json!([
+        ["user", "a"],
+        ["assistant", [
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "tool_search_tool_regex", "input": {"pattern": "t"}},
+            {"type": "tool_search_tool_result", "tool_use_id": "srvtoolu_1",
+                "content": {"type": "tool_search_tool_search_result",
+                    "tool_references": [{"type": "tool_reference", "tool_name": "t"}]}},
+            call("x"),
+        ]],
+        ["user", [result("x")]],
+    ]));
+    body["anthropic_beta"] = json!([SEARCH]);
+    body["tools"] = json!([
+        {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"},
+        {"name": "t", "input_schema": {"type": "object"}, "defer_loading": true},
+    ]);
+    accepted(OPUS, &body);
+}
