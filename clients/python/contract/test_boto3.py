@@ -1,106 +1,30 @@
-"""The contract of fake-bedrock with boto3: what AWS's own client makes of its wire.
+"""The contract of fake-bedrock with boto3: what AWS's own client makes of Converse, its errors and its credentials.
 
 Needs the binary (`FAKE_BEDROCK_BIN`, by default `target/debug/fake-bedrock`) and no AWS account.
 """
 
-import base64
 import json
 import os
-import pathlib
-import subprocess
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EventStreamError
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-BINARY = os.environ.get("FAKE_BEDROCK_BIN", str(ROOT / "target" / "debug" / "fake-bedrock"))
-
-SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-BARE_SONNET = "anthropic.claude-sonnet-4-5-20250929-v1:0"
-PROFILE_ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
-ACCESS_KEY = "AKIDEXAMPLE"
-SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-BEARER = "bedrock-api-key-example"
-
-RED_PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+from fake import (
+    ACCESS_KEY,
+    BARE_SONNET,
+    BEARER,
+    PROFILE_ARN,
+    RED_PIXEL,
+    SECRET_KEY,
+    SONNET,
+    WEATHER,
+    client,
+    code,
+    deltas,
+    events,
+    names,
+    status,
+    user,
 )
-
-WEATHER = {
-    "toolSpec": {
-        "name": "get_weather",
-        "description": "Tells the weather",
-        "inputSchema": {
-            "json": {
-                "type": "object",
-                "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-                "required": ["city", "days"],
-            }
-        },
-    }
-}
-
-
-@pytest.fixture(scope="session")
-def url():
-    """Starts the fake on a free port; it says which on its first line."""
-    process = subprocess.Popen(
-        [BINARY, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield json.loads(process.stdout.readline())["url"]
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-
-
-def client(url, **credentials):
-    credentials = credentials or {
-        "aws_access_key_id": ACCESS_KEY,
-        "aws_secret_access_key": SECRET_KEY,
-    }
-    return boto3.client(
-        "bedrock-runtime",
-        region_name="us-east-1",
-        endpoint_url=url,
-        # One attempt: a retry would hide what the first one did.
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=10),
-        **credentials,
-    )
-
-
-@pytest.fixture()
-def bedrock(url, monkeypatch):
-    monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
-    return client(url)
-
-
-def user(text, *blocks):
-    return [{"role": "user", "content": [*blocks, {"text": text}]}]
-
-
-def events(bedrock, text, **more):
-    stream = bedrock.converse_stream(modelId=SONNET, messages=user(text), **more)["stream"]
-    return list(stream)
-
-
-def names(events):
-    return [next(iter(event)) for event in events]
-
-
-def deltas(events):
-    return [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
-
-
-def code(error):
-    return error.value.response["Error"]["Code"]
-
-
-def status(error):
-    return error.value.response["ResponseMetadata"]["HTTPStatusCode"]
-
 
 # Converse
 
@@ -331,85 +255,111 @@ def test_a_long_stream_arrives_whole(bedrock):
     assert len(deltas(events(bedrock, "[long 500]"))) == 500
 
 
-# InvokeModel
+# What models take and give
 
 
-def native(text, **more):
-    body = {
-        "anthropic_version": "bedrock-2023-05-31",
-        "max_tokens": 1000,
-        "messages": [{"role": "user", "content": text}],
-        **more,
-    }
-    return json.dumps(body)
+LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+NOVA = "us.amazon.nova-pro-v1:0"
+OPUS = "us.anthropic.claude-opus-5"
+TOOLS = {"tools": [WEATHER]}
+POINT = {"cachePoint": {"type": "default"}}
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+FORMAT = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(SCHEMA)}}}}
 
 
-def test_invoke_model_answers_a_message(bedrock):
-    answer = bedrock.invoke_model(modelId=SONNET, body=native("hello"))
-    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-output-token-count"] == "10"
-    message = json.loads(answer["body"].read())
-    assert message["type"] == "message"
-    assert message["id"].startswith("msg_bdrk_")
-    assert message["content"][0]["text"].endswith("You said: hello")
-    assert message["usage"]["output_tokens"] == 10
+def test_some_models_call_tools_in_one_piece_only(bedrock):
+    with pytest.raises(ClientError, match="This model doesn't support tool use in streaming mode."):
+        bedrock.converse_stream(modelId=LLAMA, messages=user("[tool]"), toolConfig=TOOLS)
+    answer = bedrock.converse(modelId=LLAMA, messages=user("[tool]"), toolConfig=TOOLS)
+    assert answer["stopReason"] == "tool_use"
 
 
-def test_invoke_model_wants_a_version_and_no_unknown_fields(bedrock):
-    with pytest.raises(ClientError, match="anthropic_version: Field required"):
-        bedrock.invoke_model(modelId=SONNET, body=json.dumps({"max_tokens": 1, "messages": []}))
-    with pytest.raises(ClientError, match="stream: Extra inputs are not permitted") as error:
-        bedrock.invoke_model(modelId=SONNET, body=native("hello", stream=True))
+@pytest.mark.parametrize(
+    ("model", "more", "text"),
+    [
+        (LLAMA, {"toolConfig": {**TOOLS, "toolChoice": {"auto": {}}}}, "toolConfig.toolChoice field"),
+        (
+            "us.anthropic.claude-opus-5-5",
+            {"toolConfig": {**TOOLS, "toolChoice": {"any": {}}}},
+            "toolConfig.toolChoice.any field",
+        ),
+        (NOVA, {"toolConfig": {"tools": [WEATHER, POINT]}}, "toolConfig.tools.cachePoint field"),
+        (OPUS, {"outputConfig": FORMAT}, "output_config.format: Extra inputs are not permitted"),
+        (OPUS, {"outputConfig": {"effort": "extreme"}}, "output_config.effort"),
+        (OPUS, {"inferenceConfig": {"temperature": 1}}, "`temperature` is deprecated for this model."),
+    ],
+)
+def test_each_model_has_its_refusals(bedrock, model, more, text):
+    with pytest.raises(ClientError, match=text) as error:
+        bedrock.converse(modelId=model, messages=user("hi"), **more)
     assert code(error) == "ValidationException"
 
 
-def chunks(bedrock, text, **more):
-    answer = bedrock.invoke_model_with_response_stream(modelId=SONNET, body=native(text, **more))
-    return [json.loads(event["chunk"]["bytes"]) for event in answer["body"]]
+def test_a_format_is_kept_by_models_that_have_formats(bedrock):
+    answer = bedrock.converse(modelId=SONNET, messages=user("count"), outputConfig=FORMAT)
+    assert json.loads(answer["output"]["message"]["content"][0]["text"]) == {"n": 1}
 
 
-def test_invoke_model_with_response_stream_speaks_anthropic(bedrock):
-    got = chunks(bedrock, "hello")
-    kinds = [event["type"] for event in got]
-    assert kinds[:2] == ["message_start", "content_block_start"]
-    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
-    assert got[-2]["delta"]["stop_reason"] == "end_turn"
-    metrics = got[-1]["amazon-bedrock-invocationMetrics"]
-    assert metrics["outputTokenCount"] == 10
-    assert metrics["inputTokenCount"] == got[0]["message"]["usage"]["input_tokens"]
+def cited(source, **more):
+    document = {"name": "Notes", "source": source, "citations": {"enabled": True}, **more}
+    return user("[cite]", {"document": document})
 
 
-def test_invoke_model_streams_tool_calls_and_redacted_thinking(bedrock):
-    tool = {"name": "t", "input_schema": {"type": "object", "properties": {}, "required": ["path"]}}
-    got = chunks(bedrock, "[tool]", tools=[tool])
-    start = [e["content_block"] for e in got if e["type"] == "content_block_start"][1]
-    assert start["type"] == "tool_use"
-    assert start["id"].startswith("toolu_bdrk_")
-    parts = [e["delta"]["partial_json"] for e in got if e.get("delta", {}).get("type") == "input_json_delta"]
-    assert json.loads("".join(parts)) == {"path": "README.md"}
-    kinds = [e["content_block"]["type"] for e in chunks(bedrock, "[redacted]") if e["type"] == "content_block_start"]
-    assert kinds == ["redacted_thinking", "text"]
+def test_citations_are_folded_and_streamed(bedrock):
+    messages = cited({"text": "Snow falls in winter."}, format="txt")
+    block = bedrock.converse(modelId=SONNET, messages=messages)["output"]["message"]["content"][0]
+    citation = block["citationsContent"]["citations"][0]
+    assert citation["location"]["documentChar"] == {"documentIndex": 0, "start": 0, "end": 21}
+    assert citation["sourceContent"] == [{"text": "Snow falls in winter."}]
+    stream = list(bedrock.converse_stream(modelId=SONNET, messages=messages)["stream"])
+    assert deltas(stream)[-1]["citation"] == citation
 
 
-def test_an_exception_in_an_invoke_stream_is_raised(bedrock):
+def test_pages_and_search_results_are_cited_too(bedrock):
+    messages = cited({"bytes": b"%PDF-1.7"}, format="pdf")
+    result = {"title": "T", "source": "s", "content": [{"text": "Rain."}], "citations": {"enabled": True}}
+    messages[0]["content"].insert(0, {"searchResult": result})
+    blocks = bedrock.converse(modelId=SONNET, messages=messages)["output"]["message"]["content"]
+    found = [block["citationsContent"]["citations"][0]["location"] for block in blocks]
+    assert found == [
+        {"searchResultLocation": {"searchResultIndex": 0, "start": 0, "end": 1}},
+        {"documentPage": {"documentIndex": 0, "start": 1, "end": 2}},
+    ]
+
+
+def test_the_native_answer_shines_through_the_response_paths(bedrock):
+    paths = ["/usage/output_tokens_details", "/stop_details", "/nothing"]
+    answer = bedrock.converse(
+        modelId=SONNET, messages=user("[thinking]"), additionalModelResponseFieldPaths=paths
+    )
+    fields = answer["additionalModelResponseFields"]
+    assert fields["usage"]["output_tokens_details"]["thinking_tokens"] > 0
+    assert fields["stop_details"] is None and "nothing" not in fields
+    got = events(bedrock, "[stop content_filtered]", additionalModelResponseFieldPaths=paths)
+    stop = [event["messageStop"] for event in got if "messageStop" in event][0]
+    assert stop["additionalModelResponseFields"]["stop_details"]["type"] == "refusal"
+
+
+def test_the_service_tier_comes_back_with_the_usage(bedrock):
+    assert events(bedrock, "hi", serviceTier={"type": "flex"})[-1]["metadata"]["serviceTier"] == {"type": "flex"}
+
+
+def test_system_turns_are_for_new_models(bedrock):
+    messages = [
+        *user("a"),
+        {"role": "system", "content": [{"text": "be brief"}]},
+        {"role": "assistant", "content": [{"text": "b"}]},
+        *user("c"),
+    ]
+    assert bedrock.converse(modelId=OPUS, messages=messages)["stopReason"] == "end_turn"
+    with pytest.raises(ClientError, match="messages.1.role: `system` is not supported on this model"):
+        bedrock.converse(modelId=SONNET, messages=messages)
+
+
+def test_the_models_own_error_is_an_error_frame_here(bedrock):
     with pytest.raises(EventStreamError) as error:
-        chunks(bedrock, "[exception modelTimeoutException]")
-    assert code(error) == "modelTimeoutException"
-
-
-# CountTokens
-
-
-def test_count_tokens_takes_both_forms_of_body(bedrock):
-    counted = bedrock.count_tokens(modelId=BARE_SONNET, input={"converse": {"messages": user("hello there")}})
-    assert counted["inputTokens"] > 3
-    counted = bedrock.count_tokens(modelId=BARE_SONNET, input={"invokeModel": {"body": native("hello there")}})
-    assert counted["inputTokens"] > 3
-
-
-@pytest.mark.parametrize("model", [SONNET, "anthropic.claude-opus-5"])
-def test_count_tokens_refuses_profiles_and_newer_models(bedrock, model):
-    with pytest.raises(ClientError, match="The provided model doesn't support counting tokens"):
-        bedrock.count_tokens(modelId=model, input={"converse": {"messages": user("hi")}})
+        events(bedrock, "[chunk-error]")
+    assert code(error) == "overloaded_error"
 
 
 # Errors and credentials

@@ -362,8 +362,14 @@ impl Job<'_> {
                 }
                 Step::Error(..) => return Err(AwsError::named("InternalServerException", None).into()),
                 Step::ErrorObject(kind, message) => {
-                    let mut error = AwsError::named("ModelErrorException", Some(529));
-                    error.message = format!("{kind}: {message}");
+                    let status = match kind.as_str() {
+                        "overloaded_error" => 529,
+                        "rate_limit_error" => 429,
+                        "invalid_request_error" => 400,
+                        _ => 500,
+                    };
+                    let mut error = AwsError::named("ModelErrorException", Some(status));
+                    error.message = message;
                     return Err(error.into());
                 }
                 Step::Cut => return Err(Failure::Dropped),

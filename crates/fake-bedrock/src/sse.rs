@@ -49,8 +49,20 @@ pub(crate) fn kind(error: &AwsError) -> (&'static str, StatusCode) {
         }
         "ServiceUnavailableException" | "ModelNotReadyException" => ("overloaded_error", overloaded),
         "ModelTimeoutException" => ("timeout_error", StatusCode::GATEWAY_TIMEOUT),
+        "ModelErrorException" | "ModelStreamErrorException" => match original(error) {
+            Some(400) => ("invalid_request_error", StatusCode::BAD_REQUEST),
+            Some(413) => ("request_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Some(429) => ("rate_limit_error", StatusCode::TOO_MANY_REQUESTS),
+            Some(503 | 529) => ("overloaded_error", overloaded),
+            _ => ("api_error", StatusCode::INTERNAL_SERVER_ERROR),
+        },
         _ => ("api_error", StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+/// The status that the model itself answered.
+fn original(error: &AwsError) -> Option<u64> {
+    error.more.iter().find(|(name, _)| name == "originalStatusCode").and_then(|(_, status)| status.as_u64())
 }
 
 /// An error in Anthropic's envelope.
@@ -65,4 +77,23 @@ pub(crate) fn envelope(error: &AwsError, request_id: &str) -> Response<Bytes> {
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_take_anthropics_names() {
+        for (name, status, expected) in [
+            ("ThrottlingException", None, ("rate_limit_error", 429)),
+            ("ServiceUnavailableException", None, ("overloaded_error", 529)),
+            ("ModelErrorException", Some(529), ("overloaded_error", 529)),
+            ("ModelErrorException", Some(500), ("api_error", 500)),
+            ("ModelTimeoutException", None, ("timeout_error", 504)),
+        ] {
+            let (kind, code) = kind(&AwsError::named(name, status));
+            assert_eq!((kind, code.as_u16()), expected, "{name}");
+        }
+    }
 }

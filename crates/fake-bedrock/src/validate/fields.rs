@@ -58,6 +58,10 @@ pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> Checked {
         if model.is_nova() && !NOVA_FIELDS.contains(&key.as_str()) {
             return Err(extraneous("", key));
         }
+        // These have no fields of their own at all.
+        if model.id.starts_with("meta.") || model.id == "deepseek.r1-v1:0" {
+            return Err(extraneous("", key));
+        }
     }
     Ok(())
 }
@@ -91,12 +95,34 @@ pub(super) fn check(asked: &Asked<'_>, model: &Model) -> Checked {
         });
     }
     if !model.is_claude() {
-        return Ok(());
+        return others(asked, model);
     }
     metadata(asked)?;
     output_config(asked, model)?;
     sampling(asked, model)?;
     thinking(asked, model)
+}
+
+/// Tokens that the newer models of other vendors must be allowed at least.
+const AT_LEAST: u64 = 16;
+
+/// The rules of models that are not Claude.
+fn others(asked: &Asked<'_>, model: &Model) -> Checked {
+    if !model.has("sampling") {
+        let given = [(asked.temperature.is_some(), "temperature"), (asked.top_p, "topP")];
+        if let Some((_, name)) = given.iter().find(|(given, _)| *given) {
+            return Err(unsupported(name));
+        }
+    }
+    let wordy = ["openai.gpt-5", "openai.gpt-6", "xai.", "moonshotai.kimi-k3"];
+    if wordy.iter().any(|start| model.id.starts_with(start))
+        && asked.max_tokens.is_some_and(|max| max < AT_LEAST)
+    {
+        return Err(AwsError::validation(format!(
+            "The maximum tokens you requested is below the model minimum of {AT_LEAST}."
+        )));
+    }
+    Ok(())
 }
 
 fn metadata(asked: &Asked<'_>) -> Checked {

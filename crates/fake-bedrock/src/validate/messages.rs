@@ -150,11 +150,17 @@ fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Checked 
             }
             if let Some(image) = content.get("image") {
                 check_image(model, image, &at)?;
+                if !model.is_claude() && !model.is_nova() {
+                    return Err(unsupported("toolResult.content.image"));
+                }
             }
         }
     }
     if let Some(reasoning) = block.get("reasoningContent") {
         only_in("thinking", "assistant")?;
+        if !model.is_claude() && reasoning.get("redactedContent").is_some() {
+            return Err(unsupported("reasoningContent.redactedContent"));
+        }
         if model.is_claude() {
             check_reasoning(reasoning, at)?;
         }

@@ -287,3 +287,33 @@ fn each_generation_refuses_the_other_ones_fields() {
         assert_eq!(refusal(model, &body), "accepted", "{body}");
     }
 }
+
+#[test]
+fn other_vendors_have_refusals_of_their_own() {
+    let image = json!({"image": {"format": "png", "source": {"bytes": RED}}});
+    let shown = json!({"toolResult": {"toolUseId": "a", "content": [image]}});
+    for (model, body, expected) in [
+        (GPT, hello(json!({"inferenceConfig": {"temperature": 0.5}})), "the temperature field"),
+        (GPT, hello(json!({"inferenceConfig": {"maxTokens": 15}})), "below the model minimum of 16"),
+        (GPT, called(json!([call("a")]), json!([shown])), "the toolResult.content.image field"),
+        (
+            LLAMA,
+            amrf(json!({"thinking": {"type": "adaptive"}})),
+            "extraneous key [thinking] is not permitted",
+        ),
+        (
+            "us.deepseek.r1-v1:0",
+            amrf(json!({"reasoning_effort": "low"})),
+            "extraneous key [reasoning_effort] is not permitted",
+        ),
+    ] {
+        assert_refused(model, &body, expected);
+    }
+    assert_eq!(refusal(NOVA, &called(json!([call("a")]), json!([shown]))), "accepted");
+    let redacted = json!({"messages": [
+        {"role": "user", "content": [{"text": "a"}]},
+        {"role": "assistant", "content": [{"reasoningContent": {"redactedContent": "aGk="}}, {"text": "b"}]},
+        {"role": "user", "content": [{"text": "c"}]},
+    ]});
+    assert_refused(NOVA, &redacted, "the reasoningContent.redactedContent field");
+}
