@@ -506,6 +506,15 @@ mod tests {
     fn a_small_body_cannot_become_a_large_structure() {
         let blocks = format!(r#"{{"system":[{}{{}}]}}"#, "{},".repeat(Block::MAX));
         assert_eq!(refusal(&blocks), "system: too many content blocks: at most 10000");
+        let parts = format!(
+            r#"{{"messages":[{{"content":[{{"source":{{"content":[{}{{}}]}}}},{{"source":{{"content":[{{}}]}}}}]}}]}}"#,
+            "{},".repeat(Block::MAX - 2)
+        );
+        assert_eq!(
+            refusal(&parts),
+            "messages.0.content: too many content blocks: at most 10000",
+            "the parts of documents count"
+        );
         let members: Vec<String> = (0..1000).map(|n| format!("\"m{n}\":0")).collect();
         assert_eq!(refusal(&format!("{{{}}}", members.join(","))), "too many unknown fields");
     }

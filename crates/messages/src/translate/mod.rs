@@ -18,6 +18,7 @@ mod names;
 mod path;
 mod pipeline;
 mod request;
+mod server_tools;
 mod stream;
 mod tools;
 mod unfold;
@@ -31,6 +32,7 @@ pub use lesson::{Lesson, lesson};
 pub use names::ToolNames;
 pub use pipeline::{Pipeline, Step};
 pub use request::{Call, Options, request};
+pub use server_tools::ServerTools;
 pub use stream::{End, Opening, Outcome, StreamTranslator, Summary};
 pub use unfold::unfold;
 

@@ -3,10 +3,13 @@
 mod depth;
 mod limits;
 
+use serde_json::value::RawValue;
+
 use super::content::required;
+use super::server_tools::ServerTools;
 use super::{Findings, Loss, Notice, Path, ToolNames};
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request};
+use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capability::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{RawJson, Text};
@@ -23,13 +26,25 @@ const THINKING_TOKENS: &str = "/usage/output_tokens_details";
 pub struct Options {
     /// How many tokens to answer with when the request does not say.
     pub default_max_tokens: u64,
+    /// How many tokens to think when the request does not say whether to think; none for what the model does
+    /// by itself.
+    pub default_thinking_budget: Option<u64>,
+    /// Whether the model may use a computer.
+    pub computer_use: bool,
+    /// What becomes of tools that Bedrock does not have.
+    pub server_tools: ServerTools,
 }
 
 impl Options {
     /// Nothing but what has to be decided.
     #[must_use]
     pub const fn new(default_max_tokens: u64) -> Self {
-        Self { default_max_tokens }
+        Self {
+            default_max_tokens,
+            default_thinking_budget: None,
+            computer_use: false,
+            server_tools: ServerTools::LeaveOut,
+        }
     }
 }
 
@@ -49,6 +64,7 @@ pub struct Call {
 /// The state of one translation.
 pub(super) struct Translation<'a> {
     pub(super) capabilities: Capabilities,
+    pub(super) options: Options,
     pub(super) names: ToolNames,
     pub(super) findings: Findings,
     /// How many blocks asked to be cached.
@@ -63,6 +79,12 @@ pub(super) struct Translation<'a> {
     pub(super) moved_images: Vec<converse::Image<'a>>,
     /// The names of the documents so far.
     pub(super) documents: Vec<String>,
+    /// Tools that the model knows by their type, in its own words.
+    pub(super) typed_tools: Vec<Box<RawValue>>,
+    /// Their names.
+    pub(super) typed_names: Vec<std::borrow::Cow<'a, str>>,
+    /// How many tokens to think when the request does not say and bears it.
+    pub(super) default_budget: Option<u64>,
     /// What has to be switched on.
     pub(super) betas: Vec<std::borrow::Cow<'static, str>>,
 }
@@ -79,6 +101,7 @@ pub fn request(
 ) -> Result<Call, InvalidRequest> {
     let mut translation = Translation {
         capabilities: *capabilities,
+        options: *options,
         names: ToolNames::default(),
         findings: Findings::default(),
         cache_markers: 0,
@@ -87,20 +110,19 @@ pub fn request(
         shortened: false,
         moved_images: Vec::new(),
         documents: Vec::new(),
+        typed_tools: Vec::new(),
+        typed_names: Vec::new(),
+        default_budget: None,
         betas: Vec::new(),
     };
-    let upstream = translation.request(request, options)?;
+    let upstream = translation.request(request)?;
     let body = serde_json::to_vec(&upstream).map_err(|error| InvalidRequest::new("", error.to_string()))?;
     let Translation { names, findings: Findings { losses, notices }, .. } = translation;
     Ok(Call { body, names, losses, notices })
 }
 
 impl<'a> Translation<'a> {
-    fn request(
-        &mut self,
-        mut request: Request<'a>,
-        options: &Options,
-    ) -> Result<converse::Request<'a>, InvalidRequest> {
+    fn request(&mut self, mut request: Request<'a>) -> Result<converse::Request<'a>, InvalidRequest> {
         let root = Path::ROOT;
         // Which model and which operation are the caller's to read.
         request.model.take();
@@ -109,15 +131,18 @@ impl<'a> Translation<'a> {
         let automatic = self.automatic_point(request.cache_control.take())?;
         let system = self.system(request.system.take(), root.key("system"))?;
         let messages = self.messages(request.messages.take(), automatic, root.key("messages"))?;
+        let must_call = request.tool_choice.as_ref().is_some_and(is_forced);
         let (tool_config, tool_choice) =
             self.tool_config(request.tools.take(), request.tool_choice.take(), root)?;
         self.check_cache_markers()?;
-        let mut inference_config = self.inference_config(&mut request, options)?;
+        let mut inference_config = self.inference_config(&mut request)?;
         let config = request.output_config.take();
         let (effort, output_config) = self.output_config(config, &mut request)?;
+        let top_k = self.top_k(request.top_k.take());
+        let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
+        self.default_budget = self.options.default_thinking_budget.filter(|_| bears_thinking);
         let mut depth = self.depth(request.thinking.take(), effort, &inference_config)?;
         self.unlimited(&depth, &mut inference_config);
-        let top_k = self.top_k(request.top_k.take());
 
         let output_config = output_config.map(|text_format| converse::OutputConfig {
             text_format,
@@ -136,7 +161,7 @@ impl<'a> Translation<'a> {
                 top_k,
                 tool_choice,
                 output_config: depth.effort,
-                tools: Vec::new(),
+                tools: std::mem::take(&mut self.typed_tools),
                 anthropic_beta: std::mem::take(&mut self.betas),
                 reasoning: depth.reasoning,
             },
@@ -231,6 +256,26 @@ impl<'a> Translation<'a> {
             self.findings.note(path, "left out: keeping all thinking is what Bedrock does anyway");
         }
     }
+}
+
+/// Whether a tool has to be called, which a model cannot do while it thinks.
+fn is_forced(choice: &ToolChoice<'_>) -> bool {
+    matches!(choice.kind.as_deref(), Some("any" | "tool"))
+}
+
+/// Whether a request that does not ask for thinking would still be taken with it: thinking goes with no
+/// sampling, begins the answer, and has to begin a turn whose calls are being answered.
+fn bears_thinking(limits: &converse::InferenceConfig<'_>, messages: &[converse::Message<'_>]) -> bool {
+    use converse::{ContentBlock, Role};
+
+    let samples = limits.temperature.is_some_and(|value| value < 1.0) || limits.top_p.is_some();
+    let prefilled = messages.last().is_some_and(|message| message.role == Role::Assistant);
+    let turn = messages.iter().rev().find(|message| message.role == Role::Assistant);
+    let thoughtless = turn.is_some_and(|turn| {
+        let calls = turn.content.iter().any(|block| matches!(block, ContentBlock::ToolUse(_)));
+        calls && !matches!(turn.content.first(), Some(ContentBlock::ReasoningContent(_)))
+    });
+    !samples && !prefilled && !thoughtless
 }
 
 fn service_tier(tier: Option<&str>) -> Result<Option<converse::ServiceTier>, InvalidRequest> {

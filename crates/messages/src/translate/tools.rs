@@ -1,5 +1,7 @@
 //! Tools, and whether one of them has to be called.
 
+mod typed;
+
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -8,9 +10,12 @@ use serde_json::value::RawValue;
 use super::Path;
 use super::content::{constant, required};
 use super::request::Translation;
+use super::server_tools::{Offered, left_out};
 use crate::anthropic::{InvalidRequest, request};
 use crate::capability::ToolChoices;
-use crate::converse::request::{InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec};
+use crate::converse::request::{
+    CachePoint, InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec,
+};
 use crate::json::List;
 
 /// Says of a tool that only history knows that it is gone.
@@ -32,8 +37,15 @@ impl<'a> Translation<'a> {
             self.findings.lose(at_tools, "the model takes no tools");
             return Ok((None, None));
         }
-        for (index, tool) in tools.unwrap_or_default().0.into_iter().enumerate() {
-            self.tool(tool, at_tools.index(index), &mut config.tools)?;
+        let tools = tools.unwrap_or_default().0;
+        let left_out = self.server_tools(&tools, choice.as_ref(), at_tools)?;
+        for (index, tool) in tools.into_iter().enumerate() {
+            let path = at_tools.index(index);
+            if left_out.contains(&index) {
+                self.inherit_marker(tool, path, &mut config.tools)?;
+            } else {
+                self.tool(tool, path, &mut config.tools)?;
+            }
         }
         let given = !config.tools.is_empty();
         if !given {
@@ -50,6 +62,54 @@ impl<'a> Translation<'a> {
         Ok(((!config.tools.is_empty()).then_some(config), parallel))
     }
 
+    /// Which tools to leave out because Bedrock does not have them.
+    fn server_tools(
+        &mut self,
+        tools: &[request::Tool<'a>],
+        choice: Option<&request::ToolChoice<'a>>,
+        path: Path<'_>,
+    ) -> Result<Vec<usize>, InvalidRequest> {
+        let forced = choice.filter(|choice| choice.kind.as_deref() == Some("tool"));
+        let forced = forced.and_then(|choice| choice.name.as_deref());
+        let offered: Vec<Offered<'_>> = tools
+            .iter()
+            .map(|tool| Offered { kind: tool.kind.as_deref(), name: tool.name.as_deref() })
+            .collect();
+        let left_out = left_out(&offered, forced, self.options.server_tools)?;
+        for tool in &left_out {
+            self.findings.note(path.index(tool.index), tool.what.as_str());
+        }
+        Ok(left_out.into_iter().map(|tool| tool.index).collect())
+    }
+
+    /// A tool that is left out leaves the end of the cached prefix to the one before it.
+    fn inherit_marker(
+        &mut self,
+        mut tool: request::Tool<'a>,
+        path: Path<'_>,
+        out: &mut Vec<Tool<'a>>,
+    ) -> Result<(), InvalidRequest> {
+        let marked = matches!(out.last(), None | Some(Tool::CachePoint(_)));
+        let point = self.tool_cache_point(tool.cache_control.take(), path)?;
+        out.extend(point.filter(|_| !marked).map(Tool::CachePoint));
+        Ok(())
+    }
+
+    /// The cache point behind a tool, where the model takes one.
+    fn tool_cache_point(
+        &mut self,
+        control: Option<request::CacheControl<'a>>,
+        path: Path<'_>,
+    ) -> Result<Option<CachePoint>, InvalidRequest> {
+        let path = path.key("cache_control");
+        let point = self.cache_point(control, path)?;
+        if point.is_some() && !self.capabilities.cache_with_tools {
+            self.findings.note(path, "left out: the model takes no cache points among tools");
+            return Ok(None);
+        }
+        Ok(point)
+    }
+
     fn tool(
         &mut self,
         mut tool: request::Tool<'a>,
@@ -57,11 +117,7 @@ impl<'a> Translation<'a> {
         out: &mut Vec<Tool<'a>>,
     ) -> Result<(), InvalidRequest> {
         if let Some(kind) = tool.kind.take().filter(|kind| &**kind != "custom") {
-            self.findings.lose(
-                path,
-                format!("tool type '{kind}' is not supported: Converse carries the client's own tools"),
-            );
-            return Ok(());
+            return self.typed_tool(kind, tool, path);
         }
         let name = self.names.upstream(required(tool.name.take(), path.key("name"))?.0);
         let description = tool.description.take().filter(|text| !text.is_empty()).map(|text| text.0);
@@ -86,14 +142,7 @@ impl<'a> Translation<'a> {
             input_schema: InputSchema { json: schema.raw() },
             strict,
         }));
-        let at_control = path.key("cache_control");
-        if let Some(point) = self.cache_point(tool.cache_control.take(), at_control)? {
-            if self.capabilities.cache_with_tools {
-                out.push(Tool::CachePoint(point));
-            } else {
-                self.findings.note(at_control, "left out: the model takes no cache points among tools");
-            }
-        }
+        out.extend(self.tool_cache_point(tool.cache_control.take(), path)?.map(Tool::CachePoint));
         self.findings.lose_rest(path, tool.left_over());
         Ok(())
     }
@@ -129,7 +178,7 @@ impl<'a> Translation<'a> {
         given: bool,
         path: Path<'_>,
     ) -> Result<(Option<ToolChoice<'a>>, Option<ParallelToolUse>), InvalidRequest> {
-        if !given {
+        if !given && self.typed_tools.is_empty() && self.findings.losses.is_empty() {
             return Err(InvalidRequest::new(path, "tool_choice may only be specified while providing tools"));
         }
         let kind = required(choice.kind.take(), path.key("type"))?;
@@ -138,6 +187,9 @@ impl<'a> Translation<'a> {
             "any" => ToolChoice::Any {},
             "tool" => {
                 let name = required(choice.name.take(), path.key("name"))?;
+                if given && self.typed_names.contains(&name.0) {
+                    self.findings.lose(path, format!("Converse cannot make the model call `{name}`"));
+                }
                 ToolChoice::Tool { name: self.names.upstream(name.0) }
             }
             _ => {
@@ -145,7 +197,7 @@ impl<'a> Translation<'a> {
                 return Err(InvalidRequest::new(path.key("type"), message));
             }
         };
-        let upstream = self.at_most(upstream, path);
+        let upstream = self.declared(upstream, given, path).and_then(|choice| self.at_most(choice, path));
         choice.disable_parallel_tool_use.take_if(|disable| !*disable);
         let mut parallel = None;
         if self.capabilities.claude && choice.disable_parallel_tool_use.take().is_some() {
@@ -157,6 +209,17 @@ impl<'a> Translation<'a> {
         }
         self.findings.lose_rest(path, choice.left_over());
         Ok((upstream, parallel))
+    }
+
+    /// The choice, unless there is nothing in Converse's words to choose from.
+    fn declared(&mut self, choice: ToolChoice<'a>, given: bool, path: Path<'_>) -> Option<ToolChoice<'a>> {
+        if given {
+            return Some(choice);
+        }
+        if !matches!(choice, ToolChoice::Auto {}) {
+            self.findings.lose(path, "Converse cannot make the model call tools that it knows by their type");
+        }
+        None
     }
 
     /// The choice itself, or the strongest below it that the model can be told. Nothing else ever weakens a
@@ -197,7 +260,10 @@ impl<'a> Translation<'a> {
                 .lose(path, "'none' cannot be said through Converse once the conversation holds tool calls");
             return Some(config);
         }
-        if !config.tools.is_empty() {
+        let typed = std::mem::take(&mut self.typed_tools);
+        if !config.tools.is_empty() || !typed.is_empty() {
+            // What tools had to have switched on; nothing else has asked for anything yet.
+            self.betas.clear();
             self.findings
                 .note(Path::ROOT.key("tools"), "not sent, so that none can be called: tool_choice is none");
         }

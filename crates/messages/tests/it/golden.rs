@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use messages::anthropic::{Fold, Request, sse};
 use messages::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices};
-use messages::translate::{self, End, Options};
+use messages::translate::{self, End, Options, ServerTools};
 
 use crate::wire;
 
@@ -91,11 +91,25 @@ fn capabilities(name: &str) -> Capabilities {
     }
 }
 
+/// What the operator of a request fixture decided.
+fn options(name: &str) -> Options {
+    Options {
+        computer_use: name.contains("computer_use"),
+        default_thinking_budget: name.contains("thinking_by_default").then_some(4000),
+        server_tools: if name.contains("refuse_server_tools") {
+            ServerTools::Refuse
+        } else {
+            ServerTools::LeaveOut
+        },
+        ..Options::new(8192)
+    }
+}
+
 #[test]
 fn requests_are_translated_as_recorded() {
     for (name, body) in fixtures("requests", "json") {
         let translated = Request::parse(body.as_bytes())
-            .and_then(|request| translate::request(request, &capabilities(&name), &Options::new(8192)));
+            .and_then(|request| translate::request(request, &capabilities(&name), &options(&name)));
         let text = match translated {
             Err(invalid) => format!("refused: {invalid}\n"),
             Ok(call) => {
@@ -141,7 +155,7 @@ fn the_same_request_gives_the_same_bytes_every_time() {
     for (name, body) in fixtures("requests", "json") {
         let translate = || {
             let request = Request::parse(body.as_bytes()).ok()?;
-            let options = Options::new(8192);
+            let options = options(&name);
             translate::request(request, &capabilities(&name), &options).ok().map(|call| call.body)
         };
         let first = translate();

@@ -385,7 +385,8 @@ proptest! {
     fn p8_nothing_in_a_request_is_lost_without_a_word(body in request(), capabilities in capabilities()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
-        let Ok(call) = translate::request(request, &capabilities, &Options::new(1)) else {
+        let options = Options { default_thinking_budget: Some(1), computer_use: true, ..Options::new(1) };
+        let Ok(call) = translate::request(request, &capabilities, &options) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();
@@ -544,10 +545,13 @@ fn request() -> impl Strategy<Value = Value> {
         }
         message
     });
-    let tool = ("tool-[a-z]{6}", novel.clone(), any::<bool>()).prop_map(|(name, novel, typed)| {
+    let kind = option::of(
+        "tool-[a-z]{3}_20250101|web_search_20250305|bash_20250124|memory_20250818|computer_20251124|custom",
+    );
+    let tool = ("tool-[a-z]{6}", novel.clone(), kind).prop_map(|(name, novel, kind)| {
         let mut tool = json!({"name": name, "description": format!("{name} does"), "input_schema": {"type": "object", "title": format!("{name} takes")}});
-        if typed {
-            tool["type"] = format!("{name}_20250101").into();
+        if let Some(kind) = kind {
+            tool["type"] = kind.into();
         }
         if let Some(novel) = novel {
             tool["novel"] = novel.into();
@@ -562,14 +566,12 @@ fn request() -> impl Strategy<Value = Value> {
             json!({"effort": effort, "format": format})
         },
     );
-    (vec(message, 1..5), vec(tool, 0..3), novel, option::of("user-[a-z]{4}"), any::<bool>(), depth, config).prop_map(
+    (vec(message, 1..5), vec(tool, 0..3), novel, option::of("user-[a-z]{4}"), "auto|any|none", depth, config).prop_map(
         |(mut messages, tools, novel, user, tool_choice, thinking, config)| {
             messages.insert(0, json!({"role": "user", "content": "leaf-first"}));
             let mut body = json!({"max_tokens": 7, "system": "leaf-system", "messages": messages, "stop_sequences": ["leaf-stop"],
                 "thinking": thinking, "output_config": config, "metadata": {"user_id": user}, "tools": tools});
-            if tool_choice {
-                body["tool_choice"] = json!({"type": "none"});
-            }
+            body["tool_choice"] = json!({"type": tool_choice});
             if let Some(novel) = novel {
                 body["novel"] = json!({"deep": [novel]});
             }

@@ -57,7 +57,7 @@ impl<'a> Translation<'a> {
             return Ok(Depth { reasoning: self.reasoning(effort.as_deref()), ..Depth::default() });
         }
         let (thinking, derived) = match thinking {
-            None => (None, None),
+            None => (self.thinking_by_default(limits, path), None),
             Some(raw) => {
                 let parsed: Thinking<'a> = read_thinking(raw, path)?;
                 match self.fate(&parsed, path)? {
@@ -121,6 +121,25 @@ impl<'a> Translation<'a> {
             self.findings.note(path, reason);
         }
         Ok(fate)
+    }
+
+    /// The operator's own wish, when the request has none and room for it.
+    fn thinking_by_default(
+        &mut self,
+        limits: &InferenceConfig<'_>,
+        path: Path<'_>,
+    ) -> Option<Cow<'a, RawValue>> {
+        let takes = self.capabilities.thinking;
+        let room = limits.max_tokens.unwrap_or_default();
+        let budget = self.default_budget.map(|budget| budget.max(MIN_BUDGET)).filter(|budget| *budget < room);
+        let budget = budget.filter(|_| takes.enabled || takes.adaptive)?;
+        if takes.enabled {
+            self.findings.note(path, format!("not given; a budget of {budget} was used"));
+            let thinking = Thinking { budget_tokens: Some(budget), ..Thinking::default() };
+            return printed(thinking, "enabled");
+        }
+        self.findings.note(path, "not given; adaptive was used");
+        printed(Thinking::default(), "adaptive")
     }
 
     /// Thinking as it came, unless its budget fitted below `max_tokens` before that was lowered.

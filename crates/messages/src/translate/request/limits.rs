@@ -1,7 +1,7 @@
 //! How long the answer may be, how it is sampled and what ends it.
 
 use super::super::Path;
-use super::{Options, Translation};
+use super::Translation;
 use crate::anthropic::{InvalidRequest, Request};
 use crate::capability::Sampling;
 use crate::converse::request::InferenceConfig;
@@ -14,20 +14,19 @@ impl<'a> Translation<'a> {
     pub(super) fn inference_config(
         &mut self,
         request: &mut Request<'a>,
-        options: &Options,
     ) -> Result<InferenceConfig<'a>, InvalidRequest> {
-        let max_tokens = self.max_tokens(request.max_tokens.take(), options)?;
+        let max_tokens = self.max_tokens(request.max_tokens.take())?;
         let stop_sequences = self.stop_sequences(request.stop_sequences.take());
         let (temperature, top_p) = self.sampling(request)?;
         Ok(InferenceConfig { max_tokens: Some(max_tokens), temperature, top_p, stop_sequences })
     }
 
-    fn max_tokens(&mut self, given: Option<u64>, options: &Options) -> Result<u64, InvalidRequest> {
+    fn max_tokens(&mut self, given: Option<u64>) -> Result<u64, InvalidRequest> {
         let path = Path::ROOT.key("max_tokens");
         let most = self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS);
         let least = self.capabilities.min_output_tokens.clamp(1, most);
         let Some(given) = given else {
-            let default = options.default_max_tokens.clamp(least, most);
+            let default = self.options.default_max_tokens.clamp(least, most);
             self.findings.note(path, format!("not given; {default} was used"));
             return Ok(default);
         };

@@ -1,0 +1,116 @@
+//! Tools that Anthropic runs itself and Bedrock does not have.
+//!
+//! Some clients offer them with every request, whether they are needed or not. Leaving such a tool out takes
+//! nothing from a model that has others to call; where it does, the request is refused by the tool's name.
+
+use super::Path;
+use crate::anthropic::InvalidRequest;
+
+/// How the types of such tools begin; dates follow.
+const FAMILIES: [&str; 5] = ["web_search_", "web_fetch_", "code_execution_", "advisor_", "mcp_toolset"];
+
+/// What becomes of tools that Bedrock does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerTools {
+    /// They are left out as long as the model has others to call.
+    #[default]
+    LeaveOut,
+    /// The request is refused.
+    Refuse,
+}
+
+/// What has to be known of a tool.
+#[derive(Clone, Copy)]
+pub(super) struct Offered<'t> {
+    /// Its type; none for a tool of the client's own.
+    pub(super) kind: Option<&'t str>,
+    /// What the model calls it by.
+    pub(super) name: Option<&'t str>,
+}
+
+/// A tool to leave out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Where it stands among the tools.
+    pub(super) index: usize,
+    /// What the client is told about it.
+    pub(super) what: String,
+}
+
+/// Which of the tools to leave out. `forced` is the tool that the model has to call.
+///
+/// # Errors
+/// When one may not be left out.
+pub(super) fn left_out(
+    tools: &[Offered<'_>],
+    forced: Option<&str>,
+    policy: ServerTools,
+) -> Result<Vec<LeftOut>, InvalidRequest> {
+    let is_own = |tool: &Offered<'_>| !tool.kind.is_some_and(is_server_tool);
+    let remains = tools.iter().any(is_own);
+    let mut left_out = Vec::new();
+    for (index, tool) in tools.iter().enumerate().filter(|(_, tool)| !is_own(tool)) {
+        let kind = tool.kind.unwrap_or_default();
+        let is_forced = forced.is_some() && forced == tool.name;
+        if policy == ServerTools::Refuse || is_forced || !remains {
+            let message = format!("tool type '{kind}' is not supported: Bedrock runs no tools itself");
+            return Err(InvalidRequest::new(Path::ROOT.key("tools").index(index), message));
+        }
+        let what = format!("tool type '{kind}' left out: Bedrock runs no tools itself");
+        left_out.push(LeftOut { index, what });
+    }
+    Ok(left_out)
+}
+
+fn is_server_tool(kind: &str) -> bool {
+    FAMILIES.iter().any(|family| kind.starts_with(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Offered<'_> = Offered { kind: None, name: Some("read") };
+    const SEARCH: Offered<'_> = Offered { kind: Some("web_search_20250305"), name: Some("web_search") };
+
+    #[test]
+    fn a_tool_of_anthropics_is_left_out_while_others_remain() {
+        let out = left_out(&[SEARCH, OWN, SEARCH], None, ServerTools::LeaveOut).unwrap();
+        assert_eq!(out.iter().map(|out| out.index).collect::<Vec<_>>(), [0, 2]);
+        assert!(out[0].what.contains("'web_search_20250305'"));
+        assert_eq!(left_out(&[SEARCH, OWN], Some("read"), ServerTools::LeaveOut).unwrap().len(), 1);
+        assert_eq!(left_out(&[OWN], None, ServerTools::Refuse), Ok(vec![]));
+        assert_eq!(left_out(&[], None, ServerTools::Refuse), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_tool_that_is_missed_is_refused_by_name() {
+        let refusals = [
+            left_out(&[SEARCH], None, ServerTools::LeaveOut),
+            left_out(&[SEARCH, OWN], Some("web_search"), ServerTools::LeaveOut),
+            left_out(&[SEARCH, OWN], None, ServerTools::Refuse),
+        ];
+        for refusal in refusals {
+            assert_eq!(
+                refusal.unwrap_err().to_string(),
+                "tools.0: tool type 'web_search_20250305' is not supported: Bedrock runs no tools itself"
+            );
+        }
+    }
+
+    #[test]
+    fn every_version_is_known_and_no_tool_of_the_clients_is() {
+        for kind in [
+            "web_search_20991231",
+            "web_fetch_20260318",
+            "code_execution_20260521",
+            "mcp_toolset",
+            "advisor_20260301",
+        ] {
+            assert!(is_server_tool(kind), "{kind}");
+        }
+        for kind in ["custom", "bash_20250124", "tool_search_tool_regex_20251119", "computer_20251124"] {
+            assert!(!is_server_tool(kind), "{kind}");
+        }
+    }
+}

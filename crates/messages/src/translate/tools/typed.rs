@@ -1,0 +1,153 @@
+//! Tools that the client runs and that a Claude model knows by their type: shell, editor, memory, computer.
+//!
+//! Converse has no words for them, so they go beside it in the model's own. That works until the conversation
+//! holds calls: then Bedrock wants them declared in its words as well, and the model refuses a name given twice.
+
+use std::borrow::Cow;
+
+use serde_json::value::to_raw_value;
+
+use super::super::Path;
+use super::super::request::Translation;
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::Tool;
+use crate::json::Text;
+
+/// What memory has to be switched on by.
+const CONTEXT_MANAGEMENT: &str = "context-management-2025-06-27";
+/// The first version of all of them came with computer use.
+const FIRST: &str = "20241022";
+/// The setting that allows computer use.
+const COMPUTER_SETTING: &str = "AWS_BEDROCK_ENABLE_COMPUTER_USE";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Bash,
+    TextEditor,
+    Memory,
+    Computer,
+}
+
+impl<'a> Translation<'a> {
+    /// Takes a tool of this type as it is, or says why it is lost.
+    pub(super) fn typed_tool(
+        &mut self,
+        kind: Text<'a>,
+        mut tool: Tool<'a>,
+        path: Path<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let Some((family, date)) = family(&kind) else {
+            let reason =
+                format!("tool type '{kind}' is not supported: Converse carries the client's own tools");
+            self.findings.lose(path, reason);
+            return Ok(());
+        };
+        if let Some(reason) = self.refusal(family, &kind) {
+            self.findings.lose(path, reason);
+            return Ok(());
+        }
+        self.native_cache_marker(&mut tool, path);
+        self.lose_members(&mut tool, path);
+        self.switch_on(family, date);
+        self.typed_names.extend(tool.name.as_ref().map(|name| name.0.clone()));
+        tool.kind = Some(kind);
+        let native = to_raw_value(&tool).map_err(|error| InvalidRequest::new(path, error.to_string()))?;
+        self.typed_tools.push(native);
+        Ok(())
+    }
+
+    fn refusal(&self, family: Family, kind: &str) -> Option<String> {
+        if family == Family::Computer && !self.options.computer_use {
+            return Some(format!(
+                "tool type '{kind}' is switched off here; {COMPUTER_SETTING} switches it on"
+            ));
+        }
+        if !self.capabilities.claude {
+            return Some(format!("tool type '{kind}' is not supported: only Claude models know it"));
+        }
+        let says = "Converse carries it only until the conversation holds tool calls";
+        self.has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {says}"))
+    }
+
+    /// A marker on such a tool stays where it is, and counts.
+    fn native_cache_marker(&mut self, tool: &mut Tool<'a>, path: Path<'_>) {
+        if let Some(control) = &mut tool.cache_control {
+            self.cache_markers += 1;
+            let at_control = path.key("cache_control");
+            if control.scope.take().is_some() {
+                self.findings
+                    .note(at_control.key("scope"), "left out: Bedrock keeps one cache for the account");
+            }
+        }
+    }
+
+    /// What Converse cannot do to a tool of the client's own it cannot do to these either.
+    fn lose_members(&mut self, tool: &mut Tool<'a>, path: Path<'_>) {
+        tool.defer_loading.take_if(|defer| !*defer);
+        tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
+        if tool.eager_input_streaming.take() == Some(true) {
+            self.findings.note(
+                path.key("eager_input_streaming"),
+                "left out: Bedrock decides how arguments are streamed",
+            );
+        }
+        let at_strict = path.key("strict");
+        let strict = self.strict(&mut tool.strict, at_strict);
+        let lost = [
+            ("defer_loading", tool.defer_loading.take().is_some()),
+            ("allowed_callers", tool.allowed_callers.take().is_some()),
+            ("strict", tool.strict.take().is_some()),
+        ];
+        self.findings.lose_rest(path, lost.iter().filter(|(_, lost)| *lost).map(|(name, _)| *name));
+        tool.strict = strict;
+    }
+
+    fn switch_on(&mut self, family: Family, date: &str) {
+        let beta = match family {
+            Family::Memory => Cow::Borrowed(CONTEXT_MANAGEMENT),
+            Family::Bash | Family::TextEditor if date != FIRST => return,
+            // Each version of the tool has a beta of the same date.
+            Family::Bash | Family::TextEditor | Family::Computer => {
+                Cow::Owned(format!("computer-use-{}-{}-{}", &date[..4], &date[4..6], &date[6..]))
+            }
+        };
+        if !self.betas.contains(&beta) {
+            self.betas.push(beta);
+        }
+    }
+}
+
+/// What the type of a tool says: what it is, and the date of its version.
+fn family(kind: &str) -> Option<(Family, &str)> {
+    let (name, date) = kind.rsplit_once('_')?;
+    let family = match name {
+        "bash" => Family::Bash,
+        "text_editor" => Family::TextEditor,
+        "memory" => Family::Memory,
+        "computer" => Family::Computer,
+        _ => return None,
+    };
+    (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then_some((family, date))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_a_family_and_a_date() {
+        for (kind, is) in [
+            ("bash_20250124", true),
+            ("text_editor_20250728", true),
+            ("memory_20250818", true),
+            ("computer_20251124", true),
+            ("computer_toolset_20260801", false),
+            ("bash", false),
+            ("bash_2025012", false),
+            ("bash_2025é12", false),
+            ("web_search_20250305", false),
+        ] {
+            assert_eq!(family(kind).is_some(), is, "{kind}");
+        }
+    }
+}
