@@ -26,6 +26,9 @@ from fake import (
     user,
 )
 
+pytest_plugins = ["fakes"]
+
+
 # Converse
 
 

@@ -4,6 +4,8 @@ import pytest
 from botocore.exceptions import ClientError
 from fake import ACCESS_KEY, SONNET, client, code, status, user
 
+pytest_plugins = ["fakes"]
+
 
 def test_foundation_models_are_listed_and_filtered(control):
     listed = control.list_foundation_models()["modelSummaries"]
@@ -66,7 +68,7 @@ def test_what_does_not_exist_is_not_found(control, bedrock):
         bedrock.converse(modelId=arn, messages=user("hi"))
 
 
-def test_the_control_plane_wants_a_signature_too(url):
+def test_the_control_plane_wants_a_signature_too(url, no_bearer):
     other = client(url, "bedrock", aws_access_key_id=ACCESS_KEY, aws_secret_access_key="wrong")
     with pytest.raises(ClientError) as error:
         other.list_inference_profiles(maxResults=5, typeEquals="SYSTEM_DEFINED")

@@ -7,6 +7,8 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 from fake import BARE_SONNET, RED_PIXEL, SONNET, code, status, user
 
+pytest_plugins = ["fakes"]
+
 OPUS = "us.anthropic.claude-opus-5-5"
 SEARCH = "tool-search-tool-2025-10-19"
 OBJECT = {"type": "object"}

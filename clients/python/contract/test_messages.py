@@ -11,6 +11,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from fake import ACCESS_KEY, BEARER, SECRET_KEY
 
+pytest_plugins = ["fakes"]
+
 OPUS = "us.anthropic.claude-opus-5"
 MANTLE_OPUS = "anthropic.claude-opus-5"
 PATH = "/anthropic/v1/messages"

@@ -1,4 +1,7 @@
-"""The fakes that the contract tests talk to, each a real process on a free port."""
+"""The fakes that the contract tests talk to, each a real process on a free port.
+
+A plugin and no `conftest.py`: the tests one level up import theirs by that name.
+"""
 
 import pytest
 from fake import Fake, client
@@ -18,19 +21,19 @@ def mantle_url():
         yield fake.url
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture()
 def no_bearer(monkeypatch):
     """A key in the environment would replace the signature."""
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
 
 
 @pytest.fixture()
-def bedrock(url):
+def bedrock(url, no_bearer):
     return client(url)
 
 
 @pytest.fixture()
-def control(url):
+def control(url, no_bearer):
     return client(url, "bedrock")
 
 
