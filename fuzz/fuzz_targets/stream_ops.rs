@@ -71,6 +71,7 @@ fn event<'a>(op: Op<'a>) -> converse::Event<'a> {
                 cache_write_input_tokens: written,
                 cache_details: Vec::new(),
             },
+            service_tier: None,
         }),
         Op::Unknown(kind) => converse::Event::Unknown(kind),
     }

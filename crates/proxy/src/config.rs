@@ -23,6 +23,8 @@ pub(crate) use parse::{PREFIXES, is_region};
 pub use reader::Problem;
 use reader::Reader;
 
+use messages::translate::{Options, ServerTools};
+
 use crate::secret::Secret;
 
 /// Everything the server can be told.
@@ -77,8 +79,9 @@ pub enum RoutePolicy {
 pub struct Relay {
     /// `AWS_BEDROCK_ROUTE`.
     pub route: RoutePolicy,
-    /// `AWS_BEDROCK_MAX_TOKENS`: used when a request names no `max_tokens`.
-    pub default_max_tokens: u64,
+    /// What is decided about requests: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
+    /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`.
+    pub options: Options,
     /// `AWS_BEDROCK_XML_BUFFER`: whether text is cut only outside of XML-like tags.
     pub xml_buffer: bool,
     /// `REQUEST_TIMEOUT_SECONDS`: the whole of a request that does not stream.
@@ -215,12 +218,32 @@ fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
 fn relay(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Relay {
     Relay {
         route: route(reader),
-        default_max_tokens: reader.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
+        options: options(reader),
         xml_buffer: reader.boolean("AWS_BEDROCK_XML_BUFFER", true),
         request_timeout: reader.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
         idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
         ping_interval: reader.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
         first_frame_grace: reader.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
+    }
+}
+
+fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Options {
+    const SERVER_TOOLS: &str = "AWS_BEDROCK_SERVER_TOOLS";
+    let thinks = reader.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
+    let budget = reader.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048, 1024..=1_000_000);
+    let server_tools = match reader.text(SERVER_TOOLS).as_deref() {
+        None | Some("leave_out") => ServerTools::LeaveOut,
+        Some("refuse") => ServerTools::Refuse,
+        Some(other) => {
+            reader.problem(SERVER_TOOLS, Some(other), "use leave_out or refuse");
+            ServerTools::LeaveOut
+        }
+    };
+    Options {
+        default_max_tokens: reader.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
+        default_thinking_budget: thinks.then_some(budget),
+        computer_use: reader.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),
+        server_tools,
     }
 }
 
@@ -379,13 +402,7 @@ fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedr
     if let Some((name, _)) = reader.first(&DATABASE) {
         warnings.push(format!("{name} is set, but this version stores nothing: usage is only logged"));
     }
-    let computer_use = reader.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false);
-    let thinking = reader.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
-    let budget = reader.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048_u64, 0..=1_000_000) != 2048;
     let unused = [
-        ("AWS_BEDROCK_ENABLE_COMPUTER_USE", computer_use),
-        ("AWS_BEDROCK_ENABLE_OUTPUT_REASON", thinking),
-        ("AWS_BEDROCK_REASON_BUDGET_TOKENS", budget),
         ("JWT_ISSUER", reader.text("JWT_ISSUER").is_some()),
         ("JWT_AUDIENCE", reader.text("JWT_AUDIENCE").is_some()),
         ("LOG_FILE_PATH", reader.text("LOG_FILE_PATH").is_some()),

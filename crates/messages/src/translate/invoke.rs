@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::betas::{self, Betas};
-use super::{Findings, Loss, Notice, Path};
+use super::{Findings, Loss, Notice, Options, Path};
 use crate::anthropic::InvalidRequest;
 use crate::capability::{Capabilities, Sampling};
 use crate::edit::{Edit, Member, items, members};
@@ -36,8 +36,8 @@ const CANNOT_BE_HAD: [&str; 5] = ["container", "mcp_servers", "inference_geo", "
 /// What the operator decided, and what the headers said.
 #[derive(Clone, Copy, Debug)]
 pub struct InvokeOptions<'a> {
-    /// How many tokens to answer with when the request does not say.
-    pub default_max_tokens: u64,
+    /// What holds for every route.
+    pub options: Options,
     /// The values of `anthropic-beta`, in the order they came.
     pub betas: &'a [String],
     /// Betas, and paths of members, that this model was seen to refuse.
@@ -133,7 +133,8 @@ impl<'t> Editing<'t, '_> {
             }
         }
         if !has_max_tokens {
-            let default = self.options.default_max_tokens;
+            let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
+            let default = self.options.options.default_max_tokens.min(most);
             self.findings.note(Path::ROOT.key("max_tokens"), format!("not given; {default} was used"));
             self.added.push(format!(r#""max_tokens":{default}"#));
         }
@@ -413,7 +414,7 @@ mod tests {
 
     fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
         let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
-        let options = InvokeOptions { default_max_tokens: 8192, betas: &betas, refused: &[] };
+        let options = InvokeOptions { options: Options::new(8192), betas: &betas, refused: &[] };
         let call = invoke(body, capabilities, &options).unwrap();
         let losses = call.losses.iter().map(ToString::to_string).collect();
         let notices = call.notices.iter().map(ToString::to_string).collect();
@@ -465,7 +466,7 @@ mod tests {
     fn members_and_betas_that_were_refused_before_stay_out() {
         let refused = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
         let betas = ["novel-2027-01-01".to_owned()];
-        let options = InvokeOptions { default_max_tokens: 1, betas: &betas, refused: &refused };
+        let options = InvokeOptions { options: Options::new(1), betas: &betas, refused: &refused };
         let call =
             invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
         assert_eq!(

@@ -63,7 +63,8 @@ fn is_path(path: &str) -> bool {
 /// A path without the numbers and the tag that a validator puts into it: `tools.0.custom.strict` is
 /// `tools.strict` for every tool.
 fn member(path: &str) -> String {
-    let steps = path.split('.').filter(|step| *step != "custom" && !step.bytes().all(|byte| byte.is_ascii_digit()));
+    let steps =
+        path.split('.').filter(|step| *step != "custom" && !step.bytes().all(|byte| byte.is_ascii_digit()));
     steps.collect::<Vec<_>>().join(".")
 }
 
@@ -77,15 +78,33 @@ mod tests {
         for (text, expected) in [
             ("invalid beta flag", Some(Lesson::NoBetas)),
             ("The model returned the following errors: invalid beta flag", Some(Lesson::NoBetas)),
-            ("Unexpected value(s) `prompt-caching-scope-2026-01-05` for the `anthropic-beta` header", refused("prompt-caching-scope-2026-01-05")),
+            (
+                "Unexpected value(s) `prompt-caching-scope-2026-01-05` for the `anthropic-beta` header",
+                refused("prompt-caching-scope-2026-01-05"),
+            ),
             ("context_management: Extra inputs are not permitted", refused("context_management")),
-            ("The model returned the following errors: output_config.format: Extra inputs are not permitted", refused("output_config.format")),
+            (
+                "The model returned the following errors: output_config.format: Extra inputs are not permitted",
+                refused("output_config.format"),
+            ),
             ("tools.0.custom.strict: Extra inputs are not permitted", refused("tools.strict")),
-            ("Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input and try again.", refused("top_k")),
+            (
+                "Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input and try again.",
+                refused("top_k"),
+            ),
             ("`temperature` is deprecated for this model.", refused("temperature")),
-            ("`temperature` and `top_p` cannot both be specified for this model. Please use only one.", refused("top_p")),
-            ("Invocation of model ID x with on-demand throughput isn\u{2019}t supported. Retry your request with …", Some(Lesson::NeedsProfile)),
-            ("Invocation of model ID x with on-demand throughput isn't supported. Retry your request with …", Some(Lesson::NeedsProfile)),
+            (
+                "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+                refused("top_p"),
+            ),
+            (
+                "Invocation of model ID x with on-demand throughput isn\u{2019}t supported. Retry your request with …",
+                Some(Lesson::NeedsProfile),
+            ),
+            (
+                "Invocation of model ID x with on-demand throughput isn't supported. Retry your request with …",
+                Some(Lesson::NeedsProfile),
+            ),
             ("This model doesn't support tool use in streaming mode.", Some(Lesson::NoStreamingTools)),
             ("prompt is too long: 5 tokens > 4 maximum", None),
             ("messages.0.content.0.text: Field required", None),

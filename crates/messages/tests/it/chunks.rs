@@ -28,16 +28,17 @@ fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, Sum
 }
 
 const START: &str = r#"{"type":"message_start","message":{"model":"claude-on-bedrock","id":"msg_bdrk_1","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":3,"cache_creation_input_tokens":150,"cache_read_input_tokens":20,"cache_creation":{"ephemeral_5m_input_tokens":50,"ephemeral_1h_input_tokens":100},"output_tokens":1,"novel":1.0}}}"#;
-const NOVEL: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"novel_block","z":1.0,"a":1e3}}"#;
+const NOVEL: &str =
+    r#"{"type":"content_block_start","index":0,"content_block":{"type":"novel_block","z":1.0,"a":1e3}}"#;
 const STOP_0: &str = r#"{"type":"content_block_stop","index":0 }"#;
 const TEXT: &str = r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#;
 const STOP_1: &str = r#"{"type":"content_block_stop","index":1}"#;
-const END: &str =
-    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":9}}"#;
+const END: &str = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":9}}"#;
 const LAST: &str = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":3,"outputTokenCount":9}}"#;
 
 fn text(text: &str) -> String {
-    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": text}}).to_string()
+    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": text}})
+        .to_string()
 }
 
 #[test]
@@ -64,14 +65,21 @@ fn events_go_on_byte_for_byte_but_for_the_model_and_bedrocks_metrics() {
 
     let usage = summary.usage.unwrap();
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens), (3, 9, 20));
-    assert_eq!((usage.cache_creation.ephemeral_5m_input_tokens, usage.cache_creation.ephemeral_1h_input_tokens), (50, 100));
+    assert_eq!(
+        (usage.cache_creation.ephemeral_5m_input_tokens, usage.cache_creation.ephemeral_1h_input_tokens),
+        (50, 100)
+    );
     assert_eq!((summary.outcome, summary.stop_reason.as_deref()), (Outcome::Finished, Some("end_turn")));
 }
 
 #[test]
 fn a_tag_in_text_is_kept_whole_here_too() {
     let pieces = [text("so <write_fi"), text("le>x"), text(" done <b")];
-    let events: Vec<&str> = [START, TEXT].into_iter().chain(pieces.iter().map(String::as_str)).chain([STOP_1, END, LAST]).collect();
+    let events: Vec<&str> = [START, TEXT]
+        .into_iter()
+        .chain(pieces.iter().map(String::as_str))
+        .chain([STOP_1, END, LAST])
+        .collect();
     let bytes: Vec<u8> = events.iter().flat_map(|event| chunk(event)).collect();
     let (sse, _) = run([&*bytes], End::Eof);
     let texts: Vec<String> = sse
@@ -86,7 +94,9 @@ fn a_tag_in_text_is_kept_whole_here_too() {
 fn an_error_inside_of_a_chunk_and_an_exception_frame_are_one_error_event() {
     let inner = chunk(r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#);
     let outer = wire::exception("throttlingException", br#"{"message":"Too many tokens"}"#);
-    for (frame, kind) in [(inner, "overloaded_error"), (outer, "rate_limit_error"), (b"garbage garbage".to_vec(), "api_error")] {
+    for (frame, kind) in
+        [(inner, "overloaded_error"), (outer, "rate_limit_error"), (b"garbage garbage".to_vec(), "api_error")]
+    {
         let bytes = [chunk(START), frame].concat();
         let (sse, summary) = run([&*bytes], End::Eof);
         let last = sse.trim_end().lines().last().unwrap();

@@ -21,6 +21,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the 60 s after which load balancers drop an idle connection.
 const IDLE_IN_POOL: Duration = Duration::from_secs(50);
 
+/// Idle connections beyond these are closed: each holds its buffers.
+const MOST_IDLE: usize = 64;
+/// The most that is read ahead on a connection, in bytes. Left to itself the buffer grows to 400 KB.
+const READ_BUFFER: usize = 64 << 10;
+
 pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Why no connection could ever be made.
@@ -57,6 +62,8 @@ pub(super) fn client(endpoint: &Endpoint, ca_bundle: Option<&Path>) -> Result<Cl
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_IN_POOL)
+        .pool_max_idle_per_host(MOST_IDLE)
+        .http1_max_buf_size(READ_BUFFER)
         .build(connector);
     Ok(client)
 }

@@ -16,7 +16,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!((config.server.host.to_string().as_str(), config.server.port), ("127.0.0.1", 8081));
     assert_eq!(config.bedrock.region, "us-east-1");
     assert_eq!(config.catalog.prefix, Some("us"));
-    assert_eq!(config.relay.default_max_tokens, 8192);
+    assert_eq!(config.relay.options.default_max_tokens, 8192);
     assert_eq!(config.relay.request_timeout, Duration::from_secs(300));
     assert!(config.relay.xml_buffer && config.log.json && config.warnings.is_empty());
     assert_eq!(config.log.level, "info");
@@ -109,12 +109,7 @@ fn a_custom_endpoint_excludes_fips_and_dual_stack() {
 
 #[test]
 fn what_this_version_does_not_use_is_said_once() {
-    let config = load(&[
-        ("DB_HOST", "localhost"),
-        ("DB_PORT", "5432"),
-        ("AWS_BEDROCK_ENABLE_OUTPUT_REASON", "true"),
-        ("AWS_BEDROCK_REASON_BUDGET_TOKENS", "2048"),
-    ]);
+    let config = load(&[("DB_HOST", "localhost"), ("DB_PORT", "5432"), ("JWT_ISSUER", "bedrock-proxy")]);
     let warnings = config.unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("DB_HOST"));

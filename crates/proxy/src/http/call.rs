@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use messages::anthropic::Request;
-use messages::translate::{self, InvokeOptions, Lesson, Loss, Notice, Options, ToolNames};
+use messages::translate::{self, InvokeOptions, Lesson, Loss, Notice, ToolNames};
 
 use super::error::ApiError;
 use crate::app::App;
@@ -60,8 +60,7 @@ pub(super) fn prepare(app: &App, asked: &Asked) -> Result<Call, ApiError> {
 /// The call by Converse, or what it would lose.
 fn converse(app: &App, asked: &Asked) -> Result<Result<Call, Vec<Loss>>, ApiError> {
     let request = Request::parse(&asked.body)?;
-    let options = Options { default_max_tokens: default_max_tokens(app, &asked.target) };
-    let call = translate::request(request, &asked.target.capabilities, &options)?;
+    let call = translate::request(request, &asked.target.capabilities, &app.relay.options)?;
     if !call.losses.is_empty() {
         return Ok(Err(call.losses));
     }
@@ -81,7 +80,7 @@ fn invoke(app: &App, asked: &Asked) -> Result<Call, ApiError> {
     let refused: Vec<String> = lessons.iter().filter_map(refused_name).map(str::to_owned).collect();
     let no_betas = lessons.contains(&Lesson::NoBetas);
     let options = InvokeOptions {
-        default_max_tokens: default_max_tokens(app, &asked.target),
+        options: app.relay.options,
         betas: if no_betas { &[] } else { &asked.betas },
         refused: &refused,
     };
@@ -99,11 +98,6 @@ fn invoke(app: &App, asked: &Asked) -> Result<Call, ApiError> {
         names: ToolNames::default(),
         notices: call.notices,
     })
-}
-
-/// The default for `max_tokens` is the operator's, as far as the model goes.
-fn default_max_tokens(app: &App, target: &Target) -> u64 {
-    app.relay.default_max_tokens.min(target.capabilities.max_output_tokens.unwrap_or(u64::MAX))
 }
 
 /// The id as it is, or the profile that AWS asked for instead.
