@@ -26,7 +26,7 @@ from fake import (
     user,
 )
 
-pytest_plugins = ["fakes"]
+pytest_plugins = ["running"]
 
 
 # Converse

@@ -4,7 +4,7 @@ import pytest
 from botocore.exceptions import ClientError
 from fake import ACCESS_KEY, SONNET, client, code, status, user
 
-pytest_plugins = ["fakes"]
+pytest_plugins = ["running"]
 
 
 def test_foundation_models_are_listed_and_filtered(control):

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 from fake import BARE_SONNET, RED_PIXEL, SONNET, code, status, user
 
-pytest_plugins = ["fakes"]
+pytest_plugins = ["running"]
 
 OPUS = "us.anthropic.claude-opus-5-5"
 SEARCH = "tool-search-tool-2025-10-19"

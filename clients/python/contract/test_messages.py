@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from fake import ACCESS_KEY, BEARER, SECRET_KEY
 
-pytest_plugins = ["fakes"]
+pytest_plugins = ["running"]
 
 OPUS = "us.anthropic.claude-opus-5"
 MANTLE_OPUS = "anthropic.claude-opus-5"

@@ -45,8 +45,8 @@ fn service(config: &Config) -> &'static str {
     if config.mantle { "bedrock-mantle" } else { "bedrock" }
 }
 
-/// Looks at the headers alone, so that a stranger's body is never read; `x_api_key` says whether the route takes a key in
-/// that header.
+/// Looks at the headers alone, so that a stranger's body is never read; `x_api_key` says whether the route takes a
+/// key in that header.
 ///
 /// # Errors
 /// AWS's 403 (or 400 for a malformed header) with AWS's text.

@@ -21,7 +21,11 @@ fn partition(region: &str) -> &'static str {
 }
 
 fn model_arn(region: &str, id: &str) -> String {
-    format!("arn:{}:bedrock:{region}::foundation-model/{id}", partition(region))
+    model_arn_in(partition(region), region, id)
+}
+
+fn model_arn_in(partition: &str, region: &str, id: &str) -> String {
+    format!("arn:{partition}:bedrock:{region}::foundation-model/{id}")
 }
 
 fn invalid(value: &str, member: &str, constraint: &str) -> AwsError {
@@ -177,10 +181,8 @@ fn regions(prefix: &str, region: &str) -> Vec<String> {
 fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
     let region = &config.region;
     let id = format!("{prefix}.{}", model.id);
-    let behind: Vec<Value> = regions(prefix, region)
-        .iter()
-        .map(|target| json!({"modelArn": format!("arn:{}:bedrock:{target}::foundation-model/{}", partition(region), model.id)}))
-        .collect();
+    let arn = |target: &String| model_arn_in(partition(region), target, model.id);
+    let behind: Vec<Value> = regions(prefix, region).iter().map(|r| json!({"modelArn": arn(r)})).collect();
     let geography = match prefix {
         "global" => "Global".to_owned(),
         "us-gov" => "US-GOV".to_owned(),

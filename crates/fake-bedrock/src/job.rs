@@ -203,8 +203,8 @@ impl Job<'_> {
             if !values.contains(&text) {
                 let member = name.trim_start_matches("x-amzn-bedrock-").replace('-', "_");
                 return Err(AwsError::validation(format!(
-                    "1 validation error detected: Value '{text}' at '{member}' failed to satisfy constraint: Member must \
-                     satisfy enum value set: [{}]",
+                    "1 validation error detected: Value '{text}' at '{member}' failed to satisfy constraint: Member \
+                     must satisfy enum value set: [{}]",
                     values.join(", ")
                 )));
             }

@@ -95,7 +95,8 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     prompt
 }
 
-/// Whether thinking comes as a signature only: when the caller says so, or says nothing to a model that hides it by itself.
+/// Whether thinking comes as a signature only: when the caller says so, or says nothing to a model that hides it by
+/// itself.
 pub(crate) fn hides_thinking(thinking: &Value, model: &Model) -> bool {
     match thinking["display"].as_str() {
         Some(display) => display == "omitted",

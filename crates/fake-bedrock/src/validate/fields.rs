@@ -44,6 +44,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Whether the caller sent this beta.
     fn beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }

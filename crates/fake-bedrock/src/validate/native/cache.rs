@@ -8,6 +8,7 @@ use super::{Checked, Request};
 use crate::converse::items;
 use crate::error::AwsError;
 
+/// Every rule about the marks.
 pub(super) fn check(request: &Request<'_>) -> Checked {
     let mut hours = Vec::new();
     for (at, block) in marked(request.body) {

@@ -12,6 +12,7 @@ const COMPACTION: &str = "compact-2026-01-12";
 /// Fewer input tokens may not trigger a compaction.
 const TRIGGER: u64 = 50_000;
 
+/// Whether the edits are known, allowed by a beta, and have their members only.
 pub(super) fn check(request: &Request<'_>) -> Checked {
     let Some(management) = request.members.get("context_management").filter(|value| !value.is_null()) else {
         return Ok(());

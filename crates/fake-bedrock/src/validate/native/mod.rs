@@ -76,6 +76,7 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// Whether the caller sent this beta.
     fn beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }

@@ -41,6 +41,7 @@ static SEARCHES: &[(&str, &str)] = &[
     ("tool_search_tool_bm25", "tool_search_tool_bm25"),
 ];
 
+/// Every rule about the tools of a request and the choice among them.
 pub(super) fn check(request: &Request<'_>) -> Checked {
     let tools = items(request.body, "tools");
     let mut names = HashSet::new();
