@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use messages::capability::{Capabilities, PromptCache};
 
 use crate::config::{self, Model};
-pub use listing::Listed;
+pub use listing::{Listed, OfferedProfile};
 pub use models::Found;
 use models::Table;
 pub use profiles::{Lookup, Profiles};

@@ -4,13 +4,20 @@
 //! Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not).
 
 pub mod access_log;
+pub mod aliases;
+mod aws;
 pub mod body;
 mod call;
 pub mod context;
+pub mod count_tokens;
+pub mod dialect;
 pub mod error;
 pub mod health;
 mod live;
 pub mod messages;
+pub mod models;
 mod opening;
+mod passing;
+mod query;
 mod relay;
 mod whole;

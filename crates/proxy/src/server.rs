@@ -24,7 +24,9 @@ use crate::bedrock::NoTransport;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::error::ApiError;
-use crate::http::{access_log, body, context, health, messages as endpoint};
+use crate::http::{
+    access_log, aliases, body, context, count_tokens, dialect, health, messages as endpoint, models,
+};
 
 /// How long streams may take to pass on that they are cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -83,9 +85,14 @@ pub fn service(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), body::limit));
     Router::new()
         .route("/v1/messages", post(endpoint::post))
+        .route("/v1/messages/count_tokens", post(count_tokens::post))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::get))
         .route("/health", get(health::health))
         .route("/api/hello", get(health::hello))
         .route("/", head(health::hello))
+        .merge(dialect::router())
+        .merge(aliases::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(layers)

@@ -89,6 +89,20 @@ fn partition(region: &str) -> (&'static str, &'static str, &'static str) {
     row.unwrap_or(("", "amazonaws.com", "api.aws"))
 }
 
+/// The name of the region's partition, as ARNs have it.
+pub(super) fn partition_name(region: &str) -> &'static str {
+    const NAMES: [(&str, &str); 7] = [
+        ("cn-", "aws-cn"),
+        ("eusc-", "aws-eusc"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
+        ("us-gov-", "aws-us-gov"),
+    ];
+    NAMES.iter().find(|(start, _)| region.starts_with(start)).map_or("aws", |(_, name)| name)
+}
+
 /// Whether both regions are of one partition, so that the same credentials are known in both.
 pub(super) fn is_same_partition(region: &str, other: &str) -> bool {
     partition(region).0 == partition(other).0

@@ -65,6 +65,13 @@ impl Places {
 }
 
 impl Bedrock {
+    /// The ARN of something of AWS's own in the configured region.
+    #[must_use]
+    pub fn arn(&self, kind: &str, id: &str) -> String {
+        let partition = endpoint::partition_name(&self.region);
+        format!("arn:{partition}:bedrock:{}::{kind}/{id}", self.region)
+    }
+
     /// The runtime for `model_id`: an ARN of another region is asked and signed for there.
     pub(super) fn place(&self, model_id: &str) -> Place<'_> {
         self.find(model_id, &self.endpoint, self.places.custom_runtime, "bedrock-runtime")

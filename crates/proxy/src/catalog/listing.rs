@@ -29,7 +29,38 @@ pub struct Listed {
     pub capabilities: Capabilities,
 }
 
+/// An inference profile that the region offers, as far as the catalog knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedProfile {
+    /// `us.anthropic.…`
+    pub id: String,
+    /// The foundation-model id behind it.
+    pub base: String,
+    /// What people call it.
+    pub display_name: String,
+}
+
 impl Catalog {
+    /// The inference profiles of this part of the world, and the global ones.
+    #[must_use]
+    pub fn offered_profiles(&self) -> Vec<OfferedProfile> {
+        let table = self.table();
+        let here = |prefix: &&String| {
+            table.is_discovered()
+                || self.prefix.is_none_or(|own| own == prefix.as_str() || *prefix == "global")
+        };
+        let rows = table.rows().iter().filter(|model| self.offers(&table, model));
+        let profiles = rows.flat_map(|model| {
+            let called = model.names.first().map_or_else(|| model.id.clone(), |name| naming::display(name));
+            model.prefixes.iter().filter(here).map(move |prefix| OfferedProfile {
+                id: format!("{prefix}.{}", model.id),
+                base: model.id.clone(),
+                display_name: format!("{prefix} {called}"),
+            })
+        });
+        profiles.collect()
+    }
+
     /// The operator's names, the Claude models that the region offers, and, if AWS was asked, all others.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {

@@ -156,7 +156,8 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     entry.note(|fields| {
         fields.status = Some(response.status());
-        fields.error = response.extensions().get::<ApiError>().map(|error| error.error().kind.as_str());
+        let error = response.extensions().get::<ApiError>().map(|error| error.error().kind.as_str());
+        fields.error = error.or(fields.error);
     });
     response.map(|body| Body::new(Watched { body, entry }))
 }

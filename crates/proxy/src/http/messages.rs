@@ -32,7 +32,7 @@ pub async fn post(
 ) -> Result<Response, ApiError> {
     let request = Request::parse(&body)?;
     let streams = request.stream.unwrap_or(false);
-    let target = app.catalog.resolve(request.model.as_deref())?;
+    let target = app.resolve(request.model.as_deref()).await?;
     drop(request);
     entry.note(|fields| {
         fields.model_requested = Some(target.requested.clone());

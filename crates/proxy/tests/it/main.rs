@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, as it should
 
+mod aliases;
+mod control;
+mod counting;
+mod dialect;
 mod errors;
 mod lifecycle;
 mod limits;
+mod listing;
 mod messages;
 mod program;
 mod rooms;

@@ -73,7 +73,7 @@ async fn a_mapping_sends_an_arn_as_one_path_segment() {
     let mut body = ask("Hello", false);
     body["model"] = json!("mine");
     world.post(body.to_string()).await;
-    let path = &world.bedrock.requests()[0].path;
+    let path = &world.bedrock.requests().pop().unwrap().path;
     let segment = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
     assert_eq!(*path, format!("/model/{segment}/converse-stream"));
 }

@@ -1,0 +1,78 @@
+//! Paths that arrive from clients whose base URL is a little wrong. The table is closed and exact; nothing is guessed
+//! and nothing is redirected, as a redirect loses bodies and credentials.
+
+use std::sync::{Arc, Once};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::routing::{MethodRouter, get, post};
+use http::{Uri, header};
+use messages::anthropic::ErrorType;
+
+use super::error::ApiError;
+use super::{count_tokens, health, messages as endpoint, models};
+use crate::app::App;
+
+/// For clients that append `/v1/messages` to their base URL.
+const NO_PATH: &str = "ANTHROPIC_BASE_URL has no path";
+/// For clients that append `/messages`.
+const V1: &str = "the base URL of this client ends in /v1";
+
+const MESSAGES: [(&str, &str); 6] = [
+    ("/messages", V1),
+    ("/v1/v1/messages", NO_PATH),
+    ("/v1/messages/v1/messages", NO_PATH),
+    ("/v1/messages/messages", V1),
+    ("/anthropic/v1/messages", NO_PATH),
+    ("/anthropic/messages", V1),
+];
+const HELLO: [(&str, &str); 2] = [("/v1/api/hello", NO_PATH), ("/v1/messages/api/hello", NO_PATH)];
+const MODELS: [(&str, &str); 2] = [("/models", V1), ("/v1/messages/models", V1)];
+/// Other servers' lists of models, which some clients try first.
+const FOREIGN: [&str; 2] = ["/api/v1/models", "/api/tags"];
+
+/// All of them.
+pub fn router() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for (path, advice) in MESSAGES {
+        router = router.route(path, noticed(post(endpoint::post), path, advice));
+        let counting = format!("{path}/count_tokens");
+        router = router.route(&counting, noticed(post(count_tokens::post), path, advice));
+    }
+    for (path, advice) in HELLO {
+        router = router.route(path, noticed(get(health::hello), path, advice));
+    }
+    for (path, advice) in MODELS {
+        router = router.route(path, noticed(get(models::list), path, advice));
+    }
+    for path in FOREIGN {
+        router = router.route(path, get(elsewhere));
+    }
+    router
+}
+
+/// Says once, in the log, that a client is set up wrongly.
+fn noticed(
+    route: MethodRouter<Arc<App>>,
+    alias: &'static str,
+    advice: &'static str,
+) -> MethodRouter<Arc<App>> {
+    let said = Arc::new(Once::new());
+    route.layer(from_fn(move |request: Request, next: Next| {
+        said.call_once(|| {
+            let client = request.headers().get(header::USER_AGENT).and_then(|name| name.to_str().ok());
+            let client: String = client.unwrap_or("unknown").chars().take(100).collect();
+            tracing::warn!(alias, client, "client uses a non-canonical base URL; set it so that {advice}");
+        });
+        next.run(request)
+    }))
+}
+
+async fn elsewhere(uri: Uri) -> ApiError {
+    let message = format!(
+        "there is nothing at {}: this server speaks the Messages API; its models are listed at /v1/models",
+        uri.path()
+    );
+    ApiError::new(ErrorType::NotFound, message)
+}

@@ -1,0 +1,149 @@
+//! `POST /v1/messages/count_tokens`: counted by Bedrock where it counts, else guessed.
+//!
+//! <https://platform.claude.com/docs/en/api/messages-count-tokens>. A client that gets no answer counts by asking the
+//! model, which costs; so every valid request is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use messages::anthropic::{ErrorType, Request};
+use messages::translate::{self, Options};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::access_log::Entry;
+use super::body::Whole;
+use super::error::ApiError;
+use crate::app::App;
+use crate::bedrock::Failure;
+use crate::catalog::Target;
+use crate::estimate::{self, Tokenizer};
+
+const NOTICE: HeaderName = HeaderName::from_static("x-bedrock-proxy-notice");
+const ESTIMATED: HeaderValue = HeaderValue::from_static("count_tokens: estimated");
+/// How long Bedrock may take to count.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest id that CountTokens takes.
+const LONGEST_ID: usize = 256;
+
+/// Counts, or guesses and says so.
+///
+/// # Errors
+/// When the request is not valid, or the model is not known.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    entry: Entry,
+    Whole(body): Whole,
+) -> Result<Response, ApiError> {
+    let request = Request::parse(&body)?;
+    let target = app.resolve(request.model.as_deref()).await?;
+    entry.note(|fields| fields.model_requested = Some(target.requested.clone()));
+    let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
+    // Counting needs no max_tokens; translating wants one, and leaves it out of what is counted.
+    let call = translate::request(
+        request,
+        &target.capabilities,
+        &Options { default_max_tokens: most, ..app.relay.options },
+    )?;
+    let question = if call.losses.is_empty() { question(&call.body) } else { None };
+    let counted = match question {
+        Some(question) => tokio::select! {
+            counted = count(&app, &entry, &target, question) => counted,
+            () = app.tasks.cutting() => return Err(ApiError::shutting_down()),
+        },
+        None => None,
+    };
+    if let Some(tokens) = counted {
+        return Ok(answer(tokens));
+    }
+    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
+    let request = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::new(ErrorType::InvalidRequest, format!("the body is not valid JSON: {error}"))
+    })?;
+    let mut response = answer(estimate::tokens(&request, tokenizer));
+    response.headers_mut().insert(NOTICE, ESTIMATED);
+    Ok(response)
+}
+
+fn answer(tokens: u64) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], format!(r#"{{"input_tokens":{tokens}}}"#)).into_response()
+}
+
+/// The CountTokens request for a ConverseStream body: those of its members that cost, byte for byte.
+fn question(converse: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize, Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Prompt<'a> {
+        #[serde(borrow)]
+        messages: &'a RawValue,
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        system: Option<&'a RawValue>,
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        tool_config: Option<&'a RawValue>,
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        additional_model_request_fields: Option<&'a RawValue>,
+    }
+    #[derive(Serialize)]
+    struct Input<'a> {
+        converse: Prompt<'a>,
+    }
+    #[derive(Serialize)]
+    struct Question<'a> {
+        input: Input<'a>,
+    }
+    let converse = serde_json::from_slice(converse).ok()?;
+    serde_json::to_vec(&Question { input: Input { converse } }).ok().map(Bytes::from)
+}
+
+/// What Bedrock counts; `None` when it does not, whatever the reason.
+async fn count(app: &App, entry: &Entry, target: &Target, question: Bytes) -> Option<u64> {
+    let base = target.base.as_deref().filter(|base| base.len() <= LONGEST_ID)?;
+    if !target.capabilities.counts_tokens || app.counts.is_refused(base) {
+        return None;
+    }
+    let key = app.counts.key(base, &question);
+    if let Some(tokens) = app.counts.get(key) {
+        return Some(tokens);
+    }
+    entry.note(|fields| fields.model_upstream = Some(base.to_owned()));
+    let request_id = entry.request_id();
+    match tokio::time::timeout(PATIENCE, app.bedrock.count_tokens(base, question)).await {
+        Ok(Ok(tokens)) => {
+            app.counts.put(key, tokens);
+            return Some(tokens);
+        }
+        Ok(Err(failure)) => {
+            if does_not_count(&failure) {
+                app.counts.refuse(base);
+            }
+            tracing::warn!(%request_id, %failure, "Bedrock does not count; the answer is a guess");
+        }
+        Err(_) => tracing::warn!(%request_id, "Bedrock took too long to count; the answer is a guess"),
+    }
+    None
+}
+
+/// Whether the model does not count at all, or these credentials may not ask.
+fn does_not_count(failure: &Failure) -> bool {
+    let Failure::Refused(refusal) = failure else { return false };
+    let meaning = &refusal.meaning;
+    meaning.text.to_lowercase().contains("support counting tokens")
+        || matches!(meaning.error.kind, ErrorType::Permission | ErrorType::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_holds_what_costs_byte_for_byte() {
+        let body = br#"{"system":[{"text":"s"}],"messages":[ {"z":1,"a":1.0} ],"inferenceConfig":{"maxTokens":1},"toolConfig":{"tools":[{"b":1,"a":2}]},"requestMetadata":{}}"#;
+        let expected = r#"{"input":{"converse":{"messages":[ {"z":1,"a":1.0} ],"system":[{"text":"s"}],"toolConfig":{"tools":[{"b":1,"a":2}]}}}}"#;
+        assert_eq!(question(body).unwrap(), expected);
+        assert_eq!(question(b"{}"), None);
+    }
+}

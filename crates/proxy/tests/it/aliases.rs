@@ -1,0 +1,76 @@
+use http::{Method, Request};
+
+use crate::world::{ask, full, logged, world};
+
+#[tokio::test]
+async fn wrong_base_urls_lead_to_the_messages_they_mean() {
+    let world = world().await;
+    let body = ask("Hello", false).to_string();
+    for path in [
+        "/messages",
+        "/v1/v1/messages",
+        "/v1/messages/v1/messages",
+        "/v1/messages/messages",
+        "/anthropic/v1/messages",
+        "/anthropic/messages",
+    ] {
+        let request = Request::post(format!("{path}?beta=true")).body(full(body.clone().into())).unwrap();
+        assert_eq!(world.send(request).await.json()["type"], "message", "{path}");
+        let counting = Request::post(format!("{path}/count_tokens")).body(full(body.clone().into())).unwrap();
+        assert!(world.send(counting).await.json()["input_tokens"].is_u64(), "{path}");
+        assert_eq!(world.get(path).await.error().0, 405, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn greetings_and_lists_are_found_under_their_wrong_names_too() {
+    let world = world().await;
+    for path in ["/v1/api/hello", "/v1/messages/api/hello"] {
+        for method in [Method::GET, Method::HEAD] {
+            let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
+            assert_eq!(world.send(request).await.status, 200, "{path}");
+        }
+    }
+    let list = world.get("/v1/models").await.body;
+    for path in ["/models", "/v1/messages/models"] {
+        assert_eq!(world.get(path).await.body, list, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn lists_of_other_servers_are_a_404_with_a_hint() {
+    let world = world().await;
+    for path in ["/api/v1/models", "/api/tags"] {
+        let (status, kind, text) = world.get(path).await.error();
+        assert_eq!((status, kind.as_str()), (404, "not_found_error"));
+        assert!(text.contains("/v1/models"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_guessed_about_other_paths() {
+    let world = world().await;
+    for path in [
+        "/v1/v1/v1/messages",
+        "/x/messages",
+        "/messages/messages",
+        "/v2/messages",
+        "/bedrock/v1/messages",
+        "/anthropic/models",
+    ] {
+        let request = Request::post(path).body(full("{}".into())).unwrap();
+        assert_eq!(world.send(request).await.error().0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_base_url_is_said_once() {
+    let world = world().await;
+    let client = "alias-test/1.0";
+    for _ in 0..3 {
+        let request = Request::get("/models").header("user-agent", client).body(full("".into())).unwrap();
+        assert_eq!(world.send(request).await.status, 200);
+    }
+    let log = logged();
+    assert_eq!(log.lines().filter(|line| line.contains(client) && line.contains("non-canonical")).count(), 1);
+}
