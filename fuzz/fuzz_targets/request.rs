@@ -8,7 +8,7 @@ use messages::translate::{self, Options};
 
 fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usize)> {
     let request = Request::parse(body).ok()?;
-    let call = translate::request(request, capabilities, &Options::new(8192)).ok()?;
+    let call = translate::request(request, body.len(), capabilities, &Options::new(8192)).ok()?;
     Some((call.body, call.losses.len()))
 }
 

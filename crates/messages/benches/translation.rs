@@ -97,7 +97,8 @@ fn conversation() -> String {
 
 fn translate_request(body: &str) -> usize {
     let request = Request::parse(body.as_bytes()).unwrap();
-    let call = translate::request(request, &Capabilities::CLASSIC_CLAUDE, &Options::new(8192)).unwrap();
+    let call =
+        translate::request(request, body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192)).unwrap();
     assert!(call.losses.is_empty());
     call.body.len()
 }

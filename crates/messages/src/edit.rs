@@ -124,7 +124,25 @@ impl<'t> Edit<'t> {
             }
             self.changes.push((whole.start + 1..whole.start + 1, insertion.into()));
         }
-        // A member goes with the comma after it; those at the end go with the comma before them.
+        self.cut(&whole, &spans, &kept);
+    }
+
+    /// Leaves items out of `array`, by their places.
+    pub fn leave_out_items(
+        &mut self,
+        array: RawJson<'t>,
+        items: &[RawJson<'t>],
+        leave_out: impl Fn(usize) -> bool,
+    ) {
+        let whole = self.span(array.get());
+        let spans: Vec<Range<usize>> = items.iter().map(|item| self.span(item.get())).collect();
+        let kept: Vec<bool> = (0..items.len()).map(|index| !leave_out(index)).collect();
+        self.cut(&whole, &spans, &kept);
+    }
+
+    /// Cuts what is not kept of the parts of `whole`, and the commas that go with them.
+    fn cut(&mut self, whole: &Range<usize>, spans: &[Range<usize>], kept: &[bool]) {
+        // A part goes with the comma after it; those at the end go with the comma before them.
         let last_kept = kept.iter().rposition(|kept| *kept);
         let tail = last_kept.map_or(0, |last| last + 1);
         for at in (0..tail).filter(|at| !kept[*at]) {
@@ -199,6 +217,22 @@ mod tests {
         assert_eq!(reworked(text, &["b", "c"], &[]), r#"{ "a" : 1.0 }"#);
         assert_eq!(reworked(text, &["a", "c"], &[]), r#"{ "b":[1e3,{"a":0}] }"#);
         assert_eq!(reworked(text, &["a", "b", "c"], &[]), "{ }");
+    }
+
+    #[test]
+    fn items_are_left_out_wherever_they_stand() {
+        let text = r#"[ {"a":1} , 2,[3] ]"#;
+        let left = |out: &[usize]| {
+            let array: RawJson<'_> = serde_json::from_str(text).unwrap();
+            let mut edit = Edit::new(text);
+            edit.leave_out_items(array, &items(array), |index| out.contains(&index));
+            String::from_utf8(edit.apply()).unwrap()
+        };
+        assert_eq!(left(&[]), text);
+        assert_eq!(left(&[0]), "[ 2,[3] ]");
+        assert_eq!(left(&[1]), r#"[ {"a":1} , [3] ]"#);
+        assert_eq!(left(&[1, 2]), r#"[ {"a":1} ]"#);
+        assert_eq!(left(&[0, 1, 2]), "[ ]");
     }
 
     #[test]

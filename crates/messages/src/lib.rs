@@ -10,7 +10,7 @@
 //! // A client asks …
 //! let body = br#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hello"}]}"#;
 //! let request = Request::parse(body)?;
-//! let call = translate::request(request, &Capabilities::CLASSIC_CLAUDE, &Options::new(8192))?;
+//! let call = translate::request(request, body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192))?;
 //! assert!(call.losses.is_empty());
 //!
 //! // … and Bedrock answers, here with nothing at all.

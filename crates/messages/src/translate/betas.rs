@@ -41,7 +41,9 @@ pub(super) const TURN_OUTPUT_CONFIG: &str = "mid-conversation-output-config-2026
 pub(super) const FINE_GRAINED_STREAMING: &str = "fine-grained-tool-streaming-2025-05-14";
 pub(super) const CONTEXT_MANAGEMENT: &str = "context-management-2025-06-27";
 pub(super) const COMPACTION: &str = "compact-2026-01-12";
-pub(super) const EFFORT: &str = "effort-2025-11-24";
+/// Tools that use a computer, and what switches them on.
+pub(super) const COMPUTER_USE: [(&str, &str); 2] =
+    [("computer_20250124", "computer-use-2025-01-24"), ("computer_20251124", "computer-use-2025-11-24")];
 
 /// The betas of one request.
 #[derive(Debug, Default)]

@@ -8,11 +8,14 @@
 use std::borrow::Cow;
 
 use super::betas::{self, Betas};
+use super::request::Translation;
+use super::server_tools::{self, Offered};
 use super::{Findings, Loss, Notice, Options, Path};
 use crate::anthropic::InvalidRequest;
 use crate::capability::{Capabilities, Sampling};
+use crate::converse::request::InferenceConfig;
 use crate::edit::{Edit, Member, items, members};
-use crate::json::RawJson;
+use crate::json::{RawJson, Text};
 
 /// The dialect of the body. Newer dialects are refused by older models.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
@@ -102,6 +105,7 @@ struct Editing<'t, 'o> {
 impl<'t> Editing<'t, '_> {
     fn members(&mut self, all: &[Member<'t>], body: &'t str) -> Result<(), InvalidRequest> {
         let mut has_max_tokens = false;
+        let effort = self.depth(all)?;
         for Member { key, value } in all {
             let path = Path::ROOT;
             let path = path.key(key);
@@ -117,9 +121,9 @@ impl<'t> Editing<'t, '_> {
                 "service_tier" => self.service_tier(*value, path)?,
                 "metadata" => self.metadata(*value),
                 "temperature" | "top_p" | "top_k" => self.sampling(all, key, path),
-                "output_config" => self.output_config(*value, path)?,
+                "output_config" => self.output_config(*value, effort.as_deref(), path),
                 "context_management" => self.context_management(*value),
-                "tools" => self.tools(*value, path),
+                "tools" => self.tools(*value, all, path)?,
                 "messages" => self.messages(*value, path),
                 "cache_control" => self.automatic_cache(*value, all, path),
                 key if SAYS_NOTHING_HERE.contains(&key) => {
@@ -237,46 +241,75 @@ impl<'t> Editing<'t, '_> {
         }
     }
 
-    fn output_config(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<(), InvalidRequest> {
+    /// Thinking in the words of the model's generation, as on the other route; returns the effort to send.
+    fn depth(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
+        let given = |members: &[Member<'t>], name: &str| {
+            members
+                .iter()
+                .find(|member| &*member.key == name)
+                .map(|member| member.value)
+                .filter(|value| value.get() != "null")
+        };
+        let read =
+            |name, value: RawJson<'t>| value.read().map_err(|error| wrong(Path::ROOT.key(name), &error));
+        let thinking = given(all, "thinking");
+        let config = given(all, "output_config").map(members).unwrap_or_default();
+        let effort: Option<Text<'t>> =
+            given(&config, "effort").map(|value| read("output_config", value)).transpose()?;
+        if thinking.is_none() && effort.is_none() {
+            return Ok(None);
+        }
+        let wanted = given(all, "max_tokens").and_then(|value| value.read().ok());
+        let max_tokens = Some(wanted.unwrap_or(self.options.options.default_max_tokens));
+        let limits = InferenceConfig { max_tokens, ..InferenceConfig::default() };
+        let mut translation = Translation::new(*self.capabilities, self.options.options);
+        let depth = translation.depth(thinking, effort.clone(), &limits)?;
+        self.findings.notices.append(&mut translation.findings.notices);
+        for beta in translation.betas {
+            self.betas.ask(beta, |_| false);
+        }
+        match (thinking, depth.thinking) {
+            (Some(_), None) => self.left_out.push("thinking".to_owned()),
+            (Some(raw), Some(new)) if raw.get() != new.get() => self.edit.replace(raw, new.get().to_owned()),
+            _ => {}
+        }
+        let wanted = depth.effort.map(|effort| effort.effort.into_owned());
+        if let (true, Some(effort)) = (config.is_empty(), &wanted) {
+            self.left_out.push("output_config".to_owned());
+            self.added.push(format!(r#""output_config":{{"effort":"{effort}"}}"#));
+        }
+        Ok(wanted)
+    }
+
+    fn output_config(&mut self, value: RawJson<'t>, effort: Option<&str>, path: Path<'_>) {
         let all = members(value);
         let mut left_out = Vec::new();
-        for Member { key, value } in &all {
+        let mut added = Vec::new();
+        let given = |json: RawJson<'_>| json.get() != "null";
+        for Member { key, value } in all.iter().filter(|member| given(member.value)) {
             let path = path.key(key);
             match &**key {
-                "format" if !self.capabilities.structured_output && value.get() != "null" => {
+                "format"
+                    if !self.capabilities.structured_output || self.is_refused("output_config.format") =>
+                {
                     left_out.push("format");
                     self.findings.note(path, "left out: the model cannot be held to a schema on Bedrock");
                 }
-                "effort" => {
-                    let Some(wanted) = value.read::<Option<String>>().map_err(|error| wrong(path, &error))?
-                    else {
-                        continue;
-                    };
-                    match self.capabilities.effort.at_most(&wanted) {
-                        Some(level) if level != wanted => {
-                            self.edit.replace(*value, format!("\"{level}\""));
-                            self.findings
-                                .note(path, format!("lowered to {level}, the most this model takes"));
-                        }
-                        None if self.capabilities.effort == Default::default() => {
-                            left_out.push("effort");
-                            self.findings.note(path, "left out: the model takes no effort");
-                        }
-                        _ if self.capabilities.thinking.enabled && !self.capabilities.thinking.adaptive => {
-                            self.betas.need(betas::EFFORT);
-                        }
-                        _ => {}
-                    }
+                "effort" if value.read::<String>().ok().as_deref() != effort => {
+                    left_out.push("effort");
+                    added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
                 }
                 _ => {}
             }
         }
-        if !all.is_empty() && left_out.len() == all.len() {
-            self.left_out.push("output_config".to_owned());
-        } else if !left_out.is_empty() {
-            self.edit.rework(value, &all, |key| left_out.contains(&key), &[]);
+        if effort.is_some() && !all.is_empty() && !all.iter().any(|member| &*member.key == "effort") {
+            added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
         }
-        Ok(())
+        if added.is_empty() && !all.is_empty() && left_out.len() == all.len() {
+            self.left_out.push("output_config".to_owned());
+        } else if !left_out.is_empty() || !added.is_empty() {
+            self.edit.rework(value, &all, |key| left_out.contains(&key), &added);
+        }
     }
 
     /// The member and its beta travel together.
@@ -290,10 +323,35 @@ impl<'t> Editing<'t, '_> {
         }
     }
 
-    fn tools(&mut self, value: RawJson<'t>, path: Path<'_>) {
-        for (index, tool) in items(value).into_iter().enumerate() {
+    fn tools(
+        &mut self,
+        value: RawJson<'t>,
+        all: &[Member<'t>],
+        path: Path<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let tools = items(value);
+        let text = |tool: RawJson<'t>, name: &str| {
+            let member = members(tool).into_iter().find(|member| &*member.key == name);
+            member.and_then(|member| member.value.read::<Text<'t>>().ok())
+        };
+        let said: Vec<_> = tools.iter().map(|tool| (text(*tool, "type"), text(*tool, "name"))).collect();
+        let offered: Vec<Offered<'_>> = said
+            .iter()
+            .map(|(kind, name)| Offered { kind: kind.as_deref(), name: name.as_deref() })
+            .collect();
+        let choice = all.iter().find(|member| &*member.key == "tool_choice").map(|member| member.value);
+        let forced = choice.and_then(|choice| text(choice, "name"));
+        let left_out =
+            server_tools::left_out(&offered, forced.as_deref(), self.options.options.server_tools)?;
+        for out in &left_out {
+            self.findings.note(path.index(out.index), out.what.clone());
+        }
+        let is_out = |index: usize| left_out.iter().any(|out| out.index == index);
+        self.edit.leave_out_items(value, &tools, is_out);
+        for (index, tool) in tools.into_iter().enumerate().filter(|(index, _)| !is_out(*index)) {
             self.tool(tool, path.index(index));
         }
+        Ok(())
     }
 
     fn tool(&mut self, tool: RawJson<'t>, path: Path<'_>) {
@@ -309,6 +367,7 @@ impl<'t> Editing<'t, '_> {
                     self.betas.need(betas::TOOL_SEARCH);
                 }
                 "type" if value.get().starts_with("\"memory_") => self.betas.need(betas::CONTEXT_MANAGEMENT),
+                "type" if value.get().starts_with("\"computer_") => self.computer(*value, path),
                 "eager_input_streaming" => {
                     left_out.push("eager_input_streaming");
                     if is(*value, "true") {
@@ -336,6 +395,14 @@ impl<'t> Editing<'t, '_> {
         if !left_out.is_empty() {
             self.edit.rework(tool, &all, |key| left_out.contains(&key), &[]);
         }
+    }
+
+    fn computer(&mut self, kind: RawJson<'t>, path: Path<'_>) {
+        if !self.options.options.computer_use {
+            self.findings.lose(path, "computer use is switched off here (AWS_BEDROCK_ENABLE_COMPUTER_USE)");
+        }
+        let betas = betas::COMPUTER_USE.iter().find(|(tool, _)| kind.get().contains(tool));
+        betas.iter().for_each(|(_, beta)| self.betas.need(beta));
     }
 
     fn messages(&mut self, value: RawJson<'t>, path: Path<'_>) {
@@ -411,6 +478,7 @@ fn fingerprint(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capability::{Efforts, Thinking};
 
     fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
         let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
@@ -453,6 +521,37 @@ mod tests {
             body.contains(r#""content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]"#),
             "{body}"
         );
+    }
+
+    #[test]
+    fn tools_of_anthropics_are_left_out_while_others_remain() {
+        let body = r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"},{"name":"t","input_schema":{}}],"messages":[]}"#;
+        let (body, _, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
+        assert!(body.contains(r#""tools":[{"name":"t","input_schema":{}}]"#), "{body}");
+        assert!(notices[0].contains("web_search_20250305"), "{notices:?}");
+        let alone =
+            r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}],"messages":[]}"#;
+        let options = InvokeOptions { options: Options::new(1), betas: &[], refused: &[] };
+        let refused = invoke(alone, &Capabilities::NEWEST_CLAUDE, &options).unwrap_err();
+        assert!(refused.to_string().starts_with("tools.0: tool type 'web_search_20250305'"), "{refused}");
+    }
+
+    #[test]
+    fn thinking_is_said_in_the_words_of_the_models_generation() {
+        let enabled =
+            r#"{"max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[]}"#;
+        let (newest, ..) = sent(enabled, &Capabilities::NEWEST_CLAUDE, &[]);
+        assert!(
+            newest.contains(r#""thinking":{"type":"adaptive"}"#) && newest.contains(r#""effort":"low""#),
+            "{newest}"
+        );
+        let adaptive = r#"{"max_tokens":9000,"thinking":{"type":"adaptive"},"output_config":{"effort":"max"},"messages":[]}"#;
+        let thinking = Thinking { enabled: true, ..Thinking::default() };
+        let older = Capabilities { thinking, effort: Efforts::default(), ..Capabilities::CLASSIC_CLAUDE };
+        let (older, ..) = sent(adaptive, &older, &[]);
+        assert!(older.contains(r#""type":"enabled""#) && !older.contains("output_config"), "{older}");
+        let (as_it_came, ..) = sent(adaptive, &Capabilities::NEWEST_CLAUDE, &[]);
+        assert!(as_it_came.contains(&adaptive[1..adaptive.len() - 1]), "{as_it_came}");
     }
 
     #[test]

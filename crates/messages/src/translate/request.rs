@@ -1,6 +1,6 @@
 //! What a client asks, into what Bedrock is asked.
 
-mod depth;
+pub(super) mod depth;
 mod limits;
 
 use serde_json::value::RawValue;
@@ -20,6 +20,9 @@ const STOP_SEQUENCE: &str = "/stop_sequence";
 const STREAMED_STOP_SEQUENCE: &str = "/delta/stop_sequence";
 /// Where it says how many tokens it thought, whole and streamed.
 const THINKING_TOKENS: &str = "/usage/output_tokens_details";
+
+/// By how much a translated body is longer than the client's, mostly at the most.
+const ROOM: usize = 2048;
 
 /// What the operator decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,39 +92,48 @@ pub(super) struct Translation<'a> {
     pub(super) betas: Vec<std::borrow::Cow<'static, str>>,
 }
 
-/// Translates a request for a model with these `capabilities`.
+/// Translates a request for a model with these `capabilities`. `length` is that of the client's body, in bytes:
+/// the result is about as long, and a buffer that need not grow saves copies of large conversations.
 ///
 /// # Errors
 /// When the request is not valid whatever the route. What merely cannot be carried by Converse is in
 /// [`Call::losses`].
 pub fn request(
     request: Request<'_>,
+    length: usize,
     capabilities: &Capabilities,
     options: &Options,
 ) -> Result<Call, InvalidRequest> {
-    let mut translation = Translation {
-        capabilities: *capabilities,
-        options: *options,
-        names: ToolNames::default(),
-        findings: Findings::default(),
-        cache_markers: 0,
-        called: Vec::new(),
-        has_tool_blocks: false,
-        shortened: false,
-        moved_images: Vec::new(),
-        documents: Vec::new(),
-        typed_tools: Vec::new(),
-        typed_names: Vec::new(),
-        default_budget: None,
-        betas: Vec::new(),
-    };
+    let mut translation = Translation::new(*capabilities, *options);
     let upstream = translation.request(request)?;
-    let body = serde_json::to_vec(&upstream).map_err(|error| InvalidRequest::new("", error.to_string()))?;
+    let mut body = Vec::with_capacity(length + ROOM);
+    serde_json::to_writer(&mut body, &upstream)
+        .map_err(|error| InvalidRequest::new("", error.to_string()))?;
     let Translation { names, findings: Findings { losses, notices }, .. } = translation;
     Ok(Call { body, names, losses, notices })
 }
 
 impl<'a> Translation<'a> {
+    /// Nothing translated yet.
+    pub(super) fn new(capabilities: Capabilities, options: Options) -> Self {
+        Self {
+            capabilities,
+            options,
+            names: ToolNames::default(),
+            findings: Findings::default(),
+            cache_markers: 0,
+            called: Vec::new(),
+            has_tool_blocks: false,
+            shortened: false,
+            moved_images: Vec::new(),
+            documents: Vec::new(),
+            typed_tools: Vec::new(),
+            typed_names: Vec::new(),
+            default_budget: None,
+            betas: Vec::new(),
+        }
+    }
+
     fn request(&mut self, mut request: Request<'a>) -> Result<converse::Request<'a>, InvalidRequest> {
         let root = Path::ROOT;
         // Which model and which operation are the caller's to read.

@@ -386,7 +386,7 @@ proptest! {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
         let options = Options { default_thinking_budget: Some(1), computer_use: true, ..Options::new(1) };
-        let Ok(call) = translate::request(request, &capabilities, &options) else {
+        let Ok(call) = translate::request(request, text.len(), &capabilities, &options) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();

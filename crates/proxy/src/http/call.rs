@@ -60,7 +60,7 @@ pub(super) fn prepare(app: &App, asked: &Asked) -> Result<Call, ApiError> {
 /// The call by Converse, or what it would lose.
 fn converse(app: &App, asked: &Asked) -> Result<Result<Call, Vec<Loss>>, ApiError> {
     let request = Request::parse(&asked.body)?;
-    let call = translate::request(request, &asked.target.capabilities, &app.relay.options)?;
+    let call = translate::request(request, asked.body.len(), &asked.target.capabilities, &app.relay.options)?;
     if !call.losses.is_empty() {
         return Ok(Err(call.losses));
     }

@@ -46,6 +46,7 @@ pub async fn post(
     // Counting needs no max_tokens; translating wants one, and leaves it out of what is counted.
     let call = translate::request(
         request,
+        body.len(),
         &target.capabilities,
         &Options { default_max_tokens: most, ..app.relay.options },
     )?;

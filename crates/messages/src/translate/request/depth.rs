@@ -27,11 +27,11 @@ const EFFORT_BETA: &str = "effort-2025-11-24";
 
 /// What the model is told about thinking.
 #[derive(Default)]
-pub(super) struct Depth<'a> {
+pub(in crate::translate) struct Depth<'a> {
     /// A Claude model's `thinking`.
-    pub(super) thinking: Option<Cow<'a, RawValue>>,
+    pub(in crate::translate) thinking: Option<Cow<'a, RawValue>>,
     /// A Claude model's effort.
-    pub(super) effort: Option<Effort<'a>>,
+    pub(in crate::translate) effort: Option<Effort<'a>>,
     /// Another model's effort.
     pub(super) reasoning: Option<ReasoningControl>,
 }
@@ -45,7 +45,7 @@ enum Fate {
 }
 
 impl<'a> Translation<'a> {
-    pub(super) fn depth(
+    pub(in crate::translate) fn depth(
         &mut self,
         thinking: Option<RawJson<'a>>,
         effort: Option<Text<'a>>,
