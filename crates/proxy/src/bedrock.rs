@@ -51,11 +51,11 @@ pub struct Bedrock {
 }
 
 /// What to ask which model. Cheap to clone: a retry sends the same bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// A model id or ARN, not yet encoded.
     pub model_id: String,
-    /// An operation that answers with a stream.
+    /// The operation.
     pub operation: Operation,
     /// The body of the request.
     pub body: Bytes,
@@ -139,7 +139,7 @@ impl Bedrock {
         let mut request = Request::post(uri.clone())
             .header(header::HOST, place.endpoint.host())
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, EVENT_STREAM)
+            .header(header::ACCEPT, question.operation.media_type())
             .header(header::USER_AGENT, USER_AGENT)
             .body(Full::new(question.body.clone()))
             .map_err(Failure::unsendable)?;
@@ -156,7 +156,8 @@ impl Bedrock {
             return Err(failure::refused(&head, body).await);
         }
         let content_type = failure::text_header(&head, header::CONTENT_TYPE.as_str());
-        if content_type.as_deref().is_none_or(|value| !value.starts_with(EVENT_STREAM)) {
+        let expected = question.operation.media_type();
+        if content_type.as_deref().is_none_or(|value| !value.starts_with(expected)) {
             return Err(Failure::NotAStream {
                 content_type: content_type.unwrap_or_else(|| "none".to_owned()),
                 server: failure::text_header(&head, header::SERVER.as_str()).unwrap_or_default(),

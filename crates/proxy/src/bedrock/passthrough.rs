@@ -45,6 +45,12 @@ impl Operation {
         }
     }
 
+    /// What it answers with.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        if self.streams() { super::EVENT_STREAM } else { "application/json" }
+    }
+
     /// Whether it answers piece by piece.
     #[must_use]
     pub fn streams(self) -> bool {

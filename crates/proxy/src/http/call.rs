@@ -28,6 +28,8 @@ pub(super) struct Asked {
 pub(super) struct Call {
     /// Which route.
     pub(super) route: Route,
+    /// Whether the model answers in one piece: it cannot call tools while streaming.
+    pub(super) in_one_piece: bool,
     /// The id or ARN for the URL.
     pub(super) model_id: String,
     /// The body to send.
@@ -60,12 +62,17 @@ pub(super) fn prepare(app: &App, asked: &Asked) -> Result<Call, ApiError> {
 /// The call by Converse, or what it would lose.
 fn converse(app: &App, asked: &Asked) -> Result<Result<Call, Vec<Loss>>, ApiError> {
     let request = Request::parse(&asked.body)?;
+    let has_tools = request.tools.as_ref().is_some_and(|tools| !tools.is_empty());
     let call = translate::request(request, asked.body.len(), &asked.target.capabilities, &app.relay.options)?;
     if !call.losses.is_empty() {
         return Ok(Err(call.losses));
     }
+    let lessons = app.learned.about(Route::Converse, &asked.target.model_id);
+    let streams_tools =
+        asked.target.capabilities.streaming_tools && !lessons.contains(&Lesson::NoStreamingTools);
     Ok(Ok(Call {
         route: Route::Converse,
+        in_one_piece: has_tools && !streams_tools,
         model_id: model_id(app, asked, Route::Converse),
         body: Bytes::from(call.body),
         service_tier: None,
@@ -92,6 +99,7 @@ fn invoke(app: &App, asked: &Asked) -> Result<Call, ApiError> {
     }
     Ok(Call {
         route: Route::Invoke,
+        in_one_piece: false,
         model_id: model_id(app, asked, Route::Invoke),
         body: Bytes::from(call.body),
         service_tier: call.service_tier,

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use messages::anthropic::{Error, ErrorType, Event, Fold, RawFold};
-use messages::translate::{self, ChunkPipeline, End, Failure, Opening, Pipeline, Step, Summary};
+use messages::translate::{self, ChunkPipeline, End, Failure, Opening, Outcome, Pipeline, Step, Summary};
 
 use super::access_log::Entry;
-use crate::catalog::Route;
+use crate::bedrock::Operation;
 
 /// Where events go: into bytes for the client, or into one message.
 pub(super) trait Sink: translate::Sink + Send + 'static {
@@ -78,13 +78,19 @@ pub(super) enum Codec {
     Converse(Box<Pipeline>),
     /// Events of Anthropic's in frames, passed on.
     Invoke(Box<ChunkPipeline>),
+    /// A whole answer of Converse, told as if it had been streamed once it is there.
+    InOnePiece(Box<Opening>, Vec<u8>),
 }
 
+/// The largest answer in one piece, in bytes.
+const LARGEST_PIECE: usize = 32 << 20;
+
 impl Codec {
-    pub(super) fn new(route: Route, opening: Opening) -> Self {
-        match route {
-            Route::Converse => Self::Converse(Box::new(Pipeline::new(opening))),
-            Route::Invoke => Self::Invoke(Box::new(ChunkPipeline::new(opening))),
+    pub(super) fn new(operation: Operation, opening: Opening) -> Self {
+        match operation {
+            Operation::InvokeStream => Self::Invoke(Box::new(ChunkPipeline::new(opening))),
+            operation if operation.streams() => Self::Converse(Box::new(Pipeline::new(opening))),
+            _ => Self::InOnePiece(Box::new(opening), Vec::new()),
         }
     }
 
@@ -92,6 +98,10 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.push(bytes, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.push(bytes, sink),
+            Self::InOnePiece(_, all) => {
+                all.extend_from_slice(bytes);
+                if all.len() > LARGEST_PIECE { Step::Ended } else { Step::More }
+            }
         }
     }
 
@@ -99,6 +109,10 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.finish(end, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.finish(end, sink),
+            Self::InOnePiece(opening, all) => match end {
+                End::Eof => translate::unfold(&all, *opening, &mut |event| sink.event(event)),
+                end => Pipeline::new(*opening).finish(end, &mut |event| sink.event(event)),
+            },
         }
     }
 
@@ -106,6 +120,7 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.is_started(),
             Self::Invoke(pipeline) => pipeline.is_started(),
+            Self::InOnePiece(..) => false,
         }
     }
 
@@ -113,6 +128,7 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.failure(),
             Self::Invoke(pipeline) => pipeline.failure(),
+            Self::InOnePiece(..) => None,
         }
     }
 }
@@ -195,6 +211,8 @@ impl Live {
             log(&self.entry, failure);
         }
         let summary = codec.finish(end, sink);
+        // An answer in one piece begins and ends at once.
+        self.spoke |= summary.outcome == Outcome::Finished;
         self.entry.note(|fields| fields.summary = Some(summary));
     }
 

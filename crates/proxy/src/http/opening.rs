@@ -96,6 +96,7 @@ impl Inquiry {
         self.question = Question {
             model_id: call.model_id,
             operation: match call.route {
+                Route::Converse if call.in_one_piece => Operation::Converse,
                 Route::Converse => Operation::ConverseStream,
                 Route::Invoke => Operation::InvokeStream,
             },
@@ -125,12 +126,9 @@ impl Inquiry {
         }
         // A repair that cannot be made leaves the refusal as it is.
         let Ok(call) = call::prepare(app, &self.asked) else { return false };
-        let same = call.route == self.told.route && call.body == self.question.body;
-        if same && call.model_id == self.question.model_id {
-            return false;
-        }
+        let before = self.question.clone();
         self.put(call);
-        true
+        self.question != before
     }
 }
 
@@ -211,7 +209,7 @@ async fn begin<S: Sink>(
     let answer = app.bedrock.stream(&inquiry.question, attempts).await;
     let answer = answer.map_err(|failure| failed(entry, failure))?;
     entry.note(|fields| fields.aws_request_id = answer.request_id);
-    let codec = Codec::new(inquiry.told.route, inquiry.opening.clone());
+    let codec = Codec::new(inquiry.question.operation, inquiry.opening.clone());
     let mut live = Live::new(answer.body, codec, entry.clone());
     loop {
         let chunk = live.chunk().await;

@@ -13,5 +13,6 @@ mod listing;
 mod messages;
 mod program;
 mod rooms;
+mod routes;
 mod streams;
 mod world;

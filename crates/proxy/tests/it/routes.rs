@@ -1,0 +1,149 @@
+//! Which way a request takes, and what is learnt from being refused.
+
+use serde_json::{Value, json};
+
+use crate::world::{Whole, ask, full, world, world_with};
+
+/// A request with what Claude Code sends every day and Converse has no shape for.
+fn everyday(stream: bool) -> Value {
+    json!({
+        "model": "claude-opus-5-5",
+        "max_tokens": 256,
+        "stream": stream,
+        "messages": [
+            {"role": "user", "content": "say ok"},
+            {"role": "system", "content": "Reminder: be brief.", "output_config": {"effort": "low"}},
+        ],
+        "system": [{"type": "text", "text": "You are helpful.", "cache_control": {"type": "ephemeral", "scope": "global"}}],
+        "tools": [
+            {"name": "read", "input_schema": {"type": "object", "properties": {"z": {}, "a": {"maximum": 1.0}}}},
+            {"name": "later", "input_schema": {"type": "object"}, "defer_loading": true},
+        ],
+        "metadata": {"user_id": "{\"device_id\":\"d\"}"},
+        "thinking": {"type": "adaptive", "display": "omitted"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "output_config": {"effort": "medium"},
+    })
+}
+
+async fn send(world: &crate::world::World, body: &Value, betas: &str) -> Whole {
+    let request = http::Request::post("/v1/messages?beta=true").header("anthropic-beta", betas);
+    world.send(request.body(full(body.to_string().into())).unwrap()).await
+}
+
+const BETAS: &str = "claude-code-20250219,context-management-2025-06-27, advanced-tool-use-2025-11-20";
+
+#[tokio::test]
+async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is_lost() {
+    let world = world().await;
+    let streamed = send(&world, &everyday(true), BETAS).await;
+    assert_eq!(streamed.status, 200, "{}", streamed.body);
+    assert_eq!(streamed.headers["x-bedrock-proxy-route"], "invoke");
+    assert!(streamed.events().ends_with(&["message_delta", "message_stop"]), "{}", streamed.body);
+    assert!(!streamed.body.contains("invocationMetrics") && streamed.body.contains("\"claude-opus-5-5\""));
+    let notice = streamed.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+    assert!(notice.contains("user_id") && notice.contains("not sent: claude-code-20250219"), "{notice}");
+
+    let sent = world.bedrock.requests().pop().unwrap();
+    assert!(sent.path.ends_with("/invoke-with-response-stream"), "{}", sent.path);
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    let asked = everyday(true);
+    for member in ["messages", "tools", "thinking", "context_management", "output_config", "max_tokens"] {
+        assert_eq!(sent[member], asked[member]);
+    }
+    assert_eq!(sent["anthropic_version"], "bedrock-2023-05-31");
+
+    let whole = send(&world, &everyday(false), BETAS).await;
+    assert_eq!(whole.headers["x-bedrock-proxy-route"], "invoke");
+    let whole = whole.json();
+    assert_eq!((whole["type"].as_str(), whole["model"].as_str()), (Some("message"), Some("claude-opus-5-5")));
+    assert!(whole["content"].as_array().unwrap().iter().any(|block| block["type"] == "text"), "{whole}");
+}
+
+#[tokio::test]
+async fn what_converse_can_carry_goes_by_converse_unless_told_otherwise() {
+    for (policy, route) in [("auto", "converse"), ("converse", "converse"), ("invoke", "invoke")] {
+        let world = world_with(&[("AWS_BEDROCK_ROUTE", policy)], |_| {}).await;
+        let answer = world.ask("Hello", true).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.headers["x-bedrock-proxy-route"].to_str().unwrap()),
+            (200, route)
+        );
+    }
+    let world = world_with(&[("AWS_BEDROCK_ROUTE", "converse")], |_| {}).await;
+    let (status, _, text) = send(&world, &everyday(true), BETAS).await.error();
+    assert_eq!(status, 400);
+    assert!(text.contains("messages.1.role: Input should be 'user' or 'assistant'"), "{text}");
+}
+
+#[tokio::test]
+async fn thinking_tools_and_failures_come_through_invoke_as_through_converse() {
+    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let tool = json!([{"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}]);
+    for stream in [true, false] {
+        let mut body = ask("[tools]", stream);
+        body["tools"] = tool.clone();
+        let answer = world.post(body.to_string()).await;
+        assert!(
+            answer.status == 200 && answer.body.matches("\"type\":\"tool_use\"").count() >= 2,
+            "{}",
+            answer.body
+        );
+    }
+    let broken = world.ask("[exception throttlingException]", true).await;
+    assert_eq!(broken.last()["error"]["type"], "rate_limit_error", "{}", broken.body);
+    assert_eq!(broken.body.matches("event: error").count(), 1);
+    assert_eq!(world.ask("[cut]", false).await.status, 502);
+    assert_eq!(world.ask("[throttle]", true).await.error().0, 429);
+}
+
+#[tokio::test]
+async fn a_member_that_bedrock_refuses_is_left_out_at_once_and_from_then_on() {
+    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let mut body = ask("Hello", false);
+    body["novel_member"] = json!({"z": 1});
+    for _ in 0..2 {
+        let answer = world.post(body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        assert!(notice.contains("novel_member: left out: this model was seen to refuse it"), "{notice}");
+    }
+    assert_eq!(world.bedrock.requests().len(), 3, "the second request was right from the start");
+}
+
+#[tokio::test]
+async fn a_beta_that_bedrock_refuses_does_not_spoil_the_request() {
+    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let answer = send(&world, &ask("Hello", true), "novel-beta-2027-01-01").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(world.bedrock.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_bare_id_becomes_the_profile_that_bedrock_asks_for() {
+    let world = world().await;
+    let mut body = ask("Hello", false);
+    body["model"] = "anthropic.claude-sonnet-4-5-20250929-v1:0".into();
+    assert_eq!(world.post(body.to_string()).await.status, 200);
+    let paths: Vec<String> = world.bedrock.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths.len(), 2, "{paths:?}");
+    assert!(paths[1].starts_with("/model/us.anthropic.claude-sonnet-4-5"), "{paths:?}");
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_stream_tools_answers_in_one_piece_all_the_same() {
+    let world = world().await;
+    for stream in [true, false] {
+        let mut body = ask("[tool]", stream);
+        body["model"] = "us.meta.llama3-3-70b-instruct-v1:0".into();
+        body["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
+        let answer = world.post(body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains("\"tool_use\""), "{}", answer.body);
+        if stream {
+            assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{}", answer.body);
+        }
+        let sent = world.bedrock.requests().pop().unwrap();
+        assert!(sent.path.ends_with("/converse"), "{}", sent.path);
+    }
+}
