@@ -409,7 +409,8 @@ fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedr
     ];
     let unused = unused.iter().filter(|(_, set)| *set);
     warnings.extend(unused.map(|(name, _)| format!("{name} is set, but not used by this version")));
-    if bedrock.endpoint.as_ref().is_some_and(parse::is_plain_and_remote) {
+    let mut endpoints = [&bedrock.endpoint, &bedrock.control.endpoint].into_iter().flatten();
+    if endpoints.any(parse::is_plain_and_remote) {
         warnings.push(
             "the custom endpoint is not https: prompts and a bearer token travel in the clear".to_owned(),
         );

@@ -50,8 +50,6 @@ async fn ask(app: Arc<App>, arn: String) {
             None
         }
     };
-    // An hour-old answer is better than none.
-    let base = base.or_else(|| app.catalog.profiles.base(&arn));
     tracing::debug!(arn, base, "an inference profile was looked up");
     app.catalog.profiles.learn(&arn, base);
 }

@@ -28,15 +28,10 @@ pub struct Profiles(Mutex<HashMap<String, Entry>>);
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Asking {
-        since: Instant,
-        done: CancellationToken,
-    },
+    /// `old`: what was known before.
+    Asking { since: Instant, done: CancellationToken, old: Option<String> },
     /// `None`: there was no answer.
-    Answered {
-        base: Option<String>,
-        until: Instant,
-    },
+    Answered { base: Option<String>, until: Instant },
 }
 
 /// What to do about an ARN.
@@ -66,7 +61,7 @@ impl Profiles {
     pub fn base(&self, arn: &str) -> Option<String> {
         self.with(|entries| match entries.get(arn)? {
             Entry::Answered { base, .. } => base.clone(),
-            Entry::Asking { .. } => None,
+            Entry::Asking { old, .. } => old.clone(),
         })
     }
 
@@ -77,7 +72,7 @@ impl Profiles {
         self.with(|entries| {
             match entries.get(arn) {
                 Some(Entry::Answered { until, .. }) if now < *until => return Lookup::Settled,
-                Some(Entry::Asking { since, done }) if now < *since + FORGOTTEN => {
+                Some(Entry::Asking { since, done, .. }) if now < *since + FORGOTTEN => {
                     return Lookup::Wait { done: done.clone(), until: *since + PATIENCE };
                 }
                 _ => {}
@@ -87,18 +82,26 @@ impl Profiles {
             if entries.values().filter(asking).count() >= MOST_QUESTIONS {
                 return Lookup::Settled;
             }
+            let old = match entries.remove(arn) {
+                Some(Entry::Answered { base, .. }) => base,
+                Some(Entry::Asking { old, .. }) => old,
+                None => None,
+            };
             make_room(entries);
             let done = CancellationToken::new();
-            entries.insert(arn.to_owned(), Entry::Asking { since: now, done: done.clone() });
+            entries.insert(arn.to_owned(), Entry::Asking { since: now, done: done.clone(), old });
             Lookup::Ask { done, until: now + PATIENCE }
         })
     }
 
-    /// Takes the answer about `arn`; `None` when there is none.
+    /// Takes the answer about `arn`; `None` when there is none, and then an old one stays.
     pub fn learn(&self, arn: &str, base: Option<String>) {
         let until = Instant::now() + if base.is_some() { BELIEVED } else { PAUSE };
+        let base = base.or_else(|| self.base(arn));
         let before = self.with(|entries| {
-            make_room(entries);
+            if !entries.contains_key(arn) {
+                make_room(entries);
+            }
             entries.insert(arn.to_owned(), Entry::Answered { base, until })
         });
         if let Some(Entry::Asking { done, .. }) = before {
@@ -137,6 +140,11 @@ mod tests {
         assert!(done.is_cancelled() && matches!(profiles.look("arn"), Lookup::Settled));
         assert_eq!(profiles.base("arn").as_deref(), Some("anthropic.claude-x"));
         tokio::time::advance(BELIEVED).await;
+        assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
+        assert!(profiles.base("arn").is_some(), "the old answer serves until there is a new one");
+        profiles.learn("arn", None);
+        assert!(profiles.base("arn").is_some(), "and after that if there is none");
+        tokio::time::advance(PAUSE).await;
         assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
     }
 

@@ -67,5 +67,7 @@ mod tests {
         assert_eq!(load(&[("AWS_ENDPOINT_URL_BEDROCK", "ftp://x")]).unwrap_err().len(), 1);
         let control = load(&[]).unwrap().bedrock.control;
         assert!(!control.discover && control.resolve_profiles);
+        let remote = load(&[("AWS_ENDPOINT_URL_BEDROCK", "http://proxy.example")]).unwrap();
+        assert_eq!(remote.warnings.len(), 1, "what travels in the clear is said");
     }
 }
