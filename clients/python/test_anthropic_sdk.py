@@ -499,9 +499,15 @@ def test_a_bad_request_names_the_place(client):
     assert error.body["error"] == {"type": "invalid_request_error", "message": "messages.1.content.0.text: Field required"}
 
 
-def test_a_member_that_cannot_be_carried_is_named(client):
-    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"flavour": "sweet"}))
-    assert error.body["error"]["message"] == "flavour: Extra inputs are not permitted"
+def test_a_member_that_no_route_carries_is_refused_by_name(client):
+    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"inference_geo": "eu"}))
+    assert "inference_geo: Extra inputs are not permitted" in error.body["error"]["message"]
+
+
+def test_a_member_that_bedrock_does_not_know_is_left_out_and_named(client):
+    answer = client.messages.with_raw_response.create(**asks("Hello", extra_body={"flavour": "sweet"}))
+    assert "flavour: left out" in answer.headers["x-bedrock-proxy-notice"]
+    assert answer.parse().stop_reason == "end_turn"
 
 
 def test_a_value_of_the_wrong_type_is_named(client):

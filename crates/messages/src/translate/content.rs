@@ -272,10 +272,10 @@ impl<'a> Translation<'a> {
             return Ok(None);
         }
         if &*kind != "base64" {
-            let reason =
+            // No route to Bedrock fetches anything.
+            let message =
                 format!("sources of type '{kind}' are not supported by Bedrock; send the image as base64");
-            self.findings.lose(path, reason);
-            return Ok(None);
+            return Err(InvalidRequest::new(path, message));
         }
         let format = match &*required(source.media_type.take(), path.key("media_type"))? {
             "image/png" => "png",

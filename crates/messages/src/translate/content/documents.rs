@@ -76,11 +76,11 @@ impl<'a> Translation<'a> {
                 Ok(Some(self.document_in_parts(parts, at_source)))
             }
             _ => {
-                let reason = format!(
+                // No route to Bedrock fetches anything.
+                let message = format!(
                     "sources of type '{kind}' are not supported by Bedrock; send the document as base64"
                 );
-                self.findings.lose(path, reason);
-                Ok(None)
+                Err(InvalidRequest::new(path, message))
             }
         }
     }
