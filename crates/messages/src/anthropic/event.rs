@@ -102,7 +102,7 @@ pub struct MessageStart<'a> {
     /// Always null.
     pub stop_sequence: Option<()>,
     /// Bedrock counts at the end: all zero here, complete in `message_delta`.
-    pub usage: Usage,
+    pub usage: UsageStart,
 }
 
 impl<'a> MessageStart<'a> {
@@ -117,9 +117,22 @@ impl<'a> MessageStart<'a> {
             content: [],
             stop_reason: None,
             stop_sequence: None,
-            usage: Usage::default(),
+            usage: UsageStart::default(),
         }
     }
+}
+
+/// The counts before anything was counted. No `cache_creation`: clients that collect a stream never correct it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageStart {
+    /// Always 0.
+    pub input_tokens: u64,
+    /// Always 0.
+    pub cache_creation_input_tokens: u64,
+    /// Always 0.
+    pub cache_read_input_tokens: u64,
+    /// Always 0.
+    pub output_tokens: u64,
 }
 
 /// A block before anything was added to it. Clients want the empty members, too.

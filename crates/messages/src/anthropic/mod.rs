@@ -17,7 +17,7 @@ pub mod request;
 pub mod sse;
 
 pub use error::{Error, ErrorType, InvalidRequest};
-pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart};
+pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart, UsageStart};
 pub use fold::Fold;
 pub use grammar::Grammar;
 pub use message::{CacheCreation, Citation, ContentBlock, Message, OutputTokensDetails, ServiceTier, Usage};
