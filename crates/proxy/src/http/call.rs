@@ -42,16 +42,18 @@ pub(super) struct Call {
     pub(super) notices: Vec<Notice>,
 }
 
-/// Makes a call of what was asked, with what was learnt about the model.
+/// Makes a call of what was asked, with what was learnt about the model. `request` is the body, read.
 ///
 /// # Errors
 /// When the request is not valid, or no route that may be taken can carry all of it.
-pub(super) fn prepare(app: &App, asked: &Asked) -> Result<Call, ApiError> {
+pub(super) fn prepare(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiError> {
     let target = &asked.target;
     match app.relay.route {
-        RoutePolicy::Converse => converse(app, asked)?.map_err(|losses| translate::refusal(&losses).into()),
+        RoutePolicy::Converse => {
+            converse(app, asked, request)?.map_err(|losses| translate::refusal(&losses).into())
+        }
         RoutePolicy::Invoke if target.capabilities.claude => invoke(app, asked),
-        RoutePolicy::Invoke | RoutePolicy::Auto => match converse(app, asked)? {
+        RoutePolicy::Invoke | RoutePolicy::Auto => match converse(app, asked, request)? {
             Ok(call) if !(target.capabilities.claude && refused_by_converse(app, asked)) => Ok(call),
             Err(losses) if !target.capabilities.claude => Err(translate::refusal(&losses).into()),
             Ok(_) | Err(_) => invoke(app, asked),
@@ -60,8 +62,7 @@ pub(super) fn prepare(app: &App, asked: &Asked) -> Result<Call, ApiError> {
 }
 
 /// The call by Converse, or what it would lose.
-fn converse(app: &App, asked: &Asked) -> Result<Result<Call, Vec<Loss>>, ApiError> {
-    let request = Request::parse(&asked.body)?;
+fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Call, Vec<Loss>>, ApiError> {
     let has_tools = request.tools.as_ref().is_some_and(|tools| !tools.is_empty());
     let call = translate::request(request, asked.body.len(), &asked.target.capabilities, &app.relay.options)?;
     if !call.losses.is_empty() {

@@ -1,5 +1,6 @@
 //! For clients that speak Bedrock: its own paths, also below `/bedrock`. Their bodies go to AWS and its answers come
-//! back byte for byte; only the model's name is looked up and the signature is ours.
+//! back byte for byte; only the model's name is looked up, the signature is ours, and a Claude body is mended by the
+//! rules of the invoke route.
 //!
 //! A client's own signature is not looked at: this version authenticates nobody.
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>
@@ -12,8 +13,11 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use http::{HeaderMap, Uri, header};
 use messages::anthropic::ErrorType;
+use messages::capability::Capabilities;
+use messages::translate::{self, InvokeOptions};
 use serde_json::{Value, json};
 
 use super::access_log::Entry;
@@ -71,6 +75,7 @@ async fn pass(
         fields.model_upstream = Some(model_id.clone());
         fields.stream = operation.streams();
     });
+    let body = mended(app, entry, operation, &target.capabilities, body);
     let passage = Passage { model_id, operation, headers, body };
     let mut attempts = Attempts::default();
     let passed = within(app, entry, operation, app.bedrock.pass(passage, &mut attempts)).await;
@@ -78,6 +83,22 @@ async fn pass(
     let passed = passed?;
     passing::note_head(entry, &passed.headers);
     Ok(respond(app, entry, passed))
+}
+
+/// A Claude body as Bedrock takes it. Clients in their Bedrock mode send what AWS refuses all the same (JSON in
+/// `metadata`, betas of Anthropic's own service, a newer dialect), so the rules of the invoke route hold here, too.
+/// What they cannot mend passes as it came: AWS has the last word.
+fn mended(app: &App, entry: &Entry, operation: Operation, capabilities: &Capabilities, body: Bytes) -> Bytes {
+    if !capabilities.claude || !matches!(operation, Operation::Invoke | Operation::InvokeStream) {
+        return body;
+    }
+    let options = InvokeOptions { options: app.relay.options, betas: &[], refused: &[] };
+    let call = std::str::from_utf8(&body).ok().map(|text| translate::invoke(text, capabilities, &options));
+    let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.losses.is_empty())) else {
+        return body;
+    };
+    entry.note(|fields| fields.notices = call.notices.len());
+    Bytes::from(call.body)
 }
 
 /// The head of an answer, unless it takes too long or the server ends.

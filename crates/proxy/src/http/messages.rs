@@ -33,13 +33,12 @@ pub async fn post(
     let request = Request::parse(&body)?;
     let streams = request.stream.unwrap_or(false);
     let target = app.resolve(request.model.as_deref()).await?;
-    drop(request);
     entry.note(|fields| {
         fields.model_requested = Some(target.requested.clone());
         fields.stream = streams;
     });
-    let asked = Asked { body, betas: betas(&headers), target };
-    let call = call::prepare(&app, &asked)?;
+    let asked = Asked { body: body.clone(), betas: betas(&headers), target };
+    let call = call::prepare(&app, &asked, request)?;
     let inquiry = Inquiry::new(asked, call, entry, app.relay.xml_buffer);
     let cutting = app.tasks.cutting();
     let answer = async {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
-use messages::anthropic::ErrorType;
+use messages::anthropic::{ErrorType, Request};
 use messages::translate::{Failure as Refused, Lesson, Notice, Opening, Retry, lesson};
 use tokio::time::Instant;
 
@@ -125,7 +125,10 @@ impl Inquiry {
             );
         }
         // A repair that cannot be made leaves the refusal as it is.
-        let Ok(call) = call::prepare(app, &self.asked) else { return false };
+        let request = Request::parse(&self.asked.body).map_err(ApiError::from);
+        let Ok(call) = request.and_then(|request| call::prepare(app, &self.asked, request)) else {
+            return false;
+        };
         let before = self.question.clone();
         self.put(call);
         self.question != before

@@ -201,3 +201,21 @@ async fn an_answer_that_does_not_come_is_a_timeout_of_aws() {
     let response = begin(&world, "/model/claude-sonnet-4-5/converse", &body).await;
     assert_eq!(header(&response, "x-amzn-errortype"), "ModelTimeoutException");
 }
+
+#[tokio::test]
+async fn what_claude_code_sends_in_its_bedrock_mode_is_mended() {
+    let world = world().await;
+    let body = json!({
+        "anthropic_version": "2026-10-21",
+        "anthropic_beta": ["interleaved-thinking-2025-05-14", "thinking-token-count-2026-05-13"],
+        "max_tokens": 64,
+        "metadata": {"user_id": "{\"device_id\":\"d\"}"},
+        "messages": [{"role": "user", "content": "Hello"}],
+    });
+    let response = begin(&world, "/bedrock/model/claude-sonnet-4-5/invoke", &body.to_string()).await;
+    assert_eq!(response.status(), 200, "{}", json_of(response).await);
+    let sent: Value = serde_json::from_slice(&world.bedrock.requests().pop().unwrap().body).unwrap();
+    assert_eq!(sent["anthropic_beta"], json!(["interleaved-thinking-2025-05-14"]));
+    assert!(sent["metadata"]["user_id"].as_str().unwrap().starts_with("user_"), "{sent}");
+    assert_eq!(sent["messages"], body["messages"]);
+}
