@@ -1,8 +1,10 @@
 //! The only place that knows two languages.
 //!
-//! `request` (with `content`, `tools` and `cache`): what a client asks, into what Bedrock is asked.
-//! `stream`: what Bedrock answers, into what the client is told; `pipeline` runs it over raw bytes.
-//! `error`: what AWS calls a failure, into what Anthropic calls it.
+//! `request` (with `content`, `tools` and `cache`): what a client asks, into what Converse is asked.
+//! `stream`: what Converse answers, into what the client is told; `pipeline` runs it over raw bytes, `unfold`
+//! over an answer that comes whole. `invoke` and `chunks`: the same two ways for InvokeModel, which speaks the
+//! client's language already. `error`: what AWS calls a failure, into what Anthropic calls it; `lesson`: what a
+//! refusal teaches.
 //!
 //! Nothing is dropped in silence. What a route cannot carry is a [`Loss`] that names its place in the
 //! request; what was left out or changed because that is harmless is a [`Notice`].
