@@ -15,6 +15,7 @@ mod partial;
 mod raw;
 pub mod request;
 pub mod sse;
+mod version;
 
 pub use error::{Error, ErrorType, InvalidRequest};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart, UsageStart};
@@ -23,3 +24,4 @@ pub use grammar::Grammar;
 pub use message::{CacheCreation, Citation, ContentBlock, Message, OutputTokensDetails, ServiceTier, Usage};
 pub use raw::RawFold;
 pub use request::Request;
+pub use version::check_version;

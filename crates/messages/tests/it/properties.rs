@@ -14,7 +14,7 @@ use messages::converse::event::{self, CacheDetail, Metadata, TokenUsage};
 use messages::converse::request::DocumentPlace;
 use messages::converse::{self, FrameDecoder};
 use messages::tags::{MAX_HELD, TagBuffer};
-use messages::translate::{self, End, Options, Outcome};
+use messages::translate::{self, End, InvokeOptions, Options, Outcome};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -393,6 +393,22 @@ proptest! {
         let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         // Clients expect a message that cannot be had to be named by its role.
         let told: Vec<&str> = told.into_iter().map(|told| told.strip_suffix(".role").unwrap_or(told)).collect();
+        for (path, leaf) in leaves(&body, String::new()) {
+            let accounted = upstream.contains(&leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
+            prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
+        }
+    }
+
+    #[test]
+    fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities()) {
+        let text = body.to_string();
+        let options = InvokeOptions { options: Options { computer_use: true, ..Options::new(1) }, betas: &[], refused: &[] };
+        let Ok(call) = translate::invoke(&text, &capabilities, &options) else {
+            return Ok(());
+        };
+        let upstream = String::from_utf8(call.body).unwrap();
+        serde_json::from_str::<Value>(&upstream).unwrap();
+        let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
             let accounted = upstream.contains(&leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
             prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use messages::anthropic::Request;
+use messages::anthropic::{Request, check_version};
 
 use super::access_log::Entry;
 use super::body::Whole;
@@ -17,6 +17,8 @@ use super::opening::Inquiry;
 use super::{relay, whole};
 use crate::app::App;
 
+/// Which rules the client goes by; those of the older version when it does not say.
+const VERSION: &str = "anthropic-version";
 /// Where clients switch features on.
 const BETA: &str = "anthropic-beta";
 
@@ -31,6 +33,7 @@ pub async fn post(
     Whole(body): Whole,
 ) -> Result<Response, ApiError> {
     let request = Request::parse(&body)?;
+    check_version(&request, version(&headers))?;
     let streams = request.stream.unwrap_or(false);
     let target = app.resolve(request.model.as_deref()).await?;
     entry.note(|fields| {
@@ -48,6 +51,10 @@ pub async fn post(
         answer = answer => answer,
         () = cutting => Err(ApiError::shutting_down()),
     }
+}
+
+fn version(headers: &HeaderMap) -> &str {
+    headers.get(VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// The betas of all `anthropic-beta` headers, in the order they came.
