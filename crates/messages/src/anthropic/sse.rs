@@ -14,7 +14,8 @@ pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 pub fn write_raw(name: &str, json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
-    for line in json.lines() {
+    // JSON has line ends between its tokens only, where an empty line says nothing.
+    for line in json.split(['\n', '\r']).filter(|line| !line.is_empty()) {
         out.extend_from_slice(b"\ndata: ");
         out.extend_from_slice(line.as_bytes());
     }
@@ -46,6 +47,13 @@ mod tests {
             "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":3,\
              \"delta\":{\"type\":\"text_delta\",\"text\":\"data: a\\n\\nevent: b\u{2028}\\\"\"}}\n\n"
         );
+    }
+
+    #[test]
+    fn line_ends_inside_of_the_json_do_not_end_the_event() {
+        let mut out = Vec::new();
+        write_raw("novel", "{\r\"a\":\r\n\n1}", &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "event: novel\ndata: {\ndata: \"a\":\ndata: 1}\n\n");
     }
 
     #[test]

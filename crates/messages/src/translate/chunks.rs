@@ -214,6 +214,10 @@ impl ChunkPipeline {
         if let Some(counts) = head.usage.or(head.message.as_ref().and_then(|message| message.usage)) {
             self.count(&counts);
         }
+        // The name becomes a line of its own.
+        if !head.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
+            return Err(Failure::unreadable("a chunk: an event with an impossible name".to_owned()));
+        }
         match &*head.kind {
             "message_start" => {
                 self.started = true;
