@@ -1,9 +1,12 @@
 """Claude Code itself against `bedrock-proxy demo`, and an account of what it sent.
 
 Between the two stands a relay that writes down every request: the real client's own words are the best list of what a
-Messages API has to understand. Exit code 0 means that every answer was printed.
+Messages API has to understand. Exit code 0 means that every session went as its row says: an ordinary one prints the
+answer and sees no error at all.
 """
 
+import base64
+import dataclasses
 import fcntl
 import http.client
 import http.server
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEBUG_BIN = HERE.parents[1] / "target" / "debug" / "bedrock-proxy"
@@ -28,26 +32,202 @@ CLAUDE = HERE / "node_modules" / ".bin" / "claude"
 # Seconds until an answer is given up.
 PATIENCE = 120
 
-SAY_OK = ("say ok", "You said: say ok")
-# Arguments besides `-p`, the prompt, and what the printed answer has to hold.
-SESSIONS = [
-    ([], *SAY_OK),
-    (["--model", "sonnet"], *SAY_OK),
-    (["--model", "claude-sonnet-4-6"], "[thinking] please", "I have thought about it."),
+# One red pixel.
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+FILES = {"README.md": b"Read me first.\n", "pixel.png": base64.b64decode(PNG)}
+WORDS_BEYOND_THE_WINDOW = "word " * 220_000
+# Alone they fit, twice they do not.
+MANY_WORDS = "word " * 100_000
+
+
+@dataclasses.dataclass
+class Session:
+    """One call of `claude -p`, and what has to come of it."""
+
+    arguments: list[str]
+    prompt: str
+    # What the printed answer has to hold.
+    expected: str
+    stdin: str | None = None
+    # Whether Claude Code speaks Bedrock's language to the proxy instead of Anthropic's.
+    bedrock: bool = False
+    code: int = 0
+    # What every refusal has to say, and there has to be one; an ordinary session sees none.
+    refusal: str | None = None
+    # What the requests have to show: the words for it, and the question.
+    shows: tuple[str, typing.Callable[[list[dict]], bool]] | None = None
+    # Why it cannot pass yet. A session that passes all the same fails, so that this does not outlive its reason.
+    fails: str | None = None
+
+    def __str__(self):
+        kind = "CLAUDE_CODE_USE_BEDROCK=1 " if self.bedrock else ""
+        source = f" < {len(self.stdin)} characters" if self.stdin else ""
+        return f"{kind}claude -p {self.prompt!r} {' '.join(self.arguments)}{source}"
+
+
+def blocks(seen):
+    """Every content block of a request, with those inside of tool results."""
+    for message in seen["body"].get("messages", []):
+        for block in message["content"] if isinstance(message["content"], list) else []:
+            yield block
+            yield from (inner for inner in block.get("content") or [] if isinstance(inner, dict))
+
+
+def last_turn_has(kind, count):
+    def look(requests):
+        message = [message for message in requests[-1]["body"]["messages"] if message["role"] == "user"][-1]
+        return sum(block["type"] == kind for block in message["content"]) == count
+
+    return f"{count} {kind} in the last message", look
+
+
+def some_request_has(kind):
+    def look(requests):
+        return any(block["type"] == kind for seen in requests for block in blocks(seen))
+
+    return f"a block {kind}", look
+
+
+def asked_for(path):
+    return f"a request for {path}", lambda requests: any(f" {path}" in seen["line"] for seen in requests)
+
+
+READS_THE_CACHE = ("a prompt that is read from the cache", lambda requests: requests[-1]["cache_read"] > 1024)
+COMPACTS = (
+    "a shorter conversation at the end",
+    lambda requests: requests[-1]["size"] < max(seen["size"] for seen in requests),
+)
+SHOWN = json.dumps(
+    {
+        "type": "user",
+        "message": {
+            "role": "user",
+            "content": [
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+                {"type": "text", "text": "What is this?"},
+            ],
+        },
+    }
+)
+IN_JSON = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
+
+SAID_OK = "You said: say ok"
+SONNET = ["--model", "claude-sonnet-4-6"]
+OLD_SONNET = ["--model", "claude-sonnet-4-5"]
+BASH = ["--tools", "Bash", "--allowedTools", "Bash"]
+READ = ["--tools", "Read", "--allowedTools", "Read"]
+
+ORDINARY = [
+    Session([], "say ok", SAID_OK),
+    Session(["--model", "sonnet"], "say ok", SAID_OK),
+    Session(["--model", "haiku"], "say ok", SAID_OK),
+    Session(["--model", "claude-opus-4-8"], "say ok", SAID_OK),
+    Session(SONNET, "[thinking] please", "I have thought about it."),
     # The thinking of the turn before goes back, and fake-bedrock checks its seal.
-    (["--model", "claude-sonnet-4-6", "--continue"], *SAY_OK),
+    Session([*SONNET, "--continue"], "say ok", SAID_OK),
     # fake-bedrock asks for `ls -la`, Claude Code runs it and sends back what it printed.
-    (["--tools", "Bash", "--allowedTools", "Bash"], "[tool] please", "The tool said: total"),
+    Session(BASH, "[tool] please", "The tool said: total"),
+    Session(READ, "[tool] please", "Read me first."),
+    # Two calls in one answer: both are run, and both results go back in one message.
+    Session(
+        ["--tools", "Read,Glob", "--allowedTools", "Read,Glob"],
+        "[tools] please",
+        "Read me first.",
+        shows=last_turn_has("tool_result", 2),
+    ),
+    # Most of Claude Code's tools stay away until it has looked for them itself.
+    Session([], "[tool ToolSearch] WebFetch", "WebFetch is loaded", shows=some_request_has("tool_reference")),
+    Session(SONNET, "[tool ToolSearch] WebFetch", "WebFetch is loaded", shows=some_request_has("tool_reference")),
+    Session(IN_JSON, "", "I see 1 image (image/png", stdin=SHOWN, shows=some_request_has("image")),
+    Session(["--effort", "high"], "say ok", SAID_OK),
+    Session([], "/context", "Context Usage", shows=asked_for("/v1/messages/count_tokens")),
 ]
+
+# One conversation.
+LONG = [
+    Session(["--continue"] * (turn > 0) + arguments, f"{word} turn {turn}", expected, shows=shows)
+    for turn, (word, arguments, expected, shows) in enumerate(
+        [
+            ("say", [], "turn 0", None),
+            ("say", [], "turn 1", READS_THE_CACHE),
+            ("[tool Bash]", ["--allowedTools", "Bash"], "The tool said: total", READS_THE_CACHE),
+            ("[thinking]", [], "I have thought about it.", READS_THE_CACHE),
+            ("[tool Read]", ["--allowedTools", "Read"], "Read me first.", READS_THE_CACHE),
+            ("[redacted]", [], "", READS_THE_CACHE),
+            ("[tool ToolSearch]", [], "The tool said:", READS_THE_CACHE),
+            ("[max_tokens]", [], "", None),
+            ("say", SONNET, "turn 8", None),
+            ("say", [], "turn 9", None),
+        ]
+    )
+]
+
+# Where a refusal is the right answer, and Claude Code has to make something of it.
+REFUSED = [
+    # Claude Code lets the model search by a request of its own, whose only tool is one that Anthropic runs.
+    Session(
+        ["--tools", "WebSearch", "--allowedTools", "WebSearch"],
+        "[tool WebSearch] please",
+        "The tool said:",
+        refusal="tool type 'web_search_20250305' is not supported",
+    ),
+    Session(
+        OLD_SONNET, "", "Prompt is too long", stdin=WORDS_BEYOND_THE_WINDOW, code=1, refusal="prompt is too long: "
+    ),
+    Session(OLD_SONNET, "say ok", SAID_OK),
+    Session([*OLD_SONNET, "--continue"], "", "You said: word", stdin=MANY_WORDS),
+    # Here it makes a summary and tries again with that.
+    Session(
+        [*OLD_SONNET, "--continue"],
+        "",
+        "You said: word",
+        stdin=MANY_WORDS,
+        refusal="prompt is too long: ",
+        shows=COMPACTS,
+    ),
+    Session([*OLD_SONNET, "--continue"], "say ok", SAID_OK),
+    Session([*OLD_SONNET, "--continue"], "/compact", ""),
+    Session([*OLD_SONNET, "--continue"], "say ok", SAID_OK),
+]
+
+OF_SONNET = "/bedrock/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0"
+BEDROCK = [
+    dataclasses.replace(session, bedrock=True, shows=shows)
+    for session, shows in [
+        (ORDINARY[0], asked_for("/bedrock/model/us.anthropic.claude-opus-5-5/invoke-with-response-stream")),
+        (ORDINARY[1], asked_for("/bedrock/inference-profiles")),
+        *((session, session.shows) for session in ORDINARY[2:12]),
+        *((session, session.shows) for session in LONG[:7] + REFUSED[1:6]),
+    ]
+] + [
+    Session(
+        ["--model", "sonnet"],
+        "/context",
+        "Context Usage",
+        bedrock=True,
+        shows=asked_for(f"{OF_SONNET}/count-tokens"),
+        fails="the body of each count has the beta claude-code-20250219, which fake-bedrock refuses there, too",
+    ),
+    # Bedrock does not count for its newer models, and Claude Code then makes estimates.
+    Session([], "/context", "Context Usage", bedrock=True, refusal="The provided model doesn't support counting tokens"),
+]
+
+SESSIONS = [*ORDINARY, *LONG, *REFUSED, *BEDROCK]
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade", "host"}
 
 
+def parsed(body):
+    try:
+        return json.loads(body)
+    except ValueError:
+        return {}
+
+
 def outline(body):
     """A request without what was said in it."""
-    try:
-        body = json.loads(body)
-    except ValueError:
+    body = parsed(body)
+    if not body:
         return "no JSON"
     tools = body.get("tools") or []
     members = ", ".join(body)
@@ -70,13 +250,33 @@ class Relay(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.target = target
         self.requests = []
+        self.open = 0
+        self.news = threading.Condition()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def change(self, by):
+        with self.news:
+            self.open += by
+            self.news.notify_all()
+
+    def settled(self):
+        """All requests, once each is over: a client may leave before the relay has seen the end of an answer."""
+        with self.news:
+            self.news.wait_for(lambda: self.open == 0, timeout=PATIENCE)
+            return list(self.requests)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def relay(self):
+        self.server.change(+1)
+        try:
+            self.pass_on()
+        finally:
+            self.server.change(-1)
+
+    def pass_on(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=PATIENCE)
@@ -94,6 +294,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "line": f"{self.command} {self.path} -> {response.status}",
             "beta": self.headers.get("anthropic-beta"),
             "asked": outline(body) if body else None,
+            "body": parsed(body),
+            "size": len(body),
+            "cache_read": 0,
             "notice": response.headers.get("x-bedrock-proxy-notice"),
             "status": response.status,
             "error": None,
@@ -111,6 +314,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             upstream.close()
         if response.status >= 400 or b"event: error\n" in answer:
             seen["error"] = answer.decode("utf-8", "replace")[-1000:]
+        # Bedrock wraps each event of a stream in letters.
+        answer += b"".join(map(base64.b64decode, re.findall(rb'"bytes":"([\w+/=]+)"', answer)))
+        seen["cache_read"] = max(map(int, re.findall(rb'"cache_read_input_tokens":(\d+)', answer)), default=0)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = relay
 
@@ -138,7 +344,7 @@ def demo(directory):
     raise SystemExit(f"{PROXY_BIN} demo did not start")
 
 
-def environment(home, port):
+def environment(home, port, bedrock):
     """Nothing of this machine: no account, no settings, no way out."""
     return {
         "PATH": os.environ["PATH"],
@@ -146,7 +352,7 @@ def environment(home, port):
         "CLAUDE_CONFIG_DIR": str(home / "config"),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
-        "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
+        **(of_bedrock(port) if bedrock else {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}"}),
         "ANTHROPIC_AUTH_TOKEN": "x",
         # Where the network could not be taken away, nobody listens here.
         "HTTPS_PROXY": "http://127.0.0.1:9",
@@ -154,50 +360,94 @@ def environment(home, port):
     }
 
 
+def of_bedrock(port):
+    return {
+        "CLAUDE_CODE_USE_BEDROCK": "1",
+        "CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1",
+        "ANTHROPIC_BEDROCK_BASE_URL": f"http://127.0.0.1:{port}/bedrock",
+    }
+
+
+def complaints(session, code, printed, requests):
+    """What did not go as it has to."""
+    found = []
+    if code != session.code:
+        found.append(f"the exit code is {code}")
+    if session.expected not in printed:
+        found.append(f"it did not print {session.expected!r}")
+    errors = [seen["error"] or seen["line"] for seen in requests if seen["error"] or seen["status"] >= 400]
+    if session.refusal is None and errors:
+        found.append(f"{len(errors)} of {len(requests)} requests failed")
+    elif session.refusal and not errors:
+        found.append("nothing was refused")
+    elif session.refusal and not all(session.refusal in error for error in errors):
+        found.append(f"something else than {session.refusal!r} was refused")
+    if session.shows and not session.shows[1](requests):
+        found.append(f"the requests do not show {session.shows[0]}")
+    return found
+
+
+def ask(session, home, work, relay):
+    """The exit code and what was printed."""
+    # An end of file at once, for a session that reads nothing: an open standard input would be waited for.
+    given = {"input": session.stdin} if session.stdin else {"stdin": subprocess.DEVNULL}
+    try:
+        done = subprocess.run(
+            [CLAUDE, "-p", *([session.prompt] if session.prompt else []), *session.arguments],
+            env=environment(home, relay.server_port, session.bedrock),
+            cwd=work,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            **given,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"nothing within {PATIENCE} s"
+    return done.returncode, f"{done.stdout}{done.stderr}".strip()
+
+
+def run(session, home, work, relay):
+    """Whether it went as it has to."""
+    relay.requests.clear()
+    started = time.monotonic()
+    code, printed = ask(session, home, work, relay)
+    seconds = time.monotonic() - started
+    requests = relay.settled()
+    found = complaints(session, code, printed, requests)
+    if session.fails:
+        verdict = f"fails, as known: {session.fails}" if found else "FAILED: it passes now, so take the mark off"
+    else:
+        verdict = f"FAILED: {'; '.join(found)}" if found else "ok"
+    print(f"\n{session}\n  {verdict}")
+    print(f"  exit code {code} after {seconds:.1f} s, {len(requests)} requests; it printed:")
+    print("    " + printed[-1500:].replace("\n", "\n    "))
+    for number, seen in enumerate(requests, 1):
+        print(f"  {number}. {seen['line']}")
+        for name in ("asked", "beta", "notice", "error"):
+            if seen[name] and (name == "error" or number == 1 or seen["body"] and not requests[number - 2]["body"]):
+                print(f"     {name}: {seen[name]}")
+    return bool(found) == bool(session.fails)
+
+
 def main():
     if "--own-network" in sys.argv:
         raise_loopback()
-    failures = 0
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         home, work = directory / "home", directory / "work"
         home.mkdir()
         work.mkdir()
+        for name, content in FILES.items():
+            (work / name).write_bytes(content)
         process, port = demo(directory)
         try:
             relay = Relay(port)
-            for arguments, prompt, expected in SESSIONS:
-                relay.requests.clear()
-                started = time.monotonic()
-                try:
-                    done = subprocess.run(
-                        [CLAUDE, "-p", prompt, *arguments],
-                        env=environment(home, relay.server_port),
-                        cwd=work,
-                        stdin=subprocess.DEVNULL,
-                        capture_output=True,
-                        text=True,
-                        timeout=PATIENCE,
-                    )
-                    code, printed = done.returncode, f"{done.stdout}{done.stderr}".strip()
-                except subprocess.TimeoutExpired:
-                    code, printed = "none", f"nothing within {PATIENCE} s"
-                seconds = time.monotonic() - started
-                fine = code == 0 and expected in printed
-                failures += not fine
-                print(f"\n{'ok' if fine else 'FAILED'}: claude -p {prompt!r} {' '.join(arguments)}")
-                print(f"  exit code {code} after {seconds:.1f} s, {len(relay.requests)} requests; it printed:")
-                print("    " + printed.replace("\n", "\n    "))
-                for number, seen in enumerate(list(relay.requests), 1):
-                    print(f"  {number}. {seen['line']}")
-                    for name in ("asked", "beta", "notice", "error"):
-                        if seen[name] and (name != "beta" or number == 1):
-                            print(f"     {name}: {seen[name]}")
+            passed = [run(session, home, work, relay) for session in SESSIONS]
         finally:
             process.terminate()
             process.wait(timeout=10)
-    print(f"\n{len(SESSIONS) - failures} of {len(SESSIONS)} sessions passed")
-    return 1 if failures else 0
+    print(f"\n{sum(passed)} of {len(SESSIONS)} sessions went as they have to")
+    return 0 if all(passed) else 1
 
 
 sys.exit(main())
