@@ -8,12 +8,13 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::base64;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use messages::anthropic::{Request, sse};
 use messages::capability::Capabilities;
 use messages::tags::TagBuffer;
-use messages::translate::{self, End, Opening, Options, Pipeline};
+use messages::translate::{self, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline};
 
 const DELTAS: u64 = 10_000;
 /// What hyper hands on at once: a read buffer, not a frame.
@@ -48,6 +49,49 @@ fn stream() -> Vec<u8> {
         r#"{"usage":{"inputTokens":1,"outputTokens":2,"totalTokens":3},"metrics":{"latencyMs":4}}"#;
     event("metadata", metadata, &mut bytes);
     bytes
+}
+
+/// The same answer as InvokeModel sends it: Anthropic's events in chunks.
+fn chunks() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut chunk = |json: &str| {
+        let payload = format!(r#"{{"bytes":"{}","p":"abcdefgh"}}"#, base64::encode(json));
+        event("chunk", &payload, &mut bytes);
+    };
+    chunk(
+        r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}}"#,
+    );
+    chunk(r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#);
+    for n in 0..DELTAS {
+        let end = if n % 4 == 0 { "\\n" } else { " " };
+        chunk(&format!(
+            r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"word {n} and{end}more"}}}}"#
+        ));
+    }
+    chunk(r#"{"type":"content_block_stop","index":0}"#);
+    chunk(
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":2}}"#,
+    );
+    chunk(r#"{"type":"message_stop"}"#);
+    bytes
+}
+
+fn pass_on(bytes: &[u8]) -> usize {
+    let opening = Opening {
+        message_id: "msg_1".to_owned(),
+        model: "m".to_owned(),
+        tag_buffer: true,
+        ..Opening::default()
+    };
+    let mut pipeline = ChunkPipeline::new(opening);
+    let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
+    for chunk in bytes.chunks(CHUNK) {
+        pipeline.push(chunk, &mut out);
+        written += out.len();
+        out.clear();
+    }
+    pipeline.finish(End::Eof, &mut out);
+    written + out.len()
 }
 
 /// Runs an answer through, reusing one output buffer a chunk as the server does.
@@ -103,6 +147,13 @@ fn translate_request(body: &str) -> usize {
     call.body.len()
 }
 
+fn edit_request(body: &str) -> usize {
+    let options = InvokeOptions { options: Options::new(8192), betas: &[], refused: &[] };
+    let call = translate::invoke(body, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
+    assert!(call.losses.is_empty());
+    call.body.len()
+}
+
 fn benches(criterion: &mut Criterion) {
     let bytes = stream();
     let before = ALLOCATIONS.load(Ordering::Relaxed);
@@ -117,6 +168,10 @@ fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(DELTAS));
     group.bench_function("frame to event to SSE, 10,000 deltas", |b| {
         b.iter(|| translate_stream(black_box(&bytes)));
+    });
+    let bytes = chunks();
+    group.bench_function("chunk to SSE, 10,000 deltas", |b| {
+        b.iter(|| pass_on(black_box(&bytes)));
     });
     group.finish();
 
@@ -140,6 +195,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("200 turns, 1 MB", |b| b.iter(|| translate_request(black_box(&body))));
+    group.bench_function("200 turns, 1 MB, edited in place", |b| b.iter(|| edit_request(black_box(&body))));
     group.finish();
 }
 

@@ -5,10 +5,13 @@
 //! by [`members`] or [`items`]; nothing is parsed beyond what has to be found.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::json::{RawJson, Text};
 
@@ -21,68 +24,60 @@ pub struct Member<'t> {
     pub value: RawJson<'t>,
 }
 
+/// The members of the object that `text` is, each of them checked as [`RawJson`] is.
+///
+/// # Errors
+/// When it is not a JSON object.
+pub fn checked_members(text: &str) -> serde_json::Result<Vec<Member<'_>>> {
+    let members: Members<'_, RawJson<'_>> = serde_json::from_str(text)?;
+    Ok(members.0.into_iter().map(|(key, value)| Member { key, value }).collect())
+}
+
 /// The members of an object in the order they stand; none when it is no object.
 #[must_use]
 pub fn members(value: RawJson<'_>) -> Vec<Member<'_>> {
-    struct Members<'t>(Vec<Member<'t>>);
-
-    impl<'de: 't, 't> Deserialize<'de> for Members<'t> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Visit;
-
-            impl<'de> Visitor<'de> for Visit {
-                type Value = Vec<Member<'de>>;
-
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("an object")
-                }
-
-                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                    let mut members = Vec::new();
-                    while let Some((key, value)) = map.next_entry()? {
-                        members.push(Member { key, value });
-                    }
-                    Ok(members)
-                }
-            }
-
-            deserializer.deserialize_map(Visit).map(Members)
-        }
-    }
-
-    value.read::<Members<'_>>().map(|members| members.0).unwrap_or_default()
+    let members: Members<'_, &RawValue> = value.read().unwrap_or_default();
+    members.0.into_iter().map(|(key, value)| Member { key, value: RawJson::inside(value) }).collect()
 }
 
 /// The items of an array; none when it is no array.
 #[must_use]
 pub fn items(value: RawJson<'_>) -> Vec<RawJson<'_>> {
-    struct Items<'t>(Vec<RawJson<'t>>);
+    let items: Vec<&RawValue> = value.read().unwrap_or_default();
+    items.into_iter().map(RawJson::inside).collect()
+}
 
-    impl<'de: 't, 't> Deserialize<'de> for Items<'t> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Visit;
+/// What an object holds, in order.
+struct Members<'t, V>(Vec<(Text<'t>, V)>);
 
-            impl<'de> Visitor<'de> for Visit {
-                type Value = Vec<RawJson<'de>>;
+impl<V> Default for Members<'_, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("an array")
-                }
+impl<'de: 't, 't, V: Deserialize<'de>> Deserialize<'de> for Members<'t, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<'t, V>(PhantomData<(&'t (), V)>);
 
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                    let mut items = Vec::new();
-                    while let Some(item) = seq.next_element()? {
-                        items.push(item);
-                    }
-                    Ok(items)
-                }
+        impl<'de: 't, 't, V: Deserialize<'de>> Visitor<'de> for Visit<'t, V> {
+            type Value = Members<'t, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
             }
 
-            deserializer.deserialize_seq(Visit).map(Items)
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
         }
-    }
 
-    value.read::<Items<'_>>().map(|items| items.0).unwrap_or_default()
+        deserializer.deserialize_map(Visit(PhantomData))
+    }
 }
 
 /// A text and the changes to it.
@@ -108,12 +103,12 @@ impl<'t> Edit<'t> {
     /// Leaves members out of `object` and puts `added` (`"key":value` each) before the others.
     pub fn rework(
         &mut self,
-        object: RawJson<'t>,
+        object: &'t str,
         members: &[Member<'t>],
         leave_out: impl Fn(&str) -> bool,
         added: &[String],
     ) {
-        let whole = self.span(object.get());
+        let whole = self.span(object);
         let spans: Vec<Range<usize>> = self.member_spans(&whole, members);
         let kept: Vec<bool> = members.iter().map(|member| !leave_out(&member.key)).collect();
 
@@ -202,7 +197,7 @@ mod tests {
         let object: RawJson<'_> = serde_json::from_str(text).unwrap();
         let added: Vec<String> = added.iter().map(ToString::to_string).collect();
         let mut edit = Edit::new(text);
-        edit.rework(object, &members(object), |key| leave_out.contains(&key), &added);
+        edit.rework(text, &members(object), |key| leave_out.contains(&key), &added);
         String::from_utf8(edit.apply()).unwrap()
     }
 
@@ -251,7 +246,7 @@ mod tests {
         let mut edit = Edit::new(text);
         edit.replace(inner[0].value, "7");
         edit.replace(outer[1].value, "3");
-        edit.rework(object, &outer, |key| key == "a", &[]);
+        edit.rework(text, &outer, |key| key == "a", &[]);
         assert_eq!(edit.apply(), br#"{"c":3}"#);
     }
 }

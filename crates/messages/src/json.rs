@@ -97,6 +97,11 @@ impl<'a> RawJson<'a> {
     /// The empty object.
     pub const EMPTY_OBJECT: &'static str = "{}";
 
+    /// A value inside of one that was checked.
+    pub(crate) fn inside(raw: &'a RawValue) -> Self {
+        Self(raw)
+    }
+
     /// The text of the value.
     #[must_use]
     pub fn get(self) -> &'a str {
@@ -141,20 +146,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawJson<'a> {
 /// Checks what skipping over a value leaves unchecked.
 fn check(json: &str) -> Result<(), &'static str> {
     let bytes = json.as_bytes();
-    let (mut depth, mut at, mut in_string) = (0_usize, 0_usize, false);
+    let (mut depth, mut at) = (0_usize, 0_usize);
     while let Some(&byte) = bytes.get(at) {
         at += 1;
-        if in_string {
-            match byte {
-                b'"' => in_string = false,
-                b'\\' if bytes.get(at) == Some(&b'u') => at = after_unicode_escape(bytes, at)?,
-                b'\\' => at += 1,
-                _ => {}
-            }
-            continue;
-        }
         match byte {
-            b'"' => in_string = true,
+            b'"' => at = after_string(bytes, at)?,
             b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH {
@@ -166,6 +162,19 @@ fn check(json: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// `at` points behind the opening quote; returns the place behind the closing one.
+fn after_string(bytes: &[u8], mut at: usize) -> Result<usize, &'static str> {
+    // Strings are most of a body, and most of a string is neither of these two.
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if bytes[at - 1] == b'"' {
+            return Ok(at);
+        }
+        at = if bytes.get(at) == Some(&b'u') { after_unicode_escape(bytes, at)? } else { at + 1 };
+    }
+    Ok(bytes.len())
 }
 
 /// `at` points to the `u`; returns the place after the escape, or after the pair it begins.

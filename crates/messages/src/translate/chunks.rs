@@ -302,7 +302,7 @@ fn text_delta(index: u32, text: &str) -> Event<'_> {
 fn without_metrics(json: &str) -> String {
     let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return json.to_owned() };
     let mut edit = Edit::new(json);
-    edit.rework(object, &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
+    edit.rework(object.get(), &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
     String::from_utf8(edit.apply()).unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ use super::{Findings, Loss, Notice, Options, Path};
 use crate::anthropic::InvalidRequest;
 use crate::capability::{Capabilities, Sampling};
 use crate::converse::request::InferenceConfig;
-use crate::edit::{Edit, Member, items, members};
+use crate::edit::{Edit, Member, checked_members, items, members};
 use crate::json::{RawJson, Text};
 
 /// The dialect of the body. Newer dialects are refused by older models.
@@ -69,7 +69,7 @@ pub fn invoke(
     capabilities: &Capabilities,
     options: &InvokeOptions<'_>,
 ) -> Result<InvokeCall, InvalidRequest> {
-    let object: RawJson<'_> = serde_json::from_str(body)
+    let all = checked_members(body)
         .map_err(|error| InvalidRequest::new("", format!("the body is not valid JSON: {error}")))?;
     let mut editing = Editing {
         capabilities,
@@ -84,9 +84,8 @@ pub fn invoke(
     for beta in options.betas {
         editing.ask(Cow::Borrowed(beta));
     }
-    let all = members(object);
     editing.members(&all, body)?;
-    editing.finish(object, &all)
+    editing.finish(body.trim(), &all)
 }
 
 struct Editing<'t, 'o> {
@@ -153,7 +152,7 @@ impl<'t> Editing<'t, '_> {
         Ok(())
     }
 
-    fn finish(mut self, object: RawJson<'t>, all: &[Member<'t>]) -> Result<InvokeCall, InvalidRequest> {
+    fn finish(mut self, object: &'t str, all: &[Member<'t>]) -> Result<InvokeCall, InvalidRequest> {
         let mut added = vec![VERSION.to_owned()];
         if !self.betas.names().is_empty() {
             let betas = serde_json::to_string(self.betas.names());
@@ -308,7 +307,7 @@ impl<'t> Editing<'t, '_> {
         if added.is_empty() && !all.is_empty() && left_out.len() == all.len() {
             self.left_out.push("output_config".to_owned());
         } else if !left_out.is_empty() || !added.is_empty() {
-            self.edit.rework(value, &all, |key| left_out.contains(&key), &added);
+            self.edit.rework(value.get(), &all, |key| left_out.contains(&key), &added);
         }
     }
 
@@ -393,7 +392,7 @@ impl<'t> Editing<'t, '_> {
             }
         }
         if !left_out.is_empty() {
-            self.edit.rework(tool, &all, |key| left_out.contains(&key), &[]);
+            self.edit.rework(tool.get(), &all, |key| left_out.contains(&key), &[]);
         }
     }
 
@@ -406,6 +405,11 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn messages(&mut self, value: RawJson<'t>, path: Path<'_>) {
+        // Few conversations hold either, and looking into each message costs more than looking for the words.
+        let holds = |word: &str| memchr::memmem::find(value.get().as_bytes(), word.as_bytes()).is_some();
+        if !holds("\"system\"") && !holds("\"output_config\"") {
+            return;
+        }
         for (index, message) in items(value).into_iter().enumerate() {
             let path = path.index(index);
             for Member { key, value } in members(message) {
@@ -434,7 +438,7 @@ impl<'t> Editing<'t, '_> {
         } else if let Some(block) = items(content.value).pop() {
             let all = members(block);
             if !all.iter().any(|member| &*member.key == "cache_control") {
-                self.edit.rework(block, &all, |_| false, &[marker]);
+                self.edit.rework(block.get(), &all, |_| false, &[marker]);
             }
         }
         self.findings.note(path, "put on the last block: Bedrock does not cache automatically");
@@ -450,7 +454,7 @@ impl<'t> Editing<'t, '_> {
                 "cache_control" => {
                     let all = members(value);
                     if all.iter().any(|member| &*member.key == "scope") {
-                        self.edit.rework(value, &all, |key| key == "scope", &[]);
+                        self.edit.rework(value.get(), &all, |key| key == "scope", &[]);
                         self.findings.note(
                             Path::ROOT.key("cache_control.scope"),
                             "left out: Bedrock keeps one cache for the account",
