@@ -105,12 +105,14 @@ class Answer:
 class Proxy(Process):
     """The proxy, its log, and ways to talk to it without an SDK."""
 
-    def __init__(self, bedrock_url, directory, **more):
+    def __init__(self, bedrock_url, directory, route="auto", **more):
+        self.route = route
         environment = {
             "AWS_BEDROCK_ACCESS_KEY": "AKIDEXAMPLE",
             "AWS_BEDROCK_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
             "AWS_BEDROCK_REGION": "us-east-1",
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock_url,
+            "AWS_BEDROCK_ROUTE": route,
             "HOST": "127.0.0.1",
             # The system chooses a free port, and the log says which: no other process can take it in between.
             "PORT": "0",
@@ -156,9 +158,10 @@ def bedrock_url(tmp_path_factory):
         fake.stop()
 
 
-@pytest.fixture(scope="session")
-def proxy(bedrock_url, tmp_path_factory):
-    proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("proxy"))
+@pytest.fixture(scope="session", params=["auto", "invoke"])
+def proxy(request, bedrock_url, tmp_path_factory):
+    """The proxy, once as it comes, which asks by Converse where it can, and once by InvokeModel only."""
+    proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("proxy"), request.param)
     try:
         yield proxy
     finally:
@@ -178,6 +181,16 @@ def impatient_proxy(bedrock_url, tmp_path_factory):
 
 # Strict: the SDK checks every answer and every event against its own types. No retries: each test sees the first answer.
 SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": PATIENCE, "_strict_response_validation": True}
+
+
+@pytest.fixture(scope="session")
+def auto_proxy(bedrock_url, tmp_path_factory):
+    """The proxy as it comes, for what is no matter of the route."""
+    proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("auto-proxy"))
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
 
 
 @pytest.fixture()
