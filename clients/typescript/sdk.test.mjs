@@ -208,3 +208,27 @@ test('a stream that is aborted is noticed, and the next request is served', asyn
   assert.equal((await servers.logged(requestId)).outcome, 'cancelled');
   assert.match(textOf(await whole(asks('Hello'))), /You said: Hello$/);
 });
+
+test('pages of models are the whole list in its order, and each can be retrieved', async () => {
+  const every = (await client.models.list({ limit: 1000 })).data;
+  assert.ok(every.some((model) => model.id === MODEL));
+  const paged = [];
+  for await (const model of client.models.list({ limit: 3 })) paged.push(model);
+  assert.deepEqual(paged, every);
+  for (const model of every) assert.deepEqual({ ...(await client.models.retrieve(model.id)) }, { ...model });
+  const before = await client.models.list({ limit: 2, before_id: every[4].id });
+  assert.deepEqual(before.data, every.slice(2, 4));
+  await assert.rejects(client.models.retrieve('gpt-4o'), Anthropic.NotFoundError);
+  await assert.rejects(client.models.list({ limit: 0 }), Anthropic.BadRequestError);
+});
+
+test('tokens are counted, and more words cost more', async () => {
+  const count = async (content, more) => {
+    const { max_tokens, ...request } = asks(content, more);
+    return (await client.messages.countTokens(request)).input_tokens;
+  };
+  const few = await count('Hello');
+  assert.ok(few > 0 && (await count('Hello '.repeat(1000))) > few + 500);
+  assert.ok((await count('Hello', { tools: [WEATHER, CLOCK] })) > few);
+  await assert.rejects(count([{ type: 'text' }]), Anthropic.BadRequestError);
+});

@@ -1,0 +1,126 @@
+// The last previous major of Anthropic's TypeScript SDK: another way to name the key, and an older version of the API.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import Anthropic from 'sdk-0';
+
+import { PATIENCE, start } from './servers.mjs';
+
+const WEATHER = {
+  name: 'get_weather',
+  description: 'Tells the weather.',
+  input_schema: {
+    type: 'object',
+    properties: { city: { type: 'string' }, days: { type: 'integer' } },
+    required: ['city', 'days'],
+  },
+};
+const THINKS = { thinking: { type: 'enabled', budget_tokens: 1024 } };
+
+let servers;
+let client;
+let sent;
+
+before(async () => {
+  for (const name of Object.keys(process.env)) if (name.startsWith('ANTHROPIC_')) delete process.env[name];
+  servers = await start();
+  client = new Anthropic({
+    baseURL: servers.url,
+    apiKey: 'key',
+    maxRetries: 0,
+    timeout: PATIENCE,
+    fetch: (url, options) => {
+      sent = new Headers(options.headers);
+      return fetch(url, options);
+    },
+  });
+});
+
+after(() => servers?.stop());
+
+const asks = (content, more = {}) => ({
+  model: 'claude-sonnet-4-6',
+  max_tokens: 4096,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+const streamed = (request) => client.messages.stream(request).finalMessage();
+const whole = (request) => client.messages.create(request);
+const textOf = (message) => message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
+
+/** Without ids and seals, without what is null, and without the cost that only the beginning of a stream tells. */
+const comparable = (message) => {
+  const { id, ...rest } = message;
+  assert.match(id, /^msg_/);
+  const skipped = new Set(['cache_creation', 'parsed_output', 'data']);
+  return JSON.parse(
+    JSON.stringify(rest, (name, value) => {
+      if (value === null || skipped.has(name) || (name === 'id' && /^toolu/.test(value))) return undefined;
+      return value;
+    }),
+  );
+};
+
+const scenarios = {
+  'text': asks('Hello'),
+  'a long answer': asks('[long 500]'),
+  'sampling': asks('Hello', { temperature: 0.5, top_k: 5 }),
+  'a stop sequence': asks('[stop-sequence]', { stop_sequences: ['END'] }),
+  'max_tokens': asks('[max_tokens]'),
+  'parallel tool calls': asks('[tools]', { tools: [WEATHER, { ...WEATHER, name: 'get_wind' }] }),
+  'thinking': asks('[thinking]', THINKS),
+  'redacted thinking': asks('[redacted]', THINKS),
+};
+
+for (const [name, request] of Object.entries(scenarios)) {
+  test(`a streamed message equals the whole one: ${name}`, async () => {
+    assert.deepEqual(comparable(await streamed(request)), comparable(await whole(request)));
+  });
+}
+
+test('this major names its key and its version in the old way', async () => {
+  await whole(asks('Hello'));
+  assert.equal(sent.get('x-api-key'), 'key');
+  assert.equal(sent.get('authorization'), null);
+  assert.equal(sent.get('anthropic-version'), '2023-06-01');
+});
+
+for (const [how, ask] of Object.entries({ streamed, whole })) {
+  test(`a tool loop goes round, ${how}`, async () => {
+    const request = asks('[tool]', { tools: [WEATHER] });
+    const { content } = await ask(request);
+    const call = content.find((block) => block.type === 'tool_use');
+    assert.deepEqual(call.input, { city: 'Paris', days: 1 });
+    const result = { type: 'tool_result', tool_use_id: call.id, content: 'rain' };
+    const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: [result] }];
+    assert.equal(textOf(await ask({ ...request, messages })), 'The tool said: rain');
+  });
+
+  test(`thinking is accepted when it comes back, ${how}`, async () => {
+    const request = asks('[thinking]', THINKS);
+    const { content } = await ask(request);
+    const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: 'Go on' }];
+    assert.match(textOf(await ask({ ...request, messages })), /You said: Go on$/);
+  });
+
+  test(`errors have their class and their words, ${how}`, async () => {
+    const table = [
+      [asks([{ type: 'text' }]), Anthropic.BadRequestError, /messages\.0\.content\.0\.text/],
+      [asks('Hello', { model: 'gpt-4o' }), Anthropic.NotFoundError, /gpt-4o/],
+      [asks('[throttle]'), Anthropic.RateLimitError, /wait before trying again/],
+    ];
+    for (const [request, kind, words] of table) {
+      await assert.rejects(ask(request), (error) => error instanceof kind && words.test(error.message));
+    }
+    await assert.rejects(ask(asks('[cut]')), Anthropic.APIError);
+  });
+}
+
+test('tokens are counted and models listed', async () => {
+  const { model, messages } = asks('Hello');
+  assert.ok((await client.messages.countTokens({ model, messages })).input_tokens > 0);
+  const ids = [];
+  for await (const listed of client.models.list({ limit: 3 })) ids.push(listed.id);
+  assert.ok(ids.length > 3 && ids.includes(model));
+});
