@@ -125,7 +125,12 @@ SCENARIOS = {
     "an image": asks("What is this?", image()),
     "two images": asks("What are these?", image(), image()),
     # The SDK has no parameters for sampling any more; older ones and other clients still send it.
-    "sampling": asks("Hello", metadata={"user_id": "someone"}, extra_body={"temperature": 0, "top_k": 5}),
+    "sampling": asks(
+        "Hello",
+        metadata={"user_id": "someone"},
+        extra_body={"temperature": 0, "top_k": 5},
+        extra_headers={"anthropic-version": "2023-06-01"},
+    ),
     "max_tokens": asks("[max_tokens]"),
     "a stop sequence": asks("[stop-sequence]", stop_sequences=["END", "FIN"]),
     "stop reason end_turn": asks("[stop end_turn]"),
@@ -538,6 +543,11 @@ def test_a_member_that_bedrock_does_not_know_is_left_out_and_named(client):
     answer = client.messages.with_raw_response.create(**asks("Hello", extra_body={"flavour": "sweet"}))
     assert "flavour: left out" in answer.headers["x-bedrock-proxy-notice"]
     assert answer.parse().stop_reason == "end_turn"
+
+
+def test_the_version_that_the_sdk_names_takes_no_sampling_parameters(client):
+    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"temperature": 0}))
+    assert error.body["error"]["message"] == "temperature: Extra inputs are not permitted"
 
 
 def test_a_value_of_the_wrong_type_is_named(client):
