@@ -135,10 +135,10 @@ class Proxy(Process):
         host, port = self.address.rsplit(":", 1)
         return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
 
-    def ask(self, method, path, body=None):
+    def ask(self, method, path, body=None, more_headers=None):
         connection = self.connect()
         try:
-            headers = {"content-type": "application/json", "x-api-key": "key"}
+            headers = {"content-type": "application/json", "x-api-key": "key", **(more_headers or {})}
             connection.request(method, path, body if body is None else json.dumps(body), headers)
             return Answer(connection.getresponse())
         finally:

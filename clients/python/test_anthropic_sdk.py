@@ -208,7 +208,8 @@ def without_unset(value):
 def whole(proxy, request):
     body = {**request, **request.get("extra_body", {})}
     body.pop("extra_body", None)
-    answer = proxy.ask("POST", "/v1/messages", body)
+    headers = body.pop("extra_headers", {})
+    answer = proxy.ask("POST", "/v1/messages", body, headers)
     assert answer.status == 200, answer.body
     return answer.json()
 
