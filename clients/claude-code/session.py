@@ -1,36 +1,24 @@
 """Claude Code itself against `bedrock-proxy demo`, and an account of what it sent.
 
-Between the two stands a relay that writes down every request: the real client's own words are the best list of what a
-Messages API has to understand. Exit code 0 means that every session went as its row says: an ordinary one prints the
-answer and sees no error at all.
+Exit code 0 means that every session went as its row says: an ordinary one prints the answer and sees no error at all.
 """
 
 import base64
 import dataclasses
-import fcntl
-import http.client
-import http.server
 import json
 import os
 import pathlib
-import re
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
-DEBUG_BIN = HERE.parents[1] / "target" / "debug" / "bedrock-proxy"
-# Absolute, because the process starts in a directory of its own.
-PROXY_BIN = os.path.abspath(os.environ.get("BEDROCK_PROXY_BIN", DEBUG_BIN))
-CLAUDE = HERE / "node_modules" / ".bin" / "claude"
+sys.path.insert(0, str(HERE.parent))
+from relay import PATIENCE, Relay, demo, raise_loopback  # noqa: E402
 
-# Seconds until an answer is given up.
-PATIENCE = 120
+CLAUDE = HERE / "node_modules" / ".bin" / "claude"
 
 # One red pixel.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
@@ -213,135 +201,6 @@ BEDROCK = [
 ]
 
 SESSIONS = [*ORDINARY, *LONG, *REFUSED, *BEDROCK]
-
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade", "host"}
-
-
-def parsed(body):
-    try:
-        return json.loads(body)
-    except ValueError:
-        return {}
-
-
-def outline(body):
-    """A request without what was said in it."""
-    body = parsed(body)
-    if not body:
-        return "no JSON"
-    tools = body.get("tools") or []
-    members = ", ".join(body)
-    of_tools = ", ".join(sorted({member for tool in tools for member in tool}))
-    roles = ", ".join(message.get("role", "?") for message in body.get("messages", []))
-    settings = {
-        name: body[name]
-        for name in ("max_tokens", "thinking", "context_management", "output_config", "tool_choice")
-        if name in body
-    }
-    return f"{body.get('model')}; members {members}; {len(tools)} tools with {of_tools}; roles {roles}; {json.dumps(settings)}"
-
-
-class Relay(http.server.ThreadingHTTPServer):
-    """Passes everything on, and remembers it."""
-
-    daemon_threads = True
-
-    def __init__(self, target):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.target = target
-        self.requests = []
-        self.open = 0
-        self.news = threading.Condition()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def change(self, by):
-        with self.news:
-            self.open += by
-            self.news.notify_all()
-
-    def settled(self):
-        """All requests, once each is over: a client may leave before the relay has seen the end of an answer."""
-        with self.news:
-            self.news.wait_for(lambda: self.open == 0, timeout=PATIENCE)
-            return list(self.requests)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def relay(self):
-        self.server.change(+1)
-        try:
-            self.pass_on()
-        finally:
-            self.server.change(-1)
-
-    def pass_on(self):
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=PATIENCE)
-        upstream.request(self.command, self.path, body, headers)
-        response = upstream.getresponse()
-        self.send_response(response.status)
-        for name, value in response.getheaders():
-            if name.lower() not in HOP_BY_HOP:
-                self.send_header(name, value)
-        # The end of the connection is the end of the body: nothing has to be counted or cut into chunks.
-        self.send_header("connection", "close")
-        self.end_headers()
-        self.close_connection = True
-        seen = {
-            "line": f"{self.command} {self.path} -> {response.status}",
-            "beta": self.headers.get("anthropic-beta"),
-            "asked": outline(body) if body else None,
-            "body": parsed(body),
-            "size": len(body),
-            "cache_read": 0,
-            "notice": response.headers.get("x-bedrock-proxy-notice"),
-            "status": response.status,
-            "error": None,
-        }
-        self.server.requests.append(seen)
-        answer = b""
-        try:
-            while piece := response.read1(65536):
-                answer += piece
-                self.wfile.write(piece)
-                self.wfile.flush()
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        finally:
-            upstream.close()
-        if response.status >= 400 or b"event: error\n" in answer:
-            seen["error"] = answer.decode("utf-8", "replace")[-1000:]
-        # Bedrock wraps each event of a stream in letters.
-        answer += b"".join(map(base64.b64decode, re.findall(rb'"bytes":"([\w+/=]+)"', answer)))
-        seen["cache_read"] = max(map(int, re.findall(rb'"cache_read_input_tokens":(\d+)', answer)), default=0)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = relay
-
-    def log_message(self, *_):
-        pass
-
-
-def raise_loopback():
-    """In a network of one's own even loopback is down at first."""
-    up, name = 0x1 | 0x40, b"lo"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", name, up))
-
-
-def demo(directory):
-    """The demo as a process, and the port that it chose."""
-    process = subprocess.Popen(
-        [PROXY_BIN, "demo", "--port", "0"], env={}, cwd=directory, stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if found := re.search(r"http://127\.0\.0\.1:(\d+) +Anthropic Messages API", line):
-            # The rest is for people; it still has to be read, so that the pipe does not fill up.
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            return process, int(found[1])
-    raise SystemExit(f"{PROXY_BIN} demo did not start")
 
 
 def environment(home, port, bedrock):
