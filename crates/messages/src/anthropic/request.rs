@@ -526,6 +526,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_keeps_its_value_when_it_is_written_and_read_again() {
+        for number in ["133333333333350350", "0.1", "0.30000000000000004", "5e-324"] {
+            let body = format!("{{\"top_p\":{number}}}");
+            let request = Request::parse(body.as_bytes()).unwrap();
+            let printed = serde_json::to_string(&request).unwrap();
+            assert_eq!(Request::parse(printed.as_bytes()).unwrap(), request, "{number}");
+            assert_eq!(request.top_p, number.parse().ok());
+        }
+    }
+
+    #[test]
     fn content_that_is_an_object_is_kept() {
         let body =
             r#"{"messages":[{"content":[{"type":"web_search_tool_result","content":{"z":1.0,"a":"b"}}]}]}"#;
