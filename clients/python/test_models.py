@@ -21,9 +21,6 @@ def client(auto_proxy):
         yield client
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`citations` and `context_management` of a model's capabilities are null, and have to be objects"
-)
 def test_the_list_of_models_fits_the_types_of_the_sdk(strict_client):
     assert MODEL in [model.id for model in strict_client.models.list(limit=1000)]
 

@@ -148,15 +148,8 @@ def whole(client, request):
     return client.beta.messages.create(**request)
 
 
-EDITS_ARE_LOST = pytest.mark.xfail(
-    strict=True, reason="without a stream the answer lacks `context_management`, which Bedrock tells in message_delta"
-)
-
-
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_streamed_message_equals_the_whole_one(proxy, client, name, request):
-    if name == "an edit of the context" or (proxy.route, name) == ("invoke", "thinking that is kept"):
-        request.applymarker(EDITS_ARE_LOST)
+def test_a_streamed_message_equals_the_whole_one(client, name):
     messages = [ask(client, SCENARIOS[name]) for ask in (streamed, whole)]
     first, second = (without_ids(comparable(message.to_dict(mode="json"))) for message in messages)
     assert first == second
@@ -169,9 +162,7 @@ def without_ids(message):
 
 
 @pytest.mark.parametrize("ask", [streamed, whole])
-def test_an_edit_of_the_context_is_told(client, ask, request):
-    if ask is whole:
-        request.applymarker(EDITS_ARE_LOST)
+def test_an_edit_of_the_context_is_told(client, ask):
     assert ask(client, SCENARIOS["an edit of the context"]).context_management.applied_edits == []
 
 

@@ -62,6 +62,7 @@ pub struct RawFold {
 /// A block, and what its deltas add up to.
 #[derive(Debug, Default)]
 struct Block {
+    index: Option<u64>,
     members: Members,
     text: String,
     thinking: String,
@@ -73,7 +74,7 @@ struct Block {
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(default)]
-    index: Option<usize>,
+    index: Option<u64>,
     #[serde(borrow, default)]
     message: Option<RawJson<'a>>,
     #[serde(borrow, default)]
@@ -108,15 +109,16 @@ impl RawFold {
             "message_start" => self.message = event.message.map(|message| Members::read(message.get())),
             "content_block_start" => {
                 let members = event.content_block.map(|block| Members::read(block.get())).unwrap_or_default();
-                self.blocks.push(Block { members, ..Block::default() });
+                self.blocks.push(Block { index: event.index, members, ..Block::default() });
             }
             "content_block_delta" => {
-                let block = event.index.and_then(|index| self.blocks.get_mut(index));
+                // By its number and not by its place: numbers may skip.
+                let block = self.blocks.iter_mut().rev().find(|block| block.index == event.index);
                 if let (Some(block), Some(delta)) = (block, event.delta) {
                     block.add(delta);
                 }
             }
-            "message_delta" => self.end(&event),
+            "message_delta" => self.end(&event, json),
             "message_stop" => self.complete = true,
             "error" => self.failure = event.error,
             _ => {}
@@ -124,8 +126,14 @@ impl RawFold {
     }
 
     /// Members of the end go over those of the beginning; usage goes over usage, count by count.
-    fn end(&mut self, event: &Event<'_>) {
+    fn end(&mut self, event: &Event<'_>, json: &str) {
         let Some(message) = &mut self.message else { return };
+        // Some of what is said last stands beside the delta (`context_management`).
+        for (key, value) in Members::read(json).0 {
+            if !matches!(key.as_str(), "type" | "delta" | "usage") {
+                message.set(&key, value);
+            }
+        }
         for member in event.delta.map(members).unwrap_or_default() {
             message.set(&member.key, member.value.raw().to_owned());
         }
@@ -222,15 +230,15 @@ mod tests {
             ),
             ("content_block_delta", r#"{"index":0,"delta":{"type":"input_json_delta","partial_json":"}"}}"#),
             ("content_block_stop", r#"{"index":0}"#),
-            ("content_block_start", r#"{"index":1,"content_block":{"type":"text","text":""}}"#),
-            ("content_block_delta", r#"{"index":1,"delta":{"type":"text_delta","text":"a\n"}}"#),
+            ("content_block_start", r#"{"index":2,"content_block":{"type":"text","text":""}}"#),
+            ("content_block_delta", r#"{"index":2,"delta":{"type":"text_delta","text":"a\n"}}"#),
             (
                 "content_block_delta",
-                r#"{"index":1,"delta":{"type":"citations_delta","citation":{"type":"novel"}}}"#,
+                r#"{"index":2,"delta":{"type":"citations_delta","citation":{"type":"novel"}}}"#,
             ),
             (
                 "message_delta",
-                r#"{"delta":{"stop_reason":"end_turn","container":null},"usage":{"output_tokens":9}}"#,
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","container":null},"usage":{"output_tokens":9},"context_management":{"applied_edits":[]}}"#,
             ),
             ("message_stop", r#"{"type":"message_stop"}"#),
         ] {
@@ -238,7 +246,7 @@ mod tests {
         }
         assert_eq!(
             String::from_utf8(fold.finish().unwrap()).unwrap(),
-            r#"{"id":"msg_1","type":"message","content":[{"type":"server_tool_use","id":"s","input":{"q": 1e3}},{"type":"text","text":"a\n","citations":[{"type":"novel"}]}],"stop_reason":"end_turn","novel":{"z":1.0},"usage":{"input_tokens":3,"output_tokens":9},"container":null}"#
+            r#"{"id":"msg_1","type":"message","content":[{"type":"server_tool_use","id":"s","input":{"q": 1e3}},{"type":"text","text":"a\n","citations":[{"type":"novel"}]}],"stop_reason":"end_turn","novel":{"z":1.0},"usage":{"input_tokens":3,"output_tokens":9},"context_management":{"applied_edits":[]},"container":null}"#
         );
     }
 }

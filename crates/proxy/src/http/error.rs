@@ -142,12 +142,11 @@ impl From<Failure> for ApiError {
                 "Bedrock's endpoint did not answer with an event stream but with content-type {content_type}; a proxy \
                  in between or a wrong endpoint URL is the usual cause"
             )),
-            Failure::Unreachable { host, connecting: true, .. } => {
-                Self::gateway(format!("the gateway cannot reach {host}"))
+            // Where Bedrock is, the operator's log says.
+            Failure::Unreachable { connecting: true, .. } => {
+                Self::gateway("the gateway cannot reach Bedrock")
             }
-            Failure::Unreachable { host, .. } => {
-                Self::gateway(format!("{host} closed the connection without an answer"))
-            }
+            Failure::Unreachable { .. } => Self::gateway("Bedrock closed the connection without an answer"),
             Failure::NoCredentials(_) => {
                 Self::gateway("the gateway has no AWS credentials; its operator finds the reason in its log")
             }

@@ -159,11 +159,18 @@ fn model(listed: &Listed, today: &str) -> Value {
 fn capabilities(of: &Capabilities) -> Value {
     let supported = |yes: bool| json!({"supported": yes});
     let (effort, thinking) = (of.effort, of.thinking);
+    // Came with the generation that searches for tools; both go by InvokeModel.
+    let edits_context = of.claude && of.tool_search;
     json!({
         "batch": supported(false),
-        "citations": null,
+        "citations": supported(of.claude && of.documents),
         "code_execution": supported(false),
-        "context_management": null,
+        "context_management": {
+            "supported": edits_context,
+            "clear_thinking_20251015": supported(edits_context),
+            "clear_tool_uses_20250919": supported(edits_context),
+            "compact_20260112": supported(edits_context),
+        },
         "effort": {
             "supported": effort.at_most("max").is_some(),
             "low": supported(effort.low),

@@ -37,7 +37,8 @@ async fn models_are_listed_for_both_families_of_clients_at_once() {
     let capabilities = &sonnet["capabilities"];
     assert_eq!(capabilities["thinking"]["types"]["enabled"]["supported"], true);
     assert_eq!(capabilities["batch"]["supported"], false);
-    assert_eq!(capabilities["citations"], Value::Null, "what is not known is null");
+    assert_eq!(capabilities["citations"]["supported"], true);
+    assert_eq!(capabilities["context_management"]["compact_20260112"]["supported"], true);
     assert!(world.bedrock.requests().is_empty());
 }
 
