@@ -1,7 +1,8 @@
 //! What the client sees: routes, bodies, errors, and the only room that knows status codes.
 //!
-//! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word), `live` (bytes from
-//! Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not).
+//! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word),
+//! `live` (bytes from Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not);
+//! beside them `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
 
 pub mod access_log;
 pub mod aliases;

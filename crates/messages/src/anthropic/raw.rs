@@ -213,6 +213,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_delta_goes_to_the_block_of_its_number() {
+        let mut fold = RawFold::default();
+        for (kind, json) in [
+            ("message_start", r#"{"message":{"content":[]}}"#),
+            ("content_block_start", r#"{"index":0,"content_block":{"type":"text","text":""}}"#),
+            ("content_block_start", r#"{"index":2,"content_block":{"type":"text","text":""}}"#),
+            ("content_block_delta", r#"{"index":0,"delta":{"text":"first"}}"#),
+            ("content_block_delta", r#"{"index":2,"delta":{"text":"second"}}"#),
+            ("content_block_delta", r#"{"index":1,"delta":{"text":"nobody's"}}"#),
+            ("message_stop", "{}"),
+        ] {
+            fold.push(kind, json);
+        }
+        assert_eq!(
+            String::from_utf8(fold.finish().unwrap()).unwrap(),
+            r#"{"content":[{"type":"text","text":"first"},{"type":"text","text":"second"}]}"#
+        );
+    }
+
+    #[test]
     fn blocks_and_members_without_a_name_here_are_kept() {
         let mut fold = RawFold::default();
         for (kind, json) in [

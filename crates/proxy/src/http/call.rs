@@ -134,3 +134,42 @@ fn refused_name(lesson: &Lesson) -> Option<&str> {
         Lesson::NoBetas | Lesson::NeedsProfile | Lesson::NoStreamingTools => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+
+    fn app() -> App {
+        let set = [
+            ("AWS_BEDROCK_ACCESS_KEY", "AKID"),
+            ("AWS_BEDROCK_SECRET_KEY", "secret"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ];
+        let lookup =
+            |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        App::new(&Config::load(lookup).unwrap(), Clock::manual(SystemTime::UNIX_EPOCH)).unwrap()
+    }
+
+    fn route(app: &App, model: &str, member: &str) -> Route {
+        let body = format!(r#"{{"max_tokens":9,{member}"messages":[{{"role":"user","content":"x"}}]}}"#);
+        let target = app.catalog.resolve(Some(model)).unwrap();
+        let asked = Asked { body: body.into(), betas: Vec::new(), target };
+        prepare(app, &asked, Request::parse(&asked.body).unwrap()).unwrap().route
+    }
+
+    #[test]
+    fn what_converse_was_seen_to_refuse_goes_by_invoke_when_a_request_holds_it() {
+        let app = app();
+        let (model, top_k) = ("claude-opus-4-1", r#""top_k":5,"#);
+        assert_eq!(route(&app, model, top_k), Route::Converse);
+        let id = app.catalog.resolve(Some(model)).unwrap().model_id;
+        app.learned.remember(Route::Converse, &id, Lesson::Refused("top_k".to_owned()));
+        assert_eq!(route(&app, model, top_k), Route::Invoke);
+        assert_eq!(route(&app, model, ""), Route::Converse, "a request without it");
+        assert_eq!(route(&app, "claude-opus-4", top_k), Route::Converse, "another model");
+    }
+}

@@ -1,7 +1,7 @@
 //! The answer to a client that streams: one body that is pulled. No task and no channel stand between Bedrock and the
 //! client, so a slow client slows the reading, and a client that leaves closes the connection to Bedrock.
 //!
-//! Whatever one read from Bedrock brings goes out as one write. In silence there are pings, until Bedrock has been
+//! Each piece that the connection to Bedrock hands on goes out as one write, however many events it holds. In silence there are pings, until Bedrock has been
 //! silent for too long.
 
 use std::convert::Infallible;

@@ -190,3 +190,29 @@ async fn a_compressed_body_is_refused() {
     let request = Request::post("/v1/messages").header("content-encoding", "gzip").body(full("x".into()));
     assert_eq!(world.send(request.unwrap()).await.error().0, 415);
 }
+
+#[tokio::test]
+async fn a_body_that_is_no_request_is_refused_with_the_place_that_is_wrong() {
+    let world = world().await;
+    let says =
+        |message: &str| format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":9,"messages":[{message}]}}"#);
+    for (body, place) in [
+        ("{\"model\":".to_owned(), ""),
+        (r#"{"model":"a","model":"b"}"#.to_owned(), "duplicate field `model`"),
+        (r#"{"max_tokens":"many"}"#.to_owned(), "max_tokens: "),
+        (r#"{"max_tokens":1e99}"#.to_owned(), "max_tokens: "),
+        (r#"{"max_tokens":123456789012345678901234567890}"#.to_owned(), "max_tokens: "),
+        (says(r#"{"role":"user","content":"\ud800"}"#), "messages.0.content: "),
+        (says(r#"{"role":"user","content":"a","role":"user"}"#), "messages.0: duplicate field `role`"),
+        (says(""), "messages: "),
+        (says(r#"{"role":"robot","content":"x"}"#), "messages.0.role: "),
+        (says(r#"{"role":"user","content":[{"type":"hologram"}]}"#), "messages.0.content.0"),
+        (says(r#"{"role":"user","content":[{"text":"x"}]}"#), "messages.0.content.0.type: "),
+        (says(r#"{"role":"user","content":[{"type":"text","text":7}]}"#), "messages.0.content.0.text: "),
+    ] {
+        let (status, kind, text) = world.post(body.clone()).await.error();
+        assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{body}: {text}");
+        assert!(text.starts_with(place), "{body}: {text}");
+    }
+    assert_eq!(world.ask("Hello", false).await.status, 200, "and the next request is served");
+}

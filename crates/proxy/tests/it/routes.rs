@@ -146,4 +146,17 @@ async fn a_model_that_cannot_stream_tools_answers_in_one_piece_all_the_same() {
         let sent = world.bedrock.requests().pop().unwrap();
         assert!(sent.path.ends_with("/converse"), "{}", sent.path);
     }
+    assert_eq!(world.bedrock.requests().len(), 2, "the table knew; nothing had to be learnt from a refusal");
+}
+
+#[tokio::test]
+async fn the_version_that_the_client_names_decides_about_sampling_parameters() {
+    let world = world().await;
+    let mut body = ask("Hello", false);
+    body["temperature"] = json!(0);
+    for (version, status) in [("2023-06-01", 200), ("2026-10-21", 400)] {
+        let request = http::Request::post("/v1/messages").header("anthropic-version", version);
+        let answer = world.send(request.body(full(body.to_string().into())).unwrap()).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
 }
