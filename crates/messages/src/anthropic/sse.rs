@@ -14,6 +14,12 @@ pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 pub fn write_raw(name: &str, json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
+    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_none() {
+        out.extend_from_slice(b"\ndata: ");
+        out.extend_from_slice(json.as_bytes());
+        out.extend_from_slice(b"\n\n");
+        return;
+    }
     // JSON has line ends between its tokens only, where an empty line says nothing.
     for line in json.split(['\n', '\r']).filter(|line| !line.is_empty()) {
         out.extend_from_slice(b"\ndata: ");

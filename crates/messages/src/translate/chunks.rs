@@ -1,60 +1,24 @@
-//! The answer of InvokeModelWithResponseStream: Anthropic's own events, in frames of AWS's.
-//!
-//! Each `chunk` holds the base64 of one event. Events go on as they came, byte for byte, with three
-//! exceptions: the model's name is the one the client used, Bedrock's own metrics are left out of the last
-//! event, and text is re-cut where the tag buffer has to keep a tag whole.
-
-use std::borrow::Cow;
+//! The answer of InvokeModelWithResponseStream: Anthropic's own events, in frames of AWS's. Each `chunk` holds the
+//! base64 of one event.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::stream::{End, Opening, Outcome, Summary};
-use super::{Failure, Notice, Step, error};
-use crate::anthropic::{self, Delta, Error, ErrorType, Event, Usage, sse};
+use super::events::{Passer, Sink};
+use super::stream::{End, Opening, Summary};
+use super::{Failure, Step, error, glance};
 use crate::converse::event::Exception;
 use crate::converse::{FrameDecoder, FrameKind};
-use crate::edit::{Edit, members};
-use crate::json::{RawJson, Text};
-use crate::tags::TagBuffer;
-
-/// Where events go.
-pub trait Sink {
-    /// Takes an event.
-    fn event(&mut self, event: &Event<'_>);
-
-    /// Takes an event that is passed on as it came: its name and its JSON.
-    fn raw(&mut self, name: &str, json: &str);
-}
-
-/// The bytes of server-sent events.
-impl Sink for Vec<u8> {
-    fn event(&mut self, event: &Event<'_>) {
-        sse::write(event, self);
-    }
-
-    fn raw(&mut self, name: &str, json: &str) {
-        sse::write_raw(name, json, self);
-    }
-}
+use crate::json::Text;
 
 /// Passes on the events of one answer.
 #[derive(Debug)]
 pub struct ChunkPipeline {
     frames: FrameDecoder,
-    opening: Opening,
     /// The JSON of the current event.
     json: Vec<u8>,
-    tags: Option<TagBuffer>,
-    /// The text block that is open.
-    text_index: Option<u32>,
-    started: bool,
-    complete: bool,
-    usage: Option<Usage>,
-    stop_reason: Option<String>,
-    failure: Option<Failure>,
-    notices: Vec<Notice>,
+    events: Passer,
 }
 
 /// The payload of a chunk.
@@ -64,94 +28,21 @@ struct Chunk<'a> {
     bytes: Text<'a>,
 }
 
-/// What has to be known of an event to pass it on.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(default)]
-    index: Option<u32>,
-    #[serde(borrow, default)]
-    delta: Option<HeadDelta<'a>>,
-    #[serde(default)]
-    usage: Option<Counts>,
-    #[serde(borrow, default)]
-    message: Option<HeadMessage<'a>>,
-    #[serde(borrow, default)]
-    error: Option<HeadError<'a>>,
-    #[serde(borrow, default, rename = "amazon-bedrock-invocationMetrics")]
-    metrics: Option<RawJson<'a>>,
-}
-
-#[derive(Deserialize)]
-struct HeadDelta<'a> {
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct HeadMessage<'a> {
-    #[serde(borrow, default)]
-    model: Option<RawJson<'a>>,
-    #[serde(default)]
-    usage: Option<Counts>,
-}
-
-#[derive(Deserialize)]
-struct HeadError<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    message: Option<Text<'a>>,
-}
-
-/// Counts as they come: cumulative, in any of several events, the last value of each is true.
-#[derive(Clone, Copy, Default, Deserialize)]
-struct Counts {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation: Option<anthropic::CacheCreation>,
-}
-
 impl ChunkPipeline {
     /// Begins an answer.
     #[must_use]
     pub fn new(opening: Opening) -> Self {
-        let tags = opening.tag_buffer.then(TagBuffer::default);
-        Self {
-            frames: FrameDecoder::default(),
-            opening,
-            json: Vec::new(),
-            tags,
-            text_index: None,
-            started: false,
-            complete: false,
-            usage: None,
-            stop_reason: None,
-            failure: None,
-            notices: Vec::new(),
-        }
+        Self { frames: FrameDecoder::default(), json: Vec::new(), events: Passer::new(opening) }
     }
 
     /// Takes the next bytes, cut anywhere.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Step {
         self.frames.feed(bytes);
-        // The buffer is lent out while its event is passed on.
-        let mut json = std::mem::take(&mut self.json);
-        while self.failure.is_none() && !self.complete {
+        while !self.events.is_over() {
             let decoded = match self.frames.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match frame.kind {
-                    FrameKind::Event("chunk") => decode(frame.payload, &mut json),
+                    FrameKind::Event("chunk") => decode(frame.payload, &mut self.json),
                     FrameKind::Event(_) | FrameKind::Other(_) => continue,
                     FrameKind::Exception(kind) => Err(error(400, kind, &Exception::parse(frame.payload))),
                     FrameKind::Error { code, message } => {
@@ -161,167 +52,38 @@ impl ChunkPipeline {
                 },
                 Err(error) => Err(Failure::unreadable(error.to_string())),
             };
-            let passed = decoded.and_then(|()| {
-                let text =
-                    std::str::from_utf8(&json).map_err(|error| Failure::unreadable(error.to_string()))?;
-                self.pass(text, sink)
-            });
-            if let Err(failure) = passed {
-                self.failure = Some(failure);
-            }
+            self.events.take(decoded.map(|()| &*self.json), sink);
         }
-        self.json = json;
-        if self.complete || self.failure.is_some() { Step::Ended } else { Step::More }
+        if self.events.is_over() { Step::Ended } else { Step::More }
     }
 
     /// Whether anything has been said to the client.
     #[must_use]
     pub fn is_started(&self) -> bool {
-        self.started
+        self.events.is_started()
     }
 
     /// What went wrong, if anything.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
+        self.events.failure()
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(mut self, end: End, sink: &mut impl Sink) -> Summary {
+    pub fn finish(self, end: End, sink: &mut impl Sink) -> Summary {
         let truncated = self.frames.finish().err().map(|error| Failure::unreadable(error.to_string()));
-        let failure = match (self.failure.take().or(truncated), end) {
-            _ if self.complete => return self.summary(Outcome::Finished),
-            (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
-            (_, End::Failed(error)) => error,
-            (Some(failure), End::Eof) => failure.error,
-            (None, End::Eof) => Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"),
-        };
-        self.flush_text(sink);
-        let request_id =
-            Some(self.opening.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
-        sink.event(&Event::Error { error: Cow::Owned(failure), request_id });
-        self.summary(Outcome::Failed)
-    }
-
-    fn summary(self, outcome: Outcome) -> Summary {
-        Summary { outcome, usage: self.usage, stop_reason: self.stop_reason, notices: self.notices }
-    }
-
-    /// Passes one event on.
-    fn pass(&mut self, json: &str, sink: &mut impl Sink) -> Result<(), Failure> {
-        let head: Head<'_> =
-            serde_json::from_str(json).map_err(|error| Failure::unreadable(format!("a chunk: {error}")))?;
-        if let Some(counts) = head.usage.or(head.message.as_ref().and_then(|message| message.usage)) {
-            self.count(&counts);
-        }
-        // The name becomes a line of its own.
-        if !head.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
-            return Err(Failure::unreadable("a chunk: an event with an impossible name".to_owned()));
-        }
-        match &*head.kind {
-            "message_start" => {
-                self.started = true;
-                sink.raw("message_start", &self.with_requested_model(json, &head));
-            }
-            "content_block_delta" => self.delta(json, &head, sink),
-            "error" => return Err(inner_error(&head)),
-            kind => {
-                self.flush_text(sink);
-                self.text_index = None;
-                if let Some(reason) = head.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
-                    self.stop_reason = Some(reason.to_string());
-                }
-                let without = head.metrics.map(|_| without_metrics(json));
-                sink.raw(kind, without.as_deref().unwrap_or(json));
-                self.complete = kind == "message_stop";
-            }
-        }
-        Ok(())
-    }
-
-    /// Text that may hold the beginning of a tag goes through the buffer; everything else as it came.
-    fn delta(&mut self, json: &str, head: &Head<'_>, sink: &mut impl Sink) {
-        let text = head.delta.as_ref().and_then(|delta| delta.text.as_deref());
-        if let (Some(tags), Some(text), Some(index)) = (&mut self.tags, text, head.index)
-            && (!tags.is_empty() || memchr::memchr(b'<', text.as_bytes()).is_some())
-        {
-            self.text_index = Some(index);
-            tags.push(text, |text| sink.event(&text_delta(index, text)));
-            return;
-        }
-        sink.raw("content_block_delta", json);
-    }
-
-    fn flush_text(&mut self, sink: &mut impl Sink) {
-        if let (Some(tags), Some(index)) = (&mut self.tags, self.text_index) {
-            tags.flush(|text| sink.event(&text_delta(index, text)));
-        }
-    }
-
-    fn count(&mut self, counts: &Counts) {
-        let usage = self.usage.get_or_insert_default();
-        let set = |count: &mut u64, value: Option<u64>| *count = value.unwrap_or(*count);
-        set(&mut usage.input_tokens, counts.input_tokens);
-        set(&mut usage.output_tokens, counts.output_tokens);
-        set(&mut usage.cache_read_input_tokens, counts.cache_read_input_tokens);
-        set(&mut usage.cache_creation_input_tokens, counts.cache_creation_input_tokens);
-        match counts.cache_creation {
-            Some(split) => usage.cache_creation = split,
-            // What is not told apart lives for five minutes: the default.
-            None => {
-                let for_an_hour = usage.cache_creation.ephemeral_1h_input_tokens;
-                let written = usage.cache_creation_input_tokens;
-                usage.cache_creation.ephemeral_5m_input_tokens = written.saturating_sub(for_an_hour);
-            }
-        }
-    }
-
-    /// Clients compare the model of an answer with the one they asked for.
-    fn with_requested_model(&self, json: &str, head: &Head<'_>) -> String {
-        let Some(model) = head.message.as_ref().and_then(|message| message.model) else {
-            return json.to_owned();
-        };
-        let mut edit = Edit::new(json);
-        edit.replace(model, serde_json::to_string(&self.opening.model).unwrap_or_default());
-        String::from_utf8(edit.apply()).unwrap_or_default()
+        self.events.finish(truncated, end, sink)
     }
 }
 
 /// The event inside of a chunk, into `json`.
 fn decode(payload: &[u8], json: &mut Vec<u8>) -> Result<(), Failure> {
+    json.clear();
+    if glance::chunk(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {
+        return Ok(());
+    }
     let unreadable = |what: String| Failure::unreadable(format!("a chunk: {what}"));
     let chunk: Chunk<'_> = serde_json::from_slice(payload).map_err(|error| unreadable(error.to_string()))?;
     json.clear();
     STANDARD.decode_vec(chunk.bytes.as_bytes(), json).map_err(|error| unreadable(error.to_string()))
-}
-
-fn text_delta(index: u32, text: &str) -> Event<'_> {
-    Event::ContentBlockDelta { index, delta: Delta::TextDelta { text: Cow::Borrowed(text) } }
-}
-
-fn without_metrics(json: &str) -> String {
-    let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return json.to_owned() };
-    let mut edit = Edit::new(json);
-    edit.rework(object.get(), &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
-    String::from_utf8(edit.apply()).unwrap_or_default()
-}
-
-/// An error that the model's own server put into the stream.
-fn inner_error(head: &Head<'_>) -> Failure {
-    let said = head.error.as_ref();
-    let kind = said.and_then(|error| error.kind.as_deref()).unwrap_or_default();
-    let text = said.and_then(|error| error.message.as_deref()).unwrap_or_default();
-    let status = match kind {
-        "invalid_request_error" => 400,
-        "rate_limit_error" => 429,
-        "overloaded_error" => 529,
-        "request_too_large" => 413,
-        _ => 500,
-    };
-    let said = Exception {
-        message: Some(text.to_owned()),
-        original_status_code: Some(status),
-        original_message: None,
-    };
-    error(424, "ModelStreamErrorException", &said)
 }

@@ -14,6 +14,8 @@ mod cache;
 mod chunks;
 mod content;
 mod error;
+mod events;
+mod glance;
 mod invoke;
 mod lesson;
 mod names;
@@ -27,8 +29,9 @@ mod unfold;
 
 use std::fmt;
 
-pub use chunks::{ChunkPipeline, Sink};
+pub use chunks::ChunkPipeline;
 pub use error::{Failure, Fault, Retry, error};
+pub use events::Sink;
 pub use invoke::{InvokeCall, InvokeOptions, invoke};
 pub use lesson::{Lesson, lesson};
 pub use names::ToolNames;

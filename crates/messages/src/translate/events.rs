@@ -1,0 +1,296 @@
+//! Anthropic's own events, passed on: as they came, byte for byte, with three exceptions.
+//!
+//! The model's name is the one the client used, Bedrock's own metrics are left out of the last event, and text is
+//! re-cut where the tag buffer has to keep a tag whole.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::glance::{self, Glance};
+use super::stream::{End, Opening, Outcome, Summary};
+use super::{Failure, Notice, error};
+use crate::anthropic::{self, Delta, Error, ErrorType, Event, Usage, sse};
+use crate::converse::event::Exception;
+use crate::edit::{Edit, members};
+use crate::json::{RawJson, Text};
+use crate::tags::TagBuffer;
+
+/// Where events go.
+pub trait Sink {
+    /// Takes an event.
+    fn event(&mut self, event: &Event<'_>);
+
+    /// Takes an event that is passed on as it came: its name and its JSON.
+    fn raw(&mut self, name: &str, json: &str);
+}
+
+/// The bytes of server-sent events.
+impl Sink for Vec<u8> {
+    fn event(&mut self, event: &Event<'_>) {
+        sse::write(event, self);
+    }
+
+    fn raw(&mut self, name: &str, json: &str) {
+        sse::write_raw(name, json, self);
+    }
+}
+
+/// Passes on the events of one answer, and knows how far it has come.
+#[derive(Debug)]
+pub(super) struct Passer {
+    opening: Opening,
+    tags: Option<TagBuffer>,
+    /// The text block that is open.
+    text_index: Option<u32>,
+    started: bool,
+    complete: bool,
+    usage: Option<Usage>,
+    stop_reason: Option<String>,
+    failure: Option<Failure>,
+    notices: Vec<Notice>,
+}
+
+/// What has to be known of an event to pass it on.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    index: Option<u32>,
+    #[serde(borrow, default)]
+    delta: Option<HeadDelta<'a>>,
+    #[serde(default)]
+    usage: Option<Counts>,
+    #[serde(borrow, default)]
+    message: Option<HeadMessage<'a>>,
+    #[serde(borrow, default)]
+    error: Option<HeadError<'a>>,
+    #[serde(borrow, default, rename = "amazon-bedrock-invocationMetrics")]
+    metrics: Option<RawJson<'a>>,
+}
+
+#[derive(Deserialize)]
+struct HeadDelta<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    stop_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct HeadMessage<'a> {
+    #[serde(borrow, default)]
+    model: Option<RawJson<'a>>,
+    #[serde(default)]
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize)]
+struct HeadError<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Text<'a>>,
+}
+
+/// Counts as they come: cumulative, in any of several events, the last value of each is true.
+#[derive(Clone, Copy, Default, Deserialize)]
+struct Counts {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation: Option<anthropic::CacheCreation>,
+}
+
+impl Passer {
+    pub(super) fn new(opening: Opening) -> Self {
+        let tags = opening.tag_buffer.then(TagBuffer::default);
+        Self {
+            opening,
+            tags,
+            text_index: None,
+            started: false,
+            complete: false,
+            usage: None,
+            stop_reason: None,
+            failure: None,
+            notices: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// Whether no more events are wanted.
+    pub(super) fn is_over(&self) -> bool {
+        self.complete || self.failure.is_some()
+    }
+
+    pub(super) fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Passes the next event on, or keeps why there is none.
+    pub(super) fn take(&mut self, json: Result<&[u8], Failure>, sink: &mut impl Sink) {
+        let passed = json.and_then(|json| {
+            let text = std::str::from_utf8(json).map_err(|error| Failure::unreadable(error.to_string()))?;
+            self.pass(text, sink)
+        });
+        if let Err(failure) = passed {
+            self.failure = Some(failure);
+        }
+    }
+
+    /// Ends the answer: says what has to be said last, and what it came to. `truncated`: the bytes ended inside of
+    /// an event.
+    pub(super) fn finish(mut self, truncated: Option<Failure>, end: End, sink: &mut impl Sink) -> Summary {
+        let failure = match (self.failure.take().or(truncated), end) {
+            _ if self.complete => return self.summary(Outcome::Finished),
+            (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
+            (_, End::Failed(error)) => error,
+            (Some(failure), End::Eof) => failure.error,
+            (None, End::Eof) => Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"),
+        };
+        self.flush_text(sink);
+        let request_id =
+            Some(self.opening.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+        sink.event(&Event::Error { error: Cow::Owned(failure), request_id });
+        self.summary(Outcome::Failed)
+    }
+
+    fn summary(self, outcome: Outcome) -> Summary {
+        Summary { outcome, usage: self.usage, stop_reason: self.stop_reason, notices: self.notices }
+    }
+
+    /// Passes one event on.
+    fn pass(&mut self, json: &str, sink: &mut impl Sink) -> Result<(), Failure> {
+        // Nearly all events are deltas of a known shape with nothing in them to look after.
+        if glance::delta(json).is_some_and(|delta| self.needs_nothing(delta)) {
+            sink.raw("content_block_delta", json);
+            return Ok(());
+        }
+        let head: Head<'_> =
+            serde_json::from_str(json).map_err(|error| Failure::unreadable(format!("a chunk: {error}")))?;
+        if let Some(counts) = head.usage.or(head.message.as_ref().and_then(|message| message.usage)) {
+            self.count(&counts);
+        }
+        // The name becomes a line of its own.
+        if !head.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
+            return Err(Failure::unreadable("a chunk: an event with an impossible name".to_owned()));
+        }
+        match &*head.kind {
+            "message_start" => {
+                self.started = true;
+                sink.raw("message_start", &self.with_requested_model(json, &head));
+            }
+            "content_block_delta" => self.delta(json, &head, sink),
+            "ping" => sink.raw("ping", json),
+            "error" => return Err(inner_error(&head)),
+            kind => {
+                self.flush_text(sink);
+                self.text_index = None;
+                if let Some(reason) = head.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
+                    self.stop_reason = Some(reason.to_string());
+                }
+                let without = head.metrics.map(|_| without_metrics(json));
+                sink.raw(kind, without.as_deref().unwrap_or(json));
+                self.complete = kind == "message_stop";
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing in `delta` has to be kept back.
+    fn needs_nothing(&self, delta: Glance<'_>) -> bool {
+        match (delta, &self.tags) {
+            (Glance::Other, _) | (Glance::Text(_), None) => true,
+            (Glance::Text(text), Some(tags)) => tags.is_empty() && memchr::memchr(b'<', text).is_none(),
+        }
+    }
+
+    /// Text that may hold the beginning of a tag goes through the buffer; everything else as it came.
+    fn delta(&mut self, json: &str, head: &Head<'_>, sink: &mut impl Sink) {
+        let text = head.delta.as_ref().and_then(|delta| delta.text.as_deref());
+        if let (Some(tags), Some(text), Some(index)) = (&mut self.tags, text, head.index)
+            && (!tags.is_empty() || memchr::memchr(b'<', text.as_bytes()).is_some())
+        {
+            self.text_index = Some(index);
+            tags.push(text, |text| sink.event(&text_delta(index, text)));
+            return;
+        }
+        sink.raw("content_block_delta", json);
+    }
+
+    fn flush_text(&mut self, sink: &mut impl Sink) {
+        if let (Some(tags), Some(index)) = (&mut self.tags, self.text_index) {
+            tags.flush(|text| sink.event(&text_delta(index, text)));
+        }
+    }
+
+    fn count(&mut self, counts: &Counts) {
+        let usage = self.usage.get_or_insert_default();
+        let set = |count: &mut u64, value: Option<u64>| *count = value.unwrap_or(*count);
+        set(&mut usage.input_tokens, counts.input_tokens);
+        set(&mut usage.output_tokens, counts.output_tokens);
+        set(&mut usage.cache_read_input_tokens, counts.cache_read_input_tokens);
+        set(&mut usage.cache_creation_input_tokens, counts.cache_creation_input_tokens);
+        match counts.cache_creation {
+            Some(split) => usage.cache_creation = split,
+            // What is not told apart lives for five minutes: the default.
+            None => {
+                let for_an_hour = usage.cache_creation.ephemeral_1h_input_tokens;
+                let written = usage.cache_creation_input_tokens;
+                usage.cache_creation.ephemeral_5m_input_tokens = written.saturating_sub(for_an_hour);
+            }
+        }
+    }
+
+    /// Clients compare the model of an answer with the one they asked for.
+    fn with_requested_model(&self, json: &str, head: &Head<'_>) -> String {
+        let Some(model) = head.message.as_ref().and_then(|message| message.model) else {
+            return json.to_owned();
+        };
+        let mut edit = Edit::new(json);
+        edit.replace(model, serde_json::to_string(&self.opening.model).unwrap_or_default());
+        String::from_utf8(edit.apply()).unwrap_or_default()
+    }
+}
+
+fn text_delta(index: u32, text: &str) -> Event<'_> {
+    Event::ContentBlockDelta { index, delta: Delta::TextDelta { text: Cow::Borrowed(text) } }
+}
+
+fn without_metrics(json: &str) -> String {
+    let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return json.to_owned() };
+    let mut edit = Edit::new(json);
+    edit.rework(object.get(), &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
+    String::from_utf8(edit.apply()).unwrap_or_default()
+}
+
+/// An error that the model's own server put into the stream.
+fn inner_error(head: &Head<'_>) -> Failure {
+    let said = head.error.as_ref();
+    let kind = said.and_then(|error| error.kind.as_deref()).unwrap_or_default();
+    let text = said.and_then(|error| error.message.as_deref()).unwrap_or_default();
+    let status = match kind {
+        "invalid_request_error" => 400,
+        "rate_limit_error" => 429,
+        "overloaded_error" => 529,
+        "request_too_large" => 413,
+        _ => 500,
+    };
+    let said = Exception {
+        message: Some(text.to_owned()),
+        original_status_code: Some(status),
+        original_message: None,
+    };
+    error(424, "ModelStreamErrorException", &said)
+}
