@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 pub use control::{FoundationModel, InferenceProfile};
 pub use credentials::NoCredentials;
-pub use failure::{Failure, Refusal};
+pub use failure::{Failure, Phase, Refusal};
 pub use passthrough::{Operation, Passage, Passed};
 pub use retry::Attempts;
 pub use transport::NoTransport;
@@ -158,10 +158,7 @@ impl Bedrock {
         let content_type = failure::text_header(&head, header::CONTENT_TYPE.as_str());
         let expected = question.operation.media_type();
         if content_type.as_deref().is_none_or(|value| !value.starts_with(expected)) {
-            return Err(Failure::NotAStream {
-                content_type: content_type.unwrap_or_else(|| "none".to_owned()),
-                server: failure::text_header(&head, header::SERVER.as_str()).unwrap_or_default(),
-            });
+            return Err(failure::not_a_stream(&head, body).await);
         }
         Ok(Answer { body, request_id: failure::text_header(&head, failure::REQUEST_ID) })
     }

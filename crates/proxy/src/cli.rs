@@ -1,4 +1,4 @@
-//! The command line: `serve` (the default), `demo`, `config check`.
+//! The command line: `serve` (the default), `demo`, `config check`, `explain`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::server::{Drained, Server};
-use crate::{demo, telemetry};
+use crate::{demo, explain, telemetry};
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
@@ -39,6 +39,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Explain an error by the code at the end of its message, such as E07; all of them without one
+    Explain {
+        /// The code
+        code: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -64,6 +69,22 @@ pub fn run() -> ExitCode {
             }
             Err(problems) => refuse(&problems),
         },
+        Command::Explain { code } => explain(code.as_deref()),
+    }
+}
+
+fn explain(code: Option<&str>) -> ExitCode {
+    match code.map_or_else(|| Some(explain::all()), explain::one) {
+        Some(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        None => {
+            complain(
+                "bedrock-proxy: there is no error with this code; `bedrock-proxy explain` lists them all\n",
+            );
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
 //! (what handlers share), [`catalog`]
-//! (names to models), [`estimate`] (what a prompt may cost), [`bedrock`] (the only one that talks to AWS); [`config`], [`cli`], [`demo`] and [`telemetry`]
+//! (names to models), [`estimate`] (what a prompt may cost), [`bedrock`] (the only one that talks to AWS); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
 //! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod estimate;
+pub mod explain;
 pub mod http;
 pub mod ids;
 pub mod learned;

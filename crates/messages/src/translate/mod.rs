@@ -30,7 +30,7 @@ mod unfold;
 use std::fmt;
 
 pub use chunks::ChunkPipeline;
-pub use error::{Failure, Fault, Retry, error};
+pub use error::{Failure, Fault, Retry, Row as ErrorRow, TABLE as ERRORS, error, row as error_row};
 pub use events::Sink;
 pub use invoke::{InvokeCall, InvokeOptions, invoke};
 pub use lesson::{Lesson, lesson};

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header;
 use http::response::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -49,8 +50,8 @@ pub enum Failure {
         host: String,
         /// What happened, with its causes.
         cause: String,
-        /// Whether it failed before anything was sent.
-        connecting: bool,
+        /// How far it came.
+        phase: Phase,
     },
     /// The gateway has no credentials.
     #[error(transparent)]
@@ -71,6 +72,31 @@ pub struct Refusal {
     pub request_id: Option<String>,
 }
 
+/// How far a request came that got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The name of the host has no address.
+    Dns,
+    /// Nobody was reached.
+    Connect,
+    /// Somebody was reached who cannot prove to be AWS.
+    Tls,
+    /// The request was on its way.
+    Sent,
+}
+
+impl Phase {
+    /// What a client is told; where Bedrock is, the operator's log says.
+    fn told(self) -> &'static str {
+        match self {
+            Self::Dns => "The gateway cannot reach Bedrock: the name of its host cannot be resolved (DNS)",
+            Self::Connect => "The gateway cannot reach Bedrock: no connection can be made",
+            Self::Tls => "The gateway cannot reach Bedrock: no secure connection can be made (TLS)",
+            Self::Sent => "Bedrock closed the connection without an answer",
+        }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "AWS answered {} {}: {}", self.status, self.meaning.code, self.meaning.text)
@@ -83,7 +109,7 @@ impl Failure {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.meaning.retry == Retry::AfterPause,
-            Self::Unreachable { connecting, .. } => *connecting,
+            Self::Unreachable { phase, .. } => *phase != Phase::Sent,
             Self::NotAStream { .. }
             | Self::Unreadable { .. }
             | Self::NoCredentials(_)
@@ -99,7 +125,24 @@ impl Failure {
 
     /// Whether nobody was reached, so that nothing can have happened.
     pub(super) fn is_connecting(&self) -> bool {
-        matches!(self, Self::Unreachable { connecting: true, .. })
+        matches!(self, Self::Unreachable { phase: Phase::Dns | Phase::Connect | Phase::Tls, .. })
+    }
+
+    /// What it means, in words a client may see.
+    #[must_use]
+    pub fn meaning(self) -> translate::Failure {
+        use translate::Failure as Meaning;
+        match self {
+            Self::Refused(refusal) => refusal.meaning,
+            Self::NotAStream { content_type, .. } => {
+                let text = format!("Bedrock's endpoint answered with content-type {content_type}");
+                Meaning::own(Meaning::NOT_A_STREAM, &text)
+            }
+            Self::Unreadable { .. } => Meaning::own(Meaning::BAD_STREAM, "Bedrock's answer cannot be read"),
+            Self::Unreachable { phase, .. } => Meaning::own(Meaning::UNREACHABLE, phase.told()),
+            Self::NoCredentials(_) => Meaning::own(Meaning::NO_CREDENTIALS, ""),
+            Self::Unsendable(_) => Meaning::own("", "the gateway could not make a request of this"),
+        }
     }
 
     pub(super) fn unreadable(host: &str, error: &dyn std::error::Error) -> Self {
@@ -112,8 +155,30 @@ impl Failure {
 
     pub(super) fn unreachable(host: &str, error: &legacy::Error) -> Self {
         let cause = super::credentials::with_causes(error);
-        Self::Unreachable { host: host.to_owned(), cause, connecting: error.is_connect() }
+        let phase = if !error.is_connect() {
+            Phase::Sent
+        } else if cause.contains("dns error") {
+            Phase::Dns
+        } else if with_tls(error) {
+            Phase::Tls
+        } else {
+            Phase::Connect
+        };
+        Self::Unreachable { host: host.to_owned(), cause, phase }
     }
+}
+
+/// Whether TLS is what failed.
+fn with_tls(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A header as text, if it is there and readable.
@@ -132,6 +197,30 @@ pub(super) async fn read(body: Incoming, limit: usize) -> Option<Bytes> {
 struct Name {
     #[serde(rename = "__type", alias = "code")]
     code: Option<String>,
+}
+
+/// What is wrong with an answer of status 200 that is not of the media type asked for.
+pub(super) async fn not_a_stream(head: &Parts, body: Incoming) -> Failure {
+    #[derive(Default, Deserialize)]
+    struct Unknown {
+        #[serde(rename = "Output")]
+        output: Name,
+    }
+    let content_type = text_header(head, header::CONTENT_TYPE.as_str());
+    // Bedrock says of an operation that it does not have: 200.
+    if content_type.as_deref().is_some_and(|kind| kind.starts_with("application/json")) {
+        let bytes = read(body, LONGEST_ERROR).await.unwrap_or_default();
+        let unknown: Unknown = serde_json::from_slice(&bytes).unwrap_or_default();
+        if let Some(code) = unknown.output.code {
+            let meaning = translate::error(404, &code, &Exception::default());
+            let request_id = text_header(head, REQUEST_ID);
+            return Failure::Refused(Box::new(Refusal { meaning, status: 404, request_id }));
+        }
+    }
+    Failure::NotAStream {
+        content_type: content_type.unwrap_or_else(|| "none".to_owned()),
+        server: text_header(head, header::SERVER.as_str()).unwrap_or_default(),
+    }
 }
 
 /// Reads the error in a response whose status is not 200.

@@ -16,8 +16,8 @@ use crate::bedrock::Failure;
 use crate::catalog::Unresolved;
 use crate::ids::RequestId;
 
-/// Seconds a client should wait after a throttle; AWS names none.
-const RETRY_AFTER: &str = "5";
+/// Seconds a client should wait when there is too much at once and nobody knows better; AWS names none.
+const PAUSE: u16 = 5;
 
 /// An error on its way to the client. Returned by handlers; rendered once, where the request id is known.
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub struct ApiError {
     status: StatusCode,
     /// `x-should-retry: false`, which Anthropic's SDKs obey.
     hopeless: bool,
+    /// `retry-after`, in seconds; 0 says nothing.
+    pause: u16,
+    /// The row of `docs/errors.md` that explains it, unless clients have to read AWS's words as they are.
+    explained: Option<&'static str>,
 }
 
 /// The status of each kind of error.
@@ -83,22 +87,30 @@ impl ApiError {
             error: &'a Error,
             request_id: &'a str,
         }
-        let envelope = Envelope { kind: "error", error: &self.error, request_id: request_id.as_str() };
+        let error = &self.worded(request_id);
+        let envelope = Envelope { kind: "error", error, request_id: request_id.as_str() };
         let json = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = (self.status, Bytes::from(json)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.hopeless {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
-        } else if self.error.kind == ErrorType::RateLimit {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        } else if self.pause > 0 {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.pause));
         }
         response
     }
 
+    /// The error with where to read on: many clients show the message and nothing else.
+    fn worded(&self, request_id: &RequestId) -> Cow<'_, Error> {
+        let Some(code) = self.explained else { return Cow::Borrowed(&self.error) };
+        let message = format!("{} [{code} {}]", self.error.message, request_id.as_str());
+        Cow::Owned(Error::new(self.error.kind, message))
+    }
+
     /// The event rendering, appended to `out`.
     pub(super) fn render_event(&self, request_id: &RequestId, out: &mut Vec<u8>) {
-        let error = Cow::Borrowed(&self.error);
+        let error = self.worded(request_id);
         sse::write(&Event::Error { error, request_id: Some(Cow::Borrowed(request_id.as_str())) }, out);
     }
 }
@@ -114,7 +126,8 @@ impl IntoResponse for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        Self { status: status(error.kind), error, hopeless: false }
+        let pause = if error.kind == ErrorType::RateLimit { PAUSE } else { 0 };
+        Self { status: status(error.kind), error, hopeless: false, pause, explained: None }
     }
 }
 
@@ -136,43 +149,36 @@ impl From<Unresolved> for ApiError {
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(refusal) => refusal.meaning.into(),
-            Failure::NotAStream { content_type, .. } => Self::gateway(format!(
-                "Bedrock's endpoint did not answer with an event stream but with content-type {content_type}; a proxy \
-                 in between or a wrong endpoint URL is the usual cause"
-            )),
-            // Where Bedrock is, the operator's log says.
-            Failure::Unreachable { connecting: true, .. } => {
-                Self::gateway("the gateway cannot reach Bedrock")
-            }
-            Failure::Unreachable { .. } => Self::gateway("Bedrock closed the connection without an answer"),
-            Failure::NoCredentials(_) => {
-                Self::gateway("the gateway has no AWS credentials; its operator finds the reason in its log")
-            }
-            Failure::Unreadable { host, .. } => Self::gateway(format!("the answer of {host} cannot be read")),
-            Failure::Unsendable(_) => {
-                Self::new(ErrorType::Api, "the gateway could not make a request of this")
-            }
-        }
+        failure.meaning().into()
     }
 }
 
-/// What AWS said, before a stream or inside one.
+/// What went wrong upstream, before a stream or inside one.
 impl From<translate::Failure> for ApiError {
     fn from(failure: translate::Failure) -> Self {
-        // The gateway's own credentials, or an answer that is none: not the client's fault and not the model's.
-        let gateway = failure.error.kind == ErrorType::Api
-            && (failure.fault == Fault::Operator || failure.code == translate::Failure::BAD_STREAM);
-        // A daily quota or an account limit does not pass by waiting a moment.
-        let hopeless = failure.error.kind == ErrorType::RateLimit && failure.retry == Retry::Never;
-        let error = Self { hopeless, ..failure.error.into() };
+        let kind = failure.error.kind;
+        // The gateway's own credentials, or the way to AWS: not the client's fault and not the model's.
+        let gateway = kind == ErrorType::Api && matches!(failure.fault, Fault::Operator | Fault::Network);
+        // What clients would try again by themselves, in vain: a daily quota, wrong credentials.
+        let retried = matches!(
+            kind,
+            ErrorType::RateLimit | ErrorType::Api | ErrorType::Timeout | ErrorType::Overloaded
+        );
+        let hopeless = retried && matches!(failure.retry, Retry::Never | Retry::WithNewCredentials);
+        let explained = (!failure.row.is_verbatim()).then_some(failure.row.code);
+        let error = Self::from(failure.error);
+        let pause = failure.row.pause.max(error.pause);
+        let error = Self { hopeless, explained, pause, ..error };
         if gateway { error.with_status(StatusCode::BAD_GATEWAY) } else { error }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
+    use messages::converse::event::Exception;
+
     use super::*;
 
     #[test]
@@ -192,6 +198,30 @@ mod tests {
         for (kind, expected) in table {
             assert_eq!(ApiError::new(kind, "").status.as_u16(), expected);
         }
+    }
+
+    /// Each row of the table of errors as it reaches a client.
+    #[test]
+    fn what_clients_see_of_each_row() {
+        let mut table = String::new();
+        let id = RequestId::draw();
+        for row in translate::ERRORS {
+            let exception = Exception { message: Some(row.example.to_owned()), ..Exception::default() };
+            let error = ApiError::from(translate::error(row.status, row.exceptions[0], &exception));
+            let response = error.render(&id);
+            let _ =
+                write!(table, "{:5}{} {}", row.code, response.status().as_u16(), error.error.kind.as_str());
+            for name in ["retry-after", "x-should-retry"] {
+                if let Some(value) = response.headers().get(name) {
+                    let _ = write!(table, ", {name}: {}", value.to_str().unwrap());
+                }
+            }
+            let worded = error.worded(&id).message.clone();
+            let named = worded.ends_with(&format!("[{} {}]", row.code, id.as_str()));
+            assert_eq!(named, !row.is_verbatim(), "{worded}");
+            table.push_str(if named { ", explained\n" } else { "\n" });
+        }
+        insta::assert_snapshot!(table);
     }
 
     #[test]

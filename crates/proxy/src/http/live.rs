@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use messages::anthropic::{Error, ErrorType, Event, Fold, RawFold};
-use messages::translate::{self, ChunkPipeline, End, Failure, Opening, Outcome, Pipeline, Step, Summary};
+use messages::translate::{
+    self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, Step, Summary,
+};
 
 use super::access_log::Entry;
 use crate::bedrock::Operation;
@@ -244,11 +246,15 @@ impl Drop for Live {
     }
 }
 
-/// AWS's own words, for the operator.
+/// AWS's own words, for the operator, and what to do about them.
 pub(super) fn log(entry: &Entry, failure: &Failure) {
     let text: String = failure.text.chars().take(1000).collect();
     let aws_request_id = entry.aws_request_id();
     let request_id = entry.request_id();
-    let code = failure.code.as_str();
-    tracing::warn!(%request_id, aws_request_id, code, text, "Bedrock failed");
+    let (code, row, advice) = (failure.code.as_str(), failure.row.code, failure.row.advice);
+    if matches!(failure.fault, Fault::Operator | Fault::Gateway) {
+        tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+    } else {
+        tracing::warn!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+    }
 }

@@ -186,7 +186,9 @@ pub(super) async fn open<S: Sink>(
                     continue;
                 }
                 live::log(&inquiry.entry, &meaning);
-                meaning.into()
+                let target = &inquiry.asked.target;
+                let typed = target.requested == target.model_id;
+                ApiError::from(if typed { meaning.of_typed_id() } else { meaning })
             }
             Ok(Err(NotBegun::Failed(error))) => error,
             Err(_) => silent(),

@@ -11,7 +11,7 @@ async fn a_throttle_is_a_429_that_says_when_to_come_back_and_was_tried_three_tim
         let answer = world.ask(&format!("[throttle] {stream}"), stream).await;
         let (status, kind, _) = answer.error();
         assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
-        assert_eq!(answer.headers["retry-after"], "5");
+        assert_eq!(answer.headers["retry-after"], "10");
         assert_eq!(log_line(answer.request_id()).await["retries"], 2);
     }
     assert_eq!(world.bedrock.requests().len(), 6);
@@ -103,6 +103,103 @@ async fn an_endpoint_nobody_listens_on_is_a_502_after_three_attempts() {
     let answer = world.ask("Hello", true).await;
     assert_eq!(answer.error().0, 502);
     assert_eq!(log_line(answer.request_id()).await["retries"], 2);
+}
+
+/// A server that answers once, with `head` and `body`.
+async fn one_answer(head: &'static str, body: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        socket.read_buf(&mut asked).await.unwrap();
+        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        socket.write_all(answer.as_bytes()).await.unwrap();
+        let _ = socket.read_buf(&mut asked).await;
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_operation_that_aws_does_not_have_is_a_404_although_aws_says_200() {
+    let body =
+        r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
+    let url = one_answer("200 OK\r\ncontent-type: application/json", body).await;
+    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let answer = world.ask("Hello", true).await;
+    let (status, kind, text) = answer.error();
+    assert_eq!((status, kind.as_str()), (404, "not_found_error"));
+    assert!(text.ends_with(&format!("[E46 {}]", answer.request_id())), "{text}");
+}
+
+#[tokio::test]
+async fn a_host_without_an_address_is_a_502_that_says_so_and_does_not_name_the_host() {
+    let world = world_with(&[("AWS_ENDPOINT_URL", "http://bedrock.invalid")], |_| {}).await;
+    let (status, _, text) = world.ask("Hello", false).await.error();
+    assert_eq!(status, 502);
+    assert!(text.contains("(DNS)") && text.contains("[E48 ") && !text.contains("bedrock.invalid"), "{text}");
+}
+
+#[tokio::test]
+async fn a_host_that_speaks_no_tls_is_a_502_that_says_so() {
+    let url = one_answer("400 Bad Request", "").await.replace("http://", "https://");
+    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let (status, _, text) = world.ask("Hello", false).await.error();
+    assert_eq!(status, 502);
+    assert!(text.contains("The gateway cannot reach Bedrock") && text.contains("[E48 "), "{text}");
+}
+
+#[tokio::test]
+async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log_in_full() {
+    let world = world().await;
+    for (prompt, status, kind, retry_after, should_retry, code) in [
+        ("[refuse ModelNotReadyException]", 529, "overloaded_error", None, None, None),
+        ("[refuse ModelTimeoutException]", 504, "timeout_error", None, None, None),
+        ("[refuse InternalServerException]", 500, "api_error", None, None, None),
+        ("[refuse ServiceUnavailableException]", 529, "overloaded_error", None, None, None),
+        ("[refuse ModelErrorException 400]", 400, "invalid_request_error", None, None, None),
+        ("[refuse ModelErrorException 413]", 413, "request_too_large", None, None, None),
+        ("[refuse ModelErrorException 429]", 429, "rate_limit_error", Some("5"), None, None),
+        ("[refuse ModelErrorException 529]", 529, "overloaded_error", None, None, None),
+        ("[refuse ModelErrorException 500]", 500, "api_error", None, None, None),
+        ("[refuse AccessDeniedException]", 403, "permission_error", None, None, Some("E07")),
+        ("[refuse ResourceNotFoundException]", 403, "permission_error", None, None, Some("E04")),
+        ("[refuse ServiceQuotaExceededException]", 429, "rate_limit_error", None, Some("false"), Some("E16")),
+        ("[refuse ExpiredTokenException]", 502, "api_error", None, Some("false"), Some("E17")),
+        ("[refuse ValidationException]", 400, "invalid_request_error", None, None, None),
+        ("[exception throttlingException]", 429, "rate_limit_error", Some("10"), None, None),
+    ] {
+        let answer = world.ask(prompt, false).await;
+        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!((answer.error().0, &*answer.error().1), (status, kind), "{prompt}");
+        assert_eq!(
+            (header("retry-after"), header("x-should-retry")),
+            (retry_after, should_retry),
+            "{prompt}"
+        );
+        let text = answer.error().2;
+        let ending = code.map_or_else(String::new, |code| format!("[{code} {}]", answer.request_id()));
+        assert!(text.ends_with(&ending) && (code.is_some() || !text.contains("[E")), "{prompt}: {text}");
+        log_line(answer.request_id()).await;
+        let all = logged();
+        let line =
+            all.lines().find(|line| line.contains("Bedrock failed") && line.contains(answer.request_id()));
+        let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
+        assert!(line["aws_request_id"].is_string() && line["advice"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_the_client_wrote_itself_is_its_own_mistake_and_a_mapped_one_the_operators() {
+    let mappings = ("AWS_BEDROCK_MODEL_MAPPINGS", "mine=us.anthropic.claude-nine-v1:0");
+    let world = world_with(&[mappings], |_| {}).await;
+    for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 400)] {
+        let mut body = ask("Hello", false);
+        body["model"] = json!(model);
+        let (got, _, text) = world.post(body.to_string()).await.error();
+        assert_eq!(got, status, "{model}: {text}");
+        assert!(text.contains("[E03 "), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("app", &["bedrock", "catalog", "learned"]),
     ("bedrock", &[]),
     ("catalog", &[]),
@@ -15,7 +15,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("telemetry", &[]),
     ("config", &[]),
     ("demo", &["cli", "server", "telemetry"]),
-    ("cli", &["demo", "server", "telemetry"]),
+    ("cli", &["demo", "explain", "server", "telemetry"]),
+    ("explain", &[]),
 ];
 const FOR_ALL: [&str; 5] = ["clock", "config", "ids", "secret", "tasks"];
 

@@ -1,0 +1,221 @@
+use std::fmt::Write as _;
+
+use super::*;
+
+fn said(message: &str) -> Exception {
+    Exception { message: Some(message.to_owned()), ..Exception::default() }
+}
+
+fn refused(text: &str) -> Failure {
+    error(400, "ValidationException", &said(text))
+}
+
+#[test]
+fn each_row_is_what_its_own_example_is_read_as() {
+    for expected in TABLE {
+        let [exception, ..] = expected.exceptions else { panic!("{} has no exception", expected.code) };
+        let found = error(expected.status, exception, &said(expected.example));
+        assert_eq!(found.row.code, expected.code, "{}", expected.example);
+        assert_eq!(
+            (found.error.kind, found.fault, found.retry),
+            (expected.kind, expected.fault, expected.retry)
+        );
+        assert!(!found.error.message.is_empty());
+    }
+}
+
+#[test]
+fn each_row_says_what_is_behind_it_and_what_to_do() {
+    for (at, row) in TABLE.iter().enumerate() {
+        assert!(row.cause.len() > 5 && row.advice.ends_with('.'), "{}", row.code);
+        assert!(row.words.iter().all(|words| *words == words.to_lowercase()), "{}", row.code);
+        assert!(TABLE[..at].iter().all(|before| before.code != row.code), "{} is there twice", row.code);
+    }
+}
+
+#[test]
+fn what_clients_read() {
+    let mut table = String::new();
+    for row in TABLE {
+        let failure = error(row.status, row.exceptions[0], &said(row.example));
+        let Failure { error, fault, retry, .. } = failure;
+        let _ =
+            writeln!(table, "{} {} {fault:?} {retry:?}\n  {}", row.code, error.kind.as_str(), error.message);
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn every_wording_finds_its_row() {
+    for (code, text) in [
+        ("E01", "Invocation of model ID x with on-demand throughput isn't supported."),
+        ("E10", "This model version has reached the end of its life. Please refer to the documentation."),
+        ("E21", "output_config.format: Extra inputs are not permitted"),
+        (
+            "E21",
+            "Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input and try again.",
+        ),
+        ("E20", "Unexpected value(s) `x-2026-01-01` for the `anthropic-beta` header"),
+        ("E22", "prompt is too long: 206456 tokens > 200000 maximum"),
+        ("E22", "input length and `max_tokens` exceed context limit: 213462 + 8192 > 204698"),
+        ("E22b", "too many total text bytes"),
+        (
+            "E22b",
+            "Malformed input request: expected maxLength: 50000, actual: 60000, please reformat your input and try again.",
+        ),
+        ("E23", "\"thinking.type.enabled\" is not supported for this model"),
+        ("E23", "thinking: Input tag 'adaptive' found using 'type' does not match any of the expected tags"),
+        ("E24", "messages.3.content.0.thinking.signature: Field required"),
+        ("E32", "'max_completion_tokens' (128000) exceeds model maximum (65536)"),
+        ("E35", "This model doesn't support the stopSequences field. Remove stopSequences and try again."),
+        (
+            "E36",
+            "The text field in the ContentBlock object at messages.0.content.0 is blank. Add text to the text field, and try again.",
+        ),
+        ("E36", "Expected toolResult blocks at messages.2.content for the following Ids: tooluse_a"),
+        ("E36", "Messages can not contain duplicate document names"),
+        ("E39", "The provided request is not valid"),
+    ] {
+        let exception = if code == "E10" { "ResourceNotFoundException" } else { "ValidationException" };
+        assert_eq!(error(400, exception, &said(text)).row.code, code, "{text}");
+    }
+}
+
+#[test]
+fn codes_are_read_in_every_spelling_and_words_suffice_where_there_is_none() {
+    for (status, code, text, row) in [
+        (400, "throttlingException", "in a frame", "E12"),
+        (503, "ServiceUnavailableException:http://x/", "", "E14"),
+        (429, "com.amazon.coral#ModelNotReadyException", "", "E15a"),
+        (400, "", "prompt is too long: 3 tokens > 2 maximum", "E22"),
+        (413, "", "", "E47"),
+        (429, "", "", "E12"),
+        (403, "", "no", "E44"),
+        (404, "", "", "E43"),
+        (408, "", "", "E15b"),
+        (422, "", "", "E49"),
+        (502, "", "<html>", "E15e"),
+        (503, "", "", "E14"),
+        (500, "NovelException", "", "E15e"),
+    ] {
+        assert_eq!(error(status, code, &said(text)).row.code, row, "{status} {code} {text}");
+    }
+}
+
+#[test]
+fn a_model_error_is_what_the_models_own_server_said() {
+    let said = |status| Exception {
+        message: Some("outer".to_owned()),
+        original_status_code: Some(status),
+        original_message: Some("inner".to_owned()),
+    };
+    for (status, kind) in [
+        (400, ErrorType::InvalidRequest),
+        (413, ErrorType::TooLarge),
+        (429, ErrorType::RateLimit),
+        (503, ErrorType::Overloaded),
+        (529, ErrorType::Overloaded),
+        (500, ErrorType::Api),
+    ] {
+        let failure = error(424, "ModelErrorException", &said(status));
+        assert_eq!(failure.error, Error::new(kind, "inner"));
+    }
+}
+
+#[test]
+fn the_words_that_clients_recover_on_stay_as_they_are() {
+    for text in [
+        "prompt is too long: 206456 tokens > 200000 maximum",
+        "Input is too long for requested model.",
+        "Input is too long.",
+        "input length and `max_tokens` exceed context limit: 213462 + 8192 > 204698",
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+        "messages.1.role: Input should be 'user' or 'assistant'",
+        "context_management: Extra inputs are not permitted",
+    ] {
+        let wrapped = format!("The model returned the following errors: {text}");
+        assert_eq!(refused(&wrapped).error.message, text);
+        assert!(refused(&wrapped).row.is_verbatim());
+    }
+}
+
+#[test]
+fn an_overflow_in_other_words_is_told_in_words_that_clients_know() {
+    for (text, told) in [
+        (
+            "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
+            "capability_rejected: prompt_too_long",
+        ),
+        (
+            "This model's maximum context length is 131072 tokens. However, you requested 140000 tokens (139000 in the messages, 1000 in the completion).",
+            "prompt is too long: 140000 tokens > 131072 maximum",
+        ),
+        (
+            "Too many input tokens. Max input tokens: 8192, request input token count: 9000",
+            "prompt is too long: 9000 tokens > 8192 maximum",
+        ),
+        (
+            "Malformed input request: expected maxLength: 50000, actual: 60000, please reformat your input and try again.",
+            "capability_rejected: prompt_too_long",
+        ),
+    ] {
+        assert_eq!(refused(text).error, Error::new(ErrorType::InvalidRequest, told));
+    }
+}
+
+#[test]
+fn a_throttle_never_reads_like_an_overflow() {
+    for text in ["Too many tokens, please wait before trying again.", "Too many tokens per day, please wait"]
+    {
+        let told = error(429, "ThrottlingException", &said(text)).error.message.to_lowercase();
+        for words in ["too long", "prompt_too_long", "context", "exceed"] {
+            assert!(!told.contains(words), "{told}");
+        }
+    }
+}
+
+#[test]
+fn arns_and_account_ids_stay_inside() {
+    let text = "User: arn:aws:sts::123456789012:assumed-role/x/y may not use \"arn:aws:bedrock:us-east-1::foundation-model/z\" in 123456789012, 1234567890123 tokens";
+    let failure = error(403, "AccessDeniedException", &said(text));
+    assert!(
+        failure
+            .error
+            .message
+            .starts_with("User: [arn] may not use \"[arn]\" in [account], 1234567890123 tokens."),
+        "{failure:?}"
+    );
+    assert_eq!(failure.text, text);
+    for row in TABLE {
+        let told = error(row.status, row.exceptions[0], &said(row.example)).error.message;
+        assert!(!told.contains("arn:") && !told.contains("123456789012"), "{told}");
+    }
+}
+
+#[test]
+fn a_constraint_is_told_by_the_name_that_the_client_used() {
+    let told =
+        refused("Value '7' at 'inferenceConfig.temperature' failed to satisfy constraint: x").error.message;
+    assert_eq!(told, "Value '7' at 'temperature' failed to satisfy constraint: x");
+}
+
+#[test]
+fn the_proxys_own_credentials_are_not_blamed_on_the_client() {
+    let failure = error(
+        403,
+        "UnrecognizedClientException",
+        &said("The security token included in the request is invalid."),
+    );
+    assert_eq!((failure.fault, failure.error.kind), (Fault::Operator, ErrorType::Api));
+    assert!(failure.error.message.contains("credentials of this gateway"));
+}
+
+#[test]
+fn an_id_that_the_client_wrote_is_the_clients_to_mend() {
+    let id = refused("The provided model identifier is invalid.");
+    assert_eq!(id.error.kind, ErrorType::Permission);
+    assert_eq!(id.of_typed_id().error.kind, ErrorType::InvalidRequest);
+    let arn = error(404, "ResourceNotFoundException", &said("nothing here")).of_typed_id();
+    assert_eq!((arn.error.kind, arn.fault), (ErrorType::NotFound, Fault::Client));
+    assert_eq!(refused("x").of_typed_id(), refused("x"));
+}
