@@ -4,9 +4,11 @@
 
 mod counts;
 mod discovery;
+mod drains;
 mod resolution;
 
 pub use counts::Counts;
+pub use drains::{Abandonable, Drains};
 
 use crate::bedrock::{Bedrock, NoTransport};
 use crate::catalog::Catalog;
@@ -28,6 +30,8 @@ pub struct App {
     pub control: config::Control,
     /// Prompts that were counted a moment ago.
     pub counts: Counts,
+    /// Where abandoned answers are read to their end.
+    pub drains: Drains,
     /// How one request is served.
     pub relay: config::Relay,
     /// Sizes and times of the server itself.
@@ -44,16 +48,18 @@ impl App {
     /// # Errors
     /// When there is no way to Bedrock.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, NoTransport> {
+        let tasks = Tasks::default();
         Ok(Self {
             catalog: Catalog::new(&config.catalog),
             bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
             learned: Learned::new(clock.clone()),
             control: config.bedrock.control.clone(),
             counts: Counts::default(),
+            drains: Drains::new(&config.relay, &tasks),
             relay: config.relay.clone(),
             limits: config.server.clone(),
             clock,
-            tasks: Tasks::default(),
+            tasks,
         })
     }
 }

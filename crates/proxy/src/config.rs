@@ -90,6 +90,10 @@ pub struct Relay {
     pub idle_timeout: Duration,
     /// `PING_INTERVAL_SECONDS`: how long the client may hear nothing.
     pub ping_interval: Duration,
+    /// `ABANDONED_TIMEOUT_SECONDS`: how long an answer is read on whose client has left, to learn what it cost.
+    pub abandoned_timeout: Duration,
+    /// `ABANDONED_MAX`: how many such answers are read at a time; the cost of further ones is estimated.
+    pub abandoned_most: usize,
     /// `FIRST_FRAME_GRACE_SECONDS`: how long the response head waits for Bedrock's first word.
     pub first_frame_grace: Duration,
 }
@@ -223,6 +227,8 @@ fn relay(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Relay {
         request_timeout: reader.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
         idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
         ping_interval: reader.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
+        abandoned_timeout: reader.seconds("ABANDONED_TIMEOUT_SECONDS", 300, 1..=86_400),
+        abandoned_most: reader.number("ABANDONED_MAX", 256, 0..=100_000),
         first_frame_grace: reader.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
     }
 }

@@ -15,6 +15,7 @@ use messages::translate::{
 };
 
 use super::access_log::Entry;
+use crate::app::Drains;
 use crate::bedrock::Operation;
 
 /// Where events go: into bytes for the client, or into one message.
@@ -138,13 +139,31 @@ impl Codec {
 /// An answer in flight. Dropped before its end, it is settled as cancelled.
 #[derive(Debug)]
 pub(super) struct Live {
-    body: Incoming,
+    /// `None` once it was handed on to be drained.
+    body: Option<Incoming>,
     /// `None` once settled.
     codec: Option<Codec>,
     failure: Option<Failure>,
     /// Whether anything was said before the end.
     spoke: bool,
+    /// Characters that were said, JSON and all.
+    said: u64,
     entry: Entry,
+    /// Where to go when the client leaves; `None` once it has left.
+    drains: Option<Drains>,
+}
+
+/// For an answer that nobody hears.
+struct Nobody;
+
+impl translate::Sink for Nobody {
+    fn event(&mut self, _: &Event<'_>) {}
+
+    fn raw(&mut self, _: &str, _: &str) {}
+}
+
+impl Sink for Nobody {
+    fn forget(&mut self) {}
 }
 
 /// What comes next from Bedrock.
@@ -155,14 +174,16 @@ pub(super) enum Chunk {
 }
 
 impl Live {
-    pub(super) fn new(body: Incoming, codec: Codec, entry: Entry) -> Self {
-        Self { body, codec: Some(codec), failure: None, spoke: false, entry }
+    pub(super) fn new(body: Incoming, codec: Codec, entry: Entry, drains: Drains) -> Self {
+        let drains = Some(drains);
+        Self { body: Some(body), codec: Some(codec), failure: None, spoke: false, said: 0, entry, drains }
     }
 
     /// The next bytes, as they come off the connection.
     pub(super) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Chunk> {
         loop {
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            let Some(body) = &mut self.body else { return Poll::Ready(Chunk::End(End::Cancelled)) };
+            match ready!(Pin::new(body).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
                         return Poll::Ready(Chunk::Bytes(bytes));
@@ -212,7 +233,10 @@ impl Live {
         if let (Some(failure), true) = (&self.failure, self.spoke) {
             log(&self.entry, failure);
         }
-        let summary = codec.finish(end, sink);
+        let mut summary = codec.finish(end, sink);
+        if self.drains.is_none() {
+            summary.outcome = Outcome::Cancelled;
+        }
         // An answer in one piece begins and ends at once.
         self.spoke |= summary.outcome == Outcome::Finished;
         self.entry.note(|fields| fields.summary = Some(summary));
@@ -228,6 +252,16 @@ impl Live {
         self.codec.as_ref().map_or(self.spoke, Codec::is_started)
     }
 
+    /// Reads an answer that nobody hears to its end.
+    async fn drain(mut self) {
+        loop {
+            let chunk = self.chunk().await;
+            if self.take(chunk, &mut Nobody) {
+                return;
+            }
+        }
+    }
+
     /// Reads what is left after the last event, so that the connection can be used again.
     pub(super) fn poll_drained(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Chunk::Bytes(_) = ready!(self.poll_chunk(context)) {}
@@ -240,9 +274,23 @@ impl Live {
     }
 }
 
+/// The client has left. Bedrock goes on and bills all of it, so what is on its way is read to its end; when that
+/// cannot be, the answer is settled as far as it came.
 impl Drop for Live {
     fn drop(&mut self) {
-        self.finish(End::Cancelled, &mut Vec::new());
+        if let (Some(drains), Some(_)) = (self.drains.take(), &self.codec) {
+            let abandoned = Self {
+                body: self.body.take(),
+                codec: self.codec.take(),
+                failure: None,
+                spoke: self.spoke,
+                said: self.said,
+                entry: self.entry.clone(),
+                drains: None,
+            };
+            return drains.take(abandoned.drain());
+        }
+        self.finish(End::Cancelled, &mut Nobody);
     }
 }
 

@@ -215,7 +215,7 @@ async fn begin<S: Sink>(
     let answer = answer.map_err(|failure| failed(entry, failure))?;
     entry.note(|fields| fields.aws_request_id = answer.request_id);
     let codec = Codec::new(inquiry.question.operation, inquiry.opening.clone());
-    let mut live = Live::new(answer.body, codec, entry.clone());
+    let mut live = Live::new(answer.body, codec, entry.clone(), app.drains.clone());
     loop {
         let chunk = live.chunk().await;
         let ended = live.take(chunk, sink);

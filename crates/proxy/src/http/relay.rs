@@ -25,14 +25,14 @@ use super::access_log::Entry;
 use super::error::ApiError;
 use super::live::{Chunk, Live};
 use super::opening::{self, Inquiry, Opened};
-use crate::app::App;
+use crate::app::{Abandonable, App};
 
 /// Reads are gathered into one write up to about this size.
 const ENOUGH: usize = 16 << 10;
 /// How long the end of a finished answer may take before its connection is given up.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened<Vec<u8>>, ApiError>> + Send>>;
+type Opening = Abandonable<Result<Opened<Vec<u8>>, ApiError>>;
 
 /// The response to `inquiry`. Its head waits for Bedrock's first word, but not longer than the grace.
 pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
@@ -42,7 +42,8 @@ pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response,
     let entry = inquiry.entry().clone();
     let cut = Box::pin(app.tasks.cutting());
     let mut told = inquiry.told().clone();
-    let mut opening: Opening = Box::pin(opening::open(app, inquiry, Vec::new()));
+    let drains = app.drains.clone();
+    let mut opening = Abandonable::new(&drains, opening::open(app, inquiry, Vec::new()));
     let relay = match tokio::time::timeout(grace, &mut opening).await {
         Ok(opened) => {
             let opened = opened?;
@@ -107,7 +108,7 @@ impl Relay {
     fn gather(&mut self, context: &mut Context<'_>) {
         while self.out.len() < ENOUGH {
             match &mut self.state {
-                State::Opening(opening) => match opening.as_mut().poll(context) {
+                State::Opening(opening) => match Pin::new(opening).poll(context) {
                     Poll::Pending => return,
                     Poll::Ready(opened) => self.opened(opened),
                 },

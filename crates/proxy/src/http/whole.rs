@@ -10,7 +10,7 @@ use messages::anthropic::ErrorType;
 use super::error::ApiError;
 use super::live::Whole;
 use super::opening::{self, Inquiry, Opened, Told};
-use crate::app::App;
+use crate::app::{Abandonable, App};
 
 /// How long the end of a finished answer may take before its connection is given up.
 const LAST_BYTES: Duration = Duration::from_millis(100);
@@ -31,8 +31,9 @@ pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response,
 }
 
 async fn message(app: Arc<App>, inquiry: Inquiry) -> Result<(Vec<u8>, Told), ApiError> {
-    let idle = app.relay.idle_timeout;
-    let Opened { mut live, sink: mut whole, told } = opening::open(app, inquiry, Whole::default()).await?;
+    let (idle, drains) = (app.relay.idle_timeout, app.drains.clone());
+    let Opened { mut live, sink: mut whole, told } =
+        Abandonable::new(&drains, opening::open(app, inquiry, Whole::default())).await?;
     loop {
         let chunk = tokio::time::timeout(idle, live.chunk()).await.map_err(|_| opening::silent())?;
         if live.take(chunk, &mut whole) {

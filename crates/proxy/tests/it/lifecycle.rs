@@ -3,10 +3,9 @@ use std::time::Duration;
 use bedrock_proxy::server::Drained;
 use http::{Method, Request};
 use http_body_util::BodyExt;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::world::{ask, full, log_line, logged, post, whole, world, world_with};
+use crate::world::{ask, full, log_line, post, whole, world, world_with};
 
 #[tokio::test]
 async fn health_has_exactly_four_keys() {
@@ -86,27 +85,4 @@ async fn a_request_that_was_not_answered_when_the_drain_ends_is_told_so() {
     for answer in answers {
         assert_eq!(answer.error().0, 529);
     }
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_before_the_answer_frees_bedrock() {
-    let mapping = "claude-left-early=us.anthropic.claude-sonnet-4-5-20250929-v1:0";
-    let world = world_with(&[("AWS_BEDROCK_MODEL_MAPPINGS", mapping)], |_| {}).await;
-    let mut body = ask("[slow 20000]", false);
-    body["model"] = "claude-left-early".into();
-    let body = body.to_string();
-    let mut socket = TcpStream::connect(world.address).await.unwrap();
-    let head = format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
-    socket.write_all((head + &body).as_bytes()).await.unwrap();
-    while world.bedrock.requests().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    drop(socket);
-    let line = loop {
-        if let Some(line) = logged().lines().find(|line| line.contains("claude-left-early")) {
-            break line.to_owned();
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    assert!(line.contains(r#""outcome":"cancelled""#), "{line}");
 }

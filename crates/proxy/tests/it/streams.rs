@@ -3,11 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bedrock_proxy::config::Config;
 use http_body_util::BodyExt;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::world::{ask, log_line, post, spawn, whole, world, world_with};
+use crate::world::{World, ask, log_line, log_line_with, post, spawn, whole, world, world_with};
 
 const SHORT: Duration = Duration::from_millis(60);
 
@@ -65,15 +67,58 @@ async fn bedrock_may_not_be_silent_for_ever() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_logged_once_as_cancelled_and_bedrock_is_let_go() {
-    let world = world().await;
-    let mut response = world.begin(post(ask("[paced 2000 5]", true).to_string())).await;
-    let request_id = response.headers()["request-id"].to_str().unwrap().to_owned();
-    response.body_mut().frame().await.unwrap().unwrap();
-    drop(response);
-    let line = log_line(&request_id).await;
+async fn an_answer_whose_client_leaves_is_read_to_its_end_to_learn_what_it_cost() {
+    for (name, stream) in [("claude-gone-streaming", true), ("claude-gone-whole", false)] {
+        let (world, line) = abandon(name, "[paced 100 5]", stream, &[], |_| {}).await;
+        assert_eq!(line["outcome"], "cancelled", "{line}");
+        let asked = &world.bedrock.requests()[0];
+        assert!(asked.complete, "the fake played to its end");
+        assert!(asked.usage.output_tokens > 50);
+        assert_eq!(line["output_tokens"], asked.usage.output_tokens, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn bedrock_is_let_go_when_too_many_clients_leave() {
+    let none = [("ABANDONED_MAX", "0")];
+    let (world, line) = abandon("claude-gone-crowd", "[paced 2000 5]", true, &none, |_| {}).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
     assert!(!world.bedrock.requests()[0].complete, "the fake could not play to its end");
+}
+
+#[tokio::test]
+async fn an_abandoned_answer_is_not_read_for_ever() {
+    let soon = |config: &mut Config| config.relay.abandoned_timeout = SHORT;
+    let (world, line) = abandon("claude-gone-long", "[paced 2000 5]", true, &[], soon).await;
+    assert_eq!(line["outcome"], "cancelled", "{line}");
+    assert!(!world.bedrock.requests()[0].complete);
+}
+
+/// Asks for `prompt`, leaves once Bedrock was asked, and returns the line in the log.
+async fn abandon(
+    name: &str,
+    prompt: &str,
+    stream: bool,
+    variables: &[(&str, &str)],
+    change: impl FnOnce(&mut Config),
+) -> (World, Value) {
+    let mapping = format!("{name}=us.anthropic.claude-sonnet-4-5-20250929-v1:0");
+    let mut all = vec![("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
+    all.extend(variables);
+    let world = world_with(&all, change).await;
+    let mut body = ask(prompt, stream);
+    body["model"] = name.into();
+    let asked = async {
+        while world.bedrock.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        mut response = world.begin(post(body.to_string())) => drop(response.body_mut().frame().await),
+        () = asked => {}
+    }
+    let line = log_line_with("model_requested", name).await;
+    (world, line)
 }
 
 #[tokio::test]

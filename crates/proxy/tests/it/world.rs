@@ -195,21 +195,26 @@ pub(crate) fn logged() -> String {
 
 /// The one line in the access log about `request_id`, waited for, as it is written when the response is gone.
 pub(crate) async fn log_line(request_id: &str) -> Value {
+    log_line_with("request_id", request_id).await
+}
+
+/// The one line in the access log whose `field` is `value`.
+pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
     let lines = || -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
         let all = logged();
         let lines = all.lines().map(parse);
-        lines.filter(|line| line["event"] == "request" && line["request_id"] == request_id).collect()
+        lines.filter(|line| line["event"] == "request" && line[field] == value).collect()
     };
     for _ in 0..500 {
         let found = lines();
         if let [line] = found.as_slice() {
             return line.clone();
         }
-        assert!(found.len() < 2, "{request_id} was logged twice");
+        assert!(found.len() < 2, "{value} was logged twice");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{request_id} was never logged");
+    panic!("{value} was never logged");
 }
 
 #[derive(Clone, Default)]
