@@ -4,6 +4,7 @@
 //! It is read by `main` and `cli` and handed out in parts; no other room asks for a variable by name.
 
 mod control;
+mod database;
 mod environment;
 mod models;
 mod parse;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use http::Uri;
 
 pub use control::Control;
+pub use database::{Database, Parts, Place};
 pub use environment::{load_dotenv, lookup};
 pub use models::{Model, parse_models};
 pub(crate) use parse::{PREFIXES, is_region};
@@ -38,6 +40,8 @@ pub struct Config {
     pub catalog: Catalog,
     /// The way to Bedrock.
     pub bedrock: Bedrock,
+    /// Where users, quotas, usage and events are kept.
+    pub database: Database,
     /// Logging.
     pub log: Log,
     /// Things that are set but do nothing; said once at start.
@@ -171,6 +175,7 @@ impl Config {
             server: server(&mut reader),
             relay: relay(&mut reader),
             catalog: catalog(&mut reader, &bedrock.region),
+            database: database::database(&mut reader),
             log: log(&mut reader),
             warnings: warnings(&mut reader, &bedrock),
             bedrock,
@@ -393,21 +398,7 @@ fn log(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Log {
 
 /// What is set but does nothing in this version, in one sentence each.
 fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedrock) -> Vec<String> {
-    const DATABASE: [&str; 9] = [
-        "DATABASE_URL",
-        "DB_HOST",
-        "DB_PORT",
-        "DB_NAME",
-        "DB_USER",
-        "DB_PASSWORD",
-        "DB_SSLMODE",
-        "DB_MAX_CONNS",
-        "DB_MIN_CONNS",
-    ];
     let mut warnings = Vec::new();
-    if let Some((name, _)) = reader.first(&DATABASE) {
-        warnings.push(format!("{name} is set, but this version stores nothing: usage is only logged"));
-    }
     let unused = [
         ("JWT_ISSUER", reader.text("JWT_ISSUER").is_some()),
         ("JWT_AUDIENCE", reader.text("JWT_AUDIENCE").is_some()),

@@ -2,7 +2,8 @@
 //!
 //! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
 //! (what handlers share), [`catalog`]
-//! (names to models), [`estimate`] (what a prompt may cost), [`bedrock`] (the only one that talks to AWS); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
+//! (names to models), [`estimate`] (what a prompt may cost), [`bedrock`] (the only one that talks to AWS),
+//! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
 //! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
@@ -21,5 +22,6 @@ pub mod ids;
 pub mod learned;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod tasks;
 pub mod telemetry;

@@ -14,5 +14,6 @@ mod messages;
 mod program;
 mod rooms;
 mod routes;
+mod store;
 mod streams;
 mod world;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("app", &["bedrock", "catalog", "learned"]),
     ("bedrock", &[]),
     ("catalog", &[]),
@@ -12,6 +12,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("http", &["app", "bedrock", "catalog", "estimate", "learned"]),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
+    ("store", &[]),
     ("telemetry", &[]),
     ("config", &[]),
     ("demo", &["cli", "server", "telemetry"]),

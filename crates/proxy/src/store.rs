@@ -1,0 +1,201 @@
+//! The only room with SQL: users, teams, tokens, reservations, usage and events, in SQLite or in PostgreSQL.
+//!
+//! One text of each query serves both databases; where they differ (admission), both texts stand side by side. What a
+//! row *means* is decided elsewhere: who may pass by `auth` and `callers`, how much by `quota`, when rows are written
+//! by the ledger. Each call is bounded in time, so that a database that hangs never hangs a request.
+//!
+//! Values are checked before they are written, so that both databases refuse the same ones: SQLite would take a NUL, or
+//! a name that is longer than its column.
+
+/// The body once for each driver, reading.
+macro_rules! reading {
+    ($store:expr, |$pool:ident| $body:expr) => {
+        match $store.pools()? {
+            $crate::store::pools::Pools::Sqlite { read: $pool, .. } => $body,
+            $crate::store::pools::Pools::Postgres { pool: $pool, .. } => $body,
+        }
+    };
+}
+
+/// The body once for each driver, inside of a transaction that may write; it is committed when the body ends, and
+/// rolled back when it returns early.
+macro_rules! writing {
+    ($store:expr, |$tx:ident| $body:expr) => {
+        match $store.pools()? {
+            $crate::store::pools::Pools::Sqlite { write, .. } => {
+                // Immediate: a transaction that begins by reading could not become a writer beside another process.
+                let mut $tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                let result = $body;
+                $tx.commit().await?;
+                result
+            }
+            $crate::store::pools::Pools::Postgres { pool, .. } => {
+                let mut $tx = pool.begin().await?;
+                let result = $body;
+                $tx.commit().await?;
+                result
+            }
+        }
+    };
+}
+
+mod error;
+mod events;
+mod migrate;
+mod people;
+mod pools;
+mod records;
+mod rows;
+mod times;
+mod tokens;
+mod values;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub use error::StoreError;
+pub use events::EventFilter;
+pub use people::{NewUser, Verdict};
+pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
+
+use crate::config;
+use crate::tasks::Tasks;
+use pools::Pools;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// What a request waits for the database at most.
+const HOT: Duration = Duration::from_secs(1);
+
+/// What everything else waits for it: batches, lists, an operator's acts.
+const CALM: Duration = Duration::from_secs(20);
+
+/// How long the first attempt may hold up a start.
+const START: Duration = Duration::from_secs(5);
+
+/// How long to wait before the next attempt to reach PostgreSQL at start.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The database. Clones share its connections.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    pools: Pools,
+    /// Whether the schema is known to be there, or why not.
+    schema: watch::Receiver<std::result::Result<(), String>>,
+    /// Whether the last call reached the database.
+    connected: AtomicBool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// SQLite works when this returns. PostgreSQL may be away: then this returns after its first attempt, one of
+    /// `tasks` goes on trying, and until it succeeds every call is [`StoreError::Away`].
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or the address of the server makes no sense.
+    pub async fn open(config: &config::Database, tasks: &Tasks) -> Result<Self> {
+        let pools = Pools::new(config).await?;
+        let (said, mut schema) = watch::channel(Err("it was not reached yet".to_owned()));
+        if matches!(pools, Pools::Sqlite { .. }) {
+            migrate::run(&pools).await?;
+            let _ = said.send(Ok(()));
+        } else {
+            let (pools, ending) = (pools.clone(), tasks.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = ending.stopping() => {}
+                    () = migrate_in_the_end(&pools, &said) => {}
+                }
+            });
+            let _ = timeout(START, schema.changed()).await;
+        }
+        let connected = AtomicBool::new(schema.borrow().is_ok());
+        Ok(Self(Arc::new(Inner { pools, schema, connected })))
+    }
+
+    /// Which database it is: `sqlite` or `postgresql`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.0.pools {
+            Pools::Sqlite { .. } => "sqlite",
+            Pools::Postgres { .. } => "postgresql",
+        }
+    }
+
+    /// Whether the last call reached the database; [`Store::ping`] finds out anew.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.connected.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not, within a second.
+    pub async fn ping(&self) -> Result<()> {
+        self.within(HOT, async {
+            reading!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Closes all connections; what is under way is finished before.
+    pub async fn close(&self) {
+        self.0.pools.close().await;
+    }
+
+    /// The connections, once the schema is there.
+    fn pools(&self) -> Result<&Pools> {
+        match &*self.0.schema.borrow() {
+            Ok(()) => Ok(&self.0.pools),
+            Err(reason) => Err(StoreError::Away(reason.clone())),
+        }
+    }
+
+    /// Bounds `work` in time and remembers whether the database was there.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Away(format!("no answer within {} s", limit.as_secs()))));
+        self.0.connected.store(!matches!(result, Err(StoreError::Away(_))), Ordering::Relaxed);
+        result
+    }
+}
+
+/// Tries until the schema is up to date; each failure is told to whoever asks the store meanwhile.
+async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<std::result::Result<(), String>>) {
+    loop {
+        match migrate::run(pools).await {
+            Ok(()) => {
+                let _ = said.send(Ok(()));
+                return;
+            }
+            Err(error) => {
+                let reason = match error {
+                    StoreError::Away(reason) | StoreError::Refused(reason) => reason,
+                    other => other.to_string(),
+                };
+                if said.borrow().as_ref().err() != Some(&reason) {
+                    tracing::warn!(event = "database_away", %reason, "trying again every second");
+                }
+                let _ = said.send(Err(reason));
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,295 @@
+//! Users and teams: what is known about a caller, in one round trip, and an operator's changes, each with its event.
+
+use time::PrimitiveDateTime;
+
+use super::records::Listed;
+use super::rows::user_columns;
+use super::{CALM, Event, HOT, Page, Result, Standing, Store, StoreError, Team, User, times, values};
+
+/// A user who was never seen before, as the claims and the defaults describe them.
+#[derive(Clone, Debug)]
+pub struct NewUser<'a> {
+    /// The name in the token.
+    pub user_id: &'a str,
+    /// The team in the token.
+    pub team: Option<&'a str>,
+    /// The inference profile in the token.
+    pub profile: Option<&'a str>,
+    /// The user's limit; `None` is unlimited.
+    pub user_limit: Option<i64>,
+    /// The limit of the team, if that has no row yet; `None` is unlimited.
+    pub team_limit: Option<i64>,
+}
+
+/// What an operator's act came to: the row as it shall be, and the event that tells of it.
+pub type Verdict<T> = Result<(T, Event)>;
+
+macro_rules! write_event {
+    ($tx:ident, $event:expr) => {{
+        let event: &Event = $event;
+        sqlx::query(
+            "INSERT INTO events (event_id, event_type, user_id, team, actor, details, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (event_id) DO NOTHING",
+        )
+        .bind(&event.id)
+        .bind(&event.kind)
+        .bind(&event.user_id)
+        .bind(&event.team)
+        .bind(&event.actor)
+        .bind(sqlx::types::Json(&event.details))
+        .bind($crate::store::times::timestamp(event.at)?)
+        .execute(&mut *$tx)
+        .await?;
+    }};
+}
+pub(super) use write_event;
+
+impl Store {
+    /// All that is known about a caller. Where the user has a row, the team is the one in that row, or none.
+    ///
+    /// # Errors
+    /// When the database is away for a second.
+    pub async fn standing(
+        &self,
+        user_id: &str,
+        claimed_team: Option<&str>,
+        jti: Option<&str>,
+    ) -> Result<Standing> {
+        const QUERY: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            ", t.team AS t_team, t.daily_token_limit AS t_daily_token_limit, t.disabled AS t_disabled,
+               t.created_at AS t_created_at, t.updated_at AS t_updated_at,
+               EXISTS (SELECT 1 FROM tokens WHERE jti = $3 AND revoked_at IS NOT NULL) AS revoked
+             FROM (SELECT 1 AS one) AS always
+             LEFT JOIN users u ON u.user_id = $1
+             LEFT JOIN teams t ON t.team = CASE WHEN u.user_id IS NULL THEN $2 ELSE u.team END"
+        );
+        // Names that no row can have: SQLite would look for them, PostgreSQL would fail.
+        values::key("the user", user_id)?;
+        values::maybe("the team", claimed_team, values::NAME)?;
+        values::maybe("the token's id", jti, values::NAME)?;
+        self.within(HOT, async {
+            Ok(reading!(self, |pool| {
+                sqlx::query_as(QUERY).bind(user_id).bind(claimed_team).bind(jti).fetch_one(pool).await?
+            }))
+        })
+        .await
+    }
+
+    /// Makes the rows of a user and their team where there are none; the event is written if the user is new.
+    /// Tells whether the user was.
+    ///
+    /// # Errors
+    /// When the database is away, or a name is too long.
+    pub async fn provision(&self, new: &NewUser<'_>, event: &Event) -> Result<bool> {
+        values::key("the user", new.user_id)?;
+        values::maybe("the profile", new.profile, 2048)?;
+        values::event(event)?;
+        let now = times::timestamp(event.at)?;
+        self.within(HOT, async {
+            Ok(writing!(self, |tx| {
+                let inserted = sqlx::query(
+                    "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, \
+                     tokens_used_today, last_reset_date, created_at, updated_at)
+                     VALUES ($1, $2, $3, $4, 0, $5, $6, $6) ON CONFLICT (user_id) DO NOTHING",
+                )
+                .bind(new.user_id)
+                .bind(new.team)
+                .bind(new.user_limit)
+                .bind(new.profile)
+                .bind(now.date())
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+                if let Some(team) = new.team {
+                    values::key("the team", team)?;
+                    sqlx::query(
+                        "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
+                         VALUES ($1, $2, FALSE, $3, $3) ON CONFLICT (team) DO NOTHING",
+                    )
+                    .bind(team)
+                    .bind(new.team_limit)
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await?;
+                }
+                let fresh = inserted.rows_affected() > 0;
+                if fresh {
+                    write_event!(tx, event);
+                }
+                fresh
+            }))
+        })
+        .await
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], or when the database is away.
+    pub async fn user(&self, user_id: &str) -> Result<User> {
+        const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
+        values::key("the user", user_id)?;
+        self.within(CALM, async {
+            Ok(reading!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
+        })
+        .await
+    }
+
+    /// Users by name, of one team if named.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<Listed<User>> {
+        const QUERY: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users u WHERE u.user_id > $1 AND ($2 IS NULL OR u.team = $2) ORDER BY u.user_id LIMIT $3"
+        );
+        let after = page.after.as_deref().unwrap_or_default();
+        values::text("the place", after, values::NAME)?;
+        values::maybe("the team", team, values::NAME)?;
+        self.within(CALM, async {
+            let rows = reading!(self, |pool| {
+                sqlx::query_as(QUERY).bind(after).bind(team).bind(page.wanted()).fetch_all(pool).await?
+            });
+            Ok(Listed::new(rows, page, |user: &User| user.user_id.clone()))
+        })
+        .await
+    }
+
+    /// Changes a user, or makes one. `decide` sees the row as it is and says what it shall be; its event is written
+    /// in the same transaction. `tokens_used_today`, `last_reset_date` and both times are not an operator's: they
+    /// are kept, and set by `now`.
+    ///
+    /// # Errors
+    /// What `decide` says, [`StoreError::Conflict`] if another replica made the user meanwhile, or when the database
+    /// is away.
+    pub async fn put_user(
+        &self,
+        user_id: &str,
+        now: i64,
+        decide: impl FnOnce(Option<User>) -> Verdict<User> + Send,
+    ) -> Result<User> {
+        const FIND: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
+        const LOCK: &str =
+            concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1 FOR UPDATE");
+        const AFTER: &str = FIND;
+        values::key("the user", user_id)?;
+        let find = self.locking(FIND, LOCK);
+        let now = times::timestamp(now)?;
+        self.within(CALM, async {
+            Ok(writing!(self, |tx| {
+                let before: Option<User> =
+                    sqlx::query_as(find).bind(user_id).fetch_optional(&mut *tx).await?;
+                let known = before.is_some();
+                let (user, event) = decide(before)?;
+                valid_user(&user, user_id)?;
+                values::event(&event)?;
+                let text = if known {
+                    "UPDATE users SET team = $2, daily_token_limit = $3, default_inference_profile = $4, \
+                     disabled = $5, tokens_valid_from = $6, updated_at = $7 WHERE user_id = $1"
+                } else {
+                    "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, disabled, \
+                     tokens_valid_from, created_at, updated_at, tokens_used_today, last_reset_date)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, CURRENT_DATE)"
+                };
+                sqlx::query(text)
+                    .bind(user_id)
+                    .bind(&user.team)
+                    .bind(user.daily_token_limit)
+                    .bind(&user.default_inference_profile)
+                    .bind(user.disabled)
+                    .bind(user.tokens_valid_from)
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await?;
+                write_event!(tx, &event);
+                sqlx::query_as(AFTER).bind(user_id).fetch_one(&mut *tx).await?
+            }))
+        })
+        .await
+    }
+
+    /// One team.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], or when the database is away.
+    pub async fn team(&self, team: &str) -> Result<Team> {
+        values::key("the team", team)?;
+        self.within(CALM, async {
+            Ok(reading!(self, |pool| {
+                sqlx::query_as("SELECT * FROM teams WHERE team = $1").bind(team).fetch_one(pool).await?
+            }))
+        })
+        .await
+    }
+
+    /// Teams by name.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn teams(&self, page: &Page) -> Result<Listed<Team>> {
+        const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
+        let after = page.after.as_deref().unwrap_or_default();
+        values::text("the place", after, values::NAME)?;
+        self.within(CALM, async {
+            let rows = reading!(self, |pool| {
+                sqlx::query_as(QUERY).bind(after).bind(page.wanted()).fetch_all(pool).await?
+            });
+            Ok(Listed::new(rows, page, |team: &Team| team.team.clone()))
+        })
+        .await
+    }
+
+    /// Changes a team, or makes one, as [`Store::put_user`] does with a user.
+    ///
+    /// # Errors
+    /// As [`Store::put_user`].
+    pub async fn put_team(
+        &self,
+        team: &str,
+        now: i64,
+        decide: impl FnOnce(Option<Team>) -> Verdict<Team> + Send,
+    ) -> Result<Team> {
+        const FIND: &str = "SELECT * FROM teams WHERE team = $1";
+        values::key("the team", team)?;
+        let find = self.locking(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
+        let now: PrimitiveDateTime = times::timestamp(now)?;
+        self.within(CALM, async {
+            Ok(writing!(self, |tx| {
+                let before: Option<Team> = sqlx::query_as(find).bind(team).fetch_optional(&mut *tx).await?;
+                let known = before.is_some();
+                let (row, event) = decide(before)?;
+                values::limit("the limit", row.daily_token_limit)?;
+                values::event(&event)?;
+                let text = if known {
+                    "UPDATE teams SET daily_token_limit = $2, disabled = $3, updated_at = $4 WHERE team = $1"
+                } else {
+                    "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
+                     VALUES ($1, $2, $3, $4, $4)"
+                };
+                let change = sqlx::query(text).bind(team).bind(row.daily_token_limit).bind(row.disabled);
+                change.bind(now).execute(&mut *tx).await?;
+                write_event!(tx, &event);
+                sqlx::query_as(FIND).bind(team).fetch_one(&mut *tx).await?
+            }))
+        })
+        .await
+    }
+
+    /// The text that reads a row in order to change it: SQLite's transaction is alone anyway.
+    pub(super) fn locking(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        if self.kind() == "sqlite" { sqlite } else { postgres }
+    }
+}
+
+fn valid_user(user: &User, user_id: &str) -> Result<()> {
+    if user.user_id != user_id {
+        return Err(StoreError::Refused("a user cannot be renamed".to_owned()));
+    }
+    values::maybe("the team", user.team.as_deref(), values::NAME)?;
+    values::maybe("the profile", user.default_inference_profile.as_deref(), 2048)?;
+    values::limit("the limit", user.daily_token_limit)
+}

@@ -1,0 +1,112 @@
+//! How rows become records, once for both drivers.
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::types::Json;
+use sqlx::{FromRow, Row};
+use time::{Date, PrimitiveDateTime};
+
+use super::{Event, Standing, Team, Token, User, times};
+
+macro_rules! record {
+    ($record:ident, |$row:ident| $body:expr) => {
+        impl FromRow<'_, SqliteRow> for $record {
+            fn from_row($row: &SqliteRow) -> sqlx::Result<Self> {
+                $body
+            }
+        }
+        impl FromRow<'_, PgRow> for $record {
+            fn from_row($row: &PgRow) -> sqlx::Result<Self> {
+                $body
+            }
+        }
+    };
+}
+
+/// The columns of a user, in a row that was named `u`.
+macro_rules! user_columns {
+    () => {
+        "u.user_id, u.team, u.daily_token_limit, u.default_inference_profile, u.disabled, u.tokens_valid_from, \
+         u.tokens_used_today, u.last_reset_date, u.created_at, u.updated_at"
+    };
+}
+pub(super) use user_columns;
+
+/// A TIMESTAMP that a row from before may lack.
+fn moment(value: Option<PrimitiveDateTime>) -> i64 {
+    value.map_or(0, times::millis)
+}
+
+record!(User, |row| Ok(Self {
+    user_id: row.try_get("user_id")?,
+    team: row.try_get("team")?,
+    daily_token_limit: row.try_get("daily_token_limit")?,
+    default_inference_profile: row.try_get("default_inference_profile")?,
+    disabled: row.try_get("disabled")?,
+    tokens_valid_from: row.try_get("tokens_valid_from")?,
+    tokens_used_today: row.try_get::<Option<i64>, _>("tokens_used_today")?.unwrap_or_default(),
+    last_reset_date: row.try_get::<Option<Date>, _>("last_reset_date")?.map(times::text),
+    created_at: moment(row.try_get("created_at")?),
+    updated_at: moment(row.try_get("updated_at")?),
+}));
+
+record!(Team, |row| Ok(Self {
+    team: row.try_get("team")?,
+    daily_token_limit: row.try_get("daily_token_limit")?,
+    disabled: row.try_get("disabled")?,
+    created_at: moment(row.try_get("created_at")?),
+    updated_at: moment(row.try_get("updated_at")?),
+}));
+
+// One row that is always there; the columns of the user and of the team are empty where there is none.
+record!(Standing, |row| {
+    let user: Option<String> = row.try_get("user_id")?;
+    let user = user.map(|_| User::from_row(row)).transpose()?;
+    let team: Option<String> = row.try_get("t_team")?;
+    let team = match team {
+        None => None,
+        Some(team) => Some(Team {
+            team,
+            daily_token_limit: row.try_get("t_daily_token_limit")?,
+            disabled: row.try_get("t_disabled")?,
+            created_at: moment(row.try_get("t_created_at")?),
+            updated_at: moment(row.try_get("t_updated_at")?),
+        }),
+    };
+    Ok(Self { user, team, revoked: row.try_get("revoked")? })
+});
+
+record!(Token, |row| Ok(Self {
+    jti: row.try_get("jti")?,
+    user_id: row.try_get("user_id")?,
+    team: row.try_get("team")?,
+    scope: row.try_get("scope")?,
+    issued_at: row.try_get("issued_at")?,
+    expires_at: row.try_get("expires_at")?,
+    revoked_at: row.try_get("revoked_at")?,
+    issued_by: row.try_get("issued_by")?,
+}));
+
+/// An event with the number that lists go by.
+pub(super) struct Numbered {
+    pub(super) number: i64,
+    pub(super) event: Event,
+}
+
+record!(Numbered, |row| {
+    let number: i64 = row.try_get("id")?;
+    let id: Option<String> = row.try_get("event_id")?;
+    let details: Option<Json<serde_json::Value>> = row.try_get("details")?;
+    Ok(Self {
+        number,
+        event: Event {
+            id: id.unwrap_or_else(|| number.to_string()),
+            kind: row.try_get("event_type")?,
+            user_id: row.try_get("user_id")?,
+            team: row.try_get("team")?,
+            actor: row.try_get("actor")?,
+            details: details.map_or(serde_json::Value::Null, |Json(details)| details),
+            at: moment(row.try_get("created_at")?),
+        },
+    })
+});

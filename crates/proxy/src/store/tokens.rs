@@ -1,0 +1,122 @@
+//! Tokens: which were issued, and which no longer count. The tokens themselves are never stored.
+
+use super::people::write_event;
+use super::records::Listed;
+use super::{CALM, Event, Page, Result, Store, StoreError, Token, values};
+
+impl Store {
+    /// Writes down that a token was issued, and the event of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when its id is taken, or when the database is away.
+    pub async fn record_token(&self, token: &Token, event: &Event) -> Result<()> {
+        values::key("the token's id", &token.jti)?;
+        values::text("the user", &token.user_id, values::NAME)?;
+        values::maybe("the team", token.team.as_deref(), values::NAME)?;
+        values::text("the scope", &token.scope, values::WORD)?;
+        values::text("the issuer", &token.issued_by, values::NAME)?;
+        values::event(event)?;
+        self.within(CALM, async {
+            writing!(self, |tx| {
+                sqlx::query(
+                    "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                )
+                .bind(&token.jti)
+                .bind(&token.user_id)
+                .bind(&token.team)
+                .bind(&token.scope)
+                .bind(token.issued_at)
+                .bind(token.expires_at)
+                .bind(token.revoked_at)
+                .bind(&token.issued_by)
+                .execute(&mut *tx)
+                .await?;
+                write_event!(tx, event);
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Revokes one token by its id; `event.at` is when. An id that was not issued here is revoked as well: it may be
+    /// another tool's. Tells whether the token was valid until now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
+        values::key("the token's id", jti)?;
+        values::event(event)?;
+        self.within(CALM, async {
+            Ok(writing!(self, |tx| {
+                // Of a foreign token only the id is known: it is kept for good.
+                let changed = sqlx::query(
+                    "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by)
+                     VALUES ($1, '', NULL, '', 0, $3, $2, '')
+                     ON CONFLICT (jti) DO UPDATE SET revoked_at = excluded.revoked_at
+                     WHERE tokens.revoked_at IS NULL",
+                )
+                .bind(jti)
+                .bind(event.at)
+                .bind(i64::MAX)
+                .execute(&mut *tx)
+                .await?;
+                let revoked = changed.rows_affected() > 0;
+                if revoked {
+                    write_event!(tx, event);
+                }
+                revoked
+            }))
+        })
+        .await
+    }
+
+    /// Revokes all tokens of a user that were issued before `event.at`, wherever they were made.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] without such a user, or when the database is away.
+    pub async fn revoke_tokens_of(&self, user_id: &str, event: &Event) -> Result<()> {
+        values::key("the user", user_id)?;
+        values::event(event)?;
+        self.within(CALM, async {
+            writing!(self, |tx| {
+                let changed = sqlx::query("UPDATE users SET tokens_valid_from = $2 WHERE user_id = $1")
+                    .bind(user_id)
+                    .bind(event.at)
+                    .execute(&mut *tx)
+                    .await?;
+                if changed.rows_affected() == 0 {
+                    return Err(StoreError::Missing);
+                }
+                sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL")
+                    .bind(user_id)
+                    .bind(event.at)
+                    .execute(&mut *tx)
+                    .await?;
+                write_event!(tx, event);
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tokens by id, the last ones first, of one user if named.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<Listed<Token>> {
+        const QUERY: &str =
+            "SELECT * FROM tokens WHERE ($1 IS NULL OR jti < $1) AND ($2 IS NULL OR user_id = $2)
+             ORDER BY jti DESC LIMIT $3";
+        values::maybe("the place", page.after.as_deref(), values::NAME)?;
+        values::maybe("the user", user_id, values::NAME)?;
+        self.within(CALM, async {
+            let rows = reading!(self, |pool| {
+                let query = sqlx::query_as(QUERY).bind(&page.after).bind(user_id);
+                query.bind(page.wanted()).fetch_all(pool).await?
+            });
+            Ok(Listed::new(rows, page, |token: &Token| token.jti.clone()))
+        })
+        .await
+    }
+}

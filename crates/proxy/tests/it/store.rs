@@ -1,0 +1,75 @@
+//! The store's contract: every promise is tried on SQLite and on PostgreSQL, always.
+
+mod events;
+mod people;
+mod postgres;
+mod schema;
+mod tokens;
+
+use bedrock_proxy::config::Database;
+use bedrock_proxy::store::{Event, NewUser, Store};
+use bedrock_proxy::tasks::Tasks;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// 2026-11-22T12:00:00Z
+pub(crate) const NOW: i64 = 1_795_348_800_000;
+
+/// One database of a test's own, made by nobody yet.
+pub(crate) struct Place {
+    pub(crate) kind: &'static str,
+    pub(crate) config: Database,
+    pub(crate) tasks: Tasks,
+    _directory: TempDir,
+}
+
+impl Place {
+    /// Opens the store, as each replica does.
+    pub(crate) async fn open(&self) -> Store {
+        let store = Store::open(&self.config, &self.tasks).await.unwrap();
+        store.ping().await.unwrap();
+        store
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+/// A fresh place on each of the two databases.
+pub(crate) async fn both() -> [Place; 2] {
+    let url = postgres::database().await;
+    [place("sqlite", &[]), place("postgresql", &[("DATABASE_URL", &url)])]
+}
+
+/// A place with other settings.
+pub(crate) fn place(kind: &'static str, variables: &[(&str, &str)]) -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data").display().to_string();
+    let own = [("DATA_DIR", data.as_str()), ("DB_MIN_CONNS", "0"), ("DB_MAX_CONNS", "10")];
+    let config = bedrock_proxy::config::Config::load(|name| {
+        let mut all = variables.iter().chain(&own);
+        all.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    });
+    Place { kind, config: config.unwrap().database, tasks: Tasks::default(), _directory: directory }
+}
+
+pub(crate) fn event(id: &str, kind: &str) -> Event {
+    Event {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        user_id: Some("ana".to_owned()),
+        team: None,
+        actor: Some("operator".to_owned()),
+        details: json!({"before": null, "after": {"n": 1}}),
+        at: NOW,
+    }
+}
+
+/// A user in a team, both with limits.
+pub(crate) async fn ana(store: &Store, user_limit: Option<i64>, team_limit: Option<i64>) {
+    let new = NewUser { user_id: "ana", team: Some("red"), profile: Some("eu.x"), user_limit, team_limit };
+    assert!(store.provision(&new, &event("new-ana", "user_provisioned")).await.unwrap());
+}

@@ -1,0 +1,174 @@
+use bedrock_proxy::store::{EventFilter, NewUser, Page, Standing, StoreError, Team, User};
+use serde_json::json;
+
+use super::{NOW, ana, both, event};
+
+fn page(after: Option<String>, limit: i64) -> Page {
+    Page { after, limit }
+}
+
+#[tokio::test]
+async fn nobody_is_known_at_first() {
+    for place in both().await {
+        let store = place.open().await;
+        assert_eq!(store.kind(), place.kind);
+        assert!(store.is_connected());
+        let standing = store.standing("ana", Some("red"), Some("token-1")).await.unwrap();
+        assert_eq!(standing, Standing::default());
+        assert_eq!(store.user("ana").await, Err(StoreError::Missing));
+        assert_eq!(store.team("red").await, Err(StoreError::Missing));
+    }
+}
+
+#[tokio::test]
+async fn a_new_user_is_made_once_with_the_team_and_one_event() {
+    for place in both().await {
+        let store = place.open().await;
+        ana(&store, Some(500), None).await;
+        let again = NewUser {
+            user_id: "ana",
+            team: Some("blue"),
+            profile: None,
+            user_limit: None,
+            team_limit: Some(7),
+        };
+        assert!(!store.provision(&again, &event("again", "user_provisioned")).await.unwrap());
+
+        let standing = store.standing("ana", Some("blue"), None).await.unwrap();
+        let user = standing.user.unwrap();
+        assert_eq!((user.team.as_deref(), user.daily_token_limit), (Some("red"), Some(500)));
+        assert_eq!(user.default_inference_profile.as_deref(), Some("eu.x"));
+        assert_eq!((user.disabled, user.tokens_used_today, user.tokens_valid_from), (false, 0, None));
+        assert_eq!(user.last_reset_date.as_deref(), Some("2026-11-22"));
+        assert_eq!((user.created_at, user.updated_at), (NOW, NOW));
+        let team = standing.team.unwrap();
+        assert_eq!((team.team.as_str(), team.daily_token_limit, team.disabled), ("red", None, false));
+        let events = store.events(&EventFilter::default(), &page(None, 10)).await.unwrap();
+        assert_eq!(events.rows, [event("new-ana", "user_provisioned")]);
+    }
+}
+
+#[tokio::test]
+async fn the_row_of_a_user_wins_over_the_claimed_team() {
+    for place in both().await {
+        let store = place.open().await;
+        ana(&store, None, None).await;
+        let other = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
+        assert!(store.provision(&other, &event("new-ben", "user_provisioned")).await.unwrap());
+        let team = |standing: Standing| standing.team.map(|team| team.team);
+        assert_eq!(team(store.standing("ana", None, None).await.unwrap()).as_deref(), Some("red"));
+        assert_eq!(team(store.standing("ben", Some("red"), None).await.unwrap()), None);
+        assert_eq!(team(store.standing("eve", Some("red"), None).await.unwrap()).as_deref(), Some("red"));
+    }
+}
+
+#[tokio::test]
+async fn a_change_and_its_event_are_written_together_or_not_at_all() {
+    for place in both().await {
+        let store = place.open().await;
+        ana(&store, Some(500), None).await;
+        let changed = store
+            .put_user("ana", NOW + 5, |before| {
+                let before = before.ok_or(StoreError::Missing)?;
+                let after = User { daily_token_limit: None, disabled: true, team: None, ..before.clone() };
+                let mut event = event("change", "user_changed");
+                event.details = json!({"before": before.daily_token_limit, "after": after.daily_token_limit});
+                Ok((after, event))
+            })
+            .await
+            .unwrap();
+        assert_eq!((changed.daily_token_limit, changed.disabled, changed.team.clone()), (None, true, None));
+        assert_eq!((changed.created_at, changed.updated_at), (NOW, NOW + 5));
+        assert_eq!(store.user("ana").await.unwrap(), changed);
+
+        let refused = store
+            .put_user("ana", NOW, |before| {
+                let before = before.unwrap();
+                Ok((User { daily_token_limit: Some(-1), ..before }, event("bad", "user_changed")))
+            })
+            .await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        let refused =
+            store.put_user("ana", NOW, |before| Ok((before.unwrap(), event("bad\0", "user_changed")))).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        let missing = store.put_user("eve", NOW, |before| {
+            assert!(before.is_none());
+            Err(StoreError::Missing)
+        });
+        assert_eq!(missing.await, Err(StoreError::Missing));
+
+        let filter = EventFilter { kind: Some("user_changed".to_owned()), ..EventFilter::default() };
+        let events = store.events(&filter, &page(None, 10)).await.unwrap().rows;
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].details, json!({"before": 500, "after": null}));
+    }
+}
+
+#[tokio::test]
+async fn users_and_teams_are_made_by_an_operator_and_listed_in_parts() {
+    for place in both().await {
+        let store = place.open().await;
+        for (number, name) in ["c", "a", "b"].into_iter().enumerate() {
+            let team = store.put_team(name, NOW, |before| {
+                assert!(before.is_none());
+                let team = Team {
+                    team: name.to_owned(),
+                    daily_token_limit: Some(0),
+                    disabled: number == 0,
+                    created_at: 0,
+                    updated_at: 0,
+                };
+                Ok((team, event(&format!("team-{name}"), "team_changed")))
+            });
+            assert_eq!(team.await.unwrap().created_at, NOW);
+            let user = store.put_user(name, NOW, |_| {
+                let user = User {
+                    user_id: name.to_owned(),
+                    team: Some(name.to_owned()),
+                    daily_token_limit: Some(1),
+                    default_inference_profile: None,
+                    disabled: false,
+                    tokens_valid_from: None,
+                    tokens_used_today: 99,
+                    last_reset_date: None,
+                    created_at: 0,
+                    updated_at: 0,
+                };
+                Ok((user, event(&format!("user-{name}"), "user_changed")))
+            });
+            assert_eq!(user.await.unwrap().tokens_used_today, 0, "what was used is not an operator's to say");
+        }
+        let first = store.users(None, &page(None, 2)).await.unwrap();
+        assert_eq!(first.rows.iter().map(|user| user.user_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let rest = store.users(None, &page(first.next, 2)).await.unwrap();
+        assert_eq!((rest.rows[0].user_id.as_str(), rest.next), ("c", None));
+        assert_eq!(store.users(Some("b"), &page(None, 0)).await.unwrap().rows.len(), 1);
+        let teams = store.teams(&page(None, 1)).await.unwrap();
+        assert_eq!((teams.rows[0].team.as_str(), teams.next.as_deref()), ("a", Some("a")));
+        assert!(store.team("c").await.unwrap().disabled);
+    }
+}
+
+#[tokio::test]
+async fn names_that_no_row_can_have_are_refused_by_both() {
+    for place in both().await {
+        let store = place.open().await;
+        for name in ["", "a\0b", &"x".repeat(256)] {
+            let refused = store.standing(name, None, None).await;
+            assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+            let new =
+                NewUser { user_id: name, team: None, profile: None, user_limit: None, team_limit: None };
+            assert!(matches!(store.provision(&new, &event("e", "x")).await, Err(StoreError::Refused(_))));
+        }
+        let quoted = "Robert'); DROP TABLE users; --";
+        let new = NewUser {
+            user_id: quoted,
+            team: Some(quoted),
+            profile: None,
+            user_limit: None,
+            team_limit: None,
+        };
+        assert!(store.provision(&new, &event("e", "x")).await.unwrap());
+        assert_eq!(store.standing(quoted, None, None).await.unwrap().user.unwrap().user_id, quoted);
+    }
+}

@@ -1,0 +1,128 @@
+use bedrock_proxy::store::{EventFilter, Page, Store, StoreError};
+use futures_util::future::join_all;
+use sqlx::{Connection, Row};
+
+use super::{ana, both, place, postgres};
+
+/// The tables as the first description has them, letter for letter.
+const SEED: &str = "
+CREATE TABLE users (
+    user_id VARCHAR(255) PRIMARY KEY, team VARCHAR(255),
+    daily_token_limit BIGINT DEFAULT 1000000, tokens_used_today BIGINT DEFAULT 0, last_reset_date DATE DEFAULT CURRENT_DATE,
+    default_inference_profile TEXT,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE metrics (
+    id SERIAL PRIMARY KEY, user_id VARCHAR(255) NOT NULL, team VARCHAR(255), model VARCHAR(255) NOT NULL,
+    input_tokens BIGINT DEFAULT 0, output_tokens BIGINT DEFAULT 0, cache_read_tokens BIGINT DEFAULT 0, cache_write_tokens BIGINT DEFAULT 0,
+    total_cost DECIMAL(10, 6) DEFAULT 0, request_duration_ms BIGINT,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, FOREIGN KEY (user_id) REFERENCES users(user_id));
+CREATE TABLE events (
+    id SERIAL PRIMARY KEY, event_type VARCHAR(50) NOT NULL, user_id VARCHAR(255), team VARCHAR(255), details JSONB,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX idx_metrics_user_id ON metrics(user_id);   CREATE INDEX idx_metrics_created_at ON metrics(created_at);
+CREATE INDEX idx_events_user_id ON events(user_id);     CREATE INDEX idx_events_created_at ON events(created_at);
+INSERT INTO users (user_id, team, tokens_used_today) VALUES ('old', 'red', 42), ('bare', NULL, NULL);
+INSERT INTO metrics (user_id, team, model, input_tokens, output_tokens, total_cost, created_at)
+VALUES ('old', 'red', 'claude', 10, 5, 0.000123, '2026-11-20 10:00:00'), ('old', 'red', 'claude', 1, 2, 0.000001, '2026-11-20 23:00:00'),
+       ('bare', NULL, 'claude', NULL, NULL, NULL, NULL);
+INSERT INTO events (event_type, user_id, details) VALUES ('login', 'old', '{\"a\": 1}'), ('odd', NULL, NULL);
+";
+
+#[tokio::test]
+async fn a_database_of_the_first_description_is_adopted_with_its_rows() {
+    for view in [false, true] {
+        let url = postgres::database().await;
+        let mut connection = postgres::connect(&url).await;
+        sqlx::raw_sql(SEED).execute(&mut connection).await.unwrap();
+        if view {
+            let report = "CREATE VIEW report AS SELECT user_id, SUM(total_cost) AS cost, MAX(id) AS last FROM metrics GROUP BY 1";
+            sqlx::raw_sql(report).execute(&mut connection).await.unwrap();
+        }
+        let place = place("postgresql", &[("DATABASE_URL", &url)]);
+        let store = place.open().await;
+        let old = store.user("old").await.unwrap();
+        assert_eq!((old.team.as_deref(), old.tokens_used_today), (Some("red"), 42));
+        assert_eq!(old.daily_token_limit, Some(1_000_000));
+        assert_eq!(store.user("bare").await.unwrap().tokens_used_today, 0);
+        let page = Page { after: None, limit: 9 };
+        let events = store.events(&EventFilter::default(), &page).await.unwrap().rows;
+        assert_eq!((events[1].kind.as_str(), events[1].id.as_str()), ("login", "1"));
+        let row =
+            sqlx::query("SELECT COUNT(*), SUM(total_cost)::TEXT FROM metrics").fetch_one(&mut connection);
+        let row = row.await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), 3);
+        assert_eq!(row.get::<&str, _>(1).trim_end_matches('0'), "0.000124");
+        let widths = sqlx::query(
+            "SELECT data_type, (SELECT numeric_scale FROM information_schema.columns
+             WHERE table_name = 'metrics' AND column_name = 'total_cost')::INT
+             FROM information_schema.columns WHERE table_name = 'metrics' AND column_name = 'id'",
+        );
+        let widths = widths.fetch_one(&mut connection).await.unwrap();
+        let wide = (widths.get::<&str, _>(0), widths.get::<i32, _>(1));
+        assert_eq!(wide, if view { ("integer", 6) } else { ("bigint", 9) });
+        let daily =
+            "SELECT COUNT(*), CAST(SUM(cost) AS BIGINT), CAST(SUM(requests) AS BIGINT) FROM usage_daily";
+        let daily: (i64, i64, i64) = sqlx::query_as(daily).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(daily, (2, 124_000, 3));
+        connection.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn five_replicas_may_start_at_once() {
+    for place in both().await {
+        let stores = join_all((0..5).map(|_| Store::open(&place.config, &place.tasks))).await;
+        for store in stores {
+            store.unwrap().ping().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_schema_from_the_future_is_served_and_left_alone() {
+    for place in both().await {
+        let store = place.open().await;
+        ana(&store, None, None).await;
+        store.close().await;
+        let newer = "INSERT INTO schema_migrations (version, name) VALUES (99, 'later')";
+        match &place.config.place {
+            bedrock_proxy::config::Place::File(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+                sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+            bedrock_proxy::config::Place::Url(url) => {
+                let mut connection = postgres::connect(url.expose()).await;
+                sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
+            }
+            bedrock_proxy::config::Place::Parts(_) => unreachable!(),
+        }
+        let store = place.open().await;
+        assert!(store.user("ana").await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_stops_no_start_and_is_found_when_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = postgres::database().await;
+    let name = url.rsplit_once('/').unwrap().1;
+    // A socket that leads nowhere yet.
+    let host = directory.path().join("later");
+    let elsewhere = format!("postgres://postgres@{}/{name}", host.display().to_string().replace('/', "%2F"));
+    let place = place("postgresql", &[("DATABASE_URL", &elsewhere)]);
+    let store = Store::open(&place.config, &place.tasks).await.unwrap();
+    assert!(!store.is_connected());
+    assert!(matches!(store.ping().await, Err(StoreError::Away(_))));
+    assert!(matches!(store.standing("ana", None, None).await, Err(StoreError::Away(_))));
+    let real = url.split_once('@').unwrap().1.split_once('/').unwrap().0.replace("%2F", "/");
+    std::os::unix::fs::symlink(real, &host).unwrap();
+    for _ in 0..600 {
+        if store.ping().await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(store.standing("ana", None, None).await.is_ok() && store.is_connected());
+}

@@ -1,0 +1,58 @@
+use bedrock_proxy::store::{Page, StoreError, Token};
+
+use super::{NOW, ana, both, event};
+
+fn token(jti: &str) -> Token {
+    Token {
+        jti: jti.to_owned(),
+        user_id: "ana".to_owned(),
+        team: Some("red".to_owned()),
+        scope: String::new(),
+        issued_at: NOW,
+        expires_at: NOW + 1000,
+        revoked_at: None,
+        issued_by: "operator".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_known_as_such_at_the_next_look() {
+    for place in both().await {
+        let store = place.open().await;
+        store.record_token(&token("t1"), &event("issued", "token_issued")).await.unwrap();
+        let taken = store.record_token(&token("t1"), &event("issued-2", "token_issued")).await;
+        assert!(matches!(taken, Err(StoreError::Conflict(_))), "{taken:?}");
+        let revoked = async |jti: &str| store.standing("ana", None, Some(jti)).await.unwrap().revoked;
+        assert!(!revoked("t1").await);
+        assert!(store.revoke_token("t1", &event("revoked", "token_revoked")).await.unwrap());
+        assert!(!store.revoke_token("t1", &event("revoked-2", "token_revoked")).await.unwrap());
+        assert!(store.revoke_token("foreign", &event("revoked-3", "token_revoked")).await.unwrap());
+        assert!(revoked("t1").await && revoked("foreign").await && !revoked("t2").await);
+        let events = store.events(&Default::default(), &Page { after: None, limit: 9 }).await.unwrap().rows;
+        assert_eq!(
+            events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(),
+            ["revoked-3", "revoked", "issued"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn all_tokens_of_a_user_can_be_revoked_at_once() {
+    for place in both().await {
+        let store = place.open().await;
+        ana(&store, None, None).await;
+        for jti in ["t1", "t2"] {
+            store.record_token(&token(jti), &event(jti, "token_issued")).await.unwrap();
+        }
+        store.revoke_tokens_of("ana", &event("all", "token_revoked")).await.unwrap();
+        let standing = store.standing("ana", None, Some("t2")).await.unwrap();
+        assert!(standing.revoked && standing.user.unwrap().tokens_valid_from == Some(NOW));
+        let missing = store.revoke_tokens_of("eve", &event("none", "token_revoked")).await;
+        assert_eq!(missing, Err(StoreError::Missing));
+        let first = store.tokens(Some("ana"), &Page { after: None, limit: 1 }).await.unwrap();
+        assert_eq!((first.rows[0].jti.as_str(), first.rows[0].revoked_at), ("t2", Some(NOW)));
+        let rest = store.tokens(Some("ana"), &Page { after: first.next, limit: 1 }).await.unwrap();
+        assert_eq!((rest.rows[0].jti.as_str(), rest.next), ("t1", None));
+        assert!(store.tokens(Some("eve"), &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
+    }
+}
