@@ -31,7 +31,7 @@ fuzz_target!(|input: (&str, Vec<&[u8]>)| {
     let (body, events) = input;
     if Request::parse(body.as_bytes()).is_ok() {
         for capabilities in [Capabilities::NEWEST_CLAUDE, Capabilities::CLASSIC_CLAUDE] {
-            let options = InvokeOptions { options: Options::new(8192), betas: &[], refused: &[] };
+            let options = InvokeOptions::new(Options::new(8192));
             if let Ok(call) = translate::invoke(body, &capabilities, &options) {
                 serde_json::from_slice::<serde::de::IgnoredAny>(&call.body).expect("what is sent is JSON");
             }

@@ -148,7 +148,7 @@ fn translate_request(body: &str) -> usize {
 }
 
 fn edit_request(body: &str) -> usize {
-    let options = InvokeOptions { options: Options::new(8192), betas: &[], refused: &[] };
+    let options = InvokeOptions::new(Options::new(8192));
     let call = translate::invoke(body, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
     assert!(call.losses.is_empty());
     call.body.len()

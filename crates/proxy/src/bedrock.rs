@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod exchange;
 mod failure;
+mod messages;
 mod passthrough;
 mod places;
 mod retry;
@@ -61,6 +62,8 @@ pub struct Question {
     pub body: Bytes,
     /// `X-Amzn-Bedrock-Service-Tier`, for InvokeModel: Converse says it in the body.
     pub service_tier: Option<String>,
+    /// `anthropic-beta`, for the Messages API: InvokeModel and Converse say it in the body.
+    pub betas: Vec<String>,
 }
 
 /// A stream that has begun with status 200.
@@ -70,6 +73,13 @@ pub struct Answer {
     pub body: Incoming,
     /// `x-amzn-requestid`: what AWS support asks for.
     pub request_id: Option<String>,
+}
+
+/// The way to an answer.
+struct Way<'a> {
+    place: Place<'a>,
+    client: &'a Client,
+    uri: Uri,
 }
 
 impl Bedrock {
@@ -109,14 +119,10 @@ impl Bedrock {
     /// # Errors
     /// The last failure, when none of the attempts began a stream.
     pub async fn stream(&self, question: &Question, attempts: &mut Attempts) -> Result<Answer, Failure> {
-        let place = self.place(&question.model_id);
-        let uri = place
-            .endpoint
-            .model(&question.model_id, question.operation.path())
-            .map_err(Failure::unsendable)?;
+        let way = self.way(question)?;
         loop {
             let identity = self.credentials.get().await?;
-            let failure = match self.send(&place, &uri, question, &identity).await {
+            let failure = match self.send(&way, question, &identity).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -129,10 +135,21 @@ impl Bedrock {
         }
     }
 
+    fn way(&self, question: &Question) -> Result<Way<'_>, Failure> {
+        let (place, client) = match question.operation {
+            Operation::MantleMessages => self.mantle()?,
+            _ => (self.place(&question.model_id), &self.client),
+        };
+        let uri = match question.operation {
+            Operation::Messages | Operation::MantleMessages => place.endpoint.url(messages::PATH),
+            operation => place.endpoint.model(&question.model_id, operation.path()),
+        };
+        Ok(Way { uri: uri.map_err(Failure::unsendable)?, place, client })
+    }
+
     async fn send(
         &self,
-        place: &Place<'_>,
-        uri: &Uri,
+        Way { place, client, uri }: &Way<'_>,
         question: &Question,
         identity: &Identity,
     ) -> Result<Answer, Failure> {
@@ -147,9 +164,12 @@ impl Bedrock {
             let tier = tier.parse().map_err(Failure::unsendable)?;
             request.headers_mut().insert(SERVICE_TIER, tier);
         }
-        sign::authorize(&mut request, &question.body, identity, &place.region, self.clock.now())
+        if matches!(question.operation, Operation::Messages | Operation::MantleMessages) {
+            messages::add_headers(request.headers_mut(), &question.betas)?;
+        }
+        sign::authorize(&mut request, &question.body, identity, place.scope(), self.clock.now())
             .map_err(Failure::unsendable)?;
-        let sent = self.client.request(request).await;
+        let sent = client.request(request).await;
         let (head, body) =
             sent.map_err(|error| Failure::unreachable(place.endpoint.host(), &error))?.into_parts();
         if head.status != StatusCode::OK {

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use messages::capability::{Capabilities, PromptCache};
 
-use crate::config::{self, Model};
+use crate::config::{self, Model, RoutePolicy};
 pub use listing::{Listed, OfferedProfile};
 pub use models::Found;
 use models::Table;
@@ -34,6 +34,10 @@ pub struct Target {
     pub base: Option<String>,
     /// What the model takes.
     pub capabilities: Capabilities,
+    /// The routes that its row in the table wants.
+    pub route: Option<RoutePolicy>,
+    /// Whether it lives on the Mantle endpoint only.
+    pub mantle: bool,
 }
 
 /// The way a request takes to a model.
@@ -43,6 +47,8 @@ pub enum Route {
     Converse,
     /// With the client's own body, by InvokeModelWithResponseStream.
     Invoke,
+    /// With the client's own body, by Bedrock's own Messages API.
+    Messages,
 }
 
 impl Route {
@@ -52,6 +58,7 @@ impl Route {
         match self {
             Self::Converse => "converse",
             Self::Invoke => "invoke",
+            Self::Messages => "messages",
         }
     }
 }
@@ -61,6 +68,18 @@ impl Target {
     #[must_use]
     pub fn is_application_profile(&self) -> bool {
         self.model_id.starts_with("arn:") && self.model_id.contains(":application-inference-profile/")
+    }
+
+    /// Which routes requests to it may take, `usual` being what holds for models without a wish of their own.
+    #[must_use]
+    pub fn route(&self, usual: RoutePolicy) -> RoutePolicy {
+        if self.mantle { RoutePolicy::Messages } else { self.route.unwrap_or(usual) }
+    }
+
+    /// Whether the Messages API has it: it serves Claude models, and knows no ARNs.
+    #[must_use]
+    pub fn has_messages_api(&self) -> bool {
+        self.capabilities.claude && (self.mantle || !self.model_id.starts_with("arn:"))
     }
 
     /// Whether this is an application inference profile of which nothing is known.
@@ -190,7 +209,14 @@ fn target(requested: &str, model_id: String, base: Option<String>, model: Option
         }
         None => Capabilities::UNKNOWN,
     };
-    Target { requested: requested.to_owned(), model_id, base, capabilities }
+    Target {
+        requested: requested.to_owned(),
+        model_id,
+        base,
+        capabilities,
+        route: model.and_then(|model| model.route),
+        mantle: model.is_some_and(|model| model.mantle),
+    }
 }
 
 /// The foundation-model id that `id` contains; most kinds of ARN contain none.

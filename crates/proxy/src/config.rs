@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use serde::Deserialize;
 
 pub use control::Control;
 pub use database::{Database, Parts, Place};
@@ -68,7 +69,8 @@ pub struct Server {
 }
 
 /// Which routes a request may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RoutePolicy {
     /// Converse, and InvokeModel for what Converse cannot carry to a Claude model.
     Auto,
@@ -76,6 +78,9 @@ pub enum RoutePolicy {
     Converse,
     /// InvokeModel for Claude models, Converse for the others.
     Invoke,
+    /// Bedrock's own Messages API for Claude models, InvokeModel for those that are only known by an ARN, Converse for
+    /// the others.
+    Messages,
 }
 
 /// How one request is served.
@@ -134,6 +139,8 @@ pub struct Bedrock {
     pub ca_bundle: Option<PathBuf>,
     /// The control plane.
     pub control: Control,
+    /// `AWS_ENDPOINT_URL_BEDROCK_MANTLE`, used as typed: where the models live that the runtime does not have.
+    pub mantle: Option<Uri>,
 }
 
 /// Long-lived AWS keys, given by name.
@@ -264,8 +271,9 @@ fn route(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> RoutePolicy {
         None | Some("auto") => RoutePolicy::Auto,
         Some("converse") => RoutePolicy::Converse,
         Some("invoke") => RoutePolicy::Invoke,
+        Some("messages") => RoutePolicy::Messages,
         Some(other) => {
-            reader.problem(NAME, Some(other), "use auto, converse or invoke");
+            reader.problem(NAME, Some(other), "use auto, converse, invoke or messages");
             RoutePolicy::Auto
         }
     }
@@ -327,6 +335,7 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
         bearer: reader.secret("AWS_BEARER_TOKEN_BEDROCK"),
         ca_bundle: ca_bundle(reader),
         control: control::control(reader, !fips && !dual_stack),
+        mantle: control::endpoint(reader, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", !fips && !dual_stack),
         region,
         endpoint,
         fips,
@@ -406,7 +415,7 @@ fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedr
     ];
     let unused = unused.iter().filter(|(_, set)| *set);
     warnings.extend(unused.map(|(name, _)| format!("{name} is set, but not used by this version")));
-    let mut endpoints = [&bedrock.endpoint, &bedrock.control.endpoint].into_iter().flatten();
+    let mut endpoints = [&bedrock.endpoint, &bedrock.control.endpoint, &bedrock.mantle].into_iter().flatten();
     if endpoints.any(parse::is_plain_and_remote) {
         warnings.push(
             "the custom endpoint is not https: prompts and a bearer token travel in the clear".to_owned(),

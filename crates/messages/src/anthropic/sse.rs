@@ -3,6 +3,10 @@
 //! Clients read the `event:` line as well as the `data:` line; some drop an event that lacks the
 //! former. See <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 
+mod reader;
+
+pub use reader::{MAX_EVENT, Reader, SseError};
+
 use super::Event;
 
 /// A `ping` event: keeps clients from giving up on a silent stream.

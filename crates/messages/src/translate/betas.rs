@@ -1,9 +1,11 @@
-//! Betas: what clients switch on, in the names that InvokeModel knows.
+//! Betas: what clients switch on, in the names that InvokeModel and the Messages API know.
 //!
 //! One unknown beta spoils a whole request, so names that Bedrock is known to refuse stay behind; every other
 //! name passes, because clients switch on new ones every month.
 
 use std::borrow::Cow;
+
+use super::invoke::Form;
 
 /// Betas that are called something else on Bedrock.
 const ALIASES: [(&str, &str); 2] =
@@ -36,6 +38,15 @@ const STAY_BEHIND: [&str; 19] = [
 const STAY_BEHIND_FAMILIES: [&str; 5] =
     ["mcp-client-", "advisor-tool-", "server-side-fallback-", "managed-agents-", "message-threads-"];
 
+/// Of those above, the ones that the Messages API knows.
+const MESSAGES_TAKES: [&str; 5] = [
+    "claude-code-20250219",
+    "mid-conversation-system-2026-04-07",
+    "structured-outputs-2025-11-13",
+    "thinking-token-count-2026-05-13",
+    "token-counting-2024-11-01",
+];
+
 pub(super) const TOOL_SEARCH: &str = "tool-search-tool-2025-10-19";
 pub(super) const TURN_OUTPUT_CONFIG: &str = "mid-conversation-output-config-2026-07-01";
 pub(super) const FINE_GRAINED_STREAMING: &str = "fine-grained-tool-streaming-2025-05-14";
@@ -48,17 +59,25 @@ pub(super) const COMPUTER_USE: [(&str, &str); 2] =
 /// The betas of one request.
 #[derive(Debug, Default)]
 pub(super) struct Betas<'a> {
+    /// Who they are sent to.
+    messages: bool,
     names: Vec<Cow<'a, str>>,
     left_behind: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Betas<'a> {
+    /// None yet, for the reader of this form.
+    pub(super) fn of(form: Form<'_>) -> Self {
+        Self { messages: form != Form::Invoke, ..Self::default() }
+    }
+
     /// Takes one that the client asked for.
     pub(super) fn ask(&mut self, name: impl Into<Cow<'a, str>>, refused: impl Fn(&str) -> bool) {
         let name = name.into();
         let known = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known);
         let upstream = known.map_or(name, Cow::Borrowed);
-        let stays = STAY_BEHIND.contains(&&*upstream)
+        let taken = self.messages && MESSAGES_TAKES.contains(&&*upstream);
+        let stays = (STAY_BEHIND.contains(&&*upstream) && !taken)
             || STAY_BEHIND_FAMILIES.iter().any(|family| upstream.starts_with(family))
             || refused(&upstream);
         let list = if stays { &mut self.left_behind } else { &mut self.names };

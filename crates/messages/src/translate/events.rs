@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::envelope::{self, Said};
 use super::glance::{self, Glance};
 use super::stream::{End, Opening, Outcome, Summary};
-use super::{Failure, Notice, error};
+use super::{Failure, Notice};
 use crate::anthropic::{self, Delta, Error, ErrorType, Event, Usage, sse};
-use crate::converse::event::Exception;
 use crate::edit::{Edit, members};
 use crate::json::{RawJson, Text};
 use crate::tags::TagBuffer;
@@ -64,8 +64,8 @@ struct Head<'a> {
     usage: Option<Counts>,
     #[serde(borrow, default)]
     message: Option<HeadMessage<'a>>,
-    #[serde(borrow, default)]
-    error: Option<HeadError<'a>>,
+    #[serde(default)]
+    error: Option<Said>,
     #[serde(borrow, default, rename = "amazon-bedrock-invocationMetrics")]
     metrics: Option<RawJson<'a>>,
 }
@@ -84,14 +84,6 @@ struct HeadMessage<'a> {
     model: Option<RawJson<'a>>,
     #[serde(default)]
     usage: Option<Counts>,
-}
-
-#[derive(Deserialize)]
-struct HeadError<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    message: Option<Text<'a>>,
 }
 
 /// Counts as they come: cumulative, in any of several events, the last value of each is true.
@@ -193,7 +185,7 @@ impl Passer {
             }
             "content_block_delta" => self.delta(json, &head, sink),
             "ping" => sink.raw("ping", json),
-            "error" => return Err(inner_error(&head)),
+            "error" => return Err(envelope::failure(head.error.unwrap_or_default())),
             kind => {
                 self.flush_text(sink);
                 self.text_index = None;
@@ -273,24 +265,4 @@ fn without_metrics(json: &str) -> String {
     let mut edit = Edit::new(json);
     edit.rework(object.get(), &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
     String::from_utf8(edit.apply()).unwrap_or_default()
-}
-
-/// An error that the model's own server put into the stream.
-fn inner_error(head: &Head<'_>) -> Failure {
-    let said = head.error.as_ref();
-    let kind = said.and_then(|error| error.kind.as_deref()).unwrap_or_default();
-    let text = said.and_then(|error| error.message.as_deref()).unwrap_or_default();
-    let status = match kind {
-        "invalid_request_error" => 400,
-        "rate_limit_error" => 429,
-        "overloaded_error" => 529,
-        "request_too_large" => 413,
-        _ => 500,
-    };
-    let said = Exception {
-        message: Some(text.to_owned()),
-        original_status_code: Some(status),
-        original_message: None,
-    };
-    error(424, "ModelStreamErrorException", &said)
 }

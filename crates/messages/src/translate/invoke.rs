@@ -1,19 +1,21 @@
-//! The client's own body, made fit for InvokeModel.
+//! The client's own body, made fit for InvokeModel and for Bedrock's own Messages API.
 //!
 //! Nothing is parsed and printed again: the body is edited in place, so key order, numbers and members that
 //! this version has no name for arrive as they were sent. Each change has a rule here and a notice for the
 //! client. See
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
 
+mod depth;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use super::betas::{self, Betas};
-use super::request::Translation;
 use super::server_tools::{self, Offered};
 use super::{Findings, Loss, Notice, Options, Path};
 use crate::anthropic::InvalidRequest;
 use crate::capability::{Capabilities, Sampling};
-use crate::converse::request::InferenceConfig;
 use crate::edit::{Edit, Member, checked_members, items, members};
 use crate::json::{RawJson, Text};
 
@@ -36,9 +38,36 @@ const SAYS_NOTHING_HERE: [&str; 9] = [
 /// Members that change the answer and that Bedrock has nothing for.
 const CANNOT_BE_HAD: [&str; 5] = ["container", "mcp_servers", "inference_geo", "safeguards", "compaction"];
 
+/// Members of a Messages body that cost no tokens of the prompt.
+const NOT_COUNTED: [&str; 7] =
+    ["max_tokens", "stream", "stop_sequences", "temperature", "top_p", "top_k", "metadata"];
+
+/// Who reads the body, and by that what it has to say beside the request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// InvokeModel: the model stands in the URL, version and betas stand in the body.
+    Invoke,
+    /// The Messages API, which streams: this model stands in the body, version and betas are headers.
+    Messages(&'a str),
+    /// The same, asked to count tokens only.
+    Count(&'a str),
+}
+
+impl<'a> Form<'a> {
+    /// The model that the body names.
+    fn model(self) -> Option<&'a str> {
+        match self {
+            Self::Invoke => None,
+            Self::Messages(model) | Self::Count(model) => Some(model),
+        }
+    }
+}
+
 /// What the operator decided, and what the headers said.
 #[derive(Clone, Copy, Debug)]
 pub struct InvokeOptions<'a> {
+    /// Who reads the body.
+    pub form: Form<'a>,
     /// What holds for every route.
     pub options: Options,
     /// The values of `anthropic-beta`, in the order they came.
@@ -47,11 +76,21 @@ pub struct InvokeOptions<'a> {
     pub refused: &'a [String],
 }
 
-/// A call of InvokeModelWithResponseStream, ready to be signed and sent.
+impl InvokeOptions<'_> {
+    /// For InvokeModel, and nothing else to mind.
+    #[must_use]
+    pub const fn new(options: Options) -> Self {
+        Self { form: Form::Invoke, options, betas: &[], refused: &[] }
+    }
+}
+
+/// A call with the client's own body, ready to be signed and sent.
 #[derive(Debug)]
 pub struct InvokeCall {
     /// The body, JSON.
     pub body: Vec<u8>,
+    /// For the header `anthropic-beta`; InvokeModel has them in its body.
+    pub betas: Vec<String>,
     /// For the header `X-Amzn-Bedrock-Service-Tier`.
     pub service_tier: Option<String>,
     /// What cannot be carried. When there is any, do not send the body.
@@ -76,7 +115,7 @@ pub fn invoke(
         options,
         edit: Edit::new(body),
         findings: Findings::default(),
-        betas: Betas::default(),
+        betas: Betas::of(options.form),
         left_out: Vec::new(),
         added: Vec::new(),
         service_tier: None,
@@ -109,8 +148,10 @@ impl<'t> Editing<'t, '_> {
             let path = Path::ROOT;
             let path = path.key(key);
             match &**key {
-                // Both are said otherwise: in the URL and by the choice of operation.
-                "model" | "stream" => {}
+                "model" | "stream" => self.ours(key, *value),
+                key if matches!(self.options.form, Form::Count(_)) && NOT_COUNTED.contains(&key) => {
+                    self.left_out.push(key.to_owned());
+                }
                 "anthropic_beta" => {
                     for beta in value.read::<Vec<String>>().map_err(|error| wrong(path, &error))? {
                         self.ask(Cow::Owned(beta));
@@ -124,7 +165,9 @@ impl<'t> Editing<'t, '_> {
                 "context_management" => self.context_management(*value),
                 "tools" => self.tools(*value, all, path)?,
                 "messages" => self.messages(*value, path),
-                "cache_control" => self.automatic_cache(*value, all, path),
+                "cache_control" if self.options.form == Form::Invoke => {
+                    self.automatic_cache(*value, all, path);
+                }
                 key if SAYS_NOTHING_HERE.contains(&key) => {
                     self.leave_out(path, key, "Bedrock has nothing to do with it");
                 }
@@ -135,7 +178,7 @@ impl<'t> Editing<'t, '_> {
                 _ => {}
             }
         }
-        if !has_max_tokens {
+        if !has_max_tokens && !matches!(self.options.form, Form::Count(_)) {
             let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
             let default = self.options.options.default_max_tokens.min(most);
             self.findings.note(Path::ROOT.key("max_tokens"), format!("not given; {default} was used"));
@@ -152,15 +195,20 @@ impl<'t> Editing<'t, '_> {
         Ok(())
     }
 
-    fn finish(mut self, object: &'t str, all: &[Member<'t>]) -> Result<InvokeCall, InvalidRequest> {
-        let mut added = vec![VERSION.to_owned()];
-        if !self.betas.names().is_empty() {
-            let betas = serde_json::to_string(self.betas.names());
-            added.push(format!(r#""anthropic_beta":{}"#, betas.unwrap_or_default()));
+    /// Model and stream are ours to say: in the URL and by the choice of operation, or in their own places.
+    fn ours(&mut self, key: &str, value: RawJson<'t>) {
+        match (self.options.form, key) {
+            (Form::Messages(model) | Form::Count(model), "model") => self.edit.replace(value, quoted(model)),
+            (Form::Messages(_), _) => self.edit.replace(value, "true"),
+            (Form::Invoke | Form::Count(_), _) => self.left_out.push(key.to_owned()),
         }
+    }
+
+    fn finish(mut self, object: &'t str, all: &[Member<'t>]) -> Result<InvokeCall, InvalidRequest> {
+        let mut added = self.added_first(all);
         added.append(&mut self.added);
         let left_out = std::mem::take(&mut self.left_out);
-        let moved = ["model", "stream", "anthropic_beta", "service_tier", "anthropic_version"];
+        let moved = ["anthropic_beta", "service_tier", "anthropic_version"];
         self.edit.rework(
             object,
             all,
@@ -171,8 +219,41 @@ impl<'t> Editing<'t, '_> {
             let names = self.betas.left_behind().join(", ");
             self.findings.note(Path::ROOT.key("anthropic-beta"), format!("not sent: {names}"));
         }
+        let betas = match self.options.form {
+            Form::Invoke => Vec::new(),
+            Form::Messages(_) | Form::Count(_) => self.header_betas()?,
+        };
         let Findings { losses, notices } = self.findings;
-        Ok(InvokeCall { body: self.edit.apply(), service_tier: self.service_tier, losses, notices })
+        Ok(InvokeCall { body: self.edit.apply(), betas, service_tier: self.service_tier, losses, notices })
+    }
+
+    /// What this form of the body says first, unless the client has said it.
+    fn added_first(&self, all: &[Member<'t>]) -> Vec<String> {
+        let given = |name: &str| all.iter().any(|member| &*member.key == name);
+        let mut added = Vec::new();
+        if let Some(model) = self.options.form.model().filter(|_| !given("model")) {
+            added.push(format!(r#""model":{}"#, quoted(model)));
+        }
+        if matches!(self.options.form, Form::Messages(_)) && !given("stream") {
+            added.push(r#""stream":true"#.to_owned());
+        }
+        if self.options.form == Form::Invoke {
+            added.push(VERSION.to_owned());
+            if !self.betas.names().is_empty() {
+                let betas = serde_json::to_string(self.betas.names());
+                added.push(format!(r#""anthropic_beta":{}"#, betas.unwrap_or_default()));
+            }
+        }
+        added
+    }
+
+    /// The betas, which have to be legal in a header.
+    fn header_betas(&self) -> Result<Vec<String>, InvalidRequest> {
+        let legal = |name: &str| name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        match self.betas.names().iter().find(|name| !legal(name)) {
+            Some(_) => Err(InvalidRequest::new("anthropic_beta", "Input should be names of betas")),
+            None => Ok(self.betas.names().iter().map(|name| name.clone().into_owned()).collect()),
+        }
     }
 
     fn ask(&mut self, beta: Cow<'_, str>) {
@@ -208,6 +289,11 @@ impl<'t> Editing<'t, '_> {
             tier @ ("default" | "priority" | "flex" | "reserved") => Some(tier.to_owned()),
             _ => return Err(InvalidRequest::new(path, "Input should be 'auto' or 'standard_only'")),
         };
+        // Its answer costs the same and comes later or sooner.
+        if self.options.form != Form::Invoke && self.service_tier.take().is_some_and(|tier| tier != "default")
+        {
+            self.findings.note(path, "left out: this route has no tiers");
+        }
         Ok(())
     }
 
@@ -237,77 +323,6 @@ impl<'t> Editing<'t, '_> {
                 self.leave_out(path, key, "this model was seen to refuse it");
             }
             Sampling::OneOf | Sampling::All => {}
-        }
-    }
-
-    /// Thinking in the words of the model's generation, as on the other route; returns the effort to send.
-    fn depth(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
-        let given = |members: &[Member<'t>], name: &str| {
-            members
-                .iter()
-                .find(|member| &*member.key == name)
-                .map(|member| member.value)
-                .filter(|value| value.get() != "null")
-        };
-        let read =
-            |name, value: RawJson<'t>| value.read().map_err(|error| wrong(Path::ROOT.key(name), &error));
-        let thinking = given(all, "thinking");
-        let config = given(all, "output_config").map(members).unwrap_or_default();
-        let effort: Option<Text<'t>> =
-            given(&config, "effort").map(|value| read("output_config", value)).transpose()?;
-        if thinking.is_none() && effort.is_none() {
-            return Ok(None);
-        }
-        let wanted = given(all, "max_tokens").and_then(|value| value.read().ok());
-        let max_tokens = Some(wanted.unwrap_or(self.options.options.default_max_tokens));
-        let limits = InferenceConfig { max_tokens, ..InferenceConfig::default() };
-        let mut translation = Translation::new(*self.capabilities, self.options.options);
-        let depth = translation.depth(thinking, effort.clone(), &limits)?;
-        self.findings.notices.append(&mut translation.findings.notices);
-        for beta in translation.betas {
-            self.betas.ask(beta, |_| false);
-        }
-        match (thinking, depth.thinking) {
-            (Some(_), None) => self.left_out.push("thinking".to_owned()),
-            (Some(raw), Some(new)) if raw.get() != new.get() => self.edit.replace(raw, new.get().to_owned()),
-            _ => {}
-        }
-        let wanted = depth.effort.map(|effort| effort.effort.into_owned());
-        if let (true, Some(effort)) = (config.is_empty(), &wanted) {
-            self.left_out.push("output_config".to_owned());
-            self.added.push(format!(r#""output_config":{{"effort":"{effort}"}}"#));
-        }
-        Ok(wanted)
-    }
-
-    fn output_config(&mut self, value: RawJson<'t>, effort: Option<&str>, path: Path<'_>) {
-        let all = members(value);
-        let mut left_out = Vec::new();
-        let mut added = Vec::new();
-        let given = |json: RawJson<'_>| json.get() != "null";
-        for Member { key, value } in all.iter().filter(|member| given(member.value)) {
-            let path = path.key(key);
-            match &**key {
-                "format"
-                    if !self.capabilities.structured_output || self.is_refused("output_config.format") =>
-                {
-                    left_out.push("format");
-                    self.findings.note(path, "left out: the model cannot be held to a schema on Bedrock");
-                }
-                "effort" if value.read::<String>().ok().as_deref() != effort => {
-                    left_out.push("effort");
-                    added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
-                }
-                _ => {}
-            }
-        }
-        if effort.is_some() && !all.is_empty() && !all.iter().any(|member| &*member.key == "effort") {
-            added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
-        }
-        if added.is_empty() && !all.is_empty() && left_out.len() == all.len() {
-            self.left_out.push("output_config".to_owned());
-        } else if !left_out.is_empty() || !added.is_empty() {
-            self.edit.rework(value.get(), &all, |key| left_out.contains(&key), &added);
         }
     }
 
@@ -356,18 +371,19 @@ impl<'t> Editing<'t, '_> {
     fn tool(&mut self, tool: RawJson<'t>, path: Path<'_>) {
         let all = members(tool);
         let is = |value: RawJson<'_>, json: &str| value.get() == json;
+        let invoke = self.options.form == Form::Invoke;
         let mut left_out: Vec<&str> = Vec::new();
         for Member { key, value } in &all {
             let path = path.key(key);
             match &**key {
-                // What Bedrock takes for granted it does not want to be told.
-                "type" if is(*value, "\"custom\"") => left_out.push("type"),
+                // What InvokeModel takes for granted it does not want to be told.
+                "type" if invoke && is(*value, "\"custom\"") => left_out.push("type"),
                 "type" if value.get().starts_with("\"tool_search_tool_") => {
                     self.betas.need(betas::TOOL_SEARCH);
                 }
                 "type" if value.get().starts_with("\"memory_") => self.betas.need(betas::CONTEXT_MANAGEMENT),
                 "type" if value.get().starts_with("\"computer_") => self.computer(*value, path),
-                "eager_input_streaming" => {
+                "eager_input_streaming" if invoke => {
                     left_out.push("eager_input_streaming");
                     if is(*value, "true") {
                         self.betas.need(betas::FINE_GRAINED_STREAMING);
@@ -468,6 +484,10 @@ impl<'t> Editing<'t, '_> {
     }
 }
 
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
 fn wrong(path: Path<'_>, error: &serde_json::Error) -> InvalidRequest {
     let text = error.to_string();
     InvalidRequest::new(path, text.rfind(" at line ").map_or(&*text, |at| &text[..at]))
@@ -477,104 +497,4 @@ fn wrong(path: Path<'_>, error: &serde_json::Error) -> InvalidRequest {
 fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capability::{Efforts, Thinking};
-
-    fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
-        let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
-        let options = InvokeOptions { options: Options::new(8192), betas: &betas, refused: &[] };
-        let call = invoke(body, capabilities, &options).unwrap();
-        let losses = call.losses.iter().map(ToString::to_string).collect();
-        let notices = call.notices.iter().map(ToString::to_string).collect();
-        (String::from_utf8(call.body).unwrap(), losses, notices)
-    }
-
-    #[test]
-    fn what_needs_no_change_arrives_byte_for_byte() {
-        let body = r#"{"model":"m", "messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2},"stream":true }"#;
-        let (body, losses, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
-        assert_eq!(
-            body,
-            r#"{"anthropic_version":"bedrock-2023-05-31","messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2} }"#
-        );
-        assert!(losses.is_empty() && notices.is_empty(), "{losses:?} {notices:?}");
-    }
-
-    #[test]
-    fn what_the_everyday_request_of_claude_code_holds_is_carried() {
-        let body = r#"{"model":"claude-opus-5-5","messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral","scope":"global"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true,"eager_input_streaming":true}],"metadata":{"user_id":"{\"device_id\":\"d\"}"},"max_tokens":999999,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high","format":{"type":"json_schema","schema":{}}}}"#;
-        let betas = ["claude-code-20250219", "advanced-tool-use-2025-11-20", "context-management-2025-06-27"];
-        let (body, losses, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &betas);
-        assert_eq!(losses, [""; 0]);
-        assert_eq!(
-            body,
-            r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["tool-search-tool-2025-10-19","context-management-2025-06-27","mid-conversation-output-config-2026-07-01","fine-grained-tool-streaming-2025-05-14"],"messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true}],"metadata":{"user_id":"user_55dcddabb7cd7f49"},"max_tokens":128000,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high"}}"#
-        );
-        assert_eq!(notices.len(), 5, "{notices:?}");
-    }
-
-    #[test]
-    fn automatic_caching_marks_the_last_block() {
-        let body = r#"{"cache_control":{"type":"ephemeral"},"max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
-        let (body, ..) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
-        assert!(
-            body.contains(r#""content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]"#),
-            "{body}"
-        );
-    }
-
-    #[test]
-    fn tools_of_anthropics_are_left_out_while_others_remain() {
-        let body = r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"},{"name":"t","input_schema":{}}],"messages":[]}"#;
-        let (body, _, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
-        assert!(body.contains(r#""tools":[{"name":"t","input_schema":{}}]"#), "{body}");
-        assert!(notices[0].contains("web_search_20250305"), "{notices:?}");
-        let alone =
-            r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}],"messages":[]}"#;
-        let options = InvokeOptions { options: Options::new(1), betas: &[], refused: &[] };
-        let refused = invoke(alone, &Capabilities::NEWEST_CLAUDE, &options).unwrap_err();
-        assert!(refused.to_string().starts_with("tools.0: tool type 'web_search_20250305'"), "{refused}");
-    }
-
-    #[test]
-    fn thinking_is_said_in_the_words_of_the_models_generation() {
-        let enabled =
-            r#"{"max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[]}"#;
-        let (newest, ..) = sent(enabled, &Capabilities::NEWEST_CLAUDE, &[]);
-        assert!(
-            newest.contains(r#""thinking":{"type":"adaptive"}"#) && newest.contains(r#""effort":"low""#),
-            "{newest}"
-        );
-        let adaptive = r#"{"max_tokens":9000,"thinking":{"type":"adaptive"},"output_config":{"effort":"max"},"messages":[]}"#;
-        let thinking = Thinking { enabled: true, ..Thinking::default() };
-        let older = Capabilities { thinking, effort: Efforts::default(), ..Capabilities::CLASSIC_CLAUDE };
-        let (older, ..) = sent(adaptive, &older, &[]);
-        assert!(older.contains(r#""type":"enabled""#) && !older.contains("output_config"), "{older}");
-        let (as_it_came, ..) = sent(adaptive, &Capabilities::NEWEST_CLAUDE, &[]);
-        assert!(as_it_came.contains(&adaptive[1..adaptive.len() - 1]), "{as_it_came}");
-    }
-
-    #[test]
-    fn what_bedrock_has_nothing_for_is_a_loss() {
-        let body = r#"{"max_tokens":1,"container":"c","mcp_servers":[{}],"messages":[{"role":"system","content":"x"}]}"#;
-        let (_, losses, _) = sent(body, &Capabilities::CLASSIC_CLAUDE, &[]);
-        assert_eq!(losses.len(), 3, "{losses:?}");
-    }
-
-    #[test]
-    fn members_and_betas_that_were_refused_before_stay_out() {
-        let refused = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
-        let betas = ["novel-2027-01-01".to_owned()];
-        let options = InvokeOptions { options: Options::new(1), betas: &betas, refused: &refused };
-        let call =
-            invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
-        assert_eq!(
-            String::from_utf8(call.body).unwrap(),
-            r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":2}"#
-        );
-    }
 }

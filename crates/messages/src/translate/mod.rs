@@ -2,8 +2,9 @@
 //!
 //! `request` (with `content`, `tools` and `cache`): what a client asks, into what Converse is asked.
 //! `stream`: what Converse answers, into what the client is told; `pipeline` runs it over raw bytes, `unfold`
-//! over an answer that comes whole. `invoke` and `chunks`: the same two ways for InvokeModel, which speaks the
-//! client's language already. `error`: what AWS calls a failure, into what Anthropic calls it; `lesson`: what a
+//! over an answer that comes whole. `invoke` and `events`: the same two ways where Bedrock speaks the client's
+//! language already; `chunks` and `sent` read the events of InvokeModel and of the Messages API. `error` and
+//! `envelope`: what AWS calls a failure, into what Anthropic calls it; `lesson`: what a
 //! refusal teaches.
 //!
 //! Nothing is dropped in silence. What a route cannot carry is a [`Loss`] that names its place in the
@@ -13,6 +14,7 @@ mod betas;
 mod cache;
 mod chunks;
 mod content;
+mod envelope;
 mod error;
 mod events;
 mod glance;
@@ -22,6 +24,7 @@ mod names;
 mod path;
 mod pipeline;
 mod request;
+mod sent;
 mod server_tools;
 mod stream;
 mod tools;
@@ -30,13 +33,15 @@ mod unfold;
 use std::fmt;
 
 pub use chunks::ChunkPipeline;
+pub use envelope::envelope;
 pub use error::{Failure, Fault, Retry, Row as ErrorRow, TABLE as ERRORS, error, row as error_row};
 pub use events::Sink;
-pub use invoke::{InvokeCall, InvokeOptions, invoke};
+pub use invoke::{Form, InvokeCall, InvokeOptions, invoke};
 pub use lesson::{Lesson, lesson};
 pub use names::ToolNames;
 pub use pipeline::{Pipeline, Step};
 pub use request::{Call, Options, request};
+pub use sent::SsePipeline;
 pub use server_tools::ServerTools;
 pub use stream::{End, Opening, Outcome, StreamTranslator, Summary};
 pub use unfold::unfold;

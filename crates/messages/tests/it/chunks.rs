@@ -2,7 +2,7 @@
 
 use aws_smithy_types::base64;
 use messages::anthropic::{RawFold, sse};
-use messages::translate::{ChunkPipeline, End, Outcome, Sink, Step, Summary};
+use messages::translate::{ChunkPipeline, End, Outcome, Sink, SsePipeline, Step, Summary};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -25,6 +25,26 @@ fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, Sum
     }
     let summary = pipeline.finish(end, &mut out);
     (String::from_utf8(out).unwrap(), summary)
+}
+
+/// The same for the answer of the Messages API.
+fn run_sse<'c>(pieces: impl IntoIterator<Item = &'c [u8]>) -> (String, Summary) {
+    let mut out: Vec<u8> = Vec::new();
+    let mut pipeline = SsePipeline::new(wire::opening());
+    for piece in pieces {
+        if pipeline.push(piece, &mut out) == Step::Ended {
+            break;
+        }
+    }
+    let summary = pipeline.finish(End::Eof, &mut out);
+    (String::from_utf8(out).unwrap(), summary)
+}
+
+/// An event of the Messages API.
+fn sent(event: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    sse::write_raw("any", event, &mut out);
+    out
 }
 
 const START: &str = r#"{"type":"message_start","message":{"model":"claude-on-bedrock","id":"msg_bdrk_1","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":3,"cache_creation_input_tokens":150,"cache_read_input_tokens":20,"cache_creation":{"ephemeral_5m_input_tokens":50,"ephemeral_1h_input_tokens":100},"output_tokens":1,"novel":1.0}}}"#;
@@ -123,6 +143,21 @@ fn an_error_inside_of_a_chunk_and_an_exception_frame_are_one_error_event() {
     assert!(sse.ends_with("\n\n") && sse.contains("ended the answer before it was complete"), "{sse}");
 }
 
+#[test]
+fn an_answer_of_the_messages_api_ends_once_as_well() {
+    let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    for (more, kind) in
+        [(sent(error), "overloaded_error"), (b"data: {\n\n".to_vec(), "api_error"), (Vec::new(), "api_error")]
+    {
+        let (sse, summary) = run_sse([&*[sent(START), more].concat()]);
+        let last = sse.trim_end().lines().last().unwrap();
+        assert!(last.contains(kind) && sse.matches("event: error").count() == 1, "{sse}");
+        assert_eq!(summary.outcome, Outcome::Failed);
+    }
+    let (sse, _) = run_sse([&sent(START)[..40]]);
+    assert!(sse.starts_with("event: error") && sse.contains("ended inside an event"), "{sse}");
+}
+
 /// Both ways a client can get an answer.
 #[derive(Default)]
 struct Both {
@@ -150,13 +185,18 @@ proptest! {
         let spelled = if usual { text } else { reordered };
         let deltas: Vec<String> = pieces.iter().map(|piece| spelled(piece)).collect();
         let events = [START, NOVEL, STOP_0, TEXT].into_iter().chain(deltas.iter().map(String::as_str)).chain([STOP_1, END, LAST]);
-        let bytes: Vec<u8> = events.flat_map(chunk).collect();
+        let events: Vec<&str> = events.collect();
+        let bytes: Vec<u8> = events.iter().copied().flat_map(chunk).collect();
         let (whole, summary) = run([&*bytes], End::Eof);
         let mut places: Vec<usize> = at.iter().map(|index| index.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
         places.sort_unstable();
         let (cut, cut_summary) = run(places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]), End::Eof);
         prop_assert_eq!(&whole, &cut);
-        prop_assert_eq!(summary, cut_summary);
+        prop_assert_eq!(&summary, &cut_summary);
+
+        let sent: Vec<u8> = events.iter().copied().flat_map(sent).collect();
+        let by_size = at.first().map_or(7, |index| index.index(sent.len()) + 1);
+        prop_assert_eq!(run_sse(sent.chunks(by_size)), (whole.clone(), summary));
 
         let mut both = Both::default();
         let mut pipeline = ChunkPipeline::new(wire::opening());
@@ -171,6 +211,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..300), event in "\\PC{0,40}") {
         run([&*bytes], End::Eof);
-        run([&*[chunk(&event), bytes].concat()], End::Eof);
+        run([&*[chunk(&event), bytes.clone()].concat()], End::Eof);
+        run_sse([&*[sent(&event), bytes].concat()]);
     }
 }

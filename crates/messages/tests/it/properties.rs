@@ -14,7 +14,7 @@ use messages::converse::event::{self, CacheDetail, Metadata, TokenUsage};
 use messages::converse::request::DocumentPlace;
 use messages::converse::{self, FrameDecoder};
 use messages::tags::{MAX_HELD, TagBuffer};
-use messages::translate::{self, End, InvokeOptions, Options, Outcome};
+use messages::translate::{self, End, Form, InvokeOptions, Options, Outcome};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -400,9 +400,10 @@ proptest! {
     }
 
     #[test]
-    fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities()) {
+    fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities(), messages in any::<bool>()) {
         let text = body.to_string();
-        let options = InvokeOptions { options: Options { computer_use: true, ..Options::new(1) }, betas: &[], refused: &[] };
+        let form = if messages { Form::Messages("model") } else { Form::Invoke };
+        let options = InvokeOptions { form, ..InvokeOptions::new(Options { computer_use: true, ..Options::new(1) }) };
         let Ok(call) = translate::invoke(&text, &capabilities, &options) else {
             return Ok(());
         };

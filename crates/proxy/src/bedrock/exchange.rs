@@ -59,7 +59,7 @@ impl Bedrock {
             .map_err(Failure::unsendable)?;
         let headers = exchange.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
         request.headers_mut().extend(headers);
-        sign::authorize(&mut request, body, identity, &place.region, self.clock.now())
+        sign::authorize(&mut request, body, identity, place.scope(), self.clock.now())
             .map_err(Failure::unsendable)?;
         let sent = exchange.client.request(request).await;
         let response = sent.map_err(|error| Failure::unreachable(place.endpoint.host(), &error))?;

@@ -226,11 +226,16 @@ pub(super) async fn not_a_stream(head: &Parts, body: Incoming) -> Failure {
 /// Reads the error in a response whose status is not 200.
 pub(super) async fn refused(head: &Parts, body: Incoming) -> Failure {
     let bytes = read(body, LONGEST_ERROR).await.unwrap_or_default();
-    let code = text_header(head, "x-amzn-errortype").or_else(|| {
-        let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();
-        name.code
-    });
+    let header = text_header(head, "x-amzn-errortype");
     let status = head.status.as_u16();
-    let meaning = translate::error(status, code.as_deref().unwrap_or_default(), &Exception::parse(&bytes));
+    // On the Messages routes the model's own refusals come in Anthropic's envelope, those of the front door do not.
+    let enveloped = if header.is_none() { translate::envelope(&bytes) } else { None };
+    let meaning = enveloped.unwrap_or_else(|| {
+        let code = header.or_else(|| {
+            let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();
+            name.code
+        });
+        translate::error(status, code.as_deref().unwrap_or_default(), &Exception::parse(&bytes))
+    });
     Failure::Refused(Box::new(Refusal { meaning, status, request_id: text_header(head, REQUEST_ID) }))
 }

@@ -26,11 +26,15 @@ pub enum Operation {
     InvokeStream,
     /// CountTokens.
     CountTokens,
+    /// The Messages API, which names its model in the body.
+    Messages,
+    /// The same on the Mantle endpoint.
+    MantleMessages,
 }
 
 impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 5] =
+    /// All that name their model in the path.
+    pub const OF_A_MODEL: [Self; 5] =
         [Self::Converse, Self::ConverseStream, Self::Invoke, Self::InvokeStream, Self::CountTokens];
 
     /// The last segment of its path.
@@ -42,19 +46,24 @@ impl Operation {
             Self::Invoke => "invoke",
             Self::InvokeStream => "invoke-with-response-stream",
             Self::CountTokens => "count-tokens",
+            Self::Messages | Self::MantleMessages => "messages",
         }
     }
 
     /// What it answers with.
     #[must_use]
     pub fn media_type(self) -> &'static str {
-        if self.streams() { super::EVENT_STREAM } else { "application/json" }
+        match self {
+            Self::ConverseStream | Self::InvokeStream => super::EVENT_STREAM,
+            Self::Messages | Self::MantleMessages => "text/event-stream",
+            Self::Converse | Self::Invoke | Self::CountTokens => "application/json",
+        }
     }
 
     /// Whether it answers piece by piece.
     #[must_use]
     pub fn streams(self) -> bool {
-        matches!(self, Self::ConverseStream | Self::InvokeStream)
+        !matches!(self, Self::Converse | Self::Invoke | Self::CountTokens)
     }
 }
 

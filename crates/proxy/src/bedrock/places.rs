@@ -1,4 +1,4 @@
-//! Which endpoint a question goes to and which region signs it: the configured one, or the one an ARN names.
+//! Which endpoint a question goes to and what its signature is good for: the configured region, or the one an ARN names.
 //!
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-use.html>
 
@@ -7,15 +7,24 @@ use std::borrow::Cow;
 use http::uri::InvalidUri;
 
 use super::endpoint::{self, Endpoint};
+use super::sign::{self, Scope};
 use super::transport::{self, Client};
-use super::{Bedrock, NoTransport};
+use super::{Bedrock, Failure, NoTransport};
 use crate::config;
 
-/// An endpoint, and the region that requests to it are signed for.
+/// An endpoint, and what requests to it are signed for.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     pub(super) endpoint: Cow<'a, Endpoint>,
     pub(super) region: Cow<'a, str>,
+    service: &'static str,
+}
+
+impl Place<'_> {
+    /// What a request to it is signed for.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope { service: self.service, region: &self.region }
+    }
 }
 
 /// What is needed to find other places than the runtime in the configured region.
@@ -25,6 +34,10 @@ pub(super) struct Places {
     control: Endpoint,
     /// The way to it; there is none when it needs root certificates and this machine has none.
     pub(super) control_client: Option<Client>,
+    /// Mantle in the configured region.
+    mantle: Endpoint,
+    /// The way to it, as for the control plane.
+    mantle_client: Option<Client>,
     fips: bool,
     dual_stack: bool,
     custom_runtime: bool,
@@ -43,15 +56,25 @@ impl Places {
             None => Endpoint::of("bedrock", &config.region, config.fips, config.dual_stack),
         };
         let control = control.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        let mantle = match &config.mantle {
+            Some(uri) => Endpoint::custom(uri),
+            // It has a name in the dual-stack domain only.
+            None => Endpoint::of("bedrock-mantle", &config.region, config.fips, true),
+        };
+        let mantle = mantle.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
         // A client made for plain HTTP trusts no certificate.
-        let control_client = if runtime.is_https() || !control.is_https() {
-            Some(client.clone())
-        } else {
-            transport::client(&control, config.ca_bundle.as_deref()).ok()
+        let client_for = |endpoint: &Endpoint| {
+            if runtime.is_https() || !endpoint.is_https() {
+                Some(client.clone())
+            } else {
+                transport::client(endpoint, config.ca_bundle.as_deref()).ok()
+            }
         };
         Ok(Self {
+            control_client: client_for(&control),
+            mantle_client: client_for(&mantle),
             control,
-            control_client,
+            mantle,
             fips: config.fips,
             dual_stack: config.dual_stack,
             custom_runtime: config.endpoint.is_some(),
@@ -82,17 +105,26 @@ impl Bedrock {
         self.find(id, &self.places.control, self.places.custom_control, "bedrock")
     }
 
+    /// Mantle, and the way to it.
+    pub(super) fn mantle(&self) -> Result<(Place<'_>, &Client), Failure> {
+        let no_client = || Failure::unsendable("there are no root certificates for the Mantle endpoint");
+        let client = self.places.mantle_client.as_ref().ok_or_else(no_client)?;
+        let (endpoint, region) = (Cow::Borrowed(&self.places.mantle), Cow::Borrowed(self.region.as_str()));
+        Ok((Place { endpoint, region, service: sign::MANTLE }, client))
+    }
+
     /// A custom endpoint is used for everything, as only its operator knows what is behind it; the signature
     /// still has to name the ARN's own region.
     fn find<'a>(&'a self, id: &str, configured: &'a Endpoint, custom: bool, service: &str) -> Place<'a> {
-        let here = || Place { endpoint: Cow::Borrowed(configured), region: Cow::Borrowed(&self.region) };
+        let place = |endpoint, region| Place { endpoint, region, service: sign::BEDROCK };
+        let here = || place(Cow::Borrowed(configured), Cow::Borrowed(&self.region));
         let Some(region) = foreign_region(id, &self.region) else { return here() };
         let region = Cow::Owned(region.to_owned());
         if custom {
-            return Place { endpoint: Cow::Borrowed(configured), region };
+            return place(Cow::Borrowed(configured), region);
         }
         match self.places.elsewhere(service, &region) {
-            Ok(endpoint) => Place { endpoint: Cow::Owned(endpoint), region },
+            Ok(endpoint) => place(Cow::Owned(endpoint), region),
             Err(_) => here(),
         }
     }
@@ -146,6 +178,22 @@ mod tests {
             ("bedrock-runtime.us-east-1.amazonaws.com", "us-east-1")
         );
         assert_eq!(control, "bedrock.us-east-1.amazonaws.com");
+    }
+
+    #[test]
+    fn mantle_is_elsewhere_and_signed_for_by_its_own_name() {
+        let mantle = |variables: &[(&str, &str)]| {
+            let config = Config::load(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            });
+            let bedrock = Bedrock::new(&config.unwrap().bedrock, Clock::machine()).unwrap();
+            let (place, _) = bedrock.mantle().unwrap();
+            assert_eq!((place.scope().service, place.scope().region), ("bedrock-mantle", "us-west-2"));
+            place.endpoint.host().to_owned()
+        };
+        let region = ("AWS_BEDROCK_REGION", "us-west-2");
+        assert_eq!(mantle(&[region]), "bedrock-mantle.us-west-2.api.aws");
+        assert_eq!(mantle(&[region, ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]), "127.0.0.1:9");
     }
 
     #[test]

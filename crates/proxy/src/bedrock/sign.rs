@@ -15,7 +15,9 @@ use http::{Request, header};
 use super::credentials::Identity;
 
 /// The name Bedrock signs under, on the runtime host as well.
-const SERVICE: &str = "bedrock";
+pub(super) const BEDROCK: &str = "bedrock";
+/// The name that the Mantle endpoint signs under.
+pub(super) const MANTLE: &str = "bedrock-mantle";
 /// How the names of Bedrock's own headers begin.
 pub(super) const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
 
@@ -24,12 +26,19 @@ pub(super) const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
 #[error("the request cannot be signed: {0}")]
 pub(super) struct Unsignable(String);
 
+/// What a signature is good for: the name of a service, and a region.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    pub(super) service: &'static str,
+    pub(super) region: &'a str,
+}
+
 /// Adds the headers that prove `identity` to `request`, whose `body` is signed with it.
 pub(super) fn authorize<B>(
     request: &mut Request<B>,
     body: &Bytes,
     identity: &Identity,
-    region: &str,
+    scope: Scope<'_>,
     now: SystemTime,
 ) -> Result<(), Unsignable> {
     match identity {
@@ -40,7 +49,7 @@ pub(super) fn authorize<B>(
             request.headers_mut().insert(AUTHORIZATION, value);
             Ok(())
         }
-        Identity::Keys(credentials) => sigv4(request, body, credentials, region, now),
+        Identity::Keys(credentials) => sigv4(request, body, credentials, scope, now),
     }
 }
 
@@ -48,15 +57,15 @@ fn sigv4<B>(
     request: &mut Request<B>,
     body: &Bytes,
     credentials: &Credentials,
-    region: &str,
+    scope: Scope<'_>,
     now: SystemTime,
 ) -> Result<(), Unsignable> {
     let unsignable = |error: &dyn std::fmt::Display| Unsignable(error.to_string());
     let identity = credentials.clone().into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
-        .region(region)
-        .name(SERVICE)
+        .region(scope.region)
+        .name(scope.service)
         .time(now)
         .settings(SigningSettings::default())
         .build()
@@ -84,6 +93,7 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
+    const SCOPE: Scope<'_> = Scope { service: BEDROCK, region: "us-east-1" };
     const BODY: &str = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#;
 
     fn request(path: &str) -> Request<()> {
@@ -107,7 +117,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800);
         let mut request = request(path);
         let identity = Identity::Keys(credentials);
-        authorize(&mut request, &Bytes::from(BODY), &identity, "us-east-1", now).unwrap();
+        authorize(&mut request, &Bytes::from(BODY), &identity, SCOPE, now).unwrap();
         assert!(!request.headers().contains_key("x-amz-content-sha256"));
         assert_eq!(request.headers().contains_key("x-amz-security-token"), token.is_some());
         request.headers()[AUTHORIZATION].to_str().unwrap().to_owned()
@@ -134,7 +144,7 @@ mod tests {
     fn a_bearer_token_is_sent_instead_of_a_signature_and_marked_sensitive() {
         let mut request = request("/model/m/converse-stream");
         let identity = Identity::Bearer(Secret::new("ABSKtoken"));
-        authorize(&mut request, &Bytes::new(), &identity, "us-east-1", SystemTime::UNIX_EPOCH).unwrap();
+        authorize(&mut request, &Bytes::new(), &identity, SCOPE, SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer ABSKtoken");
         assert!(request.headers()[AUTHORIZATION].is_sensitive());
         assert!(!request.headers().contains_key("x-amz-date"));

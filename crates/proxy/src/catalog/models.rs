@@ -86,6 +86,8 @@ impl Table {
             id: found.id.clone(),
             names,
             prefixes: found.prefixes.clone(),
+            route: None,
+            mantle: false,
             end_of_life: found.until.as_deref().and_then(|until| until.get(..10)).map(str::to_owned),
             capabilities: if claude { Capabilities::NEWEST_CLAUDE } else { Capabilities::UNKNOWN },
         });

@@ -1,4 +1,4 @@
-//! The way to Bedrock's control plane, and what is asked there.
+//! The way to Bedrock's control plane, what is asked there, and the endpoints that have a variable of their own.
 
 use http::Uri;
 
@@ -17,24 +17,31 @@ pub struct Control {
 }
 
 pub(super) fn control(reader: &mut Reader<impl Fn(&str) -> Option<String>>, standard: bool) -> Control {
-    const OWN: &str = "AWS_ENDPOINT_URL_BEDROCK";
-    let endpoint = reader.first(&[OWN, "AWS_ENDPOINT_URL"]).and_then(|(name, value)| {
-        // What is wrong with the common name is reported once, for the runtime.
-        let wrong = |reader: &mut Reader<_>, reason: &str| {
-            if name == OWN {
-                reader.problem(name, Some(&value), reason);
-            }
-        };
-        if !standard {
-            wrong(reader, "cannot be combined with FIPS or dual-stack endpoints; unset one of them");
-        }
-        parse::endpoint(&value).map_err(|reason| wrong(reader, reason)).ok()
-    });
+    let endpoint = endpoint(reader, "AWS_ENDPOINT_URL_BEDROCK", standard);
     Control {
         discover: reader.boolean("AWS_BEDROCK_DISCOVER_MODELS", false),
         resolve_profiles: reader.boolean("AWS_BEDROCK_RESOLVE_PROFILES", true),
         endpoint,
     }
+}
+
+/// The endpoint that the variable `own` names, or else the common one.
+pub(super) fn endpoint(
+    reader: &mut Reader<impl Fn(&str) -> Option<String>>,
+    own: &'static str,
+    standard: bool,
+) -> Option<Uri> {
+    let (name, value) = reader.first(&[own, "AWS_ENDPOINT_URL"])?;
+    // What is wrong with the common name is reported once, for the runtime.
+    let wrong = |reader: &mut Reader<_>, reason: &str| {
+        if name == own {
+            reader.problem(name, Some(&value), reason);
+        }
+    };
+    if !standard {
+        wrong(reader, "cannot be combined with FIPS or dual-stack endpoints; unset one of them");
+    }
+    parse::endpoint(&value).map_err(|reason| wrong(reader, reason)).ok()
 }
 
 #[cfg(test)]
@@ -58,6 +65,10 @@ mod tests {
         assert_eq!(port(&[common]), Some(1));
         assert_eq!(port(&[common, own]), Some(2));
         assert_eq!(port(&[("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:3")]), None);
+        let mantle = ("AWS_ENDPOINT_URL_BEDROCK_MANTLE", "http://127.0.0.1:4");
+        let bedrock = load(&[common, mantle]).unwrap().bedrock;
+        let ports = [bedrock.endpoint, bedrock.control.endpoint, bedrock.mantle];
+        assert_eq!(ports.map(|uri| uri.and_then(|uri| uri.port_u16())), [Some(1), Some(1), Some(4)]);
     }
 
     #[test]

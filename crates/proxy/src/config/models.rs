@@ -3,6 +3,8 @@
 use messages::capability::Capabilities;
 use serde::Deserialize;
 
+use super::RoutePolicy;
+
 /// One model on Bedrock: a row of the table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,12 @@ pub struct Model {
     /// The day after which AWS may stop serving it, `2027-01-08`.
     #[serde(default)]
     pub end_of_life: Option<String>,
+    /// Which routes requests to it may take, when they are others than `AWS_BEDROCK_ROUTE` says.
+    #[serde(default)]
+    pub route: Option<RoutePolicy>,
+    /// Whether it lives on the Mantle endpoint only, which has nothing but the Messages API.
+    #[serde(default)]
+    pub mantle: bool,
     /// What it can take.
     #[serde(default)]
     pub capabilities: Capabilities,

@@ -1,14 +1,16 @@
 //! Which route a request takes, and the call it becomes there.
 //!
 //! Converse is tried first: every model has it. What it cannot carry goes by InvokeModel with the client's own
-//! body, if the model is a Claude model; else the request is refused, with the places that would be lost.
+//! body, if the model is a Claude model; else the request is refused, with the places that would be lost. Bedrock's own
+//! Messages API is for whoever asks for it, and for models that have nothing else.
 
 use bytes::Bytes;
 use messages::anthropic::Request;
-use messages::translate::{self, InvokeOptions, Lesson, Loss, Notice, ToolNames};
+use messages::translate::{self, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
 
 use super::error::ApiError;
 use crate::app::App;
+use crate::bedrock::Operation;
 use crate::catalog::{Route, Target};
 use crate::config::RoutePolicy;
 
@@ -28,14 +30,16 @@ pub(super) struct Asked {
 pub(super) struct Call {
     /// Which route.
     pub(super) route: Route,
-    /// Whether the model answers in one piece: it cannot call tools while streaming.
-    pub(super) in_one_piece: bool,
-    /// The id or ARN for the URL.
+    /// What is asked of Bedrock.
+    pub(super) operation: Operation,
+    /// The id or ARN of the model.
     pub(super) model_id: String,
     /// The body to send.
     pub(super) body: Bytes,
     /// For `X-Amzn-Bedrock-Service-Tier`.
     pub(super) service_tier: Option<String>,
+    /// For `anthropic-beta`.
+    pub(super) betas: Vec<String>,
     /// For translating the answer back.
     pub(super) names: ToolNames,
     /// What was changed or left out.
@@ -48,16 +52,21 @@ pub(super) struct Call {
 /// When the request is not valid, or no route that may be taken can carry all of it.
 pub(super) fn prepare(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiError> {
     let target = &asked.target;
-    match app.relay.route {
+    match target.route(app.relay.route) {
         RoutePolicy::Converse => {
             converse(app, asked, request)?.map_err(|losses| translate::refusal(&losses).into())
         }
-        RoutePolicy::Invoke if target.capabilities.claude => invoke(app, asked),
-        RoutePolicy::Invoke | RoutePolicy::Auto => match converse(app, asked, request)? {
-            Ok(call) if !(target.capabilities.claude && refused_by_converse(app, asked)) => Ok(call),
-            Err(losses) if !target.capabilities.claude => Err(translate::refusal(&losses).into()),
-            Ok(_) | Err(_) => invoke(app, asked),
-        },
+        RoutePolicy::Messages if target.has_messages_api() => own_body(app, asked, Route::Messages),
+        RoutePolicy::Messages | RoutePolicy::Invoke if target.capabilities.claude => {
+            own_body(app, asked, Route::Invoke)
+        }
+        RoutePolicy::Messages | RoutePolicy::Invoke | RoutePolicy::Auto => {
+            match converse(app, asked, request)? {
+                Ok(call) if !(target.capabilities.claude && refused_by_converse(app, asked)) => Ok(call),
+                Err(losses) if !target.capabilities.claude => Err(translate::refusal(&losses).into()),
+                Ok(_) | Err(_) => own_body(app, asked, Route::Invoke),
+            }
+        }
     }
 }
 
@@ -73,21 +82,24 @@ fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Cal
         asked.target.capabilities.streaming_tools && !lessons.contains(&Lesson::NoStreamingTools);
     Ok(Ok(Call {
         route: Route::Converse,
-        in_one_piece: has_tools && !streams_tools,
+        operation: if has_tools && !streams_tools { Operation::Converse } else { Operation::ConverseStream },
         model_id: model_id(app, asked, Route::Converse),
         body: Bytes::from(call.body),
         service_tier: None,
+        betas: Vec::new(),
         names: call.names,
         notices: call.notices,
     }))
 }
 
-/// The call by InvokeModel.
-fn invoke(app: &App, asked: &Asked) -> Result<Call, ApiError> {
-    let lessons = app.learned.about(Route::Invoke, &asked.target.model_id);
+/// The call with the client's own body, by InvokeModel or by the Messages API.
+fn own_body(app: &App, asked: &Asked, route: Route) -> Result<Call, ApiError> {
+    let lessons = app.learned.about(route, &asked.target.model_id);
     let refused: Vec<String> = lessons.iter().filter_map(refused_name).map(str::to_owned).collect();
     let no_betas = lessons.contains(&Lesson::NoBetas);
+    let model_id = model_id(app, asked, route);
     let options = InvokeOptions {
+        form: if route == Route::Messages { Form::Messages(&model_id) } else { Form::Invoke },
         options: app.relay.options,
         betas: if no_betas { &[] } else { &asked.betas },
         refused: &refused,
@@ -99,20 +111,29 @@ fn invoke(app: &App, asked: &Asked) -> Result<Call, ApiError> {
         return Err(translate::refusal(&call.losses).into());
     }
     Ok(Call {
-        route: Route::Invoke,
-        in_one_piece: false,
-        model_id: model_id(app, asked, Route::Invoke),
+        route,
+        operation: match route {
+            Route::Messages if asked.target.mantle => Operation::MantleMessages,
+            Route::Messages => Operation::Messages,
+            Route::Invoke | Route::Converse => Operation::InvokeStream,
+        },
+        model_id,
         body: Bytes::from(call.body),
         service_tier: call.service_tier,
+        betas: call.betas,
         names: ToolNames::default(),
         notices: call.notices,
     })
 }
 
-/// The id as it is, or the profile that AWS asked for instead.
+/// The id as it is, or the profile that AWS asked for instead, as the Messages API of the runtime always does; Mantle
+/// wants the bare model.
 fn model_id(app: &App, asked: &Asked, route: Route) -> String {
     let id = &asked.target.model_id;
-    if app.learned.about(route, id).contains(&Lesson::NeedsProfile) {
+    if asked.target.mantle {
+        return asked.target.base.clone().unwrap_or_else(|| id.clone());
+    }
+    if route == Route::Messages || app.learned.about(route, id).contains(&Lesson::NeedsProfile) {
         app.catalog.profile_of(id).unwrap_or_else(|| id.clone())
     } else {
         id.clone()

@@ -9,15 +9,16 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use messages::anthropic::{ErrorType, Request};
-use messages::translate::{self, Options};
+use messages::translate::{self, Form, InvokeOptions, Options};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::access_log::Entry;
 use super::body::Whole;
 use super::error::ApiError;
+use super::messages::betas;
 use crate::app::App;
 use crate::bedrock::Failure;
 use crate::catalog::Target;
@@ -37,6 +38,7 @@ const LONGEST_ID: usize = 256;
 pub async fn post(
     State(app): State<Arc<App>>,
     entry: Entry,
+    headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, ApiError> {
     let request = Request::parse(&body)?;
@@ -50,7 +52,13 @@ pub async fn post(
         &target.capabilities,
         &Options { default_max_tokens: most, ..app.relay.options },
     )?;
-    let question = if call.losses.is_empty() { question(&call.body) } else { None };
+    let question = if target.mantle {
+        on_mantle(&app, &target, &body, &headers)?
+    } else if call.losses.is_empty() {
+        question(&call.body).map(Question::Runtime)
+    } else {
+        None
+    };
     let counted = match question {
         Some(question) => tokio::select! {
             counted = count(&app, &entry, &target, question) => counted,
@@ -68,6 +76,29 @@ pub async fn post(
     let mut response = answer(estimate::tokens(&request, tokenizer));
     response.headers_mut().insert(NOTICE, ESTIMATED);
     Ok(response)
+}
+
+/// What is asked of whom.
+enum Question {
+    /// CountTokens of the runtime.
+    Runtime(Bytes),
+    /// The Messages API of Mantle, with these betas.
+    Mantle(Bytes, Vec<String>),
+}
+
+/// The client's own body, for a model that lives on Mantle.
+fn on_mantle(
+    app: &App,
+    target: &Target,
+    body: &Bytes,
+    headers: &HeaderMap,
+) -> Result<Option<Question>, ApiError> {
+    let model = target.base.as_deref().unwrap_or(&target.model_id);
+    let betas = betas(headers);
+    let options = InvokeOptions { form: Form::Count(model), ..InvokeOptions::new(app.relay.options) };
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(None) };
+    let call = translate::invoke(text, &target.capabilities, &InvokeOptions { betas: &betas, ..options })?;
+    Ok(call.losses.is_empty().then(|| Question::Mantle(Bytes::from(call.body), call.betas)))
 }
 
 fn answer(tokens: u64) -> Response {
@@ -101,18 +132,25 @@ fn question(converse: &[u8]) -> Option<Bytes> {
 }
 
 /// What Bedrock counts; `None` when it does not, whatever the reason.
-async fn count(app: &App, entry: &Entry, target: &Target, question: Bytes) -> Option<u64> {
+async fn count(app: &App, entry: &Entry, target: &Target, question: Question) -> Option<u64> {
     let base = target.base.as_deref().filter(|base| base.len() <= LONGEST_ID)?;
-    if !target.capabilities.counts_tokens || app.counts.is_refused(base) {
+    if !(target.capabilities.counts_tokens || target.mantle) || app.counts.is_refused(base) {
         return None;
     }
-    let key = app.counts.key(base, &question);
+    let (Question::Runtime(body) | Question::Mantle(body, _)) = &question;
+    let key = app.counts.key(base, body);
     if let Some(tokens) = app.counts.get(key) {
         return Some(tokens);
     }
     entry.note(|fields| fields.model_upstream = Some(base.to_owned()));
     let request_id = entry.request_id();
-    match tokio::time::timeout(PATIENCE, app.bedrock.count_tokens(base, question)).await {
+    let counting = async {
+        match question {
+            Question::Runtime(body) => app.bedrock.count_tokens(base, body).await,
+            Question::Mantle(body, betas) => app.bedrock.count_tokens_on_mantle(body, &betas).await,
+        }
+    };
+    match tokio::time::timeout(PATIENCE, counting).await {
         Ok(Ok(tokens)) => {
             app.counts.put(key, tokens);
             return Some(tokens);

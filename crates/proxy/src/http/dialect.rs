@@ -37,7 +37,7 @@ type Id = Result<Path<String>, PathRejection>;
 pub fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for base in ["", "/bedrock"] {
-        for operation in Operation::ALL {
+        for operation in Operation::OF_A_MODEL {
             let handler = move |State(app): State<Arc<App>>,
                                 entry: Entry,
                                 id: Id,
@@ -92,7 +92,7 @@ fn mended(app: &App, entry: &Entry, operation: Operation, capabilities: &Capabil
     if !capabilities.claude || !matches!(operation, Operation::Invoke | Operation::InvokeStream) {
         return body;
     }
-    let options = InvokeOptions { options: app.relay.options, betas: &[], refused: &[] };
+    let options = InvokeOptions::new(app.relay.options);
     let call = std::str::from_utf8(&body).ok().map(|text| translate::invoke(text, capabilities, &options));
     let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.losses.is_empty())) else {
         return body;

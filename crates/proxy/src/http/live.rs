@@ -11,7 +11,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use messages::anthropic::{Error, ErrorType, Event, Fold, RawFold};
 use messages::translate::{
-    self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, Step, Summary,
+    self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, SsePipeline, Step, Summary,
 };
 
 use super::access_log::Entry;
@@ -81,6 +81,8 @@ pub(super) enum Codec {
     Converse(Box<Pipeline>),
     /// Events of Anthropic's in frames, passed on.
     Invoke(Box<ChunkPipeline>),
+    /// Server-sent events of Anthropic's, passed on.
+    Messages(Box<SsePipeline>),
     /// A whole answer of Converse, told as if it had been streamed once it is there.
     InOnePiece(Box<Opening>, Vec<u8>),
 }
@@ -92,6 +94,9 @@ impl Codec {
     pub(super) fn new(operation: Operation, opening: Opening) -> Self {
         match operation {
             Operation::InvokeStream => Self::Invoke(Box::new(ChunkPipeline::new(opening))),
+            Operation::Messages | Operation::MantleMessages => {
+                Self::Messages(Box::new(SsePipeline::new(opening)))
+            }
             operation if operation.streams() => Self::Converse(Box::new(Pipeline::new(opening))),
             _ => Self::InOnePiece(Box::new(opening), Vec::new()),
         }
@@ -101,6 +106,7 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.push(bytes, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.push(bytes, sink),
+            Self::Messages(pipeline) => pipeline.push(bytes, sink),
             Self::InOnePiece(_, all) => {
                 all.extend_from_slice(bytes);
                 if all.len() > LARGEST_PIECE { Step::Ended } else { Step::More }
@@ -112,6 +118,7 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.finish(end, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.finish(end, sink),
+            Self::Messages(pipeline) => pipeline.finish(end, sink),
             Self::InOnePiece(opening, all) => match end {
                 End::Eof => translate::unfold(&all, *opening, &mut |event| sink.event(event)),
                 end => Pipeline::new(*opening).finish(end, &mut |event| sink.event(event)),
@@ -123,6 +130,7 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.is_started(),
             Self::Invoke(pipeline) => pipeline.is_started(),
+            Self::Messages(pipeline) => pipeline.is_started(),
             Self::InOnePiece(..) => false,
         }
     }
@@ -131,6 +139,7 @@ impl Codec {
         match self {
             Self::Converse(pipeline) => pipeline.failure(),
             Self::Invoke(pipeline) => pipeline.failure(),
+            Self::Messages(pipeline) => pipeline.failure(),
             Self::InOnePiece(..) => None,
         }
     }

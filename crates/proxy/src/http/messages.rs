@@ -58,7 +58,7 @@ fn version(headers: &HeaderMap) -> &str {
 }
 
 /// The betas of all `anthropic-beta` headers, in the order they came.
-fn betas(headers: &HeaderMap) -> Vec<String> {
+pub(super) fn betas(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(BETA).iter().filter_map(|value| value.to_str().ok());
     let names = values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty());
     names.map(str::to_owned).collect()

@@ -66,6 +66,7 @@ impl Inquiry {
             operation: Operation::ConverseStream,
             body: bytes::Bytes::new(),
             service_tier: None,
+            betas: Vec::new(),
         };
         let mut inquiry = Self { asked, question, opening, told, entry };
         inquiry.put(call);
@@ -95,13 +96,10 @@ impl Inquiry {
         self.opening.names = call.names;
         self.question = Question {
             model_id: call.model_id,
-            operation: match call.route {
-                Route::Converse if call.in_one_piece => Operation::Converse,
-                Route::Converse => Operation::ConverseStream,
-                Route::Invoke => Operation::InvokeStream,
-            },
+            operation: call.operation,
             body: call.body,
             service_tier: call.service_tier,
+            betas: call.betas,
         };
     }
 

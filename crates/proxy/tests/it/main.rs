@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod messages;
+mod native;
 mod program;
 mod rooms;
 mod routes;

@@ -1,0 +1,74 @@
+//! Errors in Anthropic's own envelope, which Bedrock's Messages API answers with and models put into their streams.
+//!
+//! They become what AWS would call them, so that one table decides what they mean.
+
+use serde::Deserialize;
+
+use super::{Failure, error};
+use crate::converse::event::Exception;
+
+/// The inside of the envelope.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Said {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// Reads `{"type":"error","error":{"type":…,"message":…}}`; `None` when it is something else.
+#[must_use]
+pub fn envelope(body: &[u8]) -> Option<Failure> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: Said,
+    }
+    let Envelope { error } = serde_json::from_slice(body).ok()?;
+    (!error.kind.is_empty()).then(|| failure(error))
+}
+
+/// What it means.
+pub(super) fn failure(said: Said) -> Failure {
+    let (status, code) = match said.kind.as_str() {
+        "invalid_request_error" => (400, "ValidationException"),
+        "authentication_error" => (403, "UnrecognizedClientException"),
+        "billing_error" | "permission_error" => (403, "AccessDeniedException"),
+        "not_found_error" => (404, "ResourceNotFoundException"),
+        "request_too_large" => (413, ""),
+        "rate_limit_error" => (429, "ThrottlingException"),
+        "timeout_error" => (408, "ModelTimeoutException"),
+        "overloaded_error" => (503, "ServiceUnavailableException"),
+        _ => (500, "InternalServerException"),
+    };
+    error(status, code, &Exception { message: Some(said.message), ..Exception::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anthropic::ErrorType;
+    use crate::translate::Retry;
+
+    #[test]
+    fn each_kind_stays_what_it_is() {
+        for (name, kind, retry) in [
+            ("invalid_request_error", ErrorType::InvalidRequest, Retry::Never),
+            ("permission_error", ErrorType::Permission, Retry::Never),
+            ("not_found_error", ErrorType::NotFound, Retry::Never),
+            ("request_too_large", ErrorType::TooLarge, Retry::Never),
+            ("rate_limit_error", ErrorType::RateLimit, Retry::AfterPause),
+            ("timeout_error", ErrorType::Timeout, Retry::Never),
+            ("overloaded_error", ErrorType::Overloaded, Retry::AfterPause),
+            ("api_error", ErrorType::Api, Retry::AfterPause),
+            ("novel_error", ErrorType::Api, Retry::AfterPause),
+        ] {
+            let body = format!(r#"{{"type":"error","error":{{"type":"{name}","message":"so it is"}}}}"#);
+            let failure = envelope(body.as_bytes()).unwrap();
+            assert_eq!((failure.error.kind, failure.retry), (kind, retry), "{name}");
+            assert!(failure.error.message.starts_with("so it is"), "{failure:?}");
+        }
+        for other in [r#"{"message":"x"}"#, r#"{"error":"x"}"#, r#"{"error":{}}"#, "x"] {
+            assert!(envelope(other.as_bytes()).is_none(), "{other}");
+        }
+    }
+}

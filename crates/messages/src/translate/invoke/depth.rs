@@ -1,0 +1,119 @@
+//! How hard the model thinks, and what its answer has to look like.
+
+use super::super::Path;
+use super::super::request::Translation;
+use super::{Editing, wrong};
+use crate::anthropic::InvalidRequest;
+use crate::capability::Sampling;
+use crate::converse::request::InferenceConfig;
+use crate::edit::{Member, items, members};
+use crate::json::{RawJson, Text};
+
+/// The member of this name, unless it is `null`.
+fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
+    let member = members.iter().find(|member| &*member.key == name)?;
+    Some(member.value).filter(|value| value.get() != "null")
+}
+
+/// A member that is text.
+fn text<'t>(value: RawJson<'t>, name: &str) -> Option<Text<'t>> {
+    given(&members(value), name)?.read().ok()
+}
+
+impl<'t> Editing<'t, '_> {
+    /// Thinking in the words of the model's generation, as on the other route; returns the effort to send.
+    pub(super) fn depth(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
+        let read =
+            |name, value: RawJson<'t>| value.read().map_err(|error| wrong(Path::ROOT.key(name), &error));
+        let thinking = given(all, "thinking");
+        let config = given(all, "output_config").map(members).unwrap_or_default();
+        let effort: Option<Text<'t>> =
+            given(&config, "effort").map(|value| read("output_config", value)).transpose()?;
+        let by_default = self.options.options.default_thinking_budget;
+        let default_budget = by_default.filter(|_| thinking.is_none() && self.bears_thinking(all));
+        if thinking.is_none() && effort.is_none() && default_budget.is_none() {
+            return Ok(None);
+        }
+        let wanted = given(all, "max_tokens").and_then(|value| value.read().ok());
+        let wanted: u64 = wanted.unwrap_or(self.options.options.default_max_tokens);
+        let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
+        let limits = InferenceConfig { max_tokens: Some(wanted.min(most)), ..InferenceConfig::default() };
+        let mut translation = Translation::new(*self.capabilities, self.options.options);
+        translation.shortened = wanted > most;
+        translation.default_budget = default_budget;
+        let depth = translation.depth(thinking, effort.clone(), &limits)?;
+        self.findings.notices.append(&mut translation.findings.notices);
+        for beta in translation.betas {
+            self.betas.ask(beta, |_| false);
+        }
+        match (thinking, depth.thinking) {
+            (Some(_), None) => self.left_out.push("thinking".to_owned()),
+            (Some(raw), Some(new)) if raw.get() != new.get() => self.edit.replace(raw, new.get().to_owned()),
+            (None, Some(new)) => {
+                // There may be a `null`.
+                self.left_out.push("thinking".to_owned());
+                self.added.push(format!(r#""thinking":{}"#, new.get()));
+            }
+            _ => {}
+        }
+        let wanted = depth.effort.map(|effort| effort.effort.into_owned());
+        if let (true, Some(effort)) = (config.is_empty(), &wanted) {
+            self.left_out.push("output_config".to_owned());
+            self.added.push(format!(r#""output_config":{{"effort":"{effort}"}}"#));
+        }
+        Ok(wanted)
+    }
+
+    pub(super) fn output_config(&mut self, value: RawJson<'t>, effort: Option<&str>, path: Path<'_>) {
+        let all = members(value);
+        let mut left_out = Vec::new();
+        let mut added = Vec::new();
+        let is_given = |json: RawJson<'_>| json.get() != "null";
+        for Member { key, value } in all.iter().filter(|member| is_given(member.value)) {
+            let path = path.key(key);
+            match &**key {
+                "format"
+                    if !self.capabilities.structured_output || self.is_refused("output_config.format") =>
+                {
+                    left_out.push("format");
+                    self.findings.note(path, "left out: the model cannot be held to a schema on Bedrock");
+                }
+                "effort" if value.read::<String>().ok().as_deref() != effort => {
+                    left_out.push("effort");
+                    added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
+                }
+                _ => {}
+            }
+        }
+        if effort.is_some() && !all.is_empty() && !all.iter().any(|member| &*member.key == "effort") {
+            added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
+        }
+        if added.is_empty() && !all.is_empty() && left_out.len() == all.len() {
+            self.left_out.push("output_config".to_owned());
+        } else if !left_out.is_empty() || !added.is_empty() {
+            self.edit.rework(value.get(), &all, |key| left_out.contains(&key), &added);
+        }
+    }
+
+    /// Whether a request that does not ask for thinking would still be taken with it, as on the other route: thinking
+    /// goes with no sampling and no forced tool, begins the answer, and has to begin a turn whose calls are being
+    /// answered.
+    fn bears_thinking(&self, all: &[Member<'t>]) -> bool {
+        let cool =
+            given(all, "temperature").and_then(|value| value.read().ok()).is_some_and(|heat: f64| heat < 1.0);
+        let samples = self.capabilities.sampling != Sampling::None
+            && (cool || given(all, "top_p").is_some() || given(all, "top_k").is_some());
+        let choice = given(all, "tool_choice").and_then(|choice| text(choice, "type"));
+        let forced = matches!(choice.as_deref(), Some("any" | "tool"));
+        let messages = given(all, "messages").map(items).unwrap_or_default();
+        let is_answer = |message: &&RawJson<'t>| text(**message, "role").as_deref() == Some("assistant");
+        let prefilled = messages.last().is_some_and(|message| is_answer(&message));
+        let turn = messages.iter().rev().find(is_answer);
+        let blocks = turn.and_then(|turn| given(&members(*turn), "content")).map(items).unwrap_or_default();
+        let kinds: Vec<_> = blocks.into_iter().map(|block| text(block, "type")).collect();
+        let calls = kinds.iter().any(|kind| kind.as_deref() == Some("tool_use"));
+        let thinks =
+            matches!(kinds.first(), Some(Some(kind)) if ["thinking", "redacted_thinking"].contains(&&**kind));
+        !samples && !forced && !prefilled && (thinks || !calls)
+    }
+}

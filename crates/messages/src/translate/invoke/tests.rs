@@ -1,0 +1,176 @@
+//! What becomes of bodies, rule by rule.
+
+use super::*;
+use crate::capability::{Efforts, Thinking};
+
+fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
+    let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
+    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(Options::new(8192)) };
+    let call = invoke(body, capabilities, &options).unwrap();
+    let losses = call.losses.iter().map(ToString::to_string).collect();
+    let notices = call.notices.iter().map(ToString::to_string).collect();
+    (String::from_utf8(call.body).unwrap(), losses, notices)
+}
+
+#[test]
+fn what_needs_no_change_arrives_byte_for_byte() {
+    let body = r#"{"model":"m", "messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2},"stream":true }"#;
+    let (body, losses, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
+    assert_eq!(
+        body,
+        r#"{"anthropic_version":"bedrock-2023-05-31","messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2} }"#
+    );
+    assert!(losses.is_empty() && notices.is_empty(), "{losses:?} {notices:?}");
+}
+
+#[test]
+fn what_the_everyday_request_of_claude_code_holds_is_carried() {
+    let body = r#"{"model":"claude-opus-5-5","messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral","scope":"global"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true,"eager_input_streaming":true}],"metadata":{"user_id":"{\"device_id\":\"d\"}"},"max_tokens":999999,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high","format":{"type":"json_schema","schema":{}}}}"#;
+    let betas = ["claude-code-20250219", "advanced-tool-use-2025-11-20", "context-management-2025-06-27"];
+    let (body, losses, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &betas);
+    assert_eq!(losses, [""; 0]);
+    assert_eq!(
+        body,
+        r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["tool-search-tool-2025-10-19","context-management-2025-06-27","mid-conversation-output-config-2026-07-01","fine-grained-tool-streaming-2025-05-14"],"messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true}],"metadata":{"user_id":"user_55dcddabb7cd7f49"},"max_tokens":128000,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high"}}"#
+    );
+    assert_eq!(notices.len(), 5, "{notices:?}");
+}
+
+#[test]
+fn automatic_caching_marks_the_last_block() {
+    let body = r#"{"cache_control":{"type":"ephemeral"},"max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
+    let (body, ..) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
+    assert!(
+        body.contains(r#""content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]"#),
+        "{body}"
+    );
+}
+
+#[test]
+fn tools_of_anthropics_are_left_out_while_others_remain() {
+    let body = r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"},{"name":"t","input_schema":{}}],"messages":[]}"#;
+    let (body, _, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
+    assert!(body.contains(r#""tools":[{"name":"t","input_schema":{}}]"#), "{body}");
+    assert!(notices[0].contains("web_search_20250305"), "{notices:?}");
+    let alone =
+        r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}],"messages":[]}"#;
+    let options = InvokeOptions::new(Options::new(1));
+    let refused = invoke(alone, &Capabilities::NEWEST_CLAUDE, &options).unwrap_err();
+    assert!(refused.to_string().starts_with("tools.0: tool type 'web_search_20250305'"), "{refused}");
+}
+
+#[test]
+fn thinking_is_said_in_the_words_of_the_models_generation() {
+    let enabled = r#"{"max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[]}"#;
+    let (newest, ..) = sent(enabled, &Capabilities::NEWEST_CLAUDE, &[]);
+    assert!(
+        newest.contains(r#""thinking":{"type":"adaptive"}"#) && newest.contains(r#""effort":"low""#),
+        "{newest}"
+    );
+    let adaptive = r#"{"max_tokens":9000,"thinking":{"type":"adaptive"},"output_config":{"effort":"max"},"messages":[]}"#;
+    let thinking = Thinking { enabled: true, ..Thinking::default() };
+    let older = Capabilities { thinking, effort: Efforts::default(), ..Capabilities::CLASSIC_CLAUDE };
+    let (older, ..) = sent(adaptive, &older, &[]);
+    assert!(older.contains(r#""type":"enabled""#) && !older.contains("output_config"), "{older}");
+    let (as_it_came, ..) = sent(adaptive, &Capabilities::NEWEST_CLAUDE, &[]);
+    assert!(as_it_came.contains(&adaptive[1..adaptive.len() - 1]), "{as_it_came}");
+}
+
+#[test]
+fn what_bedrock_has_nothing_for_is_a_loss() {
+    let body =
+        r#"{"max_tokens":1,"container":"c","mcp_servers":[{}],"messages":[{"role":"system","content":"x"}]}"#;
+    let (_, losses, _) = sent(body, &Capabilities::CLASSIC_CLAUDE, &[]);
+    assert_eq!(losses.len(), 3, "{losses:?}");
+}
+
+#[test]
+fn members_and_betas_that_were_refused_before_stay_out() {
+    let refused = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
+    let betas = ["novel-2027-01-01".to_owned()];
+    let options = InvokeOptions { betas: &betas, refused: &refused, ..InvokeOptions::new(Options::new(1)) };
+    let call =
+        invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
+    assert_eq!(
+        String::from_utf8(call.body).unwrap(),
+        r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":2}"#
+    );
+}
+
+fn by_messages(body: &str, betas: &[&str]) -> InvokeCall {
+    let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
+    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(Options::new(8192)) };
+    let options = InvokeOptions { form: Form::Messages("us.m"), ..options };
+    let call = invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    assert!(call.losses.is_empty(), "{:?}", call.losses);
+    call
+}
+
+#[test]
+fn the_messages_api_gets_the_body_with_its_own_name_for_the_model() {
+    let body = r#"{"model":"m", "cache_control":{"type":"ephemeral"},"messages" : [ {"role":"user","content":"x"} ],"max_tokens":5,"tools":[{"type":"custom","name":"t","input_schema":{},"eager_input_streaming":true}],"novel":1.0,"stream":false }"#;
+    let expected = body.replace(r#""model":"m""#, r#""model":"us.m""#).replace("false", "true");
+    assert_eq!(String::from_utf8(by_messages(body, &[]).body).unwrap(), expected);
+    let short = by_messages(r#"{"max_tokens":5,"anthropic_version":"bedrock-2023-05-31"}"#, &[]);
+    assert_eq!(String::from_utf8(short.body).unwrap(), r#"{"model":"us.m","stream":true,"max_tokens":5}"#);
+}
+
+#[test]
+fn the_messages_api_gets_its_betas_in_a_header_and_knows_more_of_them() {
+    let body = r#"{"max_tokens":5,"anthropic_beta":["novel-2027-01-01"],"service_tier":"flex","context_management":{"edits":[]}}"#;
+    let call = by_messages(body, &["claude-code-20250219", "prompt-caching-scope-2026-01-05"]);
+    let expected = ["claude-code-20250219", "novel-2027-01-01", "context-management-2025-06-27"];
+    assert_eq!(call.betas, expected);
+    assert_eq!(call.service_tier, None);
+    let notices: Vec<String> = call.notices.iter().map(ToString::to_string).collect();
+    assert!(notices[0].starts_with("service_tier: left out"), "{notices:?}");
+    assert_eq!(notices[1], "anthropic-beta: not sent: prompt-caching-scope-2026-01-05");
+    let options = InvokeOptions { form: Form::Messages("m"), ..InvokeOptions::new(Options::new(1)) };
+    let split = r#"{"max_tokens":5,"anthropic_beta":["a\r\nb: c"]}"#;
+    assert!(invoke(split, &Capabilities::NEWEST_CLAUDE, &options).is_err(), "no header is made of that");
+}
+
+#[test]
+fn what_is_counted_is_only_what_costs() {
+    let body = r#"{"model":"m","max_tokens":5,"stream":true,"temperature":1,"metadata":{"user_id":"{}"},"system":"s","messages":[{"role":"user","content":"x"}]}"#;
+    let options = InvokeOptions { form: Form::Count("anthropic.m"), ..InvokeOptions::new(Options::new(1)) };
+    let call = invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    let expected = r#"{"model":"anthropic.m","system":"s","messages":[{"role":"user","content":"x"}]}"#;
+    assert_eq!(String::from_utf8(call.body).unwrap(), expected);
+}
+
+#[test]
+fn the_operators_thinking_is_for_requests_that_bear_it() {
+    let by_default = Options { default_thinking_budget: Some(2048), ..Options::new(8192) };
+    let thinking = |members: &str, capabilities: &Capabilities| {
+        let body = format!(r#"{{{members}"max_tokens":9000}}"#);
+        let call = invoke(&body, capabilities, &InvokeOptions::new(by_default)).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(
+            body.get("thinking").is_some(),
+            call.notices.iter().any(|notice| notice.path == "thinking")
+        );
+        body.get("thinking").map(ToString::to_string)
+    };
+    let enabled = Some(r#"{"type":"enabled","budget_tokens":2048}"#.to_owned());
+    let adaptive = Some(r#"{"type":"adaptive"}"#.to_owned());
+    let (older, newest) = (&Capabilities::CLASSIC_CLAUDE, &Capabilities::NEWEST_CLAUDE);
+    for bears in ["", r#""thinking":null,"#, r#""tool_choice":{"type":"auto"},"#, r#""temperature":1,"#] {
+        assert_eq!(thinking(bears, older), enabled, "{bears}");
+        assert_eq!(thinking(bears, newest), adaptive, "{bears}");
+    }
+    let call = r#"{"type":"tool_use","id":"a","name":"t","input":{}}"#;
+    let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}"#;
+    for cannot in [
+        r#""temperature":0.5,"#.to_owned(),
+        r#""tool_choice":{"type":"any"},"#.to_owned(),
+        r#""messages":[{"role":"user","content":"x"},{"role":"assistant","content":"so"}],"#.to_owned(),
+        format!(r#""messages":[{{"role":"assistant","content":[{call}]}},{result}],"#),
+    ] {
+        assert_eq!(thinking(&cannot, older), None, "{cannot}");
+    }
+    let thought = r#"{"type":"thinking","thinking":"t","signature":"s"}"#;
+    let answered = format!(r#""messages":[{{"role":"assistant","content":[{thought},{call}]}},{result}],"#);
+    assert_eq!(thinking(&answered, older), enabled);
+    assert_eq!(thinking(r#""temperature":0.5,"#, newest), adaptive, "it is left out anyway");
+}
