@@ -50,14 +50,14 @@ mod tests {
     use crate::translate::Retry;
 
     #[test]
-    fn each_kind_stays_what_it_is() {
+    fn each_kind_means_what_it_would_mean_of_aws() {
         for (name, kind, retry) in [
             ("invalid_request_error", ErrorType::InvalidRequest, Retry::Never),
             ("permission_error", ErrorType::Permission, Retry::Never),
-            ("not_found_error", ErrorType::NotFound, Retry::Never),
+            ("not_found_error", ErrorType::Permission, Retry::Never),
             ("request_too_large", ErrorType::TooLarge, Retry::Never),
             ("rate_limit_error", ErrorType::RateLimit, Retry::AfterPause),
-            ("timeout_error", ErrorType::Timeout, Retry::Never),
+            ("timeout_error", ErrorType::Timeout, Retry::ByClient),
             ("overloaded_error", ErrorType::Overloaded, Retry::AfterPause),
             ("api_error", ErrorType::Api, Retry::AfterPause),
             ("novel_error", ErrorType::Api, Retry::AfterPause),
