@@ -45,6 +45,7 @@ mod migrate;
 mod people;
 mod pools;
 mod records;
+mod reservations;
 mod rows;
 mod times;
 mod tokens;
@@ -62,6 +63,7 @@ pub use error::StoreError;
 pub use events::EventFilter;
 pub use people::{NewUser, Verdict};
 pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
+pub use reservations::{Reservation, Reserved, Spent, Tallies, Tally};
 
 use crate::config;
 use crate::tasks::Tasks;

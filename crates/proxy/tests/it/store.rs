@@ -3,6 +3,7 @@
 mod events;
 mod people;
 mod postgres;
+mod reservations;
 mod schema;
 mod tokens;
 
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 
 /// 2026-11-22T12:00:00Z
 pub(crate) const NOW: i64 = 1_795_348_800_000;
+
+/// 2026-11-22T00:00:00Z
+pub(crate) const TODAY: i64 = NOW - 12 * 3_600_000;
 
 /// One database of a test's own, made by nobody yet.
 pub(crate) struct Place {

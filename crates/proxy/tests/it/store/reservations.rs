@@ -1,0 +1,109 @@
+use bedrock_proxy::store::{Reservation, Reserved, Spent, Store, StoreError, Tallies, Tally};
+use futures_util::future::join_all;
+
+use super::{NOW, TODAY, both};
+
+const LEASE: i64 = 60_000;
+
+fn wanted(id: &str, tokens: i64) -> Reservation<'_> {
+    Reservation {
+        id,
+        holder: "replica-1",
+        user_id: "ana",
+        team: Some("red"),
+        period: TODAY,
+        tokens,
+        expires_at: NOW + LEASE,
+        user_limit: Some(100),
+        team_limit: Some(1000),
+        now: NOW,
+    }
+}
+
+async fn is_granted(store: &Store, wanted: Reservation<'_>) -> bool {
+    matches!(store.reserve(&wanted).await.unwrap(), Reserved::Granted(_))
+}
+
+#[tokio::test]
+async fn of_200_at_once_exactly_as_many_pass_as_the_limit_allows() {
+    for place in both().await {
+        // Two replicas of three users in one team; the team's limit is the tighter one, and 3 does not divide it.
+        let replicas = [place.open().await, place.open().await];
+        let names: Vec<_> =
+            (0..200).map(|number| (format!("r{number}"), format!("user{}", number % 3))).collect();
+        let all = names.iter().enumerate().map(|(number, (id, user_id))| {
+            let replica = &replicas[number % 2];
+            let limits = Reservation { user_limit: Some(100), team_limit: Some(250), ..wanted(id, 3) };
+            is_granted(replica, Reservation { user_id, ..limits })
+        });
+        let granted = join_all(all).await.into_iter().filter(|granted| *granted).count();
+        assert_eq!(granted, 83, "{}", place.kind);
+        let tallies = replicas[0].spent("user0", Some("red"), TODAY, NOW).await.unwrap();
+        assert_eq!(tallies.team, Tally { used: 0, reserved: 249 });
+        assert!(tallies.user.reserved <= 99);
+    }
+}
+
+#[tokio::test]
+async fn each_limit_is_met_to_the_token_and_the_answer_tells_what_was_spent_before() {
+    for place in both().await {
+        let store = place.open().await;
+        let first = store.reserve(&wanted("a", 60)).await.unwrap();
+        assert_eq!(first, Reserved::Granted(Spent { user: 0, team: 0 }));
+        let over = store.reserve(&wanted("b", 41)).await.unwrap();
+        assert_eq!(over, Reserved::Refused(Spent { user: 60, team: 60 }));
+        let exact = store.reserve(&wanted("b", 40)).await.unwrap();
+        assert_eq!(exact, Reserved::Granted(Spent { user: 60, team: 60 }));
+        let other = Reservation { user_id: "ben", team_limit: Some(100), ..wanted("c", 1) };
+        assert_eq!(store.reserve(&other).await.unwrap(), Reserved::Refused(Spent { user: 0, team: 100 }));
+        let unlimited = Reservation { user_limit: None, team_limit: None, ..wanted("d", 1_000_000) };
+        assert!(is_granted(&store, unlimited).await);
+        let lowered = Reservation { user_limit: Some(50), ..wanted("e", 1) };
+        assert_eq!(
+            store.reserve(&lowered).await.unwrap(),
+            Reserved::Refused(Spent { user: 1_000_100, team: 1_000_100 })
+        );
+        let alone = Reservation { user_id: "cleo", team: None, team_limit: Some(0), ..wanted("f", 100) };
+        assert_eq!(store.reserve(&alone).await.unwrap(), Reserved::Granted(Spent { user: 0, team: 0 }));
+        let nothing = Reservation { user_id: "dora", user_limit: Some(0), ..wanted("g", 1) };
+        assert!(!is_granted(&store, nothing).await);
+        let tomorrow = Reservation { period: TODAY + 86_400_000, ..wanted("h", 100) };
+        assert!(is_granted(&store, tomorrow).await, "each period has its own");
+    }
+}
+
+#[tokio::test]
+async fn a_reservation_ends_by_time_unless_it_is_renewed_or_given_back() {
+    for place in both().await {
+        let store = place.open().await;
+        for id in ["a", "b", "c"] {
+            assert!(is_granted(&store, wanted(id, 30)).await);
+        }
+        assert!(!is_granted(&store, wanted("d", 30)).await);
+        store.release(&["c".to_owned(), "unknown".to_owned()]).await.unwrap();
+        assert!(is_granted(&store, wanted("d", 30)).await);
+
+        assert_eq!(store.renew(&["a".to_owned(), "gone".to_owned()], NOW + 3 * LEASE).await.unwrap(), 1);
+        let later = NOW + LEASE;
+        let tallies = store.spent("ana", Some("red"), TODAY, later).await.unwrap();
+        let tally = Tally { used: 0, reserved: 30 };
+        assert_eq!(tallies, Tallies { user: tally, team: tally }, "only the renewed one is left");
+        let after = Reservation { now: later, expires_at: later + LEASE, ..wanted("e", 70) };
+        assert!(is_granted(&store, after).await);
+        assert_eq!(store.spent("eve", None, TODAY, NOW).await.unwrap(), Tallies::default());
+        assert_eq!(store.renew(&[], NOW).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_and_an_id_serves_once() {
+    for place in both().await {
+        let store = place.open().await;
+        for tokens in [-1, i64::MAX] {
+            assert!(matches!(store.reserve(&wanted("a", tokens)).await, Err(StoreError::Refused(_))));
+        }
+        assert!(matches!(store.reserve(&wanted("", 1)).await, Err(StoreError::Refused(_))));
+        assert!(is_granted(&store, wanted("a", 1)).await);
+        assert!(matches!(store.reserve(&wanted("a", 1)).await, Err(StoreError::Conflict(_))));
+    }
+}
