@@ -1,11 +1,13 @@
-//! Names to models: which Bedrock id a client's model name means, and what that model can take.
+//! Names to models: which Bedrock id a client's model name means, what that model can take, and what it costs.
 //!
 //! Names are compared exactly, never by how they begin: `claude-opus-4-8` is not a kind of `claude-opus-4`.
 
 mod listing;
 mod models;
 mod naming;
+pub mod prices;
 mod profiles;
+mod tariff;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,7 +18,9 @@ use crate::config::{self, Model, RoutePolicy};
 pub use listing::{Listed, OfferedProfile};
 pub use models::Found;
 use models::Table;
-pub use profiles::{Lookup, Profiles};
+pub use prices::Rates;
+pub use profiles::{Behind, Lookup, Profiles};
+pub use tariff::Tariff;
 
 /// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
 const LONG_CONTEXT_MARK: &str = "[1m]";
@@ -221,11 +225,16 @@ fn target(requested: &str, model_id: String, base: Option<String>, model: Option
 
 /// The foundation-model id that `id` contains; most kinds of ARN contain none.
 fn base_in(id: &str) -> Option<&str> {
+    id_in(id).map(without_prefix)
+}
+
+/// The id of a model or of AWS's own profile that `id` is, or that it contains when it is an ARN.
+fn id_in(id: &str) -> Option<&str> {
     if !id.starts_with("arn:") {
-        return Some(without_prefix(id));
+        return Some(id);
     }
     let (kind, inner) = id.splitn(6, ':').nth(5)?.split_once('/')?;
-    ["foundation-model", "inference-profile"].contains(&kind).then(|| without_prefix(inner))
+    ["foundation-model", "inference-profile"].contains(&kind).then_some(inner)
 }
 
 /// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
@@ -348,7 +357,8 @@ mod tests {
         let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
         let catalog = catalog(Some("us"), &[("claude-haiku-4-5", arn), ("house", arn)], None);
         assert!(catalog.resolve(Some("house")).unwrap().is_opaque());
-        catalog.profiles.learn(arn, Some("amazon.nova-pro-v1:0".to_owned()));
+        let behind = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
+        catalog.profiles.learn(arn, Behind::of([behind].into_iter()));
         let house = catalog.resolve(Some("house")).unwrap();
         assert_eq!((house.model_id.as_str(), house.base.as_deref()), (arn, Some("amazon.nova-pro-v1:0")));
         assert!(!house.capabilities.claude && !house.is_opaque());

@@ -8,6 +8,7 @@ mod database;
 mod environment;
 mod models;
 mod parse;
+mod prices;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ pub use database::{Database, Parts, Place};
 pub use environment::{load_dotenv, lookup};
 pub use models::{Model, parse_models};
 pub(crate) use parse::{PREFIXES, is_region};
+pub use prices::{BARE, Factor, LongPrices, Price, Prices};
 pub use reader::Problem;
 use reader::Reader;
 

@@ -2,7 +2,7 @@
 //!
 //! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
 //! (what handlers share), [`catalog`]
-//! (names to models), [`estimate`] (what a prompt may cost), [`bedrock`] (the only one that talks to AWS),
+//! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
 //! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
 //! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
 //!

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::App;
-use crate::catalog::{Lookup, Target, Unresolved};
+use crate::catalog::{Behind, Lookup, Target, Unresolved};
 
 impl App {
     /// Where `requested` leads. The first request for an application inference profile asks AWS what is behind it
@@ -42,14 +42,14 @@ async fn ask(app: Arc<App>, arn: String) {
         answer = app.bedrock.inference_profile(&arn) => answer,
         () = app.tasks.stopping() => return,
     };
-    let base = match answer {
-        Ok(profile) => profile.base().map(str::to_owned),
+    let behind = match answer {
+        Ok(profile) => Behind::of(profile.arns()),
         Err(failure) => {
             tracing::warn!(%failure, arn, "what is behind this inference profile could not be learnt; it is taken for a \
                 Claude model unless AWS_BEDROCK_MODEL_MAPPINGS gives it a model's name");
             None
         }
     };
-    tracing::debug!(arn, base, "an inference profile was looked up");
-    app.catalog.profiles.learn(&arn, base);
+    tracing::debug!(arn, ?behind, "an inference profile was looked up");
+    app.catalog.profiles.learn(&arn, behind);
 }

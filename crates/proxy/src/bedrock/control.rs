@@ -64,13 +64,9 @@ pub struct ProfileModel {
 }
 
 impl InferenceProfile {
-    /// The foundation-model id behind it.
-    #[must_use]
-    pub fn base(&self) -> Option<&str> {
-        self.models
-            .iter()
-            .find_map(|model| model.model_arn.split_once(":foundation-model/"))
-            .map(|(_, id)| id)
+    /// The ARNs of the models it leads to.
+    pub fn arns(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().map(|model| model.model_arn.as_str())
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use messages::capability::Capabilities;
 
 use super::naming;
+use super::prices::{self, Rates};
 use crate::config::Model;
 
 /// The table that comes with the program.
@@ -40,6 +41,8 @@ pub(super) struct Table {
     by_name: HashMap<String, usize>,
     /// What AWS offers, by id, once it was asked.
     found: Option<HashMap<String, Found>>,
+    /// The highest price of each kind that any row has.
+    highest: Rates,
 }
 
 impl Table {
@@ -51,10 +54,15 @@ impl Table {
             let at = *table.by_id.entry(model.id.clone()).or_insert(table.models.len());
             table.by_name.extend(model.names.iter().map(|name| (name.clone(), at)));
             match table.models.get_mut(at) {
-                Some(known) => *known = model,
+                Some(known) if model.is_only_prices() => known.prices = model.prices,
+                Some(known) => {
+                    let prices = known.prices.take();
+                    *known = Model { prices: model.prices.clone().or(prices), ..model };
+                }
                 None => table.models.push(model),
             }
         }
+        table.highest = prices::highest(&table.models);
         table
     }
 
@@ -90,6 +98,7 @@ impl Table {
             mantle: false,
             end_of_life: found.until.as_deref().and_then(|until| until.get(..10)).map(str::to_owned),
             capabilities: if claude { Capabilities::NEWEST_CLAUDE } else { Capabilities::UNKNOWN },
+            prices: None,
         });
     }
 
@@ -106,6 +115,11 @@ impl Table {
     /// Whether AWS was asked what it offers.
     pub(super) fn is_discovered(&self) -> bool {
         self.found.is_some()
+    }
+
+    /// The highest price of each kind that any row has.
+    pub(super) fn highest(&self) -> &Rates {
+        &self.highest
     }
 
     /// The row of a foundation-model id.
@@ -150,5 +164,19 @@ mod tests {
         );
         assert!(table.by_id("acme.novel-1").is_some() && table.by_id("anthropic.claude-opus-4-8").is_some());
         assert!(parse(r#"[{"id":"x","capabilities":{"novel":1}}]"#).unwrap_err().contains("novel"));
+    }
+
+    #[test]
+    fn a_row_of_the_operator_may_change_the_prices_alone_or_leave_them_alone() {
+        let id = "anthropic.claude-opus-5";
+        let built_in = Table::new(&[]).by_id(id).unwrap().clone();
+        let row = format!(r#"[{{"id":"{id}","prices":{{"basis":"bare","input":1.5,"output":"2"}}}}]"#);
+        let table = Table::new(&parse(&row).unwrap());
+        let priced = table.by_id(id).unwrap();
+        assert_eq!(priced.prices.as_ref().unwrap().input.0, 1_500_000);
+        assert_eq!((&priced.names, priced.capabilities), (&built_in.names, built_in.capabilities));
+        let row = format!(r#"[{{"id":"{id}","prefixes":["us"]}}]"#);
+        let table = Table::new(&parse(&row).unwrap());
+        assert_eq!(table.by_id(id).unwrap().prices, built_in.prices);
     }
 }

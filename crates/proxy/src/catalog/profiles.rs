@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::tariff::prefixes_of;
+use crate::config::BARE;
+
 /// How long an answer is believed.
 const BELIEVED: Duration = Duration::from_secs(3600);
 /// After a failure, how long nothing is asked.
@@ -29,9 +32,43 @@ pub struct Profiles(Mutex<HashMap<String, Entry>>);
 #[derive(Clone, Debug)]
 enum Entry {
     /// `old`: what was known before.
-    Asking { since: Instant, done: CancellationToken, old: Option<String> },
+    Asking { since: Instant, done: CancellationToken, old: Option<Behind> },
     /// `None`: there was no answer.
-    Answered { base: Option<String>, until: Instant },
+    Answered { behind: Option<Behind>, until: Instant },
+}
+
+/// What is behind an inference profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The foundation-model id.
+    pub base: String,
+    /// Where its requests may go, as far as its models tell: the prefix that AWS's own profile for the same regions
+    /// has, or `bare` for one region.
+    pub way: Option<&'static str>,
+}
+
+impl Behind {
+    /// Reads the ARNs of the models that a profile leads to, one for each region; one without a region leads anywhere.
+    pub fn of<'a>(arns: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let models: Vec<_> = arns.filter_map(|arn| arn.split_once(":foundation-model/")).collect();
+        let base = models.first()?.1.to_owned();
+        let regions: Vec<_> =
+            models.iter().map(|(head, _)| head.split(':').nth(3).unwrap_or_default()).collect();
+        Some(Self { base, way: way(&regions) })
+    }
+}
+
+fn way(regions: &[&str]) -> Option<&'static str> {
+    if regions.contains(&"") {
+        return Some("global");
+    }
+    let (first, others) = regions.split_first()?;
+    if others.iter().all(|region| region == first) {
+        return Some(BARE);
+    }
+    // The narrowest prefix that all of the regions share; the widest stands first.
+    let prefixes = prefixes_of(first).iter().rev();
+    prefixes.copied().find(|prefix| others.iter().all(|region| prefixes_of(region).contains(prefix)))
 }
 
 /// What to do about an ARN.
@@ -59,8 +96,18 @@ impl Profiles {
     /// The foundation-model id behind `arn`, if it is known. One that has grown old serves until there is a newer.
     #[must_use]
     pub fn base(&self, arn: &str) -> Option<String> {
+        self.behind(arn).map(|behind| behind.base)
+    }
+
+    /// Where requests to `arn` may go, if it is known: a prefix of profiles, or `bare`.
+    #[must_use]
+    pub fn way(&self, arn: &str) -> Option<String> {
+        self.behind(arn)?.way.map(str::to_owned)
+    }
+
+    fn behind(&self, arn: &str) -> Option<Behind> {
         self.with(|entries| match entries.get(arn)? {
-            Entry::Answered { base, .. } => base.clone(),
+            Entry::Answered { behind, .. } => behind.clone(),
             Entry::Asking { old, .. } => old.clone(),
         })
     }
@@ -83,7 +130,7 @@ impl Profiles {
                 return Lookup::Settled;
             }
             let old = match entries.remove(arn) {
-                Some(Entry::Answered { base, .. }) => base,
+                Some(Entry::Answered { behind, .. }) => behind,
                 Some(Entry::Asking { old, .. }) => old,
                 None => None,
             };
@@ -95,14 +142,14 @@ impl Profiles {
     }
 
     /// Takes the answer about `arn`; `None` when there is none, and then an old one stays.
-    pub fn learn(&self, arn: &str, base: Option<String>) {
-        let until = Instant::now() + if base.is_some() { BELIEVED } else { PAUSE };
-        let base = base.or_else(|| self.base(arn));
+    pub fn learn(&self, arn: &str, behind: Option<Behind>) {
+        let until = Instant::now() + if behind.is_some() { BELIEVED } else { PAUSE };
+        let behind = behind.or_else(|| self.behind(arn));
         let before = self.with(|entries| {
             if !entries.contains_key(arn) {
                 make_room(entries);
             }
-            entries.insert(arn.to_owned(), Entry::Answered { base, until })
+            entries.insert(arn.to_owned(), Entry::Answered { behind, until })
         });
         if let Some(Entry::Asking { done, .. }) = before {
             done.cancel();
@@ -136,7 +183,8 @@ mod tests {
         let profiles = Profiles::default();
         let Lookup::Ask { done, .. } = profiles.look("arn") else { panic!("the first one asks") };
         assert!(matches!(profiles.look("arn"), Lookup::Wait { .. }));
-        profiles.learn("arn", Some("anthropic.claude-x".to_owned()));
+        let model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-x";
+        profiles.learn("arn", Behind::of([model].into_iter()));
         assert!(done.is_cancelled() && matches!(profiles.look("arn"), Lookup::Settled));
         assert_eq!(profiles.base("arn").as_deref(), Some("anthropic.claude-x"));
         tokio::time::advance(BELIEVED).await;
@@ -146,6 +194,32 @@ mod tests {
         assert!(profiles.base("arn").is_some(), "and after that if there is none");
         tokio::time::advance(PAUSE).await;
         assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
+    }
+
+    #[test]
+    fn the_regions_of_its_models_tell_where_a_profile_goes() {
+        let way = |regions: &[&str]| {
+            let arns: Vec<_> = regions
+                .iter()
+                .map(|region| format!("arn:aws:bedrock:{region}::foundation-model/amazon.nova-pro-v1:0"))
+                .collect();
+            Behind::of(arns.iter().map(String::as_str)).and_then(|behind| behind.way)
+        };
+        for (regions, expected) in [
+            (&["us-east-1"][..], Some("bare")),
+            (&["us-east-1", "us-east-2", "us-west-2"], Some("us")),
+            (&["ca-central-1", "us-east-1"], Some("us")),
+            (&["us-gov-west-1", "us-gov-east-1"], Some("us-gov")),
+            (&["eu-west-1", "eu-north-1"], Some("eu")),
+            (&["ap-northeast-1", "ap-northeast-3"], Some("jp")),
+            (&["ap-southeast-2", "ap-southeast-4"], Some("au")),
+            (&["ap-northeast-1", "ap-southeast-2"], Some("apac")),
+            (&["us-east-1", ""], Some("global")),
+            (&["us-east-1", "eu-west-1"], None),
+            (&[], None),
+        ] {
+            assert_eq!(way(regions), expected, "{regions:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

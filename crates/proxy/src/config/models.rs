@@ -4,6 +4,7 @@ use messages::capability::Capabilities;
 use serde::Deserialize;
 
 use super::RoutePolicy;
+use super::prices::Prices;
 
 /// One model on Bedrock: a row of the table.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,6 +30,19 @@ pub struct Model {
     /// What it can take.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// What it costs; absent: not known.
+    #[serde(default)]
+    pub prices: Option<Prices>,
+}
+
+impl Model {
+    /// Whether the row says nothing but what the model costs.
+    #[must_use]
+    pub fn is_only_prices(&self) -> bool {
+        let nameless = self.names.is_empty() && self.prefixes.is_empty() && self.end_of_life.is_none();
+        let silent = self.route.is_none() && !self.mantle && self.capabilities == Capabilities::default();
+        self.prices.is_some() && nameless && silent
+    }
 }
 
 /// Reads a file of rows.

@@ -1,0 +1,269 @@
+//! What a request cost: rates in whole pico-dollars for a token, times tokens, rounded once.
+//!
+//! Not here: which rates a request pays (`tariff`), and where the numbers stand (`models.json`, `config::Prices`).
+
+use std::borrow::Cow;
+
+use messages::anthropic::Usage;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Factor, LongPrices, Model, Price, Prices};
+
+/// The built-in prices are those of this day.
+pub const VERSION: &str = "2026-11-22";
+
+/// Pico-dollars in a nano-dollar.
+const PICO: u128 = 1_000;
+
+/// What each kind of token costs, in pico-dollars: a dollar for a million tokens is 1,000,000. As JSON it goes into
+/// the row of the request, so that the cost can be checked when the prices are others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Which prices: the day they were looked up, or what the operator calls them.
+    pub version: Cow<'static, str>,
+    /// A token read afresh.
+    pub input: u64,
+    /// A token of the answer.
+    pub output: u64,
+    /// A token read from the cache.
+    pub cache_read: u64,
+    /// A token written to the cache for five minutes.
+    pub cache_write_5m: u64,
+    /// A token written to the cache for an hour.
+    pub cache_write_1h: u64,
+    /// Whether these are prices from the table. Otherwise they are a guess that errs high.
+    pub known: bool,
+}
+
+impl Rates {
+    /// What `usage` cost, in nano-dollars, rounded half up; never negative, and no more than fits.
+    ///
+    /// Tokens written to the cache of which the upstream did not say for how long were written for five minutes:
+    /// whoever keeps them for an hour says so.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> i64 {
+        let (five, hour) = writes(usage);
+        let parts = [
+            (usage.input_tokens, self.input),
+            (usage.output_tokens, self.output),
+            (usage.cache_read_input_tokens, self.cache_read),
+            (five, self.cache_write_5m),
+            (hour, self.cache_write_1h),
+        ];
+        let pico = parts.iter().fold(0_u128, |sum, &(tokens, rate)| {
+            sum.saturating_add(u128::from(tokens).saturating_mul(u128::from(rate)))
+        });
+        i64::try_from(pico.saturating_add(PICO / 2) / PICO).unwrap_or(i64::MAX)
+    }
+
+    /// The same rates for another way to the model.
+    pub(super) fn times(&self, factor: Factor) -> Self {
+        Self {
+            version: self.version.clone(),
+            input: scaled(self.input, factor.input),
+            output: scaled(self.output, factor.output),
+            cache_read: scaled(self.cache_read, factor.input),
+            cache_write_5m: scaled(self.cache_write_5m, factor.input),
+            cache_write_1h: scaled(self.cache_write_1h, factor.input),
+            known: self.known,
+        }
+    }
+
+    fn max(&self, other: &Self) -> Self {
+        Self {
+            version: self.version.clone(),
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write_5m: self.cache_write_5m.max(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
+            known: false,
+        }
+    }
+}
+
+/// The tokens written to the cache: for five minutes, and for an hour.
+pub(super) fn writes(usage: &Usage) -> (u64, u64) {
+    let hour = usage.cache_creation.ephemeral_1h_input_tokens;
+    let untold = usage.cache_creation_input_tokens.saturating_sub(hour);
+    (usage.cache_creation.ephemeral_5m_input_tokens.max(untold), hour)
+}
+
+/// A rate times a factor in ten-thousandths, half up to whole pico-dollars.
+fn scaled(rate: u64, factor: u64) -> u64 {
+    let product = u128::from(rate) * u128::from(factor);
+    u64::try_from((product + 5_000) / 10_000).unwrap_or(u64::MAX)
+}
+
+/// The rates of one step of a model's prices, and which of them the table does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) rates: Rates,
+    pub(super) guessed: Guessed,
+}
+
+/// Rates that stand in for those the table does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Guessed {
+    pub(super) cache_read: bool,
+    pub(super) write_5m: bool,
+    pub(super) write_1h: bool,
+}
+
+impl Step {
+    /// What a request with a short prompt pays.
+    pub(super) fn short(prices: &Prices) -> Self {
+        let Prices { input, output, cache_read, write_5m, write_1h, .. } = prices;
+        Self::new(version(prices), *input, *output, [*cache_read, *write_5m, *write_1h])
+    }
+
+    /// What a request with a long prompt pays.
+    pub(super) fn long(prices: &Prices, long: &LongPrices) -> Self {
+        let LongPrices { input, output, cache_read, write_5m, write_1h, .. } = long;
+        Self::new(version(prices), *input, *output, [*cache_read, *write_5m, *write_1h])
+    }
+
+    /// The rates, and nothing for those that are guessed.
+    fn known_only(&self) -> Rates {
+        let Guessed { cache_read, write_5m, write_1h } = self.guessed;
+        let known = |rate: u64, guessed: bool| if guessed { 0 } else { rate };
+        Rates {
+            cache_read: known(self.rates.cache_read, cache_read),
+            cache_write_5m: known(self.rates.cache_write_5m, write_5m),
+            cache_write_1h: known(self.rates.cache_write_1h, write_1h),
+            ..self.rates.clone()
+        }
+    }
+
+    /// Where a price is missing, one that errs high: a token from the cache costs no more than a fresh one, and no
+    /// row of the table has writes above 1.25 and 2 times the input.
+    fn new(version: Cow<'static, str>, input: Price, output: Price, cache: [Option<Price>; 3]) -> Self {
+        let [read, five, hour] = cache;
+        let rates = Rates {
+            version,
+            input: input.0,
+            output: output.0,
+            cache_read: read.unwrap_or(input).0,
+            cache_write_5m: five.map_or(scaled(input.0, 12_500), |price| price.0),
+            cache_write_1h: hour.map_or(input.0.saturating_mul(2), |price| price.0),
+            known: true,
+        };
+        let guessed =
+            Guessed { cache_read: read.is_none(), write_5m: five.is_none(), write_1h: hour.is_none() };
+        Self { rates, guessed }
+    }
+}
+
+fn version(prices: &Prices) -> Cow<'static, str> {
+    prices.version.clone().map_or(Cow::Borrowed(VERSION), Cow::Owned)
+}
+
+/// The highest rate of each kind in all of `models`, over both steps and all ways: what is charged for a model without
+/// a price, which is never free.
+pub(super) fn highest(models: &[Model]) -> Rates {
+    let start = Rates { version: Cow::Borrowed(VERSION), ..Rates::default() };
+    models.iter().filter_map(|model| model.prices.as_ref()).fold(start, |highest, prices| {
+        let factors = prices.by_prefix.values().chain(prices.by_region.values());
+        let factor = factors.fold(Factor::ONE, |most, factor| most.max(*factor));
+        let long = prices.long.as_ref().map(|long| Step::long(prices, long));
+        let steps = [Some(Step::short(prices)), long];
+        steps.iter().flatten().fold(highest, |highest, step| highest.max(&step.known_only().times(factor)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use messages::anthropic::CacheCreation;
+
+    use super::*;
+
+    fn rates(input: u64, output: u64) -> Rates {
+        Rates { input, output, cache_read: 1, cache_write_5m: 10, cache_write_1h: 100, ..Rates::default() }
+    }
+
+    fn tokens(input: u64, output: u64) -> Usage {
+        Usage { input_tokens: input, output_tokens: output, ..Usage::default() }
+    }
+
+    #[test]
+    fn a_cost_is_rounded_once_and_half_up() {
+        assert_eq!(rates(499, 0).cost(&tokens(1, 0)), 0);
+        assert_eq!(rates(500, 0).cost(&tokens(1, 0)), 1);
+        assert_eq!(rates(250, 250).cost(&tokens(1, 1)), 1, "not each part for itself");
+        assert_eq!(rates(3_000_000, 15_000_000).cost(&tokens(1_000_000, 1_000_000)), 18_000_000_000);
+        assert_eq!(Rates::default().cost(&tokens(9, 9)), 0);
+    }
+
+    #[test]
+    fn a_cost_that_does_not_fit_stays_the_largest_there_is() {
+        let most = Rates { input: u64::MAX, output: u64::MAX, ..Rates::default() };
+        assert_eq!(most.cost(&tokens(u64::MAX, u64::MAX)), i64::MAX);
+    }
+
+    #[test]
+    fn tokens_are_priced_by_how_long_they_are_cached() {
+        let usage = |total, five, hour| Usage {
+            cache_creation_input_tokens: total,
+            cache_creation: CacheCreation {
+                ephemeral_5m_input_tokens: five,
+                ephemeral_1h_input_tokens: hour,
+            },
+            ..Usage::default()
+        };
+        assert_eq!(rates(0, 0).cost(&usage(3_000, 1_000, 2_000)), 10 + 200);
+        assert_eq!(
+            rates(0, 0).cost(&usage(3_000, 0, 2_000)),
+            10 + 200,
+            "what is not told was for five minutes"
+        );
+        assert_eq!(rates(0, 0).cost(&usage(3_000, 0, 0)), 30);
+        assert_eq!(rates(0, 0).cost(&usage(0, 1_000, 2_000)), 210, "a split without a total counts too");
+    }
+
+    /// Ten million requests of a few tokens each: the sum in nano-dollars is the exact sum, but for half a nano-dollar
+    /// each, and equals one made with other arithmetic.
+    #[test]
+    fn ten_million_tiny_requests_add_up_to_the_last_digit() {
+        let rates = Rates {
+            cache_read: 10_999,
+            cache_write_5m: 137_501,
+            cache_write_1h: 220_003,
+            ..rates(110_001, 550_499)
+        };
+        let (mut sum, mut expected, mut exact, mut seed) = (0_i128, 0_i128, 0_i128, 1_u64);
+        for _ in 0..10_000_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let part = |at: u32| (seed >> at) & 3;
+            let (five, hour) = (part(40), part(44));
+            let usage = Usage {
+                cache_read_input_tokens: part(36),
+                cache_creation_input_tokens: five + hour,
+                cache_creation: CacheCreation {
+                    ephemeral_5m_input_tokens: five,
+                    ephemeral_1h_input_tokens: hour,
+                },
+                ..tokens(part(48), part(52))
+            };
+            sum += i128::from(rates.cost(&usage));
+            let pico = i128::from(usage.input_tokens) * 110_001
+                + i128::from(usage.output_tokens) * 550_499
+                + i128::from(usage.cache_read_input_tokens) * 10_999
+                + i128::from(five) * 137_501
+                + i128::from(hour) * 220_003;
+            exact += pico;
+            let (nano, rest) = (pico.div_euclid(1_000), pico.rem_euclid(1_000));
+            expected += if rest >= 500 { nano + 1 } else { nano };
+        }
+        assert_eq!(sum, expected);
+        assert!((sum * 1_000 - exact).abs() <= 500 * 10_000_000, "at most half a nano-dollar for each");
+    }
+
+    #[test]
+    fn rates_are_read_as_they_are_written() {
+        let rates = Rates { version: VERSION.into(), known: true, ..rates(3_000_000, 15_000_000) };
+        let json = serde_json::to_string(&rates).unwrap();
+        let written = r#"{"version":"2026-11-22","input":3000000,"output":15000000,"cache_read":1,"cache_write_5m":10,"cache_write_1h":100,"known":true}"#;
+        assert_eq!(json, written);
+        assert_eq!(serde_json::from_str::<Rates>(&json).unwrap(), rates);
+    }
+}

@@ -1,0 +1,228 @@
+use messages::anthropic::CacheCreation;
+
+use super::*;
+use crate::catalog::Behind;
+use crate::config::{self, Model, parse_models};
+
+const APPLICATION: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+
+fn catalog_of(models: Vec<Model>, mappings: &[(&str, &str)]) -> Catalog {
+    let mappings = mappings.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect();
+    Catalog::new(&config::Catalog { default_model: None, mappings, prefix: Some("us"), models })
+}
+
+fn catalog() -> Catalog {
+    catalog_of(Vec::new(), &[])
+}
+
+fn rates_in(catalog: &Catalog, id: &str, region: &str, usage: &Usage) -> Rates {
+    catalog.tariff(&catalog.resolve(Some(id)).unwrap(), region).rates(usage)
+}
+
+fn rates(id: &str) -> Rates {
+    rates_in(&catalog(), id, "us-east-1", &Usage::default())
+}
+
+/// Input, output, cache read, and writes for five minutes and an hour, in millionths of a dollar for a million tokens.
+fn cells(rates: &Rates) -> [u64; 5] {
+    assert!(rates.known, "{rates:?}");
+    [rates.input, rates.output, rates.cache_read, rates.cache_write_5m, rates.cache_write_1h]
+}
+
+fn prompt(tokens: u64) -> Usage {
+    Usage { input_tokens: tokens, ..Usage::default() }
+}
+
+fn written_for_an_hour(tokens: u64) -> Usage {
+    Usage {
+        cache_creation_input_tokens: tokens,
+        cache_creation: CacheCreation { ephemeral_1h_input_tokens: tokens, ..CacheCreation::default() },
+        ..Usage::default()
+    }
+}
+
+#[test]
+fn the_way_to_a_model_decides_about_its_price() {
+    let list = [3_000_000, 15_000_000, 300_000, 3_750_000, 6_000_000];
+    let regional = [3_300_000, 16_500_000, 330_000, 4_125_000, 6_600_000];
+    assert_eq!(cells(&rates("us.anthropic.claude-sonnet-4-5-20250929-v1:0")), regional);
+    assert_eq!(cells(&rates("claude-sonnet-4-5")), regional, "which is the profile of the region");
+    assert_eq!(cells(&rates("global.anthropic.claude-sonnet-4-5-20250929-v1:0")), list);
+    assert_eq!(cells(&rates("anthropic.claude-sonnet-4-5-20250929-v1:0")), list);
+    let profile = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    assert_eq!(cells(&rates(profile)), regional);
+    let model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0";
+    assert_eq!(cells(&rates(model)), list);
+}
+
+#[test]
+fn an_application_profile_costs_what_is_behind_it() {
+    let catalog = catalog();
+    let model = |region| {
+        format!("arn:aws:bedrock:{region}::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0")
+    };
+    for (regions, input) in [
+        (&["us-east-1", "us-west-2"][..], 3_300_000),
+        (&["us-east-1", ""], 3_000_000),
+        (&["us-east-1"], 3_000_000),
+    ] {
+        let models: Vec<_> = regions.iter().map(model).collect();
+        catalog.profiles.learn(APPLICATION, Behind::of(models.iter().map(String::as_str)));
+        let rates = rates_in(&catalog, APPLICATION, "eu-west-1", &Usage::default());
+        assert_eq!(cells(&rates)[0], input, "{regions:?}");
+    }
+}
+
+#[test]
+fn an_application_profile_that_only_has_a_name_costs_the_most_that_its_region_takes() {
+    let catalog = catalog_of(Vec::new(), &[("claude-opus-5", APPLICATION)]);
+    let rates = rates_in(&catalog, "claude-opus-5", "us-east-1", &Usage::default());
+    assert_eq!((rates.input, rates.output, rates.known), (5_500_000, 27_500_000, false));
+}
+
+#[test]
+fn a_long_prompt_makes_the_whole_request_dearer() {
+    let catalog = catalog();
+    let rates = |id, usage: &Usage| rates_in(&catalog, id, "us-east-1", usage);
+    let haiku = "global.anthropic.claude-haiku-5-5";
+    assert_eq!(cells(&rates(haiku, &prompt(100_000))), [100_000, 500_000, 10_000, 125_000, 200_000]);
+    assert_eq!(cells(&rates(haiku, &prompt(100_001))), [500_000, 2_500_000, 50_000, 625_000, 1_000_000]);
+    let sonnet = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    assert_eq!(rates(sonnet, &prompt(200_000)).input, 3_300_000);
+    let long = cells(&rates(sonnet, &prompt(200_001)));
+    assert_eq!(long, [6_600_000, 24_750_000, 660_000, 8_250_000, 13_200_000]);
+    let cached = Usage {
+        cache_read_input_tokens: 100_000,
+        cache_creation_input_tokens: 100_000,
+        output_tokens: 500_000,
+        ..prompt(1)
+    };
+    assert_eq!(rates(sonnet, &cached).output, 24_750_000, "the cache counts, the answer does not");
+    let opus = "us.anthropic.claude-opus-5";
+    assert_eq!(rates(opus, &prompt(900_000)), rates(opus, &prompt(1)), "no step");
+}
+
+#[test]
+fn the_regions_of_the_government_and_of_other_vendors_have_their_own_prices() {
+    let catalog = catalog();
+    let rates = |id, region| cells(&rates_in(&catalog, id, region, &Usage::default()));
+    let government = [6_000_000, 30_000_000, 600_000, 7_500_000, 12_000_000];
+    assert_eq!(rates("us-gov.anthropic.claude-opus-5", "us-gov-west-1"), government);
+    assert_eq!(rates("anthropic.claude-opus-5", "us-gov-east-1"), government);
+    let nova = |id, region| rates(id, region)[..2].to_vec();
+    assert_eq!(nova("global.amazon.nova-2-lite-v1:0", "eu-west-1"), [300_000, 2_500_000]);
+    assert_eq!(nova("eu.amazon.nova-2-lite-v1:0", "eu-west-1"), [429_000, 3_597_000]);
+    assert_eq!(nova("jp.amazon.nova-2-lite-v1:0", "ap-northeast-1"), [396_000, 3_311_000]);
+    assert_eq!(nova("eu.amazon.nova-micro-v1:0", "eu-west-1"), [46_001, 184_002], "half up");
+    assert_eq!(nova("minimax.minimax-m2.5", "eu-west-2"), [470_010, 1_860_000]);
+    assert_eq!(nova("minimax.minimax-m2.5", "us-west-1"), [300_000, 1_200_000]);
+}
+
+#[test]
+fn the_mantle_endpoint_takes_what_the_profile_of_the_region_does() {
+    let catalog = catalog();
+    let target = Target { mantle: true, ..catalog.resolve(Some("anthropic.claude-fable-5-1")).unwrap() };
+    let input = |region| {
+        let rates = catalog.tariff(&target, region).rates(&Usage::default());
+        (rates.input, rates.known)
+    };
+    assert_eq!(input("us-east-1"), (11_000_000, true));
+    assert_eq!(input("us-gov-west-1"), (12_000_000, true));
+    assert_eq!(input("me-central-1"), (12_000_000, false));
+}
+
+#[test]
+fn models_that_are_old_or_named_alike_have_their_own_prices() {
+    let price = |name: &str| cells(&rates(name))[..2].to_vec();
+    assert_eq!(price("anthropic.claude-3-5-sonnet-20241022-v2:0"), [3_000_000, 15_000_000]);
+    assert_eq!(price("claude-3-5-sonnet-20241022"), [3_000_000, 15_000_000]);
+    assert_eq!(price("anthropic.claude-3-opus-20240229-v1:0"), [15_000_000, 75_000_000]);
+    assert_eq!(price("anthropic.claude-3-haiku-20240307-v1:0"), [250_000, 1_250_000]);
+    assert_eq!(price("global.anthropic.claude-opus-4-8"), [5_000_000, 25_000_000]);
+    assert_eq!(price("us.anthropic.claude-opus-4-20250514-v1:0"), [15_000_000, 75_000_000], "no premium");
+    assert_eq!(price("us.anthropic.claude-mythos-5"), [11_000_000, 55_000_000]);
+}
+
+#[test]
+fn what_has_no_price_costs_the_most_that_anything_does() {
+    let most = [27_500_000, 137_500_000, 2_750_000, 34_375_000, 55_000_000];
+    for id in ["claude-opus-4-80", "us.anthropic.claude-opus-9", "acme.novel-1", APPLICATION] {
+        let rates = rates(id);
+        assert!(!rates.known);
+        assert_eq!(cells(&Rates { known: true, ..rates }), most, "{id}");
+    }
+}
+
+#[test]
+fn a_way_without_a_price_costs_the_most_that_the_model_does() {
+    let rates = |id, region| rates_in(&catalog(), id, region, &Usage::default());
+    let cases = [
+        ("jp.anthropic.claude-opus-4-6-v1", "ap-northeast-1", 6_000_000),
+        ("us-gov.anthropic.claude-opus-4-6-v1", "us-gov-west-1", 6_000_000),
+        ("anthropic.claude-sonnet-4-6", "us-gov-west-1", 3_600_000),
+        ("minimax.minimax-m2.1", "me-central-1", 470_010),
+    ];
+    for (id, region, input) in cases {
+        let rates = rates(id, region);
+        assert_eq!((rates.input, rates.known), (input, false), "{id} in {region}");
+    }
+}
+
+#[test]
+fn a_kind_of_token_without_a_price_is_guessed_only_when_there_are_such_tokens() {
+    let id = "us.anthropic.claude-opus-4-1-20250805-v1:0";
+    let rates = |usage: &Usage| rates_in(&catalog(), id, "us-east-1", usage);
+    assert!(rates(&prompt(5)).known);
+    let hour = rates(&written_for_an_hour(10));
+    assert_eq!((hour.cache_write_1h, hour.known), (30_000_000, false));
+    assert_eq!(hour.cost(&written_for_an_hour(10)), 300_000);
+}
+
+#[test]
+fn capacity_of_another_kind_is_priced_high_and_said_to_be_a_guess() {
+    let rates = |tier| {
+        let usage = Usage { service_tier: tier, ..Usage::default() };
+        rates_in(&catalog(), "global.anthropic.claude-opus-5", "us-east-1", &usage)
+    };
+    assert!(rates(None).known && rates(Some(ServiceTier::Standard)).known);
+    for tier in [ServiceTier::Flex, ServiceTier::Batch, ServiceTier::Reserved] {
+        assert_eq!((rates(Some(tier)).input, rates(Some(tier)).known), (5_000_000, false));
+    }
+    let priority = rates(Some(ServiceTier::Priority));
+    assert_eq!((priority.input, priority.output, priority.known), (10_000_000, 50_000_000, false));
+}
+
+#[test]
+fn what_is_written_to_the_cache_costs_by_how_long_it_stays() {
+    let rates = rates("us.anthropic.claude-haiku-4-5-20251001-v1:0");
+    let five = Usage { cache_creation_input_tokens: 1_000, ..Usage::default() };
+    assert_eq!(rates.cost(&five), 1_375_000);
+    assert_eq!(rates.cost(&written_for_an_hour(1_000)), 2_200_000);
+}
+
+#[test]
+fn prices_of_the_operator_win_and_are_named_in_the_rates() {
+    let row = r#"[{"id":"anthropic.claude-opus-5","prices":{"version":"our contract","basis":"bare","input":"4.25",
+        "output":"21.25","by_prefix":{"us":"1.05"}}},{"id":"acme.novel-1","prices":{"basis":"bare","input":"900","output":"1"}}]"#;
+    let catalog = catalog_of(parse_models(row).unwrap(), &[]);
+    let rates = |id| rates_in(&catalog, id, "us-east-1", &Usage::default());
+    let opus = rates("claude-opus-5");
+    assert_eq!((opus.input, &*opus.version, opus.known), (4_462_500, "our contract", true));
+    assert_eq!(rates("acme.novel-2").input, 900_000_000, "and are among the highest");
+}
+
+#[test]
+fn every_row_of_the_table_has_a_price_for_every_profile_it_is_offered_with() {
+    // Models on this list are charged the highest prices of the table.
+    const UNPRICED: [&str; 0] = [];
+    let catalog = catalog();
+    let table = catalog.table();
+    for model in table.rows() {
+        assert_eq!(model.prices.is_none(), UNPRICED.contains(&model.id.as_str()), "{}", model.id);
+        for prefix in &model.prefixes {
+            let region = if prefix == "us-gov" { "us-gov-west-1" } else { "us-east-1" };
+            let rates = rates_in(&catalog, &format!("{prefix}.{}", model.id), region, &Usage::default());
+            assert!(rates.known && rates.input > 0 && rates.output >= rates.input, "{prefix}.{}", model.id);
+        }
+    }
+}
