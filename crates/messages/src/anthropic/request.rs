@@ -130,6 +130,13 @@ pub enum Content<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Members<'a>(Vec<(Text<'a>, RawJson<'a>)>);
 
+impl<'a> Members<'a> {
+    /// The members, in the order they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, RawJson<'a>)> {
+        self.0.iter().map(|(key, value)| (&**key, *value))
+    }
+}
+
 impl Serialize for Members<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))

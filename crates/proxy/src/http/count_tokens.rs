@@ -45,6 +45,8 @@ pub async fn post(
     let target = app.resolve(request.model.as_deref()).await?;
     entry.note(|fields| fields.model_requested = Some(target.requested.clone()));
     let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
+    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
+    let guess = estimate::tokens(&request, tokenizer);
     // Counting needs no max_tokens; translating wants one, and leaves it out of what is counted.
     let call = translate::request(
         request,
@@ -69,11 +71,7 @@ pub async fn post(
     if let Some(tokens) = counted {
         return Ok(answer(tokens));
     }
-    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
-    let request = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::new(ErrorType::InvalidRequest, format!("the body is not valid JSON: {error}"))
-    })?;
-    let mut response = answer(estimate::tokens(&request, tokenizer));
+    let mut response = answer(guess);
     response.headers_mut().insert(NOTICE, ESTIMATED);
     Ok(response)
 }

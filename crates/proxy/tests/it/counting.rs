@@ -1,4 +1,8 @@
+use std::path::Path;
+
+use bedrock_proxy::estimate::{self, Tokenizer};
 use http::Request;
+use messages::anthropic::Usage;
 use serde_json::{Value, json};
 
 use crate::world::{Whole, World, full, log_line, world, world_with};
@@ -86,6 +90,30 @@ async fn a_guess_is_not_below_what_bedrock_counts() {
     let counted = count(&world, &body("claude-sonnet-4-5")).await.json()["input_tokens"].as_u64().unwrap();
     let guessed = count(&world, &body("claude-opus-4-8")).await.json()["input_tokens"].as_u64().unwrap();
     assert!(guessed >= counted, "{guessed} < {counted}");
+}
+
+#[tokio::test]
+async fn what_is_reserved_for_a_prompt_is_not_below_what_bedrock_reads() {
+    let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../messages/tests/it/requests");
+    let world = world().await;
+    let mut served = 0;
+    for file in std::fs::read_dir(requests).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(mut body) = serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()) else { continue };
+        body["model"] = "claude-sonnet-4-5".into();
+        body["stream"] = false.into();
+        let body = body.to_string();
+        let answer = world.post(body.clone()).await;
+        if answer.status != 200 {
+            continue;
+        }
+        served += 1;
+        let usage: Usage = serde_json::from_value(answer.json()["usage"].clone()).unwrap();
+        let read = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
+        let request = messages::anthropic::Request::parse(body.as_bytes()).unwrap();
+        let guess = estimate::tokens(&request, Tokenizer::Classic);
+        assert!(guess >= read, "{}: {guess} < {read}", file.display());
+    }
+    assert!(served > 10, "{served} of the fixtures were served");
 }
 
 #[tokio::test]
