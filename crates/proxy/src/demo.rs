@@ -24,6 +24,8 @@ pub async fn run(port: u16) -> Result<(), String> {
     let fake =
         FakeBedrock::bind(identity, anywhere).await.map_err(|error| format!("the fake Bedrock: {error}"))?;
     let (url, port_text) = (fake.url(), port.to_string());
+    let folder = std::env::temp_dir().join(format!("bedrock-proxy-demo-{}", std::process::id()));
+    let data = folder.display().to_string();
     // The real environment and .env are left out on purpose.
     let config = Config::load(|name| {
         let value = match name {
@@ -32,6 +34,7 @@ pub async fn run(port: u16) -> Result<(), String> {
             "AWS_BEDROCK_REGION" => &region,
             "AWS_ENDPOINT_URL" => &url,
             "PORT" => &port_text,
+            "DATA_DIR" => &data,
             "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL" => return Some("claude-sonnet-4-5".to_owned()),
             _ => return None,
         };
@@ -42,10 +45,12 @@ pub async fn run(port: u16) -> Result<(), String> {
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     cli::say(&welcome(&format!("http://{}", server.address()), &url));
     // The fake answers until the gateway has drained.
-    tokio::select! {
+    let ended = tokio::select! {
         stopped = cli::until_stopped(server) => stopped,
         () = fake.run() => Err("the fake Bedrock stopped".to_owned()),
-    }
+    };
+    let _ = std::fs::remove_dir_all(folder);
+    ended
 }
 
 fn welcome(proxy: &str, bedrock: &str) -> String {

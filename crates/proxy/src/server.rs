@@ -19,8 +19,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::app::App;
-use crate::bedrock::NoTransport;
+use crate::app::{App, CannotOpen};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::error::ApiError;
@@ -36,9 +35,9 @@ const BREATH: Duration = Duration::from_millis(100);
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is no way to Bedrock.
+    /// Something that requests need is not there.
     #[error(transparent)]
-    Transport(#[from] NoTransport),
+    Open(#[from] CannotOpen),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}{}", advice(error))]
     Listen {
@@ -116,7 +115,7 @@ impl Server {
     /// # Errors
     /// When the address is taken or not ours, or there is no way to Bedrock.
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let app = Arc::new(App::new(config, clock)?);
+        let app = Arc::new(App::open(config, clock).await?);
         let address = SocketAddr::new(config.server.host, config.server.port);
         let listening =
             TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -145,18 +144,9 @@ impl Server {
             () = stop => {}
             () = self.accept() => {}
         }
-        let tasks = &app.tasks;
-        tasks.stop();
-        tracing::info!(connections = tasks.alive(), "no more requests are taken; open ones may finish");
-        tokio::select! {
-            () = tasks.ended() => return Drained::Clean,
-            () = tokio::time::sleep(app.limits.shutdown_grace) => {}
-            () = hurry => {}
-        }
-        let cut = tasks.alive();
-        tasks.cut();
-        let _ = tokio::time::timeout(LAST_WORDS, tasks.ended()).await;
-        Drained::Cut(cut)
+        let drained = drain(&app, hurry).await;
+        app.finish().await;
+        drained
     }
 
     /// Takes connections for ever, as many at a time as allowed.
@@ -184,4 +174,20 @@ impl Server {
             }
         }
     }
+}
+
+/// Lets open requests finish for a while, then cuts them off.
+async fn drain(app: &App, hurry: impl Future<Output = ()>) -> Drained {
+    let tasks = &app.tasks;
+    tasks.stop();
+    tracing::info!(connections = tasks.alive(), "no more requests are taken; open ones may finish");
+    tokio::select! {
+        () = tasks.ended() => return Drained::Clean,
+        () = tokio::time::sleep(app.limits.shutdown_grace) => {}
+        () = hurry => {}
+    }
+    let cut = tasks.alive();
+    tasks.cut();
+    let _ = tokio::time::timeout(LAST_WORDS, tasks.ended()).await;
+    Drained::Cut(cut)
 }

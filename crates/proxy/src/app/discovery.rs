@@ -13,12 +13,24 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(300);
 
+/// How long the work beside requests may take to end.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
 impl App {
     /// Starts what runs beside requests.
     pub fn start(self: &Arc<Self>) {
         if self.control.discover {
             self.tasks.spawn(keep_discovering(Arc::clone(self)));
         }
+    }
+
+    /// Ends what runs beside requests, once there are none.
+    pub async fn finish(&self) {
+        self.upkeep.stop();
+        if tokio::time::timeout(LAST_WORK, self.upkeep.ended()).await.is_err() {
+            tracing::warn!("what runs beside requests did not end in time");
+        }
+        self.store.close().await;
     }
 
     async fn discover(&self) -> Result<usize, Failure> {

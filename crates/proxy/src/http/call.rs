@@ -160,19 +160,22 @@ fn refused_name(lesson: &Lesson) -> Option<&str> {
 mod tests {
     use std::time::SystemTime;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
 
-    fn app() -> App {
+    async fn app(data: &TempDir) -> App {
         let set = [
+            ("DATA_DIR", data.path().to_str().unwrap()),
             ("AWS_BEDROCK_ACCESS_KEY", "AKID"),
             ("AWS_BEDROCK_SECRET_KEY", "secret"),
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
         ];
         let lookup =
             |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        App::new(&Config::load(lookup).unwrap(), Clock::manual(SystemTime::UNIX_EPOCH)).unwrap()
+        App::open(&Config::load(lookup).unwrap(), Clock::manual(SystemTime::UNIX_EPOCH)).await.unwrap()
     }
 
     fn route(app: &App, model: &str, member: &str) -> Route {
@@ -182,9 +185,10 @@ mod tests {
         prepare(app, &asked, Request::parse(&asked.body).unwrap()).unwrap().route
     }
 
-    #[test]
-    fn what_converse_was_seen_to_refuse_goes_by_invoke_when_a_request_holds_it() {
-        let app = app();
+    #[tokio::test]
+    async fn what_converse_was_seen_to_refuse_goes_by_invoke_when_a_request_holds_it() {
+        let data = tempfile::tempdir().unwrap();
+        let app = app(&data).await;
         let (model, top_k) = ("claude-opus-4-1", r#""top_k":5,"#);
         assert_eq!(route(&app, model, top_k), Route::Converse);
         let id = app.catalog.resolve(Some(model)).unwrap().model_id;

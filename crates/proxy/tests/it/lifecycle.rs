@@ -13,7 +13,7 @@ async fn health_has_exactly_four_keys() {
     let json = world.get("/health?x=1").await.json();
     let keys: Vec<_> = json.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["status", "timestamp", "database", "version"]);
-    assert_eq!((json["status"].as_str(), json["database"].as_str()), (Some("healthy"), Some("disabled")));
+    assert_eq!((json["status"].as_str(), json["database"].as_str()), (Some("healthy"), Some("connected")));
     assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
 }
 

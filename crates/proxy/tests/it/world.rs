@@ -19,6 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -33,6 +34,8 @@ pub(crate) struct World {
     pub(crate) hurry: Arc<Notify>,
     pub(crate) gateway: JoinHandle<Drained>,
     fake: JoinHandle<()>,
+    /// Where the gateway keeps its database.
+    _data: TempDir,
     client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
 }
 
@@ -66,11 +69,13 @@ pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
     let (bedrock, url, fake_address) = (fake.log(), fake.url(), fake.addr());
+    let data = tempfile::tempdir().unwrap();
     let base = [
         ("AWS_BEDROCK_ACCESS_KEY", "AKIDEXAMPLE"),
         ("AWS_BEDROCK_SECRET_KEY", SECRET),
         ("AWS_ENDPOINT_URL", &url),
         ("PORT", "0"),
+        ("DATA_DIR", data.path().to_str().unwrap()),
     ];
     let lookup = |name: &str| {
         let mut all = variables.iter().chain(&base);
@@ -90,6 +95,7 @@ pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&
         hurry,
         gateway: spawn(async move { server.run(stopped.notified(), hurried.notified()).await }),
         fake: spawn(fake.run()),
+        _data: data,
         client: Client::builder(TokioExecutor::new()).build_http(),
     }
 }
