@@ -45,11 +45,14 @@ mod migrate;
 mod people;
 mod pools;
 mod records;
+mod report;
 mod reservations;
 mod rows;
 mod times;
 mod tokens;
+mod upkeep;
 mod values;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +66,7 @@ pub use error::StoreError;
 pub use events::EventFilter;
 pub use people::{NewUser, Verdict};
 pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
+pub use report::{Dimensions, UsageQuery, UsageRow};
 pub use reservations::{Reservation, Reserved, Spent, Tallies, Tally};
 
 use crate::config;

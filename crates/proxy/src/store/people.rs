@@ -91,8 +91,8 @@ impl Store {
             Ok(writing!(self, |tx| {
                 let inserted = sqlx::query(
                     "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, \
-                     tokens_used_today, last_reset_date, created_at, updated_at)
-                     VALUES ($1, $2, $3, $4, 0, $5, $6, $6) ON CONFLICT (user_id) DO NOTHING",
+                     tokens_used_today, used_period, last_reset_date, created_at, updated_at)
+                     VALUES ($1, $2, $3, $4, 0, 0, $5, $6, $6) ON CONFLICT (user_id) DO NOTHING",
                 )
                 .bind(new.user_id)
                 .bind(new.team)
@@ -192,8 +192,8 @@ impl Store {
                      disabled = $5, tokens_valid_from = $6, updated_at = $7 WHERE user_id = $1"
                 } else {
                     "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, disabled, \
-                     tokens_valid_from, created_at, updated_at, tokens_used_today, last_reset_date)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, CURRENT_DATE)"
+                     tokens_valid_from, created_at, updated_at, tokens_used_today, used_period, last_reset_date)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, 0, CURRENT_DATE)"
                 };
                 sqlx::query(text)
                     .bind(user_id)

@@ -99,7 +99,7 @@ pub struct Receipt {
     pub route: Option<String>,
     /// The HTTP status that the client got.
     pub status: i64,
-    /// How it ended, in one word.
+    /// How it ended, in one word; `failed` counts as a failure whatever the status.
     pub outcome: String,
     /// The stop reason of the answer.
     pub stop_reason: Option<String>,

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use time::{Date, PrimitiveDateTime};
 
-use super::{Event, Standing, Team, Token, User, times};
+use super::{Event, Standing, Team, Token, UsageRow, User, times};
 
 macro_rules! record {
     ($record:ident, |$row:ident| $body:expr) => {
@@ -110,3 +110,21 @@ record!(Numbered, |row| {
         },
     })
 });
+
+record!(UsageRow, |row| Ok(Self {
+    day: row.try_get("day")?,
+    user_id: row.try_get("user_id")?,
+    team: row.try_get("team")?,
+    model: row.try_get("model")?,
+    route: row.try_get("route")?,
+    requests: row.try_get("requests")?,
+    failed: row.try_get("failed")?,
+    estimated: row.try_get("estimated")?,
+    unpriced: row.try_get("unpriced")?,
+    input_tokens: row.try_get("input_tokens")?,
+    output_tokens: row.try_get("output_tokens")?,
+    cache_read_tokens: row.try_get("cache_read_tokens")?,
+    cache_write_tokens: row.try_get("cache_write_tokens")?,
+    charged_tokens: row.try_get("charged_tokens")?,
+    cost: row.try_get("cost")?,
+}));

@@ -1,14 +1,18 @@
 //! The store's contract: every promise is tried on SQLite and on PostgreSQL, always.
 
 mod events;
+mod outages;
 mod people;
 mod postgres;
+mod report;
 mod reservations;
 mod schema;
+mod settling;
 mod tokens;
+mod upkeep;
 
 use bedrock_proxy::config::Database;
-use bedrock_proxy::store::{Event, NewUser, Store};
+use bedrock_proxy::store::{Event, NewUser, Receipt, Store};
 use bedrock_proxy::tasks::Tasks;
 use serde_json::json;
 use tempfile::TempDir;
@@ -76,4 +80,37 @@ pub(crate) fn event(id: &str, kind: &str) -> Event {
 pub(crate) async fn ana(store: &Store, user_limit: Option<i64>, team_limit: Option<i64>) {
     let new = NewUser { user_id: "ana", team: Some("red"), profile: Some("eu.x"), user_limit, team_limit };
     assert!(store.provision(&new, &event("new-ana", "user_provisioned")).await.unwrap());
+}
+
+/// What one request of ana's came to: 30 tokens, a third of a cent.
+pub(crate) fn receipt(id: &str) -> Receipt {
+    Receipt {
+        id: id.to_owned(),
+        request_id: format!("req_{id}"),
+        attempt: 1,
+        user_id: "ana".to_owned(),
+        team: Some("red".to_owned()),
+        session_id: None,
+        model: "claude-sonnet-4-5".to_owned(),
+        model_requested: Some("sonnet".to_owned()),
+        model_upstream: Some("us.anthropic.claude-sonnet-4-5".to_owned()),
+        route: Some("converse".to_owned()),
+        status: 200,
+        outcome: "finished".to_owned(),
+        stop_reason: Some("end_turn".to_owned()),
+        input_tokens: 10,
+        output_tokens: 20,
+        cache_read_tokens: 3,
+        cache_write_tokens: 4,
+        cache_write_1h_tokens: 1,
+        charged_tokens: 30,
+        period: TODAY,
+        cost: 3_333_333,
+        rates: json!({"input": 3000}),
+        priced: true,
+        estimated: false,
+        duration_ms: 1200,
+        ttft_ms: Some(300),
+        at: NOW,
+    }
 }

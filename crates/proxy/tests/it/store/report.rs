@@ -1,0 +1,87 @@
+use bedrock_proxy::store::{Dimensions, Page, Receipt, Store, StoreError, UsageQuery, UsageRow};
+
+use super::{NOW, both, receipt};
+
+const DAY: i64 = 86_400_000;
+
+fn query(by: Dimensions) -> UsageQuery {
+    UsageQuery { from: "2026-11-22".to_owned(), to: "2026-11-23".to_owned(), by, ..UsageQuery::default() }
+}
+
+async fn filled(store: &Store) {
+    let of = |id: &str, user_id: &str, team: Option<&str>, at: i64| Receipt {
+        user_id: user_id.to_owned(),
+        team: team.map(str::to_owned),
+        at,
+        ..receipt(id)
+    };
+    let batch = [
+        of("a", "ana", Some("red"), NOW),
+        of("b", "ana", Some("red"), NOW + DAY),
+        Receipt { status: 500, priced: false, estimated: true, route: None, ..of("c", "ben", None, NOW) },
+        of("d", "ben", Some("red"), NOW + 2 * DAY),
+    ];
+    store.write(&batch, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn usage_is_summed_up_by_whatever_is_asked_for() {
+    for place in both().await {
+        let store = place.open().await;
+        filled(&store).await;
+        let all = Page { after: None, limit: 100 };
+        let total = store.usage(&query(Dimensions::default()), &all).await.unwrap().rows;
+        let expected = UsageRow {
+            requests: 3,
+            failed: 1,
+            estimated: 1,
+            unpriced: 1,
+            input_tokens: 30,
+            output_tokens: 60,
+            cache_read_tokens: 9,
+            cache_write_tokens: 12,
+            charged_tokens: 90,
+            cost: 9_999_999,
+            ..UsageRow::default()
+        };
+        assert_eq!(total, [expected]);
+
+        let by = Dimensions { day: true, team: true, ..Dimensions::default() };
+        let rows = store.usage(&query(by), &all).await.unwrap().rows;
+        let named: Vec<_> = rows
+            .iter()
+            .map(|row| (row.day.as_deref().unwrap(), row.team.as_deref().unwrap(), row.requests))
+            .collect();
+        assert_eq!(named, [("2026-11-22", "", 1), ("2026-11-22", "red", 1), ("2026-11-23", "red", 1)]);
+        assert!(rows.iter().all(|row| row.user_id.is_none() && row.model.is_none()));
+
+        let by = Dimensions { user: true, model: true, route: true, ..Dimensions::default() };
+        let of_ben = UsageQuery { user_id: Some("ben".to_owned()), ..query(by) };
+        let rows = store.usage(&of_ben, &all).await.unwrap().rows;
+        assert_eq!(rows.len(), 1);
+        assert_eq!(
+            (rows[0].model.as_deref(), rows[0].route.as_deref()),
+            (Some("claude-sonnet-4-5"), Some(""))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_report_comes_in_parts_and_refuses_days_that_are_none() {
+    for place in both().await {
+        let store = place.open().await;
+        filled(&store).await;
+        let by = query(Dimensions { user: true, ..Dimensions::default() });
+        let first = store.usage(&by, &Page { after: None, limit: 1 }).await.unwrap();
+        assert_eq!(first.rows[0].user_id.as_deref(), Some("ana"));
+        let rest = store.usage(&by, &Page { after: first.next, limit: 1 }).await.unwrap();
+        assert_eq!((rest.rows[0].user_id.as_deref(), rest.next), (Some("ben"), None));
+        let nothing = UsageQuery { team: Some("blue".to_owned()), ..by.clone() };
+        assert!(store.usage(&nothing, &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
+        let wrong = UsageQuery { to: "yesterday".to_owned(), ..by.clone() };
+        for (query, after) in [(&wrong, None), (&by, Some("-1")), (&by, Some("x"))] {
+            let page = Page { after: after.map(str::to_owned), limit: 1 };
+            assert!(matches!(store.usage(query, &page).await, Err(StoreError::Refused(_))));
+        }
+    }
+}
