@@ -10,7 +10,9 @@ mod resolution;
 pub use counts::Counts;
 pub use drains::{Abandonable, Drains};
 
+use crate::auth::Keys;
 use crate::bedrock::{Bedrock, NoTransport};
+use crate::callers::Callers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -32,6 +34,8 @@ pub enum CannotOpen {
 /// What handlers share.
 #[derive(Debug)]
 pub struct App {
+    /// Who may pass.
+    pub callers: Callers,
     /// Names to models.
     pub catalog: Catalog,
     /// The way to AWS.
@@ -67,6 +71,12 @@ impl App {
         let (tasks, upkeep) = (Tasks::default(), Tasks::default());
         let store = Store::open(&config.database, &upkeep).await?;
         Ok(Self {
+            callers: Callers::new(
+                Keys::new(&config.auth),
+                store.clone(),
+                config.callers.clone(),
+                clock.clone(),
+            ),
             catalog: Catalog::new(&config.catalog),
             bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
             learned: Learned::new(clock.clone()),

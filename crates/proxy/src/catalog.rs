@@ -68,6 +68,12 @@ impl Route {
 }
 
 impl Target {
+    /// Whether the request itself names an inference profile, or anything else by its ARN.
+    #[must_use]
+    pub fn names_profile(&self) -> bool {
+        self.requested.starts_with("arn:") || without_prefix(&self.requested) != self.requested
+    }
+
     /// Whether this is an application inference profile.
     #[must_use]
     pub fn is_application_profile(&self) -> bool {

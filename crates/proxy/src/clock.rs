@@ -40,6 +40,13 @@ impl Clock {
         }
     }
 
+    /// The current time in milliseconds since the epoch.
+    #[must_use]
+    pub fn milliseconds(&self) -> i64 {
+        let since = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// The current time as RFC 3339 in UTC with whole seconds, as `2026-11-22T12:00:00Z`.
     #[must_use]
     pub fn rfc3339(&self) -> String {

@@ -3,6 +3,8 @@
 //!
 //! It is read by `main` and `cli` and handed out in parts; no other room asks for a variable by name.
 
+mod auth;
+mod callers;
 mod control;
 mod database;
 mod environment;
@@ -19,6 +21,8 @@ use std::time::Duration;
 use http::Uri;
 use serde::Deserialize;
 
+pub use auth::Auth;
+pub use callers::{Callers, parse_limit};
 pub use control::Control;
 pub use database::{Database, Parts, Place};
 pub use environment::{load_dotenv, lookup};
@@ -37,6 +41,10 @@ use crate::secret::Secret;
 pub struct Config {
     /// The listener, its limits and its end.
     pub server: Server,
+    /// Whose requests are served.
+    pub auth: Auth,
+    /// Callers that were never seen before.
+    pub callers: Callers,
     /// How one request is served.
     pub relay: Relay,
     /// Model names.
@@ -54,7 +62,7 @@ pub struct Config {
 /// The listener, its limits and its end.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// `HOST`: the address to listen on; loopback unless `ALLOW_UNAUTHENTICATED=true`.
+    /// `HOST`: the address to listen on; loopback unless there is `JWT_SECRET_KEY` or `ALLOW_UNAUTHENTICATED=true`.
     pub host: IpAddr,
     /// `PORT`; 0 lets the system choose.
     pub port: u16,
@@ -180,13 +188,17 @@ impl Config {
     fn read(lookup: impl Fn(&str) -> Option<String>) -> (Result<Self, Vec<Problem>>, BTreeSet<&'static str>) {
         let mut reader = Reader::new(lookup);
         let bedrock = bedrock(&mut reader);
+        let auth = auth::auth(&mut reader);
         let config = Self {
-            server: server(&mut reader),
+            server: server(&mut reader, &auth),
+            // Until limits say what they do without a database, they are open.
+            callers: callers::callers(&mut reader, true),
             relay: relay(&mut reader),
             catalog: catalog(&mut reader, &bedrock.region),
             database: database::database(&mut reader),
             log: log(&mut reader),
-            warnings: warnings(&mut reader, &bedrock),
+            warnings: warnings(&mut reader, &bedrock, &auth),
+            auth,
             bedrock,
         };
         let (problems, names) = reader.finish();
@@ -194,9 +206,9 @@ impl Config {
     }
 }
 
-fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Server {
+fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> Server {
     Server {
-        host: host(reader),
+        host: host(reader, auth),
         port: reader.number("PORT", 8081, 0..=u16::MAX),
         max_connections: reader.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
         max_body_bytes: reader.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
@@ -206,16 +218,9 @@ fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Server {
     }
 }
 
-fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
+fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let open = reader.boolean("ALLOW_UNAUTHENTICATED", false);
-    if reader.text("JWT_SECRET_KEY").is_some() {
-        reader.problem(
-            "JWT_SECRET_KEY",
-            None,
-            "this version has no authentication, and to ignore the key would leave the door open; unset it",
-        );
-    }
+    let open = auth.secret.is_some() || auth.allow_unauthenticated;
     let Some(value) = reader.text("HOST") else {
         return loopback;
     };
@@ -225,8 +230,9 @@ fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> IpAddr {
         Ok(_) => reader.problem(
             "HOST",
             Some(&value),
-            "this version has no authentication, so whoever reaches this address spends your AWS money; use \
-             127.0.0.1, or set ALLOW_UNAUTHENTICATED=true if something in front of it decides who may pass",
+            "without authentication, whoever reaches this address spends your AWS money; set JWT_SECRET_KEY so that \
+             tokens are asked for, or use 127.0.0.1, or set ALLOW_UNAUTHENTICATED=true if something in front of it \
+             decides who may pass",
         ),
         Err(_) => reader.problem("HOST", Some(&value), "not an IP address; use 127.0.0.1, ::1 or 0.0.0.0"),
     }
@@ -408,15 +414,21 @@ fn log(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Log {
 }
 
 /// What is set but does nothing in this version, in one sentence each.
-fn warnings(reader: &mut Reader<impl Fn(&str) -> Option<String>>, bedrock: &Bedrock) -> Vec<String> {
+fn warnings(
+    reader: &mut Reader<impl Fn(&str) -> Option<String>>,
+    bedrock: &Bedrock,
+    auth: &Auth,
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    let unused = [
-        ("JWT_ISSUER", reader.text("JWT_ISSUER").is_some()),
-        ("JWT_AUDIENCE", reader.text("JWT_AUDIENCE").is_some()),
-        ("LOG_FILE_PATH", reader.text("LOG_FILE_PATH").is_some()),
-    ];
-    let unused = unused.iter().filter(|(_, set)| *set);
-    warnings.extend(unused.map(|(name, _)| format!("{name} is set, but not used by this version")));
+    if reader.text("LOG_FILE_PATH").is_some() {
+        warnings.push("LOG_FILE_PATH is set, but not used by this version".to_owned());
+    }
+    if auth.secret.is_some() && auth.allow_unauthenticated {
+        warnings.push(
+            "ALLOW_UNAUTHENTICATED does nothing here: JWT_SECRET_KEY is set, so every request needs a token"
+                .to_owned(),
+        );
+    }
     let mut endpoints = [&bedrock.endpoint, &bedrock.control.endpoint, &bedrock.mantle].into_iter().flatten();
     if endpoints.any(parse::is_plain_and_remote) {
         warnings.push(

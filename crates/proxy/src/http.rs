@@ -2,13 +2,14 @@
 //!
 //! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word),
 //! `live` (bytes from Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not);
-//! beside them `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
+//! beside them `caller` (who may pass), `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
 
 pub mod access_log;
 pub mod aliases;
 mod aws;
 pub mod body;
 mod call;
+pub mod caller;
 pub mod context;
 pub mod count_tokens;
 pub mod dialect;

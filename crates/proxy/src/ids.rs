@@ -40,6 +40,18 @@ pub fn message_id() -> String {
     id("msg_")
 }
 
+/// Draws the id of an event: `evt_` and 24 letters and digits.
+#[must_use]
+pub fn event_id() -> String {
+    id("evt_")
+}
+
+/// Draws the id of a token made at `now`, in milliseconds since the epoch; ids of later tokens sort after it.
+#[must_use]
+pub fn token_id(now: i64) -> String {
+    id(&format!("tok_{now:012x}"))
+}
+
 /// A fraction in `0.0..1.0`, to spread retries.
 #[must_use]
 pub fn fraction() -> f64 {

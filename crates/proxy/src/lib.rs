@@ -1,7 +1,7 @@
 //! Anthropic Messages API in, AWS Bedrock out.
 //!
 //! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
-//! (what handlers share), [`catalog`]
+//! (what handlers share), [`callers`] (who may pass), [`auth`] (tokens), [`catalog`]
 //! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
 //! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
 //! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
@@ -9,7 +9,9 @@
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 
 pub mod app;
+pub mod auth;
 pub mod bedrock;
+pub mod callers;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

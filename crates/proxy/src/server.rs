@@ -24,7 +24,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::http::{
-    access_log, aliases, body, context, count_tokens, dialect, health, messages as endpoint, models,
+    access_log, aliases, body, caller, caller::Door, context, count_tokens, dialect, health,
+    messages as endpoint, models,
 };
 
 /// How long streams may take to pass on that they are cut off.
@@ -75,27 +76,34 @@ pub struct Server {
     app: Arc<App>,
 }
 
-/// Every route, and what surrounds all of them: the first layer is the outermost.
+/// Every route, behind its door, and what surrounds all of them: the first layer is the outermost.
 pub fn service(app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn(context::layer))
         .layer(from_fn(access_log::layer))
-        .layer(CatchPanicLayer::custom(context::panicked))
-        .layer(from_fn_with_state(Arc::clone(&app), body::limit));
-    Router::new()
+        .layer(CatchPanicLayer::custom(context::panicked));
+    let behind = |door: Door| {
+        ServiceBuilder::new()
+            .layer(from_fn_with_state((Arc::clone(&app), door), caller::layer))
+            .layer(from_fn_with_state(Arc::clone(&app), body::limit))
+    };
+    let open = Router::new()
+        .route("/health", get(health::health))
+        .route("/api/hello", get(health::hello))
+        .route("/", head(health::hello))
+        .merge(aliases::open())
+        .method_not_allowed_fallback(wrong_method);
+    let inference = Router::new()
         .route("/v1/messages", post(endpoint::post))
         .route("/v1/messages/count_tokens", post(count_tokens::post))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::get))
-        .route("/health", get(health::health))
-        .route("/api/hello", get(health::hello))
-        .route("/", head(health::hello))
-        .merge(dialect::router())
         .merge(aliases::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(layers)
-        .with_state(app)
+        .layer(behind(Door::Inference));
+    let bedrock = dialect::router().method_not_allowed_fallback(wrong_method).layer(behind(Door::Bedrock));
+    open.merge(inference).merge(bedrock).layer(layers).with_state(app)
 }
 
 async fn no_such_path(uri: http::Uri) -> ApiError {
@@ -113,7 +121,7 @@ impl Server {
     /// Listens where the configuration says. Connections wait until [`Server::run`].
     ///
     /// # Errors
-    /// When the address is taken or not ours, or there is no way to Bedrock.
+    /// When the address is taken or not ours, there is no way to Bedrock, or no place for what has to be kept.
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let app = Arc::new(App::open(config, clock).await?);
         let address = SocketAddr::new(config.server.host, config.server.port);

@@ -6,6 +6,30 @@ use super::App;
 use crate::catalog::{Behind, Lookup, Target, Unresolved};
 
 impl App {
+    /// Where `requested` leads for a caller whose own inference profile is `profile`. The profile takes the place of
+    /// the model that it serves, never of another one, nor of a profile that the request names itself.
+    ///
+    /// # Errors
+    /// As [`crate::catalog::Catalog::resolve`].
+    pub async fn resolve_for(
+        self: &Arc<Self>,
+        requested: Option<&str>,
+        profile: Option<&str>,
+    ) -> Result<Target, Unresolved> {
+        let target = self.resolve(requested).await?;
+        let Some(profile) = profile.filter(|_| !target.names_profile()) else { return Ok(target) };
+        match self.resolve(Some(profile)).await {
+            Ok(own) if own.base.is_some() && own.base == target.base => {
+                Ok(Target { model_id: own.model_id, ..target })
+            }
+            Ok(_) => Ok(target),
+            Err(error) => {
+                tracing::warn!(profile, %error, "a caller's default inference profile leads nowhere; it is not used");
+                Ok(target)
+            }
+        }
+    }
+
     /// Where `requested` leads. The first request for an application inference profile asks AWS what is behind it
     /// and waits a moment for the answer; without one the profile is taken for what the catalog assumes.
     ///

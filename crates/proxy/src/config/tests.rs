@@ -65,13 +65,6 @@ fn an_address_others_can_reach_needs_the_operators_word() {
 }
 
 #[test]
-fn a_jwt_key_is_refused_rather_than_ignored() {
-    assert!(
-        problems(&[("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")]).contains("no authentication")
-    );
-}
-
-#[test]
 fn mappings_take_arns_and_quotes_and_refuse_duplicates_and_gaps() {
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
     let text = format!("\"claude-3-5-sonnet=anthropic.claude-3-5-sonnet-20241022-v2:0, mine='{arn}'\"");
@@ -109,10 +102,10 @@ fn a_custom_endpoint_excludes_fips_and_dual_stack() {
 
 #[test]
 fn what_this_version_does_not_use_is_said_once() {
-    let config = load(&[("LOG_FILE_PATH", "./logs/a.json"), ("JWT_ISSUER", "bedrock-proxy")]);
+    let config = load(&[("LOG_FILE_PATH", "./logs/a.json")]);
     let warnings = config.unwrap().warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("JWT_ISSUER"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("LOG_FILE_PATH"));
 }
 
 #[test]

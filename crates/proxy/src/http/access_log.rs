@@ -17,6 +17,7 @@ use messages::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
 use super::error::ApiError;
+use crate::callers::Caller;
 use crate::ids::RequestId;
 
 /// The line of one request. Clones write to the same line; when the last is dropped it is logged.
@@ -37,6 +38,8 @@ struct Line {
 pub struct Fields {
     /// The status that was sent.
     pub status: Option<StatusCode>,
+    /// Who asks.
+    pub caller: Option<Arc<Caller>>,
     /// What the client called the model.
     pub model_requested: Option<String>,
     /// The way the request took.
@@ -110,6 +113,7 @@ impl Drop for Line {
         let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
         let stop_reason = fields.summary.as_ref().and_then(|summary| summary.stop_reason.as_deref());
         let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
+        let caller = fields.caller.as_ref();
         let first_word = fields.first_word.map(|at| milliseconds(at - self.started));
         tracing::info!(
             event = "request",
@@ -117,6 +121,8 @@ impl Drop for Line {
             method = %self.method,
             path = self.path,
             status = fields.status.map(|status| status.as_u16()),
+            user_id = caller.map(|caller| caller.user_id.as_str()),
+            team = caller.and_then(|caller| caller.team.as_deref()),
             outcome = fields.outcome(),
             error_type = fields.error,
             duration_ms = milliseconds(self.started.elapsed()),

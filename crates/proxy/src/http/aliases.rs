@@ -32,16 +32,22 @@ const MODELS: [(&str, &str); 2] = [("/models", V1), ("/v1/messages/models", V1)]
 /// Other servers' lists of models, which some clients try first.
 const FOREIGN: [&str; 2] = ["/api/v1/models", "/api/tags"];
 
-/// All of them.
+/// Those where anybody is greeted.
+pub fn open() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for (path, advice) in HELLO {
+        router = router.route(path, noticed(get(health::hello), path, advice));
+    }
+    router
+}
+
+/// The others.
 pub fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in MESSAGES {
         router = router.route(path, noticed(post(endpoint::post), path, advice));
         let counting = format!("{path}/count_tokens");
         router = router.route(&counting, noticed(post(count_tokens::post), path, advice));
-    }
-    for (path, advice) in HELLO {
-        router = router.route(path, noticed(get(health::hello), path, advice));
     }
     for (path, advice) in MODELS {
         router = router.route(path, noticed(get(models::list), path, advice));

@@ -41,7 +41,7 @@ fn too_large(limit: usize) -> ApiError {
 }
 
 /// A connection closed on a sender in mid-body is reset, and the answer lost with it.
-async fn swallow(body: Body) {
+pub(super) async fn swallow(body: Body) {
     let mut body = Limited::new(body, LINGER_BYTES);
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(LINGER, all).await;

@@ -2,7 +2,8 @@
 //! back byte for byte; only the model's name is looked up, the signature is ours, and a Claude body is mended by the
 //! rules of the invoke route.
 //!
-//! A client's own signature is not looked at: this version authenticates nobody.
+//! A client's own signature is not looked at: with authentication on, clients send their token as a Bedrock API key
+//! (`AWS_BEARER_TOKEN_BEDROCK`).
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>
 
 use std::sync::Arc;
@@ -23,11 +24,13 @@ use serde_json::{Value, json};
 use super::access_log::Entry;
 use super::aws::AwsError;
 use super::body::Whole;
+use super::caller::Caller;
 use super::error::ApiError;
 use super::passing::{self, Passing};
 use super::query;
 use crate::app::App;
 use crate::bedrock::{Attempts, Failure, Operation, Passage, Passed};
+use crate::callers;
 use crate::catalog::OfferedProfile;
 
 /// The id in a path, decoded once.
@@ -40,10 +43,11 @@ pub fn router() -> Router<Arc<App>> {
         for operation in Operation::OF_A_MODEL {
             let handler = move |State(app): State<Arc<App>>,
                                 entry: Entry,
+                                Caller(caller): Caller,
                                 id: Id,
                                 headers: HeaderMap,
                                 body: Result<Whole, ApiError>| async move {
-                let answer = pass(&app, &entry, operation, id, headers, body).await;
+                let answer = pass(&app, &entry, &caller, operation, id, headers, body).await;
                 settle(&entry, answer)
             };
             router = router.route(&format!("{base}/model/{{id}}/{}", operation.path()), post(handler));
@@ -59,6 +63,7 @@ pub fn router() -> Router<Arc<App>> {
 async fn pass(
     app: &Arc<App>,
     entry: &Entry,
+    caller: &callers::Caller,
     operation: Operation,
     id: Id,
     headers: HeaderMap,
@@ -66,7 +71,8 @@ async fn pass(
 ) -> Result<Response, AwsError> {
     let Whole(body) = body?;
     let id = decoded(id)?;
-    let target = app.resolve(Some(without_own_arn(&id))).await.map_err(ApiError::from)?;
+    let profile = caller.default_inference_profile.as_deref();
+    let target = app.resolve_for(Some(without_own_arn(&id)), profile).await.map_err(ApiError::from)?;
     // Bedrock counts for foundation models only, not for profiles.
     let countable = target.base.filter(|_| operation == Operation::CountTokens);
     let model_id = countable.unwrap_or(target.model_id);

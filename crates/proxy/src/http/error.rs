@@ -93,6 +93,9 @@ impl ApiError {
         let mut response = (self.status, Bytes::from(json)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.hopeless {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         } else if self.pause > 0 {
@@ -127,7 +130,9 @@ impl IntoResponse for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let pause = if error.kind == ErrorType::RateLimit { PAUSE } else { 0 };
-        Self { status: status(error.kind), error, hopeless: false, pause, explained: None }
+        // The same token will not be better a moment later.
+        let hopeless = matches!(error.kind, ErrorType::Authentication | ErrorType::Permission);
+        Self { status: status(error.kind), error, hopeless, pause, explained: None }
     }
 }
 

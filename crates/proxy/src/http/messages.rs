@@ -12,6 +12,7 @@ use messages::anthropic::{Request, check_version};
 use super::access_log::Entry;
 use super::body::Whole;
 use super::call::{self, Asked};
+use super::caller::Caller;
 use super::error::ApiError;
 use super::opening::Inquiry;
 use super::{relay, whole};
@@ -29,13 +30,15 @@ const BETA: &str = "anthropic-beta";
 pub async fn post(
     State(app): State<Arc<App>>,
     entry: Entry,
+    Caller(caller): Caller,
     headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, ApiError> {
     let request = Request::parse(&body)?;
     check_version(&request, version(&headers))?;
     let streams = request.stream.unwrap_or(false);
-    let target = app.resolve(request.model.as_deref()).await?;
+    let profile = caller.default_inference_profile.as_deref();
+    let target = app.resolve_for(request.model.as_deref(), profile).await?;
     entry.note(|fields| {
         fields.model_requested = Some(target.requested.clone());
         fields.stream = streams;

@@ -5,6 +5,7 @@
 mod aliases;
 mod control;
 mod counting;
+mod credentials;
 mod dialect;
 mod errors;
 mod lifecycle;
@@ -17,4 +18,5 @@ mod rooms;
 mod routes;
 mod store;
 mod streams;
+mod tokens;
 mod world;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("app", &["bedrock", "catalog", "learned", "store"]),
+    ("app", &["auth", "bedrock", "callers", "catalog", "learned", "store"]),
+    ("auth", &[]),
+    ("callers", &["auth", "store"]),
     ("bedrock", &[]),
     ("catalog", &[]),
     ("estimate", &[]),
-    ("http", &["app", "bedrock", "catalog", "estimate", "learned"]),
+    ("http", &["app", "auth", "bedrock", "callers", "catalog", "estimate", "learned"]),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
     ("store", &[]),
@@ -37,7 +39,19 @@ fn a_room_uses_only_the_rooms_below_it() {
 
 #[test]
 fn only_http_and_its_server_decide_about_status_codes() {
-    for room in ["catalog", "config", "cli", "demo", "telemetry", "clock", "ids", "secret", "tasks"] {
+    for room in [
+        "auth",
+        "callers",
+        "catalog",
+        "config",
+        "cli",
+        "demo",
+        "telemetry",
+        "clock",
+        "ids",
+        "secret",
+        "tasks",
+    ] {
         for file in files(room) {
             assert!(!std::fs::read_to_string(&file).unwrap().contains("StatusCode"), "{}", file.display());
         }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use bedrock_proxy::app::App;
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
 use bedrock_proxy::server::{Drained, Server};
@@ -29,6 +30,7 @@ pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) fake_address: SocketAddr,
+    pub(crate) app: Arc<App>,
     pub(crate) bedrock: Arc<fake_bedrock::Log>,
     pub(crate) stop: Arc<Notify>,
     pub(crate) hurry: Arc<Notify>,
@@ -84,11 +86,12 @@ pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&
     let mut config = Config::load(lookup).unwrap();
     change(&mut config);
     let server = Server::bind(&config, Clock::machine()).await.unwrap();
-    let address = server.address();
+    let (address, app) = (server.address(), Arc::clone(server.app()));
     let (stop, hurry) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (stopped, hurried) = (Arc::clone(&stop), Arc::clone(&hurry));
     World {
         address,
+        app,
         fake_address,
         bedrock,
         stop,

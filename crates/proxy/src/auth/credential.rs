@@ -1,0 +1,96 @@
+//! The one token among the headers of a request.
+
+use super::Refusal;
+
+const AUTHORIZATION: &str = "Authorization";
+const API_KEY: &str = "x-api-key";
+const SCHEME: &str = "Bearer";
+
+/// The token in the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
+///
+/// # Errors
+/// When there is none, more than one, or something else than a bearer token.
+pub fn credential<'a>(
+    authorization: impl IntoIterator<Item = &'a [u8]>,
+    api_key: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<&'a str, Refusal> {
+    let authorization = single(AUTHORIZATION, authorization)?.map(bearer).transpose()?;
+    let api_key = single(API_KEY, api_key)?.map(one_word).transpose()?;
+    match (authorization, api_key) {
+        (Some(token), Some(other)) if token != other => Err(Refusal::Conflicting),
+        (Some(token), _) | (None, Some(token)) => Ok(token),
+        (None, None) => Err(Refusal::Missing),
+    }
+}
+
+fn single<'a>(
+    header: &'static str,
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Option<&'a [u8]>, Refusal> {
+    let mut values = values.into_iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Refusal::Repeated(header)) } else { Ok(first) }
+}
+
+fn bearer(value: &[u8]) -> Result<&str, Refusal> {
+    let (scheme, token) = value.split_at_checked(SCHEME.len()).ok_or(Refusal::Scheme)?;
+    if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) {
+        return Err(Refusal::Scheme);
+    }
+    let token = token.strip_prefix(b" ").ok_or(Refusal::Scheme)?;
+    one_word(token).map_err(|_| Refusal::Scheme)
+}
+
+/// Visible ASCII without a comma, which would join several.
+fn one_word(value: &[u8]) -> Result<&str, Refusal> {
+    let word = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
+    let text = std::str::from_utf8(value).ok().filter(|_| word);
+    text.ok_or(if value.is_empty() { Refusal::Missing } else { Refusal::Malformed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(authorization: &[&'static str], api_key: &[&'static str]) -> Result<&'static str, Refusal> {
+        credential(
+            authorization.iter().map(|value| value.as_bytes()),
+            api_key.iter().map(|value| value.as_bytes()),
+        )
+    }
+
+    #[test]
+    fn either_header_will_do_and_both_if_they_agree() {
+        for scheme in ["Bearer t", "bearer t", "BEARER t"] {
+            assert_eq!(found(&[scheme], &[]), Ok("t"));
+        }
+        assert_eq!(found(&[], &["t"]), Ok("t"));
+        assert_eq!(found(&["Bearer t"], &["t"]), Ok("t"));
+        assert_eq!(found(&["Bearer t"], &["u"]), Err(Refusal::Conflicting));
+        assert_eq!(found(&[], &[]), Err(Refusal::Missing));
+        assert_eq!(found(&[], &[""]), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn a_header_is_read_once_and_exactly() {
+        assert_eq!(found(&["Bearer t", "Bearer t"], &[]), Err(Refusal::Repeated("Authorization")));
+        assert_eq!(found(&[], &["t", "t"]), Err(Refusal::Repeated("x-api-key")));
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer  t",
+            "Bearer\tt",
+            "Bearer t\n",
+            "Bearer t ",
+            "Bearer t,u",
+            "Bearer t, Bearer t",
+            "Bearert",
+            "Basic dDp0",
+            "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/bedrock/aws4_request",
+        ] {
+            assert_eq!(found(&[wrong], &[]), Err(Refusal::Scheme), "{wrong:?}");
+        }
+        assert_eq!(found(&[], &["t,t"]), Err(Refusal::Malformed));
+    }
+}

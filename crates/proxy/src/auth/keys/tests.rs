@@ -1,0 +1,234 @@
+use serde_json::json;
+
+use super::*;
+use crate::auth::Scope;
+use crate::config::Config;
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+const OLD: &str = "the key of last month; 33 letters";
+const NOW: i64 = 1_795_348_800;
+
+fn keys(current: &str, previous: &str) -> Keys {
+    let config = Config::load(|name| match name {
+        "JWT_SECRET_KEY" => Some(current.to_owned()),
+        "JWT_PREVIOUS_SECRET_KEYS" => Some(previous.to_owned()),
+        _ => None,
+    });
+    Keys::new(&config.unwrap().auth).unwrap()
+}
+
+fn valid() -> Value {
+    json!({"iss": "bedrock-proxy", "aud": "bedrock-api", "exp": NOW + 3600, "user_id": "user123"})
+}
+
+/// A token made by hand, so that minting and verifying are not each other's only judge.
+fn signed(header: &str, payload: &str, key: &str) -> String {
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+fn verify(payload: &str) -> Result<Claims, Refusal> {
+    keys(KEY, "").verify(&signed(r#"{"typ":"JWT","alg":"HS256"}"#, payload, KEY), NOW)
+}
+
+/// The valid claims with one of them changed.
+fn with(name: &str, value: Value) -> Result<Claims, Refusal> {
+    let mut claims = valid();
+    claims[name] = value;
+    verify(&claims.to_string())
+}
+
+#[test]
+fn a_token_of_another_tool_is_accepted() {
+    // PyJWT 2: jwt.encode({"user_id": "user123", "team": "team-alpha", "iss": …, "aud": …, "iat": …, "exp": …}, KEY)
+    let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoidXNlcjEyMyIsInRlYW0iOiJ0ZWFtLWFscGhhIiwiaXNzIjoiYmVkcm9jay1wcm94eSIsImF1ZCI6ImJlZHJvY2stYXBpIiwiaWF0IjoxNzk1MzQ4ODAwLCJleHAiOjE3OTU0MzUyMDB9.OYcEHpbynq8wICHpjkG4fzZLh8lUHga71wAO9UUJs78";
+    let claims = keys(KEY, "").verify(token, NOW).unwrap();
+    assert_eq!((claims.user_id.as_str(), claims.team.as_deref()), ("user123", Some("team-alpha")));
+    assert_eq!((claims.issued_at, claims.expires_at), (Some(NOW), NOW + 86_400));
+    assert_eq!((claims.scope, claims.jti, claims.default_inference_profile), (Scope::Inference, None, None));
+}
+
+#[test]
+fn what_is_minted_is_what_is_verified() {
+    for scope in Scope::ALL {
+        let claims = Claims {
+            user_id: "Jürgen Müller".to_owned(),
+            team: Some("payments".to_owned()),
+            default_inference_profile: Some("us.anthropic.claude-sonnet-4-5-20250929-v1:0".to_owned()),
+            scope,
+            jti: Some("tok_1".to_owned()),
+            issued_at: Some(NOW),
+            expires_at: NOW + 60,
+        };
+        let token = keys(KEY, "").mint(&claims);
+        assert_eq!(keys(KEY, "").verify(token.expose(), NOW), Ok(claims));
+        assert_eq!(keys(OLD, "").verify(token.expose(), NOW), Err(Refusal::Signature));
+        assert!(
+            keys(OLD, &format!("another one that is long enough;-),{KEY}"))
+                .verify(token.expose(), NOW)
+                .is_ok()
+        );
+    }
+}
+
+#[test]
+fn no_other_algorithm_is_accepted_however_it_is_spelt() {
+    for algorithm in ["none", "None", "nOnE", "NONE", "HS384", "HS512", "RS256", "hs256", ""] {
+        let header = json!({"alg": algorithm, "typ": "JWT"}).to_string();
+        let token = signed(&header, &valid().to_string(), KEY);
+        assert_eq!(keys(KEY, "").verify(&token, NOW), Err(Refusal::Algorithm), "{algorithm}");
+        let unsigned = token.rsplit_once('.').unwrap().0.to_owned() + ".";
+        assert_eq!(keys(KEY, "").verify(&unsigned, NOW), Err(Refusal::Algorithm), "{algorithm}");
+    }
+    assert_eq!(keys(KEY, "").verify(&signed("{}", &valid().to_string(), KEY), NOW), Err(Refusal::Algorithm));
+    let empty =
+        signed(r#"{"alg":"HS256"}"#, &valid().to_string(), KEY).rsplit_once('.').unwrap().0.to_owned() + ".";
+    assert_eq!(keys(KEY, "").verify(&empty, NOW), Err(Refusal::Signature));
+}
+
+#[test]
+fn a_header_cannot_choose_the_key() {
+    for kid in ["../../dev/null", "' OR 1=1; --"] {
+        let header = json!({"alg": "HS256", "kid": kid, "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
+            "jwk": {"kty": "oct", "k": URL_SAFE_NO_PAD.encode("their own key, long enough to pass")}});
+        let theirs = signed(&header.to_string(), &valid().to_string(), "their own key, long enough to pass");
+        assert_eq!(keys(KEY, "").verify(&theirs, NOW), Err(Refusal::Signature));
+        let ours = signed(&header.to_string(), &valid().to_string(), KEY);
+        assert!(keys(KEY, "").verify(&ours, NOW).is_ok(), "what a header says about keys is not looked at");
+    }
+    for header in [r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, r#"{"alg":"HS256","typ":"JWE"}"#] {
+        assert_eq!(
+            keys(KEY, "").verify(&signed(header, &valid().to_string(), KEY), NOW),
+            Err(Refusal::Malformed)
+        );
+    }
+    let twice = signed(r#"{"alg":"none","alg":"HS256"}"#, &valid().to_string(), KEY);
+    assert_eq!(keys(KEY, "").verify(&twice, NOW), Err(Refusal::Malformed));
+}
+
+#[test]
+fn clocks_may_differ_by_a_minute() {
+    let verdict = |name: &str, seconds: i64| with(name, json!(NOW + seconds)).err();
+    assert_eq!(verdict("exp", -1), None);
+    assert_eq!(verdict("exp", -59), None);
+    assert_eq!(verdict("exp", -60), Some(Refusal::Expired));
+    assert_eq!(verdict("exp", -61), Some(Refusal::Expired));
+    assert_eq!(verdict("nbf", 60), None);
+    assert_eq!(verdict("nbf", 61), Some(Refusal::NotYet));
+    assert!(with("exp", json!(i64::MIN)).is_err() && with("exp", json!(i64::MAX)).is_ok());
+    assert!(with("nbf", json!(i64::MAX)).is_err() && with("nbf", json!(i64::MIN)).is_ok());
+}
+
+#[test]
+fn times_are_whole_numbers() {
+    for claim in ["exp", "nbf", "iat"] {
+        for value in [
+            json!("1895348800"),
+            json!(1_895_348_800.5),
+            json!(1e308),
+            json!(true),
+            json!([1]),
+            json!(u64::MAX),
+        ] {
+            let refusal = with(claim, value.clone()).unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::Claim { name, .. } if name == claim),
+                "{claim} {value}: {refusal}"
+            );
+        }
+    }
+    let endless = verify(r#"{"iss":"bedrock-proxy","aud":"bedrock-api","user_id":"u"}"#).unwrap_err();
+    assert_eq!(endless.check(), "exp");
+    assert_eq!(with("exp", Value::Null).unwrap_err().check(), "exp");
+    let infinite = verify(r#"{"iss":"bedrock-proxy","aud":"bedrock-api","user_id":"u","exp":1e999}"#);
+    assert_eq!(infinite, Err(Refusal::Payload));
+}
+
+#[test]
+fn issuer_and_audience_are_compared_exactly() {
+    for issuer in [json!("bedrock-proxy "), json!("Bedrock-Proxy"), json!(["bedrock-proxy"]), Value::Null] {
+        assert_eq!(with("iss", issuer), Err(Refusal::Issuer));
+    }
+    for audience in
+        [json!("other"), json!(["other"]), json!([]), json!([["bedrock-api"]]), json!({}), Value::Null]
+    {
+        assert_eq!(with("aud", audience), Err(Refusal::Audience));
+    }
+    assert!(with("aud", json!(["other", "bedrock-api"])).is_ok());
+}
+
+#[test]
+fn names_that_cannot_be_told_apart_are_refused() {
+    let long = "x".repeat(256);
+    for claim in ["user_id", "team", "jti"] {
+        for name in
+            ["", " ", "\t\n", "a\u{0}b", "a\nb", " a", "a ", "a\u{200b}", "a\u{202e}b", "\u{feff}a", &long]
+        {
+            assert_eq!(with(claim, json!(name)).unwrap_err().check(), claim, "{name:?}");
+        }
+        assert_eq!(with(claim, json!(7)).unwrap_err().check(), claim);
+        assert!(with(claim, json!("x".repeat(255))).is_ok());
+    }
+    assert_eq!(with("user_id", Value::Null).unwrap_err().check(), "user_id");
+    assert_eq!(with("team", Value::Null).unwrap().team, None);
+    let cyrillic = with("user_id", json!("\u{430}dmin")).unwrap();
+    assert_ne!(cyrillic.user_id, "admin", "names that look alike stay two names");
+}
+
+#[test]
+fn a_claim_stands_once() {
+    for twice in [r#""user_id":"other""#, r#""exp":1"#, r#""anything":1,"anything":2"#] {
+        let payload = format!("{},{twice}}}", valid().to_string().strip_suffix('}').unwrap());
+        assert_eq!(verify(&payload), Err(Refusal::Payload), "{payload}");
+    }
+    for payload in ["[]", "null", "7", "{", "", r#""x""#] {
+        assert_eq!(verify(payload), Err(Refusal::Payload), "{payload}");
+    }
+}
+
+#[test]
+fn scopes_and_profiles_are_known_words() {
+    assert_eq!(with("scope", json!("admin:read")).unwrap().scope, Scope::AdminRead);
+    assert_eq!(with("scope", json!("inference")).unwrap().scope, Scope::Inference);
+    for scope in [json!("root"), json!("admin inference"), json!(""), json!(["admin"])] {
+        assert_eq!(with("scope", scope).unwrap_err().check(), "scope");
+    }
+    for profile in [json!(""), json!("a b"), json!("x".repeat(2049)), json!(1)] {
+        assert_eq!(
+            with("default_inference_profile", profile).unwrap_err().check(),
+            "default_inference_profile"
+        );
+    }
+}
+
+#[test]
+fn whatever_else_is_sent_is_refused_without_a_panic() {
+    let keys = keys(KEY, "");
+    for token in
+        ["", ".", "..", "a.b", "a.b.c", "a.b.c.d", "' OR 1=1; --", "'; DROP TABLE users; --", "ä.ö.ü"]
+    {
+        assert_eq!(keys.verify(token, NOW), Err(Refusal::Malformed), "{token}");
+    }
+    assert_eq!(keys.verify(&"x".repeat(1 << 20), NOW), Err(Refusal::TooLong));
+    let padded = signed(r#"{"alg":"HS256"}"#, &valid().to_string(), KEY) + "=";
+    assert_eq!(keys.verify(&padded, NOW), Err(Refusal::Malformed), "one token has one spelling");
+}
+
+#[test]
+fn the_checks_come_in_their_order() {
+    let mut claims = json!({"exp": NOW - 3600, "iss": "x", "aud": "x", "user_id": ""});
+    let mut order = Vec::new();
+    for repaired in ["exp", "iss", "aud", "user_id"] {
+        order.push(verify(&claims.to_string()).unwrap_err().check());
+        claims[repaired] = valid()[repaired].clone();
+    }
+    assert_eq!(order, ["exp", "iss", "aud", "user_id"]);
+    assert!(verify(&claims.to_string()).is_ok());
+}
+
+#[test]
+fn keys_are_never_printed() {
+    assert!(!format!("{:?}", keys(KEY, OLD)).contains("0123"));
+}

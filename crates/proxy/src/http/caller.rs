@@ -1,0 +1,143 @@
+//! Who a request is from: the layer that asks for a token before anything of the body is read, and the extractor that
+//! gives handlers what it found.
+//!
+//! A path is behind one of three doors; nothing but a greeting and `/health` is outside of them, so a new path cannot
+//! be open by oversight.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::Body as _;
+use messages::anthropic::ErrorType;
+
+use super::access_log::Entry;
+use super::aws::AwsError;
+use super::body;
+use super::error::ApiError;
+use crate::app::App;
+use crate::auth::{self, Refusal, Scope};
+use crate::callers::{self, Rejection};
+
+const API_KEY: &str = "x-api-key";
+
+/// Whom a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Whoever asks models.
+    Inference,
+    /// The same, for clients that speak Bedrock: refused in AWS's shape.
+    Bedrock,
+    /// Operators: `admin`, and `admin:read` where nothing is changed.
+    Admin,
+    /// Anybody with a token.
+    Anybody,
+}
+
+/// Whoever the request is from, as the layer found out.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Arc<callers::Caller>);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| ApiError::new(ErrorType::Api, "nobody asked who the caller is"))
+    }
+}
+
+/// The layer: lets through who may pass the door.
+pub async fn layer(
+    State((app, door)): State<(Arc<App>, Door)>,
+    entry: Entry,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admitted(&app, door, request.method(), request.headers()).await {
+        Ok(caller) => {
+            entry.note(|fields| fields.caller = Some(Arc::clone(&caller)));
+            request.extensions_mut().insert(Caller(caller));
+            next.run(request).await
+        }
+        Err(error) => {
+            if !request.body().is_end_stream() && !request.headers().contains_key(header::EXPECT) {
+                app.tasks.spawn(body::swallow(request.into_body()));
+            }
+            if door == Door::Bedrock {
+                entry.note(|fields| fields.error = Some(error.error().kind.as_str()));
+                return AwsError::from(error).into_response();
+            }
+            error.into_response()
+        }
+    }
+}
+
+async fn admitted(
+    app: &App,
+    door: Door,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Arc<callers::Caller>, ApiError> {
+    if let Some(anonymous) = app.callers.anonymous() {
+        return match door {
+            // Whoever can reach this address could change everything, a web page in a browser included.
+            Door::Admin => Err(ApiError::new(
+                ErrorType::Permission,
+                "the admin API needs authentication; set JWT_SECRET_KEY, or use the command line",
+            )),
+            Door::Inference | Door::Bedrock | Door::Anybody => Ok(Arc::clone(anonymous)),
+        };
+    }
+    let caller = match token(headers) {
+        Ok(token) => app.callers.identify(token).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    let caller = caller?;
+    match (door, caller.scope) {
+        (Door::Inference | Door::Bedrock, Scope::Inference)
+        | (Door::Admin, Scope::Admin)
+        | (Door::Anybody, _) => Ok(caller),
+        (Door::Admin, Scope::AdminRead) if *method == Method::GET || *method == Method::HEAD => Ok(caller),
+        (Door::Admin, scope) => {
+            let message = match scope {
+                Scope::AdminRead => {
+                    "this token may look but not change (scope admin:read); use one with scope admin"
+                }
+                Scope::Admin | Scope::Inference => {
+                    "this token is not an operator's; use one with scope admin"
+                }
+            };
+            Err(ApiError::new(ErrorType::Permission, message))
+        }
+        (Door::Inference | Door::Bedrock, _) => Err(ApiError::new(
+            ErrorType::Permission,
+            "this is an operator's token, which cannot ask models; use one without an admin scope",
+        )),
+    }
+}
+
+fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+    auth::credential(values(header::AUTHORIZATION.as_str()), values(API_KEY))
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let message = rejection.to_string();
+        match rejection {
+            Rejection::Token(_) | Rejection::Revoked | Rejection::Superseded => {
+                Self::new(ErrorType::Authentication, message)
+            }
+            Rejection::UserDisabled(_) | Rejection::TeamDisabled(_) | Rejection::Unknown(_) => {
+                Self::new(ErrorType::Permission, message)
+            }
+            Rejection::Away => {
+                Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+}
