@@ -56,7 +56,8 @@ impl Store {
         // Every table's rows are taken in the order of their keys, so that replicas wait for each other in one order.
         let users: BTreeMap<&str, &Receipt> =
             receipts.iter().rev().map(|receipt| (receipt.user_id.as_str(), receipt)).collect();
-        self.within(CALM, async {
+        // In a box, as it is by far the largest of the store's futures, and callers hold it in theirs.
+        let work = Box::pin(async {
             Ok(writing!(self, |tx| {
                 for rows in sums::parts(&users, ROWS) {
                     let mut query = QueryBuilder::new("INSERT INTO users (user_id, team, used_period) ");
@@ -126,7 +127,11 @@ impl Store {
                 for rows in sums::parts(&sums.days, ROWS) {
                     let mut query = QueryBuilder::new(sums::DAILY);
                     query.push_values(rows, |mut row, (key, day): (&sums::Key<'_>, &Day)| {
-                        row.push_bind(key.0).push_bind(key.1).push_bind(key.2).push_bind(key.3).push_bind(key.4);
+                        row.push_bind(key.0)
+                            .push_bind(key.1)
+                            .push_bind(key.2)
+                            .push_bind(key.3)
+                            .push_bind(key.4);
                         for sum in day.columns() {
                             row.push_bind(sum);
                         }
@@ -161,8 +166,8 @@ impl Store {
                 }
                 count
             }))
-        })
-        .await
+        });
+        self.within(CALM, work).await
     }
 }
 

@@ -58,6 +58,16 @@ fn only_http_and_its_server_decide_about_status_codes() {
     }
 }
 
+#[test]
+fn only_the_store_speaks_sql() {
+    // `config` reads URLs and words of libpq with sqlx's types; it has no connection to send anything on.
+    for (room, _) in ROOMS.iter().filter(|(room, _)| !["store", "config"].contains(room)) {
+        for file in files(room) {
+            assert!(!std::fs::read_to_string(&file).unwrap().contains("sqlx"), "{}", file.display());
+        }
+    }
+}
+
 /// `room.rs` and everything in `room/`.
 fn files(room: &str) -> Vec<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -45,8 +45,8 @@ fn cluster() -> &'static Path {
 #[allow(clippy::disallowed_methods, clippy::zombie_processes)]
 fn start() -> PathBuf {
     let programs = programs().expect(MISSING);
-    // Sockets have short names, so this is not below a target directory.
-    let directory = tempfile::Builder::new().prefix("bedrock-proxy-pg").tempdir().unwrap().keep();
+    // Sockets have short names, and whom root becomes has to get there: a TMPDIR may be neither short nor open.
+    let directory = tempfile::Builder::new().prefix("bedrock-proxy-pg").tempdir_in("/tmp").unwrap().keep();
     let mut initdb = Command::new(programs.join("initdb"));
     let data = directory.join("data");
     initdb.args([
@@ -89,7 +89,7 @@ fn start() -> PathBuf {
 }
 
 const GUARD: &str = r#"
-"$1" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=300 \
+"$1" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=1000 \
     >"$2/log" 2>&1 </dev/null &
 server=$!
 cat >/dev/null
