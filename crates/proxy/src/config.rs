@@ -270,6 +270,7 @@ fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Options {
         default_thinking_budget: thinks.then_some(budget),
         computer_use: reader.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),
         server_tools,
+        strict: reader.boolean("AWS_BEDROCK_STRICT", false),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod health;
 mod live;
 pub mod messages;
 pub mod models;
+mod notice;
 mod opening;
 mod passing;
 mod query;

@@ -63,6 +63,7 @@ pub(super) struct Betas<'a> {
     messages: bool,
     names: Vec<Cow<'a, str>>,
     left_behind: Vec<Cow<'a, str>>,
+    refused: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Betas<'a> {
@@ -75,12 +76,16 @@ impl<'a> Betas<'a> {
     pub(super) fn ask(&mut self, name: impl Into<Cow<'a, str>>, refused: impl Fn(&str) -> bool) {
         let name = name.into();
         let known = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known);
+        let is_refused = refused(&name) || known.is_some_and(&refused);
         let upstream = known.map_or(name, Cow::Borrowed);
         let taken = self.messages && MESSAGES_TAKES.contains(&&*upstream);
         let stays = (STAY_BEHIND.contains(&&*upstream) && !taken)
-            || STAY_BEHIND_FAMILIES.iter().any(|family| upstream.starts_with(family))
-            || refused(&upstream);
-        let list = if stays { &mut self.left_behind } else { &mut self.names };
+            || STAY_BEHIND_FAMILIES.iter().any(|family| upstream.starts_with(family));
+        let list = match (stays, is_refused) {
+            (true, _) => &mut self.left_behind,
+            (false, true) => &mut self.refused,
+            (false, false) => &mut self.names,
+        };
         if !list.contains(&upstream) {
             list.push(upstream);
         }
@@ -98,9 +103,14 @@ impl<'a> Betas<'a> {
         &self.names
     }
 
-    /// Those that stay behind.
+    /// Those that stay behind because they say nothing to Bedrock.
     pub(super) fn left_behind(&self) -> &[Cow<'a, str>] {
         &self.left_behind
+    }
+
+    /// Those that stay behind because the model was seen to refuse them.
+    pub(super) fn refused(&self) -> &[Cow<'a, str>] {
+        &self.refused
     }
 }
 
@@ -124,9 +134,7 @@ mod tests {
         betas.need(CONTEXT_MANAGEMENT);
         betas.need(TOOL_SEARCH);
         assert_eq!(betas.names(), ["novel-2027-01-01", TOOL_SEARCH, CONTEXT_MANAGEMENT]);
-        assert_eq!(
-            betas.left_behind(),
-            ["claude-code-20250219", "mcp-client-2099-01-01", "learned-2026-01-01"]
-        );
+        assert_eq!(betas.left_behind(), ["claude-code-20250219", "mcp-client-2099-01-01"]);
+        assert_eq!(betas.refused(), ["learned-2026-01-01"]);
     }
 }

@@ -382,9 +382,9 @@ impl<'a> Translation<'a> {
         let signature = block.signature.take().filter(|signature| !signature.is_empty());
         match signature {
             _ if !self.capabilities.claude => {
-                self.findings.note(path, "left out: the model takes no thinking back");
+                self.findings.drop(path, "left out: the model takes no thinking back");
             }
-            None => self.findings.note(path, "left out: thinking without a signature cannot be sent back"),
+            None => self.findings.drop(path, "left out: thinking without a signature cannot be sent back"),
             Some(Text(signature)) => {
                 let reasoning = Reasoning::ReasoningText { text, signature };
                 return Ok(Some(ContentBlock::ReasoningContent(reasoning)));
@@ -400,7 +400,7 @@ impl<'a> Translation<'a> {
     ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
         let data = required(block.data.take(), path.key("data"))?;
         if !self.capabilities.claude {
-            self.findings.note(path, "left out: the model takes no thinking back");
+            self.findings.drop(path, "left out: the model takes no thinking back");
             return Ok(None);
         }
         let wire =

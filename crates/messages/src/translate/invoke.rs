@@ -169,7 +169,8 @@ impl<'t> Editing<'t, '_> {
                     self.automatic_cache(*value, all, path);
                 }
                 key if SAYS_NOTHING_HERE.contains(&key) => {
-                    self.leave_out(path, key, "Bedrock has nothing to do with it");
+                    self.left_out.push(key.to_owned());
+                    self.findings.note(path, "left out: it says nothing to Bedrock");
                 }
                 key if CANNOT_BE_HAD.contains(&key) => {
                     self.findings.lose(path, "Extra inputs are not permitted");
@@ -223,7 +224,11 @@ impl<'t> Editing<'t, '_> {
             Form::Invoke => Vec::new(),
             Form::Messages(_) | Form::Count(_) => self.header_betas()?,
         };
-        let Findings { losses, notices } = self.findings;
+        for name in self.betas.refused() {
+            let what = format!("{name} not sent: this model was seen to refuse it");
+            self.findings.drop(Path::ROOT.key("anthropic-beta"), what);
+        }
+        let (losses, notices) = self.findings.settle(self.options.options.strict);
         Ok(InvokeCall { body: self.edit.apply(), betas, service_tier: self.service_tier, losses, notices })
     }
 
@@ -267,7 +272,7 @@ impl<'t> Editing<'t, '_> {
 
     fn leave_out(&mut self, path: Path<'_>, key: &str, why: &str) {
         self.left_out.push(key.to_owned());
-        self.findings.note(path, format!("left out: {why}"));
+        self.findings.drop(path, format!("left out: {why}"));
     }
 
     fn max_tokens(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<bool, InvalidRequest> {
@@ -358,7 +363,7 @@ impl<'t> Editing<'t, '_> {
         let left_out =
             server_tools::left_out(&offered, forced.as_deref(), self.options.options.server_tools)?;
         for out in &left_out {
-            self.findings.note(path.index(out.index), out.what.clone());
+            self.findings.drop(path.index(out.index), out.what.clone());
         }
         let is_out = |index: usize| left_out.iter().any(|out| out.index == index);
         self.edit.leave_out_items(value, &tools, is_out);
@@ -400,7 +405,7 @@ impl<'t> Editing<'t, '_> {
                 "strict" if !self.capabilities.strict_tools => {
                     left_out.push("strict");
                     if is(*value, "true") {
-                        self.findings.note(path, "left out: the model cannot be held to a schema on Bedrock");
+                        self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
                     }
                 }
                 "allowed_callers" if is(*value, "[\"direct\"]") => left_out.push("allowed_callers"),

@@ -8,7 +8,7 @@
 //! refusal teaches.
 //!
 //! Nothing is dropped in silence. What a route cannot carry is a [`Loss`] that names its place in the
-//! request; what was left out or changed because that is harmless is a [`Notice`].
+//! request; what was left out or changed all the same is a [`Notice`], which says whether that may change the answer.
 
 mod betas;
 mod cache;
@@ -21,6 +21,7 @@ mod glance;
 mod invoke;
 mod lesson;
 mod names;
+mod notice;
 mod path;
 mod pipeline;
 mod request;
@@ -39,6 +40,7 @@ pub use events::Sink;
 pub use invoke::{Form, InvokeCall, InvokeOptions, invoke};
 pub use lesson::{Lesson, lesson};
 pub use names::ToolNames;
+pub use notice::{Notice, summary};
 pub use pipeline::{Pipeline, Step};
 pub use request::{Call, Options, request};
 pub use sent::SsePipeline;
@@ -61,21 +63,6 @@ pub struct Loss {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.reason)
-    }
-}
-
-/// Something that was changed or left out because that is harmless, or that is worth knowing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Where it stands, or which part of the answer it is about.
-    pub path: String,
-    /// What was done.
-    pub what: String,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.what)
     }
 }
 
@@ -109,7 +96,25 @@ impl Findings {
         }
     }
 
+    /// The same was said otherwise, or what was left out changes no answer.
     fn note(&mut self, path: Path<'_>, what: impl Into<String>) {
-        self.notices.push(Notice { path: path.to_string(), what: what.into() });
+        self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: false });
+    }
+
+    /// Something that was asked for is not done.
+    fn drop(&mut self, path: Path<'_>, what: impl Into<String>) {
+        self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: true });
+    }
+
+    /// What was found; when nothing may be dropped, what was is a loss.
+    fn settle(self, strict: bool) -> (Vec<Loss>, Vec<Notice>) {
+        let Self { mut losses, notices } = self;
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            notices.into_iter().partition(|notice| strict && notice.dropped);
+        losses.extend(dropped.into_iter().map(|Notice { path, what, .. }| {
+            let why = what.strip_prefix("left out: ").unwrap_or(&what);
+            Loss { path, reason: format!("{why}; nothing may be left out here (AWS_BEDROCK_STRICT)") }
+        }));
+        (losses, kept)
     }
 }

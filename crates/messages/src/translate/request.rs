@@ -36,6 +36,8 @@ pub struct Options {
     pub computer_use: bool,
     /// What becomes of tools that Bedrock does not have.
     pub server_tools: ServerTools,
+    /// Whether a request is refused when something that may change its answer would be left out.
+    pub strict: bool,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             default_thinking_budget: None,
             computer_use: false,
             server_tools: ServerTools::LeaveOut,
+            strict: false,
         }
     }
 }
@@ -109,7 +112,8 @@ pub fn request(
     let mut body = Vec::with_capacity(length + ROOM);
     serde_json::to_writer(&mut body, &upstream)
         .map_err(|error| InvalidRequest::new("", error.to_string()))?;
-    let Translation { names, findings: Findings { losses, notices }, .. } = translation;
+    let Translation { names, findings, .. } = translation;
+    let (losses, notices) = findings.settle(options.strict);
     Ok(Call { body, names, losses, notices })
 }
 
@@ -241,7 +245,7 @@ impl<'a> Translation<'a> {
     /// What only a Claude model understands; others do without it.
     fn claude_only<T>(&mut self, value: Option<T>, path: Path<'_>) -> Option<T> {
         if value.is_some() && !self.capabilities.claude {
-            self.findings.note(path, "left out: the model is not a Claude model");
+            self.findings.drop(path, "left out: the model is not a Claude model");
             return None;
         }
         value

@@ -455,7 +455,7 @@ impl StreamTranslator {
 
     fn note(&mut self, path: &str, what: String) {
         if self.notices.len() < MAX_NOTICES && !self.notices.iter().any(|notice| notice.what == what) {
-            self.notices.push(Notice { path: path.to_owned(), what });
+            self.notices.push(Notice { path: path.to_owned(), what, dropped: false });
         }
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Translation<'a> {
             .collect();
         let left_out = left_out(&offered, forced, self.options.server_tools)?;
         for tool in &left_out {
-            self.findings.note(path.index(tool.index), tool.what.as_str());
+            self.findings.drop(path.index(tool.index), tool.what.as_str());
         }
         Ok(left_out.into_iter().map(|tool| tool.index).collect())
     }
@@ -240,7 +240,7 @@ impl<'a> Translation<'a> {
             ToolChoices::None => (None, "auto"),
         };
         if wanted > ToolChoices::Auto {
-            self.findings.note(path, format!("weakened to `{name}`: the model cannot be told more"));
+            self.findings.drop(path, format!("weakened to `{name}`: the model cannot be told more"));
         }
         sent
     }

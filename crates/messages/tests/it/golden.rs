@@ -101,6 +101,7 @@ fn options(name: &str) -> Options {
         } else {
             ServerTools::LeaveOut
         },
+        strict: name.contains("nothing_may_be_dropped"),
         ..Options::new(8192)
     }
 }
@@ -116,7 +117,10 @@ fn requests_are_translated_as_recorded() {
             Ok(call) => {
                 let mut text = String::from_utf8(call.body).unwrap();
                 text.extend(call.losses.iter().map(|loss| format!("\nloss: {loss}")));
-                text.extend(call.notices.iter().map(|notice| format!("\nnotice: {notice}")));
+                text.extend(call.notices.iter().map(|notice| {
+                    let kind = if notice.dropped { "dropped" } else { "notice" };
+                    format!("\n{kind}: {notice}")
+                }));
                 text
             }
         };

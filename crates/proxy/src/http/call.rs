@@ -95,13 +95,15 @@ fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Cal
 /// The call with the client's own body, by InvokeModel or by the Messages API.
 fn own_body(app: &App, asked: &Asked, route: Route) -> Result<Call, ApiError> {
     let lessons = app.learned.about(route, &asked.target.model_id);
-    let refused: Vec<String> = lessons.iter().filter_map(refused_name).map(str::to_owned).collect();
-    let no_betas = lessons.contains(&Lesson::NoBetas);
+    let mut refused: Vec<String> = lessons.iter().filter_map(refused_name).map(str::to_owned).collect();
+    if lessons.contains(&Lesson::NoBetas) {
+        refused.extend(asked.betas.iter().cloned());
+    }
     let model_id = model_id(app, asked, route);
     let options = InvokeOptions {
         form: if route == Route::Messages { Form::Messages(&model_id) } else { Form::Invoke },
         options: app.relay.options,
-        betas: if no_betas { &[] } else { &asked.betas },
+        betas: &asked.betas,
         refused: &refused,
     };
     let body = std::str::from_utf8(&asked.body)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use messages::anthropic::{ErrorType, Request};
 use messages::translate::{self, Form, InvokeOptions, Options};
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,12 @@ use super::access_log::Entry;
 use super::body::Whole;
 use super::error::ApiError;
 use super::messages::betas;
+use super::notice;
 use crate::app::App;
 use crate::bedrock::Failure;
 use crate::catalog::Target;
 use crate::estimate::{self, Tokenizer};
 
-const NOTICE: HeaderName = HeaderName::from_static("x-bedrock-proxy-notice");
 const ESTIMATED: HeaderValue = HeaderValue::from_static("count_tokens: estimated");
 /// How long Bedrock may take to count.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub async fn post(
         request,
         body.len(),
         &target.capabilities,
-        &Options { default_max_tokens: most, ..app.relay.options },
+        &Options { default_max_tokens: most, strict: false, ..app.relay.options },
     )?;
     let question = if target.mantle {
         on_mantle(&app, &target, &body, &headers)?
@@ -72,7 +72,7 @@ pub async fn post(
         return Ok(answer(tokens));
     }
     let mut response = answer(guess);
-    response.headers_mut().insert(NOTICE, ESTIMATED);
+    response.headers_mut().insert(notice::HEADER, ESTIMATED);
     Ok(response)
 }
 

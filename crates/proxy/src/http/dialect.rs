@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Uri, header};
 use messages::anthropic::ErrorType;
 use messages::capability::Capabilities;
-use messages::translate::{self, InvokeOptions};
+use messages::translate::{self, InvokeOptions, Notice};
 use serde_json::{Value, json};
 
 use super::access_log::Entry;
@@ -26,6 +26,7 @@ use super::aws::AwsError;
 use super::body::Whole;
 use super::caller::Caller;
 use super::error::ApiError;
+use super::notice;
 use super::passing::{self, Passing};
 use super::query;
 use crate::app::App;
@@ -81,30 +82,34 @@ async fn pass(
         fields.model_upstream = Some(model_id.clone());
         fields.stream = operation.streams();
     });
-    let body = mended(app, entry, operation, &target.capabilities, body);
+    let (body, notices) = mended(app, operation, &target.capabilities, body);
+    entry.note(|fields| fields.notices = notices.len());
     let passage = Passage { model_id, operation, headers, body };
     let mut attempts = Attempts::default();
     let passed = within(app, entry, operation, app.bedrock.pass(passage, &mut attempts)).await;
     entry.note(|fields| fields.retries = attempts.retries());
     let passed = passed?;
     passing::note_head(entry, &passed.headers);
-    Ok(respond(app, entry, passed))
+    let mut response = respond(app, entry, passed);
+    if let Some(line) = notice::line(&notices) {
+        response.headers_mut().insert(notice::HEADER, line);
+    }
+    Ok(response)
 }
 
 /// A Claude body as Bedrock takes it. Clients in their Bedrock mode send what AWS refuses all the same (JSON in
 /// `metadata`, betas of Anthropic's own service, a newer dialect), so the rules of the invoke route hold here, too.
 /// What they cannot mend passes as it came: AWS has the last word.
-fn mended(app: &App, entry: &Entry, operation: Operation, capabilities: &Capabilities, body: Bytes) -> Bytes {
+fn mended(app: &App, operation: Operation, capabilities: &Capabilities, body: Bytes) -> (Bytes, Vec<Notice>) {
     if !capabilities.claude || !matches!(operation, Operation::Invoke | Operation::InvokeStream) {
-        return body;
+        return (body, Vec::new());
     }
     let options = InvokeOptions::new(app.relay.options);
     let call = std::str::from_utf8(&body).ok().map(|text| translate::invoke(text, capabilities, &options));
     let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.losses.is_empty())) else {
-        return body;
+        return (body, Vec::new());
     };
-    entry.note(|fields| fields.notices = call.notices.len());
-    Bytes::from(call.body)
+    (Bytes::from(call.body), call.notices)
 }
 
 /// The head of an answer, unless it takes too long or the server ends.

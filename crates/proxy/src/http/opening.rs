@@ -5,21 +5,19 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use messages::anthropic::{ErrorType, Request};
-use messages::translate::{Failure as Refused, Lesson, Notice, Opening, Retry, lesson};
+use messages::translate::{Failure as Refused, Lesson, Opening, Retry, lesson};
 use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::call::{self, Asked, Call};
 use super::error::ApiError;
 use super::live::{self, Codec, Live, Sink};
+use super::notice;
 use crate::app::App;
 use crate::bedrock::{Attempts, Failure, Operation, Question, Refusal};
 use crate::catalog::Route;
 use crate::ids;
 
-/// Tells the client what was changed in its request.
-const NOTICE: &str = "x-bedrock-proxy-notice";
-const LONGEST_NOTICE: usize = 1024;
 /// Tells the client which way its request went.
 const ROUTE: &str = "x-bedrock-proxy-route";
 /// How often one request may be put better.
@@ -92,7 +90,7 @@ impl Inquiry {
         for notice in &call.notices {
             tracing::debug!(request_id = %self.entry.request_id(), %notice, "the request was changed");
         }
-        self.told = Told { route: call.route, notice: notice(&call.notices) };
+        self.told = Told { route: call.route, notice: notice::line(&call.notices) };
         self.opening.names = call.names;
         self.question = Question {
             model_id: call.model_id,
@@ -137,20 +135,9 @@ impl Told {
     pub(super) fn add_to(&self, headers: &mut HeaderMap) {
         headers.insert(ROUTE, HeaderValue::from_static(self.route.as_str()));
         if let Some(notice) = &self.notice {
-            headers.insert(NOTICE, notice.clone());
+            headers.insert(notice::HEADER, notice.clone());
         }
     }
-}
-
-/// All notices in one header: printable ASCII, bounded.
-fn notice(notices: &[Notice]) -> Option<HeaderValue> {
-    if notices.is_empty() {
-        return None;
-    }
-    let text = notices.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
-    let line: String = text.chars().take(LONGEST_NOTICE).map(plain).collect();
-    HeaderValue::from_str(&line).ok()
 }
 
 /// Why an attempt did not get to a first word.
@@ -238,20 +225,4 @@ fn failed(entry: &Entry, failure: Failure) -> NotBegun {
     }
     tracing::error!(request_id = %entry.request_id(), %failure, "no answer from Bedrock");
     NotBegun::Failed(failure.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_notice_is_one_bounded_line_of_ascii() {
-        let notices = [("a.b", "dröpped\r\nx: y"), ("c", &"long ".repeat(1000))]
-            .map(|(path, what)| Notice { path: path.to_owned(), what: what.to_owned() });
-        let line = notice(&notices).unwrap();
-        let line = line.to_str().unwrap();
-        assert!(line.starts_with("a.b: dr?pped??x: y; c: long"), "{line}");
-        assert_eq!(line.len(), LONGEST_NOTICE);
-        assert_eq!(notice(&[]), None);
-    }
 }

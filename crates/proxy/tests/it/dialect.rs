@@ -214,6 +214,8 @@ async fn what_claude_code_sends_in_its_bedrock_mode_is_mended() {
     });
     let response = begin(&world, "/bedrock/model/claude-sonnet-4-5/invoke", &body.to_string()).await;
     assert_eq!(response.status(), 200, "{}", json_of(response).await);
+    let notice = header(&response, "x-bedrock-proxy-notice");
+    assert!(notice.contains("metadata.user_id: ") && notice.contains("thinking-token-count"), "{notice}");
     let sent: Value = serde_json::from_slice(&world.bedrock.requests().pop().unwrap().body).unwrap();
     assert_eq!(sent["anthropic_beta"], json!(["interleaved-thinking-2025-05-14"]));
     assert!(sent["metadata"]["user_id"].as_str().unwrap().starts_with("user_"), "{sent}");

@@ -160,3 +160,55 @@ async fn the_version_that_the_client_names_decides_about_sampling_parameters() {
         assert_eq!(answer.status, status, "{}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn nothing_is_left_out_where_that_is_forbidden_and_what_is_merely_made_legal_still_passes() {
+    let strict = world_with(&[("AWS_BEDROCK_STRICT", "true")], |_| {}).await;
+    let mut body = ask("Hello", false);
+    (body["temperature"], body["top_p"]) = (json!(0.5), json!(0.5));
+    let (status, kind, text) = strict.post(body.to_string()).await.error();
+    assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
+    assert!(text.starts_with("top_p: the model takes temperature or top_p, not both"), "{text}");
+    assert!(strict.bedrock.requests().is_empty());
+    let lenient = world().await.post(body.to_string()).await;
+    let notice = lenient.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+    assert!(notice.starts_with("top_p: left out"), "{notice}");
+
+    let mut body = ask("Hello", false);
+    body["metadata"] = json!({"user_id": "{\"device\":1}"});
+    body["max_tokens"] = json!(1_000_000);
+    let answer = strict.post(body.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.headers.contains_key("x-bedrock-proxy-notice"));
+}
+
+#[tokio::test]
+async fn what_converse_would_leave_out_goes_by_invoke_where_nothing_may_be_left_out() {
+    for (strict, route) in [("false", "converse"), ("true", "invoke")] {
+        let world = world_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
+        let mut body = ask("Hello", false);
+        body["messages"] = json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "unsigned"}, {"type": "text", "text": "b"}]},
+            {"role": "user", "content": "c"},
+        ]);
+        let answer = world.post(body.to_string()).await;
+        let sent = world.bedrock.requests().pop().unwrap();
+        assert_eq!(sent.path.ends_with("/invoke-with-response-stream"), route == "invoke", "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_notice_about_many_tools_is_said_once() {
+    let world = world().await;
+    let mut body = ask("Hello", false);
+    let tool = |n: usize| json!({"name": format!("t{n}"), "input_schema": {"type": "object"}, "eager_input_streaming": true});
+    body["tools"] = (0..25).map(tool).collect();
+    let answer = world.post(body.to_string()).await;
+    let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+    assert_eq!(
+        notice,
+        "tools[*].eager_input_streaming (25x): left out: Bedrock decides how arguments are streamed"
+    );
+    assert_eq!(crate::world::log_line(answer.request_id()).await["notices"], 25);
+}

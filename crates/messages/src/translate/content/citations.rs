@@ -40,7 +40,7 @@ impl<'a> Translation<'a> {
             .read()
             .map_err(|_| InvalidRequest::new(path, "Input should be an array of citations"))?;
         if !self.capabilities.claude && !citations.is_empty() {
-            self.findings.note(path, "left out: the model does not cite");
+            self.findings.drop(path, "left out: the model does not cite");
             return Ok(Vec::new());
         }
         let mut translated = Vec::with_capacity(citations.len());

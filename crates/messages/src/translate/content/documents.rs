@@ -201,7 +201,7 @@ impl<'a> Translation<'a> {
         let enabled = config.enabled.take().unwrap_or(false);
         self.findings.lose_rest(path, config.left_over());
         if enabled && !self.capabilities.claude {
-            self.findings.note(path, "left out: the model does not cite");
+            self.findings.drop(path, "left out: the model does not cite");
             return Ok(None);
         }
         Ok(enabled.then_some(converse::CitationsConfig { enabled }))

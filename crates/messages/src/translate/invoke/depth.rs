@@ -76,7 +76,7 @@ impl<'t> Editing<'t, '_> {
                     if !self.capabilities.structured_output || self.is_refused("output_config.format") =>
                 {
                     left_out.push("format");
-                    self.findings.note(path, "left out: the model cannot be held to a schema on Bedrock");
+                    self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
                 }
                 "effort" if value.read::<String>().ok().as_deref() != effort => {
                     left_out.push("effort");

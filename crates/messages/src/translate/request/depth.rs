@@ -89,7 +89,7 @@ impl<'a> Translation<'a> {
             ("top_p", limits.top_p.take().is_some()),
         ];
         for (name, _) in left_out.iter().filter(|(_, given)| *given) {
-            self.findings.note(Path::ROOT.key(name), "left out: the model takes none at high effort");
+            self.findings.drop(Path::ROOT.key(name), "left out: the model takes none at high effort");
         }
     }
 
@@ -118,7 +118,7 @@ impl<'a> Translation<'a> {
             } else {
                 "left out: the model takes no thinking"
             };
-            self.findings.note(path, reason);
+            self.findings.drop(path, reason);
         }
         Ok(fate)
     }
@@ -185,7 +185,7 @@ impl<'a> Translation<'a> {
         let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
         let budget = budget_of(effort).min(room);
         if budget < MIN_BUDGET {
-            self.findings.note(path, "left out: max_tokens leaves no room for it");
+            self.findings.drop(path, "left out: max_tokens leaves no room for it");
             return None;
         }
         self.findings
@@ -206,7 +206,7 @@ impl<'a> Translation<'a> {
         let effort = effort?;
         if self.capabilities.reasoning == Reasoning::None {
             self.findings
-                .note(Path::ROOT.key("output_config").key("effort"), "left out: the model takes no effort");
+                .drop(Path::ROOT.key("output_config").key("effort"), "left out: the model takes no effort");
             return None;
         }
         let effort = self.lowered(effort)?;
@@ -227,7 +227,7 @@ impl<'a> Translation<'a> {
         let path = root.key("effort");
         let taken = self.capabilities.effort.at_most(effort);
         match taken {
-            None => self.findings.note(path, "left out: the model takes no such effort"),
+            None => self.findings.drop(path, "left out: the model takes no such effort"),
             Some(taken) if taken != effort => {
                 self.findings.note(path, format!("lowered to `{taken}`, the most that the model takes"));
             }

@@ -69,7 +69,7 @@ impl<'a> Translation<'a> {
             Sampling::OneOf => {
                 let both = temperature.is_some() && top_p.is_some();
                 if both {
-                    self.findings.note(
+                    self.findings.drop(
                         Path::ROOT.key("top_p"),
                         "left out: the model takes temperature or top_p, not both",
                     );
@@ -97,7 +97,7 @@ impl<'a> Translation<'a> {
     }
 
     fn takes_no_sampling(&mut self, name: &str) {
-        self.findings.note(Path::ROOT.key(name), "left out: the model takes no sampling parameters");
+        self.findings.drop(Path::ROOT.key(name), "left out: the model takes no sampling parameters");
     }
 }
 
