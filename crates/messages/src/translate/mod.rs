@@ -28,6 +28,7 @@ mod request;
 mod sent;
 mod server_tools;
 mod stream;
+mod thoughtless;
 mod tools;
 mod unfold;
 

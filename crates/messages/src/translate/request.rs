@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::content::required;
 use super::server_tools::ServerTools;
-use super::{Findings, Loss, Notice, Path, ToolNames};
+use super::{Findings, Loss, Notice, Path, ToolNames, thoughtless};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capability::Capabilities;
@@ -158,6 +158,10 @@ impl<'a> Translation<'a> {
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
         self.default_budget = self.options.default_thinking_budget.filter(|_| bears_thinking);
         let mut depth = self.depth(request.thinking.take(), effort, &inference_config)?;
+        if depth.has_budget() && thoughtless::in_converse(&messages) {
+            self.findings.drop(root.key("thinking"), thoughtless::LEFT_OUT);
+            depth.thinking = None;
+        }
         self.unlimited(&depth, &mut inference_config);
 
         let output_config = output_config.map(|text_format| converse::OutputConfig {

@@ -93,7 +93,10 @@ fn on_mantle(
 ) -> Result<Option<Question>, ApiError> {
     let model = target.base.as_deref().unwrap_or(&target.model_id);
     let betas = betas(headers);
-    let options = InvokeOptions { form: Form::Count(model), ..InvokeOptions::new(app.relay.options) };
+    let options = InvokeOptions {
+        form: Form::Count(model),
+        ..InvokeOptions::new(Options { strict: false, ..app.relay.options })
+    };
     let Ok(text) = std::str::from_utf8(body) else { return Ok(None) };
     let call = translate::invoke(text, &target.capabilities, &InvokeOptions { betas: &betas, ..options })?;
     Ok(call.losses.is_empty().then(|| Question::Mantle(Bytes::from(call.body), call.betas)))

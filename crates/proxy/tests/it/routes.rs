@@ -212,3 +212,23 @@ async fn a_notice_about_many_tools_is_said_once() {
     );
     assert_eq!(crate::world::log_line(answer.request_id()).await["notices"], 25);
 }
+
+#[tokio::test]
+async fn a_client_that_keeps_no_thinking_between_calls_is_answered_without_any() {
+    for route in ["auto", "invoke", "messages"] {
+        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let mut body = ask("Read it.", false);
+        body["max_tokens"] = json!(4000);
+        body["thinking"] = json!({"type": "enabled", "budget_tokens": 2000});
+        body["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
+        let messages = body["messages"].as_array_mut().unwrap();
+        messages.push(json!({"role": "assistant", "content": [{"type": "text", "text": "I will."}, {"type": "tool_use", "id": "a", "name": "read", "input": {}}]}));
+        messages.push(
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "It."}]}),
+        );
+        let answer = world.post(body.to_string()).await;
+        assert_eq!(answer.status, 200, "{route}: {}", answer.body);
+        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        assert!(notice.starts_with("thinking: left out: the tool calls being answered"), "{notice}");
+    }
+}

@@ -238,7 +238,7 @@ pub static TABLE: &[Row] = &[
     Row::new("E25", 400, VALIDATION, &["expected `thinking` or `redacted_thinking`", "must start with a thinking block"])
         .example("messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`")
         .is(InvalidRequest, Client, Never)
-        .because("thinking is switched on and the tool call being answered came without its thinking")
+        .because("thinking has a budget and a tool call being answered came without its thinking; the gateway leaves thinking out where it sees that")
         .advice("Send thinking back with the call that it led to, or switch it off."),
     Row::new("E23", 400, VALIDATION, &["input tag 'adaptive' found", "thinking.type must be", "thinking.type.enabled", "adaptive thinking is not supported"])
         .example("adaptive thinking is not supported on this model")

@@ -1,7 +1,7 @@
 //! How hard the model thinks, and what its answer has to look like.
 
-use super::super::Path;
 use super::super::request::Translation;
+use super::super::{Path, thoughtless};
 use super::{Editing, wrong};
 use crate::anthropic::InvalidRequest;
 use crate::capability::Sampling;
@@ -41,8 +41,12 @@ impl<'t> Editing<'t, '_> {
         let mut translation = Translation::new(*self.capabilities, self.options.options);
         translation.shortened = wanted > most;
         translation.default_budget = default_budget;
-        let depth = translation.depth(thinking, effort.clone(), &limits)?;
+        let mut depth = translation.depth(thinking, effort.clone(), &limits)?;
         self.findings.notices.append(&mut translation.findings.notices);
+        if depth.has_budget() && given(all, "messages").is_some_and(thoughtless::in_body) {
+            self.findings.drop(Path::ROOT.key("thinking"), thoughtless::LEFT_OUT);
+            depth.thinking = None;
+        }
         for beta in translation.betas {
             self.betas.ask(beta, |_| false);
         }

@@ -174,3 +174,20 @@ fn the_operators_thinking_is_for_requests_that_bear_it() {
     assert_eq!(thinking(&answered, older), enabled);
     assert_eq!(thinking(r#""temperature":0.5,"#, newest), adaptive, "it is left out anyway");
 }
+
+#[test]
+fn a_budget_gives_way_when_calls_are_answered_without_their_thinking() {
+    let body = |turn: &str| {
+        format!(
+            r#"{{"max_tokens":9000,"thinking":{{"type":"enabled","budget_tokens":2000}},"messages":[{{"role":"user","content":"x"}},{{"role":"assistant","content":[{turn}{{"type":"tool_use","id":"a","name":"t","input":{{}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"a"}}]}}]}}"#
+        )
+    };
+    let without = body(r#"{"type":"text","text":"so"},"#);
+    let (sent_without, _, notices) = sent(&without, &Capabilities::CLASSIC_CLAUDE, &[]);
+    assert!(!sent_without.contains("budget_tokens"), "{sent_without}");
+    assert!(notices[0].starts_with("thinking: left out: the tool calls being answered"), "{notices:?}");
+    let with = body(r#"{"type":"thinking","thinking":"t","signature":"s"},"#);
+    assert!(sent(&with, &Capabilities::CLASSIC_CLAUDE, &[]).0.contains("budget_tokens"));
+    let adaptive = without.replace(r#""enabled","budget_tokens":2000"#, r#""adaptive""#);
+    assert!(sent(&adaptive, &Capabilities::CLASSIC_CLAUDE, &[]).0.contains("adaptive"));
+}

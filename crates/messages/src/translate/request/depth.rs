@@ -36,6 +36,15 @@ pub(in crate::translate) struct Depth<'a> {
     pub(super) reasoning: Option<ReasoningControl>,
 }
 
+impl Depth<'_> {
+    /// Whether the model is told how many tokens to think.
+    pub(in crate::translate) fn has_budget(&self) -> bool {
+        let thinking = self.thinking.as_deref().map(RawValue::get);
+        let thinking = thinking.and_then(|json| serde_json::from_str::<Thinking<'_>>(json).ok());
+        thinking.is_some_and(|thinking| thinking.kind.as_deref() == Some("enabled"))
+    }
+}
+
 /// What becomes of a kind of thinking.
 enum Fate {
     Stays,
