@@ -7,6 +7,11 @@ mod discovery;
 mod drains;
 mod resolution;
 
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 pub use counts::Counts;
 pub use drains::{Abandonable, Drains};
 
@@ -17,8 +22,13 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::learned::Learned;
+use crate::ledger::Ledger;
+use crate::quota::Quota;
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
+
+/// How long the last batch may take when the server ends. What is not stored then waits in the journal.
+const LAST_BATCH: Duration = Duration::from_secs(5);
 
 /// Why handlers cannot be given what they need.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +37,16 @@ pub enum CannotOpen {
     #[error(transparent)]
     Transport(#[from] NoTransport),
     /// The database cannot be opened.
-    #[error("{0}; the database is where DATA_DIR, DATABASE_URL or DB_HOST say")]
+    #[error("cannot open the database: {0}; see DATA_DIR, DATABASE_URL and DB_*")]
     Store(#[from] StoreError),
+    /// There is no place for the journal.
+    #[error("cannot keep the journal in {path}: {error}; name a folder of this process's own with DATA_DIR")]
+    Journal {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
 }
 
 /// What handlers share.
@@ -50,6 +68,10 @@ pub struct App {
     pub drains: Drains,
     /// Users, quotas, usage.
     pub store: Store,
+    /// What was spent and done.
+    pub ledger: Arc<Ledger>,
+    /// What may be spent.
+    pub quota: Quota,
     /// How one request is served.
     pub relay: config::Relay,
     /// Sizes and times of the server itself.
@@ -58,7 +80,7 @@ pub struct App {
     pub clock: Clock,
     /// Everything that runs for requests.
     pub tasks: Tasks,
-    /// What outlives the last request.
+    /// What outlives the last request: the ledger, and the upkeep of quotas.
     pub upkeep: Tasks,
 }
 
@@ -70,6 +92,10 @@ impl App {
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, CannotOpen> {
         let (tasks, upkeep) = (Tasks::default(), Tasks::default());
         let store = Store::open(&config.database, &upkeep).await?;
+        let path = config.database.data_dir.join("journal");
+        let ledger = Ledger::open(&path, &config.ledger, store.clone(), clock.clone());
+        let ledger = Arc::new(ledger.map_err(|error| CannotOpen::Journal { path, error })?);
+        let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&ledger), clock.clone());
         Ok(Self {
             callers: Callers::new(
                 Keys::new(&config.auth),
@@ -84,11 +110,32 @@ impl App {
             counts: Counts::default(),
             drains: Drains::new(&config.relay, &tasks),
             store,
+            ledger,
+            quota,
             relay: config.relay.clone(),
             limits: config.server.clone(),
             clock,
             tasks,
             upkeep,
         })
+    }
+
+    /// Starts what runs beside requests.
+    pub fn start(self: &Arc<Self>) {
+        if self.control.discover {
+            self.tasks.spawn(discovery::keep_discovering(Arc::clone(self)));
+        }
+        self.ledger.start(&self.upkeep);
+        let app = Arc::clone(self);
+        self.upkeep.spawn(async move { app.quota.keep(&app.upkeep).await });
+    }
+
+    /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.
+    pub async fn finish(&self) {
+        self.upkeep.stop();
+        if tokio::time::timeout(LAST_BATCH, self.upkeep.ended()).await.is_err() {
+            tracing::warn!("the database did not take the last usage rows; they wait in the journal");
+        }
+        self.store.close().await;
     }
 }

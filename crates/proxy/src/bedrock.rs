@@ -100,6 +100,12 @@ impl Bedrock {
         })
     }
 
+    /// The region that prices depend on.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Where requests go, for people to read.
     #[must_use]
     pub fn host(&self) -> &str {

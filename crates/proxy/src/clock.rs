@@ -40,7 +40,7 @@ impl Clock {
         }
     }
 
-    /// The current time in milliseconds since the epoch.
+    /// The current time in epoch milliseconds; 0 before 1970.
     #[must_use]
     pub fn milliseconds(&self) -> i64 {
         let since = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -8,9 +8,11 @@ mod callers;
 mod control;
 mod database;
 mod environment;
+mod ledger;
 mod models;
 mod parse;
 mod prices;
+mod quota;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -26,9 +28,11 @@ pub use callers::{Callers, parse_limit};
 pub use control::Control;
 pub use database::{Database, Parts, Place};
 pub use environment::{load_dotenv, lookup};
+pub use ledger::Ledger;
 pub use models::{Model, parse_models};
 pub(crate) use parse::{PREFIXES, is_region};
 pub use prices::{BARE, Factor, LongPrices, Price, Prices};
+pub use quota::{Outage, Quota, Schedule};
 pub use reader::Problem;
 use reader::Reader;
 
@@ -53,6 +57,10 @@ pub struct Config {
     pub bedrock: Bedrock,
     /// Where users, quotas, usage and events are kept.
     pub database: Database,
+    /// Limits.
+    pub quota: Quota,
+    /// Usage on its way to the database.
+    pub ledger: Ledger,
     /// Logging.
     pub log: Log,
     /// Things that are set but do nothing; said once at start.
@@ -196,6 +204,8 @@ impl Config {
             relay: relay(&mut reader),
             catalog: catalog(&mut reader, &bedrock.region),
             database: database::database(&mut reader),
+            quota: quota::quota(&mut reader),
+            ledger: ledger::ledger(&mut reader),
             log: log(&mut reader),
             warnings: warnings(&mut reader, &bedrock, &auth),
             auth,

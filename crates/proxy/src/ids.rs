@@ -52,6 +52,12 @@ pub fn token_id(now: i64) -> String {
     id(&format!("tok_{now:012x}"))
 }
 
+/// Draws what a process calls itself among replicas: `gw_` and 24 letters and digits.
+#[must_use]
+pub fn holder() -> String {
+    id("gw_")
+}
+
 /// A fraction in `0.0..1.0`, to spread retries.
 #[must_use]
 pub fn fraction() -> f64 {

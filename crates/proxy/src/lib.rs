@@ -22,6 +22,8 @@ pub mod explain;
 pub mod http;
 pub mod ids;
 pub mod learned;
+pub mod ledger;
+pub mod quota;
 pub mod secret;
 pub mod server;
 pub mod store;

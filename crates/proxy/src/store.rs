@@ -67,7 +67,7 @@ pub use events::EventFilter;
 pub use people::{NewUser, Verdict};
 pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
 pub use report::{Dimensions, UsageQuery, UsageRow};
-pub use reservations::{Reservation, Reserved, Spent, Tallies, Tally};
+pub use reservations::{Reservation, Reserved, Tallies, Tally};
 
 use crate::config;
 use crate::tasks::Tasks;

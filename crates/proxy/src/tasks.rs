@@ -34,6 +34,12 @@ impl Tasks {
         self.stopping.cancelled().await;
     }
 
+    /// Whether [`Tasks::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     /// Tells whatever still runs to say its last words now.
     pub fn cut(&self) {
         self.cutting.cancel();

@@ -13,26 +13,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// How long the work beside requests may take to end.
-const LAST_WORK: Duration = Duration::from_secs(5);
-
 impl App {
-    /// Starts what runs beside requests.
-    pub fn start(self: &Arc<Self>) {
-        if self.control.discover {
-            self.tasks.spawn(keep_discovering(Arc::clone(self)));
-        }
-    }
-
-    /// Ends what runs beside requests, once there are none.
-    pub async fn finish(&self) {
-        self.upkeep.stop();
-        if tokio::time::timeout(LAST_WORK, self.upkeep.ended()).await.is_err() {
-            tracing::warn!("what runs beside requests did not end in time");
-        }
-        self.store.close().await;
-    }
-
     async fn discover(&self) -> Result<usize, Failure> {
         let (models, profiles) =
             tokio::try_join!(self.bedrock.foundation_models(), self.bedrock.inference_profiles())?;
@@ -45,7 +26,8 @@ impl App {
     }
 }
 
-async fn keep_discovering(app: Arc<App>) {
+/// Until requests end.
+pub(super) async fn keep_discovering(app: Arc<App>) {
     loop {
         let discovered = tokio::select! {
             discovered = app.discover() => discovered,

@@ -17,6 +17,7 @@ use messages::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
 use super::error::ApiError;
+use super::metering::Meter;
 use crate::callers::Caller;
 use crate::ids::RequestId;
 
@@ -50,6 +51,12 @@ pub struct Fields {
     pub stream: bool,
     /// When the model's first word arrived.
     pub first_word: Option<Instant>,
+    /// Whether Bedrock was asked.
+    pub asked: bool,
+    /// Letters that were delivered, as far as that was counted.
+    pub said: u64,
+    /// What the answer is to be charged to, until that is done.
+    pub meter: Option<Meter>,
     /// How the translation ended.
     pub summary: Option<Summary>,
     /// `x-amzn-requestid`.
@@ -61,7 +68,7 @@ pub struct Fields {
     /// The kind of error that was sent.
     pub error: Option<&'static str>,
     /// Whether the response was sent to its end.
-    sent: bool,
+    pub(super) sent: bool,
 }
 
 impl Entry {
@@ -80,6 +87,12 @@ impl Entry {
         write(&mut self.0.fields.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Charges the answer, if it is to be charged and was not yet. Called as soon as it is known what it came to,
+    /// so that a client that has seen its end is never ahead of the books.
+    pub fn settle(&self) {
+        self.note(|fields| settle(fields, self.0.started));
+    }
+
     /// `x-amzn-requestid`, once known.
     #[must_use]
     pub fn aws_request_id(&self) -> Option<String> {
@@ -95,7 +108,7 @@ impl Entry {
 
 impl Fields {
     /// Finished, failed or cancelled: what the stream said, or else what became of the response.
-    fn outcome(&self) -> &'static str {
+    pub(super) fn outcome(&self) -> &'static str {
         match self.summary.as_ref().map(|summary| &summary.outcome) {
             _ if self.error.is_some() => "failed",
             Some(Outcome::Failed) => "failed",
@@ -107,9 +120,17 @@ impl Fields {
     }
 }
 
+fn settle(fields: &mut Fields, started: Instant) {
+    if let Some(meter) = fields.meter.take() {
+        let first_word = fields.first_word.map(|at| milliseconds(at - started));
+        meter.settle(fields, milliseconds(started.elapsed()), first_word);
+    }
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
         let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
+        settle(fields, self.started);
         let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
         let stop_reason = fields.summary.as_ref().and_then(|summary| summary.stop_reason.as_deref());
         let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use messages::anthropic::{Error, ErrorType, Event, InvalidRequest, sse};
 use messages::translate::{self, Fault, Retry};
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct ApiError {
     pause: u16,
     /// The row of `docs/errors.md` that explains it, unless clients have to read AWS's words as they are.
     explained: Option<&'static str>,
+    /// Further headers; boxed, as hardly any error has some.
+    headers: Option<Box<HeaderMap>>,
 }
 
 /// The status of each kind of error.
@@ -71,6 +73,12 @@ impl ApiError {
         Self::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again")
     }
 
+    /// The same error with further headers, which win over those that its kind brings.
+    #[must_use]
+    pub fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers: Some(Box::new(headers)), ..self }
+    }
+
     /// What happened, in Anthropic's words.
     #[must_use]
     pub fn error(&self) -> &Error {
@@ -100,6 +108,9 @@ impl ApiError {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         } else if self.pause > 0 {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.pause));
+        }
+        for (name, value) in self.headers.iter().flat_map(|headers| headers.iter()) {
+            headers.insert(name, value.clone());
         }
         response
     }
@@ -132,7 +143,7 @@ impl From<Error> for ApiError {
         let pause = if error.kind == ErrorType::RateLimit { PAUSE } else { 0 };
         // The same token will not be better a moment later.
         let hopeless = matches!(error.kind, ErrorType::Authentication | ErrorType::Permission);
-        Self { status: status(error.kind), error, hopeless, pause, explained: None }
+        Self { status: status(error.kind), error, hopeless, pause, explained: None, headers: None }
     }
 }
 

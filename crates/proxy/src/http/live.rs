@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use messages::anthropic::{Error, ErrorType, Event, Fold, RawFold};
+use messages::anthropic::{Delta, Error, ErrorType, Event, Fold, RawFold};
 use messages::translate::{
     self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, SsePipeline, Step, Summary,
 };
@@ -102,7 +102,7 @@ impl Codec {
         }
     }
 
-    fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Step {
+    fn push(&mut self, bytes: &[u8], sink: &mut impl translate::Sink) -> Step {
         match self {
             Self::Converse(pipeline) => pipeline.push(bytes, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.push(bytes, sink),
@@ -160,6 +160,41 @@ pub(super) struct Live {
     entry: Entry,
     /// Where to go when the client leaves; `None` once it has left.
     drains: Option<Drains>,
+}
+
+/// Counts the letters that go by.
+struct Counted<'a, S> {
+    sink: &'a mut S,
+    said: &'a mut u64,
+}
+
+impl<S: Sink> translate::Sink for Counted<'_, S> {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::ContentBlockDelta { delta, .. } = event {
+            *self.said += letters(delta);
+        }
+        self.sink.event(event);
+    }
+
+    fn raw(&mut self, name: &str, json: &str) {
+        if name == "content_block_delta" {
+            *self.said += (json.len() as u64).saturating_sub(ENVELOPE);
+        }
+        self.sink.raw(name, json);
+    }
+}
+
+/// What is around the text of a delta, in bytes of JSON.
+const ENVELOPE: u64 = 80;
+
+fn letters(delta: &Delta<'_>) -> u64 {
+    let text = match delta {
+        Delta::TextDelta { text } => text,
+        Delta::ThinkingDelta { thinking } => thinking,
+        Delta::InputJsonDelta { partial_json } => partial_json,
+        Delta::SignatureDelta { .. } | Delta::CitationsDelta { .. } => return 0,
+    };
+    text.len() as u64
 }
 
 /// For an answer that nobody hears.
@@ -222,7 +257,7 @@ impl Live {
             return true;
         };
         let end = match chunk {
-            Chunk::Bytes(bytes) => match codec.push(&bytes, sink) {
+            Chunk::Bytes(bytes) => match codec.push(&bytes, &mut Counted { sink, said: &mut self.said }) {
                 Step::More => return false,
                 Step::Ended => End::Eof,
             },
@@ -248,7 +283,11 @@ impl Live {
         }
         // An answer in one piece begins and ends at once.
         self.spoke |= summary.outcome == Outcome::Finished;
-        self.entry.note(|fields| fields.summary = Some(summary));
+        self.entry.note(|fields| {
+            fields.summary = Some(summary);
+            fields.said = self.said;
+        });
+        self.entry.settle();
     }
 
     /// What AWS or the wire said went wrong, once ended.

@@ -15,7 +15,7 @@ use super::call::{self, Asked};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::opening::Inquiry;
-use super::{relay, whole};
+use super::{metering, relay, whole};
 use crate::app::App;
 
 /// Which rules the client goes by; those of the older version when it does not say.
@@ -44,16 +44,20 @@ pub async fn post(
         fields.stream = streams;
     });
     let asked = Asked { body: body.clone(), betas: betas(&headers), target };
+    let need = metering::need(&app, &request, &asked.target);
     let call = call::prepare(&app, &asked, request)?;
+    let limits = metering::admit(&app, &entry, &caller, need, &asked.target, &headers).await?;
     let inquiry = Inquiry::new(asked, call, entry, app.relay.xml_buffer);
     let cutting = app.tasks.cutting();
     let answer = async {
         if streams { relay::respond(app, inquiry).await } else { whole::respond(app, inquiry).await }
     };
-    tokio::select! {
-        answer = answer => answer,
-        () = cutting => Err(ApiError::shutting_down()),
-    }
+    let mut answer = tokio::select! {
+        answer = answer => answer?,
+        () = cutting => return Err(ApiError::shutting_down()),
+    };
+    answer.headers_mut().extend(limits);
+    Ok(answer)
 }
 
 fn version(headers: &HeaderMap) -> &str {

@@ -196,6 +196,7 @@ async fn begin<S: Sink>(
     sink: &mut S,
 ) -> Result<Live, NotBegun> {
     let entry = &inquiry.entry;
+    entry.note(|fields| fields.asked = true);
     let answer = app.bedrock.stream(&inquiry.question, attempts).await;
     let answer = answer.map_err(|failure| failed(entry, failure))?;
     entry.note(|fields| fields.aws_request_id = answer.request_id);

@@ -75,7 +75,7 @@ pub struct Token {
 }
 
 /// What one attempt of one request came to: a row of `metrics`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Unique; also the id of the reservation that it settles.
     pub id: String,

@@ -36,22 +36,13 @@ pub struct Reservation<'a> {
     pub now: i64,
 }
 
-/// Tokens that were used in the period, or are reserved by others, before a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spent {
-    /// Of the user.
-    pub user: i64,
-    /// Of the team; 0 without one.
-    pub team: i64,
-}
-
-/// The answer to a [`Reservation`].
+/// The answer to a [`Reservation`], with what was used and reserved before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
     /// It is written down.
-    Granted(Spent),
+    Granted(Tallies),
     /// It would go over a limit, and nothing was written.
-    Refused(Spent),
+    Refused(Tallies),
 }
 
 /// What was spent in a period, apart from what may still be.
@@ -103,17 +94,22 @@ macro_rules! tally {
 /// SQLite has one writer, so one statement is alone from its first look to its last word.
 const RESERVE_SQLITE: &str =
     concat!(
-    "INSERT INTO reservations (id, holder, user_id, team, period, tokens, expires_at, user_spent, team_spent)
-     SELECT $1, $2, $3, $4, $5, $6, $7, spent.by_user, spent.by_team FROM (SELECT ",
-    tally!(used, "user", "$3", "$5"), " + ", tally!(reserved, "user_id", "$3", "$5", "$10"), " AS by_user, ",
-    tally!(used, "team", "$4", "$5"), " + ", tally!(reserved, "team", "$4", "$5", "$10"), " AS by_team
-     ) AS spent
-     WHERE ($8 IS NULL OR spent.by_user + $6 <= $8) AND ($9 IS NULL OR $4 IS NULL OR spent.by_team + $6 <= $9)
-     RETURNING TRUE AS granted, user_spent, team_spent"
+    "INSERT INTO reservations (id, holder, user_id, team, period, tokens, expires_at,
+                               user_used, user_reserved, team_used, team_reserved)
+     SELECT $1, $2, $3, $4, $5, $6, $7, s.user_used, s.user_reserved, s.team_used, s.team_reserved FROM (SELECT ",
+    tally!(used, "user", "$3", "$5"), " AS user_used, ",
+    tally!(reserved, "user_id", "$3", "$5", "$10"), " AS user_reserved, ",
+    tally!(used, "team", "$4", "$5"), " AS team_used, ",
+    tally!(reserved, "team", "$4", "$5", "$10"), " AS team_reserved
+     ) AS s
+     WHERE ($8 IS NULL OR s.user_used + s.user_reserved + $6 <= $8)
+       AND ($9 IS NULL OR $4 IS NULL OR s.team_used + s.team_reserved + $6 <= $9)
+     RETURNING TRUE AS granted, user_used, user_reserved, team_used, team_reserved"
 );
 
 /// PostgreSQL has many: the function, from a migration, lets them in one by one.
-const RESERVE_POSTGRES: &str = "SELECT granted, user_spent, team_spent FROM bedrock_proxy_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const RESERVE_POSTGRES: &str = "SELECT granted, user_used, user_reserved, team_used, team_reserved
+     FROM bedrock_proxy_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const SPENT: &str = concat!(
     "SELECT ",
@@ -159,18 +155,16 @@ impl Store {
             };
         }
         self.within(HOT, async {
-            let answer: Option<(bool, i64, i64)> = match self.pools()? {
+            let answer: Option<Answer> = match self.pools()? {
                 Pools::Sqlite { write, .. } => bound!(RESERVE_SQLITE).fetch_optional(write).await?,
                 Pools::Postgres { fast, .. } => Some(bound!(RESERVE_POSTGRES).fetch_one(fast).await?),
             };
             Ok(match answer {
-                Some((true, user, team)) => Reserved::Granted(Spent { user, team }),
-                Some((false, user, team)) => Reserved::Refused(Spent { user, team }),
-                None => {
-                    let now = self.tallies(wanted.user_id, wanted.team, wanted.period, wanted.now).await?;
-                    let sum = |tally: Tally| tally.used.saturating_add(tally.reserved);
-                    Reserved::Refused(Spent { user: sum(now.user), team: sum(now.team) })
-                }
+                Some((true, a, b, c, d)) => Reserved::Granted(Tallies::of((a, b, c, d))),
+                Some((false, a, b, c, d)) => Reserved::Refused(Tallies::of((a, b, c, d))),
+                None => Reserved::Refused(
+                    self.tallies(wanted.user_id, wanted.team, wanted.period, wanted.now).await?,
+                ),
             })
         })
         .await
@@ -240,15 +234,25 @@ impl Store {
     }
 
     async fn tallies(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<Tallies> {
-        let (user_used, user_reserved, team_used, team_reserved): Four = reading!(self, |pool| {
+        let sums: Four = reading!(self, |pool| {
             let query = sqlx::query_as(SPENT).bind(user_id).bind(team).bind(period).bind(now);
             query.fetch_one(pool).await?
         });
-        Ok(Tallies {
-            user: Tally { used: user_used, reserved: user_reserved },
-            team: Tally { used: team_used, reserved: team_reserved },
-        })
+        Ok(Tallies::of(sums))
     }
 }
 
+impl Tallies {
+    fn of((user_used, user_reserved, team_used, team_reserved): Four) -> Self {
+        Self {
+            user: Tally { used: user_used, reserved: user_reserved },
+            team: Tally { used: team_used, reserved: team_reserved },
+        }
+    }
+}
+
+/// Whether it was granted, and the sums.
+type Answer = (bool, i64, i64, i64, i64);
+
+/// Used and reserved: the user's, then the team's.
 type Four = (i64, i64, i64, i64);

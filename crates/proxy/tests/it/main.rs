@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod messages;
+mod metering;
 mod native;
 mod program;
 mod rooms;

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("app", &["auth", "bedrock", "callers", "catalog", "learned", "store"]),
+    ("app", &["auth", "bedrock", "callers", "catalog", "learned", "ledger", "quota", "store"]),
     ("auth", &[]),
     ("callers", &["auth", "store"]),
     ("bedrock", &[]),
     ("catalog", &[]),
     ("estimate", &[]),
-    ("http", &["app", "auth", "bedrock", "callers", "catalog", "estimate", "learned"]),
+    ("http", &["app", "auth", "bedrock", "callers", "catalog", "estimate", "learned", "quota"]),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
+    ("ledger", &["store"]),
+    ("quota", &["ledger", "store"]),
     ("store", &[]),
     ("telemetry", &[]),
     ("config", &[]),

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub(crate) struct World {
     pub(crate) gateway: JoinHandle<Drained>,
     fake: JoinHandle<()>,
     /// Where the gateway keeps its database.
-    _data: TempDir,
+    data: TempDir,
     client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
 }
 
@@ -98,7 +99,7 @@ pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&
         hurry,
         gateway: spawn(async move { server.run(stopped.notified(), hurried.notified()).await }),
         fake: spawn(fake.run()),
-        _data: data,
+        data,
         client: Client::builder(TokioExecutor::new()).build_http(),
     }
 }
@@ -114,6 +115,11 @@ pub(crate) fn ask(prompt: &str, stream: bool) -> Value {
 }
 
 impl World {
+    /// Where the gateway keeps its database and its journal.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Sends a request and returns when the response head is there.
     pub(crate) async fn begin(
         &self,

@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{Reservation, Reserved, Spent, Store, StoreError, Tallies, Tally};
+use bedrock_proxy::store::{Reservation, Reserved, Store, StoreError, Tallies, Tally};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, both};
@@ -44,27 +44,29 @@ async fn of_200_at_once_exactly_as_many_pass_as_the_limit_allows() {
     }
 }
 
+/// Nothing used, and so much reserved by the user and by the team.
+fn reserved(user: i64, team: i64) -> Tallies {
+    Tallies { user: Tally { used: 0, reserved: user }, team: Tally { used: 0, reserved: team } }
+}
+
 #[tokio::test]
 async fn each_limit_is_met_to_the_token_and_the_answer_tells_what_was_spent_before() {
     for place in both().await {
         let store = place.open().await;
         let first = store.reserve(&wanted("a", 60)).await.unwrap();
-        assert_eq!(first, Reserved::Granted(Spent { user: 0, team: 0 }));
+        assert_eq!(first, Reserved::Granted(reserved(0, 0)));
         let over = store.reserve(&wanted("b", 41)).await.unwrap();
-        assert_eq!(over, Reserved::Refused(Spent { user: 60, team: 60 }));
+        assert_eq!(over, Reserved::Refused(reserved(60, 60)));
         let exact = store.reserve(&wanted("b", 40)).await.unwrap();
-        assert_eq!(exact, Reserved::Granted(Spent { user: 60, team: 60 }));
+        assert_eq!(exact, Reserved::Granted(reserved(60, 60)));
         let other = Reservation { user_id: "ben", team_limit: Some(100), ..wanted("c", 1) };
-        assert_eq!(store.reserve(&other).await.unwrap(), Reserved::Refused(Spent { user: 0, team: 100 }));
+        assert_eq!(store.reserve(&other).await.unwrap(), Reserved::Refused(reserved(0, 100)));
         let unlimited = Reservation { user_limit: None, team_limit: None, ..wanted("d", 1_000_000) };
         assert!(is_granted(&store, unlimited).await);
         let lowered = Reservation { user_limit: Some(50), ..wanted("e", 1) };
-        assert_eq!(
-            store.reserve(&lowered).await.unwrap(),
-            Reserved::Refused(Spent { user: 1_000_100, team: 1_000_100 })
-        );
+        assert_eq!(store.reserve(&lowered).await.unwrap(), Reserved::Refused(reserved(1_000_100, 1_000_100)));
         let alone = Reservation { user_id: "cleo", team: None, team_limit: Some(0), ..wanted("f", 100) };
-        assert_eq!(store.reserve(&alone).await.unwrap(), Reserved::Granted(Spent { user: 0, team: 0 }));
+        assert_eq!(store.reserve(&alone).await.unwrap(), Reserved::Granted(reserved(0, 0)));
         let nothing = Reservation { user_id: "dora", user_limit: Some(0), ..wanted("g", 1) };
         assert!(!is_granted(&store, nothing).await);
         let tomorrow = Reservation { period: TODAY + 86_400_000, ..wanted("h", 100) };

@@ -57,7 +57,9 @@ async fn a_receipt_turns_what_was_reserved_into_what_was_used_and_counts_once() 
         let page = Page { after: None, limit: 10 };
         assert_eq!(store.events(&filter, &page).await.unwrap().rows, [event("e1", "quota_exceeded")]);
         let full = Reservation { id: "c", tokens: 41, ..wanted };
-        assert!(matches!(store.reserve(&full).await.unwrap(), Reserved::Refused(spent) if spent.user == 60));
+        assert!(
+            matches!(store.reserve(&full).await.unwrap(), Reserved::Refused(spent) if spent.user.used == 60)
+        );
     }
 }
 

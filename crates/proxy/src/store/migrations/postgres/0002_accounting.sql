@@ -131,7 +131,8 @@ CREATE TABLE IF NOT EXISTS resets (
 CREATE OR REPLACE FUNCTION bedrock_proxy_reserve(
     the_id TEXT, the_holder TEXT, the_user TEXT, the_team TEXT, the_period BIGINT, the_tokens BIGINT,
     the_end BIGINT, user_limit BIGINT, team_limit BIGINT, the_time BIGINT,
-    OUT granted BOOLEAN, OUT user_spent BIGINT, OUT team_spent BIGINT
+    OUT granted BOOLEAN, OUT user_used BIGINT, OUT user_reserved BIGINT, OUT team_used BIGINT,
+    OUT team_reserved BIGINT
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF user_limit IS NOT NULL THEN
@@ -142,16 +143,16 @@ BEGIN
     END IF;
     SELECT
         COALESCE((SELECT c.used FROM counters c
-                  WHERE c.scope = 'user' AND c.name = the_user AND c.period = the_period), 0)
-        + COALESCE((SELECT SUM(r.tokens) FROM reservations r
-                    WHERE r.user_id = the_user AND r.period = the_period AND r.expires_at > the_time), 0),
+                  WHERE c.scope = 'user' AND c.name = the_user AND c.period = the_period), 0),
+        COALESCE((SELECT SUM(r.tokens) FROM reservations r
+                  WHERE r.user_id = the_user AND r.period = the_period AND r.expires_at > the_time), 0),
         COALESCE((SELECT c.used FROM counters c
-                  WHERE c.scope = 'team' AND c.name = the_team AND c.period = the_period), 0)
-        + COALESCE((SELECT SUM(r.tokens) FROM reservations r
-                    WHERE r.team = the_team AND r.period = the_period AND r.expires_at > the_time), 0)
-    INTO user_spent, team_spent;
-    granted := (user_limit IS NULL OR user_spent + the_tokens <= user_limit)
-        AND (team_limit IS NULL OR the_team IS NULL OR team_spent + the_tokens <= team_limit);
+                  WHERE c.scope = 'team' AND c.name = the_team AND c.period = the_period), 0),
+        COALESCE((SELECT SUM(r.tokens) FROM reservations r
+                  WHERE r.team = the_team AND r.period = the_period AND r.expires_at > the_time), 0)
+    INTO user_used, user_reserved, team_used, team_reserved;
+    granted := (user_limit IS NULL OR user_used + user_reserved + the_tokens <= user_limit)
+        AND (team_limit IS NULL OR the_team IS NULL OR team_used + team_reserved + the_tokens <= team_limit);
     IF granted THEN
         INSERT INTO reservations (id, holder, user_id, team, period, tokens, expires_at)
         VALUES (the_id, the_holder, the_user, the_team, the_period, the_tokens, the_end);

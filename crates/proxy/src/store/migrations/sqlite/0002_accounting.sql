@@ -59,8 +59,8 @@ CREATE TABLE counters (
     PRIMARY KEY (scope, name, period)
 ) STRICT, WITHOUT ROWID;
 
--- What requests in flight may still spend. A row counts until it expires. The last two columns are what each scope
--- had spent when the row was admitted: the way for one statement to decide and to tell.
+-- What requests in flight may still spend. A row counts until it expires. The last four columns are what each scope
+-- had used and reserved before the row was admitted: the way for one statement to decide and to tell.
 CREATE TABLE reservations (
     id TEXT PRIMARY KEY,
     holder TEXT NOT NULL,
@@ -69,8 +69,10 @@ CREATE TABLE reservations (
     period INTEGER NOT NULL,
     tokens INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
-    user_spent INTEGER NOT NULL,
-    team_spent INTEGER NOT NULL
+    user_used INTEGER NOT NULL,
+    user_reserved INTEGER NOT NULL,
+    team_used INTEGER NOT NULL,
+    team_reserved INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX idx_reservations_user ON reservations(user_id, period);
 CREATE INDEX idx_reservations_team ON reservations(team, period);

@@ -1,0 +1,194 @@
+//! Limits in the client's words: how full they are on an answer, and why a request is refused.
+//!
+//! The headers are those that Claude Code turns into its own notices. Left out on a refusal on purpose:
+//! `representative-claim` and `overage-status`, with which it would print a line of its own instead of ours.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use messages::anthropic::ErrorType;
+
+use super::error::ApiError;
+use crate::quota::{Denied, Grant, Period, Scope, Standing};
+
+const STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
+const RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-reset");
+const CLAIM: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-representative-claim");
+const OVERAGE_STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-status");
+const OVERAGE_RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-reset");
+const UTILIZATION: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-utilization");
+const SURPASSED: HeaderName =
+    HeaderName::from_static("anthropic-ratelimit-unified-overage-surpassed-threshold");
+const PERIOD: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-period");
+const DISABLED: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-disabled-reason");
+
+/// Past this many hundredths of a limit the client shows a notice.
+const WARNINGS: [(i64, &str); 2] = [(95, "0.95"), (75, "0.75")];
+/// Seconds after which requests that are open may have made room.
+const SOON: i64 = 10;
+
+/// How full the fullest limit is, for the headers of an answer; nothing without a limit.
+pub(super) fn announce(grant: &Grant, headers: &mut HeaderMap) {
+    let Some((standing, period)) = grant.fullest() else { return };
+    let percent = standing.percent().clamp(0, 99);
+    let surpassed = WARNINGS.iter().find(|(threshold, _)| percent >= *threshold);
+    let status = if surpassed.is_some() { "allowed_warning" } else { "allowed" };
+    headers.insert(STATUS, HeaderValue::from_static(status));
+    headers.insert(OVERAGE_STATUS, HeaderValue::from_static(status));
+    headers.insert(CLAIM, HeaderValue::from_static("overage"));
+    if let Ok(fraction) = HeaderValue::from_str(&format!("0.{percent:02}")) {
+        headers.insert(UTILIZATION, fraction);
+    }
+    if let Some((_, threshold)) = surpassed {
+        headers.insert(SURPASSED, HeaderValue::from_static(threshold));
+    }
+    let reset = HeaderValue::from(period.end.div_euclid(1000));
+    headers.insert(RESET, reset.clone());
+    headers.insert(OVERAGE_RESET, reset);
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Ending => Self::shutting_down(),
+            Denied::Away(scope) => {
+                let text = format!(
+                    "the daily token limit of your {scope} cannot be looked up, because the gateway's database is \
+                     away; try again in a moment"
+                );
+                let mut headers = HeaderMap::new();
+                headers.insert(DISABLED, HeaderValue::from_static("fetch_error"));
+                refused(text, headers)
+            }
+            Denied::Exhausted { ref standing, need, period, now } => {
+                let text = sentence(standing, need, period, now);
+                if denied.passes_soon() {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(header::RETRY_AFTER, HeaderValue::from(SOON));
+                    return Self::new(ErrorType::RateLimit, text).with_headers(headers);
+                }
+                refused(text, exhausted(period, now))
+            }
+        }
+    }
+}
+
+fn refused(text: String, mut headers: HeaderMap) -> ApiError {
+    headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    ApiError::new(ErrorType::Billing, text).with_status(StatusCode::TOO_MANY_REQUESTS).with_headers(headers)
+}
+
+fn exhausted(period: Period, now: i64) -> HeaderMap {
+    let reset = HeaderValue::from(period.end.div_euclid(1000));
+    let seconds = period.remaining(now).div_euclid(1000) + 1;
+    [
+        (header::RETRY_AFTER, HeaderValue::from(seconds)),
+        (STATUS, HeaderValue::from_static("rejected")),
+        (RESET, reset.clone()),
+        (OVERAGE_RESET, reset),
+        (UTILIZATION, HeaderValue::from_static("1")),
+        (SURPASSED, HeaderValue::from_static("1")),
+        (PERIOD, HeaderValue::from_static("daily")),
+        (DISABLED, HeaderValue::from_static("org_spend_cap_reached")),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// What, whose, how much, until when, and what to do.
+fn sentence(standing: &Standing, need: i64, period: Period, now: i64) -> String {
+    let Standing { scope, name, limit, used, reserved } = standing;
+    let whose = match scope {
+        Scope::User => format!("user {name:?}"),
+        Scope::Team => format!("team {name:?}"),
+    };
+    let open = if *reserved > 0 {
+        format!(", and requests that are open reserve {}", grouped(*reserved))
+    } else {
+        String::new()
+    };
+    let end = Timestamp::from_millisecond(period.end).unwrap_or(Timestamp::MAX);
+    format!(
+        "the {whose} has used {} of its limit of {} tokens{open}; this request may need up to {} more. The limit \
+         resets at {end} (in {}). Wait until then, ask for less with a smaller max_tokens, or ask the gateway's \
+         operator to raise the limit",
+        grouped(*used),
+        grouped(*limit),
+        grouped(need),
+        span(period.remaining(now)),
+    )
+}
+
+/// `1,234,567`.
+fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::from(if number < 0 { "-" } else { "" });
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `6 h 12 min`, of milliseconds.
+fn span(milliseconds: i64) -> String {
+    let minutes = SignedDuration::from_millis(milliseconds).as_mins() + 1;
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::ids::RequestId;
+
+    const NOON: i64 = 1_795_348_800_000;
+
+    fn denied(used: i64, reserved: i64, need: i64) -> axum::response::Response {
+        let standing =
+            Standing { scope: Scope::Team, name: "payments".to_owned(), limit: 1_000_000, used, reserved };
+        let midnight = NOON - 12 * 3_600_000;
+        let period = Period { start: midnight, end: midnight + 86_400_000, date: date(2026, 11, 22) };
+        ApiError::from(Denied::Exhausted { standing, need, period, now: NOON }).render(&RequestId::draw())
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_whose_limit_how_much_until_when_and_what_to_do() {
+        let response = denied(999_000, 0, 4_096);
+        assert_eq!(response.status(), 429);
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("retry-after"), "43201");
+        assert_eq!(header("x-should-retry"), "false");
+        assert_eq!(header("anthropic-ratelimit-unified-status"), "rejected");
+        assert_eq!(header("anthropic-ratelimit-unified-overage-reset"), "1795392000");
+        assert!(!response.headers().contains_key("anthropic-ratelimit-unified-representative-claim"));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("billing_error"), "{text}");
+        for part in [
+            "payments",
+            "999,000 of its limit of 1,000,000",
+            "up to 4,096",
+            "2026-11-23T00:00:00Z (in 12 h 1 min)",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_open_requests_hold_back_is_worth_waiting_for() {
+        let response = denied(1_000, 998_000, 4_096);
+        assert_eq!(response.headers()["retry-after"], "10");
+        assert!(!response.headers().contains_key("x-should-retry"));
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, -1_234_567].map(grouped), ["0", "999", "1,000", "-1,234,567"]);
+    }
+}

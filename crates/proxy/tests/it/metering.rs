@@ -1,0 +1,124 @@
+//! What requests came to, in the database.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+
+use crate::world::{World, ask, post, world, world_with};
+
+/// The one usage row of `world`, waited for.
+async fn row(world: &World) -> Value {
+    for _ in 0..500 {
+        if let [row] = rows(world).await.as_slice() {
+            return row.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no usage row was written");
+}
+
+async fn rows(world: &World) -> Vec<Value> {
+    const ROWS: &str = "SELECT json_object('user', user_id, 'model', model, 'upstream', model_upstream,
+        'route', route, 'status', status, 'outcome', outcome, 'stop', stop_reason, 'input', input_tokens,
+        'output', output_tokens, 'read', cache_read_tokens, 'write', cache_write_tokens, 'charged', charged_tokens,
+        'cost', cost, 'total_cost', total_cost, 'estimated', json(iif(estimated, 'true', 'false')),
+        'priced', json(iif(priced, 'true', 'false')), 'attempt', attempt, 'request_id', request_id) FROM metrics";
+    let options = SqliteConnectOptions::new().filename(world.data().join("bedrock-proxy.db")).read_only(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let rows: Vec<(String,)> = sqlx::query_as(ROWS).fetch_all(&pool).await.unwrap();
+    pool.close().await;
+    rows.iter().map(|(row,)| serde_json::from_str(row).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
+    for (prompt, stream, route) in [
+        ("Hello", true, "converse"),
+        ("Hello", false, "converse"),
+        ("Hello", true, "invoke"),
+        ("Hello", true, "messages"),
+    ] {
+        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let answer = world.ask(prompt, stream).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let (row, truth) = (row(&world).await, world.bedrock.totals());
+        let counted = json!([truth.input_tokens, truth.output_tokens]);
+        assert_eq!(json!([row["input"], row["output"]]), counted, "{route} {stream}: {row}");
+        assert_eq!(row["charged"], json!(truth.input_tokens + truth.output_tokens));
+        // Sonnet 4.5 by its us. profile: 3.30 and 16.50 dollars a million.
+        let cost = truth.input_tokens * 3300 + truth.output_tokens * 16_500;
+        assert_eq!(row["cost"], json!(cost), "{row}");
+        assert!((row["total_cost"].as_f64().unwrap() * 1e9 - cost as f64).abs() < 0.5, "{row}");
+        let facts =
+            json!([row["user"], row["route"], row["status"], row["outcome"], row["stop"], row["estimated"]]);
+        assert_eq!(facts, json!(["anonymous", route, 200, "finished", "end_turn", false]));
+        assert_eq!(row["model"], "anthropic.claude-sonnet-4-5-20250929-v1:0");
+        assert_eq!(row["request_id"], answer.request_id());
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_pays_for_what_bedrock_wrote() {
+    let world = world().await;
+    let mut response = world.begin(post(ask("[paced 60 5]", true).to_string())).await;
+    response.body_mut().frame().await.unwrap().unwrap();
+    drop(response);
+    let row = row(&world).await;
+    assert_eq!(row["output"], json!(world.bedrock.totals().output_tokens));
+    assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["cancelled", false]));
+}
+
+#[tokio::test]
+async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() {
+    let world = world_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
+    let mut response = world.begin(post(ask("[paced 2000 5]", true).to_string())).await;
+    response.body_mut().frame().await.unwrap().unwrap();
+    drop(response);
+    let row = row(&world).await;
+    assert_eq!(json!([row["output"], row["outcome"], row["estimated"]]), json!([256, "cancelled", true]));
+    assert!(row["input"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_broken_answer_costs_at_least_what_was_delivered() {
+    for route in ["converse", "invoke"] {
+        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let answer = world.ask("[cut]", true).await;
+        assert_eq!(answer.events().last(), Some(&"error"));
+        let row = row(&world).await;
+        assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["failed", true]), "{row}");
+        assert!(row["output"].as_u64().unwrap() > 0 && row["input"].as_u64().unwrap() > 0, "{row}");
+    }
+}
+
+#[tokio::test]
+async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
+    let world = world().await;
+    assert_eq!(world.ask("[throttle]", true).await.status, StatusCode::TOO_MANY_REQUESTS);
+    let row = row(&world).await;
+    let facts = json!([row["status"], row["outcome"], row["charged"], row["cost"], row["estimated"]]);
+    assert_eq!(facts, json!([429, "failed", 0, 0, false]), "{row}");
+    assert!(row["attempt"].as_i64().unwrap() > 1, "it was tried again");
+}
+
+#[tokio::test]
+async fn a_request_that_was_never_sent_leaves_no_row() {
+    let world = world().await;
+    assert_eq!(world.post("{").await.status, StatusCode::BAD_REQUEST);
+    world.ask("Hello", false).await;
+    row(&world).await;
+}
+
+#[tokio::test]
+async fn the_last_rows_are_stored_before_the_server_ends() {
+    let mut world = world().await;
+    for _ in 0..20 {
+        world.ask("Hello", false).await;
+    }
+    world.stop.notify_one();
+    (&mut world.gateway).await.unwrap();
+    assert_eq!(rows(&world).await.len(), 20);
+}
