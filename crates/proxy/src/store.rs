@@ -56,7 +56,7 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -87,6 +87,9 @@ const START: Duration = Duration::from_secs(5);
 /// How long to wait before the next attempt to reach PostgreSQL at start.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long to wait before a database that fell silent is asked again.
+const LISTEN: Duration = Duration::from_millis(250);
+
 /// The database. Clones share its connections.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -97,6 +100,11 @@ struct Inner {
     schema: watch::Receiver<std::result::Result<(), String>>,
     /// Whether the last call reached the database.
     connected: AtomicBool,
+    /// How many calls it answered.
+    answers: AtomicU64,
+    /// Whether it let requests wait for nothing, and has not answered since.
+    silent: AtomicBool,
+    tasks: Tasks,
 }
 
 impl fmt::Debug for Store {
@@ -130,7 +138,8 @@ impl Store {
             let _ = timeout(START, schema.changed()).await;
         }
         let connected = AtomicBool::new(schema.borrow().is_ok());
-        Ok(Self(Arc::new(Inner { pools, schema, connected })))
+        let (answers, silent, tasks) = (AtomicU64::new(0), AtomicBool::new(false), tasks.clone());
+        Ok(Self(Arc::new(Inner { pools, schema, connected, answers, silent, tasks })))
     }
 
     /// Which database it is: `sqlite` or `postgresql`.
@@ -153,11 +162,7 @@ impl Store {
     /// # Errors
     /// When it does not, within a second.
     pub async fn ping(&self) -> Result<()> {
-        self.within(HOT, async {
-            reading!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
-            Ok(())
-        })
-        .await
+        self.within(HOT, self.probe()).await
     }
 
     /// Closes all connections; what is under way is finished before.
@@ -174,12 +179,58 @@ impl Store {
     }
 
     /// Bounds `work` in time and remembers whether the database was there.
+    ///
+    /// Once a request has waited for nothing, and nobody else was answered meanwhile, no other request waits: all are
+    /// told at once that the database is away, until it answers again.
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Away(format!("no answer within {} s", limit.as_secs()))));
-        self.0.connected.store(!matches!(result, Err(StoreError::Away(_))), Ordering::Relaxed);
-        result
+        let inner = &*self.0;
+        if limit == HOT && inner.silent.load(Ordering::Relaxed) {
+            return Err(StoreError::Away("it has stopped answering".to_owned()));
+        }
+        let answers = inner.answers.load(Ordering::Relaxed);
+        let result = timeout(limit, work).await;
+        let answered = matches!(&result, Ok(result) if !matches!(result, Err(StoreError::Away(_))));
+        inner.connected.store(answered, Ordering::Relaxed);
+        if answered {
+            inner.answers.fetch_add(1, Ordering::Relaxed);
+        }
+        result.unwrap_or_else(|_| {
+            if limit == HOT && inner.answers.load(Ordering::Relaxed) == answers {
+                self.fall_silent();
+            }
+            Err(StoreError::Away(format!("no answer within {} s", limit.as_secs())))
+        })
+    }
+
+    /// Lets nobody wait any more, and listens in the background for the first answer.
+    fn fall_silent(&self) {
+        if self.0.silent.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::warn!(event = "database_silent", "requests no longer wait for it");
+        let store = self.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = store.0.tasks.stopping() => {}
+                () = store.first_answer() => tracing::info!(event = "database_back"),
+            }
+            store.0.silent.store(false, Ordering::Relaxed);
+        });
+    }
+
+    async fn first_answer(&self) {
+        loop {
+            tokio::time::sleep(LISTEN).await;
+            if matches!(timeout(HOT, self.probe()).await, Ok(Ok(()))) {
+                self.0.connected.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        reading!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+        Ok(())
     }
 }
 

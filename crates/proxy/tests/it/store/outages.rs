@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bedrock_proxy::store::{Reservation, Reserved, Store, StoreError};
@@ -43,10 +44,72 @@ async fn a_database_that_hangs_is_away_after_a_second_and_serves_again_at_once()
             assert!(matches!(answer, Some(StoreError::Away(_))), "{answer:?}");
         }
     }
-    assert!(!store.is_connected());
     sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
-    assert_eq!(hot(&store, "c").await, [None, None]);
+    back(&store).await;
+}
+
+#[tokio::test]
+async fn only_the_first_request_waits_for_a_server_that_says_nothing() {
+    let url = postgres::database().await;
+    let (address, name) = url.split_once('@').unwrap().1.split_once('/').unwrap();
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    let (way, mute) = (directory.path().join("way"), directory.path().join("mute"));
+    std::os::unix::fs::symlink(address.replace("%2F", "/"), &way).unwrap();
+    let encoded = way.display().to_string().replace('/', "%2F");
+    let by_way = format!("postgres://postgres@{encoded}/{name}");
+    let place = place("postgresql", &[("DATABASE_URL", &by_way)]);
+    let store = place.open().await;
+    ana(&store, None, None).await;
+
+    // From here on the way leads to somebody who listens and never says a word.
+    std::fs::create_dir(&mute).unwrap();
+    let _mute = std::os::unix::net::UnixListener::bind(mute.join(".s.PGSQL.5432")).unwrap();
+    std::fs::remove_file(&way).unwrap();
+    std::os::unix::fs::symlink(&mute, &way).unwrap();
+    cut(&url).await;
+    // Connections that were cut fail at once; whoever needs a new one waits.
+    let mut began = Instant::now();
+    timeout(Duration::from_secs(20), async {
+        loop {
+            let [standing, reserved] = hot(&store, "b").await;
+            assert!(standing.is_some() && reserved.is_some());
+            if began.elapsed() < Duration::from_millis(200) {
+                return;
+            }
+            began = Instant::now();
+        }
+    })
+    .await
+    .unwrap();
+    for _ in 0..100 {
+        hot(&store, "c").await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "100 requests waited {:?}", began.elapsed());
+    assert!(matches!(store.write(&[], &[]).await, Err(StoreError::Away(_))), "a batch tries in earnest");
+
+    std::fs::remove_file(&way).unwrap();
+    std::os::unix::fs::symlink(address.replace("%2F", "/"), &way).unwrap();
+    back(&store).await;
+}
+
+/// Returns when requests are served again.
+async fn back(store: &Store) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let again = async {
+        while hot(store, &format!("back{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await != [None, None] {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), again).await.unwrap();
     assert!(store.is_connected());
+}
+
+/// Ends all connections to a database but one.
+async fn cut(url: &str) {
+    let mut other = postgres::connect(url).await;
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND datname = current_database()";
+    sqlx::raw_sql(cut).execute(&mut other).await.unwrap();
 }
 
 #[tokio::test]
@@ -56,17 +119,8 @@ async fn connections_that_the_server_cut_are_replaced() {
     let store = place.open().await;
     ana(&store, None, None).await;
     assert_eq!(hot(&store, "a").await, [None, None]);
-    let mut other = postgres::connect(&url).await;
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE pid <> pg_backend_pid() AND datname = current_database()";
-    sqlx::raw_sql(cut).execute(&mut other).await.unwrap();
-    let again = async {
-        let mut number = 0;
-        while hot(&store, &format!("again{number}")).await != [None, None] {
-            number += 1;
-        }
-    };
-    timeout(Duration::from_secs(10), again).await.unwrap();
+    cut(&url).await;
+    back(&store).await;
     assert_eq!(store.write(&[receipt("a")], &[]).await.unwrap(), 1);
 }
 
