@@ -15,6 +15,7 @@ mod messages;
 mod metering;
 mod native;
 mod program;
+mod quotas;
 mod rooms;
 mod routes;
 mod store;

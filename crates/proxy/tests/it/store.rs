@@ -3,7 +3,7 @@
 mod events;
 mod outages;
 mod people;
-mod postgres;
+pub(crate) mod postgres;
 mod report;
 mod reservations;
 mod schema;

@@ -68,6 +68,15 @@ pub(crate) async fn world() -> World {
 
 /// A world with more variables, and a configuration changed where variables are too coarse.
 pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> World {
+    world_at(Clock::machine(), variables, change).await
+}
+
+/// A world by this clock.
+pub(crate) async fn world_at(
+    clock: Clock,
+    variables: &[(&str, &str)],
+    change: impl FnOnce(&mut Config),
+) -> World {
     logged();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
@@ -86,7 +95,7 @@ pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&
     };
     let mut config = Config::load(lookup).unwrap();
     change(&mut config);
-    let server = Server::bind(&config, Clock::machine()).await.unwrap();
+    let server = Server::bind(&config, clock).await.unwrap();
     let (address, app) = (server.address(), Arc::clone(server.app()));
     let (stop, hurry) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (stopped, hurried) = (Arc::clone(&stop), Arc::clone(&hurry));

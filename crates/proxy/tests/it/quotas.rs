@@ -1,0 +1,250 @@
+//! Limits, through the running server: races, periods, words, and life without a database.
+
+use std::time::Duration;
+
+use bedrock_proxy::clock::Clock;
+use bedrock_proxy::config::Config;
+use bedrock_proxy::ledger::Ledger;
+use bedrock_proxy::store::{EventFilter, Page, Store, Tallies, User};
+use bedrock_proxy::tasks::Tasks;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::store::postgres;
+use crate::tokens::{KEY, now, secured_with, token};
+use crate::world::{Whole, World, ask, world_at};
+
+/// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
+const ANSWER: i64 = 20;
+
+/// A question by the bearer of `token` with a short answer.
+async fn ask_short(world: &World, token: &str, prompt: &str, stream: bool) -> Whole {
+    let mut body = ask(prompt, stream);
+    body["max_tokens"] = ANSWER.into();
+    let bearer = format!("Bearer {token}");
+    world.call("POST", "/v1/messages", &[("authorization", &bearer)], body.to_string()).await
+}
+
+async fn tallies(world: &World, user: &str, team: Option<&str>) -> Tallies {
+    let period = world.app.quota.period();
+    world.app.store.spent(user, team, period.start, world.app.clock.milliseconds()).await.unwrap()
+}
+
+/// Waits until nothing is reserved for `user`.
+async fn settled(world: &World, user: &str, team: Option<&str>) -> Tallies {
+    for _ in 0..500 {
+        let tallies = tallies(world, user, team).await;
+        if tallies.user.reserved == 0 && tallies.team.reserved == 0 {
+            return tallies;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("something stays reserved");
+}
+
+fn charged(world: &World) -> i64 {
+    let totals = world.bedrock.totals();
+    i64::try_from(totals.input_tokens + totals.output_tokens + totals.cache_write_tokens).unwrap()
+}
+
+#[tokio::test]
+async fn requests_that_race_for_a_remainder_never_overspend_it() {
+    let url = postgres::database().await;
+    for database in [vec![], vec![("DATABASE_URL", url.as_str())]] {
+        let mut variables =
+            vec![("DEFAULT_USER_DAILY_TOKENS", "2000"), ("DEFAULT_TEAM_DAILY_TOKENS", "3000")];
+        variables.extend(database);
+        let world = secured_with(&variables, |_| {}).await;
+        let tokens = ["ana", "ben", "cleo"].map(|user| token(user, &json!({"team": "red"})));
+        let all =
+            (0..200).map(|number| ask_short(&world, &tokens[number % 3], "[paced 5 2]", number % 2 == 0));
+        let answers = join_all(all).await;
+        let served = answers.iter().filter(|answer| answer.status == 200).count();
+        let refused = answers.iter().filter(|answer| answer.status == 429).count();
+        assert_eq!(served + refused, 200);
+        assert!(served > 10 && refused > 10, "{served} {refused}");
+        let mut users = 0;
+        for user in ["ana", "ben", "cleo"] {
+            let tallies = settled(&world, user, Some("red")).await;
+            assert!(tallies.user.used <= 2000 && tallies.team.used <= 3000, "{tallies:?}");
+            assert_eq!(tallies.team.used, charged(&world), "what Bedrock counted");
+            users += tallies.user.used;
+        }
+        assert_eq!(users, charged(&world));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_refuses_everything_and_no_limit_nothing() {
+    let zero = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let answer = ask_short(&zero, &token("ana", &json!({})), "Hello", true).await;
+    let (status, kind, message) = answer.error();
+    assert_eq!((status, kind.as_str()), (429, "billing_error"));
+    assert!(message.contains(r#"the user "ana" has used 0 of its limit of 0 tokens"#), "{message}");
+    assert_eq!(answer.headers["x-should-retry"], "false");
+    assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
+    assert!(zero.bedrock.requests().is_empty(), "nothing was sent");
+    let page = Page { after: None, limit: 100 };
+    let events = zero.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
+    let kinds: Vec<_> = events.into_iter().map(|event| event.kind).collect();
+    assert!(kinds.contains(&"user_provisioned".to_owned()), "{kinds:?}");
+
+    let none = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "unlimited")], |_| {}).await;
+    let answer = ask_short(&none, &token("ana", &json!({})), "Hello", false).await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.headers.contains_key("anthropic-ratelimit-unified-status"), "no cap, no headers");
+}
+
+#[tokio::test]
+async fn answers_say_how_full_the_fullest_limit_is() {
+    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "1000")], |_| {}).await;
+    let token = token("ana", &json!({}));
+    let mut seen = Vec::new();
+    loop {
+        let answer = ask_short(&world, &token, "Hello", false).await;
+        if answer.status != 200 {
+            break;
+        }
+        let header = |name: &str| {
+            let value = answer.headers.get(format!("anthropic-ratelimit-unified-{name}"));
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let percent: u32 = header("overage-utilization").unwrap()[2..].parse().unwrap();
+        let expected = match percent {
+            95.. => ("allowed_warning", Some("0.95")),
+            75..95 => ("allowed_warning", Some("0.75")),
+            _ => ("allowed", None),
+        };
+        assert_eq!(header("status").as_deref(), Some(expected.0));
+        assert_eq!(header("overage-surpassed-threshold").as_deref(), expected.1);
+        assert_eq!(header("representative-claim").as_deref(), Some("overage"));
+        seen.push(percent);
+        settled(&world, "ana", None).await;
+    }
+    assert!(seen.first() == Some(&0) && seen.iter().any(|percent| *percent >= 75), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_request_belongs_to_the_period_it_started_in() {
+    let start =
+        std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(now() / 60 * 60 + 30).unwrap());
+    let clock = Clock::manual(start);
+    let variables = [
+        ("JWT_SECRET_KEY", KEY),
+        ("QUOTA_RESET_CRON", "* * * * *"),
+        ("DEFAULT_USER_DAILY_TOKENS", "60"),
+        ("JWT_LEEWAY_SECONDS", "300"),
+    ];
+    let world = world_at(clock.clone(), &variables, |_| {}).await;
+    let token = token("ana", &json!({}));
+    let first = world.app.quota.period();
+    let crossing = async {
+        while world.bedrock.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        clock.advance(Duration::from_secs(60));
+    };
+    let (answer, ()) = tokio::join!(ask_short(&world, &token, "[paced 10 20]", true), crossing);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let next = world.app.quota.period();
+    assert_eq!(first.end, next.start);
+    let at = clock.milliseconds();
+    let used = async |period| world.app.store.spent("ana", None, period, at).await.unwrap().user.used;
+    let charging = async {
+        while used(first.start).await < charged(&world) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), charging).await.unwrap();
+    assert_eq!((used(first.start).await, used(next.start).await), (charged(&world), 0));
+    let answer = ask_short(&world, &token, "Hello", false).await;
+    assert_eq!(answer.status, 200, "the new period is free: {}", answer.body);
+}
+
+#[tokio::test]
+async fn a_reset_is_written_down_once_and_never_decides_anything() {
+    let world = secured_with(&[], |_| {}).await;
+    ask_short(&world, &token("ana", &json!({})), "Hello", false).await;
+    settled(&world, "ana", None).await;
+    let ana = world.app.store.user("ana").await.unwrap();
+    assert_eq!(ana.tokens_used_today, charged(&world));
+    let (mut one, mut two) = (None, None);
+    tokio::join!(world.app.quota.write_reset(&mut one), world.app.quota.write_reset(&mut two));
+    assert_eq!((one, two), (Some(world.app.quota.period()), Some(world.app.quota.period())));
+    let page = Page { after: None, limit: 100 };
+    let events = world.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
+    assert_eq!(events.iter().filter(|event| event.kind == "quota_reset").count(), 1);
+    let used: User = world.app.store.user("ana").await.unwrap();
+    assert_eq!(used.tokens_used_today, charged(&world), "a reset of the same period takes nothing away");
+}
+
+#[tokio::test]
+async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let mut world = secured_with(&[("DATA_DIR", data)], |_| {}).await;
+    let token = token("ana", &json!({}));
+    assert_eq!(ask_short(&world, &token, "Hello", false).await.status, 200);
+    settled(&world, "ana", None).await;
+    let before = charged(&world);
+    world.app.store.close().await;
+    for _ in 0..20 {
+        assert_eq!(ask_short(&world, &token, "Hello", false).await.status, 200);
+    }
+    let (total, period) = (charged(&world), world.app.quota.period());
+    assert!(total > before);
+    world.stop.notify_one();
+    (&mut world.gateway).await.unwrap();
+    drop(world);
+    // The next process finds the journal.
+    let config = Config::load(|name| (name == "DATA_DIR").then(|| data.to_owned())).unwrap();
+    let tasks = Tasks::default();
+    let store = Store::open(&config.database, &tasks).await.unwrap();
+    let ledger =
+        Ledger::open(&folder.path().join("journal"), &config.ledger, store.clone(), Clock::machine())
+            .unwrap();
+    ledger.start(&tasks);
+    for _ in 0..500 {
+        let spent = store.spent("ana", None, period.start, period.end).await.unwrap();
+        if spent.user.used == total {
+            return;
+        }
+        assert!(spent.user.used < total, "counted twice");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the journal was not stored");
+}
+
+#[tokio::test]
+async fn without_a_database_a_closed_limit_refuses_at_once() {
+    let world = secured_with(&[("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
+    let token = token("ana", &json!({}));
+    assert_eq!(ask_short(&world, &token, "Hello", false).await.status, 200);
+    world.app.store.close().await;
+    let answer = ask_short(&world, &token, "Hello", false).await;
+    let (status, kind, message) = answer.error();
+    assert_eq!((status, kind.as_str()), (429, "billing_error"), "{message}");
+    assert!(message.contains("database is away"), "{message}");
+    assert_eq!(answer.headers["anthropic-ratelimit-unified-overage-disabled-reason"], "fetch_error");
+    assert_eq!(answer.headers["x-should-retry"], "false");
+}
+
+#[tokio::test]
+async fn nothing_in_a_request_changes_who_pays() {
+    let world = secured_with(&[], |_| {}).await;
+    let bearer = format!("Bearer {}", token("ana", &json!({"team": "red"})));
+    let mut body: Value = ask("Hello", false);
+    body["metadata"] = json!({"user_id": "ben"});
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("x-team", "blue"),
+        ("x-user-id", "ben"),
+        ("x-claude-code-session-id", "ben"),
+        ("x-bedrock-proxy-user", "ben"),
+    ];
+    let answer = world.call("POST", "/v1/messages", &headers, body.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let tallies = settled(&world, "ana", Some("red")).await;
+    assert_eq!((tallies.user.used, tallies.team.used), (charged(&world), charged(&world)));
+    assert!(world.app.store.user("ben").await.is_err());
+}
