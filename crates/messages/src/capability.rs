@@ -43,6 +43,8 @@ pub struct Capabilities {
     pub stop_sequences: bool,
     /// Which sampling parameters it takes.
     pub sampling: Sampling,
+    /// Where it takes `top_k` when it is not a Claude model.
+    pub top_k: TopK,
     /// Whether the conversation may end with the beginning of the answer.
     pub prefill: bool,
     /// Whether the answer can be made to obey a schema (`output_config.format`).
@@ -79,6 +81,7 @@ impl Capabilities {
         documents: false,
         stop_sequences: true,
         sampling: Sampling::All,
+        top_k: TopK::Nowhere,
         prefill: false,
         structured_output: false,
         mid_conversation_system: false,
@@ -177,7 +180,18 @@ pub enum Sampling {
     None,
 }
 
-/// The kinds of `thinking` a Claude model takes.
+/// Where a model that is not a Claude model takes `top_k`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopK {
+    /// It takes none.
+    #[default]
+    Nowhere,
+    /// `inferenceConfig: {topK}` in `additionalModelRequestFields`.
+    InferenceConfig,
+}
+
+/// The kinds of `thinking` a model takes. Of a model that is not a Claude model only `disabled` is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<ThinkingKind>")]
 pub struct Thinking {

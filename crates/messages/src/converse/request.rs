@@ -383,6 +383,9 @@ pub struct AdditionalRequestFields<'a> {
     /// Sample from this many tokens only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u64>,
+    /// The same for Amazon's models.
+    #[serde(rename = "inferenceConfig", skip_serializing_if = "Option::is_none")]
+    pub inference_config: Option<MoreInferenceConfig>,
     /// At most one call at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ParallelToolUse>,
@@ -404,12 +407,21 @@ impl AdditionalRequestFields<'_> {
     fn is_empty(&self) -> bool {
         self.thinking.is_none()
             && self.top_k.is_none()
+            && self.inference_config.is_none()
             && self.tool_choice.is_none()
             && self.output_config.is_none()
             && self.tools.is_empty()
             && self.anthropic_beta.is_empty()
             && self.reasoning.is_none()
     }
+}
+
+/// What Amazon's models take beside the limits of Converse.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoreInferenceConfig {
+    /// Sample from this many tokens only.
+    pub top_k: u64,
 }
 
 /// How models other than Claude are told how hard to think: each family has a member of its own.
@@ -432,7 +444,7 @@ pub enum ReasoningControl {
     /// OpenAI's.
     #[serde(rename = "reasoning")]
     Object {
-        /// `low` … `max`.
+        /// `none`, `low` … `max`.
         effort: &'static str,
     },
 }

@@ -154,7 +154,7 @@ impl<'a> Translation<'a> {
         let mut inference_config = self.inference_config(&mut request)?;
         let config = request.output_config.take();
         let (effort, output_config) = self.output_config(config, &mut request)?;
-        let top_k = self.top_k(request.top_k.take());
+        let (top_k, more_config) = self.top_k(request.top_k.take());
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
         self.default_budget = self.options.default_thinking_budget.filter(|_| bears_thinking);
         let mut depth = self.depth(request.thinking.take(), effort, &inference_config)?;
@@ -179,6 +179,7 @@ impl<'a> Translation<'a> {
             additional_model_request_fields: converse::AdditionalRequestFields {
                 thinking: depth.thinking,
                 top_k,
+                inference_config: more_config,
                 tool_choice,
                 output_config: depth.effort,
                 tools: std::mem::take(&mut self.typed_tools),
@@ -219,6 +220,11 @@ impl<'a> Translation<'a> {
         format: &mut Option<OutputFormat<'a>>,
         path: Path<'_>,
     ) -> Result<Option<converse::TextFormat<'a>>, InvalidRequest> {
+        if format.is_some() && !self.capabilities.claude && !self.capabilities.structured_output {
+            format.take();
+            self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
+            return Ok(None);
+        }
         let takes = self.capabilities.structured_output;
         let is_schema = |format: &mut OutputFormat<'_>| format.kind.as_deref() == Some("json_schema");
         let Some(mut format) = format.take_if(|format| takes && is_schema(format)) else {
@@ -274,6 +280,9 @@ impl<'a> Translation<'a> {
         if request.context_management.take_if(|edits| keeps_everything(*edits)).is_some() {
             let path = Path::ROOT.key("context_management");
             self.findings.note(path, "left out: keeping all thinking is what Bedrock does anyway");
+        }
+        if !self.capabilities.claude {
+            self.claude_only(request.context_management.take(), Path::ROOT.key("context_management"));
         }
     }
 }

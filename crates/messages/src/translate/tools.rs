@@ -129,6 +129,12 @@ impl<'a> Translation<'a> {
         let strict = self.strict(&mut tool.strict, path.key("strict"));
         // What says nothing beyond the default needs no carrying.
         tool.defer_loading.take_if(|defer| !*defer);
+        if !self.capabilities.claude && tool.defer_loading.take().is_some() {
+            self.findings.note(
+                path.key("defer_loading"),
+                "left out: the model cannot search for tools, so it gets them all",
+            );
+        }
         tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
         if tool.eager_input_streaming.take() == Some(true) {
             self.findings.note(
@@ -154,6 +160,8 @@ impl<'a> Translation<'a> {
         }
         if strict.take_if(|strict| !*strict).is_some() {
             self.findings.note(path, "left out: it is off, and the model does not know it");
+        } else if !self.capabilities.claude && strict.take().is_some() {
+            self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
         }
         None
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use messages::anthropic::{Fold, Request, sse};
-use messages::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices};
+use messages::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
 use messages::translate::{self, End, Options, ServerTools};
 
 use crate::wire;
@@ -36,7 +36,18 @@ fn capabilities(name: &str) -> Capabilities {
     let efforts = |levels: &str| serde_json::from_str(levels).unwrap();
     let classic = Capabilities::CLASSIC_CLAUDE;
     match name.split('_').next().unwrap() {
-        "nova" => Capabilities { tool_choice: ToolChoices::Named, ..Capabilities::UNKNOWN },
+        "nova" => Capabilities {
+            tool_choice: ToolChoices::Named,
+            top_k: TopK::InferenceConfig,
+            ..Capabilities::UNKNOWN
+        },
+        // Moonshot's third.
+        "kimi" => Capabilities {
+            reasoning: Reasoning::ReasoningObject,
+            effort: efforts(r#"["low","medium","high"]"#),
+            thinking: Thinking { disabled: true, ..Thinking::default() },
+            ..Capabilities::UNKNOWN
+        },
         // Amazon's second generation.
         "nova2" => Capabilities {
             tool_choice: ToolChoices::Named,

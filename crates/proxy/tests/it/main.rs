@@ -8,6 +8,7 @@ mod counting;
 mod credentials;
 mod dialect;
 mod errors;
+mod families;
 mod lifecycle;
 mod limits;
 mod listing;

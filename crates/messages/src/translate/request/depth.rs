@@ -62,8 +62,8 @@ impl<'a> Translation<'a> {
     ) -> Result<Depth<'a>, InvalidRequest> {
         let path = Path::ROOT.key("thinking");
         if !self.capabilities.claude {
-            self.claude_only(thinking, path);
-            return Ok(Depth { reasoning: self.reasoning(effort.as_deref()), ..Depth::default() });
+            let reasoning = self.reasoning(thinking, effort.as_deref(), path)?;
+            return Ok(Depth { reasoning, ..Depth::default() });
         }
         let (thinking, derived) = match thinking {
             None => (self.thinking_by_default(limits, path), None),
@@ -211,14 +211,52 @@ impl<'a> Translation<'a> {
         self.lowered(&effort).map(Cow::Borrowed)
     }
 
-    fn reasoning(&mut self, effort: Option<&str>) -> Option<ReasoningControl> {
-        let effort = effort?;
-        if self.capabilities.reasoning == Reasoning::None {
-            self.findings
-                .drop(Path::ROOT.key("output_config").key("effort"), "left out: the model takes no effort");
-            return None;
+    /// Thinking and effort of a model that is not a Claude model: it knows efforts only.
+    fn reasoning(
+        &mut self,
+        thinking: Option<RawJson<'a>>,
+        effort: Option<&str>,
+        path: Path<'_>,
+    ) -> Result<Option<ReasoningControl>, InvalidRequest> {
+        let control = self.capabilities.reasoning;
+        if control == Reasoning::None {
+            self.claude_only(thinking, path);
+            if effort.is_some() {
+                let root = Path::ROOT.key("output_config");
+                self.findings.drop(root.key("effort"), "left out: the model takes no effort");
+            }
+            return Ok(None);
         }
-        let effort = self.lowered(effort)?;
+        let Some(raw) = thinking else { return Ok(self.told_by_effort(effort)) };
+        let thinking: Thinking<'a> = read_thinking(raw, path)?;
+        match (thinking.kind.as_deref(), thinking.budget_tokens) {
+            (Some("disabled"), _) if self.capabilities.thinking.disabled => {
+                self.findings.note(path, "sent as effort `none`");
+                return Ok(Some(ReasoningControl::Object { effort: "none" }));
+            }
+            // Models with these members do not think unless they are told to.
+            (Some("disabled"), _)
+                if matches!(control, Reasoning::ReasoningConfig | Reasoning::ReasoningConfigText) =>
+            {
+                self.findings.note(path, "left out, and effort with it: the model does not think by itself");
+                return Ok(None);
+            }
+            (Some("disabled"), _) => {
+                self.findings.drop(path, "left out: the model cannot be told not to think");
+            }
+            (Some("enabled"), Some(budget)) if effort.is_none() => {
+                let effort = effort_of(budget);
+                self.findings.note(path, format!("sent as effort `{effort}`, which the model takes instead"));
+                return Ok(self.told_by_effort(Some(effort)));
+            }
+            _ if effort.is_some() => self.findings.note(path, "left out: the model is told by effort"),
+            _ => self.findings.drop(path, "left out: the model decides by itself how hard it thinks"),
+        }
+        Ok(self.told_by_effort(effort))
+    }
+
+    fn told_by_effort(&mut self, effort: Option<&str>) -> Option<ReasoningControl> {
+        let effort = self.lowered(effort?)?;
         match self.capabilities.reasoning {
             Reasoning::None => None,
             Reasoning::ReasoningConfig => {

@@ -3,8 +3,8 @@
 use super::super::Path;
 use super::Translation;
 use crate::anthropic::{InvalidRequest, Request};
-use crate::capability::Sampling;
-use crate::converse::request::InferenceConfig;
+use crate::capability::{Sampling, TopK};
+use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
 use crate::json::{List, Text};
 
 /// The largest number Bedrock takes for `maxTokens`.
@@ -87,13 +87,18 @@ impl<'a> Translation<'a> {
         }
     }
 
-    pub(super) fn top_k(&mut self, top_k: Option<u64>) -> Option<u64> {
-        let top_k = self.claude_only(top_k, Path::ROOT.key("top_k"))?;
-        if self.capabilities.sampling == Sampling::None {
-            self.takes_no_sampling("top_k");
-            return None;
+    /// A Claude model's `top_k`, and that of Amazon's models.
+    pub(super) fn top_k(&mut self, top_k: Option<u64>) -> (Option<u64>, Option<MoreInferenceConfig>) {
+        let Some(value) = top_k else { return (None, None) };
+        if self.capabilities.top_k == TopK::InferenceConfig {
+            return (None, Some(MoreInferenceConfig { top_k: value }));
         }
-        Some(top_k)
+        let top_k = self.claude_only(top_k, Path::ROOT.key("top_k"));
+        if top_k.is_some() && self.capabilities.sampling == Sampling::None {
+            self.takes_no_sampling("top_k");
+            return (None, None);
+        }
+        (top_k, None)
     }
 
     fn takes_no_sampling(&mut self, name: &str) {
