@@ -86,8 +86,19 @@ async fn sqlite(path: &Path) -> Result<Pools> {
             .max_lifetime(None)
             .test_before_acquire(false)
     };
-    let opened = pool().max_connections(1).connect_with(options.clone().create_if_missing(true)).await;
-    let write = opened.map_err(|error| StoreError::Away(format!("{}: {error}", path.display())))?;
+    let create = options.clone().create_if_missing(true);
+    let mut patience = 250;
+    let write = loop {
+        match pool().max_connections(1).connect_with(create.clone()).await {
+            Ok(write) => break write,
+            // SQLite does not wait its turn to change to a write-ahead log, which the first of several does.
+            Err(error) if patience > 0 && error.to_string().contains("locked") => {
+                patience -= 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(StoreError::Away(format!("{}: {error}", path.display()))),
+        }
+    };
     let read = pool().max_connections(4).connect_lazy_with(options.pragma("query_only", "on"));
     Ok(Pools::Sqlite { write, read })
 }
