@@ -7,6 +7,7 @@
 use messages::anthropic::Request;
 use messages::anthropic::request::{Block, Content, OutputFormat, Source, SourceData, Tool};
 use messages::json::{RawJson, Text};
+use serde_json::Value;
 
 /// What a request is taken to cost by itself.
 const REQUEST: u64 = 16;
@@ -89,6 +90,34 @@ pub fn tokens(request: &Request<'_>, tokenizer: Tokenizer) -> u64 {
     let formats: u64 = formats.map(|format| self::format(format, tokenizer)).sum();
     let system = content(request.system.as_ref(), tokenizer);
     REQUEST + system + messages + tools + having_tools + formats + unknown(&request.unknown, tokenizer)
+}
+
+/// The tokens of a prompt in any language of Bedrock's, and how many the answer may have, when it says so. All text
+/// counts; what stands in base64 is taken for a picture or for pages.
+#[must_use]
+pub fn body(body: &[u8], tokenizer: Tokenizer) -> (u64, Option<u64>) {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        return (REQUEST + body.len() as u64 / 2, None);
+    };
+    let wanted =
+        ["/inferenceConfig/maxTokens", "/max_tokens", "/max_gen_len", "/inferenceConfig/max_new_tokens"];
+    let wanted = wanted.iter().find_map(|place| body.pointer(place)?.as_u64());
+    (REQUEST + TOOLS + all(&body, tokenizer), wanted)
+}
+
+fn all(value: &Value, tokenizer: Tokenizer) -> u64 {
+    match value {
+        Value::String(text) => tokenizer.text(text),
+        Value::Array(values) => values.iter().map(|value| MESSAGE + all(value, tokenizer)).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| match (name.as_str(), value) {
+                ("bytes" | "data", Value::String(base64)) => tokenizer.image().max(pages(base64) * PAGE),
+                _ => tokenizer.text(name) + all(value, tokenizer),
+            })
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+    }
 }
 
 /// The model is told what its answer has to look like.

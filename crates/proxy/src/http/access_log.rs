@@ -53,6 +53,8 @@ pub struct Fields {
     pub first_word: Option<Instant>,
     /// Whether Bedrock was asked.
     pub asked: bool,
+    /// Whether the client left before the answer was over.
+    pub abandoned: bool,
     /// Letters that were delivered, as far as that was counted.
     pub said: u64,
     /// What the answer is to be charged to, until that is done.
@@ -111,6 +113,7 @@ impl Fields {
     pub(super) fn outcome(&self) -> &'static str {
         match self.summary.as_ref().map(|summary| &summary.outcome) {
             _ if self.error.is_some() => "failed",
+            _ if self.abandoned => "cancelled",
             Some(Outcome::Failed) => "failed",
             Some(Outcome::Cancelled) => "cancelled",
             Some(Outcome::Finished) => "finished",

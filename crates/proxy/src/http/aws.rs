@@ -21,6 +21,8 @@ pub(super) struct AwsError {
     pub(super) request_id: Option<String>,
     /// What it would be in Anthropic's words, for the log.
     pub(super) kind: ErrorType,
+    /// Further headers.
+    headers: HeaderMap,
 }
 
 /// The exception that AWS has for a kind of error.
@@ -28,7 +30,9 @@ fn exception(kind: ErrorType) -> (StatusCode, &'static str) {
     match kind {
         ErrorType::InvalidRequest => (StatusCode::BAD_REQUEST, "ValidationException"),
         ErrorType::Authentication => (StatusCode::FORBIDDEN, "UnrecognizedClientException"),
-        ErrorType::Permission | ErrorType::Billing => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+        ErrorType::Permission => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+        // What AWS says of its own quotas.
+        ErrorType::Billing => (StatusCode::TOO_MANY_REQUESTS, "ServiceQuotaExceededException"),
         ErrorType::NotFound => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
         ErrorType::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
         ErrorType::RateLimit => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
@@ -40,10 +44,11 @@ fn exception(kind: ErrorType) -> (StatusCode, &'static str) {
 
 impl From<ApiError> for AwsError {
     fn from(error: ApiError) -> Self {
+        let headers = error.headers();
         let error = error.error();
         let (status, code) = exception(error.kind);
         let message = error.message.to_string();
-        Self { status, code: code.to_owned(), message, request_id: None, kind: error.kind }
+        Self { status, code: code.to_owned(), message, request_id: None, kind: error.kind, headers }
     }
 }
 
@@ -62,6 +67,7 @@ impl From<Failure> for AwsError {
                 message: meaning.error.message.to_string(),
                 request_id,
                 kind: meaning.error.kind,
+                headers: HeaderMap::new(),
             },
             None => Self { request_id, ..ApiError::from(meaning.error).into() },
         }
@@ -70,7 +76,7 @@ impl From<Failure> for AwsError {
 
 impl IntoResponse for AwsError {
     fn into_response(self) -> Response {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let texts = [("x-amzn-errortype", Some(&self.code)), ("x-amzn-requestid", self.request_id.as_ref())];
         for (name, text) in texts {

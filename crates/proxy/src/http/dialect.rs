@@ -26,6 +26,7 @@ use super::aws::AwsError;
 use super::body::Whole;
 use super::caller::Caller;
 use super::error::ApiError;
+use super::metering;
 use super::notice;
 use super::passing::{self, Passing};
 use super::query;
@@ -75,15 +76,21 @@ async fn pass(
     let profile = caller.default_inference_profile.as_deref();
     let target = app.resolve_for(Some(without_own_arn(&id)), profile).await.map_err(ApiError::from)?;
     // Bedrock counts for foundation models only, not for profiles.
-    let countable = target.base.filter(|_| operation == Operation::CountTokens);
-    let model_id = countable.unwrap_or(target.model_id);
+    let countable = target.base.as_ref().filter(|_| operation == Operation::CountTokens);
+    let model_id = countable.unwrap_or(&target.model_id).clone();
     entry.note(|fields| {
-        fields.model_requested = Some(target.requested);
+        fields.model_requested = Some(target.requested.clone());
         fields.model_upstream = Some(model_id.clone());
         fields.stream = operation.streams();
     });
     let (body, notices) = mended(app, operation, &target.capabilities, body);
     entry.note(|fields| fields.notices = notices.len());
+    let mut limits = HeaderMap::new();
+    if operation != Operation::CountTokens {
+        let need = metering::need_of_body(app, &body, &target);
+        limits = metering::admit(app, entry, caller, need, &target, &headers).await?;
+        entry.note(|fields| fields.asked = true);
+    }
     let passage = Passage { model_id, operation, headers, body };
     let mut attempts = Attempts::default();
     let passed = within(app, entry, operation, app.bedrock.pass(passage, &mut attempts)).await;
@@ -91,6 +98,7 @@ async fn pass(
     let passed = passed?;
     passing::note_head(entry, &passed.headers);
     let mut response = respond(app, entry, passed);
+    response.headers_mut().extend(limits);
     if let Some(line) = notice::line(&notices) {
         response.headers_mut().insert(notice::HEADER, line);
     }

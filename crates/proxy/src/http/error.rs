@@ -85,6 +85,11 @@ impl ApiError {
         &self.error
     }
 
+    /// Its further headers.
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.headers.as_deref().cloned().unwrap_or_default()
+    }
+
     /// The JSON rendering.
     #[must_use]
     pub fn render(&self, request_id: &RequestId) -> Response {

@@ -277,10 +277,7 @@ impl Live {
         if let (Some(failure), true) = (&self.failure, self.spoke) {
             log(&self.entry, failure);
         }
-        let mut summary = codec.finish(end, sink);
-        if self.drains.is_none() {
-            summary.outcome = Outcome::Cancelled;
-        }
+        let summary = codec.finish(end, sink);
         // An answer in one piece begins and ends at once.
         self.spoke |= summary.outcome == Outcome::Finished;
         self.entry.note(|fields| {
@@ -327,6 +324,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let (Some(drains), Some(_)) = (self.drains.take(), &self.codec) {
+            self.entry.note(|fields| fields.abandoned = true);
             let abandoned = Self {
                 body: self.body.take(),
                 codec: self.codec.take(),

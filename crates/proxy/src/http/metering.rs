@@ -110,6 +110,21 @@ pub(super) async fn admit(
     Ok(limits)
 }
 
+/// What a body in one of Bedrock's own languages may need; as [`need`], if it is Anthropic's inside.
+pub(super) fn need_of_body(app: &App, body: &[u8], target: &Target) -> Need {
+    if target.capabilities.claude
+        && let Ok(request) = Request::parse(body)
+        && request.messages.is_some()
+        && request.max_tokens.is_some()
+    {
+        return need(app, &request, target);
+    }
+    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
+    let (input, wanted) = estimate::body(body, tokenizer);
+    let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
+    Need { input: tokens(input), output: tokens(wanted.unwrap_or(most).min(most)) }
+}
+
 fn tokens(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -148,7 +163,8 @@ fn most(need: Need, known: Option<Usage>) -> Usage {
 /// What was delivered before Bedrock failed.
 fn delivered(said: u64, need: Need, known: Option<Usage>) -> Usage {
     let usage = known.unwrap_or_else(|| prompt(need));
-    Usage { output_tokens: usage.output_tokens.max(said.div_ceil(LETTERS)), ..usage }
+    let most = u64::try_from(need.output).unwrap_or(0);
+    Usage { output_tokens: usage.output_tokens.max(said.div_ceil(LETTERS).min(most)), ..usage }
 }
 
 fn prompt(need: Need) -> Usage {

@@ -1,5 +1,6 @@
 //! AWS's answer on its way to a client that speaks Bedrock: the same bytes, watched for silence and for their cost.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,35 +20,45 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::access_log::Entry;
-use crate::app::App;
+use crate::app::{App, Drains};
 
 /// How much of the end is kept: Bedrock says last what an answer cost.
 const TAIL: usize = 16 << 10;
 
-/// The body. Ends with an error, which breaks the connection, when AWS is silent for too long or the server ends.
+/// The body. Ends with an error, which breaks the connection, when AWS is silent for too long or the server ends. A
+/// client that leaves does not end it: it is read to its end, to learn what it cost.
 pub(super) struct Passing {
-    body: Incoming,
+    /// `None` once it is over or was handed on.
+    body: Option<Incoming>,
     tail: Vec<u8>,
+    /// Bytes that have passed.
+    seen: u64,
     patience: Duration,
     silence: Pin<Box<Sleep>>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// For as long as the client is there.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     entry: Entry,
+    /// Where to go when the client leaves; `None` once it has left.
+    drains: Option<Drains>,
 }
 
 impl Passing {
     pub(super) fn new(app: &Arc<App>, body: Incoming, entry: Entry) -> Self {
         let patience = app.relay.idle_timeout;
         Self {
-            body,
+            body: Some(body),
             tail: Vec::new(),
+            seen: 0,
             patience,
             silence: Box::pin(tokio::time::sleep(patience)),
-            cut: Box::pin(app.tasks.cutting()),
+            cut: Some(Box::pin(app.tasks.cutting())),
             entry,
+            drains: Some(app.drains.clone()),
         }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        self.seen += bytes.len() as u64;
         let start = bytes.len().saturating_sub(TAIL);
         self.tail.extend_from_slice(bytes.get(start..).unwrap_or_default());
         // Cut off now and then only, so that most pieces cost one copy.
@@ -56,10 +67,53 @@ impl Passing {
         }
     }
 
-    fn ended(&mut self) {
-        if let Some(usage) = usage(&self.tail) {
-            note(&self.entry, usage);
+    /// Writes down what the answer came to; `outcome` is for one that did not say. Does nothing the second time.
+    fn over(&mut self, outcome: Outcome) {
+        if self.body.take().is_none() {
+            return;
         }
+        match usage(&self.tail) {
+            Some(usage) => note(&self.entry, usage),
+            None => self.entry.note(|fields| {
+                fields.said = self.seen;
+                // What the head said stays.
+                fields.summary.get_or_insert(Summary {
+                    outcome,
+                    usage: None,
+                    stop_reason: None,
+                    notices: Vec::new(),
+                });
+            }),
+        }
+        self.entry.settle();
+    }
+
+    /// Reads what nobody waits for to its end.
+    async fn drain(mut self) {
+        while poll_fn(|context| Pin::new(&mut self).poll_frame(context))
+            .await
+            .is_some_and(|frame| frame.is_ok())
+        {}
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let (Some(drains), Some(body)) = (self.drains.take(), self.body.take()) {
+            self.entry.note(|fields| fields.abandoned = true);
+            let abandoned = Self {
+                body: Some(body),
+                tail: std::mem::take(&mut self.tail),
+                seen: self.seen,
+                patience: self.patience,
+                silence: Box::pin(tokio::time::sleep(self.patience)),
+                cut: None,
+                entry: self.entry.clone(),
+                drains: None,
+            };
+            return drains.take(abandoned.drain());
+        }
+        self.over(Outcome::Cancelled);
     }
 }
 
@@ -83,41 +137,48 @@ impl Body for Passing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let passing = &mut *self;
-        match Pin::new(&mut passing.body).poll_frame(context) {
+        let Some(body) = &mut passing.body else { return Poll::Ready(None) };
+        match Pin::new(&mut *body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
+                let ended = body.is_end_stream();
                 if let Some(bytes) = frame.data_ref() {
                     passing.keep(bytes);
                 }
-                if passing.body.is_end_stream() {
-                    passing.ended();
+                if ended {
+                    passing.over(Outcome::Failed);
                 }
                 let deadline = Instant::now() + passing.patience;
                 passing.silence.as_mut().reset(deadline);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+            Poll::Ready(Some(Err(error))) => {
+                passing.over(Outcome::Failed);
+                Poll::Ready(Some(Err(io::Error::other(error))))
+            }
             Poll::Ready(None) => {
-                passing.ended();
+                passing.over(Outcome::Failed);
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                if passing.silence.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Some(Err(io::Error::other("Bedrock was silent for too long"))));
-                }
-                if passing.cut.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Some(Err(io::Error::other("the gateway is shutting down"))));
-                }
-                Poll::Pending
+                let reason = if passing.silence.as_mut().poll(context).is_ready() {
+                    "Bedrock was silent for too long"
+                } else if passing.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(context).is_ready()) {
+                    "the gateway is shutting down"
+                } else {
+                    return Poll::Pending;
+                };
+                passing.over(Outcome::Failed);
+                Poll::Ready(Some(Err(io::Error::other(reason))))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
-use crate::world::{World, ask, post, world, world_with};
+use crate::world::{World, ask, full, post, world, world_with};
 
 /// The one usage row of `world`, waited for.
 async fn row(world: &World) -> Value {
@@ -110,6 +110,55 @@ async fn a_request_that_was_never_sent_leaves_no_row() {
     assert_eq!(world.post("{").await.status, StatusCode::BAD_REQUEST);
     world.ask("Hello", false).await;
     row(&world).await;
+}
+
+#[tokio::test]
+async fn clients_that_speak_bedrock_are_charged_alike() {
+    let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let messages = json!([{"role": "user", "content": "[paced 60 5]"}]);
+    let invoke = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 256, "messages": messages});
+    let converse = json!({"messages": [{"role": "user", "content": [{"text": "[paced 60 5]"}]}]});
+    for (operation, body, leave) in [
+        ("invoke", &invoke, false),
+        ("invoke-with-response-stream", &invoke, false),
+        ("invoke-with-response-stream", &invoke, true),
+        ("converse", &converse, false),
+        ("converse-stream", &converse, false),
+        ("converse-stream", &converse, true),
+    ] {
+        let world = world().await;
+        let path = format!("/model/{}/{operation}", model.replace(':', "%3A"));
+        let request = Request::post(&path).body(full(body.to_string().into())).unwrap();
+        let mut response = world.begin(request).await;
+        if leave {
+            response.body_mut().frame().await.unwrap().unwrap();
+            drop(response);
+        } else {
+            response.into_body().collect().await.unwrap();
+        }
+        let (row, truth) = (row(&world).await, world.bedrock.totals());
+        assert!(truth.output_tokens > 30);
+        let counted = json!([truth.input_tokens, truth.output_tokens, false]);
+        assert_eq!(
+            json!([row["input"], row["output"], row["estimated"]]),
+            counted,
+            "{operation} {leave}: {row}"
+        );
+        assert_eq!(row["outcome"], if leave { "cancelled" } else { "finished" }, "{operation}: {row}");
+        assert_eq!(row["model"], "anthropic.claude-sonnet-4-5-20250929-v1:0");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
+    let world = world().await;
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "[throttle-mid]"}]}]});
+    let request = Request::post("/model/claude-sonnet-4-5/converse-stream");
+    let response = world.begin(request.body(full(body.to_string().into())).unwrap()).await;
+    response.into_body().collect().await.unwrap();
+    let row = row(&world).await;
+    assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["failed", true]), "{row}");
+    assert!(row["output"].as_u64().unwrap() > 0 && row["input"].as_u64().unwrap() > 0, "{row}");
 }
 
 #[tokio::test]

@@ -248,3 +248,22 @@ async fn nothing_in_a_request_changes_who_pays() {
     assert_eq!((tallies.user.used, tallies.team.used), (charged(&world), charged(&world)));
     assert!(world.app.store.user("ben").await.is_err());
 }
+
+#[tokio::test]
+async fn the_other_doors_have_the_same_limits() {
+    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let bearer = format!("Bearer {}", token("ana", &json!({})));
+    let headers = [("authorization", bearer.as_str())];
+    let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}).to_string();
+    for path in ["/model/claude-sonnet-4-5/invoke", "/bedrock/model/claude-sonnet-4-5/converse-stream"] {
+        let answer = world.call("POST", path, &headers, body.clone()).await;
+        assert_eq!(answer.status, 429, "{path}: {}", answer.body);
+        assert_eq!(answer.headers["x-amzn-errortype"], "ServiceQuotaExceededException");
+        assert_eq!(answer.headers["x-should-retry"], "false");
+        assert!(answer.json()["message"].as_str().unwrap().contains("of its limit of 0 tokens"));
+    }
+    let body = ask("Hello", false).to_string();
+    let counted = world.call("POST", "/v1/messages/count_tokens", &headers, body).await;
+    assert_eq!(counted.status, 200, "counting is free");
+    assert_eq!(world.call("GET", "/v1/models", &headers, "").await.status, 200);
+}
