@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use counts::Counts;
 pub use drains::{Abandonable, Drains};
 
+use crate::admin::Admin;
 use crate::auth::Keys;
 use crate::bedrock::{Bedrock, NoTransport};
 use crate::callers::Callers;
@@ -52,6 +53,8 @@ pub enum CannotOpen {
 /// What handlers share.
 #[derive(Debug)]
 pub struct App {
+    /// What an operator can do.
+    pub admin: Admin,
     /// Who may pass.
     pub callers: Callers,
     /// Names to models.
@@ -97,6 +100,7 @@ impl App {
         let ledger = Arc::new(ledger.map_err(|error| CannotOpen::Journal { path, error })?);
         let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&ledger), clock.clone());
         Ok(Self {
+            admin: Admin::new(config, store.clone(), clock.clone()),
             callers: Callers::new(
                 Keys::new(&config.auth),
                 store.clone(),

@@ -1,4 +1,7 @@
-//! The command line: `serve` (the default), `demo`, `config check`, `explain`.
+//! The command line: the operator's commands (`operator`), `serve` (the default), `demo`, `config check`, `explain`.
+
+mod operator;
+mod print;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -26,6 +29,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Operator(operator::Operator),
     /// Serve the Messages API (also without a command). Configured by the environment and .env; see .env.example
     Serve,
     /// Try it without an AWS account: a fake Bedrock inside this process, and what to type
@@ -58,6 +63,10 @@ pub fn run() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
     match command {
         Command::Demo { port } => in_runtime(demo::run(port)),
+        Command::Operator(command) => match load() {
+            Ok(config) => in_runtime(operator::run(config, command)),
+            Err(problems) => refuse(&problems),
+        },
         Command::Serve => match load() {
             Ok(config) => in_runtime(serve(config)),
             Err(problems) => refuse(&problems),

@@ -197,14 +197,14 @@ impl Config {
         let mut reader = Reader::new(lookup);
         let bedrock = bedrock(&mut reader);
         let auth = auth::auth(&mut reader);
+        let quota = quota::quota(&mut reader);
         let config = Self {
             server: server(&mut reader, &auth),
-            // Until limits say what they do without a database, they are open.
-            callers: callers::callers(&mut reader, true),
+            callers: callers::callers(&mut reader, quota.user_on_outage == Outage::Open),
             relay: relay(&mut reader),
             catalog: catalog(&mut reader, &bedrock.region),
             database: database::database(&mut reader),
-            quota: quota::quota(&mut reader),
+            quota,
             ledger: ledger::ledger(&mut reader),
             log: log(&mut reader),
             warnings: warnings(&mut reader, &bedrock, &auth),

@@ -5,6 +5,7 @@
 //! beside them `caller` (who may pass), `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
 
 pub mod access_log;
+pub mod admin;
 pub mod aliases;
 mod aws;
 pub mod body;

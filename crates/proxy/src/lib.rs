@@ -8,6 +8,7 @@
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod bedrock;

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::http::{
-    access_log, aliases, body, caller, caller::Door, context, count_tokens, dialect, health,
+    access_log, admin, aliases, body, caller, caller::Door, context, count_tokens, dialect, health,
     messages as endpoint, models,
 };
 
@@ -103,7 +103,8 @@ pub fn service(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(behind(Door::Inference));
     let bedrock = dialect::router().method_not_allowed_fallback(wrong_method).layer(behind(Door::Bedrock));
-    open.merge(inference).merge(bedrock).layer(layers).with_state(app)
+    let operators = admin::router().method_not_allowed_fallback(wrong_method).layer(behind(Door::Admin));
+    open.merge(operators).merge(inference).merge(bedrock).layer(layers).with_state(app)
 }
 
 async fn no_such_path(uri: http::Uri) -> ApiError {

@@ -35,6 +35,27 @@ pub struct Dimensions {
     pub route: bool,
 }
 
+impl Dimensions {
+    /// Reads `user,team,model,day,route`, any of them.
+    ///
+    /// # Errors
+    /// When there is another word.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut by = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "day" => by.day = true,
+                "user" => by.user = true,
+                "team" => by.team = true,
+                "model" => by.model = true,
+                "route" => by.route = true,
+                _ => return Err("use any of user, team, model, day and route, with commas".to_owned()),
+            }
+        }
+        Ok(by)
+    }
+}
+
 /// One row of a report. What it is not of is `None`; an empty text is the row of those without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct UsageRow {

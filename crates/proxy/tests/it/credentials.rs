@@ -440,7 +440,7 @@ async fn without_a_database_a_stranger_is_refused_if_so_configured() {
     let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
     let open = secured_with(&away, |_| {}).await;
     assert_eq!(open.ask_as(&token("ana", &json!({}))).await.status, 200);
-    let closed = secured_with(&away, |config| config.callers.open_on_outage = false).await;
+    let closed = secured_with(&[away[0], ("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
     let (status, kind, message) = closed.ask_as(&token("ana", &json!({}))).await.error();
     assert_eq!((status, kind.as_str()), (503, "api_error"));
     assert!(message.contains("database"), "{message}");

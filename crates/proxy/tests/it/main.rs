@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, as it should
 
+mod admin;
 mod aliases;
 mod control;
 mod counting;
@@ -15,6 +16,7 @@ mod listing;
 mod messages;
 mod metering;
 mod native;
+mod operator;
 mod program;
 mod quotas;
 mod rooms;

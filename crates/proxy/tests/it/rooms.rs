@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("app", &["auth", "bedrock", "callers", "catalog", "learned", "ledger", "quota", "store"]),
+    ("admin", &["auth", "store"]),
+    ("app", &["admin", "auth", "bedrock", "callers", "catalog", "learned", "ledger", "quota", "store"]),
     ("auth", &[]),
     ("callers", &["auth", "store"]),
     ("bedrock", &[]),
     ("catalog", &[]),
     ("estimate", &[]),
-    ("http", &["app", "auth", "bedrock", "callers", "catalog", "estimate", "learned", "quota"]),
+    (
+        "http",
+        &["admin", "app", "auth", "bedrock", "callers", "catalog", "estimate", "learned", "quota", "store"],
+    ),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
     ("ledger", &["store"]),
@@ -20,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("config", &[]),
     ("demo", &["cli", "server", "telemetry"]),
-    ("cli", &["demo", "explain", "server", "telemetry"]),
+    ("cli", &["admin", "auth", "demo", "explain", "server", "store", "telemetry"]),
     ("explain", &[]),
 ];
 const FOR_ALL: [&str; 5] = ["clock", "config", "ids", "secret", "tasks"];

@@ -1,0 +1,349 @@
+//! The operator's commands: `token`, `user`, `team`, `usage`, `events`. They act on the database directly, so they
+//! work while no server runs, and a running one acts by them within seconds.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::print::{self, Format};
+use super::say;
+use crate::admin::{Admin, AdminError, TeamChange, TokenRequest, UserChange, parse_ttl};
+use crate::auth::Scope;
+use crate::clock::Clock;
+use crate::config::{Config, parse_limit};
+use crate::store::{Dimensions, EventFilter, Listed, Page, Store, UsageQuery};
+use crate::tasks::Tasks;
+
+/// Who did it, in the events of these commands.
+const ACTOR: &str = "cli";
+/// How many rows are asked for at a time.
+const PART: i64 = 1000;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Operator {
+    /// Tokens of users and operators
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Who may ask models, and how much
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Users who share a limit
+    #[command(subcommand)]
+    Team(TeamCommand),
+    /// What was spent
+    #[command(subcommand)]
+    Usage(UsageCommand),
+    /// What happened: tokens, changes, refusals
+    Events {
+        /// Of this kind only, as user_changed
+        #[arg(long)]
+        kind: Option<String>,
+        /// About this user only
+        #[arg(long)]
+        user: Option<String>,
+        /// How many at most, the last ones first
+        #[arg(long, default_value_t = 100)]
+        limit: i64,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and say how to use it
+    Issue(TokenArguments),
+    /// Make a token and print nothing else, as Claude Code's apiKeyHelper wants it
+    Print(TokenArguments),
+    /// Tokens that were issued or revoked here; never the tokens themselves
+    List {
+        /// Of this user only
+        #[arg(long)]
+        user: Option<String>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Take back one token by its id, or all of a user; acts within seconds on every replica
+    Revoke {
+        /// The token's id (jti)
+        #[arg(required_unless_present = "user", conflicts_with = "user")]
+        jti: Option<String>,
+        /// All tokens of this user that were issued until now
+        #[arg(long)]
+        user: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArguments {
+    /// Whose token it is
+    #[arg(long)]
+    user: String,
+    /// The team; counts only until the user is known
+    #[arg(long)]
+    team: Option<String>,
+    /// An inference profile for requests to the model that it serves
+    #[arg(long)]
+    profile: Option<String>,
+    /// How long it is valid, as 90s, 30m, 24h or 7d; default: JWT_EXPIRY_HOURS
+    #[arg(long, value_parser = parse_ttl)]
+    ttl: Option<i64>,
+    /// inference, admin or admin:read
+    #[arg(long, default_value = "inference", value_parser = scope)]
+    scope: Scope,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a user
+    Add(UserArguments),
+    /// Change a user
+    Set(UserArguments),
+    /// All users
+    List {
+        /// Of this team only
+        #[arg(long)]
+        team: Option<String>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// One user
+    Show { user: String },
+    /// Refuse a user, whatever their token says
+    Disable { user: String },
+    /// Let a user come again
+    Enable { user: String },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UserArguments {
+    user: String,
+    /// The team, or none
+    #[arg(long)]
+    team: Option<String>,
+    /// Tokens a day, or unlimited
+    #[arg(long, value_parser = limit)]
+    limit: Option<Limit>,
+    /// The inference profile for requests to the model that it serves, or none
+    #[arg(long)]
+    profile: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TeamCommand {
+    /// Add a team
+    Add(TeamArguments),
+    /// Change a team
+    Set(TeamArguments),
+    /// All teams
+    List {
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// One team
+    Show { team: String },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TeamArguments {
+    team: String,
+    /// Tokens a day of all its users, or unlimited
+    #[arg(long, value_parser = limit)]
+    limit: Option<Limit>,
+    /// Whether its users are refused
+    #[arg(long)]
+    disabled: Option<bool>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UsageCommand {
+    /// Sums of requests, tokens and cost
+    Report {
+        /// One row for each: user, team, model, day, route, with commas
+        #[arg(long, default_value = "user", value_parser = Dimensions::parse)]
+        by: Dimensions,
+        /// The first day (UTC), as 2026-11-22; default: the last
+        #[arg(long)]
+        from: Option<String>,
+        /// The last day (UTC); default: today
+        #[arg(long)]
+        to: Option<String>,
+        /// Of this user only
+        #[arg(long)]
+        user: Option<String>,
+        /// Of this team only
+        #[arg(long)]
+        team: Option<String>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+/// A daily limit: a number of tokens, or none.
+type Limit = Option<i64>;
+
+fn limit(text: &str) -> Result<Limit, String> {
+    parse_limit(text).map_err(str::to_owned)
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::named(text).ok_or_else(|| "use inference, admin or admin:read".to_owned())
+}
+
+/// A value, or the word that takes it away.
+fn or_none(text: Option<String>) -> Option<Option<String>> {
+    text.map(|text| (text != "none").then_some(text))
+}
+
+/// Does what the operator wants.
+pub(super) async fn run(config: Config, command: Operator) -> Result<(), String> {
+    let tasks = Tasks::default();
+    let store = Store::open(&config.database, &tasks).await.map_err(|error| error.to_string())?;
+    let admin = Admin::new(&config, store.clone(), Clock::machine());
+    let done = act(&admin, command).await.map_err(|error| error.to_string());
+    tasks.stop();
+    store.close().await;
+    say(&done?);
+    Ok(())
+}
+
+async fn act(admin: &Admin, command: Operator) -> Result<String, AdminError> {
+    match command {
+        Operator::Token(command) => token(admin, command).await,
+        Operator::User(command) => user(admin, command).await,
+        Operator::Team(command) => team(admin, command).await,
+        Operator::Usage(UsageCommand::Report { by, from, to, user, team, format }) => {
+            let to = to.unwrap_or_else(|| admin.today());
+            let from = from.unwrap_or_else(|| to.clone());
+            let query = UsageQuery { from, to, by, user_id: user, team, model: None };
+            let rows = all(async |page| admin.usage(&query, page).await).await?;
+            Ok(print::rows(&rows, format))
+        }
+        Operator::Events { kind, user, limit, format } => {
+            let filter = EventFilter { kind, user_id: user, from: None, until: None };
+            let found = admin.events(&filter, &Page { after: None, limit }).await?;
+            Ok(print::rows(&found.rows, format))
+        }
+    }
+}
+
+async fn token(admin: &Admin, command: TokenCommand) -> Result<String, AdminError> {
+    match command {
+        TokenCommand::Issue(arguments) => {
+            let issued = admin.issue(&arguments.into(), ACTOR).await?;
+            let (jti, until) = (&issued.record["jti"], &issued.record["expires_at"]);
+            let token = issued.token.expose();
+            Ok(format!(
+                "{token}\n\nIt is shown only now. Its id is {jti} (token revoke), and it ends {until}.\nUse it as \
+                 ANTHROPIC_AUTH_TOKEN, as an API key, or in the header Authorization: Bearer <token>."
+            ))
+        }
+        TokenCommand::Print(arguments) => {
+            let issued = admin.issue(&arguments.into(), ACTOR).await?;
+            Ok(issued.token.expose().to_owned())
+        }
+        TokenCommand::List { user, format } => {
+            let rows = all(async |page| admin.tokens(user.as_deref(), page).await).await?;
+            Ok(print::rows(&rows, format))
+        }
+        TokenCommand::Revoke { jti: Some(jti), .. } => {
+            let fresh = admin.revoke(&jti, ACTOR).await?;
+            Ok(format!("{jti} {}", if fresh { "is revoked" } else { "was revoked before" }))
+        }
+        TokenCommand::Revoke { jti: None, user } => {
+            let user = user.unwrap_or_default();
+            admin.revoke_all(&user, ACTOR).await?;
+            Ok(format!("all tokens of {user} that were issued until now are revoked"))
+        }
+    }
+}
+
+async fn user(admin: &Admin, command: UserCommand) -> Result<String, AdminError> {
+    let disabled = |disabled| UserChange { disabled: Some(disabled), ..UserChange::default() };
+    let row = match command {
+        UserCommand::List { team, format } => {
+            let rows = all(async |page| admin.users(team.as_deref(), page).await).await?;
+            return Ok(print::rows(&rows, format));
+        }
+        UserCommand::Add(arguments) => {
+            let (user, change) = arguments.into();
+            admin.add_user(&user, &change, ACTOR).await?
+        }
+        UserCommand::Set(arguments) => {
+            let (user, change) = arguments.into();
+            admin.set_user(&user, &change, ACTOR).await?
+        }
+        UserCommand::Show { user } => admin.user(&user).await?,
+        UserCommand::Disable { user } => admin.set_user(&user, &disabled(true), ACTOR).await?,
+        UserCommand::Enable { user } => admin.set_user(&user, &disabled(false), ACTOR).await?,
+    };
+    Ok(one(&row))
+}
+
+async fn team(admin: &Admin, command: TeamCommand) -> Result<String, AdminError> {
+    let row = match command {
+        TeamCommand::List { format } => {
+            let rows = all(async |page| admin.teams(page).await).await?;
+            return Ok(print::rows(&rows, format));
+        }
+        TeamCommand::Add(arguments) => {
+            let (team, change) = arguments.into();
+            admin.add_team(&team, &change, ACTOR).await?
+        }
+        TeamCommand::Set(arguments) => {
+            let (team, change) = arguments.into();
+            admin.set_team(&team, &change, ACTOR).await?
+        }
+        TeamCommand::Show { team } => admin.team(&team).await?,
+    };
+    Ok(one(&row))
+}
+
+fn one(row: &Value) -> String {
+    serde_json::to_string_pretty(row).unwrap_or_default()
+}
+
+/// All parts of a list.
+async fn all(
+    mut part: impl AsyncFnMut(&Page) -> Result<Listed<Value>, AdminError>,
+) -> Result<Vec<Value>, AdminError> {
+    let (mut rows, mut page) = (Vec::new(), Page { after: None, limit: PART });
+    loop {
+        let found = part(&page).await?;
+        rows.extend(found.rows);
+        if found.next.is_none() {
+            return Ok(rows);
+        }
+        page.after = found.next;
+    }
+}
+
+impl From<TokenArguments> for TokenRequest {
+    fn from(arguments: TokenArguments) -> Self {
+        Self {
+            user_id: arguments.user,
+            team: arguments.team,
+            default_inference_profile: arguments.profile,
+            scope: arguments.scope,
+            ttl: arguments.ttl,
+        }
+    }
+}
+
+impl From<UserArguments> for (String, UserChange) {
+    fn from(arguments: UserArguments) -> Self {
+        let change = UserChange {
+            team: or_none(arguments.team),
+            daily_token_limit: arguments.limit,
+            default_inference_profile: or_none(arguments.profile),
+            disabled: None,
+        };
+        (arguments.user, change)
+    }
+}
+
+impl From<TeamArguments> for (String, TeamChange) {
+    fn from(arguments: TeamArguments) -> Self {
+        let change = TeamChange { daily_token_limit: arguments.limit, disabled: arguments.disabled };
+        (arguments.team, change)
+    }
+}

@@ -1,0 +1,166 @@
+//! `/admin/v1`: an operator's acts over HTTP, as JSON. Each object has a `type`; lists come in pages.
+//!
+//! Behind the operators' door (`caller`): `admin:read` may look, `admin` may change. A body with a member that is not
+//! known here is refused, so that nobody believes to have set what was not.
+
+mod ask;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get};
+use http::{StatusCode, Uri, header};
+use messages::anthropic::{ErrorType, InvalidRequest};
+use serde_json::{Value, json};
+
+use super::body::Whole;
+use super::caller::Caller;
+use super::error::ApiError;
+use crate::admin::AdminError;
+use crate::app::App;
+use crate::store::Listed;
+use ask::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
+
+type Answer = Result<Response, ApiError>;
+type Name = Result<Path<String>, PathRejection>;
+
+/// All of its paths.
+pub fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/admin/v1/users", get(users).post(add_user))
+        .route("/admin/v1/users/{user_id}", get(user).patch(set_user))
+        .route("/admin/v1/teams", get(teams).post(add_team))
+        .route("/admin/v1/teams/{team}", get(team).patch(set_team))
+        .route("/admin/v1/tokens", get(tokens).post(issue).delete(revoke_all))
+        .route("/admin/v1/tokens/{jti}", delete(revoke))
+        .route("/admin/v1/usage", get(usage))
+        .route("/admin/v1/events", get(events))
+        .route("/admin/{*nowhere}", any(nowhere))
+}
+
+async fn nowhere(uri: Uri) -> ApiError {
+    ApiError::new(ErrorType::NotFound, format!("there is nothing at {}", uri.path()))
+}
+
+async fn users(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+    let query = Query::read(&uri, &["team"])?;
+    list(&app.admin.users(query.text("team"), &query.page).await?)
+}
+
+async fn user(State(app): State<Arc<App>>, name: Name) -> Answer {
+    answer(StatusCode::OK, &app.admin.user(&named(name)?).await?)
+}
+
+async fn add_user(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
+    let NewUser { user_id, change } = body(&bytes)?;
+    answer(StatusCode::CREATED, &app.admin.add_user(&user_id, &change, &caller.user_id).await?)
+}
+
+async fn set_user(
+    State(app): State<Arc<App>>,
+    Caller(caller): Caller,
+    name: Name,
+    Whole(bytes): Whole,
+) -> Answer {
+    let UserPatch(change) = body(&bytes)?;
+    answer(StatusCode::OK, &app.admin.set_user(&named(name)?, &change, &caller.user_id).await?)
+}
+
+async fn teams(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+    list(&app.admin.teams(&Query::read(&uri, &[])?.page).await?)
+}
+
+async fn team(State(app): State<Arc<App>>, name: Name) -> Answer {
+    answer(StatusCode::OK, &app.admin.team(&named(name)?).await?)
+}
+
+async fn add_team(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
+    let NewTeam { team, change } = body(&bytes)?;
+    answer(StatusCode::CREATED, &app.admin.add_team(&team, &change, &caller.user_id).await?)
+}
+
+async fn set_team(
+    State(app): State<Arc<App>>,
+    Caller(caller): Caller,
+    name: Name,
+    Whole(bytes): Whole,
+) -> Answer {
+    let TeamPatch(change) = body(&bytes)?;
+    answer(StatusCode::OK, &app.admin.set_team(&named(name)?, &change, &caller.user_id).await?)
+}
+
+async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+    let query = Query::read(&uri, &["user_id"])?;
+    list(&app.admin.tokens(query.text("user_id"), &query.page).await?)
+}
+
+/// The one answer that holds a token.
+async fn issue(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
+    let NewToken(wanted) = body(&bytes)?;
+    let issued = app.admin.issue(&wanted, &caller.user_id).await?;
+    let mut object = issued.record;
+    object["token"] = issued.token.expose().into();
+    answer(StatusCode::CREATED, &object)
+}
+
+async fn revoke(State(app): State<Arc<App>>, Caller(caller): Caller, name: Name) -> Answer {
+    let jti = named(name)?;
+    let fresh = app.admin.revoke(&jti, &caller.user_id).await?;
+    answer(StatusCode::OK, &json!({"type": "token_revoked", "jti": jti, "was_valid": fresh}))
+}
+
+async fn revoke_all(State(app): State<Arc<App>>, Caller(caller): Caller, uri: Uri) -> Answer {
+    let query = Query::read(&uri, &["user_id"])?;
+    let user_id = query.text("user_id").ok_or_else(|| InvalidRequest::new("user_id", "Field required"))?;
+    app.admin.revoke_all(user_id, &caller.user_id).await?;
+    answer(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
+}
+
+async fn usage(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+    let query = Query::read(&uri, &["from", "to", "by", "user_id", "team", "model"])?;
+    list(&app.admin.usage(&query.usage(&app.admin.today())?, &query.page).await?)
+}
+
+async fn events(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+    let query = Query::read(&uri, &["kind", "user_id", "from", "to"])?;
+    list(&app.admin.events(&query.events()?, &query.page).await?)
+}
+
+fn list(found: &Listed<Value>) -> Answer {
+    let has_more = found.next.is_some();
+    answer(
+        StatusCode::OK,
+        &json!({"type": "list", "data": found.rows, "has_more": has_more, "last_id": found.next}),
+    )
+}
+
+fn answer(status: StatusCode, object: &Value) -> Answer {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((status, headers, object.to_string()).into_response())
+}
+
+fn named(name: Name) -> Result<String, ApiError> {
+    name.map(|Path(name)| name).map_err(|_| InvalidRequest::new("path", "is not valid UTF-8").into())
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let message = error.to_string();
+        match error {
+            AdminError::Invalid(_) => Self::new(ErrorType::InvalidRequest, message),
+            AdminError::Missing(_) => Self::new(ErrorType::NotFound, message),
+            AdminError::Conflict(_) => {
+                Self::new(ErrorType::InvalidRequest, message).with_status(StatusCode::CONFLICT)
+            }
+            // Where the database is, the operator's log says.
+            AdminError::Away(reason) => {
+                tracing::warn!(reason, "an operator's act found no database");
+                let message = "the gateway's database is away; try again in a moment";
+                Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+}
