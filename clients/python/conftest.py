@@ -158,9 +158,9 @@ def bedrock_url(tmp_path_factory):
         fake.stop()
 
 
-@pytest.fixture(scope="session", params=["auto", "invoke"])
+@pytest.fixture(scope="session", params=["auto", "invoke", "messages"])
 def proxy(request, bedrock_url, tmp_path_factory):
-    """The proxy, once as it comes, which asks by Converse where it can, and once by InvokeModel only."""
+    """The proxy, once as it comes, which asks by Converse where it can, and by each of the routes with own bodies."""
     proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("proxy"), request.param)
     try:
         yield proxy

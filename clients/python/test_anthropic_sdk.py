@@ -217,7 +217,7 @@ def whole(proxy, request):
 
 ANSWERED = [
     *(("auto", name) for name in SCENARIOS),
-    *(("invoke", name) for name in SCENARIOS if name not in BY_CONVERSE_ONLY),
+    *((route, name) for route in ("invoke", "messages") for name in SCENARIOS if name not in BY_CONVERSE_ONLY),
 ]
 
 
@@ -241,7 +241,7 @@ def test_the_async_client_accumulates_the_same_messages(proxy, make_async_client
             return await asyncio.gather(*(ask(client, SCENARIOS[name]) for name in names))
 
     names = set(SCENARIOS)
-    if proxy.route == "invoke":
+    if proxy.route != "auto":
         names -= {*BY_CONVERSE_ONLY}
     for (streamed, answered), name in zip(asyncio.run(ask_all()), names):
         streamed, answered = (comparable(message.to_dict(mode="json")) for message in (streamed, answered))
@@ -444,10 +444,7 @@ def test_images_reach_the_model_byte_for_byte(client):
     assert f"I see 1 image (image/png, {size} bytes)" in text_of(message)
 
 
-def test_an_image_by_address_is_refused_with_its_place(proxy, client, request):
-    if proxy.route == "invoke":
-        reason = "on the way by InvokeModel it is Bedrock that refuses it, and says no place"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_an_image_by_address_is_refused_with_its_place(client):
     linked = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     with pytest.raises(anthropic.BadRequestError, match=r"messages\.0\.content\.0\.source"):
         client.messages.create(**asks("What is this?", linked))
@@ -481,9 +478,6 @@ def cached(label, **marker):
 
 @pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
 def test_the_second_turn_reads_what_the_first_one_cached(client, ask, request):
-    if "invoke" in request.node.name:
-        reason = "fake-bedrock counts three tokens of each message into the cached prefix before them"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     system = cached(request.node.name)
     first = ask(client, asks("Hello", system=system))
     assert first.usage.cache_creation_input_tokens > 1024 and first.usage.cache_read_input_tokens == 0
@@ -498,9 +492,9 @@ def test_the_second_turn_reads_what_the_first_one_cached(client, ask, request):
     assert second.usage.input_tokens < 1024
 
 
-def test_a_cached_prompt_says_for_how_long(client):
+def test_a_cached_prompt_says_for_how_long(proxy, client):
     for ttl, member in [("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens")]:
-        usage = client.messages.create(**asks("Hello", system=cached(f"for {ttl}", ttl=ttl))).usage
+        usage = client.messages.create(**asks("Hello", system=cached(f"for {ttl} by {proxy.route}", ttl=ttl))).usage
         assert getattr(usage.cache_creation, member) == usage.cache_creation_input_tokens > 0
 
 

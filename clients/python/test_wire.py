@@ -105,7 +105,7 @@ def test_an_error_is_json_with_an_id(proxy):
 def test_the_last_usage_of_a_stream_is_that_of_the_whole_message(proxy, ttl):
     def system(label):
         # Equally long, so that they cost the same, but not the same, so that neither finds the other in the cache.
-        text = f"{label}{ttl}: " + "a long and winding system prompt. " * 400
+        text = f"{label}{ttl}{proxy.route}: " + "a long and winding system prompt. " * 400
         return [{"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}}]
 
     found = events(streamed(proxy, "Hello", system=system("s")).body)

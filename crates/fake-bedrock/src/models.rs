@@ -145,6 +145,8 @@ static MODELS: &[Model] = &[
     row("anthropic.claude-3-5-sonnet-20240620-v1:0", 35, "us eu", 200_000, 4_096, 1024, "tools streaming_tools images documents sampling prefill forced_tool on_demand", "", ""),
     row("anthropic.claude-3-5-haiku-20241022-v1:0", 35, "us eu", 200_000, 8_192, 2048, "tools streaming_tools documents cache sampling prefill forced_tool on_demand", "", ""),
     row("anthropic.claude-3-opus-20240229-v1:0", 30, "us eu", 200_000, 4_096, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "", ""),
+    row("anthropic.claude-3-sonnet-20240229-v1:0", 30, "us eu apac", 200_000, 4_096, 1024, "tools streaming_tools images documents sampling prefill forced_tool on_demand", "", ""),
+    row("anthropic.claude-3-haiku-20240307-v1:0", 30, "us eu apac", 200_000, 4_096, 1024, "tools streaming_tools images documents sampling prefill forced_tool on_demand", "", ""),
     row("amazon.nova-2-lite-v1:0", 0, "global us eu apac jp", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", "low medium high"),
     row("amazon.nova-2-pro-preview-20251202-v1:0", 0, "us eu apac", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", "low medium high"),
     row("amazon.nova-premier-v1:0", 0, "", 1_000_000, 10_000, 1024, "tools streaming_tools images documents cache sampling prefill format forced_tool on_demand", "", ""),

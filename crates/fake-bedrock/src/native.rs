@@ -43,21 +43,26 @@ fn is_deferred(tool: &Value, found: &[&str]) -> bool {
 pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
     let found = found(body);
     let tools = items(body, "tools").iter().filter(|tool| !is_deferred(tool, &found));
-    let mut all: Vec<(&str, Value)> = tools.map(|tool| ("tool", tool.clone())).collect();
-    all.extend(blocks(body, "system").into_iter().map(|block| ("system", block)));
+    // What is no block is the beginning of a message.
+    let mut all: Vec<(&str, Option<Value>)> = tools.map(|tool| ("tool", Some(tool.clone()))).collect();
+    all.extend(blocks(body, "system").into_iter().map(|block| ("system", Some(block))));
     for message in items(body, "messages") {
         let role = message["role"].as_str().unwrap_or_default();
-        all.extend(blocks(message, "content").into_iter().map(|block| (role, block)));
+        all.push((role, None));
+        all.extend(blocks(message, "content").into_iter().map(|block| (role, Some(block))));
     }
     // The mark of the body itself stands for one on the last block.
     let automatic = body.get("cache_control").filter(|mark| mark.is_object());
     let cached = automatic.is_some()
-        || all.iter().any(|(_, block)| block.get("cache_control").is_some_and(Value::is_object));
+        || all
+            .iter()
+            .any(|(_, block)| block.as_ref().is_some_and(|block| block["cache_control"].is_object()));
     let mut prompted = Prompted::new(model, cached);
-    for _ in items(body, "messages") {
-        prompted.message();
-    }
-    for (place, mut block) in all {
+    for (place, block) in all {
+        let Some(mut block) = block else {
+            prompted.message();
+            continue;
+        };
         // The mark is no part of what it marks: it moves on while the prefix stays the same.
         let mark = block.as_object_mut().and_then(|members| members.shift_remove("cache_control"));
         prompted.block(place, &block);

@@ -170,13 +170,13 @@ impl Passer {
             return Ok(());
         }
         let head: Head<'_> =
-            serde_json::from_str(json).map_err(|error| Failure::unreadable(format!("a chunk: {error}")))?;
+            serde_json::from_str(json).map_err(|error| Failure::unreadable(format!("an event: {error}")))?;
         if let Some(counts) = head.usage.or(head.message.as_ref().and_then(|message| message.usage)) {
             self.count(&counts);
         }
         // The name becomes a line of its own.
         if !head.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
-            return Err(Failure::unreadable("a chunk: an event with an impossible name".to_owned()));
+            return Err(Failure::unreadable("an event with an impossible name".to_owned()));
         }
         match &*head.kind {
             "message_start" => {

@@ -6,6 +6,7 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
 
 mod depth;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -164,7 +165,7 @@ impl<'t> Editing<'t, '_> {
                 "output_config" => self.output_config(*value, effort.as_deref(), path),
                 "context_management" => self.context_management(*value),
                 "tools" => self.tools(*value, all, path)?,
-                "messages" => self.messages(*value, path),
+                "messages" => self.messages(*value, path)?,
                 "cache_control" if self.options.form == Form::Invoke => {
                     self.automatic_cache(*value, all, path);
                 }
@@ -297,7 +298,7 @@ impl<'t> Editing<'t, '_> {
         // Its answer costs the same and comes later or sooner.
         if self.options.form != Form::Invoke && self.service_tier.take().is_some_and(|tier| tier != "default")
         {
-            self.findings.note(path, "left out: this route has no tiers");
+            self.findings.drop(path, "left out: this route has no tiers");
         }
         Ok(())
     }
@@ -425,11 +426,12 @@ impl<'t> Editing<'t, '_> {
         betas.iter().for_each(|(_, beta)| self.betas.need(beta));
     }
 
-    fn messages(&mut self, value: RawJson<'t>, path: Path<'_>) {
-        // Few conversations hold either, and looking into each message costs more than looking for the words.
+    fn messages(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<(), InvalidRequest> {
+        // Few conversations hold any of this, and looking into each message costs more than looking for the words.
         let holds = |word: &str| memchr::memmem::find(value.get().as_bytes(), word.as_bytes()).is_some();
-        if !holds("\"system\"") && !holds("\"output_config\"") {
-            return;
+        let has_addresses = holds("\"source\"") && (holds("\"url\"") || holds("\"file\""));
+        if !has_addresses && !holds("\"system\"") && !holds("\"output_config\"") {
+            return Ok(());
         }
         for (index, message) in items(value).into_iter().enumerate() {
             let path = path.index(index);
@@ -439,10 +441,12 @@ impl<'t> Editing<'t, '_> {
                         self.findings.lose(path.key("role"), "Input should be 'user' or 'assistant'");
                     }
                     "output_config" => self.betas.need(betas::TURN_OUTPUT_CONFIG),
+                    "content" if has_addresses => sources::check(value, path.key("content"))?,
                     _ => {}
                 }
             }
         }
+        Ok(())
     }
 
     /// Automatic caching: InvokeModel does not know it, so the last block gets the marker.

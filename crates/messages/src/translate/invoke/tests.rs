@@ -191,3 +191,19 @@ fn a_budget_gives_way_when_calls_are_answered_without_their_thinking() {
     let adaptive = without.replace(r#""enabled","budget_tokens":2000"#, r#""adaptive""#);
     assert!(sent(&adaptive, &Capabilities::CLASSIC_CLAUDE, &[]).0.contains("adaptive"));
 }
+
+#[test]
+fn a_source_that_nobody_fetches_is_refused_with_its_place() {
+    let linked = r#"{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}"#;
+    let filed = r#"{"type":"document","source":{"type":"file","file_id":"f"}}"#;
+    let inner = format!(r#"{{"type":"tool_result","tool_use_id":"a","content":[{filed}]}}"#);
+    for (block, place) in
+        [(linked, "messages.0.content.1.source: "), (&*inner, "messages.0.content.1.content.0.source: ")]
+    {
+        let text = r#"{"type":"text","text":"\"source\" \"url\""}"#;
+        let body = format!(r#"{{"max_tokens":1,"messages":[{{"role":"user","content":[{text},{block}]}}]}}"#);
+        let refused = invoke(&body, &Capabilities::NEWEST_CLAUDE, &InvokeOptions::new(Options::new(1)));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.starts_with(place) && refused.contains("not supported by Bedrock"), "{refused}");
+    }
+}
