@@ -194,10 +194,9 @@ BEDROCK = [
         "Context Usage",
         bedrock=True,
         shows=asked_for(f"{OF_SONNET}/count-tokens"),
-        fails="the body of each count has the beta claude-code-20250219, which fake-bedrock refuses there, too",
     ),
-    # Bedrock does not count for its newer models, and Claude Code then makes estimates.
-    Session([], "/context", "Context Usage", bedrock=True, refusal="The provided model doesn't support counting tokens"),
+    # Bedrock does not count for its newer models; the proxy then makes estimates.
+    Session([], "/context", "Context Usage", bedrock=True, shows=asked_for("/bedrock/model/anthropic.claude-opus-5-5/count-tokens")),
 ]
 
 SESSIONS = [*ORDINARY, *LONG, *REFUSED, *BEDROCK]

@@ -25,7 +25,7 @@ use crate::bedrock::Failure;
 use crate::catalog::Target;
 use crate::estimate::{self, Tokenizer};
 
-const ESTIMATED: HeaderValue = HeaderValue::from_static("count_tokens: estimated");
+pub(super) const ESTIMATED: HeaderValue = HeaderValue::from_static("count_tokens: estimated");
 /// How long Bedrock may take to count.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest id that CountTokens takes.
@@ -168,7 +168,7 @@ async fn count(app: &App, entry: &Entry, target: &Target, question: Question) ->
 }
 
 /// Whether the model does not count at all, or these credentials may not ask.
-fn does_not_count(failure: &Failure) -> bool {
+pub(super) fn does_not_count(failure: &Failure) -> bool {
     let Failure::Refused(refusal) = failure else { return false };
     let meaning = &refusal.meaning;
     meaning.text.to_lowercase().contains("support counting tokens")

@@ -6,6 +6,8 @@
 //! (`AWS_BEARER_TOKEN_BEDROCK`).
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>
 
+mod count;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -83,19 +85,36 @@ async fn pass(
         fields.model_upstream = Some(model_id.clone());
         fields.stream = operation.streams();
     });
+    let counts = operation == Operation::CountTokens;
+    if counts
+        && count::is_vain(app, &model_id, &target.capabilities)
+        && let Some(guess) = count::guess(&model_id, &body)
+    {
+        return Ok(guess);
+    }
+    let asked = body.clone();
     let (body, notices) = mended(app, operation, &target.capabilities, body);
     entry.note(|fields| fields.notices = notices.len());
     let mut limits = HeaderMap::new();
-    if operation != Operation::CountTokens {
+    if !counts {
         let need = metering::need_of_body(app, &body, &target);
         limits = metering::admit(app, entry, caller, need, &target, &headers).await?;
         entry.note(|fields| fields.asked = true);
     }
-    let passage = Passage { model_id, operation, headers, body };
+    let passage = Passage { model_id: model_id.clone(), operation, headers, body };
     let mut attempts = Attempts::default();
-    let passed = within(app, entry, operation, app.bedrock.pass(passage, &mut attempts)).await;
+    let passed = within(app, operation, app.bedrock.pass(passage, &mut attempts)).await;
     entry.note(|fields| fields.retries = attempts.retries());
-    let passed = passed?;
+    let passed = match passed? {
+        Ok(passed) => passed,
+        Err(failure) => {
+            let guess = (counts && count::learn(app, &model_id, &failure))
+                .then(|| count::guess(&model_id, &asked))
+                .flatten();
+            let refusal = refused(entry, failure);
+            return guess.ok_or(refusal);
+        }
+    };
     passing::note_head(entry, &passed.headers);
     let mut response = respond(app, entry, passed);
     response.headers_mut().extend(limits);
@@ -109,9 +128,15 @@ async fn pass(
 /// `metadata`, betas of Anthropic's own service, a newer dialect), so the rules of the invoke route hold here, too.
 /// What they cannot mend passes as it came: AWS has the last word.
 fn mended(app: &App, operation: Operation, capabilities: &Capabilities, body: Bytes) -> (Bytes, Vec<Notice>) {
-    if !capabilities.claude || !matches!(operation, Operation::Invoke | Operation::InvokeStream) {
-        return (body, Vec::new());
+    match operation {
+        Operation::Invoke | Operation::InvokeStream if capabilities.claude => edited(app, capabilities, body),
+        Operation::CountTokens if capabilities.claude => count::mended(app, capabilities, body),
+        _ => (body, Vec::new()),
     }
+}
+
+/// The rules of the invoke route.
+fn edited(app: &App, capabilities: &Capabilities, body: Bytes) -> (Bytes, Vec<Notice>) {
     let options = InvokeOptions::new(app.relay.options);
     let call = std::str::from_utf8(&body).ok().map(|text| translate::invoke(text, capabilities, &options));
     let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.losses.is_empty())) else {
@@ -123,16 +148,14 @@ fn mended(app: &App, operation: Operation, capabilities: &Capabilities, body: By
 /// The head of an answer, unless it takes too long or the server ends.
 async fn within(
     app: &Arc<App>,
-    entry: &Entry,
     operation: Operation,
     asking: impl Future<Output = Result<Passed, Failure>>,
-) -> Result<Passed, AwsError> {
+) -> Result<Result<Passed, Failure>, AwsError> {
     let limit = if operation.streams() { app.relay.idle_timeout } else { app.relay.request_timeout };
     tokio::select! {
-        passed = tokio::time::timeout(limit, asking) => match passed {
-            Ok(passed) => passed.map_err(|failure| refused(entry, failure)),
-            Err(_) => Err(ApiError::new(ErrorType::Timeout, "Bedrock did not answer in time").into()),
-        },
+        passed = tokio::time::timeout(limit, asking) => {
+            passed.map_err(|_| ApiError::new(ErrorType::Timeout, "Bedrock did not answer in time").into())
+        }
         () = app.tasks.cutting() => Err(ApiError::shutting_down().into()),
     }
 }

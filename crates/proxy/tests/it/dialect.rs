@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -119,6 +121,49 @@ async fn tokens_are_counted_for_the_bare_model() {
     assert!(json_of(response).await["inputTokens"].is_u64());
     let path = "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens";
     assert_eq!(world.bedrock.requests()[0].path, path);
+}
+
+/// A CountTokens question with the body that Claude Code counts in its Bedrock mode.
+fn count_of_claude_code() -> String {
+    let native = json!({
+        "anthropic_version": "bedrock-2023-05-31",
+        "anthropic_beta": ["claude-code-20250219"],
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "Hello there, how are you?"}],
+        "metadata": {"user_id": "{\"device_id\":\"d\"}"},
+    });
+    let native = STANDARD.encode(native.to_string());
+    json!({"input": {"invokeModel": {"body": native}}}).to_string()
+}
+
+#[tokio::test]
+async fn a_claude_body_is_counted_as_it_would_be_sent() {
+    let world = world().await;
+    let response =
+        begin(&world, "/bedrock/model/claude-sonnet-4-5/count-tokens", &count_of_claude_code()).await;
+    let notice = header(&response, "x-bedrock-proxy-notice");
+    assert!(notice.contains("user_id") && !notice.contains("estimated"), "{notice}");
+    assert!(json_of(response).await["inputTokens"].as_u64().unwrap() > 3);
+}
+
+#[tokio::test]
+async fn what_bedrock_does_not_count_is_guessed_in_its_own_words() {
+    let world = world().await;
+    let converse =
+        r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello there"}]}]}}}"#;
+    for body in [count_of_claude_code().as_str(), converse] {
+        let response = begin(&world, "/model/us.anthropic.claude-opus-5/count-tokens", body).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(header(&response, "x-bedrock-proxy-notice"), "count_tokens: estimated");
+        assert!(json_of(response).await["inputTokens"].as_u64().unwrap() > 3);
+    }
+    assert!(world.bedrock.requests().is_empty());
+    // Of this one only AWS knows.
+    for _ in 0..2 {
+        let response = begin(&world, "/model/amazon.nova-pro-v1%3A0/count-tokens", converse).await;
+        assert_eq!(header(&response, "x-bedrock-proxy-notice"), "count_tokens: estimated");
+    }
+    assert_eq!(world.bedrock.requests().len(), 1, "it is not asked again");
 }
 
 #[tokio::test]
