@@ -10,6 +10,7 @@ mod credentials;
 mod dialect;
 mod errors;
 mod families;
+mod fidelity;
 mod lifecycle;
 mod limits;
 mod listing;
