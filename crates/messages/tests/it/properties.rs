@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use messages::anthropic::{
     self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
@@ -394,7 +396,7 @@ proptest! {
         // Clients expect a message that cannot be had to be named by its role.
         let told: Vec<&str> = told.into_iter().map(|told| told.strip_suffix(".role").unwrap_or(told)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
-            let accounted = upstream.contains(&leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
+            let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
             prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
         }
     }
@@ -407,11 +409,13 @@ proptest! {
         let Ok(call) = translate::invoke(&text, &capabilities, &options) else {
             return Ok(());
         };
-        let upstream = String::from_utf8(call.body).unwrap();
+        let mut upstream = String::from_utf8(call.body).unwrap();
         serde_json::from_str::<Value>(&upstream).unwrap();
+        // What goes into a header is carried, too.
+        upstream.extend(call.betas);
         let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
-            let accounted = upstream.contains(&leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
+            let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
             prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
         }
     }
@@ -528,7 +532,7 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
 fn request() -> impl Strategy<Value = Value> {
     let novel = option::weighted(0.2, "novel-[a-z]{4}");
     let cache = option::weighted(0.1, Just(json!({"type": "ephemeral", "ttl": "1h"})));
-    let block = (0..17_u8, "leaf-[a-z]{6}", novel.clone(), cache).prop_map(|(kind, leaf, novel, cache)| {
+    let block = (0..25_u8, "leaf-[a-z]{6}", novel.clone(), cache).prop_map(|(kind, leaf, novel, cache)| {
         let mut block = match kind {
             0..=2 => json!({"type": "text", "text": leaf}),
             3 => json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": leaf}}),
@@ -544,6 +548,14 @@ fn request() -> impl Strategy<Value = Value> {
             13 => json!({"type": "document", "title": leaf, "source": {"type": "content", "content": [{"type": "text", "text": format!("{leaf}-part")}, {"type": "image", "source": {"type": "base64", "data": format!("{leaf}-data")}}]}}),
             14 => json!({"type": "document", "context": leaf, "source": {"type": "url", "url": format!("{leaf}-url")}}),
             15 => json!({"type": "search_result", "source": leaf, "title": format!("{leaf}-title"), "content": [{"type": "text", "text": format!("{leaf}-text")}]}),
+            16 => json!({"type": "server_tool_use", "id": format!("{leaf}-id"), "name": "web_search", "input": {"query": leaf}}),
+            17 => json!({"type": "web_search_tool_result", "tool_use_id": format!("{leaf}-id"), "content": [{"type": "web_search_result", "url": leaf, "title": format!("{leaf}-title"), "encrypted_content": format!("{leaf}-secret")}]}),
+            18 => json!({"type": "redacted_thinking", "data": leaf}),
+            19 => json!({"type": "tool_reference", "tool_name": leaf}),
+            20 => json!({"type": "container_upload", "file_id": leaf}),
+            21 => json!({"type": "mcp_tool_use", "id": format!("{leaf}-id"), "name": leaf, "server_name": format!("{leaf}-server"), "input": {}}),
+            22 => json!({"type": "compaction", "content": leaf}),
+            23 => json!({"type": "search_result", "source": leaf, "title": format!("{leaf}-title"), "content": [{"type": "text", "text": format!("{leaf}-text")}], "citations": {"enabled": true}}),
             _ => json!({"type": "novel_block", "anything": {"at": [leaf]}}),
         };
         if let Some(novel) = novel {
@@ -583,18 +595,45 @@ fn request() -> impl Strategy<Value = Value> {
             json!({"effort": effort, "format": format})
         },
     );
-    (vec(message, 1..5), vec(tool, 0..3), novel, option::of("user-[a-z]{4}"), "auto|any|none", depth, config).prop_map(
-        |(mut messages, tools, novel, user, tool_choice, thinking, config)| {
+    let member = prop_oneof![
+        Just(("container", json!("leaf-container"))),
+        Just(("mcp_servers", json!([{"type": "url", "url": "leaf-url", "name": "leaf-name"}]))),
+        Just(("inference_geo", json!("leaf-geo"))),
+        Just(("speed", json!("leaf-speed"))),
+        Just(("output_format", json!({"type": "json_schema", "schema": {"title": "leaf-title"}}))),
+        Just(("context_management", json!({"edits": [{"type": "leaf-edit"}]}))),
+        Just(("system", json!([{"type": "text", "text": "leaf-said", "novel": "novel-said"}]))),
+        Just(("fallbacks", json!([{"model": "leaf-model"}]))),
+        Just(("anthropic_beta", json!(["leaf-beta"]))),
+    ];
+    let extra = (option::weighted(0.5, member), option::weighted(0.3, "leaf-[a-z]{6}"));
+    (vec(message, 1..5), vec(tool, 0..3), novel, option::of("user-[a-z]{4}"), "auto|any|none", depth, config, extra).prop_map(
+        |(mut messages, tools, novel, user, tool_choice, thinking, config, (member, call))| {
             messages.insert(0, json!({"role": "user", "content": "leaf-first"}));
+            // A call and its results, with everything that they may hold.
+            if let Some(leaf) = call {
+                let found = json!([{"type": "text", "text": format!("{leaf}-found")}, {"type": "search_result", "source": format!("{leaf}-source"), "title": format!("{leaf}-title"), "content": [{"type": "text", "text": format!("{leaf}-part")}]}, {"type": "document", "title": format!("{leaf}-page"), "source": {"type": "text", "media_type": "text/plain", "data": format!("{leaf}-data")}}, {"type": "tool_reference", "tool_name": format!("{leaf}-tool")}]);
+                messages.push(json!({"role": "user", "content": "leaf-again"}));
+                messages.push(json!({"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_a", "name": "a", "input": {"argument": leaf}, "caller": {"type": format!("{leaf}-caller")}}]}));
+                messages.push(json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_a", "content": found}]}));
+            }
             let mut body = json!({"max_tokens": 7, "system": "leaf-system", "messages": messages, "stop_sequences": ["leaf-stop"],
                 "thinking": thinking, "output_config": config, "metadata": {"user_id": user}, "tools": tools});
             body["tool_choice"] = json!({"type": tool_choice});
             if let Some(novel) = novel {
                 body["novel"] = json!({"deep": [novel]});
             }
+            if let Some((name, value)) = member {
+                body[name] = value;
+            }
             body
         },
     )
+}
+
+/// Whether `leaf` is there, as it is or as the data of a document.
+fn carries(upstream: &str, leaf: &str) -> bool {
+    upstream.contains(leaf) || upstream.contains(&STANDARD.encode(leaf))
 }
 
 /// The texts of a body that say something, with their places.

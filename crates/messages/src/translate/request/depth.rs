@@ -232,13 +232,15 @@ impl<'a> Translation<'a> {
         match (thinking.kind.as_deref(), thinking.budget_tokens) {
             (Some("disabled"), _) if self.capabilities.thinking.disabled => {
                 self.findings.note(path, "sent as effort `none`");
+                self.no_effort(effort);
                 return Ok(Some(ReasoningControl::Object { effort: "none" }));
             }
             // Models with these members do not think unless they are told to.
             (Some("disabled"), _)
                 if matches!(control, Reasoning::ReasoningConfig | Reasoning::ReasoningConfigText) =>
             {
-                self.findings.note(path, "left out, and effort with it: the model does not think by itself");
+                self.findings.note(path, "left out: the model does not think by itself");
+                self.no_effort(effort);
                 return Ok(None);
             }
             (Some("disabled"), _) => {
@@ -253,6 +255,14 @@ impl<'a> Translation<'a> {
             _ => self.findings.drop(path, "left out: the model decides by itself how hard it thinks"),
         }
         Ok(self.told_by_effort(effort))
+    }
+
+    /// Thinking is off: what says how hard to think says nothing.
+    fn no_effort(&mut self, effort: Option<&str>) {
+        if effort.is_some() {
+            let root = Path::ROOT.key("output_config");
+            self.findings.note(root.key("effort"), "left out: thinking is switched off");
+        }
     }
 
     fn told_by_effort(&mut self, effort: Option<&str>) -> Option<ReasoningControl> {
