@@ -60,8 +60,8 @@ async fn world_before(answers: Answers, delay: Duration, variables: &[(&str, &st
     (world_with(&all, |_| {}).await, asked)
 }
 
-fn nova(path: &str) -> Option<Value> {
-    let arn = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
+fn qwen(path: &str) -> Option<Value> {
+    let arn = "arn:aws:bedrock:us-east-1::foundation-model/qwen.qwen3-32b-v1:0";
     path.starts_with("/inference-profiles/arn").then(|| json!({"models": [{"modelArn": arn}]}))
 }
 
@@ -75,7 +75,7 @@ fn with_top_k(model: &str) -> String {
 
 #[tokio::test]
 async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes() {
-    let (world, asked) = world_before(nova, Duration::ZERO, &[]).await;
+    let (world, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     for _ in 0..3 {
         let answer = world.post(with_top_k(ARN)).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -83,7 +83,7 @@ async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes
     let path = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
     assert_eq!(*asked.lock().unwrap(), [format!("us-east-1 GET /inference-profiles/{path}")]);
     for sent in world.bedrock.requests() {
-        assert!(!String::from_utf8_lossy(&sent.body).contains("\"top_k\""), "Nova has no such member");
+        assert!(!String::from_utf8_lossy(&sent.body).contains("\"top_k\""), "Qwen has no such member");
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
 
 #[tokio::test]
 async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_and_no_others() {
-    let (world, _) = world_before(nova, Duration::from_secs(30), &[]).await;
+    let (world, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
     let start = Instant::now();
     let answers = (0..5).map(|_| world.post(with_top_k(ARN)));
     for answer in futures_util::future::join_all(answers).await {
@@ -115,17 +115,17 @@ async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_a
 async fn a_mapping_or_the_operator_makes_the_question_needless() {
     let mapping = format!("claude-sonnet-4-5={ARN}");
     let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
-    let (world, asked) = world_before(nova, Duration::ZERO, &named).await;
+    let (world, asked) = world_before(qwen, Duration::ZERO, &named).await;
     assert_eq!(world.post(with_top_k("claude-sonnet-4-5")).await.status, 200);
     let off = [("AWS_BEDROCK_RESOLVE_PROFILES", "false")];
-    let (world, unasked) = world_before(nova, Duration::ZERO, &off).await;
+    let (world, unasked) = world_before(qwen, Duration::ZERO, &off).await;
     assert_eq!(world.post(with_top_k(ARN)).await.status, 200);
     assert!(asked.lock().unwrap().is_empty() && unasked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_arn_of_another_region_is_signed_for_there() {
-    let (world, asked) = world_before(nova, Duration::ZERO, &[]).await;
+    let (world, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     let (status, ..) = world.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
     assert_eq!(status, 502, "the fake is in us-east-1 and refuses the signature");
     assert!(asked.lock().unwrap()[0].starts_with("eu-west-1 GET "));
