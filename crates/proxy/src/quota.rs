@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{self, Outage};
 use crate::ids;
 use crate::ledger::{Ledger, Place};
-use crate::store::{Event, Receipt, Reservation, Reserved, Store, Tallies};
+use crate::store::{Event, Receipt, Reservation, Reserved, Store, StoreError, Tallies};
 pub use period::{Period, Periods};
 
 /// Admits requests.
@@ -123,6 +123,8 @@ pub enum Denied {
     },
     /// The limit cannot be looked up, and is to be closed then.
     Away(Scope),
+    /// Too many ask at the same time; the limit is there, and so nobody passes without it.
+    Busy,
     /// The server ends.
     Ending,
 }
@@ -133,7 +135,7 @@ impl Denied {
     pub fn passes_soon(&self) -> bool {
         match self {
             Self::Exhausted { standing, need, .. } => standing.used.saturating_add(*need) <= standing.limit,
-            Self::Away(_) | Self::Ending => false,
+            Self::Away(_) | Self::Busy | Self::Ending => false,
         }
     }
 }
@@ -254,6 +256,10 @@ impl Quota {
                 let standing = tightest.ok_or(Denied::Away(Scope::User))?;
                 self.record(&standing, payer, tokens, now);
                 Err(Denied::Exhausted { standing, need: tokens, period, now })
+            }
+            Err(error @ StoreError::Busy(_)) => {
+                tracing::warn!(%error, user_id = payer.user_id, "a limit could not be looked up in time");
+                Err(Denied::Busy)
             }
             Err(error) => {
                 tracing::warn!(%error, user_id = payer.user_id, "a limit cannot be looked up");

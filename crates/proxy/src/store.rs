@@ -59,7 +59,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
 pub use error::StoreError;
@@ -77,6 +77,9 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// What a request waits for the database at most.
 const HOT: Duration = Duration::from_secs(1);
+
+/// What a request waits for its turn at most, while the database answers others.
+const TURN: Duration = Duration::from_secs(5);
 
 /// What everything else waits for it: batches, lists, an operator's acts.
 const CALM: Duration = Duration::from_secs(20);
@@ -104,6 +107,8 @@ struct Inner {
     answers: AtomicU64,
     /// Whether it let requests wait for nothing, and has not answered since.
     silent: AtomicBool,
+    /// For those who reserve.
+    turns: Semaphore,
     tasks: Tasks,
 }
 
@@ -139,7 +144,8 @@ impl Store {
         }
         let connected = AtomicBool::new(schema.borrow().is_ok());
         let (answers, silent, tasks) = (AtomicU64::new(0), AtomicBool::new(false), tasks.clone());
-        Ok(Self(Arc::new(Inner { pools, schema, connected, answers, silent, tasks })))
+        let turns = Semaphore::new(pools.turns());
+        Ok(Self(Arc::new(Inner { pools, schema, connected, answers, silent, turns, tasks })))
     }
 
     /// Which database it is: `sqlite` or `postgresql`.
@@ -195,11 +201,25 @@ impl Store {
             inner.answers.fetch_add(1, Ordering::Relaxed);
         }
         result.unwrap_or_else(|_| {
-            if limit == HOT && inner.answers.load(Ordering::Relaxed) == answers {
+            let words = format!("no answer within {} s", limit.as_secs());
+            if limit == HOT && inner.answers.load(Ordering::Relaxed) != answers {
+                return Err(StoreError::Busy(words));
+            }
+            if limit == HOT {
                 self.fall_silent();
             }
-            Err(StoreError::Away(format!("no answer within {} s", limit.as_secs())))
+            Err(StoreError::Away(words))
         })
+    }
+
+    /// Waits for a turn to reserve. There are as many turns as connections, so that the time that a database may take
+    /// to answer does not pass while nobody has even asked it.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let busy = || StoreError::Busy(format!("no turn within {} s", TURN.as_secs()));
+        match timeout(TURN, self.0.turns.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(busy()),
+        }
     }
 
     /// Lets nobody wait any more, and listens in the background for the first answer.

@@ -50,6 +50,13 @@ impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Ending => Self::shutting_down(),
+            Denied::Busy => {
+                let text = "the gateway's database has too much to do to look up your daily token limit; try again in a \
+                     moment";
+                let mut headers = HeaderMap::new();
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(SOON));
+                Self::new(ErrorType::Overloaded, text).with_headers(headers)
+            }
             Denied::Away(scope) => {
                 let text = format!(
                     "the daily token limit of your {scope} cannot be looked up, because the gateway's database is \

@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The database cannot be reached, did not answer in time, or can take nothing: try again later.
     #[error("the database is away: {0}")]
     Away(String),
+    /// The database answers others, but there are too many of them: try again in a moment.
+    #[error("the database has too much to do: {0}")]
+    Busy(String),
     /// This very row or value can never be stored.
     #[error("the database refused it: {0}")]
     Refused(String),

@@ -53,6 +53,14 @@ impl Pools {
         }
     }
 
+    /// How many reservations the database can be asked for at the same time.
+    pub(super) fn turns(&self) -> usize {
+        match self {
+            Self::Sqlite { .. } => 1,
+            Self::Postgres { fast, .. } => usize::try_from(fast.options().get_max_connections()).unwrap_or(1),
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite { write, read } => {

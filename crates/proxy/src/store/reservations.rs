@@ -4,6 +4,7 @@
 //! A process that was killed therefore gives back what it held by time alone.
 
 use sqlx::types::Json;
+use tokio::time::Instant;
 
 use super::pools::Pools;
 use super::{HOT, Result, Store, StoreError, values};
@@ -130,7 +131,8 @@ impl Store {
     /// A caller that gives up waiting may leave a row behind, which nobody renews and which ends by itself.
     ///
     /// # Errors
-    /// When the database is away for a second; [`StoreError::Conflict`] when the id is taken.
+    /// When the database is away for a second; [`StoreError::Busy`] when it answers, but not this one;
+    /// [`StoreError::Conflict`] when the id is taken.
     pub async fn reserve(&self, wanted: &Reservation<'_>) -> Result<Reserved> {
         values::key("the reservation's id", wanted.id)?;
         values::key("the holder", wanted.holder)?;
@@ -139,6 +141,10 @@ impl Store {
         if !(0..=MOST_TOKENS).contains(&wanted.tokens) {
             return Err(StoreError::Refused(format!("{} tokens cannot be reserved", wanted.tokens)));
         }
+        let began = Instant::now();
+        let _turn = self.turn().await?;
+        // The times are those of the call. A row that ended before it was written would count for nobody.
+        let waited = i64::try_from(began.elapsed().as_millis()).unwrap_or(0);
         macro_rules! bound {
             ($text:expr) => {
                 sqlx::query_as($text)
@@ -148,10 +154,10 @@ impl Store {
                     .bind(wanted.team)
                     .bind(wanted.period)
                     .bind(wanted.tokens)
-                    .bind(wanted.expires_at)
+                    .bind(wanted.expires_at.saturating_add(waited))
                     .bind(wanted.user_limit)
                     .bind(wanted.team_limit)
-                    .bind(wanted.now)
+                    .bind(wanted.now.saturating_add(waited))
             };
         }
         self.within(HOT, async {

@@ -141,3 +141,26 @@ async fn a_caller_that_gives_up_leaves_the_connection_in_order() {
         assert!(matches!(store.reserve(&wanted(&id)).await.unwrap(), Reserved::Granted(_)));
     }
 }
+
+#[tokio::test]
+async fn a_database_that_answers_others_is_busy_and_not_away() {
+    let url = postgres::database().await;
+    let place = place("postgresql", &[("DATABASE_URL", &url)]);
+    let store = place.open().await;
+    ana(&store, None, None).await;
+    let mut other = postgres::connect(&url).await;
+    let lock = "BEGIN; LOCK TABLE reservations IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let requests = ["one", "two"].map(wanted);
+    let reserving = futures_util::future::join_all(requests.iter().map(|wanted| store.reserve(wanted)));
+    let others = async {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1500) {
+            store.standing("ana", None, None).await.unwrap();
+        }
+    };
+    let (reserved, ()) = tokio::join!(reserving, others);
+    assert!(reserved.iter().all(|answer| matches!(answer, Err(StoreError::Busy(_)))), "{reserved:?}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    assert!(matches!(store.reserve(&wanted("three")).await, Ok(Reserved::Granted(_))));
+}
