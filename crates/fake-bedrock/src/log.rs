@@ -1,6 +1,6 @@
 //! What has been asked and what has been answered, for tests to look at.
 //!
-//! Bounded: the last thousand requests and running totals of the usage. Not a trace; nothing is printed.
+//! Bounded: the last five thousand requests and running totals of the usage. Not a trace; nothing is printed.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 /// How many requests are kept.
-const KEPT: usize = 1000;
+const KEPT: usize = 5000;
 
 /// Tokens as Bedrock bills them; `input_tokens` excludes both cache figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

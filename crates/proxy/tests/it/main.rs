@@ -11,6 +11,7 @@ mod dialect;
 mod errors;
 mod families;
 mod fidelity;
+mod invariant;
 mod lifecycle;
 mod limits;
 mod listing;

@@ -1,10 +1,10 @@
 //! A PostgreSQL of the test process's own: in a temporary directory, on a unix socket, gone when the process ends.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,18 +16,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 const MISSING: &str = "no PostgreSQL to test with: install it (Debian: apt-get install postgresql; \
     scripts/test does so as root), or name the directory of initdb and postgres in PG_BIN";
 
-/// A new, empty database; its URL.
+/// A new, empty database in the cluster that the tests share; its URL.
 pub(crate) async fn database() -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
-    let directory = tokio::task::spawn_blocking(cluster).await.unwrap();
-    let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let options = PgConnectOptions::new_without_pgpass().socket(directory).port(5432).username("postgres");
-    let mut connection = options.database("postgres").connect().await.unwrap();
-    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::query(create).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let host = directory.display().to_string().replace('/', "%2F");
-    format!("postgres://postgres@{host}/{name}?sslmode=disable")
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(Cluster::start)).await.unwrap();
+    cluster.database().await
 }
 
 /// A connection that goes around the store.
@@ -35,67 +28,105 @@ pub(crate) async fn connect(url: &str) -> sqlx::PgConnection {
     url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
 }
 
-/// The directory of the socket of the one cluster.
-fn cluster() -> &'static Path {
-    static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
-    CLUSTER.get_or_init(start)
+/// A server of one's own. Dropped, it ends.
+pub(crate) struct Cluster {
+    programs: PathBuf,
+    directory: PathBuf,
+    guard: Option<Child>,
 }
 
-// The machine's clock is what a test may ask for, and the child outlives this process by design.
-#[allow(clippy::disallowed_methods, clippy::zombie_processes)]
-fn start() -> PathBuf {
-    let programs = programs().expect(MISSING);
-    // Sockets have short names, and whom root becomes has to get there: a TMPDIR may be neither short nor open.
-    let directory = tempfile::Builder::new().prefix("bedrock-proxy-pg").tempdir_in("/tmp").unwrap().keep();
-    let mut initdb = Command::new(programs.join("initdb"));
-    let data = directory.join("data");
-    initdb.args([
-        "--username=postgres",
-        "--auth=trust",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--no-sync",
-        "--pgdata",
-    ]);
-    initdb.arg(&data);
-    unprivileged(&mut initdb, &directory);
-    let made = initdb.current_dir(&directory).output().unwrap();
-    assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-
-    // The shell waits for the end of its standard input, which is the end of this process, however it ends; then it
-    // stops the server and takes the directory away.
-    let mut guard = Command::new("/bin/sh");
-    guard.args(["-c", GUARD, "guard"]).arg(programs.join("postgres")).arg(&directory);
-    unprivileged(&mut guard, &directory);
-    let mut guard = guard
-        .current_dir(&directory)
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // Never closed by us: the kernel does it when this process is gone.
-    std::mem::forget(guard.stdin.take());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while std::os::unix::net::UnixStream::connect(directory.join(".s.PGSQL.5432")).is_err()
-        || !log(&directory).contains("ready to accept connections")
-    {
-        let ended = guard.try_wait().unwrap();
-        assert!(ended.is_none() && Instant::now() < deadline, "postgres does not start: {}", log(&directory));
-        std::thread::sleep(Duration::from_millis(20));
+impl Cluster {
+    /// A new one that serves.
+    pub(crate) fn start() -> Self {
+        let programs = programs().expect(MISSING);
+        // Sockets have short names, and whom root becomes has to get there: a TMPDIR may be neither short nor open.
+        let directory =
+            tempfile::Builder::new().prefix("bedrock-proxy-pg").tempdir_in("/tmp").unwrap().keep();
+        let mut initdb = Command::new(programs.join("initdb"));
+        initdb.args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--pgdata",
+        ]);
+        initdb.arg(directory.join("data"));
+        unprivileged(&mut initdb, &directory);
+        let made = initdb.current_dir(&directory).output().unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let mut cluster = Self { programs, directory, guard: None };
+        cluster.serve();
+        cluster
     }
-    directory
+
+    /// Serves again after a stop.
+    // The machine's clock is what a test may ask for.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn serve(&mut self) {
+        // The shell waits for the end of its standard input, which is the end of this process, however it ends; then
+        // it stops the server and takes the directory away.
+        let mut guard = Command::new("/bin/sh");
+        guard.args(["-c", GUARD, "guard"]).arg(self.programs.join("postgres")).arg(&self.directory);
+        unprivileged(&mut guard, &self.directory);
+        let mut guard = guard
+            .current_dir(&self.directory)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::os::unix::net::UnixStream::connect(self.directory.join(".s.PGSQL.5432")).is_err()
+            || !log(&self.directory).contains("ready to accept connections")
+        {
+            let ended = guard.try_wait().unwrap();
+            let why = log(&self.directory);
+            assert!(ended.is_none() && Instant::now() < deadline, "postgres does not start: {why}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.guard = Some(guard);
+    }
+
+    /// Stops at once, as if it had crashed, and keeps what is on disk.
+    pub(crate) fn stop(&mut self) {
+        let mut guard = self.guard.take().unwrap();
+        guard.stdin.take().unwrap().write_all(b"keep\n").unwrap();
+        guard.wait().unwrap();
+    }
+
+    /// A new, empty database; its URL.
+    pub(crate) async fn database(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let options =
+            PgConnectOptions::new_without_pgpass().socket(&self.directory).port(5432).username("postgres");
+        let mut connection = options.database("postgres").connect().await.unwrap();
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(create).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let host = self.directory.display().to_string().replace('/', "%2F");
+        format!("postgres://postgres@{host}/{name}?sslmode=disable")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let Some(mut guard) = self.guard.take() else { return };
+        drop(guard.stdin.take());
+        let _ = guard.wait();
+    }
 }
 
 const GUARD: &str = r#"
 "$1" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=1000 \
     >"$2/log" 2>&1 </dev/null &
 server=$!
-cat >/dev/null
+read -r word
 kill -QUIT "$server"
 wait "$server"
-rm -rf "$2"
+[ "$word" = keep ] || rm -rf "$2"
 "#;
 
 fn log(directory: &Path) -> String {
