@@ -272,7 +272,7 @@ async fn a_rush_on_limited_tokens(place: Place, replicas: usize) {
         *kinds.entry(fate.kind()).or_default() += 1;
     }
     println!("what became of the requests: {kinds:?}");
-    assert!(lost > 0 && finished > 100 && refused > 50, "{kinds:?}");
+    assert!(lost > 0 && finished > 100 && refused > 20, "{kinds:?}");
 
     // The one that came back serves as before.
     let late = Plan { words: String::new(), leaves_after: None, leaves_in: None, ..Plan::mixed(CROWD) };
