@@ -2,13 +2,16 @@
 """Load on bedrock-proxy, with nginx as a yardstick. See README.md beside this file."""
 
 import argparse
+import base64
 import contextlib
 import dataclasses
+import hmac
 import http.client
 import itertools
 import json
 import math
 import os
+import pwd
 import re
 import resource
 import selectors
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import zlib
 from pathlib import Path
 
@@ -32,6 +36,9 @@ REGION = "us-east-1"
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 BEARER = "bedrock-api-key-example"
+
+# Signs the token of the bench's one user, where tokens are asked for.
+TOKEN_KEY = "the-key-of-the-bench-0123456789abcdef"
 
 MODEL = "claude-sonnet-4-5"
 UPSTREAM_PATH = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream"
@@ -258,8 +265,23 @@ class Ask:
         return f"POST {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
 
 
+def token():
+    """A JWT, by hand: the proxy accepts those of any maker."""
+    now = int(time.time())
+    claims = {"iss": "bedrock-proxy", "aud": "bedrock-api", "iat": now, "exp": now + 86_400}
+    claims |= {"user_id": "bench", "team": "benches"}
+    parts = [base64.urlsafe_b64encode(encoded(part)).rstrip(b"=") for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    mac = hmac.new(TOKEN_KEY.encode(), b".".join(parts), "sha256").digest()
+    return b".".join([*parts, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
+
+
+TOKEN = None
+
+
 def ask_proxy(case, address):
-    headers = {"Content-Type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": "bench"}
+    global TOKEN
+    TOKEN = TOKEN or token()
+    headers = {"Content-Type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": TOKEN}
     return Ask(address, PROXY_PATH, headers, encoded(anthropic(case, filler_for(case))))
 
 
@@ -401,7 +423,42 @@ class Servers:
     nginx_at: tuple[str, int]
 
 
-def start(stack, directory, binaries, workers):
+def start_postgres(stack, directory):
+    """A cluster of its own on a socket in `directory`. Returns its URL. PostgreSQL refuses to run as root."""
+    places = [os.environ.get("PATH", os.defpath), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
+    initdb, postgres = (shutil.which(name, path=":".join(places)) for name in ("initdb", "postgres"))
+    if not initdb or not postgres:
+        raise Failed("initdb and postgres are missing: apt-get install -y postgresql")
+    home = directory / "postgres"
+    home.mkdir()
+    who = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody")
+        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        directory.chmod(0o711)
+        who = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+    data = home / "data"
+    subprocess.run([initdb, "-D", data, "-U", "bench", "-A", "trust"], check=True, capture_output=True, cwd=home, **who)
+    command = [postgres, "-D", data, "-k", home, "-c", "listen_addresses="]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home, **who)
+    stack.callback(lambda: (child.terminate(), child.wait()))
+    for _ in range(200):
+        if (home / ".s.PGSQL.5432").exists():
+            return f"postgres://bench@localhost/postgres?host={urllib.parse.quote(str(home), safe='')}"
+        time.sleep(0.05)
+    raise Failed("PostgreSQL did not start")
+
+
+def accounts(stack, directory, database):
+    """What makes the proxy ask for tokens and mind a limit, which is never met."""
+    if not database:
+        return {}
+    url = {"DATABASE_URL": start_postgres(stack, directory)} if database == "postgres" else {}
+    limits = {"DEFAULT_USER_DAILY_TOKENS": "500000000000", "DEFAULT_TEAM_DAILY_TOKENS": "500000000000"}
+    return {"JWT_SECRET_KEY": TOKEN_KEY, **limits, **url}
+
+
+def start(stack, directory, binaries, workers, database):
     command = [binaries / "fake-bedrock", "--listen", "127.0.0.1:0", "--region", REGION]
     command += ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--bearer-token", BEARER]
     fake = Process(stack, "fake-bedrock", command, directory, pipe=True)
@@ -419,6 +476,7 @@ def start(stack, directory, binaries, workers):
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://%s:%d" % fake_at,
         "PORT": str(proxy_at[1]),
         "LOG_LEVEL": "warn",
+        **accounts(stack, directory, database),
     }
     proxy = Process(stack, "bedrock-proxy", [binaries / "bedrock-proxy", "serve"], directory, environment)
     proxy.await_port(proxy_at)
@@ -781,6 +839,7 @@ def parse_arguments():
     parser.add_argument("--nginx-workers", type=int, default=1, choices=(1, 2))
     parser.add_argument("--case", action="append", metavar="TEXT", help="only cases whose name contains TEXT")
     parser.add_argument("--concurrency", type=int, action="append", choices=CONCURRENCY)
+    parser.add_argument("--accounts", choices=("sqlite", "postgres"), help="ask for tokens, mind limits, keep the books")
     parser.add_argument("--no-paced", action="store_true", help="leave the paced streams out")
     return parser.parse_args()
 
@@ -796,7 +855,7 @@ def run(options):
 
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bedrock-proxy-bench-")))
-        servers = start(stack, directory, binaries, options.nginx_workers)
+        servers = start(stack, directory, binaries, options.nginx_workers, options.accounts)
         report["rss_before_mb"] = servers.proxy.memory("VmRSS")
         lengths = {case.name: verify(case, servers) for case in [*cases, PACED]}
         # Before the load, which leaves its mark on every process.
