@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::journal::Reading;
 use super::{Filed, Record, Shared};
@@ -50,14 +51,12 @@ impl Worker {
         let mut retention = tokio::time::interval(RETENTION);
         loop {
             if self.shared.behind.load(Ordering::Acquire) && !self.catch_up().await {
-                // Away. What comes meanwhile stands in the journal.
                 tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = self.let_go(PAUSE) => {}
                     () = tasks.stopping() => {}
                 }
-                self.let_go();
                 if tasks.is_stopping() {
-                    return;
+                    return self.let_go(Duration::ZERO).await;
                 }
                 continue;
             }
@@ -102,9 +101,10 @@ impl Worker {
         }
     }
 
-    /// Empties the queue: what stood in it stands in the journal.
-    fn let_go(&mut self) {
-        while let Ok(filed) = self.queue.try_recv() {
+    /// Keeps the queue empty for a while: what stood in it stands in the journal.
+    async fn let_go(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(Some(filed)) = tokio::time::timeout_at(until, self.queue.recv()).await {
             if filed.at.is_none() {
                 self.shared.lose(&filed.record);
             }
@@ -147,7 +147,7 @@ impl Worker {
             self.write(&records.iter().collect::<Vec<_>>()).await?;
             total += records.len();
             // The queue must not fill up meanwhile.
-            self.pass_on();
+            self.pass_on().await;
         }
         if total > 0 {
             tracing::info!(records = total, "the journal is stored");
@@ -156,10 +156,10 @@ impl Worker {
     }
 
     /// Lets go of the queue while the journal is read: it will be read once more.
-    fn pass_on(&mut self) {
+    async fn pass_on(&mut self) {
         if self.queue.capacity() == 0 {
             self.shared.behind.store(true, Ordering::Release);
-            self.let_go();
+            self.let_go(Duration::ZERO).await;
         }
     }
 

@@ -12,6 +12,7 @@ mod errors;
 mod families;
 mod fidelity;
 mod invariant;
+mod ledger;
 mod lifecycle;
 mod limits;
 mod listing;
