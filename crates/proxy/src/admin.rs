@@ -5,7 +5,10 @@
 
 mod issue;
 mod people;
+mod standing;
 mod view;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -13,6 +16,7 @@ use crate::auth::Keys;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids;
+use crate::quota::Periods;
 use crate::store::{Event, EventFilter, Listed, Page, Store, StoreError, UsageQuery};
 pub use issue::{Issued, TokenRequest, parse_ttl};
 pub use people::{TeamChange, UserChange};
@@ -23,6 +27,7 @@ pub struct Admin {
     store: Store,
     keys: Option<Keys>,
     clock: Clock,
+    periods: Arc<Periods>,
     settings: Settings,
 }
 
@@ -78,7 +83,8 @@ impl Admin {
             user_limit: config.callers.user_limit,
             team_limit: config.callers.team_limit,
         };
-        Self { store, keys: Keys::new(&config.auth), clock, settings }
+        let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
+        Self { store, keys: Keys::new(&config.auth), clock, periods, settings }
     }
 
     /// Usage of some days, summed up; days are UTC and inclusive.

@@ -94,6 +94,17 @@ impl Rejection {
     }
 }
 
+impl Rejection {
+    /// Who was refused, when that is known for certain.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::UserDisabled(user) | Self::Unknown(user) => Some(user),
+            Self::Token(_) | Self::Revoked | Self::Superseded | Self::TeamDisabled(_) | Self::Away => None,
+        }
+    }
+}
+
 /// A verdict about a caller.
 pub type Verdict = Result<Arc<Caller>, Rejection>;
 
@@ -107,6 +118,8 @@ pub struct Callers {
     anonymous: Arc<Caller>,
     /// By the hash of the whole token.
     known: Mutex<Recent<[u8; 32], Arc<Known>>>,
+    /// How many refusals may be written down.
+    pub refusals: Bound,
 }
 
 /// A token whose signature was good, and what was last known about its bearer.
@@ -139,7 +152,15 @@ impl Callers {
             jti: None,
             expires_at: None,
         });
-        Self { keys, store, settings, clock, anonymous, known: Mutex::new(Recent::new(TOKENS)) }
+        Self {
+            keys,
+            store,
+            settings,
+            clock,
+            anonymous,
+            known: Mutex::new(Recent::new(TOKENS)),
+            refusals: Bound::default(),
+        }
     }
 
     /// Who everybody is when authentication is off; `None` when it is on.

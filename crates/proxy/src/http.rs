@@ -18,6 +18,7 @@ pub mod error;
 pub mod health;
 mod limits;
 mod live;
+pub mod me;
 pub mod messages;
 mod metering;
 pub mod models;

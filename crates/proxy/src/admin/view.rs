@@ -106,7 +106,7 @@ fn dollars(nano: i64) -> String {
     format!("{sign}{whole}.{rest:09}")
 }
 
-fn time(milliseconds: i64) -> String {
+pub(super) fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX).to_string()
 }
 

@@ -5,6 +5,8 @@ use super::Refusal;
 const AUTHORIZATION: &str = "Authorization";
 const API_KEY: &str = "x-api-key";
 const SCHEME: &str = "Bearer";
+/// How AWS's own clients sign.
+const AWS: &str = "AWS4-";
 
 /// The token in the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
 ///
@@ -33,6 +35,9 @@ fn single<'a>(
 }
 
 fn bearer(value: &[u8]) -> Result<&str, Refusal> {
+    if value.starts_with(AWS.as_bytes()) {
+        return Err(Refusal::SignedForAws);
+    }
     let (scheme, token) = value.split_at_checked(SCHEME.len()).ok_or(Refusal::Scheme)?;
     if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) {
         return Err(Refusal::Scheme);
@@ -87,10 +92,11 @@ mod tests {
             "Bearer t, Bearer t",
             "Bearert",
             "Basic dDp0",
-            "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/bedrock/aws4_request",
         ] {
             assert_eq!(found(&[wrong], &[]), Err(Refusal::Scheme), "{wrong:?}");
         }
         assert_eq!(found(&[], &["t,t"]), Err(Refusal::Malformed));
+        let signed = "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/bedrock/aws4_request";
+        assert_eq!(found(&[signed], &[]), Err(Refusal::SignedForAws));
     }
 }

@@ -19,6 +19,12 @@ pub enum Refusal {
     /// Something else than a bearer token.
     #[error("the header `Authorization` must be `Bearer <token>`, with one space and one token")]
     Scheme,
+    /// A signature for AWS, whose keys are not ours to check.
+    #[error(
+        "the request is signed for AWS, which this gateway does not check; send its token as the Bedrock API key \
+         (AWS_BEARER_TOKEN_BEDROCK), in Claude Code as ANTHROPIC_AUTH_TOKEN with CLAUDE_CODE_SKIP_BEDROCK_AUTH=1"
+    )]
+    SignedForAws,
     /// No client needs as much.
     #[error("the token is longer than 8192 bytes; no token of this gateway is")]
     TooLong,
@@ -66,7 +72,7 @@ impl Refusal {
             Self::Missing => "missing",
             Self::Conflicting => "conflicting",
             Self::Repeated(_) => "repeated",
-            Self::Scheme => "scheme",
+            Self::Scheme | Self::SignedForAws => "scheme",
             Self::TooLong => "too_long",
             Self::Malformed => "malformed",
             Self::Algorithm => "algorithm",

@@ -1,6 +1,8 @@
 //! The operator's commands: `token`, `user`, `team`, `usage`, `events`. They act on the database directly, so they
 //! work while no server runs, and a running one acts by them within seconds.
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -32,6 +34,9 @@ pub(super) enum Operator {
     /// What was spent
     #[command(subcommand)]
     Usage(UsageCommand),
+    /// Limits, and what is gone of them
+    #[command(subcommand)]
+    Quota(QuotaCommand),
     /// What happened: tokens, changes, refusals
     Events {
         /// Of this kind only, as user_changed
@@ -178,6 +183,12 @@ pub(super) enum UsageCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum QuotaCommand {
+    /// Say how a user stands, and why
+    Explain { user: String },
+}
+
 /// A daily limit: a number of tokens, or none.
 type Limit = Option<i64>;
 
@@ -218,6 +229,7 @@ async fn act(admin: &Admin, command: Operator) -> Result<String, AdminError> {
             let rows = all(async |page| admin.usage(&query, page).await).await?;
             Ok(print::rows(&rows, format))
         }
+        Operator::Quota(QuotaCommand::Explain { user }) => Ok(explained(&admin.explain(&user).await?)),
         Operator::Events { kind, user, limit, format } => {
             let filter = EventFilter { kind, user_id: user, from: None, until: None };
             let found = admin.events(&filter, &Page { after: None, limit }).await?;
@@ -300,6 +312,28 @@ async fn team(admin: &Admin, command: TeamCommand) -> Result<String, AdminError>
 
 fn one(row: &Value) -> String {
     serde_json::to_string_pretty(row).unwrap_or_default()
+}
+
+/// A standing in sentences.
+fn explained(standing: &Value) -> String {
+    let mut text = String::new();
+    if standing["disabled"] == true {
+        text.push_str("Refused: the user or the team is disabled.\n");
+    }
+    for limit in standing["limits"].as_array().into_iter().flatten() {
+        let [scope, name] = ["scope", "name"].map(|key| limit[key].as_str().unwrap_or_default());
+        let [used, reserved] = ["used", "reserved"].map(|key| limit[key].as_i64().unwrap_or_default());
+        let gone = format!("{used} used, {reserved} reserved by open requests");
+        let line = match (limit["limit"].as_i64(), limit["remaining"].as_i64()) {
+            (Some(limit), Some(left)) => format!("{left} of {limit} tokens are left ({gone})"),
+            _ => format!("no limit ({gone})"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "The {scope} {name}: {line}.");
+    }
+    let resets = standing["resets_at"].as_str().unwrap_or_default();
+    let _ = write!(text, "Limits begin anew at {resets}. A request needs room in each of them.");
+    text
 }
 
 /// All parts of a list.

@@ -10,9 +10,10 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use http_body::Body as _;
 use messages::anthropic::ErrorType;
+use serde_json::{Value, json};
 
 use super::access_log::Entry;
 use super::aws::AwsError;
@@ -21,6 +22,8 @@ use super::error::ApiError;
 use crate::app::App;
 use crate::auth::{self, Refusal, Scope};
 use crate::callers::{self, Rejection};
+use crate::ids;
+use crate::store::Event;
 
 const API_KEY: &str = "x-api-key";
 
@@ -57,7 +60,7 @@ pub async fn layer(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admitted(&app, door, request.method(), request.headers()).await {
+    match admitted(&app, door, request.method(), request.uri(), request.headers()).await {
         Ok(caller) => {
             entry.note(|fields| fields.caller = Some(Arc::clone(&caller)));
             request.extensions_mut().insert(Caller(caller));
@@ -80,6 +83,7 @@ async fn admitted(
     app: &App,
     door: Door,
     method: &Method,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Arc<callers::Caller>, ApiError> {
     if let Some(anonymous) = app.callers.anonymous() {
@@ -96,13 +100,18 @@ async fn admitted(
         Ok(token) => app.callers.identify(token).await,
         Err(refusal) => Err(refusal.into()),
     };
-    let caller = caller?;
+    let caller = caller.inspect_err(|rejection| {
+        let details = json!({"check": rejection.check(), "path": path(uri)});
+        tell(app, "auth_refused", rejection.user_id(), details);
+    })?;
     match (door, caller.scope) {
         (Door::Inference | Door::Bedrock, Scope::Inference)
         | (Door::Admin, Scope::Admin)
         | (Door::Anybody, _) => Ok(caller),
         (Door::Admin, Scope::AdminRead) if *method == Method::GET || *method == Method::HEAD => Ok(caller),
         (Door::Admin, scope) => {
+            let details = json!({"scope": scope.as_str(), "method": method.as_str(), "path": path(uri)});
+            tell(app, "admin_denied", Some(&caller.user_id), details);
             let message = match scope {
                 Scope::AdminRead => {
                     "this token may look but not change (scope admin:read); use one with scope admin"
@@ -118,6 +127,28 @@ async fn admitted(
             "this is an operator's token, which cannot ask models; use one without an admin scope",
         )),
     }
+}
+
+/// Enough of a path to know it by.
+fn path(uri: &Uri) -> String {
+    uri.path().chars().take(200).collect()
+}
+
+/// Writes an event, unless there are too many. Nothing of the credential is in it.
+fn tell(app: &App, kind: &str, user_id: Option<&str>, mut details: Value) {
+    let Some(left_out) = app.callers.refusals.pass() else { return };
+    if left_out > 0 {
+        details["left_out_before"] = left_out.into();
+    }
+    app.ledger.event(Event {
+        id: ids::event_id(),
+        kind: kind.to_owned(),
+        user_id: user_id.map(str::to_owned),
+        team: None,
+        actor: None,
+        details,
+        at: app.clock.milliseconds(),
+    });
 }
 
 fn token(headers: &HeaderMap) -> Result<&str, Refusal> {

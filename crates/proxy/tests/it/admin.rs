@@ -1,10 +1,12 @@
 //! The operators' API, on both databases.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::store::postgres;
 use crate::tokens::{now, secured, secured_with, token};
-use crate::world::{Whole, World, ask, world};
+use crate::world::{Whole, World, ask, logged, world};
 
 /// A world on each database.
 async fn worlds() -> [World; 2] {
@@ -210,6 +212,83 @@ async fn row_12_operators_prove_to_be_ones_and_readers_change_nothing() {
     }
     let expired = token("op", &json!({"scope": "admin", "exp": now() - 100}));
     world.act_as(&expired, "GET", "/users", &Value::Null).await.refused("expired");
+}
+
+/// Waits for an event of this kind and gives it.
+async fn event(world: &World, kind: &str) -> Value {
+    let looking = async {
+        loop {
+            let found = world.look(&format!("/events?kind={kind}")).await;
+            if let Some(event) = found["data"].get(0) {
+                return event.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), looking).await.expect("the event is written")
+}
+
+#[tokio::test]
+async fn row_12_refusals_leave_a_trace_without_the_secret() {
+    for world in worlds().await {
+        let ana = token("ana", &json!({}));
+        assert_eq!(world.act_as(&ana, "GET", "/users", &Value::Null).await.status, 403);
+        let denied = event(&world, "admin_denied").await;
+        assert_eq!(
+            (&denied["user_id"], &denied["details"]["path"]),
+            (&json!("ana"), &json!("/admin/v1/users"))
+        );
+        // Many more than anybody wants to read about.
+        for _ in 0..60 {
+            world.ask_as("canary.of.secret").await.refused("no token");
+        }
+        let refused = event(&world, "auth_refused").await;
+        assert_eq!((&refused["details"]["check"], &refused["user_id"]), (&json!("malformed"), &Value::Null));
+        let all = world.look("/events?limit=1000").await.to_string();
+        assert!(all.matches("auth_refused").count() <= 25, "the number of events is bounded");
+        for secret in [ana.as_str(), "canary.of.secret"] {
+            assert!(!all.contains(secret) && !logged().contains(secret));
+        }
+    }
+}
+
+#[tokio::test]
+async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
+    for world in worlds().await {
+        world.act("POST", "/teams", &json!({"team": "red", "daily_token_limit": 5000})).await;
+        world
+            .act("POST", "/users", &json!({"user_id": "ana", "team": "red", "daily_token_limit": 9000}))
+            .await;
+        let ana = token("ana", &json!({"jti": "t1", "default_inference_profile": "us.anthropic.x"}));
+        let me = async || world.call("GET", "/v1/me", &[("x-api-key", &ana)], "").await.json();
+        let before = me().await;
+        assert_eq!(
+            (&before["user_id"], &before["team"], &before["jti"]),
+            (&json!("ana"), &json!("red"), &json!("t1"))
+        );
+        let fresh = |scope: &str, name: &str, limit: i64| json!({"type": "limit", "scope": scope, "name": name, "limit": limit, "used": 0, "reserved": 0, "remaining": limit});
+        assert_eq!(before["limits"], json!([fresh("user", "ana", 9000), fresh("team", "red", 5000)]));
+        assert!(before["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{before}");
+        assert!(before["token_expires_at"].is_string() && before["scope"] == "inference");
+        assert_eq!(world.ask_as(&ana).await.status, 200);
+        let spent = async {
+            loop {
+                let limits = me().await["limits"].clone();
+                if limits[0]["used"].as_i64() > Some(0) && limits[0]["reserved"] == 0 {
+                    return limits;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let limits = tokio::time::timeout(Duration::from_secs(10), spent).await.expect("it is settled");
+        assert_eq!(limits[0]["used"], limits[1]["used"]);
+        assert_eq!(limits[1]["remaining"], 5000 - limits[1]["used"].as_i64().unwrap());
+        let op = world.call("GET", "/v1/me", &[("x-api-key", &operator("admin:read"))], "").await.json();
+        assert_eq!(op["scope"], "admin:read");
+        world.call("GET", "/v1/me", &[], "").await.refused("/v1/me");
+        let usage = world.look("/usage?by=user,team").await;
+        assert_eq!((&usage["data"][0]["user_id"], &usage["data"][0]["requests"]), (&json!("ana"), &json!(1)));
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
         assert_eq!(token.lines().count(), 1, "{token}");
         let token = token.trim();
         assert_eq!(world.ask_as(token).await.status, 200);
+        let explained = fine(&database, "quota explain ana").await;
+        assert!(
+            explained.contains("The user ana: no limit (") && explained.contains("of 5000000 tokens"),
+            "{explained}"
+        );
         fine(&database, "user disable ana").await;
         until(&world, token, 403).await;
         fine(&database, "user enable ana").await;
@@ -80,8 +85,8 @@ async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
         assert_eq!(users.json()["data"][0]["user_id"], "ana");
         let events = fine(&database, "events --format csv").await;
         let kinds = events.lines().skip(1).map(|line| line.split(',').nth(1).unwrap());
-        // That one is the server's own, and comes when it comes.
-        let kinds: Vec<_> = kinds.filter(|kind| *kind != "quota_reset").collect();
+        // Those are the server's own, and come when they come.
+        let kinds: Vec<_> = kinds.filter(|kind| !["quota_reset", "auth_refused"].contains(kind)).collect();
         let expected = "token_issued token_revoked token_issued tokens_revoked user_changed user_changed token_issued \
                         user_added team_added";
         assert_eq!(kinds, expected.split(' ').collect::<Vec<_>>());
@@ -106,6 +111,7 @@ async fn mistakes_are_said_and_tokens_are_not() {
     for (words, said) in [
         ("user set nobody --limit 5", "no user"),
         ("user add ana --team nobodys", "no team"),
+        ("quota explain nobody", "no user"),
         ("token revoke --user nobody", "no user"),
         ("user add ana --limit lots", "unlimited"),
         ("token issue --user ana --ttl forever", "24h"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("admin", &["auth", "store"]),
+    ("admin", &["auth", "quota", "store"]),
     ("app", &["admin", "auth", "bedrock", "callers", "catalog", "learned", "ledger", "quota", "store"]),
     ("auth", &[]),
     ("callers", &["auth", "store"]),
