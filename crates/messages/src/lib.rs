@@ -23,8 +23,8 @@
 //! # Ok::<(), messages::anthropic::InvalidRequest>(())
 //! ```
 //!
-//! Reading order: [`anthropic`] (the client's language), [`converse`] (Bedrock's language), [`translate`]
-//! (the only place that knows both), [`tags`] and [`capability`] (what it needs for that), [`json`] (how
+//! Reading order: [`anthropic`] (the client's language), [`converse`] (Bedrock's language), [`openai`] (other clients'
+//! language), [`translate`] (the only place that knows more than one), [`tags`] and [`capability`] (what it needs for that), [`json`] (how
 //! both are read).
 
 pub mod anthropic;
@@ -32,5 +32,6 @@ pub mod capability;
 pub mod converse;
 pub mod edit;
 pub mod json;
+pub mod openai;
 pub mod tags;
 pub mod translate;

@@ -61,16 +61,21 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When the body is not JSON, or a member is not of its type; the error names the place.
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
-        let text = std::str::from_utf8(body)
-            .map_err(|error| InvalidRequest::new("", format!("the body is not valid UTF-8: {error}")))?;
-        serde_json::from_str(text).map_err(|error| located(text, &error))
+        read(body)
     }
 }
 
+/// Reads a body of any language; what is wrong is said with its place.
+pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, InvalidRequest> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| InvalidRequest::new("", format!("the body is not valid UTF-8: {error}")))?;
+    serde_json::from_str(text).map_err(|error| located::<T>(text, &error))
+}
+
 /// Reads the body once more to learn where it is wrong: only a refusal pays for the bookkeeping.
-fn located(body: &str, error: &serde_json::Error) -> InvalidRequest {
+fn located<'a, T: Deserialize<'a>>(body: &'a str, error: &serde_json::Error) -> InvalidRequest {
     let mut json = serde_json::Deserializer::from_str(body);
-    let path = serde_path_to_error::deserialize::<_, Request<'_>>(&mut json)
+    let path = serde_path_to_error::deserialize::<_, T>(&mut json)
         .err()
         .map_or_else(String::new, |error| dotted(error.path()));
     if error.is_data() {

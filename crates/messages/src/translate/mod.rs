@@ -1,17 +1,18 @@
-//! The only place that knows two languages.
+//! The only place that knows more than one language.
 //!
 //! `request` (with `content`, `tools` and `cache`): what a client asks, into what Converse is asked.
 //! `stream`: what Converse answers, into what the client is told; `pipeline` runs it over raw bytes, `unfold`
 //! over an answer that comes whole. `invoke` and `events`: the same two ways where Bedrock speaks the client's
 //! language already; `chunks` and `sent` read the events of InvokeModel and of the Messages API. `error` and
 //! `envelope`: what AWS calls a failure, into what Anthropic calls it; `lesson`: what a
-//! refusal teaches.
+//! refusal teaches. `chat`: what clients of OpenAI's ask and are told, into a Messages request and out of its answer.
 //!
 //! Nothing is dropped in silence. What a route cannot carry is a [`Loss`] that names its place in the
 //! request; what was left out or changed all the same is a [`Notice`], which says whether that may change the answer.
 
 mod betas;
 mod cache;
+mod chat;
 mod chunks;
 mod content;
 mod envelope;
@@ -34,6 +35,7 @@ mod unfold;
 
 use std::fmt;
 
+pub use chat::{ChatCall, ChatOptions, ChatStream, chat, chat_completion, chat_error};
 pub use chunks::ChunkPipeline;
 pub use envelope::envelope;
 pub use error::{Failure, Fault, Retry, Row as ErrorRow, TABLE as ERRORS, error, row as error_row};

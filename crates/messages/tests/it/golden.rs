@@ -9,7 +9,7 @@ use messages::translate::{self, End, Options, ServerTools};
 
 use crate::wire;
 
-fn fixtures(folder: &str, extension: &str) -> Vec<(String, String)> {
+pub(crate) fn fixtures(folder: &str, extension: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(folder);
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> =
@@ -23,7 +23,7 @@ fn fixtures(folder: &str, extension: &str) -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-fn snapshot(folder: &str, name: &str, text: &str) {
+pub(crate) fn snapshot(folder: &str, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(folder);
     settings.set_prepend_module_to_snapshot(false);
@@ -32,7 +32,7 @@ fn snapshot(folder: &str, name: &str, text: &str) {
 }
 
 /// The capabilities a request fixture is translated for: the first word of its name says which.
-fn capabilities(name: &str) -> Capabilities {
+pub(crate) fn capabilities(name: &str) -> Capabilities {
     let efforts = |levels: &str| serde_json::from_str(levels).unwrap();
     let classic = Capabilities::CLASSIC_CLAUDE;
     match name.split('_').next().unwrap() {
@@ -103,7 +103,7 @@ fn capabilities(name: &str) -> Capabilities {
 }
 
 /// What the operator of a request fixture decided.
-fn options(name: &str) -> Options {
+pub(crate) fn options(name: &str) -> Options {
     Options {
         computer_use: name.contains("computer_use"),
         default_thinking_budget: name.contains("thinking_by_default").then_some(4000),

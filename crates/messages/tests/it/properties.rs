@@ -90,7 +90,7 @@ fn any_event() -> impl Strategy<Value = (String, Value)> {
 }
 
 /// An answer as a model gives it: whole blocks, a stop, the usage.
-fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
+pub(crate) fn answer() -> impl Strategy<Value = Vec<(String, Value)>> {
     let deltas = |pieces: Vec<Value>, index: u32| {
         let deltas = pieces.into_iter().map(move |delta| {
             ("contentBlockDelta".to_owned(), json!({"contentBlockIndex": index, "delta": delta}))

@@ -1,0 +1,316 @@
+//! The messages: who said what, in turns.
+//!
+//! OpenAI's roles become two: what the system says goes before the conversation, results of tools are the user's words,
+//! first in the turn that follows the calls.
+
+use super::super::{Findings, Path};
+use super::request::{borrowed, leave_out};
+use crate::anthropic::InvalidRequest;
+use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
+use crate::capability::Capabilities;
+use crate::json::{List, RawJson, Text};
+use crate::openai::request::{Called, File, ImageUrl, Message, Part, TextOr, ToolCall};
+
+/// How a call and its result are named where the language has no name for them: there is one of each at a time.
+const FUNCTION_CALL: &str = "function_call_";
+
+type Blocks<'a> = Vec<Block<'a>>;
+type Conversation<'a> = (Option<Content<'a>>, List<InputMessage<'a>>);
+
+/// The system prompt and the turns.
+pub(super) fn conversation<'a>(
+    messages: Option<&'a List<Message<'_>>>,
+    capabilities: &Capabilities,
+    findings: &mut Findings,
+) -> Result<Conversation<'a>, InvalidRequest> {
+    let root = Path::ROOT;
+    let path = root.key("messages");
+    let Some(messages) = messages else { return Err(InvalidRequest::new(path, "Field required")) };
+    let mut teller =
+        Teller { findings, capabilities, system: Vec::new(), turns: Vec::new(), functions: 0, messages };
+    for (index, message) in messages.iter().enumerate() {
+        teller.message(index, message, path.index(index))?;
+    }
+    let Teller { system, turns, .. } = teller;
+    if turns.is_empty() {
+        return Err(InvalidRequest::new(path, "at least one message of the user is required"));
+    }
+    let turns = turns.into_iter().map(|(role, blocks)| InputMessage {
+        role: Some(Text::from(role)),
+        content: Some(Content::Blocks(List(blocks))),
+        ..InputMessage::default()
+    });
+    Ok(((!system.is_empty()).then_some(Content::Blocks(List(system))), List(turns.collect())))
+}
+
+struct Teller<'a, 'f, 'c> {
+    findings: &'f mut Findings,
+    capabilities: &'f Capabilities,
+    system: Blocks<'a>,
+    turns: Vec<(&'static str, Blocks<'a>)>,
+    /// How many calls were made that have no id.
+    functions: usize,
+    messages: &'a [Message<'c>],
+}
+
+impl<'a> Teller<'a, '_, '_> {
+    fn message(
+        &mut self,
+        index: usize,
+        message: &'a Message<'_>,
+        path: Path<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let Message {
+            role,
+            content,
+            name,
+            tool_calls,
+            function_call,
+            refusal,
+            reasoning_content,
+            tool_call_id,
+            unknown,
+        } = message;
+        leave_out(path, unknown, self.findings);
+        let at_role = path.key("role");
+        let Some(role) = role.as_deref() else { return Err(InvalidRequest::new(at_role, "Field required")) };
+        if name.is_some() && role != "function" {
+            self.findings.drop(path.key("name"), "left out: participants have no names here");
+        }
+        if reasoning_content.is_some() {
+            let why = "left out: thoughts are not told a second time, as they came without a signature";
+            self.findings.note(path.key("reasoning_content"), why);
+        }
+        let mut blocks = self.content(content.as_ref(), path.key("content"))?;
+        match role {
+            "system" | "developer" => self.instructions(index, blocks, at_role),
+            "user" => {
+                if blocks.is_empty() {
+                    // The main road says what becomes of a turn without words.
+                    blocks.push(text_block(Text::default()));
+                }
+                self.push("user", blocks);
+            }
+            "assistant" => {
+                if let Some(refusal) = refusal.as_ref().filter(|refusal| !refusal.is_empty()) {
+                    blocks.push(text_block(borrowed(refusal)));
+                }
+                self.calls(tool_calls.as_ref(), function_call.as_ref(), &mut blocks, path)?;
+                if blocks.is_empty() {
+                    self.findings.note(path, "left out: it says nothing");
+                }
+                self.push("assistant", blocks);
+            }
+            "tool" => {
+                let Some(id) = tool_call_id else {
+                    return Err(InvalidRequest::new(path.key("tool_call_id"), "Field required"));
+                };
+                self.result(borrowed(id), blocks);
+            }
+            "function" => self.result(Text::from(format!("{FUNCTION_CALL}{}", self.functions)), blocks),
+            _ => {
+                let message =
+                    "Input should be 'system', 'developer', 'user', 'assistant', 'tool' or 'function'";
+                return Err(InvalidRequest::new(at_role, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Instructions before the conversation are the system prompt; later ones stay where they are, as instructions if
+    /// the model takes such messages there and else as the user's words.
+    fn instructions(&mut self, index: usize, blocks: Blocks<'a>, path: Path<'_>) {
+        if self.turns.is_empty() {
+            self.system.extend(blocks);
+            return;
+        }
+        let after_user = self.turns.iter().rev().find(|(role, _)| *role != "system");
+        let after_user = after_user.is_some_and(|(role, _)| *role == "user");
+        let is_instruction = |role: &&str| matches!(*role, "system" | "developer");
+        let mut next = self.messages[index..].iter().filter_map(|message| message.role.as_deref());
+        let before_assistant = next.find(|role| !is_instruction(role)) == Some("assistant");
+        if self.capabilities.mid_conversation_system && after_user && before_assistant {
+            self.push("system", blocks);
+        } else {
+            self.findings
+                .note(path, "sent as the user's words: instructions stand before the conversation here");
+            self.push("user", blocks);
+        }
+    }
+
+    fn push(&mut self, role: &'static str, blocks: Blocks<'a>) {
+        if blocks.is_empty() {
+            return;
+        }
+        match self.turns.last_mut() {
+            Some((last, said)) if *last == role => said.extend(blocks),
+            _ => self.turns.push((role, blocks)),
+        }
+    }
+
+    /// A result, before everything else in the turn.
+    fn result(&mut self, id: Text<'a>, blocks: Blocks<'a>) {
+        let content = (!blocks.is_empty()).then_some(Content::Blocks(List(blocks)));
+        let result =
+            Block { kind: Some("tool_result".into()), tool_use_id: Some(id), content, ..Block::default() };
+        match self.turns.last_mut() {
+            Some(("user", said)) => {
+                let after = said.iter().rposition(|block| block.tool_use_id.is_some());
+                said.insert(after.map_or(0, |at| at + 1), result);
+            }
+            _ => self.turns.push(("user", vec![result])),
+        }
+    }
+
+    fn calls(
+        &mut self,
+        calls: Option<&'a List<ToolCall<'_>>>,
+        function_call: Option<&'a Called<'_>>,
+        blocks: &mut Blocks<'a>,
+        path: Path<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let at_calls = path.key("tool_calls");
+        for (index, call) in calls.map_or(&[][..], |calls| calls).iter().enumerate() {
+            let path = at_calls.index(index);
+            // Which one of a stream it was is said by its place.
+            let ToolCall { id, kind, function, index: _, unknown } = call;
+            leave_out(path, unknown, self.findings);
+            if kind.as_deref().is_some_and(|kind| kind != "function") {
+                return Err(InvalidRequest::new(path.key("type"), "Input should be 'function'"));
+            }
+            let (Some(id), Some(function)) = (id, function) else {
+                let missing = if id.is_none() { "id" } else { "function" };
+                return Err(InvalidRequest::new(path.key(missing), "Field required"));
+            };
+            blocks.push(self.call(borrowed(id), function, path.key("function"))?);
+        }
+        if let Some(function) = function_call {
+            self.functions += 1;
+            let id = Text::from(format!("{FUNCTION_CALL}{}", self.functions));
+            blocks.push(self.call(id, function, path.key("function_call"))?);
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        id: Text<'a>,
+        function: &'a Called<'_>,
+        path: Path<'_>,
+    ) -> Result<Block<'a>, InvalidRequest> {
+        let Called { name, arguments, unknown } = function;
+        leave_out(path, unknown, self.findings);
+        let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
+        let input = match arguments {
+            Some(json) if !json.is_blank() => {
+                let input = serde_json::from_str::<RawJson<'_>>(json).ok().filter(|input| input.is_object());
+                let what = "Input should be the text of a JSON object";
+                Some(input.ok_or_else(|| InvalidRequest::new(path.key("arguments"), what))?)
+            }
+            // Clients send an empty text for a call without arguments.
+            _ => serde_json::from_str(RawJson::EMPTY_OBJECT).ok(),
+        };
+        let (id, name) = (Some(id), Some(borrowed(name)));
+        Ok(Block { kind: Some("tool_use".into()), id, name, input, ..Block::default() })
+    }
+
+    fn content(
+        &mut self,
+        content: Option<&'a TextOr<'_, List<Part<'_>>>>,
+        path: Path<'_>,
+    ) -> Result<Blocks<'a>, InvalidRequest> {
+        match content {
+            None => Ok(Vec::new()),
+            // An empty text says nothing, and no model takes one.
+            Some(TextOr::Text(text)) if text.is_empty() => Ok(Vec::new()),
+            Some(TextOr::Text(text)) => Ok(vec![text_block(borrowed(text))]),
+            Some(TextOr::More(parts)) => {
+                let mut blocks = Vec::with_capacity(parts.len());
+                for (index, part) in parts.iter().enumerate() {
+                    let block = self.part(part, path.index(index))?;
+                    blocks.extend(block);
+                }
+                Ok(blocks)
+            }
+        }
+    }
+
+    fn part(&mut self, part: &'a Part<'_>, path: Path<'_>) -> Result<Option<Block<'a>>, InvalidRequest> {
+        let Part { kind, text, refusal, image_url, file, cache_control, unknown } = part;
+        let required = |name: &str| InvalidRequest::new(path.key(name), "Field required");
+        let mut block = match (kind.as_deref(), text, refusal, image_url, file) {
+            (Some("text"), Some(text), ..) if text.is_empty() && cache_control.is_none() => return Ok(None),
+            (Some("text"), Some(text), ..) => text_block(borrowed(text)),
+            (Some("refusal"), _, Some(text), ..) => text_block(borrowed(text)),
+            (Some("image_url"), _, _, Some(image), _) => self.image(image, path.key("image_url"))?,
+            (Some("file"), .., Some(file)) => self.file(file, path.key("file"))?,
+            (Some(kind @ ("text" | "refusal" | "image_url" | "file")), ..) => return Err(required(kind)),
+            (Some(kind), ..) => {
+                let message = format!(
+                    "Input should be 'text', 'image_url' or 'file': models on Bedrock take no '{kind}'"
+                );
+                return Err(InvalidRequest::new(path.key("type"), message));
+            }
+            (None, ..) => return Err(required("type")),
+        };
+        leave_out(path, unknown, self.findings);
+        block.cache_control.clone_from(cache_control);
+        Ok(Some(block))
+    }
+
+    fn image(
+        &mut self,
+        image: &'a TextOr<'_, ImageUrl<'_>>,
+        path: Path<'_>,
+    ) -> Result<Block<'a>, InvalidRequest> {
+        let at_url = path.key("url");
+        let url = match image {
+            TextOr::Text(url) => url,
+            TextOr::More(ImageUrl { url, detail, unknown }) => {
+                leave_out(path, unknown, self.findings);
+                if detail.as_ref().is_some_and(|detail| &**detail != "auto") {
+                    self.findings.note(path.key("detail"), "left out: images are seen as they are");
+                }
+                url.as_ref().ok_or_else(|| InvalidRequest::new(at_url, "Field required"))?
+            }
+        };
+        let source = inline(url, at_url, "image")?;
+        Ok(Block { kind: Some("image".into()), source: Some(source), ..Block::default() })
+    }
+
+    fn file(&mut self, file: &'a File<'_>, path: Path<'_>) -> Result<Block<'a>, InvalidRequest> {
+        let File { file_data, filename, unknown } = file;
+        let Some(data) = file_data else {
+            let message = "Field required: nothing is kept here that a file_id could name";
+            return Err(InvalidRequest::new(path.key("file_data"), message));
+        };
+        leave_out(path, unknown, self.findings);
+        let source = inline(data, path.key("file_data"), "file")?;
+        let title = filename.as_ref().map(borrowed);
+        Ok(Block { kind: Some("document".into()), source: Some(source), title, ..Block::default() })
+    }
+}
+
+fn text_block(text: Text<'_>) -> Block<'_> {
+    Block { kind: Some("text".into()), text: Some(text), ..Block::default() }
+}
+
+/// The bytes of a data URL: `data:image/png;base64,…`.
+fn inline<'a>(url: &'a Text<'_>, path: Path<'_>, what: &str) -> Result<Source<'a>, InvalidRequest> {
+    let parts = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    let Some((media_type, data)) = parts else {
+        // No route to Bedrock fetches anything.
+        let message = format!(
+            "Input should be a data URL with base64, as in data:image/png;base64,…: Bedrock fetches nothing, so send the {what} itself"
+        );
+        return Err(InvalidRequest::new(path, message));
+    };
+    // Parameters may stand between the two.
+    let media_type = media_type.split(';').next().unwrap_or(media_type);
+    Ok(Source::Data(Box::new(SourceData {
+        kind: Some("base64".into()),
+        media_type: Some(Text::from(if media_type == "image/jpg" { "image/jpeg" } else { media_type })),
+        data: Some(Text::from(data)),
+        ..SourceData::default()
+    })))
+}

@@ -1,0 +1,83 @@
+//! A whole message, as a chat completion.
+
+use serde::Deserialize;
+
+use super::{Counts, finish_reason};
+use crate::anthropic::{Error, ErrorType};
+use crate::json::{RawJson, Text};
+use crate::openai::{Called, Choice, Completion, Head, Message, ToolCall};
+
+/// What has to be known of a message. Blocks and members without a name here are Anthropic's own: chat completions have
+/// no words for them, and no chat request asks for any.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    content: Vec<Piece<'a>>,
+    #[serde(borrow, default)]
+    stop_reason: Option<Text<'a>>,
+    #[serde(default)]
+    usage: Counts,
+}
+
+#[derive(Deserialize)]
+struct Piece<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    input: Option<RawJson<'a>>,
+}
+
+/// Tells the JSON of a message as that of a completion that begins with `head`.
+///
+/// # Errors
+/// When it is not the JSON of a message.
+pub fn chat_completion(message: &[u8], head: &Head) -> Result<Vec<u8>, Error> {
+    let api = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
+    let answer: Answer<'_> = serde_json::from_slice(message).map_err(api)?;
+    let mut told = Message { role: "assistant", ..Message::default() };
+    for piece in answer.content {
+        match &*piece.kind {
+            "text" => told.content.get_or_insert_default().push_str(&piece.text.unwrap_or_default()),
+            "thinking" => {
+                told.reasoning_content.get_or_insert_default().push_str(&piece.thinking.unwrap_or_default());
+            }
+            "tool_use" => {
+                let text = |text: Option<Text<'_>>| text.unwrap_or_default().0.into_owned();
+                let arguments = piece.input.map_or(RawJson::EMPTY_OBJECT, RawJson::get).to_owned();
+                let function = Called { name: text(piece.name), arguments };
+                told.tool_calls.push(ToolCall { id: text(piece.id), kind: "function", function });
+            }
+            _ => {}
+        }
+    }
+    if head.functions && told.tool_calls.len() <= 1 {
+        told.function_call = told.tool_calls.pop().map(|call| call.function);
+    } else if head.functions {
+        return Err(several_functions());
+    }
+    // Thoughts that are not shown are none.
+    told.reasoning_content.take_if(|thoughts| thoughts.is_empty());
+    let finish_reason = finish_reason(answer.stop_reason.as_deref(), head.functions);
+    let completion = Completion {
+        id: &head.id,
+        object: "chat.completion",
+        created: head.created,
+        model: &head.model,
+        choices: [Choice { index: 0, message: told, logprobs: None, finish_reason }],
+        usage: answer.usage.usage(),
+    };
+    serde_json::to_vec(&completion).map_err(api)
+}
+
+/// There is one place for a call where `functions` were offered.
+pub(super) fn several_functions() -> Error {
+    Error::new(ErrorType::Api, "the model called several functions at once; offer them as `tools`")
+}
