@@ -109,6 +109,8 @@ pub struct Relay {
     /// What is decided about requests: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
     /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`.
     pub options: Options,
+    /// `AWS_BEDROCK_AUTO_CACHE`: whether cache points are set for clients of the chat-completions API, which set none.
+    pub auto_cache: bool,
     /// `AWS_BEDROCK_XML_BUFFER`: whether text is cut only outside of XML-like tags.
     pub xml_buffer: bool,
     /// `REQUEST_TIMEOUT_SECONDS`: the whole of a request that does not stream.
@@ -253,6 +255,7 @@ fn relay(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Relay {
     Relay {
         route: route(reader),
         options: options(reader),
+        auto_cache: reader.boolean("AWS_BEDROCK_AUTO_CACHE", true),
         xml_buffer: reader.boolean("AWS_BEDROCK_XML_BUFFER", true),
         request_timeout: reader.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
         idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),

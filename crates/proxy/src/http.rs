@@ -1,7 +1,8 @@
 //! What the client sees: routes, bodies, errors, and the only room that knows status codes.
 //!
 //! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word),
-//! `live` (bytes from Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not);
+//! `live` (bytes from Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not),
+//! `tongue` (in which language), `chat` (the door for OpenAI's);
 //! beside them `caller` (who may pass), `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
 
 pub mod access_log;
@@ -11,6 +12,7 @@ mod aws;
 pub mod body;
 mod call;
 pub mod caller;
+pub mod chat;
 pub mod context;
 pub mod count_tokens;
 pub mod dialect;
@@ -27,4 +29,5 @@ mod opening;
 mod passing;
 mod query;
 mod relay;
+mod tongue;
 mod whole;

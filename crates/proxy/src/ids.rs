@@ -40,6 +40,12 @@ pub fn message_id() -> String {
     id("msg_")
 }
 
+/// Draws the id of a chat completion: `chatcmpl-` and 24 letters and digits.
+#[must_use]
+pub fn completion_id() -> String {
+    id("chatcmpl-")
+}
+
 /// Draws the id of an event: `evt_` and 24 letters and digits.
 #[must_use]
 pub fn event_id() -> String {

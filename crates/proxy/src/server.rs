@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::http::{
-    access_log, admin, aliases, body, caller, caller::Door, context, count_tokens, dialect, health, me,
+    access_log, admin, aliases, body, caller, caller::Door, chat, context, count_tokens, dialect, health, me,
     messages as endpoint, models,
 };
 
@@ -102,13 +102,18 @@ pub fn service(app: Arc<App>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(behind(Door::Inference));
+    let chat = chat::router()
+        .method_not_allowed_fallback(wrong_method)
+        .layer(behind(Door::Inference))
+        .layer(from_fn(chat::layer));
     let bedrock = dialect::router().method_not_allowed_fallback(wrong_method).layer(behind(Door::Bedrock));
     let operators = admin::router().method_not_allowed_fallback(wrong_method).layer(behind(Door::Admin));
     let anybody = Router::new()
         .route("/v1/me", get(me::get))
         .method_not_allowed_fallback(wrong_method)
         .layer(behind(Door::Anybody));
-    open.merge(operators).merge(anybody).merge(inference).merge(bedrock).layer(layers).with_state(app)
+    let routes = open.merge(operators).merge(anybody).merge(inference).merge(chat).merge(bedrock);
+    routes.layer(layers).with_state(app)
 }
 
 async fn no_such_path(uri: http::Uri) -> ApiError {

@@ -11,7 +11,7 @@ use http::{Uri, header};
 use messages::anthropic::ErrorType;
 
 use super::error::ApiError;
-use super::{count_tokens, health, messages as endpoint, models};
+use super::{chat, count_tokens, health, messages as endpoint, models};
 use crate::app::App;
 
 /// For clients that append `/v1/messages` to their base URL.
@@ -28,7 +28,10 @@ const MESSAGES: [(&str, &str); 6] = [
     ("/anthropic/messages", V1),
 ];
 const HELLO: [(&str, &str); 2] = [("/v1/api/hello", NO_PATH), ("/v1/messages/api/hello", NO_PATH)];
-const MODELS: [(&str, &str); 2] = [("/models", V1), ("/v1/messages/models", V1)];
+const MODELS: [(&str, &str); 3] = [("/models", V1), ("/v1/messages/models", V1), ("/openai/v1/models", V1)];
+/// The second is what follows from the base URL of the Messages API itself.
+const CHAT: [(&str, &str); 3] =
+    [("/chat/completions", V1), ("/v1/messages/chat/completions", V1), ("/openai/v1/chat/completions", V1)];
 /// Other servers' lists of models, which some clients try first.
 const FOREIGN: [&str; 2] = ["/api/v1/models", "/api/tags"];
 
@@ -41,7 +44,7 @@ pub fn open() -> Router<Arc<App>> {
     router
 }
 
-/// The others.
+/// The others of clients that speak Anthropic's language, and the lists of models.
 pub fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in MESSAGES {
@@ -54,6 +57,15 @@ pub fn router() -> Router<Arc<App>> {
     }
     for path in FOREIGN {
         router = router.route(path, get(elsewhere));
+    }
+    router
+}
+
+/// Those of clients that speak OpenAI's language.
+pub fn chat() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for (path, advice) in CHAT {
+        router = router.route(path, noticed(post(chat::answer), path, advice));
     }
     router
 }
@@ -77,7 +89,7 @@ fn noticed(
 
 async fn elsewhere(uri: Uri) -> ApiError {
     let message = format!(
-        "there is nothing at {}: this server speaks the Messages API; its models are listed at /v1/models",
+        "there is nothing at {}: this server speaks the Messages API and chat completions; its models are listed at /v1/models",
         uri.path()
     );
     ApiError::new(ErrorType::NotFound, message)

@@ -23,6 +23,8 @@ pub(super) struct Asked {
     pub(super) betas: Vec<String>,
     /// Which model.
     pub(super) target: Target,
+    /// What was changed or left out when the body was made, if it came in another language.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// A request in the language of its route.
@@ -51,6 +53,12 @@ pub(super) struct Call {
 /// # Errors
 /// When the request is not valid, or no route that may be taken can carry all of it.
 pub(super) fn prepare(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiError> {
+    let mut call = by_route(app, asked, request)?;
+    call.notices.splice(..0, asked.notices.iter().cloned());
+    Ok(call)
+}
+
+fn by_route(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiError> {
     let target = &asked.target;
     match target.route(app.relay.route) {
         RoutePolicy::Converse => {
@@ -183,7 +191,7 @@ mod tests {
     fn route(app: &App, model: &str, member: &str) -> Route {
         let body = format!(r#"{{"max_tokens":9,{member}"messages":[{{"role":"user","content":"x"}}]}}"#);
         let target = app.catalog.resolve(Some(model)).unwrap();
-        let asked = Asked { body: body.into(), betas: Vec::new(), target };
+        let asked = Asked { body: body.into(), betas: Vec::new(), target, notices: Vec::new() };
         prepare(app, &asked, Request::parse(&asked.body).unwrap()).unwrap().route
     }
 

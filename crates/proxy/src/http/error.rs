@@ -1,5 +1,5 @@
 //! The one table of errors: kind → status, and what a client is told beside it. Two renderings: JSON before the first
-//! byte of a stream, `event: error` after it.
+//! byte of a stream, in Anthropic's envelope or OpenAI's, and `event: error` after it.
 //!
 //! <https://docs.anthropic.com/en/api/errors>
 
@@ -16,6 +16,9 @@ use crate::bedrock::Failure;
 use crate::catalog::Unresolved;
 use crate::ids::RequestId;
 
+/// What OpenAI's SDKs show as the id of a request.
+pub(super) const CHAT_REQUEST_ID: &str = "x-request-id";
+
 /// Seconds a client should wait when there is too much at once and nobody knows better; AWS names none.
 const PAUSE: u16 = 5;
 
@@ -30,6 +33,8 @@ pub struct ApiError {
     pause: u16,
     /// The row of `docs/errors.md` that explains it, unless clients have to read AWS's words as they are.
     explained: Option<&'static str>,
+    /// Whether the client speaks OpenAI's language.
+    chat: bool,
     /// Further headers; boxed, as hardly any error has some.
     headers: Option<Box<HeaderMap>>,
 }
@@ -79,6 +84,12 @@ impl ApiError {
         Self { headers: Some(Box::new(headers)), ..self }
     }
 
+    /// The same error for a client that speaks OpenAI's language.
+    #[must_use]
+    pub fn for_chat(self) -> Self {
+        Self { chat: true, ..self }
+    }
+
     /// What happened, in Anthropic's words.
     #[must_use]
     pub fn error(&self) -> &Error {
@@ -102,11 +113,18 @@ impl ApiError {
         }
         let error = &self.worded(request_id);
         let envelope = Envelope { kind: "error", error, request_id: request_id.as_str() };
-        let json = serde_json::to_vec(&envelope).unwrap_or_default();
+        let json = if self.chat {
+            translate::chat_error(error).envelope()
+        } else {
+            serde_json::to_vec(&envelope).unwrap_or_default()
+        };
         let mut response = (self.status, Bytes::from(json)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let (true, Ok(value)) = (self.chat, HeaderValue::from_str(request_id.as_str())) {
+            headers.insert(CHAT_REQUEST_ID, value);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -122,7 +140,7 @@ impl ApiError {
     }
 
     /// The error with where to read on: many clients show the message and nothing else.
-    fn worded(&self, request_id: &RequestId) -> Cow<'_, Error> {
+    pub(super) fn worded(&self, request_id: &RequestId) -> Cow<'_, Error> {
         let Some(code) = self.explained else { return Cow::Borrowed(&self.error) };
         let message = format!("{} [{code} {}]", self.error.message, request_id.as_str());
         Cow::Owned(Error::new(self.error.kind, message))
@@ -149,7 +167,15 @@ impl From<Error> for ApiError {
         let pause = if error.kind == ErrorType::RateLimit { PAUSE } else { 0 };
         // The same token will not be better a moment later.
         let hopeless = matches!(error.kind, ErrorType::Authentication | ErrorType::Permission);
-        Self { status: status(error.kind), error, hopeless, pause, explained: None, headers: None }
+        Self {
+            status: status(error.kind),
+            error,
+            hopeless,
+            pause,
+            explained: None,
+            chat: false,
+            headers: None,
+        }
     }
 }
 

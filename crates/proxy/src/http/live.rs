@@ -18,17 +18,10 @@ use super::access_log::Entry;
 use crate::app::Drains;
 use crate::bedrock::Operation;
 
-/// Where events go: into bytes for the client, or into one message.
+/// Where events go: into bytes for the client (`tongue`), or into one message.
 pub(super) trait Sink: translate::Sink + Send + 'static {
     /// Forgets what it took.
     fn forget(&mut self);
-}
-
-/// The bytes of server-sent events.
-impl Sink for Vec<u8> {
-    fn forget(&mut self) {
-        self.clear();
-    }
 }
 
 /// One whole message, made of events that were translated or of events that came as they are.

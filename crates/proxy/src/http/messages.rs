@@ -15,11 +15,14 @@ use super::call::{self, Asked};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::opening::Inquiry;
+use super::tongue::Tongue;
 use super::{metering, relay, whole};
 use crate::app::App;
+use crate::callers;
+use crate::catalog::Target;
 
 /// Which rules the client goes by; those of the older version when it does not say.
-const VERSION: &str = "anthropic-version";
+pub(super) const VERSION: &str = "anthropic-version";
 /// Where clients switch features on.
 const BETA: &str = "anthropic-beta";
 
@@ -36,21 +39,63 @@ pub async fn post(
 ) -> Result<Response, ApiError> {
     let request = Request::parse(&body)?;
     check_version(&request, version(&headers))?;
-    let streams = request.stream.unwrap_or(false);
-    let profile = caller.default_inference_profile.as_deref();
-    let target = app.resolve_for(request.model.as_deref(), profile).await?;
+    let target = target(&app, &entry, &caller, request.model.as_deref(), request.stream).await?;
+    let asked = Asked { body: body.clone(), betas: betas(&headers), target, notices: Vec::new() };
+    let passage = Passage { entry, caller, headers, tongue: Tongue::Messages };
+    pass(app, passage, asked, request).await
+}
+
+/// Who asks, and how the answer is told.
+#[derive(Debug)]
+pub(super) struct Passage {
+    pub(super) entry: Entry,
+    pub(super) caller: Arc<callers::Caller>,
+    pub(super) headers: HeaderMap,
+    pub(super) tongue: Tongue,
+}
+
+/// The model that `caller` means by `model`.
+///
+/// # Errors
+/// When there is no such model.
+pub(super) async fn target(
+    app: &Arc<App>,
+    entry: &Entry,
+    caller: &callers::Caller,
+    model: Option<&str>,
+    stream: Option<bool>,
+) -> Result<Target, ApiError> {
+    let target = app.resolve_for(model, caller.default_inference_profile.as_deref()).await?;
     entry.note(|fields| {
         fields.model_requested = Some(target.requested.clone());
-        fields.stream = streams;
+        fields.stream = stream.unwrap_or(false);
     });
-    let asked = Asked { body: body.clone(), betas: betas(&headers), target };
+    Ok(target)
+}
+
+/// The way of every request, whatever language it came in: `request` is the body of what was asked, read.
+///
+/// # Errors
+/// As [`post`].
+pub(super) async fn pass(
+    app: Arc<App>,
+    passage: Passage,
+    asked: Asked,
+    request: Request<'_>,
+) -> Result<Response, ApiError> {
+    let Passage { entry, caller, headers, tongue } = passage;
+    let streams = request.stream.unwrap_or(false);
     let need = metering::need(&app, &request, &asked.target);
     let call = call::prepare(&app, &asked, request)?;
     let limits = metering::admit(&app, &entry, &caller, need, &asked.target, &headers).await?;
     let inquiry = Inquiry::new(asked, call, entry, app.relay.xml_buffer);
     let cutting = app.tasks.cutting();
     let answer = async {
-        if streams { relay::respond(app, inquiry).await } else { whole::respond(app, inquiry).await }
+        if streams {
+            relay::respond(app, inquiry, tongue).await
+        } else {
+            whole::respond(app, inquiry, tongue).await
+        }
     };
     let mut answer = tokio::select! {
         answer = answer => answer?,

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{Uri, header};
+use http::{HeaderMap, Uri, header};
 use jiff::Timestamp;
 use messages::anthropic::{ErrorType, InvalidRequest};
 use messages::capability::Capabilities;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::messages::VERSION;
 use super::query;
 use crate::app::App;
 use crate::catalog::Listed;
@@ -36,8 +37,10 @@ struct Page {
 ///
 /// # Errors
 /// When a parameter cannot be what it is.
-pub async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
-    let page = Page::read(uri.query())?;
+pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    // OpenAI's clients know no pages and would see the first one only; Anthropic's name a version.
+    let limit = if headers.contains_key(VERSION) { DEFAULT_LIMIT } else { MOST };
+    let page = Page::read(uri.query(), limit)?;
     let today = app.clock.rfc3339();
     let models: Vec<_> = app.catalog.list().iter().map(|listed| model(listed, &today)).collect();
     Ok(answer(&page.cut(models)?))
@@ -64,8 +67,8 @@ fn answer(value: &Value) -> Response {
 }
 
 impl Page {
-    fn read(query: Option<&str>) -> Result<Self, InvalidRequest> {
-        let mut page = Self { limit: DEFAULT_LIMIT, after: None, before: None, lifecycles: Vec::new() };
+    fn read(query: Option<&str>, limit: usize) -> Result<Self, InvalidRequest> {
+        let mut page = Self { limit, after: None, before: None, lifecycles: Vec::new() };
         // Unknown parameters are let pass: clients bring their own.
         for (name, value) in query::pairs(query) {
             match name.as_str() {
@@ -202,7 +205,7 @@ mod tests {
     fn cut(query: &str) -> Result<(Vec<String>, bool), String> {
         let lifecycle = |id| if id == "d" { "retired" } else { "active" };
         let models = ["a", "b", "c", "d"].map(|id| json!({"id": id, "lifecycle": lifecycle(id)}));
-        let page = Page::read(Some(query)).and_then(|page| page.cut(models.to_vec()));
+        let page = Page::read(Some(query), DEFAULT_LIMIT).and_then(|page| page.cut(models.to_vec()));
         let page = page.map_err(|error| error.to_string())?;
         let data = page["data"].as_array().unwrap();
         assert_eq!(page["first_id"], data.first().map_or(Value::Null, |first| first["id"].clone()));

@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
 use http_body::Frame;
-use messages::anthropic::sse;
 use messages::translate::End;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -25,6 +24,7 @@ use super::access_log::Entry;
 use super::error::ApiError;
 use super::live::{Chunk, Live};
 use super::opening::{self, Inquiry, Opened};
+use super::tongue::{Tongue, Voice};
 use crate::app::{Abandonable, App};
 
 /// Reads are gathered into one write up to about this size.
@@ -32,10 +32,10 @@ const ENOUGH: usize = 16 << 10;
 /// How long the end of a finished answer may take before its connection is given up.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
-type Opening = Abandonable<Result<Opened<Vec<u8>>, ApiError>>;
+type Opening = Abandonable<Result<Opened<Voice>, ApiError>>;
 
 /// The response to `inquiry`. Its head waits for Bedrock's first word, but not longer than the grace.
-pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response, ApiError> {
+pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry, tongue: Tongue) -> Result<Response, ApiError> {
     let settings = &app.relay;
     let pace = Pace { ping: settings.ping_interval, idle: settings.idle_timeout };
     let grace = settings.first_frame_grace;
@@ -43,14 +43,18 @@ pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry) -> Result<Response,
     let cut = Box::pin(app.tasks.cutting());
     let mut told = inquiry.told().clone();
     let drains = app.drains.clone();
-    let mut opening = Abandonable::new(&drains, opening::open(app, inquiry, Vec::new()));
+    let mut opening = Abandonable::new(&drains, opening::open(app, inquiry, tongue.voice()));
     let relay = match tokio::time::timeout(grace, &mut opening).await {
         Ok(opened) => {
             let opened = opened?;
             told = opened.told;
             Relay::new(State::Live(opened.live), opened.sink, pace, cut, entry)
         }
-        Err(_) => Relay::new(State::Opening(opening), sse::PING.to_vec(), pace, cut, entry),
+        Err(_) => {
+            let mut voice = tongue.voice();
+            voice.ping();
+            Relay::new(State::Opening(opening), voice, pace, cut, entry)
+        }
     };
     let headers =
         [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
@@ -70,7 +74,7 @@ struct Pace {
 struct Relay {
     state: State,
     /// What goes out with the next write.
-    out: Vec<u8>,
+    out: Voice,
     pace: Pace,
     /// When Bedrock was last heard of.
     heard: Instant,
@@ -94,7 +98,7 @@ enum State {
 impl Relay {
     fn new(
         state: State,
-        out: Vec<u8>,
+        out: Voice,
         pace: Pace,
         cut: Pin<Box<WaitForCancellationFutureOwned>>,
         entry: Entry,
@@ -106,7 +110,7 @@ impl Relay {
 
     /// Takes everything that is there to be read, up to one write's worth.
     fn gather(&mut self, context: &mut Context<'_>) {
-        while self.out.len() < ENOUGH {
+        while self.out.bytes().len() < ENOUGH {
             match &mut self.state {
                 State::Opening(opening) => match Pin::new(opening).poll(context) {
                     Poll::Pending => return,
@@ -125,11 +129,12 @@ impl Relay {
         }
     }
 
-    fn opened(&mut self, opened: Result<Opened<Vec<u8>>, ApiError>) {
+    fn opened(&mut self, opened: Result<Opened<Voice>, ApiError>) {
         match opened {
             Ok(opened) => {
                 self.heard = Instant::now();
-                self.out.extend_from_slice(&opened.sink);
+                let before = std::mem::replace(&mut self.out, opened.sink);
+                self.out.follow(before);
                 self.state = State::Live(opened.live);
             }
             Err(error) => self.fail(&error),
@@ -149,7 +154,7 @@ impl Relay {
 
     /// The one error event of an answer that never began.
     fn fail(&mut self, error: &ApiError) {
-        error.render_event(self.entry.request_id(), &mut self.out);
+        self.out.fail(error, self.entry.request_id());
         self.entry.note(|fields| fields.error = Some(error.error().kind.as_str()));
         self.state = State::Ended;
     }
@@ -183,7 +188,7 @@ impl Relay {
             return;
         }
         if now >= self.said + self.pace.ping {
-            self.out.extend_from_slice(sse::PING);
+            self.out.ping();
             next = now + self.pace.ping;
         }
         self.timer.as_mut().reset(next);
@@ -201,9 +206,9 @@ impl http_body::Body for Relay {
         let relay = &mut *self;
         loop {
             relay.gather(context);
-            if !relay.out.is_empty() {
+            if !relay.out.bytes().is_empty() {
                 relay.said = Instant::now();
-                let bytes = Bytes::from(std::mem::take(&mut relay.out));
+                let bytes = Bytes::from(std::mem::take(relay.out.bytes()));
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if let State::Ended = relay.state {
@@ -219,6 +224,6 @@ impl http_body::Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.out.is_empty() && matches!(self.state, State::Ended)
+        self.out.is_silent() && matches!(self.state, State::Ended)
     }
 }

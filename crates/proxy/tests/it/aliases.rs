@@ -32,7 +32,7 @@ async fn greetings_and_lists_are_found_under_their_wrong_names_too() {
         }
     }
     let list = world.get("/v1/models").await.body;
-    for path in ["/models", "/v1/messages/models"] {
+    for path in ["/models", "/v1/messages/models", "/openai/v1/models"] {
         assert_eq!(world.get(path).await.body, list, "{path}");
     }
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod aliases;
+mod chat;
 mod control;
 mod counting;
 mod credentials;

@@ -1,0 +1,81 @@
+//! `POST /v1/chat/completions`: the door for clients that speak OpenAI's language.
+//!
+//! The request becomes a Messages request and goes the way of all of them (`messages`): the same callers, limits,
+//! routes, repairs and receipts. Here is what is different on this side of it: the body, the voice of the answer, and
+//! the envelope of errors.
+//!
+//! <https://platform.openai.com/docs/api-reference/chat/create>
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use messages::anthropic::Request;
+use messages::openai::{self, Head};
+use messages::translate::{self, ChatOptions};
+
+use super::access_log::Entry;
+use super::aliases;
+use super::body::Whole;
+use super::call::Asked;
+use super::caller::Caller;
+use super::error::{ApiError, CHAT_REQUEST_ID};
+use super::messages::{self as main_door, Passage};
+use super::tongue::Tongue;
+use crate::app::App;
+use crate::ids::{self, RequestId};
+
+/// The paths of this door.
+pub fn router() -> Router<Arc<App>> {
+    Router::new().route("/v1/chat/completions", post(answer)).merge(aliases::chat())
+}
+
+/// The layer: errors below it are in OpenAI's envelope, and the request is named as its SDKs expect.
+pub async fn layer(request: HttpRequest, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response.extensions_mut().insert(error.for_chat());
+    }
+    if let Some(value) = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
+        response.headers_mut().insert(CHAT_REQUEST_ID, value);
+    }
+    response
+}
+
+/// Makes a Messages request of the body, and has it answered in chunks or as one completion.
+///
+/// # Errors
+/// As the main door, in OpenAI's envelope.
+pub async fn answer(
+    State(app): State<Arc<App>>,
+    entry: Entry,
+    Caller(caller): Caller,
+    headers: HeaderMap,
+    Whole(body): Whole,
+) -> Result<Response, ApiError> {
+    let chat = openai::Request::parse(&body)?;
+    let target = main_door::target(&app, &entry, &caller, chat.model.as_deref(), chat.stream).await?;
+    let options = ChatOptions { auto_cache: app.relay.auto_cache, strict: app.relay.options.strict };
+    let call = translate::chat(&chat, body.len(), &target.capabilities, &options)?;
+    if !call.losses.is_empty() {
+        return Err(translate::refusal(&call.losses).into());
+    }
+    let head = Head {
+        id: ids::completion_id(),
+        created: app.clock.milliseconds() / 1000,
+        model: target.requested.clone(),
+        include_usage: call.include_usage,
+        functions: call.functions,
+    };
+    let body = Bytes::from(call.body);
+    let request = Request::parse(&body)?;
+    let asked = Asked { body: body.clone(), betas: Vec::new(), target, notices: call.notices };
+    let passage = Passage { entry, caller, headers, tongue: Tongue::Chat(head) };
+    main_door::pass(app, passage, asked, request).await
+}
