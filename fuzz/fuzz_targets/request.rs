@@ -4,11 +4,13 @@
 use libfuzzer_sys::fuzz_target;
 use messages::anthropic::Request;
 use messages::capability::Capabilities;
-use messages::translate::{self, Options};
+use messages::translate::{self, AskedBetas, Options};
 
 fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usize)> {
     let request = Request::parse(body).ok()?;
-    let call = translate::request(request, body.len(), capabilities, &Options::new(8192)).ok()?;
+    let call =
+        translate::request(request, AskedBetas::default(), body.len(), capabilities, &Options::new(8192))
+            .ok()?;
     Some((call.body, call.losses.len()))
 }
 

@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use messages::anthropic::{Request, sse};
 use messages::capability::Capabilities;
 use messages::tags::TagBuffer;
-use messages::translate::{self, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline};
+use messages::translate::{self, AskedBetas, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline};
 
 const DELTAS: u64 = 10_000;
 /// What hyper hands on at once: a read buffer, not a frame.
@@ -141,8 +141,14 @@ fn conversation() -> String {
 
 fn translate_request(body: &str) -> usize {
     let request = Request::parse(body.as_bytes()).unwrap();
-    let call =
-        translate::request(request, body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192)).unwrap();
+    let call = translate::request(
+        request,
+        AskedBetas::default(),
+        body.len(),
+        &Capabilities::CLASSIC_CLAUDE,
+        &Options::new(8192),
+    )
+    .unwrap();
     assert!(call.losses.is_empty());
     call.body.len()
 }

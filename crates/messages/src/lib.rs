@@ -5,12 +5,12 @@
 //! ```
 //! use messages::anthropic::{Request, sse};
 //! use messages::capability::Capabilities;
-//! use messages::translate::{self, End, Opening, Options, Pipeline};
+//! use messages::translate::{self, AskedBetas, End, Opening, Options, Pipeline};
 //!
 //! // A client asks …
 //! let body = br#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hello"}]}"#;
 //! let request = Request::parse(body)?;
-//! let call = translate::request(request, body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192))?;
+//! let call = translate::request(request, AskedBetas::default(), body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192))?;
 //! assert!(call.losses.is_empty());
 //!
 //! // … and Bedrock answers, here with nothing at all.

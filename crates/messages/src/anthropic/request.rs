@@ -52,6 +52,8 @@ object! {
         "cache_control" => cache_control: CacheControl<'a>,
         /// Edits of the context on the server.
         "context_management" => context_management: RawJson<'a>,
+        /// Betas, where they are not in the header.
+        "anthropic_beta" => anthropic_beta: List<Text<'a>>,
     }
 }
 

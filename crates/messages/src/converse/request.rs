@@ -395,9 +395,9 @@ pub struct AdditionalRequestFields<'a> {
     /// Tools that a Claude model knows by their type, as the client wrote them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Box<RawValue>>,
-    /// What has to be switched on for the rest.
+    /// What has to be switched on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub anthropic_beta: Vec<Cow<'static, str>>,
+    pub anthropic_beta: Vec<Cow<'a, str>>,
     /// Another model's effort.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningControl>,

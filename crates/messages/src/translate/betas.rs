@@ -1,11 +1,13 @@
-//! Betas: what clients switch on, in the names that InvokeModel and the Messages API know.
+//! Betas: what clients switch on, in the names that Bedrock's routes know.
 //!
 //! One unknown beta spoils a whole request, so names that Bedrock is known to refuse stay behind; every other
-//! name passes, because clients switch on new ones every month.
+//! name passes, because clients switch on new ones every month. Those that pass are in the order they came, first those
+//! of the header.
 
 use std::borrow::Cow;
 
 use super::invoke::Form;
+use super::{Findings, Path};
 
 /// Betas that are called something else on Bedrock.
 const ALIASES: [(&str, &str); 2] =
@@ -38,7 +40,35 @@ const STAY_BEHIND: [&str; 19] = [
 const STAY_BEHIND_FAMILIES: [&str; 5] =
     ["mcp-client-", "advisor-tool-", "server-side-fallback-", "managed-agents-", "message-threads-"];
 
-/// Of those above, the ones that the Messages API knows.
+/// Betas that Converse has no name for. What they switch on it has without asking, or it stands in a member of the
+/// request that is refused there by itself.
+const NOT_FOR_CONVERSE: [&str; 7] = [
+    CONTEXT_MANAGEMENT,
+    TOOL_SEARCH,
+    TURN_OUTPUT_CONFIG,
+    "mid-conversation-tool-changes-2026-07-01",
+    "search-results-2025-06-09",
+    "pdfs-2024-09-25",
+    "model-context-window-exceeded-2025-08-26",
+];
+
+/// Betas that say nothing to a model that is not a Claude model: what they are about stands in members, which are
+/// translated or named themselves, or is a limit, which the model refuses to exceed.
+const CLAUDES_OWN: [&str; 11] = [
+    "interleaved-thinking-2025-05-14",
+    "context-1m-2025-08-07",
+    "effort-2025-11-24",
+    FINE_GRAINED_STREAMING,
+    "token-efficient-tools-2025-02-19",
+    "output-128k-2025-02-19",
+    "computer-use-2024-10-22",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
+    COMPACTION,
+    "thinking-display-updates-2026-08-18",
+];
+
+/// Of those that stay behind, the ones that the Messages API knows.
 const MESSAGES_TAKES: [&str; 5] = [
     "claude-code-20250219",
     "mid-conversation-system-2026-04-07",
@@ -56,20 +86,74 @@ pub(super) const COMPACTION: &str = "compact-2026-01-12";
 pub(super) const COMPUTER_USE: [(&str, &str); 2] =
     [("computer_20250124", "computer-use-2025-01-24"), ("computer_20251124", "computer-use-2025-11-24")];
 
+/// What a client asked for in the header `anthropic-beta`, and what is known of the model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AskedBetas<'a> {
+    /// The values of the header, in the order they came.
+    pub names: &'a [String],
+    /// What this model was seen to refuse, betas among it.
+    pub refused: &'a [String],
+    /// Whether it was seen to refuse betas without a word on which: then it gets none that it can do without.
+    pub none: bool,
+}
+
+impl AskedBetas<'_> {
+    /// Whether this model was seen to refuse `name`.
+    pub(super) fn refuses(self, name: &str) -> bool {
+        self.none || self.refused.iter().any(|known| known == name || known == "anthropic_beta")
+    }
+}
+
+/// Who reads the betas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A Claude model, by InvokeModel.
+    #[default]
+    Invoke,
+    /// A Claude model, by the Messages API.
+    Messages,
+    /// A Claude model, by Converse.
+    Converse,
+    /// Another model, which knows none.
+    Stranger,
+}
+
+impl From<Form<'_>> for Reader {
+    fn from(form: Form<'_>) -> Self {
+        match form {
+            Form::Invoke => Self::Invoke,
+            Form::Messages(_) | Form::Count(_) => Self::Messages,
+        }
+    }
+}
+
+impl Reader {
+    /// Whether a beta of this name says nothing to the reader.
+    fn leaves_behind(self, name: &str) -> bool {
+        let converse = || NOT_FOR_CONVERSE.contains(&name);
+        let known = match self {
+            Self::Invoke => STAY_BEHIND.contains(&name),
+            Self::Messages => STAY_BEHIND.contains(&name) && !MESSAGES_TAKES.contains(&name),
+            Self::Converse => STAY_BEHIND.contains(&name) || converse(),
+            Self::Stranger => STAY_BEHIND.contains(&name) || converse() || CLAUDES_OWN.contains(&name),
+        };
+        known || STAY_BEHIND_FAMILIES.iter().any(|family| name.starts_with(family))
+    }
+}
+
 /// The betas of one request.
 #[derive(Debug, Default)]
 pub(super) struct Betas<'a> {
-    /// Who they are sent to.
-    messages: bool,
+    reader: Reader,
     names: Vec<Cow<'a, str>>,
     left_behind: Vec<Cow<'a, str>>,
     refused: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Betas<'a> {
-    /// None yet, for the reader of this form.
-    pub(super) fn of(form: Form<'_>) -> Self {
-        Self { messages: form != Form::Invoke, ..Self::default() }
+    /// None yet, for this reader.
+    pub(super) fn of(reader: impl Into<Reader>) -> Self {
+        Self { reader: reader.into(), ..Self::default() }
     }
 
     /// Takes one that the client asked for.
@@ -78,10 +162,8 @@ impl<'a> Betas<'a> {
         let known = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known);
         let is_refused = refused(&name) || known.is_some_and(&refused);
         let upstream = known.map_or(name, Cow::Borrowed);
-        let taken = self.messages && MESSAGES_TAKES.contains(&&*upstream);
-        let stays = (STAY_BEHIND.contains(&&*upstream) && !taken)
-            || STAY_BEHIND_FAMILIES.iter().any(|family| upstream.starts_with(family));
-        let list = match (stays, is_refused) {
+        let is_refused = is_refused || self.reader == Reader::Stranger;
+        let list = match (self.reader.leaves_behind(&upstream), is_refused) {
             (true, _) => &mut self.left_behind,
             (false, true) => &mut self.refused,
             (false, false) => &mut self.names,
@@ -92,9 +174,10 @@ impl<'a> Betas<'a> {
     }
 
     /// Adds one that a member of the request needs.
-    pub(super) fn need(&mut self, name: &'static str) {
-        if !self.names.iter().any(|known| known == name) {
-            self.names.push(Cow::Borrowed(name));
+    pub(super) fn need(&mut self, name: impl Into<Cow<'a, str>>) {
+        let name = name.into();
+        if !self.names.contains(&name) {
+            self.names.push(name);
         }
     }
 
@@ -103,14 +186,26 @@ impl<'a> Betas<'a> {
         &self.names
     }
 
-    /// Those that stay behind because they say nothing to Bedrock.
-    pub(super) fn left_behind(&self) -> &[Cow<'a, str>] {
-        &self.left_behind
+    /// Those to send, taken.
+    pub(super) fn into_names(self) -> Vec<Cow<'a, str>> {
+        self.names
     }
 
-    /// Those that stay behind because the model was seen to refuse them.
-    pub(super) fn refused(&self) -> &[Cow<'a, str>] {
-        &self.refused
+    /// Says what is not sent: in one line what says nothing to Bedrock, in another what was wished for.
+    pub(super) fn tell(&self, findings: &mut Findings) {
+        let path = Path::ROOT;
+        let path = path.key("anthropic-beta");
+        if !self.left_behind.is_empty() {
+            findings.note(path, format!("not sent: {}", self.left_behind.join(", ")));
+        }
+        if !self.refused.is_empty() {
+            let why = match (self.reader, self.refused.len()) {
+                (Reader::Stranger, _) => "the model is not a Claude model",
+                (_, 1) => "this model was seen to refuse it",
+                (..) => "this model was seen to refuse some",
+            };
+            findings.drop(path, format!("{} not sent: {why}", self.refused.join(", ")));
+        }
     }
 }
 
@@ -134,7 +229,64 @@ mod tests {
         betas.need(CONTEXT_MANAGEMENT);
         betas.need(TOOL_SEARCH);
         assert_eq!(betas.names(), ["novel-2027-01-01", TOOL_SEARCH, CONTEXT_MANAGEMENT]);
-        assert_eq!(betas.left_behind(), ["claude-code-20250219", "mcp-client-2099-01-01"]);
-        assert_eq!(betas.refused(), ["learned-2026-01-01"]);
+        assert_eq!(
+            told(&betas),
+            [
+                ("not sent: claude-code-20250219, mcp-client-2099-01-01".to_owned(), false),
+                ("learned-2026-01-01 not sent: this model was seen to refuse it".to_owned(), true),
+            ]
+        );
+    }
+
+    fn told(betas: &Betas<'_>) -> Vec<(String, bool)> {
+        let mut findings = Findings::default();
+        betas.tell(&mut findings);
+        findings.notices.into_iter().map(|notice| (notice.what, notice.dropped)).collect()
+    }
+
+    #[test]
+    fn each_reader_gets_what_it_knows() {
+        let asked = [
+            "claude-code-20250219",
+            "interleaved-thinking-2025-05-14",
+            "advanced-tool-use-2025-11-20",
+            "per-turn-control-2026-07-01",
+            "context-1m-2025-08-07",
+            "novel-2027-01-01",
+            "context-1m-2025-08-07",
+        ];
+        for (reader, expected) in [
+            (
+                Reader::Messages,
+                &[asked[0], asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]] as &[_],
+            ),
+            (Reader::Invoke, &[asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]]),
+            (Reader::Converse, &[asked[1], asked[4], asked[5]]),
+            (Reader::Stranger, &[]),
+        ] {
+            let mut betas = Betas::of(reader);
+            asked.into_iter().for_each(|name| betas.ask(name, |_| false));
+            assert_eq!(betas.names(), expected, "{reader:?}");
+        }
+        let mut betas = Betas::of(Reader::Stranger);
+        asked.into_iter().for_each(|name| betas.ask(name, |_| false));
+        let told = told(&betas);
+        assert_eq!(told[1], ("novel-2027-01-01 not sent: the model is not a Claude model".to_owned(), true));
+        assert!(!told[0].1 && told[0].0.contains("context-1m-2025-08-07"), "{told:?}");
+    }
+
+    #[test]
+    fn a_model_that_refused_betas_without_saying_which_gets_none_that_were_asked_for() {
+        let asked = AskedBetas { none: true, ..AskedBetas::default() };
+        let mut betas = Betas::of(Reader::Converse);
+        ["a-2027-01-01", "claude-code-20250219", "b-2027-01-01"]
+            .into_iter()
+            .for_each(|name| betas.ask(name, |name| asked.refuses(name)));
+        betas.need("effort-2025-11-24");
+        assert_eq!(betas.names(), ["effort-2025-11-24"]);
+        assert_eq!(
+            told(&betas)[1],
+            ("a-2027-01-01, b-2027-01-01 not sent: this model was seen to refuse some".to_owned(), true)
+        );
     }
 }

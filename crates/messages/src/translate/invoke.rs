@@ -12,7 +12,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use super::betas::{self, Betas};
+use super::betas::{self, AskedBetas, Betas};
 use super::server_tools::{self, Offered};
 use super::{Findings, Loss, Notice, Options, Path};
 use crate::anthropic::InvalidRequest;
@@ -75,13 +75,15 @@ pub struct InvokeOptions<'a> {
     pub betas: &'a [String],
     /// Betas, and paths of members, that this model was seen to refuse.
     pub refused: &'a [String],
+    /// Whether it was seen to refuse betas without a word on which.
+    pub no_betas: bool,
 }
 
 impl InvokeOptions<'_> {
     /// For InvokeModel, and nothing else to mind.
     #[must_use]
     pub const fn new(options: Options) -> Self {
-        Self { form: Form::Invoke, options, betas: &[], refused: &[] }
+        Self { form: Form::Invoke, options, betas: &[], refused: &[], no_betas: false }
     }
 }
 
@@ -154,7 +156,8 @@ impl<'t> Editing<'t, '_> {
                     self.left_out.push(key.to_owned());
                 }
                 "anthropic_beta" => {
-                    for beta in value.read::<Vec<String>>().map_err(|error| wrong(path, &error))? {
+                    let betas = value.read::<Option<Vec<String>>>().map_err(|error| wrong(path, &error))?;
+                    for beta in betas.into_iter().flatten() {
                         self.ask(Cow::Owned(beta));
                     }
                 }
@@ -217,18 +220,11 @@ impl<'t> Editing<'t, '_> {
             |key| moved.contains(&key) || left_out.iter().any(|name| name == key),
             &added,
         );
-        if !self.betas.left_behind().is_empty() {
-            let names = self.betas.left_behind().join(", ");
-            self.findings.note(Path::ROOT.key("anthropic-beta"), format!("not sent: {names}"));
-        }
+        self.betas.tell(&mut self.findings);
         let betas = match self.options.form {
             Form::Invoke => Vec::new(),
             Form::Messages(_) | Form::Count(_) => self.header_betas()?,
         };
-        for name in self.betas.refused() {
-            let what = format!("{name} not sent: this model was seen to refuse it");
-            self.findings.drop(Path::ROOT.key("anthropic-beta"), what);
-        }
         let (losses, notices) = self.findings.settle(self.options.options.strict);
         Ok(InvokeCall { body: self.edit.apply(), betas, service_tier: self.service_tier, losses, notices })
     }
@@ -263,8 +259,9 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn ask(&mut self, beta: Cow<'_, str>) {
-        let refused = self.options.refused;
-        self.betas.ask(beta.into_owned(), |name| refused.iter().any(|known| known == name));
+        let InvokeOptions { betas: names, refused, no_betas: none, .. } = *self.options;
+        let asked = AskedBetas { names, refused, none };
+        self.betas.ask(beta.into_owned(), |name| asked.refuses(name));
     }
 
     fn is_refused(&self, path: &str) -> bool {
@@ -423,7 +420,7 @@ impl<'t> Editing<'t, '_> {
             self.findings.lose(path, "computer use is switched off here (AWS_BEDROCK_ENABLE_COMPUTER_USE)");
         }
         let betas = betas::COMPUTER_USE.iter().find(|(tool, _)| kind.get().contains(tool));
-        betas.iter().for_each(|(_, beta)| self.betas.need(beta));
+        betas.iter().for_each(|(_, beta)| self.betas.need(*beta));
     }
 
     fn messages(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<(), InvalidRequest> {

@@ -35,6 +35,7 @@ mod unfold;
 
 use std::fmt;
 
+pub use betas::AskedBetas;
 pub use chat::{ChatCall, ChatOptions, ChatStream, chat, chat_completion, chat_error};
 pub use chunks::ChunkPipeline;
 pub use envelope::envelope;

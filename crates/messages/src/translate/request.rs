@@ -3,8 +3,11 @@
 pub(super) mod depth;
 mod limits;
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
+use super::betas::{AskedBetas, Betas, Reader};
 use super::content::required;
 use super::server_tools::ServerTools;
 use super::{Findings, Loss, Notice, Path, ToolNames, thoughtless};
@@ -12,7 +15,7 @@ use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capability::Capabilities;
 use crate::converse::request as converse;
-use crate::json::{RawJson, Text};
+use crate::json::{List, RawJson, Text};
 
 /// Where a Claude model's answer names the stop sequence.
 const STOP_SEQUENCE: &str = "/stop_sequence";
@@ -76,7 +79,7 @@ pub(super) struct Translation<'a> {
     /// How many blocks asked to be cached.
     pub(super) cache_markers: usize,
     /// The tools that the conversation calls, by their upstream names.
-    pub(super) called: Vec<std::borrow::Cow<'a, str>>,
+    pub(super) called: Vec<Cow<'a, str>>,
     /// Whether the conversation holds calls or results.
     pub(super) has_tool_blocks: bool,
     /// Whether the answer may be no longer than the model's limit, which is less than was asked for.
@@ -88,27 +91,29 @@ pub(super) struct Translation<'a> {
     /// Tools that the model knows by their type, in its own words.
     pub(super) typed_tools: Vec<Box<RawValue>>,
     /// Their names.
-    pub(super) typed_names: Vec<std::borrow::Cow<'a, str>>,
+    pub(super) typed_names: Vec<Cow<'a, str>>,
     /// How many tokens to think when the request does not say and bears it.
     pub(super) default_budget: Option<u64>,
     /// What has to be switched on.
-    pub(super) betas: Vec<std::borrow::Cow<'static, str>>,
+    pub(super) betas: Vec<Cow<'static, str>>,
 }
 
-/// Translates a request for a model with these `capabilities`. `length` is that of the client's body, in bytes:
-/// the result is about as long, and a buffer that need not grow saves copies of large conversations.
+/// Translates a request, and the betas that came with it, for a model with these `capabilities`. `length` is that of the
+/// client's body, in bytes: the result is about as long, and a buffer that need not grow saves copies of large
+/// conversations.
 ///
 /// # Errors
 /// When the request is not valid whatever the route. What merely cannot be carried by Converse is in
 /// [`Call::losses`].
-pub fn request(
-    request: Request<'_>,
+pub fn request<'a>(
+    request: Request<'a>,
+    betas: AskedBetas<'a>,
     length: usize,
     capabilities: &Capabilities,
     options: &Options,
 ) -> Result<Call, InvalidRequest> {
     let mut translation = Translation::new(*capabilities, *options);
-    let upstream = translation.request(request)?;
+    let upstream = translation.request(request, betas)?;
     let mut body = Vec::with_capacity(length + ROOM);
     serde_json::to_writer(&mut body, &upstream)
         .map_err(|error| InvalidRequest::new("", error.to_string()))?;
@@ -138,7 +143,11 @@ impl<'a> Translation<'a> {
         }
     }
 
-    fn request(&mut self, mut request: Request<'a>) -> Result<converse::Request<'a>, InvalidRequest> {
+    fn request(
+        &mut self,
+        mut request: Request<'a>,
+        betas: AskedBetas<'a>,
+    ) -> Result<converse::Request<'a>, InvalidRequest> {
         let root = Path::ROOT;
         // Which model and which operation are the caller's to read.
         request.model.take();
@@ -183,7 +192,7 @@ impl<'a> Translation<'a> {
                 tool_choice,
                 output_config: depth.effort,
                 tools: std::mem::take(&mut self.typed_tools),
-                anthropic_beta: std::mem::take(&mut self.betas),
+                anthropic_beta: self.betas(betas, request.anthropic_beta.take()),
                 reasoning: depth.reasoning,
             },
             request_metadata: self.metadata(request.metadata.take()),
@@ -193,6 +202,21 @@ impl<'a> Translation<'a> {
         self.context_management(&mut request);
         self.findings.lose_rest(root, request.left_over());
         Ok(upstream)
+    }
+
+    /// The betas to send: those of the header, those of the body, and what has to be switched on for the rest.
+    fn betas(&mut self, asked: AskedBetas<'a>, body: Option<List<Text<'a>>>) -> Vec<Cow<'a, str>> {
+        let reader = if self.capabilities.claude { Reader::Converse } else { Reader::Stranger };
+        let mut betas = Betas::of(reader);
+        for name in asked.names {
+            betas.ask(&**name, |name| asked.refuses(name));
+        }
+        for name in body.into_iter().flat_map(|names| names.0) {
+            betas.ask(name.0, |name| asked.refuses(name));
+        }
+        self.betas.drain(..).for_each(|name| betas.need(name));
+        betas.tell(&mut self.findings);
+        betas.into_names()
     }
 
     /// Effort, and what the answer has to look like.

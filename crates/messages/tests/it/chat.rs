@@ -4,7 +4,7 @@ use messages::anthropic::{
     BlockStart, Delta, EmptyObject, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Usage,
 };
 use messages::openai::{self, Head};
-use messages::translate::{self, ChatOptions, ChatStream, End, Options, Sink};
+use messages::translate::{self, AskedBetas, ChatOptions, ChatStream, End, Options, Sink};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ fn translated(name: &str, body: &str) -> Result<(translate::ChatCall, String), S
         messages::anthropic::Request::parse(&call.body).map_err(|error| format!("misread: {error}"))?;
     let road = translate::request(
         request,
+        AskedBetas::default(),
         call.body.len(),
         &capabilities,
         &Options { strict: false, ..options(name) },

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use messages::anthropic::{Fold, Request, sse};
 use messages::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
-use messages::translate::{self, End, Options, ServerTools};
+use messages::translate::{self, AskedBetas, End, Options, ServerTools};
 
 use crate::wire;
 
@@ -121,7 +121,13 @@ pub(crate) fn options(name: &str) -> Options {
 fn requests_are_translated_as_recorded() {
     for (name, body) in fixtures("requests", "json") {
         let translated = Request::parse(body.as_bytes()).and_then(|request| {
-            translate::request(request, body.len(), &capabilities(&name), &options(&name))
+            translate::request(
+                request,
+                AskedBetas::default(),
+                body.len(),
+                &capabilities(&name),
+                &options(&name),
+            )
         });
         let text = match translated {
             Err(invalid) => format!("refused: {invalid}\n"),
@@ -172,7 +178,14 @@ fn the_same_request_gives_the_same_bytes_every_time() {
         let translate = || {
             let request = Request::parse(body.as_bytes()).ok()?;
             let options = options(&name);
-            translate::request(request, body.len(), &capabilities(&name), &options).ok().map(|call| call.body)
+            let call = translate::request(
+                request,
+                AskedBetas::default(),
+                body.len(),
+                &capabilities(&name),
+                &options,
+            );
+            call.ok().map(|call| call.body)
         };
         let first = translate();
         for _ in 0..100 {

@@ -16,7 +16,7 @@ use messages::converse::event::{self, CacheDetail, Metadata, TokenUsage};
 use messages::converse::request::DocumentPlace;
 use messages::converse::{self, FrameDecoder};
 use messages::tags::{MAX_HELD, TagBuffer};
-use messages::translate::{self, End, Form, InvokeOptions, Options, Outcome};
+use messages::translate::{self, AskedBetas, End, Form, InvokeOptions, Options, Outcome};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -384,28 +384,33 @@ proptest! {
     }
 
     #[test]
-    fn p8_nothing_in_a_request_is_lost_without_a_word(body in request(), capabilities in capabilities()) {
+    fn p8_nothing_in_a_request_is_lost_without_a_word(body in request(), betas in betas(), refused in any::<bool>(), capabilities in capabilities()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
         let options = Options { default_thinking_budget: Some(1), computer_use: true, ..Options::new(1) };
-        let Ok(call) = translate::request(request, text.len(), &capabilities, &options) else {
+        let asked = AskedBetas { names: &betas, refused: &[], none: refused };
+        let Ok(call) = translate::request(request, asked, text.len(), &capabilities, &options) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();
+        let named: String = call.notices.iter().map(|notice| &*notice.what).collect();
+        for beta in betas.iter().chain(["leaf-beta".to_owned()].iter().filter(|_| body["anthropic_beta"].is_array())) {
+            prop_assert!(upstream.contains(beta) || named.contains(beta), "{beta} is neither in {upstream} nor in {named}");
+        }
         let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         // Clients expect a message that cannot be had to be named by its role.
         let told: Vec<&str> = told.into_iter().map(|told| told.strip_suffix(".role").unwrap_or(told)).collect();
-        for (path, leaf) in leaves(&body, String::new()) {
+        for (path, leaf) in leaves(&body, String::new()).into_iter().filter(|(path, _)| !path.starts_with("anthropic_beta")) {
             let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
             prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");
         }
     }
 
     #[test]
-    fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities(), messages in any::<bool>()) {
+    fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities(), betas in betas(), messages in any::<bool>()) {
         let text = body.to_string();
         let form = if messages { Form::Messages("model") } else { Form::Invoke };
-        let options = InvokeOptions { form, ..InvokeOptions::new(Options { computer_use: true, ..Options::new(1) }) };
+        let options = InvokeOptions { form, betas: &betas, ..InvokeOptions::new(Options { computer_use: true, ..Options::new(1) }) };
         let Ok(call) = translate::invoke(&text, &capabilities, &options) else {
             return Ok(());
         };
@@ -413,6 +418,10 @@ proptest! {
         serde_json::from_str::<Value>(&upstream).unwrap();
         // What goes into a header is carried, too.
         upstream.extend(call.betas);
+        let named: String = call.notices.iter().map(|notice| &*notice.what).collect();
+        for beta in &betas {
+            prop_assert!(upstream.contains(beta) || named.contains(beta), "{beta} is neither in {upstream} nor in {named}");
+        }
         let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
             let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
@@ -526,6 +535,14 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
         1 => row(r#"{"documents":true,"reasoning":"reasoning_config","effort":["low","medium","high"],"prompt_cache":"5m"}"#),
         1 => row(r#"{"tools":false,"images":false,"stop_sequences":false,"tool_choice":"none"}"#),
     ]
+}
+
+/// Betas of a header: novel ones, some that pass and some that stay behind.
+fn betas() -> impl Strategy<Value = Vec<String>> {
+    vec(
+        "novel-[a-z]{4}|context-1m-2025-08-07|context-management-2025-06-27|oauth-2025-04-20|mcp-client-[a-z]{4}",
+        0..4,
+    )
 }
 
 /// A request with a leaf of its own in every place, known and unknown.

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use messages::anthropic::Request;
-use messages::translate::{self, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
+use messages::translate::{self, AskedBetas, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
 
 use super::error::ApiError;
 use crate::app::App;
@@ -81,11 +81,15 @@ fn by_route(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiE
 /// The call by Converse, or what it would lose.
 fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Call, Vec<Loss>>, ApiError> {
     let has_tools = request.tools.as_ref().is_some_and(|tools| !tools.is_empty());
-    let call = translate::request(request, asked.body.len(), &asked.target.capabilities, &app.relay.options)?;
+    let lessons = app.learned.about(Route::Converse, &asked.target.model_id);
+    let refused = refused_names(&lessons);
+    let betas =
+        AskedBetas { names: &asked.betas, refused: &refused, none: lessons.contains(&Lesson::NoBetas) };
+    let (length, capabilities) = (asked.body.len(), &asked.target.capabilities);
+    let call = translate::request(request, betas, length, capabilities, &app.relay.options)?;
     if !call.losses.is_empty() {
         return Ok(Err(call.losses));
     }
-    let lessons = app.learned.about(Route::Converse, &asked.target.model_id);
     let streams_tools =
         asked.target.capabilities.streaming_tools && !lessons.contains(&Lesson::NoStreamingTools);
     Ok(Ok(Call {
@@ -103,16 +107,14 @@ fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Cal
 /// The call with the client's own body, by InvokeModel or by the Messages API.
 fn own_body(app: &App, asked: &Asked, route: Route) -> Result<Call, ApiError> {
     let lessons = app.learned.about(route, &asked.target.model_id);
-    let mut refused: Vec<String> = lessons.iter().filter_map(refused_name).map(str::to_owned).collect();
-    if lessons.contains(&Lesson::NoBetas) {
-        refused.extend(asked.betas.iter().cloned());
-    }
+    let refused = refused_names(&lessons);
     let model_id = model_id(app, asked, route);
     let options = InvokeOptions {
         form: if route == Route::Messages { Form::Messages(&model_id) } else { Form::Invoke },
         options: app.relay.options,
         betas: &asked.betas,
         refused: &refused,
+        no_betas: lessons.contains(&Lesson::NoBetas),
     };
     let body = std::str::from_utf8(&asked.body)
         .map_err(|_| messages::anthropic::InvalidRequest::new("", "the body is not valid UTF-8"))?;
@@ -150,13 +152,18 @@ fn model_id(app: &App, asked: &Asked, route: Route) -> String {
     }
 }
 
-/// Whether the request holds a member that Converse was seen to refuse for this model.
+/// Whether the request holds a member that Converse was seen to refuse for this model. Betas are none: they stay behind.
 fn refused_by_converse(app: &App, asked: &Asked) -> bool {
     let lessons = app.learned.about(Route::Converse, &asked.target.model_id);
-    lessons.iter().filter_map(refused_name).any(|name| {
+    let is_beta = |name: &str| name.contains('-') || name == "anthropic_beta";
+    lessons.iter().filter_map(refused_name).filter(|name| !is_beta(name)).any(|name| {
         let member = format!("\"{}\"", name.split('.').next_back().unwrap_or(name));
         memchr::memmem::find(&asked.body, member.as_bytes()).is_some()
     })
+}
+
+fn refused_names(lessons: &[Lesson]) -> Vec<String> {
+    lessons.iter().filter_map(refused_name).map(str::to_owned).collect()
 }
 
 fn refused_name(lesson: &Lesson) -> Option<&str> {

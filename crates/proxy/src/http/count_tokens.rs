@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use messages::anthropic::{ErrorType, Request};
-use messages::translate::{self, Form, InvokeOptions, Options};
+use messages::translate::{self, AskedBetas, Form, InvokeOptions, Options};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -41,15 +41,18 @@ pub async fn post(
     headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, ApiError> {
-    let request = Request::parse(&body)?;
+    let mut request = Request::parse(&body)?;
     let target = app.resolve(request.model.as_deref()).await?;
     entry.note(|fields| fields.model_requested = Some(target.requested.clone()));
     let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
     let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
     let guess = estimate::tokens(&request, tokenizer);
+    // Betas cost nothing, and one that the model does not know would spoil the count.
+    request.anthropic_beta = None;
     // Counting needs no max_tokens; translating wants one, and leaves it out of what is counted.
     let call = translate::request(
         request,
+        AskedBetas::default(),
         body.len(),
         &target.capabilities,
         &Options { default_max_tokens: most, strict: false, ..app.relay.options },

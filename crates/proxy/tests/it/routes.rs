@@ -117,6 +117,101 @@ async fn a_beta_that_bedrock_refuses_does_not_spoil_the_request() {
     let answer = send(&world, &ask("Hello", true), "novel-beta-2027-01-01").await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(world.bedrock.requests().len(), 2);
+    // One in the body is one in the header.
+    let mut body = ask("Hello", true);
+    body["anthropic_beta"] = json!(["novel-beta-2027-01-01"]);
+    assert_eq!(world.post(body.to_string()).await.status, 200);
+    assert_eq!(world.bedrock.requests().len(), 3, "and was learnt already");
+}
+
+/// The additional fields of the last question to Converse.
+fn fields(world: &crate::world::World) -> Value {
+    let sent = world.bedrock.requests().pop().unwrap();
+    assert!(sent.path.ends_with("/converse-stream"), "{}", sent.path);
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    sent["additionalModelRequestFields"].clone()
+}
+
+/// What Claude Code switches on with every request.
+const CLAUDE_CODE: &str = "claude-code-20250219,interleaved-thinking-2025-05-14,context-management-2025-06-27,\
+    per-turn-control-2026-07-01,mid-conversation-tool-changes-2026-07-01,thinking-token-count-2026-05-13,\
+    advanced-tool-use-2025-11-20,effort-2025-11-24,extended-cache-ttl-2025-04-11";
+
+#[tokio::test]
+async fn the_betas_of_a_client_arrive_by_converse_and_one_line_names_those_that_say_nothing_there() {
+    for strict in ["false", "true"] {
+        let world = world_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
+        let mut body = ask("Hello", true);
+        body["anthropic_beta"] = json!(["context-1m-2025-08-07", "effort-2025-11-24"]);
+        let answer = send(&world, &body, CLAUDE_CODE).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(
+            fields(&world)["anthropic_beta"],
+            json!(["interleaved-thinking-2025-05-14", "effort-2025-11-24", "context-1m-2025-08-07"])
+        );
+        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        assert!(notice.starts_with("anthropic-beta: not sent: claude-code-20250219, context-management-"));
+        assert_eq!(crate::world::log_line(answer.request_id()).await["notices"], 1, "{notice}");
+        assert_eq!(world.bedrock.requests().len(), 1, "the double refuses what Converse does not know");
+    }
+}
+
+#[tokio::test]
+async fn betas_that_converse_refuses_are_left_out_at_once_and_from_then_on() {
+    let world = world().await;
+    let mut in_body = ask("Hello", false);
+    in_body["anthropic_beta"] = json!(["novel-2027-01-01"]);
+    for (body, betas) in [
+        (ask("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
+        (ask("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
+        (in_body, "oauth-2025-04-20"),
+    ] {
+        let answer = send(&world, &body, betas).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        assert!(
+            notice.contains("novel-2027-01-01") && notice.contains("seen to refuse"),
+            "what was left out is named: {notice}"
+        );
+        assert_eq!(fields(&world).get("anthropic_beta"), None);
+    }
+    assert_eq!(world.bedrock.requests().len(), 4, "only the first request had to be repaired");
+}
+
+#[tokio::test]
+async fn a_beta_that_converse_refuses_is_tried_by_invoke_where_nothing_may_be_left_out() {
+    for route in ["auto", "converse"] {
+        let strict = [("AWS_BEDROCK_STRICT", "true"), ("AWS_BEDROCK_ROUTE", route)];
+        let world = world_with(&strict, |_| {}).await;
+        for _ in 0..2 {
+            let answer = send(&world, &ask("Hello", true), "novel-2027-01-01").await;
+            assert_eq!(answer.status, 400, "neither route knows it: {}", answer.body);
+        }
+        let paths: Vec<String> = world.bedrock.requests().into_iter().map(|sent| sent.path).collect();
+        let invoked = paths.iter().any(|path| path.ends_with("/invoke-with-response-stream"));
+        assert_eq!(invoked, route == "auto", "{paths:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_is_no_claude_does_without_betas() {
+    for (strict, betas, status) in
+        [("false", "novel-2027-01-01", 200), ("true", "novel-2027-01-01", 400), ("true", CLAUDE_CODE, 200)]
+    {
+        let world = world_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
+        let mut body = ask("Hello", true);
+        body["model"] = "us.amazon.nova-pro-v1:0".into();
+        let answer = send(&world, &body, betas).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        if status == 200 {
+            let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+            assert!(notice.starts_with("anthropic-beta: ") && notice.contains(&betas[..16]), "{notice}");
+            assert_eq!(fields(&world).get("anthropic_beta"), None);
+        } else {
+            let text = answer.error().2;
+            assert!(text.starts_with("anthropic-beta: novel-2027-01-01 not sent"), "{text}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -186,6 +186,12 @@ fn each_generation_refuses_the_other_ones_fields() {
             "#: extraneous key [top_k] is not permitted, please reformat your input and try again.",
         ),
         (SONNET, amrf(json!({"anthropic_beta": ["prompt-caching-scope-2026-01-05"]})), "invalid beta flag"),
+        (SONNET, amrf(json!({"anthropic_beta": ["context-management-2025-06-27"]})), "invalid beta flag"),
+        (
+            SONNET,
+            amrf(json!({"anthropic_beta": ["effort-2025-11-24", "novel-2027-01-01"]})),
+            "invalid beta flag",
+        ),
         (
             SONNET,
             amrf(json!({"output_config": {"effort": "high"}})),

@@ -13,8 +13,6 @@ use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Tool;
 use crate::json::Text;
 
-/// What memory has to be switched on by.
-const CONTEXT_MANAGEMENT: &str = "context-management-2025-06-27";
 /// The first version of all of them came with computer use.
 const FIRST: &str = "20241022";
 /// The setting that allows computer use.
@@ -65,6 +63,11 @@ impl<'a> Translation<'a> {
         if !self.capabilities.claude {
             return Some(format!("tool type '{kind}' is not supported: only Claude models know it"));
         }
+        if family == Family::Memory {
+            return Some(format!(
+                "tool type '{kind}' is not supported here: Converse does not know its beta"
+            ));
+        }
         let says = "Converse carries it only until the conversation holds tool calls";
         self.has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {says}"))
     }
@@ -104,7 +107,7 @@ impl<'a> Translation<'a> {
 
     fn switch_on(&mut self, family: Family, date: &str) {
         let beta = match family {
-            Family::Memory => Cow::Borrowed(CONTEXT_MANAGEMENT),
+            Family::Memory => return,
             Family::Bash | Family::TextEditor if date != FIRST => return,
             // Each version of the tool has a beta of the same date.
             Family::Bash | Family::TextEditor | Family::Computer => {
