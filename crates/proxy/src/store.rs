@@ -24,7 +24,8 @@ macro_rules! writing {
         match $store.pools()? {
             $crate::store::pools::Pools::Sqlite { write, .. } => {
                 // Immediate: a transaction that begins by reading could not become a writer beside another process.
-                let mut $tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                let mut connection = write.lock().await?;
+                let mut $tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE").await?;
                 let result = $body;
                 $tx.commit().await?;
                 result

@@ -2,7 +2,7 @@
 //!
 //! A schema that is newer than this program is left alone: migrations only ever add, so that it can still serve.
 
-use sqlx::raw_sql;
+use sqlx::{Connection as _, raw_sql};
 
 use super::Result;
 use super::pools::Pools;
@@ -50,7 +50,8 @@ pub(super) async fn run(pools: &Pools) -> Result<()> {
     }
     match pools {
         Pools::Sqlite { write, .. } => {
-            let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut connection = write.lock().await?;
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
             apply!(tx, sqlite);
         }
         Pools::Postgres { pool, .. } => {

@@ -4,13 +4,16 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::{Result, StoreError};
 use crate::config::{Database, Parts, Place};
@@ -27,7 +30,7 @@ pub(super) enum Pools {
     /// One file.
     Sqlite {
         /// One connection, as SQLite has one writer: whoever writes waits here, in turn, and not in a busy loop.
-        write: SqlitePool,
+        write: Writer,
         /// Connections that only read.
         read: SqlitePool,
     },
@@ -38,6 +41,25 @@ pub(super) enum Pools {
         /// For reservations: a commit does not wait for the disk, as a crash of the server may forget them.
         fast: PgPool,
     },
+}
+
+/// SQLite's one writer. It is not kept in a pool, which would ask the connection after each use whether it is still
+/// there: a way to another thread and back, for a file.
+#[derive(Clone, Debug)]
+pub(super) struct Writer(Arc<Mutex<Option<SqliteConnection>>>);
+
+impl Writer {
+    /// The connection, when its turn has come.
+    pub(super) async fn lock(&self) -> Result<MappedMutexGuard<'_, SqliteConnection>> {
+        let closed = |_| StoreError::Away("the store is closed".to_owned());
+        MutexGuard::try_map(self.0.lock().await, Option::as_mut).map_err(closed)
+    }
+
+    async fn close(&self) {
+        if let Some(connection) = self.0.lock().await.take() {
+            let _ = connection.close().await;
+        }
+    }
 }
 
 impl Pools {
@@ -87,18 +109,12 @@ async fn sqlite(path: &Path) -> Result<Pools> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
-    let pool = || {
-        SqlitePoolOptions::new()
-            .acquire_timeout(Duration::from_secs(30))
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-    };
-    let create = options.clone().create_if_missing(true);
+    // Fewer interruptions to tidy the log up; it may grow to 16 MB for that.
+    let create = options.clone().create_if_missing(true).pragma("wal_autocheckpoint", "4000");
     let mut patience = 250;
     let write = loop {
-        match pool().max_connections(1).connect_with(create.clone()).await {
-            Ok(write) => break write,
+        match SqliteConnection::connect_with(&create).await {
+            Ok(write) => break Writer(Arc::new(Mutex::new(Some(write)))),
             // SQLite does not wait its turn to change to a write-ahead log, which the first of several does.
             Err(error) if patience > 0 && error.to_string().contains("locked") => {
                 patience -= 1;
@@ -107,7 +123,13 @@ async fn sqlite(path: &Path) -> Result<Pools> {
             Err(error) => return Err(StoreError::Away(format!("{}: {error}", path.display()))),
         }
     };
-    let read = pool().max_connections(4).connect_lazy_with(options.pragma("query_only", "on"));
+    let read = SqlitePoolOptions::new()
+        .acquire_timeout(Duration::from_secs(30))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .max_connections(4)
+        .connect_lazy_with(options.pragma("query_only", "on"));
     Ok(Pools::Sqlite { write, read })
 }
 
@@ -140,7 +162,7 @@ fn postgres(options: PgConnectOptions, config: &Database) -> Pools {
         fast: pool(
             fast,
             kept_fast,
-            "SELECT set_config('statement_timeout', '1s', false), set_config('synchronous_commit', 'off', false)",
+            "SELECT set_config('statement_timeout', '2s', false), set_config('synchronous_commit', 'off', false)",
         )
         .connect_lazy_with(options),
     }

@@ -99,9 +99,10 @@ const RESERVE_SQLITE: &str =
                                user_used, user_reserved, team_used, team_reserved)
      SELECT $1, $2, $3, $4, $5, $6, $7, s.user_used, s.user_reserved, s.team_used, s.team_reserved FROM (SELECT ",
     tally!(used, "user", "$3", "$5"), " AS user_used, ",
-    tally!(reserved, "user_id", "$3", "$5", "$10"), " AS user_reserved, ",
-    tally!(used, "team", "$4", "$5"), " AS team_used, ",
-    tally!(reserved, "team", "$4", "$5", "$10"), " AS team_reserved
+    tally!(used, "team", "$4", "$5"), " AS team_used,
+        COALESCE(SUM(CASE WHEN r.user_id = $3 THEN r.tokens END), 0) AS user_reserved,
+        COALESCE(SUM(CASE WHEN r.team = $4 THEN r.tokens END), 0) AS team_reserved
+        FROM reservations r WHERE r.period = $5 AND r.expires_at > $10
      ) AS s
      WHERE ($8 IS NULL OR s.user_used + s.user_reserved + $6 <= $8)
        AND ($9 IS NULL OR $4 IS NULL OR s.team_used + s.team_reserved + $6 <= $9)
@@ -162,7 +163,9 @@ impl Store {
         }
         self.within(HOT, async {
             let answer: Option<Answer> = match self.pools()? {
-                Pools::Sqlite { write, .. } => bound!(RESERVE_SQLITE).fetch_optional(write).await?,
+                Pools::Sqlite { write, .. } => {
+                    bound!(RESERVE_SQLITE).fetch_optional(&mut *write.lock().await?).await?
+                }
                 Pools::Postgres { fast, .. } => Some(bound!(RESERVE_POSTGRES).fetch_one(fast).await?),
             };
             Ok(match answer {
@@ -194,7 +197,7 @@ impl Store {
             Ok(match self.pools()? {
                 Pools::Sqlite { write, .. } => {
                     let query = sqlx::query(SQLITE).bind(Json(ids)).bind(expires_at);
-                    query.execute(write).await?.rows_affected()
+                    query.execute(&mut *write.lock().await?).await?.rows_affected()
                 }
                 Pools::Postgres { fast, .. } => {
                     sqlx::query(POSTGRES).bind(ids).bind(expires_at).execute(fast).await?.rows_affected()
@@ -218,7 +221,7 @@ impl Store {
         self.within(HOT, async {
             match self.pools()? {
                 Pools::Sqlite { write, .. } => {
-                    sqlx::query(SQLITE).bind(Json(ids)).execute(write).await?;
+                    sqlx::query(SQLITE).bind(Json(ids)).execute(&mut *write.lock().await?).await?;
                 }
                 Pools::Postgres { fast, .. } => {
                     sqlx::query(POSTGRES).bind(ids).execute(fast).await?;

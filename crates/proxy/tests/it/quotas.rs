@@ -52,7 +52,7 @@ async fn requests_that_race_for_a_remainder_never_overspend_it() {
     let url = postgres::database().await;
     for database in [vec![], vec![("DATABASE_URL", url.as_str())]] {
         let mut variables =
-            vec![("DEFAULT_USER_DAILY_TOKENS", "2000"), ("DEFAULT_TEAM_DAILY_TOKENS", "3000")];
+            vec![("DEFAULT_USER_DAILY_TOKENS", "700"), ("DEFAULT_TEAM_DAILY_TOKENS", "1000")];
         variables.extend(database);
         let world = secured_with(&variables, |_| {}).await;
         let tokens = ["ana", "ben", "cleo"].map(|user| token(user, &json!({"team": "red"})));
@@ -66,7 +66,7 @@ async fn requests_that_race_for_a_remainder_never_overspend_it() {
         let mut users = 0;
         for user in ["ana", "ben", "cleo"] {
             let tallies = settled(&world, user, Some("red")).await;
-            assert!(tallies.user.used <= 2000 && tallies.team.used <= 3000, "{tallies:?}");
+            assert!(tallies.user.used <= 700 && tallies.team.used <= 1000, "{tallies:?}");
             assert_eq!(tallies.team.used, charged(&world), "what Bedrock counted");
             users += tallies.user.used;
         }

@@ -60,7 +60,8 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 
 -- What requests in flight may still spend. A row counts until it expires. The last four columns are what each scope
--- had used and reserved before the row was admitted: the way for one statement to decide and to tell.
+-- had used and reserved before the row was admitted: the way for one statement to decide and to tell. There is no index
+-- beside the key: looking through the few requests in flight costs less than keeping one.
 CREATE TABLE reservations (
     id TEXT PRIMARY KEY,
     holder TEXT NOT NULL,
@@ -73,9 +74,7 @@ CREATE TABLE reservations (
     user_reserved INTEGER NOT NULL,
     team_used INTEGER NOT NULL,
     team_reserved INTEGER NOT NULL
-) STRICT;
-CREATE INDEX idx_reservations_user ON reservations(user_id, period);
-CREATE INDEX idx_reservations_team ON reservations(team, period);
+) STRICT, WITHOUT ROWID;
 
 -- Sums by day (UTC, of the start of the request), which outlive the rows they were made from. '' means none.
 CREATE TABLE usage_daily (
