@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 pub use counts::Counts;
 pub use drains::{Abandonable, Drains};
 
@@ -22,10 +24,11 @@ use crate::callers::Callers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::ids;
 use crate::learned::Learned;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
-use crate::store::{Store, StoreError};
+use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
 
 /// How long the last batch may take when the server ends. What is not stored then waits in the journal.
@@ -130,6 +133,21 @@ impl App {
             self.tasks.spawn(discovery::keep_discovering(Arc::clone(self)));
         }
         self.ledger.start(&self.upkeep);
+        self.ledger.event(Event {
+            id: ids::event_id(),
+            kind: "config_loaded".to_owned(),
+            user_id: None,
+            team: None,
+            actor: None,
+            details: json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "authentication": self.callers.anonymous().is_none(),
+                "database": self.store.kind(),
+                "bedrock": self.bedrock.host(),
+                "region": self.bedrock.region(),
+            }),
+            at: self.clock.milliseconds(),
+        });
         let app = Arc::clone(self);
         self.upkeep.spawn(async move { app.quota.keep(&app.upkeep).await });
     }
