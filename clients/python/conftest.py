@@ -21,7 +21,7 @@ PATIENCE = 20
 
 # The SDKs read their own variables, and a company's HTTP proxy has no way to this machine's loopback.
 for name in list(os.environ):
-    if name.startswith(("ANTHROPIC_", "AWS_")) or name.lower().endswith("_proxy"):
+    if name.startswith(("ANTHROPIC_", "AWS_", "OPENAI_")) or name.lower().endswith("_proxy"):
         del os.environ[name]
 
 

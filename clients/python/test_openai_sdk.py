@@ -1,0 +1,238 @@
+"""OpenAI's Python SDK as the judge of the other door.
+
+The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+"""
+
+import json
+
+import openai
+import pytest
+from pydantic import BaseModel
+
+from conftest import PATIENCE, Proxy
+from test_anthropic_sdk import PNG
+
+MODEL = "claude-sonnet-4-6"
+# Strict: the SDK checks every answer and every chunk against its own types. No retries: each test sees the first answer.
+SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": PATIENCE, "_strict_response_validation": True}
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tells the weather.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+            "required": ["city", "days"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "get_time"}}
+
+
+class Place(BaseModel):
+    city: str
+    sunny: bool
+
+
+# Both ways in: what everybody is told to configure, and the Messages API's own address as a base URL.
+@pytest.fixture(params=["/v1", "/v1/messages"])
+def base(request):
+    return request.param
+
+
+@pytest.fixture()
+def client(proxy, base):
+    with openai.OpenAI(base_url=f"{proxy.url}{base}", **SETTINGS) as client:
+        yield client
+
+
+def asks(content, **more):
+    return {"model": MODEL, "max_completion_tokens": 4096, "messages": [{"role": "user", "content": content}], **more}
+
+
+def whole(client, request):
+    return client.chat.completions.create(**request)
+
+
+def streamed(client, request):
+    with client.chat.completions.stream(**request, stream_options={"include_usage": True}) as stream:
+        for _ in stream:
+            pass
+        return stream.get_final_completion()
+
+
+def said(completion):
+    """A completion as JSON, without what differs from one answer to the next."""
+    answer = completion.to_dict(mode="json")
+    choice = answer["choices"][0]
+    message = {name: value for name, value in choice["message"].items() if value is not None and name != "parsed"}
+    # A stream begins before it is known that there is no text.
+    if message.get("content") == "":
+        del message["content"]
+    for call in message.get("tool_calls", []):
+        assert call.pop("id")
+        call.pop("index", None)
+        call["function"].pop("parsed_arguments", None)
+    assert answer["id"].startswith("chatcmpl-") and answer["model"] == MODEL
+    # What the first of two equal requests writes to the cache the second reads.
+    return message, choice["finish_reason"], answer["usage"] | {"prompt_tokens_details": None}
+
+
+IMAGE = [
+    {"type": "text", "text": "What is this?"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+]
+SCENARIOS = {
+    "plain text": (asks("Hello"), "stop"),
+    "text of many scripts": (asks('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'), "stop"),
+    "a long answer": (asks("[long 2000]"), "stop"),
+    "text like tags": (asks("[xml]"), "stop"),
+    "an image": (asks(IMAGE), "stop"),
+    "a stop sequence": (asks("[stop-sequence]", stop="END"), "stop"),
+    "a tool call": (asks("[tool]", tools=[WEATHER, CLOCK]), "tool_calls"),
+    "parallel tool calls": (asks("[tools]", tools=[WEATHER, CLOCK]), "tool_calls"),
+    "a tool call without arguments": (asks("[tool-empty]", tools=[CLOCK]), "tool_calls"),
+    "thinking": (asks("[thinking]", reasoning_effort="high"), "stop"),
+    "a system prompt": (
+        {"model": MODEL, "messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}]},
+        "stop",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_sdk_accumulates_what_a_whole_completion_says(client, name):
+    request, finish = SCENARIOS[name]
+    message, reason, usage = said(whole(client, request))
+    assert (message, reason, usage) == said(streamed(client, request))
+    assert reason == finish
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize("prompt, finish", [("[max_tokens]", "length"), ("[stop content_filtered]", "content_filter")])
+def test_an_answer_that_was_cut_short_says_so(client, prompt, finish):
+    message, reason, _ = said(whole(client, asks(prompt)))
+    chunks = list(client.chat.completions.create(**asks(prompt), stream=True))
+    content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert (message["content"] if content else None, reason) == (content or None, finish)
+    assert chunks[-1].choices[0].finish_reason == finish
+
+
+def test_thoughts_are_shown(client):
+    message = whole(client, asks("[thinking]", reasoning_effort="low")).choices[0].message
+    assert message.model_extra["reasoning_content"] and message.content
+
+
+@pytest.mark.parametrize("effort", [None, "medium"])
+@pytest.mark.parametrize("model", [MODEL, "claude-sonnet-4-5"])
+@pytest.mark.parametrize("ask", [whole, streamed])
+def test_a_tool_loop_goes_round(client, ask, model, effort):
+    more = {"reasoning_effort": effort} if effort else {}
+    request = {**asks("[tools]", tools=[WEATHER, CLOCK], **more), "model": model}
+    message = ask(client, request).choices[0].message
+    calls = message.tool_calls
+    assert [call.function.name for call in calls] == ["get_weather", "get_time"]
+    assert json.loads(calls[0].function.arguments) == {"city": "Paris", "days": 1}
+    results = [{"role": "tool", "tool_call_id": call.id, "content": f"rain {n}"} for n, call in enumerate(calls)]
+    replayed = {name: value for name, value in message.to_dict(mode="json").items() if name != "parsed"}
+    request["messages"] = [*request["messages"], replayed, *results]
+    assert "rain" in ask(client, request).choices[0].message.content
+
+
+def test_one_tool_at_a_time_and_the_one_that_is_wanted(client):
+    request = asks("Hello", tools=[WEATHER, CLOCK], parallel_tool_calls=False)
+    chosen = {"type": "function", "function": {"name": "get_time"}}
+    for choice, names in [("auto", 0), ("required", 1), (chosen, 1), ("none", 0)]:
+        calls = whole(client, {**request, "tool_choice": choice}).choices[0].message.tool_calls or []
+        assert len(calls) == names
+        if choice == chosen:
+            assert calls[0].function.name == "get_time"
+
+
+def test_functions_of_old_are_called(client):
+    request = asks("[tool]", functions=[WEATHER["function"] | {"strict": None}])
+    message = whole(client, request).choices[0].message
+    assert message.function_call.name == "get_weather" and not message.tool_calls
+    said = ""
+    for chunk in client.chat.completions.create(**request, stream=True):
+        if chunk.choices and (call := chunk.choices[0].delta.function_call):
+            said += call.arguments or ""
+    assert said == message.function_call.arguments
+    result = {"role": "function", "name": "get_weather", "content": "rain"}
+    call = {"role": "assistant", "content": None, "function_call": message.function_call.to_dict()}
+    request["messages"] = [*request["messages"], call, result]
+    assert whole(client, request).choices[0].message.content == "The tool said: rain"
+
+
+def test_an_answer_obeys_a_schema(client):
+    place = client.chat.completions.parse(**asks("Where?"), response_format=Place).choices[0].message.parsed
+    assert isinstance(place, Place)
+    with client.chat.completions.stream(**asks("Where?"), response_format=Place) as stream:
+        assert isinstance(stream.get_final_completion().choices[0].message.parsed, Place)
+
+
+def test_a_stream_says_what_it_cost_only_if_asked(client):
+    chunks = list(client.chat.completions.create(**asks("Hello"), stream=True))
+    assert chunks[0].choices[0].delta.role == "assistant" and not any(chunk.usage for chunk in chunks)
+    options = {"include_usage": True}
+    chunks = list(client.chat.completions.create(**asks("Hello"), stream=True, stream_options=options))
+    assert [bool(chunk.usage) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].choices == []
+
+
+def test_the_second_turn_reads_what_the_first_one_cached(client):
+    request = asks("Hello")
+    # Nobody else's: the fake remembers what it has seen.
+    prompt = f"{client.base_url} You are careful. " * 600
+    request["messages"].insert(0, {"role": "system", "content": prompt})
+    first = whole(client, request)
+    request["messages"] += [first.choices[0].message.to_dict(), {"role": "user", "content": "And now?"}]
+    second = streamed(client, request).usage
+    assert second.prompt_tokens_details.cached_tokens > 2000
+    assert second.prompt_tokens > second.prompt_tokens_details.cached_tokens
+
+
+def test_errors_have_their_class_and_their_words(client):
+    address = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
+    table = [
+        (asks(address), openai.BadRequestError, "messages.0.content.0.image_url.url", None),
+        (asks("Hello") | {"model": "gpt-4o"}, openai.NotFoundError, None, "model_not_found"),
+        (asks("[throttle]"), openai.RateLimitError, None, "rate_limit_exceeded"),
+    ]
+    for request, kind, param, code in table:
+        for stream in (False, True):
+            with pytest.raises(kind) as caught:
+                client.chat.completions.create(**request, stream=stream)
+            assert (caught.value.param, caught.value.code) == (param, code)
+            assert caught.value.request_id.startswith("req_") and caught.value.body["message"]
+
+
+def test_a_failure_in_the_middle_is_raised(client):
+    with pytest.raises(openai.APIError) as caught:
+        list(client.chat.completions.create(**asks("[throttle-mid]"), stream=True))
+    assert caught.value.code == "rate_limit_exceeded"
+
+
+def test_a_client_that_leaves_is_noticed(client, proxy):
+    answer = client.chat.completions.with_raw_response.create(**asks("[paced 200 20]"), stream=True)
+    stream = answer.parse()
+    next(iter(stream))
+    stream.close()
+    line = proxy.logged(answer.headers["x-request-id"])
+    assert line["outcome"] == "cancelled" and line["output_tokens"] > 0
+
+
+def test_all_models_are_listed(client, proxy):
+    ids = [model.id for model in client.models.list()]
+    assert MODEL in ids and len(ids) > 20
+    with openai.OpenAI(base_url=f"{proxy.url}/v1", **SETTINGS) as plain:
+        model = plain.models.retrieve("claude-sonnet-4-5")
+    assert (model.object, model.owned_by) == ("model", "anthropic") and model.created > 1_700_000_000
+
+
+def test_silence_does_not_disturb(impatient_proxy: Proxy):
+    with openai.OpenAI(base_url=f"{impatient_proxy.url}/v1", **SETTINGS) as client:
+        assert streamed(client, asks("[slow 1200]")).choices[0].message.content

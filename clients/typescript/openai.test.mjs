@@ -1,0 +1,165 @@
+// OpenAI's TypeScript SDK as the judge of the other door.
+//
+// The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import OpenAI from 'openai';
+
+import { PATIENCE, start } from './servers.mjs';
+
+const MODEL = 'claude-sonnet-4-6';
+const PNG =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC';
+const WEATHER = {
+  type: 'function',
+  function: {
+    name: 'get_weather',
+    parameters: {
+      type: 'object',
+      properties: { city: { type: 'string' }, days: { type: 'integer' } },
+      required: ['city', 'days'],
+    },
+  },
+};
+const CLOCK = { type: 'function', function: { name: 'get_time', parameters: { type: 'object', properties: {} } } };
+const PLACE = {
+  type: 'json_schema',
+  json_schema: {
+    name: 'place',
+    strict: true,
+    schema: {
+      type: 'object',
+      properties: { city: { type: 'string' } },
+      required: ['city'],
+      additionalProperties: false,
+    },
+  },
+};
+
+let servers;
+let clients;
+
+before(async () => {
+  // The SDK reads variables of its own.
+  for (const name of Object.keys(process.env)) if (name.startsWith('OPENAI_')) delete process.env[name];
+  servers = await start();
+  // No retries: each test sees the first answer.
+  const client = (base) =>
+    new OpenAI({ baseURL: `${servers.url}${base}`, apiKey: 'key', maxRetries: 0, timeout: PATIENCE });
+  // Both ways in: what everybody is told to configure, and the Messages API's own address as a base URL.
+  clients = { '/v1': client('/v1'), '/v1/messages': client('/v1/messages') };
+});
+
+after(() => servers?.stop());
+
+const asks = (content, more = {}) => ({
+  model: MODEL,
+  max_completion_tokens: 4096,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+const whole = (client, request) => client.chat.completions.create(request);
+async function streamed(client, request) {
+  const stream = client.chat.completions.stream({ ...request, stream_options: { include_usage: true } });
+  let thoughts = '';
+  // The SDK has no name for these and keeps the last piece only.
+  stream.on('chunk', ({ choices: [choice] }) => (thoughts += choice?.delta.reasoning_content ?? ''));
+  const completion = await stream.finalChatCompletion();
+  if (thoughts) completion.choices[0].message.reasoning_content = thoughts;
+  return completion;
+}
+
+/** A completion without what differs from one answer to the next. */
+function comparable({ id, created, choices: [{ message, finish_reason }], usage }) {
+  assert.match(id, /^chatcmpl-/);
+  assert.ok(created > 0);
+  const { content, reasoning_content: thoughts, tool_calls: calls = [] } = message;
+  const called = calls.map(({ id, function: { name, arguments: json } }) => {
+    assert.ok(id);
+    return { name, arguments: json };
+  });
+  const { prompt_tokens: asked, completion_tokens: answered, total_tokens: total } = usage;
+  assert.equal(asked + answered, total);
+  return { content: content || null, thoughts: thoughts ?? null, called, finish_reason, asked, answered };
+}
+
+const scenarios = {
+  'plain text': asks('Hello'),
+  'text of many scripts': asks('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
+  'a long answer': asks('[long 2000]'),
+  'text like tags': asks('[xml]'),
+  'an image': asks([
+    { type: 'text', text: 'What is this?' },
+    { type: 'image_url', image_url: { url: `data:image/png;base64,${PNG}` } },
+  ]),
+  'a tool call': asks('[tool]', { tools: [WEATHER, CLOCK] }),
+  'parallel tool calls': asks('[tools]', { tools: [WEATHER, CLOCK] }),
+  'a tool call without arguments': asks('[tool-empty]', { tools: [CLOCK] }),
+  'thinking': asks('[thinking]', { reasoning_effort: 'high' }),
+  'a schema': asks('Where?', { response_format: PLACE }),
+};
+
+for (const base of ['/v1', '/v1/messages']) {
+  for (const [name, request] of Object.entries(scenarios)) {
+    test(`the SDK accumulates what a whole completion says: ${name} at ${base}`, async () => {
+      const [once, piecewise] = [await whole(clients[base], request), await streamed(clients[base], request)];
+      assert.deepEqual(comparable(piecewise), comparable(once));
+    });
+  }
+
+  for (const [how, ask] of Object.entries({ whole, streamed })) {
+    test(`a tool loop goes round, ${how} at ${base}`, async () => {
+      const request = asks('[tools]', { tools: [WEATHER, CLOCK], reasoning_effort: 'medium' });
+      const { message } = (await ask(clients[base], request)).choices[0];
+      assert.deepEqual(JSON.parse(message.tool_calls[0].function.arguments), { city: 'Paris', days: 1 });
+      const results = message.tool_calls.map(({ id }) => ({ role: 'tool', tool_call_id: id, content: 'rain' }));
+      const messages = [...request.messages, message, ...results];
+      const answer = await ask(clients[base], { ...request, messages });
+      assert.match(answer.choices[0].message.content, /rain/);
+    });
+  }
+
+  test(`an answer obeys a schema at ${base}`, async () => {
+    const { choices } = await clients[base].chat.completions.parse(asks('Where?', { response_format: PLACE }));
+    assert.equal(typeof choices[0].message.parsed.city, 'string');
+  });
+
+  test(`errors have their class and their words at ${base}`, async () => {
+    const address = [{ type: 'image_url', image_url: { url: 'https://example.com/a.png' } }];
+    const table = [
+      [asks(address), OpenAI.BadRequestError, { param: 'messages.0.content.0.image_url.url' }],
+      [asks('Hello', { model: 'gpt-4o' }), OpenAI.NotFoundError, { code: 'model_not_found' }],
+      [asks('[throttle]'), OpenAI.RateLimitError, { code: 'rate_limit_exceeded' }],
+    ];
+    for (const [request, kind, members] of table) {
+      await assert.rejects(whole(clients[base], request), (error) => {
+        assert.ok(error instanceof kind);
+        for (const [name, value] of Object.entries(members)) assert.equal(error[name], value);
+        return /^req_/.test(error.requestID);
+      });
+    }
+    await assert.rejects(streamed(clients[base], asks('[throttle-mid]')), OpenAI.APIError);
+  });
+
+  test(`a client that leaves is noticed at ${base}`, async () => {
+    const request = { ...asks('[paced 200 20]'), stream: true };
+    const { data: stream, response } = await clients[base].chat.completions.create(request).withResponse();
+    for await (const chunk of stream) {
+      assert.equal(chunk.choices[0].delta.role, 'assistant');
+      break;
+    }
+    const line = await servers.logged(response.headers.get('x-request-id'));
+    assert.equal(line.outcome, 'cancelled');
+  });
+
+  test(`all models are listed at ${base}`, async () => {
+    const ids = [];
+    for await (const { id, object } of clients[base].models.list()) {
+      assert.equal(object, 'model');
+      ids.push(id);
+    }
+    assert.ok(ids.length > 20 && ids.includes(MODEL));
+  });
+}
