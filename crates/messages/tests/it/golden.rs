@@ -86,6 +86,12 @@ pub(crate) fn capabilities(name: &str) -> Capabilities {
             effort: efforts(r#"["low","medium","high"]"#),
             ..classic
         },
+        // Sonnet 4.5: thinking with a budget, and no effort.
+        "sonnet45" => Capabilities {
+            thinking: Thinking { enabled: true, disabled: true, ..Thinking::default() },
+            effort: efforts("[]"),
+            ..classic
+        },
         // Before thinking.
         "early" => Capabilities {
             max_output_tokens: Some(4096),

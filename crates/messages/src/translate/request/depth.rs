@@ -11,7 +11,7 @@ use super::super::Path;
 use super::{Translation, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Thinking;
-use crate::capability::Reasoning;
+use crate::capability::{Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
 use crate::json::{RawJson, Text};
 
@@ -65,6 +65,7 @@ impl<'a> Translation<'a> {
             let reasoning = self.reasoning(thinking, effort.as_deref(), path)?;
             return Ok(Depth { reasoning, ..Depth::default() });
         }
+        let mut has_budget = false;
         let (thinking, derived) = match thinking {
             None => (self.thinking_by_default(limits, path), None),
             Some(raw) => {
@@ -73,11 +74,20 @@ impl<'a> Translation<'a> {
                     Fate::Stays => (self.within_limits(raw, parsed, limits, path), None),
                     Fate::LeftOut => (None, None),
                     Fate::Adaptive => self.made_adaptive(parsed, effort.is_some(), path),
-                    Fate::Enabled => (self.made_enabled(parsed, effort.as_deref(), limits, path), None),
+                    Fate::Enabled => {
+                        let thinking = self.made_enabled(parsed, effort.as_deref(), limits, path);
+                        has_budget = thinking.is_some();
+                        (thinking, None)
+                    }
                 }
             }
         };
         let effort = match effort {
+            Some(_) if has_budget && self.capabilities.effort == Efforts::default() => {
+                let root = Path::ROOT.key("output_config");
+                self.findings.note(root.key("effort"), "sent as the budget of thinking");
+                None
+            }
             Some(effort) => self.effort(effort),
             None => derived.map(Cow::Borrowed),
         };
