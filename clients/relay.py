@@ -122,7 +122,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             pass
         finally:
             upstream.close()
-        if response.status >= 400 or b"event: error\n" in answer:
+        if response.status >= 400 or b"event: error\n" in answer or b'data: {"error"' in answer:
             seen["error"] = answer.decode("utf-8", "replace")[-1000:]
         # Bedrock wraps each event of a stream in letters.
         answer += b"".join(map(base64.b64decode, re.findall(rb'"bytes":"([\w+/=]+)"', answer)))

@@ -38,6 +38,8 @@ class Session:
     base: str = "/v1"
     path: str = "/v1/messages"
     model: str = SONNET
+    # Which of Cline's providers: Anthropic's, or the one for everything OpenAI-shaped.
+    provider: str = "anthropic"
     arguments: tuple[str, ...] = ()
     # At least so many requests.
     requests: int = 1
@@ -45,7 +47,14 @@ class Session:
     fails: str | None = None
 
     def __str__(self):
-        return f"cline {self.prompt!r} {' '.join(self.arguments)} with {self.model} at http://proxy{self.base}"
+        where = f"http://proxy{self.base} ({self.provider})"
+        return f"cline {self.prompt!r} {' '.join(self.arguments)} with {self.model} at {where}"
+
+
+def compatible(prompt, expected, base, **more):
+    """A session of the provider "OpenAI Compatible"."""
+    path = f"{base}/chat/completions"
+    return Session(prompt, expected, base=base, path=path, provider="openai-compatible", **more)
 
 
 SESSIONS = [
@@ -68,6 +77,21 @@ SESSIONS = [
         requests=2,
     ),
     Session("[tools] please", "The tool said:", requests=2),
+    compatible("say ok", "say ok", "/v1"),
+    # The recipe of old: the address of the Messages API itself.
+    compatible("say ok", "say ok", "/v1/messages"),
+    compatible("[tool read_files] please", "Read me first.", "/v1", requests=2),
+    compatible("[tool read_files] please", "Read me first.", "/v1/messages", requests=2),
+    compatible("[tools] please", "The tool said:", "/v1/messages", model=OLD_SONNET, requests=2),
+    compatible("[thinking] please", "I have thought about it.", "/v1", arguments=("--thinking", "high")),
+    compatible(
+        "[tool read_files] please",
+        "The tool said:",
+        "/v1/messages",
+        model=OLD_SONNET,
+        arguments=("--thinking", "high"),
+        requests=2,
+    ),
 ]
 
 
@@ -88,13 +112,14 @@ def environment(home):
 def set_up(data, session, port):
     """What `cline auth` writes, with the base URL that it does not take for this provider."""
     settings = {
-        "provider": "anthropic",
+        "provider": session.provider,
         "apiKey": "key",
         "model": session.model,
         "baseUrl": f"http://127.0.0.1:{port}{session.base}",
     }
     of_provider = {"settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}
-    providers = {"version": 1, "lastUsedProvider": "anthropic", "modes": {}, "providers": {"anthropic": of_provider}}
+    used = session.provider
+    providers = {"version": 1, "lastUsedProvider": used, "modes": {}, "providers": {used: of_provider}}
     (data / "settings").mkdir(parents=True, exist_ok=True)
     (data / "settings" / "providers.json").write_text(json.dumps(providers))
 
@@ -153,8 +178,9 @@ def complaints(session, code, printed, requests):
     for seen in requests:
         if seen["line"].split()[:2] != ["POST", session.path]:
             found.append(f"it asked {seen['line']}")
-        if seen["headers"]["x-api-key"] != "key":
-            found.append("the key is not in x-api-key")
+        keys = (seen["headers"]["x-api-key"], seen["headers"]["authorization"])
+        if keys != (("key", None) if session.provider == "anthropic" else (None, "Bearer key")):
+            found.append("the key is not where this provider has it")
     return found
 
 

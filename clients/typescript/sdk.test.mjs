@@ -200,7 +200,7 @@ test('an image reaches the model byte for byte', async () => {
 });
 
 test('a stream that is aborted is noticed, and the next request is served', async () => {
-  const stream = client.messages.stream(asks('[paced 3000 10]'));
+  const stream = client.messages.stream(asks('[paced 300 10]'));
   await new Promise((resolve) => stream.once('text', resolve));
   const requestId = stream.request_id;
   stream.abort();
