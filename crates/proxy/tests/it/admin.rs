@@ -44,8 +44,8 @@ impl World {
         let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let events = events["data"].as_array().unwrap().iter();
         let trail = events.map(|event| (text(event, "kind"), text(event, "actor")));
-        // That one is the server's own, and comes when it comes.
-        trail.filter(|(kind, _)| kind != "quota_reset").collect()
+        // Those are the server's own, and come when they come.
+        trail.filter(|(kind, _)| !["quota_reset", "config_loaded"].contains(&kind.as_str())).collect()
     }
 }
 

@@ -116,11 +116,11 @@ impl Crowd {
         fate.unwrap_or_else(|_| panic!("request {} hung", plan.number))
     }
 
-    /// Asks again for a while when refused.
+    /// Asks again for a while when refused, or when there were too many who asked.
     pub(super) async fn insist(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
         for pause in [100, 200, 400, 800] {
             let fate = self.ask(address, token, plan).await;
-            if fate != Fate::Refused {
+            if fate != Fate::Refused && !matches!(fate, Fate::Failed(_, 529, _)) {
                 return fate;
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
