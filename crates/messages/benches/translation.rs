@@ -1,4 +1,4 @@
-//! How fast the translation is: frame → event → SSE, the tag buffer letter by letter, a long conversation.
+//! How fast the translation is: frame → event → SSE or chat chunk, the tag buffer letter by letter, a long conversation.
 //!
 //! `cargo bench -p messages`. Allocations per event are counted once, before the timing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
@@ -13,8 +13,11 @@ use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use messages::anthropic::{Request, sse};
 use messages::capability::Capabilities;
+use messages::openai::Head;
 use messages::tags::TagBuffer;
-use messages::translate::{self, AskedBetas, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline};
+use messages::translate::{
+    self, AskedBetas, ChatStream, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline, Sink,
+};
 
 const DELTAS: u64 = 10_000;
 /// What hyper hands on at once: a read buffer, not a frame.
@@ -77,13 +80,7 @@ fn chunks() -> Vec<u8> {
 }
 
 fn pass_on(bytes: &[u8]) -> usize {
-    let opening = Opening {
-        message_id: "msg_1".to_owned(),
-        model: "m".to_owned(),
-        tag_buffer: true,
-        ..Opening::default()
-    };
-    let mut pipeline = ChunkPipeline::new(opening);
+    let mut pipeline = ChunkPipeline::new(opening());
     let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
     for chunk in bytes.chunks(CHUNK) {
         pipeline.push(chunk, &mut out);
@@ -96,13 +93,7 @@ fn pass_on(bytes: &[u8]) -> usize {
 
 /// Runs an answer through, reusing one output buffer a chunk as the server does.
 fn translate_stream(bytes: &[u8]) -> usize {
-    let opening = Opening {
-        message_id: "msg_1".to_owned(),
-        model: "m".to_owned(),
-        tag_buffer: true,
-        ..Opening::default()
-    };
-    let mut pipeline = Pipeline::new(opening);
+    let mut pipeline = Pipeline::new(opening());
     let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
     for chunk in bytes.chunks(CHUNK) {
         pipeline.push(chunk, &mut |event| sse::write(event, &mut out));
@@ -111,6 +102,44 @@ fn translate_stream(bytes: &[u8]) -> usize {
     }
     pipeline.finish(End::Eof, &mut |event| sse::write(event, &mut out));
     written + out.len()
+}
+
+fn opening() -> Opening {
+    Opening { message_id: "msg_1".to_owned(), model: "m".to_owned(), tag_buffer: true, ..Opening::default() }
+}
+
+/// The same for a client that speaks chat completions.
+fn chat() -> ChatStream {
+    let (id, model) = ("chatcmpl-0123456789abcdefghijklmn".to_owned(), "claude-sonnet-4-5".to_owned());
+    ChatStream::new(Head { id, model, created: 1_795_348_800, include_usage: true, functions: false })
+}
+
+fn taken(chat: &mut ChatStream) -> usize {
+    let length = chat.bytes().len();
+    chat.bytes().clear();
+    length
+}
+
+/// As [`translate_stream`], told in chunks.
+fn translate_stream_to_chat(bytes: &[u8]) -> usize {
+    let (mut pipeline, mut chat, mut written) = (Pipeline::new(opening()), chat(), 0);
+    for chunk in bytes.chunks(CHUNK) {
+        pipeline.push(chunk, &mut |event| chat.event(event));
+        written += taken(&mut chat);
+    }
+    pipeline.finish(End::Eof, &mut |event| chat.event(event));
+    written + taken(&mut chat)
+}
+
+/// As [`pass_on`], told in chunks.
+fn pass_on_to_chat(bytes: &[u8]) -> usize {
+    let (mut pipeline, mut chat, mut written) = (ChunkPipeline::new(opening()), chat(), 0);
+    for chunk in bytes.chunks(CHUNK) {
+        pipeline.push(chunk, &mut chat);
+        written += taken(&mut chat);
+    }
+    pipeline.finish(End::Eof, &mut chat);
+    written + taken(&mut chat)
 }
 
 /// A conversation of 200 turns with tools in it, about 1 MB.
@@ -175,9 +204,15 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("frame to event to SSE, 10,000 deltas", |b| {
         b.iter(|| translate_stream(black_box(&bytes)));
     });
+    group.bench_function("frame to event to chat chunk, 10,000 deltas", |b| {
+        b.iter(|| translate_stream_to_chat(black_box(&bytes)));
+    });
     let bytes = chunks();
     group.bench_function("chunk to SSE, 10,000 deltas", |b| {
         b.iter(|| pass_on(black_box(&bytes)));
+    });
+    group.bench_function("chunk to chat chunk, 10,000 deltas", |b| {
+        b.iter(|| pass_on_to_chat(black_box(&bytes)));
     });
     group.finish();
 
