@@ -69,6 +69,11 @@ Claude Code:
   export ANTHROPIC_BASE_URL={proxy}
   export ANTHROPIC_AUTH_TOKEN=demo
 
+Clients of OpenAI's chat completions:
+
+  export OPENAI_BASE_URL={proxy}/v1
+  export OPENAI_API_KEY=demo
+
 Words in a prompt that choose the answer:
 
   [tool]        a tool call, if the request names tools

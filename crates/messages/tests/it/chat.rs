@@ -291,6 +291,51 @@ fn nothing_in_a_chat_request_is_lost_in_silence() {
     }
 }
 
+/// As P8: a member that nobody has heard of, in each object of a request.
+#[test]
+fn a_member_that_nobody_knows_is_noticed_wherever_it_stands() {
+    const NEEDLE: &str = "in a haystack";
+    for (name, body) in fixtures("chats", "json") {
+        if name.contains("refused") {
+            continue;
+        }
+        let chat: Value = serde_json::from_str(&body).unwrap();
+        let mut places = vec![String::new()];
+        objects(&chat, &mut String::new(), &mut places);
+        for place in places {
+            let mut chat = chat.clone();
+            chat.pointer_mut(&place).unwrap()["novel"] = json!(NEEDLE);
+            let (call, _) = translated(&name, &chat.to_string())
+                .unwrap_or_else(|error| panic!("{name} {place}: {error}"));
+            let path = format!("{place}/novel").replace('/', ".");
+            let path = path.strip_prefix('.').unwrap();
+            let carried = String::from_utf8(call.body).unwrap().contains(NEEDLE);
+            let noticed = call.notices.iter().map(|notice| notice.path.as_str());
+            let mut told = noticed.chain(call.losses.iter().map(|loss| loss.path.as_str()));
+            assert!(carried || told.any(|told| path.starts_with(told)), "{name}: {path} is lost");
+        }
+    }
+}
+
+/// The places of the objects inside of `value`.
+fn objects(value: &Value, place: &mut String, places: &mut Vec<String>) {
+    let inside: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+        _ => return,
+    };
+    let length = place.len();
+    for (key, value) in inside {
+        place.push('/');
+        place.push_str(&key);
+        if value.is_object() {
+            places.push(place.clone());
+        }
+        objects(value, place, places);
+        place.truncate(length);
+    }
+}
+
 fn leaves(value: &Value, path: &mut String, visit: &mut impl FnMut(&str, &Value)) {
     let inside: Vec<(String, &Value)> = match value {
         Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),

@@ -7,6 +7,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
+use crate::tokens::{secured_with, token};
 use crate::world::{Whole, World, full, log_line, world, world_with};
 
 const PATH: &str = "/v1/chat/completions";
@@ -222,9 +223,25 @@ async fn errors_are_in_openais_envelope_with_the_same_statuses() {
         let (told_status, told) = error(&answer);
         assert_eq!((told_status, &told["code"]), (status, &code), "{prompt}: {}", answer.body);
     }
-    let guarded = world_with(&[("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")], |_| {}).await;
-    let (status, told) = error(&send(&guarded, PATH, &ask("Hello", false)).await);
-    assert_eq!((status, &told["code"]), (401, &json!("invalid_api_key")));
+}
+
+#[tokio::test]
+async fn credentials_and_limits_are_those_of_the_main_door() {
+    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let body = ask("Hello", true).to_string();
+    for path in [PATH, "/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
+        for headers in [&[][..], &[("authorization", "Bearer nonsense")], &[("x-api-key", "nonsense")]] {
+            let (status, told) = error(&world.call("POST", path, headers, body.clone()).await);
+            assert_eq!((status, &told["code"]), (401, &json!("invalid_api_key")), "{path}");
+        }
+        let bearer = format!("Bearer {}", token("ana", &json!({})));
+        let answer = world.call("POST", path, &[("authorization", &bearer)], body.clone()).await;
+        let (status, told) = error(&answer);
+        assert_eq!((status, &told["code"]), (429, &json!("insufficient_quota")));
+        assert!(told["message"].as_str().unwrap().contains(r#"the user "ana" has used 0"#), "{told}");
+        assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
+    }
+    assert!(world.bedrock.requests().is_empty());
 }
 
 #[tokio::test]

@@ -34,6 +34,37 @@ async fn rows(world: &World) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
+    let world = world().await;
+    let prompt = "You are careful and kind. ".repeat(800);
+    let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": "Hello"}]});
+    let send = || {
+        let request = Request::post("/v1/chat/completions").body(full(body.to_string().into()));
+        world.send(request.unwrap())
+    };
+    let first = send().await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+    let written = row(&world).await["write"].as_i64().unwrap();
+    let second = send().await;
+    let find = async |id: &str| {
+        for _ in 0..500 {
+            if let Some(row) = rows(&world).await.into_iter().find(|row| row["request_id"] == id) {
+                return row;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no usage row was written");
+    };
+    let (before, after) = (find(first.request_id()).await, find(second.request_id()).await);
+    assert!(
+        written > 0 && after["read"].as_i64() >= Some(written) && after["write"] == 0,
+        "{before} {after}"
+    );
+    assert!(after["cost"].as_i64() < before["cost"].as_i64(), "{before} {after}");
+    assert_eq!(after["outcome"], "finished");
+}
+
+#[tokio::test]
 async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
     for (prompt, stream, route) in [
         ("Hello", true, "converse"),
