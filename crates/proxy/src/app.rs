@@ -27,6 +27,7 @@ use crate::config::{self, Config};
 use crate::ids;
 use crate::learned::Learned;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::quota::Quota;
 use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
@@ -74,6 +75,8 @@ pub struct App {
     pub drains: Drains,
     /// Users, quotas, usage.
     pub store: Store,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// What was spent and done.
     pub ledger: Arc<Ledger>,
     /// What may be spent.
@@ -117,6 +120,7 @@ impl App {
             counts: Counts::default(),
             drains: Drains::new(&config.relay, &tasks),
             store,
+            metrics: Arc::default(),
             ledger,
             quota,
             relay: config.relay.clone(),

@@ -24,6 +24,7 @@ pub mod http;
 pub mod ids;
 pub mod learned;
 pub mod ledger;
+pub mod metrics;
 pub mod quota;
 pub mod secret;
 pub mod server;

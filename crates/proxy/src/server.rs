@@ -80,7 +80,7 @@ pub struct Server {
 pub fn service(app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn(context::layer))
-        .layer(from_fn(access_log::layer))
+        .layer(from_fn_with_state(Arc::clone(&app.metrics), access_log::layer))
         .layer(CatchPanicLayer::custom(context::panicked));
     let behind = |door: Door| {
         ServiceBuilder::new()
@@ -110,6 +110,7 @@ pub fn service(app: Arc<App>) -> Router {
     let operators = admin::router().method_not_allowed_fallback(wrong_method).layer(behind(Door::Admin));
     let anybody = Router::new()
         .route("/v1/me", get(me::get))
+        .route("/metrics", get(health::metrics))
         .method_not_allowed_fallback(wrong_method)
         .layer(behind(Door::Anybody));
     let routes = open.merge(operators).merge(anybody).merge(inference).merge(chat).merge(bedrock);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use super::error::ApiError;
 use super::metering::Meter;
 use crate::callers::Caller;
 use crate::ids::RequestId;
+use crate::metrics::{Counted, Metrics};
 
 /// The line of one request. Clones write to the same line; when the last is dropped it is logged.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ struct Line {
     path: String,
     started: Instant,
     fields: Mutex<Fields>,
+    metrics: Arc<Metrics>,
 }
 
 /// What becomes known on the way.
@@ -74,13 +76,14 @@ pub struct Fields {
 }
 
 impl Entry {
-    fn new(request_id: RequestId, request: &Request) -> Self {
+    fn new(request_id: RequestId, request: &Request, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Line {
             request_id,
             method: request.method().clone(),
             path: request.uri().path().chars().take(200).collect(),
             started: Instant::now(),
             fields: Mutex::default(),
+            metrics,
         }))
     }
 
@@ -92,7 +95,7 @@ impl Entry {
     /// Charges the answer, if it is to be charged and was not yet. Called as soon as it is known what it came to,
     /// so that a client that has seen its end is never ahead of the books.
     pub fn settle(&self) {
-        self.note(|fields| settle(fields, self.0.started));
+        self.note(|fields| settle(fields, &self.0.metrics, self.0.started));
     }
 
     /// `x-amzn-requestid`, once known.
@@ -123,17 +126,28 @@ impl Fields {
     }
 }
 
-fn settle(fields: &mut Fields, started: Instant) {
+fn settle(fields: &mut Fields, metrics: &Metrics, started: Instant) {
     if let Some(meter) = fields.meter.take() {
         let first_word = fields.first_word.map(|at| milliseconds(at - started));
-        meter.settle(fields, milliseconds(started.elapsed()), first_word);
+        meter.settle(fields, metrics, milliseconds(started.elapsed()), first_word);
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
-        settle(fields, self.started);
+        if self.path == "/metrics" && fields.error.is_none() {
+            return;
+        }
+        settle(fields, &self.metrics, self.started);
+        self.metrics.request(&Counted {
+            route: fields.route.unwrap_or("none"),
+            status: fields.status.map_or(0, |status| status.as_u16()),
+            outcome: fields.outcome(),
+            seconds: self.started.elapsed().as_secs_f64(),
+            first_token: fields.first_word.map(|at| (at - self.started).as_secs_f64()),
+            retries: fields.retries,
+        });
         let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
         let stop_reason = fields.summary.as_ref().and_then(|summary| summary.stop_reason.as_deref());
         let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
@@ -174,14 +188,14 @@ fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The layer: opens the line, and keeps it open until the response body is gone. Health checks get none.
-pub async fn layer(mut request: Request, next: Next) -> Response {
+/// The layer: opens the line, and keeps it open until the response body is gone. Health checks and scrapes get none.
+pub async fn layer(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
     let silent = request.uri().path() == "/health";
     if silent {
         return next.run(request).await;
     }
-    let entry = Entry::new(request_id, &request);
+    let entry = Entry::new(request_id, &request, metrics);
     request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;
     entry.note(|fields| {

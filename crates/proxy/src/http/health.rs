@@ -1,12 +1,16 @@
-//! Whether the gateway lives, and the greeting some clients send before anything else.
+//! Whether the gateway lives, what it counts, and the greeting some clients send before anything else.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
+use messages::anthropic::ErrorType;
 
+use super::caller::Caller;
+use super::error::ApiError;
 use crate::app::App;
+use crate::auth::Scope;
 
 /// `GET /health`: exactly four keys. Touches neither AWS nor the database: whether that is there is known from the last
 /// time it was asked. Without it the gateway still answers, so it is degraded and not ill.
@@ -28,6 +32,23 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
     let json = serde_json::to_vec(&health).unwrap_or_default();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, json).into_response()
+}
+
+/// `GET /metrics`: counters for Prometheus. They tell what is spent, so a token of an operator is asked for where tokens
+/// are asked for at all.
+///
+/// # Errors
+/// For everybody else.
+pub async fn metrics(State(app): State<Arc<App>>, Caller(caller): Caller) -> Result<Response, ApiError> {
+    if caller.scope == Scope::Inference && app.callers.anonymous().is_none() {
+        return Err(ApiError::new(
+            ErrorType::Permission,
+            "metrics are for operators; use a token with scope admin:read",
+        ));
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], app.metrics.render())
+        .into_response())
 }
 
 /// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that is asked.

@@ -15,7 +15,9 @@ use crate::app::App;
 use crate::callers::Caller;
 use crate::catalog::{Target, Tariff};
 use crate::estimate::{self, Tokenizer};
+use crate::metrics::{Metrics, Spent};
 use crate::quota::{Bill, Grant, Need, Payer};
+use crate::store::Receipt;
 
 /// Letters that make a token, at the least.
 const LETTERS: u64 = 2;
@@ -41,7 +43,7 @@ impl Meter {
     }
 
     /// Settles the grant with what `fields` say. `duration_ms` and `ttft_ms` are milliseconds since the request came.
-    pub(super) fn settle(self, fields: &Fields, duration_ms: u64, ttft_ms: Option<u64>) {
+    pub(super) fn settle(self, fields: &Fields, metrics: &Metrics, duration_ms: u64, ttft_ms: Option<u64>) {
         let Self { grant, tariff, model, session_id } = self;
         grant.settle(|bill| {
             let (usage, estimated) = spent(fields, bill.need);
@@ -69,6 +71,7 @@ impl Meter {
             receipt.estimated = estimated;
             receipt.duration_ms = tokens(duration_ms);
             receipt.ttft_ms = ttft_ms.map(tokens);
+            count(metrics, receipt);
         });
     }
 }
@@ -123,6 +126,23 @@ pub(super) fn need_of_body(app: &App, body: &[u8], target: &Target) -> Need {
     let (input, wanted) = estimate::body(body, tokenizer);
     let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
     Need { input: tokens(input), output: tokens(wanted.unwrap_or(most).min(most)) }
+}
+
+fn count(metrics: &Metrics, receipt: &Receipt) {
+    let Receipt { cache_write_tokens, cache_write_1h_tokens, .. } = *receipt;
+    metrics.spent(&Spent {
+        model: &receipt.model,
+        tokens: [
+            ("input", receipt.input_tokens),
+            ("output", receipt.output_tokens),
+            ("cache_read", receipt.cache_read_tokens),
+            ("cache_write_5m", cache_write_tokens.saturating_sub(cache_write_1h_tokens)),
+            ("cache_write_1h", cache_write_1h_tokens),
+        ],
+        cost: receipt.cost,
+        priced: receipt.priced,
+        estimated: receipt.estimated,
+    });
 }
 
 fn tokens(count: u64) -> i64 {

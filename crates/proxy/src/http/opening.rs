@@ -113,6 +113,7 @@ impl Inquiry {
         learned.push(lesson.clone());
         let model = &self.asked.target.model_id;
         if app.learned.remember(self.told.route, model, lesson.clone()) {
+            app.metrics.lesson(self.told.route.as_str(), kind(&lesson));
             tracing::info!(
                 model,
                 route = self.told.route.as_str(),
@@ -128,6 +129,17 @@ impl Inquiry {
         let before = self.question.clone();
         self.put(call);
         self.question != before
+    }
+}
+
+/// What kind of thing was learnt, for counting.
+fn kind(lesson: &Lesson) -> &'static str {
+    match lesson {
+        Lesson::Refused(name) if name.contains("-20") => "beta",
+        Lesson::Refused(_) => "member",
+        Lesson::NoBetas => "betas",
+        Lesson::NeedsProfile => "profile",
+        Lesson::NoStreamingTools => "streaming_tools",
     }
 }
 

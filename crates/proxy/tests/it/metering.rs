@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
+use crate::tokens::{secured, token};
 use crate::world::{World, ask, full, post, world, world_with};
 
 /// The one usage row of `world`, waited for.
@@ -190,6 +191,47 @@ async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
     let row = row(&world).await;
     assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["failed", true]), "{row}");
     assert!(row["output"].as_u64().unwrap() > 0 && row["input"].as_u64().unwrap() > 0, "{row}");
+}
+
+#[tokio::test]
+async fn what_requests_came_to_is_counted_for_prometheus() {
+    let world = world().await;
+    world.ask("Hello", false).await;
+    world.ask("[throttle]", true).await;
+    world.post("{").await;
+    // Converse does not take it from this model; the next request goes by invoke at once.
+    let bare = json!({"model": "anthropic.claude-opus-4-8", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
+    assert_eq!(world.post(bare.to_string()).await.status, StatusCode::OK);
+    let truth = world.bedrock.totals();
+    let answer = world.get("/metrics").await;
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+    for line in [
+        r#"bedrock_proxy_http_requests_total{route="converse",status="200",outcome="finished"} 2"#,
+        r#"bedrock_proxy_http_requests_total{route="converse",status="429",outcome="failed"} 1"#,
+        r#"bedrock_proxy_http_requests_total{route="none",status="400",outcome="failed"} 1"#,
+        r#"bedrock_proxy_lessons_total{route="converse",lesson="profile"} 1"#,
+        &format!(r#"bedrock_proxy_tokens_total{{model="{sonnet}",type="output"}}"#),
+    ] {
+        assert!(answer.body.contains(line), "{line} is missing in\n{}", answer.body);
+    }
+    let counted = answer.body.lines().filter(|line| line.starts_with("bedrock_proxy_tokens_total"));
+    let counted: u64 = counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(counted, truth.input_tokens + truth.output_tokens);
+}
+
+#[tokio::test]
+async fn metrics_are_for_operators() {
+    let world = secured().await;
+    let ask = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        world.call("GET", "/metrics", &[("authorization", &bearer)], "").await.status.as_u16()
+    };
+    assert_eq!(world.get("/metrics").await.status, 401);
+    assert_eq!(ask(&token("ana", &json!({}))).await, 403);
+    for scope in ["admin", "admin:read"] {
+        assert_eq!(ask(&token("op", &json!({"scope": scope}))).await, 200);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["auth", "quota", "store"]),
-    ("app", &["admin", "auth", "bedrock", "callers", "catalog", "learned", "ledger", "quota", "store"]),
+    (
+        "app",
+        &["admin", "auth", "bedrock", "callers", "catalog", "learned", "ledger", "metrics", "quota", "store"],
+    ),
     ("auth", &[]),
     ("callers", &["auth", "store"]),
     ("bedrock", &[]),
@@ -14,11 +17,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("estimate", &[]),
     (
         "http",
-        &["admin", "app", "auth", "bedrock", "callers", "catalog", "estimate", "learned", "quota", "store"],
+        &[
+            "admin", "app", "auth", "bedrock", "callers", "catalog", "estimate", "learned", "metrics",
+            "quota", "store",
+        ],
     ),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
     ("ledger", &["store"]),
+    ("metrics", &[]),
     ("quota", &["ledger", "store"]),
     ("store", &[]),
     ("telemetry", &[]),
