@@ -458,7 +458,7 @@ def accounts(stack, directory, database):
     return {"JWT_SECRET_KEY": TOKEN_KEY, **limits, **url}
 
 
-def start(stack, directory, binaries, workers, database):
+def start(stack, directory, binaries, workers, database, route):
     command = [binaries / "fake-bedrock", "--listen", "127.0.0.1:0", "--region", REGION]
     command += ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--bearer-token", BEARER]
     fake = Process(stack, "fake-bedrock", command, directory, pipe=True)
@@ -475,6 +475,7 @@ def start(stack, directory, binaries, workers, database):
         "AWS_BEDROCK_REGION": REGION,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://%s:%d" % fake_at,
         "PORT": str(proxy_at[1]),
+        "AWS_BEDROCK_ROUTE": route,
         "LOG_LEVEL": "warn",
         **accounts(stack, directory, database),
     }
@@ -839,6 +840,7 @@ def parse_arguments():
     parser.add_argument("--nginx-workers", type=int, default=1, choices=(1, 2))
     parser.add_argument("--case", action="append", metavar="TEXT", help="only cases whose name contains TEXT")
     parser.add_argument("--concurrency", type=int, action="append", choices=CONCURRENCY)
+    parser.add_argument("--route", choices=("auto", "converse", "invoke", "messages"), default="auto", help="to Bedrock")
     parser.add_argument("--accounts", choices=("sqlite", "postgres"), help="ask for tokens, mind limits, keep the books")
     parser.add_argument("--no-paced", action="store_true", help="leave the paced streams out")
     return parser.parse_args()
@@ -855,7 +857,7 @@ def run(options):
 
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bedrock-proxy-bench-")))
-        servers = start(stack, directory, binaries, options.nginx_workers, options.accounts)
+        servers = start(stack, directory, binaries, options.nginx_workers, options.accounts, options.route)
         report["rss_before_mb"] = servers.proxy.memory("VmRSS")
         lengths = {case.name: verify(case, servers) for case in [*cases, PACED]}
         # Before the load, which leaves its mark on every process.

@@ -127,6 +127,16 @@ async fn a_broken_answer_costs_at_least_what_was_delivered() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
+    let world = world().await;
+    world.ask("[no-metadata]", true).await;
+    let row = row(&world).await;
+    assert_eq!(row["estimated"], true, "{row}");
+    let counts = ["input", "output", "cost", "charged"].map(|name| row[name].as_u64().unwrap());
+    assert!(counts.iter().all(|count| *count > 0), "{row}");
+}
+
+#[tokio::test]
 async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
     let world = world().await;
     assert_eq!(world.ask("[throttle]", true).await.status, StatusCode::TOO_MANY_REQUESTS);
