@@ -273,11 +273,14 @@ impl Live {
         let summary = codec.finish(end, sink);
         // An answer in one piece begins and ends at once.
         self.spoke |= summary.outcome == Outcome::Finished;
-        self.entry.note(|fields| {
-            fields.summary = Some(summary);
-            fields.said = self.said;
-        });
-        self.entry.settle();
+        // An attempt that came to no word cost nothing, and another may follow.
+        if self.spoke {
+            self.entry.note(|fields| {
+                fields.summary = Some(summary);
+                fields.said = self.said;
+            });
+            self.entry.settle();
+        }
     }
 
     /// What AWS or the wire said went wrong, once ended.

@@ -138,12 +138,14 @@ async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
 
 #[tokio::test]
 async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
-    let world = world().await;
-    assert_eq!(world.ask("[throttle]", true).await.status, StatusCode::TOO_MANY_REQUESTS);
-    let row = row(&world).await;
-    let facts = json!([row["status"], row["outcome"], row["charged"], row["cost"], row["estimated"]]);
-    assert_eq!(facts, json!([429, "failed", 0, 0, false]), "{row}");
-    assert!(row["attempt"].as_i64().unwrap() > 1, "it was tried again");
+    for prompt in ["[throttle]", "[throttle-first-frame]"] {
+        let world = world().await;
+        assert_eq!(world.ask(prompt, true).await.status, StatusCode::TOO_MANY_REQUESTS);
+        let row = row(&world).await;
+        let facts = json!([row["status"], row["outcome"], row["charged"], row["cost"], row["estimated"]]);
+        assert_eq!(facts, json!([429, "failed", 0, 0, false]), "{prompt}: {row}");
+        assert!(row["attempt"].as_i64().unwrap() > 1, "{prompt}: it was tried again");
+    }
 }
 
 #[tokio::test]
