@@ -1,0 +1,64 @@
+"""LangChain's `ChatOpenAI` at the other door: what programs use that have never heard of Anthropic's API."""
+
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
+
+from conftest import PATIENCE
+
+
+@tool
+def get_weather(city: str, days: int) -> str:
+    """Tells the weather."""
+    return f"rain in {city} for {days} days"
+
+
+@tool
+def get_time() -> str:
+    """Tells the time."""
+    return "noon"
+
+
+class Place(BaseModel):
+    """Where something is."""
+
+    city: str
+
+
+@pytest.fixture(params=["/v1", "/v1/messages"])
+def model(proxy, request):
+    base = f"{proxy.url}{request.param}"
+    return ChatOpenAI(
+        model="claude-sonnet-4-6", base_url=base, api_key="key", max_retries=0, timeout=PATIENCE, stream_usage=True
+    )
+
+
+def test_a_stream_adds_up_to_the_whole_answer(model):
+    asked = [SystemMessage("Be kind."), HumanMessage("Hello")]
+    whole = model.invoke(asked)
+    pieces = list(model.stream(asked))
+    added = sum(pieces[1:], pieces[0])
+    assert len(pieces) > 3 and added.content == whole.content != ""
+    for counts in (whole.usage_metadata, added.usage_metadata):
+        assert counts["total_tokens"] == counts["input_tokens"] + counts["output_tokens"] > 0
+    assert whole.usage_metadata == added.usage_metadata
+
+
+def test_a_loop_of_parallel_calls_goes_round(model):
+    tools = {each.name: each for each in (get_weather, get_time)}
+    bound = model.bind_tools(list(tools.values()))
+    asked = [HumanMessage("[tools] please")]
+    pieces = list(bound.stream(asked))
+    for answer in (bound.invoke(asked), sum(pieces[1:], pieces[0])):
+        assert [call["name"] for call in answer.tool_calls] == ["get_weather", "get_time"]
+        results = [
+            ToolMessage(tools[call["name"]].invoke(call["args"]), tool_call_id=call["id"]) for call in answer.tool_calls
+        ]
+        assert "rain in Paris for 1 days" in bound.invoke([*asked, answer, *results]).content
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_an_answer_has_the_shape_that_was_asked_for(model, method):
+    assert isinstance(model.with_structured_output(Place, method=method).invoke("Where?"), Place)
