@@ -43,6 +43,7 @@ TOKEN_KEY = "the-key-of-the-bench-0123456789abcdef"
 MODEL = "claude-sonnet-4-5"
 UPSTREAM_PATH = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream"
 PROXY_PATH = "/v1/messages"
+CHAT_PATH = "/v1/chat/completions"
 
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count() or 1
@@ -66,6 +67,12 @@ class Case:
     frames: int | None
     # Most CPU milliseconds of the proxy per request.
     target: float
+    # Whether the client speaks chat completions.
+    chat: bool = False
+
+    def twin(self):
+        """The same question by the other door, which may take 15 % more."""
+        return dataclasses.replace(self, name=f"{self.name}, chat", target=round(1.15 * self.target, 3), chat=True)
 
 
 # A stream of N frames has N - 4 text deltas: messageStart, contentBlockStop, messageStop and metadata are the others.
@@ -203,6 +210,44 @@ def anthropic(case, filler):
     }
 
 
+def chat(case, filler):
+    """`anthropic` as a client of OpenAI's language says it."""
+    messages = [{"role": "system", "content": SYSTEM}]
+    for message in anthropic(case, filler)["messages"]:
+        blocks = message["content"]
+        if isinstance(blocks, str):
+            messages.append(message)
+            continue
+        said = "".join(block["text"] for block in blocks if block["type"] == "text")
+        called = [
+            {
+                "id": block["id"],
+                "type": "function",
+                "function": {"name": block["name"], "arguments": encoded(block["input"]).decode()},
+            }
+            for block in blocks
+            if block["type"] == "tool_use"
+        ]
+        messages += [
+            {"role": "tool", "tool_call_id": block["tool_use_id"], "content": block["content"]}
+            for block in blocks
+            if block["type"] == "tool_result"
+        ]
+        if said:
+            messages.append({"role": message["role"], "content": said, **({"tool_calls": called} if called else {})})
+    functions = [
+        {"name": tool["name"], "description": tool["description"], "parameters": tool["input_schema"]} for tool in TOOLS
+    ]
+    return {
+        "model": MODEL,
+        "max_completion_tokens": 4096,
+        "stream": case.stream,
+        "stream_options": {"include_usage": True},
+        "messages": messages,
+        "tools": [{"type": "function", "function": function} for function in functions],
+    }
+
+
 def converse(case, filler):
     """What the proxy makes of `anthropic`, near enough for a path that only carries it."""
     point = {"cachePoint": {"type": "default"}}
@@ -281,6 +326,9 @@ TOKEN = None
 def ask_proxy(case, address):
     global TOKEN
     TOKEN = TOKEN or token()
+    if case.chat:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+        return Ask(address, CHAT_PATH, headers, encoded(chat(case, filler_for(case))))
     headers = {"Content-Type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": TOKEN}
     return Ask(address, PROXY_PATH, headers, encoded(anthropic(case, filler_for(case))))
 
@@ -536,6 +584,17 @@ def sse(body):
     return found
 
 
+def chat_said(case, answer):
+    """The text of an answer by the other door, and what it came in."""
+    if not case.stream:
+        choice = json.loads(answer)["choices"][0]
+        return choice["message"]["content"], choice["finish_reason"] == "stop", "one completion"
+    *chunks, done = [block.removeprefix("data: ") for block in answer.decode().split("\n\n")[:-1]]
+    choices = [choice for chunk in chunks for choice in json.loads(chunk)["choices"]]
+    said = "".join(choice["delta"].get("content", "") for choice in choices)
+    return said, done == "[DONE]" and choices[-1]["finish_reason"] == "stop", f"{len(chunks)} chunks"
+
+
 def verify(case, servers):
     """One request on each path. Returns the length of the answer on each."""
     raw = fetch(ask_upstream(case, servers.nginx_at))
@@ -545,7 +604,11 @@ def verify(case, servers):
         raise Failed(f"{case.name}: {len(upstream)} frames through nginx, the last is {upstream[-1][0]}")
 
     answer = fetch(ask_proxy(case, servers.proxy_at))
-    if case.stream:
+    if case.chat:
+        said, whole, found = chat_said(case, answer)
+        if not whole:
+            raise Failed(f"{case.name}: the completion has no end")
+    elif case.stream:
         events = sse(answer)
         said = "".join(data["delta"]["text"] for name, data in events if name == "content_block_delta")
         # Bedrock has no start of a text block, and one metadata for what message_delta says.
@@ -841,6 +904,7 @@ def parse_arguments():
     parser.add_argument("--case", action="append", metavar="TEXT", help="only cases whose name contains TEXT")
     parser.add_argument("--concurrency", type=int, action="append", choices=CONCURRENCY)
     parser.add_argument("--route", choices=("auto", "converse", "invoke", "messages"), default="auto", help="to Bedrock")
+    parser.add_argument("--chat", action="store_true", help="ask each case by the door for chat completions, too")
     parser.add_argument("--accounts", choices=("sqlite", "postgres"), help="ask for tokens, mind limits, keep the books")
     parser.add_argument("--no-paced", action="store_true", help="leave the paced streams out")
     return parser.parse_args()
@@ -853,6 +917,8 @@ def run(options):
         if not (binaries / name).exists():
             raise Failed(f"{binaries / name} is missing: cargo build --release -p bedrock-proxy -p fake-bedrock")
     cases = [case for case in CASES if not options.case or any(text in case.name for text in options.case)]
+    if options.chat:
+        cases = [each for case in cases for each in (case, case.twin())]
     report = {"cores": CORES, "seconds": options.seconds, "nginx_workers": options.nginx_workers, "load": []}
 
     with contextlib.ExitStack() as stack:
