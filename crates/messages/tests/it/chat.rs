@@ -4,7 +4,9 @@ use messages::anthropic::{
     BlockStart, Delta, EmptyObject, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Usage,
 };
 use messages::openai::{self, Head};
-use messages::translate::{self, AskedBetas, ChatOptions, ChatStream, End, Options, Sink};
+use messages::translate::{
+    self, AskedBetas, ChatCall, ChatOptions, ChatStream, End, Loss, Notice, Options, Sink,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,30 +18,36 @@ fn head(include_usage: bool, functions: bool) -> Head {
     Head { id: "chatcmpl-test".to_owned(), created: 7, model: "m".to_owned(), include_usage, functions }
 }
 
+/// [`ChatCall`] without what it borrows.
+struct Became {
+    body: Vec<u8>,
+    include_usage: bool,
+    functions: bool,
+    losses: Vec<Loss>,
+    notices: Vec<Notice>,
+}
+
 /// What a chat request becomes: the Messages request, and what the main road makes of that.
-fn translated(name: &str, body: &str) -> Result<(translate::ChatCall, String), String> {
+fn translated(name: &str, body: &str) -> Result<(Became, String), String> {
     let chat_options = ChatOptions {
         auto_cache: !name.contains("switched_off"),
         strict: name.contains("nothing_may_be_dropped"),
     };
     let capabilities = capabilities(name);
     let chat = openai::Request::parse(body.as_bytes()).map_err(|error| error.to_string())?;
-    let call = translate::chat(&chat, body.len(), &capabilities, &chat_options)
-        .map_err(|error| error.to_string())?;
-    let request =
-        messages::anthropic::Request::parse(&call.body).map_err(|error| format!("misread: {error}"))?;
-    let road = translate::request(
-        request,
-        AskedBetas::default(),
-        call.body.len(),
-        &capabilities,
-        &Options { strict: false, ..options(name) },
-    );
+    let call = translate::chat(&chat, body.len(), &capabilities, &chat_options);
+    let call = call.map_err(|error| error.to_string())?;
+    let request = messages::anthropic::Request::parse(&call.body);
+    let request = request.map_err(|error| format!("misread: {error}"))?;
+    assert_eq!(request, call.request, "what is printed is what is meant");
+    let options = Options { strict: false, ..options(name) };
+    let road = translate::request(request, AskedBetas::default(), call.body.len(), &capabilities, &options);
     let road = road.map_err(|error| format!("the main road: {error}"))?;
-    let mut text = String::new();
-    text.extend(road.losses.iter().map(|loss| format!("\nthen loss: {loss}")));
-    text.extend(road.notices.iter().map(|notice| format!("\nthen notice: {notice}")));
-    Ok((call, text))
+    let mut then = String::new();
+    then.extend(road.losses.iter().map(|loss| format!("\nthen loss: {loss}")));
+    then.extend(road.notices.iter().map(|notice| format!("\nthen notice: {notice}")));
+    let ChatCall { request: _, body, include_usage, functions, losses, notices } = call;
+    Ok((Became { body, include_usage, functions, losses, notices }, then))
 }
 
 #[test]

@@ -15,7 +15,6 @@ use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use messages::anthropic::Request;
 use messages::openai::{self, Head};
 use messages::translate::{self, ChatOptions};
 
@@ -73,9 +72,7 @@ pub async fn answer(
         include_usage: call.include_usage,
         functions: call.functions,
     };
-    let body = Bytes::from(call.body);
-    let request = Request::parse(&body)?;
-    let asked = Asked { body: body.clone(), betas: Vec::new(), target, notices: call.notices };
+    let asked = Asked { body: Bytes::from(call.body), betas: Vec::new(), target, notices: call.notices };
     let passage = Passage { entry, caller, headers, tongue: Tongue::Chat(head) };
-    main_door::pass(app, passage, asked, request).await
+    main_door::pass(app, passage, asked, call.request).await
 }

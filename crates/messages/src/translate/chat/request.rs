@@ -37,8 +37,10 @@ pub struct ChatOptions {
 
 /// A Messages request that asks for the same.
 #[derive(Debug)]
-pub struct ChatCall {
-    /// The body, JSON.
+pub struct ChatCall<'a> {
+    /// The request.
+    pub request: Request<'a>,
+    /// Its body, JSON.
     pub body: Vec<u8>,
     /// Whether a stream is to say what it cost.
     pub include_usage: bool,
@@ -54,12 +56,12 @@ pub struct ChatCall {
 ///
 /// # Errors
 /// When the request is not valid, or asks for what cannot be had; the paths are those of the chat request.
-pub fn chat(
-    chat: &openai::Request<'_>,
+pub fn chat<'a>(
+    chat: &'a openai::Request<'_>,
     length: usize,
     capabilities: &Capabilities,
     options: &ChatOptions,
-) -> Result<ChatCall, InvalidRequest> {
+) -> Result<ChatCall<'a>, InvalidRequest> {
     let mut findings = Findings::default();
     let include_usage = include_usage(chat.stream_options.as_ref(), &mut findings);
     let functions = chat.tools.is_none() && chat.functions.is_some();
@@ -70,7 +72,7 @@ pub fn chat(
     let mut body = Vec::with_capacity(length + ROOM);
     serde_json::to_writer(&mut body, &request).map_err(|error| InvalidRequest::new("", error.to_string()))?;
     let (losses, notices) = findings.settle(options.strict);
-    Ok(ChatCall { body, include_usage, functions, losses, notices })
+    Ok(ChatCall { request, body, include_usage, functions, losses, notices })
 }
 
 /// Takes the request apart: a member that is added and not translated here does not compile.
