@@ -52,7 +52,7 @@ fn example(name: &str, said: &str) -> String {
         () if has("city") || has("location") => "Paris",
         () if has("url") => "https://example.com/",
         () if has("query") || has("prompt") || has("question") => said,
-        () if has("pattern") || has("regex") => "TODO",
+        () if has("pattern") || has("regex") => "fn main",
         () if has("unit") => "celsius",
         () => "example",
     };

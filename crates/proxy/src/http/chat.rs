@@ -72,7 +72,12 @@ pub async fn answer(
         include_usage: call.include_usage,
         functions: call.functions,
     };
-    let asked = Asked { body: Bytes::from(call.body), betas: Vec::new(), target, notices: call.notices };
+    let asked = Asked {
+        body: Bytes::from(call.body),
+        betas: main_door::betas(&headers),
+        target,
+        notices: call.notices,
+    };
     let passage = Passage { entry, caller, headers, tongue: Tongue::Chat(head) };
     main_door::pass(app, passage, asked, call.request).await
 }

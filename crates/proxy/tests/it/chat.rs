@@ -167,6 +167,16 @@ async fn an_image_and_a_schema_arrive() {
 }
 
 #[tokio::test]
+async fn the_betas_of_a_client_arrive_by_this_door_too() {
+    let world = world().await;
+    let request = Request::post(PATH).header("anthropic-beta", "context-1m-2025-08-07");
+    let answer = world.send(request.body(full(ask("Hello", false).to_string().into())).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let upstream: Value = serde_json::from_slice(&world.bedrock.requests()[0].body).unwrap();
+    assert_eq!(upstream["additionalModelRequestFields"]["anthropic_beta"], json!(["context-1m-2025-08-07"]));
+}
+
+#[tokio::test]
 async fn the_second_turn_reads_what_the_first_one_cached() {
     let world = world().await;
     let mut body = ask("Hello", false);
