@@ -8,11 +8,14 @@ use bedrock_proxy::ledger::Ledger;
 use bedrock_proxy::store::{EventFilter, Page, Store, Tallies, User};
 use bedrock_proxy::tasks::Tasks;
 use futures_util::future::join_all;
+use http::Request;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::store::postgres;
 use crate::tokens::{KEY, now, secured_with, token};
-use crate::world::{Whole, World, ask, world_at};
+use crate::world::{Whole, World, ask, full, world_at};
 
 /// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
 const ANSWER: i64 = 20;
@@ -160,6 +163,23 @@ async fn a_request_belongs_to_the_period_it_started_in() {
     assert_eq!((used(first.start).await, used(next.start).await), (charged(&world), 0));
     let answer = ask_short(&world, &token, "Hello", false).await;
     assert_eq!(answer.status, 200, "the new period is free: {}", answer.body);
+}
+
+#[tokio::test]
+async fn what_a_long_answer_has_reserved_outlives_its_lease() {
+    let lease = Duration::from_millis(300);
+    let world = secured_with(&[], |config| config.quota.lease = lease).await;
+    let bearer = format!("Bearer {}", token("ana", &json!({})));
+    let request = Request::post("/v1/messages").header("authorization", bearer);
+    let body = full(ask("[paced 60 25]", true).to_string().into());
+    let mut response = world.begin(request.body(body).unwrap()).await;
+    let began = Instant::now();
+    while began.elapsed() < 3 * lease {
+        response.body_mut().frame().await.unwrap().unwrap();
+        assert!(tallies(&world, "ana", None).await.user.reserved > 0, "after {:?}", began.elapsed());
+    }
+    drop(response);
+    settled(&world, "ana", None).await;
 }
 
 #[tokio::test]
