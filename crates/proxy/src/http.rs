@@ -13,6 +13,7 @@ pub mod body;
 mod call;
 pub mod caller;
 pub mod chat;
+pub mod client;
 pub mod context;
 pub mod count_tokens;
 pub mod dialect;

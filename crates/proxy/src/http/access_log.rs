@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use http_body::{Frame, SizeHint};
 use messages::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
+use super::client::{self, Client};
 use super::error::ApiError;
 use super::metering::Meter;
 use crate::callers::Caller;
@@ -31,6 +32,10 @@ struct Line {
     request_id: RequestId,
     method: Method,
     path: String,
+    /// The template of the path, if there is such a route.
+    matched: Option<MatchedPath>,
+    client: Client,
+    session_id: Option<String>,
     started: Instant,
     fields: Mutex<Fields>,
     metrics: Arc<Metrics>,
@@ -81,6 +86,9 @@ impl Entry {
             request_id,
             method: request.method().clone(),
             path: request.uri().path().chars().take(200).collect(),
+            matched: request.extensions().get::<MatchedPath>().cloned(),
+            client: Client::of(request.headers()),
+            session_id: client::session(request.headers()),
             started: Instant::now(),
             fields: Mutex::default(),
             metrics,
@@ -102,6 +110,18 @@ impl Entry {
     #[must_use]
     pub fn aws_request_id(&self) -> Option<String> {
         self.0.fields.lock().unwrap_or_else(PoisonError::into_inner).aws_request_id.clone()
+    }
+
+    /// The program that asks.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The template of the path, as `/v1/models/{id}`: one of a closed list, or `other`.
+    #[must_use]
+    pub fn template(&self) -> &str {
+        self.0.template()
     }
 
     /// The request this is about.
@@ -133,6 +153,12 @@ fn settle(fields: &mut Fields, metrics: &Metrics, started: Instant) {
     }
 }
 
+impl Line {
+    fn template(&self) -> &str {
+        self.matched.as_ref().map_or("other", MatchedPath::as_str)
+    }
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
         let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -158,6 +184,9 @@ impl Drop for Line {
             request_id = %self.request_id,
             method = %self.method,
             path = self.path,
+            client = self.client.name,
+            client_version = self.client.version,
+            session_id = self.session_id,
             status = fields.status.map(|status| status.as_u16()),
             user_id = caller.map(|caller| caller.user_id.as_str()),
             team = caller.and_then(|caller| caller.team.as_deref()),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::access_log::{Entry, Fields};
 use super::error::ApiError;
-use super::limits;
+use super::{client, limits};
 use crate::app::App;
 use crate::callers::Caller;
 use crate::catalog::{Target, Tariff};
@@ -21,9 +21,6 @@ use crate::store::Receipt;
 
 /// Letters that make a token, at the least.
 const LETTERS: u64 = 2;
-/// Which session of Claude Code a request belongs to.
-const SESSION: &str = "x-claude-code-session-id";
-const LONGEST_SESSION: usize = 200;
 
 /// A grant, and what is needed to price it.
 #[derive(Debug)]
@@ -107,8 +104,7 @@ pub(super) async fn admit(
     limits::announce(&grant, &mut limits);
     let tariff = app.catalog.tariff(target, app.bedrock.region());
     let model = target.base.clone().unwrap_or_else(|| target.model_id.clone());
-    let session = headers.get(SESSION).and_then(|value| value.to_str().ok());
-    let session = session.map(|id| id.chars().take(LONGEST_SESSION).collect());
+    let session = client::session(headers);
     entry.note(|fields| fields.meter = Some(Meter::new(grant, tariff, model, session)));
     Ok(limits)
 }
