@@ -64,6 +64,18 @@ pub fn holder() -> String {
     id("gw_")
 }
 
+/// Draws the id of a trace; never all zero, which would mean none.
+#[must_use]
+pub fn trace_id() -> [u8; 16] {
+    chance()
+}
+
+/// Draws the id of a part of a trace; never all zero.
+#[must_use]
+pub fn span_id() -> [u8; 8] {
+    chance()
+}
+
 /// A fraction in `0.0..1.0`, to spread retries.
 #[must_use]
 pub fn fraction() -> f64 {
@@ -74,10 +86,16 @@ pub fn fraction() -> f64 {
     fraction
 }
 
-fn id(prefix: &str) -> String {
-    let mut chance = [0_u8; LENGTH];
+/// Bytes of the kernel's chance.
+fn chance<const N: usize>() -> [u8; N] {
+    let mut chance = [1; N];
     // Without the kernel's chance an id repeats; ids name requests in logs and guard nothing.
     let _ = getrandom::fill(&mut chance);
+    chance
+}
+
+fn id(prefix: &str) -> String {
+    let chance = chance::<LENGTH>();
     let mut id = String::with_capacity(prefix.len() + LENGTH);
     id.push_str(prefix);
     id.extend(chance.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])));

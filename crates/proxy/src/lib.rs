@@ -4,7 +4,7 @@
 //! (what handlers share), [`callers`] (who may pass), [`auth`] (tokens), [`catalog`]
 //! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
 //! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
-//! around them; [`clock`], [`ids`], [`secret`] and [`tasks`] for all. The translation itself is the package `messages`.
+//! around them; [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The translation itself is the package `messages`.
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 
@@ -31,3 +31,4 @@ pub mod server;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod trace;

@@ -17,11 +17,13 @@ use messages::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
 use super::client::{self, Client};
+use super::context::CallersId;
 use super::error::ApiError;
 use super::metering::Meter;
 use crate::callers::Caller;
 use crate::ids::RequestId;
 use crate::metrics::{Counted, Metrics};
+use crate::trace::Trace;
 
 /// The line of one request. Clones write to the same line; when the last is dropped it is logged.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Entry(Arc<Line>);
 #[derive(Debug)]
 struct Line {
     request_id: RequestId,
+    callers_id: Option<CallersId>,
+    trace: Trace,
     method: Method,
     path: String,
     /// The template of the path, if there is such a route.
@@ -84,6 +88,8 @@ impl Entry {
     fn new(request_id: RequestId, request: &Request, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Line {
             request_id,
+            callers_id: request.extensions().get().cloned(),
+            trace: request.extensions().get().cloned().unwrap_or_else(|| Trace::of(request.headers())),
             method: request.method().clone(),
             path: request.uri().path().chars().take(200).collect(),
             matched: request.extensions().get::<MatchedPath>().cloned(),
@@ -182,6 +188,9 @@ impl Drop for Line {
         tracing::info!(
             event = "request",
             request_id = %self.request_id,
+            client_request_id = self.callers_id.as_ref().map(CallersId::as_str),
+            trace_id = %self.trace.id,
+            span_id = %self.trace.span,
             method = %self.method,
             path = self.path,
             client = self.client.name,

@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use messages::openai::{self, Head};
 use messages::translate::{self, ChatOptions};
 
@@ -23,26 +23,22 @@ use super::aliases;
 use super::body::Whole;
 use super::call::Asked;
 use super::caller::Caller;
-use super::error::{ApiError, CHAT_REQUEST_ID};
+use super::error::ApiError;
 use super::messages::{self as main_door, Passage};
 use super::tongue::Tongue;
 use crate::app::App;
-use crate::ids::{self, RequestId};
+use crate::ids;
 
 /// The paths of this door.
 pub fn router() -> Router<Arc<App>> {
     Router::new().route("/v1/chat/completions", post(answer)).merge(aliases::chat())
 }
 
-/// The layer: errors below it are in OpenAI's envelope, and the request is named as its SDKs expect.
+/// The layer: errors below it are in OpenAI's envelope.
 pub async fn layer(request: HttpRequest, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned();
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response.extensions_mut().insert(error.for_chat());
-    }
-    if let Some(value) = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
-        response.headers_mut().insert(CHAT_REQUEST_ID, value);
     }
     response
 }

@@ -16,9 +16,6 @@ use crate::bedrock::Failure;
 use crate::catalog::Unresolved;
 use crate::ids::RequestId;
 
-/// What OpenAI's SDKs show as the id of a request.
-pub(super) const CHAT_REQUEST_ID: &str = "x-request-id";
-
 /// Seconds a client should wait when there is too much at once and nobody knows better; AWS names none.
 const PAUSE: u16 = 5;
 
@@ -122,9 +119,6 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let (true, Ok(value)) = (self.chat, HeaderValue::from_str(request_id.as_str())) {
-            headers.insert(CHAT_REQUEST_ID, value);
-        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

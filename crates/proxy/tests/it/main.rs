@@ -12,6 +12,7 @@ mod dialect;
 mod errors;
 mod families;
 mod fidelity;
+mod identity;
 mod invariant;
 mod ledger;
 mod lifecycle;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
+/// Each room and what it may use; `clock`, `ids`, `secret`, `tasks` and `trace` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["auth", "quota", "store"]),
     (
@@ -34,7 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["admin", "auth", "demo", "explain", "server", "store", "telemetry"]),
     ("explain", &[]),
 ];
-const FOR_ALL: [&str; 5] = ["clock", "config", "ids", "secret", "tasks"];
+const FOR_ALL: [&str; 6] = ["clock", "config", "ids", "secret", "tasks", "trace"];
 
 #[test]
 fn a_room_uses_only_the_rooms_below_it() {
