@@ -14,7 +14,7 @@ impl Store {
     /// Writes down that a quota period began: `tokens_used_today` of all who spent in none since is 0, and
     /// `last_reset_date` is `date`. Of all replicas that say so, one is told that it was first, and its event is kept.
     ///
-    /// No quota depends on this: admission counts by period.
+    /// No quota depends on this, as admission counts by period; but for the first one of a database that was adopted.
     ///
     /// # Errors
     /// When the database is away, or `date` is no day.
@@ -28,6 +28,15 @@ impl Store {
                 ORDER BY user_id FOR NO KEY UPDATE)
              UPDATE users SET tokens_used_today = 0, last_reset_date = $2, used_period = $1
              FROM due WHERE users.user_id = due.user_id";
+        // Rows that were adopted: what they spent today counts today.
+        const ADOPTED: &str = "INSERT INTO counters (scope, name, period, used)
+             SELECT 'user', user_id, $1, tokens_used_today FROM users
+             WHERE used_period IS NULL AND tokens_used_today > 0
+             UNION ALL SELECT 'team', team, $1, CAST(SUM(tokens_used_today) AS BIGINT) FROM users
+             WHERE used_period IS NULL AND tokens_used_today > 0 AND team IS NOT NULL GROUP BY team
+             ORDER BY 1, 2 ON CONFLICT (scope, name, period) DO NOTHING";
+        const COUNTED: &str =
+            "UPDATE users SET used_period = $1 WHERE used_period IS NULL AND tokens_used_today > 0";
         let date = times::date(date)?;
         values::event(event)?;
         let reset = self.locking(SQLITE, POSTGRES);
@@ -38,6 +47,8 @@ impl Store {
                 let first = noted.bind(period).execute(&mut *tx).await?.rows_affected() > 0;
                 if first {
                     sqlx::query(reset).bind(period).bind(date).execute(&mut *tx).await?;
+                    sqlx::query(ADOPTED).bind(period).execute(&mut *tx).await?;
+                    sqlx::query(COUNTED).bind(period).execute(&mut *tx).await?;
                     write_event!(tx, event);
                 }
                 first
@@ -47,7 +58,8 @@ impl Store {
     }
 
     /// Removes rows of usage and events from before these times, if given, and what has long ended: reservations,
-    /// counters, tokens. Sums by day stay. Tells how many rows went.
+    /// counters, tokens. Sums by day stay, and so do rows that were adopted: whoever wrote them did not agree to lose
+    /// them. Tells how many rows went.
     ///
     /// # Errors
     /// When the database is away; what was removed until then stays removed.
@@ -57,10 +69,10 @@ impl Store {
         events_before: Option<i64>,
         now: i64,
     ) -> Result<u64> {
-        const USAGE: &str =
-            "DELETE FROM metrics WHERE id IN (SELECT id FROM metrics WHERE created_at < $1 LIMIT $2)";
-        const EVENTS: &str =
-            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE created_at < $1 LIMIT $2)";
+        const USAGE: &str = "DELETE FROM metrics WHERE id IN
+             (SELECT id FROM metrics WHERE created_at < $1 AND receipt_id IS NOT NULL LIMIT $2)";
+        const EVENTS: &str = "DELETE FROM events WHERE id IN
+             (SELECT id FROM events WHERE created_at < $1 AND event_id IS NOT NULL LIMIT $2)";
         // An hour after its end a reservation is not renewed any more.
         const RESERVATIONS: &str = "DELETE FROM reservations WHERE id IN
              (SELECT id FROM reservations WHERE expires_at < $1 LIMIT $2)";

@@ -2,7 +2,7 @@ use bedrock_proxy::store::{EventFilter, Page, Store, StoreError};
 use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
-use super::{ana, both, place, postgres};
+use super::{NOW, Place, TODAY, ana, both, event, place, postgres, receipt};
 
 /// The tables as the first description has them, letter for letter.
 const SEED: &str = "
@@ -66,6 +66,44 @@ async fn a_database_of_the_first_description_is_adopted_with_its_rows() {
         assert_eq!(daily, (2, 124_000, 3));
         connection.close().await.unwrap();
     }
+}
+
+/// A database of the first description, where 2026-11-22 is today.
+async fn adopted() -> (Place, Store) {
+    let url = postgres::database().await;
+    let mut connection = postgres::connect(&url).await;
+    sqlx::raw_sql(SEED).execute(&mut connection).await.unwrap();
+    let today = "UPDATE users SET last_reset_date = '2026-11-22';
+         INSERT INTO users (user_id, team, tokens_used_today, last_reset_date) VALUES ('late', 'red', 7, '2026-11-21');";
+    sqlx::raw_sql(today).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let place = place("postgresql", &[("DATABASE_URL", &url)]);
+    let store = place.open().await;
+    (place, store)
+}
+
+#[tokio::test]
+async fn what_adopted_users_had_spent_today_counts_today_and_once() {
+    let (_place, store) = adopted().await;
+    for hour in [0, 6] {
+        let period = TODAY + hour * 3_600_000;
+        assert!(store.write_reset(period, "2026-11-22", &event(&hour.to_string(), "x")).await.unwrap());
+        let spent = if hour == 0 { 42 } else { 0 };
+        for (user, expected) in [("old", [spent; 2]), ("late", [0, spent])] {
+            let tallies = store.spent(user, Some("red"), period, NOW).await.unwrap();
+            assert_eq!([tallies.user.used, tallies.team.used], expected, "{user} in hour {hour}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn adopted_rows_are_never_too_old_to_stay() {
+    let (_place, store) = adopted().await;
+    store.write(&[receipt("new")], &[event("new", "x")]).await.unwrap();
+    let later = Some(NOW + 1000 * 86_400_000);
+    assert_eq!(store.prune(later, later, NOW).await.unwrap(), 2, "the rows of its own");
+    let events = store.events(&EventFilter::default(), &Page { after: None, limit: 9 }).await.unwrap();
+    assert_eq!(events.rows.len(), 2);
 }
 
 #[tokio::test]
