@@ -310,11 +310,11 @@ class Ask:
         return f"POST {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
 
 
-def token():
+def token(user="bench", team="benches", **more):
     """A JWT, by hand: the proxy accepts those of any maker."""
     now = int(time.time())
     claims = {"iss": "bedrock-proxy", "aud": "bedrock-api", "iat": now, "exp": now + 86_400}
-    claims |= {"user_id": "bench", "team": "benches"}
+    claims |= {"user_id": user, "team": team, **more}
     parts = [base64.urlsafe_b64encode(encoded(part)).rstrip(b"=") for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
     mac = hmac.new(TOKEN_KEY.encode(), b".".join(parts), "sha256").digest()
     return b".".join([*parts, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
@@ -506,7 +506,7 @@ def accounts(stack, directory, database):
     return {"JWT_SECRET_KEY": TOKEN_KEY, **limits, **url}
 
 
-def start(stack, directory, binaries, workers, database, route):
+def start_fake(stack, directory, binaries):
     command = [binaries / "fake-bedrock", "--listen", "127.0.0.1:0", "--region", REGION]
     command += ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--bearer-token", BEARER]
     fake = Process(stack, "fake-bedrock", command, directory, pipe=True)
@@ -514,8 +514,10 @@ def start(stack, directory, binaries, workers, database, route):
     if not line:
         raise Failed(f"fake-bedrock did not start: {fake.said()}")
     host, port = json.loads(line)["addr"].rsplit(":", 1)
-    fake_at = (host, int(port))
+    return fake, (host, int(port))
 
+
+def start_proxy(stack, directory, binaries, fake_at, environment):
     proxy_at = ("127.0.0.1", free_port())
     environment = {
         "AWS_BEDROCK_ACCESS_KEY": ACCESS_KEY,
@@ -523,12 +525,19 @@ def start(stack, directory, binaries, workers, database, route):
         "AWS_BEDROCK_REGION": REGION,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://%s:%d" % fake_at,
         "PORT": str(proxy_at[1]),
-        "AWS_BEDROCK_ROUTE": route,
+        "LOG_OUTPUT": "stdout",
         "LOG_LEVEL": "warn",
-        **accounts(stack, directory, database),
+        **environment,
     }
     proxy = Process(stack, "bedrock-proxy", [binaries / "bedrock-proxy", "serve"], directory, environment)
     proxy.await_port(proxy_at)
+    return proxy, proxy_at
+
+
+def start(stack, directory, binaries, workers, database, route):
+    fake, fake_at = start_fake(stack, directory, binaries)
+    environment = {"AWS_BEDROCK_ROUTE": route, **accounts(stack, directory, database)}
+    proxy, proxy_at = start_proxy(stack, directory, binaries, fake_at, environment)
 
     nginx_at = ("127.0.0.1", free_port())
     # Started by root, workers would become nobody and could not write to the temporary directory.

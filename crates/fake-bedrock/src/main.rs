@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use fake_bedrock::{Config, FakeBedrock};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// A Bedrock that speaks the real wire. Prints one JSON line with its address, then serves until it is stopped.
+/// A Bedrock that speaks the real wire. Prints one JSON line with its address, then serves until SIGTERM, and prints
+/// another with how many tokens it has handed out.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -71,16 +73,33 @@ async fn main() -> ExitCode {
     };
     match FakeBedrock::bind(config, arguments.listen).await {
         Ok(fake) => {
-            let line = serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()});
-            // Nobody reading the line is no reason not to serve.
-            let mut stdout = std::io::stdout();
-            let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-            fake.run().await;
+            say(&serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()}));
+            let log = fake.log();
+            tokio::select! {
+                () = fake.run() => {}
+                () = terminated() => {}
+            }
+            say(&serde_json::json!({"tokens": log.totals().total()}));
             ExitCode::SUCCESS
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fake-bedrock cannot start on {}: {error}", arguments.listen);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn say(line: &serde_json::Value) {
+    // Nobody reading the line is no reason not to serve.
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Resolves at SIGTERM; never where there are no signals.
+async fn terminated() {
+    if let Ok(mut signal) = signal(SignalKind::terminate()) {
+        signal.recv().await;
+    } else {
+        std::future::pending().await
     }
 }
