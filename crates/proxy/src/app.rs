@@ -27,7 +27,7 @@ use crate::config::{self, Config};
 use crate::ids;
 use crate::learned::Learned;
 use crate::ledger::Ledger;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Snapshot};
 use crate::quota::Quota;
 use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
@@ -100,9 +100,12 @@ impl App {
     /// When there is no way to Bedrock, or no place for what has to be kept.
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, CannotOpen> {
         let (tasks, upkeep) = (Tasks::default(), Tasks::default());
+        let catalog = Catalog::new(&config.catalog);
         let store = Store::open(&config.database, &upkeep).await?;
         let path = config.database.data_dir.join("journal");
-        let ledger = Ledger::open(&path, &config.ledger, store.clone(), clock.clone());
+        let metrics = Arc::new(Metrics::new(&catalog.known(), config.metrics.user_label));
+        metrics.prices(&catalog.price_versions());
+        let ledger = Ledger::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
         let ledger = Arc::new(ledger.map_err(|error| CannotOpen::Journal { path, error })?);
         let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&ledger), clock.clone());
         Ok(Self {
@@ -113,14 +116,14 @@ impl App {
                 config.callers.clone(),
                 clock.clone(),
             ),
-            catalog: Catalog::new(&config.catalog),
+            catalog,
             bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
             learned: Learned::new(clock.clone()),
             control: config.bedrock.control.clone(),
             counts: Counts::default(),
             drains: Drains::new(&config.relay, &tasks),
             store,
-            metrics: Arc::default(),
+            metrics,
             ledger,
             quota,
             relay: config.relay.clone(),
@@ -129,6 +132,21 @@ impl App {
             tasks,
             upkeep,
         })
+    }
+
+    /// Lets the metrics tell what is true now.
+    pub fn look(&self) {
+        let backlog = self.ledger.backlog();
+        self.metrics.look(&Snapshot {
+            queue_depth: backlog.depth,
+            dropped: backlog.lost,
+            spill_bytes: backlog.bytes,
+            oldest: backlog.oldest,
+            connections: self.store.connections(),
+            db_up: self.store.is_connected(),
+            credentials_expiry: self.bedrock.credentials_expiry(),
+            spans_dropped: 0,
+        });
     }
 
     /// Starts what runs beside requests.

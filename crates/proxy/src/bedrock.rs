@@ -16,6 +16,8 @@ mod retry;
 mod sign;
 mod transport;
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -23,7 +25,7 @@ use hyper::body::Incoming;
 
 pub use control::{FoundationModel, InferenceProfile};
 pub use credentials::NoCredentials;
-pub use failure::{Failure, Phase, Refusal};
+pub use failure::{Failure, Phase, Refusal, outcome};
 pub use passthrough::{Operation, Passage, Passed};
 pub use retry::Attempts;
 pub use transport::NoTransport;
@@ -112,6 +114,13 @@ impl Bedrock {
         self.endpoint.host()
     }
 
+    /// When the credentials expire that are in use, in seconds since the epoch; `None` for those that do not.
+    #[must_use]
+    pub fn credentials_expiry(&self) -> Option<i64> {
+        let since = self.credentials.expiry()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    }
+
     /// Looks the credentials up, so that a missing role is known before the first request.
     ///
     /// # Errors
@@ -127,11 +136,12 @@ impl Bedrock {
     pub async fn stream(&self, question: &Question, attempts: &mut Attempts) -> Result<Answer, Failure> {
         let way = self.way(question)?;
         loop {
-            let identity = self.credentials.get().await?;
+            let identity = self.credentials.get().await.inspect_err(|_| attempts.failed("credentials"))?;
             let failure = match self.send(&way, question, &identity).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            attempts.failed(failure.outcome());
             if failure.blames_credentials() && self.credentials.can_refresh() && attempts.refresh() {
                 tracing::warn!(%failure, "AWS refused the credentials; fetching new ones");
                 self.credentials.replace(&identity).await?;

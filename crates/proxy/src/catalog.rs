@@ -9,7 +9,7 @@ pub mod prices;
 mod profiles;
 mod tariff;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use messages::capability::{Capabilities, PromptCache};
@@ -149,6 +149,21 @@ impl Catalog {
     pub fn discovered(&self, found: Vec<Found>) {
         let table = Arc::new(Table::discovered(&self.overrides, found));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+    }
+
+    /// The foundation models that have a row.
+    #[must_use]
+    pub fn known(&self) -> Vec<String> {
+        self.table().rows().iter().map(|model| model.id.clone()).collect()
+    }
+
+    /// The versions of all prices: the built-in one, and what the operator calls others.
+    #[must_use]
+    pub fn price_versions(&self) -> Vec<String> {
+        let table = self.table();
+        let prices = table.rows().iter().filter_map(|model| model.prices.as_ref());
+        let named = prices.map(|prices| prices.version.clone().unwrap_or_else(|| prices::VERSION.to_owned()));
+        named.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn table(&self) -> Arc<Table> {

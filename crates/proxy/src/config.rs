@@ -10,6 +10,7 @@ mod database;
 mod environment;
 mod ledger;
 mod models;
+mod otel;
 mod parse;
 mod prices;
 mod quota;
@@ -30,6 +31,7 @@ pub use database::{Database, Parts, Place};
 pub use environment::{load_dotenv, lookup};
 pub use ledger::Ledger;
 pub use models::{Model, parse_models};
+pub use otel::{Collector, Metrics, Otel, Sampler};
 pub(crate) use parse::{PREFIXES, is_region};
 pub use prices::{BARE, Factor, LongPrices, Price, Prices};
 pub use quota::{Outage, Quota, Schedule};
@@ -61,6 +63,10 @@ pub struct Config {
     pub quota: Quota,
     /// Usage on its way to the database.
     pub ledger: Ledger,
+    /// What Prometheus is told.
+    pub metrics: Metrics,
+    /// What a collector of OpenTelemetry is told.
+    pub otel: Otel,
     /// Logging.
     pub log: Log,
     /// Things that are set but do nothing; said once at start.
@@ -208,6 +214,8 @@ impl Config {
             database: database::database(&mut reader),
             quota,
             ledger: ledger::ledger(&mut reader),
+            metrics: otel::metrics(&mut reader),
+            otel: otel::otel(&mut reader),
             log: log(&mut reader),
             warnings: warnings(&mut reader, &bedrock, &auth),
             auth,

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word),
 //! `live` (bytes from Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not),
-//! `tongue` (in which language), `chat` (the door for OpenAI's);
+//! `course` (how it went, for counting), `tongue` (in which language), `chat` (the door for OpenAI's);
 //! beside them `caller` (who may pass), `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
 
 pub mod access_log;
@@ -16,6 +16,7 @@ pub mod chat;
 pub mod client;
 pub mod context;
 pub mod count_tokens;
+mod course;
 pub mod dialect;
 pub mod error;
 pub mod health;

@@ -12,14 +12,16 @@ mod worker;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::metrics::Metrics;
 use crate::store::{Event, Receipt, Store};
 use crate::tasks::Tasks;
 use journal::{At, Journal};
@@ -42,6 +44,22 @@ struct Shared {
     behind: AtomicBool,
     /// Records that are neither in the database nor in the journal.
     lost: AtomicU64,
+    /// Everything that was recorded before is in the database; epoch milliseconds.
+    stored_until: AtomicI64,
+    clock: Clock,
+}
+
+/// What the database has not got yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// Places of the queue that are taken: by requests that are open, and by records.
+    pub depth: usize,
+    /// Records that neither the database nor the journal has.
+    pub lost: u64,
+    /// Bytes of the journal.
+    pub bytes: u64,
+    /// How long the oldest record waits.
+    pub oldest: Duration,
 }
 
 /// One thing to be remembered.
@@ -71,15 +89,23 @@ impl Ledger {
     ///
     /// # Errors
     /// When the folder cannot be written to or another process uses it.
-    pub fn open(folder: &Path, config: &config::Ledger, store: Store, clock: Clock) -> io::Result<Self> {
+    pub fn open(
+        folder: &Path,
+        config: &config::Ledger,
+        store: Store,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
         let (queue, receiver) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
             journal: Journal::open(folder)?,
             // Whatever the process before left is read first.
             behind: AtomicBool::new(true),
             lost: AtomicU64::new(0),
+            stored_until: AtomicI64::new(clock.milliseconds()),
+            clock,
         });
-        let worker = Worker::new(store, receiver, Arc::clone(&shared), config.clone(), clock);
+        let worker = Worker::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
         Ok(Self { queue, shared, worker: Mutex::new(Some(worker)) })
     }
 
@@ -88,6 +114,21 @@ impl Ledger {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(worker) = worker {
             tasks.spawn(worker.run(tasks.clone()));
+        }
+    }
+
+    /// What the database has not got yet.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let shared = &*self.shared;
+        let bytes = shared.journal.waiting();
+        let waits = shared.clock.milliseconds().saturating_sub(shared.stored_until.load(Ordering::Relaxed));
+        let waits = if bytes == 0 { 0 } else { u64::try_from(waits).unwrap_or(0) };
+        Backlog {
+            depth: self.queue.max_capacity() - self.queue.capacity(),
+            lost: shared.lost.load(Ordering::Relaxed),
+            bytes,
+            oldest: Duration::from_millis(waits),
         }
     }
 
@@ -116,6 +157,9 @@ impl Place {
 
 impl Shared {
     fn file(&self, record: Record) -> Filed {
+        if !self.behind.load(Ordering::Acquire) && self.journal.is_stored() {
+            self.stored_until.store(self.clock.milliseconds(), Ordering::Relaxed);
+        }
         let at = self.journal.append(&record);
         if let Err(error) = &at {
             tracing::error!(%error, "the journal cannot be written; a killed process would lose this record");

@@ -80,7 +80,7 @@ pub struct Server {
 pub fn service(app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn(context::layer))
-        .layer(from_fn_with_state(Arc::clone(&app.metrics), access_log::layer))
+        .layer(from_fn_with_state(Arc::clone(&app), access_log::layer))
         .layer(CatchPanicLayer::custom(context::panicked));
     let behind = |door: Door| {
         ServiceBuilder::new()

@@ -164,6 +164,12 @@ impl Store {
         self.0.connected.load(Ordering::Relaxed)
     }
 
+    /// How many connections are used, and how many are idle.
+    #[must_use]
+    pub fn connections(&self) -> (u32, u32) {
+        self.0.pools.connections()
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

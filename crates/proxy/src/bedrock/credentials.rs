@@ -88,6 +88,11 @@ impl CredentialCache {
         matches!(self.source, Source::Chain { .. })
     }
 
+    /// When what is in use expires.
+    pub(super) fn expiry(&self) -> Option<SystemTime> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.expires_at
+    }
+
     /// The identity to sign with now.
     pub(super) async fn get(&self) -> Result<Arc<Identity>, NoCredentials> {
         if let Source::Fixed(identity) = &self.source {

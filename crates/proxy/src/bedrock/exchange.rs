@@ -30,11 +30,12 @@ impl Bedrock {
         attempts: &mut Attempts,
     ) -> Result<Response<Incoming>, Failure> {
         loop {
-            let identity = self.credentials.get().await?;
+            let identity = self.credentials.get().await.inspect_err(|_| attempts.failed("credentials"))?;
             let failure = match self.once(exchange, &identity).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
+            attempts.failed(failure.outcome());
             if failure.blames_credentials() && self.credentials.can_refresh() && attempts.refresh() {
                 tracing::warn!(%failure, "AWS refused the credentials; fetching new ones");
                 self.credentials.replace(&identity).await?;

@@ -11,6 +11,7 @@ use http::response::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
+use messages::anthropic::ErrorType;
 use messages::converse::event::Exception;
 use messages::translate::{self, Retry};
 use serde::Deserialize;
@@ -117,6 +118,18 @@ impl Failure {
         }
     }
 
+    /// What became of the attempt, in one word of a closed list, for counting.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => outcome(refusal.meaning.error.kind),
+            Self::NotAStream { .. } | Self::Unreadable { .. } => "unreadable",
+            Self::Unreachable { .. } => "unreachable",
+            Self::NoCredentials(_) => "credentials",
+            Self::Unsendable(_) => "unsendable",
+        }
+    }
+
     /// Whether AWS does not accept who we say we are.
     #[must_use]
     pub fn blames_credentials(&self) -> bool {
@@ -165,6 +178,19 @@ impl Failure {
             Phase::Connect
         };
         Self::Unreachable { host: host.to_owned(), cause, phase }
+    }
+}
+
+/// What an error of `kind` makes of an attempt, in one word of a closed list, for counting.
+#[must_use]
+pub fn outcome(kind: ErrorType) -> &'static str {
+    match kind {
+        ErrorType::InvalidRequest | ErrorType::TooLarge => "validation",
+        ErrorType::Authentication | ErrorType::Permission | ErrorType::Billing => "access",
+        ErrorType::NotFound => "not_found",
+        ErrorType::RateLimit => "throttled",
+        ErrorType::Timeout => "timeout",
+        ErrorType::Api | ErrorType::Overloaded => "5xx",
     }
 }
 

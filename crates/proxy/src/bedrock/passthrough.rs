@@ -37,6 +37,17 @@ impl Operation {
     pub const OF_A_MODEL: [Self; 5] =
         [Self::Converse, Self::ConverseStream, Self::Invoke, Self::InvokeStream, Self::CountTokens];
 
+    /// Which of Bedrock's languages it speaks, for counting.
+    #[must_use]
+    pub fn api(self) -> &'static str {
+        match self {
+            Self::Converse | Self::ConverseStream => "converse",
+            Self::Invoke | Self::InvokeStream => "invoke",
+            Self::Messages | Self::MantleMessages => "messages",
+            Self::CountTokens => "count_tokens",
+        }
+    }
+
     /// The last segment of its path.
     #[must_use]
     pub fn path(self) -> &'static str {

@@ -88,6 +88,12 @@ impl Places {
 }
 
 impl Bedrock {
+    /// The region where `model_id` is asked.
+    #[must_use]
+    pub fn region_of<'a>(&'a self, model_id: &'a str) -> &'a str {
+        foreign_region(model_id, &self.region).unwrap_or(&self.region)
+    }
+
     /// The ARN of something of AWS's own in the configured region.
     #[must_use]
     pub fn arn(&self, kind: &str, id: &str) -> String {

@@ -13,6 +13,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(2);
 pub struct Attempts {
     retries: u32,
     refreshed: bool,
+    failures: Vec<&'static str>,
 }
 
 impl Attempts {
@@ -20,6 +21,17 @@ impl Attempts {
     #[must_use]
     pub fn retries(&self) -> u32 {
         self.retries
+    }
+
+    /// Remembers why an attempt failed, in one word.
+    pub fn failed(&mut self, outcome: &'static str) {
+        self.failures.push(outcome);
+    }
+
+    /// Why attempts failed, in order.
+    #[must_use]
+    pub fn failures(&self) -> &[&'static str] {
+        &self.failures
     }
 
     /// Waits for a random part of the current delay and says whether to try again; at once `false` when the

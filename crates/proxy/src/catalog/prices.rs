@@ -56,6 +56,14 @@ impl Rates {
         i64::try_from(pico.saturating_add(PICO / 2) / PICO).unwrap_or(i64::MAX)
     }
 
+    /// What `usage` would have cost more if nothing had been read from the cache, in nano-dollars.
+    #[must_use]
+    pub fn saved(&self, usage: &Usage) -> i64 {
+        let apart = u128::from(self.input.saturating_sub(self.cache_read));
+        let pico = u128::from(usage.cache_read_input_tokens).saturating_mul(apart);
+        i64::try_from(pico / PICO).unwrap_or(i64::MAX)
+    }
+
     /// The same rates for another way to the model.
     pub(super) fn times(&self, factor: Factor) -> Self {
         Self {

@@ -18,11 +18,13 @@ use tokio::time::Instant;
 
 use super::client::{self, Client};
 use super::context::CallersId;
+use super::course::Course;
 use super::error::ApiError;
 use super::metering::Meter;
+use crate::app::App;
 use crate::callers::Caller;
 use crate::ids::RequestId;
-use crate::metrics::{Counted, Metrics};
+use crate::metrics::{Counted, OpenStream, Phase};
 use crate::trace::Trace;
 
 /// The line of one request. Clones write to the same line; when the last is dropped it is logged.
@@ -42,7 +44,7 @@ struct Line {
     session_id: Option<String>,
     started: Instant,
     fields: Mutex<Fields>,
-    metrics: Arc<Metrics>,
+    app: Arc<App>,
 }
 
 /// What becomes known on the way.
@@ -80,13 +82,15 @@ pub struct Fields {
     pub retries: u32,
     /// The kind of error that was sent.
     pub error: Option<&'static str>,
+    /// How it went, for counting.
+    pub(super) course: Course,
     /// Whether the response was sent to its end.
     pub(super) sent: bool,
 }
 
 impl Entry {
-    fn new(request_id: RequestId, request: &Request, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Line {
+    fn new(request_id: RequestId, request: &Request, app: Arc<App>) -> Self {
+        let line = Line {
             request_id,
             callers_id: request.extensions().get().cloned(),
             trace: request.extensions().get().cloned().unwrap_or_else(|| Trace::of(request.headers())),
@@ -97,8 +101,10 @@ impl Entry {
             session_id: client::session(request.headers()),
             started: Instant::now(),
             fields: Mutex::default(),
-            metrics,
-        }))
+            app,
+        };
+        line.app.metrics.begun(line.template());
+        Self(Arc::new(line))
     }
 
     /// Writes down what has become known.
@@ -106,10 +112,20 @@ impl Entry {
         write(&mut self.0.fields.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Adds what a phase took.
+    pub(super) fn took(&self, phase: Phase, took: std::time::Duration) {
+        self.note(|fields| fields.course.took(phase, took));
+    }
+
+    /// Counts a stream for as long as what this returns is kept.
+    pub(super) fn streaming(&self) -> OpenStream {
+        self.0.app.metrics.stream()
+    }
+
     /// Charges the answer, if it is to be charged and was not yet. Called as soon as it is known what it came to,
     /// so that a client that has seen its end is never ahead of the books.
     pub fn settle(&self) {
-        self.note(|fields| settle(fields, &self.0.metrics, self.0.started));
+        self.note(|fields| settle(fields, &self.0.app, self.0.started));
     }
 
     /// `x-amzn-requestid`, once known.
@@ -152,10 +168,12 @@ impl Fields {
     }
 }
 
-fn settle(fields: &mut Fields, metrics: &Metrics, started: Instant) {
+fn settle(fields: &mut Fields, app: &App, started: Instant) {
     if let Some(meter) = fields.meter.take() {
         let first_word = fields.first_word.map(|at| milliseconds(at - started));
-        meter.settle(fields, metrics, milliseconds(started.elapsed()), first_word);
+        let begun = Instant::now();
+        meter.settle(fields, &app.metrics, milliseconds(started.elapsed()), first_word);
+        fields.course.took(Phase::Persist, begun.elapsed());
     }
 }
 
@@ -168,18 +186,20 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
+        settle(fields, &self.app, self.started);
+        let metrics = &self.app.metrics;
+        metrics.request(&Counted {
+            route: self.matched.as_ref().map_or("other", MatchedPath::as_str),
+            method: &self.method,
+            status: fields.status.map_or(0, |status| status.as_u16()),
+            client: self.client.name,
+            took: self.started.elapsed(),
+        });
+        let first = fields.first_word.map(|at| (at, at - self.started));
+        fields.course.count(metrics, fields.route, fields.summary.as_ref(), first);
         if self.path == "/metrics" && fields.error.is_none() {
             return;
         }
-        settle(fields, &self.metrics, self.started);
-        self.metrics.request(&Counted {
-            route: fields.route.unwrap_or("none"),
-            status: fields.status.map_or(0, |status| status.as_u16()),
-            outcome: fields.outcome(),
-            seconds: self.started.elapsed().as_secs_f64(),
-            first_token: fields.first_word.map(|at| (at - self.started).as_secs_f64()),
-            retries: fields.retries,
-        });
         let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
         let stop_reason = fields.summary.as_ref().and_then(|summary| summary.stop_reason.as_deref());
         let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
@@ -227,13 +247,13 @@ fn milliseconds(duration: std::time::Duration) -> u64 {
 }
 
 /// The layer: opens the line, and keeps it open until the response body is gone. Health checks and scrapes get none.
-pub async fn layer(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
+pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
     let silent = request.uri().path() == "/health";
     if silent {
         return next.run(request).await;
     }
-    let entry = Entry::new(request_id, &request, metrics);
+    let entry = Entry::new(request_id, &request, app);
     request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;
     entry.note(|fields| {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use messages::openai::{self, Head};
 use messages::translate::{self, ChatOptions};
+use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::aliases;
@@ -28,6 +29,7 @@ use super::messages::{self as main_door, Passage};
 use super::tongue::Tongue;
 use crate::app::App;
 use crate::ids;
+use crate::metrics::Phase;
 
 /// The paths of this door.
 pub fn router() -> Router<Arc<App>> {
@@ -54,10 +56,14 @@ pub async fn answer(
     headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, ApiError> {
+    let begun = Instant::now();
     let chat = openai::Request::parse(&body)?;
+    let parsing = begun.elapsed();
     let target = main_door::target(&app, &entry, &caller, chat.model.as_deref(), chat.stream).await?;
     let options = ChatOptions { auto_cache: app.relay.auto_cache, strict: app.relay.options.strict };
+    let begun = Instant::now();
     let call = translate::chat(&chat, body.len(), &target.capabilities, &options)?;
+    entry.took(Phase::Translate, parsing + begun.elapsed());
     if !call.losses.is_empty() {
         return Err(translate::refusal(&call.losses).into());
     }

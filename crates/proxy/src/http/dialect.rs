@@ -99,12 +99,19 @@ async fn pass(
     if !counts {
         let need = metering::need_of_body(app, &body, &target);
         limits = metering::admit(app, entry, caller, need, &target, &headers).await?;
-        entry.note(|fields| fields.asked = true);
+        entry.note(|fields| {
+            fields.asked = true;
+            fields.course.api = Some(operation.api());
+            fields.course.asked();
+        });
     }
     let passage = Passage { model_id: model_id.clone(), operation, headers, body };
     let mut attempts = Attempts::default();
     let passed = within(app, operation, app.bedrock.pass(passage, &mut attempts)).await;
-    entry.note(|fields| fields.retries = attempts.retries());
+    entry.note(|fields| {
+        fields.retries = attempts.retries();
+        fields.course.tried(&attempts, !matches!(passed, Ok(Ok(_))));
+    });
     let passed = match passed? {
         Ok(passed) => passed,
         Err(failure) => {
@@ -116,7 +123,7 @@ async fn pass(
         }
     };
     passing::note_head(entry, &passed.headers);
-    let mut response = respond(app, entry, passed);
+    let mut response = respond(app, entry, passed, operation.streams());
     response.headers_mut().extend(limits);
     if let Some(line) = notice::line(&notices) {
         response.headers_mut().insert(notice::HEADER, line);
@@ -166,10 +173,10 @@ fn refused(entry: &Entry, failure: Failure) -> AwsError {
     failure.into()
 }
 
-fn respond(app: &Arc<App>, entry: &Entry, passed: Passed) -> Response {
+fn respond(app: &Arc<App>, entry: &Entry, passed: Passed, streams: bool) -> Response {
     let request_id = passed.headers.get("x-amzn-requestid").and_then(|id| id.to_str().ok());
     entry.note(|fields| fields.aws_request_id = request_id.map(str::to_owned));
-    let body = Body::new(Passing::new(app, passed.body, entry.clone()));
+    let body = Body::new(Passing::new(app, passed.body, entry.clone(), streams));
     (passed.status, passed.headers, body).into_response()
 }
 
@@ -200,7 +207,7 @@ async fn profiles(State(app): State<Arc<App>>, entry: Entry, uri: Uri) -> Respon
     if app.control.discover {
         let answer = app.bedrock.pass_profiles(uri.query()).await;
         let answer = answer.map_err(|failure| refused(&entry, failure));
-        return settle(&entry, answer.map(|passed| respond(&app, &entry, passed)));
+        return settle(&entry, answer.map(|passed| respond(&app, &entry, passed, false)));
     }
     let own = query::pairs(uri.query()).iter().any(|(name, value)| name == "type" && value == "APPLICATION");
     let offered = if own { Vec::new() } else { app.catalog.offered_profiles() };
@@ -219,7 +226,7 @@ async fn one_profile(app: &Arc<App>, entry: &Entry, id: Id) -> Result<Response, 
     if app.control.discover || (app.control.resolve_profiles && target.is_application_profile()) {
         let passed = app.bedrock.pass_profile(&target.model_id).await;
         let passed = passed.map_err(|failure| refused(entry, failure))?;
-        return Ok(respond(app, entry, passed));
+        return Ok(respond(app, entry, passed, false));
     }
     let offered = app.catalog.offered_profiles();
     match offered.iter().find(|profile| profile.id == target.model_id) {

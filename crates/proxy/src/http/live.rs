@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
@@ -13,10 +14,12 @@ use messages::anthropic::{Delta, Error, ErrorType, Event, Fold, RawFold};
 use messages::translate::{
     self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, SsePipeline, Step, Summary,
 };
+use tokio::time::Instant;
 
 use super::access_log::Entry;
 use crate::app::Drains;
-use crate::bedrock::Operation;
+use crate::bedrock::{self, Operation};
+use crate::metrics::Phase;
 
 /// Where events go: into bytes for the client (`tongue`), or into one message.
 pub(super) trait Sink: translate::Sink + Send + 'static {
@@ -150,6 +153,8 @@ pub(super) struct Live {
     spoke: bool,
     /// Characters that were said, JSON and all.
     said: u64,
+    /// What translating took so far.
+    took: Duration,
     entry: Entry,
     /// Where to go when the client leaves; `None` once it has left.
     drains: Option<Drains>,
@@ -213,7 +218,16 @@ pub(super) enum Chunk {
 impl Live {
     pub(super) fn new(body: Incoming, codec: Codec, entry: Entry, drains: Drains) -> Self {
         let drains = Some(drains);
-        Self { body: Some(body), codec: Some(codec), failure: None, spoke: false, said: 0, entry, drains }
+        Self {
+            body: Some(body),
+            codec: Some(codec),
+            failure: None,
+            spoke: false,
+            said: 0,
+            took: Duration::ZERO,
+            entry,
+            drains,
+        }
     }
 
     /// The next bytes, as they come off the connection.
@@ -250,10 +264,15 @@ impl Live {
             return true;
         };
         let end = match chunk {
-            Chunk::Bytes(bytes) => match codec.push(&bytes, &mut Counted { sink, said: &mut self.said }) {
-                Step::More => return false,
-                Step::Ended => End::Eof,
-            },
+            Chunk::Bytes(bytes) => {
+                let begun = Instant::now();
+                let step = codec.push(&bytes, &mut Counted { sink, said: &mut self.said });
+                self.took += begun.elapsed();
+                match step {
+                    Step::More => return false,
+                    Step::Ended => End::Eof,
+                }
+            }
             Chunk::End(end) => end,
         };
         self.finish(end, sink);
@@ -270,6 +289,11 @@ impl Live {
         if let (Some(failure), true) = (&self.failure, self.spoke) {
             log(&self.entry, failure);
         }
+        let broke = match (&self.failure, &end) {
+            (Some(failure), _) => Some(failure.error.kind),
+            (None, End::Failed(error)) => Some(error.kind),
+            (None, _) => None,
+        };
         let summary = codec.finish(end, sink);
         // An answer in one piece begins and ends at once.
         self.spoke |= summary.outcome == Outcome::Finished;
@@ -278,6 +302,9 @@ impl Live {
             self.entry.note(|fields| {
                 fields.summary = Some(summary);
                 fields.said = self.said;
+                fields.course.took(Phase::Stream, self.took);
+                fields.course.ended_at = Some(Instant::now());
+                fields.course.broke = broke.map(bedrock::outcome);
             });
             self.entry.settle();
         }
@@ -327,6 +354,7 @@ impl Drop for Live {
                 failure: None,
                 spoke: self.spoke,
                 said: self.said,
+                took: self.took,
                 entry: self.entry.clone(),
                 drains: None,
             };

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use messages::anthropic::{Request, check_version};
+use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::body::Whole;
@@ -20,6 +21,7 @@ use super::{metering, relay, whole};
 use crate::app::App;
 use crate::callers;
 use crate::catalog::Target;
+use crate::metrics::Phase;
 
 /// Which rules the client goes by; those of the older version when it does not say.
 pub(super) const VERSION: &str = "anthropic-version";
@@ -37,7 +39,9 @@ pub async fn post(
     headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, ApiError> {
+    let begun = Instant::now();
     let request = Request::parse(&body)?;
+    entry.took(Phase::Translate, begun.elapsed());
     check_version(&request, version(&headers))?;
     let target = target(&app, &entry, &caller, request.model.as_deref(), request.stream).await?;
     let asked = Asked { body: body.clone(), betas: betas(&headers), target, notices: Vec::new() };
@@ -85,8 +89,10 @@ pub(super) async fn pass(
 ) -> Result<Response, ApiError> {
     let Passage { entry, caller, headers, tongue } = passage;
     let streams = request.stream.unwrap_or(false);
+    let begun = Instant::now();
     let need = metering::need(&app, &request, &asked.target);
     let call = call::prepare(&app, &asked, request)?;
+    entry.took(Phase::Translate, begun.elapsed());
     let limits = metering::admit(&app, &entry, &caller, need, &asked.target, &headers).await?;
     let inquiry = Inquiry::new(asked, call, entry, app.relay.xml_buffer);
     let cutting = app.tasks.cutting();

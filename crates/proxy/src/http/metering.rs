@@ -7,6 +7,7 @@ use http::HeaderMap;
 use messages::anthropic::{Request, Usage};
 use messages::translate::{Outcome, Summary};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::access_log::{Entry, Fields};
 use super::error::ApiError;
@@ -15,8 +16,8 @@ use crate::app::App;
 use crate::callers::Caller;
 use crate::catalog::{Target, Tariff};
 use crate::estimate::{self, Tokenizer};
-use crate::metrics::{Metrics, Spent};
-use crate::quota::{Bill, Grant, Need, Payer};
+use crate::metrics::{Metrics, Phase, Spent};
+use crate::quota::{Bill, Denied, Grant, Need, Payer};
 use crate::store::Receipt;
 
 /// Letters that make a token, at the least.
@@ -68,7 +69,7 @@ impl Meter {
             receipt.estimated = estimated;
             receipt.duration_ms = tokens(duration_ms);
             receipt.ttft_ms = ttft_ms.map(tokens);
-            count(metrics, receipt);
+            count(metrics, receipt, rates.saved(&usage));
         });
     }
 }
@@ -99,14 +100,40 @@ pub(super) async fn admit(
         user_limit: caller.user_limit,
         team_limit: caller.team_limit,
     };
-    let grant = app.quota.admit(payer, entry.request_id().as_str(), need).await?;
+    let limited = payer.user_limit.is_some() || payer.team_limit.is_some();
+    let begun = Instant::now();
+    let admitted = app.quota.admit(payer, entry.request_id().as_str(), need).await;
+    entry.took(Phase::Quota, begun.elapsed());
+    let (scope, decision, reason) = decision(&admitted, limited);
+    app.metrics.decided(scope, decision, reason);
+    let grant = admitted?;
     let mut limits = HeaderMap::new();
     limits::announce(&grant, &mut limits);
     let tariff = app.catalog.tariff(target, app.bedrock.region());
     let model = target.base.clone().unwrap_or_else(|| target.model_id.clone());
     let session = client::session(headers);
-    entry.note(|fields| fields.meter = Some(Meter::new(grant, tariff, model, session)));
+    let region = app.metrics.region(app.bedrock.region_of(&target.model_id));
+    let labels = (app.metrics.model(&model), region);
+    entry.note(|fields| {
+        fields.course.model = Some(labels);
+        fields.meter = Some(Meter::new(grant, tariff, model, session));
+    });
     Ok(limits)
+}
+
+/// What was decided, for counting: by whose limit, what, and why.
+fn decision(admitted: &Result<Grant, Denied>, limited: bool) -> (&'static str, &'static str, &'static str) {
+    match admitted {
+        Ok(grant) => match grant.fullest() {
+            Some((standing, _)) => (standing.scope.as_str(), "allowed", "within_limit"),
+            None if limited => ("none", "allowed", "database_away"),
+            None => ("none", "allowed", "unlimited"),
+        },
+        Err(Denied::Exhausted { standing, .. }) => (standing.scope.as_str(), "denied", "limit"),
+        Err(Denied::Away(scope)) => (scope.as_str(), "denied", "database_away"),
+        Err(Denied::Busy) => ("none", "denied", "busy"),
+        Err(Denied::Ending) => ("none", "denied", "ending"),
+    }
 }
 
 /// What a body in one of Bedrock's own languages may need; as [`need`], if it is Anthropic's inside.
@@ -124,10 +151,12 @@ pub(super) fn need_of_body(app: &App, body: &[u8], target: &Target) -> Need {
     Need { input: tokens(input), output: tokens(wanted.unwrap_or(most).min(most)) }
 }
 
-fn count(metrics: &Metrics, receipt: &Receipt) {
+fn count(metrics: &Metrics, receipt: &Receipt, saved: i64) {
     let Receipt { cache_write_tokens, cache_write_1h_tokens, .. } = *receipt;
     metrics.spent(&Spent {
         model: &receipt.model,
+        team: receipt.team.as_deref(),
+        user: &receipt.user_id,
         tokens: [
             ("input", receipt.input_tokens),
             ("output", receipt.output_tokens),
@@ -136,6 +165,7 @@ fn count(metrics: &Metrics, receipt: &Receipt) {
             ("cache_write_1h", cache_write_1h_tokens),
         ],
         cost: receipt.cost,
+        saved,
         priced: receipt.priced,
         estimated: receipt.estimated,
     });

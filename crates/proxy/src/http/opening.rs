@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::live::{self, Codec, Live, Sink};
 use super::notice;
 use crate::app::App;
-use crate::bedrock::{Attempts, Failure, Operation, Question, Refusal};
+use crate::bedrock::{self, Attempts, Failure, Operation, Question, Refusal};
 use crate::catalog::Route;
 use crate::ids;
 
@@ -188,11 +188,17 @@ pub(super) async fn open<S: Sink>(
                 ApiError::from(if typed { meaning.of_typed_id() } else { meaning })
             }
             Ok(Err(NotBegun::Failed(error))) => error,
-            Err(_) => silent(),
+            Err(_) => {
+                attempts.failed("timeout");
+                silent()
+            }
         };
         break Err(error);
     };
-    inquiry.entry.note(|fields| fields.retries = attempts.retries());
+    inquiry.entry.note(|fields| {
+        fields.retries = attempts.retries();
+        fields.course.tried(&attempts, opened.is_err());
+    });
     opened.map(|live| Opened { live, sink, told: inquiry.told })
 }
 
@@ -208,7 +214,10 @@ async fn begin<S: Sink>(
     sink: &mut S,
 ) -> Result<Live, NotBegun> {
     let entry = &inquiry.entry;
-    entry.note(|fields| fields.asked = true);
+    entry.note(|fields| {
+        fields.asked = true;
+        fields.course.asked();
+    });
     let answer = app.bedrock.stream(&inquiry.question, attempts).await;
     let answer = answer.map_err(|failure| failed(entry, failure))?;
     entry.note(|fields| fields.aws_request_id = answer.request_id);
@@ -222,10 +231,12 @@ async fn begin<S: Sink>(
             return Ok(live);
         }
         if ended {
-            return Err(live.failure().map_or_else(
-                || NotBegun::Failed(ApiError::gateway("Bedrock ended its answer before it began")),
-                |refused| NotBegun::Refused { meaning: refused.clone(), retried: false },
-            ));
+            let Some(refused) = live.failure() else {
+                attempts.failed("broken");
+                return Err(NotBegun::Failed(ApiError::gateway("Bedrock ended its answer before it began")));
+            };
+            attempts.failed(bedrock::outcome(refused.error.kind));
+            return Err(NotBegun::Refused { meaning: refused.clone(), retried: false });
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::access_log::Entry;
 use crate::app::{App, Drains};
+use crate::metrics::OpenStream;
 
 /// How much of the end is kept: Bedrock says last what an answer cost.
 const TAIL: usize = 16 << 10;
@@ -40,10 +41,12 @@ pub(super) struct Passing {
     entry: Entry,
     /// Where to go when the client leaves; `None` once it has left.
     drains: Option<Drains>,
+    /// For as long as the client is there, if it streams.
+    _open: Option<OpenStream>,
 }
 
 impl Passing {
-    pub(super) fn new(app: &Arc<App>, body: Incoming, entry: Entry) -> Self {
+    pub(super) fn new(app: &Arc<App>, body: Incoming, entry: Entry, streams: bool) -> Self {
         let patience = app.relay.idle_timeout;
         Self {
             body: Some(body),
@@ -51,6 +54,7 @@ impl Passing {
             seen: 0,
             patience,
             silence: Box::pin(tokio::time::sleep(patience)),
+            _open: streams.then(|| entry.streaming()),
             cut: Some(Box::pin(app.tasks.cutting())),
             entry,
             drains: Some(app.drains.clone()),
@@ -72,6 +76,7 @@ impl Passing {
         if self.body.take().is_none() {
             return;
         }
+        self.entry.note(|fields| fields.course.ended_at = Some(Instant::now()));
         match usage(&self.tail) {
             Some(usage) => note(&self.entry, usage),
             None => self.entry.note(|fields| {
@@ -110,6 +115,7 @@ impl Drop for Passing {
                 cut: None,
                 entry: self.entry.clone(),
                 drains: None,
+                _open: None,
             };
             return drains.take(abandoned.drain());
         }

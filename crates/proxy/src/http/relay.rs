@@ -26,6 +26,7 @@ use super::live::{Chunk, Live};
 use super::opening::{self, Inquiry, Opened};
 use super::tongue::{Tongue, Voice};
 use crate::app::{Abandonable, App};
+use crate::metrics::OpenStream;
 
 /// Reads are gathered into one write up to about this size.
 const ENOUGH: usize = 16 << 10;
@@ -84,6 +85,7 @@ struct Relay {
     /// Resolves when a drain is over and this has to end.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     entry: Entry,
+    _open: OpenStream,
 }
 
 enum State {
@@ -105,7 +107,8 @@ impl Relay {
     ) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + pace.ping.min(pace.idle)));
-        Self { state, out, pace, heard: now, said: now, timer, cut, entry }
+        let open = entry.streaming();
+        Self { state, out, pace, heard: now, said: now, timer, cut, entry, _open: open }
     }
 
     /// Takes everything that is there to be read, up to one write's worth.

@@ -80,6 +80,23 @@ impl Journal {
         }
     }
 
+    /// Whether the database has got everything that was written since the last rotation.
+    pub(super) fn is_stored(&self) -> bool {
+        self.lock().pending.values().all(|pending| *pending == 0)
+    }
+
+    /// Bytes of the segments that hold something the database has not got.
+    pub(super) fn waiting(&self) -> u64 {
+        let (number, newest) = {
+            let open = self.lock();
+            let waits = open.pending.get(&open.number).is_some_and(|pending| *pending > 0);
+            (open.number, if waits { open.length } else { 0 })
+        };
+        let older =
+            segments(&self.folder).unwrap_or_default().into_iter().filter(|(found, _)| *found < number);
+        older.filter_map(|(_, path)| Some(fs::metadata(path).ok()?.len())).sum::<u64>() + newest
+    }
+
     /// Begins a new segment and returns the older ones, the oldest first. Whoever has stored one deletes it.
     pub(super) fn rotate(&self) -> io::Result<Vec<PathBuf>> {
         let mut open = self.lock();

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::journal::Reading;
 use super::{Filed, Record, Shared};
-use crate::clock::Clock;
 use crate::config;
+use crate::metrics::Metrics;
 use crate::store::{Event, Receipt, Store, StoreError};
 use crate::tasks::Tasks;
 
@@ -32,7 +32,7 @@ pub(super) struct Worker {
     queue: mpsc::Receiver<Filed>,
     shared: Arc<Shared>,
     config: config::Ledger,
-    clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 impl Worker {
@@ -41,9 +41,9 @@ impl Worker {
         queue: mpsc::Receiver<Filed>,
         shared: Arc<Shared>,
         config: config::Ledger,
-        clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, queue, shared, config, clock }
+        Self { store, queue, shared, config, metrics }
     }
 
     /// Works until `tasks` stop and the queue is empty.
@@ -78,6 +78,8 @@ impl Worker {
             () = tokio::time::sleep(LINGER) => {}
             () = tasks.stopping() => {}
         }
+        // What is recorded from here on may wait for the next batch.
+        let taken = self.shared.clock.milliseconds();
         let mut filed = vec![first];
         while filed.len() < BATCH
             && let Ok(next) = self.queue.try_recv()
@@ -87,7 +89,12 @@ impl Worker {
         let places: Vec<_> = filed.iter().filter_map(|filed| filed.at).collect();
         let records: Vec<_> = filed.iter().map(|filed| &filed.record).collect();
         match self.write(&records).await {
-            Ok(()) => self.shared.journal.stored(places),
+            Ok(()) => {
+                self.shared.journal.stored(places);
+                if filed.len() < BATCH {
+                    self.shared.stored_until.store(taken, Ordering::Relaxed);
+                }
+            }
             Err(reason) => {
                 tracing::error!(
                     reason,
@@ -126,6 +133,7 @@ impl Worker {
                 return false;
             }
         };
+        let read = self.shared.clock.milliseconds();
         for path in older {
             if let Err(reason) = self.replay(&path).await {
                 tracing::error!(reason, path = %path.display(), "the journal cannot be stored yet");
@@ -133,6 +141,7 @@ impl Worker {
                 return false;
             }
         }
+        self.shared.stored_until.store(read, Ordering::Relaxed);
         true
     }
 
@@ -169,8 +178,12 @@ impl Worker {
     /// When the database is away.
     async fn write(&self, records: &[&Record]) -> Result<(), String> {
         let (receipts, events) = split(records);
+        let begun = Instant::now();
         match self.store.write(&receipts, &events).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.metrics.flushed(begun.elapsed());
+                Ok(())
+            }
             Err(StoreError::Away(reason)) => Err(reason),
             Err(error) => match records {
                 [] => Ok(()),
@@ -192,7 +205,7 @@ impl Worker {
     }
 
     async fn prune(&self) {
-        let now = self.clock.milliseconds();
+        let now = self.shared.clock.milliseconds();
         let before = |days: u32| now - i64::from(days) * 86_400_000;
         let (usage, events) = (before(self.config.usage_days), before(self.config.event_days));
         match self.store.prune(Some(usage), Some(events), now).await {

@@ -55,6 +55,10 @@ impl Writer {
         MutexGuard::try_map(self.0.lock().await, Option::as_mut).map_err(closed)
     }
 
+    fn is_idle(&self) -> bool {
+        self.0.try_lock().is_ok()
+    }
+
     async fn close(&self) {
         if let Some(connection) = self.0.lock().await.take() {
             let _ = connection.close().await;
@@ -81,6 +85,20 @@ impl Pools {
             Self::Sqlite { .. } => 1,
             Self::Postgres { fast, .. } => usize::try_from(fast.options().get_max_connections()).unwrap_or(1),
         }
+    }
+
+    /// How many connections are used, and how many are idle.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        let idle = |idle: usize| u32::try_from(idle).unwrap_or(u32::MAX);
+        let (open, idle) = match self {
+            Self::Sqlite { write, read } => {
+                (read.size() + 1, idle(read.num_idle()) + u32::from(write.is_idle()))
+            }
+            Self::Postgres { pool, fast } => {
+                (pool.size() + fast.size(), idle(pool.num_idle()) + idle(fast.num_idle()))
+            }
+        };
+        (open.saturating_sub(idle), idle)
     }
 
     pub(super) async fn close(&self) {

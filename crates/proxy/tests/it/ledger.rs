@@ -76,7 +76,14 @@ impl Books {
 }
 
 fn open(folder: &Path, config: &Config, store: &Store) -> Ledger {
-    Ledger::open(&folder.join("journal"), &config.ledger, store.clone(), Clock::machine()).unwrap()
+    Ledger::open(
+        &folder.join("journal"),
+        &config.ledger,
+        store.clone(),
+        Clock::machine(),
+        std::sync::Arc::default(),
+    )
+    .unwrap()
 }
 
 /// One token, spent by ana.

@@ -26,6 +26,7 @@ mod program;
 mod quotas;
 mod rooms;
 mod routes;
+mod scraped;
 mod store;
 mod streams;
 mod tokens;

@@ -216,14 +216,33 @@ async fn what_requests_came_to_is_counted_for_prometheus() {
     assert_eq!(world.post(bare.to_string()).await.status, StatusCode::OK);
     let truth = world.bedrock.totals();
     let answer = world.get("/metrics").await;
-    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     for line in [
-        r#"bedrock_proxy_http_requests_total{route="converse",status="200",outcome="finished"} 2"#,
-        r#"bedrock_proxy_http_requests_total{route="converse",status="429",outcome="failed"} 1"#,
-        r#"bedrock_proxy_http_requests_total{route="none",status="400",outcome="failed"} 1"#,
-        r#"bedrock_proxy_lessons_total{route="converse",lesson="profile"} 1"#,
-        &format!(r#"bedrock_proxy_tokens_total{{model="{sonnet}",type="output"}}"#),
+        r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="200",client="other"} 2"#,
+        r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="429",client="other"} 1"#,
+        r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="400",client="other"} 1"#,
+        r#"bedrock_proxy_inflight_requests{route="/v1/messages"} 0"#,
+        r#"bedrock_proxy_inflight_requests{route="/metrics"} 1"#,
+        r#"bedrock_proxy_lessons_total{api="converse",lesson="profile"} 1"#,
+        r#"bedrock_proxy_retries_total{reason="throttled"} 2"#,
+        r#"bedrock_proxy_retries_total{reason="access"} 1"#,
+        r#"bedrock_proxy_quota_decisions_total{scope="none",decision="allowed",reason="unlimited"} 3"#,
+        r#"bedrock_proxy_overhead_seconds_count{phase="translate"} 3"#,
+        r#"bedrock_proxy_overhead_seconds_count{phase="stream"} 2"#,
+        r#"bedrock_proxy_price_table_info{version="2026-11-22"} 1"#,
+        "bedrock_proxy_usage_queue_dropped_total 0",
+        "bedrock_proxy_streams_active 0",
+        "bedrock_proxy_db_up 1",
+        &format!(
+            r#"bedrock_proxy_upstream_requests_total{{model="{sonnet}",region="us-east-1",api="converse",outcome="ok"}} 1"#
+        ),
+        &format!(
+            r#"bedrock_proxy_upstream_requests_total{{model="{sonnet}",region="us-east-1",api="converse",outcome="throttled"}} 3"#
+        ),
+        &format!(r#"bedrock_proxy_time_to_first_token_seconds_count{{model="{sonnet}"}} 1"#),
+        &format!(r#"bedrock_proxy_upstream_duration_seconds_count{{model="{sonnet}",region="us-east-1"}} 1"#),
+        &format!(r#"bedrock_proxy_tokens_total{{model="{sonnet}",type="output",team=""}}"#),
     ] {
         assert!(answer.body.contains(line), "{line} is missing in\n{}", answer.body);
     }

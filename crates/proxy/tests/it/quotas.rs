@@ -221,9 +221,14 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     let config = Config::load(|name| (name == "DATA_DIR").then(|| data.to_owned())).unwrap();
     let tasks = Tasks::default();
     let store = Store::open(&config.database, &tasks).await.unwrap();
-    let ledger =
-        Ledger::open(&folder.path().join("journal"), &config.ledger, store.clone(), Clock::machine())
-            .unwrap();
+    let ledger = Ledger::open(
+        &folder.path().join("journal"),
+        &config.ledger,
+        store.clone(),
+        Clock::machine(),
+        std::sync::Arc::default(),
+    )
+    .unwrap();
     ledger.start(&tasks);
     for _ in 0..500 {
         let spent = store.spent("ana", None, period.start, period.end).await.unwrap();

@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
-    ("ledger", &["store"]),
+    ("ledger", &["metrics", "store"]),
     ("metrics", &[]),
     ("quota", &["ledger", "store"]),
     ("store", &[]),
