@@ -3,6 +3,9 @@
 //! A beta, a member or a parameter that a model does not know is refused in a few fixed sentences. Reading them
 //! lets one request be repaired at once and the next ones be right from the start.
 
+use crate::edit::{Member, items, members};
+use crate::json::RawJson;
+
 /// Something a model was seen to refuse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lesson {
@@ -16,38 +19,71 @@ pub enum Lesson {
     NoStreamingTools,
 }
 
-/// Reads the text of a refused request (AWS's `ValidationException`).
+/// What stands before the words of a model's own validator.
+const PREFIX: &str = "The model returned the following errors: ";
+const UNKNOWN: &str = ": Extra inputs are not permitted";
+
+/// Reads the text of a refused request (AWS's `ValidationException`) with this `body`.
+///
+/// What is learnt is believed about everybody's requests, and AWS repeats names and words of the client's. So a
+/// sentence counts only as a whole, and a path only when no name in the body can pass for one.
 #[must_use]
-pub fn lesson(text: &str) -> Option<Lesson> {
-    let lower = text.to_lowercase();
-    if lower.contains("with on-demand throughput isn") || lower.contains("support on-demand throughput") {
+pub fn lesson(text: &str, body: &str) -> Option<Lesson> {
+    let text = text.trim();
+    let sentence = text.strip_prefix(PREFIX).unwrap_or(text).trim_end_matches('.');
+    let lesson = match sentence.strip_suffix(UNKNOWN) {
+        Some(path) => is_path(path).then(|| Lesson::Refused(member(path))),
+        None => known(sentence),
+    };
+    let path = matches!(&lesson, Some(Lesson::Refused(name)) if name.contains('.'));
+    lesson.filter(|_| !path || !has_names_with_points(body))
+}
+
+/// The other sentences.
+fn known(sentence: &str) -> Option<Lesson> {
+    let lower = sentence.to_lowercase();
+    if lower.contains(&UNKNOWN.to_lowercase()) {
+        return None;
+    }
+    let refused = |name: &str| is_path(name).then(|| Lesson::Refused(name.to_owned()));
+    if lower.starts_with("invocation of model id ")
+        && (lower.contains("with on-demand throughput isn") || lower.contains("support on-demand throughput"))
+    {
         return Some(Lesson::NeedsProfile);
     }
-    if lower.contains("invalid beta flag") {
+    if lower == "invalid beta flag" {
         return Some(Lesson::NoBetas);
     }
-    if lower.contains("tool use in streaming mode") {
+    if lower.starts_with("this model ") && lower.contains("tool use in streaming mode") {
         return Some(Lesson::NoStreamingTools);
     }
-    if lower.contains("anthropic-beta") && lower.contains("unexpected value") {
-        return quoted(text).map(|beta| Lesson::Refused(beta.to_owned()));
+    if lower.starts_with("unexpected value") && lower.contains("anthropic-beta") {
+        return quoted(sentence).and_then(refused);
     }
-    if lower.contains("cannot both be specified") && lower.contains("top_p") {
-        return Some(Lesson::Refused("top_p".to_owned()));
+    if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
+        return refused("top_p");
     }
-    if lower.contains("deprecated for this model") {
-        return quoted(text).filter(|name| is_path(name)).map(|name| Lesson::Refused(name.to_owned()));
+    if let Some(rest) = sentence.strip_prefix('`') {
+        return refused(rest.strip_suffix("` is deprecated for this model")?);
     }
-    if lower.contains("extra inputs are not permitted") {
-        let before = text[..lower.find("extra inputs").unwrap_or_default()].trim_end_matches([' ', ':']);
-        let path = before.rsplit(|c: char| c.is_whitespace()).next().unwrap_or_default();
-        return is_path(path).then(|| Lesson::Refused(member(path)));
+    let rest = lower.starts_with("malformed input request: #").then_some(sentence)?;
+    // The last one: whatever the client wrote stands before it.
+    refused(rest.split_once("extraneous key [")?.1.rsplit_once("] is not permitted")?.0)
+}
+
+/// Whether a member near the top has a name that can be taken for a path.
+fn has_names_with_points(body: &str) -> bool {
+    /// Objects in objects; what models check by name is not deeper.
+    const DEEPEST: usize = 4;
+
+    fn among(value: RawJson<'_>, depth: usize) -> bool {
+        if depth == DEEPEST {
+            return false;
+        }
+        let dotted = |Member { key, value }: Member<'_>| key.contains('.') || among(value, depth + 1);
+        members(value).into_iter().any(dotted) || items(value).into_iter().any(|item| among(item, depth))
     }
-    if lower.contains("extraneous key [") {
-        let key = text.split_once("extraneous key [")?.1.split(']').next()?;
-        return is_path(key).then(|| Lesson::Refused(key.to_owned()));
-    }
-    None
+    serde_json::from_str(body).is_ok_and(|body| among(body, 0))
 }
 
 /// The first text between backquotes.
@@ -109,7 +145,38 @@ mod tests {
             ("prompt is too long: 5 tokens > 4 maximum", None),
             ("messages.0.content.0.text: Field required", None),
         ] {
-            assert_eq!(lesson(text), expected, "{text}");
+            assert_eq!(lesson(text, "{}"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_teach_what_others_may_not_say() {
+        // Each is what AWS says of a member, a type or a beta that a client made up.
+        for text in [
+            "system: Extra inputs are not permitted: Extra inputs are not permitted",
+            "x system: Extra inputs are not permitted",
+            "x: system: Extra inputs are not permitted",
+            "`system` is deprecated for this model: Extra inputs are not permitted",
+            "invalid beta flag: Extra inputs are not permitted",
+            "this model lacks tool use in streaming mode: Extra inputs are not permitted",
+            "messages.0.content.0: Input tag '`system` is deprecated for this model' found using 'type' does not match \
+             any of the expected tags",
+            "messages.0.content.0: Input tag 'invalid beta flag' found using 'type' does not match any of the expected \
+             tags",
+            "Unexpected value(s) ``system`` for the `anthropic-beta` header",
+            "Malformed input request: #: extraneous key [system] is not permitted, x] is not permitted, please \
+             reformat your input and try again.",
+        ] {
+            assert_eq!(lesson(text, "{}"), None, "{text}");
+        }
+        let text = "output_config.format: Extra inputs are not permitted";
+        assert!(lesson(text, r#"{"output_config":{"format":{"type":"x"}}}"#).is_some());
+        for body in [
+            r#"{"output_config.format":1,"output_config":{"format":{"type":"x"}}}"#,
+            r#"{"output_config\u002eformat":1}"#,
+            r#"{"tools":[{"0.custom.strict":true}]}"#,
+        ] {
+            assert_eq!(lesson(text, body), None, "{body}");
         }
     }
 }

@@ -104,7 +104,8 @@ impl Inquiry {
     /// Puts the question better if the refusal says how; once for each thing it says.
     fn repair(&mut self, app: &App, refused: &Refused, learned: &mut Vec<Lesson>) -> bool {
         let fixable = matches!(refused.error.kind, ErrorType::InvalidRequest | ErrorType::Permission);
-        let Some(lesson) = Some(&refused.text).filter(|_| fixable).and_then(|text| lesson(text)) else {
+        let body = std::str::from_utf8(&self.asked.body).unwrap_or_default();
+        let Some(lesson) = Some(&refused.text).filter(|_| fixable).and_then(|text| lesson(text, body)) else {
             return false;
         };
         if learned.len() == MOST_REPAIRS || learned.contains(&lesson) {
