@@ -59,7 +59,11 @@ impl Journal {
         if open.length >= LONG {
             self.turn(&mut open)?;
         }
-        open.file.write_all(&line)?;
+        if let Err(error) = open.file.write_all(&line) {
+            // A disk that is full takes half a line, which would spoil the next one.
+            let _ = open.file.set_len(open.length);
+            return Err(error);
+        }
         open.length += line.len() as u64;
         let number = open.number;
         *open.pending.entry(number).or_default() += 1;
