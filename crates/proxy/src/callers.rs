@@ -7,6 +7,7 @@
 //! Not here: the token itself (`auth`), how headers carry it (`http::caller`), and the spending (`quota`).
 
 mod bound;
+mod crowd;
 mod recent;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use crate::config;
 use crate::ids;
 use crate::store::{Event, NewUser, Standing, Store, StoreError};
 pub use bound::Bound;
+pub use crowd::{Crowd, Turn};
 use recent::Recent;
 
 /// How long a row is believed.
@@ -120,6 +122,8 @@ pub struct Callers {
     known: Mutex<Recent<[u8; 32], Arc<Known>>>,
     /// How many refusals may be written down.
     pub refusals: Bound,
+    /// Requests that are open.
+    pub crowd: Crowd,
 }
 
 /// A token whose signature was good, and what was last known about its bearer.
@@ -153,6 +157,7 @@ impl Callers {
             expires_at: None,
         });
         Self {
+            crowd: Crowd::new(settings.most_requests),
             keys,
             store,
             settings,

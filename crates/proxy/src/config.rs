@@ -84,9 +84,11 @@ pub struct Server {
     pub max_connections: usize,
     /// `MAX_BODY_BYTES`: larger requests get 413.
     pub max_body_bytes: usize,
-    /// How long a client may take to send its body.
+    /// `HEADER_TIMEOUT_SECONDS`: how long a new connection may take to bring its first request head.
+    pub header_timeout: Duration,
+    /// `BODY_TIMEOUT_SECONDS`: how long a client may take to send its body.
     pub body_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it.
+    /// `WRITE_TIMEOUT_SECONDS`: how long a client may take nothing of what is sent to it.
     pub write_timeout: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`: how long streams may take to end after SIGTERM.
     pub shutdown_grace: Duration,
@@ -232,8 +234,9 @@ fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> 
         port: reader.number("PORT", 8081, 0..=u16::MAX),
         max_connections: reader.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
         max_body_bytes: reader.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
-        body_timeout: Duration::from_secs(60),
-        write_timeout: Duration::from_secs(120),
+        header_timeout: reader.seconds("HEADER_TIMEOUT_SECONDS", 10, 1..=300),
+        body_timeout: reader.seconds("BODY_TIMEOUT_SECONDS", 60, 1..=3600),
+        write_timeout: reader.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
         shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
     }
 }

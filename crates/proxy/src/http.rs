@@ -20,6 +20,7 @@ mod course;
 pub mod dialect;
 pub mod error;
 pub mod health;
+pub mod host;
 mod limits;
 mod live;
 pub mod me;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod patient;
+mod stalled;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,8 +25,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::http::{
-    access_log, admin, aliases, body, caller, caller::Door, chat, context, count_tokens, dialect, health, me,
-    messages as endpoint, models,
+    access_log, admin, aliases, body, caller, caller::Door, chat, context, count_tokens, dialect, health,
+    host, me, messages as endpoint, models,
 };
 
 /// How long streams may take to pass on that they are cut off.
@@ -81,7 +82,8 @@ pub fn service(app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn(context::layer))
         .layer(from_fn_with_state(Arc::clone(&app), access_log::layer))
-        .layer(CatchPanicLayer::custom(context::panicked));
+        .layer(CatchPanicLayer::custom(context::panicked))
+        .layer(from_fn(host::layer));
     let behind = |door: Door| {
         ServiceBuilder::new()
             .layer(from_fn_with_state((Arc::clone(&app), door), caller::layer))

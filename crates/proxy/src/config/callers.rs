@@ -13,6 +13,8 @@ pub struct Callers {
     pub team_limit: Option<i64>,
     /// `QUOTA_USER_ON_OUTAGE=open`: whether somebody is served of whom nothing is known because the database is away.
     pub open_on_outage: bool,
+    /// `MAX_CONCURRENT_REQUESTS_PER_USER`: how many requests of one user may be open on this replica.
+    pub most_requests: usize,
 }
 
 pub(super) fn callers(reader: &mut Reader<impl Fn(&str) -> Option<String>>, open_on_outage: bool) -> Callers {
@@ -21,6 +23,7 @@ pub(super) fn callers(reader: &mut Reader<impl Fn(&str) -> Option<String>>, open
         user_limit: limit(reader, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
         team_limit: limit(reader, "DEFAULT_TEAM_DAILY_TOKENS", None),
         open_on_outage,
+        most_requests: reader.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),
     }
 }
 

@@ -22,7 +22,7 @@ use super::course::Course;
 use super::error::ApiError;
 use super::metering::Meter;
 use crate::app::App;
-use crate::callers::Caller;
+use crate::callers::{Caller, Turn};
 use crate::ids::RequestId;
 use crate::metrics::{Counted, OpenStream, Phase};
 use crate::trace::Trace;
@@ -54,6 +54,8 @@ pub struct Fields {
     pub status: Option<StatusCode>,
     /// Who asks.
     pub caller: Option<Arc<Caller>>,
+    /// Their place among their own requests, given up with the line.
+    pub turn: Option<Turn>,
     /// What the client called the model.
     pub model_requested: Option<String>,
     /// The way the request took.

@@ -16,7 +16,7 @@ use messages::anthropic::ErrorType;
 use super::error::ApiError;
 use crate::app::App;
 
-/// How much of a refused body is read and thrown away, so that its sender gets to read the answer.
+/// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const LINGER_BYTES: usize = 256 << 20;
 const LINGER: Duration = Duration::from_secs(10);
 /// A buffer grows as bytes arrive; a mere claim reserves no more than this.
@@ -29,7 +29,7 @@ pub async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) ->
         let waits = request.headers().contains_key(header::EXPECT);
         let body = request.into_body();
         if !waits {
-            app.tasks.spawn(swallow(body));
+            app.tasks.spawn(swallow(body, LINGER_BYTES));
         }
         return too_large(limit).into_response();
     }
@@ -40,9 +40,10 @@ fn too_large(limit: usize) -> ApiError {
     ApiError::new(ErrorType::TooLarge, format!("the request body is larger than {limit} bytes"))
 }
 
-/// A connection closed on a sender in mid-body is reset, and the answer lost with it.
-pub(super) async fn swallow(body: Body) {
-    let mut body = Limited::new(body, LINGER_BYTES);
+/// A connection closed on a sender in mid-body is reset, and the answer lost with it. So up to `most` bytes are read
+/// and thrown away, for a while.
+pub(super) async fn swallow(body: Body, most: usize) {
+    let mut body = Limited::new(body, most);
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(LINGER, all).await;
 }

@@ -22,7 +22,7 @@ use super::body;
 use super::error::ApiError;
 use crate::app::App;
 use crate::auth::{self, Refusal, Scope};
-use crate::callers::{self, Rejection};
+use crate::callers::{self, Rejection, Turn};
 use crate::ids;
 use crate::metrics::Phase;
 use crate::store::Event;
@@ -65,15 +65,20 @@ pub async fn layer(
     let begun = Instant::now();
     let admitted = admitted(&app, door, request.method(), request.uri(), request.headers()).await;
     entry.took(Phase::Auth, begun.elapsed());
+    let admitted = admitted.and_then(|caller| {
+        entry.note(|fields| fields.caller = Some(Arc::clone(&caller)));
+        let turn = turn(&app, door, &caller)?;
+        entry.note(|fields| fields.turn = turn);
+        Ok(caller)
+    });
     match admitted {
         Ok(caller) => {
-            entry.note(|fields| fields.caller = Some(Arc::clone(&caller)));
             request.extensions_mut().insert(Caller(caller));
             next.run(request).await
         }
         Err(error) => {
             if !request.body().is_end_stream() && !request.headers().contains_key(header::EXPECT) {
-                app.tasks.spawn(body::swallow(request.into_body()));
+                app.tasks.spawn(body::swallow(request.into_body(), app.limits.max_body_bytes));
             }
             if door == Door::Bedrock {
                 entry.note(|fields| fields.error = Some(error.error().kind.as_str()));
@@ -143,6 +148,24 @@ fn reason(check: &'static str) -> &'static str {
         "algorithm" => "alg",
         other => other,
     }
+}
+
+/// A place for one more request that asks models; none is needed where nobody is told apart, or nothing is asked.
+fn turn(app: &App, door: Door, caller: &callers::Caller) -> Result<Option<Turn>, ApiError> {
+    let asks = matches!(door, Door::Inference | Door::Bedrock);
+    if !asks || app.callers.anonymous().is_some() {
+        return Ok(None);
+    }
+    let crowd = &app.callers.crowd;
+    let turn = crowd.enter(&caller.user_id).ok_or_else(|| {
+        let message = format!(
+            "the user {:?} has {} requests open, and no more are served at a time; wait until one of them has ended",
+            caller.user_id,
+            crowd.most(),
+        );
+        ApiError::new(ErrorType::RateLimit, message)
+    })?;
+    Ok(Some(turn))
 }
 
 /// Enough of a path to know it by.

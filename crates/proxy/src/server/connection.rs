@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures_util::TryFutureExt;
+use http::Version;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,10 +17,9 @@ use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::patient::Patient;
+use super::stalled::Stalls;
 use crate::app::App;
 
-/// A connection has to bring its first request head within this time.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a connection may wait for its next request; longer than the 60 s for which load balancers keep theirs.
 const NEXT_REQUEST: Duration = Duration::from_secs(75);
 const HTTP2_STREAMS: u32 = 200;
@@ -30,14 +31,21 @@ pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
     // Small writes must not wait for acknowledgements; a socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));
+    let stalls = Stalls::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        router.clone().oneshot(request.map(Body::new))
+        let stalls = (request.version() == Version::HTTP_2).then(|| stalls.clone());
+        let answer = router.clone().oneshot(request.map(Body::new));
+        answer.map_ok(|answer| match stalls {
+            Some(stalls) => answer.map(|body| stalls.watch(body)),
+            None => answer,
+        })
     });
     let io = TokioIo::new(Patient::new(stream, app.limits.write_timeout));
     let builder = builder();
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut deadline = pin!(tokio::time::sleep(FIRST_REQUEST));
+    let mut deadline = pin!(tokio::time::sleep(app.limits.header_timeout));
+    let mut stalled = pin!(stalls.outlast(app.limits.write_timeout));
     let (mut waiting, mut stopping) = (true, false);
     loop {
         tokio::select! {
@@ -45,6 +53,10 @@ pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
                 if let Err(error) = served {
                     tracing::debug!(%error, "a connection ended early");
                 }
+                return;
+            }
+            () = stalled.as_mut() => {
+                tracing::debug!("a connection is given up: its client takes nothing of an answer");
                 return;
             }
             () = deadline.as_mut(), if waiting => {

@@ -5,10 +5,13 @@ use futures_util::stream;
 use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{ask, post, world, world_with};
+use crate::raw::next;
+use crate::tokens::{secured_with, token};
+use crate::world::{ask, post, whole, world, world_with};
 
 #[tokio::test]
 async fn a_body_above_the_limit_is_a_413_the_sender_gets_to_read() {
@@ -64,25 +67,40 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 }
 
 #[tokio::test]
-async fn malformed_framing_is_refused_before_anything_is_sent_to_bedrock() {
-    let world = world().await;
-    let heads = [
-        "content-length: +5",
-        "content-length: -1",
-        "content-length: 99999999999999999999",
-        "content-length: 5\r\ncontent-length: 6",
-        "transfer-encoding: xchunked",
-        "bad header: 1",
-    ];
-    for head in heads {
-        let mut socket = TcpStream::connect(world.address).await.unwrap();
-        let request = format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{{}}");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut answer)).await;
-        assert!(answer.starts_with(b"HTTP/1.1 400"), "{head}: {}", String::from_utf8_lossy(&answer));
+async fn one_user_has_so_many_requests_open_and_others_are_not_in_the_way() {
+    let world = secured_with(&[("MAX_CONCURRENT_REQUESTS_PER_USER", "2")], |_| {}).await;
+    let (ana, bob) = (token("ana", &json!({})), token("bob", &json!({})));
+    let stream = |key: &str| {
+        let (mut head, body) = post(ask("[paced 100 20]", true).to_string()).into_parts();
+        head.headers.insert("x-api-key", key.parse().unwrap());
+        Request::from_parts(head, body)
+    };
+    let open = [world.begin(stream(&ana)).await, world.begin(stream(&ana)).await];
+    let (status, kind, message) = world.ask_as(&ana).await.error();
+    assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
+    assert!(message.contains("2 requests open"), "{message}");
+    let bedrock =
+        world.call("POST", "/model/x/converse", &[("authorization", &format!("Bearer {ana}"))], "").await;
+    assert_eq!(
+        (bedrock.status.as_u16(), &bedrock.headers["x-amzn-errortype"]),
+        (429, &"ThrottlingException".parse().unwrap())
+    );
+    let unsent =
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {ana}\r\ncontent-length: 99999\r\n\r\n");
+    let mut socket = world.connect().await;
+    socket.write_all(unsent.as_bytes()).await.unwrap();
+    assert_eq!(next(&mut socket, 12).await, "HTTP/1.1 429", "before the body is read");
+    assert_eq!(world.ask_as(&bob).await.status, 200);
+    assert_eq!(world.call("GET", "/v1/me", &[("x-api-key", &ana)], "").await.status, 200, "asks no model");
+    for response in open {
+        assert_eq!(whole(response).await.events().last(), Some(&"message_stop"));
     }
-    assert!(world.bedrock.requests().is_empty());
+    let passes = async {
+        while world.ask_as(&ana).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), passes).await.expect("the places are free again");
 }
 
 #[tokio::test]

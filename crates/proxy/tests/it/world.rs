@@ -152,6 +152,26 @@ impl World {
         self.send(post(body)).await
     }
 
+    /// Waits until no request is open, no connection is served and nothing is reserved for `user`.
+    pub(crate) async fn nothing_is_left(&self, user: &str) {
+        let reserved = async || {
+            let (period, now) = (self.app.quota.period().start, self.app.clock.milliseconds());
+            self.app.store.spent(user, None, period, now).await.unwrap().user.reserved
+        };
+        for _ in 0..1000 {
+            if (self.app.callers.crowd.open(), reserved().await, self.app.tasks.alive()) == (0, 0, 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!(
+            "{} requests and {} tasks are left, and {} tokens reserved",
+            self.app.callers.crowd.open(),
+            self.app.tasks.alive(),
+            reserved().await,
+        );
+    }
+
     /// Asks what `prompt` says and returns the whole answer.
     pub(crate) async fn ask(&self, prompt: &str, stream: bool) -> Whole {
         self.post(ask(prompt, stream).to_string()).await
