@@ -1,0 +1,241 @@
+//! What happens when something gives way: a handler, a disk, a database, the system's limits. Rows 31, 45 and 49 of
+//! `docs/hardening.md`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use fake_bedrock::FakeBedrock;
+use futures_util::future::join_all;
+use http::Request;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use sqlx::Connection;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::process::Process;
+use crate::raw::{next, status};
+use crate::store::postgres;
+use crate::tokens::{secured_with, token};
+use crate::world::{SECRET, ask, full, logged, spawn};
+
+/// The URL of a fake Bedrock that lives as long as the test.
+async fn bedrock() -> String {
+    let fake = FakeBedrock::bind(fake_bedrock::Config::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let fake = fake.await.unwrap();
+    let url = fake.url();
+    spawn(fake.run());
+    url
+}
+
+fn variables<'a>(bedrock: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let base = [
+        ("AWS_BEDROCK_ACCESS_KEY", "AKIDEXAMPLE"),
+        ("AWS_BEDROCK_SECRET_KEY", SECRET),
+        ("AWS_ENDPOINT_URL", bedrock),
+        ("PORT", "0"),
+        ("LOG_OUTPUT", "stdout"),
+    ];
+    base.into_iter().chain(more.iter().copied()).collect()
+}
+
+/// Asks the server at `address` once; the status.
+async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::post(format!("http://{address}/v1/messages"))
+        .body(full(ask(prompt, false).to_string().into()))
+        .unwrap();
+    let answer =
+        tokio::time::timeout(Duration::from_secs(20), client.request(request)).await.unwrap().unwrap();
+    let status = answer.status().as_u16();
+    answer.into_body().collect().await.unwrap();
+    status
+}
+
+#[tokio::test]
+async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
+    // No configuration can say so; a time that cannot be added to any other is a mistake that panics.
+    for (idle, answered) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
+        let world = secured_with(&[], |config| {
+            config.relay.ping_interval = Duration::MAX;
+            config.relay.idle_timeout = idle;
+        })
+        .await;
+        let key = token("ana", &json!({}));
+        let body = ask("[pause 300] canary-of-a-panic", true).to_string();
+        let head =
+            format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {key}\r\n");
+        let answer = world.raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+        if answered {
+            assert_eq!(status(&answer), "500", "{answer}");
+            assert!(answer.contains("internal error in the gateway") && answer.contains("request-id: req_"));
+        }
+        assert!(!answer.contains("message_stop"), "{answer}");
+        for inside in ["panicked", "src/", "overflow", "backtrace"] {
+            assert!(!answer.contains(inside), "{inside}: {answer}");
+        }
+        world.nothing_is_left("ana").await;
+        assert_eq!(world.ask_as(&key).await.status, 200, "whoever does not stream is served");
+    }
+    assert!(!logged().contains("canary-of-a-panic"));
+}
+
+#[tokio::test]
+async fn row_31_while_the_disk_is_full_requests_are_answered_and_afterwards_counted() {
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let all = variables(&bedrock, &[("DATA_DIR", "data")]);
+    // First the schema, then no file may grow beyond a little more than that.
+    let first = Process::start(home.path(), "", &all);
+    assert_eq!(status_of(first.address, "Hello").await, 200);
+    first.signal("TERM");
+    drop(first);
+    let full = "trap '' XFSZ; ulimit -f 300";
+    let mut process = Process::start(home.path(), full, &all);
+    for _ in 0..60 {
+        assert_eq!(status_of(process.address, "Hello").await, 200);
+    }
+    process.signal("TERM");
+    let said = process.end();
+    let grew = !said.contains("disk I/O error") && !said.contains("disk is full");
+    assert!(!grew, "the database could grow: {said}");
+    let kept = std::fs::read_dir(home.path().join("data/journal")).unwrap().count();
+    assert!(kept > 1, "what was spent is in the journal");
+    let after = Process::start(home.path(), "", &all);
+    let stored = async {
+        while rows(home.path()).await < 61 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stored).await.expect("every request is counted");
+    assert_eq!(rows(home.path()).await, 61);
+    assert!(!after.said().contains("cannot be read"), "no line was spoilt: {}", after.said());
+}
+
+async fn rows(home: &std::path::Path) -> i64 {
+    let url = format!("sqlite:{}?mode=ro", home.join("data/bedrock-proxy.db").display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let count = sqlx::query_scalar("SELECT count(*) FROM metrics").fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count
+}
+
+#[tokio::test]
+async fn row_31_without_a_database_and_with_a_full_journal_requests_are_answered() {
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let away = "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable";
+    let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", away)]);
+    let mut process = Process::start(home.path(), "trap '' XFSZ; ulimit -f 16", &all);
+    for _ in 0..25 {
+        assert_eq!(status_of(process.address, "Hello").await, 200);
+    }
+    process.signal("TERM");
+    let said = process.end();
+    assert!(said.contains("journal"), "it is said that something could not be kept: {said}");
+    // What did fit is stored later, and nothing of it is spoilt by what did not.
+    let url = postgres::database().await;
+    let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")]);
+    let after = Process::start(home.path(), "", &all);
+    let mut connection = postgres::connect(&url).await;
+    let stored = async {
+        loop {
+            let count = sqlx::query_scalar("SELECT count(*) FROM metrics").fetch_one(&mut connection).await;
+            match count {
+                Ok(count @ 1..) => return count,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let count: i64 = tokio::time::timeout(Duration::from_secs(20), stored).await.unwrap();
+    assert!((3..25).contains(&count), "{count} of 25 did fit");
+    assert!(!after.said().contains("cannot be read"), "{}", after.said());
+}
+
+#[tokio::test]
+async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_request() {
+    let url = postgres::database().await;
+    let world = secured_with(&[("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")], |_| {}).await;
+    let (ana, eve) = (token("ana", &json!({})), token("eve", &json!({})));
+    assert_eq!(world.ask_as(&ana).await.status, 200);
+    let read_only = async |on: &str| {
+        let mut other = postgres::connect(&url).await;
+        // Acts on the transactions after it.
+        sqlx::raw_sql("SET default_transaction_read_only = off").execute(&mut other).await.unwrap();
+        let alter = format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', current_database()); END $$;
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(&mut other).await.unwrap();
+    };
+    read_only("on").await;
+    for _ in 0..10 {
+        assert_eq!(world.ask_as(&ana).await.status, 200);
+        assert_eq!(world.ask_as(&eve).await.status, 200, "somebody new, too");
+    }
+    read_only("off").await;
+    let mut connection = postgres::connect(&url).await;
+    let stored = async {
+        loop {
+            let count = "SELECT count(*) FROM metrics";
+            let count: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
+            if count >= 21 {
+                return count;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let count =
+        tokio::time::timeout(Duration::from_secs(20), stored).await.expect("every request is counted");
+    assert_eq!(count, 21, "once");
+}
+
+#[tokio::test]
+async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let all = variables(&bedrock, &[("DATA_DIR", "data")]);
+    let process = Process::start(home.path(), "ulimit -n 64", &all);
+    let mut open = TcpStream::connect(process.address).await.unwrap();
+    let get = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
+    open.write_all(get).await.unwrap();
+    assert_eq!(next(&mut open, 12).await, "HTTP/1.1 200");
+    let crowd = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
+    let complaint = async {
+        while !process.said().contains("a connection cannot be accepted") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), complaint).await.expect("it says so");
+    open.write_all(get).await.unwrap();
+    let answer = async {
+        // The rest of the answer before comes first.
+        let mut seen = String::new();
+        while !seen.contains("HTTP/1.1 200") {
+            seen.push_str(&next(&mut open, 1).await);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), answer).await.expect("who is connected is served");
+    drop(crowd);
+    assert_eq!(status_of(process.address, "Hello").await, 200);
+}
+
+#[tokio::test]
+async fn row_49_many_quiet_streams_take_little_memory() {
+    const STREAMS: usize = 150;
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let all = variables(&bedrock, &[("DATA_DIR", "data")]);
+    let process = Process::start(home.path(), "", &all);
+    assert_eq!(status_of(process.address, "Hello").await, 200);
+    let before = process.resident();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let streams = (0..STREAMS).map(|_| {
+        let body = full(ask("[pause 60000] Hello", true).to_string().into());
+        client.request(Request::post(format!("http://{}/v1/messages", process.address)).body(body).unwrap())
+    });
+    let streams = join_all(streams).await;
+    assert!(streams.iter().all(|answer| answer.as_ref().unwrap().status() == 200));
+    let each = process.resident().saturating_sub(before) / STREAMS as u64;
+    assert!(each < 400_000, "a quiet stream takes {each} bytes");
+    assert!(process.resident() < 256 << 20, "{} bytes in all", process.resident());
+}

@@ -1,0 +1,102 @@
+//! The program as a process of its own, within limits that a shell sets.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+/// A process that serves. Dropped, it is killed.
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    said: Arc<Mutex<String>>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// `bedrock-proxy` in `home` with nothing but these variables, after `limits`, which are words of a shell.
+pub(crate) fn command(home: &Path, limits: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("{limits}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_bedrock-proxy")]);
+    command.env_clear().current_dir(home).envs(variables.iter().copied());
+    command
+}
+
+impl Process {
+    /// Starts one and returns when it listens.
+    pub(crate) fn start(home: &Path, limits: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(home, limits, variables);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let errors = listen(child.stderr.take().unwrap(), &said);
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            let length = lines.read_line(&mut line).unwrap();
+            assert!(length > 0, "it does not start: {}", said.lock().unwrap());
+            said.lock().unwrap().push_str(&line);
+            let json: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = json["address"].as_str() {
+                break address.parse().unwrap();
+            }
+        };
+        let output = listen(lines, &said);
+        Self { child, address, said, listeners: vec![errors, output] }
+    }
+
+    /// Everything it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Sends it a signal, as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end; everything it said.
+    pub(crate) fn end(&mut self) -> String {
+        self.child.wait().unwrap();
+        for listener in self.listeners.drain(..) {
+            listener.join().unwrap();
+        }
+        self.said()
+    }
+
+    /// A number of `/proc/<id>/status`, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        #[allow(clippy::print_stderr)] // for whoever looks at the test that failed
+        if std::thread::panicking() {
+            let said = self.said();
+            let tail: Vec<_> = said.lines().rev().take(10).collect();
+            eprintln!("it said last (newest first):\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// Writes down what comes from `pipe`, until it is closed, so that it never fills.
+fn listen(pipe: impl Read + Send + 'static, said: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            said.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    })
+}
