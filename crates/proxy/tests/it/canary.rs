@@ -27,6 +27,7 @@ const SESSION: &str = "canary-session-token-8Gv5";
 const BEARER: &str = "canary-bedrock-api-key-2Lm9";
 const DB_PASSWORD: &str = "canary-db-password-7Xc1";
 const OTLP: &str = "canary-otlp-header-3Nb6";
+const OTLP_HEADERS: &str = "authorization=canary-otlp-header-3Nb6";
 const OF_OPERATORS: [&str; 7] = [KEY, OLD_KEY, AWS_SECRET, SESSION, BEARER, DB_PASSWORD, OTLP];
 
 const WORDS: [&str; 9] = [
@@ -209,7 +210,7 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
         ("JWT_SECRET_KEY", KEY),
         ("JWT_PREVIOUS_SECRET_KEYS", previous[0]),
         ("AWS_ENDPOINT_URL", bedrock),
-        ("OTEL_EXPORTER_OTLP_HEADERS", OTLP),
+        ("OTEL_EXPORTER_OTLP_HEADERS", OTLP_HEADERS),
         ("AWS_BEDROCK_DEBUG", "true"),
         ("LOG_OUTPUT", "stdout"),
         ("DATA_DIR", "data"),
