@@ -100,6 +100,6 @@ async fn terminated() {
     if let Ok(mut signal) = signal(SignalKind::terminate()) {
         signal.recv().await;
     } else {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
