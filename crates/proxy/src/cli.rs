@@ -4,6 +4,7 @@ mod operator;
 mod print;
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,6 +39,9 @@ enum Command {
         /// The port to serve on
         #[arg(long, default_value_t = 8081)]
         port: u16,
+        /// The address to serve on; 0.0.0.0 inside a container
+        #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+        host: IpAddr,
     },
     /// Look at the configuration
     Config {
@@ -62,7 +66,7 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
     match command {
-        Command::Demo { port } => in_runtime(demo::run(port)),
+        Command::Demo { port, host } => in_runtime(demo::run(host, port)),
         Command::Operator(command) => match load() {
             Ok(config) => in_runtime(operator::run(config, command)),
             Err(problems) => refuse(&problems),

@@ -1,7 +1,7 @@
 //! `bedrock-proxy demo`: the gateway in front of a fake Bedrock in the same process. No AWS account, no network, no
 //! configuration; the signature between the two is real and is checked.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use fake_bedrock::FakeBedrock;
 
@@ -10,11 +10,12 @@ use crate::config::Config;
 use crate::server::Server;
 use crate::{cli, telemetry};
 
-/// Serves the demo on `port` until a signal.
+/// Serves the demo on `host` and `port` until a signal. The fake stays on this machine whatever `host` is, and nobody's
+/// money can be spent, so that everybody who reaches the port may try it.
 ///
 /// # Errors
 /// When the port is taken, or the fake cannot start.
-pub async fn run(port: u16) -> Result<(), String> {
+pub async fn run(host: IpAddr, port: u16) -> Result<(), String> {
     telemetry::install_quiet()?;
     let identity = fake_bedrock::Config::default();
     let (access_key, secret_key) = (identity.access_key.clone(), identity.secret_key.clone());
@@ -23,7 +24,7 @@ pub async fn run(port: u16) -> Result<(), String> {
     let identity = fake_bedrock::Config { record_bodies: false, ..identity };
     let fake =
         FakeBedrock::bind(identity, anywhere).await.map_err(|error| format!("the fake Bedrock: {error}"))?;
-    let (url, port_text) = (fake.url(), port.to_string());
+    let (url, host, port) = (fake.url(), host.to_string(), port.to_string());
     let folder = std::env::temp_dir().join(format!("bedrock-proxy-demo-{}", std::process::id()));
     let data = folder.display().to_string();
     // The real environment and .env are left out on purpose.
@@ -33,7 +34,9 @@ pub async fn run(port: u16) -> Result<(), String> {
             "AWS_BEDROCK_SECRET_KEY" => &secret_key,
             "AWS_BEDROCK_REGION" => &region,
             "AWS_ENDPOINT_URL" => &url,
-            "PORT" => &port_text,
+            "HOST" => &host,
+            "PORT" => &port,
+            "ALLOW_UNAUTHENTICATED" => return Some("true".to_owned()),
             "DATA_DIR" => &data,
             "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL" => return Some("claude-sonnet-4-5".to_owned()),
             _ => return None,
@@ -43,7 +46,7 @@ pub async fn run(port: u16) -> Result<(), String> {
     let config =
         config.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
-    cli::say(&welcome(&format!("http://{}", server.address()), &url));
+    cli::say(&welcome(&format!("http://{}", typed(server.address())), &url));
     // The fake answers until the gateway has drained.
     let ended = tokio::select! {
         stopped = cli::until_stopped(server) => stopped,
@@ -51,6 +54,15 @@ pub async fn run(port: u16) -> Result<(), String> {
     };
     let _ = std::fs::remove_dir_all(folder);
     ended
+}
+
+/// What to type to reach `address` from here: "everywhere" is no place to connect to.
+fn typed(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+    }
 }
 
 fn welcome(proxy: &str, bedrock: &str) -> String {

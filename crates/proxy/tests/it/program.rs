@@ -1,7 +1,7 @@
 //! The program itself: exit codes and what it says.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
 fn program(directory: &std::path::Path) -> Command {
@@ -43,6 +43,25 @@ fn a_port_in_use_is_named_with_advice() {
     let output = program(directory.path()).args(["demo", "--port", &port]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("--port"), "{}", said(&output));
+}
+
+#[test]
+fn the_demo_is_reached_from_outside_only_when_asked_to() {
+    for (arguments, reached) in [(&["--host", "0.0.0.0"][..], true), (&[], false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = program(directory.path());
+        command.args(["demo", "--port", "0"]).args(arguments).stdout(Stdio::piped());
+        let mut demo = command.spawn().unwrap();
+        let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+        // The address that is typed on this machine is loopback's, whatever is listened on.
+        let port = lines.find_map(|line| {
+            Some(line.split_once("http://127.0.0.1:")?.1[..5].trim().parse::<u16>().unwrap())
+        });
+        let outside = TcpStream::connect(("127.0.0.2", port.unwrap()));
+        demo.kill().unwrap();
+        demo.wait().unwrap();
+        assert_eq!(outside.is_ok(), reached, "{arguments:?}: {outside:?}");
+    }
 }
 
 #[test]
