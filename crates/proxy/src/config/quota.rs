@@ -106,6 +106,11 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_known_where_the_system_knows_none() {
+        assert!(jiff::tz::TimeZoneDatabase::bundled().get("Europe/Madrid").is_ok());
+    }
+
+    #[test]
     fn a_schedule_that_never_comes_is_refused() {
         for cron in ["x", "0 0 * *", "0 0 0 * * *", "61 0 * * *", "0 0 31 2 *", "0 0 * * * *"] {
             assert!(problems("QUOTA_RESET_CRON", cron).contains("QUOTA_RESET_CRON"), "{cron}");
