@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::server::{Drained, Server};
-use crate::{demo, explain, telemetry};
+use crate::{demo, explain, ids, telemetry};
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
@@ -145,6 +145,7 @@ fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
 }
 
 async fn serve(config: Config) -> Result<(), String> {
+    ids::check()?;
     telemetry::install(&config.log)?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     for warning in &config.warnings {

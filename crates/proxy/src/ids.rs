@@ -76,6 +76,16 @@ pub fn span_id() -> [u8; 8] {
     chance()
 }
 
+/// Whether there is any chance to draw from. Asked once, before anything is served.
+///
+/// # Errors
+/// When the kernel gives none: ids would be equal then, and of two usage rows with one id only the first counts.
+pub fn check() -> Result<(), String> {
+    getrandom::u32().map(drop).map_err(|error| {
+        format!("the system gives no random numbers ({error}); let the process read /dev/urandom")
+    })
+}
+
 /// A fraction in `0.0..1.0`, to spread retries.
 #[must_use]
 pub fn fraction() -> f64 {
@@ -89,7 +99,7 @@ pub fn fraction() -> f64 {
 /// Bytes of the kernel's chance.
 fn chance<const N: usize>() -> [u8; N] {
     let mut chance = [1; N];
-    // Without the kernel's chance an id repeats; ids name requests in logs and guard nothing.
+    // Without the kernel's chance an id repeats; `check` has seen that there is some.
     let _ = getrandom::fill(&mut chance);
     chance
 }
