@@ -116,6 +116,7 @@ class Proxy(Process):
             "HOST": "127.0.0.1",
             # The system chooses a free port, and the log says which: no other process can take it in between.
             "PORT": "0",
+            "LOG_OUTPUT": "stdout",
             **more,
         }
         super().__init__([PROXY_BIN, "serve"], environment, directory)

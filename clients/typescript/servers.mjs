@@ -87,6 +87,7 @@ export async function start() {
       HOST: '127.0.0.1',
       // The system chooses a free port, and the log says which.
       PORT: '0',
+      LOG_OUTPUT: 'stdout',
     },
     directory,
   );

@@ -4,7 +4,7 @@ mod operator;
 mod print;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub fn run() -> ExitCode {
             Err(problems) => refuse(&problems),
         },
         Command::Serve => match load() {
-            Ok(config) => in_runtime(serve(config)),
+            Ok(config) => logged(config),
             Err(problems) => refuse(&problems),
         },
         Command::Config { command: ConfigCommand::Check } => match load() {
@@ -124,6 +124,21 @@ fn refuse(problems: &[Problem]) -> ExitCode {
     ExitCode::from(EX_CONFIG)
 }
 
+/// Serves with a log. It outlives the runtime, whose last requests are logged when they are dropped.
+fn logged(config: Config) -> ExitCode {
+    match telemetry::install(&config.log, &Clock::machine()) {
+        Ok(logs) => {
+            let code = in_runtime(serve(config));
+            drop(logs);
+            code
+        }
+        Err(error) => {
+            complain(&format!("bedrock-proxy cannot start: {error}\n"));
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
 fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -146,7 +161,6 @@ fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
 
 async fn serve(config: Config) -> Result<(), String> {
     ids::check()?;
-    telemetry::install(&config.log)?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -158,6 +172,9 @@ async fn serve(config: Config) -> Result<(), String> {
         version = env!("CARGO_PKG_VERSION"),
         "bedrock-proxy listens",
     );
+    if !config.log.stdout {
+        say(&banner(&config, server.address()));
+    }
     let shared = std::sync::Arc::clone(app);
     app.tasks.spawn(async move {
         let warmed = tokio::select! {
@@ -170,6 +187,31 @@ async fn serve(config: Config) -> Result<(), String> {
         }
     });
     until_stopped(server).await
+}
+
+/// What a person at the terminal wants to know when the log is elsewhere.
+fn banner(config: &Config, address: SocketAddr) -> String {
+    let logs = config.log.file.as_deref().unwrap_or(Path::new("nowhere")).display();
+    let mut reached = address;
+    if address.ip().is_unspecified() {
+        reached.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let (who, token) = if config.auth.secret.is_some() {
+        ("a token is needed; `bedrock-proxy token issue --user NAME` makes one", "<token>")
+    } else if address.ip().is_loopback() {
+        ("everybody on this machine is served; set JWT_SECRET_KEY to ask for tokens", "any")
+    } else {
+        ("everybody is served, as ALLOW_UNAUTHENTICATED says; set JWT_SECRET_KEY to ask for tokens", "any")
+    };
+    format!(
+        "bedrock-proxy {} listens on http://{address}\n  {who}\n  logs: {logs} (LOG_OUTPUT=stdout shows them here)\n  \
+         try: ANTHROPIC_BASE_URL=http://{reached} ANTHROPIC_AUTH_TOKEN={token} claude",
+        env!("CARGO_PKG_VERSION"),
+    )
 }
 
 /// Serves until SIGTERM or SIGINT, drains, and says how that went. A second signal ends the drain.

@@ -9,6 +9,7 @@ mod control;
 mod database;
 mod environment;
 mod ledger;
+mod log;
 mod models;
 mod otel;
 mod parse;
@@ -30,6 +31,7 @@ pub use control::Control;
 pub use database::{Database, Parts, Place};
 pub use environment::{load_dotenv, lookup};
 pub use ledger::Ledger;
+pub use log::{Log, Retention};
 pub use models::{Model, parse_models};
 pub use otel::{Collector, Metrics, Otel, Sampler};
 pub(crate) use parse::{PREFIXES, is_region};
@@ -182,17 +184,6 @@ pub struct Keys {
     pub session_token: Option<Secret>,
 }
 
-/// Logging.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// `LOG_LEVEL`, or `debug` with `AWS_BEDROCK_DEBUG=true`.
-    pub level: &'static str,
-    /// `LOG_FORMAT=json`; otherwise text.
-    pub json: bool,
-    /// `RUST_LOG`: overrides the level, per module if wanted.
-    pub filter: Option<String>,
-}
-
 impl Config {
     /// Reads everything through `lookup`, which gives the value of a variable.
     ///
@@ -208,7 +199,7 @@ impl Config {
         let bedrock = bedrock(&mut reader);
         let auth = auth::auth(&mut reader);
         let quota = quota::quota(&mut reader);
-        let config = Self {
+        let mut config = Self {
             server: server(&mut reader, &auth),
             callers: callers::callers(&mut reader, quota.user_on_outage == Outage::Open),
             relay: relay(&mut reader),
@@ -218,11 +209,12 @@ impl Config {
             ledger: ledger::ledger(&mut reader),
             metrics: otel::metrics(&mut reader),
             otel: otel::otel(&mut reader),
-            log: log(&mut reader),
+            log: log::log(&mut reader),
             warnings: warnings(&mut reader, &bedrock, &auth),
             auth,
             bedrock,
         };
+        config.log.secrets = reader.secrets();
         let (problems, names) = reader.finish();
         (if problems.is_empty() { Ok(config) } else { Err(problems) }, names)
     }
@@ -422,31 +414,15 @@ fn keys(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Keys> {
     None
 }
 
-fn log(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Log {
-    let default = if reader.boolean("AWS_BEDROCK_DEBUG", false) { "debug" } else { "info" };
-    let levels = [("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
-    let unsupported = Some("writing to a file is not supported by this version yet; use stdout");
-    let outputs = [("stdout", None), ("file", unsupported), ("both", unsupported)];
-    if let Some(reason) = reader.choice("LOG_OUTPUT", None, &outputs) {
-        let value = reader.text("LOG_OUTPUT");
-        reader.problem("LOG_OUTPUT", value.as_deref(), reason);
-    }
-    Log {
-        level: reader.choice("LOG_LEVEL", default, &levels),
-        json: reader.choice("LOG_FORMAT", true, &[("json", true), ("text", false)]),
-        filter: reader.text("RUST_LOG"),
-    }
-}
-
-/// What is set but does nothing in this version, in one sentence each.
+/// What is set but does nothing, or does harm, in one sentence each.
 fn warnings(
     reader: &mut Reader<impl Fn(&str) -> Option<String>>,
     bedrock: &Bedrock,
     auth: &Auth,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    if reader.text("LOG_FILE_PATH").is_some() {
-        warnings.push("LOG_FILE_PATH is set, but not used by this version".to_owned());
+    if reader.text("LOG_FILE_PATH").is_some() && reader.text("LOG_OUTPUT").as_deref() == Some("stdout") {
+        warnings.push("LOG_FILE_PATH does nothing here: LOG_OUTPUT=stdout".to_owned());
     }
     if auth.secret.is_some() && auth.allow_unauthenticated {
         warnings.push(

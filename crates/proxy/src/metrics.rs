@@ -5,6 +5,7 @@
 //! <https://prometheus.io/docs/practices/naming/>
 
 mod labels;
+mod log;
 mod process;
 mod text;
 
@@ -274,6 +275,7 @@ impl Metrics {
         self.register_requests(shelf);
         self.register_spending(shelf);
         self.standing.register(shelf);
+        shelf.0.register_collector(Box::new(log::Lost));
         registry
     }
 
@@ -520,7 +522,7 @@ fn dollars(nano: i64) -> f64 {
 }
 
 /// The method, if it is one that everybody knows: clients can make others up.
-fn method(method: &http::Method) -> &'static str {
+pub(crate) fn method(method: &http::Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }

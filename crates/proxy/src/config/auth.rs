@@ -37,8 +37,8 @@ pub struct Auth {
 pub(super) fn auth(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Auth {
     let secret = reader.secret(CURRENT);
     let previous = reader.text(PREVIOUS).unwrap_or_default();
-    let previous = previous.split(',').map(str::trim).filter(|key| !key.is_empty()).map(Secret::new);
-    let previous_secrets: Vec<_> = previous.collect();
+    let previous = previous.split(',').map(str::trim).filter(|key| !key.is_empty());
+    let previous_secrets: Vec<_> = previous.map(|key| reader.hide(key)).collect();
     if secret.is_none() && !previous_secrets.is_empty() {
         reader.problem(PREVIOUS, None, "has no current key to go with; set JWT_SECRET_KEY, too");
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::reader::Reader;
@@ -69,7 +70,7 @@ pub(super) fn database(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> 
         (Some(url), None) => place(reader, url),
         (Some(url), Some(name)) => {
             reader.problem(name, None, "is set beside DATABASE_URL; unset one of them");
-            Place::Url(Secret::new(url))
+            Place::Url(reader.hide(url))
         }
     };
     let max_connections = reader.number("DB_MAX_CONNS", 25, 2..=1000);
@@ -116,7 +117,22 @@ fn place(reader: &mut Reader<impl Fn(&str) -> Option<String>>, url: String) -> P
             "cannot be read as a URL; write letters such as @ / : # of a password as %40 %2F %3A %23",
         );
     }
-    Place::Url(Secret::new(url))
+    for password in passwords(&url) {
+        reader.hide(password);
+    }
+    Place::Url(reader.hide(url))
+}
+
+/// The passwords in a URL, as they are written there and as they are.
+fn passwords(url: &str) -> Vec<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = address.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+    let named = query.split('&').filter_map(|pair| pair.strip_prefix("password="));
+    let written = user.into_iter().map(|(_, password)| password).chain(named);
+    let both =
+        written.flat_map(|text| [text.to_owned(), percent_decode_str(text).decode_utf8_lossy().into_owned()]);
+    both.filter(|password| !password.is_empty()).collect()
 }
 
 fn root_certificate(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<PathBuf> {

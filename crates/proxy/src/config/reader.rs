@@ -32,11 +32,12 @@ pub(super) struct Reader<L> {
     lookup: L,
     problems: Vec<Problem>,
     asked: BTreeSet<&'static str>,
+    secrets: Vec<Secret>,
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn new(lookup: L) -> Self {
-        Self { lookup, problems: Vec::new(), asked: BTreeSet::new() }
+        Self { lookup, problems: Vec::new(), asked: BTreeSet::new(), secrets: Vec::new() }
     }
 
     /// The problems found, and the names that were asked for.
@@ -61,7 +62,20 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
-        self.text(name).map(Secret::new)
+        let value = self.text(name)?;
+        Some(self.hide(value))
+    }
+
+    /// A secret that is only a part of a variable's value.
+    pub(super) fn hide(&mut self, value: impl Into<String>) -> Secret {
+        let secret = Secret::new(value);
+        self.secrets.push(secret.clone());
+        secret
+    }
+
+    /// Every secret that was read, for whoever has to leave them out.
+    pub(super) fn secrets(&mut self) -> Vec<Secret> {
+        std::mem::take(&mut self.secrets)
     }
 
     /// The first of `names` that is set, with its name.

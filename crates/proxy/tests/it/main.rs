@@ -24,6 +24,7 @@ mod ledger;
 mod lifecycle;
 mod limits;
 mod listing;
+mod logs;
 mod messages;
 mod metering;
 mod native;

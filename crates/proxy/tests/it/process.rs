@@ -21,7 +21,7 @@ pub(crate) struct Process {
 pub(crate) fn command(home: &Path, limits: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("{limits}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_bedrock-proxy")]);
-    command.env_clear().current_dir(home).envs(variables.iter().copied());
+    command.env_clear().current_dir(home).env("LOG_OUTPUT", "stdout").envs(variables.iter().copied());
     command
 }
 

@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
     ("ledger", &["metrics", "store"]),
-    ("metrics", &[]),
+    ("metrics", &["telemetry"]),
     ("quota", &["ledger", "store"]),
     ("store", &[]),
     ("telemetry", &[]),

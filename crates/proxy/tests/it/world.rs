@@ -1,7 +1,6 @@
 //! What the tests share: a gateway, a fake Bedrock, a client, and everything that was logged.
 
 use std::convert::Infallible;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,6 +10,7 @@ use bedrock_proxy::app::App;
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
 use bedrock_proxy::server::{Drained, Server};
+use bedrock_proxy::telemetry;
 use bytes::Bytes;
 use fake_bedrock::FakeBedrock;
 use http::{HeaderMap, Request, StatusCode};
@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
@@ -230,8 +233,9 @@ pub(crate) fn logged() -> String {
     static LINES: OnceLock<Lines> = OnceLock::new();
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
-        let writer = lines.clone();
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).init();
+        let layer =
+            telemetry::Lines::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+        tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
         lines
     });
     String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned()
@@ -264,13 +268,8 @@ pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+impl telemetry::Output for Lines {
+    fn put(&self, line: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(line);
     }
 }

@@ -32,6 +32,7 @@ impl Replica {
             ("AWS_ENDPOINT_URL", bedrock),
             ("JWT_SECRET_KEY", KEY),
             ("PORT", "0"),
+            ("LOG_OUTPUT", "stdout"),
         ];
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let variables: Vec<_> = base.iter().chain(variables).map(own).collect();
@@ -60,7 +61,7 @@ impl Replica {
     /// The last that it said about itself that is more than information.
     pub(super) fn complaints(&self) -> String {
         let said = self.said.lock().unwrap();
-        let lines = said.iter().filter(|line| !line.contains("\"INFO\"") && !line.contains("Bedrock failed"));
+        let lines = said.iter().filter(|line| !line.contains("\"info\"") && !line.contains("Bedrock failed"));
         lines.rev().take(5).cloned().collect::<Vec<_>>().join("\n")
     }
 }
