@@ -20,6 +20,7 @@ use crate::quota::Periods;
 use crate::store::{Event, EventFilter, Listed, Page, Store, StoreError, UsageQuery};
 pub use issue::{Issued, TokenRequest, parse_ttl};
 pub use people::{TeamChange, UserChange};
+pub(crate) use view::dollars;
 
 /// What an operator can do.
 #[derive(Clone, Debug)]

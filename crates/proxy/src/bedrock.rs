@@ -142,6 +142,7 @@ impl Bedrock {
                 Err(failure) => failure,
             };
             attempts.failed(failure.outcome());
+            attempts.tell(&failure);
             if failure.blames_credentials() && self.credentials.can_refresh() && attempts.refresh() {
                 tracing::warn!(%failure, "AWS refused the credentials; fetching new ones");
                 self.credentials.replace(&identity).await?;

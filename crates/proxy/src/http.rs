@@ -17,6 +17,7 @@ pub mod client;
 pub mod context;
 pub mod count_tokens;
 mod course;
+mod detail;
 pub mod dialect;
 pub mod error;
 pub mod health;

@@ -179,8 +179,8 @@ impl Server {
                 return;
             };
             match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = connection::serve(stream, service.clone(), Arc::clone(&self.app));
+                Ok((stream, peer)) => {
+                    let connection = connection::serve(stream, peer, service.clone(), Arc::clone(&self.app));
                     self.app.tasks.spawn(async move {
                         connection.await;
                         drop(permit);

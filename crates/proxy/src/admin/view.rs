@@ -99,7 +99,7 @@ pub(super) fn usage(row: &UsageRow) -> Value {
 }
 
 /// Nano-dollars as dollars, to the last digit.
-fn dollars(nano: i64) -> String {
+pub(crate) fn dollars(nano: i64) -> String {
     let sign = if nano < 0 { "-" } else { "" };
     let (whole, rest) =
         (nano.unsigned_abs() / NANO.unsigned_abs(), nano.unsigned_abs() % NANO.unsigned_abs());

@@ -130,6 +130,14 @@ impl Failure {
         }
     }
 
+    /// The status and the code from AWS; what became of the attempt where AWS said neither.
+    pub(super) fn brief(&self) -> (Option<u16>, &str) {
+        match self {
+            Self::Refused(refusal) => (Some(refusal.status), &refusal.meaning.code),
+            _ => (None, self.outcome()),
+        }
+    }
+
     /// Whether AWS does not accept who we say we are.
     #[must_use]
     pub fn blames_credentials(&self) -> bool {

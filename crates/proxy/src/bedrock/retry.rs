@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::ids;
+use super::Failure;
+use crate::ids::{self, RequestId};
 
 const MOST_RETRIES: u32 = 2;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -11,12 +12,27 @@ const LONGEST_DELAY: Duration = Duration::from_secs(2);
 /// The retries of one request. They are over when the client has been told anything.
 #[derive(Debug, Default)]
 pub struct Attempts {
+    /// Which request they are of, for the log.
+    request_id: Option<RequestId>,
     retries: u32,
     refreshed: bool,
     failures: Vec<&'static str>,
 }
 
 impl Attempts {
+    /// The attempts of the request `id`.
+    #[must_use]
+    pub fn of(id: &RequestId) -> Self {
+        Self { request_id: Some(id.clone()), ..Self::default() }
+    }
+
+    /// Says in the log how an attempt went that came to nothing, without AWS's words.
+    pub(super) fn tell(&self, failure: &Failure) {
+        let (status, code) = failure.brief();
+        let request_id = self.request_id.as_ref().map(RequestId::as_str);
+        tracing::debug!(request_id, status, code, "an attempt has failed");
+    }
+
     /// How often the request was sent again.
     #[must_use]
     pub fn retries(&self) -> u32 {
@@ -42,7 +58,11 @@ impl Attempts {
         }
         let delay = (FIRST_DELAY * 2_u32.pow(self.retries)).min(LONGEST_DELAY);
         self.retries += 1;
-        tokio::time::sleep(delay.mul_f64(ids::fraction())).await;
+        let delay = delay.mul_f64(ids::fraction());
+        let request_id = self.request_id.as_ref().map(RequestId::as_str);
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(request_id, retry = self.retries, delay_ms, "Bedrock will be asked again");
+        tokio::time::sleep(delay).await;
         true
     }
 

@@ -2,17 +2,18 @@
 //!
 //! A line says who, what, how long and how much, and never a word of content.
 
-use std::pin::Pin;
+mod line;
+mod watched;
+
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use bytes::Bytes;
 use http::{Method, StatusCode};
-use http_body::{Frame, SizeHint};
 use messages::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
@@ -20,12 +21,14 @@ use super::client::{self, Client};
 use super::context::CallersId;
 use super::course::Course;
 use super::error::ApiError;
-use super::metering::Meter;
+use super::metering::{Charged, Meter};
 use crate::app::App;
 use crate::callers::{Caller, Turn};
 use crate::ids::RequestId;
 use crate::metrics::{Counted, OpenStream, Phase};
 use crate::trace::Trace;
+pub(super) use watched::Waited;
+use watched::{Received, Sent};
 
 /// The line of one request. Clones write to the same line; when the last is dropped it is logged.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ struct Line {
     matched: Option<MatchedPath>,
     client: Client,
     session_id: Option<String>,
+    /// Where the connection comes from; a proxy in front, if there is one.
+    peer: Option<SocketAddr>,
     started: Instant,
     fields: Mutex<Fields>,
     app: Arc<App>,
@@ -86,6 +91,18 @@ pub struct Fields {
     pub error: Option<&'static str>,
     /// How it went, for counting.
     pub(super) course: Course,
+    /// Whose fault that is: `client`, `auth`, `quota`, `upstream` or `gateway`.
+    pub error_class: Option<&'static str>,
+    /// What the answer was charged.
+    pub charged: Option<Charged>,
+    /// How long Bedrock was waited for.
+    pub upstream: Duration,
+    /// How long the client was waited for: to send its body, and to take the answer.
+    pub client: Duration,
+    /// Bytes of the body that arrived.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were taken.
+    pub bytes_out: u64,
     /// Whether the response was sent to its end.
     pub(super) sent: bool,
 }
@@ -101,6 +118,7 @@ impl Entry {
             matched: request.extensions().get::<MatchedPath>().cloned(),
             client: Client::of(request.headers()),
             session_id: client::session(request.headers()),
+            peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
             started: Instant::now(),
             fields: Mutex::default(),
             app,
@@ -115,7 +133,7 @@ impl Entry {
     }
 
     /// Adds what a phase took.
-    pub(super) fn took(&self, phase: Phase, took: std::time::Duration) {
+    pub(super) fn took(&self, phase: Phase, took: Duration) {
         self.note(|fields| fields.course.took(phase, took));
     }
 
@@ -128,6 +146,14 @@ impl Entry {
     /// so that a client that has seen its end is never ahead of the books.
     pub fn settle(&self) {
         self.note(|fields| settle(fields, &self.0.app, self.0.started));
+    }
+
+    /// Writes down how long Bedrock was waited for, when what this returns is dropped.
+    #[must_use]
+    pub(super) fn waiting(&self) -> Waiting<'_> {
+        let mut waited = Waited::default();
+        waited.begin();
+        Waiting(self, waited)
     }
 
     /// `x-amzn-requestid`, once known.
@@ -155,7 +181,23 @@ impl Entry {
     }
 }
 
+/// Somebody waits for Bedrock.
+pub(super) struct Waiting<'a>(&'a Entry, Waited);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waited = self.1.take();
+        self.0.note(|fields| fields.upstream += waited);
+    }
+}
+
 impl Fields {
+    /// Writes down what the client is told instead of an answer.
+    pub(super) fn failed(&mut self, error: &ApiError) {
+        self.error = Some(error.error().kind.as_str());
+        self.error_class = Some(error.class());
+    }
+
     /// Finished, failed or cancelled: what the stream said, or else what became of the response.
     pub(super) fn outcome(&self) -> &'static str {
         match self.summary.as_ref().map(|summary| &summary.outcome) {
@@ -172,9 +214,10 @@ impl Fields {
 
 fn settle(fields: &mut Fields, app: &App, started: Instant) {
     if let Some(meter) = fields.meter.take() {
-        let first_word = fields.first_word.map(|at| milliseconds(at - started));
+        let first_word = fields.first_word.map(|at| line::milliseconds(at - started));
         let begun = Instant::now();
-        meter.settle(fields, &app.metrics, milliseconds(started.elapsed()), first_word);
+        let took = line::milliseconds(started.elapsed());
+        fields.charged = Some(meter.settle(fields, &app.metrics, took, first_word));
         fields.course.took(Phase::Persist, begun.elapsed());
     }
 }
@@ -187,7 +230,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let fields = self.fields.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let fields = &mut std::mem::take(self.fields.get_mut().unwrap_or_else(PoisonError::into_inner));
         settle(fields, &self.app, self.started);
         let metrics = &self.app.metrics;
         metrics.request(&Counted {
@@ -202,50 +245,8 @@ impl Drop for Line {
         if self.path == "/metrics" && fields.error.is_none() {
             return;
         }
-        let usage = fields.summary.as_ref().and_then(|summary| summary.usage);
-        let stop_reason = fields.summary.as_ref().and_then(|summary| summary.stop_reason.as_deref());
-        let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
-        let caller = fields.caller.as_ref();
-        let first_word = fields.first_word.map(|at| milliseconds(at - self.started));
-        tracing::info!(
-            event = "request",
-            request_id = %self.request_id,
-            client_request_id = self.callers_id.as_ref().map(CallersId::as_str),
-            trace_id = %self.trace.id,
-            span_id = %self.trace.span,
-            method = %self.method,
-            path = self.path,
-            client = self.client.name,
-            client_version = self.client.version,
-            session_id = self.session_id,
-            status = fields.status.map(|status| status.as_u16()),
-            user_id = caller.map(|caller| caller.user_id.as_str()),
-            team = caller.and_then(|caller| caller.team.as_deref()),
-            outcome = fields.outcome(),
-            error_type = fields.error,
-            duration_ms = milliseconds(self.started.elapsed()),
-            ttft_ms = first_word,
-            model_requested = fields.model_requested.as_deref(),
-            model_upstream = fields.model_upstream.as_deref(),
-            route = fields.route,
-            stream = fields.model_upstream.is_some().then_some(fields.stream),
-            input_tokens = usage.map(|usage| usage.input_tokens),
-            output_tokens = usage.map(|usage| usage.output_tokens),
-            cache_read_tokens = usage.map(|usage| usage.cache_read_input_tokens),
-            cache_write_tokens = usage.map(|usage| usage.cache_creation_input_tokens),
-            stop_reason = stop_reason,
-            retries = fields.retries,
-            notices = fields.notices + stream_notices,
-            aws_request_id = fields.aws_request_id.as_deref(),
-            "{} {}",
-            self.method,
-            self.path,
-        );
+        line::log(self, fields);
     }
-}
-
-fn milliseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The layer: opens the line, and keeps it open until the response body is gone. Health checks and scrapes get none.
@@ -257,45 +258,13 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let entry = Entry::new(request_id, &request, app);
     request.extensions_mut().insert(entry.clone());
+    let request = request.map(|body| Body::new(Received::new(body, entry.clone())));
     let response = next.run(request).await;
     entry.note(|fields| {
         fields.status = Some(response.status());
-        let error = response.extensions().get::<ApiError>().map(|error| error.error().kind.as_str());
-        fields.error = error.or(fields.error);
+        if let Some(error) = response.extensions().get::<ApiError>() {
+            fields.failed(error);
+        }
     });
-    response.map(|body| Body::new(Watched { body, entry }))
-}
-
-/// A response body that tells the line when it was sent to its end.
-struct Watched {
-    body: Body,
-    entry: Entry,
-}
-
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none() {
-            self.entry.note(|fields| fields.sent = true);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let end = self.body.is_end_stream();
-        if end {
-            self.entry.note(|fields| fields.sent = true);
-        }
-        end
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    response.map(|body| Body::new(Sent::new(body, entry)))
 }

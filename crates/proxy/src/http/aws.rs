@@ -21,6 +21,8 @@ pub(super) struct AwsError {
     pub(super) request_id: Option<String>,
     /// What it would be in Anthropic's words, for the log.
     pub(super) kind: ErrorType,
+    /// Whose fault it is, for the log.
+    pub(super) class: &'static str,
     /// Further headers.
     headers: HeaderMap,
 }
@@ -44,11 +46,11 @@ fn exception(kind: ErrorType) -> (StatusCode, &'static str) {
 
 impl From<ApiError> for AwsError {
     fn from(error: ApiError) -> Self {
-        let headers = error.headers();
+        let (headers, class) = (error.headers(), error.class());
         let error = error.error();
         let (status, code) = exception(error.kind);
         let message = error.message.to_string();
-        Self { status, code: code.to_owned(), message, request_id: None, kind: error.kind, headers }
+        Self { status, code: code.to_owned(), message, request_id: None, kind: error.kind, class, headers }
     }
 }
 
@@ -56,6 +58,7 @@ impl From<Failure> for AwsError {
     fn from(failure: Failure) -> Self {
         let Failure::Refused(refusal) = failure else { return ApiError::from(failure).into() };
         let meaning = refusal.meaning;
+        let class = ApiError::from(meaning.clone()).class();
         let request_id = refusal.request_id;
         // A client that hears of expired credentials renews its own, which would not help.
         let ours = meaning.fault == Fault::Operator && meaning.error.kind == ErrorType::Api;
@@ -67,9 +70,10 @@ impl From<Failure> for AwsError {
                 message: meaning.error.message.to_string(),
                 request_id,
                 kind: meaning.error.kind,
+                class,
                 headers: HeaderMap::new(),
             },
-            None => Self { request_id, ..ApiError::from(meaning.error).into() },
+            None => Self { request_id, class, ..ApiError::from(meaning.error).into() },
         }
     }
 }

@@ -8,11 +8,15 @@ use bytes::Bytes;
 use messages::anthropic::Request;
 use messages::translate::{self, AskedBetas, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
 
+use super::detail;
 use super::error::ApiError;
 use crate::app::App;
 use crate::bedrock::Operation;
 use crate::catalog::{Route, Target};
 use crate::config::RoutePolicy;
+
+/// Why a route was taken without a choice.
+const CONFIGURED: &str = "AWS_BEDROCK_ROUTE or the row of the model says so";
 
 /// What the client asked for. Cheap to keep: a repaired request is made from it once more.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Asked {
 pub(super) struct Call {
     /// Which route.
     pub(super) route: Route,
+    /// Why that one.
+    pub(super) why: &'static str,
     /// What is asked of Bedrock.
     pub(super) operation: Operation,
     /// The id or ARN of the model.
@@ -64,15 +70,18 @@ fn by_route(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiE
         RoutePolicy::Converse => {
             converse(app, asked, request)?.map_err(|losses| translate::refusal(&losses).into())
         }
-        RoutePolicy::Messages if target.has_messages_api() => own_body(app, asked, Route::Messages),
+        RoutePolicy::Messages if target.has_messages_api() => {
+            own_body(app, asked, Route::Messages, CONFIGURED)
+        }
         RoutePolicy::Messages | RoutePolicy::Invoke if target.capabilities.claude => {
-            own_body(app, asked, Route::Invoke)
+            own_body(app, asked, Route::Invoke, CONFIGURED)
         }
         RoutePolicy::Messages | RoutePolicy::Invoke | RoutePolicy::Auto => {
             match converse(app, asked, request)? {
                 Ok(call) if !(target.capabilities.claude && refused_by_converse(app, asked)) => Ok(call),
                 Err(losses) if !target.capabilities.claude => Err(translate::refusal(&losses).into()),
-                Ok(_) | Err(_) => own_body(app, asked, Route::Invoke),
+                Ok(_) => own_body(app, asked, Route::Invoke, "Converse was seen to refuse a member of it"),
+                Err(_) => own_body(app, asked, Route::Invoke, "Converse would lose something"),
             }
         }
     }
@@ -88,12 +97,14 @@ fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Cal
     let (length, capabilities) = (asked.body.len(), &asked.target.capabilities);
     let call = translate::request(request, betas, length, capabilities, &app.relay.options)?;
     if !call.losses.is_empty() {
+        detail::losses(&call.losses);
         return Ok(Err(call.losses));
     }
     let streams_tools =
         asked.target.capabilities.streaming_tools && !lessons.contains(&Lesson::NoStreamingTools);
     Ok(Ok(Call {
         route: Route::Converse,
+        why: "Converse carries all of it",
         operation: if has_tools && !streams_tools { Operation::Converse } else { Operation::ConverseStream },
         model_id: model_id(app, asked, Route::Converse),
         body: Bytes::from(call.body),
@@ -105,7 +116,7 @@ fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Cal
 }
 
 /// The call with the client's own body, by InvokeModel or by the Messages API.
-fn own_body(app: &App, asked: &Asked, route: Route) -> Result<Call, ApiError> {
+fn own_body(app: &App, asked: &Asked, route: Route, why: &'static str) -> Result<Call, ApiError> {
     let lessons = app.learned.about(route, &asked.target.model_id);
     let refused = refused_names(&lessons);
     let model_id = model_id(app, asked, route);
@@ -124,6 +135,7 @@ fn own_body(app: &App, asked: &Asked, route: Route) -> Result<Call, ApiError> {
     }
     Ok(Call {
         route,
+        why,
         operation: match route {
             Route::Messages if asked.target.mantle => Operation::MantleMessages,
             Route::Messages => Operation::Messages,

@@ -81,7 +81,7 @@ pub async fn layer(
                 app.tasks.spawn(body::swallow(request.into_body(), app.limits.max_body_bytes));
             }
             if door == Door::Bedrock {
-                entry.note(|fields| fields.error = Some(error.error().kind.as_str()));
+                entry.note(|fields| fields.failed(&error));
                 return AwsError::from(error).into_response();
             }
             error.into_response()

@@ -154,6 +154,7 @@ async fn count(app: &App, entry: &Entry, target: &Target, question: Question) ->
             Question::Mantle(body, betas) => app.bedrock.count_tokens_on_mantle(body, &betas).await,
         }
     };
+    let _waiting = entry.waiting();
     match tokio::time::timeout(PATIENCE, counting).await {
         Ok(Ok(tokens)) => {
             app.counts.put(key, tokens);

@@ -106,8 +106,10 @@ async fn pass(
         });
     }
     let passage = Passage { model_id: model_id.clone(), operation, headers, body };
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::of(entry.request_id());
+    let waiting = entry.waiting();
     let passed = within(app, operation, app.bedrock.pass(passage, &mut attempts)).await;
+    drop(waiting);
     entry.note(|fields| {
         fields.retries = attempts.retries();
         fields.course.tried(&attempts, !matches!(passed, Ok(Ok(_))));
@@ -185,6 +187,7 @@ fn settle(entry: &Entry, answer: Result<Response, AwsError>) -> Response {
     answer.unwrap_or_else(|error| {
         entry.note(|fields| {
             fields.error = Some(error.kind.as_str());
+            fields.error_class = Some(error.class);
             fields.aws_request_id.clone_from(&error.request_id);
         });
         error.into_response()

@@ -30,6 +30,8 @@ pub struct ApiError {
     pause: u16,
     /// The row of `docs/errors.md` that explains it, unless clients have to read AWS's words as they are.
     explained: Option<&'static str>,
+    /// Whose fault it is, where AWS or the way to it said so.
+    fault: Option<Fault>,
     /// Whether the client speaks OpenAI's language.
     chat: bool,
     /// Further headers; boxed, as hardly any error has some.
@@ -91,6 +93,22 @@ impl ApiError {
     #[must_use]
     pub fn error(&self) -> &Error {
         &self.error
+    }
+
+    /// Whose fault it is, for the log: `client`, `auth`, `quota`, `upstream` or `gateway`.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match (self.fault, self.error.kind) {
+            (Some(Fault::Client), _) => "client",
+            (Some(Fault::Upstream | Fault::Network), _) => "upstream",
+            (Some(Fault::Operator | Fault::Gateway), _) => "gateway",
+            (None, ErrorType::InvalidRequest | ErrorType::NotFound | ErrorType::TooLarge) => "client",
+            (None, ErrorType::Authentication | ErrorType::Permission) => "auth",
+            (None, ErrorType::Billing | ErrorType::RateLimit) => "quota",
+            (None, ErrorType::Timeout) => "upstream",
+            (None, _) if self.status == StatusCode::BAD_GATEWAY => "upstream",
+            (None, ErrorType::Api | ErrorType::Overloaded) => "gateway",
+        }
     }
 
     /// Its further headers.
@@ -167,6 +185,7 @@ impl From<Error> for ApiError {
             hopeless,
             pause,
             explained: None,
+            fault: None,
             chat: false,
             headers: None,
         }
@@ -210,7 +229,7 @@ impl From<translate::Failure> for ApiError {
         let explained = (!failure.row.is_verbatim()).then_some(failure.row.code);
         let error = Self::from(failure.error);
         let pause = failure.row.pause.max(error.pause);
-        let error = Self { hopeless, explained, pause, ..error };
+        let error = Self { hopeless, explained, pause, fault: Some(failure.fault), ..error };
         if gateway { error.with_status(StatusCode::BAD_GATEWAY) } else { error }
     }
 }
@@ -264,6 +283,26 @@ mod tests {
             table.push_str(if named { ", explained\n" } else { "\n" });
         }
         insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn an_error_is_somebodys_fault() {
+        for (kind, class) in [
+            (ErrorType::InvalidRequest, "client"),
+            (ErrorType::Authentication, "auth"),
+            (ErrorType::Permission, "auth"),
+            (ErrorType::Billing, "quota"),
+            (ErrorType::RateLimit, "quota"),
+            (ErrorType::Timeout, "upstream"),
+            (ErrorType::Overloaded, "gateway"),
+            (ErrorType::Api, "gateway"),
+        ] {
+            assert_eq!(ApiError::new(kind, "").class(), class);
+        }
+        assert_eq!(ApiError::gateway("").class(), "upstream");
+        let throttled = Exception { message: Some("Too many requests".to_owned()), ..Exception::default() };
+        let throttled = translate::error(429, "ThrottlingException", &throttled);
+        assert_eq!(ApiError::from(throttled).class(), "upstream");
     }
 
     #[test]

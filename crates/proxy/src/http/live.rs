@@ -16,7 +16,8 @@ use messages::translate::{
 };
 use tokio::time::Instant;
 
-use super::access_log::Entry;
+use super::access_log::{Entry, Waited};
+use super::error::ApiError;
 use crate::app::Drains;
 use crate::bedrock::{self, Operation};
 use crate::metrics::Phase;
@@ -155,6 +156,8 @@ pub(super) struct Live {
     said: u64,
     /// What translating took so far.
     took: Duration,
+    /// For Bedrock.
+    waited: Waited,
     entry: Entry,
     /// Where to go when the client leaves; `None` once it has left.
     drains: Option<Drains>,
@@ -225,6 +228,7 @@ impl Live {
             spoke: false,
             said: 0,
             took: Duration::ZERO,
+            waited: Waited::default(),
             entry,
             drains,
         }
@@ -234,7 +238,12 @@ impl Live {
     pub(super) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Chunk> {
         loop {
             let Some(body) = &mut self.body else { return Poll::Ready(Chunk::End(End::Cancelled)) };
-            match ready!(Pin::new(body).poll_frame(context)) {
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+                self.waited.begin();
+                return Poll::Pending;
+            };
+            self.waited.end();
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
                         return Poll::Ready(Chunk::Bytes(bytes));
@@ -284,16 +293,23 @@ impl Live {
         let Some(codec) = self.codec.take() else {
             return;
         };
+        let waited = self.waited.take();
+        self.entry.note(|fields| fields.upstream += waited);
         self.failure = codec.failure().cloned();
         self.spoke = codec.is_started();
         if let (Some(failure), true) = (&self.failure, self.spoke) {
             log(&self.entry, failure);
         }
-        let broke = match (&self.failure, &end) {
-            (Some(failure), _) => Some(failure.error.kind),
-            (None, End::Failed(error)) => Some(error.kind),
-            (None, _) => None,
+        let error = match (&self.failure, &end) {
+            (Some(failure), _) => Some(ApiError::from(failure.clone())),
+            // What is wrong without AWS saying so is between it and the gateway.
+            (None, End::Failed(error)) if error.kind == ErrorType::Api => {
+                Some(ApiError::gateway(error.message.clone()))
+            }
+            (None, End::Failed(error)) => Some(ApiError::from(error.clone())),
+            (None, End::Eof | End::Cancelled) => None,
         };
+        let broke = error.as_ref().map(|error| error.error().kind);
         let summary = codec.finish(end, sink);
         // An answer in one piece begins and ends at once.
         self.spoke |= summary.outcome == Outcome::Finished;
@@ -305,6 +321,9 @@ impl Live {
                 fields.course.took(Phase::Stream, self.took);
                 fields.course.ended_at = Some(Instant::now());
                 fields.course.broke = broke.map(bedrock::outcome);
+                if let Some(error) = &error {
+                    fields.failed(error);
+                }
             });
             self.entry.settle();
         }
@@ -355,6 +374,7 @@ impl Drop for Live {
                 spoke: self.spoke,
                 said: self.said,
                 took: self.took,
+                waited: std::mem::take(&mut self.waited),
                 entry: self.entry.clone(),
                 drains: None,
             };

@@ -17,7 +17,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::opening::Inquiry;
 use super::tongue::Tongue;
-use super::{metering, relay, whole};
+use super::{detail, metering, relay, whole};
 use crate::app::App;
 use crate::callers;
 use crate::catalog::Target;
@@ -89,6 +89,7 @@ pub(super) async fn pass(
 ) -> Result<Response, ApiError> {
     let Passage { entry, caller, headers, tongue } = passage;
     let streams = request.stream.unwrap_or(false);
+    detail::request(entry.request_id(), &asked, &request);
     let begun = Instant::now();
     let need = metering::need(&app, &request, &asked.target);
     let call = call::prepare(&app, &asked, request)?;

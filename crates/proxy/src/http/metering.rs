@@ -33,6 +33,17 @@ pub struct Meter {
     session_id: Option<String>,
 }
 
+/// What an answer was charged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Charged {
+    /// The tokens.
+    pub usage: Usage,
+    /// What they cost, in nano-dollars.
+    pub cost: i64,
+    /// Whether the tokens are a guess.
+    pub estimated: bool,
+}
+
 impl Meter {
     /// A meter for an answer of `model` at `tariff`.
     #[must_use]
@@ -41,8 +52,15 @@ impl Meter {
     }
 
     /// Settles the grant with what `fields` say. `duration_ms` and `ttft_ms` are milliseconds since the request came.
-    pub(super) fn settle(self, fields: &Fields, metrics: &Metrics, duration_ms: u64, ttft_ms: Option<u64>) {
+    pub(super) fn settle(
+        self,
+        fields: &Fields,
+        metrics: &Metrics,
+        duration_ms: u64,
+        ttft_ms: Option<u64>,
+    ) -> Charged {
         let Self { grant, tariff, model, session_id } = self;
+        let mut settled = Charged::default();
         grant.settle(|bill| {
             let (usage, estimated) = spent(fields, bill.need);
             let rates = tariff.rates(&usage);
@@ -70,7 +88,9 @@ impl Meter {
             receipt.duration_ms = tokens(duration_ms);
             receipt.ttft_ms = ttft_ms.map(tokens);
             count(metrics, receipt, rates.saved(&usage));
+            settled = Charged { usage, cost: receipt.cost, estimated };
         });
+        settled
     }
 }
 

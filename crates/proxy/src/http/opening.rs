@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::call::{self, Asked, Call};
+use super::detail;
 use super::error::ApiError;
 use super::live::{self, Codec, Live, Sink};
 use super::notice;
@@ -86,6 +87,7 @@ impl Inquiry {
             fields.model_upstream = Some(call.model_id.clone());
             fields.notices = call.notices.len();
         });
+        detail::route(self.entry.request_id(), &call);
         // Notices name places and reasons, never content.
         for notice in &call.notices {
             tracing::debug!(request_id = %self.entry.request_id(), %notice, "the request was changed");
@@ -171,7 +173,7 @@ pub(super) async fn open<S: Sink>(
     mut inquiry: Inquiry,
     mut sink: S,
 ) -> Result<Opened<S>, ApiError> {
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::of(inquiry.entry.request_id());
     let mut learned = Vec::new();
     let opened = loop {
         let begun = begin(&app, &inquiry, &mut attempts, &mut sink);
@@ -180,7 +182,9 @@ pub(super) async fn open<S: Sink>(
             Ok(Err(NotBegun::Refused { meaning, retried })) => {
                 sink.forget();
                 let may_retry = !retried && meaning.retry == Retry::AfterPause;
-                if inquiry.repair(&app, &meaning, &mut learned) || (may_retry && attempts.again().await) {
+                if inquiry.repair(&app, &meaning, &mut learned)
+                    || (may_retry && again(&inquiry.entry, &mut attempts).await)
+                {
                     continue;
                 }
                 live::log(&inquiry.entry, &meaning);
@@ -203,6 +207,12 @@ pub(super) async fn open<S: Sink>(
     opened.map(|live| Opened { live, sink, told: inquiry.told })
 }
 
+/// Waits before Bedrock is asked once more; `false` when it was asked often enough.
+async fn again(entry: &Entry, attempts: &mut Attempts) -> bool {
+    let _waiting = entry.waiting();
+    attempts.again().await
+}
+
 /// Bedrock has been silent for too long.
 pub(super) fn silent() -> ApiError {
     ApiError::new(ErrorType::Timeout, "Bedrock did not answer in time")
@@ -219,7 +229,9 @@ async fn begin<S: Sink>(
         fields.asked = true;
         fields.course.asked();
     });
+    let waiting = entry.waiting();
     let answer = app.bedrock.stream(&inquiry.question, attempts).await;
+    drop(waiting);
     let answer = answer.map_err(|failure| failed(entry, failure))?;
     entry.note(|fields| fields.aws_request_id = answer.request_id);
     let codec = Codec::new(inquiry.question.operation, inquiry.opening.clone());

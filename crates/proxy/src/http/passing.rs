@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::access_log::Entry;
+use super::access_log::{Entry, Waited};
 use crate::app::{App, Drains};
 use crate::metrics::OpenStream;
 
@@ -38,6 +38,8 @@ pub(super) struct Passing {
     silence: Pin<Box<Sleep>>,
     /// For as long as the client is there.
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// For AWS.
+    waited: Waited,
     entry: Entry,
     /// Where to go when the client leaves; `None` once it has left.
     drains: Option<Drains>,
@@ -56,6 +58,7 @@ impl Passing {
             silence: Box::pin(tokio::time::sleep(patience)),
             _open: streams.then(|| entry.streaming()),
             cut: Some(Box::pin(app.tasks.cutting())),
+            waited: Waited::default(),
             entry,
             drains: Some(app.drains.clone()),
         }
@@ -76,7 +79,11 @@ impl Passing {
         if self.body.take().is_none() {
             return;
         }
-        self.entry.note(|fields| fields.course.ended_at = Some(Instant::now()));
+        let waited = self.waited.take();
+        self.entry.note(|fields| {
+            fields.course.ended_at = Some(Instant::now());
+            fields.upstream += waited;
+        });
         match usage(&self.tail) {
             Some(usage) => note(&self.entry, usage),
             None => self.entry.note(|fields| {
@@ -113,6 +120,7 @@ impl Drop for Passing {
                 patience: self.patience,
                 silence: Box::pin(tokio::time::sleep(self.patience)),
                 cut: None,
+                waited: std::mem::take(&mut self.waited),
                 entry: self.entry.clone(),
                 drains: None,
                 _open: None,
@@ -144,7 +152,13 @@ impl Body for Passing {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let passing = &mut *self;
         let Some(body) = &mut passing.body else { return Poll::Ready(None) };
-        match Pin::new(&mut *body).poll_frame(context) {
+        let polled = Pin::new(&mut *body).poll_frame(context);
+        if polled.is_pending() {
+            passing.waited.begin();
+        } else {
+            passing.waited.end();
+        }
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let ended = body.is_end_stream();
                 if let Some(bytes) = frame.data_ref() {

@@ -158,7 +158,7 @@ impl Relay {
     /// The one error event of an answer that never began.
     fn fail(&mut self, error: &ApiError) {
         self.out.fail(error, self.entry.request_id());
-        self.entry.note(|fields| fields.error = Some(error.error().kind.as_str()));
+        self.entry.note(|fields| fields.failed(error));
         self.state = State::Ended;
     }
 

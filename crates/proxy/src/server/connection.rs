@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its last: HTTP/1.1 or HTTP/2, with deadlines for the silent.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use futures_util::TryFutureExt;
 use http::Version;
 use hyper::body::Incoming;
@@ -26,8 +28,8 @@ const HTTP2_STREAMS: u32 = 200;
 /// Bounds the head of a request and what is read ahead of its body, per connection.
 const READ_BUFFER: usize = 64 << 10;
 
-/// Serves `stream` until it ends, or until the server stops and what is in flight is done.
-pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
+/// Serves `stream`, which comes from `peer`, until it ends, or until the server stops and what is in flight is done.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, app: Arc<App>) {
     // Small writes must not wait for acknowledgements; a socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));
@@ -35,7 +37,9 @@ pub(super) async fn serve(stream: TcpStream, router: Router, app: Arc<App>) {
     let service = service_fn(|request: hyper::Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let stalls = (request.version() == Version::HTTP_2).then(|| stalls.clone());
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = router.clone().oneshot(request);
         answer.map_ok(|answer| match stalls {
             Some(stalls) => answer.map(|body| stalls.watch(body)),
             None => answer,

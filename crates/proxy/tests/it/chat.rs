@@ -285,11 +285,8 @@ async fn what_a_chat_used_is_logged_like_every_request() {
     let answer = send(&world, PATH, &ask("Hello", true)).await;
     let usage = chunks(&answer).last().unwrap()["usage"].clone();
     let line = log_line(answer.request_id()).await;
-    assert_eq!((&line["path"], &line["stream"]), (&json!(PATH), &json!(true)));
-    assert_eq!(
-        (&line["input_tokens"], &line["output_tokens"]),
-        (&usage["prompt_tokens"], &usage["completion_tokens"])
-    );
+    assert_eq!((&line["route"], &line["stream"]), (&json!(PATH), &json!(true)));
+    assert_eq!((&line["in_tok"], &line["out_tok"]), (&usage["prompt_tokens"], &usage["completion_tokens"]));
     assert_eq!((&line["outcome"], &line["stop_reason"]), (&json!("finished"), &json!("end_turn")));
 }
 
@@ -305,5 +302,5 @@ async fn a_client_that_leaves_is_settled_like_every_other() {
     drop(body);
     let line = log_line(&id).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
-    assert!(line["output_tokens"].as_u64() > Some(0), "{line}");
+    assert!(line["out_tok"].as_u64() > Some(0), "{line}");
 }

@@ -65,7 +65,7 @@ async fn a_valid_token_opens_the_door_in_either_header() {
         let answer = world.ask_with(&[(header.0, &header.1)]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let line = log_line(answer.request_id()).await;
-        assert_eq!((&line["user_id"], &line["team"]), (&json!("ana"), &json!("payments")));
+        assert_eq!((&line["user"], &line["team"]), (&json!("ana"), &json!("payments")));
     }
     let ana = world.app.store.user("ana").await.unwrap();
     assert_eq!((ana.team.as_deref(), ana.daily_token_limit), (Some("payments"), Some(1_000_000)));
@@ -383,7 +383,7 @@ async fn row_35_nothing_but_the_token_says_who_pays() {
     ];
     let answer = world.call("POST", "/v1/messages?user_id=boss", &headers, body.to_string()).await;
     let line = log_line(answer.request_id()).await;
-    assert_eq!((&line["user_id"], &line["team"]), (&json!("ana"), &json!("payments")));
+    assert_eq!((&line["user"], &line["team"]), (&json!("ana"), &json!("payments")));
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn streams_arrive_as_frames_and_their_cost_is_logged() {
         decoder.finish().unwrap();
         assert!(frames > 3, "{operation}: {frames}");
         let (line, usage) = (log_line(&request_id).await, world.bedrock.requests().pop().unwrap().usage);
-        let cost = (line["input_tokens"].as_u64(), line["output_tokens"].as_u64());
+        let cost = (line["in_tok"].as_u64(), line["out_tok"].as_u64());
         assert_eq!(cost, (Some(usage.input_tokens), Some(usage.output_tokens)), "{operation}: {line}");
         assert_eq!((&line["stream"], &line["outcome"]), (&json!(true), &json!("finished")));
     }
@@ -110,7 +110,7 @@ async fn streams_arrive_as_frames_and_their_cost_is_logged() {
     let request_id = header(&response, "request-id").to_owned();
     assert!(response.headers().contains_key("x-amzn-bedrock-input-token-count"));
     assert_eq!(json_of(response).await["type"], "message");
-    assert!(log_line(&request_id).await["output_tokens"].is_u64());
+    assert!(log_line(&request_id).await["out_tok"].is_u64());
 }
 
 #[tokio::test]

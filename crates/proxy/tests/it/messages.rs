@@ -102,7 +102,7 @@ async fn the_access_log_counts_tokens_and_holds_no_content() {
     );
     assert_eq!(line["model_requested"], "claude-sonnet-4-5");
     assert_eq!(line["model_upstream"], "us.anthropic.claude-sonnet-4-5-20250929-v1:0");
-    assert!(line["output_tokens"].as_u64().unwrap() > 0 && line["ttft_ms"].is_u64(), "{line}");
+    assert!(line["out_tok"].as_u64().unwrap() > 0 && line["ttft_ms"].is_u64(), "{line}");
     assert_eq!((&line["stop_reason"], &line["retries"]), (&json!("end_turn"), &json!(0)));
     assert!(line["aws_request_id"].is_string(), "{line}");
     let all = crate::world::logged();

@@ -35,9 +35,9 @@ async fn the_clients_own_body_goes_to_the_messages_api_and_its_events_come_back(
     let sent = world.bedrock.requests().pop().unwrap();
     assert_eq!(sent.path, "/anthropic/v1/messages");
     let line = log_line(answer.request_id()).await;
-    assert_eq!(line["route"], "messages");
+    assert_eq!(line["upstream_api"], "messages");
     assert_eq!(line["model_upstream"], "us.anthropic.claude-sonnet-4-5-20250929-v1:0");
-    let cost = (line["input_tokens"].as_u64(), line["output_tokens"].as_u64());
+    let cost = (line["in_tok"].as_u64(), line["out_tok"].as_u64());
     assert_eq!(cost, (Some(sent.usage.input_tokens), Some(sent.usage.output_tokens)), "{line}");
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!((&sent["messages"], &sent["cache_control"]), (&body["messages"], &body["cache_control"]));

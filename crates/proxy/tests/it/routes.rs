@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::world::{Whole, ask, full, world, world_with};
 
 /// A request with what Claude Code sends every day and Converse has no shape for.
-fn everyday(stream: bool) -> Value {
+pub(crate) fn everyday(stream: bool) -> Value {
     json!({
         "model": "claude-opus-5-5",
         "max_tokens": 256,
@@ -31,7 +31,8 @@ async fn send(world: &crate::world::World, body: &Value, betas: &str) -> Whole {
     world.send(request.body(full(body.to_string().into())).unwrap()).await
 }
 
-const BETAS: &str = "claude-code-20250219,context-management-2025-06-27, advanced-tool-use-2025-11-20";
+pub(crate) const BETAS: &str =
+    "claude-code-20250219,context-management-2025-06-27, advanced-tool-use-2025-11-20";
 
 #[tokio::test]
 async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is_lost() {

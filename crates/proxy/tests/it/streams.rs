@@ -74,7 +74,7 @@ async fn an_answer_whose_client_leaves_is_read_to_its_end_to_learn_what_it_cost(
         let asked = &world.bedrock.requests()[0];
         assert!(asked.complete, "the fake played to its end");
         assert!(asked.usage.output_tokens > 50);
-        assert_eq!(line["output_tokens"], asked.usage.output_tokens, "{line}");
+        assert_eq!(line["out_tok"], asked.usage.output_tokens, "{line}");
     }
 }
 
