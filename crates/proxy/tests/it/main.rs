@@ -29,6 +29,7 @@ mod messages;
 mod metering;
 mod native;
 mod operator;
+mod packaging;
 mod process;
 mod program;
 mod quotas;
