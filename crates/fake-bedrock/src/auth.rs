@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Config;
 use crate::error::AwsError;
+use crate::routes;
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -41,8 +42,12 @@ pub(crate) struct Signed {
 }
 
 /// The service that a signature must name.
-fn service(config: &Config) -> &'static str {
-    if config.mantle { "bedrock-mantle" } else { "bedrock" }
+fn service(config: &Config, parts: &Parts) -> &'static str {
+    match parts.uri.path() {
+        _ if config.mantle => "bedrock-mantle",
+        routes::STS => "sts",
+        _ => "bedrock",
+    }
 }
 
 /// Looks at the headers alone, so that a stranger's body is never read; `x_api_key` says whether the route takes a
@@ -124,7 +129,7 @@ pub(crate) fn identify(
             "Credential should be scoped to a valid region, not '{region}'. "
         )));
     }
-    let service = service(config);
+    let service = service(config, parts);
     if scoped != service {
         return Err(invalid_signature(format!(
             "Credential should be scoped to correct service: '{service}'. "
@@ -154,7 +159,7 @@ impl Signed {
             )
         };
         let canonical = canonical_request(parts, &self.signed_headers, body).ok_or_else(mismatch)?;
-        let service = service(config);
+        let service = service(config, parts);
         let scope = format!("{}/{}/{service}/aws4_request", self.date, self.region);
         let string_to_sign = format!(
             "{ALGORITHM}\n{}\n{scope}\n{}",

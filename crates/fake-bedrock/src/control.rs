@@ -12,7 +12,7 @@ use crate::models::{self, Model, prefix_serves};
 use crate::routes::parameter;
 
 /// The account that everything belongs to.
-const ACCOUNT: &str = "123456789012";
+pub(crate) const ACCOUNT: &str = "123456789012";
 /// Profiles on a page when the caller does not say.
 const PAGE: usize = 100;
 

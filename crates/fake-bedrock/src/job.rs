@@ -7,7 +7,6 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -24,7 +23,7 @@ use crate::stream::{Dialect, Playing};
 use crate::terms::Terms;
 use crate::tokens::{Metered, Prompted};
 use crate::validate::{self, Version};
-use crate::{control, converse, mantle};
+use crate::{control, converse, mantle, sts};
 
 /// The largest body AWS models, in bytes.
 const MAX_BODY: usize = 25_000_000;
@@ -37,6 +36,8 @@ pub(crate) enum Failure {
     Aws(AwsError),
     /// As the model itself says it on the Messages routes.
     Model(AwsError),
+    /// As STS says it.
+    Sts(AwsError),
     Dropped,
 }
 
@@ -80,9 +81,17 @@ impl Job<'_> {
     /// # Errors
     /// The refusal, in the form of the route.
     pub(crate) async fn answer(&self, target: Target, body: Incoming) -> Result<Response<Answer>, Failure> {
+        let of_sts = target == Target::CallerIdentity;
+        self.checked(target, body).await.map_err(|failure| match failure {
+            Failure::Aws(error) if of_sts => Failure::Sts(error),
+            other => other,
+        })
+    }
+
+    async fn checked(&self, target: Target, body: Incoming) -> Result<Response<Answer>, Failure> {
         let config = &self.state.config;
         let x_api_key = matches!(target, Target::Messages(_) | Target::Count | Target::MantleModels);
-        let caller = auth::identify(config, self.parts, Timestamp::now(), x_api_key)?;
+        let caller = auth::identify(config, self.parts, self.state.now(), x_api_key)?;
         let body = read(body).await?;
         if config.record_bodies {
             self.state.log.body(self.number, &body);
@@ -99,6 +108,7 @@ impl Job<'_> {
             Target::FoundationModel(id) => Ok(json_answer(&control::foundation_model(config, &id)?)),
             Target::InferenceProfiles => Ok(json_answer(&control::inference_profiles(config, self.parts)?)),
             Target::InferenceProfile(id) => Ok(json_answer(&control::inference_profile(config, &id)?)),
+            Target::CallerIdentity => Ok(sts::answer(&body)?.map(|body| Either::Left(Full::new(body)))),
         }
     }
 
@@ -114,6 +124,7 @@ impl Job<'_> {
             return Ok(json_answer(&json!({"inputTokens": tokens})));
         }
         models::check_on_demand(model, form, id)?;
+        self.check_access(model)?;
         match operation {
             Operation::Converse => self.converse(model, &mut value, body, false).await,
             Operation::ConverseStream => self.converse(model, &mut value, body, true).await,
@@ -122,6 +133,13 @@ impl Job<'_> {
                 self.invoke(model, &value, body, streams).await.map_err(Failure::native)
             }
         }
+    }
+
+    fn check_access(&self, model: &Model) -> Result<(), AwsError> {
+        if self.state.config.denied_models.contains(model.id) {
+            return Err(AwsError::named("AccessDeniedException", None));
+        }
+        Ok(())
     }
 
     async fn converse(
@@ -216,6 +234,7 @@ impl Job<'_> {
     async fn messages(&self, route: Route, body: &Bytes) -> Result<Response<Answer>, Failure> {
         let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
         let model = self.named(route, &value)?;
+        self.check_access(model)?;
         let betas = self.betas();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
         let version = self.version(route, &value)?;

@@ -1,5 +1,5 @@
 //! A Bedrock that speaks the real wire: Converse, ConverseStream, InvokeModel (both forms), CountTokens and the runtime's
-//! own Messages route, the control plane's lists of models and profiles, and the Mantle endpoint; with `SigV4` and key
+//! own Messages route, the control plane's lists of models and profiles, the Mantle endpoint, and who the caller is by STS; with `SigV4` and key
 //! authentication, AWS's validation texts, and answers chosen by magic words in the prompt.
 //!
 //! It is no model and no simulation of one: answers are canned. It is also no client library, and it shares no code with
@@ -53,11 +53,12 @@ mod script;
 mod server;
 mod sse;
 mod stream;
+mod sts;
 mod terms;
 mod tokens;
 mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,6 +83,10 @@ pub struct Config {
     /// Whether this is the Mantle endpoint: the Messages routes with bare ids and a service name of their own, and nothing
     /// of the runtime.
     pub mantle: bool,
+    /// The ids of foundation models that the account may not use.
+    pub denied_models: BTreeSet<String>,
+    /// How many seconds its clock is ahead of the machine's.
+    pub clock_skew: i64,
     /// A directory of `*.json` scripts that take precedence over the magic words.
     pub fixtures: Option<PathBuf>,
     /// Silence between the deltas of ordinary answers; zero sends them as fast as possible.
@@ -103,6 +108,8 @@ impl Default for Config {
                 "us.anthropic.claude-sonnet-4-5-20250929-v1:0".into(),
             )]),
             mantle: false,
+            denied_models: BTreeSet::new(),
+            clock_skew: 0,
             fixtures: None,
             pace: Duration::ZERO,
             record_bodies: true,

@@ -39,6 +39,12 @@ struct Arguments {
     /// Be the Mantle endpoint instead of the runtime and the control plane.
     #[arg(long)]
     mantle: bool,
+    /// The id of a foundation model that may not be used; may be repeated.
+    #[arg(long = "deny", value_name = "MODEL")]
+    denied_models: Vec<String>,
+    /// How many seconds the clock is ahead of the machine's.
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
+    clock_skew: i64,
     /// A directory of scripts, one `*.json` each.
     #[arg(long)]
     fixtures: Option<PathBuf>,
@@ -66,6 +72,8 @@ async fn main() -> ExitCode {
         bearer_token: Some(arguments.bearer_token).filter(|key| !key.is_empty()),
         application_profiles: defaults.application_profiles.into_iter().chain(arguments.profiles).collect(),
         mantle: arguments.mantle,
+        denied_models: arguments.denied_models.into_iter().collect(),
+        clock_skew: arguments.clock_skew,
         fixtures: arguments.fixtures,
         pace: Duration::from_millis(arguments.pace_ms),
         // Memory has to stay flat under load.

@@ -3,6 +3,9 @@
 use http::Method;
 use http::request::Parts;
 
+/// Where STS is asked.
+pub(crate) const STS: &str = "/";
+
 /// The dialect and the front door of a request, on which rules and allow-lists depend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -58,6 +61,8 @@ pub(crate) enum Target {
     FoundationModel(String),
     InferenceProfiles,
     InferenceProfile(String),
+    /// STS's GetCallerIdentity, by the only path that STS has.
+    CallerIdentity,
 }
 
 /// Finds the target; `None` for everything that the endpoint does not have.
@@ -70,6 +75,9 @@ pub(crate) fn target(parts: &Parts, mantle: bool) -> Option<Target> {
             (&Method::GET, "/v1/models") => Some(Target::MantleModels),
             _ => None,
         };
+    }
+    if path == STS && parts.method == Method::POST {
+        return Some(Target::CallerIdentity);
     }
     let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (&parts.method, segments.as_slice()) {
@@ -147,6 +155,8 @@ mod tests {
         assert_eq!(of("GET", "/inference-profiles/arn%3Aaws%3Ax%2Fabc", false), Some(profile.clone()));
         assert_eq!(of("GET", "/inference-profiles/arn:aws:x/abc", false), Some(profile));
         assert_eq!(of("GET", "/inference-profiles", true), None);
+        assert_eq!(of("POST", "/", false), Some(Target::CallerIdentity));
+        assert_eq!((of("GET", "/", false), of("POST", "/", true)), (None, None));
     }
 
     #[test]

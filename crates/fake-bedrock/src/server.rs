@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -28,10 +28,12 @@ use crate::log::Log;
 use crate::sse;
 use crate::stream::Dropped;
 use crate::tokens::Cache;
-use crate::{mantle, routes};
+use crate::{mantle, routes, sts};
 
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(10);
+/// How HTTP writes a date.
+const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 /// How many bodies are remembered that were refused once.
 const REFUSED: usize = 4_096;
 
@@ -168,16 +170,27 @@ impl State {
             Ok(response) => response,
             Err(Failure::Aws(error)) => whole(error.response()),
             Err(Failure::Model(error)) => whole(sse::envelope(&error, &request_id)),
+            Err(Failure::Sts(error)) => whole(sts::refusal(&error, &request_id)),
             Err(Failure::Dropped) => return Err(Dropped),
         };
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert("x-amzn-requestid", id);
+        }
+        let date = self.now().strftime(HTTP_DATE).to_string();
+        if let Ok(date) = HeaderValue::from_str(&date) {
+            response.headers_mut().insert("date", date);
         }
         self.log.status(number, response.status().as_u16());
         if matches!(response.body(), Either::Left(_)) {
             self.log.complete(number);
         }
         Ok(response)
+    }
+
+    /// What time it is here.
+    pub(crate) fn now(&self) -> Timestamp {
+        let skew = SignedDuration::from_secs(self.config.clock_skew);
+        Timestamp::now().saturating_add(skew).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether `[throttle-once]` sees this body for the first time.

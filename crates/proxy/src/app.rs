@@ -5,6 +5,8 @@
 mod counts;
 mod discovery;
 mod drains;
+mod identity;
+mod readiness;
 mod resolution;
 
 use std::io;
@@ -16,6 +18,7 @@ use serde_json::json;
 
 pub use counts::Counts;
 pub use drains::{Abandonable, Drains};
+pub use readiness::{Check, Readiness};
 
 use crate::admin::Admin;
 use crate::auth::Keys;
@@ -81,6 +84,10 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// What may be spent.
     pub quota: Quota,
+    /// Whether requests may come.
+    pub readiness: Readiness,
+    /// Whether a limit refuses requests while the database is away.
+    outages_are_closed: bool,
     /// How one request is served.
     pub relay: config::Relay,
     /// Sizes and times of the server itself.
@@ -126,6 +133,8 @@ impl App {
             metrics,
             ledger,
             quota,
+            readiness: Readiness::default(),
+            outages_are_closed: readiness::closed(&config.quota),
             relay: config.relay.clone(),
             limits: config.server.clone(),
             clock,

@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod exchange;
 mod failure;
+mod identity;
 mod messages;
 mod passthrough;
 mod places;
@@ -24,8 +25,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 pub use control::{FoundationModel, InferenceProfile};
-pub use credentials::NoCredentials;
+pub use credentials::{Known, NoCredentials};
 pub use failure::{Failure, Phase, Refusal, outcome};
+pub use identity::CallerIdentity;
 pub use passthrough::{Operation, Passage, Passed};
 pub use retry::Attempts;
 pub use transport::NoTransport;
@@ -127,6 +129,12 @@ impl Bedrock {
     /// When there are none.
     pub async fn warm_up(&self) -> Result<(), NoCredentials> {
         self.credentials.get().await.map(drop)
+    }
+
+    /// What is known of the credentials; asks nobody.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        self.credentials.known()
     }
 
     /// Asks, and asks again while `attempts` allow it and AWS says that it may help.

@@ -1,7 +1,15 @@
-//! The command line: the operator's commands (`operator`), `serve` (the default), `demo`, `config check`, `explain`.
+//! The command line: what there is to say, and the way from a command to its face in one of the files beside this one.
+//! Without a command it serves.
 
+mod connect;
+mod doctor;
+mod healthcheck;
+mod manual;
+mod migrate;
 mod operator;
 mod print;
+mod settings;
+mod version;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +21,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Loaded, Problem};
 use crate::server::{Drained, Server};
 use crate::{demo, explain, ids, telemetry};
 
@@ -21,8 +29,22 @@ use crate::{demo, explain, ids, telemetry};
 const EX_CONFIG: u8 = 78;
 const LAST_BREATH: Duration = Duration::from_millis(200);
 
+/// At the end of the help.
+const EXAMPLES: &str = "\
+Examples:
+  bedrock-proxy demo            try it without an AWS account
+  bedrock-proxy config check    look for mistakes in the environment and .env
+  bedrock-proxy doctor          look at everything that serving needs
+  bedrock-proxy                 serve
+
+Exit codes:
+  0   done
+  1   it failed, or something that was looked at is not as it should be
+  2   the command line is wrong
+  78  the configuration is wrong";
+
 #[derive(Debug, Parser)]
-#[command(name = "bedrock-proxy", version, about = "Anthropic Messages API in, AWS Bedrock out")]
+#[command(name = "bedrock-proxy", version, about = "Anthropic Messages API in, AWS Bedrock out", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -33,8 +55,10 @@ enum Command {
     #[command(flatten)]
     Operator(operator::Operator),
     /// Serve the Messages API (also without a command). Configured by the environment and .env; see .env.example
+    #[command(after_help = "Example:\n  PORT=8081 AWS_BEDROCK_REGION=eu-west-1 bedrock-proxy serve")]
     Serve,
     /// Try it without an AWS account: a fake Bedrock inside this process, and what to type
+    #[command(after_help = "Example:\n  bedrock-proxy demo --port 9000")]
     Demo {
         /// The port to serve on
         #[arg(long, default_value_t = 8081)]
@@ -46,43 +70,64 @@ enum Command {
     /// Look at the configuration
     Config {
         #[command(subcommand)]
-        command: ConfigCommand,
+        command: settings::ConfigCommand,
     },
+    /// Look at everything that the server needs, and say what to do about what is not as it should be
+    Doctor(doctor::Arguments),
+    /// Print what to type into a client
+    Connect(connect::Arguments),
+    /// Ask the server that this configuration describes whether it is well; for the HEALTHCHECK of a container
+    Healthcheck(healthcheck::Arguments),
+    /// Bring the schema of the database up to date, as every start does
+    Migrate(migrate::Arguments),
     /// Explain an error by the code at the end of its message, such as E07; all of them without one
+    #[command(after_help = "Example:\n  bedrock-proxy explain E07")]
     Explain {
         /// The code
         code: Option<String>,
     },
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-enum ConfigCommand {
-    /// Report every mistake in the environment and .env; exit code 78 if there is one
-    Check,
+    /// Print the completions of a shell
+    Completions(manual::Completions),
+    /// Print the manual page, or write one for each command
+    Man(manual::Man),
+    /// What this binary is
+    Version(version::Arguments),
 }
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
+    let loaded = || config::of_process(Path::new(".env"));
     match command {
-        Command::Demo { port, host } => in_runtime(demo::run(host, port)),
-        Command::Operator(command) => match load() {
-            Ok(config) => in_runtime(operator::run(config, command)),
-            Err(problems) => refuse(&problems),
-        },
-        Command::Serve => match load() {
+        Command::Demo { port, host } => {
+            in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
+        }
+        Command::Config { command } => settings::run(command, &loaded()),
+        Command::Explain { code } => explain(code.as_deref()),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::pages(&arguments),
+        Command::Version(arguments) => in_runtime(version::run(arguments)),
+        Command::Doctor(arguments) => doctor::run(arguments, loaded()),
+        Command::Connect(arguments) => with(loaded(), |config| connect::run(config, arguments)),
+        Command::Operator(command) => with(loaded(), |config| operator::run(config, command)),
+        Command::Healthcheck(arguments) => with(loaded(), |config| healthcheck::run(config, arguments)),
+        Command::Migrate(arguments) => with(loaded(), |config| migrate::run(config, arguments)),
+        Command::Serve => match loaded().config {
             Ok(config) => logged(config),
             Err(problems) => refuse(&problems),
         },
-        Command::Config { command: ConfigCommand::Check } => match load() {
-            Ok(config) => {
-                say(&format!("the configuration is fine\n{}", config.warnings.join("\n")));
-                ExitCode::SUCCESS
-            }
-            Err(problems) => refuse(&problems),
-        },
-        Command::Explain { code } => explain(code.as_deref()),
+    }
+}
+
+/// Does `work` by the configuration, if there is nothing wrong with it.
+fn with<F>(loaded: Loaded, work: impl FnOnce(Config) -> F) -> ExitCode
+where
+    F: Future<Output = Result<ExitCode, String>>,
+{
+    match loaded.config {
+        Ok(config) => in_runtime(work(config)),
+        Err(problems) => refuse(&problems),
     }
 }
 
@@ -97,19 +142,6 @@ fn explain(code: Option<&str>) -> ExitCode {
                 "bedrock-proxy: there is no error with this code; `bedrock-proxy explain` lists them all\n",
             );
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// Reads `.env` and the environment. Must come before the first thread.
-fn load() -> Result<Config, Vec<Problem>> {
-    let dotenv = config::load_dotenv(Path::new(".env"));
-    match (dotenv, Config::load(config::lookup)) {
-        (Ok(()), loaded) => loaded,
-        (Err(problem), loaded) => {
-            let mut problems = vec![problem];
-            problems.extend(loaded.err().unwrap_or_default());
-            Err(problems)
         }
     }
 }
@@ -139,7 +171,7 @@ fn logged(config: Config) -> ExitCode {
     }
 }
 
-fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
+fn in_runtime(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -151,7 +183,7 @@ fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     // What a drain has given up on is dropped, so that it is logged, but not waited for.
     runtime.shutdown_timeout(LAST_BREATH);
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&format!("bedrock-proxy: {error}\n"));
             ExitCode::FAILURE
@@ -159,7 +191,7 @@ fn in_runtime(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), String> {
+async fn serve(config: Config) -> Result<ExitCode, String> {
     ids::check()?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     for warning in &config.warnings {
@@ -175,18 +207,8 @@ async fn serve(config: Config) -> Result<(), String> {
     if !config.log.stdout {
         say(&banner(&config, server.address()));
     }
-    let shared = std::sync::Arc::clone(app);
-    app.tasks.spawn(async move {
-        let warmed = tokio::select! {
-            warmed = shared.bedrock.warm_up() => warmed,
-            () = shared.tasks.stopping() => return,
-        };
-        if let Err(error) = warmed {
-            tracing::error!(%error, "requests will fail until there are credentials: set AWS_BEDROCK_ACCESS_KEY and \
-                AWS_BEDROCK_SECRET_KEY, AWS_BEARER_TOKEN_BEDROCK, or give this machine a role");
-        }
-    });
-    until_stopped(server).await
+    app.keep_identified();
+    until_stopped(server).await.map(|()| ExitCode::SUCCESS)
 }
 
 /// What a person at the terminal wants to know when the log is elsewhere.

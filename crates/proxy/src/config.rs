@@ -14,10 +14,12 @@ mod models;
 mod otel;
 mod parse;
 mod prices;
+mod process;
 mod quota;
 mod reader;
+mod settings;
+mod strangers;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,16 +31,17 @@ pub use auth::Auth;
 pub use callers::{Callers, parse_limit};
 pub use control::Control;
 pub use database::{Database, Parts, Place};
-pub use environment::{load_dotenv, lookup};
 pub use ledger::Ledger;
 pub use log::{Log, Retention};
 pub use models::{Model, parse_models};
 pub use otel::{Collector, Metrics, Otel, Sampler};
 pub(crate) use parse::{PREFIXES, is_region};
 pub use prices::{BARE, Factor, LongPrices, Price, Prices};
+pub use process::{Loaded, of_process};
 pub use quota::{Outage, Quota, Schedule};
 pub use reader::Problem;
 use reader::Reader;
+pub use settings::{Origin, Setting, Settings};
 
 use messages::translate::{Options, ServerTools};
 
@@ -94,6 +97,9 @@ pub struct Server {
     pub write_timeout: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`: how long streams may take to end after SIGTERM.
     pub shutdown_grace: Duration,
+    /// `SHUTDOWN_DELAY_SECONDS`: how long requests are still taken after SIGTERM while `/readyz` says otherwise, so that
+    /// load balancers look elsewhere first.
+    pub shutdown_delay: Duration,
 }
 
 /// Which routes a request may take.
@@ -171,6 +177,8 @@ pub struct Bedrock {
     pub control: Control,
     /// `AWS_ENDPOINT_URL_BEDROCK_MANTLE`, used as typed: where the models live that the runtime does not have.
     pub mantle: Option<Uri>,
+    /// `AWS_ENDPOINT_URL_STS`, used as typed: where AWS says whose credentials these are.
+    pub sts: Option<Uri>,
 }
 
 /// Long-lived AWS keys, given by name.
@@ -193,8 +201,8 @@ impl Config {
         Self::read(lookup).0
     }
 
-    /// As [`Config::load`], with the names that were asked for.
-    fn read(lookup: impl Fn(&str) -> Option<String>) -> (Result<Self, Vec<Problem>>, BTreeSet<&'static str>) {
+    /// As [`Config::load`], with everything that was asked for.
+    fn read(lookup: impl Fn(&str) -> Option<String>) -> (Result<Self, Vec<Problem>>, Settings) {
         let mut reader = Reader::new(lookup);
         let bedrock = bedrock(&mut reader);
         let auth = auth::auth(&mut reader);
@@ -215,8 +223,8 @@ impl Config {
             bedrock,
         };
         config.log.secrets = reader.secrets();
-        let (problems, names) = reader.finish();
-        (if problems.is_empty() { Ok(config) } else { Err(problems) }, names)
+        let (problems, settings) = reader.finish();
+        (if problems.is_empty() { Ok(config) } else { Err(problems) }, Settings(settings))
     }
 }
 
@@ -230,12 +238,14 @@ fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> 
         body_timeout: reader.seconds("BODY_TIMEOUT_SECONDS", 60, 1..=3600),
         write_timeout: reader.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
         shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
+        shutdown_delay: reader.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
     }
 }
 
 fn host(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let open = auth.secret.is_some() || auth.allow_unauthenticated;
+    reader.default("HOST", loopback);
     let Some(value) = reader.text("HOST") else {
         return loopback;
     };
@@ -273,6 +283,7 @@ fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Options {
     const SERVER_TOOLS: &str = "AWS_BEDROCK_SERVER_TOOLS";
     let thinks = reader.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
     let budget = reader.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048, 1024..=1_000_000);
+    reader.default(SERVER_TOOLS, "leave_out");
     let server_tools = match reader.text(SERVER_TOOLS).as_deref() {
         None | Some("leave_out") => ServerTools::LeaveOut,
         Some("refuse") => ServerTools::Refuse,
@@ -292,6 +303,7 @@ fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Options {
 
 fn route(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> RoutePolicy {
     const NAME: &str = "AWS_BEDROCK_ROUTE";
+    reader.default(NAME, "auto");
     match reader.text(NAME).as_deref() {
         None | Some("auto") => RoutePolicy::Auto,
         Some("converse") => RoutePolicy::Converse,
@@ -317,7 +329,11 @@ fn catalog(reader: &mut Reader<impl Fn(&str) -> Option<String>>, region: &str) -
     };
     let named = reader.first(&["AWS_BEDROCK_REGION_PREFIX", "ANTHROPIC_BEDROCK_REGION_PREFIX"]);
     let prefix = match named {
-        None => Some(parse::prefix_of_region(region)),
+        None => {
+            let prefix = parse::prefix_of_region(region);
+            reader.default("AWS_BEDROCK_REGION_PREFIX", prefix);
+            Some(prefix)
+        }
         Some((name, value)) => parse::prefix(&value).unwrap_or_else(|reason| {
             reader.problem(name, Some(&value), reason);
             None
@@ -337,9 +353,11 @@ fn models(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Vec<Model> {
 }
 
 fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
-    let (name, region) = reader
-        .first(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"])
-        .unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
+    let named = reader.first(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]);
+    if named.is_none() {
+        reader.default("AWS_BEDROCK_REGION", "us-east-1");
+    }
+    let (name, region) = named.unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
     if !is_region(&region) {
         reader.problem(name, Some(&region), "not an AWS region; use one such as us-east-1");
     }
@@ -361,6 +379,7 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
         ca_bundle: ca_bundle(reader),
         control: control::control(reader, !fips && !dual_stack),
         mantle: control::endpoint(reader, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", !fips && !dual_stack),
+        sts: control::endpoint(reader, "AWS_ENDPOINT_URL_STS", !fips && !dual_stack),
         region,
         endpoint,
         fips,
@@ -430,7 +449,8 @@ fn warnings(
                 .to_owned(),
         );
     }
-    let mut endpoints = [&bedrock.endpoint, &bedrock.control.endpoint, &bedrock.mantle].into_iter().flatten();
+    let endpoints = [&bedrock.endpoint, &bedrock.control.endpoint, &bedrock.mantle, &bedrock.sts];
+    let mut endpoints = endpoints.into_iter().flatten();
     if endpoints.any(parse::is_plain_and_remote) {
         warnings.push(
             "the custom endpoint is not https: prompts and a bearer token travel in the clear".to_owned(),

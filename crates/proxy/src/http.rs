@@ -3,7 +3,8 @@
 //! Reading order: `messages` (the life of a request), `call` (by which route), `opening` (until Bedrock's first word),
 //! `live` (bytes from Bedrock into events), `relay` (events to a client that streams), `whole` (to one that does not),
 //! `course` (how it went, for counting), `tongue` (in which language), `chat` (the door for OpenAI's);
-//! beside them `caller` (who may pass), `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock.
+//! beside them `caller` (who may pass), `models`, `count_tokens`, `aliases`, and `dialect` for clients that speak Bedrock;
+//! `health` for load balancers, `probe` for the doctor.
 
 pub mod access_log;
 pub mod admin;
@@ -31,6 +32,7 @@ pub mod models;
 mod notice;
 mod opening;
 mod passing;
+pub mod probe;
 mod query;
 mod relay;
 mod tongue;

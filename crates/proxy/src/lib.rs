@@ -3,8 +3,9 @@
 //! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
 //! (what handlers share), [`callers`] (who may pass), [`auth`] (tokens), [`catalog`]
 //! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
-//! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`] and [`telemetry`]
-//! around them; [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The translation itself is the package `messages`.
+//! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`], [`connect`], [`doctor`], [`knock`] and
+//! [`telemetry`] around them; [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The translation itself is
+//! the package `messages`.
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 
@@ -17,11 +18,14 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod demo;
+pub mod doctor;
 pub mod estimate;
 pub mod explain;
 pub mod http;
 pub mod ids;
+pub mod knock;
 pub mod learned;
 pub mod ledger;
 pub mod metrics;

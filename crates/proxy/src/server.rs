@@ -6,6 +6,7 @@ mod stalled;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, head, post};
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use http::StatusCode;
 use messages::anthropic::ErrorType;
 use tokio::net::TcpListener;
@@ -91,6 +94,10 @@ pub fn service(app: Arc<App>) -> Router {
     };
     let open = Router::new()
         .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/startupz", get(health::startup))
         .route("/api/hello", get(health::hello))
         .route("/", head(health::hello))
         .merge(aliases::open())
@@ -156,16 +163,32 @@ impl Server {
         &self.app
     }
 
-    /// Serves until `stop`, then takes no more connections and lets the open ones finish, until the grace is over or
-    /// `hurry` resolves. Streams that are cut off get an error event.
+    /// Serves until `stop`, goes on for the delay with readiness gone, then takes no more connections and lets the open
+    /// ones finish, until the grace is over or `hurry` resolves. Streams that are cut off get an error event.
     pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> Drained {
         let app = Arc::clone(&self.app);
         app.start();
+        let mut hurry = pin!(hurry.fuse());
+        let stop = async {
+            stop.await;
+            app.readiness.stop();
+            tokio::select! {
+                () = tokio::time::sleep(app.limits.shutdown_delay) => {}
+                () = hurry.as_mut() => {}
+            }
+        };
         tokio::select! {
             () = stop => {}
             () = self.accept() => {}
         }
-        let drained = drain(&app, hurry).await;
+        // Whoever hurried the delay does not want to wait for the rest either.
+        let hurried = hurry.is_terminated();
+        let drained = drain(&app, async {
+            if !hurried {
+                hurry.await;
+            }
+        })
+        .await;
         app.finish().await;
         drained
     }

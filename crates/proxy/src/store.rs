@@ -49,6 +49,7 @@ mod records;
 mod report;
 mod reservations;
 mod rows;
+mod survey;
 mod times;
 mod tokens;
 mod upkeep;
@@ -69,6 +70,7 @@ pub use people::{NewUser, Verdict};
 pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
 pub use report::{Dimensions, UsageQuery, UsageRow};
 pub use reservations::{Reservation, Reserved, Tallies, Tally};
+pub use survey::{Survey, sqlite_version};
 
 use crate::config;
 use crate::tasks::Tasks;
@@ -156,6 +158,12 @@ impl Store {
             Pools::Sqlite { .. } => "sqlite",
             Pools::Postgres { .. } => "postgresql",
         }
+    }
+
+    /// Whether the schema is known to be up to date.
+    #[must_use]
+    pub fn is_migrated(&self) -> bool {
+        self.0.schema.borrow().is_ok()
     }
 
     /// Whether the last call reached the database; [`Store::ping`] finds out anew.

@@ -4,6 +4,7 @@
 //! container and instance roles). The chain itself asks its source at every call, so the cache is ours: refreshed
 //! before expiry by one request at a time, while the others go on with what they have until it expires.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,19 @@ pub(super) enum Identity {
     Bearer(Secret),
 }
 
+/// What is known of the credentials without asking for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// They were not looked for yet.
+    Nothing,
+    /// There are none, or those that there were have expired and no others came.
+    Missing,
+    /// A Bedrock API key.
+    ApiKey,
+    /// AWS keys, which end then.
+    Keys(Option<SystemTime>),
+}
+
 /// The chain gave nothing; the text is the chain's own and holds no secret.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no AWS credentials: {0}")]
@@ -43,6 +57,8 @@ pub(super) struct CredentialCache {
     clock: Clock,
     current: RwLock<Option<Entry>>,
     refreshing: Mutex<()>,
+    /// Whether the last look at the source gave nothing.
+    failed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -72,15 +88,19 @@ impl CredentialCache {
             (None, Some(token)) => Source::Fixed(Arc::new(Identity::Bearer(token.clone()))),
             (None, None) => Source::Chain { region: config.region.clone(), provider: OnceCell::new() },
         };
-        Self { source, clock, current: RwLock::new(None), refreshing: Mutex::new(()) }
+        Self::of(source, clock)
+    }
+
+    fn of(source: Source, clock: Clock) -> Self {
+        let (current, refreshing) = (RwLock::new(None), Mutex::new(()));
+        Self { source, clock, current, refreshing, failed: AtomicBool::new(false) }
     }
 
     /// A cache over any provider.
     #[cfg(test)]
     fn over(provider: impl ProvideCredentials + 'static, clock: Clock) -> Self {
         let provider = OnceCell::new_with(Some(SharedCredentialsProvider::new(provider)));
-        let source = Source::Chain { region: "us-east-1".to_owned(), provider };
-        Self { source, clock, current: RwLock::new(None), refreshing: Mutex::new(()) }
+        Self::of(Source::Chain { region: "us-east-1".to_owned(), provider }, clock)
     }
 
     /// Whether a rejected identity can be replaced by a fresh one.
@@ -91,6 +111,21 @@ impl CredentialCache {
     /// When what is in use expires.
     pub(super) fn expiry(&self) -> Option<SystemTime> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.expires_at
+    }
+
+    /// What is known, without asking anybody.
+    pub(super) fn known(&self) -> Known {
+        match &self.source {
+            Source::Fixed(identity) => match &**identity {
+                Identity::Bearer(_) => Known::ApiKey,
+                Identity::Keys(credentials) => Known::Keys(credentials.expiry()),
+            },
+            Source::Chain { .. } => match self.usable(self.clock.now()) {
+                Some(entry) => Known::Keys(entry.expires_at),
+                None if self.failed.load(Ordering::Relaxed) => Known::Missing,
+                None => Known::Nothing,
+            },
+        }
     }
 
     /// The identity to sign with now.
@@ -147,6 +182,12 @@ impl CredentialCache {
     }
 
     async fn load(&self) -> Result<Arc<Identity>, NoCredentials> {
+        let loaded = self.ask().await;
+        self.failed.store(loaded.is_err(), Ordering::Relaxed);
+        loaded
+    }
+
+    async fn ask(&self) -> Result<Arc<Identity>, NoCredentials> {
         let Source::Chain { region, provider } = &self.source else {
             return Err(NoCredentials("fixed credentials are not loaded".to_owned()));
         };
@@ -203,7 +244,7 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::future;
@@ -215,7 +256,7 @@ mod tests {
     struct Counting {
         clock: Clock,
         calls: Arc<AtomicUsize>,
-        fails: Arc<std::sync::atomic::AtomicBool>,
+        fails: Arc<AtomicBool>,
     }
 
     impl ProvideCredentials for Counting {
@@ -281,7 +322,22 @@ mod tests {
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
         assert_eq!(source.calls.load(Ordering::SeqCst), 2, "a failed refresh is not repeated at once");
         source.clock.advance(Duration::from_secs(300));
+        assert!(matches!(cache.known(), Known::Missing), "they have expired, and there are no others");
         assert!(cache.get().await.unwrap_err().to_string().contains("no AWS credentials"));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_told_without_asking_the_source() {
+        let (cache, source) = cache();
+        assert_eq!(cache.known(), Known::Nothing);
+        source.fails.store(true, Ordering::SeqCst);
+        assert!(cache.get().await.is_err());
+        assert_eq!(cache.known(), Known::Missing);
+        source.fails.store(false, Ordering::SeqCst);
+        cache.get().await.unwrap();
+        let end = source.clock.now() + Duration::from_secs(3600);
+        assert_eq!(cache.known(), Known::Keys(Some(end)));
+        assert_eq!(source.calls.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]

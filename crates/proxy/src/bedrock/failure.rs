@@ -16,7 +16,7 @@ use messages::converse::event::Exception;
 use messages::translate::{self, Retry};
 use serde::Deserialize;
 
-use super::NoCredentials;
+use super::{NoCredentials, identity};
 
 pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
 const LONGEST_ERROR: usize = 64 * 1024;
@@ -144,6 +144,13 @@ impl Failure {
         matches!(self, Self::Refused(refusal) if refusal.meaning.retry == Retry::WithNewCredentials)
     }
 
+    /// Whether AWS minds who we are, or what time it is here, so that it will refuse everything else, too.
+    #[must_use]
+    pub fn is_about_us(&self) -> bool {
+        const ROWS: [&str; 4] = ["E17", "E17b", "E18", "E28"];
+        matches!(self, Self::Refused(refusal) if ROWS.contains(&refusal.meaning.row.code))
+    }
+
     /// Whether nobody was reached, so that nothing can have happened.
     pub(super) fn is_connecting(&self) -> bool {
         matches!(self, Self::Unreachable { phase: Phase::Dns | Phase::Connect | Phase::Tls, .. })
@@ -264,6 +271,7 @@ pub(super) async fn refused(head: &Parts, body: Incoming) -> Failure {
     let status = head.status.as_u16();
     // On the Messages routes the model's own refusals come in Anthropic's envelope, those of the front door do not.
     let enveloped = if header.is_none() { translate::envelope(&bytes) } else { None };
+    let enveloped = enveloped.or_else(|| identity::refused(status, &bytes));
     let meaning = enveloped.unwrap_or_else(|| {
         let code = header.or_else(|| {
             let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();

@@ -38,6 +38,10 @@ pub(super) struct Places {
     mantle: Endpoint,
     /// The way to it, as for the control plane.
     mantle_client: Option<Client>,
+    /// STS in the configured region.
+    sts: Endpoint,
+    /// The way to it, as for the control plane.
+    sts_client: Option<Client>,
     fips: bool,
     dual_stack: bool,
     custom_runtime: bool,
@@ -62,6 +66,15 @@ impl Places {
             None => Endpoint::of("bedrock-mantle", &config.region, config.fips, true),
         };
         let mantle = mantle.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        let sts = match &config.sts {
+            Some(uri) => Endpoint::custom(uri),
+            // There the usual name is the one that keeps FIPS.
+            None => {
+                let fips = config.fips && !config.region.starts_with("us-gov-");
+                Endpoint::of("sts", &config.region, fips, config.dual_stack)
+            }
+        };
+        let sts = sts.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
         // A client made for plain HTTP trusts no certificate.
         let client_for = |endpoint: &Endpoint| {
             if runtime.is_https() || !endpoint.is_https() {
@@ -73,8 +86,10 @@ impl Places {
         Ok(Self {
             control_client: client_for(&control),
             mantle_client: client_for(&mantle),
+            sts_client: client_for(&sts),
             control,
             mantle,
+            sts,
             fips: config.fips,
             dual_stack: config.dual_stack,
             custom_runtime: config.endpoint.is_some(),
@@ -117,6 +132,14 @@ impl Bedrock {
         let client = self.places.mantle_client.as_ref().ok_or_else(no_client)?;
         let (endpoint, region) = (Cow::Borrowed(&self.places.mantle), Cow::Borrowed(self.region.as_str()));
         Ok((Place { endpoint, region, service: sign::MANTLE }, client))
+    }
+
+    /// STS, and the way to it.
+    pub(super) fn sts(&self) -> Result<(Place<'_>, &Client), Failure> {
+        let no_client = || Failure::unsendable("there are no root certificates for STS");
+        let client = self.places.sts_client.as_ref().ok_or_else(no_client)?;
+        let (endpoint, region) = (Cow::Borrowed(&self.places.sts), Cow::Borrowed(self.region.as_str()));
+        Ok((Place { endpoint, region, service: sign::STS }, client))
     }
 
     /// A custom endpoint is used for everything, as only its operator knows what is behind it; the signature
@@ -200,6 +223,28 @@ mod tests {
         let region = ("AWS_BEDROCK_REGION", "us-west-2");
         assert_eq!(mantle(&[region]), "bedrock-mantle.us-west-2.api.aws");
         assert_eq!(mantle(&[region, ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]), "127.0.0.1:9");
+    }
+
+    #[test]
+    fn sts_is_asked_in_the_same_region_and_partition() {
+        let host = |variables: &[(&str, &str)]| {
+            let config = Config::load(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            });
+            let bedrock = Bedrock::new(&config.unwrap().bedrock, Clock::machine()).unwrap();
+            let (place, _) = bedrock.sts().unwrap();
+            assert_eq!(place.scope().service, "sts");
+            place.endpoint.host().to_owned()
+        };
+        let [fips, dual] = [("AWS_USE_FIPS_ENDPOINT", "1"), ("AWS_USE_DUALSTACK_ENDPOINT", "1")];
+        assert_eq!(host(&[]), "sts.us-east-1.amazonaws.com");
+        assert_eq!(host(&[fips]), "sts-fips.us-east-1.amazonaws.com");
+        assert_eq!(host(&[fips, ("AWS_REGION", "us-gov-west-1")]), "sts.us-gov-west-1.amazonaws.com");
+        assert_eq!(host(&[dual]), "sts.us-east-1.api.aws");
+        assert_eq!(host(&[("AWS_REGION", "cn-north-1")]), "sts.cn-north-1.amazonaws.com.cn");
+        let common = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+        assert_eq!(host(&[common]), "127.0.0.1:9");
+        assert_eq!(host(&[common, ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:8")]), "127.0.0.1:8");
     }
 
     #[test]

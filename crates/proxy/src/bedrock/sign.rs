@@ -18,6 +18,8 @@ use super::credentials::Identity;
 pub(super) const BEDROCK: &str = "bedrock";
 /// The name that the Mantle endpoint signs under.
 pub(super) const MANTLE: &str = "bedrock-mantle";
+/// The name that STS signs under.
+pub(super) const STS: &str = "sts";
 /// How the names of Bedrock's own headers begin.
 pub(super) const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
 

@@ -2,6 +2,7 @@
 //! work while no server runs, and a running one acts by them within seconds.
 
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -38,6 +39,7 @@ pub(super) enum Operator {
     #[command(subcommand)]
     Quota(QuotaCommand),
     /// What happened: tokens, changes, refusals
+    #[command(after_help = "Example:\n  bedrock-proxy events --kind auth_refused --limit 20")]
     Events {
         /// Of this kind only, as user_changed
         #[arg(long)]
@@ -56,10 +58,13 @@ pub(super) enum Operator {
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Make a token and say how to use it
+    #[command(after_help = "Example:\n  bedrock-proxy token issue --user ana --ttl 7d")]
     Issue(TokenArguments),
     /// Make a token and print nothing else, as Claude Code's apiKeyHelper wants it
+    #[command(after_help = "Example:\n  bedrock-proxy token print --user ana --ttl 1h")]
     Print(TokenArguments),
     /// Tokens that were issued or revoked here; never the tokens themselves
+    #[command(after_help = "Example:\n  bedrock-proxy token list --user ana --format json")]
     List {
         /// Of this user only
         #[arg(long)]
@@ -68,6 +73,7 @@ pub(super) enum TokenCommand {
         format: Format,
     },
     /// Take back one token by its id, or all of a user; acts within seconds on every replica
+    #[command(after_help = "Example:\n  bedrock-proxy token revoke --user ana")]
     Revoke {
         /// The token's id (jti)
         #[arg(required_unless_present = "user", conflicts_with = "user")]
@@ -100,10 +106,13 @@ pub(super) struct TokenArguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
     /// Add a user
+    #[command(after_help = "Example:\n  bedrock-proxy user add ana --team payments --limit 1_000_000")]
     Add(UserArguments),
     /// Change a user
+    #[command(after_help = "Example:\n  bedrock-proxy user set ana --limit unlimited")]
     Set(UserArguments),
     /// All users
+    #[command(after_help = "Example:\n  bedrock-proxy user list --team payments")]
     List {
         /// Of this team only
         #[arg(long)]
@@ -112,10 +121,13 @@ pub(super) enum UserCommand {
         format: Format,
     },
     /// One user
+    #[command(after_help = "Example:\n  bedrock-proxy user show ana")]
     Show { user: String },
     /// Refuse a user, whatever their token says
+    #[command(after_help = "Example:\n  bedrock-proxy user disable ana")]
     Disable { user: String },
     /// Let a user come again
+    #[command(after_help = "Example:\n  bedrock-proxy user enable ana")]
     Enable { user: String },
 }
 
@@ -136,15 +148,19 @@ pub(super) struct UserArguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum TeamCommand {
     /// Add a team
+    #[command(after_help = "Example:\n  bedrock-proxy team add payments --limit 5_000_000")]
     Add(TeamArguments),
     /// Change a team
+    #[command(after_help = "Example:\n  bedrock-proxy team set payments --disabled true")]
     Set(TeamArguments),
     /// All teams
+    #[command(after_help = "Example:\n  bedrock-proxy team list --format csv")]
     List {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// One team
+    #[command(after_help = "Example:\n  bedrock-proxy team show payments")]
     Show { team: String },
 }
 
@@ -162,6 +178,9 @@ pub(super) struct TeamArguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum UsageCommand {
     /// Sums of requests, tokens and cost
+    #[command(
+        after_help = "Example:\n  bedrock-proxy usage report --by team,model --from 2026-11-01 --format csv"
+    )]
     Report {
         /// One row for each: user, team, model, day, route, with commas
         #[arg(long, default_value = "user", value_parser = Dimensions::parse)]
@@ -186,6 +205,7 @@ pub(super) enum UsageCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum QuotaCommand {
     /// Say how a user stands, and why
+    #[command(after_help = "Example:\n  bedrock-proxy quota explain ana")]
     Explain { user: String },
 }
 
@@ -206,7 +226,7 @@ fn or_none(text: Option<String>) -> Option<Option<String>> {
 }
 
 /// Does what the operator wants.
-pub(super) async fn run(config: Config, command: Operator) -> Result<(), String> {
+pub(super) async fn run(config: Config, command: Operator) -> Result<ExitCode, String> {
     let tasks = Tasks::default();
     let store = Store::open(&config.database, &tasks).await.map_err(|error| error.to_string())?;
     let admin = Admin::new(&config, store.clone(), Clock::machine());
@@ -214,7 +234,7 @@ pub(super) async fn run(config: Config, command: Operator) -> Result<(), String>
     tasks.stop();
     store.close().await;
     say(&done?);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn act(admin: &Admin, command: Operator) -> Result<String, AdminError> {

@@ -36,9 +36,10 @@ pub struct Auth {
 
 pub(super) fn auth(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Auth {
     let secret = reader.secret(CURRENT);
-    let previous = reader.text(PREVIOUS).unwrap_or_default();
-    let previous = previous.split(',').map(str::trim).filter(|key| !key.is_empty());
-    let previous_secrets: Vec<_> = previous.map(|key| reader.hide(key)).collect();
+    let previous = reader.secret(PREVIOUS);
+    let previous = previous.as_ref().map_or("", Secret::expose).split(',').map(str::trim);
+    let previous_secrets: Vec<_> =
+        previous.filter(|key| !key.is_empty()).map(|key| reader.hide(key)).collect();
     if secret.is_none() && !previous_secrets.is_empty() {
         reader.problem(PREVIOUS, None, "has no current key to go with; set JWT_SECRET_KEY, too");
     }
@@ -51,8 +52,8 @@ pub(super) fn auth(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Auth
     Auth {
         secret,
         previous_secrets,
-        issuer: reader.text("JWT_ISSUER").unwrap_or_else(|| "bedrock-proxy".to_owned()),
-        audience: reader.text("JWT_AUDIENCE").unwrap_or_else(|| "bedrock-api".to_owned()),
+        issuer: reader.text_or("JWT_ISSUER", "bedrock-proxy"),
+        audience: reader.text_or("JWT_AUDIENCE", "bedrock-api"),
         expiry: Duration::from_secs(3600 * reader.number("JWT_EXPIRY_HOURS", 24, 1..=87_600)),
         leeway: reader.seconds("JWT_LEEWAY_SECONDS", 60, 0..=600),
         allow_unauthenticated: reader.boolean("ALLOW_UNAUTHENTICATED", false),

@@ -33,6 +33,7 @@ fn limit(
     name: &'static str,
     default: Option<i64>,
 ) -> Option<i64> {
+    reader.default(name, default.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string()));
     let Some(value) = reader.text(name) else { return default };
     parse_limit(&value).unwrap_or_else(|reason| {
         reader.problem(name, Some(&value), reason);

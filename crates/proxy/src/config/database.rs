@@ -62,15 +62,15 @@ const SSL_MODES: [(&str, PgSslMode); 6] = [
 ];
 
 pub(super) fn database(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Database {
-    let data_dir = PathBuf::from(reader.text("DATA_DIR").unwrap_or_else(|| "./data".to_owned()));
+    let data_dir = PathBuf::from(reader.text_or("DATA_DIR", "./data"));
     let (parts, first_part) = parts(reader);
-    let place = match (reader.text("DATABASE_URL"), first_part) {
+    let place = match (reader.secret("DATABASE_URL"), first_part) {
         (None, None) => Place::File(data_dir.join("bedrock-proxy.db")),
         (None, Some(_)) => Place::Parts(parts),
         (Some(url), None) => place(reader, url),
         (Some(url), Some(name)) => {
             reader.problem(name, None, "is set beside DATABASE_URL; unset one of them");
-            Place::Url(reader.hide(url))
+            Place::Url(url)
         }
     };
     let max_connections = reader.number("DB_MAX_CONNS", 25, 2..=1000);
@@ -86,20 +86,24 @@ pub(super) fn database(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> 
 fn parts(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> (Parts, Option<&'static str>) {
     let names = ["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_SSLMODE"];
     let first = reader.first(&names).map(|(name, _)| name);
+    let words = SSL_MODES.map(|(word, _)| (word, word));
+    let wanted = reader.choice("DB_SSLMODE", "require", &words);
+    let ssl_mode = SSL_MODES.iter().find(|(word, _)| *word == wanted);
     let parts = Parts {
-        host: reader.text("DB_HOST").unwrap_or_else(|| "localhost".to_owned()),
+        host: reader.text_or("DB_HOST", "localhost"),
         port: reader.number("DB_PORT", 5432, 1..=u16::MAX),
-        name: reader.text("DB_NAME").unwrap_or_else(|| "bedrock_proxy".to_owned()),
-        user: reader.text("DB_USER").unwrap_or_else(|| "postgres".to_owned()),
+        name: reader.text_or("DB_NAME", "bedrock_proxy"),
+        user: reader.text_or("DB_USER", "postgres"),
         password: reader.secret("DB_PASSWORD"),
-        ssl_mode: reader.choice("DB_SSLMODE", PgSslMode::Require, &SSL_MODES),
+        ssl_mode: ssl_mode.map_or(PgSslMode::Require, |(_, mode)| *mode),
     };
     (parts, first)
 }
 
 /// What `DATABASE_URL` names. Its value is never repeated in a problem, as it may hold a password.
-fn place(reader: &mut Reader<impl Fn(&str) -> Option<String>>, url: String) -> Place {
+fn place(reader: &mut Reader<impl Fn(&str) -> Option<String>>, secret: Secret) -> Place {
     const NAME: &str = "DATABASE_URL";
+    let url = secret.expose();
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.contains(['?', '#']) || path.contains(":memory:") {
@@ -110,17 +114,17 @@ fn place(reader: &mut Reader<impl Fn(&str) -> Option<String>>, url: String) -> P
     let postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     if !postgres {
         reader.problem(NAME, None, "use postgres://user:password@host:5432/name or sqlite:/path/to/file");
-    } else if PgConnectOptions::from_str(&url).is_err() {
+    } else if PgConnectOptions::from_str(url).is_err() {
         reader.problem(
             NAME,
             None,
             "cannot be read as a URL; write letters such as @ / : # of a password as %40 %2F %3A %23",
         );
     }
-    for password in passwords(&url) {
+    for password in passwords(url) {
         reader.hide(password);
     }
-    Place::Url(reader.hide(url))
+    Place::Url(secret)
 }
 
 /// The passwords in a URL, as they are written there and as they are.

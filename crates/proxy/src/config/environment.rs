@@ -1,8 +1,18 @@
 //! The process environment and the `.env` file: the only place that reads either.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Problem;
+
+/// What a `.env` file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct DotEnv {
+    /// The names in it.
+    pub(super) names: BTreeSet<String>,
+    /// Those that were not set already.
+    pub(super) applied: BTreeSet<String>,
+}
 
 /// Puts the variables of `file` into the process environment, where those already set win.
 ///
@@ -11,24 +21,33 @@ use super::Problem;
 ///
 /// # Errors
 /// A line that cannot be parsed, named by its number and never by its text, which may hold a secret.
-pub fn load_dotenv(file: &Path) -> Result<(), Problem> {
+pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, Problem> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DotEnv::default()),
         Err(error) => return Err(problem(file, format!("cannot be read: {error}"))),
     };
     // All of it is parsed before any of it is applied.
+    let mut found = DotEnv::default();
     for entry in dotenvy::from_read_iter(text.as_bytes()) {
-        entry.map_err(|error| problem(file, explain(&error, &text)))?;
+        let (name, _) = entry.map_err(|error| problem(file, explain(&error, &text)))?;
+        found.names.insert(name);
     }
-    dotenvy::from_read(text.as_bytes()).map_err(|error| problem(file, explain(&error, &text)))
+    found.applied = found.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
+    dotenvy::from_read(text.as_bytes()).map_err(|error| problem(file, explain(&error, &text)))?;
+    Ok(found)
 }
 
 /// The value of a variable of this process; bytes that are not UTF-8 are replaced, and refused by whoever parses.
 #[must_use]
 #[allow(clippy::disallowed_methods)] // the one place the ban points to
-pub fn lookup(name: &str) -> Option<String> {
+pub(super) fn lookup(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The names of all variables of this process, but for those that are not UTF-8.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 fn problem(file: &Path, reason: String) -> Problem {
@@ -52,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_fine() {
-        assert_eq!(load_dotenv(Path::new("/nonexistent/.env")), Ok(()));
+        assert_eq!(load_dotenv(Path::new("/nonexistent/.env")), Ok(DotEnv::default()));
     }
 
     #[test]

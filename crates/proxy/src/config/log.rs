@@ -76,7 +76,7 @@ fn filter(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> String {
 
 fn file(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<PathBuf> {
     const NAME: &str = "LOG_FILE_PATH";
-    let value = reader.text(NAME).unwrap_or_else(|| "./logs/bedrock-proxy.json".to_owned());
+    let value = reader.text_or(NAME, "./logs/bedrock-proxy.json");
     let path = Path::new(&value);
     if path.starts_with("/dev") || path.starts_with("/proc") {
         reader.problem(

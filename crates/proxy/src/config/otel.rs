@@ -174,8 +174,10 @@ fn headers(
     reader: &mut Reader<impl Fn(&str) -> Option<String>>,
     signal: &Signal,
 ) -> Vec<(HeaderName, Secret)> {
-    let Some((name, text)) = reader.first(&[signal.headers, HEADERS]) else { return Vec::new() };
-    let headers: Option<Vec<_>> = pairs(&text)
+    // Both are asked for, so that both are known as secrets.
+    let [own, common] = [signal.headers, HEADERS].map(|name| reader.secret(name).map(|text| (name, text)));
+    let Some((name, text)) = own.or(common) else { return Vec::new() };
+    let headers: Option<Vec<_>> = pairs(text.expose())
         .map(|pair| {
             let (name, value) = pair?;
             let name: HeaderName = name.parse().ok()?;

@@ -81,6 +81,8 @@ pub(super) fn quota(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Quo
 fn schedule(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Schedule {
     const CRON: &str = "QUOTA_RESET_CRON";
     const ZONE: &str = "QUOTA_RESET_TIMEZONE";
+    reader.default(CRON, "0 0 * * *");
+    reader.default(ZONE, "UTC");
     let (cron, zone) = (reader.text(CRON), reader.text(ZONE));
     if cron.is_none() && zone.is_none() {
         return Schedule::daily();

@@ -1,10 +1,11 @@
 //! Reads single values and remembers everything that is wrong with them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::settings::Setting;
 use crate::secret::Secret;
 
 /// One mistake in the configuration, in words an operator can act on.
@@ -27,22 +28,26 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Looks values up, converts them, and collects problems instead of stopping at the first.
+/// What is shown of a secret.
+const MASK: &str = "[redacted]";
+
+/// Looks values up, converts them, and collects problems instead of stopping at the first. What was asked for is written
+/// down, with what counts when it is not set.
 pub(super) struct Reader<L> {
     lookup: L,
     problems: Vec<Problem>,
-    asked: BTreeSet<&'static str>,
+    settings: BTreeMap<&'static str, Setting>,
     secrets: Vec<Secret>,
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn new(lookup: L) -> Self {
-        Self { lookup, problems: Vec::new(), asked: BTreeSet::new(), secrets: Vec::new() }
+        Self { lookup, problems: Vec::new(), settings: BTreeMap::new(), secrets: Vec::new() }
     }
 
-    /// The problems found, and the names that were asked for.
-    pub(super) fn finish(self) -> (Vec<Problem>, BTreeSet<&'static str>) {
-        (self.problems, self.asked)
+    /// The problems found, and everything that was asked for.
+    pub(super) fn finish(self) -> (Vec<Problem>, BTreeMap<&'static str, Setting>) {
+        (self.problems, self.settings)
     }
 
     pub(super) fn problem(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
@@ -55,13 +60,28 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// The trimmed value; unset and empty are the same, as `--env-file` writes unset values empty.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.asked.insert(name);
-        let value = (self.lookup)(name)?;
-        let value = value.trim();
-        (!value.is_empty()).then(|| value.to_owned())
+        let value =
+            (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let setting = self.settings.entry(name).or_default();
+        let shown = |value: &String| if setting.secret { MASK.to_owned() } else { value.clone() };
+        setting.value = value.as_ref().map(shown);
+        value
     }
 
+    /// What counts when `name` is not set, for people to read. The other methods that take a default do this themselves.
+    pub(super) fn default(&mut self, name: &'static str, value: impl fmt::Display) {
+        self.settings.entry(name).or_default().default = Some(value.to_string());
+    }
+
+    /// A value that may be printed, or what stands for it when it is not set.
+    pub(super) fn text_or(&mut self, name: &'static str, default: &str) -> String {
+        self.default(name, default);
+        self.text(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A value that is never printed.
     pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        self.settings.entry(name).or_default().secret = true;
         let value = self.text(name)?;
         Some(self.hide(value))
     }
@@ -86,6 +106,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
+        self.default(name, default);
         let Some(value) = self.text(name) else {
             return default;
         };
@@ -109,6 +130,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     where
         T: FromStr + PartialOrd + Copy + fmt::Display,
     {
+        self.default(name, default);
         let Some(value) = self.text(name) else {
             return default;
         };
@@ -132,7 +154,15 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// One word of a closed list.
-    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, default: T, choices: &[(&str, T)]) -> T {
+    pub(super) fn choice<T: Copy + PartialEq>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
+        if let Some((word, _)) = choices.iter().find(|(_, choice)| *choice == default) {
+            self.default(name, word);
+        }
         let Some(value) = self.text(name) else {
             return default;
         };

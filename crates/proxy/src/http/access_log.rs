@@ -14,6 +14,7 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
+use messages::anthropic::Usage;
 use messages::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use super::client::{self, Client};
 use super::context::CallersId;
 use super::course::Course;
 use super::error::ApiError;
+use super::health;
 use super::metering::{Charged, Meter};
 use crate::app::App;
 use crate::callers::{Caller, Turn};
@@ -108,7 +110,8 @@ pub struct Fields {
 }
 
 impl Entry {
-    fn new(request_id: RequestId, request: &Request, app: Arc<App>) -> Self {
+    /// A line about `request`.
+    pub(super) fn new(request_id: RequestId, request: &Request, app: Arc<App>) -> Self {
         let line = Line {
             request_id,
             callers_id: request.extensions().get().cloned(),
@@ -172,6 +175,13 @@ impl Entry {
     #[must_use]
     pub fn template(&self) -> &str {
         self.0.template()
+    }
+
+    /// What the answer took, once Bedrock has said it.
+    #[must_use]
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let fields = self.0.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        fields.summary.as_ref().and_then(|summary| summary.usage)
     }
 
     /// The request this is about.
@@ -252,8 +262,7 @@ impl Drop for Line {
 /// The layer: opens the line, and keeps it open until the response body is gone. Health checks and scrapes get none.
 pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
-    let silent = request.uri().path() == "/health";
-    if silent {
+    if health::is_probe(request.uri().path()) {
         return next.run(request).await;
     }
     let entry = Entry::new(request_id, &request, app);

@@ -1,7 +1,7 @@
 //! Who a request is from: the layer that asks for a token before anything of the body is read, and the extractor that
 //! gives handlers what it found.
 //!
-//! A path is behind one of three doors; nothing but a greeting and `/health` is outside of them, so a new path cannot
+//! A path is behind one of three doors; nothing but a greeting and the health checks is outside of them, so a new path cannot
 //! be open by oversight.
 
 use std::sync::Arc;

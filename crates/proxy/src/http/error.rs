@@ -111,6 +111,11 @@ impl ApiError {
         }
     }
 
+    /// The row of `docs/errors.md` that explains it.
+    pub(super) fn explained(&self) -> Option<&'static str> {
+        self.explained
+    }
+
     /// Its further headers.
     pub(super) fn headers(&self) -> HeaderMap {
         self.headers.as_deref().cloned().unwrap_or_default()

@@ -30,8 +30,13 @@ const MIGRATIONS: [Migration; 2] = [migration!(1, "0001_seed"), migration!(2, "0
 /// What is known to have been applied.
 const BOOK: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)";
-const LAST: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_migrations";
+pub(super) const LAST: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_migrations";
 const NOTE: &str = "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)";
+
+/// The names of those that come after version `last`.
+pub(super) fn after(last: i64) -> Vec<&'static str> {
+    MIGRATIONS.iter().filter(|migration| migration.version > last).map(|migration| migration.name).collect()
+}
 
 /// Applies what is missing.
 pub(super) async fn run(pools: &Pools) -> Result<()> {

@@ -31,8 +31,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("config", &[]),
     ("demo", &["cli", "server", "telemetry"]),
-    ("cli", &["admin", "auth", "demo", "explain", "server", "store", "telemetry"]),
+    (
+        "cli",
+        &[
+            "admin",
+            "auth",
+            "catalog",
+            "connect",
+            "demo",
+            "doctor",
+            "explain",
+            "knock",
+            "server",
+            "store",
+            "telemetry",
+        ],
+    ),
+    ("connect", &[]),
+    ("doctor", &["app", "bedrock", "catalog", "http", "knock", "store"]),
     ("explain", &[]),
+    ("knock", &[]),
 ];
 const FOR_ALL: [&str; 6] = ["clock", "config", "ids", "secret", "tasks", "trace"];
 
@@ -58,6 +76,8 @@ fn only_http_and_its_server_decide_about_status_codes() {
         "catalog",
         "config",
         "cli",
+        "connect",
+        "doctor",
         "demo",
         "telemetry",
         "clock",

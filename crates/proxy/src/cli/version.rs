@@ -1,0 +1,52 @@
+//! `version`: what this binary is, for people and for bug reports.
+
+use std::env::consts::{ARCH, OS};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::say;
+use crate::catalog::prices;
+use crate::store;
+
+/// The commit it was built from; set `BEDROCK_PROXY_COMMIT` when building.
+const COMMIT: Option<&str> = option_env!("BEDROCK_PROXY_COMMIT");
+/// Which C library it was built for.
+const ENVIRONMENT: &str = if cfg!(target_env = "musl") {
+    "musl"
+} else if cfg!(target_env = "gnu") {
+    "gnu"
+} else {
+    "other"
+};
+
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_help = "Example:\n  bedrock-proxy version --json")]
+pub(super) struct Arguments {
+    /// With everything that a bug report wants
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, String> {
+    let version = env!("CARGO_PKG_VERSION");
+    if !arguments.json {
+        let commit = COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
+        say(&format!("bedrock-proxy {version}{commit}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sqlite = store::sqlite_version().await.map_err(|error| error.to_string())?;
+    let all = json!({
+        "name": "bedrock-proxy",
+        "version": version,
+        "commit": COMMIT,
+        "target": format!("{ARCH}-{OS}-{ENVIRONMENT}"),
+        "debug": cfg!(debug_assertions),
+        "allocator": if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" },
+        "sqlite": sqlite,
+        "prices": prices::VERSION,
+    });
+    say(&serde_json::to_string_pretty(&all).unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}

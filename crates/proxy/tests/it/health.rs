@@ -1,0 +1,128 @@
+//! What load balancers and container platforms are told.
+
+use std::time::Duration;
+
+use bedrock_proxy::server::Drained;
+
+use crate::tokens::secured;
+use crate::world::{World, logged, world, world_with};
+
+const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
+
+/// Asks until readiness says `wanted`.
+async fn until_ready_says(world: &World, wanted: &str) -> u16 {
+    let asking = async {
+        loop {
+            let answer = world.get("/readyz?verbose").await;
+            if answer.body.contains(wanted) {
+                return answer.status.as_u16();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asking)
+        .await
+        .unwrap_or_else(|_| panic!("never said {wanted}"))
+}
+
+#[tokio::test]
+async fn health_checks_need_no_token_and_leave_no_line() {
+    let world = secured().await;
+    for path in PROBES {
+        let answer = world.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+    assert_eq!(world.get("/livez?x").await.body, "ok\n");
+    assert_eq!(world.get("/readyz").await.body, "ok\n");
+    assert!(PROBES.iter().all(|path| !logged().contains(&format!("\"path\":\"{path}\""))));
+    assert!(world.bedrock.requests().is_empty(), "nobody else is asked");
+}
+
+#[tokio::test]
+async fn readiness_says_what_it_looked_at() {
+    let world = world().await;
+    let text = world.get("/readyz?verbose").await.body;
+    assert_eq!(
+        text,
+        "[+]serving ok\n[+]credentials ok\n[+]database ok\n[+]migrations ok\nreadyz check passed\n"
+    );
+    assert_eq!(world.get("/startupz?verbose=1").await.body, "[+]migrations ok\nstartupz check passed\n");
+}
+
+#[tokio::test]
+async fn readiness_goes_first_and_requests_are_still_served_for_the_delay() {
+    let long =
+        |config: &mut bedrock_proxy::config::Config| config.server.shutdown_delay = Duration::from_secs(60);
+    let mut world = world_with(&[], long).await;
+    world.stop.notify_one();
+    assert_eq!(until_ready_says(&world, "[-]serving failed: the server is shutting down").await, 503);
+    assert_eq!(world.get("/livez").await.status, 200);
+    assert_eq!(world.ask("Hello", false).await.status, 200);
+    // Somebody who does not want to wait ends the delay and the drain.
+    world.hurry.notify_one();
+    let drained = tokio::time::timeout(Duration::from_secs(10), &mut world.gateway).await.unwrap().unwrap();
+    assert!(matches!(drained, Drained::Clean | Drained::Cut(_)));
+}
+
+#[tokio::test]
+async fn credentials_that_aws_does_not_accept_make_it_ill_and_say_what_to_do() {
+    let world = world_with(&[("AWS_BEDROCK_SECRET_KEY", "canary-not-the-secret")], |_| {}).await;
+    assert_eq!(world.get("/health").await.json()["status"], "healthy", "nobody has asked yet");
+    world.app.keep_identified();
+    assert_eq!(until_ready_says(&world, "[-]credentials failed: AWS does not accept them").await, 503);
+    let health = world.get("/health").await;
+    assert_eq!((health.status.as_u16(), &health.json()["status"]), (503, &"unhealthy".into()));
+    let log = logged();
+    let line = log.lines().find(|line| line.contains("aws_credentials_refused")).unwrap();
+    assert!(line.contains("\"row\":\"E17b\"") && line.contains("Compare the secret key"), "{line}");
+    assert!(!log.contains("canary-not-the-secret"));
+}
+
+#[tokio::test]
+async fn the_log_says_whose_the_credentials_are() {
+    let world = world().await;
+    world.app.keep_identified();
+    let said = async {
+        while !logged().contains("arn:aws:sts::123456789012:assumed-role/gateway/fake") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), said).await.unwrap();
+    let asked: Vec<_> = world.bedrock.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(asked, ["/"], "and nothing else was asked");
+}
+
+#[tokio::test]
+async fn an_api_key_is_not_sent_to_sts() {
+    for (key, said) in [("bedrock-api-key-example", "[+]credentials ok"), ("wrong", "[-]credentials failed")]
+    {
+        let keys = [
+            ("AWS_BEDROCK_ACCESS_KEY", ""),
+            ("AWS_BEDROCK_SECRET_KEY", ""),
+            ("AWS_BEARER_TOKEN_BEDROCK", key),
+        ];
+        let world = world_with(&keys, |_| {}).await;
+        world.app.keep_identified();
+        while world.bedrock.requests().first().is_none_or(|request| request.status == 0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        until_ready_says(&world, said).await;
+        assert!(world.bedrock.requests().iter().all(|request| request.path == "/foundation-models"));
+    }
+}
+
+#[tokio::test]
+async fn without_the_database_it_is_ready_unless_limits_are_closed_then() {
+    let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
+    let worlds = [("open", 200), ("closed", 503)].map(|(policy, status)| async move {
+        let world = world_with(&[away, ("QUOTA_TEAM_ON_OUTAGE", policy)], |_| {}).await;
+        let answer = world.get("/readyz?verbose").await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(answer.body.contains("database"), "{}", answer.body);
+        assert_eq!(world.get("/startupz").await.status, status);
+        let health = world.get("/health").await;
+        assert_eq!((health.status.as_u16(), &health.json()["status"]), (200, &"degraded".into()));
+        assert_eq!(health.json()["database"], "disconnected");
+    });
+    futures_util::future::join_all(worlds).await;
+}
