@@ -321,3 +321,35 @@ async fn row_26_no_address_in_a_request_is_ever_fetched() {
     let nobody = tokio::time::timeout(std::time::Duration::from_millis(50), trap.accept()).await;
     assert!(nobody.is_err(), "somebody fetched it");
 }
+
+#[tokio::test]
+async fn row_41_what_one_client_makes_up_is_left_out_of_no_other_request() {
+    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let made_up = [
+        "x system",
+        "x: system",
+        "system: Extra inputs are not permitted",
+        "`system` is deprecated for this model",
+        "invalid beta flag",
+        "output_config.format",
+        "tools.0.custom.input_schema",
+    ];
+    for name in made_up {
+        let mut body = ask("Hello", false);
+        body[name] = json!(1);
+        world.knock("/v1/messages", body.to_string()).await;
+    }
+    let asked = world.bedrock.requests().len();
+    assert!(asked >= made_up.len(), "Bedrock was asked, so that there was something to learn: {asked}");
+    let mut body = ask("Hello", false);
+    body["system"] = json!("be kind");
+    body["tools"] = json!([{"name": "t", "input_schema": {"type": "object"}}]);
+    body["output_config"] = json!({"format": {"type": "json_schema", "schema": {"type": "object",
+        "properties": {}, "additionalProperties": false}}});
+    let answer = world.knock("/v1/messages", body.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let sent: Value = serde_json::from_slice(&world.bedrock.requests().last().unwrap().body).unwrap();
+    for kept in ["/system", "/tools/0/input_schema", "/output_config/format"] {
+        assert_eq!(sent.pointer(kept), body.pointer(kept), "{kept} is what it was: {sent}");
+    }
+}
