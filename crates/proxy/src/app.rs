@@ -31,6 +31,7 @@ use crate::ids;
 use crate::learned::Learned;
 use crate::ledger::Ledger;
 use crate::metrics::{Metrics, Snapshot};
+use crate::otel::{NoCollector, Otel};
 use crate::quota::Quota;
 use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
@@ -44,6 +45,9 @@ pub enum CannotOpen {
     /// There is no way to Bedrock.
     #[error(transparent)]
     Transport(#[from] NoTransport),
+    /// There is no way to a collector.
+    #[error(transparent)]
+    Collector(#[from] NoCollector),
     /// The database cannot be opened.
     #[error("cannot open the database: {0}; see DATA_DIR, DATABASE_URL and DB_*")]
     Store(#[from] StoreError),
@@ -78,6 +82,8 @@ pub struct App {
     pub drains: Drains,
     /// Users, quotas, usage.
     pub store: Store,
+    /// What collectors are told.
+    pub otel: Otel,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What was spent and done.
@@ -130,6 +136,7 @@ impl App {
             counts: Counts::default(),
             drains: Drains::new(&config.relay, &tasks),
             store,
+            otel: Otel::open(&config.otel, config.bedrock.ca_bundle.as_deref(), &upkeep)?,
             metrics,
             ledger,
             quota,
@@ -154,7 +161,7 @@ impl App {
             connections: self.store.connections(),
             db_up: self.store.is_connected(),
             credentials_expiry: self.bedrock.credentials_expiry(),
-            spans_dropped: 0,
+            spans_dropped: self.otel.dropped(),
         });
     }
 
@@ -164,6 +171,7 @@ impl App {
             self.tasks.spawn(discovery::keep_discovering(Arc::clone(self)));
         }
         self.ledger.start(&self.upkeep);
+        self.otel.start(&self.upkeep);
         self.ledger.event(Event {
             id: ids::event_id(),
             kind: "config_loaded".to_owned(),
@@ -186,6 +194,7 @@ impl App {
     /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.
     pub async fn finish(&self) {
         self.upkeep.stop();
+        self.otel.finish().await;
         if tokio::time::timeout(LAST_BATCH, self.upkeep.ended()).await.is_err() {
             tracing::warn!("the database did not take the last usage rows; they wait in the journal");
         }

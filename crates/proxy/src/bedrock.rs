@@ -30,14 +30,13 @@ pub use failure::{Failure, Phase, Refusal, outcome};
 pub use identity::CallerIdentity;
 pub use passthrough::{Operation, Passage, Passed};
 pub use retry::Attempts;
-pub use transport::NoTransport;
+pub use transport::{Client, NoTransport, client};
 
 use crate::clock::Clock;
 use crate::config;
 use credentials::{CredentialCache, Identity};
 use endpoint::Endpoint;
 use places::{Place, Places};
-use transport::Client;
 
 /// The media type of an event stream.
 const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
@@ -93,7 +92,7 @@ impl Bedrock {
     /// When there are no usable root certificates, or the endpoint is not a URL.
     pub fn new(config: &config::Bedrock, clock: Clock) -> Result<Self, NoTransport> {
         let endpoint = Endpoint::new(config).map_err(|error| NoTransport::Endpoint(error.to_string()))?;
-        let client = transport::client(&endpoint, config.ca_bundle.as_deref())?;
+        let client = client(endpoint.is_https(), config.ca_bundle.as_deref())?;
         Ok(Self {
             places: Places::new(config, &endpoint, &client)?,
             client,

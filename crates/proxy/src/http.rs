@@ -36,4 +36,5 @@ pub mod probe;
 mod query;
 mod relay;
 mod tongue;
+mod traced;
 mod whole;

@@ -29,6 +29,7 @@ pub mod knock;
 pub mod learned;
 pub mod ledger;
 pub mod metrics;
+pub mod otel;
 pub mod quota;
 pub mod secret;
 pub mod server;

@@ -80,7 +80,7 @@ impl Places {
             if runtime.is_https() || !endpoint.is_https() {
                 Some(client.clone())
             } else {
-                transport::client(endpoint, config.ca_bundle.as_deref()).ok()
+                transport::client(endpoint.is_https(), config.ca_bundle.as_deref()).ok()
             }
         };
         Ok(Self {

@@ -15,8 +15,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::endpoint::Endpoint;
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the 60 s after which load balancers drop an idle connection.
 const IDLE_IN_POOL: Duration = Duration::from_secs(50);
@@ -26,7 +24,8 @@ const MOST_IDLE: usize = 64;
 /// The most that is read ahead on a connection, in bytes. Left to itself the buffer grows to 400 KB.
 const READ_BUFFER: usize = 64 << 10;
 
-pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// A client with its pool. Cheap to clone.
+pub type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Why no connection could ever be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +49,16 @@ pub enum NoTransport {
     },
 }
 
-/// A client for `endpoint`. Root certificates are only loaded when it is reached by TLS.
-pub(super) fn client(endpoint: &Endpoint, ca_bundle: Option<&Path>) -> Result<Client, NoTransport> {
+/// A client. Root certificates are only loaded when something is reached by TLS: those of `ca_bundle`, or the system's.
+///
+/// # Errors
+/// When there are none.
+pub fn client(https: bool, ca_bundle: Option<&Path>) -> Result<Client, NoTransport> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let tls = if endpoint.is_https() { tls(ca_bundle)? } else { trusting(RootCertStore::empty())? };
+    let tls = if https { tls(ca_bundle)? } else { trusting(RootCertStore::empty())? };
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
     let client = legacy::Client::builder(TokioExecutor::new())

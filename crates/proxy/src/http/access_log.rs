@@ -24,6 +24,7 @@ use super::course::Course;
 use super::error::ApiError;
 use super::health;
 use super::metering::{Charged, Meter};
+use super::traced;
 use crate::app::App;
 use crate::callers::{Caller, Turn};
 use crate::ids::RequestId;
@@ -255,6 +256,16 @@ impl Drop for Line {
         if self.path == "/metrics" && fields.error.is_none() {
             return;
         }
+        let head = traced::Head {
+            trace: &self.trace,
+            request_id: self.request_id.as_str(),
+            method: &self.method,
+            route: self.matched.as_ref().map(MatchedPath::as_str),
+            client: self.client.name,
+            session: self.session_id.as_deref(),
+            started: self.started,
+        };
+        traced::tell(&self.app, &head, fields);
         line::log(self, fields);
     }
 }

@@ -8,7 +8,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["auth", "quota", "store"]),
     (
         "app",
-        &["admin", "auth", "bedrock", "callers", "catalog", "learned", "ledger", "metrics", "quota", "store"],
+        &[
+            "admin", "auth", "bedrock", "callers", "catalog", "learned", "ledger", "metrics", "otel",
+            "quota", "store",
+        ],
     ),
     ("auth", &[]),
     ("callers", &["auth", "store"]),
@@ -19,13 +22,14 @@ const ROOMS: &[(&str, &[&str])] = &[
         "http",
         &[
             "admin", "app", "auth", "bedrock", "callers", "catalog", "estimate", "learned", "metrics",
-            "quota", "store",
+            "otel", "quota", "store",
         ],
     ),
     ("server", &["app", "bedrock", "http"]),
     ("learned", &["catalog"]),
     ("ledger", &["metrics", "store"]),
     ("metrics", &["telemetry"]),
+    ("otel", &["bedrock"]),
     ("quota", &["ledger", "store"]),
     ("store", &[]),
     ("telemetry", &[]),

@@ -1,0 +1,123 @@
+//! The dashboard and the alerts: they ask for nothing that `/metrics` does not print, and lead to a line of the runbook.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bedrock_proxy::metrics::{Answered, Counted, Metrics, Phase, Snapshot, Spent};
+use serde_json::Value;
+
+fn file(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The names of all series, when everything has happened once.
+fn printed() -> BTreeSet<String> {
+    let metrics = Metrics::default();
+    let (model, region) = (metrics.model("m"), metrics.region("us-east-1"));
+    metrics.begun("/v1/messages");
+    metrics.asked(&Answered { model: &model, region: &region, api: "converse", outcome: "ok" });
+    metrics.answered(&model, &region, Duration::from_secs(1));
+    metrics.first_token(&model, Duration::from_secs(1));
+    metrics.inter_token(&model, Duration::from_millis(9));
+    metrics.overhead(Phase::Auth, Duration::from_micros(9));
+    metrics.retried("throttled");
+    metrics.refused("expired");
+    metrics.decided("user", "denied", "limit");
+    metrics.lesson("invoke", "beta");
+    metrics.flushed(Duration::from_millis(3));
+    metrics.prices(&["2026-11-22".to_owned()]);
+    let tokens = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"].map(|kind| (kind, 1));
+    metrics.spent(&Spent {
+        model: "m",
+        team: Some("red"),
+        user: "ana",
+        tokens,
+        cost: 1,
+        saved: 1,
+        priced: false,
+        estimated: true,
+    });
+    let method = http::Method::POST;
+    let took = Duration::from_secs(1);
+    metrics.request(&Counted { route: "/v1/messages", method: &method, status: 200, client: "curl", took });
+    metrics.look(&Snapshot { credentials_expiry: Some(1), ..Snapshot::default() });
+    let text = metrics.render(true);
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+/// The names of series that a text asks for; `:` makes a name a rule's own.
+fn asked_for(text: &str) -> BTreeSet<&str> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words = text.split(|c: char| !letter(c)).filter(|word| !word.contains(':'));
+    words.filter(|word| word.starts_with("bedrock_proxy_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_what_is_printed() {
+    let printed = printed();
+    for path in [
+        "deploy/prometheus/alerts.yaml",
+        "deploy/prometheus/alerts.test.yaml",
+        "deploy/grafana/bedrock-proxy.json",
+    ] {
+        let text = file(path);
+        let asked = asked_for(&text);
+        assert!(asked.len() > 5, "{path} asks for {asked:?}");
+        for name in asked {
+            assert!(printed.contains(name), "{path} asks for {name}, which is not printed");
+        }
+    }
+}
+
+#[test]
+fn every_alert_says_what_it_means_and_leads_to_the_runbook_and_is_tried() {
+    let (rules, tried, runbook) = (
+        file("deploy/prometheus/alerts.yaml"),
+        file("deploy/prometheus/alerts.test.yaml"),
+        file("docs/operations.md"),
+    );
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() >= 11);
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        for part in ["severity:", "summary:", "description:"] {
+            assert!(alert.contains(part), "{name} has no {part}");
+        }
+        let anchor = alert.split("runbook_url: docs/operations.md#").nth(1).unwrap().lines().next().unwrap();
+        assert!(runbook.contains(&format!(r#"id="{anchor}""#)), "{name}: the runbook has no {anchor}");
+        let fires =
+            tried.split("- alertname: ").any(|test| test.starts_with(name) && test.contains("exp_alerts"));
+        assert!(fires, "{name} is never made to fire");
+    }
+}
+
+#[test]
+fn the_dashboard_has_its_variables_and_no_panel_on_another() {
+    let board: Value = serde_json::from_str(&file("deploy/grafana/bedrock-proxy.json")).unwrap();
+    let variables = board["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["datasource", "team", "model"]);
+    let panels = board["panels"].as_array().unwrap();
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}", panel["title"]);
+        let at = |side: &str| panel["gridPos"][side].as_u64().unwrap();
+        assert!(at("x") + at("w") <= 24, "{}", panel["title"]);
+        for (x, y) in
+            (at("y")..at("y") + at("h")).flat_map(|y| (at("x")..at("x") + at("w")).map(move |x| (x, y)))
+        {
+            assert!(cells.insert((x, y)), "{} lies on another panel", panel["title"]);
+        }
+        if panel["type"] != "row" {
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(
+                targets.iter().all(|target| target["expr"].as_str().is_some_and(|expr| !expr.is_empty()))
+            );
+        }
+    }
+}
