@@ -67,7 +67,9 @@ impl AdminError {
             StoreError::Missing => Self::Missing(what.to_owned()),
             StoreError::Conflict(_) => Self::Conflict(format!("there is a {what} already")),
             StoreError::Refused(reason) => Self::Invalid(reason),
-            StoreError::Away(reason) | StoreError::Busy(reason) => Self::Away(reason),
+            StoreError::Away(reason) | StoreError::Busy(reason) | StoreError::Schema(reason) => {
+                Self::Away(reason)
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ macro_rules! writing {
     };
 }
 
+mod asking;
 mod error;
 mod events;
 mod migrate;
@@ -103,7 +104,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     pools: Pools,
     /// Whether the schema is known to be there, or why not.
-    schema: watch::Receiver<std::result::Result<(), String>>,
+    schema: watch::Receiver<Result<()>>,
     /// Whether the last call reached the database.
     connected: AtomicBool,
     /// How many calls it answered.
@@ -128,10 +129,10 @@ impl Store {
     /// `tasks` goes on trying, and until it succeeds every call is [`StoreError::Away`].
     ///
     /// # Errors
-    /// When the file cannot be opened, or the address of the server makes no sense.
+    /// When the file cannot be opened, the address of the server makes no sense, or the schema is not one to serve.
     pub async fn open(config: &config::Database, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
-        let (said, mut schema) = watch::channel(Err("it was not reached yet".to_owned()));
+        let (said, mut schema) = watch::channel(Err(StoreError::Away("it was not reached yet".to_owned())));
         if matches!(pools, Pools::Sqlite { .. }) {
             migrate::run(&pools).await?;
             let _ = said.send(Ok(()));
@@ -144,6 +145,9 @@ impl Store {
                 }
             });
             let _ = timeout(START, schema.changed()).await;
+            if let Err(error @ StoreError::Schema(_)) = &*schema.borrow() {
+                return Err(error.clone());
+            }
         }
         let connected = AtomicBool::new(schema.borrow().is_ok());
         let (answers, silent, tasks) = (AtomicU64::new(0), AtomicBool::new(false), tasks.clone());
@@ -193,10 +197,7 @@ impl Store {
 
     /// The connections, once the schema is there.
     fn pools(&self) -> Result<&Pools> {
-        match &*self.0.schema.borrow() {
-            Ok(()) => Ok(&self.0.pools),
-            Err(reason) => Err(StoreError::Away(reason.clone())),
-        }
+        self.0.schema.borrow().clone().map(|()| &self.0.pools)
     }
 
     /// Bounds `work` in time and remembers whether the database was there.
@@ -270,7 +271,7 @@ impl Store {
 }
 
 /// Tries until the schema is up to date; each failure is told to whoever asks the store meanwhile.
-async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<std::result::Result<(), String>>) {
+async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<Result<()>>) {
     loop {
         match migrate::run(pools).await {
             Ok(()) => {
@@ -278,14 +279,15 @@ async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<std::result::Res
                 return;
             }
             Err(error) => {
-                let reason = match error {
-                    StoreError::Away(reason) | StoreError::Refused(reason) => reason,
-                    other => other.to_string(),
+                let error = match error {
+                    StoreError::Schema(_) | StoreError::Away(_) => error,
+                    StoreError::Refused(reason) => StoreError::Away(reason),
+                    other => StoreError::Away(other.to_string()),
                 };
-                if said.borrow().as_ref().err() != Some(&reason) {
-                    tracing::warn!(event = "database_away", %reason, "trying again every second");
+                if said.borrow().as_ref().err() != Some(&error) {
+                    tracing::warn!(event = "database_away", %error, "trying again every second");
                 }
-                let _ = said.send(Err(reason));
+                let _ = said.send(Err(error));
             }
         }
         tokio::time::sleep(AGAIN).await;

@@ -184,7 +184,7 @@ impl Worker {
                 self.metrics.flushed(begun.elapsed());
                 Ok(())
             }
-            Err(StoreError::Away(reason)) => Err(reason),
+            Err(StoreError::Away(reason) | StoreError::Schema(reason)) => Err(reason),
             Err(error) => match records {
                 [] => Ok(()),
                 [alone] => self.set_aside(alone, &error),

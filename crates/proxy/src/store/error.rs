@@ -14,6 +14,9 @@ pub enum StoreError {
     /// This very row or value can never be stored.
     #[error("the database refused it: {0}")]
     Refused(String),
+    /// The schema is not one that this program can serve.
+    #[error("its schema is not this program's: {0}")]
+    Schema(String),
     /// There is no such row.
     #[error("there is no such row")]
     Missing,

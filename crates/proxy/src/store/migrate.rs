@@ -1,11 +1,12 @@
 //! Brings the schema up to date, in one transaction and under a lock, however many replicas start at once.
 //!
-//! A schema that is newer than this program is left alone: migrations only ever add, so that it can still serve.
+//! A schema that is newer than this program is left alone: migrations only ever add, so that it can still serve. One
+//! that has gone another way is refused (`docs/decisions/0011-migrations-only-add.md`).
 
 use sqlx::{Connection as _, raw_sql};
 
-use super::Result;
 use super::pools::Pools;
+use super::{Result, StoreError};
 
 struct Migration {
     version: i64,
@@ -31,6 +32,7 @@ const MIGRATIONS: [Migration; 2] = [migration!(1, "0001_seed"), migration!(2, "0
 const BOOK: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)";
 pub(super) const LAST: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_migrations";
+const APPLIED: &str = "SELECT version, name FROM schema_migrations ORDER BY version";
 const NOTE: &str = "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)";
 
 /// The names of those that come after version `last`.
@@ -43,8 +45,8 @@ pub(super) async fn run(pools: &Pools) -> Result<()> {
     macro_rules! apply {
         ($tx:ident, $text:ident) => {{
             raw_sql(BOOK).execute(&mut *$tx).await?;
-            let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut *$tx).await?;
-            for migration in MIGRATIONS.iter().filter(|migration| migration.version > last) {
+            let applied: Vec<(i64, String)> = sqlx::query_as(APPLIED).fetch_all(&mut *$tx).await?;
+            for migration in missing(&applied)? {
                 raw_sql(migration.$text).execute(&mut *$tx).await?;
                 let note = sqlx::query(NOTE).bind(migration.version).bind(migration.name);
                 note.execute(&mut *$tx).await?;
@@ -69,4 +71,87 @@ pub(super) async fn run(pools: &Pools) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The migrations that a schema lacks, in their order.
+///
+/// # Errors
+/// When it is not the schema of any version of this program.
+fn missing(applied: &[(i64, String)]) -> Result<Vec<&'static Migration>> {
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let last = applied.iter().map(|(version, _)| *version).max().unwrap_or(0);
+    for migration in &MIGRATIONS {
+        let Migration { version, name, .. } = migration;
+        match applied.iter().find(|(known, _)| known == version) {
+            Some((_, known)) if known != name => {
+                return Err(StoreError::Schema(format!(
+                    "its migration {version} is {known:?}, and this program's is {name:?}; use the program that made \
+                     it, or another database"
+                )));
+            }
+            None if *version < last => {
+                return Err(StoreError::Schema(format!(
+                    "migration {version} ({name}) is missing, though later ones were applied; restore a backup, or \
+                     use another database"
+                )));
+            }
+            _ => {}
+        }
+    }
+    let newer: Vec<_> = applied.iter().filter(|(version, _)| *version > newest).collect();
+    if let Some((version, name)) = newer.last() {
+        tracing::warn!(
+            event = "database_newer",
+            version,
+            migration = name,
+            "a newer version of this program has migrated the database; this one serves it all the same"
+        );
+    }
+    Ok(MIGRATIONS.iter().filter(|migration| migration.version > last).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    fn applied(names: &[(i64, &str)]) -> Vec<(i64, String)> {
+        names.iter().map(|(version, name)| (*version, (*name).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_applied_in_order() {
+        let versions = |names: &[_]| {
+            missing(&applied(names)).unwrap().iter().map(|migration| migration.version).collect::<Vec<_>>()
+        };
+        assert_eq!(versions(&[]), [1, 2]);
+        assert_eq!(versions(&[(1, "0001_seed")]), [2]);
+        assert!(versions(&[(1, "0001_seed"), (2, "0002_accounting")]).is_empty());
+        assert!(versions(&[(1, "0001_seed"), (2, "0002_accounting"), (9, "later")]).is_empty());
+    }
+
+    #[test]
+    fn a_schema_that_went_another_way_is_refused() {
+        for other in [&[(1, "0001_other")][..], &[(1, "0001_seed"), (3, "0003_later")]] {
+            assert!(matches!(missing(&applied(other)), Err(StoreError::Schema(_))), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn migrations_that_were_released_never_change() {
+        // Whoever has to change this adds a migration instead: databases have applied these.
+        let known = [
+            ("0001_seed", "e2233ac97e32232a", "10fa16c0bb3170e5"),
+            ("0002_accounting", "c40da5453c5b7930", "384e7a2ec59b3ba7"),
+        ];
+        let digest = |text: &str| {
+            let sum = Sha256::digest(text.as_bytes());
+            sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        for (migration, (name, sqlite, postgres)) in MIGRATIONS.iter().zip(known) {
+            let now = (migration.name, digest(migration.sqlite), digest(migration.postgres));
+            assert_eq!(now, (name, sqlite.to_owned(), postgres.to_owned()));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use sqlx::types::Json;
 use tokio::time::Instant;
 
+use super::asking::{Asking, Wanted};
 use super::pools::Pools;
 use super::{HOT, Result, Store, StoreError, values};
 
@@ -129,7 +130,8 @@ impl Store {
     /// Reserves tokens if they fit under both limits: `used + reserved + tokens <= limit`, over the period's counters
     /// and over all reservations that have not expired.
     ///
-    /// A caller that gives up waiting may leave a row behind, which nobody renews and which ends by itself.
+    /// A caller that gives up waiting leaves nothing behind; only when the database is away, a row may stay that nobody
+    /// renews and that ends by itself.
     ///
     /// # Errors
     /// When the database is away for a second; [`StoreError::Busy`] when it answers, but not this one;
@@ -146,6 +148,11 @@ impl Store {
         let _turn = self.turn().await?;
         // The times are those of the call. A row that ended before it was written would count for nobody.
         let waited = i64::try_from(began.elapsed().as_millis()).unwrap_or(0);
+        Asking::new(self, Wanted::of(wanted, waited)).await
+    }
+
+    /// The statement of [`Store::reserve`].
+    pub(super) async fn ask(&self, wanted: &Reservation<'_>) -> Result<Reserved> {
         macro_rules! bound {
             ($text:expr) => {
                 sqlx::query_as($text)
@@ -155,10 +162,10 @@ impl Store {
                     .bind(wanted.team)
                     .bind(wanted.period)
                     .bind(wanted.tokens)
-                    .bind(wanted.expires_at.saturating_add(waited))
+                    .bind(wanted.expires_at)
                     .bind(wanted.user_limit)
                     .bind(wanted.team_limit)
-                    .bind(wanted.now.saturating_add(waited))
+                    .bind(wanted.now)
             };
         }
         self.within(HOT, async {

@@ -6,6 +6,8 @@
 
 mod books;
 mod crowd;
+mod ends;
+mod leavers;
 mod replica;
 
 use std::collections::{BTreeMap, HashMap};

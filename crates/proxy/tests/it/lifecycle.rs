@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use bedrock_proxy::clock::Clock;
 use bedrock_proxy::server::Drained;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 
-use crate::world::{ask, full, log_line, post, whole, world, world_with};
+use crate::world::{ask, full, log_line, post, whole, world, world_at, world_with};
 
 #[tokio::test]
 async fn health_has_exactly_four_keys() {
@@ -85,4 +86,13 @@ async fn a_request_that_was_not_answered_when_the_drain_ends_is_told_so() {
     for answer in answers {
         assert_eq!(answer.error().0, 529);
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ends_no_stream() {
+    let clock = Clock::manual(Clock::machine().now());
+    let world = world_at(clock.clone(), &[], |_| {}).await;
+    let response = world.begin(post(ask("[paced 30 10]", true).to_string())).await;
+    clock.advance(Duration::from_secs(400 * 86_400));
+    assert_eq!(whole(response).await.events().last(), Some(&"message_stop"));
 }

@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -49,6 +50,37 @@ impl Replica {
     /// Starts it again, on another port.
     pub(super) fn revive(&mut self) {
         (self.child, self.address, self.said) = listen(&self.data, &self.variables);
+    }
+
+    /// Sends it a signal, such as `-TERM`.
+    pub(super) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end, which has to come soon.
+    pub(super) async fn ended(&mut self) -> ExitStatus {
+        for _ in 0..3000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it does not end: {}", self.complaints());
+    }
+
+    /// How many sockets it has open.
+    pub(super) fn sockets(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().flatten();
+        let links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// How many lines its journal has.
+    pub(super) fn journal(&self) -> usize {
+        let segments = std::fs::read_dir(self.data.join("data/journal")).unwrap().flatten();
+        let texts = segments.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "jsonl"));
+        texts.map(|entry| std::fs::read_to_string(entry.path()).unwrap().lines().count()).sum()
     }
 
     /// The memory that it occupies, in bytes.

@@ -1,8 +1,10 @@
-use bedrock_proxy::store::{EventFilter, Page, Store, StoreError};
+use bedrock_proxy::config;
+use bedrock_proxy::store::{EventFilter, NewUser, Page, Store, StoreError};
 use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
 use super::{NOW, Place, TODAY, ana, both, event, place, postgres, receipt};
+use crate::world::logged;
 
 /// The tables as the first description has them, letter for letter.
 const SEED: &str = "
@@ -118,28 +120,100 @@ async fn five_replicas_may_start_at_once() {
     }
 }
 
+/// Says `text` to the database, around the store.
+async fn say(place: &config::Database, text: &'static str) {
+    match &place.place {
+        config::Place::File(path) => {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        config::Place::Url(url) => {
+            let mut connection = postgres::connect(url.expose()).await;
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+        }
+        config::Place::Parts(_) => unreachable!(),
+    }
+}
+
+/// What the version after this one might do: it only adds.
+const LATER: &str = "
+ALTER TABLE users ADD COLUMN colour VARCHAR(20) DEFAULT 'grey';
+ALTER TABLE metrics ADD COLUMN later_tokens BIGINT DEFAULT 7;
+ALTER TABLE counters ADD COLUMN soft INTEGER DEFAULT 0;
+CREATE TABLE later (id BIGINT PRIMARY KEY, user_id VARCHAR(255));
+INSERT INTO schema_migrations (version, name) VALUES (99, 'later');
+UPDATE users SET colour = 'blue';
+";
+
 #[tokio::test]
 async fn a_schema_from_the_future_is_served_and_left_alone() {
+    logged();
     for place in both().await {
         let store = place.open().await;
-        ana(&store, None, None).await;
+        ana(&store, Some(1000), None).await;
+        store.write(&[receipt("before")], &[]).await.unwrap();
         store.close().await;
-        let newer = "INSERT INTO schema_migrations (version, name) VALUES (99, 'later')";
-        match &place.config.place {
-            bedrock_proxy::config::Place::File(path) => {
-                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-                sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-            bedrock_proxy::config::Place::Url(url) => {
-                let mut connection = postgres::connect(url.expose()).await;
-                sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
-            }
-            bedrock_proxy::config::Place::Parts(_) => unreachable!(),
-        }
+        say(&place.config, LATER).await;
         let store = place.open().await;
-        assert!(store.user("ana").await.is_ok());
+        // Read, made and charged as ever.
+        assert_eq!(store.user("ana").await.unwrap().daily_token_limit, Some(1000));
+        let ben = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
+        assert!(store.provision(&ben, &event("new-ben", "user_provisioned")).await.unwrap());
+        store.write(&[receipt("after")], &[]).await.unwrap();
+        assert_eq!(store.spent("ana", None, TODAY, NOW).await.unwrap().user.used, 60);
+        store.close().await;
+        // The newer version again: its migration is still there, and so is what it wrote.
+        let check = "CREATE TABLE proof (id BIGINT NOT NULL);
+             INSERT INTO proof SELECT CASE WHEN
+                (SELECT COUNT(*) FROM users WHERE colour = 'blue') = 1
+                AND (SELECT COUNT(*) FROM metrics WHERE later_tokens = 7) = 2
+                AND (SELECT COUNT(*) FROM schema_migrations WHERE version = 99) = 1 THEN 1 END";
+        say(&place.config, check).await;
+        assert!(logged().contains("database_newer"));
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_the_version_before_is_migrated_with_its_rows() {
+    for place in both().await {
+        let seed = match place.config.place {
+            config::Place::File(_) => include_str!("../../../src/store/migrations/sqlite/0001_seed.sql"),
+            _ => include_str!("../../../src/store/migrations/postgres/0001_seed.sql"),
+        };
+        say(&place.config, seed).await;
+        say(
+            &place.config,
+            "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL,
+                applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);
+             INSERT INTO schema_migrations (version, name) VALUES (1, '0001_seed');
+             INSERT INTO users (user_id, team, daily_token_limit) VALUES ('ana', 'red', 500);
+             INSERT INTO metrics (user_id, model, input_tokens) VALUES ('ana', 'claude', 3);",
+        )
+        .await;
+        // Five replicas of the new version, and one of them migrates.
+        let stores = join_all((0..5).map(|_| Store::open(&place.config, &place.tasks))).await;
+        let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
+        let ana = stores[4].user("ana").await.unwrap();
+        assert_eq!((ana.team.as_deref(), ana.daily_token_limit), (Some("red"), Some(500)));
+        stores[0].write(&[receipt("new")], &[]).await.unwrap();
+        assert_eq!(stores[1].spent("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
+        let applied = "CREATE TABLE proof (id BIGINT NOT NULL);
+             INSERT INTO proof SELECT CASE WHEN (SELECT COUNT(*) FROM metrics) = 2
+                AND (SELECT COUNT(*) FROM schema_migrations) = (SELECT MAX(version) FROM schema_migrations) THEN 1 END";
+        say(&place.config, applied).await;
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_went_another_way_is_refused_by_name() {
+    for place in both().await {
+        place.open().await.close().await;
+        say(&place.config, "UPDATE schema_migrations SET name = '0002_other' WHERE version = 2").await;
+        let refused = Store::open(&place.config, &place.tasks).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Schema(reason) if reason.contains("0002_other")), "{refused}");
     }
 }
 
