@@ -200,6 +200,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     let app = server.app();
     tracing::info!(
         address = %server.address(),
+        tls = server.tls().is_some(),
         bedrock = app.bedrock.host(),
         version = env!("CARGO_PKG_VERSION"),
         "bedrock-proxy listens",
@@ -208,6 +209,18 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         say(&banner(&config, server.address()));
     }
     app.keep_identified();
+    if let Some(tls) = server.tls().cloned() {
+        let mut hang_up = listen(SignalKind::hangup())?;
+        let upkeep = app.upkeep.clone();
+        app.upkeep.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = hang_up.recv() => tls.reload().await,
+                    () = upkeep.stopping() => return,
+                }
+            }
+        });
+    }
     until_stopped(server).await.map(|()| ExitCode::SUCCESS)
 }
 
@@ -229,18 +242,18 @@ fn banner(config: &Config, address: SocketAddr) -> String {
     } else {
         ("everybody is served, as ALLOW_UNAUTHENTICATED says; set JWT_SECRET_KEY to ask for tokens", "any")
     };
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     format!(
-        "bedrock-proxy {} listens on http://{address}\n  {who}\n  logs: {logs} (LOG_OUTPUT=stdout shows them here)\n  \
-         try: ANTHROPIC_BASE_URL=http://{reached} ANTHROPIC_AUTH_TOKEN={token} claude",
+        "bedrock-proxy {} listens on {scheme}://{address}\n  {who}\n  logs: {logs} (LOG_OUTPUT=stdout shows them here)\n  \
+         try: ANTHROPIC_BASE_URL={scheme}://{reached} ANTHROPIC_AUTH_TOKEN={token} claude",
         env!("CARGO_PKG_VERSION"),
     )
 }
 
 /// Serves until SIGTERM or SIGINT, drains, and says how that went. A second signal ends the drain.
 pub(crate) async fn until_stopped(server: Server) -> Result<(), String> {
-    let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let mut more_signals =
-        Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let mut signals = Signals::listen()?;
+    let mut more_signals = Signals::listen()?;
     let hurry = async {
         more_signals.next().await;
         more_signals.next().await;
@@ -257,9 +270,13 @@ struct Signals {
     interrupt: Signal,
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    fn listen() -> Result<Self, String> {
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {

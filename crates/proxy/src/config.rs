@@ -19,6 +19,7 @@ mod quota;
 mod reader;
 mod settings;
 mod strangers;
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use quota::{Outage, Quota, Schedule};
 pub use reader::Problem;
 use reader::Reader;
 pub use settings::{Origin, Setting, Settings};
+pub use tls::{Tls, TlsVersion};
 
 use messages::translate::{Options, ServerTools};
 
@@ -100,6 +102,8 @@ pub struct Server {
     /// `SHUTDOWN_DELAY_SECONDS`: how long requests are still taken after SIGTERM while `/readyz` says otherwise, so that
     /// load balancers look elsewhere first.
     pub shutdown_delay: Duration,
+    /// `TLS_CERT_FILE` and companions.
+    pub tls: Option<Tls>,
 }
 
 /// Which routes a request may take.
@@ -239,6 +243,7 @@ fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> 
         write_timeout: reader.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
         shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
         shutdown_delay: reader.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
+        tls: tls::tls(reader),
     }
 }
 

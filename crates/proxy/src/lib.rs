@@ -4,8 +4,8 @@
 //! (what handlers share), [`callers`] (who may pass), [`auth`] (tokens), [`catalog`]
 //! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
 //! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`], [`connect`], [`doctor`], [`knock`] and
-//! [`telemetry`] around them; [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The translation itself is
-//! the package `messages`.
+//! [`telemetry`] around them; [`certificate`], [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The
+//! translation itself is the package `messages`.
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 
@@ -15,6 +15,7 @@ pub mod auth;
 pub mod bedrock;
 pub mod callers;
 pub mod catalog;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 mod connection;
 mod patient;
 mod stalled;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+
+pub use tls::{CannotOffer, Tls};
 
 use crate::app::{App, CannotOpen};
 use crate::clock::Clock;
@@ -51,6 +54,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// TLS cannot be offered.
+    #[error(transparent)]
+    Tls(#[from] CannotOffer),
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -78,6 +84,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    tls: Option<Tls>,
 }
 
 /// Every route, behind its door, and what surrounds all of them: the first layer is the outermost.
@@ -141,14 +148,16 @@ impl Server {
     /// Listens where the configuration says. Connections wait until [`Server::run`].
     ///
     /// # Errors
-    /// When the address is taken or not ours, there is no way to Bedrock, or no place for what has to be kept.
+    /// When the address is taken or not ours, the certificate cannot be used, there is no way to Bedrock, or no place for
+    /// what has to be kept.
     pub async fn bind(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let tls = config.server.tls.as_ref().map(|tls| Tls::new(tls, clock.clone())).transpose()?;
         let app = Arc::new(App::open(config, clock).await?);
         let address = SocketAddr::new(config.server.host, config.server.port);
         let listening =
             TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = listening.map_err(|error| StartError::Listen { address, error })?;
-        Ok(Self { listener, address, app })
+        Ok(Self { listener, address, app, tls })
     }
 
     /// Where it listens.
@@ -161,6 +170,12 @@ impl Server {
     #[must_use]
     pub fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// The certificate that it shows, if any.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Serves until `stop`, goes on for the delay with readiness gone, then takes no more connections and lets the open
@@ -177,6 +192,15 @@ impl Server {
                 () = hurry.as_mut() => {}
             }
         };
+        if let Some(tls) = self.tls.clone() {
+            let upkeep = app.upkeep.clone();
+            app.upkeep.spawn(async move {
+                tokio::select! {
+                    () = tls.watch() => {}
+                    () = upkeep.stopping() => {}
+                }
+            });
+        }
         tokio::select! {
             () = stop => {}
             () = self.accept() => {}
@@ -197,13 +221,15 @@ impl Server {
     async fn accept(self) {
         let room = Arc::new(Semaphore::new(self.app.limits.max_connections));
         let service = service(Arc::clone(&self.app));
+        let tls = self.tls.as_ref().map(Tls::acceptor);
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
                 return;
             };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let connection = connection::serve(stream, peer, service.clone(), Arc::clone(&self.app));
+                    let app = Arc::clone(&self.app);
+                    let connection = connection::serve(stream, peer, tls.clone(), service.clone(), app);
                     self.app.tasks.spawn(async move {
                         connection.await;
                         drop(permit);

@@ -42,5 +42,6 @@ pub(super) fn base(server: &config::Server) -> Result<String, String> {
     if server.port == 0 {
         return Err("PORT=0 lets the system choose, so nobody knows the port; use --url".to_owned());
     }
-    Ok(format!("http://{}", SocketAddr::new(knock::reachable(server.host), server.port)))
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", SocketAddr::new(knock::reachable(server.host), server.port)))
 }

@@ -12,7 +12,7 @@ const OURS: [&str; 6] = ["AWS_BEDROCK_", "AWS_BEARER_TOKEN_", "JWT_", "QUOTA_", 
 /// Ours begin like this, and others' do, too.
 const SHARED: [&str; 3] = ["DB_", "LOG_", "TLS_"];
 /// Programs that have many variables, of which we read some.
-const FOREIGN: [&str; 2] = ["AWS_", "OTEL_"];
+const FOREIGN: [&str; 3] = ["AWS_", "OTEL_", "SSL_"];
 /// An abbreviation has at least so many letters.
 const SHORTEST: usize = 6;
 

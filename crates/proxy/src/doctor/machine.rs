@@ -117,7 +117,10 @@ pub(super) async fn port(config: &Config) -> Check {
 async fn used(address: SocketAddr) -> Check {
     const NAME: &str = "Port";
     let (address, shown) = (SocketAddr::new(knock::reachable(address.ip()), address.port()), address);
-    let answer = knock::at(&format!("http://{address}/health")).await;
+    let mut answer = knock::at(&format!("http://{address}/health")).await;
+    if answer.is_err() {
+        answer = knock::at(&format!("https://{address}/health")).await;
+    }
     let health: Option<Value> = answer.ok().and_then(|answer| serde_json::from_str(&answer.body).ok());
     let member = |name: &str| health.as_ref().and_then(|health| health[name].as_str());
     match (member("status"), member("version"), member("database")) {

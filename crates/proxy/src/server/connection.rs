@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last: HTTP/1.1 or HTTP/2, with deadlines for the silent.
+//! One connection, from its first byte to its last: TLS if wanted, HTTP/1.1 or HTTP/2, with deadlines for the silent.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -15,7 +15,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::patient::Patient;
@@ -29,9 +32,35 @@ const HTTP2_STREAMS: u32 = 200;
 const READ_BUFFER: usize = 64 << 10;
 
 /// Serves `stream`, which comes from `peer`, until it ends, or until the server stops and what is in flight is done.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, app: Arc<App>) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    app: Arc<App>,
+) {
     // Small writes must not wait for acknowledgements; a socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
+    let deadline = Instant::now() + app.limits.header_timeout;
+    let stream = Patient::new(stream, app.limits.write_timeout);
+    let Some(tls) = tls else { return talk(stream, peer, deadline, router, app).await };
+    let shaken = tokio::select! {
+        shaken = timeout_at(deadline, tls.accept(stream)) => shaken,
+        // Nothing was asked yet.
+        () = app.tasks.stopping() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => talk(stream, peer, deadline, router, app).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Takes requests off `stream`, the first of them before `deadline`.
+async fn talk<S>(stream: S, peer: SocketAddr, deadline: Instant, router: Router, app: Arc<App>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let asked = Arc::new(AtomicBool::new(false));
     let stalls = Stalls::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
@@ -45,10 +74,9 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, a
             None => answer,
         })
     });
-    let io = TokioIo::new(Patient::new(stream, app.limits.write_timeout));
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection(io, service));
-    let mut deadline = pin!(tokio::time::sleep(app.limits.header_timeout));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut deadline = pin!(tokio::time::sleep_until(deadline));
     let mut stalled = pin!(stalls.outlast(app.limits.write_timeout));
     let (mut waiting, mut stopping) = (true, false);
     loop {

@@ -43,6 +43,7 @@ mod routes;
 mod scraped;
 mod store;
 mod streams;
+mod tls;
 mod tokens;
 mod watching;
 mod world;

@@ -56,7 +56,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("explain", &[]),
     ("knock", &[]),
 ];
-const FOR_ALL: [&str; 6] = ["clock", "config", "ids", "secret", "tasks", "trace"];
+const FOR_ALL: [&str; 7] = ["certificate", "clock", "config", "ids", "secret", "tasks", "trace"];
 
 #[test]
 fn a_room_uses_only_the_rooms_below_it() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bedrock_proxy::app::App;
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::server::{Drained, Server};
+use bedrock_proxy::server::{Drained, Server, Tls};
 use bedrock_proxy::telemetry;
 use bytes::Bytes;
 use fake_bedrock::FakeBedrock;
@@ -38,6 +38,7 @@ pub(crate) struct World {
     pub(crate) bedrock: Arc<fake_bedrock::Log>,
     pub(crate) stop: Arc<Notify>,
     pub(crate) hurry: Arc<Notify>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) gateway: JoinHandle<Drained>,
     fake: JoinHandle<()>,
     /// Where the gateway keeps its database.
@@ -99,7 +100,7 @@ pub(crate) async fn world_at(
     let mut config = Config::load(lookup).unwrap();
     change(&mut config);
     let server = Server::bind(&config, clock).await.unwrap();
-    let (address, app) = (server.address(), Arc::clone(server.app()));
+    let (address, app, tls) = (server.address(), Arc::clone(server.app()), server.tls().cloned());
     let (stop, hurry) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (stopped, hurried) = (Arc::clone(&stop), Arc::clone(&hurry));
     World {
@@ -109,6 +110,7 @@ pub(crate) async fn world_at(
         bedrock,
         stop,
         hurry,
+        tls,
         gateway: spawn(async move { server.run(stopped.notified(), hurried.notified()).await }),
         fake: spawn(fake.run()),
         data,

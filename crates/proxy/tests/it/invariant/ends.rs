@@ -41,7 +41,13 @@ async fn ended(
         .collect();
     // Each has a word of its answer: Bedrock was asked, and its head is there.
     until("all are answered", || {
-        stage.bedrock.requests().iter().filter(|asked| asked.status == 200).count() == STREAMS
+        stage
+            .bedrock
+            .requests()
+            .iter()
+            .filter(|asked| asked.status == 200 && asked.path.starts_with("/model/"))
+            .count()
+            == STREAMS
     })
     .await;
     meanwhile();
