@@ -168,6 +168,7 @@ mod tests {
             ("JWT_SECRET_KEY", key),
             ("JWT_PREVIOUS_SECRET_KEYS", previous),
             ("DATABASE_URL", "postgres://u:canary%40password@h/db"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=canary%20header"),
         ]);
         let secrets = config.unwrap().log.secrets;
         let known: Vec<_> = secrets.iter().map(Secret::expose).collect();
@@ -180,6 +181,7 @@ mod tests {
             "canary-earlier-90123456789abcdef",
             "canary%40password",
             "canary@password",
+            "canary header",
         ] {
             assert!(known.contains(&secret), "{secret}");
         }

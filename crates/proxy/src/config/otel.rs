@@ -182,7 +182,7 @@ fn headers(
             let (name, value) = pair?;
             let name: HeaderName = name.parse().ok()?;
             HeaderValue::from_str(&value).ok()?;
-            Some((name, Secret::new(value)))
+            Some((name, reader.hide(value)))
         })
         .collect();
     headers.unwrap_or_else(|| {
