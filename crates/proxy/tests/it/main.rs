@@ -13,6 +13,7 @@ mod control;
 mod counting;
 mod credentials;
 mod dialect;
+mod docs;
 mod doctor;
 mod errors;
 mod families;
