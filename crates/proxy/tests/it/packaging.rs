@@ -1,7 +1,29 @@
-//! Packages and the program agree: versions, ports and times. What only other programs can judge is in
+//! Packages and the program agree: versions, variables, ports, paths and times. What only other programs can judge is in
 //! `deploy/check`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use crate::world::world_with;
+
+/// What the packages name that is not ours: other programs' variables, and words that look like one.
+const OF_OTHERS: [&str; 15] = [
+    "AF_INET",
+    "AF_INET6",
+    "AF_UNIX",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "AWS_CONFIG_FILE",
+    "BEDROCK_PROXY_COMMIT",
+    "BEDROCK_PROXY_ENV",
+    "DAC_OVERRIDE",
+    "POSTGRES_DB",
+    "POSTGRES_INITDB_ARGS",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_USER",
+    "RUSTUP_TOOLCHAIN",
+    "RUST_VERSION",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -10,6 +32,31 @@ fn root() -> PathBuf {
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Dockerfile, compose, chart and unit, by their paths.
+fn packages() -> Vec<(String, String)> {
+    let mut paths: Vec<_> =
+        ["Dockerfile", "compose.yaml", "compose.demo.yaml", "deploy/systemd/bedrock-proxy.service"]
+            .map(PathBuf::from)
+            .to_vec();
+    let chart = Path::new("deploy/helm/bedrock-proxy");
+    for folder in ["", "templates", "templates/tests"] {
+        let entries = std::fs::read_dir(root().join(chart).join(folder)).unwrap();
+        let entries = entries.map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+        paths.extend(files.map(|file| chart.join(folder).join(file.file_name())));
+    }
+    paths.into_iter().map(|path| (path.display().to_string(), read(path))).collect()
+}
+
+/// The words of `text` that look like a variable: capitals and figures with an underscore between them.
+fn variables(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words
+        .filter(|word| word.contains('_') && word.bytes().all(|byte| !byte.is_ascii_lowercase()))
+        .filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()))
+        .collect()
 }
 
 /// What follows `before` in the first line that has it.
@@ -35,6 +82,18 @@ fn packages_carry_the_version_of_the_program() {
 }
 
 #[test]
+fn every_variable_of_a_package_is_one_of_the_program() {
+    // Another test compares this file with what the configuration reads.
+    let example = read(".env.example");
+    let known = variables(&example);
+    for (path, text) in packages() {
+        for name in variables(&text) {
+            assert!(known.contains(name) || OF_OTHERS.contains(&name), "{path} names {name}");
+        }
+    }
+}
+
+#[test]
 fn every_port_of_a_package_is_the_port_that_is_listened_on() {
     let port = after(&read(".env.example"), "PORT=").to_owned();
     assert_eq!(after(&read("Dockerfile"), "EXPOSE"), port);
@@ -42,6 +101,18 @@ fn every_port_of_a_package_is_the_port_that_is_listened_on() {
     let deployment = read("deploy/helm/bedrock-proxy/templates/deployment.yaml");
     assert_eq!(after(&deployment, "containerPort:"), port);
     assert_eq!(after(&read("deploy/helm/bedrock-proxy/templates/configmap.yaml"), "PORT:"), port);
+}
+
+#[tokio::test]
+async fn every_path_that_is_probed_answers_without_a_token() {
+    let variables = [("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")];
+    let world = world_with(&variables, |_| {}).await;
+    let deployment = read("deploy/helm/bedrock-proxy/templates/deployment.yaml");
+    let paths: Vec<_> = deployment.lines().filter_map(|line| line.trim().strip_prefix("path: ")).collect();
+    assert_eq!(paths.len(), 3, "{paths:?}");
+    for path in paths {
+        assert_eq!(world.get(path).await.status, 200, "{path}");
+    }
 }
 
 #[test]
