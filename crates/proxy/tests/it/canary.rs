@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
+use crate::collected::Collector;
 use crate::process::{Process, command};
 use crate::store::postgres;
 use crate::tokens::{claims, signed};
@@ -205,14 +206,17 @@ fn tokens() -> [String; 5] {
 /// Runs the program with `variables` through everything, ends it with `signal`, and searches.
 async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str>, signal: &str) {
     let home = tempfile::tempdir().unwrap();
-    let previous = [OLD_KEY];
+    let collector = Collector::default();
+    let endpoint = format!("http://{}", collector.listen().await);
     let base = [
         ("JWT_SECRET_KEY", KEY),
-        ("JWT_PREVIOUS_SECRET_KEYS", previous[0]),
+        ("JWT_PREVIOUS_SECRET_KEYS", OLD_KEY),
         ("AWS_ENDPOINT_URL", bedrock),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
         ("OTEL_EXPORTER_OTLP_HEADERS", OTLP_HEADERS),
         ("AWS_BEDROCK_DEBUG", "true"),
-        ("LOG_OUTPUT", "stdout"),
+        ("LOG_OUTPUT", "both"),
+        ("LOG_FILE_PATH", "logs/canary.json"),
         ("DATA_DIR", "data"),
         ("PORT", "0"),
     ];
@@ -227,11 +231,17 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
     let served = bird.answers.iter().filter(|answer| answer.contains("\"stop_reason\":\"")).count();
     assert!(served > 3, "the right token is served, else nothing was tried: {served}");
     process.signal(signal);
-    let said = process.end();
+    // The collector has to go on while the program ends.
+    let said = tokio::task::spawn_blocking(move || process.end()).await.unwrap();
     assert!(said.matches("\"event\":\"request\"").count() > 100, "every request has its line");
 
     let mut places = BTreeMap::from([("what it said".to_owned(), said)]);
     files(home.path(), &mut places);
+    assert!(places.keys().any(|path| path.contains("logs/canary_")), "the log's file is searched, too");
+    // What is killed sends nothing more.
+    let collected = collector.text();
+    assert!(signal != "TERM" || collected.contains("/v1/messages"), "the collector is told of requests");
+    places.insert("what the collector got".to_owned(), collected);
     if let Some(url) = database {
         places.insert("the database".to_owned(), dump(url).await);
     }

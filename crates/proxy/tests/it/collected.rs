@@ -27,10 +27,10 @@ type Received = (String, HeaderMap, Bytes);
 
 /// A collector that takes everything and keeps it.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Received>>>);
+pub(crate) struct Collector(Arc<Mutex<Vec<Received>>>);
 
 impl Collector {
-    async fn listen(&self) -> SocketAddr {
+    pub(crate) async fn listen(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let kept = Arc::clone(&self.0);
@@ -39,6 +39,12 @@ impl Collector {
         };
         spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
         address
+    }
+
+    /// All bodies, as far as they are text.
+    pub(crate) fn text(&self) -> String {
+        let received = self.0.lock().unwrap();
+        received.iter().map(|(_, _, body)| String::from_utf8_lossy(body).into_owned()).collect()
     }
 
     fn of<M: Message + Default>(&self, path: &str) -> Vec<M> {
