@@ -12,6 +12,7 @@ mod settings;
 mod version;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -287,13 +288,11 @@ impl Signals {
     }
 }
 
-/// To the person at the terminal.
-#[allow(clippy::print_stdout)] // the command line is where people are talked to
+/// To the person at the terminal, or to a program that may not read all of it.
 pub(crate) fn say(text: &str) {
-    println!("{}", text.trim_end());
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-#[allow(clippy::print_stderr)] // as above
 fn complain(text: &str) {
-    eprint!("{text}");
+    let _ = write!(std::io::stderr(), "{text}");
 }

@@ -167,3 +167,12 @@ fn a_client_is_told_what_to_type_for_this_configuration() {
     let unknown = run(directory.path(), &["connect", "netscape"], &[]);
     assert!(code(&unknown) == 2 && said(&unknown).contains("opencode"), "{}", said(&unknown));
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = program(directory.path()).arg("explain").stdout(writer).output().unwrap();
+    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+}
