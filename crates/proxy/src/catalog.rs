@@ -181,21 +181,27 @@ impl Catalog {
         let name = requested.strip_suffix(LONG_CONTEXT_MARK).unwrap_or(requested);
         let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
         if let Some(id) = mapped {
-            return Ok(self.as_typed(requested, name, id));
+            // What stands for a name may be a name itself.
+            let named = if is_bedrock_id(id) { None } else { self.by_name(requested, id) };
+            return Ok(named.unwrap_or_else(|| self.as_typed(requested, name, id)));
         }
         if is_bedrock_id(name) {
             return Ok(self.as_typed(requested, name, name));
         }
+        self.by_name(requested, name).ok_or_else(|| Unresolved::Unknown(requested.to_owned()))
+    }
+
+    /// The model that is called `name`, or the one that a new Claude model of this name would be.
+    fn by_name(&self, requested: &str, name: &str) -> Option<Target> {
         if let Some(model) = self.table().by_name(name) {
             let base = Some(model.id.clone());
-            return Ok(target(requested, profile_id(model, self.prefix), base, Some(model)));
+            return Some(target(requested, profile_id(model, self.prefix), base, Some(model)));
         }
-        if name.starts_with("claude-") {
+        name.starts_with("claude-").then(|| {
             let prefix = self.prefix.map(|prefix| format!("{prefix}.")).unwrap_or_default();
             let base = format!("anthropic.{name}");
-            return Ok(target(requested, format!("{prefix}{base}"), Some(base), None));
-        }
-        Err(Unresolved::Unknown(requested.to_owned()))
+            target(requested, format!("{prefix}{base}"), Some(base), None)
+        })
     }
 
     /// The inference profile that offers the bare model `id`, when there should be one.
@@ -371,6 +377,17 @@ mod tests {
         );
         let nova = catalog.resolve(None).unwrap();
         assert_eq!((nova.model_id.as_str(), nova.capabilities.claude), ("amazon.nova-pro-v1:0", false));
+    }
+
+    #[test]
+    fn a_name_of_the_operators_may_stand_for_one_of_anthropics() {
+        let mappings =
+            [("fast", "claude-haiku-4-5"), ("next", "claude-epic-9"), ("own", "my-provisioned-model")];
+        let catalog = catalog(Some("us"), &mappings, None);
+        let id = |name| catalog.resolve(Some(name)).unwrap().model_id;
+        assert_eq!(id("fast"), "us.anthropic.claude-haiku-4-5-20251001-v1:0");
+        assert_eq!(id("next"), "us.anthropic.claude-epic-9");
+        assert_eq!(id("own"), "my-provisioned-model");
     }
 
     #[test]

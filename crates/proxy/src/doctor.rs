@@ -72,7 +72,8 @@ impl Check {
     /// The same, when only the code of the row is known.
     fn coded(name: &str, said: String, code: Option<&'static str>) -> Self {
         match code.and_then(error_row) {
-            Some(row) => Self::row(name, &said, row),
+            // The fix is told once, below.
+            Some(row) => Self::row(name, said.trim_end_matches(row.advice).trim_end(), row),
             None => Self::fail(name, said, "Look at the server's log."),
         }
     }

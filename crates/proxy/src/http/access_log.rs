@@ -279,12 +279,15 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let entry = Entry::new(request_id, &request, app);
     request.extensions_mut().insert(entry.clone());
     let request = request.map(|body| Body::new(Received::new(body, entry.clone())));
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    let error = response.extensions_mut().remove::<ApiError>();
     entry.note(|fields| {
         fields.status = Some(response.status());
-        if let Some(error) = response.extensions().get::<ApiError>() {
+        if let Some(error) = &error {
             fields.failed(error);
         }
     });
+    // Here, so that the words of an error are among the bytes that were sent.
+    let response = error.map_or(response, |error| error.render(entry.request_id()));
     response.map(|body| Body::new(Sent::new(body, entry)))
 }

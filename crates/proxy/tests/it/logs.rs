@@ -243,6 +243,7 @@ async fn each_request_is_one_line_in_a_file_of_the_day_with_the_documented_field
     let blamed =
         |line: &Value| json!([line["status"], line["error_type"], line["error_class"], line["outcome"]]);
     assert_eq!(blamed(refused), json!([400, "invalid_request_error", "client", "failed"]));
+    assert!(refused["bytes_out"].as_u64() > Some(50), "the words of an error count, too: {refused}");
     assert_eq!(blamed(unknown), json!([401, "authentication_error", "auth", "failed"]));
     assert_eq!((&unknown["route"], &unknown["api"]), (&json!("other"), &json!("other")));
     assert!(refused.get("in_tok").is_none() && unknown.get("user").is_none(), "{refused} {unknown}");
