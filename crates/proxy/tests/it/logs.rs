@@ -98,7 +98,9 @@ impl Program {
     /// Ends it in peace, and returns what else it said.
     fn stop(mut self) -> (tempfile::TempDir, String) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").arg(&id).status().unwrap().success());
+        assert!(
+            Command::new("/bin/sh").args(["-c", r#"kill "$@""#, "kill"]).arg(&id).status().unwrap().success()
+        );
         let mut rest = std::mem::take(&mut self.said);
         self.out.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success(), "{rest}");

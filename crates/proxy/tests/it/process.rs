@@ -54,7 +54,10 @@ impl Process {
 
     /// Sends it a signal, as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        let sent = Command::new("/bin/sh")
+            .args(["-c", r#"kill "$@""#, "kill"])
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status();
         assert!(sent.unwrap().success());
     }
 

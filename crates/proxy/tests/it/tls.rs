@@ -254,7 +254,11 @@ async fn sighup_reads_the_files_again_and_an_expired_certificate_is_shown_with_a
 
     let renewed = authority.sign(2100);
     assert_ne!(renewed, expired);
-    let hang_up = Command::new("kill").args(["-HUP", &child.0.id().to_string()]).status().unwrap();
+    let hang_up = Command::new("/bin/sh")
+        .args(["-c", r#"kill "$@""#, "kill"])
+        .args(["-HUP", &child.0.id().to_string()])
+        .status()
+        .unwrap();
     assert!(hang_up.success());
     until(&lines, "certificate_loaded");
     assert_eq!(shown(&connect(address, &client).await.unwrap()), renewed);

@@ -54,7 +54,11 @@ impl Replica {
 
     /// Sends it a signal, such as `-TERM`.
     pub(super) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("/bin/sh")
+            .args(["-c", r#"kill "$@""#, "kill"])
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
