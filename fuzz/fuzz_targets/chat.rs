@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use messages::anthropic::Request;
-use messages::capability::Capabilities;
-use messages::openai::{self, Head};
-use messages::translate::{self, AskedBetas, ChatOptions, ChatStream, Options, Sink};
+use protocol::anthropic::Request;
+use protocol::capability::Capabilities;
+use protocol::openai::{self, Head};
+use protocol::translate::{self, AskedBetas, ChatOptions, ChatStream, Options, Sink};
 
 fn ask(body: &[u8], capabilities: &Capabilities, options: &ChatOptions) {
     let Ok(chat) = openai::Request::parse(body) else { return };

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use messages::anthropic::{Event, Grammar};
-use messages::translate::{End, Opening, Pipeline, Step};
+use protocol::anthropic::{Event, Grammar};
+use protocol::translate::{End, Opening, Pipeline, Step};
 
 /// Gives each frame in `bytes` the checksums it lacks, so that the fuzzer gets past them.
 fn repaired(bytes: &[u8]) -> Vec<u8> {

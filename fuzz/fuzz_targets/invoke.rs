@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use messages::anthropic::Request;
-use messages::capability::Capabilities;
-use messages::translate::{self, ChunkPipeline, End, InvokeOptions, Opening, Options, Outcome};
+use protocol::anthropic::Request;
+use protocol::capability::Capabilities;
+use protocol::translate::{self, ChunkPipeline, End, InvokeOptions, Opening, Options, Outcome};
 
 /// One frame of `application/vnd.amazon.eventstream` that holds `event`.
 fn chunk(event: &[u8]) -> Vec<u8> {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use messages::anthropic::Request;
-use messages::capability::Capabilities;
-use messages::translate::{self, AskedBetas, Options};
+use protocol::anthropic::Request;
+use protocol::capability::Capabilities;
+use protocol::translate::{self, AskedBetas, Options};
 
 fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usize)> {
     let request = Request::parse(body).ok()?;

@@ -3,13 +3,13 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use messages::anthropic::{Error, ErrorType, Event, Fold, Grammar};
-use messages::converse;
-use messages::converse::event::{
+use protocol::anthropic::{Error, ErrorType, Event, Fold, Grammar};
+use protocol::converse;
+use protocol::converse::event::{
     ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, MessageStop, Metadata, ReasoningDelta, Start,
     TokenUsage, ToolUseDelta, ToolUseStart,
 };
-use messages::translate::{End, Opening, Outcome, StreamTranslator};
+use protocol::translate::{End, Opening, Outcome, StreamTranslator};
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {

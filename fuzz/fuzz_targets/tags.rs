@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use messages::tags::{MAX_HELD, TagBuffer};
+use protocol::tags::{MAX_HELD, TagBuffer};
 
 fuzz_target!(|pieces: Vec<&str>| {
     let mut buffer = TagBuffer::default();

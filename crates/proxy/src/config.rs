@@ -45,7 +45,7 @@ use reader::Reader;
 pub use settings::{Origin, Setting, Settings};
 pub use tls::{Tls, TlsVersion};
 
-use messages::translate::{Options, ServerTools};
+use protocol::translate::{Options, ServerTools};
 
 use crate::secret::Secret;
 

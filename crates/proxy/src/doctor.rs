@@ -9,7 +9,7 @@ mod models;
 
 use std::time::Duration;
 
-use messages::translate::{self, error_row};
+use protocol::translate::{self, error_row};
 use serde::Serialize;
 
 use crate::bedrock::{Bedrock, Failure};

@@ -4,9 +4,9 @@
 //!
 //! Looks at each byte of text once and at no byte of a picture: a body of 200 KB takes some 10 µs.
 
-use messages::anthropic::Request;
-use messages::anthropic::request::{Block, Content, OutputFormat, Source, SourceData, Tool};
-use messages::json::{RawJson, Text};
+use protocol::anthropic::Request;
+use protocol::anthropic::request::{Block, Content, OutputFormat, Source, SourceData, Tool};
+use protocol::json::{RawJson, Text};
 use serde_json::Value;
 
 /// What a request is taken to cost by itself.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use messages::translate::{ERRORS, ErrorRow, error_row};
+use protocol::translate::{ERRORS, ErrorRow, error_row};
 
 /// What is known of the error with this code.
 #[must_use]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use messages::translate::Lesson;
+use protocol::translate::Lesson;
 
 use crate::catalog::Route;
 use crate::clock::Clock;

@@ -5,7 +5,7 @@
 //! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
 //! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`], [`connect`], [`doctor`], [`knock`] and
 //! [`telemetry`] around them; [`certificate`], [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The
-//! translation itself is the package `messages`.
+//! translation itself is the package `bedrock-protocol`.
 //!
 //! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
 

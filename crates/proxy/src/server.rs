@@ -18,7 +18,7 @@ use axum::routing::{get, head, post};
 use futures_util::FutureExt as _;
 use futures_util::future::FusedFuture as _;
 use http::StatusCode;
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceBuilder;

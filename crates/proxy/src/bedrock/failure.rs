@@ -11,9 +11,9 @@ use http::response::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use messages::anthropic::ErrorType;
-use messages::converse::event::Exception;
-use messages::translate::{self, Retry};
+use protocol::anthropic::ErrorType;
+use protocol::converse::event::Exception;
+use protocol::translate::{self, Retry};
 use serde::Deserialize;
 
 use super::{NoCredentials, identity};

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use messages::converse::event::Exception;
-use messages::translate;
+use protocol::converse::event::Exception;
+use protocol::translate;
 
 use super::exchange::Exchange;
 use super::{Attempts, Bedrock, Failure, Known, USER_AGENT, failure};

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use messages::capability::Capabilities;
+use protocol::capability::Capabilities;
 
 use super::naming;
 use super::prices::{self, Rates};
@@ -135,7 +135,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use messages::capability::PromptCache;
+    use protocol::capability::PromptCache;
 
     use super::*;
     use crate::config::parse_models as parse;

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use messages::anthropic::Usage;
+use protocol::anthropic::Usage;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Factor, LongPrices, Model, Price, Prices};
@@ -181,7 +181,7 @@ pub(super) fn highest(models: &[Model]) -> Rates {
 
 #[cfg(test)]
 mod tests {
-    use messages::anthropic::CacheCreation;
+    use protocol::anthropic::CacheCreation;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //!
 //! Errs high: what is not in the table costs the most that it could, and the rates say that they are a guess.
 
-use messages::anthropic::{ServiceTier, Usage};
+use protocol::anthropic::{ServiceTier, Usage};
 
 use super::prices::{Guessed, Rates, Step, writes};
 use super::{Catalog, Target, id_in, without_prefix};

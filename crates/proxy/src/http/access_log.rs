@@ -14,8 +14,8 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use messages::anthropic::Usage;
-use messages::translate::{Outcome, Summary};
+use protocol::anthropic::Usage;
+use protocol::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
 use super::client::{self, Client};

@@ -13,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get};
 use http::{StatusCode, Uri, header};
-use messages::anthropic::{ErrorType, InvalidRequest};
+use protocol::anthropic::{ErrorType, InvalidRequest};
 use serde_json::{Value, json};
 
 use super::body::Whole;

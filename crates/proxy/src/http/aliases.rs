@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::{MethodRouter, get, post};
 use http::{Uri, header};
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
 use super::{chat, count_tokens, health, messages as endpoint, models};

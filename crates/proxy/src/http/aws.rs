@@ -4,8 +4,8 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use messages::anthropic::ErrorType;
-use messages::translate::Fault;
+use protocol::anthropic::ErrorType;
+use protocol::translate::Fault;
 
 use super::error::ApiError;
 use crate::bedrock::Failure;

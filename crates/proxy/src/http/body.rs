@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
 use crate::app::App;

@@ -5,8 +5,8 @@
 //! Messages API is for whoever asks for it, and for models that have nothing else.
 
 use bytes::Bytes;
-use messages::anthropic::Request;
-use messages::translate::{self, AskedBetas, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
+use protocol::anthropic::Request;
+use protocol::translate::{self, AskedBetas, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
 
 use super::detail;
 use super::error::ApiError;
@@ -128,7 +128,7 @@ fn own_body(app: &App, asked: &Asked, route: Route, why: &'static str) -> Result
         no_betas: lessons.contains(&Lesson::NoBetas),
     };
     let body = std::str::from_utf8(&asked.body)
-        .map_err(|_| messages::anthropic::InvalidRequest::new("", "the body is not valid UTF-8"))?;
+        .map_err(|_| protocol::anthropic::InvalidRequest::new("", "the body is not valid UTF-8"))?;
     let call = translate::invoke(body, &asked.target.capabilities, &options)?;
     if !call.losses.is_empty() {
         return Err(translate::refusal(&call.losses).into());

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 use http_body::Body as _;
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

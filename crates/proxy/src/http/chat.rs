@@ -15,8 +15,8 @@ use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use http::HeaderMap;
-use messages::openai::{self, Head};
-use messages::translate::{self, ChatOptions};
+use protocol::openai::{self, Head};
+use protocol::translate::{self, ChatOptions};
 use tokio::time::Instant;
 
 use super::access_log::Entry;

@@ -74,7 +74,7 @@ impl<S: Sync> FromRequestParts<S> for Entry {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let entry = parts.extensions.get::<Self>().cloned();
-        entry.ok_or_else(|| ApiError::new(messages::anthropic::ErrorType::Api, "no log entry was opened"))
+        entry.ok_or_else(|| ApiError::new(protocol::anthropic::ErrorType::Api, "no log entry was opened"))
     }
 }
 
@@ -82,5 +82,5 @@ impl<S: Sync> FromRequestParts<S> for Entry {
 #[must_use]
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     use axum::response::IntoResponse;
-    ApiError::new(messages::anthropic::ErrorType::Api, "internal error in the gateway").into_response()
+    ApiError::new(protocol::anthropic::ErrorType::Api, "internal error in the gateway").into_response()
 }

@@ -10,8 +10,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use messages::anthropic::{ErrorType, Request};
-use messages::translate::{self, AskedBetas, Form, InvokeOptions, Options};
+use protocol::anthropic::{ErrorType, Request};
+use protocol::translate::{self, AskedBetas, Form, InvokeOptions, Options};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

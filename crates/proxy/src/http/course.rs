@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use messages::anthropic::Usage;
-use messages::translate::{Outcome, Summary};
+use protocol::anthropic::Usage;
+use protocol::translate::{Outcome, Summary};
 use tokio::time::Instant;
 
 use crate::bedrock::Attempts;

@@ -1,9 +1,9 @@
 //! What a request looks like and what was decided about it, for `AWS_BEDROCK_DEBUG`: shapes, counts and reasons, never a
 //! word that a client or a model wrote.
 
-use messages::anthropic::Request;
-use messages::anthropic::request::{Block, Content};
-use messages::translate::Loss;
+use protocol::anthropic::Request;
+use protocol::anthropic::request::{Block, Content};
+use protocol::translate::Loss;
 
 use super::call::{Asked, Call};
 use crate::ids::RequestId;

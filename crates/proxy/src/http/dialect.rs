@@ -18,9 +18,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, Uri, header};
-use messages::anthropic::ErrorType;
-use messages::capability::Capabilities;
-use messages::translate::{self, InvokeOptions, Notice};
+use protocol::anthropic::ErrorType;
+use protocol::capability::Capabilities;
+use protocol::translate::{self, InvokeOptions, Notice};
 use serde_json::{Value, json};
 
 use super::access_log::Entry;

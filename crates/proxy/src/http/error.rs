@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use messages::anthropic::{Error, ErrorType, Event, InvalidRequest, sse};
-use messages::translate::{self, Fault, Retry};
+use protocol::anthropic::{Error, ErrorType, Event, InvalidRequest, sse};
+use protocol::translate::{self, Fault, Retry};
 use serde::Serialize;
 
 use crate::bedrock::Failure;
@@ -243,7 +243,7 @@ impl From<translate::Failure> for ApiError {
 mod tests {
     use std::fmt::Write as _;
 
-    use messages::converse::event::Exception;
+    use protocol::converse::event::Exception;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 
 use super::caller::Caller;
 use super::error::ApiError;

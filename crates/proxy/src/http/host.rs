@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{Version, header};
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
 

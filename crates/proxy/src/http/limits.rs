@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
 use crate::quota::{Denied, Grant, Period, Scope, Standing};

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use messages::anthropic::{Delta, Error, ErrorType, Event, Fold, RawFold};
-use messages::translate::{
+use protocol::anthropic::{Delta, Error, ErrorType, Event, Fold, RawFold};
+use protocol::translate::{
     self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, SsePipeline, Step, Summary,
 };
 use tokio::time::Instant;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use messages::anthropic::{Request, check_version};
+use protocol::anthropic::{Request, check_version};
 use tokio::time::Instant;
 
 use super::access_log::Entry;

@@ -4,8 +4,8 @@
 //! that it is a guess.
 
 use http::HeaderMap;
-use messages::anthropic::{Request, Usage};
-use messages::translate::{Outcome, Summary};
+use protocol::anthropic::{Request, Usage};
+use protocol::translate::{Outcome, Summary};
 use serde_json::json;
 use tokio::time::Instant;
 

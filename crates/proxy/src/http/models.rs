@@ -10,8 +10,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Uri, header};
 use jiff::Timestamp;
-use messages::anthropic::{ErrorType, InvalidRequest};
-use messages::capability::Capabilities;
+use protocol::anthropic::{ErrorType, InvalidRequest};
+use protocol::capability::Capabilities;
 use serde_json::{Value, json};
 
 use super::error::ApiError;

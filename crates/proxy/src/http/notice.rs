@@ -1,7 +1,7 @@
 //! The header that tells a client what was changed in its request.
 
 use http::{HeaderName, HeaderValue};
-use messages::translate::{self, Notice};
+use protocol::translate::{self, Notice};
 
 /// Its name.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-bedrock-proxy-notice");

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
-use messages::anthropic::{ErrorType, Request};
-use messages::translate::{Failure as Refused, Lesson, Opening, Retry, lesson};
+use protocol::anthropic::{ErrorType, Request};
+use protocol::translate::{Failure as Refused, Lesson, Opening, Retry, lesson};
 use tokio::time::Instant;
 
 use super::access_log::Entry;

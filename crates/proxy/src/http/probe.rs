@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request as HttpRequest;
-use messages::anthropic::Request;
+use protocol::anthropic::Request;
 use serde_json::json;
 use tokio::time::Instant;
 

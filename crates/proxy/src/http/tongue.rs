@@ -1,9 +1,9 @@
 //! The languages that clients are answered in: Anthropic's messages, and OpenAI's chat completions. The way to Bedrock
 //! is one and the same; a tongue is only how its events are told.
 
-use messages::anthropic::{Error, Event, sse};
-use messages::openai::Head;
-use messages::translate::{self, ChatStream};
+use protocol::anthropic::{Error, Event, sse};
+use protocol::openai::Head;
+use protocol::translate::{self, ChatStream};
 
 use super::error::ApiError;
 use super::live::Sink;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header;
-use messages::anthropic::ErrorType;
+use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
 use super::live::Whole;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use messages::anthropic::Usage;
+use protocol::anthropic::Usage;
 
 use crate::trace::Trace;
 

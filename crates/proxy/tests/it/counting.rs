@@ -2,7 +2,7 @@ use std::path::Path;
 
 use bedrock_proxy::estimate::{self, Tokenizer};
 use http::Request;
-use messages::anthropic::Usage;
+use protocol::anthropic::Usage;
 use serde_json::{Value, json};
 
 use crate::world::{Whole, World, full, log_line, world, world_with};
@@ -109,7 +109,7 @@ async fn what_is_reserved_for_a_prompt_is_not_below_what_bedrock_reads() {
         served += 1;
         let usage: Usage = serde_json::from_value(answer.json()["usage"].clone()).unwrap();
         let read = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
-        let request = messages::anthropic::Request::parse(body.as_bytes()).unwrap();
+        let request = protocol::anthropic::Request::parse(body.as_bytes()).unwrap();
         let guess = estimate::tokens(&request, Tokenizer::Classic);
         assert!(guess >= read, "{}: {guess} < {read}", file.display());
     }

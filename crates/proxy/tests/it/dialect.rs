@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use messages::converse::FrameDecoder;
+use protocol::converse::FrameDecoder;
 use serde_json::{Value, json};
 
 use crate::world::{World, full, log_line, world, world_with};

@@ -1,4 +1,4 @@
-use messages::anthropic::CacheCreation;
+use protocol::anthropic::CacheCreation;
 
 use super::*;
 use crate::catalog::Behind;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messages::anthropic::Usage;
+use protocol::anthropic::Usage;
 
 use super::{Fields, Line};
 use crate::admin::dollars;

@@ -2,7 +2,7 @@
 
 use http::Uri;
 use jiff::Timestamp;
-use messages::anthropic::{ErrorType, InvalidRequest};
+use protocol::anthropic::{ErrorType, InvalidRequest};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 

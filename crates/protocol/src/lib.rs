@@ -1,0 +1,37 @@
+//! Anthropic Messages to Bedrock and back: values and bytes in, values and bytes out.
+//!
+//! This package does no I/O, reads no clock, rolls no dice and logs nothing; what it depends on says so.
+//!
+//! ```
+//! use protocol::anthropic::{Request, sse};
+//! use protocol::capability::Capabilities;
+//! use protocol::translate::{self, AskedBetas, End, Opening, Options, Pipeline};
+//!
+//! // A client asks …
+//! let body = br#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hello"}]}"#;
+//! let request = Request::parse(body)?;
+//! let call = translate::request(request, AskedBetas::default(), body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192))?;
+//! assert!(call.losses.is_empty());
+//!
+//! // … and Bedrock answers, here with nothing at all.
+//! let opening = Opening { message_id: "msg_1".into(), model: "m".into(), names: call.names, ..Opening::default() };
+//! let mut out = Vec::new();
+//! let mut pipeline = Pipeline::new(opening);
+//! pipeline.push(b"", &mut |event| sse::write(event, &mut out));
+//! pipeline.finish(End::Eof, &mut |event| sse::write(event, &mut out));
+//! assert!(out.starts_with(b"event: error"));
+//! # Ok::<(), protocol::anthropic::InvalidRequest>(())
+//! ```
+//!
+//! Reading order: [`anthropic`] (the client's language), [`converse`] (Bedrock's language), [`openai`] (other clients'
+//! language), [`translate`] (the only place that knows more than one), [`tags`] and [`capability`] (what it needs for that), [`json`] (how
+//! both are read).
+
+pub mod anthropic;
+pub mod capability;
+pub mod converse;
+pub mod edit;
+pub mod json;
+pub mod openai;
+pub mod tags;
+pub mod translate;
