@@ -4,7 +4,6 @@
 
 mod counts;
 mod discovery;
-mod drains;
 mod identity;
 mod readiness;
 mod resolution;
@@ -16,25 +15,25 @@ use std::time::Duration;
 
 use serde_json::json;
 
+pub use crate::inference::detach::{Abandonable, Drains};
 pub use counts::Counts;
-pub use drains::{Abandonable, Drains};
 pub use readiness::{Check, Readiness};
 
 use crate::admin::Admin;
+use crate::auth::Callers;
 use crate::auth::Keys;
 use crate::bedrock::{Bedrock, NoTransport};
-use crate::callers::Callers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ids;
-use crate::learned::Learned;
-use crate::ledger::Ledger;
-use crate::metrics::{Metrics, Snapshot};
-use crate::otel::{NoCollector, Otel};
+use crate::inference::unsupported::Learned;
 use crate::quota::Quota;
 use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::{Metrics, Snapshot};
+use crate::telemetry::otel::{NoCollector, Otel};
+use crate::usage::Ledger;
 
 /// How long the last batch may take when the server ends. What is not stored then waits in the journal.
 const LAST_BATCH: Duration = Duration::from_secs(5);

@@ -4,12 +4,19 @@
 //! Tokens are JSON Web Tokens signed with HMAC-SHA256, and nothing else is ever accepted:
 //! <https://www.rfc-editor.org/rfc/rfc7519>, <https://www.rfc-editor.org/rfc/rfc8725>.
 
+mod cache;
+mod caller;
 mod claims;
+mod concurrency;
 mod credential;
-mod keys;
-mod refusal;
+mod error;
+mod jwt;
+mod rate_limiter;
 
+pub use caller::{Caller, Callers, Rejection, Verdict};
 pub use claims::{Claims, Scope, check_name};
+pub use concurrency::{Crowd, Turn};
 pub use credential::credential;
-pub use keys::Keys;
-pub use refusal::Refusal;
+pub use error::Refusal;
+pub use jwt::Keys;
+pub use rate_limiter::Bound;

@@ -2,7 +2,9 @@
 //! Without a command it serves.
 
 mod connect;
+pub mod demo;
 mod doctor;
+pub mod explain;
 mod healthcheck;
 mod manual;
 mod migrate;
@@ -24,7 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{self, Config, Loaded, Problem};
 use crate::server::{Drained, Server};
-use crate::{demo, explain, ids, telemetry};
+use crate::{ids, telemetry};
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;

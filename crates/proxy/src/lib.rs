@@ -1,40 +1,32 @@
 //! Anthropic Messages API in, AWS Bedrock out.
 //!
-//! The rooms, in reading order: [`server`] (what surrounds a request), [`http`] (what the client sees), [`app`]
-//! (what handlers share), [`callers`] (who may pass), [`auth`] (tokens), [`catalog`]
-//! (names to models and prices), [`estimate`] (tokens of a prompt), [`bedrock`] (the only one that talks to AWS),
-//! [`store`] (the only one with SQL); [`config`], [`cli`], [`demo`], [`explain`], [`connect`], [`doctor`], [`knock`] and
-//! [`telemetry`] around them; [`certificate`], [`clock`], [`ids`], [`secret`], [`tasks`] and [`trace`] for all. The
-//! translation itself is the package `bedrock-protocol`.
-//!
-//! Dependencies point one way: `main → cli → server → http → app → {catalog, bedrock}`.
+//! The rooms, in reading order: [`server`] (what surrounds a request), [`api`] (what the client sees), [`app`]
+//! (what handlers share), [`auth`] (authentication), [`catalog`] (names to models and prices), [`estimate`] (tokens of a
+//! prompt), [`inference`] (the path of a request), [`bedrock`] (the only one that talks to AWS), [`store`] (the only one
+//! with SQL), [`usage`] (usage records on their way to the store); [`config`], [`cli`], [`connect`], [`doctor`],
+//! [`http_client`] and [`telemetry`] around them; [`certificate`], [`clock`], [`ids`], [`secret`] and [`tasks`] for all.
+//! The translation itself is the package `bedrock-protocol`.
 
 pub mod admin;
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod bedrock;
-pub mod callers;
 pub mod catalog;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connect;
-pub mod demo;
 pub mod doctor;
 pub mod estimate;
-pub mod explain;
-pub mod http;
+pub mod http_client;
 pub mod ids;
-pub mod knock;
-pub mod learned;
-pub mod ledger;
-pub mod metrics;
-pub mod otel;
+pub mod inference;
 pub mod quota;
 pub mod secret;
 pub mod server;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
-pub mod trace;
+pub mod usage;

@@ -19,8 +19,8 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{self, Outage};
 use crate::ids;
-use crate::ledger::{Ledger, Place};
 use crate::store::{Event, Receipt, Reservation, Reserved, Store, StoreError, Tallies};
+use crate::usage::{Ledger, Place};
 pub use period::{Period, Periods};
 
 /// Admits requests.

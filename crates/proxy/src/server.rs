@@ -26,14 +26,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use tls::{CannotOffer, Tls};
 
-use crate::app::{App, CannotOpen};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::http::error::ApiError;
-use crate::http::{
+use crate::api::error::ApiError;
+use crate::api::{
     access_log, admin, aliases, body, caller, caller::Door, chat, context, count_tokens, dialect, health,
     host, me, messages as endpoint, models,
 };
+use crate::app::{App, CannotOpen};
+use crate::clock::Clock;
+use crate::config::Config;
 
 /// How long streams may take to pass on that they are cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -5,10 +5,14 @@
 //! wrong with them reaches a request; lines that are lost are counted.
 
 mod escape;
-mod files;
-mod lines;
-mod net;
+mod logging;
+pub mod metrics;
+pub mod otel;
 mod queue;
+mod rolling_file;
+mod scrub;
+pub mod trace_context;
+pub mod user_agent;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -18,10 +22,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::files::Files;
-use self::lines::Maker;
-pub use self::lines::{Lines, Output};
+use self::logging::Maker;
+pub use self::logging::{Lines, Output};
 use self::queue::{Lost, Queue, Sink, Writing};
+use self::rolling_file::Files;
 use crate::clock::Clock;
 use crate::config::Log;
 

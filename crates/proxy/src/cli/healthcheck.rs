@@ -8,7 +8,7 @@ use http::Uri;
 
 use super::{complain, say};
 use crate::config::{self, Config};
-use crate::knock;
+use crate::http_client;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  HEALTHCHECK CMD [\"bedrock-proxy\", \"healthcheck\"]")]
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
     let path = if arguments.ready { "/health" } else { "/livez" };
     let base = arguments.url.map_or_else(|| base(&config.server), |url| Ok(url.to_string()))?;
-    match knock::at(&format!("{}{path}", base.trim_end_matches('/'))).await {
+    match http_client::at(&format!("{}{path}", base.trim_end_matches('/'))).await {
         Ok(answer) if answer.is_well() => {
             say(&answer.body);
             Ok(ExitCode::SUCCESS)
@@ -43,5 +43,5 @@ pub(super) fn base(server: &config::Server) -> Result<String, String> {
         return Err("PORT=0 lets the system choose, so nobody knows the port; use --url".to_owned());
     }
     let scheme = if server.tls.is_some() { "https" } else { "http" };
-    Ok(format!("{scheme}://{}", SocketAddr::new(knock::reachable(server.host), server.port)))
+    Ok(format!("{scheme}://{}", SocketAddr::new(http_client::reachable(server.host), server.port)))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Check;
 use crate::config::{Config, Place};
-use crate::knock;
+use crate::http_client;
 use crate::store::Survey;
 
 /// Whether tokens are asked for. A weak key never comes this far.
@@ -116,10 +116,10 @@ pub(super) async fn port(config: &Config) -> Check {
 
 async fn used(address: SocketAddr) -> Check {
     const NAME: &str = "Port";
-    let (address, shown) = (SocketAddr::new(knock::reachable(address.ip()), address.port()), address);
-    let mut answer = knock::at(&format!("http://{address}/health")).await;
+    let (address, shown) = (SocketAddr::new(http_client::reachable(address.ip()), address.port()), address);
+    let mut answer = http_client::at(&format!("http://{address}/health")).await;
     if answer.is_err() {
-        answer = knock::at(&format!("https://{address}/health")).await;
+        answer = http_client::at(&format!("https://{address}/health")).await;
     }
     let health: Option<Value> = answer.ok().and_then(|answer| serde_json::from_str(&answer.body).ok());
     let member = |name: &str| health.as_ref().and_then(|health| health[name].as_str());

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Check;
+use crate::api::probe::{self, Probed};
 use crate::app::App;
 use crate::catalog::Unresolved;
 use crate::clock::Clock;
 use crate::config::{Config, Database, Place};
-use crate::http::probe::{self, Probed};
 
 /// What a call may take.
 const PATIENCE: Duration = Duration::from_secs(60);

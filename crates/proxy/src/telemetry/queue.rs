@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
-use super::lines::Output;
+use super::logging::Output;
 
 /// How many lines may wait.
 const MOST_LINES: usize = 8192;

@@ -72,7 +72,7 @@ fn every_field_of_a_requests_line_is_described() {
 
 #[test]
 fn every_metric_is_described() {
-    let inside = std::fs::read_dir(root().join("crates/proxy/src/metrics")).unwrap();
+    let inside = std::fs::read_dir(root().join("crates/proxy/src/telemetry/metrics")).unwrap();
     let files = inside.map(|entry| format!("metrics/{}", entry.unwrap().file_name().to_str().unwrap()));
     let sources: Vec<_> = files.chain(["metrics.rs".to_owned()]).map(|file| source(&file)).collect();
     let names = sources.iter().flat_map(|text| {

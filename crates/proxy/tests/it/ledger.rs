@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::ledger::Ledger;
 use bedrock_proxy::store::{Receipt, Store};
 use bedrock_proxy::tasks::Tasks;
+use bedrock_proxy::usage::Ledger;
 use tempfile::TempDir;
 
 use crate::store::{NOW, TODAY};

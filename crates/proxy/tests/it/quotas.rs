@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::ledger::Ledger;
 use bedrock_proxy::store::{EventFilter, Page, Store, Tallies, User};
 use bedrock_proxy::tasks::Tasks;
+use bedrock_proxy::usage::Ledger;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bedrock_proxy::metrics::{Answered, Counted, Metrics, Phase, Snapshot, Spent};
+use bedrock_proxy::telemetry::metrics::{Answered, Counted, Metrics, Phase, Snapshot, Spent};
 use serde_json::Value;
 
 fn file(path: &str) -> String {

@@ -1,0 +1,121 @@
+//! Whether the gateway lives and may be asked, what it counts, and the greeting some clients send before anything else.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, Uri, header};
+use protocol::anthropic::ErrorType;
+
+use super::caller::Caller;
+use super::error::ApiError;
+use crate::app::{App, Check};
+use crate::auth::Scope;
+use crate::telemetry::metrics;
+
+/// The paths that load balancers and container platforms ask, without a token and without a line in the log.
+const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
+
+/// Whether nobody wants to read in the log that this path was asked.
+#[must_use]
+pub fn is_probe(path: &str) -> bool {
+    PROBES.contains(&path)
+}
+
+/// `GET /health`: exactly four keys. Touches neither AWS nor the database: whether they are there is known from the last
+/// time they were asked. Without the database the gateway still answers, so it is degraded and not ill; without
+/// credentials it cannot.
+pub async fn health(State(app): State<Arc<App>>) -> Response {
+    #[derive(serde::Serialize)]
+    struct Health<'a> {
+        status: &'a str,
+        timestamp: String,
+        database: &'a str,
+        version: &'a str,
+    }
+    let (connected, ill) = (app.store.is_connected(), app.is_ill());
+    let health = Health {
+        status: match (ill, connected) {
+            (true, _) => "unhealthy",
+            (false, true) => "healthy",
+            (false, false) => "degraded",
+        },
+        timestamp: app.clock.rfc3339(),
+        database: if connected { "connected" } else { "disconnected" },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let json = serde_json::to_vec(&health).unwrap_or_default();
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let status = if ill { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, headers, json).into_response()
+}
+
+/// `GET /livez`: the process answers. It looks at nothing, so that nothing outside can have it restarted.
+pub async fn live() -> Response {
+    told(true, "ok\n".to_owned())
+}
+
+/// `GET /readyz`: whether requests may come; with `?verbose`, why.
+pub async fn ready(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    checked("readyz", &app.readiness(), &uri)
+}
+
+/// `GET /startupz`: whether the start is over; with `?verbose`, why.
+pub async fn startup(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    checked("startupz", &app.startup(), &uri)
+}
+
+/// The checks as Kubernetes writes its own: all of them when one failed, or when somebody wants to know.
+fn checked(name: &str, checks: &[Check], uri: &Uri) -> Response {
+    let passed = checks.iter().all(|check| check.passed);
+    let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word.starts_with("verbose")));
+    if passed && !verbose {
+        return told(true, "ok\n".to_owned());
+    }
+    let mut text = String::new();
+    for check in checks {
+        let line = match (check.passed, check.said) {
+            (true, "") => format!("[+]{} ok\n", check.name),
+            (true, said) => format!("[+]{} ok, though {said}\n", check.name),
+            (false, said) => format!("[-]{} failed: {said}\n", check.name),
+        };
+        text.push_str(&line);
+    }
+    text.push_str(&format!("{name} check {}\n", if passed { "passed" } else { "failed" }));
+    told(passed, text)
+}
+
+fn told(passed: bool, text: String) -> Response {
+    let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, text).into_response()
+}
+
+/// `GET /metrics`: counters for Prometheus, in OpenMetrics for whoever accepts that, else in the older format. They tell what is spent, so a token of an operator is asked for where tokens
+/// are asked for at all.
+///
+/// # Errors
+/// For everybody else.
+pub async fn metrics(
+    State(app): State<Arc<App>>,
+    Caller(caller): Caller,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if caller.scope == Scope::Inference && app.callers.anonymous().is_none() {
+        return Err(ApiError::new(
+            ErrorType::Permission,
+            "metrics are for operators; use a token with scope admin:read",
+        ));
+    }
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open = accepts.flat_map(|value| value.split(',')).any(|kind| kind.contains("openmetrics-text"));
+    app.look();
+    let kind = if open { metrics::OPEN_METRICS } else { metrics::PLAIN };
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, app.metrics.render(open)).into_response())
+}
+
+/// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that is asked.
+pub async fn hello() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"message":"hello"}"#).into_response()
+}
