@@ -57,7 +57,7 @@ fn every_variable_has_its_row_with_its_default_and_no_other_does() {
 
 #[test]
 fn every_field_of_a_requests_line_is_described() {
-    let source = source("http/access_log/line.rs");
+    let source = source("api/access_log/line.rs");
     let call = source.split_once("tracing::info!(").unwrap().1.split_once(");").unwrap().0;
     let names = call.lines().filter_map(|line| line.strip_prefix("        ")?.split([' ', ',']).next());
     let is_name = |name: &&str| {
@@ -73,8 +73,10 @@ fn every_field_of_a_requests_line_is_described() {
 #[test]
 fn every_metric_is_described() {
     let inside = std::fs::read_dir(root().join("crates/proxy/src/telemetry/metrics")).unwrap();
-    let files = inside.map(|entry| format!("metrics/{}", entry.unwrap().file_name().to_str().unwrap()));
-    let sources: Vec<_> = files.chain(["metrics.rs".to_owned()]).map(|file| source(&file)).collect();
+    let files =
+        inside.map(|entry| format!("telemetry/metrics/{}", entry.unwrap().file_name().to_str().unwrap()));
+    let sources: Vec<_> =
+        files.chain(["telemetry/metrics.rs".to_owned()]).map(|file| source(&file)).collect();
     let names = sources.iter().flat_map(|text| {
         let calls = [".put(", ".register(", ".encode_descriptor("];
         let calls = calls.into_iter().flat_map(|call| text.split(call).skip(1));
