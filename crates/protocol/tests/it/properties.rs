@@ -7,20 +7,20 @@ use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use protocol::anthropic::{
-    self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
-    Usage,
-};
-use protocol::capability::Capabilities;
-use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
-use protocol::converse::request::DocumentPlace;
-use protocol::converse::{self, FrameDecoder};
-use protocol::tags::{MAX_HELD, TagBuffer};
-use protocol::translate::{self, AskedBetas, End, Form, InvokeOptions, Options, Outcome};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use protocol::anthropic::{
+    self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
+    Usage,
+};
+use protocol::capabilities::Capabilities;
+use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
+use protocol::converse::request::DocumentPlace;
+use protocol::converse::{self, FrameDecoder};
+use protocol::tag_buffer::{MAX_HELD, TagBuffer};
+use protocol::translate::{self, AskedBetas, End, Form, InvokeOptions, Options, Outcome};
 use serde_json::{Value, json};
 
 use crate::wire;
