@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::openai::{self, Head};
 use protocol::translate::{self, AskedBetas, ChatOptions, ChatStream, Options, Sink};
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::translate::{self, ChunkPipeline, End, InvokeOptions, Opening, Options, Outcome};
 
 /// One frame of `application/vnd.amazon.eventstream` that holds `event`.

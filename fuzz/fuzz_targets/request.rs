@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::translate::{self, AskedBetas, Options};
 
 fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usize)> {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::tags::{MAX_HELD, TagBuffer};
+use protocol::tag_buffer::{MAX_HELD, TagBuffer};
 
 fuzz_target!(|pieces: Vec<&str>| {
     let mut buffer = TagBuffer::default();

@@ -12,9 +12,9 @@ use aws_smithy_types::base64;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protocol::anthropic::{Request, sse};
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::openai::Head;
-use protocol::tags::TagBuffer;
+use protocol::tag_buffer::TagBuffer;
 use protocol::translate::{
     self, AskedBetas, ChatStream, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline, Sink,
 };

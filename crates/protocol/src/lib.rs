@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use protocol::anthropic::{Request, sse};
-//! use protocol::capability::Capabilities;
+//! use protocol::capabilities::Capabilities;
 //! use protocol::translate::{self, AskedBetas, End, Opening, Options, Pipeline};
 //!
 //! // A client asks …
@@ -24,14 +24,15 @@
 //! ```
 //!
 //! Reading order: [`anthropic`] (the client's language), [`converse`] (Bedrock's language), [`openai`] (other clients'
-//! language), [`translate`] (the only place that knows more than one), [`tags`] and [`capability`] (what it needs for that), [`json`] (how
+//! language), [`translate`] (the only place that knows more than one), [`tag_buffer`] and [`capabilities`] (what it needs for that), [`json`] (how
 //! both are read).
 
 pub mod anthropic;
-pub mod capability;
+pub mod capabilities;
 pub mod converse;
-pub mod edit;
 pub mod json;
+pub mod json_edit;
 pub mod openai;
-pub mod tags;
+mod partial_json;
+pub mod tag_buffer;
 pub mod translate;

@@ -12,7 +12,7 @@ mod tariff;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use protocol::capability::{Capabilities, PromptCache};
+use protocol::capabilities::{Capabilities, PromptCache};
 
 use crate::config::{self, Model, RoutePolicy};
 pub use listing::{Listed, OfferedProfile};

@@ -3,8 +3,8 @@
 use serde_json::value::RawValue;
 
 use super::message::{Citation, MessageKind, Role};
-use super::partial::complete;
 use super::{BlockStart, ContentBlock, Delta, Error, ErrorType, Event, Message, Usage};
+use crate::partial_json::complete;
 
 /// Collects the events of one answer.
 #[derive(Debug, Default)]

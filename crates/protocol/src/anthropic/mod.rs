@@ -6,22 +6,21 @@
 //!
 //! See <https://platform.claude.com/docs/en/api/messages>.
 
+mod accumulate;
 mod error;
 mod event;
 mod fold;
-mod grammar;
 mod message;
-mod partial;
-mod raw;
 pub mod request;
 pub mod sse;
+mod validate;
 mod version;
 
+pub use accumulate::RawFold;
 pub use error::{Error, ErrorType, InvalidRequest};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart, UsageStart};
 pub use fold::Fold;
-pub use grammar::Grammar;
 pub use message::{CacheCreation, Citation, ContentBlock, Message, OutputTokensDetails, ServiceTier, Usage};
-pub use raw::RawFold;
 pub use request::Request;
+pub use validate::Grammar;
 pub use version::check_version;

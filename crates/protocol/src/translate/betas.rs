@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::invoke::Form;
+use super::to_invoke::Form;
 use super::{Findings, Path};
 
 /// Betas that are called something else on Bedrock.

@@ -1,10 +1,10 @@
 //! `cache_control` on a block into a `cachePoint` after it.
 
 use super::Path;
-use super::request::Translation;
+use super::to_converse::Translation;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::CacheControl;
-use crate::capability::PromptCache;
+use crate::capabilities::PromptCache;
 use crate::converse::request::{CachePoint, ContentBlock, Message};
 
 /// How many places a request may end a cached prefix at; Anthropic's limit and Bedrock's.

@@ -1,22 +1,22 @@
 //! OpenAI's chat completions, into a Messages request and back.
 //!
-//! `request` (with `conversation`, `tools`, `depth` and `cache`) makes the body of a Messages request, which from there
-//! goes the one way that all requests go. `stream` tells the events of its answer in chunks, `whole` the message it
+//! `request` (with `conversation`, `tools`, `thinking` and `cache`) makes the body of a Messages request, which from there
+//! goes the one way that all requests go. `stream` tells the events of its answer in chunks, `completion` the message it
 //! folds to, `error` what went wrong. Nothing here knows Bedrock.
 
 mod cache;
+mod completion;
 mod conversation;
-mod depth;
 mod error;
 mod request;
 mod stream;
+mod thinking;
 mod tools;
-mod whole;
 
+pub use completion::chat_completion;
 pub use error::chat_error;
 pub use request::{ChatCall, ChatOptions, chat};
 pub use stream::ChatStream;
-pub use whole::chat_completion;
 
 use serde::Deserialize;
 

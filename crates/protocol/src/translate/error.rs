@@ -4,16 +4,17 @@
 //! text is the one that clients recover on, without ARNs and account ids. Not here: status codes (the server's
 //! table).
 
-mod row;
-mod table;
-mod words;
+pub(super) mod anthropic_error;
+mod known_error;
+mod known_errors;
+mod message;
 
-pub use row::Row;
-pub use table::{TABLE, row};
+pub use known_error::Row;
+pub use known_errors::{TABLE, row};
 
 use crate::anthropic::{Error, ErrorType};
 use crate::converse::event::Exception;
-use row::Says;
+use known_error::Says;
 
 /// Who can mend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,22 +112,25 @@ impl Failure {
 /// `code` is `x-amzn-errortype`, the body's `__type` or the exception type of a frame, in any spelling.
 #[must_use]
 pub fn error(status: u16, code: &str, said: &Exception) -> Failure {
-    let code = words::code(code);
+    let code = message::code(code);
     let text = said.message.as_deref().unwrap_or_default();
-    let searched = words::searchable(text);
-    let row = TABLE.iter().find(|row| row.fits(&code, &searched)).unwrap_or_else(|| table::by_status(status));
+    let searched = message::searchable(text);
+    let row = TABLE
+        .iter()
+        .find(|row| row.fits(&code, &searched))
+        .unwrap_or_else(|| known_errors::by_status(status));
     let (kind, fault, retry) = match said.original_status_code {
         // 424 means nothing to clients; what the model's own server said does.
         Some(original) if row.code == "E15c" => of_model(original),
         _ => (row.kind, row.fault, row.retry),
     };
     let inner = said.original_message.as_deref().filter(|text| !text.is_empty());
-    let shown = words::visible(inner.unwrap_or(text), &code);
+    let shown = message::visible(inner.unwrap_or(text), &code);
     let message = match row.says {
         Says::Text => shown,
-        Says::Advised => words::sentences(&shown, row.advice),
-        Says::Words(words) => words::sentences(words, row.advice),
-        Says::Overflow => words::overflow(text),
+        Says::Advised => message::sentences(&shown, row.advice),
+        Says::Words(words) => message::sentences(words, row.advice),
+        Says::Overflow => message::overflow(text),
     };
     Failure { error: Error::new(kind, message), text: text.to_owned(), fault, retry, row, code }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use protocol::anthropic::{Fold, Request, sse};
-use protocol::capability::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
+use protocol::capabilities::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
 use protocol::translate::{self, AskedBetas, End, Options, ServerTools};
 
 use crate::wire;

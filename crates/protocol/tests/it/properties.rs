@@ -15,11 +15,11 @@ use protocol::anthropic::{
     self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
     Usage,
 };
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
 use protocol::converse::request::DocumentPlace;
 use protocol::converse::{self, FrameDecoder};
-use protocol::tags::{MAX_HELD, TagBuffer};
+use protocol::tag_buffer::{MAX_HELD, TagBuffer};
 use protocol::translate::{self, AskedBetas, End, Form, InvokeOptions, Options, Outcome};
 use serde_json::{Value, json};
 

@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, Uri, header};
 use protocol::anthropic::ErrorType;
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::translate::{self, InvokeOptions, Notice};
 use serde_json::{Value, json};
 

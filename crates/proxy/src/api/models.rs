@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Uri, header};
 use jiff::Timestamp;
 use protocol::anthropic::{ErrorType, InvalidRequest};
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use serde_json::{Value, json};
 
 use super::error::ApiError;

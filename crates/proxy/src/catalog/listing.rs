@@ -1,6 +1,6 @@
 //! The models a client can be shown: what the operator has named, and what the region offers.
 
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 
 use super::models::Table;
 use super::{Catalog, Target, naming, profile_id};

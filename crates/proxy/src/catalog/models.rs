@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 
 use super::naming;
 use super::prices::{self, Rates};
@@ -135,7 +135,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use protocol::capability::PromptCache;
+    use protocol::capabilities::PromptCache;
 
     use super::*;
     use crate::config::parse_models as parse;

@@ -1,6 +1,6 @@
 //! Names of Claude models: from Bedrock's ids, and for people.
 
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 
 /// The families of Claude models.
 const LINES: [&str; 5] = ["haiku", "sonnet", "opus", "fable", "mythos"];

@@ -1,6 +1,6 @@
 //! A row of the table of models, as the built-in table and the operator's file write it.
 
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use serde::Deserialize;
 
 use super::RoutePolicy;

@@ -4,10 +4,10 @@
 //! one before is what the previous request wrote. See
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>.
 
-use super::super::{Findings, Path};
 use crate::anthropic::request::{Block, CacheControl, Content, InputMessage, Request};
-use crate::capability::{Capabilities, PromptCache};
+use crate::capabilities::{Capabilities, PromptCache};
 use crate::json::Text;
+use crate::translate::{Findings, Path};
 
 /// How many turns of the user end a prefix.
 const TURNS: usize = 2;

@@ -3,13 +3,13 @@
 //! OpenAI's roles become two: what the system says goes before the conversation, results of tools are the user's words,
 //! first in the turn that follows the calls.
 
-use super::super::{Findings, Path};
 use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
-use crate::capability::Capabilities;
+use crate::capabilities::Capabilities;
 use crate::json::{List, RawJson, Text};
 use crate::openai::request::{Called, File, ImageUrl, Message, Part, TextOr, ToolCall};
+use crate::translate::{Findings, Path};
 
 /// How a call and its result are named where the language has no name for them: there is one of each at a time.
 const FUNCTION_CALL: &str = "function_call_";

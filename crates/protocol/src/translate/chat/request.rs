@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::super::{Findings, Loss, Notice, Path};
-use super::{cache, depth, tools};
+use super::{cache, thinking, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
-use crate::capability::Capabilities;
+use crate::capabilities::Capabilities;
 use crate::json::{List, RawJson, Text};
 use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
+use crate::translate::{Findings, Loss, Notice, Path};
 
 /// Members that say something to OpenAI's own service only, or that change nothing about the answer.
 const SAYS_NOTHING_HERE: [&str; 7] = [
@@ -133,7 +133,7 @@ fn request<'a>(
         None => None,
     };
     let effort = match reasoning_effort {
-        Some(effort) => depth::depth(effort, &mut request, capabilities, findings),
+        Some(effort) => thinking::depth(effort, &mut request, capabilities, findings),
         None => None,
     };
     if format.is_some() || effort.is_some() {

@@ -5,13 +5,13 @@
 
 use serde::Deserialize;
 
-use super::super::Sink;
-use super::super::glance::{self, Glance};
-use super::whole::several_functions;
+use super::completion::several_functions;
 use super::{Counts, Details, chat_error, finish_reason};
 use crate::anthropic::{self, BlockStart, Delta, Event, Usage};
 use crate::json::Text;
 use crate::openai::{ChunkWriter, DONE, Head, PING};
+use crate::translate::Sink;
+use crate::translate::fast_path::{self, Glance};
 
 const CONTENT: &str = "content";
 const REASONING: &str = "reasoning_content";
@@ -235,7 +235,7 @@ impl Sink for ChatStream {
 
     fn raw(&mut self, name: &str, json: &str) {
         if name == "content_block_delta"
-            && let Some(Glance::Text(text)) = glance::delta(json)
+            && let Some(Glance::Text(text)) = fast_path::delta(json)
         {
             if !text.is_empty() && self.speaks() {
                 self.writer.spelled(CONTENT, text, &mut self.out);

@@ -1,11 +1,11 @@
 //! What the model may call, and what it has to.
 
-use super::super::{Findings, Path};
 use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
 use crate::json::{List, RawJson, Text};
 use crate::openai::request::{self as openai, Function, NamedFunction, TextOr};
+use crate::translate::{Findings, Path};
 
 /// The schema of a tool without arguments, which OpenAI lets be absent.
 const NO_ARGUMENTS: &str = r#"{"type":"object","properties":{}}"#;

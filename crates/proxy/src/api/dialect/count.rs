@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::anthropic::Request;
-use protocol::capability::Capabilities;
+use protocol::capabilities::Capabilities;
 use protocol::translate::Notice;
 use serde::Deserialize;
 use serde_json::json;

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::partial::complete;
 use super::{Error, ErrorType};
-use crate::edit::members;
 use crate::json::{RawJson, Text};
+use crate::json_edit::members;
+use crate::partial_json::complete;
 
 /// An object as ordered members of JSON text.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ impl Members {
     fn read(json: &str) -> Self {
         let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return Self::default() };
         let member =
-            |member: crate::edit::Member<'_>| (member.key.to_string(), member.value.raw().to_owned());
+            |member: crate::json_edit::Member<'_>| (member.key.to_string(), member.value.raw().to_owned());
         Self(members(object).into_iter().map(member).collect())
     }
 

@@ -1,7 +1,7 @@
 //! The answer of Bedrock's own Messages API: Anthropic's events, as server-sent events.
 
-use super::events::{Passer, Sink};
-use super::stream::{End, Opening, Summary};
+use super::forward::{Passer, Sink};
+use super::from_converse::{End, Opening, Summary};
 use super::{Failure, Step};
 use crate::anthropic::sse::Reader;
 

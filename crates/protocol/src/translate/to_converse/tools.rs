@@ -1,22 +1,20 @@
 //! Tools, and whether one of them has to be called.
 
-mod typed;
-
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::value::RawValue;
 
-use super::Path;
+use super::Translation;
 use super::content::{constant, required};
-use super::request::Translation;
-use super::server_tools::{Offered, left_out};
 use crate::anthropic::{InvalidRequest, request};
-use crate::capability::ToolChoices;
+use crate::capabilities::ToolChoices;
 use crate::converse::request::{
     CachePoint, InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec,
 };
 use crate::json::List;
+use crate::translate::Path;
+use crate::translate::server_tools::{Offered, left_out};
 
 /// Says of a tool that only history knows that it is gone.
 const NOT_AVAILABLE: &str = "No longer available.";
@@ -154,7 +152,7 @@ impl<'a> Translation<'a> {
     }
 
     /// Takes `strict` when the model knows it, or when it asks for nothing.
-    fn strict(&mut self, strict: &mut Option<bool>, path: Path<'_>) -> Option<bool> {
+    pub(super) fn strict(&mut self, strict: &mut Option<bool>, path: Path<'_>) -> Option<bool> {
         if self.capabilities.strict_tools {
             return strict.take();
         }

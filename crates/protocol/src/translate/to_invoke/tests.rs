@@ -1,7 +1,7 @@
 //! What becomes of bodies, rule by rule.
 
 use super::*;
-use crate::capability::{Efforts, Thinking};
+use crate::capabilities::{Efforts, Thinking};
 
 fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
     let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();

@@ -5,10 +5,10 @@
 //! client. See
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
 
-mod depth;
-mod sources;
 #[cfg(test)]
 mod tests;
+mod thinking;
+mod url_sources;
 
 use std::borrow::Cow;
 
@@ -16,9 +16,9 @@ use super::betas::{self, AskedBetas, Betas};
 use super::server_tools::{self, Offered};
 use super::{Findings, Loss, Notice, Options, Path};
 use crate::anthropic::InvalidRequest;
-use crate::capability::{Capabilities, Sampling};
-use crate::edit::{Edit, Member, checked_members, items, members};
+use crate::capabilities::{Capabilities, Sampling};
 use crate::json::{RawJson, Text};
+use crate::json_edit::{Edit, Member, checked_members, items, members};
 
 /// The dialect of the body. Newer dialects are refused by older models.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
@@ -304,7 +304,7 @@ impl<'t> Editing<'t, '_> {
     fn metadata(&mut self, value: RawJson<'t>) {
         for member in members(value) {
             let Ok(Some(user_id)) = member.value.read::<Option<String>>() else { continue };
-            if &*member.key == "user_id" && !super::request::is_legal_metadata(&user_id) {
+            if &*member.key == "user_id" && !super::to_converse::is_legal_metadata(&user_id) {
                 self.edit.replace(member.value, format!("\"user_{:016x}\"", fingerprint(&user_id)));
                 let path = Path::ROOT;
                 let path = path.key("metadata");
@@ -438,7 +438,7 @@ impl<'t> Editing<'t, '_> {
                         self.findings.lose(path.key("role"), "Input should be 'user' or 'assistant'");
                     }
                     "output_config" => self.betas.need(betas::TURN_OUTPUT_CONFIG),
-                    "content" if has_addresses => sources::check(value, path.key("content"))?,
+                    "content" if has_addresses => url_sources::check(value, path.key("content"))?,
                     _ => {}
                 }
             }

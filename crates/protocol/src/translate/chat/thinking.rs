@@ -3,11 +3,11 @@
 //! What a model cannot be told is the main road's to put in its words, as for every client. Here is only what the two
 //! languages do not share: OpenAI's models think with sampling parameters, and before a call that is forced.
 
-use super::super::{Findings, Path};
 use super::request::borrowed;
 use crate::anthropic::request::Request;
-use crate::capability::Capabilities;
+use crate::capabilities::Capabilities;
 use crate::json::{RawJson, Text};
+use crate::translate::{Findings, Path};
 
 /// Thoughts are shown: newer models keep them to themselves unless they are told.
 const ADAPTIVE: &str = r#"{"type":"adaptive","display":"summarized"}"#;

@@ -1,11 +1,11 @@
 //! How long the answer may be, how it is sampled and what ends it.
 
-use super::super::Path;
 use super::Translation;
 use crate::anthropic::{InvalidRequest, Request};
-use crate::capability::{Sampling, TopK};
+use crate::capabilities::{Sampling, TopK};
 use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
 use crate::json::{List, Text};
+use crate::translate::Path;
 
 /// The largest number Bedrock takes for `maxTokens`.
 const MAX_TOKENS: u64 = i32::MAX as u64;

@@ -7,14 +7,14 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::envelope::{self, Said};
-use super::glance::{self, Glance};
-use super::stream::{End, Opening, Outcome, Summary};
+use super::error::anthropic_error::{self, Said};
+use super::fast_path::{self, Glance};
+use super::from_converse::{End, Opening, Outcome, Summary};
 use super::{Failure, Notice};
 use crate::anthropic::{self, Delta, Error, ErrorType, Event, Usage, sse};
-use crate::edit::{Edit, members};
 use crate::json::{RawJson, Text};
-use crate::tags::TagBuffer;
+use crate::json_edit::{Edit, members};
+use crate::tag_buffer::TagBuffer;
 
 /// Where events go.
 pub trait Sink {
@@ -165,7 +165,7 @@ impl Passer {
     /// Passes one event on.
     fn pass(&mut self, json: &str, sink: &mut impl Sink) -> Result<(), Failure> {
         // Nearly all events are deltas of a known shape with nothing in them to look after.
-        if glance::delta(json).is_some_and(|delta| self.needs_nothing(delta)) {
+        if fast_path::delta(json).is_some_and(|delta| self.needs_nothing(delta)) {
             sink.raw("content_block_delta", json);
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl Passer {
             }
             "content_block_delta" => self.delta(json, &head, sink),
             "ping" => sink.raw("ping", json),
-            "error" => return Err(envelope::failure(head.error.unwrap_or_default())),
+            "error" => return Err(anthropic_error::failure(head.error.unwrap_or_default())),
             kind => {
                 self.flush_text(sink);
                 self.text_index = None;

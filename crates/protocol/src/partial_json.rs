@@ -4,7 +4,7 @@
 ///
 /// `{"a":1,"b":"hal` becomes `{"a":1}`. What is not the beginning of a JSON value comes back as something
 /// that is not JSON either.
-pub(super) fn complete(json: &str) -> String {
+pub(crate) fn complete(json: &str) -> String {
     // The place up to which everything is complete, and the brackets open there.
     let (mut safe, mut safe_open) = (0, Vec::new());
     let mut open: Vec<u8> = Vec::new();

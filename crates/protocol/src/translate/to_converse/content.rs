@@ -11,12 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-mod citations;
-mod documents;
-
-use super::cache::close_prefix;
-use super::request::Translation;
-use super::{Path, names};
+use super::Translation;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source};
 use crate::converse::request::{
@@ -24,6 +19,8 @@ use crate::converse::request::{
     ToolResultBlock, ToolUse,
 };
 use crate::json::{List, RawJson, Text};
+use crate::translate::cache::close_prefix;
+use crate::translate::{Path, tool_names};
 
 /// Stands for a turn in which nothing but blank text was said: Bedrock takes no empty turn.
 const NOTHING_SAID: &str = "(no content)";
@@ -34,7 +31,7 @@ const NO_OUTPUT: &str = "(no output)";
 const IMAGE_FOLLOWS: &str = "(the image follows)";
 
 /// Marks opaque reasoning that did not come as text, so that it can go back as it came.
-pub(super) const VERBATIM: &str = "bedrock:";
+pub(in crate::translate) const VERBATIM: &str = "bedrock:";
 
 /// A turn, and the first message that is part of it.
 struct Turn<'a> {
@@ -247,7 +244,7 @@ impl<'a> Translation<'a> {
     }
 
     /// The text of a block; nothing when it is blank.
-    fn text(
+    pub(super) fn text(
         &mut self,
         block: &mut Block<'a>,
         path: Path<'_>,
@@ -293,7 +290,7 @@ impl<'a> Translation<'a> {
     }
 
     fn tool_use(&mut self, block: &mut Block<'a>, path: Path<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
-        let tool_use_id = names::call_id(required(block.id.take(), path.key("id"))?.0);
+        let tool_use_id = tool_names::call_id(required(block.id.take(), path.key("id"))?.0);
         let name = self.names.upstream(required(block.name.take(), path.key("name"))?.0);
         if !self.called.contains(&name) {
             self.called.push(name.clone());
@@ -317,7 +314,7 @@ impl<'a> Translation<'a> {
         block: &mut Block<'a>,
         path: Path<'_>,
     ) -> Result<(ToolResult<'a>, Option<crate::anthropic::request::CacheControl<'a>>), InvalidRequest> {
-        let tool_use_id = names::call_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
+        let tool_use_id = tool_names::call_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
         let status = block.is_error.take().unwrap_or(false).then_some("error");
         let at_content = path.key("content");
         let blocks = match block.content.take() {
@@ -485,11 +482,11 @@ fn unanswered(calls: &[&str], path: Path<'_>) -> Result<(), InvalidRequest> {
     Err(InvalidRequest::new(path, message))
 }
 
-pub(super) fn required<T>(value: Option<T>, path: Path<'_>) -> Result<T, InvalidRequest> {
+pub(in crate::translate) fn required<T>(value: Option<T>, path: Path<'_>) -> Result<T, InvalidRequest> {
     value.ok_or_else(|| InvalidRequest::new(path, "Field required"))
 }
 
-fn not_content(path: Path<'_>) -> InvalidRequest {
+pub(super) fn not_content(path: Path<'_>) -> InvalidRequest {
     InvalidRequest::new(path, "Input should be a string or an array of content blocks")
 }
 

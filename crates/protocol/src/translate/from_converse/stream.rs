@@ -12,15 +12,15 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::content::VERBATIM;
-use super::{Failure, Notice, ToolNames};
 use crate::anthropic::{
     BlockStart, CacheCreation, Citation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart,
     OutputTokensDetails, ServiceTier, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentPlace, SearchResultPlace};
-use crate::tags::TagBuffer;
+use crate::tag_buffer::TagBuffer;
+use crate::translate::to_converse::VERBATIM;
+use crate::translate::{Failure, Notice, ToolNames};
 
 /// How many different notices one answer may cause.
 const MAX_NOTICES: usize = 32;

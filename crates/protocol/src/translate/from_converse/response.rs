@@ -1,9 +1,9 @@
 //! A whole answer of Converse, into the events of a stream: for models that cannot stream what was asked.
 
-use super::Failure;
-use super::stream::{End, Opening, StreamTranslator, Summary};
+use super::{End, Opening, StreamTranslator, Summary};
 use crate::anthropic::Event;
 use crate::converse::Whole;
+use crate::translate::Failure;
 
 /// Tells a whole answer as if it had been streamed; one that cannot be read ends with an `error`.
 pub fn unfold(answer: &[u8], opening: Opening, out: &mut impl FnMut(&Event<'_>)) -> Summary {

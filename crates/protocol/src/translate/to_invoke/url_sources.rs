@@ -1,9 +1,9 @@
 //! Sources that somebody would have to fetch: no route to Bedrock does, and its own refusal names no place.
 
-use super::super::Path;
 use crate::anthropic::InvalidRequest;
-use crate::edit::{items, members};
 use crate::json::{RawJson, Text};
+use crate::json_edit::{items, members};
+use crate::translate::Path;
 
 /// Refuses images and documents that are only pointed at, also in the results of tools.
 pub(super) fn check(content: RawJson<'_>, path: Path<'_>) -> Result<(), InvalidRequest> {

@@ -1,14 +1,14 @@
 //! Text that the model said with citations, on its way back to the model.
 
-use super::super::Path;
-use super::super::request::Translation;
-use super::required;
+use super::Translation;
+use super::content::required;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Citation};
 use crate::converse::request::{
     self as converse, CitationsContent, ContentBlock, DocumentPlace, Location, SearchResultPlace, TextPart,
 };
 use crate::json::{List, RawJson};
+use crate::translate::Path;
 
 impl<'a> Translation<'a> {
     /// What the assistant said, with where it comes from; nothing when it is blank.

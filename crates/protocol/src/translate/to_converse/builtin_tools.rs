@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::value::to_raw_value;
 
-use super::super::Path;
-use super::super::request::Translation;
+use super::Translation;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Tool;
 use crate::json::Text;
+use crate::translate::Path;
 
 /// The first version of all of them came with computer use.
 const FIRST: &str = "20241022";

@@ -1,21 +1,25 @@
 //! What a client asks, into what Bedrock is asked.
 
-pub(super) mod depth;
-mod limits;
+mod builtin_tools;
+mod citations;
+mod content;
+mod documents;
+mod inference_config;
+mod tools;
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
 use super::betas::{AskedBetas, Betas, Reader};
-use super::content::required;
 use super::server_tools::ServerTools;
-use super::{Findings, Loss, Notice, Path, ToolNames, thoughtless};
+use super::{Findings, Loss, Notice, Path, ToolNames, missing_thinking};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
-use crate::capability::Capabilities;
+use crate::capabilities::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{List, RawJson, Text};
+pub(super) use content::{VERBATIM, required};
 
 /// Where a Claude model's answer names the stop sequence.
 const STOP_SEQUENCE: &str = "/stop_sequence";
@@ -167,8 +171,8 @@ impl<'a> Translation<'a> {
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
         self.default_budget = self.options.default_thinking_budget.filter(|_| bears_thinking);
         let mut depth = self.depth(request.thinking.take(), effort, &inference_config)?;
-        if depth.has_budget() && thoughtless::in_converse(&messages) {
-            self.findings.drop(root.key("thinking"), thoughtless::LEFT_OUT);
+        if depth.has_budget() && missing_thinking::in_converse(&messages) {
+            self.findings.drop(root.key("thinking"), missing_thinking::LEFT_OUT);
             depth.thinking = None;
         }
         self.unlimited(&depth, &mut inference_config);
@@ -277,7 +281,7 @@ impl<'a> Translation<'a> {
     }
 
     /// What only a Claude model understands; others do without it.
-    fn claude_only<T>(&mut self, value: Option<T>, path: Path<'_>) -> Option<T> {
+    pub(super) fn claude_only<T>(&mut self, value: Option<T>, path: Path<'_>) -> Option<T> {
         if value.is_some() && !self.capabilities.claude {
             self.findings.drop(path, "left out: the model is not a Claude model");
             return None;

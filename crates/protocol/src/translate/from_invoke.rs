@@ -5,9 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::events::{Passer, Sink};
-use super::stream::{End, Opening, Summary};
-use super::{Failure, Step, error, glance};
+use super::forward::{Passer, Sink};
+use super::from_converse::{End, Opening, Summary};
+use super::{Failure, Step, error, fast_path};
 use crate::converse::event::Exception;
 use crate::converse::{FrameDecoder, FrameKind};
 use crate::json::Text;
@@ -79,7 +79,7 @@ impl ChunkPipeline {
 /// The event inside of a chunk, into `json`.
 fn decode(payload: &[u8], json: &mut Vec<u8>) -> Result<(), Failure> {
     json.clear();
-    if glance::chunk(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {
+    if fast_path::chunk(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {
         return Ok(());
     }
     let unreadable = |what: String| Failure::unreadable(format!("a chunk: {what}"));

@@ -1,6 +1,11 @@
 //! The bytes of ConverseStream, into what the client is told: frames, events, translation, in one step.
 
-use super::stream::{End, Opening, StreamTranslator, Summary};
+mod response;
+mod stream;
+
+pub use response::unfold;
+pub use stream::{End, Opening, Outcome, StreamTranslator, Summary};
+
 use super::{Failure, error};
 use crate::anthropic::Event;
 use crate::converse::event::Exception;

@@ -5,7 +5,7 @@
 use super::Failure;
 use super::Fault::{Client, Gateway, Network, Operator, Upstream};
 use super::Retry::{AfterPause, ByClient, Never, WithNewCredentials};
-use super::row::Row;
+use super::known_error::Row;
 use crate::anthropic::ErrorType::{
     Api, InvalidRequest, NotFound, Overloaded, Permission, RateLimit, Timeout, TooLarge,
 };

@@ -3,8 +3,8 @@
 //! A beta, a member or a parameter that a model does not know is refused in a few fixed sentences. Reading them
 //! lets one request be repaired at once and the next ones be right from the start.
 
-use crate::edit::{Member, items, members};
 use crate::json::RawJson;
+use crate::json_edit::{Member, items, members};
 
 /// Something a model was seen to refuse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

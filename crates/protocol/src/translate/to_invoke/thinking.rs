@@ -1,13 +1,13 @@
 //! How hard the model thinks, and what its answer has to look like.
 
-use super::super::request::Translation;
-use super::super::{Path, thoughtless};
 use super::{Editing, wrong};
 use crate::anthropic::InvalidRequest;
-use crate::capability::Sampling;
+use crate::capabilities::Sampling;
 use crate::converse::request::InferenceConfig;
-use crate::edit::{Member, items, members};
 use crate::json::{RawJson, Text};
+use crate::json_edit::{Member, items, members};
+use crate::translate::to_converse::Translation;
+use crate::translate::{Path, missing_thinking};
 
 /// The member of this name, unless it is `null`.
 fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
@@ -43,8 +43,8 @@ impl<'t> Editing<'t, '_> {
         translation.default_budget = default_budget;
         let mut depth = translation.depth(thinking, effort.clone(), &limits)?;
         self.findings.notices.append(&mut translation.findings.notices);
-        if depth.has_budget() && given(all, "messages").is_some_and(thoughtless::in_body) {
-            self.findings.drop(Path::ROOT.key("thinking"), thoughtless::LEFT_OUT);
+        if depth.has_budget() && given(all, "messages").is_some_and(missing_thinking::in_body) {
+            self.findings.drop(Path::ROOT.key("thinking"), missing_thinking::LEFT_OUT);
             depth.thinking = None;
         }
         for beta in translation.betas {

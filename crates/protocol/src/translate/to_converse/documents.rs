@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::Path;
-use super::super::request::Translation;
-use super::{not_content, required};
+use super::Translation;
+use super::content::{not_content, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, CitationsConfig, Content, Source, SourceData};
 use crate::converse::request::{
     self as converse, ContentBlock, Document, DocumentSource, SearchResult, TextPart,
 };
 use crate::json::{RawJson, Text};
+use crate::translate::Path;
 
 /// What a document without a usable title is called.
 const UNTITLED: &str = "document";

@@ -4,8 +4,8 @@
 //! Then thinking gives way, and not the conversation.
 
 use crate::converse::request::{ContentBlock, Message, Role};
-use crate::edit::{items, members};
 use crate::json::{RawJson, Text};
+use crate::json_edit::{items, members};
 
 /// What a client is told.
 pub(super) const LEFT_OUT: &str =

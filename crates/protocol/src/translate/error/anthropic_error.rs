@@ -9,7 +9,7 @@ use crate::converse::event::Exception;
 
 /// The inside of the envelope.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Said {
+pub(in crate::translate) struct Said {
     #[serde(default, rename = "type")]
     kind: String,
     #[serde(default)]
@@ -28,7 +28,7 @@ pub fn envelope(body: &[u8]) -> Option<Failure> {
 }
 
 /// What it means.
-pub(super) fn failure(said: Said) -> Failure {
+pub(in crate::translate) fn failure(said: Said) -> Failure {
     let (status, code) = match said.kind.as_str() {
         "invalid_request_error" => (400, "ValidationException"),
         "authentication_error" => (403, "UnrecognizedClientException"),

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::super::Path;
-use super::{Translation, required};
+use super::Path;
+use super::to_converse::{Translation, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Thinking;
-use crate::capability::{Efforts, Reasoning};
+use crate::capabilities::{Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
 use crate::json::{RawJson, Text};
 
