@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-#[path = "../tests/it/store/postgres.rs"]
+#[path = "../tests/it/harness/postgres.rs"]
 #[allow(dead_code)]
 mod postgres;
 

@@ -1,6 +1,6 @@
 use http::{Method, Request};
 
-use crate::world::{ask, full, logged, world};
+use crate::harness::{ask, full, logged, world};
 
 #[tokio::test]
 async fn wrong_base_urls_lead_to_the_messages_they_mean() {

@@ -2,7 +2,7 @@ use http::{Method, Request};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{SECRET, ask, full, log_line, logged, spawn, world, world_with};
+use crate::harness::{SECRET, ask, full, log_line, logged, spawn, world, world_with};
 
 #[tokio::test]
 async fn a_throttle_is_a_429_that_says_when_to_come_back_and_was_tried_three_times() {

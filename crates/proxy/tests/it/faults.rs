@@ -15,11 +15,11 @@ use sqlx::Connection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::process::Process;
-use crate::raw::{next, status};
-use crate::store::postgres;
-use crate::tokens::{secured_with, token};
-use crate::world::{SECRET, ask, full, logged, spawn};
+use crate::harness::postgres;
+use crate::harness::process::Process;
+use crate::harness::raw_http::{next, status};
+use crate::harness::tokens::{secured_with, token};
+use crate::harness::{SECRET, ask, full, logged, spawn};
 
 /// The URL of a fake Bedrock that lives as long as the test.
 async fn bedrock() -> String {

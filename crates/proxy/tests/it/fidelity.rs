@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{World, ask, full, world};
+use crate::harness::{World, ask, full, world};
 
 const MODEL: &str = "claude-sonnet-4-6";
 /// Order, numbers and escapes that do not survive being parsed and printed.
@@ -39,7 +39,7 @@ fn everyday(thought: &str, more: &str) -> String {
 /// What only the client's own body can carry.
 const MORE: &str = r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#;
 
-async fn send(world: &World, body: &str) -> crate::world::Whole {
+async fn send(world: &World, body: &str) -> crate::harness::Whole {
     let request =
         http::Request::post("/v1/messages").header("anthropic-beta", "interleaved-thinking-2025-05-14");
     world.send(request.body(full(body.to_owned().into())).unwrap()).await

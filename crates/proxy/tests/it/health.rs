@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bedrock_proxy::server::Drained;
 
-use crate::tokens::secured;
-use crate::world::{World, log_line, logged, world, world_with};
+use crate::harness::tokens::secured;
+use crate::harness::{World, log_line, logged, world, world_with};
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
 

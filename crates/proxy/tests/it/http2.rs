@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::tokens::{secured_with, token};
-use crate::world::{World, ask, log_line, spawn, world, world_with};
+use crate::harness::tokens::{secured_with, token};
+use crate::harness::{World, ask, log_line, spawn, world, world_with};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::raw::next;
-use crate::tokens::{secured_with, token};
-use crate::world::{ask, post, whole, world, world_with};
+use crate::harness::raw_http::next;
+use crate::harness::tokens::{secured_with, token};
+use crate::harness::{ask, post, whole, world, world_with};
 
 #[tokio::test]
 async fn a_body_above_the_limit_is_a_413_the_sender_gets_to_read() {

@@ -12,9 +12,9 @@ use bedrock_proxy::clock::Clock;
 use fake_bedrock::FakeBedrock;
 use serde_json::{Value, json};
 
-use crate::routes::{BETAS, everyday};
-use crate::tokens::{KEY, token};
-use crate::world::{SECRET, ask, spawn};
+use crate::harness::tokens::{KEY, token};
+use crate::harness::{SECRET, ask, spawn};
+use crate::upstream_apis::{BETAS, everyday};
 
 /// A server of its own process, in a folder of its own.
 struct Program {

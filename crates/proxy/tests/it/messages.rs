@@ -1,7 +1,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::world::{ask, full, log_line, world, world_with};
+use crate::harness::{ask, full, log_line, world, world_with};
 
 #[tokio::test]
 async fn a_stream_says_everything_in_order_and_ends_once() {
@@ -105,6 +105,6 @@ async fn the_access_log_counts_tokens_and_holds_no_content() {
     assert!(line["out_tok"].as_u64().unwrap() > 0 && line["ttft_ms"].is_u64(), "{line}");
     assert_eq!((&line["stop_reason"], &line["retries"]), (&json!("end_turn"), &json!(0)));
     assert!(line["aws_request_id"].is_string(), "{line}");
-    let all = crate::world::logged();
-    assert!(!all.contains("Xylophon") && !all.contains(crate::world::SECRET));
+    let all = crate::harness::logged();
+    assert!(!all.contains("Xylophon") && !all.contains(crate::harness::SECRET));
 }

@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
-use crate::tokens::{secured, token};
-use crate::world::{World, ask, full, post, world, world_with};
+use crate::harness::tokens::{secured, token};
+use crate::harness::{World, ask, full, post, world, world_with};
 
 /// The one usage row of `world`, waited for.
 async fn row(world: &World) -> Value {

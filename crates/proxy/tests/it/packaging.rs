@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::world::world_with;
+use crate::harness::world_with;
 
 /// What the packages name that is not ours: other programs' variables, and words that look like one.
 const OF_OTHERS: [&str; 15] = [

@@ -13,9 +13,9 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::store::postgres;
-use crate::tokens::{KEY, now, secured_with, token};
-use crate::world::{Whole, World, ask, full, world_at};
+use crate::harness::postgres;
+use crate::harness::tokens::{KEY, now, secured_with, token};
+use crate::harness::{Whole, World, ask, full, world_at};
 
 /// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
 const ANSWER: i64 = 20;

@@ -1,21 +1,22 @@
 //! The store's contract: every promise is tried on SQLite and on PostgreSQL, always.
 
 mod events;
+mod maintenance;
+mod migrate;
 mod outages;
-mod people;
-pub(crate) mod postgres;
-mod report;
 mod reservations;
-mod schema;
-mod settling;
 mod tokens;
-mod upkeep;
+mod usage;
+mod usage_report;
+mod users;
 
 use bedrock_proxy::config::Database;
 use bedrock_proxy::store::{Event, NewUser, Receipt, Store};
 use bedrock_proxy::tasks::Tasks;
 use serde_json::json;
 use tempfile::TempDir;
+
+use crate::harness::postgres;
 
 /// 2026-11-22T12:00:00Z
 pub(crate) const NOW: i64 = 1_795_348_800_000;

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::world::{World, ask, logged, spawn, world_with};
+use crate::harness::{World, ask, logged, spawn, world_with};
 
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 

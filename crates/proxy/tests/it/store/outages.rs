@@ -4,7 +4,8 @@ use std::time::Duration;
 use bedrock_proxy::store::{Reservation, Reserved, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
-use super::{NOW, TODAY, ana, place, postgres, receipt};
+use super::{NOW, TODAY, ana, place, receipt};
+use crate::harness::postgres;
 
 fn wanted(id: &str) -> Reservation<'_> {
     Reservation {

@@ -1,0 +1,306 @@
+//! The door for clients that speak OpenAI's language.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use crate::harness::tokens::{secured_with, token};
+use crate::harness::{Whole, World, full, log_line, world, world_with};
+
+const PATH: &str = "/v1/chat/completions";
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
+
+fn ask(prompt: &str, stream: bool) -> Value {
+    json!({
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 4096,
+        "stream": stream,
+        "stream_options": {"include_usage": true},
+        "messages": [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": prompt}],
+    })
+}
+
+fn tools() -> Value {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}});
+    json!([tool("read_file"), tool("list_files")])
+}
+
+async fn send(world: &World, path: &str, body: &Value) -> Whole {
+    world.send(Request::post(path).body(full(body.to_string().into())).unwrap()).await
+}
+
+/// The chunks of a stream, which has to end with `[DONE]`.
+fn chunks(answer: &Whole) -> Vec<Value> {
+    assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
+    let data: Vec<&str> = answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let (last, chunks) = data.split_last().unwrap();
+    assert_eq!(*last, "[DONE]", "{}", answer.body);
+    chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
+}
+
+fn said(chunks: &[Value], member: &str) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][member].as_str()).collect()
+}
+
+/// What is wrong, which has to be in OpenAI's envelope.
+fn error(answer: &Whole) -> (u16, Value) {
+    let json = answer.json();
+    assert!(json.get("type").is_none(), "{json}");
+    assert!(json["error"]["message"].is_string() && json["error"]["type"].is_string(), "{json}");
+    assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);
+    (answer.status.as_u16(), json["error"].clone())
+}
+
+#[tokio::test]
+async fn the_same_answer_comes_in_chunks_and_as_one_completion() {
+    let world = world().await;
+    let whole = send(&world, PATH, &ask("Hello", false)).await;
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let completion = whole.json();
+    assert_eq!(
+        (&completion["object"], &completion["model"]),
+        (&json!("chat.completion"), &json!("claude-sonnet-4-5"))
+    );
+    assert!(
+        completion["id"].as_str().unwrap().starts_with("chatcmpl-")
+            && completion["created"].as_u64() > Some(0)
+    );
+    let message = &completion["choices"][0]["message"];
+    assert!(message["content"].as_str().unwrap().ends_with("You said: Hello"), "{message}");
+    assert_eq!(completion["choices"][0]["finish_reason"], "stop");
+
+    let answer = send(&world, PATH, &ask("Hello", true)).await;
+    let chunks = chunks(&answer);
+    assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert_eq!(json!(said(&chunks, "content")), message["content"]);
+    let last = chunks.last().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &completion["usage"]));
+    assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "stop");
+}
+
+#[tokio::test]
+async fn every_route_tells_its_answer_in_chunks() {
+    for route in ["converse", "invoke", "messages"] {
+        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let mut body = ask("[thinking]", true);
+        body["reasoning_effort"] = json!("low");
+        let answer = send(&world, PATH, &body).await;
+        assert_eq!(answer.headers["x-bedrock-proxy-route"], route, "{}", answer.body);
+        let chunks = chunks(&answer);
+        assert!(!said(&chunks, "reasoning_content").is_empty() && !said(&chunks, "content").is_empty());
+        assert!(
+            chunks.last().unwrap()["usage"]["prompt_tokens"].as_u64() > Some(0),
+            "{route}: {}",
+            answer.body
+        );
+        body["stream"] = json!(false);
+        let whole = send(&world, PATH, &body).await.json();
+        let message = &whole["choices"][0]["message"];
+        assert_eq!(message["content"], said(&chunks, "content"), "{route}");
+        assert_eq!(message["reasoning_content"], said(&chunks, "reasoning_content"), "{route}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_loop_goes_round_with_thinking_and_without() {
+    let world = world().await;
+    for effort in [Value::Null, json!("high")] {
+        let mut body = ask("[tools] read it", true);
+        body["tools"] = tools();
+        body["reasoning_effort"] = effort.clone();
+        let answer = send(&world, PATH, &body).await;
+        let chunks = chunks(&answer);
+        let deltas: Vec<&Value> = chunks
+            .iter()
+            .filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array())
+            .flatten()
+            .collect();
+        let calls: Vec<&&Value> = deltas.iter().filter(|delta| delta["id"].is_string()).collect();
+        assert_eq!(calls.len(), 2, "{}", answer.body);
+        let finish = chunks.iter().rev().find_map(|chunk| chunk["choices"][0]["finish_reason"].as_str());
+        assert_eq!(finish, Some("tool_calls"));
+        let mut replayed = Vec::new();
+        for (index, call) in calls.iter().enumerate() {
+            let mine = deltas.iter().filter(|delta| delta["index"] == json!(index));
+            let arguments: String =
+                mine.filter_map(|delta| delta["function"]["arguments"].as_str()).collect();
+            assert!(serde_json::from_str::<Value>(&arguments).unwrap().is_object(), "{arguments}");
+            let function = json!({"name": call["function"]["name"], "arguments": arguments});
+            replayed.push(json!({"id": call["id"], "type": "function", "function": function}));
+        }
+        // What it thought is not sent back, or sent back as it was shown; there is no place for its signature.
+        let turn = json!({"role": "assistant", "content": said(&chunks, "content"), "reasoning_content": "hm", "tool_calls": replayed});
+        let messages = body["messages"].as_array_mut().unwrap();
+        messages.push(turn);
+        for call in &replayed {
+            messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "It says 42."}));
+        }
+        let next = send(&world, PATH, &body).await;
+        assert_eq!(next.status, 200, "{effort}: {}", next.body);
+        let left_out =
+            next.headers["x-bedrock-proxy-notice"].to_str().unwrap().contains("thinking: left out");
+        assert_eq!(left_out, !effort.is_null());
+    }
+}
+
+#[tokio::test]
+async fn an_image_and_a_schema_arrive() {
+    let world = world().await;
+    let mut body = ask("", false);
+    body["messages"][1]["content"] = json!([
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PNG}")}},
+    ]);
+    let answer = send(&world, PATH, &body).await;
+    assert!(answer.body.contains("image/png"), "{}", answer.body);
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
+    let mut body = ask("Where?", false);
+    body["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "place", "schema": schema}});
+    let answer = send(&world, PATH, &body).await.json();
+    let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(serde_json::from_str::<Value>(content).unwrap()["city"].is_string(), "{content}");
+}
+
+#[tokio::test]
+async fn the_betas_of_a_client_arrive_by_this_door_too() {
+    let world = world().await;
+    let request = Request::post(PATH).header("anthropic-beta", "context-1m-2025-08-07");
+    let answer = world.send(request.body(full(ask("Hello", false).to_string().into())).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let upstream: Value = serde_json::from_slice(&world.bedrock.requests()[0].body).unwrap();
+    assert_eq!(upstream["additionalModelRequestFields"]["anthropic_beta"], json!(["context-1m-2025-08-07"]));
+}
+
+#[tokio::test]
+async fn the_second_turn_reads_what_the_first_one_cached() {
+    let world = world().await;
+    let mut body = ask("Hello", false);
+    body["messages"][0]["content"] = json!("You are careful and kind. ".repeat(800));
+    body["tools"] = tools();
+    let usage = |answer: &Whole| answer.json()["usage"].clone();
+    let first = send(&world, PATH, &body).await;
+    let written = usage(&first)["prompt_tokens_details"]["cache_write_tokens"].as_u64().unwrap();
+    assert!(written > 0, "{}", first.body);
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(first.json()["choices"][0]["message"].clone());
+    messages.push(json!({"role": "user", "content": "And now?"}));
+    let second = usage(&send(&world, PATH, &body).await);
+    let read = second["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert!(read >= written && second["prompt_tokens"].as_u64() > Some(read), "{second}");
+
+    let off = world_with(&[("AWS_BEDROCK_AUTO_CACHE", "false")], |_| {}).await;
+    let details = usage(&send(&off, PATH, &body).await)["prompt_tokens_details"].clone();
+    assert_eq!(details, json!({"cached_tokens": 0, "cache_write_tokens": 0}));
+}
+
+#[tokio::test]
+async fn every_path_that_a_base_url_leads_to_answers() {
+    let world = world().await;
+    for path in ["/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
+        let answer = send(&world, &format!("{path}?x=1"), &ask("Hello", false)).await;
+        assert_eq!(answer.json()["object"], "chat.completion", "{path}");
+        assert_eq!(error(&world.get(path).await).0, 405, "{path}");
+    }
+    assert_eq!(send(&world, "/v1/v1/chat/completions", &ask("Hello", false)).await.status, 404);
+}
+
+#[tokio::test]
+async fn errors_are_in_openais_envelope_with_the_same_statuses() {
+    let world = world().await;
+    let mut body = ask("Hello", false);
+    body["messages"][1]["content"] =
+        json!([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]);
+    let (status, told) = error(&send(&world, PATH, &body).await);
+    assert_eq!((status, &told["type"]), (400, &json!("invalid_request_error")));
+    assert_eq!(told["param"], "messages.1.content.0.image_url.url");
+
+    body = ask("Hello", true);
+    body["model"] = json!("gpt-99");
+    let (status, told) = error(&send(&world, PATH, &body).await);
+    assert_eq!((status, &told["code"]), (404, &json!("model_not_found")));
+    assert_eq!(error(&send(&world, PATH, &json!("nope")).await).0, 400);
+    for (prompt, status, code) in [
+        ("[refuse ThrottlingException]", 429, json!("rate_limit_exceeded")),
+        ("[throttle-first-frame]", 429, json!("rate_limit_exceeded")),
+        ("[refuse AccessDeniedException]", 403, json!("permission_denied")),
+    ] {
+        let answer = send(&world, PATH, &ask(prompt, true)).await;
+        let (told_status, told) = error(&answer);
+        assert_eq!((told_status, &told["code"]), (status, &code), "{prompt}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn credentials_and_limits_are_those_of_the_main_door() {
+    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let body = ask("Hello", true).to_string();
+    for path in [PATH, "/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
+        for headers in [&[][..], &[("authorization", "Bearer nonsense")], &[("x-api-key", "nonsense")]] {
+            let (status, told) = error(&world.call("POST", path, headers, body.clone()).await);
+            assert_eq!((status, &told["code"]), (401, &json!("invalid_api_key")), "{path}");
+        }
+        let bearer = format!("Bearer {}", token("ana", &json!({})));
+        let answer = world.call("POST", path, &[("authorization", &bearer)], body.clone()).await;
+        let (status, told) = error(&answer);
+        assert_eq!((status, &told["code"]), (429, &json!("insufficient_quota")));
+        assert!(told["message"].as_str().unwrap().contains(r#"the user "ana" has used 0"#), "{told}");
+        assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
+    }
+    assert!(world.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_in_the_middle_ends_the_stream_with_one_error() {
+    let world = world().await;
+    let answer = send(&world, PATH, &ask("[throttle-mid]", true)).await;
+    assert_eq!(answer.status, 200);
+    let last = answer.last();
+    assert_eq!(last["error"]["code"], "rate_limit_exceeded", "{}", answer.body);
+    assert!(!answer.body.contains("[DONE]") && answer.body.contains("\"role\":\"assistant\""));
+}
+
+#[tokio::test]
+async fn silence_is_broken_by_comments_and_a_late_error_is_told_in_chunks() {
+    let world = world_with(&[], |config| {
+        config.relay.first_frame_grace = Duration::ZERO;
+        config.relay.ping_interval = Duration::from_millis(50);
+    })
+    .await;
+    let answer = send(&world, PATH, &ask("[slow 300]", true)).await;
+    assert!(answer.body.starts_with(": ping\n\n"), "{}", answer.body);
+    assert!(chunks(&answer).len() > 2);
+    let late = send(&world, PATH, &ask("[slow 100] [throttle-first-frame]", true)).await;
+    assert_eq!(late.last()["error"]["code"], "rate_limit_exceeded", "{}", late.body);
+    assert!(late.body.starts_with(": ping\n\n") && !late.body.contains("chunk"), "{}", late.body);
+}
+
+#[tokio::test]
+async fn what_a_chat_used_is_logged_like_every_request() {
+    let world = world().await;
+    let answer = send(&world, PATH, &ask("Hello", true)).await;
+    let usage = chunks(&answer).last().unwrap()["usage"].clone();
+    let line = log_line(answer.request_id()).await;
+    assert_eq!((&line["route"], &line["stream"]), (&json!(PATH), &json!(true)));
+    assert_eq!((&line["in_tok"], &line["out_tok"]), (&usage["prompt_tokens"], &usage["completion_tokens"]));
+    assert_eq!((&line["outcome"], &line["stop_reason"]), (&json!("finished"), &json!("end_turn")));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_settled_like_every_other() {
+    let world = world().await;
+    let request =
+        Request::post(PATH).body(full(Bytes::from(ask("[paced 50 20]", true).to_string()))).unwrap();
+    let response = world.begin(request).await;
+    let id = response.headers()["request-id"].to_str().unwrap().to_owned();
+    let mut body = response.into_body();
+    assert!(body.frame().await.is_some());
+    drop(body);
+    let line = log_line(&id).await;
+    assert_eq!(line["outcome"], "cancelled", "{line}");
+    assert!(line["out_tok"].as_u64() > Some(0), "{line}");
+}

@@ -1,0 +1,138 @@
+//! The operator's command line, as a program of its own beside a server that runs.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::postgres;
+use crate::harness::tokens::{KEY, secured_with};
+
+/// What a command said and how it ended.
+struct Said {
+    out: String,
+    error: String,
+    code: Option<i32>,
+}
+
+/// Runs `bedrock-proxy <words>` on the database that `variables` name.
+async fn run(variables: &[(&str, &str)], words: &str) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-proxy"));
+    command.env_clear().env("JWT_SECRET_KEY", KEY).envs(variables.iter().copied());
+    command.args(words.split(' ')).current_dir("/");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { out: text(&output.stdout), error: text(&output.stderr), code: output.status.code() }
+}
+
+async fn fine(variables: &[(&str, &str)], words: &str) -> String {
+    let said = run(variables, words).await;
+    assert_eq!(said.code, Some(0), "{words}: {}{}", said.out, said.error);
+    said.out
+}
+
+async fn until(world: &World, token: &str, status: u16) {
+    let asking = async {
+        while world.ask_as(token).await.status.as_u16() != status {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), asking).await.expect("it acts within seconds");
+}
+
+#[tokio::test]
+async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
+    let url = postgres::database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", directory.path().join("x.db").display());
+    for url in [url.as_str(), file.as_str()] {
+        let database = [("DATABASE_URL", url), ("DB_MIN_CONNS", "0"), ("DB_MAX_CONNS", "5")];
+        let world = secured_with(&database, |_| {}).await;
+        fine(&database, "team add red --limit 5_000_000").await;
+        let added: Value =
+            serde_json::from_str(&fine(&database, "user add ana --team red --limit unlimited").await)
+                .unwrap();
+        assert_eq!((&added["team"], &added["daily_token_limit"]), (&json!("red"), &Value::Null));
+        let token = fine(&database, "token print --user ana --ttl 1h").await;
+        assert_eq!(token.lines().count(), 1, "{token}");
+        let token = token.trim();
+        assert_eq!(world.ask_as(token).await.status, 200);
+        let explained = fine(&database, "quota explain ana").await;
+        assert!(
+            explained.contains("The user ana: no limit (") && explained.contains("of 5000000 tokens"),
+            "{explained}"
+        );
+        fine(&database, "user disable ana").await;
+        until(&world, token, 403).await;
+        fine(&database, "user enable ana").await;
+        until(&world, token, 200).await;
+        fine(&database, "token revoke --user ana").await;
+        until(&world, token, 401).await;
+        let issued = fine(&database, "token issue --user ana").await;
+        let token = issued.lines().next().unwrap();
+        assert_eq!(world.ask_as(token).await.status, 200);
+        let listed: Value =
+            serde_json::from_str(&fine(&database, "token list --user ana --format json").await).unwrap();
+        let jti = listed[0]["jti"].as_str().unwrap();
+        assert!(issued.contains(jti));
+        fine(&database, &format!("token revoke {jti}")).await;
+        until(&world, token, 401).await;
+        let admin = fine(&database, "token print --user op --scope admin").await;
+        let bearer = format!("Bearer {}", admin.trim());
+        let users = world.call("GET", "/admin/v1/users", &[("authorization", &bearer)], "").await;
+        assert_eq!(users.json()["data"][0]["user_id"], "ana");
+        let events = fine(&database, "events --format csv").await;
+        let kinds = events.lines().skip(1).map(|line| line.split(',').nth(1).unwrap());
+        // Those are the server's own, and come when they come.
+        let kinds: Vec<_> =
+            kinds.filter(|kind| !["quota_reset", "auth_refused", "config_loaded"].contains(kind)).collect();
+        let expected = "token_issued token_revoked token_issued tokens_revoked user_changed user_changed token_issued \
+                        user_added team_added";
+        assert_eq!(kinds, expected.split(' ').collect::<Vec<_>>());
+        assert!(fine(&database, "usage report --by team,model --format table").await.len() > 5);
+        assert!(fine(&database, "user list").await.starts_with("user_id"));
+        assert!(fine(&database, "team list --format json").await.contains("5000000"));
+        assert!(
+            fine(&database, "user set ana --team none --profile us.anthropic.x")
+                .await
+                .contains("us.anthropic.x")
+        );
+        assert!(fine(&database, "user show ana").await.contains("\"team\": null"));
+        assert!(fine(&database, "team set red --disabled true").await.contains("\"disabled\": true"));
+        assert!(fine(&database, "team show red").await.contains("red"));
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_said_and_tokens_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = [("DATA_DIR", directory.path().to_str().unwrap())];
+    for (words, said) in [
+        ("user set nobody --limit 5", "no user"),
+        ("user add ana --team nobodys", "no team"),
+        ("quota explain nobody", "no user"),
+        ("token revoke --user nobody", "no user"),
+        ("user add ana --limit lots", "unlimited"),
+        ("token issue --user ana --ttl forever", "24h"),
+        ("token issue --user ana --scope root", "admin:read"),
+        ("usage report --by password", "user, team"),
+        ("usage report --from yesterday", "yesterday"),
+        ("token revoke", "required"),
+    ] {
+        let failed = run(&data, words).await;
+        assert!(
+            failed.code.is_some_and(|code| code != 0) && failed.out.is_empty(),
+            "{words}: {}",
+            failed.out
+        );
+        assert!(failed.error.contains(said), "{words}: {}", failed.error);
+    }
+    let keyless = run(&[data[0], ("JWT_SECRET_KEY", "")], "token print --user ana").await;
+    assert!(keyless.code == Some(1) && keyless.error.contains("JWT_SECRET_KEY"), "{}", keyless.error);
+    let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
+    let away = run(&away, "token print --user ana").await;
+    assert!(away.code == Some(1) && away.out.is_empty() && away.error.contains("database"), "{}", away.error);
+    assert!(Path::new(data[0].1).join("bedrock-proxy.db").exists());
+}

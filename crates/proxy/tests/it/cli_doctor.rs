@@ -1,0 +1,225 @@
+//! The doctor, as a program, in front of a fake Bedrock: each thing that it can find once.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use fake_bedrock::FakeBedrock;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::cli_serve::{program, said};
+use crate::harness::{SECRET, spawn, world};
+
+/// A folder to run in, and a fake Bedrock.
+struct Practice {
+    folder: TempDir,
+    url: String,
+    bedrock: std::sync::Arc<fake_bedrock::Log>,
+    fake: JoinHandle<()>,
+}
+
+impl Drop for Practice {
+    fn drop(&mut self) {
+        self.fake.abort();
+    }
+}
+
+/// What the doctor found, and how it ended.
+struct Findings {
+    code: i32,
+    checks: Vec<Value>,
+}
+
+impl Findings {
+    fn of(&self, name: &str) -> &Value {
+        let found = self.checks.iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("{name} is missing in {:#?}", self.checks))
+    }
+
+    /// The state and the code of a check.
+    fn state(&self, name: &str) -> (&str, &str) {
+        let check = self.of(name);
+        (check["state"].as_str().unwrap(), check["code"].as_str().unwrap_or_default())
+    }
+
+    fn failed(&self) -> Vec<&str> {
+        let failed = self.checks.iter().filter(|check| check["state"] == "fail");
+        failed.map(|check| check["name"].as_str().unwrap()).collect()
+    }
+}
+
+async fn practice(config: fake_bedrock::Config) -> Practice {
+    let fake = FakeBedrock::bind(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let (url, bedrock) = (fake.url(), fake.log());
+    Practice { folder: tempfile::tempdir().unwrap(), url, bedrock, fake: spawn(fake.run()) }
+}
+
+impl Practice {
+    async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> std::process::Output {
+        let mut command = program(self.folder.path());
+        command.arg("doctor").args(arguments).env("TMPDIR", self.folder.path());
+        command.envs([
+            ("AWS_BEDROCK_ACCESS_KEY", "AKIDEXAMPLE"),
+            ("AWS_BEDROCK_SECRET_KEY", SECRET),
+            ("AWS_ENDPOINT_URL", self.url.as_str()),
+            ("PORT", "0"),
+        ]);
+        command.envs(variables.iter().copied());
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    async fn examine(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Findings {
+        let output = self.run(&[&["--json"], arguments].concat(), variables).await;
+        let json: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+        let checks = json["checks"].as_array().unwrap().clone();
+        let code = output.status.code().unwrap();
+        assert_eq!(json["passed"], code == 0);
+        assert!(!said(&output).contains("canary"), "{}", said(&output));
+        Findings { code, checks }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_configuration_is_told_line_by_line() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
+    let mappings = format!("house={arn}");
+    let variables = [
+        ("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "claude-sonnet-4-5"),
+        ("AWS_BEDROCK_MODEL_MAPPINGS", mappings.as_str()),
+    ];
+    let output = practice.run(&["--model", "amazon.nova-pro-v1:0"], &variables).await;
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for wanted in [
+        "AWS identity         ok     arn:aws:sts::123456789012:assumed-role/gateway/fake",
+        "Region               ok     us-east-1, inference profiles of us, by 127.0.0.1:",
+        "Clock                ok     as AWS's",
+        "claude-sonnet-4-5    ok     us.anthropic.claude-sonnet-4-5-20250929-v1:0 by converse, ",
+        " tokens ($0.000",
+        "house's profile      ok     leads to anthropic.claude-sonnet-4-5-20250929-v1:0 in 3 regions",
+        "amazon.nova-pro-v1:0 ok     ",
+        "Database             note   sqlite ./data/bedrock-proxy.db is not there yet",
+        "Data folder          ok     ./data can be written to (it is made at the first start)",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    let left: Vec<_> = std::fs::read_dir(practice.folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "nothing is left behind: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_is_found_by_sts_and_no_model_is_asked() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    let findings = practice
+        .examine(&["--model", "claude-sonnet-4-5"], &[("AWS_BEDROCK_SECRET_KEY", "canary-wrong")])
+        .await;
+    assert_eq!((findings.code, findings.state("AWS identity")), (1, ("fail", "E17b")));
+    assert!(findings.of("AWS identity")["fix"].as_str().unwrap().contains("Compare the secret key"));
+    assert_eq!(findings.failed(), ["AWS identity"]);
+    assert_eq!(findings.state("claude-sonnet-4-5"), ("note", ""));
+    assert!(practice.bedrock.requests().iter().all(|request| request.path == "/"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_credentials_at_all_are_found_with_the_hop_limit_as_advice() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    let none = [
+        ("AWS_BEDROCK_ACCESS_KEY", ""),
+        ("AWS_BEDROCK_SECRET_KEY", ""),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let findings = practice.examine(&[], &none).await;
+    assert_eq!((findings.code, findings.state("AWS identity")), (1, ("fail", "E19")));
+    assert!(findings.of("AWS identity")["fix"].as_str().unwrap().contains("hop-limit"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_access_is_told_with_its_row_and_the_others_are_asked_all_the_same() {
+    let denied = ["anthropic.claude-opus-4-5-20251101-v1:0".to_owned()].into();
+    let practice = practice(fake_bedrock::Config { denied_models: denied, ..Default::default() }).await;
+    let models = ["--model", "claude-opus-4-5", "--model", "claude-haiku-4-5", "--model", "gpt-4"];
+    let findings = practice.examine(&models, &[]).await;
+    assert_eq!(findings.code, 1);
+    assert_eq!(findings.state("claude-opus-4-5"), ("fail", "E07"));
+    assert!(findings.of("claude-opus-4-5")["fix"].as_str().unwrap().contains("Model access"));
+    assert_eq!(findings.state("claude-haiku-4-5"), ("ok", ""));
+    assert_eq!(findings.failed(), ["claude-opus-4-5", "gpt-4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_is_found_before_signatures_are_blamed() {
+    let practice = practice(fake_bedrock::Config { clock_skew: 3600, ..Default::default() }).await;
+    let findings = practice.examine(&[], &[]).await;
+    assert_eq!((findings.code, findings.state("Clock")), (1, ("fail", "E18")));
+    assert!(findings.of("Clock")["said"].as_str().unwrap().contains("behind AWS's"));
+    assert!(findings.of("Clock")["fix"].as_str().unwrap().contains("NTP"));
+    assert_eq!(findings.state("AWS identity"), ("fail", "E18"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_at_the_other_end_is_one_finding_and_not_one_for_each_model() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    let nowhere = [("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1")];
+    let findings = practice.examine(&["--model", "claude-sonnet-4-5"], &nowhere).await;
+    assert_eq!(findings.state("Way to Bedrock"), ("fail", "E48"));
+    assert_eq!(findings.failed(), ["Way to Bedrock"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_is_judged_by_what_it_may_list() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    for (key, state) in [("bedrock-api-key-example", ("ok", "")), ("canary", ("fail", "E28"))] {
+        let key = [
+            ("AWS_BEDROCK_ACCESS_KEY", ""),
+            ("AWS_BEDROCK_SECRET_KEY", ""),
+            ("AWS_BEARER_TOKEN_BEDROCK", key),
+        ];
+        let findings = practice.examine(&["--no-calls"], &key).await;
+        assert_eq!(findings.state("AWS identity"), state);
+    }
+    assert!(practice.bedrock.requests().iter().all(|request| request.method == "GET"), "STS is not asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_a_fault_unless_it_is_a_server_of_this_kind() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    // It accepts nothing, and its silence is waited for; so it is closed as soon as somebody comes.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port().to_string();
+    let slammed = tokio::task::spawn_blocking(move || drop(other.accept()));
+    let port = [("PORT", port.as_str())];
+    let findings = practice.examine(&["--no-calls"], &port).await;
+    assert_eq!((findings.code, findings.state("Port")), (1, ("fail", "")));
+    assert!(findings.of("Port")["said"].as_str().unwrap().contains("another program"));
+    slammed.await.unwrap();
+    let running = world().await;
+    let port = running.address.port().to_string();
+    let findings = practice.examine(&["--no-calls"], &[("PORT", &port)]).await;
+    assert_eq!((findings.code, findings.state("Port")), (0, ("ok", "")));
+    assert!(findings.of("Port")["said"].as_str().unwrap().ends_with(": healthy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_reached_and_a_folder_that_cannot_be_written_are_found() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    let away = [
+        ("DATABASE_URL", "postgres://u:canary@127.0.0.1:1/none?sslmode=disable"),
+        ("DATA_DIR", "/proc/nowhere"),
+    ];
+    let findings = practice.examine(&["--no-calls"], &away).await;
+    assert_eq!(findings.code, 1);
+    assert_eq!(findings.failed(), ["Database", "Data folder"]);
+    assert!(findings.of("Database")["fix"].as_str().unwrap().contains("DB_SSLMODE"));
+    assert!(findings.of("Data folder")["fix"].as_str().unwrap().contains("DATA_DIR"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_used_ends_with_its_own_code() {
+    let practice = practice(fake_bedrock::Config::default()).await;
+    let wrong = [("JWT_SECRET_KEY", "canary-short"), ("HOST", "nowhere")];
+    let findings = practice.examine(&[], &wrong).await;
+    assert_eq!((findings.code, findings.checks.len()), (78, 2));
+    assert!(findings.of("Configuration")["said"].as_str().unwrap().contains("JWT_SECRET_KEY"));
+}

@@ -1,0 +1,218 @@
+//! What is asked of the control plane, here a few lines that count.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::harness::{World, ask, spawn, world_with};
+
+const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
+
+type Answers = fn(&str) -> Option<Value>;
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// A control plane, and what it was asked: the region signed for, the method and the path.
+async fn control(answers: Answers, delay: Duration) -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Asked::default();
+    let log = Arc::clone(&asked);
+    spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let log = Arc::clone(&log);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let path = request.uri().path_and_query().unwrap().to_string();
+                let proof = request.headers()["authorization"].to_str().unwrap();
+                let region = proof.split('/').nth(2).unwrap_or_default().to_owned();
+                log.lock().unwrap().push(format!("{region} {} {path}", request.method()));
+                async move {
+                    tokio::time::sleep(delay).await;
+                    let denied = "User: arn:aws:iam::123456789012:user/x is not authorized";
+                    let (status, body) = match answers(&path) {
+                        Some(answer) => (StatusCode::OK, answer),
+                        None => (StatusCode::FORBIDDEN, json!({"message": denied})),
+                    };
+                    let response =
+                        Response::builder().status(status).header("content-type", "application/json");
+                    Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body.to_string()))).unwrap())
+                }
+            });
+            spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (url, asked)
+}
+
+async fn world_before(answers: Answers, delay: Duration, variables: &[(&str, &str)]) -> (World, Asked) {
+    let (url, asked) = control(answers, delay).await;
+    let mut all = vec![("AWS_ENDPOINT_URL_BEDROCK", url.as_str())];
+    all.extend(variables);
+    (world_with(&all, |_| {}).await, asked)
+}
+
+fn qwen(path: &str) -> Option<Value> {
+    let arn = "arn:aws:bedrock:us-east-1::foundation-model/qwen.qwen3-32b-v1:0";
+    path.starts_with("/inference-profiles/arn").then(|| json!({"models": [{"modelArn": arn}]}))
+}
+
+/// A request with a member that only Claude models are sent.
+fn with_top_k(model: &str) -> String {
+    let mut body = ask("Hello", false);
+    body["model"] = model.into();
+    body["top_k"] = 5.into();
+    body.to_string()
+}
+
+#[tokio::test]
+async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes() {
+    let (world, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    for _ in 0..3 {
+        let answer = world.post(with_top_k(ARN)).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let path = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
+    assert_eq!(*asked.lock().unwrap(), [format!("us-east-1 GET /inference-profiles/{path}")]);
+    for sent in world.bedrock.requests() {
+        assert!(!String::from_utf8_lossy(&sent.body).contains("\"top_k\""), "Qwen has no such member");
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
+    let (world, asked) = world_before(|_| None, Duration::ZERO, &[]).await;
+    for _ in 0..2 {
+        assert_eq!(world.post(with_top_k(ARN)).await.status, 200);
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    assert!(String::from_utf8_lossy(&world.bedrock.requests()[0].body).contains("top_k"));
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_and_no_others() {
+    let (world, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
+    let start = Instant::now();
+    let answers = (0..5).map(|_| world.post(with_top_k(ARN)));
+    for answer in futures_util::future::join_all(answers).await {
+        assert_eq!(answer.status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let start = Instant::now();
+    world.post(with_top_k(ARN)).await;
+    assert!(start.elapsed() < Duration::from_secs(1), "the wait is over for those who come later");
+}
+
+#[tokio::test]
+async fn a_mapping_or_the_operator_makes_the_question_needless() {
+    let mapping = format!("claude-sonnet-4-5={ARN}");
+    let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
+    let (world, asked) = world_before(qwen, Duration::ZERO, &named).await;
+    assert_eq!(world.post(with_top_k("claude-sonnet-4-5")).await.status, 200);
+    let off = [("AWS_BEDROCK_RESOLVE_PROFILES", "false")];
+    let (world, unasked) = world_before(qwen, Duration::ZERO, &off).await;
+    assert_eq!(world.post(with_top_k(ARN)).await.status, 200);
+    assert!(asked.lock().unwrap().is_empty() && unasked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_arn_of_another_region_is_signed_for_there() {
+    let (world, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    let (status, ..) = world.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
+    assert_eq!(status, 502, "the fake is in us-east-1 and refuses the signature");
+    assert!(asked.lock().unwrap()[0].starts_with("eu-west-1 GET "));
+}
+
+fn offered(path: &str) -> Option<Value> {
+    let model = |id: &str, kind: &str| {
+        json!({"modelId": id, "modelName": "Said So", "outputModalities": ["TEXT"],
+               "inferenceTypesSupported": [kind],
+               "modelLifecycle": {"status": "ACTIVE", "startOfLifeTime": "2027-02-03T04:05:06Z"}})
+    };
+    let profile = |id: &str| json!({"inferenceProfileId": id, "type": "SYSTEM_DEFINED", "models": []});
+    match path {
+        "/foundation-models" => Some(json!({"modelSummaries": [
+            model("anthropic.claude-opus-9", "INFERENCE_PROFILE"),
+            model("anthropic.claude-sonnet-4-5-20250929-v1:0", "INFERENCE_PROFILE"),
+            model("amazon.nova-pro-v1:0", "ON_DEMAND"),
+        ]})),
+        "/inference-profiles?maxResults=1000&type=SYSTEM_DEFINED" => Some(json!({
+            "inferenceProfileSummaries": [profile("global.anthropic.claude-opus-9")], "nextToken": "a+b",
+        })),
+        "/inference-profiles?maxResults=1000&type=SYSTEM_DEFINED&nextToken=a%2Bb" => Some(json!({
+            "inferenceProfileSummaries": [profile("global.anthropic.claude-sonnet-4-5-20250929-v1:0")],
+        })),
+        "/inference-profiles?type=SYSTEM_DEFINED" => Some(json!({"as": "it came"})),
+        "/inference-profiles/us.anthropic.claude-opus-9" => Some(json!({"one": "profile"})),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
+    let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
+    let (world, _) = world_before(offered, Duration::ZERO, &on).await;
+    let ids = loop {
+        // Whatever the day is on which this runs.
+        let all = "limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
+        let page = world.get(&format!("/v1/models?{all}")).await.json();
+        let data = page["data"].as_array().unwrap();
+        let ids: Vec<_> = data.iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect();
+        if ids.len() < 10 {
+            break ids;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(ids, ["claude-sonnet-4-5", "amazon.nova-pro-v1:0", "claude-opus-9"]);
+    let opus = world.get("/v1/models/claude-opus-9").await.json();
+    assert_eq!((&opus["created_at"], &opus["line"]), (&json!("2027-02-03T00:00:00Z"), &json!("opus")));
+    assert_eq!(world.ask("Hello", false).await.status, 200);
+    let path = &world.bedrock.requests()[0].path;
+    assert!(path.starts_with("/model/global.anthropic.claude-sonnet-4-5-20250929-v1%3A0/"), "{path}");
+
+    assert_eq!(world.get("/inference-profiles?type=SYSTEM_DEFINED").await.json(), json!({"as": "it came"}));
+    let one = world.get("/bedrock/inference-profiles/us.anthropic.claude-opus-9").await.json();
+    assert_eq!(one, json!({"one": "profile"}));
+    let refused = world.get("/inference-profiles/us.anthropic.claude-x").await;
+    assert_eq!(refused.status, 403);
+    let told = refused.json()["message"].clone();
+    assert!(told.as_str().is_some_and(|told| told.starts_with("User: [arn] is not authorized")), "{told}");
+}
+
+#[tokio::test]
+async fn a_whole_catalogue_is_discovered_too() {
+    let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
+    let world = world_with(&on, |_| {}).await;
+    let nova = loop {
+        let page = world.get("/v1/models?limit=1000").await.json();
+        let data = page["data"].as_array().unwrap().clone();
+        if let Some(nova) = data.into_iter().find(|model| model["id"] == "amazon.nova-pro-v1:0") {
+            break nova;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!((&nova["owned_by"], &nova["line"]), (&json!("amazon"), &Value::Null));
+    let profiles = world.get("/inference-profiles?type=SYSTEM_DEFINED&maxResults=3").await.json();
+    assert_eq!(profiles["inferenceProfileSummaries"].as_array().unwrap().len(), 3);
+    assert!(profiles["nextToken"].is_string());
+    assert_eq!(world.ask("Hello", true).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_failed_discovery_is_harmless() {
+    let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
+    let (world, asked) = world_before(|_| None, Duration::ZERO, &on).await;
+    while asked.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert!(world.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
+}

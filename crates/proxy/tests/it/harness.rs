@@ -1,0 +1,282 @@
+//! What the tests share: a gateway, a fake Bedrock, a client, and everything that was logged.
+
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod raw_http;
+pub(crate) mod tokens;
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bedrock_proxy::app::App;
+use bedrock_proxy::clock::Clock;
+use bedrock_proxy::config::Config;
+use bedrock_proxy::server::{Drained, Server, Tls};
+use bedrock_proxy::telemetry;
+use bytes::Bytes;
+use fake_bedrock::FakeBedrock;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// A gateway and the fake behind it. Dropped, both end.
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) fake_address: SocketAddr,
+    pub(crate) app: Arc<App>,
+    pub(crate) bedrock: Arc<fake_bedrock::Log>,
+    pub(crate) stop: Arc<Notify>,
+    pub(crate) hurry: Arc<Notify>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) gateway: JoinHandle<Drained>,
+    fake: JoinHandle<()>,
+    /// Where the gateway keeps its database.
+    data: TempDir,
+    client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.gateway.abort();
+        self.fake.abort();
+    }
+}
+
+/// A response and its whole body.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+#[allow(clippy::disallowed_methods)] // tests end their tasks themselves
+pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(task)
+}
+
+pub(crate) async fn world() -> World {
+    world_with(&[], |_| {}).await
+}
+
+/// A world with more variables, and a configuration changed where variables are too coarse.
+pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> World {
+    world_at(Clock::machine(), variables, change).await
+}
+
+/// A world by this clock.
+pub(crate) async fn world_at(
+    clock: Clock,
+    variables: &[(&str, &str)],
+    change: impl FnOnce(&mut Config),
+) -> World {
+    logged();
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
+    let (bedrock, url, fake_address) = (fake.log(), fake.url(), fake.addr());
+    let data = tempfile::tempdir().unwrap();
+    let base = [
+        ("AWS_BEDROCK_ACCESS_KEY", "AKIDEXAMPLE"),
+        ("AWS_BEDROCK_SECRET_KEY", SECRET),
+        ("AWS_ENDPOINT_URL", &url),
+        ("PORT", "0"),
+        ("DATA_DIR", data.path().to_str().unwrap()),
+    ];
+    let lookup = |name: &str| {
+        let mut all = variables.iter().chain(&base);
+        all.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    let mut config = Config::load(lookup).unwrap();
+    change(&mut config);
+    let server = Server::bind(&config, clock).await.unwrap();
+    let (address, app, tls) = (server.address(), Arc::clone(server.app()), server.tls().cloned());
+    let (stop, hurry) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (stopped, hurried) = (Arc::clone(&stop), Arc::clone(&hurry));
+    World {
+        address,
+        app,
+        fake_address,
+        bedrock,
+        stop,
+        hurry,
+        tls,
+        gateway: spawn(async move { server.run(stopped.notified(), hurried.notified()).await }),
+        fake: spawn(fake.run()),
+        data,
+        client: Client::builder(TokioExecutor::new()).build_http(),
+    }
+}
+
+/// A body that asks for what `prompt` says.
+pub(crate) fn ask(prompt: &str, stream: bool) -> Value {
+    json!({
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 256,
+        "stream": stream,
+        "messages": [{"role": "user", "content": prompt}],
+    })
+}
+
+impl World {
+    /// Where the gateway keeps its database and its journal.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Sends a request and returns when the response head is there.
+    pub(crate) async fn begin(
+        &self,
+        request: Request<BoxBody<Bytes, Infallible>>,
+    ) -> http::Response<Incoming> {
+        let (mut head, body) = request.into_parts();
+        head.uri = format!("http://{}{}", self.address, head.uri).parse().unwrap();
+        let answer = self.client.request(Request::from_parts(head, body));
+        tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<BoxBody<Bytes, Infallible>>) -> Whole {
+        whole(self.begin(request).await).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Whole {
+        self.send(Request::get(path).body(full(Bytes::new())).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, body: impl Into<Bytes>) -> Whole {
+        self.send(post(body)).await
+    }
+
+    /// Waits until no request is open, no connection is served and nothing is reserved for `user`.
+    pub(crate) async fn nothing_is_left(&self, user: &str) {
+        let reserved = async || {
+            let (period, now) = (self.app.quota.period().start, self.app.clock.milliseconds());
+            self.app.store.spent(user, None, period, now).await.unwrap().user.reserved
+        };
+        for _ in 0..1000 {
+            if (self.app.callers.crowd.open(), reserved().await, self.app.tasks.alive()) == (0, 0, 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!(
+            "{} requests and {} tasks are left, and {} tokens reserved",
+            self.app.callers.crowd.open(),
+            self.app.tasks.alive(),
+            reserved().await,
+        );
+    }
+
+    /// Asks what `prompt` says and returns the whole answer.
+    pub(crate) async fn ask(&self, prompt: &str, stream: bool) -> Whole {
+        self.post(ask(prompt, stream).to_string()).await
+    }
+}
+
+pub(crate) fn post(body: impl Into<Bytes>) -> Request<BoxBody<Bytes, Infallible>> {
+    Request::post("/v1/messages").body(full(body.into())).unwrap()
+}
+
+pub(crate) fn full(bytes: Bytes) -> BoxBody<Bytes, Infallible> {
+    Full::new(bytes).boxed()
+}
+
+pub(crate) async fn whole(response: http::Response<Incoming>) -> Whole {
+    let (head, body) = response.into_parts();
+    let collected = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap();
+    let body = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
+    Whole { status: head.status, headers: head.headers, body }
+}
+
+impl Whole {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        self.headers["request-id"].to_str().unwrap()
+    }
+
+    /// The names of the events, in order, those that repeat only once.
+    pub(crate) fn events(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.body.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        names.dedup();
+        names
+    }
+
+    /// What the `data:` line of the last event says.
+    pub(crate) fn last(&self) -> Value {
+        let data = self.body.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        serde_json::from_str(data).unwrap()
+    }
+
+    /// The error, which has to be in Anthropic's envelope and name the request.
+    pub(crate) fn error(&self) -> (u16, String, String) {
+        let json = self.json();
+        assert_eq!(json["type"], "error", "{json}");
+        assert_eq!(json["request_id"], self.request_id(), "{json}");
+        let text = |key: &str| json["error"][key].as_str().unwrap().to_owned();
+        (self.status.as_u16(), text("type"), text("message"))
+    }
+}
+
+/// Everything that was logged in this process, as one text.
+pub(crate) fn logged() -> String {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    let lines = LINES.get_or_init(|| {
+        let lines = Lines::default();
+        let layer =
+            telemetry::Lines::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+        tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
+        lines
+    });
+    String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned()
+}
+
+/// The one line in the access log about `request_id`, waited for, as it is written when the response is gone.
+pub(crate) async fn log_line(request_id: &str) -> Value {
+    log_line_with("request_id", request_id).await
+}
+
+/// The one line in the access log whose `field` is `value`.
+pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
+    let lines = || -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let all = logged();
+        let lines = all.lines().map(parse);
+        lines.filter(|line| line["event"] == "request" && line[field] == value).collect()
+    };
+    for _ in 0..500 {
+        let found = lines();
+        if let [line] = found.as_slice() {
+            return line.clone();
+        }
+        assert!(found.len() < 2, "{value} was logged twice");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{value} was never logged");
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl telemetry::Output for Lines {
+    fn put(&self, line: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(line);
+    }
+}

@@ -1,0 +1,85 @@
+use std::time::Duration;
+
+use http::Request;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{full, world, world_with};
+
+/// Whatever the day is on which this runs.
+const ALL: &str = "/v1/models?limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
+
+fn ids(page: &Value) -> Vec<String> {
+    page["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn models_are_listed_for_both_families_of_clients_at_once() {
+    let mapping = ("AWS_BEDROCK_MODEL_MAPPINGS", "house-model=amazon.nova-pro-v1:0");
+    let world = world_with(&[mapping], |_| {}).await;
+    let start = Instant::now();
+    let page = world.get(ALL).await.json();
+    assert!(start.elapsed() < Duration::from_millis(500));
+    assert_eq!((&page["object"], &page["has_more"]), (&json!("list"), &json!(false)));
+    let ids = ids(&page);
+    assert_eq!((&page["first_id"], &page["last_id"]), (&json!(ids[0]), &json!(ids[ids.len() - 1])));
+    assert_eq!(ids[0], "house-model");
+    assert!(ids[1..].iter().all(|id| id.starts_with("claude-")), "{ids:?}");
+    let sonnet = &page["data"][ids.iter().position(|id| id == "claude-sonnet-4-5").unwrap()];
+    let expected = json!({
+        "id": "claude-sonnet-4-5", "type": "model", "object": "model", "display_name": "Claude Sonnet 4.5",
+        "created_at": "2025-09-29T00:00:00Z", "created": 1_759_104_000, "owned_by": "anthropic", "line": "sonnet",
+        "deprecated_at": null, "retires_at": "2027-04-08T00:00:00Z", "max_tokens": 64_000,
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&sonnet[key], value, "{key}");
+    }
+    assert!(sonnet["max_input_tokens"].is_u64());
+    let capabilities = &sonnet["capabilities"];
+    assert_eq!(capabilities["thinking"]["types"]["enabled"]["supported"], true);
+    assert_eq!(capabilities["batch"]["supported"], false);
+    assert_eq!(capabilities["citations"]["supported"], true);
+    assert_eq!(capabilities["context_management"]["compact_20260112"]["supported"], true);
+    assert!(world.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_list_has_pages() {
+    let world = world().await;
+    let all = ids(&world.get("/v1/models?limit=1000").await.json());
+    assert_eq!(ids(&world.get("/v1/models").await.json()), all, "who knows no pages sees all of it");
+    let first = Request::get("/v1/models").header("anthropic-version", "2023-06-01").body(full("".into()));
+    let mut collected = ids(&world.send(first.unwrap()).await.json());
+    assert_eq!(collected.len(), all.len().min(20));
+    while collected.len() < all.len() {
+        let after = &collected[collected.len() - 1];
+        let page = world.get(&format!("/v1/models?limit=7&after_id={after}")).await.json();
+        collected.extend(ids(&page));
+        assert_eq!(page["has_more"], collected.len() < all.len());
+    }
+    assert_eq!(collected, all);
+    for query in ["limit=0", "limit=1001", "limit=abc", "after_id=nothing"] {
+        let (status, kind, text) = world.get(&format!("/v1/models?{query}")).await.error();
+        assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{query}");
+        assert!(query.starts_with(text.split(':').next().unwrap()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn one_model_is_found_by_each_of_its_names() {
+    let world = world().await;
+    for id in [
+        "claude-sonnet-4-5",
+        "claude-sonnet-4-5-20250929",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ] {
+        let model = world.get(&format!("/v1/models/{id}")).await.json();
+        assert_eq!(model["id"], id.replace("%3A", ":"));
+        assert_eq!(model["display_name"], "Claude Sonnet 4.5");
+    }
+    for id in ["gpt-4", "claude-opus-99", "a%20b", "%ff"] {
+        let (status, ..) = world.get(&format!("/v1/models/{id}")).await.error();
+        assert!([400, 404].contains(&status), "{id}");
+    }
+}

@@ -1,0 +1,162 @@
+//! Many clients who know what they saw.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+use crate::harness::full;
+
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_secs(50);
+/// The most tokens that an answer may have.
+const MOST: u64 = 100;
+
+/// What a client asks, and when it leaves.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Different for each request; stands in the prompt, so that the upstream's records can be told apart.
+    pub(super) number: usize,
+    /// The magic words for the upstream.
+    pub(super) words: String,
+    pub(super) stream: bool,
+    /// After so many pieces of the answer the client is gone.
+    pub(super) leaves_after: Option<usize>,
+    /// After so long the client is gone, answer or not.
+    pub(super) leaves_in: Option<Duration>,
+}
+
+/// What became of a request, as its client saw it; with its id, as far as it was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Answered to the end.
+    Finished(String),
+    /// Over a limit.
+    Refused,
+    /// Told of an error, with what status and in which words.
+    Failed(String, u16, String),
+    /// The client left.
+    Left(Option<String>),
+    /// The connection broke.
+    Lost,
+}
+
+impl Fate {
+    /// What to count it as.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Finished(_) => "finished".to_owned(),
+            Self::Refused => "refused".to_owned(),
+            Self::Failed(_, status, _) => format!("failed {status}"),
+            Self::Left(_) => "left".to_owned(),
+            Self::Lost => "lost".to_owned(),
+        }
+    }
+}
+
+impl Plan {
+    /// One of many kinds, chosen by the number.
+    pub(super) fn mixed(number: usize) -> Self {
+        // A fixed sequence without a pattern.
+        let dice = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+        let (latency, pace) = (dice % 400, dice % 13);
+        let stream = !number.is_multiple_of(5);
+        let leaves_in = (number % 20 == 15).then(|| Duration::from_millis(100 + dice % 200));
+        let (words, leaves_after) = match number % 20 {
+            3 => ("[throttle-mid]".to_owned(), None),
+            7 => ("[refuse ValidationException]".to_owned(), None),
+            11 => ("[cut]".to_owned(), None),
+            13 => ("[throttle-once]".to_owned(), None),
+            15 => ("[paced 20 1] [slow 500]".to_owned(), None),
+            1 | 6 | 17 => (format!("[paced 30 {pace}] [slow {latency}]"), Some(number % 9)),
+            _ => (format!("[paced {} {pace}] [slow {latency}]", dice % 40), None),
+        };
+        Self { number, words, stream, leaves_after, leaves_in }
+    }
+
+    /// What the upstream's record of this request contains.
+    pub(super) fn mark(&self) -> String {
+        format!("#{}.", self.number)
+    }
+
+    fn body(&self) -> Value {
+        let prompt = format!("{} {}", self.words, self.mark());
+        json!({
+            "model": "claude-sonnet-4-5",
+            "max_tokens": MOST,
+            "stream": self.stream,
+            "messages": [{"role": "user", "content": prompt}],
+        })
+    }
+}
+
+/// Connections for all of them.
+#[derive(Clone)]
+pub(super) struct Crowd(Client<HttpConnector, BoxBody<Bytes, std::convert::Infallible>>);
+
+impl Crowd {
+    pub(super) fn new() -> Self {
+        Self(Client::builder(TokioExecutor::new()).build_http())
+    }
+
+    /// Asks, and looks at the answer until there is no more of it or the plan is to leave.
+    pub(super) async fn ask(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
+        let asked = self.ask_at_leisure(address, token, plan);
+        if let Some(time) = plan.leaves_in {
+            return tokio::time::timeout(time, asked).await.unwrap_or(Fate::Left(None));
+        }
+        let fate = tokio::time::timeout(PATIENCE, asked).await;
+        fate.unwrap_or_else(|_| panic!("request {} hung", plan.number))
+    }
+
+    /// Asks again for a while when refused, or when there were too many who asked.
+    pub(super) async fn insist(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
+        for pause in [100, 200, 400, 800] {
+            let fate = self.ask(address, token, plan).await;
+            if fate != Fate::Refused && !matches!(fate, Fate::Failed(_, 529, _)) {
+                return fate;
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        self.ask(address, token, plan).await
+    }
+
+    async fn ask_at_leisure(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
+        let request = Request::post(format!("http://{address}/v1/messages"))
+            .header("authorization", format!("Bearer {token}"))
+            .body(full(plan.body().to_string().into()));
+        let Ok(response) = self.0.request(request.unwrap()).await else { return Fate::Lost };
+        let status = response.status().as_u16();
+        let id = response.headers().get("request-id").map(|id| id.to_str().unwrap().to_owned());
+        let (mut text, mut pieces) = (String::new(), 0);
+        let mut body = response.into_body();
+        loop {
+            if status == 200 && plan.leaves_after.is_some_and(|after| pieces >= after) {
+                return Fate::Left(id);
+            }
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    pieces += 1;
+                    text.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap_or(&Bytes::new())));
+                }
+                Some(Err(_)) => return Fate::Lost,
+                None => break,
+            }
+        }
+        let whole = if plan.stream { text.contains("event: message_stop") } else { text.ends_with('}') };
+        match (status, id) {
+            (200, Some(id)) if whole => Fate::Finished(id),
+            (200, Some(id)) if text.contains("event: error") => Fate::Failed(id, status, text),
+            (429, _) if text.contains(" of its limit of ") => Fate::Refused,
+            (400.., Some(id)) => Fate::Failed(id, status, text),
+            _ => Fate::Lost,
+        }
+    }
+}
