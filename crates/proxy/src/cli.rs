@@ -1,16 +1,16 @@
 //! The command line: what there is to say, and the way from a command to its face in one of the files beside this one.
 //! Without a command it serves.
 
+mod config;
 mod connect;
 pub mod demo;
 mod doctor;
 pub mod explain;
 mod healthcheck;
-mod manual;
+mod man;
 mod migrate;
-mod operator;
-mod print;
-mod settings;
+mod table;
+mod users;
 mod version;
 
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded, Problem};
+use crate::config::{Config, Loaded, Problem, of_process};
 use crate::server::{Drained, Server};
 use crate::{ids, telemetry};
 
@@ -56,7 +56,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Operator(operator::Operator),
+    Operator(users::Operator),
     /// Serve the Messages API (also without a command). Configured by the environment and .env; see .env.example
     #[command(after_help = "Example:\n  PORT=8081 AWS_BEDROCK_REGION=eu-west-1 bedrock-proxy serve")]
     Serve,
@@ -73,7 +73,7 @@ enum Command {
     /// Look at the configuration
     Config {
         #[command(subcommand)]
-        command: settings::ConfigCommand,
+        command: config::ConfigCommand,
     },
     /// Look at everything that the server needs, and say what to do about what is not as it should be
     Doctor(doctor::Arguments),
@@ -90,9 +90,9 @@ enum Command {
         code: Option<String>,
     },
     /// Print the completions of a shell
-    Completions(manual::Completions),
+    Completions(man::Completions),
     /// Print the manual page, or write one for each command
-    Man(manual::Man),
+    Man(man::Man),
     /// What this binary is
     Version(version::Arguments),
 }
@@ -101,19 +101,19 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
-    let loaded = || config::of_process(Path::new(".env"));
+    let loaded = || of_process(Path::new(".env"));
     match command {
         Command::Demo { port, host } => {
             in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
         }
-        Command::Config { command } => settings::run(command, &loaded()),
+        Command::Config { command } => config::run(command, &loaded()),
         Command::Explain { code } => explain(code.as_deref()),
-        Command::Completions(arguments) => manual::completions(&arguments),
-        Command::Man(arguments) => manual::pages(&arguments),
+        Command::Completions(arguments) => man::completions(&arguments),
+        Command::Man(arguments) => man::pages(&arguments),
         Command::Version(arguments) => in_runtime(version::run(arguments)),
         Command::Doctor(arguments) => doctor::run(arguments, loaded()),
         Command::Connect(arguments) => with(loaded(), |config| connect::run(config, arguments)),
-        Command::Operator(command) => with(loaded(), |config| operator::run(config, command)),
+        Command::Operator(command) => with(loaded(), |config| users::run(config, command)),
         Command::Healthcheck(arguments) => with(loaded(), |config| healthcheck::run(config, arguments)),
         Command::Migrate(arguments) => with(loaded(), |config| migrate::run(config, arguments)),
         Command::Serve => match loaded().config {

@@ -4,22 +4,22 @@
 //! It is read by `main` and `cli` and handed out in parts; no other room asks for a variable by name.
 
 mod auth;
+mod bedrock;
 mod callers;
-mod control;
 mod database;
-mod environment;
-mod ledger;
+mod dotenv;
+mod effective;
+mod env;
+mod load;
 mod log;
 mod models;
-mod otel;
 mod parse;
 mod prices;
-mod process;
 mod quota;
-mod reader;
-mod settings;
-mod strangers;
-mod tls;
+mod server;
+mod telemetry;
+mod unknown_variables;
+mod usage;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -28,22 +28,22 @@ use std::time::Duration;
 use http::Uri;
 use serde::Deserialize;
 
+pub use self::bedrock::Control;
 pub use auth::Auth;
 pub use callers::{Callers, parse_limit};
-pub use control::Control;
 pub use database::{Database, Parts, Place};
-pub use ledger::Ledger;
+pub use effective::{Origin, Setting, Settings};
+pub use env::Problem;
+use env::Reader;
+pub use load::{Loaded, of_process};
 pub use log::{Log, Retention};
 pub use models::{Model, parse_models};
-pub use otel::{Collector, Metrics, Otel, Sampler};
 pub(crate) use parse::{PREFIXES, is_region};
 pub use prices::{BARE, Factor, LongPrices, Price, Prices};
-pub use process::{Loaded, of_process};
 pub use quota::{Outage, Quota, Schedule};
-pub use reader::Problem;
-use reader::Reader;
-pub use settings::{Origin, Setting, Settings};
-pub use tls::{Tls, TlsVersion};
+pub use server::{Tls, TlsVersion};
+pub use telemetry::{Collector, Metrics, Otel, Sampler};
+pub use usage::Ledger;
 
 use protocol::translate::{Options, ServerTools};
 
@@ -218,9 +218,9 @@ impl Config {
             catalog: catalog(&mut reader, &bedrock.region),
             database: database::database(&mut reader),
             quota,
-            ledger: ledger::ledger(&mut reader),
-            metrics: otel::metrics(&mut reader),
-            otel: otel::otel(&mut reader),
+            ledger: usage::ledger(&mut reader),
+            metrics: telemetry::metrics(&mut reader),
+            otel: telemetry::otel(&mut reader),
             log: log::log(&mut reader),
             warnings: warnings(&mut reader, &bedrock, &auth),
             auth,
@@ -243,7 +243,7 @@ fn server(reader: &mut Reader<impl Fn(&str) -> Option<String>>, auth: &Auth) -> 
         write_timeout: reader.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
         shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
         shutdown_delay: reader.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
-        tls: tls::tls(reader),
+        tls: server::tls(reader),
     }
 }
 
@@ -382,9 +382,9 @@ fn bedrock(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Bedrock {
         keys: keys(reader),
         bearer: reader.secret("AWS_BEARER_TOKEN_BEDROCK"),
         ca_bundle: ca_bundle(reader),
-        control: control::control(reader, !fips && !dual_stack),
-        mantle: control::endpoint(reader, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", !fips && !dual_stack),
-        sts: control::endpoint(reader, "AWS_ENDPOINT_URL_STS", !fips && !dual_stack),
+        control: bedrock::control(reader, !fips && !dual_stack),
+        mantle: bedrock::endpoint(reader, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", !fips && !dual_stack),
+        sts: bedrock::endpoint(reader, "AWS_ENDPOINT_URL_STS", !fips && !dual_stack),
         region,
         endpoint,
         fips,

@@ -4,7 +4,7 @@
 //! Not here: how the findings are printed (`cli`), and what the codes mean (the table of errors).
 
 mod aws;
-mod machine;
+mod host;
 mod models;
 
 use std::time::Duration;
@@ -104,18 +104,18 @@ pub async fn examine(config: &Config, wishes: &Wishes, clock: &Clock, tell: &mut
     for warning in &config.warnings {
         tell(Check::note("Configuration", warning));
     }
-    tell(machine::authentication(config));
+    tell(host::authentication(config));
     match Bedrock::new(&config.bedrock, clock.clone()) {
         Ok(bedrock) => aws::examine(&bedrock, config, wishes, clock, tell).await,
         Err(error) => {
             tell(Check::fail("AWS", error.to_string(), "Mend what it says; nothing can be sent to AWS."));
         }
     }
-    tell(machine::database(config).await);
-    for check in machine::folders(config) {
+    tell(host::database(config).await);
+    for check in host::folders(config) {
         tell(check);
     }
-    tell(machine::port(config).await);
+    tell(host::port(config).await);
 }
 
 /// What is wrong with a configuration that cannot be used.

@@ -1,9 +1,9 @@
 //! The server: which route leads where, what surrounds every request, and the life of the listener.
 
 mod connection;
-mod patient;
 mod stalled;
 mod tls;
+mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;

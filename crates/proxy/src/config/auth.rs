@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Reader;
+use super::env::Reader;
 use crate::secret::Secret;
 
 /// The shortest key, in characters.

@@ -1,6 +1,6 @@
 //! Callers that were never seen before: whether they may come, and what they may spend.
 
-use super::reader::Reader;
+use super::env::Reader;
 
 /// Callers that were never seen before.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::reader::Reader;
+use super::env::Reader;
 use crate::secret::Secret;
 
 /// Where everything is kept that has to survive the process.

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tracing_subscriber::EnvFilter;
 
-use super::reader::Reader;
+use super::env::Reader;
 use crate::secret::Secret;
 
 /// What the program itself is called in filters.

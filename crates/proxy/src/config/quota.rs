@@ -7,7 +7,7 @@ use croner::parser::{CronParser, Seconds};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::reader::Reader;
+use super::env::Reader;
 
 /// Quotas.
 #[derive(Clone, Debug)]

@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::patient::Patient;
 use super::stalled::Stalls;
+use super::write_timeout::Patient;
 use crate::app::App;
 
 /// How long a connection may wait for its next request; longer than the 60 s for which load balancers keep theirs.

@@ -1,6 +1,6 @@
 //! Answers over HTTP/2 that their client does not take.
 //!
-//! A client that grants no window blocks its stream and nothing else: no write waits, so [`super::patient`] sees
+//! A client that grants no window blocks its stream and nothing else: no write waits, so [`super::write_timeout`] sees
 //! nothing, and a body that is not asked for more cannot look at a clock. Somebody else has to.
 
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::environment::{self, DotEnv};
-use super::{Config, Origin, Problem, Settings, strangers};
+use super::dotenv::{self, DotEnv};
+use super::{Config, Origin, Problem, Settings, unknown_variables};
 
 /// What was found.
 #[derive(Debug)]
@@ -25,12 +25,12 @@ impl Loaded {
 /// Reads `file`, which need not be there, and the environment. Must come before the first thread.
 #[must_use]
 pub fn of_process(file: &Path) -> Loaded {
-    let (dotenv, broken) = match environment::load_dotenv(file) {
+    let (dotenv, broken) = match dotenv::load_dotenv(file) {
         Ok(dotenv) => (dotenv, None),
         Err(problem) => (DotEnv::default(), Some(problem)),
     };
-    let (config, settings) = Config::read(environment::lookup);
-    let left_over = strangers::find(&settings.names(), &dotenv.names, environment::names());
+    let (config, settings) = Config::read(dotenv::lookup);
+    let left_over = unknown_variables::find(&settings.names(), &dotenv.names, dotenv::names());
     let mut problems: Vec<_> = broken.into_iter().chain(left_over.problems).collect();
     let config = match config {
         Ok(mut config) if problems.is_empty() => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::reader::Reader;
+use super::env::Reader;
 use crate::secret::Secret;
 
 /// What Prometheus is told.

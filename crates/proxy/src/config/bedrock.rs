@@ -2,8 +2,8 @@
 
 use http::Uri;
 
+use super::env::Reader;
 use super::parse;
-use super::reader::Reader;
 
 /// The control plane: which models and inference profiles there are.
 #[derive(Clone, Debug, Default)]

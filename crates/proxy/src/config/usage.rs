@@ -1,6 +1,6 @@
 //! Where usage goes on its way to the database, and how long it stays there.
 
-use super::reader::Reader;
+use super::env::Reader;
 
 /// The ledger.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::reader::Reader;
+use super::env::Reader;
 use crate::certificate::{self, File, Wrong};
 
 /// What the listener shows to its clients.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::settings::Setting;
+use super::effective::Setting;
 use crate::secret::Secret;
 
 /// One mistake in the configuration, in words an operator can act on.

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::print::{self, Format};
 use super::say;
+use super::table::{self, Format};
 use crate::admin::{Admin, AdminError, TeamChange, TokenRequest, UserChange, parse_ttl};
 use crate::auth::Scope;
 use crate::clock::Clock;
@@ -247,13 +247,13 @@ async fn act(admin: &Admin, command: Operator) -> Result<String, AdminError> {
             let from = from.unwrap_or_else(|| to.clone());
             let query = UsageQuery { from, to, by, user_id: user, team, model: None };
             let rows = all(async |page| admin.usage(&query, page).await).await?;
-            Ok(print::rows(&rows, format))
+            Ok(table::rows(&rows, format))
         }
         Operator::Quota(QuotaCommand::Explain { user }) => Ok(explained(&admin.explain(&user).await?)),
         Operator::Events { kind, user, limit, format } => {
             let filter = EventFilter { kind, user_id: user, from: None, until: None };
             let found = admin.events(&filter, &Page { after: None, limit }).await?;
-            Ok(print::rows(&found.rows, format))
+            Ok(table::rows(&found.rows, format))
         }
     }
 }
@@ -275,7 +275,7 @@ async fn token(admin: &Admin, command: TokenCommand) -> Result<String, AdminErro
         }
         TokenCommand::List { user, format } => {
             let rows = all(async |page| admin.tokens(user.as_deref(), page).await).await?;
-            Ok(print::rows(&rows, format))
+            Ok(table::rows(&rows, format))
         }
         TokenCommand::Revoke { jti: Some(jti), .. } => {
             let fresh = admin.revoke(&jti, ACTOR).await?;
@@ -294,7 +294,7 @@ async fn user(admin: &Admin, command: UserCommand) -> Result<String, AdminError>
     let row = match command {
         UserCommand::List { team, format } => {
             let rows = all(async |page| admin.users(team.as_deref(), page).await).await?;
-            return Ok(print::rows(&rows, format));
+            return Ok(table::rows(&rows, format));
         }
         UserCommand::Add(arguments) => {
             let (user, change) = arguments.into();
@@ -315,7 +315,7 @@ async fn team(admin: &Admin, command: TeamCommand) -> Result<String, AdminError>
     let row = match command {
         TeamCommand::List { format } => {
             let rows = all(async |page| admin.teams(page).await).await?;
-            return Ok(print::rows(&rows, format));
+            return Ok(table::rows(&rows, format));
         }
         TeamCommand::Add(arguments) => {
             let (team, change) = arguments.into();
