@@ -3,9 +3,9 @@
 //! Each act that changes something writes its event, with the state before and after and who did it, in the same
 //! transaction, so that there is no change without a trace. Not here: how an operator proves to be one.
 
-mod issue;
-mod people;
-mod standing;
+mod quota_status;
+mod tokens;
+mod users;
 mod view;
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::ids;
 use crate::quota::Periods;
 use crate::store::{Event, EventFilter, Listed, Page, Store, StoreError, UsageQuery};
-pub use issue::{Issued, TokenRequest, parse_ttl};
-pub use people::{TeamChange, UserChange};
+pub use tokens::{Issued, TokenRequest, parse_ttl};
+pub use users::{TeamChange, UserChange};
 pub(crate) use view::dollars;
 
 /// What an operator can do.

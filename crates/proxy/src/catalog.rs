@@ -2,12 +2,12 @@
 //!
 //! Names are compared exactly, never by how they begin: `claude-opus-4-8` is not a kind of `claude-opus-4`.
 
-mod listing;
-mod models;
-mod naming;
-pub mod prices;
-mod profiles;
-mod tariff;
+mod inference_profiles;
+mod list;
+mod names;
+mod pricing;
+pub mod rates;
+mod table;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,12 +15,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use protocol::capabilities::{Capabilities, PromptCache};
 
 use crate::config::{self, Model, RoutePolicy};
-pub use listing::{Listed, OfferedProfile};
-pub use models::Found;
-use models::Table;
-pub use prices::Rates;
-pub use profiles::{Behind, Lookup, Profiles};
-pub use tariff::Tariff;
+pub use inference_profiles::{Behind, Lookup, Profiles};
+pub use list::{Listed, OfferedProfile};
+pub use pricing::Tariff;
+pub use rates::Rates;
+pub use table::Found;
+use table::Table;
 
 /// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
 const LONG_CONTEXT_MARK: &str = "[1m]";
@@ -162,7 +162,7 @@ impl Catalog {
     pub fn price_versions(&self) -> Vec<String> {
         let table = self.table();
         let prices = table.rows().iter().filter_map(|model| model.prices.as_ref());
-        let named = prices.map(|prices| prices.version.clone().unwrap_or_else(|| prices::VERSION.to_owned()));
+        let named = prices.map(|prices| prices.version.clone().unwrap_or_else(|| rates::VERSION.to_owned()));
         named.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

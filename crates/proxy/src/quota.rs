@@ -7,8 +7,8 @@
 //!
 //! Not here: who the caller is (`callers`), prices (`catalog`), and the statements (`store`).
 
+mod maintenance;
 mod period;
-mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -40,22 +40,22 @@ macro_rules! writing {
     };
 }
 
-mod asking;
+mod datetime;
 mod error;
 mod events;
+mod from_row;
+mod inspect;
+mod maintenance;
 mod migrate;
-mod people;
 mod pools;
 mod records;
-mod report;
+mod reservation_guard;
 mod reservations;
-mod rows;
-mod survey;
-mod times;
 mod tokens;
-mod upkeep;
-mod values;
-mod write;
+mod usage;
+mod usage_report;
+mod users;
+mod validate;
 
 use std::fmt;
 use std::sync::Arc;
@@ -67,11 +67,11 @@ use tokio::time::timeout;
 
 pub use error::StoreError;
 pub use events::EventFilter;
-pub use people::{NewUser, Verdict};
+pub use inspect::{Survey, sqlite_version};
 pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
-pub use report::{Dimensions, UsageQuery, UsageRow};
 pub use reservations::{Reservation, Reserved, Tallies, Tally};
-pub use survey::{Survey, sqlite_version};
+pub use usage_report::{Dimensions, UsageQuery, UsageRow};
+pub use users::{NewUser, Verdict};
 
 use crate::config;
 use crate::tasks::Tasks;

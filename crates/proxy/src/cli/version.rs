@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::say;
-use crate::catalog::prices;
+use crate::catalog::rates;
 use crate::store;
 
 /// The commit it was built from; set `BEDROCK_PROXY_COMMIT` when building.
@@ -45,7 +45,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, String> {
         "debug": cfg!(debug_assertions),
         "allocator": if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" },
         "sqlite": sqlite,
-        "prices": prices::VERSION,
+        "prices": rates::VERSION,
     });
     say(&serde_json::to_string_pretty(&all).unwrap_or_default());
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! What a model costs, as a row of the table writes it: decimals as the price page gives them, read exactly.
 //!
-//! Not here: which of the prices a request pays. That is `catalog::prices`.
+//! Not here: which of the prices a request pays. That is `catalog::rates`.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The audit trail, read back. Events are written with what they tell of.
 
+use super::from_row::Numbered;
 use super::records::Listed;
-use super::rows::Numbered;
-use super::{CALM, Event, Page, Result, Store, StoreError, times, values};
+use super::{CALM, Event, Page, Result, Store, StoreError, datetime, validate};
 
 /// Which events to list; nothing means any.
 #[derive(Clone, Debug, Default)]
@@ -28,10 +28,10 @@ impl Store {
              AND ($4 IS NULL OR created_at >= $4) AND ($5 IS NULL OR created_at < $5) ORDER BY id DESC LIMIT $6";
         let after = page.after.as_deref().map(str::parse::<i64>).transpose();
         let after = after.map_err(|_| StoreError::Refused("this is no place in the list".to_owned()))?;
-        values::maybe("the kind", filter.kind.as_deref(), values::NAME)?;
-        values::maybe("the user", filter.user_id.as_deref(), values::NAME)?;
-        let from = filter.from.map(times::timestamp).transpose()?;
-        let until = filter.until.map(times::timestamp).transpose()?;
+        validate::maybe("the kind", filter.kind.as_deref(), validate::NAME)?;
+        validate::maybe("the user", filter.user_id.as_deref(), validate::NAME)?;
+        let from = filter.from.map(datetime::timestamp).transpose()?;
+        let until = filter.until.map(datetime::timestamp).transpose()?;
         self.within(CALM, async {
             let rows: Vec<Numbered> = reading!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(after).bind(&filter.kind).bind(&filter.user_id);

@@ -6,9 +6,9 @@
 use sqlx::types::Json;
 use tokio::time::Instant;
 
-use super::asking::{Asking, Wanted};
 use super::pools::Pools;
-use super::{HOT, Result, Store, StoreError, values};
+use super::reservation_guard::{Asking, Wanted};
+use super::{HOT, Result, Store, StoreError, validate};
 
 /// More tokens than this in one row are a mistake, and sums of them stay within 64 bits.
 pub(super) const MOST_TOKENS: i64 = 1_000_000_000_000;
@@ -137,10 +137,10 @@ impl Store {
     /// When the database is away for a second; [`StoreError::Busy`] when it answers, but not this one;
     /// [`StoreError::Conflict`] when the id is taken.
     pub async fn reserve(&self, wanted: &Reservation<'_>) -> Result<Reserved> {
-        values::key("the reservation's id", wanted.id)?;
-        values::key("the holder", wanted.holder)?;
-        values::key("the user", wanted.user_id)?;
-        values::maybe("the team", wanted.team, values::NAME)?;
+        validate::key("the reservation's id", wanted.id)?;
+        validate::key("the holder", wanted.holder)?;
+        validate::key("the user", wanted.user_id)?;
+        validate::maybe("the team", wanted.team, validate::NAME)?;
         if !(0..=MOST_TOKENS).contains(&wanted.tokens) {
             return Err(StoreError::Refused(format!("{} tokens cannot be reserved", wanted.tokens)));
         }
@@ -244,8 +244,8 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn spent(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<Tallies> {
-        values::key("the user", user_id)?;
-        values::maybe("the team", team, values::NAME)?;
+        validate::key("the user", user_id)?;
+        validate::maybe("the team", team, validate::NAME)?;
         self.within(HOT, self.tallies(user_id, team, period, now)).await
     }
 

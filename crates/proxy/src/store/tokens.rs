@@ -1,8 +1,8 @@
 //! Tokens: which were issued, and which no longer count. The tokens themselves are never stored.
 
-use super::people::write_event;
 use super::records::Listed;
-use super::{CALM, Event, Page, Result, Store, StoreError, Token, values};
+use super::users::write_event;
+use super::{CALM, Event, Page, Result, Store, StoreError, Token, validate};
 
 impl Store {
     /// Writes down that a token was issued, and the event of it.
@@ -10,12 +10,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when its id is taken, or when the database is away.
     pub async fn record_token(&self, token: &Token, event: &Event) -> Result<()> {
-        values::key("the token's id", &token.jti)?;
-        values::text("the user", &token.user_id, values::NAME)?;
-        values::maybe("the team", token.team.as_deref(), values::NAME)?;
-        values::text("the scope", &token.scope, values::WORD)?;
-        values::text("the issuer", &token.issued_by, values::NAME)?;
-        values::event(event)?;
+        validate::key("the token's id", &token.jti)?;
+        validate::text("the user", &token.user_id, validate::NAME)?;
+        validate::maybe("the team", token.team.as_deref(), validate::NAME)?;
+        validate::text("the scope", &token.scope, validate::WORD)?;
+        validate::text("the issuer", &token.issued_by, validate::NAME)?;
+        validate::event(event)?;
         self.within(CALM, async {
             writing!(self, |tx| {
                 sqlx::query(
@@ -45,8 +45,8 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
-        values::key("the token's id", jti)?;
-        values::event(event)?;
+        validate::key("the token's id", jti)?;
+        validate::event(event)?;
         self.within(CALM, async {
             Ok(writing!(self, |tx| {
                 // Of a foreign token only the id is known: it is kept for good.
@@ -76,8 +76,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] without such a user, or when the database is away.
     pub async fn revoke_tokens_of(&self, user_id: &str, event: &Event) -> Result<()> {
-        values::key("the user", user_id)?;
-        values::event(event)?;
+        validate::key("the user", user_id)?;
+        validate::event(event)?;
         self.within(CALM, async {
             writing!(self, |tx| {
                 let changed = sqlx::query("UPDATE users SET tokens_valid_from = $2 WHERE user_id = $1")
@@ -108,8 +108,8 @@ impl Store {
         const QUERY: &str =
             "SELECT * FROM tokens WHERE ($1 IS NULL OR jti < $1) AND ($2 IS NULL OR user_id = $2)
              ORDER BY jti DESC LIMIT $3";
-        values::maybe("the place", page.after.as_deref(), values::NAME)?;
-        values::maybe("the user", user_id, values::NAME)?;
+        validate::maybe("the place", page.after.as_deref(), validate::NAME)?;
+        validate::maybe("the user", user_id, validate::NAME)?;
         self.within(CALM, async {
             let rows = reading!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(&page.after).bind(user_id);

@@ -2,8 +2,8 @@
 
 use time::PrimitiveDateTime;
 
-use super::people::write_event;
-use super::{CALM, Event, Result, Store, times, values};
+use super::users::write_event;
+use super::{CALM, Event, Result, Store, datetime, validate};
 
 /// Rows that one statement removes: more would keep others waiting.
 const ROWS: i64 = 5_000;
@@ -37,8 +37,8 @@ impl Store {
              ORDER BY 1, 2 ON CONFLICT (scope, name, period) DO NOTHING";
         const COUNTED: &str =
             "UPDATE users SET used_period = $1 WHERE used_period IS NULL AND tokens_used_today > 0";
-        let date = times::date(date)?;
-        values::event(event)?;
+        let date = datetime::date(date)?;
+        validate::event(event)?;
         let reset = self.locking(SQLITE, POSTGRES);
         self.within(CALM, async {
             Ok(writing!(self, |tx| {
@@ -83,7 +83,7 @@ impl Store {
         let mut gone = 0;
         for (text, before) in [(USAGE, usage_before), (EVENTS, events_before)] {
             if let Some(before) = before {
-                gone += self.prune_by_time(text, times::timestamp(before)?).await?;
+                gone += self.prune_by_time(text, datetime::timestamp(before)?).await?;
             }
         }
         let ages = [(RESERVATIONS, DAY / 24), (COUNTERS, 60 * DAY), (TOKENS, 60 * DAY)];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use time::Date;
 
-use crate::store::{Receipt, Result, times};
+use crate::store::{Receipt, Result, datetime};
 
 /// Day, user, team, model, route; empty for none.
 pub(super) type Key<'a> = (Date, &'a str, &'a str, &'a str, &'a str);
@@ -95,9 +95,10 @@ impl<'a> Sums<'a> {
             *used = used.saturating_add(tokens);
         }
         let route = receipt.route.as_deref().unwrap_or_default();
-        let key = (times::day(receipt.at)?, user_id, team.unwrap_or_default(), receipt.model.as_str(), route);
+        let key =
+            (datetime::day(receipt.at)?, user_id, team.unwrap_or_default(), receipt.model.as_str(), route);
         self.days.entry(key).or_default().add(receipt);
-        let day = times::day(period)?;
+        let day = datetime::day(period)?;
         let used = self.users.entry(user_id).or_insert(Used { period, day, tokens: 0 });
         // Only the last period is of today.
         if period > used.period {

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use protocol::capabilities::Capabilities;
 
-use super::naming;
-use super::prices::{self, Rates};
+use super::names;
+use super::rates::{self, Rates};
 use crate::config::Model;
 
 /// The table that comes with the program.
@@ -62,7 +62,7 @@ impl Table {
                 None => table.models.push(model),
             }
         }
-        table.highest = prices::highest(&table.models);
+        table.highest = rates::highest(&table.models);
         table
     }
 
@@ -86,7 +86,7 @@ impl Table {
     fn add(&mut self, found: &Found) {
         let claude = found.id.starts_with("anthropic.claude");
         let at = self.models.len();
-        let mut names = if claude { naming::names(&found.id) } else { Vec::new() };
+        let mut names = if claude { names::names(&found.id) } else { Vec::new() };
         names.retain(|name| !self.by_name.contains_key(name));
         self.by_name.extend(names.iter().map(|name| (name.clone(), at)));
         self.by_id.insert(found.id.clone(), at);

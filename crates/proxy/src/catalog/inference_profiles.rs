@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::tariff::prefixes_of;
+use super::pricing::prefixes_of;
 use crate::config::BARE;
 
 /// How long an answer is believed.

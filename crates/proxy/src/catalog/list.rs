@@ -2,8 +2,8 @@
 
 use protocol::capabilities::Capabilities;
 
-use super::models::Table;
-use super::{Catalog, Target, naming, profile_id};
+use super::table::Table;
+use super::{Catalog, Target, names, profile_id};
 use crate::config::Model;
 
 /// A model as a list shows it.
@@ -51,7 +51,7 @@ impl Catalog {
         };
         let rows = table.rows().iter().filter(|model| self.offers(&table, model));
         let profiles = rows.flat_map(|model| {
-            let called = model.names.first().map_or_else(|| model.id.clone(), |name| naming::display(name));
+            let called = model.names.first().map_or_else(|| model.id.clone(), |name| names::display(name));
             model.prefixes.iter().filter(here).map(move |prefix| OfferedProfile {
                 id: format!("{prefix}.{}", model.id),
                 base: model.id.clone(),
@@ -127,14 +127,14 @@ fn listed(table: &Table, name: &str, target: Target) -> Listed {
     let base = target.base.as_deref().unwrap_or_default();
     let (row, found) = (table.by_id(base), table.found(base));
     let day = |time: &String| time.get(..10).map(str::to_owned);
-    let called = row.and_then(|row| row.names.first()).map(|name| naming::display(name));
-    let said = || found.and_then(|found| found.name.clone()).unwrap_or_else(|| naming::display(name));
+    let called = row.and_then(|row| row.names.first()).map(|name| names::display(name));
+    let said = || found.and_then(|found| found.name.clone()).unwrap_or_else(|| names::display(name));
     Listed {
         id: name.to_owned(),
         display_name: called.unwrap_or_else(said),
         vendor: base.split_once('.').map_or("bedrock", |(vendor, _)| vendor).to_owned(),
-        line: naming::line(base, &target.capabilities),
-        since: naming::date(base).or_else(|| found?.since.as_ref().and_then(day)),
+        line: names::line(base, &target.capabilities),
+        since: names::date(base).or_else(|| found?.since.as_ref().and_then(day)),
         until: row.and_then(|row| row.end_of_life.clone()).or_else(|| found?.until.as_ref().and_then(day)),
         legacy: found.is_some_and(|found| found.legacy),
         capabilities: target.capabilities,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::people::named;
+use super::users::named;
 use super::{About, Admin, AdminError, Result, listed, view};
 use crate::auth::{Claims, Scope};
 use crate::ids;

@@ -1,7 +1,7 @@
 //! What was spent, summed up by day, user, team, model or route, from the sums of each day.
 
 use super::records::Listed;
-use super::{CALM, Page, Result, Store, StoreError, times, values};
+use super::{CALM, Page, Result, Store, StoreError, datetime, validate};
 
 /// What to sum up.
 #[derive(Clone, Debug, Default)]
@@ -115,13 +115,13 @@ impl Store {
     /// # Errors
     /// When the database is away, a day is no day, or `page.after` is no place in this list.
     pub async fn usage(&self, query: &UsageQuery, page: &Page) -> Result<Listed<UsageRow>> {
-        let (from, to) = (times::date(&query.from)?, times::date(&query.to)?);
+        let (from, to) = (datetime::date(&query.from)?, datetime::date(&query.to)?);
         let skipped = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
         let skipped = skipped.ok().filter(|skipped| *skipped >= 0);
         let skipped =
             skipped.ok_or_else(|| StoreError::Refused("this is no place in the list".to_owned()))?;
         for (what, value) in [("user", &query.user_id), ("team", &query.team), ("model", &query.model)] {
-            values::maybe(what, value.as_deref(), values::NAME)?;
+            validate::maybe(what, value.as_deref(), validate::NAME)?;
         }
         let by = query.by;
         self.within(CALM, async {

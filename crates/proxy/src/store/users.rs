@@ -2,9 +2,9 @@
 
 use time::PrimitiveDateTime;
 
+use super::from_row::user_columns;
 use super::records::Listed;
-use super::rows::user_columns;
-use super::{CALM, Event, HOT, Page, Result, Standing, Store, StoreError, Team, User, times, values};
+use super::{CALM, Event, HOT, Page, Result, Standing, Store, StoreError, Team, User, datetime, validate};
 
 /// A user who was never seen before, as the claims and the defaults describe them.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ macro_rules! write_event {
         .bind(&event.team)
         .bind(&event.actor)
         .bind(sqlx::types::Json(&event.details))
-        .bind($crate::store::times::timestamp(event.at)?)
+        .bind($crate::store::datetime::timestamp(event.at)?)
         .execute(&mut *$tx)
         .await?;
     }};
@@ -66,9 +66,9 @@ impl Store {
              LEFT JOIN teams t ON t.team = CASE WHEN u.user_id IS NULL THEN $2 ELSE u.team END"
         );
         // Names that no row can have: SQLite would look for them, PostgreSQL would fail.
-        values::key("the user", user_id)?;
-        values::maybe("the team", claimed_team, values::NAME)?;
-        values::maybe("the token's id", jti, values::NAME)?;
+        validate::key("the user", user_id)?;
+        validate::maybe("the team", claimed_team, validate::NAME)?;
+        validate::maybe("the token's id", jti, validate::NAME)?;
         self.within(HOT, async {
             Ok(reading!(self, |pool| {
                 sqlx::query_as(QUERY).bind(user_id).bind(claimed_team).bind(jti).fetch_one(pool).await?
@@ -83,10 +83,10 @@ impl Store {
     /// # Errors
     /// When the database is away, or a name is too long.
     pub async fn provision(&self, new: &NewUser<'_>, event: &Event) -> Result<bool> {
-        values::key("the user", new.user_id)?;
-        values::maybe("the profile", new.profile, 2048)?;
-        values::event(event)?;
-        let now = times::timestamp(event.at)?;
+        validate::key("the user", new.user_id)?;
+        validate::maybe("the profile", new.profile, 2048)?;
+        validate::event(event)?;
+        let now = datetime::timestamp(event.at)?;
         self.within(HOT, async {
             Ok(writing!(self, |tx| {
                 let inserted = sqlx::query(
@@ -103,7 +103,7 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
                 if let Some(team) = new.team {
-                    values::key("the team", team)?;
+                    validate::key("the team", team)?;
                     sqlx::query(
                         "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
                          VALUES ($1, $2, FALSE, $3, $3) ON CONFLICT (team) DO NOTHING",
@@ -130,7 +130,7 @@ impl Store {
     /// [`StoreError::Missing`], or when the database is away.
     pub async fn user(&self, user_id: &str) -> Result<User> {
         const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
-        values::key("the user", user_id)?;
+        validate::key("the user", user_id)?;
         self.within(CALM, async {
             Ok(reading!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
         })
@@ -148,8 +148,8 @@ impl Store {
             " FROM users u WHERE u.user_id > $1 AND ($2 IS NULL OR u.team = $2) ORDER BY u.user_id LIMIT $3"
         );
         let after = page.after.as_deref().unwrap_or_default();
-        values::text("the place", after, values::NAME)?;
-        values::maybe("the team", team, values::NAME)?;
+        validate::text("the place", after, validate::NAME)?;
+        validate::maybe("the team", team, validate::NAME)?;
         self.within(CALM, async {
             let rows = reading!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(team).bind(page.wanted()).fetch_all(pool).await?
@@ -176,9 +176,9 @@ impl Store {
         const LOCK: &str =
             concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1 FOR UPDATE");
         const AFTER: &str = FIND;
-        values::key("the user", user_id)?;
+        validate::key("the user", user_id)?;
         let find = self.locking(FIND, LOCK);
-        let now = times::timestamp(now)?;
+        let now = datetime::timestamp(now)?;
         self.within(CALM, async {
             Ok(writing!(self, |tx| {
                 let before: Option<User> =
@@ -186,7 +186,7 @@ impl Store {
                 let known = before.is_some();
                 let (user, event) = decide(before)?;
                 valid_user(&user, user_id)?;
-                values::event(&event)?;
+                validate::event(&event)?;
                 let text = if known {
                     "UPDATE users SET team = $2, daily_token_limit = $3, default_inference_profile = $4, \
                      disabled = $5, tokens_valid_from = $6, updated_at = $7 WHERE user_id = $1"
@@ -217,7 +217,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`], or when the database is away.
     pub async fn team(&self, team: &str) -> Result<Team> {
-        values::key("the team", team)?;
+        validate::key("the team", team)?;
         self.within(CALM, async {
             Ok(reading!(self, |pool| {
                 sqlx::query_as("SELECT * FROM teams WHERE team = $1").bind(team).fetch_one(pool).await?
@@ -233,7 +233,7 @@ impl Store {
     pub async fn teams(&self, page: &Page) -> Result<Listed<Team>> {
         const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
-        values::text("the place", after, values::NAME)?;
+        validate::text("the place", after, validate::NAME)?;
         self.within(CALM, async {
             let rows = reading!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(page.wanted()).fetch_all(pool).await?
@@ -254,16 +254,16 @@ impl Store {
         decide: impl FnOnce(Option<Team>) -> Verdict<Team> + Send,
     ) -> Result<Team> {
         const FIND: &str = "SELECT * FROM teams WHERE team = $1";
-        values::key("the team", team)?;
+        validate::key("the team", team)?;
         let find = self.locking(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
-        let now: PrimitiveDateTime = times::timestamp(now)?;
+        let now: PrimitiveDateTime = datetime::timestamp(now)?;
         self.within(CALM, async {
             Ok(writing!(self, |tx| {
                 let before: Option<Team> = sqlx::query_as(find).bind(team).fetch_optional(&mut *tx).await?;
                 let known = before.is_some();
                 let (row, event) = decide(before)?;
-                values::limit("the limit", row.daily_token_limit)?;
-                values::event(&event)?;
+                validate::limit("the limit", row.daily_token_limit)?;
+                validate::event(&event)?;
                 let text = if known {
                     "UPDATE teams SET daily_token_limit = $2, disabled = $3, updated_at = $4 WHERE team = $1"
                 } else {
@@ -289,7 +289,7 @@ fn valid_user(user: &User, user_id: &str) -> Result<()> {
     if user.user_id != user_id {
         return Err(StoreError::Refused("a user cannot be renamed".to_owned()));
     }
-    values::maybe("the team", user.team.as_deref(), values::NAME)?;
-    values::maybe("the profile", user.default_inference_profile.as_deref(), 2048)?;
-    values::limit("the limit", user.daily_token_limit)
+    validate::maybe("the team", user.team.as_deref(), validate::NAME)?;
+    validate::maybe("the profile", user.default_inference_profile.as_deref(), 2048)?;
+    validate::limit("the limit", user.daily_token_limit)
 }

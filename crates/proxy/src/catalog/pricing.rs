@@ -5,7 +5,7 @@
 
 use protocol::anthropic::{ServiceTier, Usage};
 
-use super::prices::{Guessed, Rates, Step, writes};
+use super::rates::{Guessed, Rates, Step, writes};
 use super::{Catalog, Target, id_in, without_prefix};
 use crate::config::{BARE, Factor, Prices};
 

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use time::{Date, PrimitiveDateTime};
 
-use super::{Event, Standing, Team, Token, UsageRow, User, times};
+use super::{Event, Standing, Team, Token, UsageRow, User, datetime};
 
 macro_rules! record {
     ($record:ident, |$row:ident| $body:expr) => {
@@ -34,7 +34,7 @@ pub(super) use user_columns;
 
 /// A TIMESTAMP that a row from before may lack.
 fn moment(value: Option<PrimitiveDateTime>) -> i64 {
-    value.map_or(0, times::millis)
+    value.map_or(0, datetime::millis)
 }
 
 record!(User, |row| Ok(Self {
@@ -45,7 +45,7 @@ record!(User, |row| Ok(Self {
     disabled: row.try_get("disabled")?,
     tokens_valid_from: row.try_get("tokens_valid_from")?,
     tokens_used_today: row.try_get::<Option<i64>, _>("tokens_used_today")?.unwrap_or_default(),
-    last_reset_date: row.try_get::<Option<Date>, _>("last_reset_date")?.map(times::text),
+    last_reset_date: row.try_get::<Option<Date>, _>("last_reset_date")?.map(datetime::text),
     created_at: moment(row.try_get("created_at")?),
     updated_at: moment(row.try_get("updated_at")?),
 }));

@@ -3,17 +3,17 @@
 //! What is new is known from the unique id of the row; only new rows are added to the counters, the daily sums and the
 //! user's `tokens_used_today`, and whatever was reserved under the same id ends in the same instant.
 
-mod sums;
+mod aggregates;
 
 use std::collections::{BTreeMap, HashSet};
 
 use sqlx::types::Json;
 use sqlx::{QueryBuilder, Row};
 
-use self::sums::{Day, Sums};
-use super::people::write_event;
+use self::aggregates::{Day, Sums};
 use super::reservations::MOST_TOKENS;
-use super::{CALM, Event, Receipt, Result, Store, StoreError, times, values};
+use super::users::write_event;
+use super::{CALM, Event, Receipt, Result, Store, StoreError, datetime, validate};
 
 /// Rows of one INSERT: SQLite takes 32,766 values, and a row of `metrics` has 28.
 const ROWS: usize = 500;
@@ -51,7 +51,7 @@ impl Store {
             check(receipt)?;
         }
         for event in events {
-            values::event(event)?;
+            validate::event(event)?;
         }
         // Every table's rows are taken in the order of their keys, so that replicas wait for each other in one order.
         let users: BTreeMap<&str, &Receipt> =
@@ -59,7 +59,7 @@ impl Store {
         // In a box, as it is by far the largest of the store's futures, and callers hold it in theirs.
         let work = Box::pin(async {
             Ok(writing!(self, |tx| {
-                for rows in sums::parts(&users, ROWS) {
+                for rows in aggregates::parts(&users, ROWS) {
                     let mut query = QueryBuilder::new("INSERT INTO users (user_id, team, used_period) ");
                     query.push_values(rows, |mut row, (user_id, receipt)| {
                         row.push_bind(*user_id).push_bind(&receipt.team).push_bind(0_i64);
@@ -101,7 +101,7 @@ impl Store {
                             .push_bind(receipt.estimated)
                             .push_bind(receipt.duration_ms)
                             .push_bind(receipt.ttft_ms);
-                        match times::timestamp(receipt.at) {
+                        match datetime::timestamp(receipt.at) {
                             Ok(at) => drop(row.push_bind(at)),
                             Err(error) => wrong = Err(error),
                         }
@@ -114,7 +114,7 @@ impl Store {
                 }
                 let count = fresh.len();
                 let sums = Sums::of(receipts, fresh)?;
-                for rows in sums::parts(&sums.counters, ROWS) {
+                for rows in aggregates::parts(&sums.counters, ROWS) {
                     let mut query = QueryBuilder::new("INSERT INTO counters (scope, name, period, used) ");
                     query.push_values(rows, |mut row, ((scope, name, period), used)| {
                         row.push_bind(*scope).push_bind(*name).push_bind(*period).push_bind(*used);
@@ -124,9 +124,9 @@ impl Store {
                     );
                     query.build().persistent(false).execute(&mut *tx).await?;
                 }
-                for rows in sums::parts(&sums.days, ROWS) {
-                    let mut query = QueryBuilder::new(sums::DAILY);
-                    query.push_values(rows, |mut row, (key, day): (&sums::Key<'_>, &Day)| {
+                for rows in aggregates::parts(&sums.days, ROWS) {
+                    let mut query = QueryBuilder::new(aggregates::DAILY);
+                    query.push_values(rows, |mut row, (key, day): (&aggregates::Key<'_>, &Day)| {
                         row.push_bind(key.0)
                             .push_bind(key.1)
                             .push_bind(key.2)
@@ -136,10 +136,10 @@ impl Store {
                             row.push_bind(sum);
                         }
                     });
-                    query.push(sums::DAILY_AGAIN);
+                    query.push(aggregates::DAILY_AGAIN);
                     query.build().persistent(false).execute(&mut *tx).await?;
                 }
-                for rows in sums::parts(&sums.users, ROWS) {
+                for rows in aggregates::parts(&sums.users, ROWS) {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO users (user_id, tokens_used_today, last_reset_date, used_period) ",
                     );
@@ -178,20 +178,20 @@ fn dollars(nanos: i64) -> String {
 
 /// Refuses what one of the databases could not hold, or what would make sums meaningless.
 fn check(receipt: &Receipt) -> Result<()> {
-    values::key("the receipt's id", &receipt.id)?;
-    values::text("the request's id", &receipt.request_id, values::NAME)?;
-    values::key("the user", &receipt.user_id)?;
-    values::maybe("the team", receipt.team.as_deref(), values::NAME)?;
-    values::maybe("the session", receipt.session_id.as_deref(), values::NAME)?;
-    values::text("the model", &receipt.model, values::NAME)?;
-    values::maybe("the requested model", receipt.model_requested.as_deref(), values::NAME)?;
-    values::maybe("the model upstream", receipt.model_upstream.as_deref(), 2048)?;
-    values::maybe("the route", receipt.route.as_deref(), values::WORD)?;
-    values::text("the outcome", &receipt.outcome, values::WORD)?;
-    values::maybe("the stop reason", receipt.stop_reason.as_deref(), values::NAME)?;
-    values::json("the rates", &receipt.rates)?;
-    times::timestamp(receipt.at)?;
-    times::timestamp(receipt.period)?;
+    validate::key("the receipt's id", &receipt.id)?;
+    validate::text("the request's id", &receipt.request_id, validate::NAME)?;
+    validate::key("the user", &receipt.user_id)?;
+    validate::maybe("the team", receipt.team.as_deref(), validate::NAME)?;
+    validate::maybe("the session", receipt.session_id.as_deref(), validate::NAME)?;
+    validate::text("the model", &receipt.model, validate::NAME)?;
+    validate::maybe("the requested model", receipt.model_requested.as_deref(), validate::NAME)?;
+    validate::maybe("the model upstream", receipt.model_upstream.as_deref(), 2048)?;
+    validate::maybe("the route", receipt.route.as_deref(), validate::WORD)?;
+    validate::text("the outcome", &receipt.outcome, validate::WORD)?;
+    validate::maybe("the stop reason", receipt.stop_reason.as_deref(), validate::NAME)?;
+    validate::json("the rates", &receipt.rates)?;
+    datetime::timestamp(receipt.at)?;
+    datetime::timestamp(receipt.period)?;
     let tokens = [
         receipt.input_tokens,
         receipt.output_tokens,
