@@ -5,30 +5,35 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::postgres;
-use crate::harness::tokens::{now, secured, secured_with, token};
-use crate::harness::{Whole, World, ask, logged, world};
+use crate::harness::tokens::{authenticated_server, authenticated_server_with, now, token};
+use crate::harness::{TestResponse, TestServer, captured_logs, message_body, test_server};
 
-/// A world on each database.
-async fn worlds() -> [World; 2] {
+/// A server on each database.
+async fn servers() -> [TestServer; 2] {
     let url = postgres::database().await;
     let settings = [("DATABASE_URL", url.as_str()), ("DB_MIN_CONNS", "0"), ("DB_MAX_CONNS", "10")];
-    [secured().await, secured_with(&settings, |_| {}).await]
+    [authenticated_server().await, authenticated_server_with(&settings, |_| {}).await]
 }
 
 fn operator(scope: &str) -> String {
     token("op", &json!({"scope": scope}))
 }
 
-impl World {
+impl TestServer {
     /// An operator's request.
-    async fn act(&self, method: &str, path: &str, body: &Value) -> Whole {
+    async fn act(&self, method: &str, path: &str, body: &Value) -> TestResponse {
         self.act_as(&operator("admin"), method, path, body).await
     }
 
-    async fn act_as(&self, token: &str, method: &str, path: &str, body: &Value) -> Whole {
+    async fn act_as(&self, token: &str, method: &str, path: &str, body: &Value) -> TestResponse {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.call(method, &format!("/admin/v1{path}"), &[("authorization", &format!("Bearer {token}"))], body)
-            .await
+        self.request(
+            method,
+            &format!("/admin/v1{path}"),
+            &[("authorization", &format!("Bearer {token}"))],
+            body,
+        )
+        .await
     }
 
     async fn look(&self, path: &str) -> Value {
@@ -51,32 +56,33 @@ impl World {
 
 #[tokio::test]
 async fn users_and_teams_are_added_changed_and_listed_with_a_trace() {
-    for world in worlds().await {
-        let team = world.act("POST", "/teams", &json!({"team": "payments", "daily_token_limit": 5000})).await;
+    for server in servers().await {
+        let team =
+            server.act("POST", "/teams", &json!({"team": "payments", "daily_token_limit": 5000})).await;
         assert_eq!((team.status.as_u16(), &team.json()["type"]), (201, &json!("team")), "{}", team.body);
-        let added = world.act("POST", "/users", &json!({"user_id": "ana/o'neil", "team": "payments"})).await;
+        let added = server.act("POST", "/users", &json!({"user_id": "ana/o'neil", "team": "payments"})).await;
         assert_eq!(added.status, 201, "{}", added.body);
         let added = added.json();
         assert_eq!((&added["type"], &added["daily_token_limit"]), (&json!("user"), &json!(1_000_000)));
         assert_eq!((&added["team"], &added["disabled"]), (&json!("payments"), &json!(false)));
         // What is left out stays, and null takes away.
         let change = json!({"daily_token_limit": null, "default_inference_profile": "us.anthropic.x"});
-        let changed = world.act("PATCH", "/users/ana%2Fo'neil", &change).await.json();
+        let changed = server.act("PATCH", "/users/ana%2Fo'neil", &change).await.json();
         assert_eq!((&changed["daily_token_limit"], &changed["team"]), (&Value::Null, &json!("payments")));
         let changed =
-            world.act("PATCH", "/users/ana%2Fo'neil", &json!({"team": null, "disabled": true})).await.json();
+            server.act("PATCH", "/users/ana%2Fo'neil", &json!({"team": null, "disabled": true})).await.json();
         assert_eq!((&changed["team"], &changed["disabled"]), (&Value::Null, &json!(true)));
         assert_eq!(changed["default_inference_profile"], "us.anthropic.x");
-        assert_eq!(world.look("/users/ana%2Fo'neil").await, changed);
-        let team = world.act("PATCH", "/teams/payments", &json!({"daily_token_limit": 0})).await.json();
+        assert_eq!(server.look("/users/ana%2Fo'neil").await, changed);
+        let team = server.act("PATCH", "/teams/payments", &json!({"daily_token_limit": 0})).await.json();
         assert_eq!(team["daily_token_limit"], 0);
-        assert_eq!(world.look("/teams").await["data"], json!([team]));
-        assert_eq!(world.look("/users?team=payments").await["data"], json!([]));
-        let trail = world.trail().await;
+        assert_eq!(server.look("/teams").await["data"], json!([team]));
+        assert_eq!(server.look("/users?team=payments").await["data"], json!([]));
+        let trail = server.trail().await;
         let kinds: Vec<_> = trail.iter().map(|(kind, _)| kind.as_str()).collect();
         assert_eq!(kinds, ["team_changed", "user_changed", "user_changed", "user_added", "team_added"]);
         assert!(trail.iter().all(|(_, actor)| actor == "op"));
-        let events = world.look("/events?kind=user_changed&limit=1").await;
+        let events = server.look("/events?kind=user_changed&limit=1").await;
         let details = &events["data"][0]["details"];
         assert_eq!(
             (&details["before"]["team"], &details["after"]["team"]),
@@ -88,8 +94,8 @@ async fn users_and_teams_are_added_changed_and_listed_with_a_trace() {
 
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_changes_nothing() {
-    for world in worlds().await {
-        assert_eq!(world.act("POST", "/users", &json!({"user_id": "ana"})).await.status, 201);
+    for server in servers().await {
+        assert_eq!(server.act("POST", "/users", &json!({"user_id": "ana"})).await.status, 201);
         let refusals = [
             ("POST", "/users", json!({"user_id": "ana"}), 409),
             ("POST", "/users", json!({"user_id": "bob", "team": "nobodys"}), 404),
@@ -122,26 +128,26 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
             ("DELETE", "/users", Value::Null, 405),
         ];
         for (method, path, body, expected) in refusals {
-            let answer = world.act(method, path, &body).await;
+            let answer = server.act(method, path, &body).await;
             assert_eq!(answer.error().0, expected, "{method} {path} {body}: {}", answer.body);
             assert_eq!(answer.headers["cache-control"], "no-store");
         }
-        assert_eq!(world.trail().await.len(), 1, "a refused act leaves no trace");
-        assert_eq!(world.look("/users").await["data"].as_array().unwrap().len(), 1);
+        assert_eq!(server.trail().await.len(), 1, "a refused act leaves no trace");
+        assert_eq!(server.look("/users").await["data"].as_array().unwrap().len(), 1);
     }
 }
 
 #[tokio::test]
 async fn lists_come_in_pages_to_their_end() {
-    for world in worlds().await {
+    for server in servers().await {
         for number in 0..7 {
-            world.act("POST", "/users", &json!({"user_id": format!("user-{number}")})).await;
+            server.act("POST", "/users", &json!({"user_id": format!("user-{number}")})).await;
         }
         for (path, name) in [("/users", "user_id"), ("/events?kind=user_added", "id")] {
             let (mut seen, mut after) = (Vec::new(), String::new());
             loop {
                 let more = if path.contains('?') { '&' } else { '?' };
-                let page = world.look(&format!("{path}{more}limit=3{after}")).await;
+                let page = server.look(&format!("{path}{more}limit=3{after}")).await;
                 seen.extend(page["data"].as_array().unwrap().iter().map(|row| row[name].to_string()));
                 if page["has_more"] == false {
                     assert_eq!(page["last_id"], Value::Null);
@@ -159,66 +165,66 @@ async fn lists_come_in_pages_to_their_end() {
 
 #[tokio::test]
 async fn tokens_are_issued_listed_and_taken_back() {
-    for world in worlds().await {
-        let issued = world
+    for server in servers().await {
+        let issued = server
             .act("POST", "/tokens", &json!({"user_id": "ana", "team": "red", "expires_in_seconds": 60}))
             .await;
         assert_eq!(issued.status, 201, "{}", issued.body);
         let issued = issued.json();
         let (key, jti) = (issued["token"].as_str().unwrap(), issued["jti"].as_str().unwrap());
-        assert_eq!(world.ask_as(key).await.status, 200);
-        let listed = world.act("GET", "/tokens?user_id=ana", &Value::Null).await;
+        assert_eq!(server.post_as(key).await.status, 200);
+        let listed = server.act("GET", "/tokens?user_id=ana", &Value::Null).await;
         assert_eq!(
             (&listed.json()["data"][0]["jti"], &listed.json()["data"][0]["issued_by"]),
             (&json!(jti), &json!("op"))
         );
         assert!(!listed.body.contains(key), "a token is shown once");
-        let revoked = world.act("DELETE", &format!("/tokens/{jti}"), &Value::Null).await.json();
+        let revoked = server.act("DELETE", &format!("/tokens/{jti}"), &Value::Null).await.json();
         assert_eq!((&revoked["type"], &revoked["was_valid"]), (&json!("token_revoked"), &json!(true)));
-        let again = world.act("DELETE", &format!("/tokens/{jti}"), &Value::Null).await.json();
+        let again = server.act("DELETE", &format!("/tokens/{jti}"), &Value::Null).await.json();
         assert_eq!(again["was_valid"], false);
         // All at once; a token of the very same second counts again.
-        assert_eq!(world.act("DELETE", "/tokens?user_id=ana", &Value::Null).await.status, 200);
-        let next = world.act("POST", "/tokens", &json!({"user_id": "ana"})).await.json();
+        assert_eq!(server.act("DELETE", "/tokens?user_id=ana", &Value::Null).await.status, 200);
+        let next = server.act("POST", "/tokens", &json!({"user_id": "ana"})).await.json();
         assert_eq!(next["team"], "red", "the team of the row");
-        assert_eq!(world.ask_as(next["token"].as_str().unwrap()).await.status, 200);
-        let kinds: Vec<_> = world.trail().await.into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(server.post_as(next["token"].as_str().unwrap()).await.status, 200);
+        let kinds: Vec<_> = server.trail().await.into_iter().map(|(kind, _)| kind).collect();
         assert_eq!(
             kinds,
             ["token_issued", "tokens_revoked", "token_revoked", "user_provisioned", "token_issued"]
         );
-        let disabled = world.act("PATCH", "/users/ana", &json!({"disabled": true})).await;
+        let disabled = server.act("PATCH", "/users/ana", &json!({"disabled": true})).await;
         assert_eq!(disabled.status, 200);
-        assert_eq!(world.act("POST", "/tokens", &json!({"user_id": "ana"})).await.status, 400);
+        assert_eq!(server.act("POST", "/tokens", &json!({"user_id": "ana"})).await.status, 400);
     }
 }
 
 #[tokio::test]
 async fn row_12_operators_prove_to_be_ones_and_readers_change_nothing() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let paths = ["/users", "/teams", "/tokens", "/usage", "/events", "/users/ana"];
     for path in paths {
-        let refused = world.act_as(&token("ana", &json!({})), "GET", path, &Value::Null).await;
+        let refused = server.act_as(&token("ana", &json!({})), "GET", path, &Value::Null).await;
         assert_eq!(refused.error().0, 403, "{path}");
-        world.call("GET", &format!("/admin/v1{path}"), &[], "").await.refused(path);
+        server.request("GET", &format!("/admin/v1{path}"), &[], "").await.refused(path);
     }
     let reader = operator("admin:read");
-    assert_eq!(world.act_as(&reader, "GET", "/users", &Value::Null).await.status, 200);
+    assert_eq!(server.act_as(&reader, "GET", "/users", &Value::Null).await.status, 200);
     let (status, _, message) =
-        world.act_as(&reader, "POST", "/users", &json!({"user_id": "ana"})).await.error();
+        server.act_as(&reader, "POST", "/users", &json!({"user_id": "ana"})).await.error();
     assert!(status == 403 && message.contains("admin:read"), "{message}");
     for (method, path) in [("PATCH", "/users/ana"), ("DELETE", "/tokens/x"), ("POST", "/tokens")] {
-        assert_eq!(world.act_as(&reader, method, path, &json!({"user_id": "x"})).await.status, 403);
+        assert_eq!(server.act_as(&reader, method, path, &json!({"user_id": "x"})).await.status, 403);
     }
     let expired = token("op", &json!({"scope": "admin", "exp": now() - 100}));
-    world.act_as(&expired, "GET", "/users", &Value::Null).await.refused("expired");
+    server.act_as(&expired, "GET", "/users", &Value::Null).await.refused("expired");
 }
 
 /// Waits for an event of this kind and gives it.
-async fn event(world: &World, kind: &str) -> Value {
+async fn event(server: &TestServer, kind: &str) -> Value {
     let looking = async {
         loop {
-            let found = world.look(&format!("/events?kind={kind}")).await;
+            let found = server.look(&format!("/events?kind={kind}")).await;
             if let Some(event) = found["data"].get(0) {
                 return event.clone();
             }
@@ -230,37 +236,37 @@ async fn event(world: &World, kind: &str) -> Value {
 
 #[tokio::test]
 async fn row_12_refusals_leave_a_trace_without_the_secret() {
-    for world in worlds().await {
+    for server in servers().await {
         let ana = token("ana", &json!({}));
-        assert_eq!(world.act_as(&ana, "GET", "/users", &Value::Null).await.status, 403);
-        let denied = event(&world, "admin_denied").await;
+        assert_eq!(server.act_as(&ana, "GET", "/users", &Value::Null).await.status, 403);
+        let denied = event(&server, "admin_denied").await;
         assert_eq!(
             (&denied["user_id"], &denied["details"]["path"]),
             (&json!("ana"), &json!("/admin/v1/users"))
         );
         // Many more than anybody wants to read about.
         for _ in 0..60 {
-            world.ask_as("canary.of.secret").await.refused("no token");
+            server.post_as("canary.of.secret").await.refused("no token");
         }
-        let refused = event(&world, "auth_refused").await;
+        let refused = event(&server, "auth_refused").await;
         assert_eq!((&refused["details"]["check"], &refused["user_id"]), (&json!("malformed"), &Value::Null));
-        let all = world.look("/events?limit=1000").await.to_string();
+        let all = server.look("/events?limit=1000").await.to_string();
         assert!(all.matches("auth_refused").count() <= 25, "the number of events is bounded");
         for secret in [ana.as_str(), "canary.of.secret"] {
-            assert!(!all.contains(secret) && !logged().contains(secret));
+            assert!(!all.contains(secret) && !captured_logs().contains(secret));
         }
     }
 }
 
 #[tokio::test]
 async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
-    for world in worlds().await {
-        world.act("POST", "/teams", &json!({"team": "red", "daily_token_limit": 5000})).await;
-        world
+    for server in servers().await {
+        server.act("POST", "/teams", &json!({"team": "red", "daily_token_limit": 5000})).await;
+        server
             .act("POST", "/users", &json!({"user_id": "ana", "team": "red", "daily_token_limit": 9000}))
             .await;
         let ana = token("ana", &json!({"jti": "t1", "default_inference_profile": "us.anthropic.x"}));
-        let me = async || world.call("GET", "/v1/me", &[("x-api-key", &ana)], "").await.json();
+        let me = async || server.request("GET", "/v1/me", &[("x-api-key", &ana)], "").await.json();
         let before = me().await;
         assert_eq!(
             (&before["user_id"], &before["team"], &before["jti"]),
@@ -270,7 +276,7 @@ async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
         assert_eq!(before["limits"], json!([fresh("user", "ana", 9000), fresh("team", "red", 5000)]));
         assert!(before["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{before}");
         assert!(before["token_expires_at"].is_string() && before["scope"] == "inference");
-        assert_eq!(world.ask_as(&ana).await.status, 200);
+        assert_eq!(server.post_as(&ana).await.status, 200);
         let spent = async {
             loop {
                 let limits = me().await["limits"].clone();
@@ -283,35 +289,35 @@ async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
         let limits = tokio::time::timeout(Duration::from_secs(10), spent).await.expect("it is settled");
         assert_eq!(limits[0]["used"], limits[1]["used"]);
         assert_eq!(limits[1]["remaining"], 5000 - limits[1]["used"].as_i64().unwrap());
-        let op = world.call("GET", "/v1/me", &[("x-api-key", &operator("admin:read"))], "").await.json();
+        let op = server.request("GET", "/v1/me", &[("x-api-key", &operator("admin:read"))], "").await.json();
         assert_eq!(op["scope"], "admin:read");
-        world.call("GET", "/v1/me", &[], "").await.refused("/v1/me");
-        let usage = world.look("/usage?by=user,team").await;
+        server.request("GET", "/v1/me", &[], "").await.refused("/v1/me");
+        let usage = server.look("/usage?by=user,team").await;
         assert_eq!((&usage["data"][0]["user_id"], &usage["data"][0]["requests"]), (&json!("ana"), &json!(1)));
     }
 }
 
 #[tokio::test]
 async fn an_operators_token_can_be_taken_back_too() {
-    let world = secured().await;
-    let issued = world.act("POST", "/tokens", &json!({"user_id": "op2", "scope": "admin"})).await.json();
+    let server = authenticated_server().await;
+    let issued = server.act("POST", "/tokens", &json!({"user_id": "op2", "scope": "admin"})).await.json();
     let key = issued["token"].as_str().unwrap();
     assert_eq!(
-        world
+        server
             .act("DELETE", &format!("/tokens/{}", issued["jti"].as_str().unwrap()), &Value::Null)
             .await
             .status,
         200
     );
-    world.act_as(key, "GET", "/users", &Value::Null).await.refused("revoked");
+    server.act_as(key, "GET", "/users", &Value::Null).await.refused("revoked");
 }
 
 #[tokio::test]
 async fn without_authentication_there_is_no_admin_api() {
-    let world = world().await;
+    let server = test_server().await;
     for path in ["/admin/v1/users", "/admin/v1/nowhere"] {
-        let (status, _, message) = world.get(path).await.error();
+        let (status, _, message) = server.get(path).await.error();
         assert!(status == 403 && message.contains("JWT_SECRET_KEY"), "{message}");
     }
-    assert_eq!(world.post(ask("Hello", false).to_string()).await.status, 200);
+    assert_eq!(server.post(message_body("Hello", false).to_string()).await.status, 200);
 }

@@ -1,11 +1,11 @@
 use http::{Method, Request};
 
-use crate::harness::{ask, full, logged, world};
+use crate::harness::{captured_logs, full, message_body, test_server};
 
 #[tokio::test]
 async fn wrong_base_urls_lead_to_the_messages_they_mean() {
-    let world = world().await;
-    let body = ask("Hello", false).to_string();
+    let server = test_server().await;
+    let body = message_body("Hello", false).to_string();
     for path in [
         "/messages",
         "/v1/v1/messages",
@@ -15,33 +15,33 @@ async fn wrong_base_urls_lead_to_the_messages_they_mean() {
         "/anthropic/messages",
     ] {
         let request = Request::post(format!("{path}?beta=true")).body(full(body.clone().into())).unwrap();
-        assert_eq!(world.send(request).await.json()["type"], "message", "{path}");
+        assert_eq!(server.fetch(request).await.json()["type"], "message", "{path}");
         let counting = Request::post(format!("{path}/count_tokens")).body(full(body.clone().into())).unwrap();
-        assert!(world.send(counting).await.json()["input_tokens"].is_u64(), "{path}");
-        assert_eq!(world.get(path).await.error().0, 405, "{path}");
+        assert!(server.fetch(counting).await.json()["input_tokens"].is_u64(), "{path}");
+        assert_eq!(server.get(path).await.error().0, 405, "{path}");
     }
 }
 
 #[tokio::test]
 async fn greetings_and_lists_are_found_under_their_wrong_names_too() {
-    let world = world().await;
+    let server = test_server().await;
     for path in ["/v1/api/hello", "/v1/messages/api/hello"] {
         for method in [Method::GET, Method::HEAD] {
             let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
-            assert_eq!(world.send(request).await.status, 200, "{path}");
+            assert_eq!(server.fetch(request).await.status, 200, "{path}");
         }
     }
-    let list = world.get("/v1/models").await.body;
+    let list = server.get("/v1/models").await.body;
     for path in ["/models", "/v1/messages/models", "/openai/v1/models"] {
-        assert_eq!(world.get(path).await.body, list, "{path}");
+        assert_eq!(server.get(path).await.body, list, "{path}");
     }
 }
 
 #[tokio::test]
 async fn lists_of_other_servers_are_a_404_with_a_hint() {
-    let world = world().await;
+    let server = test_server().await;
     for path in ["/api/v1/models", "/api/tags"] {
-        let (status, kind, text) = world.get(path).await.error();
+        let (status, kind, text) = server.get(path).await.error();
         assert_eq!((status, kind.as_str()), (404, "not_found_error"));
         assert!(text.contains("/v1/models"), "{text}");
     }
@@ -49,7 +49,7 @@ async fn lists_of_other_servers_are_a_404_with_a_hint() {
 
 #[tokio::test]
 async fn nothing_is_guessed_about_other_paths() {
-    let world = world().await;
+    let server = test_server().await;
     for path in [
         "/v1/v1/v1/messages",
         "/x/messages",
@@ -59,18 +59,18 @@ async fn nothing_is_guessed_about_other_paths() {
         "/anthropic/models",
     ] {
         let request = Request::post(path).body(full("{}".into())).unwrap();
-        assert_eq!(world.send(request).await.error().0, 404, "{path}");
+        assert_eq!(server.fetch(request).await.error().0, 404, "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_wrong_base_url_is_said_once() {
-    let world = world().await;
+    let server = test_server().await;
     let client = "alias-test/1.0";
     for _ in 0..3 {
         let request = Request::get("/models").header("user-agent", client).body(full("".into())).unwrap();
-        assert_eq!(world.send(request).await.status, 200);
+        assert_eq!(server.fetch(request).await.status, 200);
     }
-    let log = logged();
+    let log = captured_logs();
     assert_eq!(log.lines().filter(|line| line.contains(client) && line.contains("non-canonical")).count(), 1);
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::tokens::{KEY, claims, now, secured, secured_with, signed, token};
-use crate::harness::{World, ask, full, log_line, logged, whole, world};
+use crate::harness::tokens::{
+    KEY, authenticated_server, authenticated_server_with, claims, now, signed, token,
+};
+use crate::harness::{TestServer, captured_logs, full, log_line, message_body, read_response, test_server};
 
 fn hs256() -> Value {
     json!({"alg": "HS256", "typ": "JWT"})
@@ -23,8 +25,8 @@ fn event(kind: &str) -> Event {
 }
 
 /// Changes the row of `user`, which is made if there is none.
-async fn set(world: &World, user_id: &str, change: impl FnOnce(&mut User) + Send) {
-    let changed = world.app.store.put_user(user_id, now() * 1000, |user| {
+async fn set(server: &TestServer, user_id: &str, change: impl FnOnce(&mut User) + Send) {
+    let changed = server.app.store.put_user(user_id, now() * 1000, |user| {
         let mut user = user.unwrap_or(User {
             user_id: user_id.to_owned(),
             team: None,
@@ -44,10 +46,10 @@ async fn set(world: &World, user_id: &str, change: impl FnOnce(&mut User) + Send
 }
 
 /// Asks until the answer has `status`, for as long as a change may take to act.
-async fn until(world: &World, token: &str, status: u16) -> String {
+async fn until(server: &TestServer, token: &str, status: u16) -> String {
     let asking = async {
         loop {
-            let answer = world.ask_as(token).await;
+            let answer = server.post_as(token).await;
             if answer.status.as_u16() == status {
                 return answer.body;
             }
@@ -59,34 +61,34 @@ async fn until(world: &World, token: &str, status: u16) -> String {
 
 #[tokio::test]
 async fn a_valid_token_opens_the_door_in_either_header() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let token = token("ana", &json!({"team": "payments"}));
     for header in [("authorization", format!("Bearer {token}")), ("x-api-key", token.clone())] {
-        let answer = world.ask_with(&[(header.0, &header.1)]).await;
+        let answer = server.post_with(&[(header.0, &header.1)]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let line = log_line(answer.request_id()).await;
         assert_eq!((&line["user"], &line["team"]), (&json!("ana"), &json!("payments")));
     }
-    let ana = world.app.store.user("ana").await.unwrap();
+    let ana = server.app.store.user("ana").await.unwrap();
     assert_eq!((ana.team.as_deref(), ana.daily_token_limit), (Some("payments"), Some(1_000_000)));
-    assert!(!logged().contains(&token) && !logged().contains(KEY));
+    assert!(!captured_logs().contains(&token) && !captured_logs().contains(KEY));
 }
 
 #[tokio::test]
 async fn without_authentication_everybody_is_served_whatever_they_send() {
-    let world = world().await;
-    assert_eq!(world.ask_with(&[("authorization", "Basic x"), ("x-api-key", "any")]).await.status, 200);
+    let server = test_server().await;
+    assert_eq!(server.post_with(&[("authorization", "Basic x"), ("x-api-key", "any")]).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_1_a_token_without_a_signature_opens_nothing() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     for algorithm in ["none", "None", "NONE", "nOnE", "nonE"] {
         let header = json!({"alg": algorithm, "typ": "JWT"});
         let whole = signed(&header, &claims("ana", &json!({})).to_string(), KEY);
         let bare = whole.rsplit_once('.').unwrap().0.to_owned() + ".";
         for token in [whole, bare] {
-            assert!(world.ask_as(&token).await.refused(algorithm).contains("HS256"));
+            assert!(server.post_as(&token).await.refused(algorithm).contains("HS256"));
         }
     }
 }
@@ -95,31 +97,31 @@ async fn row_1_a_token_without_a_signature_opens_nothing() {
 async fn row_2_a_public_key_is_no_secret() {
     const PUBLIC: &str =
         "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----";
-    let world = secured().await;
+    let server = authenticated_server().await;
     for algorithm in ["HS256", "RS256"] {
         let token = signed(&json!({"alg": algorithm}), &claims("ana", &json!({})).to_string(), PUBLIC);
-        world.ask_as(&token).await.refused(algorithm);
+        server.post_as(&token).await.refused(algorithm);
     }
 }
 
 #[tokio::test]
 async fn row_3_what_a_header_says_about_keys_is_not_looked_at() {
-    let world = secured().await;
-    let trap = format!("http://{}/keys", world.fake_address);
+    let server = authenticated_server().await;
+    let trap = format!("http://{}/keys", server.fake_address);
     let kids = ["../../dev/null".to_owned(), "' UNION SELECT 'key'; --".to_owned(), "k".repeat(10_000)];
     for kid in kids {
         let header = json!({"alg": "HS256", "kid": kid, "jku": trap, "x5u": trap,
             "jwk": {"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}});
-        world.ask_as(&signed(&header, &claims("ana", &json!({})).to_string(), "")).await.refused(&kid);
+        server.post_as(&signed(&header, &claims("ana", &json!({})).to_string(), "")).await.refused(&kid);
     }
-    assert!(world.bedrock.requests().is_empty(), "nothing was fetched");
+    assert!(server.bedrock.requests().is_empty(), "nothing was fetched");
 }
 
 #[tokio::test]
 async fn row_4_times_are_checked_with_a_minute_of_patience() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     for fine in [json!({"exp": now() - 50}), json!({"nbf": now() + 50})] {
-        assert_eq!(world.ask_as(&token("ana", &fine)).await.status, 200, "{fine}");
+        assert_eq!(server.post_as(&token("ana", &fine)).await.status, 200, "{fine}");
     }
     let wrong = [
         (json!({"exp": now() - 61}), "expired"),
@@ -130,24 +132,24 @@ async fn row_4_times_are_checked_with_a_minute_of_patience() {
         (json!({"exp": 1e308}), "whole number"),
     ];
     for (claim, said) in wrong {
-        let message = world.ask_as(&token("ana", &claim)).await.refused(said);
+        let message = server.post_as(&token("ana", &claim)).await.refused(said);
         assert!(message.contains(said), "{claim}: {message}");
     }
 }
 
 #[tokio::test]
 async fn row_4_a_token_that_was_accepted_expires_all_the_same() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     // It ends, with the leeway, about a second from now.
     let token = token("ana", &json!({"exp": now() - 58}));
-    assert_eq!(world.ask_as(&token).await.status, 200);
-    assert!(until(&world, &token, 401).await.contains("expired"));
+    assert_eq!(server.post_as(&token).await.status, 200);
+    assert!(until(&server, &token, 401).await.contains("expired"));
 }
 
 #[tokio::test]
 async fn row_5_issuer_and_audience_must_be_ours_and_claims_stand_once() {
-    let world = secured().await;
-    assert_eq!(world.ask_as(&token("ana", &json!({"aud": ["x", "bedrock-api"]}))).await.status, 200);
+    let server = authenticated_server().await;
+    assert_eq!(server.post_as(&token("ana", &json!({"aud": ["x", "bedrock-api"]}))).await.status, 200);
     for (claim, said) in [
         (json!({"iss": "other"}), "iss"),
         (json!({"iss": null}), "iss"),
@@ -156,93 +158,93 @@ async fn row_5_issuer_and_audience_must_be_ours_and_claims_stand_once() {
         (json!({"aud": null}), "aud"),
         (json!({"user_id": null}), "user_id"),
     ] {
-        assert!(world.ask_as(&token("ana", &claim)).await.refused(said).contains(said));
+        assert!(server.post_as(&token("ana", &claim)).await.refused(said).contains(said));
     }
     let twice = claims("ana", &json!({})).to_string().replacen('{', r#"{"user_id":"boss","#, 1);
-    assert!(world.ask_as(&signed(&hs256(), &twice, KEY)).await.refused("twice").contains("once"));
+    assert!(server.post_as(&signed(&hs256(), &twice, KEY)).await.refused("twice").contains("once"));
 }
 
 #[tokio::test]
 async fn row_6_malformed_names_are_refused() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let long = "x".repeat(4000);
     for name in ["", " ", "\u{0}", "a\u{0}", "a\nb", " a", "a\u{200b}", long.as_str()] {
         for claim in ["user_id", "team"] {
-            let message = world.ask_as(&token("ana", &json!({claim: name}))).await.refused(claim);
+            let message = server.post_as(&token("ana", &json!({claim: name}))).await.refused(claim);
             assert!(message.contains(claim), "{name:?}: {message}");
         }
     }
-    assert_eq!(world.app.store.user("ana").await, Err(StoreError::Missing), "nobody was made of it");
+    assert_eq!(server.app.store.user("ana").await, Err(StoreError::Missing), "nobody was made of it");
 }
 
 #[tokio::test]
 async fn row_6_names_that_look_alike_are_two_users() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     for name in ["admin", "\u{430}dmin"] {
-        assert_eq!(world.ask_as(&token(name, &json!({}))).await.status, 200);
-        assert_eq!(world.app.store.user(name).await.unwrap().user_id, name);
+        assert_eq!(server.post_as(&token(name, &json!({}))).await.status, 200);
+        assert_eq!(server.app.store.user(name).await.unwrap().user_id, name);
     }
 }
 
 #[tokio::test]
 async fn row_6_rows_win_over_claims() {
-    let world = secured().await;
-    set(&world, "ana", |ana| ana.team = Some("payments".to_owned())).await;
-    let answer = world.ask_as(&token("ana", &json!({"team": "billing"}))).await;
+    let server = authenticated_server().await;
+    set(&server, "ana", |ana| ana.team = Some("payments".to_owned())).await;
+    let answer = server.post_as(&token("ana", &json!({"team": "billing"}))).await;
     let line = log_line(answer.request_id()).await;
     assert_eq!((answer.status.as_u16(), &line["team"]), (200, &json!("payments")));
 }
 
 #[tokio::test]
 async fn row_6_a_disabled_user_is_refused_and_served_again_when_enabled() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let token = token("ana", &json!({}));
-    assert_eq!(world.ask_as(&token).await.status, 200);
-    set(&world, "ana", |ana| ana.disabled = true).await;
-    assert!(until(&world, &token, 403).await.contains("disabled"));
-    set(&world, "ana", |ana| ana.disabled = false).await;
-    until(&world, &token, 200).await;
+    assert_eq!(server.post_as(&token).await.status, 200);
+    set(&server, "ana", |ana| ana.disabled = true).await;
+    assert!(until(&server, &token, 403).await.contains("disabled"));
+    set(&server, "ana", |ana| ana.disabled = false).await;
+    until(&server, &token, 200).await;
 }
 
 #[tokio::test]
 async fn row_6_strangers_are_refused_where_users_are_added_by_hand() {
-    let world = secured_with(&[("PROVISION_USERS", "false")], |_| {}).await;
-    let (status, kind, message) = world.ask_as(&token("ana", &json!({}))).await.error();
+    let server = authenticated_server_with(&[("PROVISION_USERS", "false")], |_| {}).await;
+    let (status, kind, message) = server.post_as(&token("ana", &json!({}))).await.error();
     assert_eq!((status, kind.as_str()), (403, "permission_error"), "{message}");
-    set(&world, "bob", |_| {}).await;
-    assert_eq!(world.ask_as(&token("bob", &json!({}))).await.status, 200);
+    set(&server, "bob", |_| {}).await;
+    assert_eq!(server.post_as(&token("bob", &json!({}))).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_7_a_token_revoked_in_mid_stream_finishes_and_opens_nothing_more() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let token = token("ana", &json!({"jti": "tok_1"}));
     let question = Request::post("/v1/messages").header("x-api-key", &token);
-    let question = question.body(full(ask("[slow 300]", true).to_string().into())).unwrap();
-    let stream = world.begin(question).await;
-    world.app.store.revoke_token("tok_1", &event("token_revoked")).await.unwrap();
-    assert!(until(&world, &token, 401).await.contains("revoked"));
-    assert_eq!(whole(stream).await.events().last(), Some(&"message_stop"));
+    let question = question.body(full(message_body("[slow 300]", true).to_string().into())).unwrap();
+    let stream = server.send(question).await;
+    server.app.store.revoke_token("tok_1", &event("token_revoked")).await.unwrap();
+    assert!(until(&server, &token, 401).await.contains("revoked"));
+    assert_eq!(read_response(stream).await.events().last(), Some(&"message_stop"));
 }
 
 #[tokio::test]
 async fn row_7_all_tokens_of_a_user_can_be_taken_back_at_once() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let old = token("ana", &json!({"iat": now() - 10}));
     let undated = token("ana", &json!({"iat": null}));
     for token in [&old, &undated] {
-        assert_eq!(world.ask_as(token).await.status, 200);
+        assert_eq!(server.post_as(token).await.status, 200);
     }
-    world.app.store.revoke_tokens_of("ana", &event("tokens_revoked")).await.unwrap();
+    server.app.store.revoke_tokens_of("ana", &event("tokens_revoked")).await.unwrap();
     for token in [&old, &undated] {
-        assert!(until(&world, token, 401).await.contains("revoked"));
+        assert!(until(&server, token, 401).await.contains("revoked"));
     }
-    assert_eq!(world.ask_as(&token("ana", &json!({"iat": now() + 1}))).await.status, 200);
+    assert_eq!(server.post_as(&token("ana", &json!({"iat": now() + 1}))).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_8_conflicting_credentials_are_refused_and_equal_ones_are_not() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let (ana, bob) = (token("ana", &json!({})), token("bob", &json!({})));
     let bearer = |token: &str| format!("Bearer {token}");
     let ours = bearer(&ana);
@@ -251,9 +253,9 @@ async fn row_8_conflicting_credentials_are_refused_and_equal_ones_are_not() {
         vec![("authorization", &format!("bearer {ana}"))],
         vec![("authorization", &format!("BEARER {ana}"))],
     ] {
-        assert_eq!(world.ask_with(&fine).await.status, 200, "{fine:?}");
+        assert_eq!(server.post_with(&fine).await.status, 200, "{fine:?}");
     }
-    let conflict = world.ask_with(&[("authorization", &ours), ("x-api-key", &bob)]).await;
+    let conflict = server.post_with(&[("authorization", &ours), ("x-api-key", &bob)]).await;
     assert!(conflict.refused("both").contains("conflicting credentials"));
     for wrong in [
         vec![("authorization", ours.as_str()), ("authorization", &ours)],
@@ -267,13 +269,13 @@ async fn row_8_conflicting_credentials_are_refused_and_equal_ones_are_not() {
         vec![("authorization", "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/bedrock/aws4_request")],
         vec![],
     ] {
-        world.ask_with(&wrong).await.refused(&format!("{wrong:?}"));
+        server.post_with(&wrong).await.refused(&format!("{wrong:?}"));
     }
     // A line end inside of a value never gets as far as to be a header.
     let raw = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: {ours}\n\r\ncontent-length: 0\r\n\r\n"
     );
-    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(raw.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
@@ -282,34 +284,34 @@ async fn row_8_conflicting_credentials_are_refused_and_equal_ones_are_not() {
 
 #[tokio::test]
 async fn row_9_sql_in_a_credential_reaches_no_database() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let sql = ["' OR 1=1; --", "'; DROP TABLE users; --", "' UNION SELECT * FROM users; --"];
     for text in sql {
-        world.ask_with(&[("x-api-key", text)]).await.refused(text);
-        world.ask_with(&[("authorization", &format!("Bearer {text}"))]).await.refused(text);
-        assert_eq!(world.ask_as(&token(text, &json!({"jti": text, "team": text}))).await.status, 200);
-        assert_eq!(world.app.store.user(text).await.unwrap().team.as_deref(), Some(text));
+        server.post_with(&[("x-api-key", text)]).await.refused(text);
+        server.post_with(&[("authorization", &format!("Bearer {text}"))]).await.refused(text);
+        assert_eq!(server.post_as(&token(text, &json!({"jti": text, "team": text}))).await.status, 200);
+        assert_eq!(server.app.store.user(text).await.unwrap().team.as_deref(), Some(text));
     }
-    world.ask_with(&[("x-api-key", &"k".repeat(20_000))]).await.refused("20 KB");
-    let huge = world.ask_with(&[("x-api-key", &"k".repeat(1 << 20))]).await;
+    server.post_with(&[("x-api-key", &"k".repeat(20_000))]).await.refused("20 KB");
+    let huge = server.post_with(&[("x-api-key", &"k".repeat(1 << 20))]).await;
     assert!(huge.status.is_client_error(), "{}", huge.status);
-    assert_eq!(world.ask_as(&token("ana", &json!({}))).await.status, 200);
+    assert_eq!(server.post_as(&token("ana", &json!({}))).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_12_an_operators_token_asks_no_models() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     for scope in ["admin", "admin:read"] {
-        let (status, kind, message) = world.ask_as(&token("op", &json!({"scope": scope}))).await.error();
+        let (status, kind, message) = server.post_as(&token("op", &json!({"scope": scope}))).await.error();
         assert_eq!((status, kind.as_str()), (403, "permission_error"), "{message}");
     }
-    assert_eq!(world.app.store.user("op").await, Err(StoreError::Missing), "operators are no users");
-    world.ask_as(&token("op", &json!({"scope": "root"}))).await.refused("an unknown scope");
+    assert_eq!(server.app.store.user("op").await, Err(StoreError::Missing), "operators are no users");
+    server.post_as(&token("op", &json!({"scope": "root"}))).await.refused("an unknown scope");
 }
 
 #[tokio::test]
 async fn row_34_every_door_asks_for_the_same_token() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let paths = [
         (Method::POST, "/v1/messages"),
         (Method::POST, "/v1/messages/count_tokens"),
@@ -332,27 +334,29 @@ async fn row_34_every_door_asks_for_the_same_token() {
         (Method::POST, "/v1/files"),
     ];
     for (method, path) in paths {
-        let answer = world.call(method.as_str(), path, &[], ask("Hello", false).to_string()).await;
+        let answer =
+            server.request(method.as_str(), path, &[], message_body("Hello", false).to_string()).await;
         answer.refused(path);
     }
     for path in ["/health", "/api/hello", "/v1/api/hello", "/v1/messages/api/hello"] {
-        assert_eq!(world.get(path).await.status, 200, "{path}");
+        assert_eq!(server.get(path).await.status, 200, "{path}");
     }
     let key = token("ana", &json!({}));
-    let gone = world.call("GET", "/nowhere", &[("x-api-key", &key)], "").await;
+    let gone = server.request("GET", "/nowhere", &[("x-api-key", &key)], "").await;
     assert_eq!(gone.error().0, 404, "what is not there is said to those who may know");
-    assert_eq!(world.bedrock.requests().len(), 0);
+    assert_eq!(server.bedrock.requests().len(), 0);
 }
 
 #[tokio::test]
 async fn row_34_clients_that_speak_bedrock_send_the_same_token_as_their_api_key() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let body = r#"{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}"#;
     let bearer = format!("Bearer {}", token("ana", &json!({})));
     for base in ["", "/bedrock"] {
         for path in ["/model/claude-sonnet-4-5/converse", "/model/claude-sonnet-4-5/invoke"] {
             let path = format!("{base}{path}");
-            let refused = world.call("POST", &path, &[("authorization", "AWS4-HMAC-SHA256 x")], body).await;
+            let refused =
+                server.request("POST", &path, &[("authorization", "AWS4-HMAC-SHA256 x")], body).await;
             assert_eq!(refused.status, 403, "{}", refused.body);
             assert_eq!(refused.headers["x-amzn-errortype"], "UnrecognizedClientException");
             assert!(
@@ -362,17 +366,17 @@ async fn row_34_clients_that_speak_bedrock_send_the_same_token_as_their_api_key(
             );
         }
         let path = format!("{base}/model/claude-sonnet-4-5/converse");
-        assert_eq!(world.call("POST", &path, &[("authorization", &bearer)], body).await.status, 200);
+        assert_eq!(server.request("POST", &path, &[("authorization", &bearer)], body).await.status, 200);
         let profiles = format!("{base}/inference-profiles");
-        assert_eq!(world.get(&profiles).await.status, 403);
-        assert_eq!(world.call("GET", &profiles, &[("authorization", &bearer)], "").await.status, 200);
+        assert_eq!(server.get(&profiles).await.status, 403);
+        assert_eq!(server.request("GET", &profiles, &[("authorization", &bearer)], "").await.status, 200);
     }
 }
 
 #[tokio::test]
 async fn row_35_nothing_but_the_token_says_who_pays() {
-    let world = secured().await;
-    let mut body = ask("Hello", false);
+    let server = authenticated_server().await;
+    let mut body = message_body("Hello", false);
     body["metadata"] = json!({"user_id": "boss"});
     let key = token("ana", &json!({"team": "payments"}));
     let headers = [
@@ -381,15 +385,15 @@ async fn row_35_nothing_but_the_token_says_who_pays() {
         ("x-user-id", "boss"),
         ("x-claude-code-session-id", "boss"),
     ];
-    let answer = world.call("POST", "/v1/messages?user_id=boss", &headers, body.to_string()).await;
+    let answer = server.request("POST", "/v1/messages?user_id=boss", &headers, body.to_string()).await;
     let line = log_line(answer.request_id()).await;
     assert_eq!((&line["user"], &line["team"]), (&json!("ana"), &json!("payments")));
 }
 
 #[tokio::test]
 async fn nothing_of_a_body_is_read_before_the_token_is() {
-    let world = secured().await;
-    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    let server = authenticated_server().await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket
         .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n")
         .await
@@ -398,18 +402,18 @@ async fn nothing_of_a_body_is_read_before_the_token_is() {
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
     // Whoever has sent much all the same gets to read why.
-    world.call("POST", "/v1/messages", &[], vec![b' '; 8 << 20]).await.refused("a large body");
+    server.request("POST", "/v1/messages", &[], vec![b' '; 8 << 20]).await.refused("a large body");
 }
 
 #[tokio::test]
 async fn a_default_profile_serves_its_own_model_and_no_other() {
     const PROFILE: &str = "global.anthropic.claude-sonnet-4-5-20250929-v1:0";
-    let world = secured().await;
+    let server = authenticated_server().await;
     let key = token("ana", &json!({"default_inference_profile": PROFILE}));
     let upstream = async |key: &str, model: &str| {
-        let mut body = ask("Hello", false);
+        let mut body = message_body("Hello", false);
         body["model"] = json!(model);
-        let answer = world.call("POST", "/v1/messages", &[("x-api-key", key)], body.to_string()).await;
+        let answer = server.request("POST", "/v1/messages", &[("x-api-key", key)], body.to_string()).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         log_line(answer.request_id()).await["model_upstream"].as_str().unwrap().to_owned()
     };
@@ -418,7 +422,7 @@ async fn a_default_profile_serves_its_own_model_and_no_other() {
     let named = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     assert_eq!(upstream(&key, named).await, named, "what a request names itself stays");
     // A row wins.
-    set(&world, "bob", |bob| bob.default_inference_profile = Some(PROFILE.to_owned())).await;
+    set(&server, "bob", |bob| bob.default_inference_profile = Some(PROFILE.to_owned())).await;
     let bob = token("bob", &json!({"default_inference_profile": named}));
     assert_eq!(upstream(&bob, "claude-sonnet-4-5").await, PROFILE);
     let lost = token("eve", &json!({"default_inference_profile": "no-such-thing"}));
@@ -427,27 +431,27 @@ async fn a_default_profile_serves_its_own_model_and_no_other() {
 
 #[tokio::test]
 async fn without_a_database_the_last_that_was_known_counts() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let (ana, bob) = (token("ana", &json!({})), token("bob", &json!({})));
-    set(&world, "bob", |bob| bob.disabled = true).await;
-    assert_eq!(world.ask_as(&ana).await.status, 200);
-    assert_eq!(world.ask_as(&bob).await.status, 403);
-    world.app.store.close().await;
+    set(&server, "bob", |bob| bob.disabled = true).await;
+    assert_eq!(server.post_as(&ana).await.status, 200);
+    assert_eq!(server.post_as(&bob).await.status, 403);
+    server.app.store.close().await;
     tokio::time::sleep(Duration::from_millis(2100)).await; // what is known is believed for two seconds
-    assert_eq!(world.ask_as(&ana).await.status, 200);
-    assert_eq!(world.ask_as(&bob).await.status, 403);
-    assert_eq!(world.ask_as(&token("eve", &json!({}))).await.status, 200, "open: by the claims");
+    assert_eq!(server.post_as(&ana).await.status, 200);
+    assert_eq!(server.post_as(&bob).await.status, 403);
+    assert_eq!(server.post_as(&token("eve", &json!({}))).await.status, 200, "open: by the claims");
 }
 
 #[tokio::test]
 async fn without_a_database_a_stranger_is_refused_if_so_configured() {
     let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
-    let open = secured_with(&away, |_| {}).await;
-    assert_eq!(open.ask_as(&token("ana", &json!({}))).await.status, 200);
-    let closed = secured_with(&[away[0], ("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
-    let (status, kind, message) = closed.ask_as(&token("ana", &json!({}))).await.error();
+    let open = authenticated_server_with(&away, |_| {}).await;
+    assert_eq!(open.post_as(&token("ana", &json!({}))).await.status, 200);
+    let closed = authenticated_server_with(&[away[0], ("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
+    let (status, kind, message) = closed.post_as(&token("ana", &json!({}))).await.error();
     assert_eq!((status, kind.as_str()), (503, "api_error"));
     assert!(message.contains("database"), "{message}");
-    let refused = closed.ask_as("x.y.z").await;
+    let refused = closed.post_as("x.y.z").await;
     refused.refused("a bad token is bad without a database, too");
 }

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use protocol::converse::FrameDecoder;
 use serde_json::{Value, json};
 
-use crate::harness::{World, full, log_line, world, world_with};
+use crate::harness::{TestServer, full, log_line, test_server, test_server_with};
 
 /// Keys in a strange order and odd spaces: nothing of it may change.
 const CONVERSE: &str =
@@ -15,7 +15,7 @@ const CONVERSE: &str =
 const INVOKE: &str = r#"{"max_tokens":64,"anthropic_version":"bedrock-2023-05-31","messages":[{"role":"user","content":"Hello"}]}"#;
 const SONNET: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1";
 
-async fn begin(world: &World, path: &str, body: &str) -> Response<Incoming> {
+async fn begin(server: &TestServer, path: &str, body: &str) -> Response<Incoming> {
     let signature = "AWS4-HMAC-SHA256 Credential=AKIDCLIENT/20200101/us-east-1/bedrock/aws4_request, \
                      SignedHeaders=host, Signature=0";
     let request = Request::post(path)
@@ -27,7 +27,7 @@ async fn begin(world: &World, path: &str, body: &str) -> Response<Incoming> {
         .header("authorization", signature)
         .header("x-private", "stays here")
         .body(full(Bytes::from(body.to_owned())));
-    world.begin(request.unwrap()).await
+    server.send(request.unwrap()).await
 }
 
 async fn json_of(response: Response<Incoming>) -> Value {
@@ -40,15 +40,15 @@ fn header<'a>(response: &'a Response<Incoming>, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_body_goes_through_byte_for_byte_with_our_signature() {
-    let world = world().await;
+    let server = test_server().await;
     for base in ["", "/bedrock"] {
-        let response = begin(&world, &format!("{base}/model/claude-sonnet-4-5/converse"), CONVERSE).await;
+        let response = begin(&server, &format!("{base}/model/claude-sonnet-4-5/converse"), CONVERSE).await;
         assert_eq!(response.status(), 200);
         assert!(response.headers().contains_key("x-amzn-requestid"));
         let answer = json_of(response).await;
         assert_eq!(answer["stopReason"], "end_turn", "{answer}");
     }
-    for asked in world.bedrock.requests() {
+    for asked in server.bedrock.requests() {
         assert_eq!(asked.body, CONVERSE);
         assert_eq!(asked.path, format!("/model/{SONNET}%3A0/converse"));
         let header = |name: &str| {
@@ -66,7 +66,7 @@ async fn ids_are_decoded_once_and_encoded_once() {
     let mapping = format!("my/model={SONNET}:0");
     let variables =
         [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str()), ("AWS_BEDROCK_RESOLVE_PROFILES", "false")];
-    let world = world_with(&variables, |_| {}).await;
+    let server = test_server_with(&variables, |_| {}).await;
     let arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
     for (typed, sent) in [
         (format!("{SONNET}:0"), format!("{SONNET}%3A0")),
@@ -76,20 +76,20 @@ async fn ids_are_decoded_once_and_encoded_once() {
         (arn.to_owned(), arn.to_owned()),
         (format!("arn:aws:bedrock:us-east-1::inference-profile%2F{SONNET}:0"), format!("{SONNET}%3A0")),
     ] {
-        let response = begin(&world, &format!("/model/{typed}/invoke"), INVOKE).await;
+        let response = begin(&server, &format!("/model/{typed}/invoke"), INVOKE).await;
         assert_eq!(response.status(), 200, "{typed}");
-        let asked = world.bedrock.requests().pop().unwrap();
+        let asked = server.bedrock.requests().pop().unwrap();
         assert_eq!(asked.path, format!("/model/{sent}/invoke"), "{typed}");
     }
-    let twice = begin(&world, &format!("/model/{SONNET}%253A0/invoke"), INVOKE).await;
+    let twice = begin(&server, &format!("/model/{SONNET}%253A0/invoke"), INVOKE).await;
     assert_eq!(twice.status(), 400, "a second layer of encoding is part of the name");
 }
 
 #[tokio::test]
 async fn streams_arrive_as_frames_and_their_cost_is_logged() {
-    let world = world().await;
+    let server = test_server().await;
     for (operation, body) in [("converse-stream", CONVERSE), ("invoke-with-response-stream", INVOKE)] {
-        let response = begin(&world, &format!("/model/claude-sonnet-4-5/{operation}"), body).await;
+        let response = begin(&server, &format!("/model/claude-sonnet-4-5/{operation}"), body).await;
         assert_eq!(header(&response, "content-type"), "application/vnd.amazon.eventstream");
         let request_id = header(&response, "request-id").to_owned();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -101,12 +101,12 @@ async fn streams_arrive_as_frames_and_their_cost_is_logged() {
         }
         decoder.finish().unwrap();
         assert!(frames > 3, "{operation}: {frames}");
-        let (line, usage) = (log_line(&request_id).await, world.bedrock.requests().pop().unwrap().usage);
+        let (line, usage) = (log_line(&request_id).await, server.bedrock.requests().pop().unwrap().usage);
         let cost = (line["in_tok"].as_u64(), line["out_tok"].as_u64());
         assert_eq!(cost, (Some(usage.input_tokens), Some(usage.output_tokens)), "{operation}: {line}");
         assert_eq!((&line["stream"], &line["outcome"]), (&json!(true), &json!("finished")));
     }
-    let response = begin(&world, "/model/claude-sonnet-4-5/invoke", INVOKE).await;
+    let response = begin(&server, "/model/claude-sonnet-4-5/invoke", INVOKE).await;
     let request_id = header(&response, "request-id").to_owned();
     assert!(response.headers().contains_key("x-amzn-bedrock-input-token-count"));
     assert_eq!(json_of(response).await["type"], "message");
@@ -115,12 +115,12 @@ async fn streams_arrive_as_frames_and_their_cost_is_logged() {
 
 #[tokio::test]
 async fn tokens_are_counted_for_the_bare_model() {
-    let world = world().await;
+    let server = test_server().await;
     let body = r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}}}"#;
-    let response = begin(&world, "/bedrock/model/claude-sonnet-4-5/count-tokens", body).await;
+    let response = begin(&server, "/bedrock/model/claude-sonnet-4-5/count-tokens", body).await;
     assert!(json_of(response).await["inputTokens"].is_u64());
     let path = "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens";
-    assert_eq!(world.bedrock.requests()[0].path, path);
+    assert_eq!(server.bedrock.requests()[0].path, path);
 }
 
 /// A CountTokens question with the body that Claude Code counts in its Bedrock mode.
@@ -138,9 +138,9 @@ fn count_of_claude_code() -> String {
 
 #[tokio::test]
 async fn a_claude_body_is_counted_as_it_would_be_sent() {
-    let world = world().await;
+    let server = test_server().await;
     let response =
-        begin(&world, "/bedrock/model/claude-sonnet-4-5/count-tokens", &count_of_claude_code()).await;
+        begin(&server, "/bedrock/model/claude-sonnet-4-5/count-tokens", &count_of_claude_code()).await;
     let notice = header(&response, "x-bedrock-proxy-notice");
     assert!(notice.contains("user_id") && !notice.contains("estimated"), "{notice}");
     assert!(json_of(response).await["inputTokens"].as_u64().unwrap() > 3);
@@ -148,36 +148,36 @@ async fn a_claude_body_is_counted_as_it_would_be_sent() {
 
 #[tokio::test]
 async fn what_bedrock_does_not_count_is_guessed_in_its_own_words() {
-    let world = world().await;
+    let server = test_server().await;
     let converse =
         r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello there"}]}]}}}"#;
     for body in [count_of_claude_code().as_str(), converse] {
-        let response = begin(&world, "/model/us.anthropic.claude-opus-5/count-tokens", body).await;
+        let response = begin(&server, "/model/us.anthropic.claude-opus-5/count-tokens", body).await;
         assert_eq!(response.status(), 200);
         assert_eq!(header(&response, "x-bedrock-proxy-notice"), "count_tokens: estimated");
         assert!(json_of(response).await["inputTokens"].as_u64().unwrap() > 3);
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
     // Of this one only AWS knows.
     for _ in 0..2 {
-        let response = begin(&world, "/model/amazon.nova-pro-v1%3A0/count-tokens", converse).await;
+        let response = begin(&server, "/model/amazon.nova-pro-v1%3A0/count-tokens", converse).await;
         assert_eq!(header(&response, "x-bedrock-proxy-notice"), "count_tokens: estimated");
     }
-    assert_eq!(world.bedrock.requests().len(), 1, "it is not asked again");
+    assert_eq!(server.bedrock.requests().len(), 1, "it is not asked again");
 }
 
 #[tokio::test]
 async fn errors_are_in_awss_shape_and_repeated_by_nobody_but_the_client() {
-    let world = world().await;
+    let server = test_server().await;
     let body = CONVERSE.replace("Hello", "[throttle]");
-    let response = begin(&world, "/model/claude-sonnet-4-5/converse", &body).await;
+    let response = begin(&server, "/model/claude-sonnet-4-5/converse", &body).await;
     let request_id = header(&response, "request-id").to_owned();
     assert_eq!(
         (response.status().as_u16(), header(&response, "x-amzn-errortype")),
         (429, "ThrottlingException")
     );
     assert!(json_of(response).await["message"].is_string());
-    assert_eq!(world.bedrock.requests().len(), 1);
+    assert_eq!(server.bedrock.requests().len(), 1);
     let line = log_line(&request_id).await;
     assert_eq!((&line["outcome"], &line["error_type"]), (&json!("failed"), &json!("rate_limit_error")));
     for (id, status, code) in [
@@ -186,7 +186,7 @@ async fn errors_are_in_awss_shape_and_repeated_by_nobody_but_the_client() {
         ("%ff", 400, "ValidationException"),
         ("us.anthropic.claude-opus-99", 400, "ValidationException"),
     ] {
-        let response = begin(&world, &format!("/model/{id}/converse"), CONVERSE).await;
+        let response = begin(&server, &format!("/model/{id}/converse"), CONVERSE).await;
         assert_eq!(
             (response.status().as_u16(), header(&response, "x-amzn-errortype")),
             (status, code),
@@ -195,23 +195,24 @@ async fn errors_are_in_awss_shape_and_repeated_by_nobody_but_the_client() {
         assert!(json_of(response).await["message"].is_string(), "{id}");
     }
     for path in ["/model/claude-sonnet-4-5/other", "/model/a/b/converse", "/model/converse"] {
-        assert_eq!(begin(&world, path, CONVERSE).await.status(), 404, "{path}");
+        assert_eq!(begin(&server, path, CONVERSE).await.status(), 404, "{path}");
     }
 }
 
 #[tokio::test]
 async fn our_own_credentials_are_no_concern_of_a_client_that_has_some_too() {
-    let world = world_with(&[("AWS_BEDROCK_SECRET_KEY", "wrong")], |_| {}).await;
-    let response = begin(&world, "/model/claude-sonnet-4-5/converse", CONVERSE).await;
+    let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "wrong")], |_| {}).await;
+    let response = begin(&server, "/model/claude-sonnet-4-5/converse", CONVERSE).await;
     let told = (response.status().as_u16(), header(&response, "x-amzn-errortype"));
     assert_eq!(told, (500, "InternalServerException"));
 }
 
 #[tokio::test]
 async fn profiles_come_from_the_catalog() {
-    let world = world().await;
+    let server = test_server().await;
     for base in ["", "/bedrock"] {
-        let list = world.get(&format!("{base}/inference-profiles?type=SYSTEM_DEFINED&maxResults=1000")).await;
+        let list =
+            server.get(&format!("{base}/inference-profiles?type=SYSTEM_DEFINED&maxResults=1000")).await;
         let list = list.json();
         let profiles = list["inferenceProfileSummaries"].as_array().unwrap();
         let ids: Vec<_> =
@@ -219,37 +220,37 @@ async fn profiles_come_from_the_catalog() {
         assert!(ids.contains(&format!("{SONNET}:0").as_str()));
         assert!(ids.iter().all(|id| id.starts_with("us.") || id.starts_with("global.")), "{ids:?}");
     }
-    let one = world.get(&format!("/inference-profiles/{SONNET}%3A0")).await.json();
+    let one = server.get(&format!("/inference-profiles/{SONNET}%3A0")).await.json();
     let behind = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0";
     assert_eq!(one["models"][0]["modelArn"], behind);
-    let missing = world.get("/inference-profiles/us.anthropic.claude-opus-99").await;
+    let missing = server.get("/inference-profiles/us.anthropic.claude-opus-99").await;
     assert_eq!(missing.status, 404);
     assert_eq!(missing.headers["x-amzn-errortype"], "ResourceNotFoundException");
-    let own = world.get("/inference-profiles?type=APPLICATION").await.json();
+    let own = server.get("/inference-profiles?type=APPLICATION").await.json();
     assert_eq!(own, json!({"inferenceProfileSummaries": []}));
 }
 
 #[tokio::test]
 async fn a_stream_that_falls_silent_is_broken_off() {
     let short = std::time::Duration::from_millis(100);
-    let world = world_with(&[], |config| config.relay.idle_timeout = short).await;
+    let server = test_server_with(&[], |config| config.relay.idle_timeout = short).await;
     let body = CONVERSE.replace("Hello", "[pause 5000] Hello");
-    let response = begin(&world, "/model/claude-sonnet-4-5/converse-stream", &body).await;
+    let response = begin(&server, "/model/claude-sonnet-4-5/converse-stream", &body).await;
     assert!(response.into_body().collect().await.is_err());
 }
 
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_a_timeout_of_aws() {
     let short = std::time::Duration::from_millis(100);
-    let world = world_with(&[], |config| config.relay.request_timeout = short).await;
+    let server = test_server_with(&[], |config| config.relay.request_timeout = short).await;
     let body = CONVERSE.replace("Hello", "[slow 5000] Hello");
-    let response = begin(&world, "/model/claude-sonnet-4-5/converse", &body).await;
+    let response = begin(&server, "/model/claude-sonnet-4-5/converse", &body).await;
     assert_eq!(header(&response, "x-amzn-errortype"), "ModelTimeoutException");
 }
 
 #[tokio::test]
 async fn what_claude_code_sends_in_its_bedrock_mode_is_mended() {
-    let world = world().await;
+    let server = test_server().await;
     let body = json!({
         "anthropic_version": "2026-10-21",
         "anthropic_beta": ["interleaved-thinking-2025-05-14", "thinking-token-count-2026-05-13"],
@@ -257,11 +258,11 @@ async fn what_claude_code_sends_in_its_bedrock_mode_is_mended() {
         "metadata": {"user_id": "{\"device_id\":\"d\"}"},
         "messages": [{"role": "user", "content": "Hello"}],
     });
-    let response = begin(&world, "/bedrock/model/claude-sonnet-4-5/invoke", &body.to_string()).await;
+    let response = begin(&server, "/bedrock/model/claude-sonnet-4-5/invoke", &body.to_string()).await;
     assert_eq!(response.status(), 200, "{}", json_of(response).await);
     let notice = header(&response, "x-bedrock-proxy-notice");
     assert!(notice.contains("metadata.user_id: ") && notice.contains("thinking-token-count"), "{notice}");
-    let sent: Value = serde_json::from_slice(&world.bedrock.requests().pop().unwrap().body).unwrap();
+    let sent: Value = serde_json::from_slice(&server.bedrock.requests().pop().unwrap().body).unwrap();
     assert_eq!(sent["anthropic_beta"], json!(["interleaved-thinking-2025-05-14"]));
     assert!(sent["metadata"]["user_id"].as_str().unwrap().starts_with("user_"), "{sent}");
     assert_eq!(sent["messages"], body["messages"]);

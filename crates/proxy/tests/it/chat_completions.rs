@@ -7,14 +7,14 @@ use http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::harness::tokens::{secured_with, token};
-use crate::harness::{Whole, World, full, log_line, world, world_with};
+use crate::harness::tokens::{authenticated_server_with, token};
+use crate::harness::{TestResponse, TestServer, full, log_line, test_server, test_server_with};
 
 const PATH: &str = "/v1/chat/completions";
 const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
 
-fn ask(prompt: &str, stream: bool) -> Value {
+fn chat_body(prompt: &str, stream: bool) -> Value {
     json!({
         "model": "claude-sonnet-4-5",
         "max_tokens": 4096,
@@ -29,12 +29,12 @@ fn tools() -> Value {
     json!([tool("read_file"), tool("list_files")])
 }
 
-async fn send(world: &World, path: &str, body: &Value) -> Whole {
-    world.send(Request::post(path).body(full(body.to_string().into())).unwrap()).await
+async fn send(server: &TestServer, path: &str, body: &Value) -> TestResponse {
+    server.fetch(Request::post(path).body(full(body.to_string().into())).unwrap()).await
 }
 
 /// The chunks of a stream, which has to end with `[DONE]`.
-fn chunks(answer: &Whole) -> Vec<Value> {
+fn chunks(answer: &TestResponse) -> Vec<Value> {
     assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
     let data: Vec<&str> = answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     let (last, chunks) = data.split_last().unwrap();
@@ -47,7 +47,7 @@ fn said(chunks: &[Value], member: &str) -> String {
 }
 
 /// What is wrong, which has to be in OpenAI's envelope.
-fn error(answer: &Whole) -> (u16, Value) {
+fn error(answer: &TestResponse) -> (u16, Value) {
     let json = answer.json();
     assert!(json.get("type").is_none(), "{json}");
     assert!(json["error"]["message"].is_string() && json["error"]["type"].is_string(), "{json}");
@@ -57,8 +57,8 @@ fn error(answer: &Whole) -> (u16, Value) {
 
 #[tokio::test]
 async fn the_same_answer_comes_in_chunks_and_as_one_completion() {
-    let world = world().await;
-    let whole = send(&world, PATH, &ask("Hello", false)).await;
+    let server = test_server().await;
+    let whole = send(&server, PATH, &chat_body("Hello", false)).await;
     assert_eq!(whole.status, 200, "{}", whole.body);
     let completion = whole.json();
     assert_eq!(
@@ -73,7 +73,7 @@ async fn the_same_answer_comes_in_chunks_and_as_one_completion() {
     assert!(message["content"].as_str().unwrap().ends_with("You said: Hello"), "{message}");
     assert_eq!(completion["choices"][0]["finish_reason"], "stop");
 
-    let answer = send(&world, PATH, &ask("Hello", true)).await;
+    let answer = send(&server, PATH, &chat_body("Hello", true)).await;
     let chunks = chunks(&answer);
     assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
     assert_eq!(json!(said(&chunks, "content")), message["content"]);
@@ -85,10 +85,10 @@ async fn the_same_answer_comes_in_chunks_and_as_one_completion() {
 #[tokio::test]
 async fn every_route_tells_its_answer_in_chunks() {
     for route in ["converse", "invoke", "messages"] {
-        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        let mut body = ask("[thinking]", true);
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let mut body = chat_body("[thinking]", true);
         body["reasoning_effort"] = json!("low");
-        let answer = send(&world, PATH, &body).await;
+        let answer = send(&server, PATH, &body).await;
         assert_eq!(answer.headers["x-bedrock-proxy-route"], route, "{}", answer.body);
         let chunks = chunks(&answer);
         assert!(!said(&chunks, "reasoning_content").is_empty() && !said(&chunks, "content").is_empty());
@@ -98,7 +98,7 @@ async fn every_route_tells_its_answer_in_chunks() {
             answer.body
         );
         body["stream"] = json!(false);
-        let whole = send(&world, PATH, &body).await.json();
+        let whole = send(&server, PATH, &body).await.json();
         let message = &whole["choices"][0]["message"];
         assert_eq!(message["content"], said(&chunks, "content"), "{route}");
         assert_eq!(message["reasoning_content"], said(&chunks, "reasoning_content"), "{route}");
@@ -107,12 +107,12 @@ async fn every_route_tells_its_answer_in_chunks() {
 
 #[tokio::test]
 async fn a_tool_loop_goes_round_with_thinking_and_without() {
-    let world = world().await;
+    let server = test_server().await;
     for effort in [Value::Null, json!("high")] {
-        let mut body = ask("[tools] read it", true);
+        let mut body = chat_body("[tools] read it", true);
         body["tools"] = tools();
         body["reasoning_effort"] = effort.clone();
-        let answer = send(&world, PATH, &body).await;
+        let answer = send(&server, PATH, &body).await;
         let chunks = chunks(&answer);
         let deltas: Vec<&Value> = chunks
             .iter()
@@ -139,7 +139,7 @@ async fn a_tool_loop_goes_round_with_thinking_and_without() {
         for call in &replayed {
             messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "It says 42."}));
         }
-        let next = send(&world, PATH, &body).await;
+        let next = send(&server, PATH, &body).await;
         assert_eq!(next.status, 200, "{effort}: {}", next.body);
         let left_out =
             next.headers["x-bedrock-proxy-notice"].to_str().unwrap().contains("thinking: left out");
@@ -149,87 +149,88 @@ async fn a_tool_loop_goes_round_with_thinking_and_without() {
 
 #[tokio::test]
 async fn an_image_and_a_schema_arrive() {
-    let world = world().await;
-    let mut body = ask("", false);
+    let server = test_server().await;
+    let mut body = chat_body("", false);
     body["messages"][1]["content"] = json!([
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{PNG}")}},
     ]);
-    let answer = send(&world, PATH, &body).await;
+    let answer = send(&server, PATH, &body).await;
     assert!(answer.body.contains("image/png"), "{}", answer.body);
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
-    let mut body = ask("Where?", false);
+    let mut body = chat_body("Where?", false);
     body["response_format"] =
         json!({"type": "json_schema", "json_schema": {"name": "place", "schema": schema}});
-    let answer = send(&world, PATH, &body).await.json();
+    let answer = send(&server, PATH, &body).await.json();
     let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(serde_json::from_str::<Value>(content).unwrap()["city"].is_string(), "{content}");
 }
 
 #[tokio::test]
 async fn the_betas_of_a_client_arrive_by_this_door_too() {
-    let world = world().await;
+    let server = test_server().await;
     let request = Request::post(PATH).header("anthropic-beta", "context-1m-2025-08-07");
-    let answer = world.send(request.body(full(ask("Hello", false).to_string().into())).unwrap()).await;
+    let answer =
+        server.fetch(request.body(full(chat_body("Hello", false).to_string().into())).unwrap()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let upstream: Value = serde_json::from_slice(&world.bedrock.requests()[0].body).unwrap();
+    let upstream: Value = serde_json::from_slice(&server.bedrock.requests()[0].body).unwrap();
     assert_eq!(upstream["additionalModelRequestFields"]["anthropic_beta"], json!(["context-1m-2025-08-07"]));
 }
 
 #[tokio::test]
 async fn the_second_turn_reads_what_the_first_one_cached() {
-    let world = world().await;
-    let mut body = ask("Hello", false);
+    let server = test_server().await;
+    let mut body = chat_body("Hello", false);
     body["messages"][0]["content"] = json!("You are careful and kind. ".repeat(800));
     body["tools"] = tools();
-    let usage = |answer: &Whole| answer.json()["usage"].clone();
-    let first = send(&world, PATH, &body).await;
+    let usage = |answer: &TestResponse| answer.json()["usage"].clone();
+    let first = send(&server, PATH, &body).await;
     let written = usage(&first)["prompt_tokens_details"]["cache_write_tokens"].as_u64().unwrap();
     assert!(written > 0, "{}", first.body);
     let messages = body["messages"].as_array_mut().unwrap();
     messages.push(first.json()["choices"][0]["message"].clone());
     messages.push(json!({"role": "user", "content": "And now?"}));
-    let second = usage(&send(&world, PATH, &body).await);
+    let second = usage(&send(&server, PATH, &body).await);
     let read = second["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
     assert!(read >= written && second["prompt_tokens"].as_u64() > Some(read), "{second}");
 
-    let off = world_with(&[("AWS_BEDROCK_AUTO_CACHE", "false")], |_| {}).await;
+    let off = test_server_with(&[("AWS_BEDROCK_AUTO_CACHE", "false")], |_| {}).await;
     let details = usage(&send(&off, PATH, &body).await)["prompt_tokens_details"].clone();
     assert_eq!(details, json!({"cached_tokens": 0, "cache_write_tokens": 0}));
 }
 
 #[tokio::test]
 async fn every_path_that_a_base_url_leads_to_answers() {
-    let world = world().await;
+    let server = test_server().await;
     for path in ["/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
-        let answer = send(&world, &format!("{path}?x=1"), &ask("Hello", false)).await;
+        let answer = send(&server, &format!("{path}?x=1"), &chat_body("Hello", false)).await;
         assert_eq!(answer.json()["object"], "chat.completion", "{path}");
-        assert_eq!(error(&world.get(path).await).0, 405, "{path}");
+        assert_eq!(error(&server.get(path).await).0, 405, "{path}");
     }
-    assert_eq!(send(&world, "/v1/v1/chat/completions", &ask("Hello", false)).await.status, 404);
+    assert_eq!(send(&server, "/v1/v1/chat/completions", &chat_body("Hello", false)).await.status, 404);
 }
 
 #[tokio::test]
 async fn errors_are_in_openais_envelope_with_the_same_statuses() {
-    let world = world().await;
-    let mut body = ask("Hello", false);
+    let server = test_server().await;
+    let mut body = chat_body("Hello", false);
     body["messages"][1]["content"] =
         json!([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]);
-    let (status, told) = error(&send(&world, PATH, &body).await);
+    let (status, told) = error(&send(&server, PATH, &body).await);
     assert_eq!((status, &told["type"]), (400, &json!("invalid_request_error")));
     assert_eq!(told["param"], "messages.1.content.0.image_url.url");
 
-    body = ask("Hello", true);
+    body = chat_body("Hello", true);
     body["model"] = json!("gpt-99");
-    let (status, told) = error(&send(&world, PATH, &body).await);
+    let (status, told) = error(&send(&server, PATH, &body).await);
     assert_eq!((status, &told["code"]), (404, &json!("model_not_found")));
-    assert_eq!(error(&send(&world, PATH, &json!("nope")).await).0, 400);
+    assert_eq!(error(&send(&server, PATH, &json!("nope")).await).0, 400);
     for (prompt, status, code) in [
         ("[refuse ThrottlingException]", 429, json!("rate_limit_exceeded")),
         ("[throttle-first-frame]", 429, json!("rate_limit_exceeded")),
         ("[refuse AccessDeniedException]", 403, json!("permission_denied")),
     ] {
-        let answer = send(&world, PATH, &ask(prompt, true)).await;
+        let answer = send(&server, PATH, &chat_body(prompt, true)).await;
         let (told_status, told) = error(&answer);
         assert_eq!((told_status, &told["code"]), (status, &code), "{prompt}: {}", answer.body);
     }
@@ -237,27 +238,27 @@ async fn errors_are_in_openais_envelope_with_the_same_statuses() {
 
 #[tokio::test]
 async fn credentials_and_limits_are_those_of_the_main_door() {
-    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
-    let body = ask("Hello", true).to_string();
+    let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let body = chat_body("Hello", true).to_string();
     for path in [PATH, "/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
         for headers in [&[][..], &[("authorization", "Bearer nonsense")], &[("x-api-key", "nonsense")]] {
-            let (status, told) = error(&world.call("POST", path, headers, body.clone()).await);
+            let (status, told) = error(&server.request("POST", path, headers, body.clone()).await);
             assert_eq!((status, &told["code"]), (401, &json!("invalid_api_key")), "{path}");
         }
         let bearer = format!("Bearer {}", token("ana", &json!({})));
-        let answer = world.call("POST", path, &[("authorization", &bearer)], body.clone()).await;
+        let answer = server.request("POST", path, &[("authorization", &bearer)], body.clone()).await;
         let (status, told) = error(&answer);
         assert_eq!((status, &told["code"]), (429, &json!("insufficient_quota")));
         assert!(told["message"].as_str().unwrap().contains(r#"the user "ana" has used 0"#), "{told}");
         assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_failure_in_the_middle_ends_the_stream_with_one_error() {
-    let world = world().await;
-    let answer = send(&world, PATH, &ask("[throttle-mid]", true)).await;
+    let server = test_server().await;
+    let answer = send(&server, PATH, &chat_body("[throttle-mid]", true)).await;
     assert_eq!(answer.status, 200);
     let last = answer.last();
     assert_eq!(last["error"]["code"], "rate_limit_exceeded", "{}", answer.body);
@@ -266,23 +267,23 @@ async fn a_failure_in_the_middle_ends_the_stream_with_one_error() {
 
 #[tokio::test]
 async fn silence_is_broken_by_comments_and_a_late_error_is_told_in_chunks() {
-    let world = world_with(&[], |config| {
+    let server = test_server_with(&[], |config| {
         config.relay.first_frame_grace = Duration::ZERO;
         config.relay.ping_interval = Duration::from_millis(50);
     })
     .await;
-    let answer = send(&world, PATH, &ask("[slow 300]", true)).await;
+    let answer = send(&server, PATH, &chat_body("[slow 300]", true)).await;
     assert!(answer.body.starts_with(": ping\n\n"), "{}", answer.body);
     assert!(chunks(&answer).len() > 2);
-    let late = send(&world, PATH, &ask("[slow 100] [throttle-first-frame]", true)).await;
+    let late = send(&server, PATH, &chat_body("[slow 100] [throttle-first-frame]", true)).await;
     assert_eq!(late.last()["error"]["code"], "rate_limit_exceeded", "{}", late.body);
     assert!(late.body.starts_with(": ping\n\n") && !late.body.contains("chunk"), "{}", late.body);
 }
 
 #[tokio::test]
 async fn what_a_chat_used_is_logged_like_every_request() {
-    let world = world().await;
-    let answer = send(&world, PATH, &ask("Hello", true)).await;
+    let server = test_server().await;
+    let answer = send(&server, PATH, &chat_body("Hello", true)).await;
     let usage = chunks(&answer).last().unwrap()["usage"].clone();
     let line = log_line(answer.request_id()).await;
     assert_eq!((&line["route"], &line["stream"]), (&json!(PATH), &json!(true)));
@@ -292,10 +293,10 @@ async fn what_a_chat_used_is_logged_like_every_request() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_settled_like_every_other() {
-    let world = world().await;
+    let server = test_server().await;
     let request =
-        Request::post(PATH).body(full(Bytes::from(ask("[paced 50 20]", true).to_string()))).unwrap();
-    let response = world.begin(request).await;
+        Request::post(PATH).body(full(Bytes::from(chat_body("[paced 50 20]", true).to_string()))).unwrap();
+    let response = server.send(request).await;
     let id = response.headers()["request-id"].to_str().unwrap().to_owned();
     let mut body = response.into_body();
     assert!(body.frame().await.is_some());

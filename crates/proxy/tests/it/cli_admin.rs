@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::harness::TestServer;
 use crate::harness::postgres;
-use crate::harness::tokens::{KEY, secured_with};
+use crate::harness::tokens::{KEY, authenticated_server_with};
 
 /// What a command said and how it ended.
 struct Said {
@@ -33,9 +33,9 @@ async fn fine(variables: &[(&str, &str)], words: &str) -> String {
     said.out
 }
 
-async fn until(world: &World, token: &str, status: u16) {
+async fn until(server: &TestServer, token: &str, status: u16) {
     let asking = async {
-        while world.ask_as(token).await.status.as_u16() != status {
+        while server.post_as(token).await.status.as_u16() != status {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -49,7 +49,7 @@ async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
     let file = format!("sqlite:{}", directory.path().join("x.db").display());
     for url in [url.as_str(), file.as_str()] {
         let database = [("DATABASE_URL", url), ("DB_MIN_CONNS", "0"), ("DB_MAX_CONNS", "5")];
-        let world = secured_with(&database, |_| {}).await;
+        let server = authenticated_server_with(&database, |_| {}).await;
         fine(&database, "team add red --limit 5_000_000").await;
         let added: Value =
             serde_json::from_str(&fine(&database, "user add ana --team red --limit unlimited").await)
@@ -58,30 +58,30 @@ async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
         let token = fine(&database, "token print --user ana --ttl 1h").await;
         assert_eq!(token.lines().count(), 1, "{token}");
         let token = token.trim();
-        assert_eq!(world.ask_as(token).await.status, 200);
+        assert_eq!(server.post_as(token).await.status, 200);
         let explained = fine(&database, "quota explain ana").await;
         assert!(
             explained.contains("The user ana: no limit (") && explained.contains("of 5000000 tokens"),
             "{explained}"
         );
         fine(&database, "user disable ana").await;
-        until(&world, token, 403).await;
+        until(&server, token, 403).await;
         fine(&database, "user enable ana").await;
-        until(&world, token, 200).await;
+        until(&server, token, 200).await;
         fine(&database, "token revoke --user ana").await;
-        until(&world, token, 401).await;
+        until(&server, token, 401).await;
         let issued = fine(&database, "token issue --user ana").await;
         let token = issued.lines().next().unwrap();
-        assert_eq!(world.ask_as(token).await.status, 200);
+        assert_eq!(server.post_as(token).await.status, 200);
         let listed: Value =
             serde_json::from_str(&fine(&database, "token list --user ana --format json").await).unwrap();
         let jti = listed[0]["jti"].as_str().unwrap();
         assert!(issued.contains(jti));
         fine(&database, &format!("token revoke {jti}")).await;
-        until(&world, token, 401).await;
+        until(&server, token, 401).await;
         let admin = fine(&database, "token print --user op --scope admin").await;
         let bearer = format!("Bearer {}", admin.trim());
-        let users = world.call("GET", "/admin/v1/users", &[("authorization", &bearer)], "").await;
+        let users = server.request("GET", "/admin/v1/users", &[("authorization", &bearer)], "").await;
         assert_eq!(users.json()["data"][0]["user_id"], "ana");
         let events = fine(&database, "events --format csv").await;
         let kinds = events.lines().skip(1).map(|line| line.split(',').nth(1).unwrap());

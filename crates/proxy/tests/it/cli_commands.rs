@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::cli_serve::{program, said};
-use crate::harness::world;
+use crate::harness::test_server;
 
 fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     program(directory).args(arguments).envs(variables.iter().copied()).output().unwrap()
@@ -121,9 +121,9 @@ fn migrations_are_listed_before_they_are_applied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_asks_its_own_server_without_another_program() {
-    let world = world().await;
+    let server = test_server().await;
     let directory = tempfile::tempdir().unwrap();
-    let port = world.address.port().to_string();
+    let port = server.address.port().to_string();
     let check = |arguments: &'static [&'static str], port: String| {
         let directory = directory.path().to_owned();
         tokio::task::spawn_blocking(move || run(&directory, arguments, &[("PORT", &port)]))
@@ -132,7 +132,7 @@ async fn a_container_asks_its_own_server_without_another_program() {
     assert_eq!((code(&alive), said(&alive).trim()), (0, "ok"));
     let ready = check(&["healthcheck", "--ready"], port.clone()).await.unwrap();
     assert!(code(&ready) == 0 && said(&ready).contains("healthy"), "{}", said(&ready));
-    world.app.readiness.refuse(true);
+    server.app.readiness.refuse(true);
     let ill = check(&["healthcheck", "--ready"], port).await.unwrap();
     assert!(code(&ill) == 1 && said(&ill).contains("503"), "{}", said(&ill));
     let nobody = check(&["healthcheck"], "1".to_owned()).await.unwrap();

@@ -8,17 +8,17 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::cli_serve::{program, said};
-use crate::harness::{SECRET, spawn, world};
+use crate::harness::{SECRET, spawn, test_server};
 
 /// A folder to run in, and a fake Bedrock.
-struct Practice {
+struct DoctorRun {
     folder: TempDir,
     url: String,
     bedrock: std::sync::Arc<fake_bedrock::Log>,
     fake: JoinHandle<()>,
 }
 
-impl Drop for Practice {
+impl Drop for DoctorRun {
     fn drop(&mut self) {
         self.fake.abort();
     }
@@ -48,13 +48,13 @@ impl Findings {
     }
 }
 
-async fn practice(config: fake_bedrock::Config) -> Practice {
+async fn doctor(config: fake_bedrock::Config) -> DoctorRun {
     let fake = FakeBedrock::bind(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let (url, bedrock) = (fake.url(), fake.log());
-    Practice { folder: tempfile::tempdir().unwrap(), url, bedrock, fake: spawn(fake.run()) }
+    DoctorRun { folder: tempfile::tempdir().unwrap(), url, bedrock, fake: spawn(fake.run()) }
 }
 
-impl Practice {
+impl DoctorRun {
     async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> std::process::Output {
         let mut command = program(self.folder.path());
         command.arg("doctor").args(arguments).env("TMPDIR", self.folder.path());
@@ -82,14 +82,14 @@ impl Practice {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_configuration_is_told_line_by_line() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
     let mappings = format!("house={arn}");
     let variables = [
         ("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "claude-sonnet-4-5"),
         ("AWS_BEDROCK_MODEL_MAPPINGS", mappings.as_str()),
     ];
-    let output = practice.run(&["--model", "amazon.nova-pro-v1:0"], &variables).await;
+    let output = run.run(&["--model", "amazon.nova-pro-v1:0"], &variables).await;
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     for wanted in [
@@ -105,32 +105,31 @@ async fn a_healthy_configuration_is_told_line_by_line() {
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
-    let left: Vec<_> = std::fs::read_dir(practice.folder.path()).unwrap().collect();
+    let left: Vec<_> = std::fs::read_dir(run.folder.path()).unwrap().collect();
     assert!(left.is_empty(), "nothing is left behind: {left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_found_by_sts_and_no_model_is_asked() {
-    let practice = practice(fake_bedrock::Config::default()).await;
-    let findings = practice
-        .examine(&["--model", "claude-sonnet-4-5"], &[("AWS_BEDROCK_SECRET_KEY", "canary-wrong")])
-        .await;
+    let run = doctor(fake_bedrock::Config::default()).await;
+    let findings =
+        run.examine(&["--model", "claude-sonnet-4-5"], &[("AWS_BEDROCK_SECRET_KEY", "canary-wrong")]).await;
     assert_eq!((findings.code, findings.state("AWS identity")), (1, ("fail", "E17b")));
     assert!(findings.of("AWS identity")["fix"].as_str().unwrap().contains("Compare the secret key"));
     assert_eq!(findings.failed(), ["AWS identity"]);
     assert_eq!(findings.state("claude-sonnet-4-5"), ("note", ""));
-    assert!(practice.bedrock.requests().iter().all(|request| request.path == "/"));
+    assert!(run.bedrock.requests().iter().all(|request| request.path == "/"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_credentials_at_all_are_found_with_the_hop_limit_as_advice() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     let none = [
         ("AWS_BEDROCK_ACCESS_KEY", ""),
         ("AWS_BEDROCK_SECRET_KEY", ""),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ];
-    let findings = practice.examine(&[], &none).await;
+    let findings = run.examine(&[], &none).await;
     assert_eq!((findings.code, findings.state("AWS identity")), (1, ("fail", "E19")));
     assert!(findings.of("AWS identity")["fix"].as_str().unwrap().contains("hop-limit"));
 }
@@ -138,9 +137,9 @@ async fn no_credentials_at_all_are_found_with_the_hop_limit_as_advice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_without_access_is_told_with_its_row_and_the_others_are_asked_all_the_same() {
     let denied = ["anthropic.claude-opus-4-5-20251101-v1:0".to_owned()].into();
-    let practice = practice(fake_bedrock::Config { denied_models: denied, ..Default::default() }).await;
+    let run = doctor(fake_bedrock::Config { denied_models: denied, ..Default::default() }).await;
     let models = ["--model", "claude-opus-4-5", "--model", "claude-haiku-4-5", "--model", "gpt-4"];
-    let findings = practice.examine(&models, &[]).await;
+    let findings = run.examine(&models, &[]).await;
     assert_eq!(findings.code, 1);
     assert_eq!(findings.state("claude-opus-4-5"), ("fail", "E07"));
     assert!(findings.of("claude-opus-4-5")["fix"].as_str().unwrap().contains("Model access"));
@@ -150,8 +149,8 @@ async fn a_model_without_access_is_told_with_its_row_and_the_others_are_asked_al
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_wrong_is_found_before_signatures_are_blamed() {
-    let practice = practice(fake_bedrock::Config { clock_skew: 3600, ..Default::default() }).await;
-    let findings = practice.examine(&[], &[]).await;
+    let run = doctor(fake_bedrock::Config { clock_skew: 3600, ..Default::default() }).await;
+    let findings = run.examine(&[], &[]).await;
     assert_eq!((findings.code, findings.state("Clock")), (1, ("fail", "E18")));
     assert!(findings.of("Clock")["said"].as_str().unwrap().contains("behind AWS's"));
     assert!(findings.of("Clock")["fix"].as_str().unwrap().contains("NTP"));
@@ -160,55 +159,55 @@ async fn a_clock_that_is_wrong_is_found_before_signatures_are_blamed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_at_the_other_end_is_one_finding_and_not_one_for_each_model() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     let nowhere = [("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1")];
-    let findings = practice.examine(&["--model", "claude-sonnet-4-5"], &nowhere).await;
+    let findings = run.examine(&["--model", "claude-sonnet-4-5"], &nowhere).await;
     assert_eq!(findings.state("Way to Bedrock"), ("fail", "E48"));
     assert_eq!(findings.failed(), ["Way to Bedrock"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_key_is_judged_by_what_it_may_list() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     for (key, state) in [("bedrock-api-key-example", ("ok", "")), ("canary", ("fail", "E28"))] {
         let key = [
             ("AWS_BEDROCK_ACCESS_KEY", ""),
             ("AWS_BEDROCK_SECRET_KEY", ""),
             ("AWS_BEARER_TOKEN_BEDROCK", key),
         ];
-        let findings = practice.examine(&["--no-calls"], &key).await;
+        let findings = run.examine(&["--no-calls"], &key).await;
         assert_eq!(findings.state("AWS identity"), state);
     }
-    assert!(practice.bedrock.requests().iter().all(|request| request.method == "GET"), "STS is not asked");
+    assert!(run.bedrock.requests().iter().all(|request| request.method == "GET"), "STS is not asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_a_fault_unless_it_is_a_server_of_this_kind() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     // It accepts nothing, and its silence is waited for; so it is closed as soon as somebody comes.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port().to_string();
     let slammed = tokio::task::spawn_blocking(move || drop(other.accept()));
     let port = [("PORT", port.as_str())];
-    let findings = practice.examine(&["--no-calls"], &port).await;
+    let findings = run.examine(&["--no-calls"], &port).await;
     assert_eq!((findings.code, findings.state("Port")), (1, ("fail", "")));
     assert!(findings.of("Port")["said"].as_str().unwrap().contains("another program"));
     slammed.await.unwrap();
-    let running = world().await;
+    let running = test_server().await;
     let port = running.address.port().to_string();
-    let findings = practice.examine(&["--no-calls"], &[("PORT", &port)]).await;
+    let findings = run.examine(&["--no-calls"], &[("PORT", &port)]).await;
     assert_eq!((findings.code, findings.state("Port")), (0, ("ok", "")));
     assert!(findings.of("Port")["said"].as_str().unwrap().ends_with(": healthy"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_reached_and_a_folder_that_cannot_be_written_are_found() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     let away = [
         ("DATABASE_URL", "postgres://u:canary@127.0.0.1:1/none?sslmode=disable"),
         ("DATA_DIR", "/proc/nowhere"),
     ];
-    let findings = practice.examine(&["--no-calls"], &away).await;
+    let findings = run.examine(&["--no-calls"], &away).await;
     assert_eq!(findings.code, 1);
     assert_eq!(findings.failed(), ["Database", "Data folder"]);
     assert!(findings.of("Database")["fix"].as_str().unwrap().contains("DB_SSLMODE"));
@@ -217,9 +216,9 @@ async fn a_database_that_cannot_be_reached_and_a_folder_that_cannot_be_written_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_used_ends_with_its_own_code() {
-    let practice = practice(fake_bedrock::Config::default()).await;
+    let run = doctor(fake_bedrock::Config::default()).await;
     let wrong = [("JWT_SECRET_KEY", "canary-short"), ("HOST", "nowhere")];
-    let findings = practice.examine(&[], &wrong).await;
+    let findings = run.examine(&[], &wrong).await;
     assert_eq!((findings.code, findings.checks.len()), (78, 2));
     assert!(findings.of("Configuration")["said"].as_str().unwrap().contains("JWT_SECRET_KEY"));
 }

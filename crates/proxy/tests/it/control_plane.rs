@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::harness::{World, ask, spawn, world_with};
+use crate::harness::{TestServer, message_body, spawn, test_server_with};
 
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
 
@@ -53,11 +53,11 @@ async fn control(answers: Answers, delay: Duration) -> (String, Asked) {
     (url, asked)
 }
 
-async fn world_before(answers: Answers, delay: Duration, variables: &[(&str, &str)]) -> (World, Asked) {
+async fn world_before(answers: Answers, delay: Duration, variables: &[(&str, &str)]) -> (TestServer, Asked) {
     let (url, asked) = control(answers, delay).await;
     let mut all = vec![("AWS_ENDPOINT_URL_BEDROCK", url.as_str())];
     all.extend(variables);
-    (world_with(&all, |_| {}).await, asked)
+    (test_server_with(&all, |_| {}).await, asked)
 }
 
 fn qwen(path: &str) -> Option<Value> {
@@ -67,7 +67,7 @@ fn qwen(path: &str) -> Option<Value> {
 
 /// A request with a member that only Claude models are sent.
 fn with_top_k(model: &str) -> String {
-    let mut body = ask("Hello", false);
+    let mut body = message_body("Hello", false);
     body["model"] = model.into();
     body["top_k"] = 5.into();
     body.to_string()
@@ -75,39 +75,39 @@ fn with_top_k(model: &str) -> String {
 
 #[tokio::test]
 async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes() {
-    let (world, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     for _ in 0..3 {
-        let answer = world.post(with_top_k(ARN)).await;
+        let answer = server.post(with_top_k(ARN)).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     let path = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
     assert_eq!(*asked.lock().unwrap(), [format!("us-east-1 GET /inference-profiles/{path}")]);
-    for sent in world.bedrock.requests() {
+    for sent in server.bedrock.requests() {
         assert!(!String::from_utf8_lossy(&sent.body).contains("\"top_k\""), "Qwen has no such member");
     }
 }
 
 #[tokio::test]
 async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
-    let (world, asked) = world_before(|_| None, Duration::ZERO, &[]).await;
+    let (server, asked) = world_before(|_| None, Duration::ZERO, &[]).await;
     for _ in 0..2 {
-        assert_eq!(world.post(with_top_k(ARN)).await.status, 200);
+        assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
     }
     assert_eq!(asked.lock().unwrap().len(), 1);
-    assert!(String::from_utf8_lossy(&world.bedrock.requests()[0].body).contains("top_k"));
+    assert!(String::from_utf8_lossy(&server.bedrock.requests()[0].body).contains("top_k"));
 }
 
 #[tokio::test]
 async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_and_no_others() {
-    let (world, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
+    let (server, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
     let start = Instant::now();
-    let answers = (0..5).map(|_| world.post(with_top_k(ARN)));
+    let answers = (0..5).map(|_| server.post(with_top_k(ARN)));
     for answer in futures_util::future::join_all(answers).await {
         assert_eq!(answer.status, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     let start = Instant::now();
-    world.post(with_top_k(ARN)).await;
+    server.post(with_top_k(ARN)).await;
     assert!(start.elapsed() < Duration::from_secs(1), "the wait is over for those who come later");
 }
 
@@ -115,18 +115,18 @@ async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_a
 async fn a_mapping_or_the_operator_makes_the_question_needless() {
     let mapping = format!("claude-sonnet-4-5={ARN}");
     let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
-    let (world, asked) = world_before(qwen, Duration::ZERO, &named).await;
-    assert_eq!(world.post(with_top_k("claude-sonnet-4-5")).await.status, 200);
+    let (server, asked) = world_before(qwen, Duration::ZERO, &named).await;
+    assert_eq!(server.post(with_top_k("claude-sonnet-4-5")).await.status, 200);
     let off = [("AWS_BEDROCK_RESOLVE_PROFILES", "false")];
-    let (world, unasked) = world_before(qwen, Duration::ZERO, &off).await;
-    assert_eq!(world.post(with_top_k(ARN)).await.status, 200);
+    let (server, unasked) = world_before(qwen, Duration::ZERO, &off).await;
+    assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
     assert!(asked.lock().unwrap().is_empty() && unasked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_arn_of_another_region_is_signed_for_there() {
-    let (world, asked) = world_before(qwen, Duration::ZERO, &[]).await;
-    let (status, ..) = world.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
+    let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    let (status, ..) = server.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
     assert_eq!(status, 502, "the fake is in us-east-1 and refuses the signature");
     assert!(asked.lock().unwrap()[0].starts_with("eu-west-1 GET "));
 }
@@ -159,11 +159,11 @@ fn offered(path: &str) -> Option<Value> {
 #[tokio::test]
 async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
-    let (world, _) = world_before(offered, Duration::ZERO, &on).await;
+    let (server, _) = world_before(offered, Duration::ZERO, &on).await;
     let ids = loop {
         // Whatever the day is on which this runs.
         let all = "limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
-        let page = world.get(&format!("/v1/models?{all}")).await.json();
+        let page = server.get(&format!("/v1/models?{all}")).await.json();
         let data = page["data"].as_array().unwrap();
         let ids: Vec<_> = data.iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect();
         if ids.len() < 10 {
@@ -172,16 +172,16 @@ async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!(ids, ["claude-sonnet-4-5", "amazon.nova-pro-v1:0", "claude-opus-9"]);
-    let opus = world.get("/v1/models/claude-opus-9").await.json();
+    let opus = server.get("/v1/models/claude-opus-9").await.json();
     assert_eq!((&opus["created_at"], &opus["line"]), (&json!("2027-02-03T00:00:00Z"), &json!("opus")));
-    assert_eq!(world.ask("Hello", false).await.status, 200);
-    let path = &world.bedrock.requests()[0].path;
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
+    let path = &server.bedrock.requests()[0].path;
     assert!(path.starts_with("/model/global.anthropic.claude-sonnet-4-5-20250929-v1%3A0/"), "{path}");
 
-    assert_eq!(world.get("/inference-profiles?type=SYSTEM_DEFINED").await.json(), json!({"as": "it came"}));
-    let one = world.get("/bedrock/inference-profiles/us.anthropic.claude-opus-9").await.json();
+    assert_eq!(server.get("/inference-profiles?type=SYSTEM_DEFINED").await.json(), json!({"as": "it came"}));
+    let one = server.get("/bedrock/inference-profiles/us.anthropic.claude-opus-9").await.json();
     assert_eq!(one, json!({"one": "profile"}));
-    let refused = world.get("/inference-profiles/us.anthropic.claude-x").await;
+    let refused = server.get("/inference-profiles/us.anthropic.claude-x").await;
     assert_eq!(refused.status, 403);
     let told = refused.json()["message"].clone();
     assert!(told.as_str().is_some_and(|told| told.starts_with("User: [arn] is not authorized")), "{told}");
@@ -190,9 +190,9 @@ async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
 #[tokio::test]
 async fn a_whole_catalogue_is_discovered_too() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
-    let world = world_with(&on, |_| {}).await;
+    let server = test_server_with(&on, |_| {}).await;
     let nova = loop {
-        let page = world.get("/v1/models?limit=1000").await.json();
+        let page = server.get("/v1/models?limit=1000").await.json();
         let data = page["data"].as_array().unwrap().clone();
         if let Some(nova) = data.into_iter().find(|model| model["id"] == "amazon.nova-pro-v1:0") {
             break nova;
@@ -200,19 +200,19 @@ async fn a_whole_catalogue_is_discovered_too() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!((&nova["owned_by"], &nova["line"]), (&json!("amazon"), &Value::Null));
-    let profiles = world.get("/inference-profiles?type=SYSTEM_DEFINED&maxResults=3").await.json();
+    let profiles = server.get("/inference-profiles?type=SYSTEM_DEFINED&maxResults=3").await.json();
     assert_eq!(profiles["inferenceProfileSummaries"].as_array().unwrap().len(), 3);
     assert!(profiles["nextToken"].is_string());
-    assert_eq!(world.ask("Hello", true).await.status, 200);
+    assert_eq!(server.post_message("Hello", true).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_failed_discovery_is_harmless() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
-    let (world, asked) = world_before(|_| None, Duration::ZERO, &on).await;
+    let (server, asked) = world_before(|_| None, Duration::ZERO, &on).await;
     while asked.lock().unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(world.ask("Hello", false).await.status, 200);
-    assert!(world.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
+    assert!(server.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
 }

@@ -5,13 +5,13 @@ use http::Request;
 use protocol::anthropic::Usage;
 use serde_json::{Value, json};
 
-use crate::harness::{Whole, World, full, log_line, world, world_with};
+use crate::harness::{TestResponse, TestServer, full, log_line, test_server, test_server_with};
 
 const NOTICE: &str = "x-bedrock-proxy-notice";
 
-async fn count(world: &World, body: &Value) -> Whole {
+async fn count(server: &TestServer, body: &Value) -> TestResponse {
     let request = Request::post("/v1/messages/count_tokens?beta=true").body(full(body.to_string().into()));
-    world.send(request.unwrap()).await
+    server.fetch(request.unwrap()).await
 }
 
 fn prompt(model: &str) -> Value {
@@ -25,11 +25,11 @@ fn prompt(model: &str) -> Value {
 
 #[tokio::test]
 async fn bedrock_counts_for_the_bare_model_what_costs() {
-    let world = world().await;
-    let answer = count(&world, &prompt("claude-sonnet-4-5")).await;
+    let server = test_server().await;
+    let answer = count(&server, &prompt("claude-sonnet-4-5")).await;
     assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0, "{}", answer.body);
     assert!(!answer.headers.contains_key(NOTICE));
-    let asked = &world.bedrock.requests()[0];
+    let asked = &server.bedrock.requests()[0];
     assert_eq!(asked.path, "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens");
     let body = String::from_utf8(asked.body.to_vec()).unwrap();
     let sent: Value = serde_json::from_str(&body).unwrap();
@@ -42,29 +42,29 @@ async fn bedrock_counts_for_the_bare_model_what_costs() {
 
 #[tokio::test]
 async fn the_same_prompt_is_counted_once() {
-    let world = world().await;
-    let first = count(&world, &prompt("claude-sonnet-4-5")).await.body;
+    let server = test_server().await;
+    let first = count(&server, &prompt("claude-sonnet-4-5")).await.body;
     for _ in 0..35 {
-        assert_eq!(count(&world, &prompt("claude-sonnet-4-5-20250929")).await.body, first);
+        assert_eq!(count(&server, &prompt("claude-sonnet-4-5-20250929")).await.body, first);
     }
-    assert_eq!(world.bedrock.requests().len(), 1);
-    count(&world, &prompt("claude-opus-4-5")).await;
-    assert_eq!(world.bedrock.requests().len(), 2, "another model counts differently");
+    assert_eq!(server.bedrock.requests().len(), 1);
+    count(&server, &prompt("claude-opus-4-5")).await;
+    assert_eq!(server.bedrock.requests().len(), 2, "another model counts differently");
 }
 
 #[tokio::test]
 async fn what_bedrock_does_not_count_is_guessed_and_said_to_be() {
-    let world = world().await;
+    let server = test_server().await;
     let mut lossy = prompt("claude-sonnet-4-5");
     lossy["mcp_servers"] = json!([{"type": "url", "url": "https://example.com", "name": "x"}]);
     let newer = prompt("claude-opus-4-8");
     let opaque = prompt("arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc");
     for body in [lossy, newer, opaque] {
-        let answer = count(&world, &body).await;
+        let answer = count(&server, &body).await;
         assert_eq!(answer.headers[NOTICE], "count_tokens: estimated", "{}", answer.body);
         assert!(answer.json()["input_tokens"].as_u64().unwrap() > 600);
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
@@ -73,36 +73,37 @@ async fn a_model_that_refuses_to_count_is_not_asked_again() {
         "capabilities":{"claude":true,"counts_tokens":true}}]"#;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), row).unwrap();
-    let world = world_with(&[("AWS_BEDROCK_MODELS_FILE", file.path().to_str().unwrap())], |_| {}).await;
+    let server =
+        test_server_with(&[("AWS_BEDROCK_MODELS_FILE", file.path().to_str().unwrap())], |_| {}).await;
     let other = json!({"model": "claude-opus-4-8", "messages": [{"role": "user", "content": "x"}]});
     for prompt in [prompt("claude-opus-4-8"), other] {
-        let answer = count(&world, &prompt).await;
+        let answer = count(&server, &prompt).await;
         assert_eq!(answer.headers[NOTICE], "count_tokens: estimated", "{}", answer.body);
     }
-    assert_eq!(world.bedrock.requests().len(), 1);
+    assert_eq!(server.bedrock.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn a_guess_is_not_below_what_bedrock_counts() {
-    let world = world().await;
+    let server = test_server().await;
     let text = "The quick brown fox jumps over the lazy dog, twice; 漢字 too. ".repeat(50);
     let body = |model: &str| json!({"model": model, "messages": [{"role": "user", "content": text}]});
-    let counted = count(&world, &body("claude-sonnet-4-5")).await.json()["input_tokens"].as_u64().unwrap();
-    let guessed = count(&world, &body("claude-opus-4-8")).await.json()["input_tokens"].as_u64().unwrap();
+    let counted = count(&server, &body("claude-sonnet-4-5")).await.json()["input_tokens"].as_u64().unwrap();
+    let guessed = count(&server, &body("claude-opus-4-8")).await.json()["input_tokens"].as_u64().unwrap();
     assert!(guessed >= counted, "{guessed} < {counted}");
 }
 
 #[tokio::test]
 async fn what_is_reserved_for_a_prompt_is_not_below_what_bedrock_reads() {
     let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../messages/tests/it/requests");
-    let world = world().await;
+    let server = test_server().await;
     let mut served = 0;
     for file in std::fs::read_dir(requests).unwrap().map(|entry| entry.unwrap().path()) {
         let Ok(mut body) = serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()) else { continue };
         body["model"] = "claude-sonnet-4-5".into();
         body["stream"] = false.into();
         let body = body.to_string();
-        let answer = world.post(body.clone()).await;
+        let answer = server.post(body.clone()).await;
         if answer.status != 200 {
             continue;
         }
@@ -118,13 +119,13 @@ async fn what_is_reserved_for_a_prompt_is_not_below_what_bedrock_reads() {
 
 #[tokio::test]
 async fn what_is_not_valid_is_refused_here_too() {
-    let world = world().await;
+    let server = test_server().await;
     for (body, status) in [
         (json!({"model": "claude-sonnet-4-5", "messages": [{"role": 7}]}), 400),
         (json!({"messages": [{"role": "user", "content": "x"}]}), 400),
         (json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}), 404),
     ] {
-        assert_eq!(count(&world, &body).await.error().0, status, "{body}");
+        assert_eq!(count(&server, &body).await.error().0, status, "{body}");
     }
-    assert_eq!(world.get("/v1/messages/count_tokens").await.error().0, 405);
+    assert_eq!(server.get("/v1/messages/count_tokens").await.error().0, 405);
 }

@@ -2,35 +2,37 @@ use http::{Method, Request};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{SECRET, ask, full, log_line, logged, spawn, world, world_with};
+use crate::harness::{
+    SECRET, captured_logs, full, log_line, message_body, spawn, test_server, test_server_with,
+};
 
 #[tokio::test]
 async fn a_throttle_is_a_429_that_says_when_to_come_back_and_was_tried_three_times() {
-    let world = world().await;
+    let server = test_server().await;
     for stream in [true, false] {
-        let answer = world.ask(&format!("[throttle] {stream}"), stream).await;
+        let answer = server.post_message(&format!("[throttle] {stream}"), stream).await;
         let (status, kind, _) = answer.error();
         assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
         assert_eq!(answer.headers["retry-after"], "10");
         assert_eq!(log_line(answer.request_id()).await["retries"], 2);
     }
-    assert_eq!(world.bedrock.requests().len(), 6);
+    assert_eq!(server.bedrock.requests().len(), 6);
 }
 
 #[tokio::test]
 async fn a_throttle_in_the_first_frame_is_an_http_error_too() {
-    let world = world().await;
+    let server = test_server().await;
     for stream in [true, false] {
-        let answer = world.ask("[throttle-first-frame]", stream).await;
+        let answer = server.post_message("[throttle-first-frame]", stream).await;
         assert_eq!(answer.error().0, 429);
     }
-    assert_eq!(world.bedrock.requests().len(), 6, "both were tried three times");
+    assert_eq!(server.bedrock.requests().len(), 6, "both were tried three times");
 }
 
 #[tokio::test]
 async fn a_single_throttle_is_not_noticed() {
-    let world = world().await;
-    let answer = world.ask("[throttle-once]", true).await;
+    let server = test_server().await;
+    let answer = server.post_message("[throttle-once]", true).await;
     assert_eq!(answer.last(), json!({"type": "message_stop"}));
     let line = log_line(answer.request_id()).await;
     assert_eq!((&line["retries"], &line["outcome"]), (&json!(1), &json!("finished")));
@@ -38,9 +40,9 @@ async fn a_single_throttle_is_not_noticed() {
 
 #[tokio::test]
 async fn what_breaks_in_the_middle_is_one_error_event_and_nothing_after_it() {
-    let world = world().await;
+    let server = test_server().await;
     for prompt in ["[throttle-mid]", "[error-frame]", "[cut]", "[no-stop]"] {
-        let answer = world.ask(prompt, true).await;
+        let answer = server.post_message(prompt, true).await;
         assert_eq!(answer.status, 200, "{prompt}");
         assert_eq!(answer.body.matches("event: error").count(), 1, "{prompt}: {}", answer.body);
         assert_eq!(answer.last()["type"], "error", "{prompt}");
@@ -48,30 +50,30 @@ async fn what_breaks_in_the_middle_is_one_error_event_and_nothing_after_it() {
         assert!(!answer.body.contains("message_stop"), "{prompt}");
         assert_eq!(log_line(answer.request_id()).await["outcome"], "failed");
     }
-    assert_eq!(world.bedrock.requests().len(), 4, "nothing is repeated once the client was told something");
+    assert_eq!(server.bedrock.requests().len(), 4, "nothing is repeated once the client was told something");
 }
 
 #[tokio::test]
 async fn what_breaks_in_the_middle_is_a_status_for_a_client_that_does_not_stream() {
-    let world = world().await;
+    let server = test_server().await;
     for (prompt, status) in [("[throttle-mid]", 429), ("[cut]", 502), ("[bad-crc]", 502), ("[no-stop]", 502)]
     {
-        assert_eq!(world.ask(prompt, false).await.error().0, status, "{prompt}");
+        assert_eq!(server.post_message(prompt, false).await.error().0, status, "{prompt}");
     }
 }
 
 #[tokio::test]
 async fn a_frame_with_a_wrong_checksum_ends_the_stream_with_an_error() {
-    let world = world().await;
-    let answer = world.ask("[bad-crc]", true).await;
+    let server = test_server().await;
+    let answer = server.post_message("[bad-crc]", true).await;
     assert_eq!(answer.body.matches("event: error").count(), 1);
     assert!(!answer.body.contains("Nobody should read this"));
 }
 
 #[tokio::test]
 async fn a_connection_without_an_answer_is_a_502() {
-    let world = world().await;
-    let (status, kind, text) = world.ask("[cut-before]", true).await.error();
+    let server = test_server().await;
+    let (status, kind, text) = server.post_message("[cut-before]", true).await.error();
     assert_eq!((status, kind.as_str()), (502, "api_error"));
     assert!(text.contains("closed the connection"), "{text}");
 }
@@ -88,8 +90,8 @@ async fn an_answer_that_is_no_event_stream_is_a_502_that_says_what_it_was() {
         socket.write_all(page.as_bytes()).await.unwrap();
         let _ = socket.read_buf(&mut asked).await;
     });
-    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
-    let (status, _, text) = world.ask("Hello", true).await.error();
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let (status, _, text) = server.post_message("Hello", true).await.error();
     assert_eq!(status, 502);
     assert!(text.contains("text/html"), "{text}");
 }
@@ -99,8 +101,8 @@ async fn an_endpoint_nobody_listens_on_is_a_502_after_three_attempts() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
-    let answer = world.ask("Hello", true).await;
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let answer = server.post_message("Hello", true).await;
     assert_eq!(answer.error().0, 502);
     assert_eq!(log_line(answer.request_id()).await["retries"], 2);
 }
@@ -125,8 +127,8 @@ async fn an_operation_that_aws_does_not_have_is_a_404_although_aws_says_200() {
     let body =
         r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
     let url = one_answer("200 OK\r\ncontent-type: application/json", body).await;
-    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
-    let answer = world.ask("Hello", true).await;
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let answer = server.post_message("Hello", true).await;
     let (status, kind, text) = answer.error();
     assert_eq!((status, kind.as_str()), (404, "not_found_error"));
     assert!(text.ends_with(&format!("[E46 {}]", answer.request_id())), "{text}");
@@ -134,8 +136,8 @@ async fn an_operation_that_aws_does_not_have_is_a_404_although_aws_says_200() {
 
 #[tokio::test]
 async fn a_host_without_an_address_is_a_502_that_says_so_and_does_not_name_the_host() {
-    let world = world_with(&[("AWS_ENDPOINT_URL", "http://bedrock.invalid")], |_| {}).await;
-    let (status, _, text) = world.ask("Hello", false).await.error();
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", "http://bedrock.invalid")], |_| {}).await;
+    let (status, _, text) = server.post_message("Hello", false).await.error();
     assert_eq!(status, 502);
     assert!(text.contains("(DNS)") && text.contains("[E48 ") && !text.contains("bedrock.invalid"), "{text}");
 }
@@ -143,15 +145,15 @@ async fn a_host_without_an_address_is_a_502_that_says_so_and_does_not_name_the_h
 #[tokio::test]
 async fn a_host_that_speaks_no_tls_is_a_502_that_says_so() {
     let url = one_answer("400 Bad Request", "").await.replace("http://", "https://");
-    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
-    let (status, _, text) = world.ask("Hello", false).await.error();
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let (status, _, text) = server.post_message("Hello", false).await.error();
     assert_eq!(status, 502);
     assert!(text.contains("The gateway cannot reach Bedrock") && text.contains("[E48 "), "{text}");
 }
 
 #[tokio::test]
 async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log_in_full() {
-    let world = world().await;
+    let server = test_server().await;
     for (prompt, status, kind, retry_after, should_retry, code) in [
         ("[refuse ModelNotReadyException]", 529, "overloaded_error", None, None, None),
         ("[refuse ModelTimeoutException]", 504, "timeout_error", None, None, None),
@@ -169,7 +171,7 @@ async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log
         ("[refuse ValidationException]", 400, "invalid_request_error", None, None, None),
         ("[exception throttlingException]", 429, "rate_limit_error", Some("10"), None, None),
     ] {
-        let answer = world.ask(prompt, false).await;
+        let answer = server.post_message(prompt, false).await;
         let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
         assert_eq!((answer.error().0, &*answer.error().1), (status, kind), "{prompt}");
         assert_eq!(
@@ -181,7 +183,7 @@ async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log
         let ending = code.map_or_else(String::new, |code| format!("[{code} {}]", answer.request_id()));
         assert!(text.ends_with(&ending) && (code.is_some() || !text.contains("[E")), "{prompt}: {text}");
         log_line(answer.request_id()).await;
-        let all = logged();
+        let all = captured_logs();
         let line =
             all.lines().find(|line| line.contains("Bedrock failed") && line.contains(answer.request_id()));
         let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
@@ -192,11 +194,11 @@ async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log
 #[tokio::test]
 async fn an_id_that_the_client_wrote_itself_is_its_own_mistake_and_a_mapped_one_the_operators() {
     let mappings = ("AWS_BEDROCK_MODEL_MAPPINGS", "mine=us.anthropic.claude-nine-v1:0");
-    let world = world_with(&[mappings], |_| {}).await;
+    let server = test_server_with(&[mappings], |_| {}).await;
     for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 400)] {
-        let mut body = ask("Hello", false);
+        let mut body = message_body("Hello", false);
         body["model"] = json!(model);
-        let (got, _, text) = world.post(body.to_string()).await.error();
+        let (got, _, text) = server.post(body.to_string()).await.error();
         assert_eq!(got, status, "{model}: {text}");
         assert!(text.contains("[E03 "), "{text}");
     }
@@ -209,51 +211,51 @@ async fn a_bearer_token_is_enough() {
         ("AWS_BEDROCK_SECRET_KEY", ""),
         ("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-example"),
     ];
-    let world = world_with(&bearer, |_| {}).await;
-    assert_eq!(world.ask("Hello", true).await.status, 200);
+    let server = test_server_with(&bearer, |_| {}).await;
+    assert_eq!(server.post_message("Hello", true).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_wrong_secret_is_the_gateways_own_fault_and_stays_inside() {
     let wrong = "canary/secret/key";
-    let world = world_with(&[("AWS_BEDROCK_SECRET_KEY", wrong)], |_| {}).await;
-    let answer = world.ask("Hello", false).await;
+    let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", wrong)], |_| {}).await;
+    let answer = server.post_message("Hello", false).await;
     let (status, kind, _) = answer.error();
     assert_eq!((status, kind.as_str()), (502, "api_error"));
     for secret in [wrong, "AKIDEXAMPLE", SECRET] {
         assert!(!answer.body.contains(secret), "{}", answer.body);
     }
     log_line(answer.request_id()).await;
-    assert!(!logged().contains(wrong));
+    assert!(!captured_logs().contains(wrong));
 }
 
 #[tokio::test]
 async fn an_unknown_path_a_wrong_method_and_an_unknown_model_speak_anthropics_language() {
-    let world = world().await;
+    let server = test_server().await;
     let paths = ["/nope", "/v1//messages", "/V1/Messages", "/v1/messages/", "/v1/messages%2f..%2fadmin"];
     for path in paths {
-        let (status, kind, _) = world.get(path).await.error();
+        let (status, kind, _) = server.get(path).await.error();
         assert_eq!((status, kind.as_str()), (404, "not_found_error"), "{path}");
     }
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         let request = Request::builder().method(method).uri("/v1/messages").body(full("".into())).unwrap();
-        assert_eq!(world.send(request).await.error().0, 405);
+        assert_eq!(server.fetch(request).await.error().0, 405);
     }
-    let mut body = ask("Hello", true);
+    let mut body = message_body("Hello", true);
     body["model"] = json!("gpt-4o");
-    let (status, kind, text) = world.post(body.to_string()).await.error();
+    let (status, kind, text) = server.post(body.to_string()).await.error();
     assert_eq!((status, kind.as_str()), (404, "not_found_error"));
     assert!(text.contains("AWS_BEDROCK_MODEL_MAPPINGS"));
     for model in ["../../x", "a b", "anthropic.claude\u{0}"] {
         body["model"] = json!(model);
-        assert_eq!(world.post(body.to_string()).await.error().0, 400, "{model}");
+        assert_eq!(server.post(body.to_string()).await.error().0, 400, "{model}");
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_wrong_field_is_refused_by_its_path() {
-    let world = world().await;
+    let server = test_server().await;
     let cases = [
         (r#"{"model":"m""#, ""),
         (r#"{"model":"claude-sonnet-4-5","messages":[{"role":7,"content":"x"}]}"#, "messages.0.role"),
@@ -263,34 +265,34 @@ async fn a_wrong_field_is_refused_by_its_path() {
         ("", ""),
     ];
     for (body, path) in cases {
-        let (status, kind, text) = world.post(body).await.error();
+        let (status, kind, text) = server.post(body).await.error();
         assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{body}");
         assert!(text.starts_with(path), "{body}: {text}");
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn what_converse_cannot_carry_is_refused_by_its_path() {
-    let world = world().await;
-    let mut body = ask("Hello", true);
+    let server = test_server().await;
+    let mut body = message_body("Hello", true);
     body["mcp_servers"] = json!([{"type": "url", "url": "https://example.com", "name": "x"}]);
-    let (status, kind, text) = world.post(body.to_string()).await.error();
+    let (status, kind, text) = server.post(body.to_string()).await.error();
     assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
     assert!(text.starts_with("mcp_servers"), "{text}");
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_compressed_body_is_refused() {
-    let world = world().await;
+    let server = test_server().await;
     let request = Request::post("/v1/messages").header("content-encoding", "gzip").body(full("x".into()));
-    assert_eq!(world.send(request.unwrap()).await.error().0, 415);
+    assert_eq!(server.fetch(request.unwrap()).await.error().0, 415);
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_request_is_refused_with_the_place_that_is_wrong() {
-    let world = world().await;
+    let server = test_server().await;
     let says =
         |message: &str| format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":9,"messages":[{message}]}}"#);
     for (body, place) in [
@@ -307,9 +309,9 @@ async fn a_body_that_is_no_request_is_refused_with_the_place_that_is_wrong() {
         (says(r#"{"role":"user","content":[{"text":"x"}]}"#), "messages.0.content.0.type: "),
         (says(r#"{"role":"user","content":[{"type":"text","text":7}]}"#), "messages.0.content.0.text: "),
     ] {
-        let (status, kind, text) = world.post(body.clone()).await.error();
+        let (status, kind, text) = server.post(body.clone()).await.error();
         assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{body}: {text}");
         assert!(text.starts_with(place), "{body}: {text}");
     }
-    assert_eq!(world.ask("Hello", false).await.status, 200, "and the next request is served");
+    assert_eq!(server.post_message("Hello", false).await.status, 200, "and the next request is served");
 }

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use crate::harness::postgres;
 use crate::harness::process::Process;
 use crate::harness::raw_http::{next, status};
-use crate::harness::tokens::{secured_with, token};
-use crate::harness::{SECRET, ask, full, logged, spawn};
+use crate::harness::tokens::{authenticated_server_with, token};
+use crate::harness::{SECRET, captured_logs, full, message_body, spawn};
 
 /// The URL of a fake Bedrock that lives as long as the test.
 async fn bedrock() -> String {
@@ -45,7 +45,7 @@ fn variables<'a>(bedrock: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str,
 async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("http://{address}/v1/messages"))
-        .body(full(ask(prompt, false).to_string().into()))
+        .body(full(message_body(prompt, false).to_string().into()))
         .unwrap();
     let answer =
         tokio::time::timeout(Duration::from_secs(20), client.request(request)).await.unwrap().unwrap();
@@ -58,16 +58,16 @@ async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
 async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
     // No configuration can say so; a time that cannot be added to any other is a mistake that panics.
     for (idle, answered) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
-        let world = secured_with(&[], |config| {
+        let server = authenticated_server_with(&[], |config| {
             config.relay.ping_interval = Duration::MAX;
             config.relay.idle_timeout = idle;
         })
         .await;
         let key = token("ana", &json!({}));
-        let body = ask("[pause 300] canary-of-a-panic", true).to_string();
+        let body = message_body("[pause 300] canary-of-a-panic", true).to_string();
         let head =
             format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {key}\r\n");
-        let answer = world.raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+        let answer = server.send_raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
         if answered {
             assert_eq!(status(&answer), "500", "{answer}");
             assert!(answer.contains("internal error in the gateway") && answer.contains("request-id: req_"));
@@ -76,10 +76,10 @@ async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
         for inside in ["panicked", "src/", "overflow", "backtrace"] {
             assert!(!answer.contains(inside), "{inside}: {answer}");
         }
-        world.nothing_is_left("ana").await;
-        assert_eq!(world.ask_as(&key).await.status, 200, "whoever does not stream is served");
+        server.wait_until_idle("ana").await;
+        assert_eq!(server.post_as(&key).await.status, 200, "whoever does not stream is served");
     }
-    assert!(!logged().contains("canary-of-a-panic"));
+    assert!(!captured_logs().contains("canary-of-a-panic"));
 }
 
 #[tokio::test]
@@ -155,9 +155,9 @@ async fn row_31_without_a_database_and_with_a_full_journal_requests_are_answered
 #[tokio::test]
 async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_request() {
     let url = postgres::database().await;
-    let world = secured_with(&[("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")], |_| {}).await;
+    let server = authenticated_server_with(&[("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")], |_| {}).await;
     let (ana, eve) = (token("ana", &json!({})), token("eve", &json!({})));
-    assert_eq!(world.ask_as(&ana).await.status, 200);
+    assert_eq!(server.post_as(&ana).await.status, 200);
     let read_only = async |on: &str| {
         let mut other = postgres::connect(&url).await;
         // Acts on the transactions after it.
@@ -171,8 +171,8 @@ async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_requ
     };
     read_only("on").await;
     for _ in 0..10 {
-        assert_eq!(world.ask_as(&ana).await.status, 200);
-        assert_eq!(world.ask_as(&eve).await.status, 200, "somebody new, too");
+        assert_eq!(server.post_as(&ana).await.status, 200);
+        assert_eq!(server.post_as(&eve).await.status, 200, "somebody new, too");
     }
     read_only("off").await;
     let mut connection = postgres::connect(&url).await;
@@ -200,7 +200,7 @@ async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
     let get = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
     open.write_all(get).await.unwrap();
     assert_eq!(next(&mut open, 12).await, "HTTP/1.1 200");
-    let crowd = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
+    let connections = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
     let complaint = async {
         while !process.said().contains("a connection cannot be accepted") {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -216,7 +216,7 @@ async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), answer).await.expect("who is connected is served");
-    drop(crowd);
+    drop(connections);
     assert_eq!(status_of(process.address, "Hello").await, 200);
 }
 
@@ -230,7 +230,7 @@ async fn row_49_many_quiet_streams_take_little_memory() {
     let before = process.resident();
     let client = Client::builder(TokioExecutor::new()).build_http();
     let streams = (0..STREAMS).map(|_| {
-        let body = full(ask("[pause 60000] Hello", true).to_string().into());
+        let body = full(message_body("[pause 60000] Hello", true).to_string().into());
         client.request(Request::post(format!("http://{}/v1/messages", process.address)).body(body).unwrap())
     });
     let streams = join_all(streams).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{World, ask, full, world};
+use crate::harness::{TestServer, full, message_body, test_server};
 
 const MODEL: &str = "claude-sonnet-4-6";
 /// Order, numbers and escapes that do not survive being parsed and printed.
@@ -12,12 +12,12 @@ const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 /// The thinking that a model gave, as the client got it.
-async fn thought(world: &World) -> String {
-    let mut body = ask("[thinking] please", false);
+async fn thought(server: &TestServer) -> String {
+    let mut body = message_body("[thinking] please", false);
     body["model"] = MODEL.into();
     body["max_tokens"] = json!(4000);
     body["thinking"] = json!({"type": "adaptive"});
-    let answer = world.post(body.to_string()).await.json();
+    let answer = server.post(body.to_string()).await.json();
     let thought = answer["content"].as_array().unwrap().iter().find(|block| block["type"] == "thinking");
     thought.unwrap().to_string()
 }
@@ -39,20 +39,20 @@ fn everyday(thought: &str, more: &str) -> String {
 /// What only the client's own body can carry.
 const MORE: &str = r#","context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#;
 
-async fn send(world: &World, body: &str) -> crate::harness::Whole {
+async fn send(server: &TestServer, body: &str) -> crate::harness::TestResponse {
     let request =
         http::Request::post("/v1/messages").header("anthropic-beta", "interleaved-thinking-2025-05-14");
-    world.send(request.body(full(body.to_owned().into())).unwrap()).await
+    server.fetch(request.body(full(body.to_owned().into())).unwrap()).await
 }
 
 #[tokio::test]
 async fn everything_arrives_by_converse() {
-    let world = world().await;
-    let thought = thought(&world).await;
-    let answer = send(&world, &everyday(&thought, "")).await;
+    let server = test_server().await;
+    let thought = thought(&server).await;
+    let answer = send(&server, &everyday(&thought, "")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.headers["x-bedrock-proxy-route"], "converse");
-    let raw = String::from_utf8(world.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
+    let raw = String::from_utf8(server.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
     let sent: Value = serde_json::from_str(&raw).unwrap();
     assert!(raw.contains(SCHEMA) && raw.contains(INPUT), "schemas and arguments keep every byte: {raw}");
     assert_eq!(raw.matches(r#""cachePoint":{"type":"default","ttl":"1h"}"#).count(), 4, "{raw}");
@@ -87,12 +87,12 @@ async fn everything_arrives_by_converse() {
 
 #[tokio::test]
 async fn everything_arrives_by_invoke_in_the_clients_own_words() {
-    let world = world().await;
-    let body = everyday(&thought(&world).await, MORE);
-    let answer = send(&world, &body).await;
+    let server = test_server().await;
+    let body = everyday(&thought(&server).await, MORE);
+    let answer = send(&server, &body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.headers["x-bedrock-proxy-route"], "invoke");
-    let raw = String::from_utf8(world.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
+    let raw = String::from_utf8(server.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
     let (mut sent, asked): (Value, Value) =
         (serde_json::from_str(&raw).unwrap(), serde_json::from_str(&body).unwrap());
     let betas = sent.as_object_mut().unwrap().remove("anthropic_beta").unwrap();
@@ -109,14 +109,14 @@ async fn everything_arrives_by_invoke_in_the_clients_own_words() {
 
 #[tokio::test]
 async fn the_same_request_twice_is_the_same_bytes_upstream() {
-    let world = world().await;
-    let thought = thought(&world).await;
+    let server = test_server().await;
+    let thought = thought(&server).await;
     for more in ["", MORE] {
         let body = everyday(&thought, more);
         for _ in 0..2 {
-            assert_eq!(send(&world, &body).await.status, 200);
+            assert_eq!(send(&server, &body).await.status, 200);
         }
-        let sent = world.bedrock.requests();
+        let sent = server.bedrock.requests();
         let [.., first, second] = sent.as_slice() else { panic!("two requests") };
         assert_eq!((&first.path, &first.body), (&second.path, &second.body));
     }

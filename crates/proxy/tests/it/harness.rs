@@ -36,31 +36,31 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 /// A gateway and the fake behind it. Dropped, both end.
-pub(crate) struct World {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) fake_address: SocketAddr,
     pub(crate) app: Arc<App>,
     pub(crate) bedrock: Arc<fake_bedrock::Log>,
     pub(crate) stop: Arc<Notify>,
-    pub(crate) hurry: Arc<Notify>,
+    pub(crate) force_shutdown: Arc<Notify>,
     pub(crate) tls: Option<Tls>,
-    pub(crate) gateway: JoinHandle<Drained>,
+    pub(crate) task: JoinHandle<Drained>,
     fake: JoinHandle<()>,
     /// Where the gateway keeps its database.
     data: TempDir,
     client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
 }
 
-impl Drop for World {
+impl Drop for TestServer {
     fn drop(&mut self) {
-        self.gateway.abort();
+        self.task.abort();
         self.fake.abort();
     }
 }
 
 /// A response and its whole body.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
@@ -71,22 +71,25 @@ pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 's
     tokio::spawn(task)
 }
 
-pub(crate) async fn world() -> World {
-    world_with(&[], |_| {}).await
+pub(crate) async fn test_server() -> TestServer {
+    test_server_with(&[], |_| {}).await
 }
 
-/// A world with more variables, and a configuration changed where variables are too coarse.
-pub(crate) async fn world_with(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> World {
-    world_at(Clock::machine(), variables, change).await
+/// A server with more variables, and a configuration changed where variables are too coarse.
+pub(crate) async fn test_server_with(
+    variables: &[(&str, &str)],
+    change: impl FnOnce(&mut Config),
+) -> TestServer {
+    test_server_at(Clock::machine(), variables, change).await
 }
 
-/// A world by this clock.
-pub(crate) async fn world_at(
+/// A server by this clock.
+pub(crate) async fn test_server_at(
     clock: Clock,
     variables: &[(&str, &str)],
     change: impl FnOnce(&mut Config),
-) -> World {
-    logged();
+) -> TestServer {
+    captured_logs();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
     let (bedrock, url, fake_address) = (fake.log(), fake.url(), fake.addr());
@@ -106,17 +109,17 @@ pub(crate) async fn world_at(
     change(&mut config);
     let server = Server::bind(&config, clock).await.unwrap();
     let (address, app, tls) = (server.address(), Arc::clone(server.app()), server.tls().cloned());
-    let (stop, hurry) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (stopped, hurried) = (Arc::clone(&stop), Arc::clone(&hurry));
-    World {
+    let (stop, force_shutdown) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (stopped, forced) = (Arc::clone(&stop), Arc::clone(&force_shutdown));
+    TestServer {
         address,
         app,
         fake_address,
         bedrock,
         stop,
-        hurry,
+        force_shutdown,
         tls,
-        gateway: spawn(async move { server.run(stopped.notified(), hurried.notified()).await }),
+        task: spawn(async move { server.run(stopped.notified(), forced.notified()).await }),
         fake: spawn(fake.run()),
         data,
         client: Client::builder(TokioExecutor::new()).build_http(),
@@ -124,7 +127,7 @@ pub(crate) async fn world_at(
 }
 
 /// A body that asks for what `prompt` says.
-pub(crate) fn ask(prompt: &str, stream: bool) -> Value {
+pub(crate) fn message_body(prompt: &str, stream: bool) -> Value {
     json!({
         "model": "claude-sonnet-4-5",
         "max_tokens": 256,
@@ -133,14 +136,14 @@ pub(crate) fn ask(prompt: &str, stream: bool) -> Value {
     })
 }
 
-impl World {
+impl TestServer {
     /// Where the gateway keeps its database and its journal.
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
     }
 
     /// Sends a request and returns when the response head is there.
-    pub(crate) async fn begin(
+    pub(crate) async fn send(
         &self,
         request: Request<BoxBody<Bytes, Infallible>>,
     ) -> http::Response<Incoming> {
@@ -150,20 +153,20 @@ impl World {
         tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap()
     }
 
-    pub(crate) async fn send(&self, request: Request<BoxBody<Bytes, Infallible>>) -> Whole {
-        whole(self.begin(request).await).await
+    pub(crate) async fn fetch(&self, request: Request<BoxBody<Bytes, Infallible>>) -> TestResponse {
+        read_response(self.send(request).await).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Whole {
-        self.send(Request::get(path).body(full(Bytes::new())).unwrap()).await
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
+        self.fetch(Request::get(path).body(full(Bytes::new())).unwrap()).await
     }
 
-    pub(crate) async fn post(&self, body: impl Into<Bytes>) -> Whole {
-        self.send(post(body)).await
+    pub(crate) async fn post(&self, body: impl Into<Bytes>) -> TestResponse {
+        self.fetch(post(body)).await
     }
 
     /// Waits until no request is open, no connection is served and nothing is reserved for `user`.
-    pub(crate) async fn nothing_is_left(&self, user: &str) {
+    pub(crate) async fn wait_until_idle(&self, user: &str) {
         let reserved = async || {
             let (period, now) = (self.app.quota.period().start, self.app.clock.milliseconds());
             self.app.store.spent(user, None, period, now).await.unwrap().user.reserved
@@ -183,8 +186,8 @@ impl World {
     }
 
     /// Asks what `prompt` says and returns the whole answer.
-    pub(crate) async fn ask(&self, prompt: &str, stream: bool) -> Whole {
-        self.post(ask(prompt, stream).to_string()).await
+    pub(crate) async fn post_message(&self, prompt: &str, stream: bool) -> TestResponse {
+        self.post(message_body(prompt, stream).to_string()).await
     }
 }
 
@@ -196,14 +199,14 @@ pub(crate) fn full(bytes: Bytes) -> BoxBody<Bytes, Infallible> {
     Full::new(bytes).boxed()
 }
 
-pub(crate) async fn whole(response: http::Response<Incoming>) -> Whole {
+pub(crate) async fn read_response(response: http::Response<Incoming>) -> TestResponse {
     let (head, body) = response.into_parts();
     let collected = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap();
     let body = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
-    Whole { status: head.status, headers: head.headers, body }
+    TestResponse { status: head.status, headers: head.headers, body }
 }
 
-impl Whole {
+impl TestResponse {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -236,7 +239,7 @@ impl Whole {
 }
 
 /// Everything that was logged in this process, as one text.
-pub(crate) fn logged() -> String {
+pub(crate) fn captured_logs() -> String {
     static LINES: OnceLock<Lines> = OnceLock::new();
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
@@ -257,7 +260,7 @@ pub(crate) async fn log_line(request_id: &str) -> Value {
 pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
     let lines = || -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-        let all = logged();
+        let all = captured_logs();
         let lines = all.lines().map(parse);
         lines.filter(|line| line["event"] == "request" && line[field] == value).collect()
     };

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bedrock_proxy::server::Drained;
 
-use crate::harness::tokens::secured;
-use crate::harness::{World, log_line, logged, world, world_with};
+use crate::harness::tokens::authenticated_server;
+use crate::harness::{TestServer, captured_logs, log_line, test_server, test_server_with};
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
 
 /// Asks until readiness says `wanted`.
-async fn until_ready_says(world: &World, wanted: &str) -> u16 {
+async fn until_ready_says(server: &TestServer, wanted: &str) -> u16 {
     let asking = async {
         loop {
-            let answer = world.get("/readyz?verbose").await;
+            let answer = server.get("/readyz?verbose").await;
             if answer.body.contains(wanted) {
                 return answer.status.as_u16();
             }
@@ -27,56 +27,56 @@ async fn until_ready_says(world: &World, wanted: &str) -> u16 {
 
 #[tokio::test]
 async fn health_checks_need_no_token_and_leave_no_line() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     for path in PROBES {
-        let answer = world.get(path).await;
+        let answer = server.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     }
-    assert_eq!(world.get("/livez?x").await.body, "ok\n");
-    assert_eq!(world.get("/readyz").await.body, "ok\n");
+    assert_eq!(server.get("/livez?x").await.body, "ok\n");
+    assert_eq!(server.get("/readyz").await.body, "ok\n");
     // By the time that a later request is in the log, the earlier ones would be.
-    log_line(world.get("/v1/models").await.request_id()).await;
-    let log = logged();
+    log_line(server.get("/v1/models").await.request_id()).await;
+    let log = captured_logs();
     let mut lines = log.lines().filter(|line| line.contains("\"event\":\"request\""));
     assert!(!lines.any(|line| PROBES.iter().any(|path| line.contains(path))), "{log}");
-    assert!(world.bedrock.requests().is_empty(), "nobody else is asked");
+    assert!(server.bedrock.requests().is_empty(), "nobody else is asked");
 }
 
 #[tokio::test]
 async fn readiness_says_what_it_looked_at() {
-    let world = world().await;
-    let text = world.get("/readyz?verbose").await.body;
+    let server = test_server().await;
+    let text = server.get("/readyz?verbose").await.body;
     assert_eq!(
         text,
         "[+]serving ok\n[+]credentials ok\n[+]database ok\n[+]migrations ok\nreadyz check passed\n"
     );
-    assert_eq!(world.get("/startupz?verbose=1").await.body, "[+]migrations ok\nstartupz check passed\n");
+    assert_eq!(server.get("/startupz?verbose=1").await.body, "[+]migrations ok\nstartupz check passed\n");
 }
 
 #[tokio::test]
 async fn readiness_goes_first_and_requests_are_still_served_for_the_delay() {
     let long =
         |config: &mut bedrock_proxy::config::Config| config.server.shutdown_delay = Duration::from_secs(60);
-    let mut world = world_with(&[], long).await;
-    world.stop.notify_one();
-    assert_eq!(until_ready_says(&world, "[-]serving failed: the server is shutting down").await, 503);
-    assert_eq!(world.get("/livez").await.status, 200);
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    let mut server = test_server_with(&[], long).await;
+    server.stop.notify_one();
+    assert_eq!(until_ready_says(&server, "[-]serving failed: the server is shutting down").await, 503);
+    assert_eq!(server.get("/livez").await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
     // Somebody who does not want to wait ends the delay and the drain.
-    world.hurry.notify_one();
-    let drained = tokio::time::timeout(Duration::from_secs(10), &mut world.gateway).await.unwrap().unwrap();
+    server.force_shutdown.notify_one();
+    let drained = tokio::time::timeout(Duration::from_secs(10), &mut server.task).await.unwrap().unwrap();
     assert!(matches!(drained, Drained::Clean | Drained::Cut(_)));
 }
 
 #[tokio::test]
 async fn credentials_that_aws_does_not_accept_make_it_ill_and_say_what_to_do() {
-    let world = world_with(&[("AWS_BEDROCK_SECRET_KEY", "canary-not-the-secret")], |_| {}).await;
-    assert_eq!(world.get("/health").await.json()["status"], "healthy", "nobody has asked yet");
-    world.app.keep_identified();
-    assert_eq!(until_ready_says(&world, "[-]credentials failed: AWS does not accept them").await, 503);
-    let health = world.get("/health").await;
+    let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "canary-not-the-secret")], |_| {}).await;
+    assert_eq!(server.get("/health").await.json()["status"], "healthy", "nobody has asked yet");
+    server.app.keep_identified();
+    assert_eq!(until_ready_says(&server, "[-]credentials failed: AWS does not accept them").await, 503);
+    let health = server.get("/health").await;
     assert_eq!((health.status.as_u16(), &health.json()["status"]), (503, &"unhealthy".into()));
-    let log = logged();
+    let log = captured_logs();
     // Other tests write into the same log.
     let is_ours = |line: &&str| line.contains("aws_credentials_refused") && line.contains("\"row\":\"E17b\"");
     let line = log.lines().find(is_ours).unwrap();
@@ -86,16 +86,16 @@ async fn credentials_that_aws_does_not_accept_make_it_ill_and_say_what_to_do() {
 
 #[tokio::test]
 async fn the_log_says_whose_the_credentials_are() {
-    let world = world().await;
-    world.app.keep_identified();
+    let server = test_server().await;
+    server.app.keep_identified();
     let said = async {
         let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
-        while world.bedrock.requests().is_empty() || !logged().contains(arn) {
+        while server.bedrock.requests().is_empty() || !captured_logs().contains(arn) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), said).await.unwrap();
-    let asked: Vec<_> = world.bedrock.requests().into_iter().map(|request| request.path).collect();
+    let asked: Vec<_> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(asked, ["/"], "and nothing else was asked");
 }
 
@@ -108,28 +108,28 @@ async fn an_api_key_is_not_sent_to_sts() {
             ("AWS_BEDROCK_SECRET_KEY", ""),
             ("AWS_BEARER_TOKEN_BEDROCK", key),
         ];
-        let world = world_with(&keys, |_| {}).await;
-        world.app.keep_identified();
-        while world.bedrock.requests().first().is_none_or(|request| request.status == 0) {
+        let server = test_server_with(&keys, |_| {}).await;
+        server.app.keep_identified();
+        while server.bedrock.requests().first().is_none_or(|request| request.status == 0) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        until_ready_says(&world, said).await;
-        assert!(world.bedrock.requests().iter().all(|request| request.path == "/foundation-models"));
+        until_ready_says(&server, said).await;
+        assert!(server.bedrock.requests().iter().all(|request| request.path == "/foundation-models"));
     }
 }
 
 #[tokio::test]
 async fn without_the_database_it_is_ready_unless_limits_are_closed_then() {
     let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
-    let worlds = [("open", 200), ("closed", 503)].map(|(policy, status)| async move {
-        let world = world_with(&[away, ("QUOTA_TEAM_ON_OUTAGE", policy)], |_| {}).await;
-        let answer = world.get("/readyz?verbose").await;
+    let servers = [("open", 200), ("closed", 503)].map(|(policy, status)| async move {
+        let server = test_server_with(&[away, ("QUOTA_TEAM_ON_OUTAGE", policy)], |_| {}).await;
+        let answer = server.get("/readyz?verbose").await;
         assert_eq!(answer.status, status, "{}", answer.body);
         assert!(answer.body.contains("database"), "{}", answer.body);
-        assert_eq!(world.get("/startupz").await.status, status);
-        let health = world.get("/health").await;
+        assert_eq!(server.get("/startupz").await.status, status);
+        let health = server.get("/health").await;
         assert_eq!((health.status.as_u16(), &health.json()["status"]), (200, &"degraded".into()));
         assert_eq!(health.json()["database"], "disconnected");
     });
-    futures_util::future::join_all(worlds).await;
+    futures_util::future::join_all(servers).await;
 }

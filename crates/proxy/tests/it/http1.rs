@@ -6,15 +6,15 @@ use http::Method;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::raw_http::{next, status, to_end};
-use crate::harness::tokens::{secured, secured_with, token};
-use crate::harness::{ask, world, world_with};
+use crate::harness::raw_http::{next, read_to_end, status};
+use crate::harness::tokens::{authenticated_server, authenticated_server_with, token};
+use crate::harness::{message_body, test_server, test_server_with};
 
 const HEAD: &str = "POST /v1/messages HTTP/1.1\r\nhost: x\r\n";
 
 #[tokio::test]
 async fn row_13_framing_that_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
-    let world = world().await;
+    let server = test_server().await;
     let wrong = [
         "content-length: +5",
         "content-length: -1",
@@ -34,25 +34,26 @@ async fn row_13_framing_that_can_be_read_in_two_ways_is_refused_and_the_connecti
         ": 1",
     ];
     for wrong in wrong {
-        let answer = world.raw(format!("{HEAD}{wrong}\r\n\r\n{{}}")).await;
+        let answer = server.send_raw(format!("{HEAD}{wrong}\r\n\r\n{{}}")).await;
         assert_eq!(status(&answer), "400", "{wrong:?}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{wrong:?}: {answer}");
     }
-    let old = world.raw("POST /v1/messages HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").await;
+    let old =
+        server.send_raw("POST /v1/messages HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").await;
     assert_eq!(status(&old), "400", "{old}");
     for chunk in
         ["x\r\n{}\r\n0\r\n\r\n", "-2\r\n{}\r\n0\r\n\r\n", "fffffffffffffffff\r\n{}", "2\r\n{}0\r\n\r\n"]
     {
-        let answer = world.raw(format!("{HEAD}transfer-encoding: chunked\r\n\r\n{chunk}")).await;
+        let answer = server.send_raw(format!("{HEAD}transfer-encoding: chunked\r\n\r\n{chunk}")).await;
         assert_eq!(status(&answer), "400", "{chunk:?}: {answer}");
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn row_13_with_a_length_and_chunks_only_the_chunks_count_and_nothing_after_them() {
-    let world = world().await;
-    let body = ask("Hello", false).to_string();
+    let server = test_server().await;
+    let body = message_body("Hello", false).to_string();
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let smuggled = "GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
     let orders = [
@@ -60,10 +61,10 @@ async fn row_13_with_a_length_and_chunks_only_the_chunks_count_and_nothing_after
         "transfer-encoding: chunked\r\ncontent-length: 4",
     ];
     for order in orders {
-        let answer = world.raw(format!("{HEAD}{order}\r\n\r\n{chunks}{smuggled}")).await;
+        let answer = server.send_raw(format!("{HEAD}{order}\r\n\r\n{chunks}{smuggled}")).await;
         assert_eq!((status(&answer), answer.matches("HTTP/1.1").count()), ("200", 1), "{answer}");
     }
-    let asked = world.bedrock.requests();
+    let asked = server.bedrock.requests();
     assert_eq!(asked.len(), 2);
     for request in asked {
         let lengths = request.headers.iter().filter(|(name, _)| name == "content-length").count();
@@ -74,29 +75,30 @@ async fn row_13_with_a_length_and_chunks_only_the_chunks_count_and_nothing_after
 
 #[tokio::test]
 async fn row_15_heads_have_an_end() {
-    let world = world().await;
+    let server = test_server().await;
     let many: String = (0..1000).map(|n| format!("x-{n}: 1\r\n")).collect();
     let long = format!("x-long: {}\r\n", "x".repeat(64 << 10));
     for headers in [many, long] {
-        assert_eq!(status(&world.raw(format!("{HEAD}{headers}\r\n")).await), "431");
+        assert_eq!(status(&server.send_raw(format!("{HEAD}{headers}\r\n")).await), "431");
     }
     let path = "x".repeat(70_000);
-    let answer = world.raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    let answer = server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
     assert!(["414", "431"].contains(&status(&answer)), "{answer}");
     let path = "x".repeat(32 << 10);
-    let answer = world.raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+    let answer =
+        server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
     assert_eq!(status(&answer), "404");
 }
 
 #[tokio::test]
 async fn row_15_a_request_names_one_host() {
-    let world = world().await;
+    let server = test_server().await;
     for hosts in ["", "host: a\r\nhost: a\r\n", "host: a\r\nhost: b\r\n"] {
         let head = format!("GET /v1/models HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
-        let answer = world.raw(head).await;
+        let answer = server.send_raw(head).await;
         assert!(status(&answer) == "400" && answer.contains("Host headers"), "{hosts:?}: {answer}");
     }
-    let old = world.raw("GET /v1/models HTTP/1.0\r\n\r\n").await;
+    let old = server.send_raw("GET /v1/models HTTP/1.0\r\n\r\n").await;
     assert_eq!(status(&old), "200", "HTTP/1.0 had none: {old}");
 }
 
@@ -105,11 +107,11 @@ async fn row_16_a_connection_that_brings_no_request_is_closed() {
     let soon = |config: &mut bedrock_proxy::config::Config| {
         config.server.header_timeout = Duration::from_millis(100);
     };
-    let world = world_with(&[], soon).await;
+    let server = test_server_with(&[], soon).await;
     for beginning in ["", "GET /v1/models HTTP/1.1\r\nhos", "PRI * HTTP/2.0\r\n"] {
-        assert_eq!(world.raw(beginning).await, "", "{beginning:?}");
+        assert_eq!(server.send_raw(beginning).await, "", "{beginning:?}");
     }
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
@@ -117,59 +119,59 @@ async fn row_17_a_body_that_is_announced_and_never_sent_is_given_up() {
     let soon = |config: &mut bedrock_proxy::config::Config| {
         config.server.body_timeout = Duration::from_millis(100);
     };
-    let world = secured_with(&[], soon).await;
+    let server = authenticated_server_with(&[], soon).await;
     let expects = format!("{HEAD}expect: 100-continue\r\ncontent-length: 10\r\n");
-    let stranger = world.raw(format!("{expects}\r\n")).await;
+    let stranger = server.send_raw(format!("{expects}\r\n")).await;
     assert_eq!(status(&stranger), "401", "nobody is told to go on who may not: {stranger}");
     let key = token("ana", &json!({}));
-    let known = world.raw(format!("{expects}x-api-key: {key}\r\n\r\n")).await;
+    let known = server.send_raw(format!("{expects}x-api-key: {key}\r\n\r\n")).await;
     assert!(known.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408"), "{known}");
-    world.nothing_is_left("ana").await;
+    server.wait_until_idle("ana").await;
 }
 
 #[tokio::test]
 async fn row_17_what_follows_a_body_is_another_request() {
-    let world = world().await;
-    let body = ask("Hello", false).to_string();
+    let server = test_server().await;
+    let body = message_body("Hello", false).to_string();
     let longer = format!("{HEAD}content-length: {}\r\n\r\n{body}more than was announced\r\n\r\n", body.len());
-    let answer = world.raw(longer).await;
+    let answer = server.send_raw(longer).await;
     let statuses: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|part| &part[..3]).collect();
     assert_eq!(statuses, ["200", "400"], "{answer}");
-    assert_eq!(world.bedrock.requests().len(), 1);
+    assert_eq!(server.bedrock.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn row_17_a_client_that_leaves_at_any_byte_leaves_nothing_behind() {
-    let world = secured().await;
-    let body = ask("Hello", true).to_string();
+    let server = authenticated_server().await;
+    let body = message_body("Hello", true).to_string();
     let key = token("ana", &json!({}));
     let whole = format!("{HEAD}x-api-key: {key}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     for end in 0..whole.len() {
-        let mut socket = world.connect().await;
+        let mut socket = server.connect().await;
         socket.write_all(&whole.as_bytes()[..end]).await.unwrap();
     }
-    world.nothing_is_left("ana").await;
-    assert!(world.bedrock.requests().is_empty(), "no request was whole");
-    assert_eq!(world.ask_as(&key).await.status, 200);
+    server.wait_until_idle("ana").await;
+    assert!(server.bedrock.requests().is_empty(), "no request was whole");
+    assert_eq!(server.post_as(&key).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_18_compressed_bodies_are_refused_unopened() {
-    let world = world().await;
+    let server = test_server().await;
     for encoding in
         ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "gzip, identity", "identity, gzip"]
     {
-        let answer = world.call("POST", "/v1/messages", &[("content-encoding", encoding)], "x").await;
+        let answer = server.request("POST", "/v1/messages", &[("content-encoding", encoding)], "x").await;
         assert_eq!(answer.error().0, 415, "{encoding}");
     }
-    let body = ask("Hello", false).to_string();
-    let answer = world.call("POST", "/v1/messages", &[("content-encoding", "identity")], body).await;
+    let body = message_body("Hello", false).to_string();
+    let answer = server.request("POST", "/v1/messages", &[("content-encoding", "identity")], body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[tokio::test]
 async fn row_19_no_spelling_of_a_path_leads_to_the_operators() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let paths = [
         "/v1/messages%2f..%2fadmin%2fv1%2fusers",
         "/v1/messages/../../admin/v1/users",
@@ -190,18 +192,18 @@ async fn row_19_no_spelling_of_a_path_leads_to_the_operators() {
     ];
     let bearer = |scope: &str| token("eve", &json!({"scope": scope}));
     for path in paths {
-        let ask = async |line: &str, key: &str| {
+        let send_as = async |line: &str, key: &str| {
             let head = format!("{line} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n");
-            world.raw(head).await
+            server.send_raw(head).await
         };
         for method in [Method::GET, Method::POST] {
             let line = format!("{method} {path}");
-            let stranger = ask(&line, "none").await;
+            let stranger = send_as(&line, "none").await;
             assert_eq!(status(&stranger), "401", "{line}: {stranger}");
-            let user = ask(&line, &bearer("inference")).await;
+            let user = send_as(&line, &bearer("inference")).await;
             let operators = if path.starts_with("/admin/") { "403" } else { "404" };
             assert!([operators, "405"].contains(&status(&user)), "{line}: {user}");
-            let operator = ask(&line, &bearer("admin")).await;
+            let operator = send_as(&line, &bearer("admin")).await;
             assert!(
                 ["403", "404"].contains(&status(&operator)),
                 "only the exact path will do: {line}: {operator}"
@@ -212,14 +214,14 @@ async fn row_19_no_spelling_of_a_path_leads_to_the_operators() {
         "GET http://elsewhere/admin/v1/users HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\nconnection: close\r\n\r\n",
         bearer("inference")
     );
-    assert_eq!(status(&world.raw(absolute).await), "403");
+    assert_eq!(status(&server.send_raw(absolute).await), "403");
 }
 
 #[tokio::test]
 async fn a_connection_is_used_again_after_each_refusal() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let key = token("ana", &json!({}));
-    let mut socket = world.connect().await;
+    let mut socket = server.connect().await;
     for (key, expected) in [("none", "401"), (key.as_str(), "200"), ("none", "401"), (key.as_str(), "200")] {
         let head = format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
@@ -232,5 +234,5 @@ async fn a_connection_is_used_again_after_each_refusal() {
         next(&mut socket, length.parse().unwrap()).await;
     }
     socket.write_all(b"x\r\n\r\n").await.unwrap();
-    assert_eq!(status(&to_end(&mut socket).await), "400");
+    assert_eq!(status(&read_to_end(&mut socket).await), "400");
 }

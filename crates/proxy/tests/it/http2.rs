@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::tokens::{secured_with, token};
-use crate::harness::{World, ask, log_line, spawn, world, world_with};
+use crate::harness::tokens::{authenticated_server_with, token};
+use crate::harness::{TestServer, log_line, message_body, spawn, test_server, test_server_with};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -84,8 +84,8 @@ enum Verdict {
 
 const OK: Verdict = Verdict::Answered(0x88);
 
-async fn verdict(world: &World, bytes: &[u8]) -> Verdict {
-    let mut socket = world.connect().await;
+async fn verdict(server: &TestServer, bytes: &[u8]) -> Verdict {
+    let mut socket = server.connect().await;
     let _ = socket.write_all(bytes).await;
     let code = |payload: &[u8]| payload.first_chunk().map(|code| u32::from_be_bytes(*code)).unwrap();
     let reading = async {
@@ -104,11 +104,11 @@ async fn verdict(world: &World, bytes: &[u8]) -> Verdict {
 
 #[tokio::test]
 async fn row_14_streams_that_can_be_read_in_two_ways_are_refused() {
-    let world = world().await;
-    let body = ask("Hello", false).to_string();
+    let server = test_server().await;
+    let body = message_body("Hello", false).to_string();
     let length = body.len().to_string();
-    assert_eq!(verdict(&world, &question(&[("content-length", &length)], &body)).await, OK);
-    assert_eq!(world.bedrock.requests().len(), 1);
+    assert_eq!(verdict(&server, &question(&[("content-length", &length)], &body)).await, OK);
+    assert_eq!(server.bedrock.requests().len(), 1);
     let shorter = (body.len() - 1).to_string();
     let longer = (body.len() + 1).to_string();
     let wrong: [&[(&str, &str)]; 14] = [
@@ -128,15 +128,15 @@ async fn row_14_streams_that_can_be_read_in_two_ways_are_refused() {
         &[(":status", "200")],
     ];
     for wrong in wrong {
-        let verdict = verdict(&world, &question(wrong, &body)).await;
+        let verdict = verdict(&server, &question(wrong, &body)).await;
         assert_ne!(verdict, OK, "{wrong:?}");
     }
-    assert_eq!(world.bedrock.requests().len(), 1, "none of them was sent on");
+    assert_eq!(server.bedrock.requests().len(), 1, "none of them was sent on");
 }
 
 #[tokio::test]
 async fn row_14_streams_opened_and_reset_without_end_end_the_connection() {
-    let world = world().await;
+    let server = test_server().await;
     let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/v1/messages")];
     let fields = block(&fields);
     let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
@@ -144,70 +144,70 @@ async fn row_14_streams_opened_and_reset_without_end_end_the_connection() {
         bytes.extend(frame(HEADERS, END_HEADERS, stream, &fields));
         bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
-    assert_eq!(verdict(&world, &bytes).await, Verdict::Left(ENHANCE_YOUR_CALM));
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(verdict(&server, &bytes).await, Verdict::Left(ENHANCE_YOUR_CALM));
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_14_a_head_that_never_ends_is_refused() {
-    let world = world().await;
+    let server = test_server().await;
     let field = block(&[("x-more", "0123456789012345678901234567890123456789")]).repeat(300);
     let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     bytes.extend(frame(HEADERS, 0, 1, &field));
     for _ in 0..1000 {
         bytes.extend(frame(CONTINUATION, 0, 1, &field));
     }
-    let verdict = verdict(&world, &bytes).await;
+    let verdict = verdict(&server, &bytes).await;
     assert!(matches!(verdict, Verdict::Left(1..) | Verdict::Closed), "{verdict:?}");
     let empty = frame(CONTINUATION, 0, 1, &[]).repeat(100_000);
     let bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, 0, 1, &field), &empty].concat();
-    let verdict = self::verdict(&world, &bytes).await;
+    let verdict = self::verdict(&server, &bytes).await;
     assert!(matches!(verdict, Verdict::Left(1..) | Verdict::Closed), "{verdict:?}");
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_14_who_asks_for_acknowledgements_and_takes_none_is_given_up() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(100);
-    let world = world_with(&[], soon).await;
-    let mut socket = world.connect().await;
+    let server = test_server_with(&[], soon).await;
+    let mut socket = server.connect().await;
     socket.write_all(PREFACE).await.unwrap();
     let flood = frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(1000);
     let flooding = async { while socket.write_all(&flood).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(20), flooding).await.expect("the connection is ended");
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_14_an_answer_that_its_client_leaves_no_room_for_is_given_up() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(200);
-    let world = secured_with(&[], soon).await;
+    let server = authenticated_server_with(&[], soon).await;
     let key = token("ana", &json!({}));
-    let socket = world.connect().await;
+    let socket = server.connect().await;
     let (asking, connection) =
         h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(socket).await.unwrap();
     let connection = spawn(connection);
-    let request = Request::post(format!("http://{}/v1/messages", world.address)).header("x-api-key", key);
+    let request = Request::post(format!("http://{}/v1/messages", server.address)).header("x-api-key", key);
     let (answer, mut body) =
         asking.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
-    body.send_data(Bytes::from(ask("[paced 100 5]", true).to_string()), true).unwrap();
+    body.send_data(Bytes::from(message_body("[paced 100 5]", true).to_string()), true).unwrap();
     let answer = answer.await.unwrap();
     assert_eq!(answer.status(), 200);
     let id = answer.headers()["request-id"].to_str().unwrap();
     assert_eq!(log_line(id).await["outcome"], "cancelled");
     tokio::time::timeout(Duration::from_secs(5), connection).await.expect("it ends").unwrap().unwrap();
-    world.nothing_is_left("ana").await;
+    server.wait_until_idle("ana").await;
 }
 
 #[tokio::test]
 async fn an_answer_over_http2_may_take_longer_than_a_stalled_one() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(100);
-    let world = world_with(&[], soon).await;
-    let (asking, connection) = h2::client::handshake(world.connect().await).await.unwrap();
+    let server = test_server_with(&[], soon).await;
+    let (asking, connection) = h2::client::handshake(server.connect().await).await.unwrap();
     spawn(connection);
-    let request = Request::post(format!("http://{}/v1/messages", world.address)).body(()).unwrap();
+    let request = Request::post(format!("http://{}/v1/messages", server.address)).body(()).unwrap();
     let (answer, mut body) = asking.ready().await.unwrap().send_request(request, false).unwrap();
-    body.send_data(Bytes::from(ask("[pause 400] Hello", true).to_string()), true).unwrap();
+    body.send_data(Bytes::from(message_body("[pause 400] Hello", true).to_string()), true).unwrap();
     let mut answer = answer.await.unwrap().into_body();
     let mut text = String::new();
     while let Some(data) = answer.data().await {

@@ -10,56 +10,56 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::raw_http::next;
-use crate::harness::tokens::{secured_with, token};
-use crate::harness::{ask, post, whole, world, world_with};
+use crate::harness::tokens::{authenticated_server_with, token};
+use crate::harness::{message_body, post, read_response, test_server, test_server_with};
 
 #[tokio::test]
 async fn a_body_above_the_limit_is_a_413_the_sender_gets_to_read() {
-    let world = world().await;
-    let answer = world.post(vec![b' '; 33 << 20]).await;
+    let server = test_server().await;
+    let answer = server.post(vec![b' '; 33 << 20]).await;
     let (status, kind, _) = answer.error();
     assert_eq!((status, kind.as_str()), (413, "request_too_large"));
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_body_without_a_length_is_limited_while_it_is_read() {
-    let world = world_with(&[("MAX_BODY_BYTES", "4096")], |_| {}).await;
+    let server = test_server_with(&[("MAX_BODY_BYTES", "4096")], |_| {}).await;
     let pieces = (0..100).map(|_| Ok(Frame::data(Bytes::from(vec![b' '; 1024]))));
     let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
-    let answer = world.send(Request::post("/v1/messages").body(body).unwrap()).await;
+    let answer = server.fetch(Request::post("/v1/messages").body(body).unwrap()).await;
     assert_eq!(answer.error().0, 413);
 }
 
 #[tokio::test]
 async fn a_body_in_many_pieces_arrives_whole() {
-    let world = world().await;
-    let text = ask("Hello", false).to_string();
+    let server = test_server().await;
+    let text = message_body("Hello", false).to_string();
     let pieces: Vec<_> =
         text.as_bytes().chunks(7).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
-    let answer = world.send(Request::post("/v1/messages").body(body).unwrap()).await;
+    let answer = server.fetch(Request::post("/v1/messages").body(body).unwrap()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[tokio::test]
 async fn nesting_without_end_is_refused_and_harms_nothing() {
-    let world = world().await;
+    let server = test_server().await;
     let depth = 100_000;
     let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let anywhere = format!(r#"{{"model":"claude-sonnet-4-5","x":{nested},"messages":[]}}"#);
     let in_content =
         format!(r#"{{"model":"claude-sonnet-4-5","messages":[{{"role":"user","content":{nested}}}]}}"#);
     for body in [nested.clone(), anywhere, in_content] {
-        assert_eq!(world.post(body).await.error().0, 400);
+        assert_eq!(server.post(body).await.error().0, 400);
     }
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_given_up() {
-    let world = world_with(&[], |config| config.server.body_timeout = Duration::from_millis(50)).await;
-    let mut socket = TcpStream::connect(world.address).await.unwrap();
+    let server = test_server_with(&[], |config| config.server.body_timeout = Duration::from_millis(50)).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await.unwrap();
     let mut answer = Vec::new();
     socket.read_buf(&mut answer).await.unwrap();
@@ -68,35 +68,39 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 
 #[tokio::test]
 async fn one_user_has_so_many_requests_open_and_others_are_not_in_the_way() {
-    let world = secured_with(&[("MAX_CONCURRENT_REQUESTS_PER_USER", "2")], |_| {}).await;
+    let server = authenticated_server_with(&[("MAX_CONCURRENT_REQUESTS_PER_USER", "2")], |_| {}).await;
     let (ana, bob) = (token("ana", &json!({})), token("bob", &json!({})));
     let stream = |key: &str| {
-        let (mut head, body) = post(ask("[paced 100 20]", true).to_string()).into_parts();
+        let (mut head, body) = post(message_body("[paced 100 20]", true).to_string()).into_parts();
         head.headers.insert("x-api-key", key.parse().unwrap());
         Request::from_parts(head, body)
     };
-    let open = [world.begin(stream(&ana)).await, world.begin(stream(&ana)).await];
-    let (status, kind, message) = world.ask_as(&ana).await.error();
+    let open = [server.send(stream(&ana)).await, server.send(stream(&ana)).await];
+    let (status, kind, message) = server.post_as(&ana).await.error();
     assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
     assert!(message.contains("2 requests open"), "{message}");
     let bedrock =
-        world.call("POST", "/model/x/converse", &[("authorization", &format!("Bearer {ana}"))], "").await;
+        server.request("POST", "/model/x/converse", &[("authorization", &format!("Bearer {ana}"))], "").await;
     assert_eq!(
         (bedrock.status.as_u16(), &bedrock.headers["x-amzn-errortype"]),
         (429, &"ThrottlingException".parse().unwrap())
     );
     let unsent =
         format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {ana}\r\ncontent-length: 99999\r\n\r\n");
-    let mut socket = world.connect().await;
+    let mut socket = server.connect().await;
     socket.write_all(unsent.as_bytes()).await.unwrap();
     assert_eq!(next(&mut socket, 12).await, "HTTP/1.1 429", "before the body is read");
-    assert_eq!(world.ask_as(&bob).await.status, 200);
-    assert_eq!(world.call("GET", "/v1/me", &[("x-api-key", &ana)], "").await.status, 200, "asks no model");
+    assert_eq!(server.post_as(&bob).await.status, 200);
+    assert_eq!(
+        server.request("GET", "/v1/me", &[("x-api-key", &ana)], "").await.status,
+        200,
+        "asks no model"
+    );
     for response in open {
-        assert_eq!(whole(response).await.events().last(), Some(&"message_stop"));
+        assert_eq!(read_response(response).await.events().last(), Some(&"message_stop"));
     }
     let passes = async {
-        while world.ask_as(&ana).await.status != 200 {
+        while server.post_as(&ana).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -105,9 +109,10 @@ async fn one_user_has_so_many_requests_open_and_others_are_not_in_the_way() {
 
 #[tokio::test]
 async fn a_request_that_does_not_stream_has_a_deadline() {
-    let world = world_with(&[], |config| config.relay.request_timeout = Duration::from_millis(100)).await;
-    let (status, kind, _) = world.ask("[slow 5000]", false).await.error();
+    let server =
+        test_server_with(&[], |config| config.relay.request_timeout = Duration::from_millis(100)).await;
+    let (status, kind, _) = server.post_message("[slow 5000]", false).await.error();
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
-    let response = world.begin(post(ask("[slow 300]", true).to_string())).await;
+    let response = server.send(post(message_body("[slow 300]", true).to_string())).await;
     assert_eq!(response.status(), 200, "a stream has none");
 }

@@ -13,7 +13,7 @@ use fake_bedrock::FakeBedrock;
 use serde_json::{Value, json};
 
 use crate::harness::tokens::{KEY, token};
-use crate::harness::{SECRET, ask, spawn};
+use crate::harness::{SECRET, message_body, spawn};
 use crate::upstream_apis::{BETAS, everyday};
 
 /// A server of its own process, in a folder of its own.
@@ -144,8 +144,8 @@ async fn each_request_is_one_line_in_a_file_of_the_day_with_the_documented_field
          x-claude-code-session-id: 5d1f0a\r\nx-request-id: mine-1"
     );
     let (answered, refused, unknown) = tokio::task::block_in_place(|| {
-        let answered = program.post(&headers, &ask("Geheimes Xylophon", true));
-        let mut wrong = ask("Geheimes Xylophon", true);
+        let answered = program.post(&headers, &message_body("Geheimes Xylophon", true));
+        let mut wrong = message_body("Geheimes Xylophon", true);
         wrong["max_tokens"] = json!(-1);
         let refused = program.post(&headers, &wrong);
         let unknown = program.send("GET /x\u{9b}31m%0Alevel=error?token=Xylophon HTTP/1.1", "", |_| false);
@@ -255,7 +255,7 @@ async fn each_request_is_one_line_in_a_file_of_the_day_with_the_documented_field
 async fn a_client_that_leaves_is_one_line_too() {
     let program = start(tempfile::tempdir().unwrap(), &[("LOG_OUTPUT", "stdout")]).await;
     tokio::task::block_in_place(|| {
-        let body = ask("[paced 50 20]", true).to_string();
+        let body = message_body("[paced 50 20]", true).to_string();
         program.send("POST /v1/messages HTTP/1.1", &body, |answer| answer.contains("content_block_delta"))
     });
     let (home, said) = program.stop();
@@ -274,7 +274,7 @@ async fn text_and_both_outputs_say_the_same() {
         [("LOG_OUTPUT", "both"), ("LOG_FORMAT", "text"), ("LOG_FILE_PATH", "logs/bedrock-proxy.log")];
     let program = start(tempfile::tempdir().unwrap(), &variables).await;
     let agent = "\r\nuser-agent: x\u{9b}31m level=error\r\nsession-id: a\"b";
-    tokio::task::block_in_place(|| program.post(agent, &ask("Hello", false)));
+    tokio::task::block_in_place(|| program.post(agent, &message_body("Hello", false)));
     let (home, said) = program.stop();
     assert_eq!(fs::read_to_string(home.path().join(todays(".log"))).unwrap(), said);
     let line = said.lines().find(|line| line.contains("event=request")).unwrap();
@@ -295,7 +295,7 @@ async fn debug_tells_shapes_and_decisions_and_never_content() {
         body["messages"] =
             json!([{"role": "user", "content": [{"type": "text", "text": "Geheimes Xylophon"}]}]);
         program.post(&format!("\r\nanthropic-beta: {BETAS}"), &body);
-        program.post("", &ask("[throttle 1] Xylophon", false));
+        program.post("", &message_body("[throttle 1] Xylophon", false));
     });
     let (_, said) = program.stop();
     assert!(!said.contains("Xylophon"), "{said}");
@@ -322,7 +322,7 @@ async fn a_full_disk_drops_lines_and_counts_them_and_requests_go_on() {
     let program = start(home, &[]).await;
     let file = program.home.path().join(todays(".json"));
     let metrics = tokio::task::block_in_place(|| {
-        assert!(program.post("", &ask("Hello", false)).contains(" 200 "));
+        assert!(program.post("", &message_body("Hello", false)).contains(" 200 "));
         let counted = |answer: &str| {
             let line = answer.lines().find(|line| line.starts_with("bedrock_proxy_log_lines_dropped_total"));
             line.is_some_and(|line| !line.ends_with(" 0"))
@@ -336,7 +336,7 @@ async fn a_full_disk_drops_lines_and_counts_them_and_requests_go_on() {
         }
         assert!(counted(&metrics), "{metrics}");
         fs::remove_file(&file).unwrap();
-        program.post("", &ask("Hello", false));
+        program.post("", &message_body("Hello", false));
         metrics
     });
     let (home, _) = program.stop();

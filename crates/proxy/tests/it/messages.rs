@@ -1,12 +1,12 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::harness::{ask, full, log_line, world, world_with};
+use crate::harness::{full, log_line, message_body, test_server, test_server_with};
 
 #[tokio::test]
 async fn a_stream_says_everything_in_order_and_ends_once() {
-    let world = world().await;
-    let answer = world.ask("Hello", true).await;
+    let server = test_server().await;
+    let answer = server.post_message("Hello", true).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
     assert_eq!(answer.headers["cache-control"], "no-cache");
@@ -26,31 +26,31 @@ async fn a_stream_says_everything_in_order_and_ends_once() {
 
 #[tokio::test]
 async fn without_stream_the_same_answer_is_one_message() {
-    let world = world().await;
-    let answer = world.ask("Hello", false).await;
+    let server = test_server().await;
+    let answer = server.post_message("Hello", false).await;
     assert_eq!(answer.headers["content-type"], "application/json");
     let message = answer.json();
     assert_eq!((&message["type"], &message["model"]), (&json!("message"), &json!("claude-sonnet-4-5")));
     assert_eq!(message["stop_reason"], "end_turn");
     assert!(message["content"][0]["text"].as_str().unwrap().ends_with("You said: Hello"));
-    let asked = &world.bedrock.requests()[0];
+    let asked = &server.bedrock.requests()[0];
     assert_eq!(asked.path, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream");
 }
 
 #[tokio::test]
 async fn a_tool_call_comes_through_both_ways() {
-    let world = world().await;
-    let mut body = ask("[tool] read it", false);
+    let server = test_server().await;
+    let mut body = message_body("[tool] read it", false);
     body["tools"] = json!([{
         "name": "read_file",
         "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
     }]);
-    let message = world.post(body.to_string()).await.json();
+    let message = server.post(body.to_string()).await.json();
     assert_eq!(message["stop_reason"], "tool_use");
     assert_eq!(message["content"][1]["name"], "read_file");
     assert!(message["content"][1]["input"]["path"].is_string());
     body["stream"] = json!(true);
-    let answer = world.post(body.to_string()).await;
+    let answer = server.post(body.to_string()).await;
     assert!(answer.body.contains("input_json_delta") && answer.body.contains("\"stop_reason\":\"tool_use\""));
 }
 
@@ -58,10 +58,10 @@ async fn a_tool_call_comes_through_both_ways() {
 async fn a_request_without_model_or_max_tokens_gets_the_operators() {
     let variables =
         [("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "claude-sonnet-4-5"), ("AWS_BEDROCK_MAX_TOKENS", "777")];
-    let world = world_with(&variables, |_| {}).await;
-    let answer = world.post(r#"{"messages":[{"role":"user","content":"Hello"}]}"#).await;
+    let server = test_server_with(&variables, |_| {}).await;
+    let answer = server.post(r#"{"messages":[{"role":"user","content":"Hello"}]}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let asked: Value = serde_json::from_slice(&world.bedrock.requests()[0].body).unwrap();
+    let asked: Value = serde_json::from_slice(&server.bedrock.requests()[0].body).unwrap();
     assert_eq!(asked["inferenceConfig"]["maxTokens"], 777);
 }
 
@@ -69,32 +69,32 @@ async fn a_request_without_model_or_max_tokens_gets_the_operators() {
 async fn a_mapping_sends_an_arn_as_one_path_segment() {
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
     let mapping = format!("mine={arn}");
-    let world = world_with(&[("AWS_BEDROCK_MODEL_MAPPINGS", &mapping)], |_| {}).await;
-    let mut body = ask("Hello", false);
+    let server = test_server_with(&[("AWS_BEDROCK_MODEL_MAPPINGS", &mapping)], |_| {}).await;
+    let mut body = message_body("Hello", false);
     body["model"] = json!("mine");
-    world.post(body.to_string()).await;
-    let path = &world.bedrock.requests().pop().unwrap().path;
+    server.post(body.to_string()).await;
+    let path = &server.bedrock.requests().pop().unwrap().path;
     let segment = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
     assert_eq!(*path, format!("/model/{segment}/converse-stream"));
 }
 
 #[tokio::test]
 async fn any_query_header_or_content_type_is_fine() {
-    let world = world().await;
+    let server = test_server().await;
     let request = Request::post("/v1/messages?beta=true&x=%00")
         .header("anthropic-version", "2023-06-01")
         .header("anthropic-beta", "whatever-2030-01-01")
         .header("authorization", "Bearer anything")
         .header("content-type", "text/plain")
         .header("content-encoding", "identity")
-        .body(full(ask("Hello", false).to_string().into()));
-    assert_eq!(world.send(request.unwrap()).await.status, 200);
+        .body(full(message_body("Hello", false).to_string().into()));
+    assert_eq!(server.fetch(request.unwrap()).await.status, 200);
 }
 
 #[tokio::test]
 async fn the_access_log_counts_tokens_and_holds_no_content() {
-    let world = world().await;
-    let answer = world.ask("Geheimes Wort Xylophon", true).await;
+    let server = test_server().await;
+    let answer = server.post_message("Geheimes Wort Xylophon", true).await;
     let line = log_line(answer.request_id()).await;
     assert_eq!(
         (&line["status"], &line["outcome"], &line["stream"]),
@@ -105,6 +105,6 @@ async fn the_access_log_counts_tokens_and_holds_no_content() {
     assert!(line["out_tok"].as_u64().unwrap() > 0 && line["ttft_ms"].is_u64(), "{line}");
     assert_eq!((&line["stop_reason"], &line["retries"]), (&json!("end_turn"), &json!(0)));
     assert!(line["aws_request_id"].is_string(), "{line}");
-    let all = crate::harness::logged();
+    let all = crate::harness::captured_logs();
     assert!(!all.contains("Xylophon") && !all.contains(crate::harness::SECRET));
 }

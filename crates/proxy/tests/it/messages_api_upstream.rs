@@ -6,33 +6,33 @@ use std::sync::Arc;
 use fake_bedrock::FakeBedrock;
 use serde_json::{Value, json};
 
-use crate::harness::{Whole, World, ask, full, log_line, spawn, world_with};
+use crate::harness::{TestResponse, TestServer, full, log_line, message_body, spawn, test_server_with};
 
-async fn native() -> World {
-    world_with(&[("AWS_BEDROCK_ROUTE", "messages")], |_| {}).await
+async fn native() -> TestServer {
+    test_server_with(&[("AWS_BEDROCK_ROUTE", "messages")], |_| {}).await
 }
 
-fn route(answer: &Whole) -> &str {
+fn route(answer: &TestResponse) -> &str {
     answer.headers.get("x-bedrock-proxy-route").map_or("none", |route| route.to_str().unwrap())
 }
 
 #[tokio::test]
 async fn the_clients_own_body_goes_to_the_messages_api_and_its_events_come_back() {
-    let world = native().await;
-    let mut body = ask("Hello", true);
+    let server = native().await;
+    let mut body = message_body("Hello", true);
     body["metadata"] = json!({"user_id": "{\"device_id\":\"d\"}"});
     body["cache_control"] = json!({"type": "ephemeral"});
     let request = http::Request::post("/v1/messages")
         .header("anthropic-beta", "claude-code-20250219,prompt-caching-scope-2026-01-05")
         .header("anthropic-version", "2026-10-21");
-    let answer = world.send(request.body(full(body.to_string().into())).unwrap()).await;
+    let answer = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
     assert_eq!((answer.status.as_u16(), route(&answer)), (200, "messages"), "{}", answer.body);
     assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{}", answer.body);
     assert!(answer.body.contains("\"model\":\"claude-sonnet-4-5\""), "{}", answer.body);
     let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert!(notice.ends_with("not sent: prompt-caching-scope-2026-01-05"), "{notice}");
 
-    let sent = world.bedrock.requests().pop().unwrap();
+    let sent = server.bedrock.requests().pop().unwrap();
     assert_eq!(sent.path, "/anthropic/v1/messages");
     let line = log_line(answer.request_id()).await;
     assert_eq!(line["upstream_api"], "messages");
@@ -46,10 +46,10 @@ async fn the_clients_own_body_goes_to_the_messages_api_and_its_events_come_back(
 
 #[tokio::test]
 async fn a_client_that_does_not_stream_gets_the_same_message_whole() {
-    let world = native().await;
-    let mut body = ask("[tools]", false);
+    let server = native().await;
+    let mut body = message_body("[tools]", false);
     body["tools"] = json!([{"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}]);
-    let answer = world.post(body.to_string()).await;
+    let answer = server.post(body.to_string()).await;
     let message = answer.json();
     assert_eq!((route(&answer), message["type"].as_str()), ("messages", Some("message")), "{message}");
     assert_eq!(message["stop_reason"], "tool_use");
@@ -61,28 +61,28 @@ async fn a_client_that_does_not_stream_gets_the_same_message_whole() {
 
 #[tokio::test]
 async fn failures_of_the_messages_api_are_those_of_the_other_routes() {
-    let world = native().await;
-    assert_eq!(world.ask("[throttle]", true).await.error().0, 429);
-    assert_eq!(world.ask("[cut]", false).await.status, 502);
-    let cut = world.ask("[cut]", true).await;
+    let server = native().await;
+    assert_eq!(server.post_message("[throttle]", true).await.error().0, 429);
+    assert_eq!(server.post_message("[cut]", false).await.status, 502);
+    let cut = server.post_message("[cut]", true).await;
     assert_eq!((cut.status.as_u16(), cut.body.matches("event: error").count()), (200, 1), "{}", cut.body);
-    let broken = world.ask("[exception throttlingException]", true).await;
+    let broken = server.post_message("[exception throttlingException]", true).await;
     assert_eq!(broken.last()["error"]["type"], "rate_limit_error", "{}", broken.body);
     assert_eq!(broken.body.matches("event: error").count(), 1);
-    let mut wrong = ask("Hello", true);
+    let mut wrong = message_body("Hello", true);
     wrong["messages"][0]["content"] = json!([{"type": "text", "text": ""}]);
-    let (status, kind, text) = world.post(wrong.to_string()).await.error();
+    let (status, kind, text) = server.post(wrong.to_string()).await.error();
     assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
     assert!(text.starts_with("messages"), "{text}");
 }
 
 #[tokio::test]
 async fn what_the_messages_api_refuses_is_left_out_at_once() {
-    let world = native().await;
-    let mut body = ask("Hello", false);
+    let server = native().await;
+    let mut body = message_body("Hello", false);
     body["novel_member"] = json!(1);
     let request = http::Request::post("/v1/messages").header("anthropic-beta", "novel-2027-01-01");
-    let answer = world.send(request.body(full(body.to_string().into())).unwrap()).await;
+    let answer = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert!(notice.contains("novel_member: left out") && notice.contains("novel-2027-01-01"), "{notice}");
@@ -90,7 +90,7 @@ async fn what_the_messages_api_refuses_is_left_out_at_once() {
 
 #[tokio::test]
 async fn other_models_and_arns_take_the_routes_they_have() {
-    let world = native().await;
+    let server = native().await;
     let arn = "arn:aws:bedrock:us-east-1::inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     for (model, expected) in [
         ("amazon.nova-pro-v1:0", "converse"),
@@ -99,9 +99,9 @@ async fn other_models_and_arns_take_the_routes_they_have() {
         ("anthropic.claude-3-5-sonnet-20241022-v2:0", "messages"),
         ("claude-opus-5-5", "messages"),
     ] {
-        let mut body = ask("Hello", true);
+        let mut body = message_body("Hello", true);
         body["model"] = model.into();
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!((answer.status.as_u16(), route(&answer)), (200, expected), "{model}: {}", answer.body);
     }
 }
@@ -122,11 +122,11 @@ async fn a_row_of_the_table_may_want_a_route_of_its_own() {
         let file = row("claude-opus-5", &format!(r#""prefixes":["us"],"route":"{wanted}""#));
         let variables =
             [("AWS_BEDROCK_ROUTE", usual), ("AWS_BEDROCK_MODELS_FILE", file.path().to_str().unwrap())];
-        let world = world_with(&variables, |_| {}).await;
-        let mut body = ask("Hello", true);
+        let server = test_server_with(&variables, |_| {}).await;
+        let mut body = message_body("Hello", true);
         body["model"] = "claude-opus-5".into();
-        assert_eq!(route(&world.post(body.to_string()).await), wanted);
-        let other = world.ask("Hello", true).await;
+        assert_eq!(route(&server.post(body.to_string()).await), wanted);
+        let other = server.post_message("Hello", true).await;
         assert_eq!(route(&other), if usual == "auto" { "converse" } else { usual });
     }
 }
@@ -141,24 +141,24 @@ async fn a_model_that_lives_on_mantle_is_asked_and_counted_there() {
     let file = row("claude-opus-5", r#""mantle":true"#);
     let file = file.path().to_str().unwrap();
     let variables = [("AWS_BEDROCK_MODELS_FILE", file), ("AWS_ENDPOINT_URL_BEDROCK_MANTLE", url.as_str())];
-    let world = world_with(&variables, |_| {}).await;
+    let server = test_server_with(&variables, |_| {}).await;
     for stream in [true, false] {
-        let mut body = ask("Hello", stream);
+        let mut body = message_body("Hello", stream);
         body["model"] = "claude-opus-5".into();
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!((answer.status.as_u16(), route(&answer)), (200, "messages"), "{}", answer.body);
         assert!(answer.body.contains("Mantle"), "{}", answer.body);
     }
-    let mut prompt = ask("Hello there", false);
+    let mut prompt = message_body("Hello there", false);
     prompt["model"] = "us.anthropic.claude-opus-5".into();
     let count =
         http::Request::post("/v1/messages/count_tokens").header("anthropic-beta", "claude-code-20250219");
-    let counted = world.send(count.body(full(prompt.to_string().into())).unwrap()).await;
+    let counted = server.fetch(count.body(full(prompt.to_string().into())).unwrap()).await;
     assert!(counted.json()["input_tokens"].as_u64().unwrap() > 3, "{}", counted.body);
     assert!(!counted.headers.contains_key("x-bedrock-proxy-notice"), "{:?}", counted.headers);
     let paths: Vec<String> = log.requests().into_iter().map(|request| request.path).collect();
     let (messages, count) = ("/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens");
     assert_eq!(paths, [messages, messages, count]);
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
     running.abort();
 }

@@ -7,13 +7,13 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
-use crate::harness::tokens::{secured, token};
-use crate::harness::{World, ask, full, post, world, world_with};
+use crate::harness::tokens::{authenticated_server, token};
+use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with};
 
-/// The one usage row of `world`, waited for.
-async fn row(world: &World) -> Value {
+/// The one usage row of `server`, waited for.
+async fn row(server: &TestServer) -> Value {
     for _ in 0..500 {
-        if let [row] = rows(world).await.as_slice() {
+        if let [row] = rows(server).await.as_slice() {
             return row.clone();
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -21,13 +21,14 @@ async fn row(world: &World) -> Value {
     panic!("no usage row was written");
 }
 
-async fn rows(world: &World) -> Vec<Value> {
+async fn rows(server: &TestServer) -> Vec<Value> {
     const ROWS: &str = "SELECT json_object('user', user_id, 'model', model, 'upstream', model_upstream,
         'route', route, 'status', status, 'outcome', outcome, 'stop', stop_reason, 'input', input_tokens,
         'output', output_tokens, 'read', cache_read_tokens, 'write', cache_write_tokens, 'charged', charged_tokens,
         'cost', cost, 'total_cost', total_cost, 'estimated', json(iif(estimated, 'true', 'false')),
         'priced', json(iif(priced, 'true', 'false')), 'attempt', attempt, 'request_id', request_id) FROM metrics";
-    let options = SqliteConnectOptions::new().filename(world.data().join("bedrock-proxy.db")).read_only(true);
+    let options =
+        SqliteConnectOptions::new().filename(server.data().join("bedrock-proxy.db")).read_only(true);
     let pool = SqlitePool::connect_with(options).await.unwrap();
     let rows: Vec<(String,)> = sqlx::query_as(ROWS).fetch_all(&pool).await.unwrap();
     pool.close().await;
@@ -36,20 +37,20 @@ async fn rows(world: &World) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
-    let world = world().await;
+    let server = test_server().await;
     let prompt = "You are careful and kind. ".repeat(800);
     let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": "Hello"}]});
     let send = || {
         let request = Request::post("/v1/chat/completions").body(full(body.to_string().into()));
-        world.send(request.unwrap())
+        server.fetch(request.unwrap())
     };
     let first = send().await;
     assert_eq!(first.status, StatusCode::OK, "{}", first.body);
-    let written = row(&world).await["write"].as_i64().unwrap();
+    let written = row(&server).await["write"].as_i64().unwrap();
     let second = send().await;
     let find = async |id: &str| {
         for _ in 0..500 {
-            if let Some(row) = rows(&world).await.into_iter().find(|row| row["request_id"] == id) {
+            if let Some(row) = rows(&server).await.into_iter().find(|row| row["request_id"] == id) {
                 return row;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -73,10 +74,10 @@ async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
         ("Hello", true, "invoke"),
         ("Hello", true, "messages"),
     ] {
-        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        let answer = world.ask(prompt, stream).await;
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let answer = server.post_message(prompt, stream).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-        let (row, truth) = (row(&world).await, world.bedrock.totals());
+        let (row, truth) = (row(&server).await, server.bedrock.totals());
         let counted = json!([truth.input_tokens, truth.output_tokens]);
         assert_eq!(json!([row["input"], row["output"]]), counted, "{route} {stream}: {row}");
         assert_eq!(row["charged"], json!(truth.input_tokens + truth.output_tokens));
@@ -94,22 +95,22 @@ async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
 
 #[tokio::test]
 async fn whoever_leaves_pays_for_what_bedrock_wrote() {
-    let world = world().await;
-    let mut response = world.begin(post(ask("[paced 60 5]", true).to_string())).await;
+    let server = test_server().await;
+    let mut response = server.send(post(message_body("[paced 60 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
     drop(response);
-    let row = row(&world).await;
-    assert_eq!(row["output"], json!(world.bedrock.totals().output_tokens));
+    let row = row(&server).await;
+    assert_eq!(row["output"], json!(server.bedrock.totals().output_tokens));
     assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["cancelled", false]));
 }
 
 #[tokio::test]
 async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() {
-    let world = world_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
-    let mut response = world.begin(post(ask("[paced 2000 5]", true).to_string())).await;
+    let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
+    let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
     drop(response);
-    let row = row(&world).await;
+    let row = row(&server).await;
     assert_eq!(json!([row["output"], row["outcome"], row["estimated"]]), json!([256, "cancelled", true]));
     assert!(row["input"].as_u64().unwrap() > 0);
 }
@@ -117,10 +118,10 @@ async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() 
 #[tokio::test]
 async fn a_broken_answer_costs_at_least_what_was_delivered() {
     for route in ["converse", "invoke"] {
-        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        let answer = world.ask("[cut]", true).await;
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let answer = server.post_message("[cut]", true).await;
         assert_eq!(answer.events().last(), Some(&"error"));
-        let row = row(&world).await;
+        let row = row(&server).await;
         assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["failed", true]), "{row}");
         assert!(row["output"].as_u64().unwrap() > 0 && row["input"].as_u64().unwrap() > 0, "{row}");
     }
@@ -128,9 +129,9 @@ async fn a_broken_answer_costs_at_least_what_was_delivered() {
 
 #[tokio::test]
 async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
-    let world = world().await;
-    world.ask("[no-metadata]", true).await;
-    let row = row(&world).await;
+    let server = test_server().await;
+    server.post_message("[no-metadata]", true).await;
+    let row = row(&server).await;
     assert_eq!(row["estimated"], true, "{row}");
     let counts = ["input", "output", "cost", "charged"].map(|name| row[name].as_u64().unwrap());
     assert!(counts.iter().all(|count| *count > 0), "{row}");
@@ -139,9 +140,9 @@ async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
 #[tokio::test]
 async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
     for prompt in ["[throttle]", "[throttle-first-frame]"] {
-        let world = world().await;
-        assert_eq!(world.ask(prompt, true).await.status, StatusCode::TOO_MANY_REQUESTS);
-        let row = row(&world).await;
+        let server = test_server().await;
+        assert_eq!(server.post_message(prompt, true).await.status, StatusCode::TOO_MANY_REQUESTS);
+        let row = row(&server).await;
         let facts = json!([row["status"], row["outcome"], row["charged"], row["cost"], row["estimated"]]);
         assert_eq!(facts, json!([429, "failed", 0, 0, false]), "{prompt}: {row}");
         assert!(row["attempt"].as_i64().unwrap() > 1, "{prompt}: it was tried again");
@@ -150,10 +151,10 @@ async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
 
 #[tokio::test]
 async fn a_request_that_was_never_sent_leaves_no_row() {
-    let world = world().await;
-    assert_eq!(world.post("{").await.status, StatusCode::BAD_REQUEST);
-    world.ask("Hello", false).await;
-    row(&world).await;
+    let server = test_server().await;
+    assert_eq!(server.post("{").await.status, StatusCode::BAD_REQUEST);
+    server.post_message("Hello", false).await;
+    row(&server).await;
 }
 
 #[tokio::test]
@@ -170,17 +171,17 @@ async fn clients_that_speak_bedrock_are_charged_alike() {
         ("converse-stream", &converse, false),
         ("converse-stream", &converse, true),
     ] {
-        let world = world().await;
+        let server = test_server().await;
         let path = format!("/model/{}/{operation}", model.replace(':', "%3A"));
         let request = Request::post(&path).body(full(body.to_string().into())).unwrap();
-        let mut response = world.begin(request).await;
+        let mut response = server.send(request).await;
         if leave {
             response.body_mut().frame().await.unwrap().unwrap();
             drop(response);
         } else {
             response.into_body().collect().await.unwrap();
         }
-        let (row, truth) = (row(&world).await, world.bedrock.totals());
+        let (row, truth) = (row(&server).await, server.bedrock.totals());
         assert!(truth.output_tokens > 30);
         let counted = json!([truth.input_tokens, truth.output_tokens, false]);
         assert_eq!(
@@ -195,27 +196,27 @@ async fn clients_that_speak_bedrock_are_charged_alike() {
 
 #[tokio::test]
 async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
-    let world = world().await;
+    let server = test_server().await;
     let body = json!({"messages": [{"role": "user", "content": [{"text": "[throttle-mid]"}]}]});
     let request = Request::post("/model/claude-sonnet-4-5/converse-stream");
-    let response = world.begin(request.body(full(body.to_string().into())).unwrap()).await;
+    let response = server.send(request.body(full(body.to_string().into())).unwrap()).await;
     response.into_body().collect().await.unwrap();
-    let row = row(&world).await;
+    let row = row(&server).await;
     assert_eq!(json!([row["outcome"], row["estimated"]]), json!(["failed", true]), "{row}");
     assert!(row["output"].as_u64().unwrap() > 0 && row["input"].as_u64().unwrap() > 0, "{row}");
 }
 
 #[tokio::test]
 async fn what_requests_came_to_is_counted_for_prometheus() {
-    let world = world().await;
-    world.ask("Hello", false).await;
-    world.ask("[throttle]", true).await;
-    world.post("{").await;
+    let server = test_server().await;
+    server.post_message("Hello", false).await;
+    server.post_message("[throttle]", true).await;
+    server.post("{").await;
     // Converse does not take it from this model; the next request goes by invoke at once.
     let bare = json!({"model": "anthropic.claude-opus-4-8", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
-    assert_eq!(world.post(bare.to_string()).await.status, StatusCode::OK);
-    let truth = world.bedrock.totals();
-    let answer = world.get("/metrics").await;
+    assert_eq!(server.post(bare.to_string()).await.status, StatusCode::OK);
+    let truth = server.bedrock.totals();
+    let answer = server.get("/metrics").await;
     assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     for line in [
@@ -253,25 +254,25 @@ async fn what_requests_came_to_is_counted_for_prometheus() {
 
 #[tokio::test]
 async fn metrics_are_for_operators() {
-    let world = secured().await;
-    let ask = async |token: &str| {
+    let server = authenticated_server().await;
+    let send_as = async |token: &str| {
         let bearer = format!("Bearer {token}");
-        world.call("GET", "/metrics", &[("authorization", &bearer)], "").await.status.as_u16()
+        server.request("GET", "/metrics", &[("authorization", &bearer)], "").await.status.as_u16()
     };
-    assert_eq!(world.get("/metrics").await.status, 401);
-    assert_eq!(ask(&token("ana", &json!({}))).await, 403);
+    assert_eq!(server.get("/metrics").await.status, 401);
+    assert_eq!(send_as(&token("ana", &json!({}))).await, 403);
     for scope in ["admin", "admin:read"] {
-        assert_eq!(ask(&token("op", &json!({"scope": scope}))).await, 200);
+        assert_eq!(send_as(&token("op", &json!({"scope": scope}))).await, 200);
     }
 }
 
 #[tokio::test]
 async fn the_last_rows_are_stored_before_the_server_ends() {
-    let mut world = world().await;
+    let mut server = test_server().await;
     for _ in 0..20 {
-        world.ask("Hello", false).await;
+        server.post_message("Hello", false).await;
     }
-    world.stop.notify_one();
-    (&mut world.gateway).await.unwrap();
-    assert_eq!(rows(&world).await.len(), 20);
+    server.stop.notify_one();
+    (&mut server.task).await.unwrap();
+    assert_eq!(rows(&server).await.len(), 20);
 }

@@ -4,14 +4,14 @@ use http::Request;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use crate::harness::tokens::{claims, secured, signed, token};
-use crate::harness::{World, ask, full, post, world, world_with};
+use crate::harness::tokens::{authenticated_server, claims, signed, token};
+use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with};
 
 /// The value of the one series that `start` begins, waited for until it is `expected`.
-async fn becomes(world: &World, start: &str, expected: &str) {
+async fn becomes(server: &TestServer, start: &str, expected: &str) {
     let mut text = String::new();
     for _ in 0..500 {
-        text = world.get("/metrics").await.body;
+        text = server.get("/metrics").await.body;
         let mut found = text.lines().filter_map(|line| line.strip_prefix(start)?.strip_prefix(' '));
         if found.next() == Some(expected) {
             return;
@@ -23,16 +23,16 @@ async fn becomes(world: &World, start: &str, expected: &str) {
 
 #[tokio::test]
 async fn open_metrics_is_for_whoever_accepts_it() {
-    let world = world().await;
+    let server = test_server().await;
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2";
     let request = Request::get("/metrics").header("accept", accept);
-    let answer = world.send(request.body(full(bytes::Bytes::new())).unwrap()).await;
+    let answer = server.fetch(request.body(full(bytes::Bytes::new())).unwrap()).await;
     assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert!(
         answer.body.ends_with("# EOF\n")
             && answer.body.contains("# TYPE bedrock_proxy_usage_queue_dropped counter")
     );
-    let plain = world.get("/metrics").await.body;
+    let plain = server.get("/metrics").await.body;
     assert!(
         !plain.contains("# EOF") && plain.contains("# TYPE bedrock_proxy_usage_queue_dropped_total counter")
     );
@@ -40,61 +40,61 @@ async fn open_metrics_is_for_whoever_accepts_it() {
 
 #[tokio::test]
 async fn an_open_stream_and_one_that_was_left_are_counted() {
-    let world = world_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
-    let mut response = world.begin(post(ask("[paced 2000 5]", true).to_string())).await;
+    let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
+    let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
-    becomes(&world, "bedrock_proxy_streams_active", "1").await;
-    becomes(&world, r#"bedrock_proxy_inflight_requests{route="/v1/messages"}"#, "1").await;
+    becomes(&server, "bedrock_proxy_streams_active", "1").await;
+    becomes(&server, r#"bedrock_proxy_inflight_requests{route="/v1/messages"}"#, "1").await;
     drop(response);
-    becomes(&world, "bedrock_proxy_streams_active", "0").await;
-    becomes(&world, r#"bedrock_proxy_inflight_requests{route="/v1/messages"}"#, "0").await;
+    becomes(&server, "bedrock_proxy_streams_active", "0").await;
+    becomes(&server, r#"bedrock_proxy_inflight_requests{route="/v1/messages"}"#, "0").await;
     let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     let left = format!(
         r#"bedrock_proxy_upstream_requests_total{{model="{sonnet}",region="us-east-1",api="converse",outcome="cancelled"}}"#
     );
-    becomes(&world, &left, "1").await;
+    becomes(&server, &left, "1").await;
 }
 
 #[tokio::test]
 async fn bedrocks_own_dialect_is_counted_by_its_template_and_its_api() {
-    let world = world().await;
+    let server = test_server().await;
     let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     let body = json!({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}).to_string();
     let request = Request::post(format!("/model/{model}/converse")).header("user-agent", "Boto3/1.40.1 md/x");
-    world.send(request.body(full(body.into())).unwrap()).await;
+    server.fetch(request.body(full(body.into())).unwrap()).await;
     let counted = r#"bedrock_proxy_upstream_requests_total{model="anthropic.claude-sonnet-4-5-20250929-v1:0",region="us-east-1",api="converse",outcome="ok"}"#;
-    becomes(&world, counted, "1").await;
+    becomes(&server, counted, "1").await;
     let route = r#"bedrock_proxy_http_requests_total{route="/model/{id}/converse",method="POST",status="200",client="aws-sdk"}"#;
-    becomes(&world, route, "1").await;
+    becomes(&server, route, "1").await;
 }
 
 #[tokio::test]
 async fn paths_and_methods_that_are_made_up_share_one_series() {
-    let world = world().await;
+    let server = test_server().await;
     for path in ["/wp-login.php", "/.env", "/v1/messages/1/2/3"] {
-        world
+        server
             .send(Request::builder().method("BREW").uri(path).body(full(bytes::Bytes::new())).unwrap())
             .await;
     }
     let other =
         r#"bedrock_proxy_http_requests_total{route="other",method="other",status="404",client="other"}"#;
-    becomes(&world, other, "3").await;
+    becomes(&server, other, "3").await;
 }
 
 #[tokio::test]
 async fn refused_credentials_and_limits_are_counted_by_their_reason() {
-    let world = secured().await;
+    let server = authenticated_server().await;
     let expired = token("ana", &json!({"exp": 1}));
     let sends = async |bearer: &str| {
         let authorization = format!("Bearer {bearer}");
         let headers = [("authorization", authorization.as_str())];
-        world.call("POST", "/v1/messages", &headers, ask("Hello", false).to_string()).await
+        server.request("POST", "/v1/messages", &headers, message_body("Hello", false).to_string()).await
     };
     sends(&expired).await;
     sends(&signed(&json!({"alg": "HS256"}), &claims("ana", &json!({})).to_string(), "another key")).await;
-    world.get("/v1/models").await;
+    server.get("/v1/models").await;
     let operator = format!("Bearer {}", token("op", &json!({"scope": "admin:read"})));
-    let text = world.call("GET", "/metrics", &[("authorization", &operator)], "").await.body;
+    let text = server.request("GET", "/metrics", &[("authorization", &operator)], "").await.body;
     for reason in ["expired", "bad_sig", "missing"] {
         let line = format!(r#"bedrock_proxy_auth_failures_total{{reason="{reason}"}} 1"#);
         assert!(text.contains(&line), "{line} is missing in\n{text}");

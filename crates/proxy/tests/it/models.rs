@@ -4,7 +4,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{full, world, world_with};
+use crate::harness::{full, test_server, test_server_with};
 
 /// Whatever the day is on which this runs.
 const ALL: &str = "/v1/models?limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
@@ -16,9 +16,9 @@ fn ids(page: &Value) -> Vec<String> {
 #[tokio::test]
 async fn models_are_listed_for_both_families_of_clients_at_once() {
     let mapping = ("AWS_BEDROCK_MODEL_MAPPINGS", "house-model=amazon.nova-pro-v1:0");
-    let world = world_with(&[mapping], |_| {}).await;
+    let server = test_server_with(&[mapping], |_| {}).await;
     let start = Instant::now();
-    let page = world.get(ALL).await.json();
+    let page = server.get(ALL).await.json();
     assert!(start.elapsed() < Duration::from_millis(500));
     assert_eq!((&page["object"], &page["has_more"]), (&json!("list"), &json!(false)));
     let ids = ids(&page);
@@ -40,26 +40,26 @@ async fn models_are_listed_for_both_families_of_clients_at_once() {
     assert_eq!(capabilities["batch"]["supported"], false);
     assert_eq!(capabilities["citations"]["supported"], true);
     assert_eq!(capabilities["context_management"]["compact_20260112"]["supported"], true);
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_list_has_pages() {
-    let world = world().await;
-    let all = ids(&world.get("/v1/models?limit=1000").await.json());
-    assert_eq!(ids(&world.get("/v1/models").await.json()), all, "who knows no pages sees all of it");
+    let server = test_server().await;
+    let all = ids(&server.get("/v1/models?limit=1000").await.json());
+    assert_eq!(ids(&server.get("/v1/models").await.json()), all, "who knows no pages sees all of it");
     let first = Request::get("/v1/models").header("anthropic-version", "2023-06-01").body(full("".into()));
-    let mut collected = ids(&world.send(first.unwrap()).await.json());
+    let mut collected = ids(&server.fetch(first.unwrap()).await.json());
     assert_eq!(collected.len(), all.len().min(20));
     while collected.len() < all.len() {
         let after = &collected[collected.len() - 1];
-        let page = world.get(&format!("/v1/models?limit=7&after_id={after}")).await.json();
+        let page = server.get(&format!("/v1/models?limit=7&after_id={after}")).await.json();
         collected.extend(ids(&page));
         assert_eq!(page["has_more"], collected.len() < all.len());
     }
     assert_eq!(collected, all);
     for query in ["limit=0", "limit=1001", "limit=abc", "after_id=nothing"] {
-        let (status, kind, text) = world.get(&format!("/v1/models?{query}")).await.error();
+        let (status, kind, text) = server.get(&format!("/v1/models?{query}")).await.error();
         assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{query}");
         assert!(query.starts_with(text.split(':').next().unwrap()), "{text}");
     }
@@ -67,19 +67,19 @@ async fn a_list_has_pages() {
 
 #[tokio::test]
 async fn one_model_is_found_by_each_of_its_names() {
-    let world = world().await;
+    let server = test_server().await;
     for id in [
         "claude-sonnet-4-5",
         "claude-sonnet-4-5-20250929",
         "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0",
         "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
     ] {
-        let model = world.get(&format!("/v1/models/{id}")).await.json();
+        let model = server.get(&format!("/v1/models/{id}")).await.json();
         assert_eq!(model["id"], id.replace("%3A", ":"));
         assert_eq!(model["display_name"], "Claude Sonnet 4.5");
     }
     for id in ["gpt-4", "claude-opus-99", "a%20b", "%ff"] {
-        let (status, ..) = world.get(&format!("/v1/models/{id}")).await.error();
+        let (status, ..) = server.get(&format!("/v1/models/{id}")).await.error();
         assert!([400, 404].contains(&status), "{id}");
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{ask, world};
+use crate::harness::{message_body, test_server};
 
 #[tokio::test]
 async fn each_family_is_told_in_its_own_words() {
-    let world = world().await;
+    let server = test_server().await;
     for (model, members, expected) in [
         ("us.amazon.nova-pro-v1:0", json!({"top_k": 5}), json!({"inferenceConfig": {"topK": 5}})),
         (
@@ -40,23 +40,23 @@ async fn each_family_is_told_in_its_own_words() {
             json!({"reasoning_config": "medium"}),
         ),
     ] {
-        let mut body = ask("Hello", false);
+        let mut body = message_body("Hello", false);
         body["model"] = model.into();
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!(answer.status, 200, "{model}: {}", answer.body);
-        let sent: Value = serde_json::from_slice(&world.bedrock.requests().pop().unwrap().body).unwrap();
+        let sent: Value = serde_json::from_slice(&server.bedrock.requests().pop().unwrap().body).unwrap();
         assert_eq!(sent["additionalModelRequestFields"], expected, "{model}");
     }
 }
 
 #[tokio::test]
 async fn what_claude_code_sends_every_day_is_answered_by_every_family() {
-    let world = world().await;
+    let server = test_server().await;
     for model in
         ["us.amazon.nova-pro-v1:0", "us.moonshotai.kimi-k3", "us.xai.grok-4.6", "us.deepseek.r1-v1:0"]
     {
-        let mut body = ask("Hello", true);
+        let mut body = message_body("Hello", true);
         body["model"] = model.into();
         body["max_tokens"] = json!(64_000);
         body["thinking"] = json!({"type": "adaptive"});
@@ -65,7 +65,7 @@ async fn what_claude_code_sends_every_day_is_answered_by_every_family() {
         body["context_management"] = json!({"edits": [{"type": "clear_tool_uses_20250919"}]});
         body["metadata"] = json!({"user_id": "{\"device\":1}"});
         body["system"] = json!([{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!(answer.status, 200, "{model}: {}", answer.body);
         assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{model}: {}", answer.body);
         let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();

@@ -17,7 +17,7 @@ use prost::Message;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::harness::{Whole, World, ask, full, spawn, world_with};
+use crate::harness::{TestResponse, TestServer, full, message_body, spawn, test_server_with};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -100,8 +100,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A world that tells a collector at `address`.
-async fn telling(address: SocketAddr, more: &[(&str, &str)]) -> World {
+/// A server that tells a collector at `address`.
+async fn telling(address: SocketAddr, more: &[(&str, &str)]) -> TestServer {
     let endpoint = format!("http://{address}");
     let mut variables = vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
@@ -110,36 +110,36 @@ async fn telling(address: SocketAddr, more: &[(&str, &str)]) -> World {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "400"),
     ];
     variables.extend(more);
-    world_with(&variables, |_| {}).await
+    test_server_with(&variables, |_| {}).await
 }
 
-async fn asked(world: &World, flags: &str, body: serde_json::Value) -> Whole {
+async fn asked(server: &TestServer, flags: &str, body: serde_json::Value) -> TestResponse {
     let request = Request::post("/v1/messages")
         .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"))
         .header("tracestate", "vendor=1")
         .header("user-agent", "claude-cli/2.1.330 (external, cli)")
         .header("x-claude-code-session-id", "session-7");
-    world.send(request.body(full(body.to_string().into())).unwrap()).await
+    server.fetch(request.body(full(body.to_string().into())).unwrap()).await
 }
 
 /// Ends the server, which sends what is left.
-async fn end(mut world: World) {
-    world.stop.notify_one();
-    tokio::time::timeout(Duration::from_secs(10), &mut world.gateway).await.unwrap().unwrap();
+async fn end(mut server: TestServer) {
+    server.stop.notify_one();
+    tokio::time::timeout(Duration::from_secs(10), &mut server.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_request_is_a_span_in_the_callers_trace_and_the_question_to_bedrock_one_under_it() {
     let collector = Collector::default();
-    let world = telling(collector.listen().await, &[("OTEL_SERVICE_NAME", "gateway")]).await;
+    let server = telling(collector.listen().await, &[("OTEL_SERVICE_NAME", "gateway")]).await;
     let prompt = "You are careful and kind. ".repeat(800);
     let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "stream": true,
         "system": [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}],
         "messages": [{"role": "user", "content": "canary-in-the-prompt"}]});
-    let answer = asked(&world, "01", body).await;
-    let (request_id, host) = (answer.request_id().to_owned(), world.fake_address.to_string());
-    let truth = world.bedrock.totals();
-    end(world).await;
+    let answer = asked(&server, "01", body).await;
+    let (request_id, host) = (answer.request_id().to_owned(), server.fake_address.to_string());
+    let truth = server.bedrock.totals();
+    end(server).await;
 
     let spans = collector.spans();
     let [server, client] = spans.as_slice() else { panic!("{spans:#?}") };
@@ -205,10 +205,10 @@ async fn a_request_is_a_span_in_the_callers_trace_and_the_question_to_bedrock_on
 #[tokio::test]
 async fn who_does_not_record_a_trace_is_not_recorded_here_either() {
     let collector = Collector::default();
-    let world = telling(collector.listen().await, &[]).await;
-    asked(&world, "00", ask("Hello", false)).await;
-    world.get("/v1/models").await;
-    end(world).await;
+    let server = telling(collector.listen().await, &[]).await;
+    asked(&server, "00", message_body("Hello", false)).await;
+    server.get("/v1/models").await;
+    end(server).await;
     let names: Vec<_> = collector.spans().into_iter().map(|span| span.name).collect();
     assert_eq!(names, ["GET /v1/models"], "a trace of its own is recorded");
 }
@@ -216,21 +216,17 @@ async fn who_does_not_record_a_trace_is_not_recorded_here_either() {
 #[tokio::test]
 async fn a_refusal_of_bedrock_is_an_error_of_its_span_by_its_kind() {
     let collector = Collector::default();
-    let world = telling(collector.listen().await, &[]).await;
-    world.ask("[throttle]", true).await;
-    end(world).await;
+    let server = telling(collector.listen().await, &[]).await;
+    server.post_message("[throttle]", true).await;
+    end(server).await;
     let spans = collector.spans();
     let client = spans.iter().find(|span| span.kind == 3).unwrap();
     let told = attributes(&client.attributes);
     assert_eq!((told["error.type"].as_str(), told["bedrock_proxy.retries"].as_str()), ("throttled", "2"));
     assert_eq!(client.status.as_ref().unwrap().code, 2);
-    let server = spans.iter().find(|span| span.kind == 2).unwrap();
-    assert_eq!(attributes(&server.attributes)["error.type"], "rate_limit_error");
-    assert_eq!(
-        server.status.as_ref().map_or(0, |status| status.code),
-        0,
-        "429 is no failure of the server's"
-    );
+    let root = spans.iter().find(|span| span.kind == 2).unwrap();
+    assert_eq!(attributes(&root.attributes)["error.type"], "rate_limit_error");
+    assert_eq!(root.status.as_ref().map_or(0, |status| status.code), 0, "429 is no failure of the server's");
 }
 
 #[tokio::test]
@@ -249,10 +245,10 @@ async fn tokens_and_times_are_metrics_by_the_usual_names_or_by_the_newest() {
     ] {
         let collector = Collector::default();
         let variables = [("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in), ("OTEL_TRACES_EXPORTER", "none")];
-        let world = telling(collector.listen().await, &variables).await;
-        world.ask("Hello", true).await;
-        let truth = world.bedrock.totals();
-        end(world).await;
+        let server = telling(collector.listen().await, &variables).await;
+        server.post_message("Hello", true).await;
+        let truth = server.bedrock.totals();
+        end(server).await;
         assert!(collector.spans().is_empty());
         let metrics = collector.metrics();
         let counted: f64 = tokens.iter().map(|name| metrics[*name]).sum();
@@ -271,12 +267,12 @@ async fn a_collector_that_is_dead_or_hangs_costs_spans_and_no_request() {
     let dead = gone.local_addr().unwrap();
     drop(gone);
     for address in [hanging.local_addr().unwrap(), dead] {
-        let world = telling(address, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).await;
+        let server = telling(address, &[("OTEL_METRIC_EXPORT_INTERVAL", "100")]).await;
         for _ in 0..5 {
-            assert_eq!(world.ask("Hello", false).await.status, 200);
+            assert_eq!(server.post_message("Hello", false).await.status, 200);
         }
-        let app = Arc::clone(&world.app);
-        end(world).await;
+        let app = Arc::clone(&server.app);
+        end(server).await;
         assert_eq!(app.otel.dropped(), 10, "{address}: two spans for each request");
         app.look();
         assert!(app.metrics.render(true).contains("bedrock_proxy_otel_spans_dropped_total 10"));

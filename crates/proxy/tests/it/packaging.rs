@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::harness::world_with;
+use crate::harness::test_server_with;
 
 /// What the packages name that is not ours: other programs' variables, and words that look like one.
 const OF_OTHERS: [&str; 15] = [
@@ -106,12 +106,12 @@ fn every_port_of_a_package_is_the_port_that_is_listened_on() {
 #[tokio::test]
 async fn every_path_that_is_probed_answers_without_a_token() {
     let variables = [("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")];
-    let world = world_with(&variables, |_| {}).await;
+    let server = test_server_with(&variables, |_| {}).await;
     let deployment = read("deploy/helm/bedrock-proxy/templates/deployment.yaml");
     let paths: Vec<_> = deployment.lines().filter_map(|line| line.trim().strip_prefix("path: ")).collect();
     assert_eq!(paths.len(), 3, "{paths:?}");
     for path in paths {
-        assert_eq!(world.get(path).await.status, 200, "{path}");
+        assert_eq!(server.get(path).await.status, 200, "{path}");
     }
 }
 

@@ -26,12 +26,12 @@ use tokio::time::Instant;
 use crate::harness::postgres::{self, Cluster};
 use crate::harness::spawn;
 use crate::harness::tokens::token;
-use clients::{Crowd, Fate, Plan};
-use reconcile::{Books, Place, Row};
+use clients::{Clients, Fate, Plan};
+use reconcile::{Database, Place, Row};
 use replica::Replica;
 
-/// Who asks at the same time.
-const CROWD: usize = 1000;
+/// Clients that send at the same time.
+const CLIENTS: usize = 1000;
 const USERS: usize = 8;
 const TEAMS: usize = 2;
 /// Room for some twenty requests of each user at a time, for fewer in a team than its users together could make, and
@@ -56,7 +56,7 @@ struct Stage {
     bedrock: Arc<Log>,
     url: String,
     upstream: JoinHandle<()>,
-    crowd: Crowd,
+    clients: Clients,
 }
 
 impl Drop for Stage {
@@ -71,7 +71,7 @@ impl Stage {
         let upstream = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
         let (bedrock, url) = (upstream.log(), upstream.url());
         let home = tempfile::tempdir().unwrap();
-        Self { home, bedrock, url, upstream: spawn(upstream.run()), crowd: Crowd::new() }
+        Self { home, bedrock, url, upstream: spawn(upstream.run()), clients: Clients::new() }
     }
 
     fn replica(&self, name: &str, place: &Place, variables: &[(&str, &str)]) -> Replica {
@@ -108,12 +108,12 @@ struct Watch {
 
 impl Watch {
     async fn over(place: &Place) -> Self {
-        let mut books = Books::open(place).await;
+        let mut database = Database::open(place).await;
         let (over, looks) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (end, count) = (Arc::clone(&over), Arc::clone(&looks));
         let watching = spawn(async move {
             while !end.load(Ordering::Relaxed) {
-                for ((scope, name), tokens) in books.taken(now()).await {
+                for ((scope, name), tokens) in database.taken(now()).await {
                     let limit = if scope == "user" { USER_LIMIT } else { TEAM_LIMIT };
                     if tokens > limit {
                         return Some(format!("{scope} {name} has {tokens} of {limit}"));
@@ -138,19 +138,19 @@ impl Watch {
 async fn rush(stage: &Stage, replicas: &mut [Replica]) -> Vec<(Plan, Fate)> {
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.address).collect();
     let over = Arc::<AtomicUsize>::default();
-    let asking: Vec<_> = (0..CROWD)
+    let asking: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let (crowd, over) = (stage.crowd.clone(), Arc::clone(&over));
+            let (clients, over) = (stage.clients.clone(), Arc::clone(&over));
             let (address, plan) = (addresses[number % addresses.len()], Plan::mixed(number));
             let token = token(&user(number), &json!({"team": team(number)}));
             spawn(async move {
-                let fate = crowd.insist(address, &token, &plan).await;
+                let fate = clients.send_until_served(address, &token, &plan).await;
                 over.fetch_add(1, Ordering::Relaxed);
                 (plan, fate)
             })
         })
         .collect();
-    until("most are over", || over.load(Ordering::Relaxed) > CROWD * 7 / 10).await;
+    until("most are over", || over.load(Ordering::Relaxed) > CLIENTS * 7 / 10).await;
     replicas[0].kill();
     replicas[0].revive();
     let mut fates = Vec::new();
@@ -182,15 +182,15 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Waits until every request that its client saw to the end has its row, and nothing is held.
 async fn settled(place: &Place, fates: &[(Plan, Fate)]) -> HashMap<String, Vec<Row>> {
-    let mut books = Books::open(place).await;
+    let mut database = Database::open(place).await;
     let start = Instant::now();
     loop {
-        let rows = books.rows().await;
+        let rows = database.rows().await;
         let missing = fates.iter().find(|(_, fate)| match fate {
             Fate::Finished(id) | Fate::Left(Some(id)) => !rows.contains_key(id),
             _ => false,
         });
-        let held = books.held(now()).await;
+        let held = database.held(now()).await;
         if missing.is_none() && held == 0 {
             return rows;
         }
@@ -212,7 +212,7 @@ async fn audit(stage: &Stage, place: &Place, fates: &[(Plan, Fate)], mut rows: H
         assert!((row.cost > 0) == (row.tokens > 0), "{row:?}");
     }
     charged.retain(|_, tokens| *tokens > 0);
-    let mut booked = Books::open(place).await.charged().await;
+    let mut booked = Database::open(place).await.charged().await;
     booked.retain(|_, tokens| *tokens > 0);
     assert_eq!(booked, charged, "the counters are the sums of the rows");
 
@@ -278,8 +278,8 @@ async fn a_rush_on_limited_tokens(place: Place, replicas: usize) {
     assert!(lost > 0 && finished > 100 && refused > 20, "{kinds:?}");
 
     // The one that came back serves as before.
-    let late = Plan { words: String::new(), leaves_after: None, leaves_in: None, ..Plan::mixed(CROWD) };
-    let fate = stage.crowd.ask(replicas[0].address, &token("late", &json!({})), &late).await;
+    let late = Plan { words: String::new(), leaves_after: None, leaves_in: None, ..Plan::mixed(CLIENTS) };
+    let fate = stage.clients.send(replicas[0].address, &token("late", &json!({})), &late).await;
     assert!(matches!(fate, Fate::Finished(_)), "{fate:?}");
     fates.push((late, fate));
     let rows = settled(&place, &fates).await;
@@ -312,7 +312,7 @@ async fn a_database_that_goes_away_under_load_stops_nobody_and_loses_nothing() {
     let (over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let workers: Vec<_> = (0..WORKERS)
         .map(|worker| {
-            let (crowd, over, done) = (stage.crowd.clone(), Arc::clone(&over), Arc::clone(&done));
+            let (clients, over, done) = (stage.clients.clone(), Arc::clone(&over), Arc::clone(&done));
             let address = replicas[worker % replicas.len()].address;
             let token = token(&user(worker), &json!({"team": team(worker)}));
             spawn(async move {
@@ -327,7 +327,7 @@ async fn a_database_that_goes_away_under_load_stops_nobody_and_loses_nothing() {
                         leaves_in: None,
                     };
                     let start = Instant::now();
-                    let fate = crowd.ask(address, &token, &plan).await;
+                    let fate = clients.send(address, &token, &plan).await;
                     slowest = slowest.max(start.elapsed());
                     done.fetch_add(1, Ordering::Relaxed);
                     fates.push((plan, fate));

@@ -14,29 +14,29 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::postgres;
-use crate::harness::tokens::{KEY, now, secured_with, token};
-use crate::harness::{Whole, World, ask, full, world_at};
+use crate::harness::tokens::{KEY, authenticated_server_with, now, token};
+use crate::harness::{TestResponse, TestServer, full, message_body, test_server_at};
 
 /// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
 const ANSWER: i64 = 20;
 
 /// A question by the bearer of `token` with a short answer.
-async fn ask_short(world: &World, token: &str, prompt: &str, stream: bool) -> Whole {
-    let mut body = ask(prompt, stream);
+async fn ask_short(server: &TestServer, token: &str, prompt: &str, stream: bool) -> TestResponse {
+    let mut body = message_body(prompt, stream);
     body["max_tokens"] = ANSWER.into();
     let bearer = format!("Bearer {token}");
-    world.call("POST", "/v1/messages", &[("authorization", &bearer)], body.to_string()).await
+    server.request("POST", "/v1/messages", &[("authorization", &bearer)], body.to_string()).await
 }
 
-async fn tallies(world: &World, user: &str, team: Option<&str>) -> Tallies {
-    let period = world.app.quota.period();
-    world.app.store.spent(user, team, period.start, world.app.clock.milliseconds()).await.unwrap()
+async fn tallies(server: &TestServer, user: &str, team: Option<&str>) -> Tallies {
+    let period = server.app.quota.period();
+    server.app.store.spent(user, team, period.start, server.app.clock.milliseconds()).await.unwrap()
 }
 
 /// Waits until nothing is reserved for `user`.
-async fn settled(world: &World, user: &str, team: Option<&str>) -> Tallies {
+async fn settled(server: &TestServer, user: &str, team: Option<&str>) -> Tallies {
     for _ in 0..500 {
-        let tallies = tallies(world, user, team).await;
+        let tallies = tallies(server, user, team).await;
         if tallies.user.reserved == 0 && tallies.team.reserved == 0 {
             return tallies;
         }
@@ -45,8 +45,8 @@ async fn settled(world: &World, user: &str, team: Option<&str>) -> Tallies {
     panic!("something stays reserved");
 }
 
-fn charged(world: &World) -> i64 {
-    let totals = world.bedrock.totals();
+fn charged(server: &TestServer) -> i64 {
+    let totals = server.bedrock.totals();
     i64::try_from(totals.input_tokens + totals.output_tokens + totals.cache_write_tokens).unwrap()
 }
 
@@ -56,10 +56,10 @@ async fn requests_that_race_for_a_remainder_never_overspend_it() {
     for database in [vec![], vec![("DATABASE_URL", url.as_str())]] {
         let mut variables = vec![("DEFAULT_USER_DAILY_TOKENS", "700"), ("DEFAULT_TEAM_DAILY_TOKENS", "1000")];
         variables.extend(database);
-        let world = secured_with(&variables, |_| {}).await;
+        let server = authenticated_server_with(&variables, |_| {}).await;
         let tokens = ["ana", "ben", "cleo"].map(|user| token(user, &json!({"team": "red"})));
         let all =
-            (0..200).map(|number| ask_short(&world, &tokens[number % 3], "[paced 5 2]", number % 2 == 0));
+            (0..200).map(|number| ask_short(&server, &tokens[number % 3], "[paced 5 2]", number % 2 == 0));
         let answers = join_all(all).await;
         let served = answers.iter().filter(|answer| answer.status == 200).count();
         let refused = answers.iter().filter(|answer| answer.status == 429).count();
@@ -67,18 +67,18 @@ async fn requests_that_race_for_a_remainder_never_overspend_it() {
         assert!(served > 10 && refused > 10, "{served} {refused}");
         let mut users = 0;
         for user in ["ana", "ben", "cleo"] {
-            let tallies = settled(&world, user, Some("red")).await;
+            let tallies = settled(&server, user, Some("red")).await;
             assert!(tallies.user.used <= 700 && tallies.team.used <= 1000, "{tallies:?}");
-            assert_eq!(tallies.team.used, charged(&world), "what Bedrock counted");
+            assert_eq!(tallies.team.used, charged(&server), "what Bedrock counted");
             users += tallies.user.used;
         }
-        assert_eq!(users, charged(&world));
+        assert_eq!(users, charged(&server));
     }
 }
 
 #[tokio::test]
 async fn a_limit_of_zero_refuses_everything_and_no_limit_nothing() {
-    let zero = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let zero = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
     let answer = ask_short(&zero, &token("ana", &json!({})), "Hello", true).await;
     let (status, kind, message) = answer.error();
     assert_eq!((status, kind.as_str()), (429, "billing_error"));
@@ -93,7 +93,7 @@ async fn a_limit_of_zero_refuses_everything_and_no_limit_nothing() {
         assert!(kinds.iter().any(|seen| seen == kind), "{kinds:?}");
     }
 
-    let none = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "unlimited")], |_| {}).await;
+    let none = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "unlimited")], |_| {}).await;
     let answer = ask_short(&none, &token("ana", &json!({})), "Hello", false).await;
     assert_eq!(answer.status, 200);
     assert!(!answer.headers.contains_key("anthropic-ratelimit-unified-status"), "no cap, no headers");
@@ -101,11 +101,11 @@ async fn a_limit_of_zero_refuses_everything_and_no_limit_nothing() {
 
 #[tokio::test]
 async fn answers_say_how_full_the_fullest_limit_is() {
-    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "1000")], |_| {}).await;
+    let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "1000")], |_| {}).await;
     let token = token("ana", &json!({}));
     let mut seen = Vec::new();
     loop {
-        let answer = ask_short(&world, &token, "Hello", false).await;
+        let answer = ask_short(&server, &token, "Hello", false).await;
         if answer.status != 200 {
             break;
         }
@@ -123,7 +123,7 @@ async fn answers_say_how_full_the_fullest_limit_is() {
         assert_eq!(header("overage-surpassed-threshold").as_deref(), expected.1);
         assert_eq!(header("representative-claim").as_deref(), Some("overage"));
         seen.push(percent);
-        settled(&world, "ana", None).await;
+        settled(&server, "ana", None).await;
     }
     assert!(seen.first() == Some(&0) && seen.iter().any(|percent| *percent >= 75), "{seen:?}");
 }
@@ -139,84 +139,84 @@ async fn a_request_belongs_to_the_period_it_started_in() {
         ("DEFAULT_USER_DAILY_TOKENS", "60"),
         ("JWT_LEEWAY_SECONDS", "300"),
     ];
-    let world = world_at(clock.clone(), &variables, |_| {}).await;
+    let server = test_server_at(clock.clone(), &variables, |_| {}).await;
     let token = token("ana", &json!({}));
-    let first = world.app.quota.period();
+    let first = server.app.quota.period();
     let crossing = async {
-        while world.bedrock.requests().is_empty() {
+        while server.bedrock.requests().is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         clock.advance(Duration::from_secs(60));
     };
-    let (answer, ()) = tokio::join!(ask_short(&world, &token, "[paced 10 20]", true), crossing);
+    let (answer, ()) = tokio::join!(ask_short(&server, &token, "[paced 10 20]", true), crossing);
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let next = world.app.quota.period();
+    let next = server.app.quota.period();
     assert_eq!(first.end, next.start);
     let at = clock.milliseconds();
-    let used = async |period| world.app.store.spent("ana", None, period, at).await.unwrap().user.used;
+    let used = async |period| server.app.store.spent("ana", None, period, at).await.unwrap().user.used;
     let charging = async {
-        while used(first.start).await < charged(&world) {
+        while used(first.start).await < charged(&server) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(5), charging).await.unwrap();
-    assert_eq!((used(first.start).await, used(next.start).await), (charged(&world), 0));
-    let answer = ask_short(&world, &token, "Hello", false).await;
+    assert_eq!((used(first.start).await, used(next.start).await), (charged(&server), 0));
+    let answer = ask_short(&server, &token, "Hello", false).await;
     assert_eq!(answer.status, 200, "the new period is free: {}", answer.body);
 }
 
 #[tokio::test]
 async fn what_a_long_answer_has_reserved_outlives_its_lease() {
     let lease = Duration::from_millis(300);
-    let world = secured_with(&[], |config| config.quota.lease = lease).await;
+    let server = authenticated_server_with(&[], |config| config.quota.lease = lease).await;
     let bearer = format!("Bearer {}", token("ana", &json!({})));
     let request = Request::post("/v1/messages").header("authorization", bearer);
-    let body = full(ask("[paced 60 25]", true).to_string().into());
-    let mut response = world.begin(request.body(body).unwrap()).await;
+    let body = full(message_body("[paced 60 25]", true).to_string().into());
+    let mut response = server.send(request.body(body).unwrap()).await;
     let began = Instant::now();
     while began.elapsed() < 3 * lease {
         response.body_mut().frame().await.unwrap().unwrap();
-        assert!(tallies(&world, "ana", None).await.user.reserved > 0, "after {:?}", began.elapsed());
+        assert!(tallies(&server, "ana", None).await.user.reserved > 0, "after {:?}", began.elapsed());
     }
     drop(response);
-    settled(&world, "ana", None).await;
+    settled(&server, "ana", None).await;
 }
 
 #[tokio::test]
 async fn a_reset_is_written_down_once_and_never_decides_anything() {
-    let world = secured_with(&[], |_| {}).await;
-    ask_short(&world, &token("ana", &json!({})), "Hello", false).await;
-    settled(&world, "ana", None).await;
-    let ana = world.app.store.user("ana").await.unwrap();
-    assert_eq!(ana.tokens_used_today, charged(&world));
+    let server = authenticated_server_with(&[], |_| {}).await;
+    ask_short(&server, &token("ana", &json!({})), "Hello", false).await;
+    settled(&server, "ana", None).await;
+    let ana = server.app.store.user("ana").await.unwrap();
+    assert_eq!(ana.tokens_used_today, charged(&server));
     let (mut one, mut two) = (None, None);
-    tokio::join!(world.app.quota.write_reset(&mut one), world.app.quota.write_reset(&mut two));
-    assert_eq!((one, two), (Some(world.app.quota.period()), Some(world.app.quota.period())));
+    tokio::join!(server.app.quota.write_reset(&mut one), server.app.quota.write_reset(&mut two));
+    assert_eq!((one, two), (Some(server.app.quota.period()), Some(server.app.quota.period())));
     let page = Page { after: None, limit: 100 };
-    let events = world.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
+    let events = server.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
     assert_eq!(events.iter().filter(|event| event.kind == "quota_reset").count(), 1);
-    let used: User = world.app.store.user("ana").await.unwrap();
-    assert_eq!(used.tokens_used_today, charged(&world), "a reset of the same period takes nothing away");
+    let used: User = server.app.store.user("ana").await.unwrap();
+    assert_eq!(used.tokens_used_today, charged(&server), "a reset of the same period takes nothing away");
 }
 
 #[tokio::test]
 async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_later() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    let mut world = secured_with(&[("DATA_DIR", data)], |_| {}).await;
+    let mut server = authenticated_server_with(&[("DATA_DIR", data)], |_| {}).await;
     let token = token("ana", &json!({}));
-    assert_eq!(ask_short(&world, &token, "Hello", false).await.status, 200);
-    settled(&world, "ana", None).await;
-    let before = charged(&world);
-    world.app.store.close().await;
+    assert_eq!(ask_short(&server, &token, "Hello", false).await.status, 200);
+    settled(&server, "ana", None).await;
+    let before = charged(&server);
+    server.app.store.close().await;
     for _ in 0..20 {
-        assert_eq!(ask_short(&world, &token, "Hello", false).await.status, 200);
+        assert_eq!(ask_short(&server, &token, "Hello", false).await.status, 200);
     }
-    let (total, period) = (charged(&world), world.app.quota.period());
+    let (total, period) = (charged(&server), server.app.quota.period());
     assert!(total > before);
-    world.stop.notify_one();
-    (&mut world.gateway).await.unwrap();
-    drop(world);
+    server.stop.notify_one();
+    (&mut server.task).await.unwrap();
+    drop(server);
     // The next process finds the journal.
     let config = Config::load(|name| (name == "DATA_DIR").then(|| data.to_owned())).unwrap();
     let tasks = Tasks::default();
@@ -243,11 +243,11 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
 
 #[tokio::test]
 async fn without_a_database_a_closed_limit_refuses_at_once() {
-    let world = secured_with(&[("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
+    let server = authenticated_server_with(&[("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
     let token = token("ana", &json!({}));
-    assert_eq!(ask_short(&world, &token, "Hello", false).await.status, 200);
-    world.app.store.close().await;
-    let answer = ask_short(&world, &token, "Hello", false).await;
+    assert_eq!(ask_short(&server, &token, "Hello", false).await.status, 200);
+    server.app.store.close().await;
+    let answer = ask_short(&server, &token, "Hello", false).await;
     let (status, kind, message) = answer.error();
     assert_eq!((status, kind.as_str()), (429, "billing_error"), "{message}");
     assert!(message.contains("database is away"), "{message}");
@@ -257,9 +257,9 @@ async fn without_a_database_a_closed_limit_refuses_at_once() {
 
 #[tokio::test]
 async fn nothing_in_a_request_changes_who_pays() {
-    let world = secured_with(&[], |_| {}).await;
+    let server = authenticated_server_with(&[], |_| {}).await;
     let bearer = format!("Bearer {}", token("ana", &json!({"team": "red"})));
-    let mut body: Value = ask("Hello", false);
+    let mut body: Value = message_body("Hello", false);
     body["metadata"] = json!({"user_id": "ben"});
     let headers = [
         ("authorization", bearer.as_str()),
@@ -268,28 +268,28 @@ async fn nothing_in_a_request_changes_who_pays() {
         ("x-claude-code-session-id", "ben"),
         ("x-bedrock-proxy-user", "ben"),
     ];
-    let answer = world.call("POST", "/v1/messages", &headers, body.to_string()).await;
+    let answer = server.request("POST", "/v1/messages", &headers, body.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let tallies = settled(&world, "ana", Some("red")).await;
-    assert_eq!((tallies.user.used, tallies.team.used), (charged(&world), charged(&world)));
-    assert!(world.app.store.user("ben").await.is_err());
+    let tallies = settled(&server, "ana", Some("red")).await;
+    assert_eq!((tallies.user.used, tallies.team.used), (charged(&server), charged(&server)));
+    assert!(server.app.store.user("ben").await.is_err());
 }
 
 #[tokio::test]
 async fn the_other_doors_have_the_same_limits() {
-    let world = secured_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
+    let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
     let bearer = format!("Bearer {}", token("ana", &json!({})));
     let headers = [("authorization", bearer.as_str())];
     let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}).to_string();
     for path in ["/model/claude-sonnet-4-5/invoke", "/bedrock/model/claude-sonnet-4-5/converse-stream"] {
-        let answer = world.call("POST", path, &headers, body.clone()).await;
+        let answer = server.request("POST", path, &headers, body.clone()).await;
         assert_eq!(answer.status, 429, "{path}: {}", answer.body);
         assert_eq!(answer.headers["x-amzn-errortype"], "ServiceQuotaExceededException");
         assert_eq!(answer.headers["x-should-retry"], "false");
         assert!(answer.json()["message"].as_str().unwrap().contains("of its limit of 0 tokens"));
     }
-    let body = ask("Hello", false).to_string();
-    let counted = world.call("POST", "/v1/messages/count_tokens", &headers, body).await;
+    let body = message_body("Hello", false).to_string();
+    let counted = server.request("POST", "/v1/messages/count_tokens", &headers, body).await;
     assert_eq!(counted.status, 200, "counting is free");
-    assert_eq!(world.call("GET", "/v1/models", &headers, "").await.status, 200);
+    assert_eq!(server.request("GET", "/v1/models", &headers, "").await.status, 200);
 }

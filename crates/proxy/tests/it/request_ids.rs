@@ -2,24 +2,24 @@
 
 use http::Request;
 
-use crate::harness::{Whole, World, ask, full, log_line, world};
+use crate::harness::{TestResponse, TestServer, full, log_line, message_body, test_server};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
-async fn send(world: &World, path: &str, headers: &[(&str, &str)]) -> Whole {
+async fn send(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> TestResponse {
     let mut request = Request::post(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    world.send(request.body(full(ask("Hello", false).to_string().into())).unwrap()).await
+    server.fetch(request.body(full(message_body("Hello", false).to_string().into())).unwrap()).await
 }
 
 #[tokio::test]
 async fn a_callers_trace_is_continued_in_the_answer_and_in_the_log() {
-    let world = world().await;
+    let server = test_server().await;
     let parent = format!("00-{TRACE}-{SPAN}-01");
-    let answer = send(&world, "/v1/messages", &[("traceparent", &parent)]).await;
+    let answer = send(&server, "/v1/messages", &[("traceparent", &parent)]).await;
     let line = log_line(answer.request_id()).await;
     assert_eq!(line["trace_id"], TRACE);
     let span = line["span_id"].as_str().unwrap();
@@ -29,12 +29,12 @@ async fn a_callers_trace_is_continued_in_the_answer_and_in_the_log() {
 
 #[tokio::test]
 async fn a_broken_trace_is_replaced_by_a_new_one() {
-    let world = world().await;
+    let server = test_server().await;
     for broken in
         [None, Some(format!("00-{TRACE}-{SPAN}")), Some(format!("00-{TRACE}-{}-01", "0".repeat(16)))]
     {
         let parent = broken.as_deref().map(|parent| ("traceparent", parent));
-        let answer = send(&world, "/v1/messages", parent.as_slice()).await;
+        let answer = send(&server, "/v1/messages", parent.as_slice()).await;
         let line = log_line(answer.request_id()).await;
         let trace = line["trace_id"].as_str().unwrap();
         assert!(trace.len() == 32 && trace != TRACE, "{line}");
@@ -44,11 +44,11 @@ async fn a_broken_trace_is_replaced_by_a_new_one() {
 
 #[tokio::test]
 async fn no_trace_and_no_id_of_a_caller_reaches_aws() {
-    let world = world().await;
+    let server = test_server().await;
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let headers = [("traceparent", parent.as_str()), ("tracestate", "a=1"), ("x-request-id", "mine")];
-    send(&world, "/v1/messages", &headers).await;
-    let seen = world.bedrock.requests();
+    send(&server, "/v1/messages", &headers).await;
+    let seen = server.bedrock.requests();
     let names: Vec<_> = seen.iter().flat_map(|request| &request.headers).map(|(name, _)| name).collect();
     assert!(!names.is_empty());
     for name in names {
@@ -58,17 +58,17 @@ async fn no_trace_and_no_id_of_a_caller_reaches_aws() {
 
 #[tokio::test]
 async fn a_callers_own_id_comes_back_beside_ours_when_it_may_stand_in_a_log() {
-    let world = world().await;
+    let server = test_server().await;
     let longest = "a".repeat(128);
     for path in ["/v1/messages", "/v1/chat/completions", "/nothing-here"] {
         for id in ["build-17.step_2", &longest] {
-            let answer = send(&world, path, &[("x-request-id", id)]).await;
+            let answer = send(&server, path, &[("x-request-id", id)]).await;
             assert_eq!(answer.headers["x-request-id"], id, "{path}");
             assert!(answer.request_id().starts_with("req_"), "{path}");
             assert_eq!(log_line(answer.request_id()).await["client_request_id"], id);
         }
         for id in ["", "a b", "<script>", "ä", &format!("{longest}a")] {
-            let answer = send(&world, path, &[("x-request-id", id)]).await;
+            let answer = send(&server, path, &[("x-request-id", id)]).await;
             assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"], "{path} {id}");
             let line = log_line(answer.request_id()).await;
             assert!(line.get("client_request_id").is_none(), "{line}");
@@ -78,8 +78,8 @@ async fn a_callers_own_id_comes_back_beside_ours_when_it_may_stand_in_a_log() {
 
 #[tokio::test]
 async fn the_id_of_claude_code_is_logged_and_not_given_back() {
-    let world = world().await;
-    let answer = send(&world, "/v1/messages", &[("x-client-request-id", "3f2a")]).await;
+    let server = test_server().await;
+    let answer = send(&server, "/v1/messages", &[("x-client-request-id", "3f2a")]).await;
     assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);
     assert_eq!(log_line(answer.request_id()).await["client_request_id"], "3f2a");
 }

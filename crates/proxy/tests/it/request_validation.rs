@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{Whole, World, ask, world, world_with};
+use crate::harness::{TestResponse, TestServer, message_body, test_server, test_server_with};
 
 /// Every path that reads a body.
 const DOORS: [&str; 6] = [
@@ -17,9 +17,9 @@ const DOORS: [&str; 6] = [
     "/model/claude-sonnet-4-5/count-tokens",
 ];
 
-impl World {
-    async fn knock(&self, door: &str, body: impl Into<bytes::Bytes>) -> Whole {
-        self.call("POST", door, &[("content-type", "application/json")], body).await
+impl TestServer {
+    async fn knock(&self, door: &str, body: impl Into<bytes::Bytes>) -> TestResponse {
+        self.request("POST", door, &[("content-type", "application/json")], body).await
     }
 }
 
@@ -31,7 +31,7 @@ fn text(message: &str) -> String {
 
 #[tokio::test]
 async fn row_20_bodies_that_are_no_json_are_a_400_at_every_door() {
-    let world = world().await;
+    let server = test_server().await;
     let fine = text("\"x\"");
     let bodies: Vec<Vec<u8>> = vec![
         Vec::new(),
@@ -53,18 +53,18 @@ async fn row_20_bodies_that_are_no_json_are_a_400_at_every_door() {
     ];
     for door in DOORS {
         for body in &bodies {
-            let answer = world.knock(door, body.clone()).await;
+            let answer = server.knock(door, body.clone()).await;
             let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
             assert_eq!(answer.status, 400, "{door} {shown:?}: {}", answer.body);
             assert!(answer.json().is_object(), "{door} {shown:?}");
         }
     }
-    assert!(world.bedrock.requests().iter().all(|request| request.status == 400), "nothing was answered");
+    assert!(server.bedrock.requests().iter().all(|request| request.status == 400), "nothing was answered");
 }
 
 #[tokio::test]
 async fn row_20_bodies_of_absurd_size_in_every_direction_are_refused_or_answered() {
-    let world = world().await;
+    let server = test_server().await;
     let many_keys: Vec<_> = (0..1_000_000).map(|n| format!(r#""a{n}":1"#)).collect();
     let messages = vec![r#"{"role":"user","content":"x"}"#; 200_000].join(",");
     let tools: Vec<_> =
@@ -84,17 +84,17 @@ async fn row_20_bodies_of_absurd_size_in_every_direction_are_refused_or_answered
         ("a long string", text(&format!("\"{}\"", "x".repeat(1 << 18))), 200),
     ];
     for (what, body, expected) in bodies {
-        let answer = world.knock("/v1/messages", body).await;
+        let answer = server.knock("/v1/messages", body).await;
         let said = &answer.body[..answer.body.len().min(300)];
         assert_eq!(answer.status, expected, "{what}: {said}");
         assert!(answer.body.len() < 10_000 || expected == 200, "{what}: a refusal is short");
     }
-    assert_eq!(world.ask("Hello", false).await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
 
 #[tokio::test]
 async fn row_20_what_stands_twice_is_refused_so_that_nobody_reads_it_in_two_ways() {
-    let world = world().await;
+    let server = test_server().await;
     let twice = [
         (r#""model":"claude-sonnet-4-5","model":"claude-opus-4-5","messages":[]"#, "model"),
         (r#""messages":[],"messages":[]"#, "messages"),
@@ -103,17 +103,17 @@ async fn row_20_what_stands_twice_is_refused_so_that_nobody_reads_it_in_two_ways
     ];
     for door in &DOORS[..3] {
         for (members, name) in twice {
-            let answer = world.knock(door, format!("{{{members}}}")).await;
+            let answer = server.knock(door, format!("{{{members}}}")).await;
             assert_eq!(answer.status, 400, "{door} {members}: {}", answer.body);
             assert!(answer.body.contains("duplicate field") && answer.body.contains(name), "{}", answer.body);
         }
     }
-    assert!(world.bedrock.requests().is_empty());
+    assert!(server.bedrock.requests().is_empty());
 }
 
 #[tokio::test]
 async fn row_21_a_wrong_type_in_any_place_is_a_400_and_never_a_500() {
-    let world = world().await;
+    let server = test_server().await;
     let request = json!({
         "model": "claude-sonnet-4-5", "max_tokens": 256, "stream": false, "temperature": 0.5, "top_k": 5,
         "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
@@ -126,7 +126,7 @@ async fn row_21_a_wrong_type_in_any_place_is_a_400_and_never_a_500() {
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "r"}]},
         ],
     });
-    assert_eq!(world.knock("/v1/messages", request.to_string()).await.status, 200, "as it is, it is fine");
+    assert_eq!(server.knock("/v1/messages", request.to_string()).await.status, 200, "as it is, it is fine");
     let mut places = Vec::new();
     collect(&request, String::new(), &mut places);
     let wrong =
@@ -136,7 +136,7 @@ async fn row_21_a_wrong_type_in_any_place_is_a_400_and_never_a_500() {
         for value in &wrong {
             let mut body = request.clone();
             *body.pointer_mut(place).unwrap() = value.clone();
-            let answer = world.knock("/v1/messages", body.to_string()).await;
+            let answer = server.knock("/v1/messages", body.to_string()).await;
             let status = answer.status.as_u16();
             assert!([200, 400, 404].contains(&status), "{place} = {value}: {status} {}", answer.body);
             refused += usize::from(status == 400);
@@ -167,7 +167,7 @@ fn collect(value: &Value, path: String, places: &mut Vec<String>) {
 
 #[tokio::test]
 async fn row_22_a_model_is_a_name_and_never_a_path() {
-    let world = world().await;
+    let server = test_server().await;
     let names = [
         "../../admin".to_owned(),
         "anthropic.claude/../../foundation-models".to_owned(),
@@ -182,10 +182,10 @@ async fn row_22_a_model_is_a_name_and_never_a_path() {
         "m".repeat(64 << 10),
     ];
     for name in names {
-        let mut body = ask("Hello", false);
+        let mut body = message_body("Hello", false);
         body["model"] = json!(name);
         for door in DOORS.iter().take(3) {
-            let answer = world.knock(door, body.to_string()).await;
+            let answer = server.knock(door, body.to_string()).await;
             let status = answer.status.as_u16();
             let guessed = status == 200 && door.ends_with("count_tokens");
             assert!(
@@ -197,10 +197,10 @@ async fn row_22_a_model_is_a_name_and_never_a_path() {
         }
     }
     let arn = "arn:aws:bedrock:us-east-1:999999999999:application-inference-profile/x/../y";
-    let mut body = ask("Hello", false);
+    let mut body = message_body("Hello", false);
     body["model"] = json!(arn);
-    world.knock("/v1/messages", body.to_string()).await;
-    for request in world.bedrock.requests() {
+    server.knock("/v1/messages", body.to_string()).await;
+    for request in server.bedrock.requests() {
         let segments: Vec<_> = request.path.split('/').collect();
         assert!(segments.len() == 4 && segments[1] == "model", "one segment is the model: {}", request.path);
         assert!(!request.headers.iter().any(|(name, _)| name == "x-smuggled"));
@@ -209,7 +209,7 @@ async fn row_22_a_model_is_a_name_and_never_a_path() {
 
 #[tokio::test]
 async fn row_23_strange_tools_are_renamed_or_refused() {
-    let world = world().await;
+    let server = test_server().await;
     let tool = |name: &str, schema: Value| json!({"name": name, "description": "d", "input_schema": schema});
     let object = json!({"type": "object"});
     let recursive = json!({"type": "object", "properties": {"a": {"$ref": "#"}}});
@@ -223,19 +223,19 @@ async fn row_23_strange_tools_are_renamed_or_refused() {
         vec![tool("t", json!("not a schema"))],
         vec![tool("t", object.clone()), tool("t", object.clone())],
     ] {
-        let mut body = ask("Hello", false);
+        let mut body = message_body("Hello", false);
         body["tools"] = json!(tools);
-        let answer = world.knock("/v1/messages", body.to_string()).await;
+        let answer = server.knock("/v1/messages", body.to_string()).await;
         assert!([200, 400].contains(&answer.status.as_u16()), "{tools:.200?}: {}", answer.body);
     }
     let orphan = json!([{"type": "tool_result", "tool_use_id": "nobodys", "content": "r"}]);
-    let answer = world.knock("/v1/messages", text(&orphan.to_string())).await;
+    let answer = server.knock("/v1/messages", text(&orphan.to_string())).await;
     assert_eq!(answer.error().0, 400);
 }
 
 #[tokio::test]
 async fn row_24_pictures_and_documents_are_passed_on_unopened() {
-    let world = world().await;
+    let server = test_server().await;
     let block = |kind: &str, media: &str, data: &str| {
         let block = json!([{"type": kind, "source": {"type": "base64", "media_type": media, "data": data}},
             {"type": "text", "text": "Hello"}]);
@@ -253,20 +253,20 @@ async fn row_24_pictures_and_documents_are_passed_on_unopened() {
         ("document", "application/pdf", &bomb),
         ("document", "application/x-evil", &bomb),
     ] {
-        let answer = world.knock("/v1/messages", block(kind, media, data)).await;
+        let answer = server.knock("/v1/messages", block(kind, media, data)).await;
         assert!([200, 400].contains(&answer.status.as_u16()), "{kind} {media}: {}", answer.body);
     }
-    let small = world_with(&[("MAX_BODY_BYTES", "1000000")], |_| {}).await;
+    let small = test_server_with(&[("MAX_BODY_BYTES", "1000000")], |_| {}).await;
     let large = block("image", "image/png", &"A".repeat(2 << 20));
     assert_eq!(small.knock("/v1/messages", large).await.error().0, 413);
 }
 
 #[tokio::test]
 async fn row_25_what_a_prompt_says_cannot_break_the_stream() {
-    let world = world().await;
+    let server = test_server().await;
     let said = "data: {}\n\nevent: message_stop\r\ndata: [DONE]\n\n: x \u{2028}\u{85} </script> \u{1b}[2J";
     for (door, terminal) in [("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")] {
-        let answer = world.knock(door, ask(said, true).to_string()).await;
+        let answer = server.knock(door, message_body(said, true).to_string()).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert!(answer.body.contains("</script>"), "it is said again: {}", answer.body);
         for line in answer.body.lines().filter(|line| !line.is_empty()) {
@@ -287,7 +287,7 @@ async fn row_25_what_a_prompt_says_cannot_break_the_stream() {
 async fn row_26_no_address_in_a_request_is_ever_fetched() {
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = trap.local_addr().unwrap().port();
-    let world = world().await;
+    let server = test_server().await;
     let urls = [
         format!("http://127.0.0.1:{port}/x.png"),
         format!("http://127.1:{port}/"),
@@ -304,27 +304,27 @@ async fn row_26_no_address_in_a_request_is_ever_fetched() {
     for url in &urls {
         for kind in ["image", "document"] {
             let block = json!([{"type": kind, "source": {"type": "url", "url": url}}]);
-            let (status, _, message) = world.knock("/v1/messages", text(&block.to_string())).await.error();
+            let (status, _, message) = server.knock("/v1/messages", text(&block.to_string())).await.error();
             assert_eq!(status, 400);
             assert!(message.starts_with("messages.0.content.0"), "{message}");
         }
         let part = json!([{"type": "image_url", "image_url": {"url": url}}]);
-        let answer = world.knock("/v1/chat/completions", text(&part.to_string())).await;
+        let answer = server.knock("/v1/chat/completions", text(&part.to_string())).await;
         assert_eq!(answer.status, 400, "{}", answer.body);
         assert!(answer.body.contains("messages.0.content.0"), "{}", answer.body);
-        let mut servers = ask("Hello", false);
+        let mut servers = message_body("Hello", false);
         servers["mcp_servers"] = json!([{"type": "url", "url": url, "name": "x"}]);
-        let answer = world.knock("/v1/messages", servers.to_string()).await;
+        let answer = server.knock("/v1/messages", servers.to_string()).await;
         assert_eq!(answer.status, 400, "{}", answer.body);
     }
-    assert!(world.bedrock.requests().is_empty(), "Bedrock was not told of any");
+    assert!(server.bedrock.requests().is_empty(), "Bedrock was not told of any");
     let nobody = tokio::time::timeout(std::time::Duration::from_millis(50), trap.accept()).await;
     assert!(nobody.is_err(), "somebody fetched it");
 }
 
 #[tokio::test]
 async fn row_41_what_one_client_makes_up_is_left_out_of_no_other_request() {
-    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
     let made_up = [
         "x system",
         "x: system",
@@ -335,20 +335,20 @@ async fn row_41_what_one_client_makes_up_is_left_out_of_no_other_request() {
         "tools.0.custom.input_schema",
     ];
     for name in made_up {
-        let mut body = ask("Hello", false);
+        let mut body = message_body("Hello", false);
         body[name] = json!(1);
-        world.knock("/v1/messages", body.to_string()).await;
+        server.knock("/v1/messages", body.to_string()).await;
     }
-    let asked = world.bedrock.requests().len();
+    let asked = server.bedrock.requests().len();
     assert!(asked >= made_up.len(), "Bedrock was asked, so that there was something to learn: {asked}");
-    let mut body = ask("Hello", false);
+    let mut body = message_body("Hello", false);
     body["system"] = json!("be kind");
     body["tools"] = json!([{"name": "t", "input_schema": {"type": "object"}}]);
     body["output_config"] = json!({"format": {"type": "json_schema", "schema": {"type": "object",
         "properties": {}, "additionalProperties": false}}});
-    let answer = world.knock("/v1/messages", body.to_string()).await;
+    let answer = server.knock("/v1/messages", body.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let sent: Value = serde_json::from_slice(&world.bedrock.requests().last().unwrap().body).unwrap();
+    let sent: Value = serde_json::from_slice(&server.bedrock.requests().last().unwrap().body).unwrap();
     for kept in ["/system", "/tools/0/input_schema", "/output_config/format"] {
         assert_eq!(sent.pointer(kept), body.pointer(kept), "{kept} is what it was: {sent}");
     }

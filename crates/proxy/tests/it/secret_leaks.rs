@@ -44,13 +44,13 @@ const WORDS: [&str; 9] = [
 ];
 
 /// Where the program runs and what it was asked with.
-struct Bird {
+struct LeakTest {
     address: SocketAddr,
     tokens: Vec<String>,
     answers: Vec<String>,
 }
 
-impl Bird {
+impl LeakTest {
     async fn call(
         &mut self,
         method: &str,
@@ -222,7 +222,7 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
     ];
     let all: Vec<_> = base.iter().chain(variables).copied().collect();
     let mut process = Process::start(home.path(), "ulimit -c 0", &all);
-    let mut bird = Bird { address: process.address, tokens: Vec::new(), answers: Vec::new() };
+    let mut bird = LeakTest { address: process.address, tokens: Vec::new(), answers: Vec::new() };
     for token in tokens() {
         bird.sing(&token).await;
     }

@@ -6,12 +6,14 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{ask, full, log_line, post, whole, world, world_at, world_with};
+use crate::harness::{
+    full, log_line, message_body, post, read_response, test_server, test_server_at, test_server_with,
+};
 
 #[tokio::test]
 async fn health_has_exactly_four_keys() {
-    let world = world().await;
-    let json = world.get("/health?x=1").await.json();
+    let server = test_server().await;
+    let json = server.get("/health?x=1").await.json();
     let keys: Vec<_> = json.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["status", "timestamp", "database", "version"]);
     assert_eq!((json["status"].as_str(), json["database"].as_str()), (Some("healthy"), Some("connected")));
@@ -20,52 +22,54 @@ async fn health_has_exactly_four_keys() {
 
 #[tokio::test]
 async fn greetings_are_answered() {
-    let world = world().await;
+    let server = test_server().await;
     for (method, path) in [(Method::GET, "/api/hello"), (Method::HEAD, "/api/hello"), (Method::HEAD, "/")] {
         let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
-        assert_eq!(world.send(request).await.status, 200, "{path}");
+        assert_eq!(server.fetch(request).await.status, 200, "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_drain_lets_streams_finish_and_takes_no_more_connections() {
-    let mut world = world().await;
-    let response = world.begin(post(ask("[paced 50 10]", true).to_string())).await;
-    world.stop.notify_one();
-    let answer = whole(response).await;
+    let mut server = test_server().await;
+    let response = server.send(post(message_body("[paced 50 10]", true).to_string())).await;
+    server.stop.notify_one();
+    let answer = read_response(response).await;
     assert_eq!(answer.events().last(), Some(&"message_stop"));
-    let drained = tokio::time::timeout(Duration::from_secs(10), &mut world.gateway).await;
+    let drained = tokio::time::timeout(Duration::from_secs(10), &mut server.task).await;
     assert_eq!(drained.unwrap().unwrap(), Drained::Clean);
-    assert!(TcpStream::connect(world.address).await.is_err());
+    assert!(TcpStream::connect(server.address).await.is_err());
 }
 
 #[tokio::test]
 async fn a_stream_that_outlives_the_drain_is_told_so() {
-    let mut world = world_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
-    let response = world.begin(post(ask("[paced 2000 10]", true).to_string())).await;
-    world.stop.notify_one();
-    let answer = whole(response).await;
+    let mut server =
+        test_server_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
+    let response = server.send(post(message_body("[paced 2000 10]", true).to_string())).await;
+    server.stop.notify_one();
+    let answer = read_response(response).await;
     assert_eq!(answer.last()["error"]["type"], "overloaded_error", "{}", answer.body);
-    assert!(matches!((&mut world.gateway).await.unwrap(), Drained::Cut(1..)));
+    assert!(matches!((&mut server.task).await.unwrap(), Drained::Cut(1..)));
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_a_drain_at_once() {
-    let mut world = world().await;
-    let mut response = world.begin(post(ask("[paced 2000 10]", true).to_string())).await;
+    let mut server = test_server().await;
+    let mut response = server.send(post(message_body("[paced 2000 10]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
-    world.stop.notify_one();
-    world.hurry.notify_one();
-    let drained = tokio::time::timeout(Duration::from_secs(5), &mut world.gateway).await;
+    server.stop.notify_one();
+    server.force_shutdown.notify_one();
+    let drained = tokio::time::timeout(Duration::from_secs(5), &mut server.task).await;
     assert!(matches!(drained.unwrap().unwrap(), Drained::Cut(1..)));
 }
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_given_up() {
-    let world = world_with(&[], |config| config.server.write_timeout = Duration::from_millis(100)).await;
-    let mut body = ask("[long 60000]", true);
+    let server =
+        test_server_with(&[], |config| config.server.write_timeout = Duration::from_millis(100)).await;
+    let mut body = message_body("[long 60000]", true);
     body["max_tokens"] = 64_000.into();
-    let response = world.begin(post(body.to_string())).await;
+    let response = server.send(post(body.to_string())).await;
     let request_id = response.headers()["request-id"].to_str().unwrap().to_owned();
     assert_eq!(log_line(&request_id).await["outcome"], "cancelled");
     drop(response);
@@ -73,14 +77,15 @@ async fn a_client_that_stops_reading_is_given_up() {
 
 #[tokio::test]
 async fn a_request_that_was_not_answered_when_the_drain_ends_is_told_so() {
-    let world = world_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
+    let server =
+        test_server_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
     let prompts = [("[slow 5000]", false), ("[slow 5000]", true)];
-    let answers = prompts.map(|(prompt, stream)| world.ask(prompt, stream));
+    let answers = prompts.map(|(prompt, stream)| server.post_message(prompt, stream));
     let stop = async {
-        while world.bedrock.requests().len() < 2 {
+        while server.bedrock.requests().len() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        world.stop.notify_one();
+        server.stop.notify_one();
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(answers), stop);
     for answer in answers {
@@ -91,8 +96,8 @@ async fn a_request_that_was_not_answered_when_the_drain_ends_is_told_so() {
 #[tokio::test]
 async fn a_clock_that_jumps_ends_no_stream() {
     let clock = Clock::manual(Clock::machine().now());
-    let world = world_at(clock.clone(), &[], |_| {}).await;
-    let response = world.begin(post(ask("[paced 30 10]", true).to_string())).await;
+    let server = test_server_at(clock.clone(), &[], |_| {}).await;
+    let response = server.send(post(message_body("[paced 30 10]", true).to_string())).await;
     clock.advance(Duration::from_secs(400 * 86_400));
-    assert_eq!(whole(response).await.events().last(), Some(&"message_stop"));
+    assert_eq!(read_response(response).await.events().last(), Some(&"message_stop"));
 }

@@ -9,47 +9,50 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::harness::{World, ask, log_line, log_line_with, post, spawn, whole, world, world_with};
+use crate::harness::{
+    TestServer, log_line, log_line_with, message_body, post, read_response, spawn, test_server,
+    test_server_with,
+};
 
 const SHORT: Duration = Duration::from_millis(60);
 
 #[tokio::test]
 async fn silence_is_filled_with_pings_and_none_follows_the_end() {
-    let world = world_with(&[], |config| config.relay.ping_interval = SHORT).await;
-    let answer = world.ask("[pause 500] Hello", true).await;
+    let server = test_server_with(&[], |config| config.relay.ping_interval = SHORT).await;
+    let answer = server.post_message("[pause 500] Hello", true).await;
     assert!(answer.body.matches("event: ping").count() >= 3, "{}", answer.body);
     assert_eq!(answer.events().last(), Some(&"message_stop"));
 }
 
 #[tokio::test]
 async fn the_head_waits_for_the_first_word() {
-    let world = world().await;
+    let server = test_server().await;
     let start = Instant::now();
-    let response = world.begin(post(ask("[slow 300] Hello", true).to_string())).await;
+    let response = server.send(post(message_body("[slow 300] Hello", true).to_string())).await;
     assert!(start.elapsed() >= Duration::from_millis(290));
-    let answer = whole(response).await;
+    let answer = read_response(response).await;
     assert_eq!(answer.events().first(), Some(&"message_start"), "no ping was needed");
 }
 
 #[tokio::test]
 async fn the_head_waits_no_longer_than_its_grace() {
-    let world = world_with(&[], |config| config.relay.first_frame_grace = SHORT).await;
+    let server = test_server_with(&[], |config| config.relay.first_frame_grace = SHORT).await;
     let start = Instant::now();
-    let response = world.begin(post(ask("[slow 2000] Hello", true).to_string())).await;
+    let response = server.send(post(message_body("[slow 2000] Hello", true).to_string())).await;
     assert!(start.elapsed() < Duration::from_millis(1500));
     assert_eq!(response.status(), 200);
-    let answer = whole(response).await;
+    let answer = read_response(response).await;
     assert_eq!(answer.events()[..2], ["ping", "message_start"]);
     assert_eq!(answer.events().last(), Some(&"message_stop"));
 }
 
 #[tokio::test]
 async fn a_failure_after_the_grace_is_an_error_event() {
-    let world = world_with(&[], |config| {
+    let server = test_server_with(&[], |config| {
         config.relay.first_frame_grace = Duration::ZERO;
     })
     .await;
-    let answer = world.ask("[throttle]", true).await;
+    let answer = server.post_message("[throttle]", true).await;
     assert_eq!((answer.status.as_u16(), answer.events()), (200, vec!["ping", "error"]));
     assert_eq!(answer.last()["error"]["type"], "rate_limit_error");
     assert_eq!(answer.last()["request_id"], answer.request_id());
@@ -58,20 +61,20 @@ async fn a_failure_after_the_grace_is_an_error_event() {
 
 #[tokio::test]
 async fn bedrock_may_not_be_silent_for_ever() {
-    let world = world_with(&[], |config| config.relay.idle_timeout = SHORT).await;
-    let (status, kind, _) = world.ask("[slow 5000]", true).await.error();
+    let server = test_server_with(&[], |config| config.relay.idle_timeout = SHORT).await;
+    let (status, kind, _) = server.post_message("[slow 5000]", true).await.error();
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
-    let answer = world.ask("[pause 5000] Hello", true).await;
+    let answer = server.post_message("[pause 5000] Hello", true).await;
     assert_eq!(answer.last()["error"]["type"], "timeout_error");
-    assert_eq!(world.ask("[pause 5000] Hello", false).await.error().0, 504);
+    assert_eq!(server.post_message("[pause 5000] Hello", false).await.error().0, 504);
 }
 
 #[tokio::test]
 async fn an_answer_whose_client_leaves_is_read_to_its_end_to_learn_what_it_cost() {
     for (name, stream) in [("claude-gone-streaming", true), ("claude-gone-whole", false)] {
-        let (world, line) = abandon(name, "[paced 100 5]", stream, &[], |_| {}).await;
+        let (server, line) = abandon(name, "[paced 100 5]", stream, &[], |_| {}).await;
         assert_eq!(line["outcome"], "cancelled", "{line}");
-        let asked = &world.bedrock.requests()[0];
+        let asked = &server.bedrock.requests()[0];
         assert!(asked.complete, "the fake played to its end");
         assert!(asked.usage.output_tokens > 50);
         assert_eq!(line["out_tok"], asked.usage.output_tokens, "{line}");
@@ -81,17 +84,17 @@ async fn an_answer_whose_client_leaves_is_read_to_its_end_to_learn_what_it_cost(
 #[tokio::test]
 async fn bedrock_is_let_go_when_too_many_clients_leave() {
     let none = [("ABANDONED_MAX", "0")];
-    let (world, line) = abandon("claude-gone-crowd", "[paced 2000 5]", true, &none, |_| {}).await;
+    let (server, line) = abandon("claude-gone-crowd", "[paced 2000 5]", true, &none, |_| {}).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
-    assert!(!world.bedrock.requests()[0].complete, "the fake could not play to its end");
+    assert!(!server.bedrock.requests()[0].complete, "the fake could not play to its end");
 }
 
 #[tokio::test]
 async fn an_abandoned_answer_is_not_read_for_ever() {
     let soon = |config: &mut Config| config.relay.abandoned_timeout = SHORT;
-    let (world, line) = abandon("claude-gone-long", "[paced 2000 5]", true, &[], soon).await;
+    let (server, line) = abandon("claude-gone-long", "[paced 2000 5]", true, &[], soon).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
-    assert!(!world.bedrock.requests()[0].complete);
+    assert!(!server.bedrock.requests()[0].complete);
 }
 
 /// Asks for `prompt`, leaves once Bedrock was asked, and returns the line in the log.
@@ -101,32 +104,32 @@ async fn abandon(
     stream: bool,
     variables: &[(&str, &str)],
     change: impl FnOnce(&mut Config),
-) -> (World, Value) {
+) -> (TestServer, Value) {
     let mapping = format!("{name}=us.anthropic.claude-sonnet-4-5-20250929-v1:0");
     let mut all = vec![("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
     all.extend(variables);
-    let world = world_with(&all, change).await;
-    let mut body = ask(prompt, stream);
+    let server = test_server_with(&all, change).await;
+    let mut body = message_body(prompt, stream);
     body["model"] = name.into();
     let asked = async {
-        while world.bedrock.requests().is_empty() {
+        while server.bedrock.requests().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
-        mut response = world.begin(post(body.to_string())) => drop(response.body_mut().frame().await),
+        mut response = server.send(post(body.to_string())) => drop(response.body_mut().frame().await),
         () = asked => {}
     }
     let line = log_line_with("model_requested", name).await;
-    (world, line)
+    (server, line)
 }
 
 #[tokio::test]
 async fn a_long_stream_arrives_complete() {
-    let world = world().await;
-    let mut body = ask("[long 3000]", true);
+    let server = test_server().await;
+    let mut body = message_body("[long 3000]", true);
     body["max_tokens"] = 8192.into();
-    let answer = world.post(body.to_string()).await;
+    let answer = server.post(body.to_string()).await;
     assert_eq!(answer.body.matches("event: content_block_delta").count(), 3000);
     assert_eq!(answer.events().last(), Some(&"message_stop"));
 }
@@ -134,20 +137,20 @@ async fn a_long_stream_arrives_complete() {
 #[tokio::test]
 async fn tags_are_not_cut_unless_the_operator_wants_them_to_be() {
     let split = "<wri\"";
-    let answer = world().await.ask("[xml]", true).await;
+    let answer = test_server().await.post_message("[xml]", true).await;
     assert!(!answer.body.contains(split), "{}", answer.body);
-    let raw = world_with(&[("AWS_BEDROCK_XML_BUFFER", "false")], |_| {}).await;
-    assert!(raw.ask("[xml]", true).await.body.contains(split));
+    let raw = test_server_with(&[("AWS_BEDROCK_XML_BUFFER", "false")], |_| {}).await;
+    assert!(raw.post_message("[xml]", true).await.body.contains(split));
 }
 
 #[tokio::test]
 async fn connections_to_bedrock_are_used_again() {
-    let behind = world().await;
+    let behind = test_server().await;
     let (url, connections) = counted(behind.fake_address).await;
-    let world = world_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     for _ in 0..5 {
-        assert_eq!(world.ask("Hello", true).await.status, 200);
-        assert_eq!(world.ask("Hello", false).await.status, 200);
+        assert_eq!(server.post_message("Hello", true).await.status, 200);
+        assert_eq!(server.post_message("Hello", false).await.status, 200);
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }

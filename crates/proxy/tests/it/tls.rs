@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::harness::{World, ask, logged, spawn, world_with};
+use crate::harness::{TestServer, captured_logs, message_body, spawn, test_server_with};
 
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -68,12 +68,12 @@ impl Authority {
         signed.der().clone()
     }
 
-    async fn world(&self, more: &[(&str, &str)]) -> World {
+    async fn test_server(&self, more: &[(&str, &str)]) -> TestServer {
         let (certificate, key) = (self.certificate(), self.key());
         let mut variables =
             vec![("TLS_CERT_FILE", certificate.to_str().unwrap()), ("TLS_KEY_FILE", key.to_str().unwrap())];
         variables.extend(more);
-        world_with(&variables, |_| {}).await
+        test_server_with(&variables, |_| {}).await
     }
 
     /// A client that trusts this authority and speaks these protocols.
@@ -100,7 +100,7 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 /// Asks by what was agreed on, and returns when the head of the answer is there.
 async fn begin(stream: TlsStream<TcpStream>, prompt: &str) -> http::Response<Incoming> {
     let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let body = Full::new(Bytes::from(ask(prompt, true).to_string()));
+    let body = Full::new(Bytes::from(message_body(prompt, true).to_string()));
     let request = Request::post("https://localhost/v1/messages").header("host", "localhost").body(body);
     let (io, request) = (TokioIo::new(stream), request.unwrap());
     if second {
@@ -124,14 +124,14 @@ async fn text(response: http::Response<Incoming>) -> String {
 #[tokio::test]
 async fn clients_stream_by_the_protocol_that_the_handshake_agrees_on() {
     let authority = Authority::new();
-    let world = authority.world(&[]).await;
+    let server = authority.test_server(&[]).await;
     for (protocols, version) in [
         (&["h2", "http/1.1"][..], Version::HTTP_2),
         (&["http/1.1"], Version::HTTP_11),
         (&[], Version::HTTP_11),
     ] {
         for versions in [&[&TLS13][..], &[&TLS12]] {
-            let stream = connect(world.address, &authority.client(protocols, versions)).await.unwrap();
+            let stream = connect(server.address, &authority.client(protocols, versions)).await.unwrap();
             let answer = begin(stream, "[long 31]").await;
             assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
             assert!(text(answer).await.contains("event: message_stop"));
@@ -142,19 +142,19 @@ async fn clients_stream_by_the_protocol_that_the_handshake_agrees_on() {
 #[tokio::test]
 async fn handshakes_that_fail_harm_nobody_else() {
     let (authority, stranger) = (Authority::new(), Authority::new());
-    let world = authority.world(&[("TLS_MIN_VERSION", "1.3"), ("MAX_CONNECTIONS", "2")]).await;
-    let mut plain = TcpStream::connect(world.address).await.unwrap();
+    let server = authority.test_server(&[("TLS_MIN_VERSION", "1.3"), ("MAX_CONNECTIONS", "2")]).await;
+    let mut plain = TcpStream::connect(server.address).await.unwrap();
     plain.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut told = Vec::new();
     // Closed with a word of TLS's own, or without.
     let _ = plain.read_to_end(&mut told).await;
     assert!(!told.starts_with(b"HTTP"), "{told:?}");
     for _ in 0..5 {
-        assert!(connect(world.address, &stranger.client(&[], BOTH)).await.is_err());
+        assert!(connect(server.address, &stranger.client(&[], BOTH)).await.is_err());
         // The refusal of a version may come with the first read.
-        assert!(connect(world.address, &authority.client(&[], &[&TLS12])).await.is_err());
+        assert!(connect(server.address, &authority.client(&[], &[&TLS12])).await.is_err());
     }
-    let stream = connect(world.address, &authority.client(&[], BOTH)).await.unwrap();
+    let stream = connect(server.address, &authority.client(&[], BOTH)).await.unwrap();
     assert!(text(begin(stream, "hello").await).await.contains("event: message_stop"));
 }
 
@@ -162,23 +162,23 @@ async fn handshakes_that_fail_harm_nobody_else() {
 async fn a_certificate_is_renewed_while_a_stream_goes_on() {
     let authority = Authority::new();
     let first = authority.sign(2100);
-    let world = authority.world(&[]).await;
-    let tls = world.tls.clone().unwrap();
+    let server = authority.test_server(&[]).await;
+    let tls = server.tls.clone().unwrap();
     let client = authority.client(&["h2"], BOTH);
-    let stream = connect(world.address, &client).await.unwrap();
+    let stream = connect(server.address, &client).await.unwrap();
     assert_eq!(shown(&stream), first);
     let answer = begin(stream, "[paced 60 10]").await;
 
     let second = authority.sign(2100);
     tls.reload().await;
-    let later = connect(world.address, &authority.client(&["h2"], BOTH)).await.unwrap();
+    let later = connect(server.address, &authority.client(&["h2"], BOTH)).await.unwrap();
     assert_eq!(shown(&later), second);
 
     // What cannot be used is reported, and changes nothing.
     fs::write(authority.key(), "no key").unwrap();
     tls.reload().await;
-    assert!(logged().contains("certificate_refused"));
-    let last = connect(world.address, &authority.client(&["h2"], BOTH)).await.unwrap();
+    assert!(captured_logs().contains("certificate_refused"));
+    let last = connect(server.address, &authority.client(&["h2"], BOTH)).await.unwrap();
     assert_eq!(shown(&last), second);
     assert!(text(begin(last, "hello").await).await.contains("event: message_stop"));
     assert!(text(answer).await.contains("event: message_stop"));
@@ -187,13 +187,13 @@ async fn a_certificate_is_renewed_while_a_stream_goes_on() {
 #[tokio::test]
 async fn a_drain_waits_for_no_handshake() {
     let authority = Authority::new();
-    let mut world = authority.world(&[]).await;
-    let silent = TcpStream::connect(world.address).await.unwrap();
+    let mut server = authority.test_server(&[]).await;
+    let silent = TcpStream::connect(server.address).await.unwrap();
     // The connection is taken before this one is answered.
-    let stream = connect(world.address, &authority.client(&[], BOTH)).await.unwrap();
+    let stream = connect(server.address, &authority.client(&[], BOTH)).await.unwrap();
     assert!(text(begin(stream, "hello").await).await.contains("event: message_stop"));
-    world.stop.notify_one();
-    let drained = tokio::time::timeout(Duration::from_secs(5), &mut world.gateway).await;
+    server.stop.notify_one();
+    let drained = tokio::time::timeout(Duration::from_secs(5), &mut server.task).await;
     assert_eq!(drained.unwrap().unwrap(), bedrock_proxy::server::Drained::Clean);
     drop(silent);
 }

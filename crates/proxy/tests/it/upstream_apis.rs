@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Whole, ask, full, world, world_with};
+use crate::harness::{TestResponse, full, message_body, test_server, test_server_with};
 
 /// A request with what Claude Code sends every day and Converse has no shape for.
 pub(crate) fn everyday(stream: bool) -> Value {
@@ -26,9 +26,9 @@ pub(crate) fn everyday(stream: bool) -> Value {
     })
 }
 
-async fn send(world: &crate::harness::World, body: &Value, betas: &str) -> Whole {
+async fn send(server: &crate::harness::TestServer, body: &Value, betas: &str) -> TestResponse {
     let request = http::Request::post("/v1/messages?beta=true").header("anthropic-beta", betas);
-    world.send(request.body(full(body.to_string().into())).unwrap()).await
+    server.fetch(request.body(full(body.to_string().into())).unwrap()).await
 }
 
 pub(crate) const BETAS: &str =
@@ -36,8 +36,8 @@ pub(crate) const BETAS: &str =
 
 #[tokio::test]
 async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is_lost() {
-    let world = world().await;
-    let streamed = send(&world, &everyday(true), BETAS).await;
+    let server = test_server().await;
+    let streamed = send(&server, &everyday(true), BETAS).await;
     assert_eq!(streamed.status, 200, "{}", streamed.body);
     assert_eq!(streamed.headers["x-bedrock-proxy-route"], "invoke");
     assert!(streamed.events().ends_with(&["message_delta", "message_stop"]), "{}", streamed.body);
@@ -45,7 +45,7 @@ async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is
     let notice = streamed.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert!(notice.contains("user_id") && notice.contains("not sent: claude-code-20250219"), "{notice}");
 
-    let sent = world.bedrock.requests().pop().unwrap();
+    let sent = server.bedrock.requests().pop().unwrap();
     assert!(sent.path.ends_with("/invoke-with-response-stream"), "{}", sent.path);
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     let asked = everyday(true);
@@ -54,7 +54,7 @@ async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is
     }
     assert_eq!(sent["anthropic_version"], "bedrock-2023-05-31");
 
-    let whole = send(&world, &everyday(false), BETAS).await;
+    let whole = send(&server, &everyday(false), BETAS).await;
     assert_eq!(whole.headers["x-bedrock-proxy-route"], "invoke");
     let whole = whole.json();
     assert_eq!((whole["type"].as_str(), whole["model"].as_str()), (Some("message"), Some("claude-opus-5-5")));
@@ -64,70 +64,70 @@ async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is
 #[tokio::test]
 async fn what_converse_can_carry_goes_by_converse_unless_told_otherwise() {
     for (policy, route) in [("auto", "converse"), ("converse", "converse"), ("invoke", "invoke")] {
-        let world = world_with(&[("AWS_BEDROCK_ROUTE", policy)], |_| {}).await;
-        let answer = world.ask("Hello", true).await;
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", policy)], |_| {}).await;
+        let answer = server.post_message("Hello", true).await;
         assert_eq!(
             (answer.status.as_u16(), answer.headers["x-bedrock-proxy-route"].to_str().unwrap()),
             (200, route)
         );
     }
-    let world = world_with(&[("AWS_BEDROCK_ROUTE", "converse")], |_| {}).await;
-    let (status, _, text) = send(&world, &everyday(true), BETAS).await.error();
+    let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "converse")], |_| {}).await;
+    let (status, _, text) = send(&server, &everyday(true), BETAS).await.error();
     assert_eq!(status, 400);
     assert!(text.contains("messages.1.role: Input should be 'user' or 'assistant'"), "{text}");
 }
 
 #[tokio::test]
 async fn thinking_tools_and_failures_come_through_invoke_as_through_converse() {
-    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
     let tool = json!([{"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}]);
     for stream in [true, false] {
-        let mut body = ask("[tools]", stream);
+        let mut body = message_body("[tools]", stream);
         body["tools"] = tool.clone();
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert!(
             answer.status == 200 && answer.body.matches("\"type\":\"tool_use\"").count() >= 2,
             "{}",
             answer.body
         );
     }
-    let broken = world.ask("[exception throttlingException]", true).await;
+    let broken = server.post_message("[exception throttlingException]", true).await;
     assert_eq!(broken.last()["error"]["type"], "rate_limit_error", "{}", broken.body);
     assert_eq!(broken.body.matches("event: error").count(), 1);
-    assert_eq!(world.ask("[cut]", false).await.status, 502);
-    assert_eq!(world.ask("[throttle]", true).await.error().0, 429);
+    assert_eq!(server.post_message("[cut]", false).await.status, 502);
+    assert_eq!(server.post_message("[throttle]", true).await.error().0, 429);
 }
 
 #[tokio::test]
 async fn a_member_that_bedrock_refuses_is_left_out_at_once_and_from_then_on() {
-    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
-    let mut body = ask("Hello", false);
+    let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let mut body = message_body("Hello", false);
     body["novel_member"] = json!({"z": 1});
     for _ in 0..2 {
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.contains("novel_member: left out: this model was seen to refuse it"), "{notice}");
     }
-    assert_eq!(world.bedrock.requests().len(), 3, "the second request was right from the start");
+    assert_eq!(server.bedrock.requests().len(), 3, "the second request was right from the start");
 }
 
 #[tokio::test]
 async fn a_beta_that_bedrock_refuses_does_not_spoil_the_request() {
-    let world = world_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
-    let answer = send(&world, &ask("Hello", true), "novel-beta-2027-01-01").await;
+    let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let answer = send(&server, &message_body("Hello", true), "novel-beta-2027-01-01").await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(world.bedrock.requests().len(), 2);
+    assert_eq!(server.bedrock.requests().len(), 2);
     // One in the body is one in the header.
-    let mut body = ask("Hello", true);
+    let mut body = message_body("Hello", true);
     body["anthropic_beta"] = json!(["novel-beta-2027-01-01"]);
-    assert_eq!(world.post(body.to_string()).await.status, 200);
-    assert_eq!(world.bedrock.requests().len(), 3, "and was learnt already");
+    assert_eq!(server.post(body.to_string()).await.status, 200);
+    assert_eq!(server.bedrock.requests().len(), 3, "and was learnt already");
 }
 
 /// The additional fields of the last question to Converse.
-fn fields(world: &crate::harness::World) -> Value {
-    let sent = world.bedrock.requests().pop().unwrap();
+fn fields(server: &crate::harness::TestServer) -> Value {
+    let sent = server.bedrock.requests().pop().unwrap();
     assert!(sent.path.ends_with("/converse-stream"), "{}", sent.path);
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     sent["additionalModelRequestFields"].clone()
@@ -141,54 +141,54 @@ const CLAUDE_CODE: &str = "claude-code-20250219,interleaved-thinking-2025-05-14,
 #[tokio::test]
 async fn the_betas_of_a_client_arrive_by_converse_and_one_line_names_those_that_say_nothing_there() {
     for strict in ["false", "true"] {
-        let world = world_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
-        let mut body = ask("Hello", true);
+        let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
+        let mut body = message_body("Hello", true);
         body["anthropic_beta"] = json!(["context-1m-2025-08-07", "effort-2025-11-24"]);
-        let answer = send(&world, &body, CLAUDE_CODE).await;
+        let answer = send(&server, &body, CLAUDE_CODE).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(
-            fields(&world)["anthropic_beta"],
+            fields(&server)["anthropic_beta"],
             json!(["interleaved-thinking-2025-05-14", "effort-2025-11-24", "context-1m-2025-08-07"])
         );
         let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.starts_with("anthropic-beta: not sent: claude-code-20250219, context-management-"));
         assert_eq!(crate::harness::log_line(answer.request_id()).await["notices"], 1, "{notice}");
-        assert_eq!(world.bedrock.requests().len(), 1, "the double refuses what Converse does not know");
+        assert_eq!(server.bedrock.requests().len(), 1, "the double refuses what Converse does not know");
     }
 }
 
 #[tokio::test]
 async fn betas_that_converse_refuses_are_left_out_at_once_and_from_then_on() {
-    let world = world().await;
-    let mut in_body = ask("Hello", false);
+    let server = test_server().await;
+    let mut in_body = message_body("Hello", false);
     in_body["anthropic_beta"] = json!(["novel-2027-01-01"]);
     for (body, betas) in [
-        (ask("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
-        (ask("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
+        (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
+        (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
         (in_body, "oauth-2025-04-20"),
     ] {
-        let answer = send(&world, &body, betas).await;
+        let answer = send(&server, &body, betas).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(
             notice.contains("novel-2027-01-01") && notice.contains("seen to refuse"),
             "what was left out is named: {notice}"
         );
-        assert_eq!(fields(&world).get("anthropic_beta"), None);
+        assert_eq!(fields(&server).get("anthropic_beta"), None);
     }
-    assert_eq!(world.bedrock.requests().len(), 4, "only the first request had to be repaired");
+    assert_eq!(server.bedrock.requests().len(), 4, "only the first request had to be repaired");
 }
 
 #[tokio::test]
 async fn a_beta_that_converse_refuses_is_tried_by_invoke_where_nothing_may_be_left_out() {
     for route in ["auto", "converse"] {
         let strict = [("AWS_BEDROCK_STRICT", "true"), ("AWS_BEDROCK_ROUTE", route)];
-        let world = world_with(&strict, |_| {}).await;
+        let server = test_server_with(&strict, |_| {}).await;
         for _ in 0..2 {
-            let answer = send(&world, &ask("Hello", true), "novel-2027-01-01").await;
+            let answer = send(&server, &message_body("Hello", true), "novel-2027-01-01").await;
             assert_eq!(answer.status, 400, "neither route knows it: {}", answer.body);
         }
-        let paths: Vec<String> = world.bedrock.requests().into_iter().map(|sent| sent.path).collect();
+        let paths: Vec<String> = server.bedrock.requests().into_iter().map(|sent| sent.path).collect();
         let invoked = paths.iter().any(|path| path.ends_with("/invoke-with-response-stream"));
         assert_eq!(invoked, route == "auto", "{paths:?}");
     }
@@ -199,15 +199,15 @@ async fn a_model_that_is_no_claude_does_without_betas() {
     for (strict, betas, status) in
         [("false", "novel-2027-01-01", 200), ("true", "novel-2027-01-01", 400), ("true", CLAUDE_CODE, 200)]
     {
-        let world = world_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
-        let mut body = ask("Hello", true);
+        let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
+        let mut body = message_body("Hello", true);
         body["model"] = "us.amazon.nova-pro-v1:0".into();
-        let answer = send(&world, &body, betas).await;
+        let answer = send(&server, &body, betas).await;
         assert_eq!(answer.status, status, "{}", answer.body);
         if status == 200 {
             let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
             assert!(notice.starts_with("anthropic-beta: ") && notice.contains(&betas[..16]), "{notice}");
-            assert_eq!(fields(&world).get("anthropic_beta"), None);
+            assert_eq!(fields(&server).get("anthropic_beta"), None);
         } else {
             let text = answer.error().2;
             assert!(text.starts_with("anthropic-beta: novel-2027-01-01 not sent"), "{text}");
@@ -217,60 +217,60 @@ async fn a_model_that_is_no_claude_does_without_betas() {
 
 #[tokio::test]
 async fn a_bare_id_becomes_the_profile_that_bedrock_asks_for() {
-    let world = world().await;
-    let mut body = ask("Hello", false);
+    let server = test_server().await;
+    let mut body = message_body("Hello", false);
     body["model"] = "anthropic.claude-sonnet-4-5-20250929-v1:0".into();
-    assert_eq!(world.post(body.to_string()).await.status, 200);
-    let paths: Vec<String> = world.bedrock.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(server.post(body.to_string()).await.status, 200);
+    let paths: Vec<String> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
     assert!(paths[1].starts_with("/model/us.anthropic.claude-sonnet-4-5"), "{paths:?}");
 }
 
 #[tokio::test]
 async fn a_model_that_cannot_stream_tools_answers_in_one_piece_all_the_same() {
-    let world = world().await;
+    let server = test_server().await;
     for stream in [true, false] {
-        let mut body = ask("[tool]", stream);
+        let mut body = message_body("[tool]", stream);
         body["model"] = "us.meta.llama3-3-70b-instruct-v1:0".into();
         body["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert!(answer.body.contains("\"tool_use\""), "{}", answer.body);
         if stream {
             assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{}", answer.body);
         }
-        let sent = world.bedrock.requests().pop().unwrap();
+        let sent = server.bedrock.requests().pop().unwrap();
         assert!(sent.path.ends_with("/converse"), "{}", sent.path);
     }
-    assert_eq!(world.bedrock.requests().len(), 2, "the table knew; nothing had to be learnt from a refusal");
+    assert_eq!(server.bedrock.requests().len(), 2, "the table knew; nothing had to be learnt from a refusal");
 }
 
 #[tokio::test]
 async fn the_version_that_the_client_names_decides_about_sampling_parameters() {
-    let world = world().await;
-    let mut body = ask("Hello", false);
+    let server = test_server().await;
+    let mut body = message_body("Hello", false);
     body["temperature"] = json!(0);
     for (version, status) in [("2023-06-01", 200), ("2026-10-21", 400)] {
         let request = http::Request::post("/v1/messages").header("anthropic-version", version);
-        let answer = world.send(request.body(full(body.to_string().into())).unwrap()).await;
+        let answer = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
         assert_eq!(answer.status, status, "{}", answer.body);
     }
 }
 
 #[tokio::test]
 async fn nothing_is_left_out_where_that_is_forbidden_and_what_is_merely_made_legal_still_passes() {
-    let strict = world_with(&[("AWS_BEDROCK_STRICT", "true")], |_| {}).await;
-    let mut body = ask("Hello", false);
+    let strict = test_server_with(&[("AWS_BEDROCK_STRICT", "true")], |_| {}).await;
+    let mut body = message_body("Hello", false);
     (body["temperature"], body["top_p"]) = (json!(0.5), json!(0.5));
     let (status, kind, text) = strict.post(body.to_string()).await.error();
     assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
     assert!(text.starts_with("top_p: the model takes temperature or top_p, not both"), "{text}");
     assert!(strict.bedrock.requests().is_empty());
-    let lenient = world().await.post(body.to_string()).await;
+    let lenient = test_server().await.post(body.to_string()).await;
     let notice = lenient.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert!(notice.starts_with("top_p: left out"), "{notice}");
 
-    let mut body = ask("Hello", false);
+    let mut body = message_body("Hello", false);
     body["metadata"] = json!({"user_id": "{\"device\":1}"});
     body["max_tokens"] = json!(1_000_000);
     let answer = strict.post(body.to_string()).await;
@@ -281,26 +281,26 @@ async fn nothing_is_left_out_where_that_is_forbidden_and_what_is_merely_made_leg
 #[tokio::test]
 async fn what_converse_would_leave_out_goes_by_invoke_where_nothing_may_be_left_out() {
     for (strict, route) in [("false", "converse"), ("true", "invoke")] {
-        let world = world_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
-        let mut body = ask("Hello", false);
+        let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
+        let mut body = message_body("Hello", false);
         body["messages"] = json!([
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": [{"type": "thinking", "thinking": "unsigned"}, {"type": "text", "text": "b"}]},
             {"role": "user", "content": "c"},
         ]);
-        let answer = world.post(body.to_string()).await;
-        let sent = world.bedrock.requests().pop().unwrap();
+        let answer = server.post(body.to_string()).await;
+        let sent = server.bedrock.requests().pop().unwrap();
         assert_eq!(sent.path.ends_with("/invoke-with-response-stream"), route == "invoke", "{}", answer.body);
     }
 }
 
 #[tokio::test]
 async fn a_notice_about_many_tools_is_said_once() {
-    let world = world().await;
-    let mut body = ask("Hello", false);
+    let server = test_server().await;
+    let mut body = message_body("Hello", false);
     let tool = |n: usize| json!({"name": format!("t{n}"), "input_schema": {"type": "object"}, "eager_input_streaming": true});
     body["tools"] = (0..25).map(tool).collect();
-    let answer = world.post(body.to_string()).await;
+    let answer = server.post(body.to_string()).await;
     let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert_eq!(
         notice,
@@ -312,8 +312,8 @@ async fn a_notice_about_many_tools_is_said_once() {
 #[tokio::test]
 async fn a_client_that_keeps_no_thinking_between_calls_is_answered_without_any() {
     for route in ["auto", "invoke", "messages"] {
-        let world = world_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        let mut body = ask("Read it.", false);
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let mut body = message_body("Read it.", false);
         body["max_tokens"] = json!(4000);
         body["thinking"] = json!({"type": "enabled", "budget_tokens": 2000});
         body["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
@@ -322,7 +322,7 @@ async fn a_client_that_keeps_no_thinking_between_calls_is_answered_without_any()
         messages.push(
             json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "It."}]}),
         );
-        let answer = world.post(body.to_string()).await;
+        let answer = server.post(body.to_string()).await;
         assert_eq!(answer.status, 200, "{route}: {}", answer.body);
         let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.starts_with("thinking: left out: the tool calls being answered"), "{notice}");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::store::{NOW, TODAY};
 
 /// A ledger in a folder of its own, and the store behind it.
-struct Books {
+struct TestRecorder {
     folder: TempDir,
     config: Config,
     tasks: Tasks,
@@ -21,7 +21,7 @@ struct Books {
     ledger: Ledger,
 }
 
-impl Books {
+impl TestRecorder {
     async fn new() -> Self {
         Self::with("1000").await
     }
@@ -105,73 +105,74 @@ fn receipt(number: usize) -> Receipt {
 
 #[tokio::test]
 async fn what_is_settled_is_stored_in_batches() {
-    let books = Books::new().await;
-    books.ledger.start(&books.tasks);
+    let recorder = TestRecorder::new().await;
+    recorder.ledger.start(&recorder.tasks);
     for number in 0..1500 {
-        books.ledger.place().await.unwrap().settle(receipt(number));
+        recorder.ledger.place().await.unwrap().settle(receipt(number));
     }
-    books.until(1500).await;
+    recorder.until(1500).await;
 }
 
 #[tokio::test]
 async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
-    let books = Books::new().await;
-    books.ledger.start(&books.tasks);
+    let recorder = TestRecorder::new().await;
+    recorder.ledger.start(&recorder.tasks);
     for number in 0..10 {
-        books.ledger.place().await.unwrap().settle(receipt(number));
+        recorder.ledger.place().await.unwrap().settle(receipt(number));
     }
-    books.until(10).await;
-    let books = books.killed().await;
+    recorder.until(10).await;
+    let recorder = recorder.killed().await;
     // Never started: what it is told stands in the journal only.
     for number in 5..30 {
-        books.ledger.place().await.unwrap().settle(receipt(number));
+        recorder.ledger.place().await.unwrap().settle(receipt(number));
     }
-    let books = books.killed().await;
-    books.ledger.start(&books.tasks);
-    books.until(30).await;
+    let recorder = recorder.killed().await;
+    recorder.ledger.start(&recorder.tasks);
+    recorder.until(30).await;
 }
 
 #[tokio::test]
 async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobody() {
-    let books = Books::new().await;
-    books.ledger.start(&books.tasks);
-    let places = [books.ledger.place().await, books.ledger.place().await, books.ledger.place().await];
+    let recorder = TestRecorder::new().await;
+    recorder.ledger.start(&recorder.tasks);
+    let places =
+        [recorder.ledger.place().await, recorder.ledger.place().await, recorder.ledger.place().await];
     for (number, place) in places.into_iter().enumerate() {
         let poison = if number == 1 { "m\0" } else { "m" };
         place.unwrap().settle(Receipt { model: poison.to_owned(), ..receipt(number) });
     }
-    books.until(2).await;
-    assert_eq!(books.quarantined(), 1);
+    recorder.until(2).await;
+    assert_eq!(recorder.quarantined(), 1);
 }
 
 #[tokio::test]
 async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
-    let books = Books::with("10").await;
+    let recorder = TestRecorder::with("10").await;
     let mut places = Vec::new();
     for _ in 0..10 {
-        places.push(books.ledger.place().await.unwrap());
+        places.push(recorder.ledger.place().await.unwrap());
     }
-    let waiting = tokio::time::timeout(Duration::from_millis(50), books.ledger.place()).await;
+    let waiting = tokio::time::timeout(Duration::from_millis(50), recorder.ledger.place()).await;
     assert!(waiting.is_err(), "the eleventh waits");
-    books.ledger.start(&books.tasks);
+    recorder.ledger.start(&recorder.tasks);
     for (number, place) in places.into_iter().enumerate() {
         place.settle(receipt(number));
     }
-    let place = tokio::time::timeout(Duration::from_secs(5), books.ledger.place()).await;
+    let place = tokio::time::timeout(Duration::from_secs(5), recorder.ledger.place()).await;
     place.unwrap().unwrap().settle(receipt(10));
-    books.until(11).await;
+    recorder.until(11).await;
 }
 
 #[tokio::test]
 async fn while_the_database_is_away_the_queue_never_fills_up() {
-    let books = Books::with("10").await;
-    books.ledger.start(&books.tasks);
-    books.store.close().await;
+    let recorder = TestRecorder::with("10").await;
+    recorder.ledger.start(&recorder.tasks);
+    recorder.store.close().await;
     for number in 0..200 {
-        let place = tokio::time::timeout(Duration::from_secs(10), books.ledger.place()).await;
+        let place = tokio::time::timeout(Duration::from_secs(10), recorder.ledger.place()).await;
         place.unwrap().unwrap().settle(receipt(number));
     }
-    let books = books.killed().await;
-    books.ledger.start(&books.tasks);
-    books.until(200).await;
+    let recorder = recorder.killed().await;
+    recorder.ledger.start(&recorder.tasks);
+    recorder.until(200).await;
 }

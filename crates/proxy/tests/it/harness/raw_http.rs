@@ -5,27 +5,27 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::World;
+use crate::harness::TestServer;
 
 /// How long a server may take to say or end something.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl World {
+impl TestServer {
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Sends `bytes` and returns everything that comes back until the server closes the connection.
-    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) async fn send_raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut socket = self.connect().await;
         // A server that has seen enough may close before all is sent.
         let _ = socket.write_all(bytes.as_ref()).await;
-        to_end(&mut socket).await
+        read_to_end(&mut socket).await
     }
 }
 
 /// Everything that comes until the connection is closed.
-pub(crate) async fn to_end(socket: &mut TcpStream) -> String {
+pub(crate) async fn read_to_end(socket: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
     let text = String::from_utf8_lossy(&answer).into_owned();

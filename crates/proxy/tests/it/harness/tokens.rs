@@ -1,4 +1,4 @@
-//! Tokens for tests, made by hand, and worlds that ask for them.
+//! Tokens for tests, made by hand, and servers that ask for them.
 
 use std::time::SystemTime;
 
@@ -11,19 +11,22 @@ use http::Request;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::harness::{Whole, World, ask, full, world_with};
+use crate::harness::{TestResponse, TestServer, full, message_body, test_server_with};
 
 pub(crate) const KEY: &str = "canary-key-0123456789abcdef-0123456789";
 
-/// A world that asks for tokens.
-pub(crate) async fn secured() -> World {
-    secured_with(&[], |_| {}).await
+/// A server that asks for tokens.
+pub(crate) async fn authenticated_server() -> TestServer {
+    authenticated_server_with(&[], |_| {}).await
 }
 
-pub(crate) async fn secured_with(variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> World {
+pub(crate) async fn authenticated_server_with(
+    variables: &[(&str, &str)],
+    change: impl FnOnce(&mut Config),
+) -> TestServer {
     let mut all = vec![("JWT_SECRET_KEY", KEY)];
     all.extend_from_slice(variables);
-    world_with(&all, change).await
+    test_server_with(&all, change).await
 }
 
 /// Seconds since the epoch.
@@ -61,33 +64,33 @@ pub(crate) fn token(user: &str, more: &Value) -> String {
     signed(&json!({"alg": "HS256", "typ": "JWT"}), &claims(user, more).to_string(), KEY)
 }
 
-impl World {
+impl TestServer {
     /// A question with these headers.
-    pub(crate) async fn ask_with(&self, headers: &[(&str, &str)]) -> Whole {
-        self.call("POST", "/v1/messages", headers, ask("Hello", false).to_string()).await
+    pub(crate) async fn post_with(&self, headers: &[(&str, &str)]) -> TestResponse {
+        self.request("POST", "/v1/messages", headers, message_body("Hello", false).to_string()).await
     }
 
     /// A question by the bearer of `token`.
-    pub(crate) async fn ask_as(&self, token: &str) -> Whole {
-        self.ask_with(&[("authorization", &format!("Bearer {token}"))]).await
+    pub(crate) async fn post_as(&self, token: &str) -> TestResponse {
+        self.post_with(&[("authorization", &format!("Bearer {token}"))]).await
     }
 
-    pub(crate) async fn call(
+    pub(crate) async fn request(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
-    ) -> Whole {
+    ) -> TestResponse {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(full(body.into())).unwrap()).await
+        self.fetch(request.body(full(body.into())).unwrap()).await
     }
 }
 
-impl Whole {
+impl TestResponse {
     /// The refusal of a credential, which says which check failed and not to try again.
     pub(crate) fn refused(&self, about: &str) -> String {
         let (status, kind, message) = self.error();

@@ -99,16 +99,16 @@ impl Plan {
 
 /// Connections for all of them.
 #[derive(Clone)]
-pub(super) struct Crowd(Client<HttpConnector, BoxBody<Bytes, std::convert::Infallible>>);
+pub(super) struct Clients(Client<HttpConnector, BoxBody<Bytes, std::convert::Infallible>>);
 
-impl Crowd {
+impl Clients {
     pub(super) fn new() -> Self {
         Self(Client::builder(TokioExecutor::new()).build_http())
     }
 
     /// Asks, and looks at the answer until there is no more of it or the plan is to leave.
-    pub(super) async fn ask(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
-        let asked = self.ask_at_leisure(address, token, plan);
+    pub(super) async fn send(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
+        let asked = self.send_in_full(address, token, plan);
         if let Some(time) = plan.leaves_in {
             return tokio::time::timeout(time, asked).await.unwrap_or(Fate::Left(None));
         }
@@ -117,18 +117,18 @@ impl Crowd {
     }
 
     /// Asks again for a while when refused, or when there were too many who asked.
-    pub(super) async fn insist(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
+    pub(super) async fn send_until_served(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
         for pause in [100, 200, 400, 800] {
-            let fate = self.ask(address, token, plan).await;
+            let fate = self.send(address, token, plan).await;
             if fate != Fate::Refused && !matches!(fate, Fate::Failed(_, 529, _)) {
                 return fate;
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
-        self.ask(address, token, plan).await
+        self.send(address, token, plan).await
     }
 
-    async fn ask_at_leisure(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
+    async fn send_in_full(&self, address: SocketAddr, token: &str, plan: &Plan) -> Fate {
         let request = Request::post(format!("http://{address}/v1/messages"))
             .header("authorization", format!("Bearer {token}"))
             .body(full(plan.body().to_string().into()));

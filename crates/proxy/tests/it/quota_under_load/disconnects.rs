@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::reconcile::{Books, Place};
+use super::reconcile::{Database, Place};
 use super::{PATIENCE, Stage, spawn, user};
-use crate::harness::ask;
+use crate::harness::message_body;
 use crate::harness::tokens::token;
 
 const CYCLES: usize = 10_000;
@@ -22,7 +22,7 @@ async fn leave(address: SocketAddr, token: &str, number: usize) {
     // A fixed sequence without a pattern.
     let dice = usize::try_from((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33).unwrap();
     let words = ["[paced 20 1]", "[slow 30]", "[long 60]", "[throttle-mid]", "[throttle-once]"][dice % 5];
-    let body = ask(&format!("{words} #{number}."), !dice.is_multiple_of(7)).to_string();
+    let body = message_body(&format!("{words} #{number}."), !dice.is_multiple_of(7)).to_string();
     let head = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -99,16 +99,16 @@ async fn ten_thousand_clients_who_leave_leave_nothing_behind() {
     }
 
     let start = Instant::now();
-    let mut books = Books::open(&place).await;
+    let mut database = Database::open(&place).await;
     let rows = loop {
-        let rows = books.rows().await;
+        let rows = database.rows().await;
         let known: i64 = rows.values().flatten().filter(|row| !row.estimated).map(|row| row.tokens).sum();
         let given = i64::try_from(stage.bedrock.totals().total()).unwrap();
         let left = Left {
             sockets: replica.sockets().saturating_sub(sockets + KEPT),
             tasks: tasks(address).await.saturating_sub(alive + KEPT),
             // What has run out counts for nobody, but nobody should have to wait for that.
-            reservations: books.held(0).await,
+            reservations: database.held(0).await,
             tokens: given - known,
         };
         if left == NOTHING {

@@ -1,4 +1,4 @@
-//! The books as anybody with the database's password sees them, not as the program does.
+//! The database as anybody with the database's password sees them, not as the program does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ const ROWS: &str = "SELECT request_id, user_id, team,
         input_tokens + output_tokens + cache_read_tokens + cache_write_tokens AS tokens, charged_tokens, estimated, cost
     FROM metrics WHERE request_id IS NOT NULL";
 
-/// Where the books are.
+/// Where the database are.
 #[derive(Clone)]
 pub(super) enum Place {
     Postgres(String),
@@ -31,7 +31,7 @@ pub(super) enum Place {
 }
 
 /// A connection of the auditor's own.
-pub(super) enum Books {
+pub(super) enum Database {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
@@ -51,7 +51,7 @@ pub(super) struct Row {
 type Columns = (String, String, Option<String>, i64, i64, bool, i64);
 type Sums = BTreeMap<(String, String), i64>;
 
-impl Books {
+impl Database {
     pub(super) async fn open(place: &Place) -> Self {
         match place {
             Place::Postgres(url) => Self::Postgres(postgres::connect(url).await),

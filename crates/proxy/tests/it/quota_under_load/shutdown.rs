@@ -34,9 +34,9 @@ async fn ended(
     let address = replica.address;
     let asking: Vec<_> = (0..STREAMS)
         .map(|number| {
-            let (crowd, plan) = (stage.crowd.clone(), plan(number));
+            let (clients, plan) = (stage.clients.clone(), plan(number));
             let token = token(&user(number), &json!({"team": "red"}));
-            spawn(async move { (plan.clone(), crowd.ask(address, &token, &plan).await) })
+            spawn(async move { (plan.clone(), clients.send(address, &token, &plan).await) })
         })
         .collect();
     // Each has a word of its answer: Bedrock was asked, and its head is there.
@@ -90,9 +90,9 @@ async fn a_hundred_streams_and_sigterm(place: Place) {
         other => other,
     };
     // At once: whoever ends has written everything down.
-    let mut books = super::reconcile::Books::open(&place).await;
-    let rows = books.rows().await;
-    assert_eq!((rows.len(), books.held(0).await), (STREAMS, 0));
+    let mut database = super::reconcile::Database::open(&place).await;
+    let rows = database.rows().await;
+    assert_eq!((rows.len(), database.held(0).await), (STREAMS, 0));
     assert!(rows.values().all(|rows| rows.len() == 1));
     audit(&stage, &place, &fates, rows).await;
 }

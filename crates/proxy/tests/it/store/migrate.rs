@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
 use super::{NOW, Place, TODAY, ana, both, event, place, receipt};
-use crate::harness::logged;
+use crate::harness::captured_logs;
 use crate::harness::postgres;
 
 /// The tables as the first description has them, letter for letter.
@@ -151,7 +151,7 @@ UPDATE users SET colour = 'blue';
 
 #[tokio::test]
 async fn a_schema_from_the_future_is_served_and_left_alone() {
-    logged();
+    captured_logs();
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(1000), None).await;
@@ -173,7 +173,7 @@ async fn a_schema_from_the_future_is_served_and_left_alone() {
                 AND (SELECT COUNT(*) FROM metrics WHERE later_tokens = 7) = 2
                 AND (SELECT COUNT(*) FROM schema_migrations WHERE version = 99) = 1 THEN 1 END";
         say(&place.config, check).await;
-        assert!(logged().contains("database_newer"));
+        assert!(captured_logs().contains("database_newer"));
     }
 }
 

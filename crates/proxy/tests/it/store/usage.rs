@@ -12,7 +12,7 @@ use crate::harness::postgres;
 const DAY: i64 = 86_400_000;
 
 /// The first column of one row, asked for around the store.
-async fn ask(place: &Place, question: &'static str) -> String {
+async fn query(place: &Place, question: &'static str) -> String {
     match &place.config.place {
         Where::File(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
@@ -92,7 +92,7 @@ async fn replicas_that_replay_the_same_batches_charge_each_receipt_once() {
         let users = replicas[1].users(None, &Page { after: None, limit: 100 }).await.unwrap().rows;
         assert_eq!(users.iter().map(|user| user.tokens_used_today).sum::<i64>(), 60 * 30);
         let requests = "SELECT CAST(SUM(requests) AS VARCHAR(20)) FROM usage_daily";
-        assert_eq!(ask(&place, requests).await, "60");
+        assert_eq!(query(&place, requests).await, "60");
     }
 }
 
@@ -162,7 +162,7 @@ async fn money_and_times_are_written_exactly_where_old_reports_look_for_them() {
     for place in both().await {
         let store = place.open().await;
         store.write(&[Receipt { cost: 1_000_000_009, at: NOW + 123, ..receipt("a") }], &[]).await.unwrap();
-        let row = ask(
+        let row = query(
             &place,
             "SELECT CAST(total_cost AS VARCHAR(40)) || ' ' || CAST(request_duration_ms AS VARCHAR(9)) || ' '
              || CAST(cost AS VARCHAR(20)) || ' ' || CAST(created_at AS VARCHAR(40)) FROM metrics",
@@ -179,7 +179,7 @@ async fn tiny_costs_add_up_to_the_last_nano_dollar() {
             (0..1000).map(|number| Receipt { cost: 10_007, ..receipt(&format!("r{number}")) }).collect();
         store.write(&batch, &[]).await.unwrap();
         let cost = "SELECT CAST(SUM(cost) AS VARCHAR(30)) FROM usage_daily";
-        assert_eq!(ask(&place, cost).await, "10007000");
+        assert_eq!(query(&place, cost).await, "10007000");
     }
 }
 
