@@ -1,7 +1,7 @@
 //! The Converse dialect: reads a request, renders a script as ConverseStream frames or as one answer.
 
-mod fold;
-mod read;
+mod request;
+mod response;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,12 +9,12 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(crate) use fold::{fold, from_wire};
-pub(crate) use read::{CITED, hides_thinking, items, max_tokens, prompt, prompted};
+pub(crate) use request::{CITED, hides_thinking, items, max_tokens, prompt, prompted};
+pub(crate) use response::{fold, from_wire};
 
 use crate::frame::{self, Padding};
+use crate::response_metadata::Terms;
 use crate::script::Event;
-use crate::terms::Terms;
 
 #[derive(Serialize)]
 struct DeltaEvent<'a> {

@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::anthropic::Translator;
 use crate::frame::{self, Padding};
-use crate::native::Translator;
+use crate::response_metadata::Terms;
 use crate::script::Event;
-use crate::terms::Terms;
 
 #[derive(Serialize)]
 struct Chunk<'a> {

@@ -33,28 +33,28 @@
 //!
 //! The STATUS of `[refuse]` and `[exception]` is the `originalStatusCode` of the two exceptions that have one.
 
+mod anthropic;
 mod arguments;
 mod auth;
 mod control;
 mod converse;
+mod directives;
 mod error;
 mod fixtures;
 mod frame;
+mod handler;
 mod invoke;
-mod issued;
-mod job;
 mod log;
 mod mantle;
 mod models;
-mod native;
-mod prompts;
+mod response_metadata;
 mod routes;
 mod script;
+mod scripted_body;
 mod server;
+mod signatures;
 mod sse;
-mod stream;
 mod sts;
-mod terms;
 mod tokens;
 mod validate;
 

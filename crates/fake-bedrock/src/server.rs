@@ -22,11 +22,11 @@ use tokio::time::{Instant, sleep};
 use crate::Config;
 use crate::error::unknown_operation;
 use crate::fixtures::{self, Fixture};
-use crate::issued::mix;
-use crate::job::{Answer, Failure, Job};
+use crate::handler::{Answer, Failure, Job};
 use crate::log::Log;
+use crate::scripted_body::Dropped;
+use crate::signatures::mix;
 use crate::sse;
-use crate::stream::Dropped;
 use crate::tokens::Cache;
 use crate::{mantle, routes, sts};
 

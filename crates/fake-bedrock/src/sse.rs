@@ -4,10 +4,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::anthropic::Translator;
 use crate::error::AwsError;
-use crate::native::Translator;
+use crate::response_metadata::Terms;
 use crate::script::Event;
-use crate::terms::Terms;
 
 /// Appends what one event becomes; a ping follows the first block's start, as at Anthropic.
 pub(crate) fn write(

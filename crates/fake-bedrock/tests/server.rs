@@ -2,19 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-mod world;
+mod harness;
 
 use std::time::Duration;
 
 use aws_smithy_eventstream::frame::read_message_from;
 use bytes::Bytes;
 use fake_bedrock::Config;
+use harness::{SONNET, bytes, events, start, user};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use world::{SONNET, bytes, events, start, user};
 
 #[tokio::test]
 async fn a_stream_is_answered_and_recorded() {

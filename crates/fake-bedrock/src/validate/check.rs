@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use super::shapes::{Member, Shape};
+use super::schema::{Member, Shape};
 use crate::error::AwsError;
 
 /// Problems beyond this many are not listed.

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::check::extraneous;
-use super::messages::unsupported;
+use super::conversation::unsupported;
 use crate::error::AwsError;
 use crate::models::Model;
 use crate::routes::Route;

@@ -3,12 +3,12 @@
 //! Shapes first, as AWS's front end does, then the rules of the operation, then those of the model. The texts are
 //! AWS's where a real answer is known; the rest follows their manner.
 
+mod anthropic;
 mod betas;
 mod check;
+mod conversation;
 mod fields;
-mod messages;
-mod native;
-mod shapes;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -22,7 +22,7 @@ use crate::error::AwsError;
 use crate::models::{IdForm, Model};
 use crate::routes::Route;
 
-pub(crate) use native::{Version, invoke, mantle_count, messages};
+pub(crate) use anthropic::{Version, invoke, mantle_count, messages};
 
 type Checked = Result<(), AwsError>;
 
@@ -31,7 +31,7 @@ type Checked = Result<(), AwsError>;
 /// # Errors
 /// A `ValidationException` for the first rule that is broken.
 pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked {
-    check::check(&shapes::CONVERSE, body)?;
+    check::check(&schema::CONVERSE, body)?;
     conversation(body, model, streaming)?;
     if let Some(metadata) = body.get("requestMetadata").and_then(Value::as_object) {
         let fits = |text: &str| text.chars().count() <= 256 && fields::metadata_fits(text);
@@ -56,7 +56,7 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked 
         if config.get("textFormat").is_some() && !model.has("format") {
             return Err(match model.is_claude() {
                 true => fields::extra("output_config.format"),
-                false => messages::unsupported("outputConfig.textFormat"),
+                false => conversation::unsupported("outputConfig.textFormat"),
             });
         }
     }
@@ -87,7 +87,7 @@ pub(crate) fn drop_nulls(body: &mut Value) {
 
 /// The rules that Converse and CountTokens share.
 fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
-    messages::check(body, model)?;
+    conversation::check(body, model)?;
     tools::check(body, model, streaming)?;
     let none = Map::new();
     let fields = match body.get("additionalModelRequestFields").filter(|fields| !fields.is_null()) {
@@ -99,7 +99,7 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
     fields::allowed(fields, model)?;
     let inference = &body["inferenceConfig"];
     if model.has("no_stop_sequences") && !items(inference, "stopSequences").is_empty() {
-        return Err(messages::unsupported("stopSequences"));
+        return Err(conversation::unsupported("stopSequences"));
     }
     let choice = &body["toolConfig"]["toolChoice"];
     let asked = fields::Asked {
@@ -130,7 +130,7 @@ fn thinks_first(body: &Value) -> Checked {
     };
     let in_loop = items(last, "content").iter().any(|block| block.get("toolResult").is_some());
     let Some(m) =
-        earlier.iter().rposition(|message| messages::role(message) == "assistant").filter(|_| in_loop)
+        earlier.iter().rposition(|message| conversation::role(message) == "assistant").filter(|_| in_loop)
     else {
         return Ok(());
     };
@@ -157,7 +157,7 @@ pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) 
              regular expression pattern: [a-zA-Z_\\.\\-/0-9:]+"
         )));
     }
-    check::check(&shapes::COUNT_TOKENS, body)?;
+    check::check(&schema::COUNT_TOKENS, body)?;
     if form != IdForm::Bare || !model.counts_tokens() {
         return Err(AwsError::validation("The provided model doesn't support counting tokens"));
     }
@@ -172,7 +172,7 @@ pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) 
     let native: Value = serde_json::from_slice(&bytes)
         .map_err(|_| AwsError::validation("The body of the invokeModel input is not valid JSON."))?;
     invoke(&native, model, false).map_err(AwsError::without_model_prefix)?;
-    countable(crate::native::prompted(&native, model).tokens(), &betas_of(&native), model)
+    countable(crate::anthropic::prompted(&native, model).tokens(), &betas_of(&native), model)
 }
 
 fn betas_of(fields: &Value) -> Vec<&str> {

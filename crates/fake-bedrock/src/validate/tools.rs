@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::messages::{role, supports_cache_point, unsupported};
+use super::conversation::{role, supports_cache_point, unsupported};
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::models::Model;

@@ -1,5 +1,7 @@
 //! OpenAI's language: what becomes of a chat request, and how answers are told in chunks.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use protocol::anthropic::{
     BlockStart, Delta, EmptyObject, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Usage,
 };
@@ -7,8 +9,6 @@ use protocol::openai::{self, Head};
 use protocol::translate::{
     self, AskedBetas, ChatCall, ChatOptions, ChatStream, End, Loss, Notice, Options, Sink,
 };
-use proptest::collection::vec;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::golden::{capabilities, fixtures, options, snapshot};

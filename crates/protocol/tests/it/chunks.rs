@@ -1,11 +1,11 @@
 //! Answers of InvokeModel: passed on as they came, cut anywhere, ended once.
 
 use aws_smithy_types::base64;
-use protocol::anthropic::{RawFold, sse};
-use protocol::translate::{ChunkPipeline, End, Outcome, Sink, SsePipeline, Step, Summary};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use protocol::anthropic::{RawFold, sse};
+use protocol::translate::{ChunkPipeline, End, Outcome, Sink, SsePipeline, Step, Summary};
 use serde_json::json;
 
 use crate::wire;

@@ -7,6 +7,10 @@ use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use protocol::anthropic::{
     self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
     Usage,
@@ -17,10 +21,6 @@ use protocol::converse::request::DocumentPlace;
 use protocol::converse::{self, FrameDecoder};
 use protocol::tags::{MAX_HELD, TagBuffer};
 use protocol::translate::{self, AskedBetas, End, Form, InvokeOptions, Options, Outcome};
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
-use proptest::sample::Index;
 use serde_json::{Value, json};
 
 use crate::wire;

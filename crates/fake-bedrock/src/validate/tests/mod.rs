@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
+mod anthropic;
+mod anthropic_conversation;
+mod anthropic_models;
 mod models;
-mod native;
-mod native_models;
-mod native_turns;
 
 use super::*;
-use crate::issued::{seal, sealed_opaque};
 use crate::models::find;
+use crate::signatures::{seal, sealed_opaque};
 
 const SONNET: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 const OPUS: &str = "us.anthropic.claude-opus-5";

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::super::conversation::role;
 use super::super::fields::extra;
-use super::super::messages::role;
 use super::{Checked, Request, blocks};
 use crate::converse::items;
 use crate::error::AwsError;

@@ -3,8 +3,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use crate::issued::{opaque_fits, redacted_fits, seal_fits};
 use crate::script::{Event, output_tokens};
+use crate::signatures::{opaque_fits, redacted_fits, seal_fits};
 
 fn prompt(text: &str) -> Prompt {
     Prompt { texts: vec![text.into()], signs: true, ..Prompt::default() }

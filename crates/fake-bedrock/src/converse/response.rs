@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use crate::response_metadata::Terms;
 use crate::script::{Event, Step};
-use crate::terms::Terms;
 
 /// Folds a script into the answer of Converse.
 pub(crate) fn fold(steps: Vec<Step>, terms: &Terms, latency_ms: u64) -> Value {

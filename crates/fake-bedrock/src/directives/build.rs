@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Forced, LARGEST, LONGEST, Means, Plan, Prompt, Tool, Word, beginning};
 use crate::arguments::{arguments, instance};
 use crate::error::{AwsError, THROTTLED};
-use crate::issued::{base62, seal, sealed_opaque};
 use crate::script::{Event, Step};
+use crate::signatures::{base62, seal, sealed_opaque};
 
 use std::time::Duration;
 

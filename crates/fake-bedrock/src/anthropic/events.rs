@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 
 use crate::converse::from_wire;
-use crate::issued::base62;
 use crate::models::Model;
+use crate::response_metadata::{Terms, stop_details, stop_reason};
 use crate::script::{Event, Step};
-use crate::terms::{Terms, stop_details, stop_reason};
+use crate::signatures::base62;
 
 /// Translates ConverseStream events into Anthropic's, one request long.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::check::extraneous;
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::issued::{redacted_fits, seal_fits};
 use crate::models::Model;
+use crate::signatures::{redacted_fits, seal_fits};
 
 type Checked = Result<(), AwsError>;
 

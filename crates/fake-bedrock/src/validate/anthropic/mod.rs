@@ -3,10 +3,10 @@
 //! Errors carry the prefix of Converse; the server takes it away, as these routes have none.
 
 mod blocks;
-mod cache;
-mod context;
+mod cache_control;
+mod context_management;
+mod conversation;
 mod tools;
-mod turns;
 
 use serde_json::{Map, Value};
 
@@ -175,7 +175,7 @@ fn whole(request: &Request<'_>, streams: bool) -> Checked {
     }
     sampling(request)?;
     stop_sequences(request)?;
-    context::check(request)?;
+    context_management::check(request)?;
     let asked = Asked {
         fields: request.members,
         temperature: body["temperature"].as_f64(),
@@ -193,8 +193,8 @@ fn whole(request: &Request<'_>, streams: bool) -> Checked {
 fn content(request: &Request<'_>) -> Checked {
     tools::check(request)?;
     blocks::system(request)?;
-    turns::check(request)?;
-    cache::check(request)
+    conversation::check(request)?;
+    cache_control::check(request)
 }
 
 /// No tokens at all fill the cache and do nothing else.

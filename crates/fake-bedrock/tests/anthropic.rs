@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![allow(clippy::needless_pass_by_value, reason = "`json!` at every call reads better without a borrow")]
 
-mod world;
+mod harness;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fake_bedrock::Config;
+use harness::{Running, bytes, events, start};
 use http::header::HeaderValue;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use world::{Running, bytes, events, start};
 
 const MESSAGES: &str = "/anthropic/v1/messages";
 

@@ -1,8 +1,8 @@
 //! What each generation takes on the native routes, and what the Messages routes do otherwise.
 
-use super::native::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;
-use crate::issued::seal;
+use crate::signatures::seal;
 
 fn on(route: Route, id: &str, body: &Value, betas: &[&str]) -> String {
     let (model, _) = find(id, "us-east-1").unwrap();

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 pub(crate) use events::{Translator, fold};
 
 use crate::converse::{CITED, hides_thinking, items};
+use crate::directives::{Citable, Forced, Prompt, Tool};
 use crate::models::Model;
-use crate::prompts::{Citable, Forced, Prompt, Tool};
 use crate::routes::Route;
 use crate::tokens::{Prompted, Ttl};
 

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use crate::directives::{Citable, Forced, Prompt, Tool};
 use crate::models::Model;
-use crate::prompts::{Citable, Forced, Prompt, Tool};
 use crate::tokens::{Prompted, Ttl};
 
 /// Characters that a citation quotes at most.

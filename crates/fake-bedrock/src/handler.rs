@@ -10,17 +10,17 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::anthropic::{self, Translator};
 use crate::auth::{self, Caller};
+use crate::directives::{self, Means, Plan};
 use crate::error::AwsError;
 use crate::fixtures;
 use crate::models::{self, IdForm, Model};
-use crate::native::{self, Translator};
-use crate::prompts::{self, Means, Plan};
+use crate::response_metadata::Terms;
 use crate::routes::{Operation, Route, Target};
 use crate::script::{self, Step};
+use crate::scripted_body::{Dialect, Playing};
 use crate::server::State;
-use crate::stream::{Dialect, Playing};
-use crate::terms::Terms;
 use crate::tokens::{Metered, Prompted};
 use crate::validate::{self, Version};
 use crate::{control, converse, mantle, sts};
@@ -189,7 +189,7 @@ impl Job<'_> {
             let steps = self.whole(steps).await?;
             let usage = terms.metered.usage;
             self.state.log.used(self.number, usage);
-            let mut response = json_answer(&native::fold(translator, steps, &terms));
+            let mut response = json_answer(&anthropic::fold(translator, steps, &terms));
             for (name, count) in [
                 ("x-amzn-bedrock-input-token-count", usage.input_tokens),
                 ("x-amzn-bedrock-output-token-count", usage.output_tokens),
@@ -246,7 +246,7 @@ impl Job<'_> {
         }
         let steps = self.whole(steps).await?;
         self.state.log.used(self.number, terms.metered.usage);
-        Ok(json_answer(&native::fold(translator, steps, &terms)))
+        Ok(json_answer(&anthropic::fold(translator, steps, &terms)))
     }
 
     fn count(&self, body: &Bytes) -> Result<Response<Answer>, Failure> {
@@ -256,7 +256,7 @@ impl Job<'_> {
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
         let version = self.version(Route::Mantle, &value)?;
         validate::mantle_count(&value, model, &betas, version)?;
-        let tokens = native::prompted(&value, model).tokens();
+        let tokens = anthropic::prompted(&value, model).tokens();
         Ok(json_answer(&json!({"input_tokens": tokens})))
     }
 
@@ -310,9 +310,9 @@ impl Job<'_> {
         route: Route,
         betas: &[&str],
     ) -> Result<(Vec<Step>, Terms), Failure> {
-        let prompted = native::prompted(value, model);
+        let prompted = anthropic::prompted(value, model);
         validate::context(prompted.tokens(), betas, model)?;
-        let prompt = native::prompt(value, model, route);
+        let prompt = anthropic::prompt(value, model, route);
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output);
         let (steps, metered) = self.play(model, &prompted, &prompt, max, body)?;
         let terms = Terms::native(value, metered, &steps);
@@ -324,7 +324,7 @@ impl Job<'_> {
         &self,
         model: &Model,
         prompted: &Prompted,
-        prompt: &prompts::Prompt,
+        prompt: &directives::Prompt,
         max: u64,
         body: &Bytes,
     ) -> Result<(Vec<Step>, Metered), Failure> {
@@ -333,7 +333,7 @@ impl Job<'_> {
             Some(steps) => steps.to_vec(),
             None => {
                 let means = Means { seed: self.seed, pace: self.state.config.pace };
-                let steps = match prompts::plan(prompt, means) {
+                let steps = match directives::plan(prompt, means) {
                     Plan::Play(steps) => steps,
                     Plan::Refuse(error) => return Err(error.into()),
                     Plan::RefuseOnce(error, steps) => {

@@ -204,5 +204,5 @@ fn beginning(text: &str) -> &str {
 }
 
 #[cfg(test)]
-#[path = "prompts_tests.rs"]
+#[path = "directives_tests.rs"]
 mod tests;

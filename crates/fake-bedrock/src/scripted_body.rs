@@ -11,12 +11,12 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::anthropic::Translator;
 use crate::error::AwsError;
 use crate::frame::{self, Padding};
 use crate::log::Log;
-use crate::native::Translator;
+use crate::response_metadata::Terms;
 use crate::script::{Event, Step};
-use crate::terms::Terms;
 use crate::{converse, invoke, sse};
 
 /// Frames that one chunk may carry.

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
+use super::super::conversation::{IMAGE_BASE64, sniffed, thinking_signature};
 use super::super::fields::extra;
-use super::super::messages::{IMAGE_BASE64, sniffed, thinking_signature};
 use super::{Checked, Request};
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::issued::opaque_fits;
+use crate::signatures::opaque_fits;
 
 /// Type, role, required members, optional members.
 type Kind = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
