@@ -55,7 +55,7 @@ fn service(config: &Config, parts: &Parts) -> &'static str {
 ///
 /// # Errors
 /// AWS's 403 (or 400 for a malformed header) with AWS's text.
-pub(crate) fn identify(
+pub(crate) fn authenticate(
     config: &Config,
     parts: &Parts,
     now: Timestamp,
@@ -65,7 +65,7 @@ pub(crate) fn identify(
         || AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token");
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = |key: &str| {
-        if config.bearer_token.as_deref().is_some_and(|expected| same(expected, key.trim())) {
+        if config.bearer_token.as_deref().is_some_and(|expected| constant_time_eq(expected, key.trim())) {
             return Ok(Caller::Bearer);
         }
         Err(AwsError::forbidden(
@@ -105,7 +105,8 @@ pub(crate) fn identify(
     let token_fits = match (&config.session_token, token) {
         (None, None) => true,
         (Some(expected), Some(token)) => {
-            same(expected, token) && signed.signed_headers.iter().any(|h| h == "x-amz-security-token")
+            constant_time_eq(expected, token)
+                && signed.signed_headers.iter().any(|h| h == "x-amz-security-token")
         }
         _ => false,
     };
@@ -164,14 +165,14 @@ impl Signed {
         let string_to_sign = format!(
             "{ALGORITHM}\n{}\n{scope}\n{}",
             self.amz_date,
-            hex(&Sha256::digest(canonical.as_bytes()))
+            encode_hex(&Sha256::digest(canonical.as_bytes()))
         );
         let mut key = format!("AWS4{}", config.secret_key).into_bytes();
         for part in [self.date.as_str(), &self.region, service, "aws4_request"] {
-            key = keyed(&key, part.as_bytes()).ok_or_else(mismatch)?.finalize().into_bytes().to_vec();
+            key = hmac_sha256(&key, part.as_bytes()).ok_or_else(mismatch)?.finalize().into_bytes().to_vec();
         }
         // `verify_slice` compares in constant time.
-        keyed(&key, string_to_sign.as_bytes())
+        hmac_sha256(&key, string_to_sign.as_bytes())
             .ok_or_else(mismatch)?
             .verify_slice(&self.signature)
             .map_err(|_| mismatch())
@@ -206,7 +207,7 @@ fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> O
         }
         text.push_str(&format!("{name}:{}\n", values.join(",")));
     }
-    text.push_str(&format!("\n{}\n{}", signed_headers.join(";"), hex(&Sha256::digest(body))));
+    text.push_str(&format!("\n{}\n{}", signed_headers.join(";"), encode_hex(&Sha256::digest(body))));
     Some(text)
 }
 
@@ -274,7 +275,7 @@ fn parse(fields: &str) -> Result<Signed, AwsError> {
             .split(';')
             .map(str::to_ascii_lowercase)
             .collect(),
-        signature: unhex(signature).unwrap_or_default(),
+        signature: decode_hex(signature).unwrap_or_default(),
     })
 }
 
@@ -311,29 +312,29 @@ fn invalid_signature(message: impl Into<String>) -> AwsError {
 }
 
 /// An HMAC-SHA256 that has taken in the data; `None` is unreachable, for every length of key will do.
-pub(crate) fn keyed(key: &[u8], data: &[u8]) -> Option<HmacSha256> {
+pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> Option<HmacSha256> {
     let mut mac = HmacSha256::new_from_slice(key).ok()?;
     mac.update(data);
     Some(mac)
 }
 
 /// Compares two secrets in constant time, by comparing their digests.
-fn same(expected: &str, given: &str) -> bool {
+fn constant_time_eq(expected: &str, given: &str) -> bool {
     let key = b"compare";
-    let Some(expected) = keyed(key, expected.as_bytes()) else {
+    let Some(expected) = hmac_sha256(key, expected.as_bytes()) else {
         return false;
     };
-    let Some(given) = keyed(key, given.as_bytes()) else {
+    let Some(given) = hmac_sha256(key, given.as_bytes()) else {
         return false;
     };
     given.verify_slice(&expected.finalize().into_bytes()).is_ok()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn encode_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let pair = |i: usize| u8::from_str_radix(text.get(i..i + 2)?, 16).ok();
     if !text.len().is_multiple_of(2) {
         return None;

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::Config;
 use crate::error::AwsError;
-use crate::models::{self, Model, prefix_serves};
+use crate::models::{self, Model, prefix_covers_region};
 use crate::routes::parameter;
 
 /// The account that everything belongs to.
-pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const ACCOUNT_ID: &str = "123456789012";
 /// Profiles on a page when the caller does not say.
-const PAGE: usize = 100;
+const DEFAULT_PAGE_SIZE: usize = 100;
 
 fn partition(region: &str) -> &'static str {
     if region.starts_with("us-gov-") { "aws-us-gov" } else { "aws" }
@@ -35,7 +35,12 @@ fn invalid(value: &str, member: &str, constraint: &str) -> AwsError {
 }
 
 /// Refuses values that an enumeration does not have.
-fn one_of(parts: &Parts, name: &str, member: &str, values: &[&str]) -> Result<Option<String>, AwsError> {
+fn enum_parameter(
+    parts: &Parts,
+    name: &str,
+    member: &str,
+    values: &[&str],
+) -> Result<Option<String>, AwsError> {
     match parameter(parts, name) {
         Some(value) if !values.contains(&value.as_str()) => {
             let constraint = format!("Member must satisfy enum value set: [{}]", values.join(", "));
@@ -98,12 +103,12 @@ fn title(alias: &str) -> String {
 }
 
 /// Whether the region has the model at all: on demand, or through a profile that serves it.
-fn is_here(model: &Model, region: &str) -> bool {
+fn is_available(model: &Model, region: &str) -> bool {
     model.has("on_demand") || profiles_of(model, region).next().is_some()
 }
 
 fn profiles_of<'a>(model: &'a Model, region: &'a str) -> impl Iterator<Item = &'a str> {
-    model.prefixes.split(' ').filter(move |prefix| !prefix.is_empty() && prefix_serves(prefix, region))
+    model.prefixes.split(' ').filter(move |prefix| !prefix.is_empty() && prefix_covers_region(prefix, region))
 }
 
 /// ListFoundationModels; it has filters and no pages.
@@ -112,14 +117,16 @@ fn profiles_of<'a>(model: &'a Model, region: &'a str) -> impl Iterator<Item = &'
 /// A `ValidationException` for a filter that is none.
 pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value, AwsError> {
     let provider = parameter(parts, "byProvider").map(|name| name.to_ascii_lowercase());
-    let customization = one_of(
+    let customization = enum_parameter(
         parts,
         "byCustomizationType",
         "byCustomizationType",
         &["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"],
     )?;
-    let output = one_of(parts, "byOutputModality", "byOutputModality", &["TEXT", "IMAGE", "EMBEDDING"])?;
-    let inference = one_of(parts, "byInferenceType", "byInferenceType", &["ON_DEMAND", "PROVISIONED"])?;
+    let output =
+        enum_parameter(parts, "byOutputModality", "byOutputModality", &["TEXT", "IMAGE", "EMBEDDING"])?;
+    let inference =
+        enum_parameter(parts, "byInferenceType", "byInferenceType", &["ON_DEMAND", "PROVISIONED"])?;
     let contains = |summary: &Value, member: &str, wanted: &Option<String>| {
         wanted.as_ref().is_none_or(|wanted| {
             summary[member].as_array().is_some_and(|all| all.iter().any(|value| value == wanted.as_str()))
@@ -127,7 +134,7 @@ pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value,
     };
     let summaries: Vec<Value> = models::all()
         .iter()
-        .filter(|model| is_here(model, &config.region))
+        .filter(|model| is_available(model, &config.region))
         .map(|model| summary(model, &config.region))
         .filter(|summary| {
             let name = summary["providerName"].as_str().unwrap_or_default().to_ascii_lowercase();
@@ -146,7 +153,7 @@ pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value,
 /// A 404 when there is none.
 pub(crate) fn foundation_model(config: &Config, identifier: &str) -> Result<Value, AwsError> {
     let id = identifier.rsplit_once("foundation-model/").map_or(identifier, |(_, id)| id);
-    let model = models::all().iter().find(|model| model.id == id && is_here(model, &config.region));
+    let model = models::all().iter().find(|model| model.id == id && is_available(model, &config.region));
     let model = model
         .ok_or_else(|| not_found("Could not resolve the foundation model from the model identifier."))?;
     Ok(json!({"modelDetails": summary(model, &config.region)}))
@@ -196,7 +203,7 @@ fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
         "createdAt": "2026-01-01T00:00:00Z",
         "updatedAt": "2026-01-01T00:00:00Z",
         "inferenceProfileArn":
-            format!("arn:{}:bedrock:{region}:{ACCOUNT}:inference-profile/{id}", partition(region)),
+            format!("arn:{}:bedrock:{region}:{ACCOUNT_ID}:inference-profile/{id}", partition(region)),
         "models": behind,
         "inferenceProfileId": id,
         "status": "ACTIVE",
@@ -241,9 +248,9 @@ fn all_profiles(config: &Config) -> Vec<Value> {
 /// # Errors
 /// A `ValidationException` for a parameter that does not fit.
 pub(crate) fn inference_profiles(config: &Config, parts: &Parts) -> Result<Value, AwsError> {
-    let kind = one_of(parts, "type", "typeEquals", &["SYSTEM_DEFINED", "APPLICATION"])?;
+    let kind = enum_parameter(parts, "type", "typeEquals", &["SYSTEM_DEFINED", "APPLICATION"])?;
     let size = match parameter(parts, "maxResults") {
-        None => PAGE,
+        None => DEFAULT_PAGE_SIZE,
         Some(text) => text.parse().ok().filter(|size| (1..=1000).contains(size)).ok_or_else(|| {
             invalid(&text, "maxResults", "Member must have value between 1 and 1000, inclusive")
         })?,

@@ -9,11 +9,11 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(crate) use request::{CITED, hides_thinking, items, max_tokens, prompt, prompted};
-pub(crate) use response::{fold, from_wire};
+pub(crate) use request::{MAX_CITED_CHARS, cacheable_prompt, items, max_tokens, omits_thinking, prompt};
+pub(crate) use response::{accumulate, recognize_event};
 
 use crate::frame::{self, Padding};
-use crate::response_metadata::Terms;
+use crate::response_metadata::ResponseMetadata;
 use crate::script::Event;
 
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ enum Reasoning<'a> {
 /// Appends one event as a ConverseStream frame.
 pub(crate) fn write(
     event: &Event,
-    terms: &Terms,
+    metadata: &ResponseMetadata,
     latency_ms: u64,
     padding: &mut Padding,
     out: &mut BytesMut,
@@ -71,7 +71,7 @@ pub(crate) fn write(
         }
         Event::Citation { index, citation } => delta(*index, Delta::Citation(citation), out),
         // Nothing that Converse can carry.
-        Event::NativeStart { .. } => {}
+        Event::AnthropicBlockStart { .. } => {}
         Event::MessageStart => plain("messageStart", json!({"p": p, "role": "assistant"}), out),
         Event::ToolStart { index, id, name } => {
             let start = json!({"toolUse": {"name": name, "toolUseId": id}});
@@ -82,7 +82,7 @@ pub(crate) fn write(
         }
         Event::MessageStop { reason, stop_sequence } => {
             let mut payload = json!({"p": p, "stopReason": reason});
-            if let Some(fields) = terms.response_fields(reason, stop_sequence.as_deref()) {
+            if let Some(fields) = metadata.response_fields(reason, stop_sequence.as_deref()) {
                 payload["additionalModelResponseFields"] = fields;
             }
             plain("messageStop", payload, out);
@@ -91,9 +91,9 @@ pub(crate) fn write(
             let mut payload = json!({
                 "metrics": {"latencyMs": latency_ms},
                 "p": p,
-                "usage": terms.metered.converse(),
+                "usage": metadata.metered.to_converse(),
             });
-            for (name, value) in &terms.echoed {
+            for (name, value) in &metadata.echoed {
                 payload[name.as_str()] = value.clone();
             }
             plain("metadata", payload, out);

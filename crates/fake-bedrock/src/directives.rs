@@ -13,7 +13,7 @@ use crate::script::Step;
 
 mod build;
 
-use build::Build;
+use build::ScriptBuilder;
 
 /// The last user turn, in neither dialect.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct Prompt {
     pub(crate) images: Vec<String>,
     pub(crate) tools: Vec<Tool>,
     /// The tool choice, when it forces a call.
-    pub(crate) forced: Option<Forced>,
+    pub(crate) forced: Option<ForcedTool>,
     pub(crate) stop_sequences: Vec<String>,
     /// Whether reasoning comes signed, as Claude's does.
     pub(crate) signs: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Prompt {
     /// The schema that the answer must satisfy.
     pub(crate) format: Option<Value>,
     /// What an answer may cite.
-    pub(crate) citable: Vec<Citable>,
+    pub(crate) citable_sources: Vec<CitableSource>,
     /// The name of the tool search that Bedrock itself runs.
     pub(crate) search: Option<String>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Tool {
 
 /// A document or search result whose citations are wanted.
 #[derive(Debug)]
-pub(crate) struct Citable {
+pub(crate) struct CitableSource {
     pub(crate) title: String,
     /// Where a search result comes from.
     pub(crate) source: Option<String>,
@@ -63,7 +63,7 @@ pub(crate) struct Citable {
 }
 
 #[derive(Debug)]
-pub(crate) enum Forced {
+pub(crate) enum ForcedTool {
     Any,
     Named(String),
 }
@@ -91,14 +91,14 @@ pub(crate) enum Plan {
     Play(Vec<Step>),
     Refuse(AwsError),
     /// As [`Plan::Refuse`], but only the first time this very body arrives.
-    RefuseOnce(AwsError, Vec<Step>),
+    FailOnce(AwsError, Vec<Step>),
     /// Drop the connection without a byte.
     Drop,
 }
 
 /// Numbers and times that a script may use.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Means {
+pub(crate) struct ScriptOptions {
     /// Different for every request.
     pub(crate) seed: u64,
     /// Silence between the deltas of ordinary answers.
@@ -106,9 +106,9 @@ pub(crate) struct Means {
 }
 
 /// Chooses the answer.
-pub(crate) fn plan(prompt: &Prompt, means: Means) -> Plan {
+pub(crate) fn plan(prompt: &Prompt, options: ScriptOptions) -> Plan {
     let words = magic(prompt);
-    let build = Build::new(means);
+    let build = ScriptBuilder::new(options);
     let base = words.iter().find(|word| !matches!(word.name.as_str(), "slow" | "pause"));
     let plan = match base {
         Some(word) => build.magic(word, prompt),
@@ -127,23 +127,23 @@ pub(crate) fn plan(prompt: &Prompt, means: Means) -> Plan {
     Plan::Play(steps)
 }
 
-struct Word {
+struct Directive {
     name: String,
     arguments: Vec<String>,
 }
 
-impl Word {
+impl Directive {
     fn number(&self, place: usize, default: u64) -> u64 {
         self.arguments.get(place).and_then(|n| n.parse().ok()).unwrap_or(default)
     }
 }
 
 /// Deltas that `[long N]` and `[paced N MS]` give at most.
-const LONGEST: u64 = 1_000_000;
+const MAX_DELTAS: u64 = 1_000_000;
 /// Bytes that `[size N]` gives at most.
-const LARGEST: u64 = 16_000_000;
+const MAX_DELTA_BYTES: u64 = 16_000_000;
 
-const WORDS: &[&str] = &[
+const DIRECTIVE_NAMES: &[&str] = &[
     "tool",
     "tools",
     "tool-empty",
@@ -180,16 +180,16 @@ const WORDS: &[&str] = &[
 ];
 
 /// The magic words of the last text that has any.
-fn magic(prompt: &Prompt) -> Vec<Word> {
+fn magic(prompt: &Prompt) -> Vec<Directive> {
     for text in prompt.texts.iter().rev() {
-        let words: Vec<Word> = text
+        let words: Vec<Directive> = text
             .split('[')
             .skip(1)
             .filter_map(|rest| {
                 let mut parts = rest.split_once(']')?.0.split_whitespace();
                 let name = parts.next()?.to_ascii_lowercase();
                 let arguments = parts.map(str::to_owned).collect();
-                WORDS.contains(&name.as_str()).then_some(Word { name, arguments })
+                DIRECTIVE_NAMES.contains(&name.as_str()).then_some(Directive { name, arguments })
             })
             .collect();
         if !words.is_empty() {

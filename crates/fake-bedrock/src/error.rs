@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 /// The sentence Bedrock puts before an error that the model's own front raised.
-pub(crate) const MODEL_SAYS: &str = "The model returned the following errors: ";
+pub(crate) const MODEL_ERROR_PREFIX: &str = "The model returned the following errors: ";
 
 /// An error as AWS would answer it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,14 +36,14 @@ impl AwsError {
         Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
     }
 
-    /// A 400 from the model's own checks, which Converse reports behind [`MODEL_SAYS`].
+    /// A 400 from the model's own checks, which Converse reports behind [`MODEL_ERROR_PREFIX`].
     pub(crate) fn model(message: impl std::fmt::Display) -> Self {
-        Self::validation(format!("{MODEL_SAYS}{message}"))
+        Self::validation(format!("{MODEL_ERROR_PREFIX}{message}"))
     }
 
-    /// Takes [`MODEL_SAYS`] away: InvokeModel passes the model's text on as it is.
+    /// Takes [`MODEL_ERROR_PREFIX`] away: InvokeModel passes the model's text on as it is.
     pub(crate) fn without_model_prefix(mut self) -> Self {
-        if let Some(rest) = self.message.strip_prefix(MODEL_SAYS) {
+        if let Some(rest) = self.message.strip_prefix(MODEL_ERROR_PREFIX) {
             self.message = rest.to_owned();
         }
         self
@@ -62,7 +62,7 @@ impl AwsError {
             first.make_ascii_uppercase();
         }
         let (status, message) = match kind.as_str() {
-            "ThrottlingException" => (429, THROTTLED),
+            "ThrottlingException" => (429, THROTTLED_MESSAGE),
             "ModelNotReadyException" => (429, "The model is not ready for inference. Wait and try again."),
             "ModelTimeoutException" => (
                 408,
@@ -132,7 +132,7 @@ impl AwsError {
 }
 
 /// The throttle that counts tokens per minute, the most frequent one.
-pub(crate) const THROTTLED: &str = "Too many tokens, please wait before trying again.";
+pub(crate) const THROTTLED_MESSAGE: &str = "Too many tokens, please wait before trying again.";
 
 /// What bedrock-runtime answers on a route it does not have: HTTP 200, whatever the method.
 pub(crate) fn unknown_operation() -> Response<Bytes> {
@@ -157,7 +157,7 @@ mod tests {
             response.headers()["x-amzn-errortype"],
             "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"
         );
-        assert_eq!(response.body().as_ref(), format!("{{\"message\":\"{THROTTLED}\"}}").as_bytes());
+        assert_eq!(response.body().as_ref(), format!("{{\"message\":\"{THROTTLED_MESSAGE}\"}}").as_bytes());
     }
 
     #[test]

@@ -11,12 +11,12 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 use crate::script::{Event, Step};
-use crate::tokens::Metered;
+use crate::tokens::MeteredUsage;
 
 /// A script and the text that asks for it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
-    wanted: String,
+    match_text: String,
     steps: Vec<Step>,
 }
 
@@ -36,34 +36,36 @@ pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
     paths
         .iter()
         .map(|path| {
-            let bad =
+            let invalid =
                 |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
-            let script = serde_json::from_slice(&std::fs::read(path)?).map_err(|e| bad(&e.to_string()))?;
-            parse(&script).map_err(|why| bad(&why))
+            let script =
+                serde_json::from_slice(&std::fs::read(path)?).map_err(|e| invalid(&e.to_string()))?;
+            parse(&script).map_err(|why| invalid(&why))
         })
         .collect()
 }
 
 /// The script that the text asks for.
 pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
-    fixtures.iter().find(|fixture| text.contains(&fixture.wanted)).map(|fixture| fixture.steps.as_slice())
+    fixtures.iter().find(|fixture| text.contains(&fixture.match_text)).map(|fixture| fixture.steps.as_slice())
 }
 
 /// The usage that a script brings with it.
-pub(crate) fn usage(steps: &[Step]) -> Option<Metered> {
+pub(crate) fn usage(steps: &[Step]) -> Option<MeteredUsage> {
     steps.iter().find_map(|step| match step {
         Step::Event(Event::Other { name, payload }) if name == "metadata" => {
-            Metered::read(payload.get("usage")?)
+            MeteredUsage::from_converse(payload.get("usage")?)
         }
         _ => None,
     })
 }
 
 fn parse(script: &Value) -> Result<Fixture, String> {
-    let wanted = script["match"].as_str().filter(|text| !text.is_empty()).ok_or("`match` must be a text")?;
+    let match_text =
+        script["match"].as_str().filter(|text| !text.is_empty()).ok_or("`match` must be a text")?;
     let events = script["events"].as_array().ok_or("`events` must be a list")?;
     let steps = events.iter().map(step).collect::<Result<_, _>>()?;
-    Ok(Fixture { wanted: wanted.to_owned(), steps })
+    Ok(Fixture { match_text: match_text.to_owned(), steps })
 }
 
 fn step(event: &Value) -> Result<Step, String> {

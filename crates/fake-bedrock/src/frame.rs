@@ -70,7 +70,7 @@ impl Padding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::hex;
+    use crate::auth::encode_hex;
 
     const DELTA: &str = "000000a2000000579acad7c80d3a6d6573736167652d747970650700056576656e740b3a6576656e742d74797065070011636f6e74656e74426c6f636b44656c74610d3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e7b22636f6e74656e74426c6f636b496e646578223a302c2264656c7461223a7b2274657874223a2248656c6c6f227d2c2270223a2261626364227d9b1cfb23";
     const EXCEPTION: &str = "000000b0000000614f5086b30d3a6d6573736167652d74797065070009657863657074696f6e0f3a657863657074696f6e2d747970650700137468726f74746c696e67457863657074696f6e0d3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e7b226d657373616765223a22546f6f206d616e7920746f6b656e732c20706c656173652077616974206265666f726520747279696e6720616761696e2e227d3c90a44c";
@@ -80,7 +80,7 @@ mod tests {
     fn written(name: &'static str, payload: &'static str) -> String {
         let mut out = BytesMut::new();
         event(name, Bytes::from_static(payload.as_bytes()), &mut out);
-        hex(&out)
+        encode_hex(&out)
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             Bytes::from_static(br#"{"message":"Too many tokens, please wait before trying again."}"#),
             &mut out,
         );
-        assert_eq!(hex(&out), EXCEPTION);
+        assert_eq!(encode_hex(&out), EXCEPTION);
     }
 
     #[test]

@@ -12,44 +12,44 @@ use tokio::time::{Instant, sleep};
 
 use crate::anthropic::{self, Translator};
 use crate::auth::{self, Caller};
-use crate::directives::{self, Means, Plan};
+use crate::directives::{self, Plan, ScriptOptions};
 use crate::error::AwsError;
 use crate::fixtures;
-use crate::models::{self, IdForm, Model};
-use crate::response_metadata::Terms;
+use crate::models::{self, Model, ModelIdForm};
+use crate::response_metadata::ResponseMetadata;
 use crate::routes::{Operation, Route, Target};
 use crate::script::{self, Step};
-use crate::scripted_body::{Dialect, Playing};
+use crate::scripted_body::{ScriptedBody, StreamFormat};
 use crate::server::State;
-use crate::tokens::{Metered, Prompted};
+use crate::tokens::{CacheablePrompt, MeteredUsage};
 use crate::validate::{self, Version};
 use crate::{control, converse, mantle, sts};
 
 /// The largest body AWS models, in bytes.
-const MAX_BODY: usize = 25_000_000;
+const MAX_BODY_BYTES: usize = 25_000_000;
 
-pub(crate) type Answer = Either<Full<Bytes>, Playing>;
+pub(crate) type ResponseBody = Either<Full<Bytes>, ScriptedBody>;
 
 /// How a request ends when it does not end well.
-pub(crate) enum Failure {
+pub(crate) enum HandlerError {
     /// As the front door says it.
     Aws(AwsError),
     /// As the model itself says it on the Messages routes.
     Model(AwsError),
     /// As STS says it.
     Sts(AwsError),
-    Dropped,
+    ConnectionDropped,
 }
 
-impl From<AwsError> for Failure {
+impl From<AwsError> for HandlerError {
     fn from(error: AwsError) -> Self {
         Self::Aws(error)
     }
 }
 
-impl Failure {
+impl HandlerError {
     /// Takes the prefix of Converse away.
-    fn native(self) -> Self {
+    fn without_model_prefix(self) -> Self {
         match self {
             Self::Aws(error) => Self::Aws(error.without_model_prefix()),
             other => other,
@@ -57,7 +57,7 @@ impl Failure {
     }
 
     /// Puts the error into Anthropic's envelope.
-    fn enveloped(self) -> Self {
+    fn into_anthropic(self) -> Self {
         match self {
             Self::Aws(error) => Self::Model(error.without_model_prefix()),
             other => other,
@@ -66,7 +66,7 @@ impl Failure {
 }
 
 /// One request on its way.
-pub(crate) struct Job<'a> {
+pub(crate) struct Handler<'a> {
     pub(crate) state: &'a State,
     pub(crate) parts: &'a Parts,
     /// Its number in the log.
@@ -75,53 +75,66 @@ pub(crate) struct Job<'a> {
     pub(crate) started: Instant,
 }
 
-impl Job<'_> {
+impl Handler<'_> {
     /// Checks who asks, reads the body, and answers.
     ///
     /// # Errors
     /// The refusal, in the form of the route.
-    pub(crate) async fn answer(&self, target: Target, body: Incoming) -> Result<Response<Answer>, Failure> {
-        let of_sts = target == Target::CallerIdentity;
-        self.checked(target, body).await.map_err(|failure| match failure {
-            Failure::Aws(error) if of_sts => Failure::Sts(error),
+    pub(crate) async fn handle(
+        &self,
+        target: Target,
+        body: Incoming,
+    ) -> Result<Response<ResponseBody>, HandlerError> {
+        let is_sts = target == Target::CallerIdentity;
+        self.dispatch(target, body).await.map_err(|failure| match failure {
+            HandlerError::Aws(error) if is_sts => HandlerError::Sts(error),
             other => other,
         })
     }
 
-    async fn checked(&self, target: Target, body: Incoming) -> Result<Response<Answer>, Failure> {
+    async fn dispatch(&self, target: Target, body: Incoming) -> Result<Response<ResponseBody>, HandlerError> {
         let config = &self.state.config;
-        let x_api_key = matches!(target, Target::Messages(_) | Target::Count | Target::MantleModels);
-        let caller = auth::identify(config, self.parts, self.state.now(), x_api_key)?;
-        let body = read(body).await?;
+        let accepts_x_api_key = matches!(target, Target::Messages(_) | Target::Count | Target::MantleModels);
+        let caller = auth::authenticate(config, self.parts, self.state.now(), accepts_x_api_key)?;
+        let body = read_body(body).await?;
         if config.record_bodies {
-            self.state.log.body(self.number, &body);
+            self.state.log.set_body(self.number, &body);
         }
         if let Caller::Signed(signed) = caller {
             signed.verify(config, self.parts, &body)?;
         }
         match target {
             Target::Model { id, operation } => self.model(&id, operation, &body).await,
-            Target::Messages(route) => self.messages(route, &body).await.map_err(Failure::enveloped),
-            Target::Count => self.count(&body).map_err(Failure::enveloped),
-            Target::MantleModels => Ok(json_answer(&mantle::models())),
-            Target::FoundationModels => Ok(json_answer(&control::foundation_models(config, self.parts)?)),
-            Target::FoundationModel(id) => Ok(json_answer(&control::foundation_model(config, &id)?)),
-            Target::InferenceProfiles => Ok(json_answer(&control::inference_profiles(config, self.parts)?)),
-            Target::InferenceProfile(id) => Ok(json_answer(&control::inference_profile(config, &id)?)),
-            Target::CallerIdentity => Ok(sts::answer(&body)?.map(|body| Either::Left(Full::new(body)))),
+            Target::Messages(route) => {
+                self.messages(route, &body).await.map_err(HandlerError::into_anthropic)
+            }
+            Target::Count => self.count_tokens(&body).map_err(HandlerError::into_anthropic),
+            Target::MantleModels => Ok(json_response(&mantle::models())),
+            Target::FoundationModels => Ok(json_response(&control::foundation_models(config, self.parts)?)),
+            Target::FoundationModel(id) => Ok(json_response(&control::foundation_model(config, &id)?)),
+            Target::InferenceProfiles => Ok(json_response(&control::inference_profiles(config, self.parts)?)),
+            Target::InferenceProfile(id) => Ok(json_response(&control::inference_profile(config, &id)?)),
+            Target::CallerIdentity => {
+                Ok(sts::get_caller_identity(&body)?.map(|body| Either::Left(Full::new(body))))
+            }
         }
     }
 
-    async fn model(&self, id: &str, operation: Operation, body: &Bytes) -> Result<Response<Answer>, Failure> {
+    async fn model(
+        &self,
+        id: &str,
+        operation: Operation,
+        body: &Bytes,
+    ) -> Result<Response<ResponseBody>, HandlerError> {
         let config = &self.state.config;
-        let mut value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        let mut value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
         let (model, form) = models::resolve(id, &config.region, &config.application_profiles)?;
         if operation == Operation::CountTokens {
             if let Some(request) = value.get_mut("input").and_then(|input| input.get_mut("converse")) {
                 validate::drop_nulls(request);
             }
             let tokens = validate::count_tokens(id, &value, model, form)?;
-            return Ok(json_answer(&json!({"inputTokens": tokens})));
+            return Ok(json_response(&json!({"inputTokens": tokens})));
         }
         models::check_on_demand(model, form, id)?;
         self.check_access(model)?;
@@ -129,8 +142,10 @@ impl Job<'_> {
             Operation::Converse => self.converse(model, &mut value, body, false).await,
             Operation::ConverseStream => self.converse(model, &mut value, body, true).await,
             _ => {
-                let streams = operation == Operation::InvokeStream;
-                self.invoke(model, &value, body, streams).await.map_err(Failure::native)
+                let is_streaming = operation == Operation::InvokeStream;
+                self.invoke(model, &value, body, is_streaming)
+                    .await
+                    .map_err(HandlerError::without_model_prefix)
             }
         }
     }
@@ -147,24 +162,24 @@ impl Job<'_> {
         model: &'static Model,
         value: &mut Value,
         body: &Bytes,
-        streams: bool,
-    ) -> Result<Response<Answer>, Failure> {
+        is_streaming: bool,
+    ) -> Result<Response<ResponseBody>, HandlerError> {
         validate::drop_nulls(value);
-        validate::converse(value, model, streams)?;
-        let prompted = converse::prompted(value, model);
+        validate::converse(value, model, is_streaming)?;
+        let cacheable = converse::cacheable_prompt(value, model);
         let betas = converse::items(&value["additionalModelRequestFields"], "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
-        validate::context(prompted.tokens(), &betas, model)?;
+        validate::context(cacheable.tokens(), &betas, model)?;
         let prompt = converse::prompt(value, model);
         let max = converse::max_tokens(value, model);
-        let (steps, metered) = self.play(model, &prompted, &prompt, max, body)?;
-        let terms = Terms::converse(value, model, metered, &steps);
-        if streams {
-            return Ok(self.stream(steps, Dialect::Converse, terms));
+        let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
+        let metadata = ResponseMetadata::from_converse(value, model, metered, &steps);
+        if is_streaming {
+            return Ok(self.stream(steps, StreamFormat::Converse, metadata));
         }
-        let steps = self.whole(steps).await?;
-        self.state.log.used(self.number, terms.metered.usage);
-        Ok(json_answer(&converse::fold(steps, &terms, self.latency())))
+        let steps = self.collect_steps(steps).await?;
+        self.state.log.add_usage(self.number, metadata.metered.usage);
+        Ok(json_response(&converse::accumulate(steps, &metadata, self.latency_ms())))
     }
 
     async fn invoke(
@@ -172,44 +187,44 @@ impl Job<'_> {
         model: &'static Model,
         value: &Value,
         body: &Bytes,
-        streams: bool,
-    ) -> Result<Response<Answer>, Failure> {
-        let echoed = self.echoed()?;
-        validate::invoke(value, model, streams)?;
+        is_streaming: bool,
+    ) -> Result<Response<ResponseBody>, HandlerError> {
+        let echoed_headers = self.echoed_headers()?;
+        validate::invoke(value, model, is_streaming)?;
         let betas = converse::items(value, "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
-        let (steps, terms) = self.native(model, value, body, Route::Invoke, &betas)?;
+        let (steps, metadata) = self.plan_anthropic(model, value, body, Route::Invoke, &betas)?;
         let translator = Translator::new(model, self.seed);
-        let mut response = if streams {
-            let mut response = self.stream(steps, Dialect::Invoke(translator), terms);
+        let mut response = if is_streaming {
+            let mut response = self.stream(steps, StreamFormat::Invoke(translator), metadata);
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert("x-amzn-bedrock-content-type", json);
             response
         } else {
-            let steps = self.whole(steps).await?;
-            let usage = terms.metered.usage;
-            self.state.log.used(self.number, usage);
-            let mut response = json_answer(&anthropic::fold(translator, steps, &terms));
+            let steps = self.collect_steps(steps).await?;
+            let usage = metadata.metered.usage;
+            self.state.log.add_usage(self.number, usage);
+            let mut response = json_response(&anthropic::accumulate(translator, steps, &metadata));
             for (name, count) in [
                 ("x-amzn-bedrock-input-token-count", usage.input_tokens),
                 ("x-amzn-bedrock-output-token-count", usage.output_tokens),
                 ("x-amzn-bedrock-cache-read-input-token-count", usage.cache_read_tokens),
                 ("x-amzn-bedrock-cache-write-input-token-count", usage.cache_write_tokens),
-                ("x-amzn-bedrock-invocation-latency", self.latency()),
+                ("x-amzn-bedrock-invocation-latency", self.latency_ms()),
             ] {
                 response.headers_mut().insert(name, count.into());
             }
             response
         };
-        for (name, value) in echoed {
+        for (name, value) in echoed_headers {
             response.headers_mut().insert(name, value);
         }
         Ok(response)
     }
 
     /// The headers of InvokeModel that come back in the answer.
-    fn echoed(&self) -> Result<Vec<(&'static str, HeaderValue)>, AwsError> {
-        let mut echoed = Vec::new();
+    fn echoed_headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, AwsError> {
+        let mut echoed_headers = Vec::new();
         for (name, values) in [
             ("x-amzn-bedrock-service-tier", &["priority", "default", "flex", "reserved"][..]),
             ("x-amzn-bedrock-performanceconfig-latency", &["standard", "optimized"][..]),
@@ -226,56 +241,56 @@ impl Job<'_> {
                     values.join(", ")
                 )));
             }
-            echoed.push((name, value.clone()));
+            echoed_headers.push((name, value.clone()));
         }
-        Ok(echoed)
+        Ok(echoed_headers)
     }
 
-    async fn messages(&self, route: Route, body: &Bytes) -> Result<Response<Answer>, Failure> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-        let model = self.named(route, &value)?;
+    async fn messages(&self, route: Route, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+        let model = self.find_messages_model(route, &value)?;
         self.check_access(model)?;
-        let betas = self.betas();
+        let betas = self.beta_header();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
-        let version = self.version(route, &value)?;
+        let version = self.api_version(route, &value)?;
         validate::messages(&value, model, route, &betas, version)?;
-        let (steps, terms) = self.native(model, &value, body, route, &betas)?;
+        let (steps, metadata) = self.plan_anthropic(model, &value, body, route, &betas)?;
         let translator = Translator::new(model, self.seed);
         if value["stream"] == true {
-            return Ok(self.stream(steps, Dialect::Messages { translator, pinged: false }, terms));
+            return Ok(self.stream(steps, StreamFormat::Messages { translator, ping_sent: false }, metadata));
         }
-        let steps = self.whole(steps).await?;
-        self.state.log.used(self.number, terms.metered.usage);
-        Ok(json_answer(&anthropic::fold(translator, steps, &terms)))
+        let steps = self.collect_steps(steps).await?;
+        self.state.log.add_usage(self.number, metadata.metered.usage);
+        Ok(json_response(&anthropic::accumulate(translator, steps, &metadata)))
     }
 
-    fn count(&self, body: &Bytes) -> Result<Response<Answer>, Failure> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-        let model = self.named(Route::Mantle, &value)?;
-        let betas = self.betas();
+    fn count_tokens(&self, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+        let model = self.find_messages_model(Route::Mantle, &value)?;
+        let betas = self.beta_header();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
-        let version = self.version(Route::Mantle, &value)?;
-        validate::mantle_count(&value, model, &betas, version)?;
-        let tokens = anthropic::prompted(&value, model).tokens();
-        Ok(json_answer(&json!({"input_tokens": tokens})))
+        let version = self.api_version(Route::Mantle, &value)?;
+        validate::mantle_count_tokens(&value, model, &betas, version)?;
+        let tokens = anthropic::cacheable_prompt(&value, model).tokens();
+        Ok(json_response(&json!({"input_tokens": tokens})))
     }
 
     /// The model that a Messages body names: by its profile on the runtime, by its bare id on Mantle.
-    fn named(&self, route: Route, body: &Value) -> Result<&'static Model, AwsError> {
+    fn find_messages_model(&self, route: Route, body: &Value) -> Result<&'static Model, AwsError> {
         let id = body["model"].as_str().ok_or_else(|| AwsError::validation("model: Field required"))?;
         if route == Route::Mantle {
             return mantle::find(id, &self.state.config.region);
         }
         let (model, form) = models::find(id, &self.state.config.region)?;
         models::check_on_demand(model, form, id)?;
-        if form == IdForm::Bare || id.starts_with("arn:") || !model.is_claude() {
+        if form == ModelIdForm::Bare || id.starts_with("arn:") || !model.is_claude() {
             return Err(AwsError::validation("The provided model identifier is invalid."));
         }
         Ok(model)
     }
 
     /// The values of `anthropic-beta`, which may be repeated and may be lists.
-    fn betas(&self) -> Vec<String> {
+    fn beta_header(&self) -> Vec<String> {
         let lines = self.parts.headers.get_all("anthropic-beta").iter().filter_map(|line| line.to_str().ok());
         lines
             .flat_map(|line| line.split(','))
@@ -285,7 +300,7 @@ impl Job<'_> {
     }
 
     /// The version of the API that the header asks for; the runtime also takes the body's of InvokeModel.
-    fn version(&self, route: Route, body: &Value) -> Result<Version, AwsError> {
+    fn api_version(&self, route: Route, body: &Value) -> Result<Version, AwsError> {
         let header =
             self.parts.headers.get("anthropic-version").map(|value| value.to_str().unwrap_or_default());
         match header {
@@ -302,73 +317,78 @@ impl Job<'_> {
     }
 
     /// The script and the terms of an answer to an Anthropic body.
-    fn native(
+    fn plan_anthropic(
         &self,
         model: &'static Model,
         value: &Value,
         body: &Bytes,
         route: Route,
         betas: &[&str],
-    ) -> Result<(Vec<Step>, Terms), Failure> {
-        let prompted = anthropic::prompted(value, model);
-        validate::context(prompted.tokens(), betas, model)?;
+    ) -> Result<(Vec<Step>, ResponseMetadata), HandlerError> {
+        let cacheable = anthropic::cacheable_prompt(value, model);
+        validate::context(cacheable.tokens(), betas, model)?;
         let prompt = anthropic::prompt(value, model, route);
-        let max = value["max_tokens"].as_u64().unwrap_or(model.max_output);
-        let (steps, metered) = self.play(model, &prompted, &prompt, max, body)?;
-        let terms = Terms::native(value, metered, &steps);
-        Ok((steps, terms))
+        let max = value["max_tokens"].as_u64().unwrap_or(model.max_output_tokens);
+        let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
+        let metadata = ResponseMetadata::from_anthropic(value, metered, &steps);
+        Ok((steps, metadata))
     }
 
     /// Chooses the script and meters it.
-    fn play(
+    fn plan_script(
         &self,
         model: &Model,
-        prompted: &Prompted,
+        cacheable: &CacheablePrompt,
         prompt: &directives::Prompt,
         max: u64,
         body: &Bytes,
-    ) -> Result<(Vec<Step>, Metered), Failure> {
+    ) -> Result<(Vec<Step>, MeteredUsage), HandlerError> {
         let fixture = prompt.texts.iter().rev().find_map(|text| fixtures::find(&self.state.fixtures, text));
         let steps = match fixture {
             Some(steps) => steps.to_vec(),
             None => {
-                let means = Means { seed: self.seed, pace: self.state.config.pace };
-                let steps = match directives::plan(prompt, means) {
+                let options = ScriptOptions { seed: self.seed, pace: self.state.config.pace };
+                let steps = match directives::plan(prompt, options) {
                     Plan::Play(steps) => steps,
                     Plan::Refuse(error) => return Err(error.into()),
-                    Plan::RefuseOnce(error, steps) => {
-                        if self.state.refuses_first(body) {
+                    Plan::FailOnce(error, steps) => {
+                        if self.state.is_first_attempt(body) {
                             return Err(error.into());
                         }
                         steps
                     }
-                    Plan::Drop => return Err(Failure::Dropped),
+                    Plan::Drop => return Err(HandlerError::ConnectionDropped),
                 };
                 script::limit(steps, max)
             }
         };
-        let mut metered = self.state.cache.meter(model, prompted, self.started);
+        let mut metered = self.state.cache.meter(model, cacheable, self.started);
         metered.usage.output_tokens = script::output_tokens(&steps);
         // A fixture says itself what it cost.
         let metered = fixtures::usage(&steps).unwrap_or(metered);
         Ok((steps, metered))
     }
 
-    fn stream(&self, steps: Vec<Step>, dialect: Dialect, terms: Terms) -> Response<Answer> {
+    fn stream(
+        &self,
+        steps: Vec<Step>,
+        dialect: StreamFormat,
+        metadata: ResponseMetadata,
+    ) -> Response<ResponseBody> {
         let log = Arc::clone(&self.state.log);
         let kind = match dialect {
-            Dialect::Messages { .. } => "text/event-stream; charset=utf-8",
+            StreamFormat::Messages { .. } => "text/event-stream; charset=utf-8",
             _ => "application/vnd.amazon.eventstream",
         };
-        let playing = Playing::new(steps, dialect, terms, self.started, log, self.number);
+        let playing = ScriptedBody::new(steps, dialect, metadata, self.started, log, self.number);
         let mut response = Response::new(Either::Right(playing));
         response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
         response
     }
 
     /// Waits through the silences of a script that is answered in one piece, and fails where it fails.
-    async fn whole(&self, steps: Vec<Step>) -> Result<Vec<Step>, Failure> {
-        let mut kept = Vec::with_capacity(steps.len());
+    async fn collect_steps(&self, steps: Vec<Step>) -> Result<Vec<Step>, HandlerError> {
+        let mut collected = Vec::with_capacity(steps.len());
         for step in steps {
             match step {
                 Step::Sleep(time) => sleep(time).await,
@@ -391,36 +411,36 @@ impl Job<'_> {
                     error.message = message;
                     return Err(error.into());
                 }
-                Step::Cut => return Err(Failure::Dropped),
-                other => kept.push(other),
+                Step::Cut => return Err(HandlerError::ConnectionDropped),
+                other => collected.push(other),
             }
         }
-        Ok(kept)
+        Ok(collected)
     }
 
-    fn latency(&self) -> u64 {
+    fn latency_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Failure> {
-    match Limited::new(body, MAX_BODY).collect().await {
+async fn read_body(body: Incoming) -> Result<Bytes, HandlerError> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             Err(AwsError::new(status, "RequestEntityTooLargeException", "Request size limit exceeded").into())
         }
-        Err(_) => Err(Failure::Dropped),
+        Err(_) => Err(HandlerError::ConnectionDropped),
     }
 }
 
-fn malformed(error: &serde_json::Error) -> AwsError {
+fn invalid_json(error: &serde_json::Error) -> AwsError {
     AwsError::validation(format!(
         "1 validation error detected: Value at '/' failed to satisfy constraint: Member must be valid JSON: {error}"
     ))
 }
 
-fn json_answer(value: &Value) -> Response<Answer> {
+fn json_response(value: &Value) -> Response<ResponseBody> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(value.to_string()))));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
     response

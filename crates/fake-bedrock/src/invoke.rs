@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::anthropic::Translator;
 use crate::frame::{self, Padding};
-use crate::response_metadata::Terms;
+use crate::response_metadata::ResponseMetadata;
 use crate::script::Event;
 
 #[derive(Serialize)]
@@ -21,14 +21,14 @@ struct Chunk<'a> {
 pub(crate) fn write(
     translator: &mut Translator,
     event: Event,
-    terms: &Terms,
+    metadata: &ResponseMetadata,
     latency_ms: u64,
     padding: &mut Padding,
     out: &mut BytesMut,
 ) {
-    for mut value in translator.translate(event, terms) {
+    for mut value in translator.translate(event, metadata) {
         if value["type"] == "message_stop" {
-            value["amazon-bedrock-invocationMetrics"] = metrics(terms, latency_ms);
+            value["amazon-bedrock-invocationMetrics"] = metrics(metadata, latency_ms);
         }
         chunk(&value, padding, out);
     }
@@ -45,8 +45,8 @@ fn chunk(value: &Value, padding: &mut Padding, out: &mut BytesMut) {
     frame::event("chunk", payload, out);
 }
 
-fn metrics(terms: &Terms, latency_ms: u64) -> Value {
-    let usage = &terms.metered.usage;
+fn metrics(metadata: &ResponseMetadata, latency_ms: u64) -> Value {
+    let usage = &metadata.metered.usage;
     json!({
         "inputTokenCount": usage.input_tokens,
         "outputTokenCount": usage.output_tokens,

@@ -62,7 +62,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use log::{Log, Recorded, Usage};
+pub use log::{Log, RecordedRequest, Usage};
 pub use server::FakeBedrock;
 
 /// Whom the fake lets in, and how it answers.

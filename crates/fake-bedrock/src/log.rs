@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 /// How many requests are kept.
-const KEPT: usize = 5000;
+const MAX_REQUESTS: usize = 5000;
 
 /// Tokens as Bedrock bills them; `input_tokens` excludes both cache figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl AddAssign for Usage {
 
 /// One request as it arrived, and what became of it.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct RecordedRequest {
     /// The HTTP method.
     pub method: String,
     /// The path and query exactly as they stood on the wire.
@@ -63,30 +63,30 @@ pub struct Recorded {
 /// The record of the last requests. Shared; every method may be called at any time.
 #[derive(Debug, Default)]
 pub struct Log {
-    inner: Mutex<Inner>,
+    state: Mutex<LogState>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    requests: VecDeque<Recorded>,
+struct LogState {
+    requests: VecDeque<RecordedRequest>,
     /// How many requests have been dropped from the front.
-    forgotten: u64,
+    evicted: u64,
     totals: Usage,
 }
 
 impl Log {
     /// The last requests, oldest first.
-    pub fn requests(&self) -> Vec<Recorded> {
-        self.with(|inner| inner.requests.iter().cloned().collect())
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.with(|state| state.requests.iter().cloned().collect())
     }
 
     /// Everything answered so far, added up.
     pub fn totals(&self) -> Usage {
-        self.with(|inner| inner.totals)
+        self.with(|state| state.totals)
     }
 
     /// Starts a record and tells its number.
-    pub(crate) fn asked(&self, method: &str, path: &str, headers: &HeaderMap) -> u64 {
+    pub(crate) fn begin(&self, method: &str, path: &str, headers: &HeaderMap) -> u64 {
         let headers = headers
             .iter()
             .map(|(name, value)| {
@@ -97,7 +97,7 @@ impl Log {
                 (name.as_str().to_owned(), value)
             })
             .collect();
-        let recorded = Recorded {
+        let recorded = RecordedRequest {
             method: method.to_owned(),
             path: path.to_owned(),
             headers,
@@ -106,45 +106,45 @@ impl Log {
             usage: Usage::default(),
             complete: false,
         };
-        self.with(|inner| {
-            if inner.requests.len() == KEPT {
-                inner.requests.pop_front();
-                inner.forgotten += 1;
+        self.with(|state| {
+            if state.requests.len() == MAX_REQUESTS {
+                state.requests.pop_front();
+                state.evicted += 1;
             }
-            inner.requests.push_back(recorded);
-            inner.forgotten + inner.requests.len() as u64 - 1
+            state.requests.push_back(recorded);
+            state.evicted + state.requests.len() as u64 - 1
         })
     }
 
-    pub(crate) fn body(&self, number: u64, body: &Bytes) {
+    pub(crate) fn set_body(&self, number: u64, body: &Bytes) {
         self.update(number, |recorded| recorded.body = body.clone());
     }
 
-    pub(crate) fn status(&self, number: u64, status: u16) {
+    pub(crate) fn set_status(&self, number: u64, status: u16) {
         self.update(number, |recorded| recorded.status = status);
     }
 
-    pub(crate) fn used(&self, number: u64, usage: Usage) {
-        self.with(|inner| inner.totals += usage);
+    pub(crate) fn add_usage(&self, number: u64, usage: Usage) {
+        self.with(|state| state.totals += usage);
         self.update(number, |recorded| recorded.usage = usage);
     }
 
-    pub(crate) fn complete(&self, number: u64) {
+    pub(crate) fn set_complete(&self, number: u64) {
         self.update(number, |recorded| recorded.complete = true);
     }
 
-    fn update(&self, number: u64, change: impl FnOnce(&mut Recorded)) {
-        self.with(|inner| {
-            let place = number.checked_sub(inner.forgotten).and_then(|n| usize::try_from(n).ok());
-            if let Some(recorded) = place.and_then(|n| inner.requests.get_mut(n)) {
+    fn update(&self, number: u64, change: impl FnOnce(&mut RecordedRequest)) {
+        self.with(|state| {
+            let position = number.checked_sub(state.evicted).and_then(|n| usize::try_from(n).ok());
+            if let Some(recorded) = position.and_then(|n| state.requests.get_mut(n)) {
                 change(recorded);
             }
         });
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut LogState) -> T) -> T {
         // A panic elsewhere leaves the record usable: every change is a single assignment.
-        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -157,16 +157,16 @@ mod tests {
         let log = Log::default();
         let headers = HeaderMap::new();
         let usage = Usage { input_tokens: 1, ..Usage::default() };
-        for n in 0..KEPT as u64 + 5 {
-            let number = log.asked("POST", &format!("/{n}"), &headers);
-            log.used(number, usage);
+        for n in 0..MAX_REQUESTS as u64 + 5 {
+            let number = log.begin("POST", &format!("/{n}"), &headers);
+            log.add_usage(number, usage);
         }
         let requests = log.requests();
-        assert_eq!(requests.len(), KEPT);
+        assert_eq!(requests.len(), MAX_REQUESTS);
         assert_eq!(requests[0].path, "/5");
-        assert_eq!(log.totals().input_tokens, KEPT as u64 + 5);
-        log.complete(0);
-        log.complete(KEPT as u64 + 4);
+        assert_eq!(log.totals().input_tokens, MAX_REQUESTS as u64 + 5);
+        log.set_complete(0);
+        log.set_complete(MAX_REQUESTS as u64 + 4);
         assert!(log.requests().last().unwrap().complete);
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let log = Log::default();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "Bearer secret".parse().unwrap());
-        log.asked("POST", "/", &headers);
+        log.begin("POST", "/", &headers);
         assert_eq!(log.requests()[0].headers[0].1, "[redacted]");
     }
 }

@@ -13,13 +13,14 @@ use crate::sse;
 /// # Errors
 /// A 404 for everything that is not served here, a 400 for what the account has not opted into.
 pub(crate) fn find(id: &str, region: &str) -> Result<&'static Model, AwsError> {
-    let absent = || AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("model: {id}"));
-    let model = models::mantle(id).ok_or_else(absent)?;
+    let not_found_error =
+        || AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("model: {id}"));
+    let model = models::mantle(id).ok_or_else(not_found_error)?;
     match model.alias() {
         "claude-fable-5" => {
             Err(AwsError::validation("data retention mode 'default' is not available for this model"))
         }
-        "claude-fable-5-1" if !region.starts_with("us-gov-") => Err(absent()),
+        "claude-fable-5-1" if !region.starts_with("us-gov-") => Err(not_found_error()),
         _ => Ok(model),
     }
 }
@@ -37,9 +38,9 @@ pub(crate) fn models() -> Value {
 }
 
 /// What the endpoint answers on a route it does not have.
-pub(crate) fn no_such_route(request_id: &str) -> Response<Bytes> {
+pub(crate) fn not_found(request_id: &str) -> Response<Bytes> {
     let error = AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", "Not found");
-    sse::envelope(&error, request_id)
+    sse::error_response(&error, request_id)
 }
 
 #[cfg(test)]

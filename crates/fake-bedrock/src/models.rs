@@ -19,9 +19,9 @@ pub(crate) struct Model {
     /// Context window in tokens.
     pub(crate) context: u64,
     /// Largest answer in tokens.
-    pub(crate) max_output: u64,
+    pub(crate) max_output_tokens: u64,
     /// Shortest prefix, in tokens, that is cached at all.
-    pub(crate) min_cache: u64,
+    pub(crate) min_cache_tokens: u64,
     features: &'static str,
     /// Values of `thinking.type` that are accepted, separated by spaces.
     thinking: &'static str,
@@ -51,17 +51,17 @@ impl Model {
     }
 
     /// Whether thinking is hidden unless the caller asks for a summary: Claude 4.7 and later.
-    pub(crate) fn hides_thinking(&self) -> bool {
+    pub(crate) fn omits_thinking(&self) -> bool {
         self.generation >= 47
     }
 
     /// Whether any form of `toolChoice` is known; Llama knows none.
-    pub(crate) fn chooses_tools(&self) -> bool {
+    pub(crate) fn supports_tool_choice(&self) -> bool {
         self.is_claude() || self.has("forced_tool") || self.has("any_tool")
     }
 
     /// The name under which the model knows itself: the id without the vendor and without the version suffix.
-    pub(crate) fn native_name(&self) -> &'static str {
+    pub(crate) fn model_name(&self) -> &'static str {
         let name = self.id.split_once('.').map_or(self.id, |(_, name)| name);
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let unnumbered = match name.rsplit_once(':') {
@@ -76,7 +76,7 @@ impl Model {
 
     /// The name without the date of its release either, as the Mantle endpoint wants it.
     pub(crate) fn alias(&self) -> &'static str {
-        let name = self.native_name();
+        let name = self.model_name();
         match name.rsplit_once('-') {
             Some((rest, date)) if date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit()) => rest,
             _ => name,
@@ -92,7 +92,7 @@ impl Model {
     }
 
     /// Whether CountTokens serves this model: Claude before 4.7 only.
-    pub(crate) fn counts_tokens(&self) -> bool {
+    pub(crate) fn supports_count_tokens(&self) -> bool {
         self.is_claude() && self.generation < 47
     }
 }
@@ -107,13 +107,23 @@ const fn row(
     generation: u16,
     prefixes: &'static str,
     context: u64,
-    max_output: u64,
-    min_cache: u64,
+    max_output_tokens: u64,
+    min_cache_tokens: u64,
     features: &'static str,
     thinking: &'static str,
     efforts: &'static str,
 ) -> Model {
-    Model { id, generation, prefixes, context, max_output, min_cache, features, thinking, efforts }
+    Model {
+        id,
+        generation,
+        prefixes,
+        context,
+        max_output_tokens,
+        min_cache_tokens,
+        features,
+        thinking,
+        efforts,
+    }
 }
 
 /// Id, Claude generation, profile prefixes, context, largest answer, smallest cached prefix, features,
@@ -209,13 +219,13 @@ static MODELS: &[Model] = &[
 ];
 
 /// The model behind provisioned throughput, whose ARN does not tell.
-const PROVISIONED: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+const PROVISIONED_MODEL_ID: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 const PREFIXES: &[&str] = &["global", "us-gov", "us", "eu", "apac", "au", "jp", "ca", "in"];
 
 /// Which form of id the caller used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IdForm {
+pub(crate) enum ModelIdForm {
     /// `anthropic.claude-…`, or the ARN of a foundation model.
     Bare,
     /// `us.anthropic.claude-…`, or the ARN of an inference profile.
@@ -230,9 +240,9 @@ pub(crate) fn resolve(
     model_id: &str,
     region: &str,
     profiles: &BTreeMap<String, String>,
-) -> Result<(&'static Model, IdForm), AwsError> {
+) -> Result<(&'static Model, ModelIdForm), AwsError> {
     match profiles.get(model_id) {
-        Some(target) => Ok((find(target, region)?.0, IdForm::Profile)),
+        Some(target) => Ok((find(target, region)?.0, ModelIdForm::Profile)),
         None => find(model_id, region),
     }
 }
@@ -253,7 +263,7 @@ pub(crate) fn all() -> &'static [Model] {
 /// # Errors
 /// `The provided model identifier is invalid.` for anything that is not in the table, or is offered under
 /// another prefix or in another part of the world.
-pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdForm), AwsError> {
+pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, ModelIdForm), AwsError> {
     let invalid = || AwsError::validation("The provided model identifier is invalid.");
     let mut id = model_id;
     if model_id.starts_with("arn:") {
@@ -262,31 +272,33 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdFo
         match kind {
             "foundation-model" | "inference-profile" => id = rest,
             "provisioned-model" if !rest.is_empty() => {
-                return by_id(PROVISIONED).map(|model| (model, IdForm::Profile)).ok_or_else(invalid);
+                return by_id(PROVISIONED_MODEL_ID)
+                    .map(|model| (model, ModelIdForm::Profile))
+                    .ok_or_else(invalid);
             }
             _ => return Err(invalid()),
         }
     }
     if let Some(model) = by_id(id) {
-        return Ok((model, IdForm::Bare));
+        return Ok((model, ModelIdForm::Bare));
     }
     let (prefix, bare) = PREFIXES
         .iter()
         .find_map(|p| Some((*p, id.strip_prefix(p)?.strip_prefix('.')?)))
         .ok_or_else(invalid)?;
     let model = by_id(bare).ok_or_else(invalid)?;
-    if !has_word(model.prefixes, prefix) || !prefix_serves(prefix, region) {
+    if !has_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
         return Err(invalid());
     }
-    Ok((model, IdForm::Profile))
+    Ok((model, ModelIdForm::Profile))
 }
 
 /// Refuses a bare id of a model that is only offered through inference profiles.
 ///
 /// # Errors
 /// The sentence about on-demand throughput, with AWS's typographic apostrophe.
-pub(crate) fn check_on_demand(model: &Model, form: IdForm, model_id: &str) -> Result<(), AwsError> {
-    if form == IdForm::Profile || model.has("on_demand") {
+pub(crate) fn check_on_demand(model: &Model, form: ModelIdForm, model_id: &str) -> Result<(), AwsError> {
+    if form == ModelIdForm::Profile || model.has("on_demand") {
         return Ok(());
     }
     Err(AwsError::validation(format!(
@@ -300,7 +312,7 @@ fn by_id(id: &str) -> Option<&'static Model> {
 }
 
 /// Whether profiles with this prefix can be called from this region.
-pub(crate) fn prefix_serves(prefix: &str, region: &str) -> bool {
+pub(crate) fn prefix_covers_region(prefix: &str, region: &str) -> bool {
     let gov = region.starts_with("us-gov-");
     match prefix {
         "global" => !gov,
@@ -321,16 +333,20 @@ mod tests {
     #[test]
     fn profiles_arns_and_bare_ids_find_their_model() {
         for (id, region, form) in [
-            ("us.anthropic.claude-opus-5-5", "us-east-1", IdForm::Profile),
-            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", IdForm::Profile),
-            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", IdForm::Profile),
-            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", IdForm::Bare),
-            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", IdForm::Profile),
-            ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "us-east-1", IdForm::Bare),
+            ("us.anthropic.claude-opus-5-5", "us-east-1", ModelIdForm::Profile),
+            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", ModelIdForm::Profile),
+            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", ModelIdForm::Profile),
+            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", ModelIdForm::Bare),
+            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", ModelIdForm::Profile),
+            (
+                "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
+                "us-east-1",
+                ModelIdForm::Bare,
+            ),
             (
                 "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
                 "us-east-1",
-                IdForm::Profile,
+                ModelIdForm::Profile,
             ),
         ] {
             assert_eq!(find(id, region).unwrap().1, form, "{id}");
@@ -357,7 +373,7 @@ mod tests {
         let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc".to_owned();
         let profiles = BTreeMap::from([(arn.clone(), "us.anthropic.claude-opus-5".to_owned())]);
         let (model, form) = resolve(&arn, "us-east-1", &profiles).unwrap();
-        assert_eq!((model.id, form), ("anthropic.claude-opus-5", IdForm::Profile));
+        assert_eq!((model.id, form), ("anthropic.claude-opus-5", ModelIdForm::Profile));
         assert!(resolve(&arn, "us-east-1", &BTreeMap::new()).is_err());
     }
 
@@ -370,7 +386,7 @@ mod tests {
             ("anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet-20241022", "claude-3-5-sonnet"),
         ] {
             let model = by_id(id).unwrap();
-            assert_eq!((model.native_name(), model.alias()), (name, alias));
+            assert_eq!((model.model_name(), model.alias()), (name, alias));
         }
         assert_eq!(mantle("anthropic.claude-haiku-4-5").unwrap().generation, 45);
         assert!(mantle("us.anthropic.claude-opus-5").is_none());

@@ -5,25 +5,25 @@ use serde_json::{Map, Value, json};
 use crate::converse::items;
 use crate::models::Model;
 use crate::script::{self, Step};
-use crate::tokens::Metered;
+use crate::tokens::MeteredUsage;
 
 /// The terms of one answer.
 #[derive(Debug)]
-pub(crate) struct Terms {
-    pub(crate) metered: Metered,
+pub(crate) struct ResponseMetadata {
+    pub(crate) metered: MeteredUsage,
     /// Output tokens that went into thinking.
-    pub(crate) thinking: u64,
+    pub(crate) thinking_tokens: u64,
     /// `additionalModelResponseFieldPaths` of the request.
     response_paths: Vec<String>,
     /// The model's own name, when its native answer is Anthropic's message.
-    native: Option<&'static str>,
+    message: Option<&'static str>,
     /// Members that the request makes the answer repeat, such as `serviceTier`.
     pub(crate) echoed: Map<String, Value>,
 }
 
-impl Terms {
+impl ResponseMetadata {
     /// Reads the terms of a Converse request.
-    pub(crate) fn converse(body: &Value, model: &Model, metered: Metered, steps: &[Step]) -> Self {
+    pub(crate) fn from_converse(body: &Value, model: &Model, metered: MeteredUsage, steps: &[Step]) -> Self {
         let paths = items(body, "additionalModelResponseFieldPaths");
         let echoed = ["serviceTier", "performanceConfig"]
             .iter()
@@ -31,27 +31,27 @@ impl Terms {
             .collect();
         Self {
             metered,
-            thinking: script::thinking_tokens(steps),
+            thinking_tokens: script::thinking_tokens(steps),
             response_paths: paths.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            native: model.is_claude().then(|| model.native_name()),
+            message: model.is_claude().then(|| model.model_name()),
             echoed,
         }
     }
 
     /// Reads the terms of an Anthropic body, which has no paths.
-    pub(crate) fn native(body: &Value, metered: Metered, steps: &[Step]) -> Self {
+    pub(crate) fn from_anthropic(body: &Value, metered: MeteredUsage, steps: &[Step]) -> Self {
         let mut echoed = Map::new();
         if body["context_management"].is_object() {
             echoed.insert("context_management".into(), json!({"applied_edits": []}));
         }
-        let thinking = script::thinking_tokens(steps);
-        Self { metered, thinking, response_paths: Vec::new(), native: None, echoed }
+        let thinking_tokens = script::thinking_tokens(steps);
+        Self { metered, thinking_tokens, response_paths: Vec::new(), message: None, echoed }
     }
 
     /// The `usage` of an Anthropic message when it is over.
     pub(crate) fn usage(&self) -> Value {
-        let mut usage = self.metered.anthropic(self.metered.usage.output_tokens);
-        usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking});
+        let mut usage = self.metered.to_anthropic(self.metered.usage.output_tokens);
+        usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
         usage
     }
 
@@ -59,21 +59,21 @@ impl Terms {
     ///
     /// The native answer of a stream is its `message_delta`; both forms are looked into here.
     pub(crate) fn response_fields(&self, reason: &str, stop_sequence: Option<&str>) -> Option<Value> {
-        let name = self.native.filter(|_| !self.response_paths.is_empty())?;
+        let name = self.message.filter(|_| !self.response_paths.is_empty())?;
         let delta = json!({
             "stop_reason": stop_reason(reason),
             "stop_sequence": stop_sequence,
             "stop_details": stop_details(reason),
         });
-        let mut native = delta.clone();
-        native["type"] = "message".into();
-        native["role"] = "assistant".into();
-        native["model"] = name.into();
-        native["usage"] = self.usage();
-        native["delta"] = delta;
+        let mut message = delta.clone();
+        message["type"] = "message".into();
+        message["role"] = "assistant".into();
+        message["model"] = name.into();
+        message["usage"] = self.usage();
+        message["delta"] = delta;
         let mut fields = Map::new();
         for path in &self.response_paths {
-            if let Some(value) = native.pointer(path) {
+            if let Some(value) = message.pointer(path) {
                 let names: Vec<String> =
                     path.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
                 insert(&mut fields, &names, value);
@@ -125,24 +125,26 @@ mod tests {
         let (model, _) = find(model, "us-east-1").unwrap();
         let thought = Step::Event(Event::Thinking { index: 0, text: "one two".into() });
         let body = json!({"additionalModelResponseFieldPaths": paths});
-        Terms::converse(&body, model, Metered::default(), &[thought]).response_fields(reason, Some("END"))
+        ResponseMetadata::from_converse(&body, model, MeteredUsage::default(), &[thought])
+            .response_fields(reason, Some("END"))
     }
 
     #[test]
     fn paths_pick_from_the_native_answer_and_miss_in_silence() {
         let claude = "us.anthropic.claude-opus-5";
-        let asked = ["/stop_sequence", "/delta/stop_sequence", "/usage/output_tokens_details", "/nothing"];
+        let requested =
+            ["/stop_sequence", "/delta/stop_sequence", "/usage/output_tokens_details", "/nothing"];
         assert_eq!(
-            fields(claude, &asked, "stop_sequence").unwrap(),
+            fields(claude, &requested, "stop_sequence").unwrap(),
             json!({
                 "stop_sequence": "END",
                 "delta": {"stop_sequence": "END"},
                 "usage": {"output_tokens_details": {"thinking_tokens": 2}},
             })
         );
-        let refused = fields(claude, &["/stop_details"], "content_filtered").unwrap();
-        assert_eq!(refused["stop_details"]["type"], "refusal");
+        let refusal = fields(claude, &["/stop_details"], "content_filtered").unwrap();
+        assert_eq!(refusal["stop_details"]["type"], "refusal");
         assert_eq!(fields(claude, &["/stop_details"], "end_turn").unwrap(), json!({"stop_details": null}));
-        assert_eq!(fields("us.amazon.nova-pro-v1:0", &asked, "end_turn"), None);
+        assert_eq!(fields("us.amazon.nova-pro-v1:0", &requested, "end_turn"), None);
     }
 }

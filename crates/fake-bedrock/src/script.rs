@@ -23,7 +23,7 @@ pub(crate) enum Step {
     /// Silence; everything before it is flushed.
     Sleep(Duration),
     /// Damages the checksum of the next event.
-    Garble,
+    CorruptNext,
     /// Half of the next event, then the connection is dropped.
     Cut,
 }
@@ -65,7 +65,7 @@ pub(crate) enum Event {
         citation: Value,
     },
     /// The start of a block that only the Anthropic dialect has; deltas may follow.
-    NativeStart {
+    AnthropicBlockStart {
         index: u32,
         block: Value,
     },
@@ -107,7 +107,7 @@ impl Event {
             | Self::Signature { index, .. }
             | Self::Redacted { index, .. }
             | Self::Citation { index, .. }
-            | Self::NativeStart { index, .. } => Some(*index),
+            | Self::AnthropicBlockStart { index, .. } => Some(*index),
             _ => None,
         }
     }

@@ -22,20 +22,20 @@ use tokio::time::{Instant, sleep};
 use crate::Config;
 use crate::error::unknown_operation;
 use crate::fixtures::{self, Fixture};
-use crate::handler::{Answer, Failure, Job};
+use crate::handler::{Handler, HandlerError, ResponseBody};
 use crate::log::Log;
-use crate::scripted_body::Dropped;
+use crate::scripted_body::ConnectionDropped;
 use crate::signatures::mix;
 use crate::sse;
-use crate::tokens::Cache;
+use crate::tokens::PromptCache;
 use crate::{mantle, routes, sts};
 
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
-const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(10);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// How HTTP writes a date.
 const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 /// How many bodies are remembered that were refused once.
-const REFUSED: usize = 4_096;
+const MAX_THROTTLED_BODIES: usize = 4_096;
 
 /// A fake that listens. [`FakeBedrock::run`] makes it answer.
 #[derive(Debug)]
@@ -50,29 +50,29 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) fixtures: Vec<Fixture>,
     pub(crate) log: Arc<Log>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: PromptCache,
     requests: AtomicU64,
     seed: u64,
-    refused: Mutex<Refused>,
+    throttled: Mutex<ThrottledBodies>,
 }
 
 /// The bodies that `[throttle-once]` has already refused.
 #[derive(Debug, Default)]
-struct Refused {
-    known: HashSet<[u8; 32]>,
+struct ThrottledBodies {
+    bodies: HashSet<[u8; 32]>,
     order: VecDeque<[u8; 32]>,
 }
 
-impl Refused {
-    fn first_time(&mut self, body: [u8; 32]) -> bool {
-        if !self.known.insert(body) {
+impl ThrottledBodies {
+    fn insert(&mut self, body: [u8; 32]) -> bool {
+        if !self.bodies.insert(body) {
             return false;
         }
         self.order.push_back(body);
-        if self.order.len() > REFUSED
+        if self.order.len() > MAX_THROTTLED_BODIES
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.bodies.remove(&oldest);
         }
         true
     }
@@ -94,10 +94,10 @@ impl FakeBedrock {
             config,
             fixtures,
             log: Arc::default(),
-            cache: Cache::default(),
+            cache: PromptCache::default(),
             requests: AtomicU64::new(0),
             seed: Timestamp::now().as_nanosecond() as u64,
-            refused: Mutex::default(),
+            throttled: Mutex::default(),
         };
         Ok(Self { listener, addr, state: Arc::new(state) })
     }
@@ -126,7 +126,7 @@ impl FakeBedrock {
                     // An error here concerns a connection that is already gone, or is out of file descriptors: in both
                     // cases the listener itself goes on.
                     let Ok((stream, _)) = accepted else {
-                        sleep(AFTER_ACCEPT_ERROR).await;
+                        sleep(ACCEPT_BACKOFF).await;
                         continue;
                     };
                     connections.spawn(serve(Arc::clone(&self.state), stream));
@@ -149,29 +149,29 @@ async fn serve(state: Arc<State>, stream: TcpStream) {
 }
 
 impl State {
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Answer>, Dropped> {
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, ConnectionDropped> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-        let number = self.log.asked(parts.method.as_str(), path, &parts.headers);
+        let number = self.log.begin(parts.method.as_str(), path, &parts.headers);
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         let seed = mix(self.seed.wrapping_add(count));
         let request_id = request_id(seed);
-        let whole = |response: Response<Bytes>| response.map(|body| Either::Left(Full::new(body)));
-        let answered = match routes::target(&parts, self.config.mantle) {
-            None if self.config.mantle => Ok(whole(mantle::no_such_route(&request_id))),
-            None => Ok(whole(unknown_operation())),
+        let full_body = |response: Response<Bytes>| response.map(|body| Either::Left(Full::new(body)));
+        let result = match routes::target(&parts, self.config.mantle) {
+            None if self.config.mantle => Ok(full_body(mantle::not_found(&request_id))),
+            None => Ok(full_body(unknown_operation())),
             Some(target) => {
-                let job = Job { state: self, parts: &parts, number, seed, started };
-                job.answer(target, body).await
+                let handler = Handler { state: self, parts: &parts, number, seed, started };
+                handler.handle(target, body).await
             }
         };
-        let mut response = match answered {
+        let mut response = match result {
             Ok(response) => response,
-            Err(Failure::Aws(error)) => whole(error.response()),
-            Err(Failure::Model(error)) => whole(sse::envelope(&error, &request_id)),
-            Err(Failure::Sts(error)) => whole(sts::refusal(&error, &request_id)),
-            Err(Failure::Dropped) => return Err(Dropped),
+            Err(HandlerError::Aws(error)) => full_body(error.response()),
+            Err(HandlerError::Model(error)) => full_body(sse::error_response(&error, &request_id)),
+            Err(HandlerError::Sts(error)) => full_body(sts::error_response(&error, &request_id)),
+            Err(HandlerError::ConnectionDropped) => return Err(ConnectionDropped),
         };
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert("x-amzn-requestid", id);
@@ -180,9 +180,9 @@ impl State {
         if let Ok(date) = HeaderValue::from_str(&date) {
             response.headers_mut().insert("date", date);
         }
-        self.log.status(number, response.status().as_u16());
+        self.log.set_status(number, response.status().as_u16());
         if matches!(response.body(), Either::Left(_)) {
-            self.log.complete(number);
+            self.log.set_complete(number);
         }
         Ok(response)
     }
@@ -194,9 +194,9 @@ impl State {
     }
 
     /// Whether `[throttle-once]` sees this body for the first time.
-    pub(crate) fn refuses_first(&self, body: &[u8]) -> bool {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.first_time(Sha256::digest(body).into())
+    pub(crate) fn is_first_attempt(&self, body: &[u8]) -> bool {
+        let mut throttled = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled.insert(Sha256::digest(body).into())
     }
 }
 

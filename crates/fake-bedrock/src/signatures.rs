@@ -4,40 +4,42 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::Mac as _;
 
-use crate::auth::keyed;
+use crate::auth::hmac_sha256;
 
 /// Key under which thinking is signed; anyone may know it.
 const KEY: &[u8] = b"fake-bedrock thinking";
 
 /// Signs text that this fake issues and must recognise when it comes back.
-pub(crate) fn seal(text: &str) -> String {
-    keyed(KEY, text.as_bytes()).map(|mac| BASE64.encode(mac.finalize().into_bytes())).unwrap_or_default()
+pub(crate) fn sign(text: &str) -> String {
+    hmac_sha256(KEY, text.as_bytes())
+        .map(|mac| BASE64.encode(mac.finalize().into_bytes()))
+        .unwrap_or_default()
 }
 
-/// Whether [`seal`] made this seal for this text.
-pub(crate) fn seal_fits(text: &str, seal: &str) -> bool {
-    let seal = BASE64.decode(seal).unwrap_or_default();
-    keyed(KEY, text.as_bytes()).is_some_and(|mac| mac.verify_slice(&seal).is_ok())
+/// Whether [`sign`] made this seal for this text.
+pub(crate) fn is_valid_signature(text: &str, sign: &str) -> bool {
+    let sign = BASE64.decode(sign).unwrap_or_default();
+    hmac_sha256(KEY, text.as_bytes()).is_some_and(|mac| mac.verify_slice(&sign).is_ok())
 }
 
-/// An opaque string as redacted reasoning carries one, which [`opaque_fits`] recognises.
-pub(crate) fn sealed_opaque(seed: u64) -> String {
+/// An opaque string as redacted reasoning carries one, which [`is_issued_data`] recognises.
+pub(crate) fn redacted_data(seed: u64) -> String {
     let body = format!("EmwKAhgB{seed:016x}");
-    format!("{body}.{}", seal(&body))
+    format!("{body}.{}", sign(&body))
 }
 
 /// Whether redacted reasoning (decoded once) was issued by this fake.
-pub(crate) fn opaque_fits(data: &str) -> bool {
-    data.split_once('.').is_some_and(|(body, seal)| seal_fits(body, seal))
+pub(crate) fn is_issued_data(data: &str) -> bool {
+    data.split_once('.').is_some_and(|(body, sign)| is_valid_signature(body, sign))
 }
 
 /// Decodes a wire's redacted reasoning and checks it.
-pub(crate) fn redacted_fits(base64: &str) -> bool {
+pub(crate) fn is_issued_base64(base64: &str) -> bool {
     BASE64
         .decode(base64)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .is_some_and(|data| opaque_fits(&data))
+        .is_some_and(|data| is_issued_data(&data))
 }
 
 /// Twenty-two characters, as in AWS's tool use ids.
@@ -66,8 +68,8 @@ mod tests {
 
     #[test]
     fn a_seal_fits_its_own_text_only() {
-        assert!(seal_fits("thought", &seal("thought")));
-        assert!(!seal_fits("altered", &seal("thought")));
-        assert!(!seal_fits("thought", "not base64"));
+        assert!(is_valid_signature("thought", &sign("thought")));
+        assert!(!is_valid_signature("altered", &sign("thought")));
+        assert!(!is_valid_signature("thought", "not base64"));
     }
 }

@@ -162,8 +162,8 @@ async fn a_fixture_is_replayed_verbatim() {
     assert_eq!(events[2].0, "modelStreamErrorException");
     assert_eq!(events[2].1["message"], "told so");
     assert_eq!(events[2].1["originalStatusCode"], 503);
-    let whole = fake.say("converse", "please replay this").await.unwrap();
-    assert_eq!(whole.status(), 424);
+    let full_body = fake.say("converse", "please replay this").await.unwrap();
+    assert_eq!(full_body.status(), 424);
 
     fake.say("converse-stream", "now count").await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(fake.log.totals().output_tokens, 77);

@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use crate::converse::from_wire;
+use crate::converse::recognize_event;
 use crate::models::Model;
-use crate::response_metadata::{Terms, stop_details, stop_reason};
+use crate::response_metadata::{ResponseMetadata, stop_details, stop_reason};
 use crate::script::{Event, Step};
 use crate::signatures::base62;
 
@@ -24,7 +24,7 @@ impl Translator {
     pub(crate) fn new(model: &Model, seed: u64) -> Self {
         Self {
             message_id: format!("msg_bdrk_{}", base62(seed)),
-            model: model.native_name(),
+            model: model.model_name(),
             open: None,
             redacted: String::new(),
         }
@@ -39,11 +39,11 @@ impl Translator {
     }
 
     /// The events that one event of the script becomes.
-    pub(crate) fn translate(&mut self, event: Event, terms: &Terms) -> Vec<Value> {
+    pub(crate) fn translate(&mut self, event: Event, metadata: &ResponseMetadata) -> Vec<Value> {
         let mut events = Vec::new();
         let delta =
             |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
-        match from_wire(event) {
+        match recognize_event(event) {
             Event::MessageStart => events.push(json!({
                 "type": "message_start",
                 "message": {
@@ -54,7 +54,7 @@ impl Translator {
                     "content": [],
                     "stop_reason": null,
                     "stop_sequence": null,
-                    "usage": terms.metered.anthropic(1),
+                    "usage": metadata.metered.to_anthropic(1),
                 },
             })),
             Event::ToolStart { index, id, name } => {
@@ -83,10 +83,10 @@ impl Translator {
             Event::Redacted { data, .. } => self.redacted.push_str(&data),
             Event::Citation { index, citation } => {
                 self.start(index, json!({"type": "text", "text": ""}), &mut events);
-                let citation = native_citation(&citation);
+                let citation = anthropic_citation(&citation);
                 events.push(delta(index, json!({"type": "citations_delta", "citation": citation})));
             }
-            Event::NativeStart { index, block } => self.start(index, block, &mut events),
+            Event::AnthropicBlockStart { index, block } => self.start(index, block, &mut events),
             Event::BlockStop { index } => {
                 if !self.redacted.is_empty() {
                     let block =
@@ -97,7 +97,7 @@ impl Translator {
                 events.push(json!({"type": "content_block_stop", "index": index}));
             }
             Event::MessageStop { reason, stop_sequence } => {
-                let mut usage = terms.usage();
+                let mut usage = metadata.usage();
                 // The split of the cache writes has been told at the start.
                 if let Some(members) = usage.as_object_mut() {
                     members.shift_remove("cache_creation");
@@ -111,7 +111,7 @@ impl Translator {
                     },
                     "usage": usage,
                 });
-                for (name, value) in &terms.echoed {
+                for (name, value) in &metadata.echoed {
                     event[name.as_str()] = value.clone();
                 }
                 events.push(event);
@@ -128,13 +128,13 @@ impl Translator {
 }
 
 /// Folds a script into one message.
-pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) -> Value {
+pub(crate) fn accumulate(mut translator: Translator, steps: Vec<Step>, metadata: &ResponseMetadata) -> Value {
     let mut message = json!({});
     let mut content: Vec<Value> = Vec::new();
     let mut input = String::new();
     for step in steps {
         let Step::Event(event) = step else { continue };
-        for event in translator.translate(event, terms) {
+        for event in translator.translate(event, metadata) {
             match event["type"].as_str() {
                 Some("message_start") => message = event["message"].clone(),
                 Some("content_block_start") => {
@@ -159,7 +159,7 @@ pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) 
                     for name in ["stop_reason", "stop_sequence", "stop_details"] {
                         message[name] = event["delta"][name].clone();
                     }
-                    for name in terms.echoed.keys() {
+                    for name in metadata.echoed.keys() {
                         message[name.as_str()] = event[name.as_str()].clone();
                     }
                 }
@@ -168,7 +168,7 @@ pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) 
         }
     }
     message["content"] = content.into();
-    message["usage"] = terms.usage();
+    message["usage"] = metadata.usage();
     message
 }
 
@@ -195,10 +195,11 @@ fn tool_id(id: &str) -> String {
     id.strip_prefix("tooluse_").map_or_else(|| id.to_owned(), |id| format!("toolu_bdrk_{id}"))
 }
 
-fn native_citation(citation: &Value) -> Value {
+fn anthropic_citation(citation: &Value) -> Value {
     let cited = &citation["sourceContent"][0]["text"];
-    let (kind, place) = match citation["location"].as_object().and_then(|location| location.iter().next()) {
-        Some((kind, place)) => (kind.as_str(), place),
+    let (kind, location) = match citation["location"].as_object().and_then(|location| location.iter().next())
+    {
+        Some((kind, location)) => (kind.as_str(), location),
         None => ("", &Value::Null),
     };
     let names = match kind {
@@ -209,22 +210,22 @@ fn native_citation(citation: &Value) -> Value {
             return json!({
                 "type": "search_result_location",
                 "cited_text": cited,
-                "search_result_index": place["searchResultIndex"],
+                "search_result_index": location["searchResultIndex"],
                 "source": citation["source"],
                 "title": citation["title"],
-                "start_block_index": place["start"],
-                "end_block_index": place["end"],
+                "start_block_index": location["start"],
+                "end_block_index": location["end"],
             });
         }
     };
-    let mut native = json!({
+    let mut result = json!({
         "type": names.0,
         "cited_text": cited,
-        "document_index": place["documentIndex"],
+        "document_index": location["documentIndex"],
         "document_title": citation["title"],
         "file_id": null,
     });
-    native[names.1] = place["start"].clone();
-    native[names.2] = place["end"].clone();
-    native
+    result[names.1] = location["start"].clone();
+    result[names.2] = location["end"].clone();
+    result
 }

@@ -2,24 +2,26 @@
 
 use serde_json::{Value, json};
 
-use super::{Forced, LARGEST, LONGEST, Means, Plan, Prompt, Tool, Word, beginning};
+use super::{
+    Directive, ForcedTool, MAX_DELTA_BYTES, MAX_DELTAS, Plan, Prompt, ScriptOptions, Tool, beginning,
+};
 use crate::arguments::{arguments, instance};
-use crate::error::{AwsError, THROTTLED};
+use crate::error::{AwsError, THROTTLED_MESSAGE};
 use crate::script::{Event, Step};
-use crate::signatures::{base62, seal, sealed_opaque};
+use crate::signatures::{base62, redacted_data, sign};
 
 use std::time::Duration;
 
-pub(super) struct Build {
+pub(super) struct ScriptBuilder {
     steps: Vec<Step>,
     index: u32,
-    means: Means,
+    options: ScriptOptions,
     tools: u64,
 }
 
-impl Build {
-    pub(super) fn new(means: Means) -> Self {
-        Self { steps: vec![Step::Event(Event::MessageStart)], index: 0, means, tools: 0 }
+impl ScriptBuilder {
+    pub(super) fn new(options: ScriptOptions) -> Self {
+        Self { steps: vec![Step::Event(Event::MessageStart)], index: 0, options, tools: 0 }
     }
 
     pub(super) fn ordinary(mut self, prompt: &Prompt) -> Plan {
@@ -35,8 +37,8 @@ impl Build {
         }
         if let Some(forced) = &prompt.forced {
             let tool = match forced {
-                Forced::Any => prompt.callable().next(),
-                Forced::Named(name) => prompt.tools.iter().find(|tool| tool.name == *name),
+                ForcedTool::Any => prompt.callable().next(),
+                ForcedTool::Named(name) => prompt.tools.iter().find(|tool| tool.name == *name),
             };
             if let Some(tool) = tool {
                 return self.call(tool, prompt.said()).end("tool_use");
@@ -51,7 +53,7 @@ impl Build {
         self.say(&answer).end("end_turn")
     }
 
-    pub(super) fn magic(mut self, word: &Word, prompt: &Prompt) -> Plan {
+    pub(super) fn magic(mut self, word: &Directive, prompt: &Prompt) -> Plan {
         let throttled = || AwsError::named("ThrottlingException", None);
         match word.name.as_str() {
             "tool" | "tools" | "tool-empty" | "toolcut" => self.call_tools(word, prompt),
@@ -64,12 +66,12 @@ impl Build {
                     self.pace();
                 }
                 if prompt.signs {
-                    self.event(Event::Signature { index, signature: seal(&thoughts.concat()) });
+                    self.event(Event::Signature { index, signature: sign(&thoughts.concat()) });
                 }
                 self.close().say("I have thought about it. ").end("end_turn")
             }
             "redacted" => {
-                let data = sealed_opaque(self.means.seed);
+                let data = redacted_data(self.options.seed);
                 let (first, second) = data.split_at(data.len() / 2);
                 let index = self.index;
                 for part in [first, second] {
@@ -93,25 +95,25 @@ impl Build {
                 self.close().end("end_turn")
             }
             "long" => {
-                for n in 0..word.number(0, 100).min(LONGEST) {
+                for n in 0..word.number(0, 100).min(MAX_DELTAS) {
                     self.text(PLAIN[n as usize % PLAIN.len()]);
                 }
                 self.close().end("end_turn")
             }
             "paced" => {
-                self.means.pace = Duration::from_millis(match word.arguments.get(1) {
+                self.options.pace = Duration::from_millis(match word.arguments.get(1) {
                     Some(_) => word.number(1, 10),
-                    None if self.means.pace.is_zero() => 10,
-                    None => self.means.pace.as_millis() as u64,
+                    None if self.options.pace.is_zero() => 10,
+                    None => self.options.pace.as_millis() as u64,
                 });
-                for n in 0..word.number(0, 100).min(LONGEST) {
+                for n in 0..word.number(0, 100).min(MAX_DELTAS) {
                     self.text(PLAIN[n as usize % PLAIN.len()]);
                     self.pace();
                 }
                 self.close().end("end_turn")
             }
             "size" => {
-                let length = word.number(0, 1000).min(LARGEST) as usize;
+                let length = word.number(0, 1000).min(MAX_DELTA_BYTES) as usize;
                 let mut text = "abcdefg ".repeat(length / 8 + 1);
                 text.truncate(length);
                 let index = self.index;
@@ -123,13 +125,13 @@ impl Build {
                 let Plan::Play(steps) = self.say("This time it went through. ").end("end_turn") else {
                     return Plan::Drop;
                 };
-                Plan::RefuseOnce(throttled(), steps)
+                Plan::FailOnce(throttled(), steps)
             }
             "throttle-first-frame" => Plan::Play(vec![Step::Exception(throttled())]),
             "refuse" => Plan::Refuse(named(word)),
             "throttle-mid" => self.begin().fail(Step::Exception(throttled())),
             "exception" => self.begin().fail(Step::Exception(named(word))),
-            "error-frame" => self.begin().fail(Step::Error("InternalError".into(), THROTTLED.into())),
+            "error-frame" => self.begin().fail(Step::Error("InternalError".into(), THROTTLED_MESSAGE.into())),
             "chunk-error" => {
                 let kind = word.arguments.first().map_or("overloaded_error", String::as_str).to_owned();
                 self.begin().fail(Step::ErrorObject(kind, "Overloaded".into()))
@@ -149,7 +151,7 @@ impl Build {
             }
             "bad-crc" => {
                 self.begin();
-                self.steps.push(Step::Garble);
+                self.steps.push(Step::CorruptNext);
                 self.say("Nobody should read this. ").end("end_turn")
             }
             "unknown-event" => {
@@ -196,7 +198,7 @@ impl Build {
         }
     }
 
-    fn call_tools(&mut self, word: &Word, prompt: &Prompt) -> Plan {
+    fn call_tools(&mut self, word: &Directive, prompt: &Prompt) -> Plan {
         let named = word.arguments.first().and_then(|name| prompt.tools.iter().find(|t| t.name == *name));
         let Some(first) = named.or_else(|| prompt.callable().next()) else {
             return self
@@ -227,10 +229,10 @@ impl Build {
 
     /// One sentence for each thing that may be cited, with its citation.
     fn cite(&mut self, prompt: &Prompt) -> Plan {
-        if prompt.citable.is_empty() {
+        if prompt.citable_sources.is_empty() {
             return self.say("There is nothing here that I may cite. ").end("end_turn");
         }
-        for source in &prompt.citable {
+        for source in &prompt.citable_sources {
             let index = self.index;
             let quoted = beginning(&source.text);
             let text = format!("{} says so: ", source.title);
@@ -266,11 +268,11 @@ impl Build {
             self.event(Event::ToolInput { index, json: input.to_string() });
             return self.close().end("tool_use");
         };
-        let id = format!("srvtoolu_bdrk_{}", base62(self.means.seed));
+        let id = format!("srvtoolu_bdrk_{}", base62(self.options.seed));
         let asked = if search.contains("bm25") { "query" } else { "pattern" };
         let index = self.index;
         let block = json!({"type": "server_tool_use", "id": id, "name": search, "input": {}});
-        self.event(Event::NativeStart { index, block });
+        self.event(Event::AnthropicBlockStart { index, block });
         let json = Value::from_iter([(asked, wanted.name.as_str())]).to_string();
         self.event(Event::ToolInput { index, json });
         self.close();
@@ -281,7 +283,7 @@ impl Build {
             "tool_use_id": id,
             "content": {"type": "tool_search_tool_search_result", "tool_references": found},
         });
-        self.event(Event::NativeStart { index, block });
+        self.event(Event::AnthropicBlockStart { index, block });
         self.close().call(wanted, prompt.said()).end("tool_use")
     }
 
@@ -294,8 +296,8 @@ impl Build {
     }
 
     fn pace(&mut self) {
-        if !self.means.pace.is_zero() {
-            self.steps.push(Step::Sleep(self.means.pace));
+        if !self.options.pace.is_zero() {
+            self.steps.push(Step::Sleep(self.options.pace));
         }
     }
 
@@ -340,7 +342,7 @@ impl Build {
         self.tools += 1;
         let id = format!(
             "tooluse_{}",
-            base62(self.means.seed.rotate_left(17) ^ self.tools.wrapping_mul(0x9e37_79b9))
+            base62(self.options.seed.rotate_left(17) ^ self.tools.wrapping_mul(0x9e37_79b9))
         );
         let index = self.index;
         self.event(Event::ToolStart { index, id, name: tool.name.clone() });
@@ -376,7 +378,7 @@ impl Build {
 const PLAIN: &[&str] =
     &["Lorem ", "ipsum ", "dolor ", "sit ", "amet, ", "consectetur ", "adipiscing ", "elit. "];
 
-fn named(word: &Word) -> AwsError {
+fn named(word: &Directive) -> AwsError {
     let name = word.arguments.first().map_or("internalServerException", String::as_str);
     let original = word.arguments.get(1).and_then(|status| status.parse().ok());
     AwsError::named(name, original)

@@ -10,7 +10,7 @@ use super::schema::{Member, Shape};
 use crate::error::AwsError;
 
 /// Problems beyond this many are not listed.
-const LISTED: usize = 10;
+const MAX_LISTED_PROBLEMS: usize = 10;
 
 /// Compares the whole body.
 ///
@@ -24,7 +24,7 @@ pub(crate) fn check(shape: &Shape, body: &Value) -> Result<(), AwsError> {
         return Ok(());
     }
     let (count, plural) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
-    problems.truncate(LISTED);
+    problems.truncate(MAX_LISTED_PROBLEMS);
     Err(AwsError::validation(format!("{count} validation error{plural} detected: {}", problems.join("; "))))
 }
 

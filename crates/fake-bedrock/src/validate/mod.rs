@@ -19,27 +19,27 @@ use serde_json::{Map, Value};
 
 use crate::converse::{self, items};
 use crate::error::AwsError;
-use crate::models::{IdForm, Model};
+use crate::models::{Model, ModelIdForm};
 use crate::routes::Route;
 
-pub(crate) use anthropic::{Version, invoke, mantle_count, messages};
+pub(crate) use anthropic::{Version, invoke, mantle_count_tokens, messages};
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
 /// The whole of a Converse request, but for its length (see [`context`]).
 ///
 /// # Errors
 /// A `ValidationException` for the first rule that is broken.
-pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked {
+pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     check::check(&schema::CONVERSE, body)?;
     conversation(body, model, streaming)?;
     if let Some(metadata) = body.get("requestMetadata").and_then(Value::as_object) {
-        let fits = |text: &str| text.chars().count() <= 256 && fields::metadata_fits(text);
+        let fits = |text: &str| text.chars().count() <= 256 && fields::is_valid_metadata(text);
         let pair = |(key, value): (&String, &Value)| {
             !key.is_empty() && fits(key) && value.as_str().is_some_and(fits)
         };
         if metadata.is_empty() || metadata.len() > 16 || !metadata.iter().all(pair) {
-            return Err(fields::bad_metadata());
+            return Err(fields::invalid_metadata());
         }
     }
     for path in items(body, "additionalModelResponseFieldPaths").iter().filter_map(Value::as_str) {
@@ -51,7 +51,7 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked 
     }
     if let Some(config) = body.get("outputConfig") {
         if let Some(effort) = config.get("effort").and_then(Value::as_str) {
-            fields::effort_fits(effort, model)?;
+            fields::check_effort(effort, model)?;
         }
         if config.get("textFormat").is_some() && !model.has("format") {
             return Err(match model.is_claude() {
@@ -86,7 +86,7 @@ pub(crate) fn drop_nulls(body: &mut Value) {
 }
 
 /// The rules that Converse and CountTokens share.
-fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
+fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     conversation::check(body, model)?;
     tools::check(body, model, streaming)?;
     let none = Map::new();
@@ -102,7 +102,7 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
         return Err(conversation::unsupported("stopSequences"));
     }
     let choice = &body["toolConfig"]["toolChoice"];
-    let asked = fields::Asked {
+    let parameters = fields::ModelParameters {
         fields,
         temperature: inference["temperature"].as_f64(),
         top_p: inference["topP"].is_number(),
@@ -115,15 +115,15 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
             false => Vec::new(),
         },
     };
-    fields::check(&asked, model)?;
+    fields::check(&parameters, model)?;
     if model.is_claude() && fields.get("thinking").is_some_and(|thinking| thinking["type"] == "enabled") {
-        thinks_first(body)?;
+        check_thinking_first(body)?;
     }
     Ok(())
 }
 
 /// With thinking on, an answer that called tools must be replayed with the thinking that led to it.
-fn thinks_first(body: &Value) -> Checked {
+fn check_thinking_first(body: &Value) -> ValidationResult {
     let all = items(body, "messages");
     let Some((last, earlier)) = all.split_last() else {
         return Ok(());
@@ -149,7 +149,12 @@ fn thinks_first(body: &Value) -> Checked {
 ///
 /// # Errors
 /// A `ValidationException`, also for profiles, for models that do not count, and for more than the model can read.
-pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) -> Result<u64, AwsError> {
+pub(crate) fn count_tokens(
+    id: &str,
+    body: &Value,
+    model: &Model,
+    form: ModelIdForm,
+) -> Result<u64, AwsError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/:".contains(c);
     if id.len() > 256 || !id.chars().all(allowed) {
         return Err(AwsError::validation(format!(
@@ -158,13 +163,13 @@ pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) 
         )));
     }
     check::check(&schema::COUNT_TOKENS, body)?;
-    if form != IdForm::Bare || !model.counts_tokens() {
+    if form != ModelIdForm::Bare || !model.supports_count_tokens() {
         return Err(AwsError::validation("The provided model doesn't support counting tokens"));
     }
     let input = &body["input"];
     if let Some(request) = input.get("converse") {
         conversation(request, model, false)?;
-        let tokens = converse::prompted(request, model).tokens();
+        let tokens = converse::cacheable_prompt(request, model).tokens();
         return countable(tokens, &betas_of(&request["additionalModelRequestFields"]), model);
     }
     let bytes =
@@ -172,7 +177,7 @@ pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) 
     let native: Value = serde_json::from_slice(&bytes)
         .map_err(|_| AwsError::validation("The body of the invokeModel input is not valid JSON."))?;
     invoke(&native, model, false).map_err(AwsError::without_model_prefix)?;
-    countable(crate::anthropic::prompted(&native, model).tokens(), &betas_of(&native), model)
+    countable(crate::anthropic::cacheable_prompt(&native, model).tokens(), &betas_of(&native), model)
 }
 
 fn betas_of(fields: &Value) -> Vec<&str> {
@@ -191,7 +196,7 @@ fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError
 ///
 /// # Errors
 /// A `ValidationException` with the model family's own words.
-pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> Checked {
+pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> ValidationResult {
     let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
     let wide = widens && betas.contains(&"context-1m-2025-08-07");
     let maximum = if wide { 1_000_000 } else { model.context };

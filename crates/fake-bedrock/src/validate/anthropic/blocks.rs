@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
-use super::super::conversation::{IMAGE_BASE64, sniffed, thinking_signature};
+use super::super::conversation::{MAX_IMAGE_BASE64_BYTES, detect_image_format, thinking_signature};
 use super::super::fields::extra;
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::signatures::opaque_fits;
+use crate::signatures::is_issued_data;
 
 /// Type, role, required members, optional members.
 type Kind = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
@@ -42,10 +42,10 @@ static CHANGES: &[Kind] = &[
 ];
 
 /// Largest side of an image, in pixels.
-const SIDE: u32 = 8_000;
+const MAX_IMAGE_SIDE_PIXELS: u32 = 8_000;
 
 /// The top-level system prompt.
-pub(super) fn system(request: &Request<'_>) -> Checked {
+pub(super) fn system(request: &Request<'_>) -> ValidationResult {
     match request.members.get("system") {
         None | Some(Value::Null | Value::String(_)) => Ok(()),
         Some(Value::Array(blocks)) => blocks.iter().enumerate().try_for_each(|(b, block)| {
@@ -72,7 +72,7 @@ fn keys(block: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// One block of a message.
-pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> Checked {
+pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> ValidationResult {
     let mut kinds: Vec<&Kind> = KINDS.iter().collect();
     if request.searches() {
         kinds.extend(SEARCH);
@@ -100,7 +100,7 @@ pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) 
 }
 
 /// Whether the block is of a known kind and has its members and no others.
-fn shape(block: &Value, kinds: &[&Kind], at: &str) -> Checked {
+fn shape(block: &Value, kinds: &[&Kind], at: &str) -> ValidationResult {
     let Some(kind) = block["type"].as_str() else {
         return Err(AwsError::model(format!("{at}: Unable to extract tag using discriminator 'type'")));
     };
@@ -121,7 +121,7 @@ fn shape(block: &Value, kinds: &[&Kind], at: &str) -> Checked {
     }
 }
 
-fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checked {
+fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> ValidationResult {
     match kind {
         "text" => match block["text"].as_str() {
             None => Err(AwsError::model(format!("{at}.text.text: Input should be a valid string"))),
@@ -134,7 +134,7 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checke
         "image" => image(request, block, at),
         "document" => document(block, at),
         "thinking" => thinking_signature(block["thinking"].as_str(), block["signature"].as_str(), at),
-        "redacted_thinking" if !block["data"].as_str().is_some_and(opaque_fits) => {
+        "redacted_thinking" if !block["data"].as_str().is_some_and(is_issued_data) => {
             Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")))
         }
         "tool_use" | "server_tool_use" => {
@@ -157,7 +157,7 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checke
     }
 }
 
-fn result(request: &Request<'_>, block: &Value, at: &str) -> Checked {
+fn result(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     static REFERENCE: Kind = ("tool_reference", "", &["tool_name"], &["cache_control"]);
     if block.get("is_error").is_some_and(|flag| !flag.is_boolean() && !flag.is_null()) {
         return Err(AwsError::model(format!("{at}.tool_result.is_error: Input should be a valid boolean")));
@@ -179,7 +179,7 @@ fn result(request: &Request<'_>, block: &Value, at: &str) -> Checked {
 }
 
 /// Whether every reference leads to a tool of the request.
-pub(super) fn references(request: &Request<'_>) -> Checked {
+pub(super) fn references(request: &Request<'_>) -> ValidationResult {
     let names: Vec<&str> =
         items(request.body, "tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
     for block in items(request.body, "messages").iter().flat_map(|message| items(message, "content")) {
@@ -212,11 +212,11 @@ fn source_type<'a>(block: &'a Value, at: &str, kind: &str, known: &[&str]) -> Re
     }
 }
 
-fn image(request: &Request<'_>, block: &Value, at: &str) -> Checked {
+fn image(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     if !request.model.has("images") {
         return Err(AwsError::model(format!(
             "'{}' does not support image input.",
-            request.model.native_name()
+            request.model.model_name()
         )));
     }
     source_type(block, at, "image", &["base64"])?;
@@ -232,20 +232,20 @@ fn image(request: &Request<'_>, block: &Value, at: &str) -> Checked {
     let Some(data) = source["data"].as_str() else {
         return Err(wrong(".data: Field required".into()));
     };
-    if data.len() > IMAGE_BASE64 {
+    if data.len() > MAX_IMAGE_BASE64_BYTES {
         return Err(wrong(format!(
-            ": image exceeds 5 MB maximum: {} bytes > {IMAGE_BASE64} bytes",
+            ": image exceeds 5 MB maximum: {} bytes > {MAX_IMAGE_BASE64_BYTES} bytes",
             data.len()
         )));
     }
     let bytes = BASE64.decode(data).map_err(|_| wrong(": Invalid base64 data".into()))?;
-    match sniffed(data) {
+    match detect_image_format(data) {
         None => Err(AwsError::model("Could not process image")),
         Some(real) if real != format => {
             Err(wrong(format!(": Image does not match the provided media type {media}")))
         }
-        Some("png") if side(&bytes) > SIDE => Err(wrong(format!(
-            ": At least one of the image dimensions exceed max allowed size: {SIDE} pixels"
+        Some("png") if side(&bytes) > MAX_IMAGE_SIDE_PIXELS => Err(wrong(format!(
+            ": At least one of the image dimensions exceed max allowed size: {MAX_IMAGE_SIDE_PIXELS} pixels"
         ))),
         Some(_) => Ok(()),
     }
@@ -260,7 +260,7 @@ fn side(png: &[u8]) -> u32 {
     number(16).max(number(20))
 }
 
-fn document(block: &Value, at: &str) -> Checked {
+fn document(block: &Value, at: &str) -> ValidationResult {
     let source = &block["source"];
     let wrong = |text: String| AwsError::model(format!("{at}.document.source.{text}"));
     match source_type(block, at, "document", &["base64", "text", "content"])? {

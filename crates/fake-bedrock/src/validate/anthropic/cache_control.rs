@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::super::fields::extra;
 use super::super::tools::cache_order;
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
 
 /// Every rule about the marks.
-pub(super) fn check(request: &Request<'_>) -> Checked {
+pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let mut hours = Vec::new();
     for (at, block) in marked(request.body) {
         let Some(mark) = block.get("cache_control").filter(|mark| !mark.is_null()) else {

@@ -11,12 +11,12 @@ mod tools;
 use serde_json::{Map, Value};
 
 use super::betas;
-use super::fields::{self, Asked, extra};
+use super::fields::{self, ModelParameters, extra};
 use crate::error::AwsError;
 use crate::models::Model;
 use crate::routes::Route;
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
 /// The version of the Messages API that a request is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Request<'_> {
 ///
 /// # Errors
 /// A `ValidationException` for the first rule that is broken.
-pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> Checked {
+pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationResult {
     if !model.is_claude() {
         return Err(AwsError::validation("The provided request is not valid"));
     }
@@ -118,7 +118,7 @@ pub(crate) fn messages(
     route: Route,
     headers: &[&str],
     version: Version,
-) -> Checked {
+) -> ValidationResult {
     let members = dictionary(body)?;
     betas::of_header(headers, route, model)?;
     required(members, &["model", "max_tokens", "messages"])?;
@@ -134,7 +134,12 @@ pub(crate) fn messages(
 ///
 /// # Errors
 /// As [`invoke`].
-pub(crate) fn mantle_count(body: &Value, model: &Model, headers: &[&str], version: Version) -> Checked {
+pub(crate) fn mantle_count_tokens(
+    body: &Value,
+    model: &Model,
+    headers: &[&str],
+    version: Version,
+) -> ValidationResult {
     let members = dictionary(body)?;
     betas::of_header(headers, Route::Mantle, model)?;
     required(members, &["model", "messages"])?;
@@ -147,21 +152,21 @@ fn dictionary(body: &Value) -> Result<&Map<String, Value>, AwsError> {
     body.as_object().ok_or_else(|| AwsError::model("Input should be a valid dictionary"))
 }
 
-fn required(members: &Map<String, Value>, names: &[&str]) -> Checked {
+fn required(members: &Map<String, Value>, names: &[&str]) -> ValidationResult {
     match names.iter().find(|name| members.get(**name).is_none_or(Value::is_null)) {
         Some(name) => Err(AwsError::model(format!("{name}: Field required"))),
         None => Ok(()),
     }
 }
 
-fn known(members: &Map<String, Value>, lists: &[&[&str]]) -> Checked {
+fn known(members: &Map<String, Value>, lists: &[&[&str]]) -> ValidationResult {
     match members.keys().find(|key| !lists.iter().any(|list| list.contains(&key.as_str()))) {
         Some(key) => Err(extra(key)),
         None => Ok(()),
     }
 }
 
-fn whole(request: &Request<'_>, streams: bool) -> Checked {
+fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
     let body = request.body;
     let Some(max_tokens) = body["max_tokens"].as_u64() else {
         return Err(AwsError::model(match body["max_tokens"].as_i64() {
@@ -171,12 +176,12 @@ fn whole(request: &Request<'_>, streams: bool) -> Checked {
     };
     let forced = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
     if max_tokens == 0 {
-        prewarms(request, streams, forced)?;
+        check_zero_max_tokens(request, streams, forced)?;
     }
     sampling(request)?;
     stop_sequences(request)?;
     context_management::check(request)?;
-    let asked = Asked {
+    let parameters = ModelParameters {
         fields: request.members,
         temperature: body["temperature"].as_f64(),
         top_p: body["top_p"].is_number(),
@@ -185,12 +190,12 @@ fn whole(request: &Request<'_>, streams: bool) -> Checked {
         route: request.route,
         betas: request.betas.clone(),
     };
-    fields::check(&asked, request.model)?;
+    fields::check(&parameters, request.model)?;
     content(request)
 }
 
 /// Everything that the model reads.
-fn content(request: &Request<'_>) -> Checked {
+fn content(request: &Request<'_>) -> ValidationResult {
     tools::check(request)?;
     blocks::system(request)?;
     conversation::check(request)?;
@@ -198,7 +203,7 @@ fn content(request: &Request<'_>) -> Checked {
 }
 
 /// No tokens at all fill the cache and do nothing else.
-fn prewarms(request: &Request<'_>, streams: bool, forced: bool) -> Checked {
+fn check_zero_max_tokens(request: &Request<'_>, streams: bool, forced: bool) -> ValidationResult {
     let thinks = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
     let with = match () {
         () if streams => "`stream`",
@@ -210,7 +215,7 @@ fn prewarms(request: &Request<'_>, streams: bool, forced: bool) -> Checked {
     Err(AwsError::model(format!("max_tokens: 0 is not supported together with {with}")))
 }
 
-fn sampling(request: &Request<'_>) -> Checked {
+fn sampling(request: &Request<'_>) -> ValidationResult {
     let given =
         |name: &str| request.members.get(name).filter(|value| !value.is_null()).map(|v| (name.to_owned(), v));
     let names = ["temperature", "top_p", "top_k"];
@@ -232,7 +237,7 @@ fn sampling(request: &Request<'_>) -> Checked {
     Ok(())
 }
 
-fn stop_sequences(request: &Request<'_>) -> Checked {
+fn stop_sequences(request: &Request<'_>) -> ValidationResult {
     let Some(sequences) = request.members.get("stop_sequences").filter(|value| !value.is_null()) else {
         return Ok(());
     };

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::super::fields::extra;
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::routes::Route;
@@ -42,7 +42,7 @@ static SEARCHES: &[(&str, &str)] = &[
 ];
 
 /// Every rule about the tools of a request and the choice among them.
-pub(super) fn check(request: &Request<'_>) -> Checked {
+pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let tools = items(request.body, "tools");
     let mut names = HashSet::new();
     for (t, tool) in tools.iter().enumerate() {
@@ -64,7 +64,7 @@ pub(super) fn check(request: &Request<'_>) -> Checked {
     choice(request, &names)
 }
 
-fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> Checked {
+fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> ValidationResult {
     let unsupported = || AwsError::model(format!("tool type '{kind}' is not supported"));
     let search = SEARCHES.iter().find(|(known, _)| *known == kind).filter(|_| request.searches());
     let (name, more): (&str, &[&str]) = match (search, TYPED.iter().find(|typed| typed.0 == kind)) {
@@ -127,7 +127,7 @@ fn shared(request: &Request<'_>, key: &str) -> bool {
     }
 }
 
-fn custom(request: &Request<'_>, tool: &Value, t: usize) -> Checked {
+fn custom(request: &Request<'_>, tool: &Value, t: usize) -> ValidationResult {
     for key in members(tool) {
         if !["type", "name", "description", "input_schema"].contains(&key) && !shared(request, key) {
             return Err(extra(&format!("tools.{t}.custom.{key}")));
@@ -153,7 +153,7 @@ fn custom(request: &Request<'_>, tool: &Value, t: usize) -> Checked {
     }
 }
 
-fn choice(request: &Request<'_>, names: &HashSet<&str>) -> Checked {
+fn choice(request: &Request<'_>, names: &HashSet<&str>) -> ValidationResult {
     let Some(choice) = request.members.get("tool_choice").filter(|choice| !choice.is_null()) else {
         return Ok(());
     };

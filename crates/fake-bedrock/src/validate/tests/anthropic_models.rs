@@ -2,7 +2,7 @@
 
 use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;
-use crate::signatures::seal;
+use crate::signatures::sign;
 
 fn on(route: Route, id: &str, body: &Value, betas: &[&str]) -> String {
     let (model, _) = find(id, "us-east-1").unwrap();
@@ -97,7 +97,7 @@ fn thinking_is_replayed_unaltered_and_first() {
         ]}))
     };
     let enabled = json!({"type": "enabled", "budget_tokens": 2048});
-    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": seal("hm")});
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": sign("hm")});
     let text = json!({"type": "text", "text": "let me"});
     accepted(SONNET, &replay(thought("hm"), enabled.clone()));
     refused(
@@ -110,7 +110,7 @@ fn thinking_is_replayed_unaltered_and_first() {
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
     ));
     accepted(OPUS, &replay(text, json!({"type": "adaptive"})));
-    let marked = json!({"type": "thinking", "thinking": "hm", "signature": seal("hm"), "cache_control": {}});
+    let marked = json!({"type": "thinking", "thinking": "hm", "signature": sign("hm"), "cache_control": {}});
     refused(
         OPUS,
         &replay(marked, json!({"type": "adaptive"})),
@@ -173,7 +173,7 @@ fn the_messages_routes_have_members_and_betas_of_their_own() {
 fn mantle_counts_without_a_limit_of_the_answer() {
     let (model, _) = find(OPUS, "us-east-1").unwrap();
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
-    assert!(mantle_count(&body, model, &[], Version::V2023).is_ok());
-    let error = mantle_count(&request(json!({})), model, &[], Version::V2023).unwrap_err();
+    assert!(mantle_count_tokens(&body, model, &[], Version::V2023).is_ok());
+    let error = mantle_count_tokens(&request(json!({})), model, &[], Version::V2023).unwrap_err();
     assert!(error.message.ends_with("max_tokens: Extra inputs are not permitted"));
 }
