@@ -13,7 +13,7 @@ pub(crate) use events::{Translator, accumulate};
 use crate::converse::{MAX_CITED_CHARS, items, omits_thinking};
 use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 use crate::tokens::{CacheablePrompt, Ttl};
 
 /// Blocks of a content that may be a plain string.
@@ -77,13 +77,13 @@ pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
 }
 
 /// The last user turn.
-pub(crate) fn prompt(body: &Value, model: &Model, route: Route) -> Prompt {
+pub(crate) fn prompt(body: &Value, model: &Model, api: Api) -> Prompt {
     let format = &body["output_config"]["format"]["schema"];
     let mut prompt = Prompt {
-        signs: true,
-        hides: omits_thinking(&body["thinking"], model),
-        route,
-        format: format.is_object().then(|| format.clone()),
+        signs_thinking: true,
+        omits_thinking: omits_thinking(&body["thinking"], model),
+        api,
+        output_schema: format.is_object().then(|| format.clone()),
         citable_sources: citable_sources(body),
         ..Prompt::default()
     };
@@ -113,14 +113,14 @@ pub(crate) fn prompt(body: &Value, model: &Model, route: Route) -> Prompt {
         };
         let kind = tool["type"].as_str().unwrap_or("custom");
         if kind.starts_with("tool_search_tool_") {
-            prompt.search = Some(name);
+            prompt.search_tool = Some(name);
             continue;
         }
         let schema = builtin_tool_schema(kind).unwrap_or_else(|| tool["input_schema"].clone());
         prompt.tools.push(Tool { name, schema, deferred: is_deferred(tool, &loaded) });
     }
     let choice = &body["tool_choice"];
-    prompt.forced = match choice["type"].as_str() {
+    prompt.forced_tool = match choice["type"].as_str() {
         Some("any") => Some(ForcedTool::Any),
         Some("tool") => choice["name"].as_str().map(|name| ForcedTool::Named(name.to_owned())),
         _ => None,

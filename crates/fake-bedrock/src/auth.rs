@@ -45,12 +45,12 @@ pub(crate) struct Signed {
 fn service(config: &Config, parts: &Parts) -> &'static str {
     match parts.uri.path() {
         _ if config.mantle => "bedrock-mantle",
-        routes::STS => "sts",
+        routes::STS_PATH => "sts",
         _ => "bedrock",
     }
 }
 
-/// Looks at the headers alone, so that a stranger's body is never read; `x_api_key` says whether the route takes a
+/// Looks at the headers alone, so that a stranger's body is never read; `accepts_x_api_key` says whether the route takes a
 /// key in that header.
 ///
 /// # Errors
@@ -59,9 +59,9 @@ pub(crate) fn authenticate(
     config: &Config,
     parts: &Parts,
     now: Timestamp,
-    x_api_key: bool,
+    accepts_x_api_key: bool,
 ) -> Result<Caller, AwsError> {
-    let missing =
+    let missing_token =
         || AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token");
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = |key: &str| {
@@ -75,34 +75,34 @@ pub(crate) fn authenticate(
     };
     let authorization = match (header("authorization"), header("x-api-key")) {
         (Some(authorization), _) => authorization,
-        (None, Some(key)) if x_api_key => return bearer(key),
+        (None, Some(key)) if accepts_x_api_key => return bearer(key),
         (None, Some(_)) => {
             return Err(AwsError::forbidden("AccessDeniedException", "Authorization header is missing"));
         }
-        (None, None) => return Err(missing()),
+        (None, None) => return Err(missing_token()),
     };
     if let Some(key) = authorization.strip_prefix("Bearer ") {
         return bearer(key);
     }
-    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing)?;
+    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing_token)?;
     let mut signed = parse(fields)?;
     let credential = std::mem::take(&mut signed.region);
     let scope: Vec<&str> = credential.split('/').collect();
-    let [access_key, date, region, scoped, terminator] = scope[..] else {
+    let [access_key, date, region, scope_service, terminator] = scope[..] else {
         return Err(incomplete("Credential must have exactly 5 slash-delimited elements"));
     };
 
-    let unknown = || {
+    let unrecognized = || {
         AwsError::forbidden(
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
         )
     };
     if access_key != config.access_key {
-        return Err(unknown());
+        return Err(unrecognized());
     }
     let token = header("x-amz-security-token");
-    let token_fits = match (&config.session_token, token) {
+    let is_token_valid = match (&config.session_token, token) {
         (None, None) => true,
         (Some(expected), Some(token)) => {
             constant_time_eq(expected, token)
@@ -110,8 +110,8 @@ pub(crate) fn authenticate(
         }
         _ => false,
     };
-    if !token_fits {
-        return Err(unknown());
+    if !is_token_valid {
+        return Err(unrecognized());
     }
 
     let amz_date = header("x-amz-date").ok_or_else(|| {
@@ -131,7 +131,7 @@ pub(crate) fn authenticate(
         )));
     }
     let service = service(config, parts);
-    if scoped != service {
+    if scope_service != service {
         return Err(invalid_signature(format!(
             "Credential should be scoped to correct service: '{service}'. "
         )));
@@ -264,14 +264,15 @@ fn parse(fields: &str) -> Result<Signed, AwsError> {
             _ => {}
         }
     }
-    let need = |name: &str| incomplete(&format!("Authorization header requires '{name}' parameter."));
-    let signature = signature.ok_or_else(|| need("Signature"))?;
+    let missing_field =
+        |name: &str| incomplete(&format!("Authorization header requires '{name}' parameter."));
+    let signature = signature.ok_or_else(|| missing_field("Signature"))?;
     Ok(Signed {
         date: String::new(),
-        region: credential.ok_or_else(|| need("Credential"))?.to_owned(),
+        region: credential.ok_or_else(|| missing_field("Credential"))?.to_owned(),
         amz_date: String::new(),
         signed_headers: headers
-            .ok_or_else(|| need("SignedHeaders"))?
+            .ok_or_else(|| missing_field("SignedHeaders"))?
             .split(';')
             .map(str::to_ascii_lowercase)
             .collect(),
@@ -319,15 +320,15 @@ pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> Option<HmacSha256> {
 }
 
 /// Compares two secrets in constant time, by comparing their digests.
-fn constant_time_eq(expected: &str, given: &str) -> bool {
+fn constant_time_eq(expected: &str, actual: &str) -> bool {
     let key = b"compare";
     let Some(expected) = hmac_sha256(key, expected.as_bytes()) else {
         return false;
     };
-    let Some(given) = hmac_sha256(key, given.as_bytes()) else {
+    let Some(actual) = hmac_sha256(key, actual.as_bytes()) else {
         return false;
     };
-    given.verify_slice(&expected.finalize().into_bytes()).is_ok()
+    actual.verify_slice(&expected.finalize().into_bytes()).is_ok()
 }
 
 pub(crate) fn encode_hex(bytes: &[u8]) -> String {

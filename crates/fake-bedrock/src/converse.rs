@@ -55,7 +55,7 @@ pub(crate) fn write(
         let payload = serde_json::to_vec(&DeltaEvent { index, delta, p }).unwrap_or_default();
         frame::event("contentBlockDelta", payload, out);
     };
-    let plain = |name: &'static str, payload: Value, out: &mut BytesMut| {
+    let write_event = |name: &'static str, payload: Value, out: &mut BytesMut| {
         frame::event(name, payload.to_string(), out);
     };
     match event {
@@ -72,20 +72,24 @@ pub(crate) fn write(
         Event::Citation { index, citation } => delta(*index, Delta::Citation(citation), out),
         // Nothing that Converse can carry.
         Event::AnthropicBlockStart { .. } => {}
-        Event::MessageStart => plain("messageStart", json!({"p": p, "role": "assistant"}), out),
+        Event::MessageStart => write_event("messageStart", json!({"p": p, "role": "assistant"}), out),
         Event::ToolStart { index, id, name } => {
             let start = json!({"toolUse": {"name": name, "toolUseId": id}});
-            plain("contentBlockStart", json!({"contentBlockIndex": index, "p": p, "start": start}), out);
+            write_event(
+                "contentBlockStart",
+                json!({"contentBlockIndex": index, "p": p, "start": start}),
+                out,
+            );
         }
         Event::BlockStop { index } => {
-            plain("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out);
+            write_event("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out);
         }
         Event::MessageStop { reason, stop_sequence } => {
             let mut payload = json!({"p": p, "stopReason": reason});
             if let Some(fields) = metadata.response_fields(reason, stop_sequence.as_deref()) {
                 payload["additionalModelResponseFields"] = fields;
             }
-            plain("messageStop", payload, out);
+            write_event("messageStop", payload, out);
         }
         Event::Metadata => {
             let mut payload = json!({
@@ -96,7 +100,7 @@ pub(crate) fn write(
             for (name, value) in &metadata.echoed {
                 payload[name.as_str()] = value.clone();
             }
-            plain("metadata", payload, out);
+            write_event("metadata", payload, out);
         }
         Event::Other { name, payload } => frame::event(name.clone(), payload.to_string(), out),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::AwsError;
-use crate::routes::Route;
+use crate::routes::Api;
 use crate::script::Step;
 
 mod build;
@@ -26,20 +26,20 @@ pub(crate) struct Prompt {
     pub(crate) images: Vec<String>,
     pub(crate) tools: Vec<Tool>,
     /// The tool choice, when it forces a call.
-    pub(crate) forced: Option<ForcedTool>,
+    pub(crate) forced_tool: Option<ForcedTool>,
     pub(crate) stop_sequences: Vec<String>,
     /// Whether reasoning comes signed, as Claude's does.
-    pub(crate) signs: bool,
+    pub(crate) signs_thinking: bool,
     /// Whether reasoning comes without its text: only the signature is shown.
-    pub(crate) hides: bool,
+    pub(crate) omits_thinking: bool,
     /// The way the request came in, which ordinary answers tell.
-    pub(crate) route: Route,
+    pub(crate) api: Api,
     /// The schema that the answer must satisfy.
-    pub(crate) format: Option<Value>,
+    pub(crate) output_schema: Option<Value>,
     /// What an answer may cite.
     pub(crate) citable_sources: Vec<CitableSource>,
     /// The name of the tool search that Bedrock itself runs.
-    pub(crate) search: Option<String>,
+    pub(crate) search_tool: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,12 +70,12 @@ pub(crate) enum ForcedTool {
 
 impl Prompt {
     /// The tools whose definitions the model has.
-    fn callable(&self) -> impl Iterator<Item = &Tool> {
+    fn callable_tools(&self) -> impl Iterator<Item = &Tool> {
         self.tools.iter().filter(|tool| !tool.deferred)
     }
 
     /// The text that counts as what the user said: the last one that is not an agent's own reminder.
-    pub(crate) fn said(&self) -> &str {
+    pub(crate) fn user_text(&self) -> &str {
         self.texts
             .iter()
             .rev()
@@ -88,12 +88,12 @@ impl Prompt {
 /// What to do with a request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Plan {
-    Play(Vec<Step>),
-    Refuse(AwsError),
-    /// As [`Plan::Refuse`], but only the first time this very body arrives.
+    Respond(Vec<Step>),
+    Fail(AwsError),
+    /// As [`Plan::Fail`], but only the first time this very body arrives.
     FailOnce(AwsError, Vec<Step>),
     /// Drop the connection without a byte.
-    Drop,
+    DropConnection,
 }
 
 /// Numbers and times that a script may use.
@@ -107,24 +107,27 @@ pub(crate) struct ScriptOptions {
 
 /// Chooses the answer.
 pub(crate) fn plan(prompt: &Prompt, options: ScriptOptions) -> Plan {
-    let words = magic(prompt);
-    let build = ScriptBuilder::new(options);
-    let base = words.iter().find(|word| !matches!(word.name.as_str(), "slow" | "pause"));
+    let directives = parse_directives(prompt);
+    let builder = ScriptBuilder::new(options);
+    let base = directives.iter().find(|directive| !matches!(directive.name.as_str(), "slow" | "pause"));
     let plan = match base {
-        Some(word) => build.magic(word, prompt),
-        None => build.ordinary(prompt),
+        Some(directive) => builder.directive(directive, prompt),
+        None => builder.default_response(prompt),
     };
     let milliseconds = |name: &str| {
-        words.iter().find(|word| word.name == name).map(|word| Duration::from_millis(word.number(0, 1000)))
+        directives
+            .iter()
+            .find(|directive| directive.name == name)
+            .map(|directive| Duration::from_millis(directive.number(0, 1000)))
     };
-    let Plan::Play(mut steps) = plan else { return plan };
+    let Plan::Respond(mut steps) = plan else { return plan };
     if let Some(pause) = milliseconds("pause") {
         steps.insert(steps.len() / 2, Step::Sleep(pause));
     }
     if let Some(slow) = milliseconds("slow") {
         steps.insert(0, Step::Sleep(slow));
     }
-    Plan::Play(steps)
+    Plan::Respond(steps)
 }
 
 struct Directive {
@@ -133,8 +136,8 @@ struct Directive {
 }
 
 impl Directive {
-    fn number(&self, place: usize, default: u64) -> u64 {
-        self.arguments.get(place).and_then(|n| n.parse().ok()).unwrap_or(default)
+    fn number(&self, position: usize, default: u64) -> u64 {
+        self.arguments.get(position).and_then(|n| n.parse().ok()).unwrap_or(default)
     }
 }
 
@@ -180,9 +183,9 @@ const DIRECTIVE_NAMES: &[&str] = &[
 ];
 
 /// The magic words of the last text that has any.
-fn magic(prompt: &Prompt) -> Vec<Directive> {
+fn parse_directives(prompt: &Prompt) -> Vec<Directive> {
     for text in prompt.texts.iter().rev() {
-        let words: Vec<Directive> = text
+        let directives: Vec<Directive> = text
             .split('[')
             .skip(1)
             .filter_map(|rest| {
@@ -192,14 +195,14 @@ fn magic(prompt: &Prompt) -> Vec<Directive> {
                 DIRECTIVE_NAMES.contains(&name.as_str()).then_some(Directive { name, arguments })
             })
             .collect();
-        if !words.is_empty() {
-            return words;
+        if !directives.is_empty() {
+            return directives;
         }
     }
     Vec::new()
 }
 
-fn beginning(text: &str) -> &str {
+fn first_200_chars(text: &str) -> &str {
     text.char_indices().nth(200).map_or(text, |(end, _)| &text[..end])
 }
 

@@ -7,7 +7,7 @@ use crate::script::{Event, output_tokens};
 use crate::signatures::{is_issued_base64, is_issued_data, is_valid_signature};
 
 fn prompt(text: &str) -> Prompt {
-    Prompt { texts: vec![text.into()], signs: true, ..Prompt::default() }
+    Prompt { texts: vec![text.into()], signs_thinking: true, ..Prompt::default() }
 }
 
 fn options() -> ScriptOptions {
@@ -16,7 +16,7 @@ fn options() -> ScriptOptions {
 
 fn steps(prompt: &Prompt) -> Vec<Step> {
     match plan(prompt, options()) {
-        Plan::Play(steps) => steps,
+        Plan::Respond(steps) => steps,
         other => panic!("not played: {other:?}"),
     }
 }
@@ -87,7 +87,7 @@ fn a_tool_call_fills_in_the_required_properties() {
 
 #[test]
 fn a_forced_tool_is_called_without_a_magic_word() {
-    let prompt = Prompt { tools: vec![weather()], forced: Some(ForcedTool::Any), ..prompt("hi") };
+    let prompt = Prompt { tools: vec![weather()], forced_tool: Some(ForcedTool::Any), ..prompt("hi") };
     assert!(
         matches!(&steps(&prompt)[1], Step::Event(Event::ToolStart { name, .. }) if name == "get_weather")
     );
@@ -138,7 +138,7 @@ fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
 fn every_magic_word_has_a_plan() {
     for word in DIRECTIVE_NAMES {
         let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{word}]")) };
-        if let Plan::Play(steps) = plan(&prompt, options()) {
+        if let Plan::Respond(steps) = plan(&prompt, options()) {
             assert!(!steps.is_empty(), "{word}");
         }
     }
@@ -150,7 +150,7 @@ fn every_magic_word_has_a_plan() {
 
 #[test]
 fn hidden_thinking_is_its_signature_alone() {
-    let prompt = Prompt { signs: true, hides: true, ..prompt("[thinking]") };
+    let prompt = Prompt { signs_thinking: true, omits_thinking: true, ..prompt("[thinking]") };
     let steps = steps(&prompt);
     assert!(!steps.iter().any(|step| matches!(step, Step::Event(Event::Thinking { .. }))));
     assert!(
@@ -165,7 +165,7 @@ fn a_wanted_format_is_kept() {
         "properties": {"title": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "count": {"type": "integer"}},
         "required": ["title", "count"],
     });
-    let prompt = Prompt { format: Some(schema), ..prompt("name this session") };
+    let prompt = Prompt { output_schema: Some(schema), ..prompt("name this session") };
     let answer: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
     assert_eq!(answer, json!({"title": "example", "count": 1}));
 }
@@ -176,7 +176,7 @@ fn a_search_finds_the_deferred_tool_and_calls_it() {
     let own = Tool { name: "ToolSearch".into(), ..weather() };
     let served = Prompt {
         tools: vec![deferred.clone()],
-        search: Some("tool_search_tool_regex".into()),
+        search_tool: Some("tool_search_tool_regex".into()),
         ..prompt("[tool-search]")
     };
     let starts: Vec<String> = steps(&served)

@@ -19,7 +19,7 @@ pub(crate) struct AwsError {
     pub(crate) kind: Cow<'static, str>,
     pub(crate) message: String,
     /// Further members of the body, such as `originalStatusCode`.
-    pub(crate) more: Vec<(String, Value)>,
+    pub(crate) extra_members: Vec<(String, Value)>,
 }
 
 impl AwsError {
@@ -28,7 +28,7 @@ impl AwsError {
         kind: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Self { status, kind: kind.into(), message: message.into(), more: Vec::new() }
+        Self { status, kind: kind.into(), message: message.into(), extra_members: Vec::new() }
     }
 
     /// A 400 from Bedrock's own checks.
@@ -55,8 +55,8 @@ impl AwsError {
 
     /// An exception by its shape name, with the status AWS models for it and a usual text.
     ///
-    /// `original` is the status the model itself answered, for the two exceptions that carry it.
-    pub(crate) fn named(name: &str, original: Option<u16>) -> Self {
+    /// `original_status` is the status the model itself answered, for the two exceptions that carry it.
+    pub(crate) fn from_name(name: &str, original_status: Option<u16>) -> Self {
         let mut kind = name.to_owned();
         if let Some(first) = kind.get_mut(..1) {
             first.make_ascii_uppercase();
@@ -96,15 +96,15 @@ impl AwsError {
             _ => (400, "Input is too long for requested model."),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-        let original = match kind.as_str() {
-            "ModelErrorException" | "ModelStreamErrorException" => Some(original.unwrap_or(500)),
+        let original_status = match kind.as_str() {
+            "ModelErrorException" | "ModelStreamErrorException" => Some(original_status.unwrap_or(500)),
             _ => None,
         };
         let mut error = Self::new(status, kind, message);
-        if let Some(original) = original {
-            error.more.push(("originalStatusCode".into(), original.into()));
+        if let Some(original_status) = original_status {
+            error.extra_members.push(("originalStatusCode".into(), original_status.into()));
             let key = if error.kind == "ModelErrorException" { "resourceName" } else { "originalMessage" };
-            error.more.push((key.into(), "the model said no".into()));
+            error.extra_members.push((key.into(), "the model said no".into()));
         }
         error
     }
@@ -113,7 +113,7 @@ impl AwsError {
     pub(crate) fn body(&self) -> Value {
         let mut body = Map::new();
         body.insert("message".into(), self.message.clone().into());
-        body.extend(self.more.clone());
+        body.extend(self.extra_members.clone());
         Value::Object(body)
     }
 
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_error_carries_its_type_in_the_header_and_its_text_in_the_body() {
-        let response = AwsError::named("throttlingException", None).response();
+        let response = AwsError::from_name("throttlingException", None).response();
         assert_eq!(response.status(), 429);
         assert_eq!(
             response.headers()["x-amzn-errortype"],
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_model_error_carries_the_original_status() {
-        let error = AwsError::named("modelStreamErrorException", Some(503));
+        let error = AwsError::from_name("modelStreamErrorException", Some(503));
         assert_eq!(error.status, 424);
-        assert_eq!(error.more[0], ("originalStatusCode".into(), 503.into()));
+        assert_eq!(error.extra_members[0], ("originalStatusCode".into(), 503.into()));
     }
 }

@@ -75,12 +75,12 @@ fn step(event: &Value) -> Result<Step, String> {
         return Ok(Step::Sleep(Duration::from_millis(time)));
     }
     if let Some(name) = text("exception") {
-        let mut error = AwsError::named(&name, None);
+        let mut error = AwsError::from_name(&name, None);
         error.message = text("message").unwrap_or(error.message);
         for (name, value) in members {
             if name.starts_with("original") {
-                error.more.retain(|(known, _)| known != name);
-                error.more.push((name.clone(), value.clone()));
+                error.extra_members.retain(|(existing, _)| existing != name);
+                error.extra_members.push((name.clone(), value.clone()));
             }
         }
         return Ok(Step::Exception(error));

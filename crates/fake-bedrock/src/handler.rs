@@ -17,7 +17,7 @@ use crate::error::AwsError;
 use crate::fixtures;
 use crate::models::{self, Model, ModelIdForm};
 use crate::response_metadata::ResponseMetadata;
-use crate::routes::{Operation, Route, Target};
+use crate::routes::{Api, ModelOperation, Operation};
 use crate::script::{self, Step};
 use crate::scripted_body::{ScriptedBody, StreamFormat};
 use crate::server::State;
@@ -82,19 +82,26 @@ impl Handler<'_> {
     /// The refusal, in the form of the route.
     pub(crate) async fn handle(
         &self,
-        target: Target,
+        operation: Operation,
         body: Incoming,
     ) -> Result<Response<ResponseBody>, HandlerError> {
-        let is_sts = target == Target::CallerIdentity;
-        self.dispatch(target, body).await.map_err(|failure| match failure {
+        let is_sts = operation == Operation::CallerIdentity;
+        self.dispatch(operation, body).await.map_err(|failure| match failure {
             HandlerError::Aws(error) if is_sts => HandlerError::Sts(error),
             other => other,
         })
     }
 
-    async fn dispatch(&self, target: Target, body: Incoming) -> Result<Response<ResponseBody>, HandlerError> {
+    async fn dispatch(
+        &self,
+        operation: Operation,
+        body: Incoming,
+    ) -> Result<Response<ResponseBody>, HandlerError> {
         let config = &self.state.config;
-        let accepts_x_api_key = matches!(target, Target::Messages(_) | Target::Count | Target::MantleModels);
+        let accepts_x_api_key = matches!(
+            operation,
+            Operation::Messages(_) | Operation::MantleCountTokens | Operation::MantleModels
+        );
         let caller = auth::authenticate(config, self.parts, self.state.now(), accepts_x_api_key)?;
         let body = read_body(body).await?;
         if config.record_bodies {
@@ -103,18 +110,20 @@ impl Handler<'_> {
         if let Caller::Signed(signed) = caller {
             signed.verify(config, self.parts, &body)?;
         }
-        match target {
-            Target::Model { id, operation } => self.model(&id, operation, &body).await,
-            Target::Messages(route) => {
-                self.messages(route, &body).await.map_err(HandlerError::into_anthropic)
+        match operation {
+            Operation::Model { id, operation } => self.model(&id, operation, &body).await,
+            Operation::Messages(api) => self.messages(api, &body).await.map_err(HandlerError::into_anthropic),
+            Operation::MantleCountTokens => self.count_tokens(&body).map_err(HandlerError::into_anthropic),
+            Operation::MantleModels => Ok(json_response(&mantle::models())),
+            Operation::FoundationModels => {
+                Ok(json_response(&control::foundation_models(config, self.parts)?))
             }
-            Target::Count => self.count_tokens(&body).map_err(HandlerError::into_anthropic),
-            Target::MantleModels => Ok(json_response(&mantle::models())),
-            Target::FoundationModels => Ok(json_response(&control::foundation_models(config, self.parts)?)),
-            Target::FoundationModel(id) => Ok(json_response(&control::foundation_model(config, &id)?)),
-            Target::InferenceProfiles => Ok(json_response(&control::inference_profiles(config, self.parts)?)),
-            Target::InferenceProfile(id) => Ok(json_response(&control::inference_profile(config, &id)?)),
-            Target::CallerIdentity => {
+            Operation::FoundationModel(id) => Ok(json_response(&control::foundation_model(config, &id)?)),
+            Operation::InferenceProfiles => {
+                Ok(json_response(&control::inference_profiles(config, self.parts)?))
+            }
+            Operation::InferenceProfile(id) => Ok(json_response(&control::inference_profile(config, &id)?)),
+            Operation::CallerIdentity => {
                 Ok(sts::get_caller_identity(&body)?.map(|body| Either::Left(Full::new(body))))
             }
         }
@@ -123,13 +132,13 @@ impl Handler<'_> {
     async fn model(
         &self,
         id: &str,
-        operation: Operation,
+        operation: ModelOperation,
         body: &Bytes,
     ) -> Result<Response<ResponseBody>, HandlerError> {
         let config = &self.state.config;
         let mut value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
         let (model, form) = models::resolve(id, &config.region, &config.application_profiles)?;
-        if operation == Operation::CountTokens {
+        if operation == ModelOperation::CountTokens {
             if let Some(request) = value.get_mut("input").and_then(|input| input.get_mut("converse")) {
                 validate::drop_nulls(request);
             }
@@ -139,10 +148,10 @@ impl Handler<'_> {
         models::check_on_demand(model, form, id)?;
         self.check_access(model)?;
         match operation {
-            Operation::Converse => self.converse(model, &mut value, body, false).await,
-            Operation::ConverseStream => self.converse(model, &mut value, body, true).await,
+            ModelOperation::Converse => self.converse(model, &mut value, body, false).await,
+            ModelOperation::ConverseStream => self.converse(model, &mut value, body, true).await,
             _ => {
-                let is_streaming = operation == Operation::InvokeStream;
+                let is_streaming = operation == ModelOperation::InvokeModelStream;
                 self.invoke(model, &value, body, is_streaming)
                     .await
                     .map_err(HandlerError::without_model_prefix)
@@ -152,7 +161,7 @@ impl Handler<'_> {
 
     fn check_access(&self, model: &Model) -> Result<(), AwsError> {
         if self.state.config.denied_models.contains(model.id) {
-            return Err(AwsError::named("AccessDeniedException", None));
+            return Err(AwsError::from_name("AccessDeniedException", None));
         }
         Ok(())
     }
@@ -193,7 +202,7 @@ impl Handler<'_> {
         validate::invoke(value, model, is_streaming)?;
         let betas = converse::items(value, "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
-        let (steps, metadata) = self.plan_anthropic(model, value, body, Route::Invoke, &betas)?;
+        let (steps, metadata) = self.plan_anthropic(model, value, body, Api::InvokeModel, &betas)?;
         let translator = Translator::new(model, self.seed);
         let mut response = if is_streaming {
             let mut response = self.stream(steps, StreamFormat::Invoke(translator), metadata);
@@ -246,15 +255,15 @@ impl Handler<'_> {
         Ok(echoed_headers)
     }
 
-    async fn messages(&self, route: Route, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
+    async fn messages(&self, api: Api, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
         let value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-        let model = self.find_messages_model(route, &value)?;
+        let model = self.find_messages_model(api, &value)?;
         self.check_access(model)?;
         let betas = self.beta_header();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
-        let version = self.api_version(route, &value)?;
-        validate::messages(&value, model, route, &betas, version)?;
-        let (steps, metadata) = self.plan_anthropic(model, &value, body, route, &betas)?;
+        let version = self.api_version(api, &value)?;
+        validate::messages(&value, model, api, &betas, version)?;
+        let (steps, metadata) = self.plan_anthropic(model, &value, body, api, &betas)?;
         let translator = Translator::new(model, self.seed);
         if value["stream"] == true {
             return Ok(self.stream(steps, StreamFormat::Messages { translator, ping_sent: false }, metadata));
@@ -266,24 +275,24 @@ impl Handler<'_> {
 
     fn count_tokens(&self, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
         let value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-        let model = self.find_messages_model(Route::Mantle, &value)?;
+        let model = self.find_messages_model(Api::MantleMessages, &value)?;
         let betas = self.beta_header();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
-        let version = self.api_version(Route::Mantle, &value)?;
+        let version = self.api_version(Api::MantleMessages, &value)?;
         validate::mantle_count_tokens(&value, model, &betas, version)?;
         let tokens = anthropic::cacheable_prompt(&value, model).tokens();
         Ok(json_response(&json!({"input_tokens": tokens})))
     }
 
     /// The model that a Messages body names: by its profile on the runtime, by its bare id on Mantle.
-    fn find_messages_model(&self, route: Route, body: &Value) -> Result<&'static Model, AwsError> {
+    fn find_messages_model(&self, api: Api, body: &Value) -> Result<&'static Model, AwsError> {
         let id = body["model"].as_str().ok_or_else(|| AwsError::validation("model: Field required"))?;
-        if route == Route::Mantle {
+        if api == Api::MantleMessages {
             return mantle::find(id, &self.state.config.region);
         }
         let (model, form) = models::find(id, &self.state.config.region)?;
         models::check_on_demand(model, form, id)?;
-        if form == ModelIdForm::Bare || id.starts_with("arn:") || !model.is_claude() {
+        if form == ModelIdForm::FoundationModel || id.starts_with("arn:") || !model.is_claude() {
             return Err(AwsError::validation("The provided model identifier is invalid."));
         }
         Ok(model)
@@ -300,7 +309,7 @@ impl Handler<'_> {
     }
 
     /// The version of the API that the header asks for; the runtime also takes the body's of InvokeModel.
-    fn api_version(&self, route: Route, body: &Value) -> Result<Version, AwsError> {
+    fn api_version(&self, api: Api, body: &Value) -> Result<Version, AwsError> {
         let header =
             self.parts.headers.get("anthropic-version").map(|value| value.to_str().unwrap_or_default());
         match header {
@@ -309,7 +318,7 @@ impl Handler<'_> {
             Some(other) => {
                 Err(AwsError::validation(format!("anthropic-version: \"{other}\" is not a valid version")))
             }
-            None if route == Route::Runtime && body["anthropic_version"] == "bedrock-2023-05-31" => {
+            None if api == Api::RuntimeMessages && body["anthropic_version"] == "bedrock-2023-05-31" => {
                 Ok(Version::V2023)
             }
             None => Err(AwsError::validation("anthropic-version: header is required")),
@@ -322,12 +331,12 @@ impl Handler<'_> {
         model: &'static Model,
         value: &Value,
         body: &Bytes,
-        route: Route,
+        api: Api,
         betas: &[&str],
     ) -> Result<(Vec<Step>, ResponseMetadata), HandlerError> {
         let cacheable = anthropic::cacheable_prompt(value, model);
         validate::context(cacheable.tokens(), betas, model)?;
-        let prompt = anthropic::prompt(value, model, route);
+        let prompt = anthropic::prompt(value, model, api);
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output_tokens);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
         let metadata = ResponseMetadata::from_anthropic(value, metered, &steps);
@@ -349,15 +358,15 @@ impl Handler<'_> {
             None => {
                 let options = ScriptOptions { seed: self.seed, pace: self.state.config.pace };
                 let steps = match directives::plan(prompt, options) {
-                    Plan::Play(steps) => steps,
-                    Plan::Refuse(error) => return Err(error.into()),
+                    Plan::Respond(steps) => steps,
+                    Plan::Fail(error) => return Err(error.into()),
                     Plan::FailOnce(error, steps) => {
                         if self.state.is_first_attempt(body) {
                             return Err(error.into());
                         }
                         steps
                     }
-                    Plan::Drop => return Err(HandlerError::ConnectionDropped),
+                    Plan::DropConnection => return Err(HandlerError::ConnectionDropped),
                 };
                 script::limit(steps, max)
             }
@@ -399,7 +408,7 @@ impl Handler<'_> {
                     }
                     return Err(error.into());
                 }
-                Step::Error(..) => return Err(AwsError::named("InternalServerException", None).into()),
+                Step::Error(..) => return Err(AwsError::from_name("InternalServerException", None).into()),
                 Step::ErrorObject(kind, message) => {
                     let status = match kind.as_str() {
                         "overloaded_error" => 529,
@@ -407,7 +416,7 @@ impl Handler<'_> {
                         "invalid_request_error" => 400,
                         _ => 500,
                     };
-                    let mut error = AwsError::named("ModelErrorException", Some(status));
+                    let mut error = AwsError::from_name("ModelErrorException", Some(status));
                     error.message = message;
                     return Err(error.into());
                 }

@@ -81,13 +81,13 @@ async fn main() -> ExitCode {
     };
     match FakeBedrock::bind(config, arguments.listen).await {
         Ok(fake) => {
-            say(&serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()}));
+            print_json(&serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()}));
             let log = fake.log();
             tokio::select! {
                 () = fake.run() => {}
                 () = terminated() => {}
             }
-            say(&serde_json::json!({"tokens": log.totals().total()}));
+            print_json(&serde_json::json!({"tokens": log.totals().total()}));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -97,7 +97,7 @@ async fn main() -> ExitCode {
     }
 }
 
-fn say(line: &serde_json::Value) {
+fn print_json(line: &serde_json::Value) {
     // Nobody reading the line is no reason not to serve.
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());

@@ -15,7 +15,7 @@ use crate::sse;
 pub(crate) fn find(id: &str, region: &str) -> Result<&'static Model, AwsError> {
     let not_found_error =
         || AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("model: {id}"));
-    let model = models::mantle(id).ok_or_else(not_found_error)?;
+    let model = models::find_mantle_model(id).ok_or_else(not_found_error)?;
     match model.alias() {
         "claude-fable-5" => {
             Err(AwsError::validation("data retention mode 'default' is not available for this model"))

@@ -17,7 +17,7 @@ pub(crate) struct Model {
     /// Inference-profile prefixes under which the model is offered, separated by spaces.
     pub(crate) prefixes: &'static str,
     /// Context window in tokens.
-    pub(crate) context: u64,
+    pub(crate) context_window: u64,
     /// Largest answer in tokens.
     pub(crate) max_output_tokens: u64,
     /// Shortest prefix, in tokens, that is cached at all.
@@ -36,22 +36,22 @@ impl Model {
     }
 
     /// Whether `thinking.type` may have this value.
-    pub(crate) fn thinks(&self, kind: &str) -> bool {
+    pub(crate) fn accepts_thinking(&self, kind: &str) -> bool {
         has_word(self.thinking, kind)
     }
 
     /// Whether `output_config.effort` may have this value; `None` when the model has no effort at all.
-    pub(crate) fn effort(&self, level: &str) -> Option<bool> {
+    pub(crate) fn accepts_effort(&self, level: &str) -> Option<bool> {
         (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
     }
 
     /// Whether deferred tools and the search for them are known: Claude 4.5 and later.
-    pub(crate) fn searches(&self) -> bool {
+    pub(crate) fn supports_tool_search(&self) -> bool {
         self.generation >= 45
     }
 
     /// Whether thinking is hidden unless the caller asks for a summary: Claude 4.7 and later.
-    pub(crate) fn omits_thinking(&self) -> bool {
+    pub(crate) fn omits_thinking_by_default(&self) -> bool {
         self.generation >= 47
     }
 
@@ -63,14 +63,14 @@ impl Model {
     /// The name under which the model knows itself: the id without the vendor and without the version suffix.
     pub(crate) fn model_name(&self) -> &'static str {
         let name = self.id.split_once('.').map_or(self.id, |(_, name)| name);
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let unnumbered = match name.rsplit_once(':') {
-            Some((rest, number)) if digits(number) => rest,
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let without_revision = match name.rsplit_once(':') {
+            Some((rest, number)) if is_number(number) => rest,
             _ => name,
         };
-        match unnumbered.rsplit_once("-v") {
-            Some((rest, version)) if digits(version) => rest,
-            _ => unnumbered,
+        match without_revision.rsplit_once("-v") {
+            Some((rest, version)) if is_number(version) => rest,
+            _ => without_revision,
         }
     }
 
@@ -106,7 +106,7 @@ const fn row(
     id: &'static str,
     generation: u16,
     prefixes: &'static str,
-    context: u64,
+    context_window: u64,
     max_output_tokens: u64,
     min_cache_tokens: u64,
     features: &'static str,
@@ -117,7 +117,7 @@ const fn row(
         id,
         generation,
         prefixes,
-        context,
+        context_window,
         max_output_tokens,
         min_cache_tokens,
         features,
@@ -227,9 +227,9 @@ const PREFIXES: &[&str] = &["global", "us-gov", "us", "eu", "apac", "au", "jp", 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ModelIdForm {
     /// `anthropic.claude-…`, or the ARN of a foundation model.
-    Bare,
+    FoundationModel,
     /// `us.anthropic.claude-…`, or the ARN of an inference profile.
-    Profile,
+    InferenceProfile,
 }
 
 /// Finds the model behind a decoded `modelId`, which may be the ARN of one of the account's own profiles.
@@ -242,13 +242,13 @@ pub(crate) fn resolve(
     profiles: &BTreeMap<String, String>,
 ) -> Result<(&'static Model, ModelIdForm), AwsError> {
     match profiles.get(model_id) {
-        Some(target) => Ok((find(target, region)?.0, ModelIdForm::Profile)),
+        Some(target) => Ok((find(target, region)?.0, ModelIdForm::InferenceProfile)),
         None => find(model_id, region),
     }
 }
 
 /// Finds the Claude that the Mantle endpoint serves under this bare id; `None` when it serves none.
-pub(crate) fn mantle(id: &str) -> Option<&'static Model> {
+pub(crate) fn find_mantle_model(id: &str) -> Option<&'static Model> {
     let name = id.strip_prefix("anthropic.")?;
     all().iter().find(|model| model.generation >= 45 && model.alias() == name)
 }
@@ -273,24 +273,24 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, Mode
             "foundation-model" | "inference-profile" => id = rest,
             "provisioned-model" if !rest.is_empty() => {
                 return by_id(PROVISIONED_MODEL_ID)
-                    .map(|model| (model, ModelIdForm::Profile))
+                    .map(|model| (model, ModelIdForm::InferenceProfile))
                     .ok_or_else(invalid);
             }
             _ => return Err(invalid()),
         }
     }
     if let Some(model) = by_id(id) {
-        return Ok((model, ModelIdForm::Bare));
+        return Ok((model, ModelIdForm::FoundationModel));
     }
-    let (prefix, bare) = PREFIXES
+    let (prefix, model_id_without_prefix) = PREFIXES
         .iter()
         .find_map(|p| Some((*p, id.strip_prefix(p)?.strip_prefix('.')?)))
         .ok_or_else(invalid)?;
-    let model = by_id(bare).ok_or_else(invalid)?;
+    let model = by_id(model_id_without_prefix).ok_or_else(invalid)?;
     if !has_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
         return Err(invalid());
     }
-    Ok((model, ModelIdForm::Profile))
+    Ok((model, ModelIdForm::InferenceProfile))
 }
 
 /// Refuses a bare id of a model that is only offered through inference profiles.
@@ -298,7 +298,7 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, Mode
 /// # Errors
 /// The sentence about on-demand throughput, with AWS's typographic apostrophe.
 pub(crate) fn check_on_demand(model: &Model, form: ModelIdForm, model_id: &str) -> Result<(), AwsError> {
-    if form == ModelIdForm::Profile || model.has("on_demand") {
+    if form == ModelIdForm::InferenceProfile || model.has("on_demand") {
         return Ok(());
     }
     Err(AwsError::validation(format!(
@@ -313,11 +313,11 @@ fn by_id(id: &str) -> Option<&'static Model> {
 
 /// Whether profiles with this prefix can be called from this region.
 pub(crate) fn prefix_covers_region(prefix: &str, region: &str) -> bool {
-    let gov = region.starts_with("us-gov-");
+    let is_gov = region.starts_with("us-gov-");
     match prefix {
-        "global" => !gov,
-        "us-gov" => gov,
-        "us" => (region.starts_with("us-") && !gov) || region.starts_with("ca-"),
+        "global" => !is_gov,
+        "us-gov" => is_gov,
+        "us" => (region.starts_with("us-") && !is_gov) || region.starts_with("ca-"),
         "eu" => region.starts_with("eu-"),
         "jp" => region.starts_with("ap-northeast-"),
         "in" => region.starts_with("ap-south-"),
@@ -333,20 +333,20 @@ mod tests {
     #[test]
     fn profiles_arns_and_bare_ids_find_their_model() {
         for (id, region, form) in [
-            ("us.anthropic.claude-opus-5-5", "us-east-1", ModelIdForm::Profile),
-            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", ModelIdForm::Profile),
-            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", ModelIdForm::Profile),
-            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", ModelIdForm::Bare),
-            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", ModelIdForm::Profile),
+            ("us.anthropic.claude-opus-5-5", "us-east-1", ModelIdForm::InferenceProfile),
+            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", ModelIdForm::InferenceProfile),
+            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", ModelIdForm::InferenceProfile),
+            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", ModelIdForm::FoundationModel),
+            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", ModelIdForm::InferenceProfile),
             (
                 "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
                 "us-east-1",
-                ModelIdForm::Bare,
+                ModelIdForm::FoundationModel,
             ),
             (
                 "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
                 "us-east-1",
-                ModelIdForm::Profile,
+                ModelIdForm::InferenceProfile,
             ),
         ] {
             assert_eq!(find(id, region).unwrap().1, form, "{id}");
@@ -373,7 +373,7 @@ mod tests {
         let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc".to_owned();
         let profiles = BTreeMap::from([(arn.clone(), "us.anthropic.claude-opus-5".to_owned())]);
         let (model, form) = resolve(&arn, "us-east-1", &profiles).unwrap();
-        assert_eq!((model.id, form), ("anthropic.claude-opus-5", ModelIdForm::Profile));
+        assert_eq!((model.id, form), ("anthropic.claude-opus-5", ModelIdForm::InferenceProfile));
         assert!(resolve(&arn, "us-east-1", &BTreeMap::new()).is_err());
     }
 
@@ -388,8 +388,8 @@ mod tests {
             let model = by_id(id).unwrap();
             assert_eq!((model.model_name(), model.alias()), (name, alias));
         }
-        assert_eq!(mantle("anthropic.claude-haiku-4-5").unwrap().generation, 45);
-        assert!(mantle("us.anthropic.claude-opus-5").is_none());
+        assert_eq!(find_mantle_model("anthropic.claude-haiku-4-5").unwrap().generation, 45);
+        assert!(find_mantle_model("us.anthropic.claude-opus-5").is_none());
     }
 
     #[test]

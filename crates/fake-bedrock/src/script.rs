@@ -89,9 +89,9 @@ impl Event {
     /// Output tokens that this event stands for: about one per word, at least one per delta.
     pub(crate) fn tokens(&self) -> u64 {
         match self {
-            Self::Text { text, .. } => words(text),
-            Self::ToolInput { json, .. } => words(json),
-            Self::Thinking { text, .. } => words(text),
+            Self::Text { text, .. } => count_words(text),
+            Self::ToolInput { json, .. } => count_words(json),
+            Self::Thinking { text, .. } => count_words(text),
             Self::Redacted { .. } => 1,
             _ => 0,
         }
@@ -113,7 +113,7 @@ impl Event {
     }
 }
 
-fn words(text: &str) -> u64 {
+fn count_words(text: &str) -> u64 {
     if text.is_empty() { 0 } else { (text.split_ascii_whitespace().count() as u64).max(1) }
 }
 
@@ -153,44 +153,44 @@ pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
             Step::Event(Event::Metadata),
         ];
     }
-    let mut left = max;
-    let mut kept = Vec::with_capacity(steps.len());
+    let mut remaining = max;
+    let mut limited = Vec::with_capacity(steps.len());
     let mut open = None;
     for step in steps {
         if let Step::Event(event) = &step {
             let tokens = event.tokens();
-            if tokens > left {
+            if tokens > remaining {
                 if let Event::Text { index, text } = event
-                    && left > 0
+                    && remaining > 0
                 {
-                    let text = first_words(text, left).to_owned().into();
-                    kept.push(Step::Event(Event::Text { index: *index, text }));
+                    let text = first_words(text, remaining).to_owned().into();
+                    limited.push(Step::Event(Event::Text { index: *index, text }));
                     open = Some(*index);
                 }
                 break;
             }
-            left -= tokens;
+            remaining -= tokens;
             match event {
                 Event::BlockStop { .. } => open = None,
                 other => open = other.block().or(open),
             }
         }
-        kept.push(step);
+        limited.push(step);
     }
-    kept.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
-    kept.push(Step::Event(Event::MessageStop { reason: "max_tokens".into(), stop_sequence: None }));
-    kept.push(Step::Event(Event::Metadata));
-    kept
+    limited.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
+    limited.push(Step::Event(Event::MessageStop { reason: "max_tokens".into(), stop_sequence: None }));
+    limited.push(Step::Event(Event::Metadata));
+    limited
 }
 
 fn first_words(text: &str, count: u64) -> &str {
-    let mut seen = 0;
+    let mut count_so_far = 0;
     let mut in_word = false;
     for (at, c) in text.char_indices() {
         let word = !c.is_ascii_whitespace();
         if word && !in_word {
-            seen += 1;
-            if seen > count {
+            count_so_far += 1;
+            if count_so_far > count {
                 return text[..at].trim_end();
             }
         }

@@ -158,12 +158,12 @@ impl State {
         let seed = mix(self.seed.wrapping_add(count));
         let request_id = request_id(seed);
         let full_body = |response: Response<Bytes>| response.map(|body| Either::Left(Full::new(body)));
-        let result = match routes::target(&parts, self.config.mantle) {
+        let result = match routes::find_operation(&parts, self.config.mantle) {
             None if self.config.mantle => Ok(full_body(mantle::not_found(&request_id))),
             None => Ok(full_body(unknown_operation())),
-            Some(target) => {
+            Some(operation) => {
                 let handler = Handler { state: self, parts: &parts, number, seed, started };
-                handler.handle(target, body).await
+                handler.handle(operation, body).await
             }
         };
         let mut response = match result {

@@ -62,7 +62,11 @@ pub(crate) fn error_type(error: &AwsError) -> (&'static str, StatusCode) {
 
 /// The status that the model itself answered.
 fn original_status(error: &AwsError) -> Option<u64> {
-    error.more.iter().find(|(name, _)| name == "originalStatusCode").and_then(|(_, status)| status.as_u64())
+    error
+        .extra_members
+        .iter()
+        .find(|(name, _)| name == "originalStatusCode")
+        .and_then(|(_, status)| status.as_u64())
 }
 
 /// An error in Anthropic's envelope.
@@ -92,7 +96,7 @@ mod tests {
             ("ModelErrorException", Some(500), ("api_error", 500)),
             ("ModelTimeoutException", None, ("timeout_error", 504)),
         ] {
-            let (kind, code) = error_type(&AwsError::named(name, status));
+            let (kind, code) = error_type(&AwsError::from_name(name, status));
             assert_eq!((kind, code.as_u16()), expected, "{name}");
         }
     }

@@ -80,7 +80,7 @@ pub(crate) struct CacheablePrompt {
     hasher: Option<Sha256>,
     tokens: u64,
     /// Hash and length of the prefix that ends with each block.
-    ends: Vec<([u8; 32], u64)>,
+    prefixes: Vec<([u8; 32], u64)>,
     /// The number of blocks before each cache point, and its time to live.
     cache_points: Vec<(usize, Ttl)>,
 }
@@ -89,7 +89,7 @@ impl CacheablePrompt {
     /// `has_cache_points` says whether there is any cache point at all: without one, nothing is hashed.
     pub(crate) fn new(model: &Model, has_cache_points: bool) -> Self {
         let hasher = has_cache_points.then(|| Sha256::new_with_prefix(model.id));
-        Self { hasher, tokens: 0, ends: Vec::new(), cache_points: Vec::new() }
+        Self { hasher, tokens: 0, prefixes: Vec::new(), cache_points: Vec::new() }
     }
 
     /// Adds a block; `role` tells blocks of different rooms apart (`tools`, `user`, …).
@@ -98,7 +98,7 @@ impl CacheablePrompt {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(role);
             hasher.update(block.to_string());
-            self.ends.push((hasher.clone().finalize().into(), self.tokens));
+            self.prefixes.push((hasher.clone().finalize().into(), self.tokens));
         }
     }
 
@@ -108,7 +108,7 @@ impl CacheablePrompt {
     }
 
     pub(crate) fn cache_point(&mut self, ttl: Ttl) {
-        self.cache_points.push((self.ends.len(), ttl));
+        self.cache_points.push((self.prefixes.len(), ttl));
     }
 
     pub(crate) fn tokens(&self) -> u64 {
@@ -199,22 +199,23 @@ impl PromptCache {
         let total = cacheable.tokens();
         let mut metered = MeteredUsage::default();
         let mut prefixes = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut read = 0;
+        let mut read_tokens = 0;
         for &(blocks, _) in cacheable.cache_points.iter().rev() {
             let first = blocks.saturating_sub(LOOKBACK_BLOCKS);
-            let hit = cacheable.ends[first..blocks]
+            let hit = cacheable.prefixes[first..blocks]
                 .iter()
                 .rev()
                 .find(|(hash, _)| prefixes.contains_live(hash, now));
             if let Some((hash, tokens)) = hit {
-                read = *tokens;
+                read_tokens = *tokens;
                 prefixes.renew(hash, now);
                 break;
             }
         }
-        let mut cached_tokens = read;
+        let mut cached_tokens = read_tokens;
         for &(blocks, ttl) in &cacheable.cache_points {
-            let Some((hash, tokens)) = blocks.checked_sub(1).and_then(|last| cacheable.ends.get(last)) else {
+            let Some((hash, tokens)) = blocks.checked_sub(1).and_then(|last| cacheable.prefixes.get(last))
+            else {
                 continue;
             };
             if *tokens < model.min_cache_tokens {
@@ -228,7 +229,7 @@ impl PromptCache {
             }
             cached_tokens = cached_tokens.max(*tokens);
         }
-        metered.usage.cache_read_tokens = read;
+        metered.usage.cache_read_tokens = read_tokens;
         metered.usage.input_tokens = total.saturating_sub(cached_tokens).max(1);
         metered
     }
@@ -312,8 +313,8 @@ mod tests {
         let usage = Usage { input_tokens: 1, output_tokens: 2, cache_read_tokens: 3, cache_write_tokens: 4 };
         let written = MeteredUsage { usage, cache_write_1h_tokens: 3 }.to_converse();
         assert_eq!(written["totalTokens"], 10);
-        let read = MeteredUsage::from_converse(&written).unwrap();
-        assert_eq!((read.usage, read.cache_write_1h_tokens), (usage, 3));
+        let read_tokens = MeteredUsage::from_converse(&written).unwrap();
+        assert_eq!((read_tokens.usage, read_tokens.cache_write_1h_tokens), (usage, 3));
         assert!(MeteredUsage::from_converse(&json!({})).is_none());
     }
 

@@ -49,9 +49,9 @@ pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
 pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     let fields = &body["additionalModelRequestFields"];
     let mut prompt = Prompt {
-        signs: model.is_claude(),
-        hides: omits_thinking(&fields["thinking"], model),
-        format: format(body),
+        signs_thinking: model.is_claude(),
+        omits_thinking: omits_thinking(&fields["thinking"], model),
+        output_schema: output_schema(body),
         citable_sources: citable_sources(body),
         ..Prompt::default()
     };
@@ -85,7 +85,7 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
             })
             .collect();
         let choice = config.get("toolChoice");
-        prompt.forced = choice.and_then(|choice| match choice.get("tool") {
+        prompt.forced_tool = choice.and_then(|choice| match choice.get("tool") {
             Some(tool) => Some(ForcedTool::Named(tool.get("name")?.as_str()?.to_owned())),
             None => choice.get("any").map(|_| ForcedTool::Any),
         });
@@ -100,11 +100,11 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
 pub(crate) fn omits_thinking(thinking: &Value, model: &Model) -> bool {
     match thinking["display"].as_str() {
         Some(display) => display == "omitted",
-        None => thinking.is_object() && model.omits_thinking(),
+        None => thinking.is_object() && model.omits_thinking_by_default(),
     }
 }
 
-fn format(body: &Value) -> Option<Value> {
+fn output_schema(body: &Value) -> Option<Value> {
     let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
     let native = &body["additionalModelRequestFields"]["output_config"]["format"]["schema"];
     match schema.as_str() {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 
 /// Betas that every route takes.
 const COMMON: &[&str] = &[
@@ -46,16 +46,16 @@ const RUNTIME: &str = "fallback-credit-2026-07-01";
 /// Betas of the Mantle endpoint alone.
 const MANTLE: &[&str] = &["tool-examples-2025-10-29", "per-turn-control-2026-07-01", "web-search-2025-03-05"];
 
-fn known(name: &str, route: Route, model: &Model) -> bool {
+fn known(name: &str, api: Api, model: &Model) -> bool {
     // InvokeModel takes this one only where it means something.
-    if name == "structured-outputs-2025-11-13" && route == Route::Invoke && !model.has("format") {
+    if name == "structured-outputs-2025-11-13" && api == Api::InvokeModel && !model.has("format") {
         return false;
     }
     COMMON.contains(&name)
-        || (route != Route::Converse && NATIVE.contains(&name))
-        || (route.is_messages() && MESSAGES.contains(&name))
-        || (route == Route::Runtime && name == RUNTIME)
-        || (route == Route::Mantle && MANTLE.contains(&name))
+        || (api != Api::Converse && NATIVE.contains(&name))
+        || (api.is_messages() && MESSAGES.contains(&name))
+        || (api == Api::RuntimeMessages && name == RUNTIME)
+        || (api == Api::MantleMessages && MANTLE.contains(&name))
 }
 
 /// The betas of a body: `anthropic_beta`.
@@ -64,7 +64,7 @@ fn known(name: &str, route: Route, model: &Model) -> bool {
 /// `invalid beta flag`, which never says which.
 pub(super) fn of_body<'a>(
     list: Option<&'a Value>,
-    route: Route,
+    api: Api,
     model: &Model,
 ) -> Result<Vec<&'a str>, AwsError> {
     let Some(list) = list.filter(|list| !list.is_null()) else {
@@ -79,7 +79,7 @@ pub(super) fn of_body<'a>(
             .ok_or_else(|| AwsError::model(format!("anthropic_beta.{n}: Input should be a valid string")))?;
         names.push(name);
     }
-    if names.iter().all(|name| known(name, route, model)) {
+    if names.iter().all(|name| known(name, api, model)) {
         Ok(names)
     } else {
         Err(AwsError::model("invalid beta flag"))
@@ -90,9 +90,9 @@ pub(super) fn of_body<'a>(
 ///
 /// # Errors
 /// A sentence that names what is unknown.
-pub(super) fn of_header(names: &[&str], route: Route, model: &Model) -> Result<(), AwsError> {
+pub(super) fn of_header(names: &[&str], api: Api, model: &Model) -> Result<(), AwsError> {
     let unknown: Vec<String> =
-        names.iter().filter(|name| !known(name, route, model)).map(|name| format!("`{name}`")).collect();
+        names.iter().filter(|name| !known(name, api, model)).map(|name| format!("`{name}`")).collect();
     if unknown.is_empty() {
         return Ok(());
     }

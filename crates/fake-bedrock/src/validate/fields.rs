@@ -9,7 +9,7 @@ use super::check::extraneous;
 use super::conversation::unsupported;
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 
 type ValidationResult = Result<(), AwsError>;
 
@@ -37,8 +37,8 @@ pub(super) struct ModelParameters<'a> {
     pub(super) top_p: bool,
     pub(super) max_tokens: Option<u64>,
     /// Whether the tool choice forces a call.
-    pub(super) forced: bool,
-    pub(super) route: Route,
+    pub(super) forces_tool: bool,
+    pub(super) api: Api,
     /// The betas of the request, all of them known.
     pub(super) betas: Vec<&'a str>,
 }
@@ -84,8 +84,8 @@ pub(super) fn invalid_metadata() -> AwsError {
 pub(super) fn check(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     if let Some(max) = parameters.max_tokens.filter(|max| *max > model.max_output_tokens) {
         let limit = model.max_output_tokens;
-        return Err(match parameters.route {
-            Route::Converse => AwsError::validation(format!(
+        return Err(match parameters.api {
+            Api::Converse => AwsError::validation(format!(
                 "The maximum tokens you requested exceeds the model limit of {limit}. Try again with a maximum tokens \
                  value that is lower than {limit}."
             )),
@@ -138,7 +138,7 @@ fn metadata(parameters: &ModelParameters<'_>) -> ValidationResult {
         return Err(AwsError::model("metadata.user_id: String should have at most 256 characters"));
     }
     // Mantle is not known to look.
-    if parameters.route != Route::Mantle && !is_valid_metadata(user) {
+    if parameters.api != Api::MantleMessages && !is_valid_metadata(user) {
         return Err(invalid_metadata());
     }
     Ok(())
@@ -151,7 +151,7 @@ fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationR
     for key in config.keys() {
         match key.as_str() {
             "effort" => {}
-            "format" if model.has("format") && parameters.route != Route::Mantle => {}
+            "format" if model.has("format") && parameters.api != Api::MantleMessages => {}
             _ => return Err(extra(&format!("output_config.{key}"))),
         }
     }
@@ -163,7 +163,7 @@ fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationR
     let Some(effort) = config.get("effort").filter(|effort| !effort.is_null()) else {
         return Ok(());
     };
-    if model.generation == 45 && model.effort("").is_some() && !parameters.beta("effort-2025-11-24") {
+    if model.generation == 45 && model.accepts_effort("").is_some() && !parameters.beta("effort-2025-11-24") {
         return Err(extra("output_config"));
     }
     let effort = effort.as_str().unwrap_or_default();
@@ -179,7 +179,7 @@ fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationR
 
 /// Whether the model has this level of effort.
 pub(super) fn check_effort(level: &str, model: &Model) -> ValidationResult {
-    match model.effort(level) {
+    match model.accepts_effort(level) {
         None if !model.is_claude() => Err(unsupported("outputConfig.effort")),
         Some(true) => Ok(()),
         Some(false) => {
@@ -214,7 +214,7 @@ fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
         return Ok(());
     };
     let kind = thinking["type"].as_str().unwrap_or_default();
-    if !model.thinks(kind) {
+    if !model.accepts_thinking(kind) {
         let text = match kind {
             "enabled" if model.generation >= 47 => {
                 "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \
@@ -234,7 +234,7 @@ fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
     if kind == "disabled" {
         return Ok(());
     }
-    if parameters.forced {
+    if parameters.forces_tool {
         return Err(AwsError::model("Thinking may not be enabled when tool_choice forces tool use."));
     }
     if kind != "enabled" {

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use crate::converse::{self, items};
 use crate::error::AwsError;
 use crate::models::{Model, ModelIdForm};
-use crate::routes::Route;
+use crate::routes::Api;
 
 pub(crate) use anthropic::{Version, invoke, mantle_count_tokens, messages};
 
@@ -107,11 +107,11 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResul
         temperature: inference["temperature"].as_f64(),
         top_p: inference["topP"].is_number(),
         max_tokens: inference["maxTokens"].as_u64(),
-        forced: choice.get("any").or_else(|| choice.get("tool")).is_some()
+        forces_tool: choice.get("any").or_else(|| choice.get("tool")).is_some()
             || matches!(fields.get("tool_choice").and_then(|c| c["type"].as_str()), Some("any" | "tool")),
-        route: Route::Converse,
+        api: Api::Converse,
         betas: match model.is_claude() {
-            true => betas::of_body(fields.get("anthropic_beta"), Route::Converse, model)?,
+            true => betas::of_body(fields.get("anthropic_beta"), Api::Converse, model)?,
             false => Vec::new(),
         },
     };
@@ -163,7 +163,7 @@ pub(crate) fn count_tokens(
         )));
     }
     check::check(&schema::COUNT_TOKENS, body)?;
-    if form != ModelIdForm::Bare || !model.supports_count_tokens() {
+    if form != ModelIdForm::FoundationModel || !model.supports_count_tokens() {
         return Err(AwsError::validation("The provided model doesn't support counting tokens"));
     }
     let input = &body["input"];
@@ -199,7 +199,7 @@ fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError
 pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> ValidationResult {
     let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
     let wide = widens && betas.contains(&"context-1m-2025-08-07");
-    let maximum = if wide { 1_000_000 } else { model.context };
+    let maximum = if wide { 1_000_000 } else { model.context_window };
     if tokens <= maximum {
         return Ok(());
     }

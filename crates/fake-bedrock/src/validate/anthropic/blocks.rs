@@ -74,7 +74,7 @@ fn keys(block: &Value) -> impl Iterator<Item = &str> {
 /// One block of a message.
 pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> ValidationResult {
     let mut kinds: Vec<&Kind> = KINDS.iter().collect();
-    if request.searches() {
+    if request.supports_tool_search() {
         kinds.extend(SEARCH);
     }
     if request.beta("compact-2026-01-12") {
@@ -164,7 +164,7 @@ fn result(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     }
     let inside = ["text", "image", "search_result", "document"];
     let mut kinds: Vec<&Kind> = KINDS.iter().filter(|known| inside.contains(&known.0)).collect();
-    if request.searches() {
+    if request.supports_tool_search() {
         kinds.push(&REFERENCE);
     }
     match block.get("content") {

@@ -63,12 +63,12 @@ fn check_mark(request: &Request<'_>, mark: &Value, at: &str) -> Result<bool, Aws
         )));
     }
     for (key, value) in members {
-        let known = match key.as_str() {
+        let listed = match key.as_str() {
             "type" => true,
             "ttl" => value == "5m" || request.model.has("cache_1h"),
             _ => false,
         };
-        if !known {
+        if !listed {
             return Err(extra(&format!("{at}.ephemeral.{key}")));
         }
     }

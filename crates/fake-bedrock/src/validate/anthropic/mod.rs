@@ -14,7 +14,7 @@ use super::betas;
 use super::fields::{self, ModelParameters, extra};
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 
 type ValidationResult = Result<(), AwsError>;
 
@@ -70,7 +70,7 @@ struct Request<'a> {
     body: &'a Value,
     members: &'a Map<String, Value>,
     model: &'a Model,
-    route: Route,
+    api: Api,
     betas: Vec<&'a str>,
     version: Version,
 }
@@ -82,8 +82,8 @@ impl Request<'_> {
     }
 
     /// Whether deferred tools are known: the model must be able to search, and the caller must say so.
-    fn searches(&self) -> bool {
-        self.model.searches() && self.beta("tool-search-tool-2025-10-19")
+    fn supports_tool_search(&self) -> bool {
+        self.model.supports_tool_search() && self.beta("tool-search-tool-2025-10-19")
     }
 }
 
@@ -102,8 +102,8 @@ pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationRe
         Some("2026-10-21") if model.generation >= 47 => Version::V2026,
         _ => return Err(AwsError::model("anthropic_version: Input should be 'bedrock-2023-05-31'")),
     };
-    let betas = betas::of_body(members.get("anthropic_beta"), Route::Invoke, model)?;
-    let request = Request { body, members, model, route: Route::Invoke, betas, version };
+    let betas = betas::of_body(members.get("anthropic_beta"), Api::InvokeModel, model)?;
+    let request = Request { body, members, model, api: Api::InvokeModel, betas, version };
     known(members, &[COMMON, INVOKE])?;
     whole(&request, streams)
 }
@@ -115,14 +115,14 @@ pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationRe
 pub(crate) fn messages(
     body: &Value,
     model: &Model,
-    route: Route,
+    api: Api,
     headers: &[&str],
     version: Version,
 ) -> ValidationResult {
     let members = dictionary(body)?;
-    betas::of_header(headers, route, model)?;
+    betas::of_header(headers, api, model)?;
     required(members, &["model", "max_tokens", "messages"])?;
-    let request = Request { body, members, model, route, betas: headers.to_vec(), version };
+    let request = Request { body, members, model, api, betas: headers.to_vec(), version };
     known(members, &[COMMON, MESSAGES])?;
     if members.get("stream").is_some_and(|stream| !stream.is_boolean()) {
         return Err(AwsError::model("stream: Input should be a valid boolean"));
@@ -141,10 +141,11 @@ pub(crate) fn mantle_count_tokens(
     version: Version,
 ) -> ValidationResult {
     let members = dictionary(body)?;
-    betas::of_header(headers, Route::Mantle, model)?;
+    betas::of_header(headers, Api::MantleMessages, model)?;
     required(members, &["model", "messages"])?;
     known(members, &[COUNTED])?;
-    let request = Request { body, members, model, route: Route::Mantle, betas: headers.to_vec(), version };
+    let request =
+        Request { body, members, model, api: Api::MantleMessages, betas: headers.to_vec(), version };
     content(&request)
 }
 
@@ -174,9 +175,9 @@ fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
             None => "max_tokens: Input should be a valid integer",
         }));
     };
-    let forced = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
+    let forces_tool = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
     if max_tokens == 0 {
-        check_zero_max_tokens(request, streams, forced)?;
+        check_zero_max_tokens(request, streams, forces_tool)?;
     }
     sampling(request)?;
     stop_sequences(request)?;
@@ -186,8 +187,8 @@ fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
         temperature: body["temperature"].as_f64(),
         top_p: body["top_p"].is_number(),
         max_tokens: Some(max_tokens),
-        forced,
-        route: request.route,
+        forces_tool,
+        api: request.api,
         betas: request.betas.clone(),
     };
     fields::check(&parameters, request.model)?;
@@ -203,12 +204,12 @@ fn content(request: &Request<'_>) -> ValidationResult {
 }
 
 /// No tokens at all fill the cache and do nothing else.
-fn check_zero_max_tokens(request: &Request<'_>, streams: bool, forced: bool) -> ValidationResult {
-    let thinks = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
+fn check_zero_max_tokens(request: &Request<'_>, streams: bool, forces_tool: bool) -> ValidationResult {
+    let accepts_thinking = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
     let with = match () {
         () if streams => "`stream`",
-        () if thinks => "`thinking`",
-        () if forced => "a `tool_choice` that forces tool use",
+        () if accepts_thinking => "`thinking`",
+        () if forces_tool => "a `tool_choice` that forces tool use",
         () if request.body["output_config"]["format"].is_object() => "`output_config.format`",
         () => return Ok(()),
     };

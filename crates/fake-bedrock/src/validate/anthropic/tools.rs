@@ -8,7 +8,7 @@ use super::super::fields::extra;
 use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::routes::Route;
+use crate::routes::Api;
 
 /// The client tools whose schema the model knows: type, name, further members, the beta they need, and the Claudes that
 /// have them (as version times ten, first and last).
@@ -66,7 +66,7 @@ pub(super) fn check(request: &Request<'_>) -> ValidationResult {
 
 fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> ValidationResult {
     let unsupported = || AwsError::model(format!("tool type '{kind}' is not supported"));
-    let search = SEARCHES.iter().find(|(known, _)| *known == kind).filter(|_| request.searches());
+    let search = SEARCHES.iter().find(|(known, _)| *known == kind).filter(|_| request.supports_tool_search());
     let (name, more): (&str, &[&str]) = match (search, TYPED.iter().find(|typed| typed.0 == kind)) {
         (Some((_, name)), _) => (name, &[]),
         (None, Some((_, name, more, beta, first, last))) => {
@@ -119,10 +119,10 @@ fn members(tool: &Value) -> impl Iterator<Item = &str> {
 fn shared(request: &Request<'_>, key: &str) -> bool {
     match key {
         "cache_control" => true,
-        "strict" => request.model.has("format") && request.route != Route::Mantle,
-        "defer_loading" | "input_examples" | "allowed_callers" => request.searches(),
+        "strict" => request.model.has("format") && request.api != Api::MantleMessages,
+        "defer_loading" | "input_examples" | "allowed_callers" => request.supports_tool_search(),
         // The Messages routes take it, InvokeModel has a beta instead.
-        "eager_input_streaming" => request.route.is_messages(),
+        "eager_input_streaming" => request.api.is_messages(),
         _ => false,
     }
 }

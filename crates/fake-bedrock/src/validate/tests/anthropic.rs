@@ -283,9 +283,9 @@ fn a_choice_must_be_possible() {
     refused(OPUS_55, &with(json!({"type": "any"})), "tool_choice.type: `any` is not supported on this model");
     accepted(OPUS_55, &with(json!({"type": "auto", "disable_parallel_tool_use": true})));
     refused(OPUS, &with(json!({"type": "tool", "name": "x"})), "Tool 'x' not found in provided tools");
-    let mut thinks = with(json!({"type": "any"}));
-    thinks["thinking"] = json!({"type": "adaptive"});
-    refused(OPUS, &thinks, "Thinking may not be enabled when tool_choice forces tool use.");
+    let mut accepts_thinking = with(json!({"type": "any"}));
+    accepts_thinking["thinking"] = json!({"type": "adaptive"});
+    refused(OPUS, &accepts_thinking, "Thinking may not be enabled when tool_choice forces tool use.");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;
 use crate::signatures::sign;
 
-fn on(route: Route, id: &str, body: &Value, betas: &[&str]) -> String {
+fn on(api: Api, id: &str, body: &Value, betas: &[&str]) -> String {
     let (model, _) = find(id, "us-east-1").unwrap();
-    match messages(body, model, route, betas, Version::V2023) {
+    match messages(body, model, api, betas, Version::V2023) {
         Ok(()) => "accepted".to_owned(),
         Err(error) => error.without_model_prefix().message,
     }
@@ -146,25 +146,26 @@ fn the_messages_routes_have_members_and_betas_of_their_own() {
             &["fallback-credit-2026-07-01"],
         ),
     ] {
-        assert_eq!(on(Route::Runtime, OPUS, &request(members), betas), "accepted");
+        assert_eq!(on(Api::RuntimeMessages, OPUS, &request(members), betas), "accepted");
     }
-    let refusal = on(Route::Runtime, OPUS, &request(json!({})), &["prompt-caching-scope-2026-01-05", "x"]);
+    let refusal =
+        on(Api::RuntimeMessages, OPUS, &request(json!({})), &["prompt-caching-scope-2026-01-05", "x"]);
     assert!(refusal.starts_with(
         "Unexpected value(s) `prompt-caching-scope-2026-01-05`, `x` for the `anthropic-beta` header"
     ));
-    let refusal = on(Route::Mantle, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
+    let refusal = on(Api::MantleMessages, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
     assert!(refusal.starts_with("Unexpected value(s) `fallback-credit-2026-07-01`"));
     for name in ["anthropic_beta", "service_tier", "fallbacks", "inference_geo"] {
-        let refusal = on(Route::Runtime, OPUS, &request(json!({name: []})), &[]);
+        let refusal = on(Api::RuntimeMessages, OPUS, &request(json!({name: []})), &[]);
         assert_eq!(refusal, format!("{name}: Extra inputs are not permitted"));
     }
     let identified = request(json!({"metadata": {"user_id": "{}"}}));
-    assert!(on(Route::Runtime, OPUS, &identified, &[]).starts_with("Request metadata"));
-    assert_eq!(on(Route::Mantle, OPUS, &identified, &[]), "accepted");
+    assert!(on(Api::RuntimeMessages, OPUS, &identified, &[]).starts_with("Request metadata"));
+    assert_eq!(on(Api::MantleMessages, OPUS, &identified, &[]), "accepted");
     let format = request(json!({"output_config": {"format": {"type": "json_schema", "schema": {}}}}));
-    assert_eq!(on(Route::Runtime, SONNET_46, &format, &[]), "accepted");
+    assert_eq!(on(Api::RuntimeMessages, SONNET_46, &format, &[]), "accepted");
     assert_eq!(
-        on(Route::Mantle, SONNET_46, &format, &[]),
+        on(Api::MantleMessages, SONNET_46, &format, &[]),
         "output_config.format: Extra inputs are not permitted"
     );
 }

@@ -266,10 +266,10 @@ fn each_generation_refuses_the_other_ones_fields() {
     ] {
         assert_rejected(model, &body, expected);
     }
-    let mut forced = amrf(enabled.clone());
-    forced["toolConfig"] = config();
-    forced["toolConfig"]["toolChoice"] = json!({"any": {}});
-    assert_rejected(SONNET, &forced, "Thinking may not be enabled when tool_choice forces tool use.");
+    let mut forces_tool = amrf(enabled.clone());
+    forces_tool["toolConfig"] = config();
+    forces_tool["toolConfig"]["toolChoice"] = json!({"any": {}});
+    assert_rejected(SONNET, &forces_tool, "Thinking may not be enabled when tool_choice forces tool use.");
     let mut history = called(json!([{"text": "let me"}, call("a")]), json!([result("a")]));
     history["additionalModelRequestFields"] = enabled.clone();
     assert_rejected(
