@@ -1,7 +1,7 @@
-//! The magic words: which script a prompt asks for.
+//! Directives in the prompt that choose the response.
 //!
-//! A word in square brackets anywhere in the last user text chooses the answer, so that ordinary demo prompts can carry
-//! one. `[slow MS]` and `[pause MS]` may stand beside another word.
+//! A directive in square brackets may stand anywhere in the last user text, so that demo prompts can contain one.
+//! `[slow MS]` and `[pause MS]` may stand beside another directive.
 
 use std::time::Duration;
 
@@ -11,34 +11,36 @@ use crate::error::AwsError;
 use crate::routes::Api;
 use crate::script::Step;
 
-mod build;
+mod builder;
+mod table;
 
-use build::ScriptBuilder;
+use builder::ScriptBuilder;
+use table::{DIRECTIVES, MODIFIERS};
 
-/// The last user turn, in neither dialect.
+/// The last user turn, independent of the API.
 #[derive(Debug, Default)]
 pub(crate) struct Prompt {
-    /// The text blocks of the last user message.
+    /// Text blocks of the last user message.
     pub(crate) texts: Vec<String>,
-    /// The texts of its tool results.
+    /// Texts of its tool results.
     pub(crate) tool_results: Vec<String>,
-    /// Its images, such as `image/png, 68 bytes`.
+    /// Descriptions of its images, such as `image/png, 68 bytes`.
     pub(crate) images: Vec<String>,
     pub(crate) tools: Vec<Tool>,
-    /// The tool choice, when it forces a call.
+    /// Tool choice that forces a call.
     pub(crate) forced_tool: Option<ForcedTool>,
     pub(crate) stop_sequences: Vec<String>,
-    /// Whether reasoning comes signed, as Claude's does.
+    /// Whether thinking is signed, as with Claude.
     pub(crate) signs_thinking: bool,
-    /// Whether reasoning comes without its text: only the signature is shown.
+    /// Whether thinking has a signature but no text.
     pub(crate) omits_thinking: bool,
-    /// The way the request came in, which ordinary answers tell.
+    /// API of the request; default responses name it.
     pub(crate) api: Api,
-    /// The schema that the answer must satisfy.
+    /// JSON schema of the response text.
     pub(crate) output_schema: Option<Value>,
-    /// What an answer may cite.
+    /// Sources with citations enabled.
     pub(crate) citable_sources: Vec<CitableSource>,
-    /// The name of the tool search that Bedrock itself runs.
+    /// Name of the server-side tool search.
     pub(crate) search_tool: Option<String>,
 }
 
@@ -46,19 +48,19 @@ pub(crate) struct Prompt {
 pub(crate) struct Tool {
     pub(crate) name: String,
     pub(crate) schema: Value,
-    /// Whether its definition is still to be searched for.
+    /// Whether its definition has not been loaded yet.
     pub(crate) deferred: bool,
 }
 
-/// A document or search result whose citations are wanted.
+/// A document or search result with citations enabled.
 #[derive(Debug)]
 pub(crate) struct CitableSource {
     pub(crate) title: String,
-    /// Where a search result comes from.
+    /// Source of a search result.
     pub(crate) source: Option<String>,
-    /// Its text, as far as it is known.
+    /// Its text; a placeholder for binary documents.
     pub(crate) text: String,
-    /// Converse's `location` of the citation.
+    /// `location` of the citation, as in Converse.
     pub(crate) location: Value,
 }
 
@@ -69,12 +71,12 @@ pub(crate) enum ForcedTool {
 }
 
 impl Prompt {
-    /// The tools whose definitions the model has.
+    /// Tools whose definitions are loaded.
     fn callable_tools(&self) -> impl Iterator<Item = &Tool> {
         self.tools.iter().filter(|tool| !tool.deferred)
     }
 
-    /// The text that counts as what the user said: the last one that is not an agent's own reminder.
+    /// The last text that is neither blank nor a `<system-reminder>`.
     pub(crate) fn user_text(&self) -> &str {
         self.texts
             .iter()
@@ -85,52 +87,55 @@ impl Prompt {
     }
 }
 
-/// What to do with a request.
+/// The chosen response.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Plan {
     Respond(Vec<Step>),
     Fail(AwsError),
-    /// As [`Plan::Fail`], but only the first time this very body arrives.
+    /// Fails the first time that this body arrives, and responds afterwards.
     FailOnce(AwsError, Vec<Step>),
-    /// Drop the connection without a byte.
+    /// Closes the connection without a response.
     DropConnection,
 }
 
-/// Numbers and times that a script may use.
+/// Inputs of a script that do not come from the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScriptOptions {
-    /// Different for every request.
+    /// Seed of ids, different for every request.
     pub(crate) seed: u64,
-    /// Silence between the deltas of ordinary answers.
+    /// Delay between the deltas of default responses.
     pub(crate) pace: Duration,
 }
 
-/// Chooses the answer.
+/// Chooses the response.
 pub(crate) fn plan(prompt: &Prompt, options: ScriptOptions) -> Plan {
     let directives = parse_directives(prompt);
-    let builder = ScriptBuilder::new(options);
-    let base = directives.iter().find(|directive| !matches!(directive.name.as_str(), "slow" | "pause"));
-    let plan = match base {
-        Some(directive) => builder.directive(directive, prompt),
+    let mut builder = ScriptBuilder::new(options);
+    let chosen = directives.iter().find_map(|directive| {
+        let (_, build) = DIRECTIVES.iter().find(|(name, _)| *name == directive.name)?;
+        Some((build, directive))
+    });
+    let plan = match chosen {
+        Some((build, directive)) => build(&mut builder, directive, prompt),
         None => builder.default_response(prompt),
     };
-    let milliseconds = |name: &str| {
-        directives
-            .iter()
-            .find(|directive| directive.name == name)
-            .map(|directive| Duration::from_millis(directive.number(0, 1000)))
+    let modifier = |name: &str| {
+        let directive = directives.iter().find(|directive| directive.name == name);
+        directive.map(|directive| Duration::from_millis(directive.number(0, 1000)))
     };
     let Plan::Respond(mut steps) = plan else { return plan };
-    if let Some(pause) = milliseconds("pause") {
+    if let Some(pause) = modifier("pause") {
         steps.insert(steps.len() / 2, Step::Sleep(pause));
     }
-    if let Some(slow) = milliseconds("slow") {
+    if let Some(slow) = modifier("slow") {
         steps.insert(0, Step::Sleep(slow));
     }
     Plan::Respond(steps)
 }
 
+/// A directive of the prompt, such as `[paced 5 20]`.
 struct Directive {
+    /// Name in lower case.
     name: String,
     arguments: Vec<String>,
 }
@@ -139,50 +144,17 @@ impl Directive {
     fn number(&self, position: usize, default: u64) -> u64 {
         self.arguments.get(position).and_then(|n| n.parse().ok()).unwrap_or(default)
     }
+
+    fn text<'a>(&'a self, position: usize, default: &'a str) -> &'a str {
+        self.arguments.get(position).map_or(default, String::as_str)
+    }
 }
 
-/// Deltas that `[long N]` and `[paced N MS]` give at most.
-const MAX_DELTAS: u64 = 1_000_000;
-/// Bytes that `[size N]` gives at most.
-const MAX_DELTA_BYTES: u64 = 16_000_000;
+fn is_directive(name: &str) -> bool {
+    MODIFIERS.contains(&name) || DIRECTIVES.iter().any(|(known, _)| *known == name)
+}
 
-const DIRECTIVE_NAMES: &[&str] = &[
-    "tool",
-    "tools",
-    "tool-empty",
-    "thinking",
-    "redacted",
-    "xml",
-    "long",
-    "paced",
-    "size",
-    "slow",
-    "pause",
-    "throttle",
-    "throttle-once",
-    "throttle-first-frame",
-    "throttle-mid",
-    "exception",
-    "refuse",
-    "error-frame",
-    "cut",
-    "cut-before",
-    "no-metadata",
-    "no-stop",
-    "bad-crc",
-    "unknown-event",
-    "stop",
-    "stop-sequence",
-    "max_tokens",
-    "toolcut",
-    "empty-first",
-    "index-gap",
-    "cite",
-    "chunk-error",
-    "tool-search",
-];
-
-/// The magic words of the last text that has any.
+/// Directives of the last text that contains any.
 fn parse_directives(prompt: &Prompt) -> Vec<Directive> {
     for text in prompt.texts.iter().rev() {
         let directives: Vec<Directive> = text
@@ -192,7 +164,7 @@ fn parse_directives(prompt: &Prompt) -> Vec<Directive> {
                 let mut parts = rest.split_once(']')?.0.split_whitespace();
                 let name = parts.next()?.to_ascii_lowercase();
                 let arguments = parts.map(str::to_owned).collect();
-                DIRECTIVE_NAMES.contains(&name.as_str()).then_some(Directive { name, arguments })
+                is_directive(&name).then_some(Directive { name, arguments })
             })
             .collect();
         if !directives.is_empty() {
@@ -200,10 +172,6 @@ fn parse_directives(prompt: &Prompt) -> Vec<Directive> {
         }
     }
     Vec::new()
-}
-
-fn first_200_chars(text: &str) -> &str {
-    text.char_indices().nth(200).map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]

@@ -136,10 +136,10 @@ fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
 
 #[test]
 fn every_magic_word_has_a_plan() {
-    for word in DIRECTIVE_NAMES {
-        let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{word}]")) };
+    for name in DIRECTIVES.iter().map(|(name, _)| name).chain(MODIFIERS) {
+        let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{name}]")) };
         if let Plan::Respond(steps) = plan(&prompt, options()) {
-            assert!(!steps.is_empty(), "{word}");
+            assert!(!steps.is_empty(), "{name}");
         }
     }
     let slow = steps(&prompt("[slow 5] [pause 7] [long 3]"));

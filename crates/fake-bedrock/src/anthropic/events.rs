@@ -1,6 +1,4 @@
-//! Renders a script as Anthropic's events, and folds those into one message.
-//!
-//! Scripts speak ConverseStream; this room translates.
+//! Translation of scripts into Anthropic's events, and their accumulation into one message.
 
 use serde_json::{Value, json};
 
@@ -10,12 +8,12 @@ use crate::response_metadata::{ResponseMetadata, stop_details, stop_reason};
 use crate::script::{Event, Step};
 use crate::signatures::base62;
 
-/// Translates ConverseStream events into Anthropic's, one request long.
+/// Translator of ConverseStream events into Anthropic's, for one response.
 #[derive(Debug)]
 pub(crate) struct Translator {
     message_id: String,
     model: &'static str,
-    /// The block whose `content_block_start` has been sent.
+    /// Index of the block whose `content_block_start` has been sent.
     open: Option<u32>,
     redacted: String,
 }
@@ -30,7 +28,7 @@ impl Translator {
         }
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "every caller has made the block for this")]
+    #[allow(clippy::needless_pass_by_value, reason = "every caller creates the block for this call")]
     fn start(&mut self, index: u32, block: Value, events: &mut Vec<Value>) {
         if self.open != Some(index) {
             self.open = Some(index);
@@ -38,25 +36,29 @@ impl Translator {
         }
     }
 
-    /// The events that one event of the script becomes.
+    fn message_start(&self, metadata: &ResponseMetadata) -> Value {
+        json!({
+            "type": "message_start",
+            "message": {
+                "model": self.model,
+                "id": self.message_id,
+                "type": "message",
+                "role": "assistant",
+                "content": [],
+                "stop_reason": null,
+                "stop_sequence": null,
+                "usage": metadata.metered.to_anthropic(1),
+            },
+        })
+    }
+
+    /// Translates one event of the script.
     pub(crate) fn translate(&mut self, event: Event, metadata: &ResponseMetadata) -> Vec<Value> {
         let mut events = Vec::new();
         let delta =
             |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
         match recognize_event(event) {
-            Event::MessageStart => events.push(json!({
-                "type": "message_start",
-                "message": {
-                    "model": self.model,
-                    "id": self.message_id,
-                    "type": "message",
-                    "role": "assistant",
-                    "content": [],
-                    "stop_reason": null,
-                    "stop_sequence": null,
-                    "usage": metadata.metered.to_anthropic(1),
-                },
-            })),
+            Event::MessageStart => events.push(self.message_start(metadata)),
             Event::ToolStart { index, id, name } => {
                 let block = json!({"type": "tool_use", "id": tool_id(&id), "name": name, "input": {}});
                 self.start(index, block, &mut events);
@@ -79,7 +81,7 @@ impl Translator {
                 self.start(index, block, &mut events);
                 events.push(delta(index, json!({"type": "signature_delta", "signature": signature})));
             }
-            // Anthropic sends redacted thinking whole, in its start event.
+            // Anthropic sends all redacted thinking in `content_block_start`.
             Event::Redacted { data, .. } => self.redacted.push_str(&data),
             Event::Citation { index, citation } => {
                 self.start(index, json!({"type": "text", "text": ""}), &mut events);
@@ -97,24 +99,7 @@ impl Translator {
                 events.push(json!({"type": "content_block_stop", "index": index}));
             }
             Event::MessageStop { reason, stop_sequence } => {
-                let mut usage = metadata.usage();
-                // The split of the cache writes has been told at the start.
-                if let Some(members) = usage.as_object_mut() {
-                    members.shift_remove("cache_creation");
-                }
-                let mut event = json!({
-                    "type": "message_delta",
-                    "delta": {
-                        "stop_reason": stop_reason(&reason),
-                        "stop_sequence": stop_sequence,
-                        "stop_details": stop_details(&reason),
-                    },
-                    "usage": usage,
-                });
-                for (name, value) in &metadata.echoed {
-                    event[name.as_str()] = value.clone();
-                }
-                events.push(event);
+                events.push(message_delta(&reason, stop_sequence, metadata));
             }
             Event::Metadata => events.push(json!({"type": "message_stop"})),
             Event::Other { name, payload } => {
@@ -127,7 +112,28 @@ impl Translator {
     }
 }
 
-/// Folds a script into one message.
+fn message_delta(reason: &str, stop_sequence: Option<String>, metadata: &ResponseMetadata) -> Value {
+    let mut usage = metadata.usage();
+    // `message_start` has reported the cache writes by their time to live.
+    if let Some(members) = usage.as_object_mut() {
+        members.shift_remove("cache_creation");
+    }
+    let mut event = json!({
+        "type": "message_delta",
+        "delta": {
+            "stop_reason": stop_reason(reason),
+            "stop_sequence": stop_sequence,
+            "stop_details": stop_details(reason),
+        },
+        "usage": usage,
+    });
+    for (name, value) in &metadata.echoed {
+        event[name.as_str()] = value.clone();
+    }
+    event
+}
+
+/// Accumulates a script into one message.
 pub(crate) fn accumulate(mut translator: Translator, steps: Vec<Step>, metadata: &ResponseMetadata) -> Value {
     let mut message = json!({});
     let mut content: Vec<Value> = Vec::new();
@@ -147,7 +153,7 @@ pub(crate) fn accumulate(mut translator: Translator, steps: Vec<Step>, metadata:
                     }
                 }
                 Some("content_block_stop") => {
-                    // Arguments that were cut off cannot be folded into an object.
+                    // Truncated arguments are not valid JSON and stay out.
                     if let Some(block) = content.last_mut()
                         && !input.is_empty()
                         && let Ok(parsed) = serde_json::from_str(&input)
@@ -190,7 +196,7 @@ fn extend(block: &mut Value, delta: &Value, input: &mut String) {
     }
 }
 
-/// Bedrock's tool ids differ between the two operations only in their prefix.
+/// Tool use id of InvokeModel; it differs from Converse's only in the prefix.
 fn tool_id(id: &str) -> String {
     id.strip_prefix("tooluse_").map_or_else(|| id.to_owned(), |id| format!("toolu_bdrk_{id}"))
 }
