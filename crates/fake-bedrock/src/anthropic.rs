@@ -1,4 +1,4 @@
-//! The Anthropic dialect of InvokeModel and of the Messages routes: reads a request.
+//! Parser of Anthropic bodies: InvokeModel and the Messages API.
 //!
 //! After the AWS page "Anthropic Claude Messages API" and Anthropic's own reference.
 
@@ -16,7 +16,7 @@ use crate::models::Model;
 use crate::routes::Api;
 use crate::tokens::{CacheablePrompt, Ttl};
 
-/// Blocks of a content that may be a plain string.
+/// Content blocks of a member that may also be a string.
 fn blocks(value: &Value, member: &str) -> Vec<Value> {
     match value.get(member) {
         Some(Value::String(text)) => vec![json!({"type": "text", "text": text})],
@@ -24,7 +24,7 @@ fn blocks(value: &Value, member: &str) -> Vec<Value> {
     }
 }
 
-/// The names of the deferred tools whose definitions have been found so far.
+/// Names of the deferred tools whose definitions the conversation has loaded.
 fn loaded_tools(body: &Value) -> Vec<&str> {
     let blocks = items(body, "messages").iter().flat_map(|message| items(message, "content"));
     let references = blocks.flat_map(|block| match block["type"].as_str() {
@@ -39,11 +39,11 @@ fn is_deferred(tool: &Value, loaded: &[&str]) -> bool {
     tool["defer_loading"] == true && !tool["name"].as_str().is_some_and(|name| loaded.contains(&name))
 }
 
-/// The blocks of the request in the order the cache sees them; the model does not see what is deferred.
+/// Blocks of the prompt in cache order, without deferred tools.
 pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
     let loaded = loaded_tools(body);
     let tools = items(body, "tools").iter().filter(|tool| !is_deferred(tool, &loaded));
-    // What is no block is the beginning of a message.
+    // `None` stands for the start of a message.
     let mut all: Vec<(&str, Option<Value>)> = tools.map(|tool| ("tool", Some(tool.clone()))).collect();
     all.extend(blocks(body, "system").into_iter().map(|block| ("system", Some(block))));
     for message in items(body, "messages") {
@@ -51,7 +51,7 @@ pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
         all.push((role, None));
         all.extend(blocks(message, "content").into_iter().map(|block| (role, Some(block))));
     }
-    // The mark of the body itself stands for one on the last block.
+    // A top-level `cache_control` marks the last block.
     let automatic_marker = body.get("cache_control").filter(|marker| marker.is_object());
     let has_cache_points = automatic_marker.is_some()
         || all
@@ -63,7 +63,7 @@ pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
             cacheable.message();
             continue;
         };
-        // The mark is no part of what it marks: it moves on while the prefix stays the same.
+        // The marker is not part of the cached prefix, because it moves while the prefix stays the same.
         let marker = block.as_object_mut().and_then(|members| members.shift_remove("cache_control"));
         cacheable.block(role, &block);
         if let Some(marker) = marker.filter(Value::is_object) {
@@ -76,7 +76,7 @@ pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
     cacheable
 }
 
-/// The last user turn.
+/// Parses the last user turn.
 pub(crate) fn prompt(body: &Value, model: &Model, api: Api) -> Prompt {
     let format = &body["output_config"]["format"]["schema"];
     let mut prompt = Prompt {
@@ -130,7 +130,7 @@ pub(crate) fn prompt(body: &Value, model: &Model, api: Api) -> Prompt {
     prompt
 }
 
-/// A schema for the tools whose schema the model knows by heart.
+/// Input schema of a tool that Anthropic defines.
 fn builtin_tool_schema(kind: &str) -> Option<Value> {
     let of = |members: Value| {
         let names: Vec<&String> = members.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
@@ -149,7 +149,7 @@ fn builtin_tool_schema(kind: &str) -> Option<Value> {
     }
 }
 
-/// The documents and search results whose citations are enabled, numbered as Anthropic numbers them: all count.
+/// Documents and search results with citations enabled. The indexes count all of them, as Anthropic's do.
 fn citable_sources(body: &Value) -> Vec<CitableSource> {
     let mut sources = Vec::new();
     let (mut documents, mut results) = (0, 0);

@@ -1,8 +1,8 @@
-//! Plausible arguments for a tool call, made from the tool's schema.
+//! Example arguments of a tool call, generated from the tool's schema.
 
 use serde_json::{Map, Value, json};
 
-/// Plausible arguments: a value for each required property of the schema.
+/// Object with an example value for each required property.
 pub(crate) fn arguments(schema: &Value, user_text: &str) -> Value {
     let mut object = Map::new();
     let required = schema.get("required").and_then(Value::as_array);
@@ -13,7 +13,7 @@ pub(crate) fn arguments(schema: &Value, user_text: &str) -> Value {
     Value::Object(object)
 }
 
-/// A value that satisfies the schema, as far as plausible values go.
+/// Example value that satisfies the schema in common cases.
 pub(crate) fn instance(schema: &Value, user_text: &str) -> Value {
     value("answer", schema, user_text)
 }

@@ -1,4 +1,4 @@
-//! The control plane: which models and inference profiles there are.
+//! Control plane: lists of models and inference profiles.
 //!
 //! After the API reference pages "ListFoundationModels", "ListInferenceProfiles" and their singular forms.
 
@@ -11,9 +11,9 @@ use crate::error::AwsError;
 use crate::models::{self, Model, prefix_covers_region};
 use crate::routes::query_parameter;
 
-/// The account that everything belongs to.
+/// Account id of every ARN.
 pub(crate) const ACCOUNT_ID: &str = "123456789012";
-/// Profiles on a page when the caller does not say.
+/// Page size when the request names none.
 const DEFAULT_PAGE_SIZE: usize = 100;
 
 fn partition(region: &str) -> &'static str {
@@ -34,7 +34,7 @@ fn invalid_parameter(value: &str, member: &str, constraint: &str) -> AwsError {
     ))
 }
 
-/// Refuses values that an enumeration does not have.
+/// Query parameter that must be one of `values`.
 fn enum_parameter(
     parts: &Parts,
     name: &str,
@@ -69,7 +69,7 @@ fn summary(model: &Model, region: &str) -> Value {
         other => other,
     };
     let input = if model.has("images") { json!(["TEXT", "IMAGE"]) } else { json!(["TEXT"]) };
-    // Models that are sold through profiles only name a type of their own.
+    // Models without on-demand throughput have this type.
     let types = if model.has("on_demand") { json!(["ON_DEMAND"]) } else { json!(["INFERENCE_PROFILE"]) };
     let lifecycle = if model.is_claude() && model.generation < 40 { "LEGACY" } else { "ACTIVE" };
     json!({
@@ -86,7 +86,7 @@ fn summary(model: &Model, region: &str) -> Value {
     })
 }
 
-/// `claude-opus-4-5` as `Claude Opus 4.5`.
+/// Title of an alias: `claude-opus-4-5` becomes `Claude Opus 4.5`.
 fn title(alias: &str) -> String {
     let mut text = String::new();
     for word in alias.split('-') {
@@ -102,7 +102,7 @@ fn title(alias: &str) -> String {
     text
 }
 
-/// Whether the region has the model at all: on demand, or through a profile that serves it.
+/// Whether the region offers the model, on demand or through an inference profile.
 fn is_available(model: &Model, region: &str) -> bool {
     model.has("on_demand") || profiles_of(model, region).next().is_some()
 }
@@ -111,10 +111,10 @@ fn profiles_of<'a>(model: &'a Model, region: &'a str) -> impl Iterator<Item = &'
     model.prefixes.split(' ').filter(move |prefix| !prefix.is_empty() && prefix_covers_region(prefix, region))
 }
 
-/// ListFoundationModels; it has filters and no pages.
+/// ListFoundationModels, with filters and without pages.
 ///
 /// # Errors
-/// A `ValidationException` for a filter that is none.
+/// A `ValidationException` for an invalid filter.
 pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value, AwsError> {
     let provider = query_parameter(parts, "byProvider").map(|name| name.to_ascii_lowercase());
     let customization = enum_parameter(
@@ -150,7 +150,7 @@ pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value,
 /// GetFoundationModel, by id or by ARN.
 ///
 /// # Errors
-/// A 404 when there is none.
+/// A 404 when the model does not exist.
 pub(crate) fn foundation_model(config: &Config, identifier: &str) -> Result<Value, AwsError> {
     let id = identifier.rsplit_once("foundation-model/").map_or(identifier, |(_, id)| id);
     let model = models::all().iter().find(|model| model.id == id && is_available(model, &config.region));
@@ -163,7 +163,7 @@ fn not_found(text: &str) -> AwsError {
     AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", text)
 }
 
-/// The regions that a profile routes to.
+/// Regions that a profile routes to.
 fn regions(prefix: &str, region: &str) -> Vec<String> {
     let regions: &[&str] = match prefix {
         "us" => &["us-east-1", "us-east-2", "us-west-2"],
@@ -173,7 +173,7 @@ fn regions(prefix: &str, region: &str) -> Vec<String> {
         "au" => &["ap-southeast-2", "ap-southeast-4"],
         "jp" => &["ap-northeast-1", "ap-northeast-3"],
         "in" => &["ap-south-1", "ap-south-2"],
-        // The global profile names its source, and a model without any region.
+        // The global profile lists the source region and a model ARN without a region.
         "global" => &[""],
         _ => &[],
     };
@@ -184,7 +184,7 @@ fn regions(prefix: &str, region: &str) -> Vec<String> {
     regions
 }
 
-/// A profile that AWS itself defines.
+/// A system-defined inference profile.
 fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
     let region = &config.region;
     let id = format!("{prefix}.{}", model.id);
@@ -195,7 +195,7 @@ fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
         "us-gov" => "US-GOV".to_owned(),
         other => other.to_ascii_uppercase(),
     };
-    // The name may have no dots.
+    // Names must not contain dots.
     let name = title(model.alias()).replace('.', " ");
     json!({
         "inferenceProfileName": format!("{geography} {name}"),
@@ -211,7 +211,7 @@ fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
     })
 }
 
-/// A profile of the account, which shows the models of what it was made from; `None` when that does not exist here.
+/// An application inference profile with the models of its source; `None` when the source does not exist.
 fn application_profile(arn: &str, target: &str, config: &Config) -> Option<Value> {
     let (model, _) = models::find(target, &config.region).ok()?;
     let profile_id = target.rsplit('/').next().unwrap_or(target);
@@ -243,10 +243,10 @@ fn all_profiles(config: &Config) -> Vec<Value> {
     system.chain(application).collect()
 }
 
-/// ListInferenceProfiles, a page at a time.
+/// ListInferenceProfiles, one page at a time.
 ///
 /// # Errors
-/// A `ValidationException` for a parameter that does not fit.
+/// A `ValidationException` for an invalid parameter.
 pub(crate) fn inference_profiles(config: &Config, parts: &Parts) -> Result<Value, AwsError> {
     let kind = enum_parameter(parts, "type", "typeEquals", &["SYSTEM_DEFINED", "APPLICATION"])?;
     let size = match query_parameter(parts, "maxResults") {
@@ -277,7 +277,7 @@ pub(crate) fn inference_profiles(config: &Config, parts: &Parts) -> Result<Value
 /// GetInferenceProfile, by id or by ARN.
 ///
 /// # Errors
-/// A 404 when there is none.
+/// A 404 when the profile does not exist.
 pub(crate) fn inference_profile(config: &Config, identifier: &str) -> Result<Value, AwsError> {
     let has_identifier = |profile: &Value| {
         profile["inferenceProfileArn"] == identifier || profile["inferenceProfileId"] == identifier

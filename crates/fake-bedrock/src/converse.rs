@@ -1,4 +1,4 @@
-//! The Converse dialect: reads a request, renders a script as ConverseStream frames or as one answer.
+//! Converse format: parses requests, encodes scripts as ConverseStream frames or as one response.
 
 mod request;
 mod response;
@@ -51,7 +51,7 @@ pub(crate) fn write(
 ) {
     let p = padding.next();
     let delta = |index: u32, delta: Delta<'_>, out: &mut BytesMut| {
-        // Strings and numbers always serialise.
+        // Strings and numbers always serialize.
         let payload = serde_json::to_vec(&DeltaEvent { index, delta, p }).unwrap_or_default();
         frame::event("contentBlockDelta", payload, out);
     };
@@ -70,7 +70,7 @@ pub(crate) fn write(
             delta(*index, Delta::ReasoningContent(data), out);
         }
         Event::Citation { index, citation } => delta(*index, Delta::Citation(citation), out),
-        // Nothing that Converse can carry.
+        // Converse has no such block.
         Event::AnthropicBlockStart { .. } => {}
         Event::MessageStart => write_event("messageStart", json!({"p": p, "role": "assistant"}), out),
         Event::ToolStart { index, id, name } => {

@@ -1,6 +1,6 @@
-//! AWS's error shapes: what status, header and body an exception becomes.
+//! AWS errors: status, header and body of each exception.
 //!
-//! Only the shapes live here; the texts are where the rule is that they enforce.
+//! The messages stand beside the rules that they belong to.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-/// The sentence Bedrock puts before an error that the model's own front raised.
+/// Prefix of an error that the model's own validation raised.
 pub(crate) const MODEL_ERROR_PREFIX: &str = "The model returned the following errors: ";
 
-/// An error as AWS would answer it.
+/// An error response of AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AwsError {
     pub(crate) status: StatusCode,
-    /// The exception's shape name, such as `ValidationException`.
+    /// Shape name of the exception, such as `ValidationException`.
     pub(crate) kind: Cow<'static, str>,
     pub(crate) message: String,
     /// Further members of the body, such as `originalStatusCode`.
@@ -31,17 +31,17 @@ impl AwsError {
         Self { status, kind: kind.into(), message: message.into(), extra_members: Vec::new() }
     }
 
-    /// A 400 from Bedrock's own checks.
+    /// A 400 from Bedrock's validation.
     pub(crate) fn validation(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
     }
 
-    /// A 400 from the model's own checks, which Converse reports behind [`MODEL_ERROR_PREFIX`].
+    /// A 400 from the model's validation, which Converse reports after [`MODEL_ERROR_PREFIX`].
     pub(crate) fn model(message: impl std::fmt::Display) -> Self {
         Self::validation(format!("{MODEL_ERROR_PREFIX}{message}"))
     }
 
-    /// Takes [`MODEL_ERROR_PREFIX`] away: InvokeModel passes the model's text on as it is.
+    /// Removes [`MODEL_ERROR_PREFIX`], which only Converse sends.
     pub(crate) fn without_model_prefix(mut self) -> Self {
         if let Some(rest) = self.message.strip_prefix(MODEL_ERROR_PREFIX) {
             self.message = rest.to_owned();
@@ -53,9 +53,9 @@ impl AwsError {
         Self::new(StatusCode::FORBIDDEN, kind, message)
     }
 
-    /// An exception by its shape name, with the status AWS models for it and a usual text.
+    /// An exception by its shape name, with its modelled status and a common message.
     ///
-    /// `original_status` is the status the model itself answered, for the two exceptions that carry it.
+    /// `original_status`: status of the model, for the two exceptions that carry it.
     pub(crate) fn from_name(name: &str, original_status: Option<u16>) -> Self {
         let mut kind = name.to_owned();
         if let Some(first) = kind.get_mut(..1) {
@@ -109,7 +109,7 @@ impl AwsError {
         error
     }
 
-    /// The body, which is also the payload of an exception frame.
+    /// Body of the response, and payload of an exception frame.
     pub(crate) fn body(&self) -> Value {
         let mut body = Map::new();
         body.insert("message".into(), self.message.clone().into());
@@ -117,7 +117,7 @@ impl AwsError {
         Value::Object(body)
     }
 
-    /// The whole HTTP answer, but for `x-amzn-requestid`.
+    /// HTTP response, without `x-amzn-requestid`.
     pub(crate) fn response(&self) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(self.body().to_string()));
         *response.status_mut() = self.status;
@@ -131,10 +131,10 @@ impl AwsError {
     }
 }
 
-/// The throttle that counts tokens per minute, the most frequent one.
+/// Message of the most frequent throttle, tokens per minute.
 pub(crate) const THROTTLED_MESSAGE: &str = "Too many tokens, please wait before trying again.";
 
-/// What bedrock-runtime answers on a route it does not have: HTTP 200, whatever the method.
+/// Response of bedrock-runtime to an unknown route: HTTP 200 for every method.
 pub(crate) fn unknown_operation() -> Response<Bytes> {
     let body = json!({
         "Output": {"__type": "com.amazon.coral.service#UnknownOperationException"},

@@ -1,4 +1,4 @@
-//! Fixtures: recorded or hand-written scripts, one per file, replayed verbatim.
+//! Fixtures: recorded or hand-written scripts, one in each file, replayed verbatim.
 //!
 //! `{"match": "part of the last user text", "events": [{"contentBlockDelta": {…}}, {"sleep_ms": 20},
 //! {"exception": "throttlingException", "message": "…"}, {"error": "code", "message": "…"}, {"cut": true}]}`
@@ -13,17 +13,17 @@ use crate::error::AwsError;
 use crate::script::{Event, Step};
 use crate::tokens::MeteredUsage;
 
-/// A script and the text that asks for it.
+/// A script and the text that chooses it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     match_text: String,
     steps: Vec<Step>,
 }
 
-/// Reads every `*.json` of the directory, in the order of their names.
+/// Loads every `*.json` of the directory, ordered by name.
 ///
 /// # Errors
-/// The directory or a file cannot be read, or is not a script; the message names the file.
+/// The directory or a file cannot be read, or a file is invalid; the message names the file.
 pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -45,12 +45,12 @@ pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
         .collect()
 }
 
-/// The script that the text asks for.
+/// Script of the first fixture whose text the prompt contains.
 pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
     fixtures.iter().find(|fixture| text.contains(&fixture.match_text)).map(|fixture| fixture.steps.as_slice())
 }
 
-/// The usage that a script brings with it.
+/// Usage that a script contains.
 pub(crate) fn usage(steps: &[Step]) -> Option<MeteredUsage> {
     steps.iter().find_map(|step| match step {
         Step::Event(Event::Other { name, payload }) if name == "metadata" => {

@@ -1,6 +1,6 @@
-//! Frames of `application/vnd.amazon.eventstream`, and the padding of their payloads.
+//! Frames of `application/vnd.amazon.eventstream` and the padding of their payloads.
 //!
-//! The encoding itself is `aws-smithy-eventstream`'s; this room knows the headers that Bedrock sends.
+//! `aws-smithy-eventstream` encodes; this module sets the headers that Bedrock sends.
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
@@ -33,7 +33,7 @@ pub(crate) fn exception(name: String, payload: impl Into<Bytes>, out: &mut Bytes
     write(&Message::new_from_parts(headers, payload), out);
 }
 
-/// Appends an unmodelled error frame, whose payload is empty.
+/// Appends an unmodelled error frame with an empty payload.
 pub(crate) fn error(code: String, message: String, out: &mut BytesMut) {
     let headers =
         vec![text(":message-type", "error"), text(":error-code", code), text(":error-message", message)];
@@ -42,13 +42,13 @@ pub(crate) fn error(code: String, message: String, out: &mut BytesMut) {
 
 fn write(message: &Message, out: &mut BytesMut) {
     let before = out.len();
-    // Headers of these sizes always fit; should a fixture name an event of more than 32 KiB, the stream just lacks it.
+    // Encoding fails only for a fixture's event name of more than 32 KiB; then the frame is left out.
     if write_message_to(message, out).is_err() {
         out.truncate(before);
     }
 }
 
-/// The lengths of the padding member `p`, cheap and different every time.
+/// Generator of the padding member `p`, with a different length for every frame.
 #[derive(Debug)]
 pub(crate) struct Padding(u64);
 
@@ -61,7 +61,7 @@ impl Padding {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        // At least one character, at most all of them.
+        // Between 1 character and all of them.
         let length = 1 + (self.0 >> 32) as usize % PADDING.len();
         &PADDING[..length]
     }

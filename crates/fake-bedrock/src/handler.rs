@@ -1,4 +1,4 @@
-//! The way of a request from its headers to its answer.
+//! Handling of one request, from its headers to the response.
 
 use std::sync::Arc;
 
@@ -25,18 +25,18 @@ use crate::tokens::{CacheablePrompt, MeteredUsage};
 use crate::validate::{self, Version};
 use crate::{control, converse, mantle, sts};
 
-/// The largest body AWS models, in bytes.
+/// Maximum body size that AWS documents, in bytes.
 const MAX_BODY_BYTES: usize = 25_000_000;
 
 pub(crate) type ResponseBody = Either<Full<Bytes>, ScriptedBody>;
 
-/// How a request ends when it does not end well.
+/// Failure of a request, by error format.
 pub(crate) enum HandlerError {
-    /// As the front door says it.
+    /// AWS's format.
     Aws(AwsError),
-    /// As the model itself says it on the Messages routes.
+    /// Anthropic's format, on the Messages API.
     Model(AwsError),
-    /// As STS says it.
+    /// STS's XML.
     Sts(AwsError),
     ConnectionDropped,
 }
@@ -48,7 +48,7 @@ impl From<AwsError> for HandlerError {
 }
 
 impl HandlerError {
-    /// Takes the prefix of Converse away.
+    /// Removes the prefix that only Converse sends.
     fn without_model_prefix(self) -> Self {
         match self {
             Self::Aws(error) => Self::Aws(error.without_model_prefix()),
@@ -56,7 +56,7 @@ impl HandlerError {
         }
     }
 
-    /// Puts the error into Anthropic's envelope.
+    /// Changes the format to Anthropic's.
     fn into_anthropic(self) -> Self {
         match self {
             Self::Aws(error) => Self::Model(error.without_model_prefix()),
@@ -65,21 +65,21 @@ impl HandlerError {
     }
 }
 
-/// One request on its way.
+/// Handler of one request.
 pub(crate) struct Handler<'a> {
     pub(crate) state: &'a State,
     pub(crate) parts: &'a Parts,
-    /// Its number in the log.
+    /// Number of the request in the log.
     pub(crate) number: u64,
     pub(crate) seed: u64,
     pub(crate) started: Instant,
 }
 
 impl Handler<'_> {
-    /// Checks who asks, reads the body, and answers.
+    /// Authenticates the request, reads its body and responds.
     ///
     /// # Errors
-    /// The refusal, in the form of the route.
+    /// An error in the format of the API.
     pub(crate) async fn handle(
         &self,
         operation: Operation,
@@ -231,7 +231,7 @@ impl Handler<'_> {
         Ok(response)
     }
 
-    /// The headers of InvokeModel that come back in the answer.
+    /// Request headers that InvokeModel returns in its response.
     fn echoed_headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, AwsError> {
         let mut echoed_headers = Vec::new();
         for (name, values) in [
@@ -284,7 +284,7 @@ impl Handler<'_> {
         Ok(json_response(&json!({"input_tokens": tokens})))
     }
 
-    /// The model that a Messages body names: by its profile on the runtime, by its bare id on Mantle.
+    /// Model of a Messages body: an inference profile on bedrock-runtime, a foundation model id on bedrock-mantle.
     fn find_messages_model(&self, api: Api, body: &Value) -> Result<&'static Model, AwsError> {
         let id = body["model"].as_str().ok_or_else(|| AwsError::validation("model: Field required"))?;
         if api == Api::MantleMessages {
@@ -298,7 +298,7 @@ impl Handler<'_> {
         Ok(model)
     }
 
-    /// The values of `anthropic-beta`, which may be repeated and may be lists.
+    /// Values of `anthropic-beta`, which may be repeated and may hold lists.
     fn beta_header(&self) -> Vec<String> {
         let lines = self.parts.headers.get_all("anthropic-beta").iter().filter_map(|line| line.to_str().ok());
         lines
@@ -308,7 +308,7 @@ impl Handler<'_> {
             .collect()
     }
 
-    /// The version of the API that the header asks for; the runtime also takes the body's of InvokeModel.
+    /// Version in the header; bedrock-runtime also accepts InvokeModel's version in the body.
     fn api_version(&self, api: Api, body: &Value) -> Result<Version, AwsError> {
         let header =
             self.parts.headers.get("anthropic-version").map(|value| value.to_str().unwrap_or_default());
@@ -325,7 +325,7 @@ impl Handler<'_> {
         }
     }
 
-    /// The script and the terms of an answer to an Anthropic body.
+    /// Script and metadata of the response to an Anthropic body.
     fn plan_anthropic(
         &self,
         model: &'static Model,
@@ -343,7 +343,7 @@ impl Handler<'_> {
         Ok((steps, metadata))
     }
 
-    /// Chooses the script and meters it.
+    /// Chooses the script and computes its usage.
     fn plan_script(
         &self,
         model: &Model,
@@ -373,7 +373,7 @@ impl Handler<'_> {
         };
         let mut metered = self.state.cache.meter(model, cacheable, self.started);
         metered.usage.output_tokens = script::output_tokens(&steps);
-        // A fixture says itself what it cost.
+        // A fixture may contain its own usage.
         let metered = fixtures::usage(&steps).unwrap_or(metered);
         Ok((steps, metered))
     }
@@ -395,14 +395,14 @@ impl Handler<'_> {
         response
     }
 
-    /// Waits through the silences of a script that is answered in one piece, and fails where it fails.
+    /// Runs the script of a non-streaming response: waits for its delays and fails at its first error.
     async fn collect_steps(&self, steps: Vec<Step>) -> Result<Vec<Step>, HandlerError> {
         let mut collected = Vec::with_capacity(steps.len());
         for step in steps {
             match step {
                 Step::Sleep(time) => sleep(time).await,
                 Step::Exception(mut error) => {
-                    // Only streams have the stream's own exception.
+                    // `ModelStreamErrorException` exists in streams only.
                     if error.kind == "ModelStreamErrorException" {
                         error.kind = "ModelErrorException".into();
                     }

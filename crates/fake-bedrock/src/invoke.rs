@@ -1,4 +1,4 @@
-//! The wire of InvokeModelWithResponseStream: Anthropic's events in chunks.
+//! Encoder of InvokeModelWithResponseStream: Anthropic's events in chunks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,7 +17,7 @@ struct Chunk<'a> {
     p: &'a str,
 }
 
-/// Appends the chunks that one event becomes.
+/// Appends the chunks of one event.
 pub(crate) fn write(
     translator: &mut Translator,
     event: Event,
@@ -34,7 +34,7 @@ pub(crate) fn write(
     }
 }
 
-/// Appends an error of the model's own, which comes in a chunk like everything else it says.
+/// Appends the model's own error, which InvokeModel sends in a chunk.
 pub(crate) fn error(kind: &str, message: &str, padding: &mut Padding, out: &mut BytesMut) {
     chunk(&json!({"type": "error", "error": {"type": kind, "message": message}}), padding, out);
 }

@@ -1,6 +1,6 @@
-//! What has been asked and what has been answered, for tests to look at.
+//! Log of requests and responses, for assertions in tests.
 //!
-//! Bounded: the last five thousand requests and running totals of the usage. Not a trace; nothing is printed.
+//! Bounded: the last 5000 requests and running totals of the usage. Nothing is printed.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -9,24 +9,24 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use http::HeaderMap;
 
-/// How many requests are kept.
+/// Maximum number of requests in the log.
 const MAX_REQUESTS: usize = 5000;
 
-/// Tokens as Bedrock bills them; `input_tokens` excludes both cache figures.
+/// Tokens as Bedrock bills them; `input_tokens` excludes cache reads and cache writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt that were neither read from the cache nor written to it.
+    /// Prompt tokens that were neither read from the cache nor written to it.
     pub input_tokens: u64,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     pub output_tokens: u64,
-    /// Tokens of the prompt read from the cache.
+    /// Prompt tokens read from the cache.
     pub cache_read_tokens: u64,
-    /// Tokens of the prompt written to the cache.
+    /// Prompt tokens written to the cache.
     pub cache_write_tokens: u64,
 }
 
 impl Usage {
-    /// All four figures together, as in `totalTokens`.
+    /// Sum of all four counts, as in `totalTokens`.
     pub fn total(&self) -> u64 {
         self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
     }
@@ -41,26 +41,26 @@ impl AddAssign for Usage {
     }
 }
 
-/// One request as it arrived, and what became of it.
+/// A request and the outcome of its response.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
-    /// The HTTP method.
+    /// HTTP method.
     pub method: String,
-    /// The path and query exactly as they stood on the wire.
+    /// Path and query as received.
     pub path: String,
-    /// Header names in lower case with their values; `authorization` is redacted.
+    /// Headers with names in lower case; the value of `authorization` is `[redacted]`.
     pub headers: Vec<(String, String)>,
-    /// The body's bytes; empty when bodies are not recorded or the body was never read.
+    /// Body; empty when bodies are not recorded or the body was not read.
     pub body: Bytes,
-    /// The HTTP status answered; 0 while there is none, and when the connection was dropped instead.
+    /// HTTP status of the response; 0 before the response, and when the connection was dropped.
     pub status: u16,
-    /// The usage that was handed to the caller; zero when the answer carried none (yet).
+    /// Usage in the response; zero until it has been sent.
     pub usage: Usage,
-    /// Whether the answer was handed over to its end; false when the caller left a stream early.
+    /// Whether the complete response was sent; false when the client left a stream early.
     pub complete: bool,
 }
 
-/// The record of the last requests. Shared; every method may be called at any time.
+/// Log of the last requests. All methods are thread-safe.
 #[derive(Debug, Default)]
 pub struct Log {
     state: Mutex<LogState>,
@@ -69,7 +69,7 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct LogState {
     requests: VecDeque<RecordedRequest>,
-    /// How many requests have been dropped from the front.
+    /// Number of requests evicted from the front.
     evicted: u64,
     totals: Usage,
 }
@@ -80,12 +80,12 @@ impl Log {
         self.with(|state| state.requests.iter().cloned().collect())
     }
 
-    /// Everything answered so far, added up.
+    /// Total usage of all responses.
     pub fn totals(&self) -> Usage {
         self.with(|state| state.totals)
     }
 
-    /// Starts a record and tells its number.
+    /// Adds a request and returns its number.
     pub(crate) fn begin(&self, method: &str, path: &str, headers: &HeaderMap) -> u64 {
         let headers = headers
             .iter()
@@ -143,7 +143,7 @@ impl Log {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut LogState) -> T) -> T {
-        // A panic elsewhere leaves the record usable: every change is a single assignment.
+        // The log stays consistent after a panic in another thread, because every change is a single assignment.
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,4 +1,4 @@
-//! What only the Mantle endpoint has: bare ids, a list of models, and its own refusals.
+//! The bedrock-mantle endpoint: foundation model ids, list of models, errors.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,10 +8,10 @@ use crate::error::AwsError;
 use crate::models::{self, Model};
 use crate::sse;
 
-/// Finds the model behind a bare id, as far as this region has it.
+/// Finds the model of an id without a prefix, in the region of the endpoint.
 ///
 /// # Errors
-/// A 404 for everything that is not served here, a 400 for what the account has not opted into.
+/// A 404 for a model that the endpoint does not serve, a 400 for one that the account has not opted into.
 pub(crate) fn find(id: &str, region: &str) -> Result<&'static Model, AwsError> {
     let not_found_error =
         || AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("model: {id}"));
@@ -25,7 +25,7 @@ pub(crate) fn find(id: &str, region: &str) -> Result<&'static Model, AwsError> {
     }
 }
 
-/// The list of models, in the form of OpenAI's API.
+/// List of models in OpenAI's format.
 pub(crate) fn models() -> Value {
     let served = models::all().iter().filter(|model| model.generation >= 45);
     let data: Vec<Value> = served
@@ -37,7 +37,7 @@ pub(crate) fn models() -> Value {
     json!({"object": "list", "data": data})
 }
 
-/// What the endpoint answers on a route it does not have.
+/// Response to an unknown route.
 pub(crate) fn not_found(request_id: &str) -> Response<Bytes> {
     let error = AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", "Not found");
     sse::error_response(&error, request_id)

@@ -1,66 +1,65 @@
-//! What each model takes and gives: the one table of model facts, and how an id finds its row.
+//! Table of models and lookup by model id.
 //!
-//! This is the fake's own knowledge of the catalogue. It is deliberately not shared with any program under
-//! test, so that a wrong entry there does not hide behind the same wrong entry here.
+//! The table is not shared with any program under test: a wrong entry there would go unnoticed if it were.
 
 use std::collections::BTreeMap;
 
 use crate::error::AwsError;
 
-/// The facts about one model.
+/// Properties of one model.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// The bare foundation-model id.
+    /// Id of the foundation model.
     pub(crate) id: &'static str,
-    /// For Claude, the version times ten (4.5 is 45); 0 for everyone else.
+    /// Version of Claude times ten (4.5 is 45); 0 for other models.
     pub(crate) generation: u16,
-    /// Inference-profile prefixes under which the model is offered, separated by spaces.
+    /// Prefixes of the model's inference profiles, separated by spaces.
     pub(crate) prefixes: &'static str,
     /// Context window in tokens.
     pub(crate) context_window: u64,
-    /// Largest answer in tokens.
+    /// Maximum number of output tokens.
     pub(crate) max_output_tokens: u64,
-    /// Shortest prefix, in tokens, that is cached at all.
+    /// Minimum length of a cached prefix, in tokens.
     pub(crate) min_cache_tokens: u64,
     features: &'static str,
-    /// Values of `thinking.type` that are accepted, separated by spaces.
+    /// Valid values of `thinking.type`, separated by spaces.
     thinking: &'static str,
-    /// Values of `output_config.effort` that are accepted, separated by spaces.
+    /// Valid values of `output_config.effort`, separated by spaces.
     efforts: &'static str,
 }
 
 impl Model {
-    /// Whether the model has the named feature (see the table).
+    /// Whether the table lists the feature for the model.
     pub(crate) fn has(&self, feature: &str) -> bool {
         has_word(self.features, feature)
     }
 
-    /// Whether `thinking.type` may have this value.
+    /// Whether the model accepts this value of `thinking.type`.
     pub(crate) fn accepts_thinking(&self, kind: &str) -> bool {
         has_word(self.thinking, kind)
     }
 
-    /// Whether `output_config.effort` may have this value; `None` when the model has no effort at all.
+    /// Whether the model accepts this value of `output_config.effort`; `None` when it has no effort.
     pub(crate) fn accepts_effort(&self, level: &str) -> Option<bool> {
         (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
     }
 
-    /// Whether deferred tools and the search for them are known: Claude 4.5 and later.
+    /// Whether the model supports deferred tools and tool search: Claude 4.5 and later.
     pub(crate) fn supports_tool_search(&self) -> bool {
         self.generation >= 45
     }
 
-    /// Whether thinking is hidden unless the caller asks for a summary: Claude 4.7 and later.
+    /// Whether thinking has no text unless the request asks for a summary: Claude 4.7 and later.
     pub(crate) fn omits_thinking_by_default(&self) -> bool {
         self.generation >= 47
     }
 
-    /// Whether any form of `toolChoice` is known; Llama knows none.
+    /// Whether the model supports any `toolChoice`; Llama supports none.
     pub(crate) fn supports_tool_choice(&self) -> bool {
         self.is_claude() || self.has("forced_tool") || self.has("any_tool")
     }
 
-    /// The name under which the model knows itself: the id without the vendor and without the version suffix.
+    /// Id without vendor and version suffix.
     pub(crate) fn model_name(&self) -> &'static str {
         let name = self.id.split_once('.').map_or(self.id, |(_, name)| name);
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -74,7 +73,7 @@ impl Model {
         }
     }
 
-    /// The name without the date of its release either, as the Mantle endpoint wants it.
+    /// Model name without its release date, as used by the Mantle endpoint.
     pub(crate) fn alias(&self) -> &'static str {
         let name = self.model_name();
         match name.rsplit_once('-') {
@@ -91,7 +90,7 @@ impl Model {
         self.id.starts_with("amazon.nova")
     }
 
-    /// Whether CountTokens serves this model: Claude before 4.7 only.
+    /// Whether CountTokens supports the model: Claude before 4.7.
     pub(crate) fn supports_count_tokens(&self) -> bool {
         self.is_claude() && self.generation < 47
     }
@@ -126,8 +125,8 @@ const fn row(
     }
 }
 
-/// Id, Claude generation, profile prefixes, context, largest answer, smallest cached prefix, features,
-/// thinking kinds, effort levels.
+/// Id, Claude version, profile prefixes, context window, maximum output tokens, minimum cache tokens, features,
+/// thinking types, effort levels.
 #[rustfmt::skip]
 static MODELS: &[Model] = &[
     row("anthropic.claude-fable-5", 50, "global us eu apac au", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive", "low medium high xhigh max"),
@@ -218,12 +217,12 @@ static MODELS: &[Model] = &[
     row("writer.palmyra-x5-v1:0", 0, "us", 128_000, 8_192, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
 ];
 
-/// The model behind provisioned throughput, whose ARN does not tell.
+/// Model of every provisioned throughput; its ARN does not contain the model.
 const PROVISIONED_MODEL_ID: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 const PREFIXES: &[&str] = &["global", "us-gov", "us", "eu", "apac", "au", "jp", "ca", "in"];
 
-/// Which form of id the caller used.
+/// Form of a model id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ModelIdForm {
     /// `anthropic.claude-…`, or the ARN of a foundation model.
@@ -232,7 +231,7 @@ pub(crate) enum ModelIdForm {
     InferenceProfile,
 }
 
-/// Finds the model behind a decoded `modelId`, which may be the ARN of one of the account's own profiles.
+/// Finds the model of a decoded `modelId`, which may be the ARN of an application inference profile.
 ///
 /// # Errors
 /// As [`find`].
@@ -247,22 +246,22 @@ pub(crate) fn resolve(
     }
 }
 
-/// Finds the Claude that the Mantle endpoint serves under this bare id; `None` when it serves none.
+/// Finds the Claude model of this id on the Mantle endpoint; `None` when the endpoint does not serve it.
 pub(crate) fn find_mantle_model(id: &str) -> Option<&'static Model> {
     let name = id.strip_prefix("anthropic.")?;
     all().iter().find(|model| model.generation >= 45 && model.alias() == name)
 }
 
-/// The whole table.
+/// All models.
 pub(crate) fn all() -> &'static [Model] {
     MODELS
 }
 
-/// Finds the model behind a decoded `modelId`, in the region of the endpoint.
+/// Finds the model of a decoded `modelId` in the region of the endpoint.
 ///
 /// # Errors
-/// `The provided model identifier is invalid.` for anything that is not in the table, or is offered under
-/// another prefix or in another part of the world.
+/// `The provided model identifier is invalid.` for an unknown id, a prefix without a profile of the model, and a
+/// profile of another geography.
 pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, ModelIdForm), AwsError> {
     let invalid = || AwsError::validation("The provided model identifier is invalid.");
     let mut id = model_id;
@@ -293,10 +292,10 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, Mode
     Ok((model, ModelIdForm::InferenceProfile))
 }
 
-/// Refuses a bare id of a model that is only offered through inference profiles.
+/// Rejects a foundation model id when the model is offered through inference profiles only.
 ///
 /// # Errors
-/// The sentence about on-demand throughput, with AWS's typographic apostrophe.
+/// AWS's message about on-demand throughput, with a typographic apostrophe.
 pub(crate) fn check_on_demand(model: &Model, form: ModelIdForm, model_id: &str) -> Result<(), AwsError> {
     if form == ModelIdForm::InferenceProfile || model.has("on_demand") {
         return Ok(());
@@ -311,7 +310,7 @@ fn by_id(id: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.id == id)
 }
 
-/// Whether profiles with this prefix can be called from this region.
+/// Whether a profile with this prefix can be called from the region.
 pub(crate) fn prefix_covers_region(prefix: &str, region: &str) -> bool {
     let is_gov = region.starts_with("us-gov-");
     match prefix {

@@ -1,4 +1,4 @@
-//! What the writers must know about an answer besides its script.
+//! Metadata of a response: usage and repeated request members.
 
 use serde_json::{Map, Value, json};
 
@@ -7,22 +7,22 @@ use crate::models::Model;
 use crate::script::{self, Step};
 use crate::tokens::MeteredUsage;
 
-/// The terms of one answer.
+/// Metadata of one response.
 #[derive(Debug)]
 pub(crate) struct ResponseMetadata {
     pub(crate) metered: MeteredUsage,
-    /// Output tokens that went into thinking.
+    /// Output tokens of thinking.
     pub(crate) thinking_tokens: u64,
     /// `additionalModelResponseFieldPaths` of the request.
     response_paths: Vec<String>,
-    /// The model's own name, when its native answer is Anthropic's message.
+    /// Name of the Claude model; `None` for models without an Anthropic message.
     message: Option<&'static str>,
-    /// Members that the request makes the answer repeat, such as `serviceTier`.
+    /// Request members that the response repeats, such as `serviceTier`.
     pub(crate) echoed: Map<String, Value>,
 }
 
 impl ResponseMetadata {
-    /// Reads the terms of a Converse request.
+    /// Metadata of a response to a Converse request.
     pub(crate) fn from_converse(body: &Value, model: &Model, metered: MeteredUsage, steps: &[Step]) -> Self {
         let paths = items(body, "additionalModelResponseFieldPaths");
         let echoed = ["serviceTier", "performanceConfig"]
@@ -38,7 +38,7 @@ impl ResponseMetadata {
         }
     }
 
-    /// Reads the terms of an Anthropic body, which has no paths.
+    /// Metadata of a response to an Anthropic body.
     pub(crate) fn from_anthropic(body: &Value, metered: MeteredUsage, steps: &[Step]) -> Self {
         let mut echoed = Map::new();
         if body["context_management"].is_object() {
@@ -48,16 +48,16 @@ impl ResponseMetadata {
         Self { metered, thinking_tokens, response_paths: Vec::new(), message: None, echoed }
     }
 
-    /// The `usage` of an Anthropic message when it is over.
+    /// Final `usage` of an Anthropic message.
     pub(crate) fn usage(&self) -> Value {
         let mut usage = self.metered.to_anthropic(self.metered.usage.output_tokens);
         usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
         usage
     }
 
-    /// `additionalModelResponseFields`: the asked paths, as far as the native answer has them.
+    /// `additionalModelResponseFields`: the requested paths that exist in Anthropic's message.
     ///
-    /// The native answer of a stream is its `message_delta`; both forms are looked into here.
+    /// Paths may refer to the message or to the `message_delta` of a stream.
     pub(crate) fn response_fields(&self, reason: &str, stop_sequence: Option<&str>) -> Option<Value> {
         let name = self.message.filter(|_| !self.response_paths.is_empty())?;
         let delta = json!({
@@ -98,7 +98,7 @@ fn insert(fields: &mut Map<String, Value>, names: &[String], value: &Value) {
     }
 }
 
-/// Anthropic's name for a reason of Converse.
+/// Anthropic's name of a Converse stop reason.
 pub(crate) fn stop_reason(reason: &str) -> &str {
     match reason {
         "content_filtered" | "guardrail_intervened" => "refusal",
@@ -107,7 +107,7 @@ pub(crate) fn stop_reason(reason: &str) -> &str {
     }
 }
 
-/// Why an answer was refused; null for every other end.
+/// `stop_details` of a refusal; null for other stop reasons.
 pub(crate) fn stop_details(reason: &str) -> Value {
     match stop_reason(reason) {
         "refusal" => json!({"type": "refusal", "category": "cyber", "explanation": "The script says so."}),

@@ -1,7 +1,7 @@
-//! The script: what an answer consists of, before any wire is chosen.
+//! Script: the content of a response, independent of its format.
 //!
-//! Prompts and fixtures write scripts, the writers in `converse` and `invoke` render them. The events are those of
-//! ConverseStream; the Anthropic dialect is derived from them.
+//! Directives and fixtures create scripts; the encoders in `converse`, `invoke` and `sse` write them. The events are
+//! those of ConverseStream; Anthropic's events are translated from them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 
-/// One thing that happens in an answer.
+/// One step of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     Event(Event),
-    /// An exception frame, or the HTTP error of a non-streamed answer; nothing follows it.
+    /// Exception frame, or HTTP error of a non-streaming response. It ends the script.
     Exception(AwsError),
-    /// An unmodelled error frame: `:error-code` and `:error-message`.
+    /// Unmodelled error frame: `:error-code` and `:error-message`.
     Error(String, String),
-    /// An error of the model's own, in the words of its API: type and message. InvokeModel wraps it in a chunk.
+    /// The model's own error: type and message. InvokeModel sends it in a chunk.
     ErrorObject(String, String),
-    /// Silence; everything before it is flushed.
+    /// Delay. Everything before it is flushed.
     Sleep(Duration),
-    /// Damages the checksum of the next event.
+    /// Corrupts the checksum of the next event.
     CorruptNext,
-    /// Half of the next event, then the connection is dropped.
+    /// Sends half of the next event, then drops the connection.
     Cut,
 }
 
-/// One event of the stream, as ConverseStream has them.
+/// A ConverseStream event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     MessageStart,
@@ -54,17 +54,17 @@ pub(crate) enum Event {
         index: u32,
         signature: String,
     },
-    /// A fragment of redacted reasoning; base64 on the wire.
+    /// A fragment of redacted thinking; base64 on the wire.
     Redacted {
         index: u32,
         data: String,
     },
-    /// One citation for the text of the block, as Converse has it.
+    /// A citation for the text of the block, as in Converse.
     Citation {
         index: u32,
         citation: Value,
     },
-    /// The start of a block that only the Anthropic dialect has; deltas may follow.
+    /// Start of a block that only Anthropic's format has; deltas may follow.
     AnthropicBlockStart {
         index: u32,
         block: Value,
@@ -76,9 +76,9 @@ pub(crate) enum Event {
         reason: String,
         stop_sequence: Option<String>,
     },
-    /// The usage, which the writer knows.
+    /// Usage; the encoder fills it in.
     Metadata,
-    /// Anything else, sent as it is and without padding.
+    /// Any other event, sent unchanged and without padding.
     Other {
         name: String,
         payload: Value,
@@ -86,7 +86,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// Output tokens that this event stands for: about one per word, at least one per delta.
+    /// Output tokens of the event: one for each word, at least one for each delta.
     pub(crate) fn tokens(&self) -> u64 {
         match self {
             Self::Text { text, .. } => count_words(text),
@@ -97,7 +97,7 @@ impl Event {
         }
     }
 
-    /// The block that this event opens or continues.
+    /// Index of the block that the event starts or continues.
     fn block(&self) -> Option<u32> {
         match self {
             Self::ToolStart { index, .. }
@@ -128,7 +128,7 @@ pub(crate) fn output_tokens(steps: &[Step]) -> u64 {
         .sum()
 }
 
-/// Output tokens that went into thinking.
+/// Output tokens of thinking.
 pub(crate) fn thinking_tokens(steps: &[Step]) -> u64 {
     steps
         .iter()
@@ -139,13 +139,13 @@ pub(crate) fn thinking_tokens(steps: &[Step]) -> u64 {
         .sum()
 }
 
-/// Ends the script with `max_tokens` where it would say more than `max` tokens.
+/// Truncates the script to `max` output tokens and ends it with `max_tokens`.
 pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
     if output_tokens(&steps) <= max {
         return steps;
     }
     if max == 0 {
-        // Nothing but the cache is wanted: no block is even begun.
+        // A request for zero tokens only fills the cache; its response has no blocks.
         let reason = "max_tokens".to_owned();
         return vec![
             Step::Event(Event::MessageStart),

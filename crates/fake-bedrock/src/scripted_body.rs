@@ -1,6 +1,6 @@
-//! The body of a streamed answer: plays a script at its own pace.
+//! Streaming response body: sends a script with its delays.
 //!
-//! Frames that are ready at once share a chunk; a silence flushes what came before it.
+//! Frames that are ready at once share a chunk; a delay flushes the frames before it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::response_metadata::ResponseMetadata;
 use crate::script::{Event, Step};
 use crate::{converse, invoke, sse};
 
-/// Frames that one chunk may carry.
+/// Maximum number of frames of a chunk.
 const MAX_FRAMES_PER_CHUNK: usize = 8;
-/// Bytes after which a chunk is full, however few its frames.
+/// Size at which a chunk is sent, in bytes.
 const MAX_CHUNK_BYTES: usize = 16 * 1024;
-/// Time for the half of a cut frame to leave before the connection goes.
+/// Delay that lets half a frame leave before the connection is dropped.
 const CUT_DELAY: Duration = Duration::from_millis(20);
 
-/// How events become payloads.
+/// Encoding of the stream.
 #[derive(Debug)]
 pub(crate) enum StreamFormat {
     Converse,
@@ -38,7 +38,7 @@ pub(crate) enum StreamFormat {
     },
 }
 
-/// A script being played.
+/// Response body that sends a script.
 #[derive(Debug)]
 pub(crate) struct ScriptedBody {
     steps: std::vec::IntoIter<Step>,
@@ -126,13 +126,13 @@ impl ScriptedBody {
         match self.dialect {
             StreamFormat::Invoke(_) => invoke::error(&kind, &message, &mut self.padding, out),
             StreamFormat::Messages { .. } => sse::error(&kind, &message, out),
-            // Converse has no words for it.
+            // Converse has no error of the model's own.
             StreamFormat::Converse => frame::error(kind, message, out),
         }
     }
 }
 
-/// The caller shall see a broken connection.
+/// Error that makes hyper drop the connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionDropped;
 

@@ -1,4 +1,4 @@
-//! The accept loop, and what all requests share.
+//! Accept loop and shared state.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -30,14 +30,14 @@ use crate::sse;
 use crate::tokens::PromptCache;
 use crate::{mantle, routes, sts};
 
-/// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
+/// Delay after a failed accept; without it, a lack of file descriptors becomes a busy loop.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
-/// How HTTP writes a date.
+/// Date format of HTTP.
 const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
-/// How many bodies are remembered that were refused once.
+/// Maximum number of bodies that `[throttle-once]` remembers.
 const MAX_THROTTLED_BODIES: usize = 4_096;
 
-/// A fake that listens. [`FakeBedrock::run`] makes it answer.
+/// A listening fake. [`FakeBedrock::run`] serves.
 #[derive(Debug)]
 pub struct FakeBedrock {
     listener: TcpListener,
@@ -56,7 +56,7 @@ pub(crate) struct State {
     throttled: Mutex<ThrottledBodies>,
 }
 
-/// The bodies that `[throttle-once]` has already refused.
+/// Bodies that `[throttle-once]` has throttled.
 #[derive(Debug, Default)]
 struct ThrottledBodies {
     bodies: HashSet<[u8; 32]>,
@@ -79,7 +79,7 @@ impl ThrottledBodies {
 }
 
 impl FakeBedrock {
-    /// Starts to listen; connections wait until [`FakeBedrock::run`]. Port 0 takes any free port.
+    /// Binds the address; connections wait until [`FakeBedrock::run`]. Port 0 takes a free port.
     ///
     /// # Errors
     /// The address cannot be bound, or a fixture cannot be read.
@@ -102,29 +102,28 @@ impl FakeBedrock {
         Ok(Self { listener, addr, state: Arc::new(state) })
     }
 
-    /// The address it listens on.
+    /// Address of the listener.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The address as an endpoint URL, such as `http://127.0.0.1:9090`.
+    /// Endpoint URL, such as `http://127.0.0.1:9090`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// What has been asked and answered; stays valid after [`FakeBedrock::run`] has ended.
+    /// Log of requests; remains valid after [`FakeBedrock::run`] has ended.
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.state.log)
     }
 
-    /// Serves for ever. Dropping the future closes every connection.
+    /// Serves until the future is dropped, which closes every connection.
     pub async fn run(self) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => {
-                    // An error here concerns a connection that is already gone, or is out of file descriptors: in both
-                    // cases the listener itself goes on.
+                    // The connection is already gone, or file descriptors have run out; the listener itself stays usable.
                     let Ok((stream, _)) = accepted else {
                         sleep(ACCEPT_BACKOFF).await;
                         continue;
@@ -138,13 +137,13 @@ impl FakeBedrock {
 }
 
 async fn serve(state: Arc<State>, stream: TcpStream) {
-    // Without it small frames wait for acknowledgements; a socket that refuses is about to fail anyway.
+    // Otherwise small frames wait for acknowledgements. A socket that rejects the option fails soon anyway.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { state.handle(request).await }
     });
-    // Whatever ends a connection, dropped scripts included, is no news.
+    // Clients and scripts end connections on purpose, so the error is not reported.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -187,20 +186,20 @@ impl State {
         Ok(response)
     }
 
-    /// What time it is here.
+    /// Current time plus the configured clock skew.
     pub(crate) fn now(&self) -> Timestamp {
         let skew = SignedDuration::from_secs(self.config.clock_skew);
         Timestamp::now().saturating_add(skew).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether `[throttle-once]` sees this body for the first time.
+    /// Whether `[throttle-once]` throttles this body: only the first time.
     pub(crate) fn is_first_attempt(&self, body: &[u8]) -> bool {
         let mut throttled = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
         throttled.insert(Sha256::digest(body).into())
     }
 }
 
-/// Shaped like a version 4 UUID.
+/// Request id in the form of a version 4 UUID.
 fn request_id(seed: u64) -> String {
     let (high, low) = (mix(seed), mix(seed ^ 1));
     format!(

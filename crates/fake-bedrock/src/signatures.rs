@@ -1,4 +1,4 @@
-//! What the fake issues and later recognises or only makes look right: ids, signatures of thinking, redacted reasoning.
+//! Generated ids, signatures of thinking, and redacted thinking.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,34 +6,34 @@ use hmac::Mac as _;
 
 use crate::auth::hmac_sha256;
 
-/// Key under which thinking is signed; anyone may know it.
+/// Signing key of thinking; no secret.
 const KEY: &[u8] = b"fake-bedrock thinking";
 
-/// Signs text that this fake issues and must recognise when it comes back.
+/// Signs the text of a thinking block.
 pub(crate) fn sign(text: &str) -> String {
     hmac_sha256(KEY, text.as_bytes())
         .map(|mac| BASE64.encode(mac.finalize().into_bytes()))
         .unwrap_or_default()
 }
 
-/// Whether [`sign`] made this seal for this text.
+/// Whether [`sign`] made the signature for this text.
 pub(crate) fn is_valid_signature(text: &str, sign: &str) -> bool {
     let sign = BASE64.decode(sign).unwrap_or_default();
     hmac_sha256(KEY, text.as_bytes()).is_some_and(|mac| mac.verify_slice(&sign).is_ok())
 }
 
-/// An opaque string as redacted reasoning carries one, which [`is_issued_data`] recognises.
+/// Data of redacted thinking, which [`is_issued_data`] recognizes.
 pub(crate) fn redacted_data(seed: u64) -> String {
     let body = format!("EmwKAhgB{seed:016x}");
     format!("{body}.{}", sign(&body))
 }
 
-/// Whether redacted reasoning (decoded once) was issued by this fake.
+/// Whether [`redacted_data`] made this data.
 pub(crate) fn is_issued_data(data: &str) -> bool {
     data.split_once('.').is_some_and(|(body, sign)| is_valid_signature(body, sign))
 }
 
-/// Decodes a wire's redacted reasoning and checks it.
+/// Whether this base64 encodes data that [`redacted_data`] made.
 pub(crate) fn is_issued_base64(base64: &str) -> bool {
     BASE64
         .decode(base64)
@@ -42,7 +42,7 @@ pub(crate) fn is_issued_base64(base64: &str) -> bool {
         .is_some_and(|data| is_issued_data(&data))
 }
 
-/// Twenty-two characters, as in AWS's tool use ids.
+/// Id of 22 characters, as in AWS's tool use ids.
 pub(crate) fn base62(seed: u64) -> String {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut state = seed;
@@ -54,7 +54,7 @@ pub(crate) fn base62(seed: u64) -> String {
         .collect()
 }
 
-/// The `SplitMix64` step: turns counters into numbers that look random.
+/// The `SplitMix64` step: turns a counter into a pseudorandom number.
 pub(crate) fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

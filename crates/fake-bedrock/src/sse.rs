@@ -1,4 +1,4 @@
-//! The wire of the Messages routes: Anthropic's events as server-sent events, and its envelope for errors.
+//! Encoder of the Messages API: server-sent events and error bodies.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderValue, Response, StatusCode};
@@ -9,7 +9,7 @@ use crate::error::AwsError;
 use crate::response_metadata::ResponseMetadata;
 use crate::script::Event;
 
-/// Appends what one event becomes; a ping follows the first block's start, as at Anthropic.
+/// Appends one event; a ping follows the first `content_block_start`, as in Anthropic's API.
 pub(crate) fn write(
     translator: &mut Translator,
     ping_sent: &mut bool,
@@ -26,7 +26,7 @@ pub(crate) fn write(
     }
 }
 
-/// Appends an error in the middle of a stream.
+/// Appends an `error` event.
 pub(crate) fn error(kind: &str, message: &str, out: &mut BytesMut) {
     write_event(&json!({"type": "error", "error": {"type": kind, "message": message}}), out);
 }
@@ -36,7 +36,7 @@ fn write_event(value: &Value, out: &mut BytesMut) {
     out.put_slice(format!("event: {name}\ndata: {value}\n\n").as_bytes());
 }
 
-/// Anthropic's name and status for an AWS exception that the model itself raised.
+/// Anthropic's error type and status of an AWS exception.
 pub(crate) fn error_type(error: &AwsError) -> (&'static str, StatusCode) {
     let overloaded = StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     match error.kind.as_ref() {
@@ -60,7 +60,7 @@ pub(crate) fn error_type(error: &AwsError) -> (&'static str, StatusCode) {
     }
 }
 
-/// The status that the model itself answered.
+/// Status of the model.
 fn original_status(error: &AwsError) -> Option<u64> {
     error
         .extra_members
@@ -69,7 +69,7 @@ fn original_status(error: &AwsError) -> Option<u64> {
         .and_then(|(_, status)| status.as_u64())
 }
 
-/// An error in Anthropic's envelope.
+/// Error response in Anthropic's format.
 pub(crate) fn error_response(error: &AwsError, request_id: &str) -> Response<Bytes> {
     let (kind, status) = error_type(error);
     let body = json!({

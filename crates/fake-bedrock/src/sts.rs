@@ -1,4 +1,4 @@
-//! STS: who the caller is. It speaks XML, and names its errors otherwise than Bedrock does.
+//! STS GetCallerIdentity, in XML and with STS's error codes.
 //!
 //! After the API reference page "GetCallerIdentity" and the page "Common errors" of AWS STS.
 
@@ -10,10 +10,10 @@ use crate::error::AwsError;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// The answer to the one action it has.
+/// Response to GetCallerIdentity.
 ///
 /// # Errors
-/// For every other action.
+/// `InvalidAction` for every other action.
 pub(crate) fn get_caller_identity(body: &[u8]) -> Result<Response<Bytes>, AwsError> {
     let form = String::from_utf8_lossy(body);
     if !form.split('&').any(|pair| pair == "Action=GetCallerIdentity") {
@@ -30,7 +30,7 @@ pub(crate) fn get_caller_identity(body: &[u8]) -> Result<Response<Bytes>, AwsErr
     ))
 }
 
-/// An error in its words.
+/// Error response in STS's format.
 pub(crate) fn error_response(error: &AwsError, request_id: &str) -> Response<Bytes> {
     let code = match &*error.kind {
         "UnrecognizedClientException" => "InvalidClientTokenId",

@@ -19,12 +19,12 @@ use crate::models::Model;
 const IMAGE_TOKENS: u64 = 1_600;
 /// Tokens assumed for a document.
 const DOCUMENT_TOKENS: u64 = 3_000;
-/// How many blocks before a cache point are searched for an older prefix.
+/// Number of blocks before a cache point that are searched for a cached prefix.
 const LOOKBACK_BLOCKS: usize = 20;
-/// How many prefixes are remembered.
+/// Maximum number of cached prefixes.
 const MAX_CACHED_PREFIXES: usize = 8_192;
 
-/// The tokens of a block of either dialect.
+/// Estimated tokens of a block of Converse or of an Anthropic body.
 pub(crate) fn estimate(block: &Value) -> u64 {
     let member = |names: [&str; 2]| names.iter().any(|name| block.get(name).is_some());
     let kind = block.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -48,12 +48,12 @@ fn characters(value: &Value) -> u64 {
     }
 }
 
-/// Blocks inside blocks (a tool result's images) weigh what they weigh outside.
+/// Characters of a nested block, such as an image of a tool result; it counts as much as a top-level block.
 fn nested_characters(block: &Value) -> u64 {
     if block.is_object() { estimate(block) * 4 } else { characters(block) }
 }
 
-/// How long a cached prefix lives.
+/// Time to live of a cached prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ttl {
     FiveMinutes,
@@ -61,7 +61,7 @@ pub(crate) enum Ttl {
 }
 
 impl Ttl {
-    /// Reads the wire's `ttl`, which may be absent.
+    /// Parses `ttl`, which may be absent.
     pub(crate) fn parse(ttl: Option<&Value>) -> Self {
         if ttl.and_then(Value::as_str) == Some("1h") { Self::OneHour } else { Self::FiveMinutes }
     }
@@ -74,25 +74,25 @@ impl Ttl {
     }
 }
 
-/// A request as the cache sees it: blocks in order (tools, system, messages) and the points between them.
+/// A prompt as the cache sees it: blocks in order (tools, system, messages) and cache points.
 #[derive(Debug)]
 pub(crate) struct CacheablePrompt {
     hasher: Option<Sha256>,
     tokens: u64,
-    /// Hash and length of the prefix that ends with each block.
+    /// Hash and length in tokens of the prefix that ends with each block.
     prefixes: Vec<([u8; 32], u64)>,
-    /// The number of blocks before each cache point, and its time to live.
+    /// Number of blocks before each cache point, and its time to live.
     cache_points: Vec<(usize, Ttl)>,
 }
 
 impl CacheablePrompt {
-    /// `has_cache_points` says whether there is any cache point at all: without one, nothing is hashed.
+    /// Without cache points, nothing is hashed.
     pub(crate) fn new(model: &Model, has_cache_points: bool) -> Self {
         let hasher = has_cache_points.then(|| Sha256::new_with_prefix(model.id));
         Self { hasher, tokens: 0, prefixes: Vec::new(), cache_points: Vec::new() }
     }
 
-    /// Adds a block; `role` tells blocks of different rooms apart (`tools`, `user`, …).
+    /// Adds a block; `role` (`tool`, `system`, `user`, …) is part of the hash.
     pub(crate) fn block(&mut self, role: &str, block: &Value) {
         self.tokens += estimate(block);
         if let Some(hasher) = &mut self.hasher {
@@ -102,7 +102,7 @@ impl CacheablePrompt {
         }
     }
 
-    /// Adds what every message costs besides its blocks.
+    /// Adds the fixed cost of a message.
     pub(crate) fn message(&mut self) {
         self.tokens += 3;
     }
@@ -116,7 +116,7 @@ impl CacheablePrompt {
     }
 }
 
-/// Usage with the split of the cache writes.
+/// Usage, with the cache writes of one hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MeteredUsage {
     pub(crate) usage: Usage,
@@ -124,7 +124,7 @@ pub(crate) struct MeteredUsage {
 }
 
 impl MeteredUsage {
-    /// Reads a `usage` member of Converse back, as fixtures carry it.
+    /// Parses a Converse `usage`, as fixtures contain it.
     pub(crate) fn from_converse(usage: &Value) -> Option<Self> {
         let count = |name: &str| usage.get(name).and_then(Value::as_u64);
         let hours = usage.get("cacheDetails").and_then(Value::as_array).into_iter().flatten();
@@ -142,7 +142,7 @@ impl MeteredUsage {
         })
     }
 
-    /// The `usage` member of Converse, after the API reference page "TokenUsage".
+    /// Converse `usage`, after the API reference page "TokenUsage".
     pub(crate) fn to_converse(&self) -> Value {
         let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
         let mut usage = json!({
@@ -165,7 +165,7 @@ impl MeteredUsage {
         usage
     }
 
-    /// The `usage` member of an Anthropic message.
+    /// `usage` of an Anthropic message.
     pub(crate) fn to_anthropic(&self, output_tokens: u64) -> Value {
         json!({
             "input_tokens": self.usage.input_tokens,
@@ -181,7 +181,7 @@ impl MeteredUsage {
     }
 }
 
-/// The prefixes seen before. Bounded; the oldest go first.
+/// Cached prefixes. Bounded; evicts the oldest.
 #[derive(Debug, Default)]
 pub(crate) struct PromptCache {
     inner: Mutex<Prefixes>,
@@ -194,7 +194,7 @@ struct Prefixes {
 }
 
 impl PromptCache {
-    /// Splits the input of a request into read, written and plain tokens, and remembers its prefixes.
+    /// Splits the prompt into cache reads, cache writes and other tokens, and caches its prefixes.
     pub(crate) fn meter(&self, model: &Model, cacheable: &CacheablePrompt, now: Instant) -> MeteredUsage {
         let total = cacheable.tokens();
         let mut metered = MeteredUsage::default();

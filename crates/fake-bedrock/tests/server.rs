@@ -1,4 +1,4 @@
-//! The fake in-process: what a test that embeds it relies on.
+//! The fake in the process of a test: HTTP, streams, log.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 

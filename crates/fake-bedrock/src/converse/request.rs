@@ -1,4 +1,4 @@
-//! Reads a Converse request: what it costs, and what it asks for.
+//! Parser of Converse requests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,15 +8,15 @@ use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
 use crate::tokens::{CacheablePrompt, Ttl};
 
-/// Characters that a citation quotes at most.
+/// Maximum number of characters of a citation.
 pub(crate) const MAX_CITED_CHARS: usize = 200;
 
-/// The items of an array member; nothing when there is none.
+/// Items of an array member; empty when the member is absent.
 pub(crate) fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The blocks of the request in the order the cache sees them.
+/// Blocks of the prompt in cache order.
 pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
     let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
     let system = items(body, "system");
@@ -45,7 +45,7 @@ pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
     cacheable
 }
 
-/// The last user turn.
+/// Parses the last user turn.
 pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     let fields = &body["additionalModelRequestFields"];
     let mut prompt = Prompt {
@@ -95,8 +95,7 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     prompt
 }
 
-/// Whether thinking comes as a signature only: when the caller says so, or says nothing to a model that hides it by
-/// itself.
+/// Whether thinking has a signature but no text: on request, or by the model's default.
 pub(crate) fn omits_thinking(thinking: &Value, model: &Model) -> bool {
     match thinking["display"].as_str() {
         Some(display) => display == "omitted",
@@ -113,7 +112,7 @@ fn output_schema(body: &Value) -> Option<Value> {
     }
 }
 
-/// The documents and search results whose citations are enabled, numbered as Anthropic numbers them: all count.
+/// Documents and search results with citations enabled. The indexes count all of them, as Anthropic's do.
 fn citable_sources(body: &Value) -> Vec<CitableSource> {
     let mut sources = Vec::new();
     let (mut documents, mut results) = (0, 0);
@@ -166,7 +165,7 @@ fn describe(image: &Value) -> String {
     }
 }
 
-/// The largest answer the request allows.
+/// Maximum number of output tokens.
 pub(crate) fn max_tokens(body: &Value, model: &Model) -> u64 {
     body["inferenceConfig"]["maxTokens"].as_u64().unwrap_or(model.max_output_tokens)
 }

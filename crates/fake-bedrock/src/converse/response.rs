@@ -1,4 +1,4 @@
-//! Folds a script into one answer, and reads the events of fixtures back.
+//! Accumulation of a script into one Converse response.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::response_metadata::ResponseMetadata;
 use crate::script::{Event, Step};
 
-/// Folds a script into the answer of Converse.
+/// Accumulates a script into one Converse response.
 pub(crate) fn accumulate(steps: Vec<Step>, metadata: &ResponseMetadata, latency_ms: u64) -> Value {
     let mut blocks: Vec<(u32, Block)> = Vec::new();
     let mut reason = "end_turn".to_owned();
@@ -102,7 +102,7 @@ impl Block {
                 json!({"citationsContent": {"citations": citations, "content": [{"text": text}]}})
             }
             Self::Tool { id, name, json } => {
-                // Arguments that were cut off cannot be folded into an object.
+                // Truncated arguments are not valid JSON.
                 let input: Value = serde_json::from_str(&json).unwrap_or_else(|_| json!({}));
                 json!({"toolUse": {"input": input, "name": name, "toolUseId": id}})
             }
@@ -133,7 +133,7 @@ fn find_or_insert(blocks: &mut Vec<(u32, Block)>, index: u32, new: impl FnOnce()
     &mut blocks[position].1
 }
 
-/// Understands the well-known events of fixtures, so that they can be folded and translated.
+/// Turns the known events of fixtures into typed events, so that they can be accumulated and translated.
 pub(crate) fn recognize_event(event: Event) -> Event {
     let Event::Other { name, payload } = event else {
         return event;

@@ -1,4 +1,4 @@
-//! The order and the content of the turns of a Converse request.
+//! Messages of a Converse request: order and content.
 
 use std::collections::HashSet;
 
@@ -12,18 +12,18 @@ use crate::signatures::{is_issued_base64, is_valid_signature};
 
 type ValidationResult = Result<(), AwsError>;
 
-/// Images per message.
+/// Maximum number of images of a message.
 const IMAGES: usize = 20;
-/// Documents per message.
+/// Maximum number of documents of a message.
 const DOCUMENTS: usize = 5;
-/// Longest base64 of an image that Claude takes: five megabytes.
+/// Maximum size of an image for Claude, in bytes of base64.
 pub(super) const MAX_IMAGE_BASE64_BYTES: usize = 5 * 1024 * 1024;
 
 pub(super) fn role(message: &Value) -> &str {
     message["role"].as_str().unwrap_or_default()
 }
 
-/// Every rule about the turns that does not concern tools.
+/// Checks all messages, except their tools.
 pub(super) fn check(body: &Value, model: &Model) -> ValidationResult {
     let messages = items(body, "messages");
     turns(messages, model)?;
@@ -179,7 +179,7 @@ fn check_reasoning(reasoning: &Value, at: &str) -> ValidationResult {
     thinking_signature(thought["text"].as_str(), thought["signature"].as_str(), at)
 }
 
-/// Whether a thinking block is one of ours, unaltered.
+/// Checks that the signature of a thinking block is this fake's.
 pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at: &str) -> ValidationResult {
     let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
         return Err(AwsError::model(format!("{at}.thinking.signature: Field required")));
@@ -190,7 +190,7 @@ pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at
     Err(AwsError::model(format!("{at}: Invalid `signature` in `thinking` block")))
 }
 
-/// The refusal of a field that only other models have.
+/// Error for a field that the model does not support.
 pub(super) fn unsupported(field: &str) -> AwsError {
     AwsError::validation(format!(
         "This model doesn't support the {field} field. Remove {field} and try again."
@@ -219,7 +219,7 @@ fn check_image(model: &Model, image: &Value, at: &str) -> ValidationResult {
     }
 }
 
-/// The format that the first bytes give away, seen through their base64.
+/// Image format according to the first bytes, detected in base64.
 pub(super) fn detect_image_format(base64: &str) -> Option<&'static str> {
     [("iVBORw0KGg", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp")]
         .iter()
@@ -276,7 +276,7 @@ fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usi
     supports_cache_point(model, point)
 }
 
-/// Whether the model caches at all, and for as long as the point says.
+/// Checks that the model supports prompt caching with this time to live.
 pub(super) fn supports_cache_point(model: &Model, point: &Value) -> ValidationResult {
     if !model.has("cache") {
         return Err(unsupported("cachePoint"));

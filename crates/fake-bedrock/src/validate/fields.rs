@@ -1,7 +1,6 @@
-//! What each generation of Claude takes besides the conversation: thinking, effort, sampling, betas, limits.
+//! Rules of each model: thinking, effort, sampling, metadata, output limit.
 //!
-//! Both operations come here with the same questions, Converse with `additionalModelRequestFields`, InvokeModel with its
-//! body.
+//! Converse passes `additionalModelRequestFields`, InvokeModel and the Messages API pass the body.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +12,7 @@ use crate::routes::Api;
 
 type ValidationResult = Result<(), AwsError>;
 
-/// Members of `additionalModelRequestFields` that Claude takes.
+/// Members of `additionalModelRequestFields` for Claude.
 const CLAUDE_FIELDS: &[&str] = &[
     "thinking",
     "top_k",
@@ -25,13 +24,13 @@ const CLAUDE_FIELDS: &[&str] = &[
     "metadata",
 ];
 
-/// Members of `additionalModelRequestFields` that Nova takes.
+/// Members of `additionalModelRequestFields` for Nova.
 const NOVA_FIELDS: &[&str] = &["inferenceConfig", "reasoningConfig"];
 
-/// The part of a request that both operations have under different names.
+/// Parameters that all APIs have under different names.
 #[derive(Debug)]
 pub(super) struct ModelParameters<'a> {
-    /// The native fields: `thinking`, `output_config`, `anthropic_beta`, `metadata`, `top_k`.
+    /// Anthropic's fields: `thinking`, `output_config`, `anthropic_beta`, `metadata`, `top_k`.
     pub(super) fields: &'a Map<String, Value>,
     pub(super) temperature: Option<f64>,
     pub(super) top_p: bool,
@@ -39,18 +38,18 @@ pub(super) struct ModelParameters<'a> {
     /// Whether the tool choice forces a call.
     pub(super) forces_tool: bool,
     pub(super) api: Api,
-    /// The betas of the request, all of them known.
+    /// Betas of the request, already validated.
     pub(super) betas: Vec<&'a str>,
 }
 
 impl ModelParameters<'_> {
-    /// Whether the caller sent this beta.
+    /// Whether the request has this beta.
     fn beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }
 }
 
-/// The additional fields of a Converse request, for any model.
+/// Checks the additional fields of a Converse request.
 pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> ValidationResult {
     for key in fields.keys() {
         if model.is_claude() && !CLAUDE_FIELDS.contains(&key.as_str()) {
@@ -59,7 +58,7 @@ pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> ValidationR
         if model.is_nova() && !NOVA_FIELDS.contains(&key.as_str()) {
             return Err(extraneous("", key));
         }
-        // These have no fields of their own at all.
+        // These models have no additional fields.
         if model.id.starts_with("meta.") || model.id == "deepseek.r1-v1:0" {
             return Err(extraneous("", key));
         }
@@ -71,7 +70,7 @@ pub(super) fn extra(key: &str) -> AwsError {
     AwsError::model(format!("{key}: Extra inputs are not permitted"))
 }
 
-/// Whether a value may stand in request metadata; quotes, braces and anything beyond ASCII may not.
+/// Whether a value is valid in request metadata: no quotes, no braces, ASCII only.
 pub(super) fn is_valid_metadata(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c))
 }
@@ -80,7 +79,7 @@ pub(super) fn invalid_metadata() -> AwsError {
     AwsError::validation("Request metadata contains a value that violates the regular expression")
 }
 
-/// The rules of one model about one request.
+/// Checks the rules of the model.
 pub(super) fn check(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     if let Some(max) = parameters.max_tokens.filter(|max| *max > model.max_output_tokens) {
         let limit = model.max_output_tokens;
@@ -104,10 +103,10 @@ pub(super) fn check(parameters: &ModelParameters<'_>, model: &Model) -> Validati
     thinking(parameters, model)
 }
 
-/// Tokens that the newer models of other vendors must be allowed at least.
+/// Minimum of `max_tokens` for newer models of other vendors.
 const MIN_OUTPUT_TOKENS: u64 = 16;
 
-/// The rules of models that are not Claude.
+/// Checks the rules of models other than Claude.
 fn others(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     if !model.has("sampling") {
         let given = [(parameters.temperature.is_some(), "temperature"), (parameters.top_p, "topP")];
@@ -137,7 +136,7 @@ fn metadata(parameters: &ModelParameters<'_>) -> ValidationResult {
     if user.chars().count() > 256 {
         return Err(AwsError::model("metadata.user_id: String should have at most 256 characters"));
     }
-    // Mantle is not known to look.
+    // No such check is known of bedrock-mantle.
     if parameters.api != Api::MantleMessages && !is_valid_metadata(user) {
         return Err(invalid_metadata());
     }
@@ -177,7 +176,7 @@ fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationR
     Ok(())
 }
 
-/// Whether the model has this level of effort.
+/// Checks that the model supports this effort level.
 pub(super) fn check_effort(level: &str, model: &Model) -> ValidationResult {
     match model.accepts_effort(level) {
         None if !model.is_claude() => Err(unsupported("outputConfig.effort")),
@@ -248,7 +247,7 @@ fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
             "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
         ));
     }
-    // Interleaved thinking may spend its budget over several turns.
+    // Interleaved thinking spends its budget over several turns.
     let interleaved = parameters.beta("interleaved-thinking-2025-05-14");
     if !interleaved && parameters.max_tokens.is_some_and(|max| max <= budget) {
         return Err(AwsError::model("`max_tokens` must be greater than `thinking.budget_tokens`."));

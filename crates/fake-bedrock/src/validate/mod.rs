@@ -1,7 +1,7 @@
-//! What Bedrock refuses, in Bedrock's words.
+//! Validation of requests, with Bedrock's error messages.
 //!
-//! Shapes first, as AWS's front end does, then the rules of the operation, then those of the model. The texts are
-//! AWS's where a real answer is known; the rest follows their manner.
+//! Smithy shapes first, as in AWS's front end, then the rules of the operation, then those of the model. Messages are
+//! AWS's where one is known; the others are modelled on them.
 
 mod anthropic;
 mod betas;
@@ -26,10 +26,10 @@ pub(crate) use anthropic::{Version, invoke, mantle_count_tokens, messages};
 
 type ValidationResult = Result<(), AwsError>;
 
-/// The whole of a Converse request, but for its length (see [`context`]).
+/// Validates a Converse request, except its length (see [`context`]).
 ///
 /// # Errors
-/// A `ValidationException` for the first rule that is broken.
+/// A `ValidationException` for the first violated rule.
 pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     check::check(&schema::CONVERSE, body)?;
     conversation(body, model, streaming)?;
@@ -69,7 +69,7 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Validati
     Ok(())
 }
 
-/// Takes away the members of content blocks that are null: to AWS's front end they are as good as absent.
+/// Removes null members of content blocks, which AWS's front end ignores.
 pub(crate) fn drop_nulls(body: &mut Value) {
     let prune = |blocks: Option<&mut Value>| {
         for block in blocks.and_then(Value::as_array_mut).into_iter().flatten() {
@@ -85,7 +85,7 @@ pub(crate) fn drop_nulls(body: &mut Value) {
     }
 }
 
-/// The rules that Converse and CountTokens share.
+/// Checks the rules that Converse and CountTokens share.
 fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     conversation::check(body, model)?;
     tools::check(body, model, streaming)?;
@@ -122,7 +122,7 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResul
     Ok(())
 }
 
-/// With thinking on, an answer that called tools must be replayed with the thinking that led to it.
+/// Checks that the last assistant turn of a tool loop starts with thinking, when thinking is enabled.
 fn check_thinking_first(body: &Value) -> ValidationResult {
     let all = items(body, "messages");
     let Some((last, earlier)) = all.split_last() else {
@@ -145,10 +145,10 @@ fn check_thinking_first(body: &Value) -> ValidationResult {
     )))
 }
 
-/// A CountTokens request; answers the count.
+/// Validates a CountTokens request and returns the count.
 ///
 /// # Errors
-/// A `ValidationException`, also for profiles, for models that do not count, and for more than the model can read.
+/// A `ValidationException`, also for profiles, unsupported models and prompts beyond the context window.
 pub(crate) fn count_tokens(
     id: &str,
     body: &Value,
@@ -184,7 +184,7 @@ fn betas_of(fields: &Value) -> Vec<&str> {
     items(fields, "anthropic_beta").iter().filter_map(Value::as_str).collect()
 }
 
-/// What does not fit the model's window is not counted either.
+/// The count, if it fits the context window.
 fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError> {
     match context(tokens, betas, model) {
         Ok(()) => Ok(tokens),
@@ -192,10 +192,10 @@ fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError
     }
 }
 
-/// Refuses prompts that are longer than the model's context window, which a beta widens for two Sonnets.
+/// Rejects prompts beyond the context window, which a beta extends for two Sonnet models.
 ///
 /// # Errors
-/// A `ValidationException` with the model family's own words.
+/// A `ValidationException` with the message of the model family.
 pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> ValidationResult {
     let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
     let wide = widens && betas.contains(&"context-1m-2025-08-07");

@@ -1,4 +1,4 @@
-//! Tools, the pairing of calls and results, and the number and order of cache points.
+//! Tools, pairing of calls and results, number and order of cache points.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::models::Model;
 
 type ValidationResult = Result<(), AwsError>;
 
-/// Every rule about tools and cache points.
+/// Checks tools and cache points.
 pub(super) fn check(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     pairing(items(body, "messages"), model)?;
     match body.get("toolConfig").filter(|config| !config.is_null()) {
@@ -64,7 +64,7 @@ fn pairing(messages: &[Value], model: &Model) -> ValidationResult {
         if place + 1 == spoken.len() && !calls.is_empty() {
             return Err(expected(m + 1, &calls));
         }
-        // Claude wants the results before anything else.
+        // Claude requires the results before any other block.
         let content = items(message, "content");
         let first_other =
             content.iter().position(|b| b.get("toolResult").is_none() && b.get("cachePoint").is_none());
@@ -179,7 +179,7 @@ fn cache_points(body: &Value, model: &Model) -> ValidationResult {
     Ok(())
 }
 
-/// The number and the order of the cache points of a request for Claude; true stands for one that lives an hour.
+/// Checks number and order of the cache points of Claude; `true` stands for a time to live of one hour.
 pub(super) fn cache_order(hours: &[bool]) -> ValidationResult {
     if hours.len() > 4 {
         return Err(AwsError::model(format!(

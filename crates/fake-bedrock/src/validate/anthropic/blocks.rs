@@ -1,4 +1,4 @@
-//! Content blocks: which there are, what they may hold, and in whose mouth.
+//! Content blocks: types, members and roles.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -26,25 +26,25 @@ static KINDS: &[Kind] = &[
     ("tool_result", "user", &["tool_use_id"], &["content", "is_error", "cache_control", "toolset_name"]),
 ];
 
-/// Kinds that the search for tools brings.
+/// Block types of tool search.
 static SEARCH: &[Kind] = &[
     ("server_tool_use", "assistant", &["id", "name", "input"], &["cache_control", "caller"]),
     ("tool_search_tool_result", "assistant", &["tool_use_id", "content"], &["cache_control"]),
 ];
 
-/// The kind that compaction brings.
+/// Block type of compaction.
 static COMPACTION: Kind = ("compaction", "assistant", &[], &["content", "cache_control", "signature"]);
 
-/// Kinds that only system messages hold, with the beta for changing tools.
+/// Block types of system messages, with the beta for changing tools.
 static CHANGES: &[Kind] = &[
     ("tool_addition", "system", &["tool"], &["cache_control"]),
     ("tool_removal", "system", &["tool"], &["cache_control"]),
 ];
 
-/// Largest side of an image, in pixels.
+/// Maximum width and height of an image, in pixels.
 const MAX_IMAGE_SIDE_PIXELS: u32 = 8_000;
 
-/// The top-level system prompt.
+/// Checks the top-level system prompt.
 pub(super) fn system(request: &Request<'_>) -> ValidationResult {
     match request.members.get("system") {
         None | Some(Value::Null | Value::String(_)) => Ok(()),
@@ -71,7 +71,7 @@ fn keys(block: &Value) -> impl Iterator<Item = &str> {
     block.as_object().into_iter().flat_map(Map::keys).map(String::as_str)
 }
 
-/// One block of a message.
+/// Checks one block of a message.
 pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> ValidationResult {
     let mut kinds: Vec<&Kind> = KINDS.iter().collect();
     if request.supports_tool_search() {
@@ -89,7 +89,7 @@ pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) 
     if role == "system" && !matches!(kind, "text" | "tool_addition" | "tool_removal") {
         return Err(AwsError::model(format!("{at}.type: Input should be 'text'")));
     }
-    // Documents in answers were legal once.
+    // The old API version accepts documents in assistant messages.
     let misplaced = (kind == "document" && role == "assistant" && request.version == super::Version::V2026)
         || (!home.is_empty() && home != role);
     if misplaced {
@@ -99,7 +99,7 @@ pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) 
     content(request, block, kind, at)
 }
 
-/// Whether the block is of a known kind and has its members and no others.
+/// Checks the type and the members of a block.
 fn shape(block: &Value, kinds: &[&Kind], at: &str) -> ValidationResult {
     let Some(kind) = block["type"].as_str() else {
         return Err(AwsError::model(format!("{at}: Unable to extract tag using discriminator 'type'")));
@@ -178,7 +178,7 @@ fn result(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     }
 }
 
-/// Whether every reference leads to a tool of the request.
+/// Checks that every tool reference names a tool of the request.
 pub(super) fn references(request: &Request<'_>) -> ValidationResult {
     let names: Vec<&str> =
         items(request.body, "tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
@@ -199,7 +199,7 @@ pub(super) fn references(request: &Request<'_>) -> ValidationResult {
     Ok(())
 }
 
-/// The type of a source; Bedrock fetches nothing and keeps no files.
+/// Type of a source. Bedrock does not fetch URLs and stores no files.
 fn source_type<'a>(block: &'a Value, at: &str, kind: &str, known: &[&str]) -> Result<&'a str, AwsError> {
     match block["source"]["type"].as_str().unwrap_or_default() {
         "url" => Err(AwsError::model("URL sources not supported")),
@@ -251,7 +251,7 @@ fn image(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     }
 }
 
-/// The larger side of a PNG, which its first chunk tells.
+/// The larger of width and height of a PNG, from its first chunk.
 fn side(png: &[u8]) -> u32 {
     let number = |at: usize| {
         let bytes = png.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());

@@ -1,4 +1,4 @@
-//! `context_management`: which edits the betas of a request allow.
+//! `context_management`: edits that the betas of a request allow.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use crate::error::AwsError;
 
 const EDITING: &str = "context-management-2025-06-27";
 const COMPACTION: &str = "compact-2026-01-12";
-/// Fewer input tokens may not trigger a compaction.
+/// Minimum of `trigger` for a compaction, in input tokens.
 const MIN_TRIGGER_TOKENS: u64 = 50_000;
 
-/// Whether the edits are known, allowed by a beta, and have their members only.
+/// Checks types and members of the edits.
 pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let Some(management) = request.members.get("context_management").filter(|value| !value.is_null()) else {
         return Ok(());

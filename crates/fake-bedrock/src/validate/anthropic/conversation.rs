@@ -1,4 +1,4 @@
-//! The order of the turns: roles, the pairing of calls and results, thinking, and how a conversation may end.
+//! Messages: roles, pairing of tool calls and results, thinking, prefill.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::{Request, ValidationResult, blocks};
 use crate::converse::items;
 use crate::error::AwsError;
 
-/// Everything about the messages.
+/// Checks all messages.
 pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let Some(messages) = request.body["messages"].as_array() else {
         return Err(AwsError::model("messages: Input should be a valid list"));
@@ -68,7 +68,7 @@ fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: 
     }
 }
 
-/// A system message follows what the user (or a search) said, and ends the list or is followed by the assistant.
+/// Checks that a system message follows a user message or a tool search, and precedes an assistant message or the end.
 fn place_of_system(messages: &[Value], m: usize) -> ValidationResult {
     let before = m.checked_sub(1).map(|before| &messages[before]);
     let searched = |message: &Value| {
@@ -86,9 +86,9 @@ fn place_of_system(messages: &[Value], m: usize) -> ValidationResult {
     ))
 }
 
-/// A turn as the model sees it: messages of one role in a row are one.
+/// A turn: consecutive messages of one role.
 struct Turn<'a> {
-    /// The index of its last message.
+    /// Index of its last message.
     last: usize,
     role: &'a str,
     blocks: Vec<&'a Value>,
@@ -121,7 +121,7 @@ fn pairing(messages: &[Value]) -> ValidationResult {
     let mut open: (usize, Vec<&str>) = (0, Vec::new());
     for turn in &turns {
         let answered = ids(turn, "tool_result", "tool_use_id");
-        // Whatever is said before the results separates them from their calls.
+        // Results must precede all other blocks of the turn.
         let first_other = turn.blocks.iter().position(|block| block["type"] != "tool_result");
         let in_time = match first_other {
             Some(place) if !open.1.is_empty() => place,
@@ -157,7 +157,7 @@ fn unanswered(m: usize, ids: &[&str]) -> AwsError {
     ))
 }
 
-/// With a budget for thinking, the turn that called tools must be replayed with the thinking that led to it.
+/// Checks that the last assistant turn of a tool loop starts with thinking, when thinking has a budget.
 fn check_thinking_first(messages: &[Value]) -> ValidationResult {
     let Some(last) = messages.iter().rposition(|message| role(message) == "assistant") else {
         return Ok(());

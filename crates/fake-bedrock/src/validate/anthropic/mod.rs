@@ -1,6 +1,6 @@
-//! The Anthropic body of InvokeModel and of the Messages routes.
+//! Anthropic bodies of InvokeModel and the Messages API.
 //!
-//! Errors carry the prefix of Converse; the server takes it away, as these routes have none.
+//! Errors carry Converse's prefix; the handler removes it.
 
 mod blocks;
 mod cache_control;
@@ -18,7 +18,7 @@ use crate::routes::Api;
 
 type ValidationResult = Result<(), AwsError>;
 
-/// The version of the Messages API that a request is written for.
+/// Version of the Messages API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// `2023-06-01`, on Bedrock `bedrock-2023-05-31`.
@@ -27,7 +27,7 @@ pub(crate) enum Version {
     V2026,
 }
 
-/// Top-level members that every native route takes.
+/// Top-level members of every Anthropic body.
 const COMMON: &[&str] = &[
     "anthropic_version",
     "max_tokens",
@@ -45,13 +45,13 @@ const COMMON: &[&str] = &[
     "context_management",
 ];
 
-/// Further members of InvokeModel's body.
+/// Further members of InvokeModel bodies.
 const INVOKE: &[&str] = &["anthropic_beta", "amazon-bedrock-guardrailConfig"];
 
-/// Further members of a Messages body.
+/// Further members of Messages bodies.
 const MESSAGES: &[&str] = &["model", "stream", "cache_control"];
 
-/// Members of a body whose tokens are counted.
+/// Members of token counting bodies.
 const COUNTED: &[&str] = &[
     "model",
     "messages",
@@ -64,7 +64,7 @@ const COUNTED: &[&str] = &[
     "cache_control",
 ];
 
-/// A request with what its route has made of the headers.
+/// A body with the betas and the version of its request.
 #[derive(Debug)]
 struct Request<'a> {
     body: &'a Value,
@@ -76,21 +76,21 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether the caller sent this beta.
+    /// Whether the request has this beta.
     fn beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }
 
-    /// Whether deferred tools are known: the model must be able to search, and the caller must say so.
+    /// Whether deferred tools are valid: the model supports tool search, and the request has its beta.
     fn supports_tool_search(&self) -> bool {
         self.model.supports_tool_search() && self.beta("tool-search-tool-2025-10-19")
     }
 }
 
-/// The whole of an InvokeModel request for Claude, but for its length.
+/// Validates an InvokeModel request for Claude, except its length.
 ///
 /// # Errors
-/// A `ValidationException` for the first rule that is broken.
+/// A `ValidationException` for the first violated rule.
 pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationResult {
     if !model.is_claude() {
         return Err(AwsError::validation("The provided request is not valid"));
@@ -108,7 +108,7 @@ pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationRe
     whole(&request, streams)
 }
 
-/// The whole of a request on a Messages route, but for its length.
+/// Validates a request to the Messages API, except its length.
 ///
 /// # Errors
 /// As [`invoke`].
@@ -130,7 +130,7 @@ pub(crate) fn messages(
     whole(&request, body["stream"] == true)
 }
 
-/// The whole of a request to count tokens on the Mantle endpoint.
+/// Validates a token counting request to the Mantle endpoint.
 ///
 /// # Errors
 /// As [`invoke`].
@@ -195,7 +195,7 @@ fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
     content(request)
 }
 
-/// Everything that the model reads.
+/// Checks everything that the model reads.
 fn content(request: &Request<'_>) -> ValidationResult {
     tools::check(request)?;
     blocks::system(request)?;
@@ -203,7 +203,7 @@ fn content(request: &Request<'_>) -> ValidationResult {
     cache_control::check(request)
 }
 
-/// No tokens at all fill the cache and do nothing else.
+/// Checks `max_tokens: 0`, which only fills the cache.
 fn check_zero_max_tokens(request: &Request<'_>, streams: bool, forces_tool: bool) -> ValidationResult {
     let accepts_thinking = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
     let with = match () {

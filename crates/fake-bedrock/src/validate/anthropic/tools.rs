@@ -1,4 +1,4 @@
-//! Tools and the choice among them.
+//! Tools and tool choice.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,7 @@ use crate::converse::items;
 use crate::error::AwsError;
 use crate::routes::Api;
 
-/// The client tools whose schema the model knows: type, name, further members, the beta they need, and the Claudes that
-/// have them (as version times ten, first and last).
+/// Anthropic-defined client tools: type, name, further members, required beta, first and last Claude version (times ten).
 type Typed = (&'static str, &'static str, &'static [&'static str], Option<&'static str>, u16, u16);
 
 const COMPUTER: &[&str] = &["display_width_px", "display_height_px", "display_number"];
@@ -33,7 +32,7 @@ static TYPED: &[Typed] = &[
         Some("computer-use-2025-11-24"), 45, NEWEST),
 ];
 
-/// The tools that Bedrock itself runs.
+/// Server-side tool search: type and name.
 static SEARCHES: &[(&str, &str)] = &[
     ("tool_search_tool_regex_20251119", "tool_search_tool_regex"),
     ("tool_search_tool_bm25_20251119", "tool_search_tool_bm25"),
@@ -41,7 +40,7 @@ static SEARCHES: &[(&str, &str)] = &[
     ("tool_search_tool_bm25", "tool_search_tool_bm25"),
 ];
 
-/// Every rule about the tools of a request and the choice among them.
+/// Checks tools and tool choice.
 pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let tools = items(request.body, "tools");
     let mut names = HashSet::new();
@@ -97,7 +96,7 @@ fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> Validatio
     Ok(())
 }
 
-/// The refusal of a type that exists, but not for this model or not without its beta.
+/// Error for a tool type that needs another model or a beta.
 fn tag(request: &Request<'_>, kind: &str, t: usize) -> AwsError {
     let model = request.model.generation;
     let known = TYPED.iter().filter(|(_, _, _, beta, first, last)| {
@@ -115,13 +114,13 @@ fn members(tool: &Value) -> impl Iterator<Item = &str> {
     tool.as_object().into_iter().flat_map(Map::keys).map(String::as_str)
 }
 
-/// Members that any kind of tool may have, if the route, the model and the betas allow it.
+/// Whether every tool may have this member, depending on API, model and betas.
 fn shared(request: &Request<'_>, key: &str) -> bool {
     match key {
         "cache_control" => true,
         "strict" => request.model.has("format") && request.api != Api::MantleMessages,
         "defer_loading" | "input_examples" | "allowed_callers" => request.supports_tool_search(),
-        // The Messages routes take it, InvokeModel has a beta instead.
+        // The Messages API has this member; InvokeModel has a beta instead.
         "eager_input_streaming" => request.api.is_messages(),
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! The native body: its members, versions, betas, tools and marks.
+//! Anthropic bodies: members, versions, betas, tools, cache markers.
 
 use super::*;
 
@@ -6,7 +6,7 @@ pub(super) const OPUS_55: &str = "us.anthropic.claude-opus-5-5";
 pub(super) const SONNET_46: &str = "us.anthropic.claude-sonnet-4-6";
 const SEARCH: &str = "tool-search-tool-2025-10-19";
 
-/// A plain request with further members.
+/// A minimal request with further members.
 pub(super) fn plain(members: Value) -> Value {
     let mut body = json!({
         "anthropic_version": "bedrock-2023-05-31",

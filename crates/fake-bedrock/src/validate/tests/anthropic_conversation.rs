@@ -1,4 +1,4 @@
-//! The messages of a native body: roles, blocks, pairing.
+//! Messages of an Anthropic body: roles, blocks, pairing.
 
 use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;

@@ -1,4 +1,4 @@
-//! What each generation takes on the native routes, and what the Messages routes do otherwise.
+//! Anthropic bodies: rules of each Claude version and of the Messages API.
 
 use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;

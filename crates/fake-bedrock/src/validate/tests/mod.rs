@@ -28,7 +28,7 @@ fn user(content: Value) -> Value {
     json!({"messages": [{"role": "user", "content": content}]})
 }
 
-/// A plain request with further members.
+/// A minimal request with further members.
 fn hello(members: Value) -> Value {
     let mut body = user(json!([{"text": "hi"}]));
     for (name, value) in members.as_object().unwrap() {
@@ -45,7 +45,7 @@ fn config() -> Value {
     json!({"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]})
 }
 
-/// A conversation in which the assistant called tools and the user answered.
+/// A conversation with tool calls and the user's next message.
 fn called(calls: Value, answer: Value) -> Value {
     json!({
         "messages": [

@@ -1,4 +1,4 @@
-//! What one model takes and another does not.
+//! Converse: rules of each model.
 
 use super::*;
 
