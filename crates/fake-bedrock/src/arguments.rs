@@ -1,33 +1,33 @@
-//! Plausible arguments for a tool call, made from the tool's schema.
+//! Example arguments of a tool call, generated from the tool's schema.
 
 use serde_json::{Map, Value, json};
 
-/// Plausible arguments: a value for each required property of the schema.
-pub(crate) fn arguments(schema: &Value, said: &str) -> Value {
+/// Object with an example value for each required property.
+pub(crate) fn arguments(schema: &Value, user_text: &str) -> Value {
     let mut object = Map::new();
     let required = schema.get("required").and_then(Value::as_array);
     for name in required.into_iter().flatten().filter_map(Value::as_str) {
         let property = schema.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null);
-        object.insert(name.to_owned(), value(name, property, said));
+        object.insert(name.to_owned(), value(name, property, user_text));
     }
     Value::Object(object)
 }
 
-/// A value that satisfies the schema, as far as plausible values go.
-pub(crate) fn instance(schema: &Value, said: &str) -> Value {
-    value("answer", schema, said)
+/// Example value that satisfies the schema in common cases.
+pub(crate) fn instance(schema: &Value, user_text: &str) -> Value {
+    value("answer", schema, user_text)
 }
 
-fn value(name: &str, schema: &Value, said: &str) -> Value {
+fn value(name: &str, schema: &Value, user_text: &str) -> Value {
     if let Some(first) = schema.get("enum").and_then(|values| values.get(0)) {
         return first.clone();
     }
     if let Some(constant) = schema.get("const") {
         return constant.clone();
     }
-    let first_of = |word: &str| schema.get(word).and_then(|choices| choices.get(0));
+    let first_of = |keyword: &str| schema.get(keyword).and_then(|choices| choices.get(0));
     if let Some(first) = first_of("anyOf").or_else(|| first_of("oneOf")) {
-        return value(name, first, said);
+        return value(name, first, user_text);
     }
     let kind = match schema.get("type") {
         Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
@@ -37,13 +37,13 @@ fn value(name: &str, schema: &Value, said: &str) -> Value {
         "integer" | "number" => schema.get("minimum").cloned().unwrap_or_else(|| 1.into()),
         "boolean" => true.into(),
         "null" => Value::Null,
-        "array" => json!([value(name, schema.get("items").unwrap_or(&Value::Null), said)]),
-        "object" => arguments(schema, said),
-        _ => example(name, said).into(),
+        "array" => json!([value(name, schema.get("items").unwrap_or(&Value::Null), user_text)]),
+        "object" => arguments(schema, user_text),
+        _ => example(name, user_text).into(),
     }
 }
 
-fn example(name: &str, said: &str) -> String {
+fn example(name: &str, user_text: &str) -> String {
     let name = name.to_ascii_lowercase();
     let has = |part: &str| name.contains(part);
     let text = match () {
@@ -51,7 +51,7 @@ fn example(name: &str, said: &str) -> String {
         () if has("path") || has("file") => "README.md",
         () if has("city") || has("location") => "Paris",
         () if has("url") => "https://example.com/",
-        () if has("query") || has("prompt") || has("question") => said,
+        () if has("query") || has("prompt") || has("question") => user_text,
         () if has("pattern") || has("regex") => "fn main",
         () if has("unit") => "celsius",
         () => "example",

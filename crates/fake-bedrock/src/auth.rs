@@ -1,8 +1,7 @@
-//! Who is asking: AWS Signature Version 4 and bearer keys, checked the way AWS does.
+//! Authentication: AWS Signature Version 4 and Bedrock API keys, checked as AWS does.
 //!
-//! An implementation of its own on `hmac` and `sha2`, after the AWS General Reference page "Create a signed AWS
-//! API request". It never signs and shares no code with any signer, so that a signer's mistake cannot cancel
-//! itself out here.
+//! Built on `hmac` and `sha2`, after the AWS General Reference page "Create a signed AWS API request". It shares no
+//! code with the signer of a program under test: a bug in shared code would cancel itself out.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::StatusCode;
@@ -22,16 +21,16 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// The caller as far as the headers tell.
+/// Caller according to the headers.
 #[derive(Debug)]
 pub(crate) enum Caller {
-    /// A bearer key, already verified.
+    /// A Bedrock API key, already verified.
     Bearer,
-    /// A signature that cannot be verified before the body is known.
+    /// A signature; verifying it needs the body.
     Signed(Signed),
 }
 
-/// What a `SigV4` authorization header claims.
+/// Fields of a `SigV4` authorization header.
 #[derive(Debug)]
 pub(crate) struct Signed {
     date: String,
@@ -41,79 +40,48 @@ pub(crate) struct Signed {
     signature: Vec<u8>,
 }
 
-/// The service that a signature must name.
-fn service(config: &Config, parts: &Parts) -> &'static str {
+/// Service that the credential scope must name.
+fn expected_service(config: &Config, parts: &Parts) -> &'static str {
     match parts.uri.path() {
         _ if config.mantle => "bedrock-mantle",
-        routes::STS => "sts",
+        routes::STS_PATH => "sts",
         _ => "bedrock",
     }
 }
 
-/// Looks at the headers alone, so that a stranger's body is never read; `x_api_key` says whether the route takes a
-/// key in that header.
+/// Checks the headers, before the body is read. `accepts_x_api_key`: whether the route accepts a Bedrock API key in
+/// `x-api-key`.
 ///
 /// # Errors
 /// AWS's 403 (or 400 for a malformed header) with AWS's text.
-pub(crate) fn identify(
+pub(crate) fn authenticate(
     config: &Config,
     parts: &Parts,
     now: Timestamp,
-    x_api_key: bool,
+    accepts_x_api_key: bool,
 ) -> Result<Caller, AwsError> {
-    let missing =
+    let missing_token =
         || AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token");
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = |key: &str| {
-        if config.bearer_token.as_deref().is_some_and(|expected| same(expected, key.trim())) {
-            return Ok(Caller::Bearer);
-        }
-        Err(AwsError::forbidden(
-            "AccessDeniedException",
-            "Authentication failed: Please make sure your API Key is valid.",
-        ))
-    };
-    let authorization = match (header("authorization"), header("x-api-key")) {
+    let authorization = match (header(parts, "authorization"), header(parts, "x-api-key")) {
         (Some(authorization), _) => authorization,
-        (None, Some(key)) if x_api_key => return bearer(key),
+        (None, Some(key)) if accepts_x_api_key => return check_bearer(config, key),
         (None, Some(_)) => {
             return Err(AwsError::forbidden("AccessDeniedException", "Authorization header is missing"));
         }
-        (None, None) => return Err(missing()),
+        (None, None) => return Err(missing_token()),
     };
     if let Some(key) = authorization.strip_prefix("Bearer ") {
-        return bearer(key);
+        return check_bearer(config, key);
     }
-    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing)?;
+    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing_token)?;
     let mut signed = parse(fields)?;
     let credential = std::mem::take(&mut signed.region);
     let scope: Vec<&str> = credential.split('/').collect();
-    let [access_key, date, region, scoped, terminator] = scope[..] else {
+    let [access_key, date, region, service, terminator] = scope[..] else {
         return Err(incomplete("Credential must have exactly 5 slash-delimited elements"));
     };
-
-    let unknown = || {
-        AwsError::forbidden(
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
-        )
-    };
-    if access_key != config.access_key {
-        return Err(unknown());
-    }
-    let token = header("x-amz-security-token");
-    let token_fits = match (&config.session_token, token) {
-        (None, None) => true,
-        (Some(expected), Some(token)) => {
-            same(expected, token) && signed.signed_headers.iter().any(|h| h == "x-amz-security-token")
-        }
-        _ => false,
-    };
-    if !token_fits {
-        return Err(unknown());
-    }
-
-    let amz_date = header("x-amz-date").ok_or_else(|| {
+    check_access_key(config, parts, access_key, &signed)?;
+    let amz_date = header(parts, "x-amz-date").ok_or_else(|| {
         incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     })?;
     check_date(amz_date, now)?;
@@ -124,15 +92,68 @@ pub(crate) fn identify(
             amz_date.get(..8).unwrap_or_default()
         )));
     }
+    check_scope(config, parts, region, service, terminator)?;
+    signed.date = date.to_owned();
+    signed.region = region.to_owned();
+    signed.amz_date = amz_date.to_owned();
+    Ok(Caller::Signed(signed))
+}
+
+fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn check_bearer(config: &Config, key: &str) -> Result<Caller, AwsError> {
+    if config.bearer_token.as_deref().is_some_and(|expected| constant_time_eq(expected, key.trim())) {
+        return Ok(Caller::Bearer);
+    }
+    Err(AwsError::forbidden(
+        "AccessDeniedException",
+        "Authentication failed: Please make sure your API Key is valid.",
+    ))
+}
+
+/// Checks the access key id and the session token, which must be signed.
+fn check_access_key(
+    config: &Config,
+    parts: &Parts,
+    access_key: &str,
+    signed: &Signed,
+) -> Result<(), AwsError> {
+    let is_token_valid = match (&config.session_token, header(parts, "x-amz-security-token")) {
+        (None, None) => true,
+        (Some(expected), Some(token)) => {
+            constant_time_eq(expected, token)
+                && signed.signed_headers.iter().any(|h| h == "x-amz-security-token")
+        }
+        _ => false,
+    };
+    if access_key == config.access_key && is_token_valid {
+        return Ok(());
+    }
+    Err(AwsError::forbidden(
+        "UnrecognizedClientException",
+        "The security token included in the request is invalid.",
+    ))
+}
+
+/// Checks region, service and terminator of the credential scope.
+fn check_scope(
+    config: &Config,
+    parts: &Parts,
+    region: &str,
+    service: &str,
+    terminator: &str,
+) -> Result<(), AwsError> {
     if region != config.region {
         return Err(invalid_signature(format!(
             "Credential should be scoped to a valid region, not '{region}'. "
         )));
     }
-    let service = service(config, parts);
-    if scoped != service {
+    let expected = expected_service(config, parts);
+    if service != expected {
         return Err(invalid_signature(format!(
-            "Credential should be scoped to correct service: '{service}'. "
+            "Credential should be scoped to correct service: '{expected}'. "
         )));
     }
     if terminator != "aws4_request" {
@@ -140,17 +161,14 @@ pub(crate) fn identify(
             "Credential should be scoped with a valid terminator: 'aws4_request'. ",
         ));
     }
-    signed.date = date.to_owned();
-    signed.region = region.to_owned();
-    signed.amz_date = amz_date.to_owned();
-    Ok(Caller::Signed(signed))
+    Ok(())
 }
 
 impl Signed {
-    /// Compares the signature with the one this request should have.
+    /// Verifies the signature.
     ///
     /// # Errors
-    /// `InvalidSignatureException`, whatever the difference is.
+    /// `InvalidSignatureException` for every mismatch.
     pub(crate) fn verify(&self, config: &Config, parts: &Parts, body: &[u8]) -> Result<(), AwsError> {
         let mismatch = || {
             invalid_signature(
@@ -159,27 +177,26 @@ impl Signed {
             )
         };
         let canonical = canonical_request(parts, &self.signed_headers, body).ok_or_else(mismatch)?;
-        let service = service(config, parts);
+        let service = expected_service(config, parts);
         let scope = format!("{}/{}/{service}/aws4_request", self.date, self.region);
         let string_to_sign = format!(
             "{ALGORITHM}\n{}\n{scope}\n{}",
             self.amz_date,
-            hex(&Sha256::digest(canonical.as_bytes()))
+            encode_hex(&Sha256::digest(canonical.as_bytes()))
         );
         let mut key = format!("AWS4{}", config.secret_key).into_bytes();
         for part in [self.date.as_str(), &self.region, service, "aws4_request"] {
-            key = keyed(&key, part.as_bytes()).ok_or_else(mismatch)?.finalize().into_bytes().to_vec();
+            key = hmac_sha256(&key, part.as_bytes()).ok_or_else(mismatch)?.finalize().into_bytes().to_vec();
         }
         // `verify_slice` compares in constant time.
-        keyed(&key, string_to_sign.as_bytes())
+        hmac_sha256(&key, string_to_sign.as_bytes())
             .ok_or_else(mismatch)?
             .verify_slice(&self.signature)
             .map_err(|_| mismatch())
     }
 }
 
-/// The text that was signed; `None` when the caller claims to have signed a header it did not send, or left the
-/// two headers unsigned that always must be.
+/// Canonical request; `None` when a signed header is absent, or when `host` or `x-amz-date` is not signed.
 fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> Option<String> {
     let mut text = format!("{}\n{}\n{}\n", parts.method, canonical_path(parts.uri.path()), query(parts));
     for required in ["host", "x-amz-date"] {
@@ -206,11 +223,11 @@ fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> O
         }
         text.push_str(&format!("{name}:{}\n", values.join(",")));
     }
-    text.push_str(&format!("\n{}\n{}", signed_headers.join(";"), hex(&Sha256::digest(body))));
+    text.push_str(&format!("\n{}\n{}", signed_headers.join(";"), encode_hex(&Sha256::digest(body))));
     Some(text)
 }
 
-/// Encodes the path as it stood on the wire once more: every service but S3 signs it doubly encoded.
+/// Canonical path: the encoded path, encoded again, as every service except S3 requires.
 fn canonical_path(wire: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in wire.split('/') {
@@ -252,7 +269,7 @@ fn query(parts: &Parts) -> String {
     pairs.join("&")
 }
 
-/// Reads ` Credential=…, SignedHeaders=…, Signature=…`; the whole credential is left in `region`.
+/// Parses ` Credential=…, SignedHeaders=…, Signature=…`; `region` holds the whole credential.
 fn parse(fields: &str) -> Result<Signed, AwsError> {
     let (mut credential, mut headers, mut signature) = (None, None, None);
     for field in fields.split(',') {
@@ -263,18 +280,19 @@ fn parse(fields: &str) -> Result<Signed, AwsError> {
             _ => {}
         }
     }
-    let need = |name: &str| incomplete(&format!("Authorization header requires '{name}' parameter."));
-    let signature = signature.ok_or_else(|| need("Signature"))?;
+    let missing_field =
+        |name: &str| incomplete(&format!("Authorization header requires '{name}' parameter."));
+    let signature = signature.ok_or_else(|| missing_field("Signature"))?;
     Ok(Signed {
         date: String::new(),
-        region: credential.ok_or_else(|| need("Credential"))?.to_owned(),
+        region: credential.ok_or_else(|| missing_field("Credential"))?.to_owned(),
         amz_date: String::new(),
         signed_headers: headers
-            .ok_or_else(|| need("SignedHeaders"))?
+            .ok_or_else(|| missing_field("SignedHeaders"))?
             .split(';')
             .map(str::to_ascii_lowercase)
             .collect(),
-        signature: unhex(signature).unwrap_or_default(),
+        signature: decode_hex(signature).unwrap_or_default(),
     })
 }
 
@@ -310,30 +328,30 @@ fn invalid_signature(message: impl Into<String>) -> AwsError {
     AwsError::forbidden("InvalidSignatureException", message)
 }
 
-/// An HMAC-SHA256 that has taken in the data; `None` is unreachable, for every length of key will do.
-pub(crate) fn keyed(key: &[u8], data: &[u8]) -> Option<HmacSha256> {
+/// HMAC-SHA256 of the data; never `None`, because keys of every length are valid.
+pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> Option<HmacSha256> {
     let mut mac = HmacSha256::new_from_slice(key).ok()?;
     mac.update(data);
     Some(mac)
 }
 
-/// Compares two secrets in constant time, by comparing their digests.
-fn same(expected: &str, given: &str) -> bool {
+/// Compares two secrets in constant time, through their digests.
+fn constant_time_eq(expected: &str, actual: &str) -> bool {
     let key = b"compare";
-    let Some(expected) = keyed(key, expected.as_bytes()) else {
+    let Some(expected) = hmac_sha256(key, expected.as_bytes()) else {
         return false;
     };
-    let Some(given) = keyed(key, given.as_bytes()) else {
+    let Some(actual) = hmac_sha256(key, actual.as_bytes()) else {
         return false;
     };
-    given.verify_slice(&expected.finalize().into_bytes()).is_ok()
+    actual.verify_slice(&expected.finalize().into_bytes()).is_ok()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn encode_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let pair = |i: usize| u8::from_str_radix(text.get(i..i + 2)?, 16).ok();
     if !text.len().is_multiple_of(2) {
         return None;

@@ -29,7 +29,7 @@ fn request(path: &str, signature: &str, token: Option<&str>) -> Parts {
 }
 
 fn check(config: &Config, parts: &Parts, now: Timestamp) -> Result<(), AwsError> {
-    match identify(config, parts, now, false)? {
+    match authenticate(config, parts, now, false)? {
         Caller::Bearer => Ok(()),
         Caller::Signed(signed) => signed.verify(config, parts, BODY),
     }
@@ -107,14 +107,14 @@ fn a_bearer_key_is_compared_and_a_missing_one_is_missed() {
 
 #[test]
 fn a_key_in_a_header_of_its_own_is_for_some_routes_only() {
-    let keyed = |key: &str, x_api_key: bool| {
+    let hmac_sha256 = |key: &str, x_api_key: bool| {
         let request = http::Request::post("/").header("x-api-key", key).body(()).unwrap();
-        identify(&Config::default(), &request.into_parts().0, now(), x_api_key).map(|_| ())
+        authenticate(&Config::default(), &request.into_parts().0, now(), x_api_key).map(|_| ())
     };
-    assert_eq!(keyed("bedrock-api-key-example", true), Ok(()));
-    assert_eq!(keyed("nope", true).unwrap_err().kind, "AccessDeniedException");
+    assert_eq!(hmac_sha256("bedrock-api-key-example", true), Ok(()));
+    assert_eq!(hmac_sha256("nope", true).unwrap_err().kind, "AccessDeniedException");
     assert_eq!(
-        keyed("bedrock-api-key-example", false).unwrap_err().message,
+        hmac_sha256("bedrock-api-key-example", false).unwrap_err().message,
         "Authorization header is missing"
     );
 }

@@ -1,4 +1,4 @@
-//! The control plane: which models and inference profiles there are.
+//! Control plane: lists of models and inference profiles.
 //!
 //! After the API reference pages "ListFoundationModels", "ListInferenceProfiles" and their singular forms.
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::Config;
 use crate::error::AwsError;
-use crate::models::{self, Model, prefix_serves};
-use crate::routes::parameter;
+use crate::models::{self, Model, prefix_covers_region};
+use crate::routes::query_parameter;
 
-/// The account that everything belongs to.
-pub(crate) const ACCOUNT: &str = "123456789012";
-/// Profiles on a page when the caller does not say.
-const PAGE: usize = 100;
+/// Account id of every ARN.
+pub(crate) const ACCOUNT_ID: &str = "123456789012";
+/// Page size when the request names none.
+const DEFAULT_PAGE_SIZE: usize = 100;
 
 fn partition(region: &str) -> &'static str {
     if region.starts_with("us-gov-") { "aws-us-gov" } else { "aws" }
@@ -28,18 +28,23 @@ fn model_arn_in(partition: &str, region: &str, id: &str) -> String {
     format!("arn:{partition}:bedrock:{region}::foundation-model/{id}")
 }
 
-fn invalid(value: &str, member: &str, constraint: &str) -> AwsError {
+fn invalid_parameter(value: &str, member: &str, constraint: &str) -> AwsError {
     AwsError::validation(format!(
         "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
     ))
 }
 
-/// Refuses values that an enumeration does not have.
-fn one_of(parts: &Parts, name: &str, member: &str, values: &[&str]) -> Result<Option<String>, AwsError> {
-    match parameter(parts, name) {
+/// Query parameter that must be one of `values`.
+fn enum_parameter(
+    parts: &Parts,
+    name: &str,
+    member: &str,
+    values: &[&str],
+) -> Result<Option<String>, AwsError> {
+    match query_parameter(parts, name) {
         Some(value) if !values.contains(&value.as_str()) => {
             let constraint = format!("Member must satisfy enum value set: [{}]", values.join(", "));
-            Err(invalid(&value, member, &constraint))
+            Err(invalid_parameter(&value, member, &constraint))
         }
         value => Ok(value),
     }
@@ -64,7 +69,7 @@ fn summary(model: &Model, region: &str) -> Value {
         other => other,
     };
     let input = if model.has("images") { json!(["TEXT", "IMAGE"]) } else { json!(["TEXT"]) };
-    // Models that are sold through profiles only name a type of their own.
+    // Models without on-demand throughput have this type.
     let types = if model.has("on_demand") { json!(["ON_DEMAND"]) } else { json!(["INFERENCE_PROFILE"]) };
     let lifecycle = if model.is_claude() && model.generation < 40 { "LEGACY" } else { "ACTIVE" };
     json!({
@@ -81,7 +86,7 @@ fn summary(model: &Model, region: &str) -> Value {
     })
 }
 
-/// `claude-opus-4-5` as `Claude Opus 4.5`.
+/// Title of an alias: `claude-opus-4-5` becomes `Claude Opus 4.5`.
 fn title(alias: &str) -> String {
     let mut text = String::new();
     for word in alias.split('-') {
@@ -97,41 +102,43 @@ fn title(alias: &str) -> String {
     text
 }
 
-/// Whether the region has the model at all: on demand, or through a profile that serves it.
-fn is_here(model: &Model, region: &str) -> bool {
+/// Whether the region offers the model, on demand or through an inference profile.
+fn is_available(model: &Model, region: &str) -> bool {
     model.has("on_demand") || profiles_of(model, region).next().is_some()
 }
 
 fn profiles_of<'a>(model: &'a Model, region: &'a str) -> impl Iterator<Item = &'a str> {
-    model.prefixes.split(' ').filter(move |prefix| !prefix.is_empty() && prefix_serves(prefix, region))
+    model.prefixes.split(' ').filter(move |prefix| !prefix.is_empty() && prefix_covers_region(prefix, region))
 }
 
-/// ListFoundationModels; it has filters and no pages.
+/// ListFoundationModels, with filters and without pages.
 ///
 /// # Errors
-/// A `ValidationException` for a filter that is none.
+/// A `ValidationException` for an invalid filter.
 pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value, AwsError> {
-    let provider = parameter(parts, "byProvider").map(|name| name.to_ascii_lowercase());
-    let customization = one_of(
+    let provider = query_parameter(parts, "byProvider").map(|name| name.to_ascii_lowercase());
+    let customization = enum_parameter(
         parts,
         "byCustomizationType",
         "byCustomizationType",
         &["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"],
     )?;
-    let output = one_of(parts, "byOutputModality", "byOutputModality", &["TEXT", "IMAGE", "EMBEDDING"])?;
-    let inference = one_of(parts, "byInferenceType", "byInferenceType", &["ON_DEMAND", "PROVISIONED"])?;
-    let contains = |summary: &Value, member: &str, wanted: &Option<String>| {
-        wanted.as_ref().is_none_or(|wanted| {
-            summary[member].as_array().is_some_and(|all| all.iter().any(|value| value == wanted.as_str()))
+    let output =
+        enum_parameter(parts, "byOutputModality", "byOutputModality", &["TEXT", "IMAGE", "EMBEDDING"])?;
+    let inference =
+        enum_parameter(parts, "byInferenceType", "byInferenceType", &["ON_DEMAND", "PROVISIONED"])?;
+    let contains = |summary: &Value, member: &str, expected: &Option<String>| {
+        expected.as_ref().is_none_or(|expected| {
+            summary[member].as_array().is_some_and(|all| all.iter().any(|value| value == expected.as_str()))
         })
     };
     let summaries: Vec<Value> = models::all()
         .iter()
-        .filter(|model| is_here(model, &config.region))
+        .filter(|model| is_available(model, &config.region))
         .map(|model| summary(model, &config.region))
         .filter(|summary| {
             let name = summary["providerName"].as_str().unwrap_or_default().to_ascii_lowercase();
-            provider.as_ref().is_none_or(|wanted| *wanted == name)
+            provider.as_ref().is_none_or(|expected| *expected == name)
                 && contains(summary, "customizationsSupported", &customization)
                 && contains(summary, "outputModalities", &output)
                 && contains(summary, "inferenceTypesSupported", &inference)
@@ -143,10 +150,10 @@ pub(crate) fn foundation_models(config: &Config, parts: &Parts) -> Result<Value,
 /// GetFoundationModel, by id or by ARN.
 ///
 /// # Errors
-/// A 404 when there is none.
+/// A 404 when the model does not exist.
 pub(crate) fn foundation_model(config: &Config, identifier: &str) -> Result<Value, AwsError> {
     let id = identifier.rsplit_once("foundation-model/").map_or(identifier, |(_, id)| id);
-    let model = models::all().iter().find(|model| model.id == id && is_here(model, &config.region));
+    let model = models::all().iter().find(|model| model.id == id && is_available(model, &config.region));
     let model = model
         .ok_or_else(|| not_found("Could not resolve the foundation model from the model identifier."))?;
     Ok(json!({"modelDetails": summary(model, &config.region)}))
@@ -156,7 +163,7 @@ fn not_found(text: &str) -> AwsError {
     AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", text)
 }
 
-/// The regions that a profile routes to.
+/// Regions that a profile routes to.
 fn regions(prefix: &str, region: &str) -> Vec<String> {
     let regions: &[&str] = match prefix {
         "us" => &["us-east-1", "us-east-2", "us-west-2"],
@@ -166,29 +173,29 @@ fn regions(prefix: &str, region: &str) -> Vec<String> {
         "au" => &["ap-southeast-2", "ap-southeast-4"],
         "jp" => &["ap-northeast-1", "ap-northeast-3"],
         "in" => &["ap-south-1", "ap-south-2"],
-        // The global profile names its source, and a model without any region.
+        // The global profile lists the source region and a model ARN without a region.
         "global" => &[""],
         _ => &[],
     };
     let mut regions: Vec<String> = regions.iter().map(|&region| region.to_owned()).collect();
-    if !regions.iter().any(|known| known == region) {
+    if !regions.iter().any(|listed| listed == region) {
         regions.insert(0, region.to_owned());
     }
     regions
 }
 
-/// A profile that AWS itself defines.
+/// A system-defined inference profile.
 fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
     let region = &config.region;
     let id = format!("{prefix}.{}", model.id);
     let arn = |target: &String| model_arn_in(partition(region), target, model.id);
-    let behind: Vec<Value> = regions(prefix, region).iter().map(|r| json!({"modelArn": arn(r)})).collect();
+    let models: Vec<Value> = regions(prefix, region).iter().map(|r| json!({"modelArn": arn(r)})).collect();
     let geography = match prefix {
         "global" => "Global".to_owned(),
         "us-gov" => "US-GOV".to_owned(),
         other => other.to_ascii_uppercase(),
     };
-    // The name may have no dots.
+    // Names must not contain dots.
     let name = title(model.alias()).replace('.', " ");
     json!({
         "inferenceProfileName": format!("{geography} {name}"),
@@ -196,19 +203,19 @@ fn system_profile(model: &Model, prefix: &str, config: &Config) -> Value {
         "createdAt": "2026-01-01T00:00:00Z",
         "updatedAt": "2026-01-01T00:00:00Z",
         "inferenceProfileArn":
-            format!("arn:{}:bedrock:{region}:{ACCOUNT}:inference-profile/{id}", partition(region)),
-        "models": behind,
+            format!("arn:{}:bedrock:{region}:{ACCOUNT_ID}:inference-profile/{id}", partition(region)),
+        "models": models,
         "inferenceProfileId": id,
         "status": "ACTIVE",
         "type": "SYSTEM_DEFINED",
     })
 }
 
-/// A profile of the account, which shows the models of what it was made from; `None` when that does not exist here.
+/// An application inference profile with the models of its source; `None` when the source does not exist.
 fn application_profile(arn: &str, target: &str, config: &Config) -> Option<Value> {
     let (model, _) = models::find(target, &config.region).ok()?;
-    let copied = target.rsplit('/').next().unwrap_or(target);
-    let behind = match copied.strip_suffix(model.id).and_then(|prefix| prefix.strip_suffix('.')) {
+    let profile_id = target.rsplit('/').next().unwrap_or(target);
+    let models = match profile_id.strip_suffix(model.id).and_then(|prefix| prefix.strip_suffix('.')) {
         Some(prefix) => system_profile(model, prefix, config)["models"].clone(),
         None => json!([{"modelArn": model_arn(&config.region, model.id)}]),
     };
@@ -218,7 +225,7 @@ fn application_profile(arn: &str, target: &str, config: &Config) -> Option<Value
         "createdAt": "2026-06-01T00:00:00Z",
         "updatedAt": "2026-06-01T00:00:00Z",
         "inferenceProfileArn": arn,
-        "models": behind,
+        "models": models,
         "inferenceProfileId": id,
         "status": "ACTIVE",
         "type": "APPLICATION",
@@ -229,30 +236,30 @@ fn all_profiles(config: &Config) -> Vec<Value> {
     let system = models::all().iter().flat_map(|model| {
         profiles_of(model, &config.region).map(|prefix| system_profile(model, prefix, config))
     });
-    let own = config
+    let application = config
         .application_profiles
         .iter()
         .filter_map(|(arn, target)| application_profile(arn, target, config));
-    system.chain(own).collect()
+    system.chain(application).collect()
 }
 
-/// ListInferenceProfiles, a page at a time.
+/// ListInferenceProfiles, one page at a time.
 ///
 /// # Errors
-/// A `ValidationException` for a parameter that does not fit.
+/// A `ValidationException` for an invalid parameter.
 pub(crate) fn inference_profiles(config: &Config, parts: &Parts) -> Result<Value, AwsError> {
-    let kind = one_of(parts, "type", "typeEquals", &["SYSTEM_DEFINED", "APPLICATION"])?;
-    let size = match parameter(parts, "maxResults") {
-        None => PAGE,
+    let kind = enum_parameter(parts, "type", "typeEquals", &["SYSTEM_DEFINED", "APPLICATION"])?;
+    let size = match query_parameter(parts, "maxResults") {
+        None => DEFAULT_PAGE_SIZE,
         Some(text) => text.parse().ok().filter(|size| (1..=1000).contains(size)).ok_or_else(|| {
-            invalid(&text, "maxResults", "Member must have value between 1 and 1000, inclusive")
+            invalid_parameter(&text, "maxResults", "Member must have value between 1 and 1000, inclusive")
         })?,
     };
-    let start = match parameter(parts, "nextToken") {
+    let start = match query_parameter(parts, "nextToken") {
         None => 0,
         Some(token) => token
             .strip_prefix("page")
-            .and_then(|place| place.parse::<usize>().ok())
+            .and_then(|offset| offset.parse::<usize>().ok())
             .ok_or_else(|| AwsError::validation("The pagination token is invalid."))?,
     };
     let mut profiles = all_profiles(config);
@@ -260,22 +267,22 @@ pub(crate) fn inference_profiles(config: &Config, parts: &Parts) -> Result<Value
     let end = start.saturating_add(size);
     let more = profiles.len() > end;
     let page: Vec<Value> = profiles.into_iter().skip(start).take(size).collect();
-    let mut answer = json!({"inferenceProfileSummaries": page});
+    let mut response = json!({"inferenceProfileSummaries": page});
     if more {
-        answer["nextToken"] = format!("page{end}").into();
+        response["nextToken"] = format!("page{end}").into();
     }
-    Ok(answer)
+    Ok(response)
 }
 
 /// GetInferenceProfile, by id or by ARN.
 ///
 /// # Errors
-/// A 404 when there is none.
+/// A 404 when the profile does not exist.
 pub(crate) fn inference_profile(config: &Config, identifier: &str) -> Result<Value, AwsError> {
-    let asked = |profile: &Value| {
+    let has_identifier = |profile: &Value| {
         profile["inferenceProfileArn"] == identifier || profile["inferenceProfileId"] == identifier
     };
-    all_profiles(config).into_iter().find(asked).ok_or_else(|| {
+    all_profiles(config).into_iter().find(has_identifier).ok_or_else(|| {
         not_found("The inference profile you provided does not exist. Check the identifier and try again.")
     })
 }
@@ -288,8 +295,8 @@ mod tests {
         http::Request::get(path).body(()).unwrap().into_parts().0
     }
 
-    fn ids(answer: &Value) -> Vec<&str> {
-        let profiles = answer["inferenceProfileSummaries"].as_array().unwrap();
+    fn ids(response: &Value) -> Vec<&str> {
+        let profiles = response["inferenceProfileSummaries"].as_array().unwrap();
         profiles.iter().map(|profile| profile["inferenceProfileId"].as_str().unwrap()).collect()
     }
 
@@ -329,8 +336,9 @@ mod tests {
         assert_eq!(profile["type"], "APPLICATION");
         let model = profile["models"][0]["modelArn"].as_str().unwrap();
         assert!(model.ends_with("foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0"));
-        let own = inference_profiles(&config, &parts("/inference-profiles?type=APPLICATION")).unwrap();
-        assert_eq!(ids(&own), ["abc123"]);
+        let application =
+            inference_profiles(&config, &parts("/inference-profiles?type=APPLICATION")).unwrap();
+        assert_eq!(ids(&application), ["abc123"]);
         assert_eq!(inference_profile(&config, "us.nobody").unwrap_err().status, 404);
     }
 
@@ -338,8 +346,8 @@ mod tests {
     fn foundation_models_are_filtered() {
         let config = Config::default();
         let all = |path: &str| {
-            let answer = foundation_models(&config, &parts(path)).unwrap();
-            answer["modelSummaries"].as_array().unwrap().clone()
+            let response = foundation_models(&config, &parts(path)).unwrap();
+            response["modelSummaries"].as_array().unwrap().clone()
         };
         let claude = all("/foundation-models?byProvider=anthropic");
         assert!(claude.iter().all(|model| model["providerName"] == "Anthropic"));

@@ -1,7 +1,7 @@
-//! The Converse dialect: reads a request, renders a script as ConverseStream frames or as one answer.
+//! Converse format: parses requests, encodes scripts as ConverseStream frames or as one response.
 
-mod fold;
-mod read;
+mod request;
+mod response;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,12 +9,12 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(crate) use fold::{fold, from_wire};
-pub(crate) use read::{CITED, hides_thinking, items, max_tokens, prompt, prompted};
+pub(crate) use request::{MAX_CITED_CHARS, cacheable_prompt, items, max_tokens, omits_thinking, prompt};
+pub(crate) use response::{accumulate, recognize_event};
 
 use crate::frame::{self, Padding};
+use crate::response_metadata::ResponseMetadata;
 use crate::script::Event;
-use crate::terms::Terms;
 
 #[derive(Serialize)]
 struct DeltaEvent<'a> {
@@ -44,18 +44,18 @@ enum Reasoning<'a> {
 /// Appends one event as a ConverseStream frame.
 pub(crate) fn write(
     event: &Event,
-    terms: &Terms,
+    metadata: &ResponseMetadata,
     latency_ms: u64,
     padding: &mut Padding,
     out: &mut BytesMut,
 ) {
     let p = padding.next();
     let delta = |index: u32, delta: Delta<'_>, out: &mut BytesMut| {
-        // Strings and numbers always serialise.
+        // Strings and numbers always serialize.
         let payload = serde_json::to_vec(&DeltaEvent { index, delta, p }).unwrap_or_default();
         frame::event("contentBlockDelta", payload, out);
     };
-    let plain = |name: &'static str, payload: Value, out: &mut BytesMut| {
+    let write_event = |name: &'static str, payload: Value, out: &mut BytesMut| {
         frame::event(name, payload.to_string(), out);
     };
     match event {
@@ -70,33 +70,37 @@ pub(crate) fn write(
             delta(*index, Delta::ReasoningContent(data), out);
         }
         Event::Citation { index, citation } => delta(*index, Delta::Citation(citation), out),
-        // Nothing that Converse can carry.
-        Event::NativeStart { .. } => {}
-        Event::MessageStart => plain("messageStart", json!({"p": p, "role": "assistant"}), out),
+        // Converse has no such block.
+        Event::AnthropicBlockStart { .. } => {}
+        Event::MessageStart => write_event("messageStart", json!({"p": p, "role": "assistant"}), out),
         Event::ToolStart { index, id, name } => {
             let start = json!({"toolUse": {"name": name, "toolUseId": id}});
-            plain("contentBlockStart", json!({"contentBlockIndex": index, "p": p, "start": start}), out);
+            write_event(
+                "contentBlockStart",
+                json!({"contentBlockIndex": index, "p": p, "start": start}),
+                out,
+            );
         }
         Event::BlockStop { index } => {
-            plain("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out);
+            write_event("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out);
         }
         Event::MessageStop { reason, stop_sequence } => {
             let mut payload = json!({"p": p, "stopReason": reason});
-            if let Some(fields) = terms.response_fields(reason, stop_sequence.as_deref()) {
+            if let Some(fields) = metadata.response_fields(reason, stop_sequence.as_deref()) {
                 payload["additionalModelResponseFields"] = fields;
             }
-            plain("messageStop", payload, out);
+            write_event("messageStop", payload, out);
         }
         Event::Metadata => {
             let mut payload = json!({
                 "metrics": {"latencyMs": latency_ms},
                 "p": p,
-                "usage": terms.metered.converse(),
+                "usage": metadata.metered.to_converse(),
             });
-            for (name, value) in &terms.echoed {
+            for (name, value) in &metadata.echoed {
                 payload[name.as_str()] = value.clone();
             }
-            plain("metadata", payload, out);
+            write_event("metadata", payload, out);
         }
         Event::Other { name, payload } => frame::event(name.clone(), payload.to_string(), out),
     }

@@ -1,6 +1,6 @@
-//! AWS's error shapes: what status, header and body an exception becomes.
+//! AWS errors: status, header and body of each exception.
 //!
-//! Only the shapes live here; the texts are where the rule is that they enforce.
+//! The messages stand beside the rules that they belong to.
 
 use std::borrow::Cow;
 
@@ -8,18 +8,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-/// The sentence Bedrock puts before an error that the model's own front raised.
-pub(crate) const MODEL_SAYS: &str = "The model returned the following errors: ";
+/// Prefix of an error that the model's own validation raised.
+pub(crate) const MODEL_ERROR_PREFIX: &str = "The model returned the following errors: ";
 
-/// An error as AWS would answer it.
+/// An error response of AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AwsError {
     pub(crate) status: StatusCode,
-    /// The exception's shape name, such as `ValidationException`.
+    /// Shape name of the exception, such as `ValidationException`.
     pub(crate) kind: Cow<'static, str>,
     pub(crate) message: String,
     /// Further members of the body, such as `originalStatusCode`.
-    pub(crate) more: Vec<(String, Value)>,
+    pub(crate) extra_members: Vec<(String, Value)>,
 }
 
 impl AwsError {
@@ -28,22 +28,22 @@ impl AwsError {
         kind: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Self { status, kind: kind.into(), message: message.into(), more: Vec::new() }
+        Self { status, kind: kind.into(), message: message.into(), extra_members: Vec::new() }
     }
 
-    /// A 400 from Bedrock's own checks.
+    /// A 400 from Bedrock's validation.
     pub(crate) fn validation(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
     }
 
-    /// A 400 from the model's own checks, which Converse reports behind [`MODEL_SAYS`].
+    /// A 400 from the model's validation, which Converse reports after [`MODEL_ERROR_PREFIX`].
     pub(crate) fn model(message: impl std::fmt::Display) -> Self {
-        Self::validation(format!("{MODEL_SAYS}{message}"))
+        Self::validation(format!("{MODEL_ERROR_PREFIX}{message}"))
     }
 
-    /// Takes [`MODEL_SAYS`] away: InvokeModel passes the model's text on as it is.
+    /// Removes [`MODEL_ERROR_PREFIX`], which only Converse sends.
     pub(crate) fn without_model_prefix(mut self) -> Self {
-        if let Some(rest) = self.message.strip_prefix(MODEL_SAYS) {
+        if let Some(rest) = self.message.strip_prefix(MODEL_ERROR_PREFIX) {
             self.message = rest.to_owned();
         }
         self
@@ -53,16 +53,16 @@ impl AwsError {
         Self::new(StatusCode::FORBIDDEN, kind, message)
     }
 
-    /// An exception by its shape name, with the status AWS models for it and a usual text.
+    /// An exception by its shape name, with its modelled status and a common message.
     ///
-    /// `original` is the status the model itself answered, for the two exceptions that carry it.
-    pub(crate) fn named(name: &str, original: Option<u16>) -> Self {
+    /// `original_status`: status of the model, for the two exceptions that carry it.
+    pub(crate) fn from_name(name: &str, original_status: Option<u16>) -> Self {
         let mut kind = name.to_owned();
         if let Some(first) = kind.get_mut(..1) {
             first.make_ascii_uppercase();
         }
         let (status, message) = match kind.as_str() {
-            "ThrottlingException" => (429, THROTTLED),
+            "ThrottlingException" => (429, THROTTLED_MESSAGE),
             "ModelNotReadyException" => (429, "The model is not ready for inference. Wait and try again."),
             "ModelTimeoutException" => (
                 408,
@@ -96,28 +96,28 @@ impl AwsError {
             _ => (400, "Input is too long for requested model."),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-        let original = match kind.as_str() {
-            "ModelErrorException" | "ModelStreamErrorException" => Some(original.unwrap_or(500)),
+        let original_status = match kind.as_str() {
+            "ModelErrorException" | "ModelStreamErrorException" => Some(original_status.unwrap_or(500)),
             _ => None,
         };
         let mut error = Self::new(status, kind, message);
-        if let Some(original) = original {
-            error.more.push(("originalStatusCode".into(), original.into()));
+        if let Some(original_status) = original_status {
+            error.extra_members.push(("originalStatusCode".into(), original_status.into()));
             let key = if error.kind == "ModelErrorException" { "resourceName" } else { "originalMessage" };
-            error.more.push((key.into(), "the model said no".into()));
+            error.extra_members.push((key.into(), "the model said no".into()));
         }
         error
     }
 
-    /// The body, which is also the payload of an exception frame.
+    /// Body of the response, and payload of an exception frame.
     pub(crate) fn body(&self) -> Value {
         let mut body = Map::new();
         body.insert("message".into(), self.message.clone().into());
-        body.extend(self.more.clone());
+        body.extend(self.extra_members.clone());
         Value::Object(body)
     }
 
-    /// The whole HTTP answer, but for `x-amzn-requestid`.
+    /// HTTP response, without `x-amzn-requestid`.
     pub(crate) fn response(&self) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(self.body().to_string()));
         *response.status_mut() = self.status;
@@ -131,10 +131,10 @@ impl AwsError {
     }
 }
 
-/// The throttle that counts tokens per minute, the most frequent one.
-pub(crate) const THROTTLED: &str = "Too many tokens, please wait before trying again.";
+/// Message of the most frequent throttle, tokens per minute.
+pub(crate) const THROTTLED_MESSAGE: &str = "Too many tokens, please wait before trying again.";
 
-/// What bedrock-runtime answers on a route it does not have: HTTP 200, whatever the method.
+/// Response of bedrock-runtime to an unknown route: HTTP 200 for every method.
 pub(crate) fn unknown_operation() -> Response<Bytes> {
     let body = json!({
         "Output": {"__type": "com.amazon.coral.service#UnknownOperationException"},
@@ -151,19 +151,19 @@ mod tests {
 
     #[test]
     fn an_error_carries_its_type_in_the_header_and_its_text_in_the_body() {
-        let response = AwsError::named("throttlingException", None).response();
+        let response = AwsError::from_name("throttlingException", None).response();
         assert_eq!(response.status(), 429);
         assert_eq!(
             response.headers()["x-amzn-errortype"],
             "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"
         );
-        assert_eq!(response.body().as_ref(), format!("{{\"message\":\"{THROTTLED}\"}}").as_bytes());
+        assert_eq!(response.body().as_ref(), format!("{{\"message\":\"{THROTTLED_MESSAGE}\"}}").as_bytes());
     }
 
     #[test]
     fn a_model_error_carries_the_original_status() {
-        let error = AwsError::named("modelStreamErrorException", Some(503));
+        let error = AwsError::from_name("modelStreamErrorException", Some(503));
         assert_eq!(error.status, 424);
-        assert_eq!(error.more[0], ("originalStatusCode".into(), 503.into()));
+        assert_eq!(error.extra_members[0], ("originalStatusCode".into(), 503.into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Fixtures: recorded or hand-written scripts, one per file, replayed verbatim.
+//! Fixtures: recorded or hand-written scripts, one in each file, replayed verbatim.
 //!
 //! `{"match": "part of the last user text", "events": [{"contentBlockDelta": {…}}, {"sleep_ms": 20},
 //! {"exception": "throttlingException", "message": "…"}, {"error": "code", "message": "…"}, {"cut": true}]}`
@@ -11,19 +11,19 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 use crate::script::{Event, Step};
-use crate::tokens::Metered;
+use crate::tokens::MeteredUsage;
 
-/// A script and the text that asks for it.
+/// A script and the text that chooses it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
-    wanted: String,
+    match_text: String,
     steps: Vec<Step>,
 }
 
-/// Reads every `*.json` of the directory, in the order of their names.
+/// Loads every `*.json` of the directory, ordered by name.
 ///
 /// # Errors
-/// The directory or a file cannot be read, or is not a script; the message names the file.
+/// The directory or a file cannot be read, or a file is invalid; the message names the file.
 pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -36,34 +36,36 @@ pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
     paths
         .iter()
         .map(|path| {
-            let bad =
+            let invalid =
                 |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
-            let script = serde_json::from_slice(&std::fs::read(path)?).map_err(|e| bad(&e.to_string()))?;
-            parse(&script).map_err(|why| bad(&why))
+            let script =
+                serde_json::from_slice(&std::fs::read(path)?).map_err(|e| invalid(&e.to_string()))?;
+            parse(&script).map_err(|why| invalid(&why))
         })
         .collect()
 }
 
-/// The script that the text asks for.
+/// Script of the first fixture whose text the prompt contains.
 pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
-    fixtures.iter().find(|fixture| text.contains(&fixture.wanted)).map(|fixture| fixture.steps.as_slice())
+    fixtures.iter().find(|fixture| text.contains(&fixture.match_text)).map(|fixture| fixture.steps.as_slice())
 }
 
-/// The usage that a script brings with it.
-pub(crate) fn usage(steps: &[Step]) -> Option<Metered> {
+/// Usage that a script contains.
+pub(crate) fn usage(steps: &[Step]) -> Option<MeteredUsage> {
     steps.iter().find_map(|step| match step {
         Step::Event(Event::Other { name, payload }) if name == "metadata" => {
-            Metered::read(payload.get("usage")?)
+            MeteredUsage::from_converse(payload.get("usage")?)
         }
         _ => None,
     })
 }
 
 fn parse(script: &Value) -> Result<Fixture, String> {
-    let wanted = script["match"].as_str().filter(|text| !text.is_empty()).ok_or("`match` must be a text")?;
+    let match_text =
+        script["match"].as_str().filter(|text| !text.is_empty()).ok_or("`match` must be a text")?;
     let events = script["events"].as_array().ok_or("`events` must be a list")?;
     let steps = events.iter().map(step).collect::<Result<_, _>>()?;
-    Ok(Fixture { wanted: wanted.to_owned(), steps })
+    Ok(Fixture { match_text: match_text.to_owned(), steps })
 }
 
 fn step(event: &Value) -> Result<Step, String> {
@@ -73,12 +75,12 @@ fn step(event: &Value) -> Result<Step, String> {
         return Ok(Step::Sleep(Duration::from_millis(time)));
     }
     if let Some(name) = text("exception") {
-        let mut error = AwsError::named(&name, None);
+        let mut error = AwsError::from_name(&name, None);
         error.message = text("message").unwrap_or(error.message);
         for (name, value) in members {
             if name.starts_with("original") {
-                error.more.retain(|(known, _)| known != name);
-                error.more.push((name.clone(), value.clone()));
+                error.extra_members.retain(|(existing, _)| existing != name);
+                error.extra_members.push((name.clone(), value.clone()));
             }
         }
         return Ok(Step::Exception(error));

@@ -1,6 +1,6 @@
-//! Frames of `application/vnd.amazon.eventstream`, and the padding of their payloads.
+//! Frames of `application/vnd.amazon.eventstream` and the padding of their payloads.
 //!
-//! The encoding itself is `aws-smithy-eventstream`'s; this room knows the headers that Bedrock sends.
+//! `aws-smithy-eventstream` encodes; this module sets the headers that Bedrock sends.
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
@@ -33,7 +33,7 @@ pub(crate) fn exception(name: String, payload: impl Into<Bytes>, out: &mut Bytes
     write(&Message::new_from_parts(headers, payload), out);
 }
 
-/// Appends an unmodelled error frame, whose payload is empty.
+/// Appends an unmodelled error frame with an empty payload.
 pub(crate) fn error(code: String, message: String, out: &mut BytesMut) {
     let headers =
         vec![text(":message-type", "error"), text(":error-code", code), text(":error-message", message)];
@@ -42,13 +42,13 @@ pub(crate) fn error(code: String, message: String, out: &mut BytesMut) {
 
 fn write(message: &Message, out: &mut BytesMut) {
     let before = out.len();
-    // Headers of these sizes always fit; should a fixture name an event of more than 32 KiB, the stream just lacks it.
+    // Encoding fails only for a fixture's event name of more than 32 KiB; then the frame is left out.
     if write_message_to(message, out).is_err() {
         out.truncate(before);
     }
 }
 
-/// The lengths of the padding member `p`, cheap and different every time.
+/// Generator of the padding member `p`, with a different length for every frame.
 #[derive(Debug)]
 pub(crate) struct Padding(u64);
 
@@ -61,7 +61,7 @@ impl Padding {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        // At least one character, at most all of them.
+        // Between 1 character and all of them.
         let length = 1 + (self.0 >> 32) as usize % PADDING.len();
         &PADDING[..length]
     }
@@ -70,7 +70,7 @@ impl Padding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::hex;
+    use crate::auth::encode_hex;
 
     const DELTA: &str = "000000a2000000579acad7c80d3a6d6573736167652d747970650700056576656e740b3a6576656e742d74797065070011636f6e74656e74426c6f636b44656c74610d3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e7b22636f6e74656e74426c6f636b496e646578223a302c2264656c7461223a7b2274657874223a2248656c6c6f227d2c2270223a2261626364227d9b1cfb23";
     const EXCEPTION: &str = "000000b0000000614f5086b30d3a6d6573736167652d74797065070009657863657074696f6e0f3a657863657074696f6e2d747970650700137468726f74746c696e67457863657074696f6e0d3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e7b226d657373616765223a22546f6f206d616e7920746f6b656e732c20706c656173652077616974206265666f726520747279696e6720616761696e2e227d3c90a44c";
@@ -80,7 +80,7 @@ mod tests {
     fn written(name: &'static str, payload: &'static str) -> String {
         let mut out = BytesMut::new();
         event(name, Bytes::from_static(payload.as_bytes()), &mut out);
-        hex(&out)
+        encode_hex(&out)
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             Bytes::from_static(br#"{"message":"Too many tokens, please wait before trying again."}"#),
             &mut out,
         );
-        assert_eq!(hex(&out), EXCEPTION);
+        assert_eq!(encode_hex(&out), EXCEPTION);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The wire of InvokeModelWithResponseStream: Anthropic's events in chunks.
+//! Encoder of InvokeModelWithResponseStream: Anthropic's events in chunks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::anthropic::Translator;
 use crate::frame::{self, Padding};
-use crate::native::Translator;
+use crate::response_metadata::ResponseMetadata;
 use crate::script::Event;
-use crate::terms::Terms;
 
 #[derive(Serialize)]
 struct Chunk<'a> {
@@ -17,24 +17,24 @@ struct Chunk<'a> {
     p: &'a str,
 }
 
-/// Appends the chunks that one event becomes.
+/// Appends the chunks of one event.
 pub(crate) fn write(
     translator: &mut Translator,
     event: Event,
-    terms: &Terms,
+    metadata: &ResponseMetadata,
     latency_ms: u64,
     padding: &mut Padding,
     out: &mut BytesMut,
 ) {
-    for mut value in translator.translate(event, terms) {
+    for mut value in translator.translate(event, metadata) {
         if value["type"] == "message_stop" {
-            value["amazon-bedrock-invocationMetrics"] = metrics(terms, latency_ms);
+            value["amazon-bedrock-invocationMetrics"] = metrics(metadata, latency_ms);
         }
         chunk(&value, padding, out);
     }
 }
 
-/// Appends an error of the model's own, which comes in a chunk like everything else it says.
+/// Appends the model's own error, which InvokeModel sends in a chunk.
 pub(crate) fn error(kind: &str, message: &str, padding: &mut Padding, out: &mut BytesMut) {
     chunk(&json!({"type": "error", "error": {"type": kind, "message": message}}), padding, out);
 }
@@ -45,8 +45,8 @@ fn chunk(value: &Value, padding: &mut Padding, out: &mut BytesMut) {
     frame::event("chunk", payload, out);
 }
 
-fn metrics(terms: &Terms, latency_ms: u64) -> Value {
-    let usage = &terms.metered.usage;
+fn metrics(metadata: &ResponseMetadata, latency_ms: u64) -> Value {
+    let usage = &metadata.metered.usage;
     json!({
         "inputTokenCount": usage.input_tokens,
         "outputTokenCount": usage.output_tokens,

@@ -1,60 +1,62 @@
-//! A Bedrock that speaks the real wire: Converse, ConverseStream, InvokeModel (both forms), CountTokens and the runtime's
-//! own Messages route, the control plane's lists of models and profiles, the Mantle endpoint, and who the caller is by STS; with `SigV4` and key
-//! authentication, AWS's validation texts, and answers chosen by magic words in the prompt.
+//! A fake Amazon Bedrock for demos, tests and benchmarks.
 //!
-//! It is no model and no simulation of one: answers are canned. It is also no client library, and it shares no code with
-//! any program that is tested against it.
+//! It implements the Converse, ConverseStream, InvokeModel, InvokeModelWithResponseStream, CountTokens and Messages
+//! operations, the control plane's lists of models and inference profiles, the Mantle endpoint, and STS
+//! GetCallerIdentity. It checks `SigV4` signatures and Bedrock API keys, and rejects invalid requests with AWS's messages.
 //!
-//! # Magic words
+//! Responses are canned; no model runs. The package shares no code with the programs that are tested against it.
 //!
-//! A word in square brackets in the last user text chooses the answer; case does not matter. `[slow MS]` and `[pause MS]`
-//! may stand beside another word. Without one, the answer quotes the prompt, or the tool results of the turn.
+//! # Directives
 //!
-//! | Word | Answer |
+//! A directive in square brackets in the last user text chooses the response. Case does not matter. `[slow MS]` and
+//! `[pause MS]` may stand beside another directive. Without a directive, the response quotes the prompt or the tool
+//! results of the turn.
+//!
+//! | Directive | Response |
 //! |---|---|
-//! | `[tool]`, `[tool NAME]`, `[tools]` | one call, two parallel calls, with arguments made from the schema |
-//! | `[tool-empty]`, `[toolcut]` | a call without any input delta; arguments cut off by `max_tokens` |
-//! | `[thinking]`, `[redacted]` | reasoning (signed for Claude), or redacted reasoning in two parts, then text |
-//! | `[cite]` | a sentence and a citation for each document or search result that may be cited |
-//! | `[tool-search]` | a search for the first deferred tool and a call of it, or a call of the caller's own `ToolSearch` |
-//! | `[xml]` | text with tags that are cut across deltas |
+//! | `[tool]`, `[tool NAME]`, `[tools]` | one tool call, two parallel calls, with arguments generated from the schema |
+//! | `[tool-empty]`, `[toolcut]` | a tool call without an input delta; arguments truncated by `max_tokens` |
+//! | `[thinking]`, `[redacted]` | thinking (signed for Claude), or redacted thinking in two parts, then text |
+//! | `[cite]` | a sentence and a citation for each document or search result with citations enabled |
+//! | `[tool-search]` | a search for the first deferred tool and a call of it, or a call of the client's own `ToolSearch` |
+//! | `[xml]` | text with tags that are split across deltas |
 //! | `[long N]`, `[paced N MS]`, `[size N]` | N deltas at once, N deltas MS apart, one delta of N bytes |
-//! | `[slow MS]`, `[pause MS]` | silence before the first event, silence in the middle |
-//! | `[throttle]`, `[throttle-once]`, `[refuse NAME STATUS]` | an HTTP error: always, once per body, any exception |
+//! | `[slow MS]`, `[pause MS]` | a delay before the first event, a delay in the middle |
+//! | `[throttle]`, `[throttle-once]`, `[refuse NAME STATUS]` | an HTTP error: always, once for each body, any exception |
 //! | `[throttle-first-frame]`, `[throttle-mid]`, `[exception NAME STATUS]` | an exception frame after HTTP 200 |
-//! | `[error-frame]`, `[bad-crc]`, `[cut]`, `[cut-before]` | an unmodelled error frame, damage, a dropped connection |
-//! | `[chunk-error TYPE]` | an error object of the model's own: in a chunk, as an `error` event, as an error frame |
+//! | `[error-frame]`, `[bad-crc]`, `[cut]`, `[cut-before]` | an unmodelled error frame, a corrupt frame, a dropped connection |
+//! | `[chunk-error TYPE]` | the model's own error: in a chunk, as an `error` event, as an error frame |
 //! | `[no-metadata]`, `[no-stop]` | a stream that ends after `messageStop`, or after some deltas |
-//! | `[unknown-event]`, `[empty-first]`, `[index-gap]` | what a reader must bear |
+//! | `[unknown-event]`, `[empty-first]`, `[index-gap]` | unusual events that a client must accept |
 //! | `[stop REASON]`, `[stop-sequence]`, `[max_tokens]` | other stop reasons |
 //!
-//! Without a magic word, a wanted output format is kept: the answer is JSON that satisfies the schema. Thinking comes
-//! without its text where `thinking.display` is, or is by default, `omitted`.
+//! STATUS is the `originalStatusCode` of `ModelErrorException` and `ModelStreamErrorException`.
 //!
-//! The STATUS of `[refuse]` and `[exception]` is the `originalStatusCode` of the two exceptions that have one.
+//! Without a directive, structured output is supported: the response is JSON that satisfies the schema. Thinking has no
+//! text where `thinking.display` is `omitted`, explicitly or by the model's default.
 
+mod anthropic;
 mod arguments;
 mod auth;
 mod control;
 mod converse;
+mod directives;
 mod error;
 mod fixtures;
 mod frame;
+mod handler;
 mod invoke;
-mod issued;
-mod job;
 mod log;
 mod mantle;
 mod models;
-mod native;
-mod prompts;
+mod response_metadata;
 mod routes;
 mod script;
+mod scripted_body;
 mod server;
+mod signatures;
 mod sse;
-mod stream;
 mod sts;
-mod terms;
 mod tokens;
 mod validate;
 
@@ -62,36 +64,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use log::{Log, Recorded, Usage};
+pub use log::{Log, RecordedRequest, Usage};
 pub use server::FakeBedrock;
 
-/// Whom the fake lets in, and how it answers.
+/// Configuration of a fake.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The region that signatures must name and that inference profiles must serve.
+    /// Region of the endpoint, of signatures and of inference profiles.
     pub region: String,
-    /// The one access key id that is known.
+    /// Valid access key id.
     pub access_key: String,
-    /// Its secret.
+    /// Secret access key.
     pub secret_key: String,
-    /// When set, signed requests must carry (and sign) this session token; when not, they must carry none.
+    /// Session token that signed requests must contain and sign; `None` rejects requests with one.
     pub session_token: Option<String>,
-    /// The one Bedrock API key that is known; without it every bearer request is refused.
+    /// Valid Bedrock API key; `None` rejects every API key.
     pub bearer_token: Option<String>,
-    /// The account's own inference profiles: their ARNs, and the model or system profile behind each.
+    /// Application inference profiles: ARN, and the id of the model or system-defined profile.
     pub application_profiles: BTreeMap<String, String>,
-    /// Whether this is the Mantle endpoint: the Messages routes with bare ids and a service name of their own, and nothing
-    /// of the runtime.
+    /// Whether to serve bedrock-mantle (the Messages API with foundation model ids) instead of bedrock-runtime.
     pub mantle: bool,
-    /// The ids of foundation models that the account may not use.
+    /// Ids of the foundation models that the account has no access to.
     pub denied_models: BTreeSet<String>,
-    /// How many seconds its clock is ahead of the machine's.
+    /// Clock skew in seconds; positive values are ahead of the machine's clock.
     pub clock_skew: i64,
-    /// A directory of `*.json` scripts that take precedence over the magic words.
+    /// Directory of `*.json` fixtures, which take precedence over directives.
     pub fixtures: Option<PathBuf>,
-    /// Silence between the deltas of ordinary answers; zero sends them as fast as possible.
+    /// Delay between the deltas of default responses; zero sends them as fast as possible.
     pub pace: Duration,
-    /// Whether the log keeps the bodies of the requests.
+    /// Whether the log contains the request bodies.
     pub record_bodies: bool,
 }
 

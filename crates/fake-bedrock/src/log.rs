@@ -1,6 +1,6 @@
-//! What has been asked and what has been answered, for tests to look at.
+//! Log of requests and responses, for assertions in tests.
 //!
-//! Bounded: the last five thousand requests and running totals of the usage. Not a trace; nothing is printed.
+//! Bounded: the last 5000 requests and running totals of the usage. Nothing is printed.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -9,24 +9,24 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use http::HeaderMap;
 
-/// How many requests are kept.
-const KEPT: usize = 5000;
+/// Maximum number of requests in the log.
+const MAX_REQUESTS: usize = 5000;
 
-/// Tokens as Bedrock bills them; `input_tokens` excludes both cache figures.
+/// Tokens as Bedrock bills them; `input_tokens` excludes cache reads and cache writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt that were neither read from the cache nor written to it.
+    /// Prompt tokens that were neither read from the cache nor written to it.
     pub input_tokens: u64,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     pub output_tokens: u64,
-    /// Tokens of the prompt read from the cache.
+    /// Prompt tokens read from the cache.
     pub cache_read_tokens: u64,
-    /// Tokens of the prompt written to the cache.
+    /// Prompt tokens written to the cache.
     pub cache_write_tokens: u64,
 }
 
 impl Usage {
-    /// All four figures together, as in `totalTokens`.
+    /// Sum of all four counts, as in `totalTokens`.
     pub fn total(&self) -> u64 {
         self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
     }
@@ -41,52 +41,52 @@ impl AddAssign for Usage {
     }
 }
 
-/// One request as it arrived, and what became of it.
+/// A request and the outcome of its response.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    /// The HTTP method.
+pub struct RecordedRequest {
+    /// HTTP method.
     pub method: String,
-    /// The path and query exactly as they stood on the wire.
+    /// Path and query as received.
     pub path: String,
-    /// Header names in lower case with their values; `authorization` is redacted.
+    /// Headers with names in lower case; the value of `authorization` is `[redacted]`.
     pub headers: Vec<(String, String)>,
-    /// The body's bytes; empty when bodies are not recorded or the body was never read.
+    /// Body; empty when bodies are not recorded or the body was not read.
     pub body: Bytes,
-    /// The HTTP status answered; 0 while there is none, and when the connection was dropped instead.
+    /// HTTP status of the response; 0 before the response, and when the connection was dropped.
     pub status: u16,
-    /// The usage that was handed to the caller; zero when the answer carried none (yet).
+    /// Usage in the response; zero until it has been sent.
     pub usage: Usage,
-    /// Whether the answer was handed over to its end; false when the caller left a stream early.
+    /// Whether the complete response was sent; false when the client left a stream early.
     pub complete: bool,
 }
 
-/// The record of the last requests. Shared; every method may be called at any time.
+/// Log of the last requests. All methods are thread-safe.
 #[derive(Debug, Default)]
 pub struct Log {
-    inner: Mutex<Inner>,
+    state: Mutex<LogState>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    requests: VecDeque<Recorded>,
-    /// How many requests have been dropped from the front.
-    forgotten: u64,
+struct LogState {
+    requests: VecDeque<RecordedRequest>,
+    /// Number of requests evicted from the front.
+    evicted: u64,
     totals: Usage,
 }
 
 impl Log {
     /// The last requests, oldest first.
-    pub fn requests(&self) -> Vec<Recorded> {
-        self.with(|inner| inner.requests.iter().cloned().collect())
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.with(|state| state.requests.iter().cloned().collect())
     }
 
-    /// Everything answered so far, added up.
+    /// Total usage of all responses.
     pub fn totals(&self) -> Usage {
-        self.with(|inner| inner.totals)
+        self.with(|state| state.totals)
     }
 
-    /// Starts a record and tells its number.
-    pub(crate) fn asked(&self, method: &str, path: &str, headers: &HeaderMap) -> u64 {
+    /// Adds a request and returns its number.
+    pub(crate) fn begin(&self, method: &str, path: &str, headers: &HeaderMap) -> u64 {
         let headers = headers
             .iter()
             .map(|(name, value)| {
@@ -97,7 +97,7 @@ impl Log {
                 (name.as_str().to_owned(), value)
             })
             .collect();
-        let recorded = Recorded {
+        let recorded = RecordedRequest {
             method: method.to_owned(),
             path: path.to_owned(),
             headers,
@@ -106,45 +106,45 @@ impl Log {
             usage: Usage::default(),
             complete: false,
         };
-        self.with(|inner| {
-            if inner.requests.len() == KEPT {
-                inner.requests.pop_front();
-                inner.forgotten += 1;
+        self.with(|state| {
+            if state.requests.len() == MAX_REQUESTS {
+                state.requests.pop_front();
+                state.evicted += 1;
             }
-            inner.requests.push_back(recorded);
-            inner.forgotten + inner.requests.len() as u64 - 1
+            state.requests.push_back(recorded);
+            state.evicted + state.requests.len() as u64 - 1
         })
     }
 
-    pub(crate) fn body(&self, number: u64, body: &Bytes) {
+    pub(crate) fn set_body(&self, number: u64, body: &Bytes) {
         self.update(number, |recorded| recorded.body = body.clone());
     }
 
-    pub(crate) fn status(&self, number: u64, status: u16) {
+    pub(crate) fn set_status(&self, number: u64, status: u16) {
         self.update(number, |recorded| recorded.status = status);
     }
 
-    pub(crate) fn used(&self, number: u64, usage: Usage) {
-        self.with(|inner| inner.totals += usage);
+    pub(crate) fn add_usage(&self, number: u64, usage: Usage) {
+        self.with(|state| state.totals += usage);
         self.update(number, |recorded| recorded.usage = usage);
     }
 
-    pub(crate) fn complete(&self, number: u64) {
+    pub(crate) fn set_complete(&self, number: u64) {
         self.update(number, |recorded| recorded.complete = true);
     }
 
-    fn update(&self, number: u64, change: impl FnOnce(&mut Recorded)) {
-        self.with(|inner| {
-            let place = number.checked_sub(inner.forgotten).and_then(|n| usize::try_from(n).ok());
-            if let Some(recorded) = place.and_then(|n| inner.requests.get_mut(n)) {
+    fn update(&self, number: u64, change: impl FnOnce(&mut RecordedRequest)) {
+        self.with(|state| {
+            let position = number.checked_sub(state.evicted).and_then(|n| usize::try_from(n).ok());
+            if let Some(recorded) = position.and_then(|n| state.requests.get_mut(n)) {
                 change(recorded);
             }
         });
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
-        // A panic elsewhere leaves the record usable: every change is a single assignment.
-        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, work: impl FnOnce(&mut LogState) -> T) -> T {
+        // The log stays consistent after a panic in another thread, because every change is a single assignment.
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -157,16 +157,16 @@ mod tests {
         let log = Log::default();
         let headers = HeaderMap::new();
         let usage = Usage { input_tokens: 1, ..Usage::default() };
-        for n in 0..KEPT as u64 + 5 {
-            let number = log.asked("POST", &format!("/{n}"), &headers);
-            log.used(number, usage);
+        for n in 0..MAX_REQUESTS as u64 + 5 {
+            let number = log.begin("POST", &format!("/{n}"), &headers);
+            log.add_usage(number, usage);
         }
         let requests = log.requests();
-        assert_eq!(requests.len(), KEPT);
+        assert_eq!(requests.len(), MAX_REQUESTS);
         assert_eq!(requests[0].path, "/5");
-        assert_eq!(log.totals().input_tokens, KEPT as u64 + 5);
-        log.complete(0);
-        log.complete(KEPT as u64 + 4);
+        assert_eq!(log.totals().input_tokens, MAX_REQUESTS as u64 + 5);
+        log.set_complete(0);
+        log.set_complete(MAX_REQUESTS as u64 + 4);
         assert!(log.requests().last().unwrap().complete);
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let log = Log::default();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "Bearer secret".parse().unwrap());
-        log.asked("POST", "/", &headers);
+        log.begin("POST", "/", &headers);
         assert_eq!(log.requests()[0].headers[0].1, "[redacted]");
     }
 }

@@ -1,4 +1,4 @@
-//! The fake as a program of its own, for benches and for other people's continuous integration.
+//! The fake as a program, for benchmarks and continuous integration.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -10,53 +10,53 @@ use clap::Parser;
 use fake_bedrock::{Config, FakeBedrock};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A Bedrock that speaks the real wire. Prints one JSON line with its address, then serves until SIGTERM, and prints
-/// another with how many tokens it has handed out.
+/// Serve a fake Amazon Bedrock until SIGTERM. Prints one JSON line with the address at the start, and one with the
+/// number of tokens at the end.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The address to listen on; port 0 takes any free one.
+    /// Listen on this address; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:9090")]
     listen: SocketAddr,
-    /// The region of the endpoint.
+    /// Set the region of the endpoint
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// The access key id that is known.
+    /// Accept this access key id
     #[arg(long, default_value = "AKIDEXAMPLE")]
     access_key: String,
-    /// Its secret.
+    /// Verify signatures with this secret access key
     #[arg(long, default_value = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")]
     secret_key: String,
-    /// The session token that signed requests must carry.
+    /// Require this session token in signed requests
     #[arg(long)]
     session_token: Option<String>,
-    /// The Bedrock API key that is known; an empty one lets nobody in.
+    /// Accept this Bedrock API key; an empty value rejects every API key
     #[arg(long, default_value = "bedrock-api-key-example")]
     bearer_token: String,
-    /// An application inference profile, as ARN=MODEL; may be repeated.
-    #[arg(long = "profile", value_name = "ARN=MODEL", value_parser = profile)]
+    /// Add an application inference profile (repeatable)
+    #[arg(long = "profile", value_name = "ARN=MODEL", value_parser = parse_profile)]
     profiles: Vec<(String, String)>,
-    /// Be the Mantle endpoint instead of the runtime and the control plane.
+    /// Serve bedrock-mantle instead of bedrock-runtime and the control plane
     #[arg(long)]
     mantle: bool,
-    /// The id of a foundation model that may not be used; may be repeated.
+    /// Deny access to this foundation model (repeatable)
     #[arg(long = "deny", value_name = "MODEL")]
     denied_models: Vec<String>,
-    /// How many seconds the clock is ahead of the machine's.
+    /// Set the clock ahead by this many seconds
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     clock_skew: i64,
-    /// A directory of scripts, one `*.json` each.
+    /// Load the `*.json` fixtures of this directory
     #[arg(long)]
     fixtures: Option<PathBuf>,
-    /// Milliseconds of silence between the deltas of ordinary answers.
+    /// Wait this many milliseconds between the deltas of default responses
     #[arg(long, default_value_t = 0)]
     pace_ms: u64,
 }
 
-fn profile(text: &str) -> Result<(String, String), String> {
+fn parse_profile(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((arn, model)) if arn.starts_with("arn:") && !model.is_empty() => Ok((arn.into(), model.into())),
-        _ => Err("it must look like arn:…:application-inference-profile/ID=MODEL".into()),
+        _ => Err("expected arn:…:application-inference-profile/ID=MODEL".into()),
     }
 }
 
@@ -76,34 +76,34 @@ async fn main() -> ExitCode {
         clock_skew: arguments.clock_skew,
         fixtures: arguments.fixtures,
         pace: Duration::from_millis(arguments.pace_ms),
-        // Memory has to stay flat under load.
+        // Memory must stay flat under load.
         record_bodies: false,
     };
     match FakeBedrock::bind(config, arguments.listen).await {
         Ok(fake) => {
-            say(&serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()}));
+            print_json(&serde_json::json!({"addr": fake.addr().to_string(), "url": fake.url()}));
             let log = fake.log();
             tokio::select! {
                 () = fake.run() => {}
                 () = terminated() => {}
             }
-            say(&serde_json::json!({"tokens": log.totals().total()}));
+            print_json(&serde_json::json!({"tokens": log.totals().total()}));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fake-bedrock cannot start on {}: {error}", arguments.listen);
+            let _ = writeln!(std::io::stderr(), "fake-bedrock could not listen on {}: {error}", arguments.listen);
             ExitCode::FAILURE
         }
     }
 }
 
-fn say(line: &serde_json::Value) {
-    // Nobody reading the line is no reason not to serve.
+fn print_json(value: &serde_json::Value) {
+    // A closed stdout does not stop the server.
     let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    let _ = writeln!(stdout, "{value}").and_then(|()| stdout.flush());
 }
 
-/// Resolves at SIGTERM; never where there are no signals.
+/// Resolves at SIGTERM; never where signals are unsupported.
 async fn terminated() {
     if let Ok(mut signal) = signal(SignalKind::terminate()) {
         signal.recv().await;

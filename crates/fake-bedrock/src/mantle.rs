@@ -1,4 +1,4 @@
-//! What only the Mantle endpoint has: bare ids, a list of models, and its own refusals.
+//! The bedrock-mantle endpoint: foundation model ids, list of models, errors.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,23 +8,24 @@ use crate::error::AwsError;
 use crate::models::{self, Model};
 use crate::sse;
 
-/// Finds the model behind a bare id, as far as this region has it.
+/// Finds the model of an id without a prefix, in the region of the endpoint.
 ///
 /// # Errors
-/// A 404 for everything that is not served here, a 400 for what the account has not opted into.
+/// A 404 for a model that the endpoint does not serve, a 400 for one that the account has not opted into.
 pub(crate) fn find(id: &str, region: &str) -> Result<&'static Model, AwsError> {
-    let absent = || AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("model: {id}"));
-    let model = models::mantle(id).ok_or_else(absent)?;
+    let not_found_error =
+        || AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", format!("model: {id}"));
+    let model = models::find_mantle_model(id).ok_or_else(not_found_error)?;
     match model.alias() {
         "claude-fable-5" => {
             Err(AwsError::validation("data retention mode 'default' is not available for this model"))
         }
-        "claude-fable-5-1" if !region.starts_with("us-gov-") => Err(absent()),
+        "claude-fable-5-1" if !region.starts_with("us-gov-") => Err(not_found_error()),
         _ => Ok(model),
     }
 }
 
-/// The list of models, in the form of OpenAI's API.
+/// List of models in OpenAI's format.
 pub(crate) fn models() -> Value {
     let served = models::all().iter().filter(|model| model.generation >= 45);
     let data: Vec<Value> = served
@@ -36,10 +37,10 @@ pub(crate) fn models() -> Value {
     json!({"object": "list", "data": data})
 }
 
-/// What the endpoint answers on a route it does not have.
-pub(crate) fn no_such_route(request_id: &str) -> Response<Bytes> {
+/// Response to an unknown route.
+pub(crate) fn not_found(request_id: &str) -> Response<Bytes> {
     let error = AwsError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", "Not found");
-    sse::envelope(&error, request_id)
+    sse::error_response(&error, request_id)
 }
 
 #[cfg(test)]

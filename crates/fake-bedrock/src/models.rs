@@ -1,82 +1,81 @@
-//! What each model takes and gives: the one table of model facts, and how an id finds its row.
+//! Table of models and lookup by model id.
 //!
-//! This is the fake's own knowledge of the catalogue. It is deliberately not shared with any program under
-//! test, so that a wrong entry there does not hide behind the same wrong entry here.
+//! The table is not shared with any program under test: a wrong entry there would go unnoticed if it were.
 
 use std::collections::BTreeMap;
 
 use crate::error::AwsError;
 
-/// The facts about one model.
+/// Properties of one model.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// The bare foundation-model id.
+    /// Id of the foundation model.
     pub(crate) id: &'static str,
-    /// For Claude, the version times ten (4.5 is 45); 0 for everyone else.
+    /// Version of Claude times ten (4.5 is 45); 0 for other models.
     pub(crate) generation: u16,
-    /// Inference-profile prefixes under which the model is offered, separated by spaces.
+    /// Prefixes of the model's inference profiles, separated by spaces.
     pub(crate) prefixes: &'static str,
     /// Context window in tokens.
-    pub(crate) context: u64,
-    /// Largest answer in tokens.
-    pub(crate) max_output: u64,
-    /// Shortest prefix, in tokens, that is cached at all.
-    pub(crate) min_cache: u64,
+    pub(crate) context_window: u64,
+    /// Maximum number of output tokens.
+    pub(crate) max_output_tokens: u64,
+    /// Minimum length of a cached prefix, in tokens.
+    pub(crate) min_cache_tokens: u64,
     features: &'static str,
-    /// Values of `thinking.type` that are accepted, separated by spaces.
+    /// Valid values of `thinking.type`, separated by spaces.
     thinking: &'static str,
-    /// Values of `output_config.effort` that are accepted, separated by spaces.
+    /// Valid values of `output_config.effort`, separated by spaces.
     efforts: &'static str,
 }
 
 impl Model {
-    /// Whether the model has the named feature (see the table).
+    /// Whether the table lists the feature for the model.
     pub(crate) fn has(&self, feature: &str) -> bool {
         has_word(self.features, feature)
     }
 
-    /// Whether `thinking.type` may have this value.
-    pub(crate) fn thinks(&self, kind: &str) -> bool {
+    /// Whether the model accepts this value of `thinking.type`.
+    pub(crate) fn accepts_thinking(&self, kind: &str) -> bool {
         has_word(self.thinking, kind)
     }
 
-    /// Whether `output_config.effort` may have this value; `None` when the model has no effort at all.
-    pub(crate) fn effort(&self, level: &str) -> Option<bool> {
+    /// Whether the model accepts this value of `output_config.effort`; `None` when it has no effort.
+    pub(crate) fn accepts_effort(&self, level: &str) -> Option<bool> {
         (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
     }
 
-    /// Whether deferred tools and the search for them are known: Claude 4.5 and later.
-    pub(crate) fn searches(&self) -> bool {
+    /// Whether the model supports deferred tools and tool search: Claude 4.5 and later.
+    pub(crate) fn supports_tool_search(&self) -> bool {
         self.generation >= 45
     }
 
-    /// Whether thinking is hidden unless the caller asks for a summary: Claude 4.7 and later.
-    pub(crate) fn hides_thinking(&self) -> bool {
+    /// Whether thinking has no text unless the request asks for a summary: Claude 4.7 and later.
+    pub(crate) fn omits_thinking_by_default(&self) -> bool {
         self.generation >= 47
     }
 
-    /// Whether any form of `toolChoice` is known; Llama knows none.
-    pub(crate) fn chooses_tools(&self) -> bool {
+    /// Whether the model supports any `toolChoice`; Llama supports none.
+    pub(crate) fn supports_tool_choice(&self) -> bool {
         self.is_claude() || self.has("forced_tool") || self.has("any_tool")
     }
 
-    /// The name under which the model knows itself: the id without the vendor and without the version suffix.
-    pub(crate) fn native_name(&self) -> &'static str {
+    /// Id without vendor and version suffix.
+    pub(crate) fn model_name(&self) -> &'static str {
         let name = self.id.split_once('.').map_or(self.id, |(_, name)| name);
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let unnumbered = match name.rsplit_once(':') {
-            Some((rest, number)) if digits(number) => rest,
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let without_revision = match name.rsplit_once(':') {
+            Some((rest, number)) if is_number(number) => rest,
             _ => name,
         };
-        match unnumbered.rsplit_once("-v") {
-            Some((rest, version)) if digits(version) => rest,
-            _ => unnumbered,
+        match without_revision.rsplit_once("-v") {
+            Some((rest, version)) if is_number(version) => rest,
+            _ => without_revision,
         }
     }
 
-    /// The name without the date of its release either, as the Mantle endpoint wants it.
+    /// Model name without its release date, as used by the Mantle endpoint.
     pub(crate) fn alias(&self) -> &'static str {
-        let name = self.native_name();
+        let name = self.model_name();
         match name.rsplit_once('-') {
             Some((rest, date)) if date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit()) => rest,
             _ => name,
@@ -91,8 +90,8 @@ impl Model {
         self.id.starts_with("amazon.nova")
     }
 
-    /// Whether CountTokens serves this model: Claude before 4.7 only.
-    pub(crate) fn counts_tokens(&self) -> bool {
+    /// Whether CountTokens supports the model: Claude before 4.7.
+    pub(crate) fn supports_count_tokens(&self) -> bool {
         self.is_claude() && self.generation < 47
     }
 }
@@ -106,18 +105,28 @@ const fn row(
     id: &'static str,
     generation: u16,
     prefixes: &'static str,
-    context: u64,
-    max_output: u64,
-    min_cache: u64,
+    context_window: u64,
+    max_output_tokens: u64,
+    min_cache_tokens: u64,
     features: &'static str,
     thinking: &'static str,
     efforts: &'static str,
 ) -> Model {
-    Model { id, generation, prefixes, context, max_output, min_cache, features, thinking, efforts }
+    Model {
+        id,
+        generation,
+        prefixes,
+        context_window,
+        max_output_tokens,
+        min_cache_tokens,
+        features,
+        thinking,
+        efforts,
+    }
 }
 
-/// Id, Claude generation, profile prefixes, context, largest answer, smallest cached prefix, features,
-/// thinking kinds, effort levels.
+/// Id, Claude version, profile prefixes, context window, maximum output tokens, minimum cache tokens, features,
+/// thinking types, effort levels.
 #[rustfmt::skip]
 static MODELS: &[Model] = &[
     row("anthropic.claude-fable-5", 50, "global us eu apac au", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive", "low medium high xhigh max"),
@@ -208,21 +217,21 @@ static MODELS: &[Model] = &[
     row("writer.palmyra-x5-v1:0", 0, "us", 128_000, 8_192, 1024, "tools streaming_tools documents sampling prefill format any_tool on_demand", "", ""),
 ];
 
-/// The model behind provisioned throughput, whose ARN does not tell.
-const PROVISIONED: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+/// Model of every provisioned throughput; its ARN does not contain the model.
+const PROVISIONED_MODEL_ID: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 const PREFIXES: &[&str] = &["global", "us-gov", "us", "eu", "apac", "au", "jp", "ca", "in"];
 
-/// Which form of id the caller used.
+/// Form of a model id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IdForm {
+pub(crate) enum ModelIdForm {
     /// `anthropic.claude-…`, or the ARN of a foundation model.
-    Bare,
+    FoundationModel,
     /// `us.anthropic.claude-…`, or the ARN of an inference profile.
-    Profile,
+    InferenceProfile,
 }
 
-/// Finds the model behind a decoded `modelId`, which may be the ARN of one of the account's own profiles.
+/// Finds the model of a decoded `modelId`, which may be the ARN of an application inference profile.
 ///
 /// # Errors
 /// As [`find`].
@@ -230,30 +239,30 @@ pub(crate) fn resolve(
     model_id: &str,
     region: &str,
     profiles: &BTreeMap<String, String>,
-) -> Result<(&'static Model, IdForm), AwsError> {
+) -> Result<(&'static Model, ModelIdForm), AwsError> {
     match profiles.get(model_id) {
-        Some(target) => Ok((find(target, region)?.0, IdForm::Profile)),
+        Some(target) => Ok((find(target, region)?.0, ModelIdForm::InferenceProfile)),
         None => find(model_id, region),
     }
 }
 
-/// Finds the Claude that the Mantle endpoint serves under this bare id; `None` when it serves none.
-pub(crate) fn mantle(id: &str) -> Option<&'static Model> {
+/// Finds the Claude model of this id on the Mantle endpoint; `None` when the endpoint does not serve it.
+pub(crate) fn find_mantle_model(id: &str) -> Option<&'static Model> {
     let name = id.strip_prefix("anthropic.")?;
     all().iter().find(|model| model.generation >= 45 && model.alias() == name)
 }
 
-/// The whole table.
+/// All models.
 pub(crate) fn all() -> &'static [Model] {
     MODELS
 }
 
-/// Finds the model behind a decoded `modelId`, in the region of the endpoint.
+/// Finds the model of a decoded `modelId` in the region of the endpoint.
 ///
 /// # Errors
-/// `The provided model identifier is invalid.` for anything that is not in the table, or is offered under
-/// another prefix or in another part of the world.
-pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdForm), AwsError> {
+/// `The provided model identifier is invalid.` for an unknown id, a prefix without a profile of the model, and a
+/// profile of another geography.
+pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, ModelIdForm), AwsError> {
     let invalid = || AwsError::validation("The provided model identifier is invalid.");
     let mut id = model_id;
     if model_id.starts_with("arn:") {
@@ -262,31 +271,33 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, IdFo
         match kind {
             "foundation-model" | "inference-profile" => id = rest,
             "provisioned-model" if !rest.is_empty() => {
-                return by_id(PROVISIONED).map(|model| (model, IdForm::Profile)).ok_or_else(invalid);
+                return by_id(PROVISIONED_MODEL_ID)
+                    .map(|model| (model, ModelIdForm::InferenceProfile))
+                    .ok_or_else(invalid);
             }
             _ => return Err(invalid()),
         }
     }
     if let Some(model) = by_id(id) {
-        return Ok((model, IdForm::Bare));
+        return Ok((model, ModelIdForm::FoundationModel));
     }
-    let (prefix, bare) = PREFIXES
+    let (prefix, model_id_without_prefix) = PREFIXES
         .iter()
         .find_map(|p| Some((*p, id.strip_prefix(p)?.strip_prefix('.')?)))
         .ok_or_else(invalid)?;
-    let model = by_id(bare).ok_or_else(invalid)?;
-    if !has_word(model.prefixes, prefix) || !prefix_serves(prefix, region) {
+    let model = by_id(model_id_without_prefix).ok_or_else(invalid)?;
+    if !has_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
         return Err(invalid());
     }
-    Ok((model, IdForm::Profile))
+    Ok((model, ModelIdForm::InferenceProfile))
 }
 
-/// Refuses a bare id of a model that is only offered through inference profiles.
+/// Rejects a foundation model id when the model is offered through inference profiles only.
 ///
 /// # Errors
-/// The sentence about on-demand throughput, with AWS's typographic apostrophe.
-pub(crate) fn check_on_demand(model: &Model, form: IdForm, model_id: &str) -> Result<(), AwsError> {
-    if form == IdForm::Profile || model.has("on_demand") {
+/// AWS's message about on-demand throughput, with a typographic apostrophe.
+pub(crate) fn check_on_demand(model: &Model, form: ModelIdForm, model_id: &str) -> Result<(), AwsError> {
+    if form == ModelIdForm::InferenceProfile || model.has("on_demand") {
         return Ok(());
     }
     Err(AwsError::validation(format!(
@@ -299,13 +310,13 @@ fn by_id(id: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.id == id)
 }
 
-/// Whether profiles with this prefix can be called from this region.
-pub(crate) fn prefix_serves(prefix: &str, region: &str) -> bool {
-    let gov = region.starts_with("us-gov-");
+/// Whether a profile with this prefix can be called from the region.
+pub(crate) fn prefix_covers_region(prefix: &str, region: &str) -> bool {
+    let is_gov = region.starts_with("us-gov-");
     match prefix {
-        "global" => !gov,
-        "us-gov" => gov,
-        "us" => (region.starts_with("us-") && !gov) || region.starts_with("ca-"),
+        "global" => !is_gov,
+        "us-gov" => is_gov,
+        "us" => (region.starts_with("us-") && !is_gov) || region.starts_with("ca-"),
         "eu" => region.starts_with("eu-"),
         "jp" => region.starts_with("ap-northeast-"),
         "in" => region.starts_with("ap-south-"),
@@ -321,16 +332,20 @@ mod tests {
     #[test]
     fn profiles_arns_and_bare_ids_find_their_model() {
         for (id, region, form) in [
-            ("us.anthropic.claude-opus-5-5", "us-east-1", IdForm::Profile),
-            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", IdForm::Profile),
-            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", IdForm::Profile),
-            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", IdForm::Bare),
-            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", IdForm::Profile),
-            ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "us-east-1", IdForm::Bare),
+            ("us.anthropic.claude-opus-5-5", "us-east-1", ModelIdForm::InferenceProfile),
+            ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", ModelIdForm::InferenceProfile),
+            ("us-gov.anthropic.claude-opus-5", "us-gov-west-1", ModelIdForm::InferenceProfile),
+            ("anthropic.claude-3-5-haiku-20241022-v1:0", "us-east-1", ModelIdForm::FoundationModel),
+            ("arn:aws:bedrock:us-east-1:1:provisioned-model/abc", "us-east-1", ModelIdForm::InferenceProfile),
+            (
+                "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
+                "us-east-1",
+                ModelIdForm::FoundationModel,
+            ),
             (
                 "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
                 "us-east-1",
-                IdForm::Profile,
+                ModelIdForm::InferenceProfile,
             ),
         ] {
             assert_eq!(find(id, region).unwrap().1, form, "{id}");
@@ -357,7 +372,7 @@ mod tests {
         let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc".to_owned();
         let profiles = BTreeMap::from([(arn.clone(), "us.anthropic.claude-opus-5".to_owned())]);
         let (model, form) = resolve(&arn, "us-east-1", &profiles).unwrap();
-        assert_eq!((model.id, form), ("anthropic.claude-opus-5", IdForm::Profile));
+        assert_eq!((model.id, form), ("anthropic.claude-opus-5", ModelIdForm::InferenceProfile));
         assert!(resolve(&arn, "us-east-1", &BTreeMap::new()).is_err());
     }
 
@@ -370,10 +385,10 @@ mod tests {
             ("anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet-20241022", "claude-3-5-sonnet"),
         ] {
             let model = by_id(id).unwrap();
-            assert_eq!((model.native_name(), model.alias()), (name, alias));
+            assert_eq!((model.model_name(), model.alias()), (name, alias));
         }
-        assert_eq!(mantle("anthropic.claude-haiku-4-5").unwrap().generation, 45);
-        assert!(mantle("us.anthropic.claude-opus-5").is_none());
+        assert_eq!(find_mantle_model("anthropic.claude-haiku-4-5").unwrap().generation, 45);
+        assert!(find_mantle_model("us.anthropic.claude-opus-5").is_none());
     }
 
     #[test]

@@ -1,111 +1,111 @@
-//! The ways into the fake: which path leads to which operation.
+//! Routes: method and path of a request to its operation.
 
 use http::Method;
 use http::request::Parts;
 
-/// Where STS is asked.
-pub(crate) const STS: &str = "/";
+/// Path of STS.
+pub(crate) const STS_PATH: &str = "/";
 
-/// The dialect and the front door of a request, on which rules and allow-lists depend.
+/// API that a request uses; validation rules and beta allow-lists depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum Api {
     #[default]
     Converse,
-    Invoke,
-    /// The runtime's own `/anthropic/v1/messages`.
-    Runtime,
-    /// The same path on the Mantle endpoint.
-    Mantle,
+    InvokeModel,
+    /// `/anthropic/v1/messages` on bedrock-runtime.
+    RuntimeMessages,
+    /// `/anthropic/v1/messages` on bedrock-mantle.
+    MantleMessages,
 }
 
-impl Route {
-    /// How ordinary answers name it.
+impl Api {
+    /// Name of the API in default responses.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Converse => "ConverseStream",
-            Self::Invoke => "InvokeModel",
-            Self::Runtime => "Messages",
-            Self::Mantle => "Mantle",
+            Self::InvokeModel => "InvokeModel",
+            Self::RuntimeMessages => "Messages",
+            Self::MantleMessages => "Mantle",
         }
     }
 
-    /// Whether the Anthropic body arrives as it is, the model's name and `stream` included.
+    /// Whether the body holds `model` and `stream`, as in Anthropic's Messages API.
     pub(crate) fn is_messages(self) -> bool {
-        matches!(self, Self::Runtime | Self::Mantle)
+        matches!(self, Self::RuntimeMessages | Self::MantleMessages)
     }
 }
 
-/// The operations that name their model in the path.
+/// Operations that name their model in the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub(crate) enum ModelOperation {
     Converse,
     ConverseStream,
-    Invoke,
-    InvokeStream,
+    InvokeModel,
+    InvokeModelStream,
     CountTokens,
 }
 
-/// What a request asks for; ids are decoded.
+/// Operation that a request calls; ids are percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Operation {
     Model {
         id: String,
-        operation: Operation,
+        operation: ModelOperation,
     },
-    Messages(Route),
-    /// Mantle's counting of tokens.
-    Count,
-    /// Mantle's list of models.
+    Messages(Api),
+    /// `/anthropic/v1/messages/count_tokens` on bedrock-mantle.
+    MantleCountTokens,
+    /// `/v1/models` on bedrock-mantle.
     MantleModels,
     FoundationModels,
     FoundationModel(String),
     InferenceProfiles,
     InferenceProfile(String),
-    /// STS's GetCallerIdentity, by the only path that STS has.
+    /// STS's GetCallerIdentity.
     CallerIdentity,
 }
 
-/// Finds the target; `None` for everything that the endpoint does not have.
-pub(crate) fn target(parts: &Parts, mantle: bool) -> Option<Target> {
+/// Finds the operation; `None` when the endpoint has no such route.
+pub(crate) fn find_operation(parts: &Parts, mantle: bool) -> Option<Operation> {
     let path = parts.uri.path();
     if mantle {
         return match (&parts.method, path) {
-            (&Method::POST, "/anthropic/v1/messages") => Some(Target::Messages(Route::Mantle)),
-            (&Method::POST, "/anthropic/v1/messages/count_tokens") => Some(Target::Count),
-            (&Method::GET, "/v1/models") => Some(Target::MantleModels),
+            (&Method::POST, "/anthropic/v1/messages") => Some(Operation::Messages(Api::MantleMessages)),
+            (&Method::POST, "/anthropic/v1/messages/count_tokens") => Some(Operation::MantleCountTokens),
+            (&Method::GET, "/v1/models") => Some(Operation::MantleModels),
             _ => None,
         };
     }
-    if path == STS && parts.method == Method::POST {
-        return Some(Target::CallerIdentity);
+    if path == STS_PATH && parts.method == Method::POST {
+        return Some(Operation::CallerIdentity);
     }
     let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (&parts.method, segments.as_slice()) {
         (&Method::POST, ["model", id, operation]) if !id.is_empty() => {
             let operation = match *operation {
-                "converse" => Operation::Converse,
-                "converse-stream" => Operation::ConverseStream,
-                "invoke" => Operation::Invoke,
-                "invoke-with-response-stream" => Operation::InvokeStream,
-                "count-tokens" => Operation::CountTokens,
+                "converse" => ModelOperation::Converse,
+                "converse-stream" => ModelOperation::ConverseStream,
+                "invoke" => ModelOperation::InvokeModel,
+                "invoke-with-response-stream" => ModelOperation::InvokeModelStream,
+                "count-tokens" => ModelOperation::CountTokens,
                 _ => return None,
             };
-            Some(Target::Model { id: decode(id), operation })
+            Some(Operation::Model { id: percent_decode(id), operation })
         }
-        (&Method::POST, ["anthropic", "v1", "messages"]) => Some(Target::Messages(Route::Runtime)),
-        (&Method::GET, ["foundation-models"]) => Some(Target::FoundationModels),
-        (&Method::GET, ["foundation-models", id]) => Some(Target::FoundationModel(decode(id))),
-        (&Method::GET, ["inference-profiles"]) => Some(Target::InferenceProfiles),
-        // The model of this operation lets the identifier keep its slashes.
+        (&Method::POST, ["anthropic", "v1", "messages"]) => Some(Operation::Messages(Api::RuntimeMessages)),
+        (&Method::GET, ["foundation-models"]) => Some(Operation::FoundationModels),
+        (&Method::GET, ["foundation-models", id]) => Some(Operation::FoundationModel(percent_decode(id))),
+        (&Method::GET, ["inference-profiles"]) => Some(Operation::InferenceProfiles),
+        // AWS's service model lets this identifier contain slashes.
         (&Method::GET, ["inference-profiles", rest @ ..]) => {
-            Some(Target::InferenceProfile(decode(&rest.join("/"))))
+            Some(Operation::InferenceProfile(percent_decode(&rest.join("/"))))
         }
         _ => None,
     }
 }
 
-/// Undoes percent-encoding; what is none stays as it is.
-pub(crate) fn decode(segment: &str) -> String {
+/// Decodes percent-encoding; keeps invalid escapes unchanged.
+pub(crate) fn percent_decode(segment: &str) -> String {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -124,46 +124,55 @@ pub(crate) fn decode(segment: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A parameter of the query, decoded; empty ones count as absent.
-pub(crate) fn parameter(parts: &Parts, name: &str) -> Option<String> {
+/// Decoded query parameter; `None` when it is absent or empty.
+pub(crate) fn query_parameter(parts: &Parts, name: &str) -> Option<String> {
     let pairs = parts.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| decode(value)).next()
+    pairs
+        .filter(|(key, value)| *key == name && !value.is_empty())
+        .map(|(_, value)| percent_decode(value))
+        .next()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(method: &str, path: &str, mantle: bool) -> Option<Target> {
+    fn operation_of(method: &str, path: &str, mantle: bool) -> Option<Operation> {
         let request = http::Request::builder().method(method).uri(path).body(()).unwrap();
-        target(&request.into_parts().0, mantle)
+        find_operation(&request.into_parts().0, mantle)
     }
 
     #[test]
     fn each_endpoint_has_its_own_routes() {
-        let model = Target::Model { id: "a:0".into(), operation: Operation::Converse };
-        assert_eq!(of("POST", "/model/a%3A0/converse", false), Some(model));
-        assert_eq!(of("POST", "/model/a%3A0/converse", true), None);
-        assert_eq!(of("GET", "/model/a/converse", false), None);
+        let model = Operation::Model { id: "a:0".into(), operation: ModelOperation::Converse };
+        assert_eq!(operation_of("POST", "/model/a%3A0/converse", false), Some(model));
+        assert_eq!(operation_of("POST", "/model/a%3A0/converse", true), None);
+        assert_eq!(operation_of("GET", "/model/a/converse", false), None);
         assert_eq!(
-            of("POST", "/anthropic/v1/messages?beta=true", false),
-            Some(Target::Messages(Route::Runtime))
+            operation_of("POST", "/anthropic/v1/messages?beta=true", false),
+            Some(Operation::Messages(Api::RuntimeMessages))
         );
-        assert_eq!(of("POST", "/anthropic/v1/messages/count_tokens", false), None);
-        assert_eq!(of("POST", "/anthropic/v1/messages/count_tokens", true), Some(Target::Count));
-        let profile = Target::InferenceProfile("arn:aws:x/abc".into());
-        assert_eq!(of("GET", "/inference-profiles/arn%3Aaws%3Ax%2Fabc", false), Some(profile.clone()));
-        assert_eq!(of("GET", "/inference-profiles/arn:aws:x/abc", false), Some(profile));
-        assert_eq!(of("GET", "/inference-profiles", true), None);
-        assert_eq!(of("POST", "/", false), Some(Target::CallerIdentity));
-        assert_eq!((of("GET", "/", false), of("POST", "/", true)), (None, None));
+        assert_eq!(operation_of("POST", "/anthropic/v1/messages/count_tokens", false), None);
+        assert_eq!(
+            operation_of("POST", "/anthropic/v1/messages/count_tokens", true),
+            Some(Operation::MantleCountTokens)
+        );
+        let profile = Operation::InferenceProfile("arn:aws:x/abc".into());
+        assert_eq!(
+            operation_of("GET", "/inference-profiles/arn%3Aaws%3Ax%2Fabc", false),
+            Some(profile.clone())
+        );
+        assert_eq!(operation_of("GET", "/inference-profiles/arn:aws:x/abc", false), Some(profile));
+        assert_eq!(operation_of("GET", "/inference-profiles", true), None);
+        assert_eq!(operation_of("POST", "/", false), Some(Operation::CallerIdentity));
+        assert_eq!((operation_of("GET", "/", false), operation_of("POST", "/", true)), (None, None));
     }
 
     #[test]
     fn parameters_are_decoded() {
         let request = http::Request::get("/x?type=SYSTEM%5FDEFINED&nextToken=").body(()).unwrap();
         let parts = request.into_parts().0;
-        assert_eq!(parameter(&parts, "type").as_deref(), Some("SYSTEM_DEFINED"));
-        assert_eq!(parameter(&parts, "nextToken"), None);
+        assert_eq!(query_parameter(&parts, "type").as_deref(), Some("SYSTEM_DEFINED"));
+        assert_eq!(query_parameter(&parts, "nextToken"), None);
     }
 }

@@ -1,7 +1,7 @@
-//! The script: what an answer consists of, before any wire is chosen.
+//! Script: the content of a response, independent of its format.
 //!
-//! Prompts and fixtures write scripts, the writers in `converse` and `invoke` render them. The events are those of
-//! ConverseStream; the Anthropic dialect is derived from them.
+//! Directives and fixtures create scripts; the encoders in `converse`, `invoke` and `sse` write them. The events are
+//! those of ConverseStream; Anthropic's events are translated from them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 
-/// One thing that happens in an answer.
+/// One step of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     Event(Event),
-    /// An exception frame, or the HTTP error of a non-streamed answer; nothing follows it.
+    /// Exception frame, or HTTP error of a non-streaming response. It ends the script.
     Exception(AwsError),
-    /// An unmodelled error frame: `:error-code` and `:error-message`.
+    /// Unmodelled error frame: `:error-code` and `:error-message`.
     Error(String, String),
-    /// An error of the model's own, in the words of its API: type and message. InvokeModel wraps it in a chunk.
+    /// The model's own error: type and message. InvokeModel sends it in a chunk.
     ErrorObject(String, String),
-    /// Silence; everything before it is flushed.
+    /// Delay. Everything before it is flushed.
     Sleep(Duration),
-    /// Damages the checksum of the next event.
-    Garble,
-    /// Half of the next event, then the connection is dropped.
+    /// Corrupts the checksum of the next event.
+    CorruptNext,
+    /// Sends half of the next event, then drops the connection.
     Cut,
 }
 
-/// One event of the stream, as ConverseStream has them.
+/// A ConverseStream event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     MessageStart,
@@ -54,18 +54,18 @@ pub(crate) enum Event {
         index: u32,
         signature: String,
     },
-    /// A fragment of redacted reasoning; base64 on the wire.
+    /// A fragment of redacted thinking; base64 on the wire.
     Redacted {
         index: u32,
         data: String,
     },
-    /// One citation for the text of the block, as Converse has it.
+    /// A citation for the text of the block, as in Converse.
     Citation {
         index: u32,
         citation: Value,
     },
-    /// The start of a block that only the Anthropic dialect has; deltas may follow.
-    NativeStart {
+    /// Start of a block that only Anthropic's format has; deltas may follow.
+    AnthropicBlockStart {
         index: u32,
         block: Value,
     },
@@ -76,9 +76,9 @@ pub(crate) enum Event {
         reason: String,
         stop_sequence: Option<String>,
     },
-    /// The usage, which the writer knows.
+    /// Usage; the encoder fills it in.
     Metadata,
-    /// Anything else, sent as it is and without padding.
+    /// Any other event, sent unchanged and without padding.
     Other {
         name: String,
         payload: Value,
@@ -86,18 +86,18 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// Output tokens that this event stands for: about one per word, at least one per delta.
+    /// Output tokens of the event: one for each word, at least one for each delta.
     pub(crate) fn tokens(&self) -> u64 {
         match self {
-            Self::Text { text, .. } => words(text),
-            Self::ToolInput { json, .. } => words(json),
-            Self::Thinking { text, .. } => words(text),
+            Self::Text { text, .. } => count_words(text),
+            Self::ToolInput { json, .. } => count_words(json),
+            Self::Thinking { text, .. } => count_words(text),
             Self::Redacted { .. } => 1,
             _ => 0,
         }
     }
 
-    /// The block that this event opens or continues.
+    /// Index of the block that the event starts or continues.
     fn block(&self) -> Option<u32> {
         match self {
             Self::ToolStart { index, .. }
@@ -107,13 +107,13 @@ impl Event {
             | Self::Signature { index, .. }
             | Self::Redacted { index, .. }
             | Self::Citation { index, .. }
-            | Self::NativeStart { index, .. } => Some(*index),
+            | Self::AnthropicBlockStart { index, .. } => Some(*index),
             _ => None,
         }
     }
 }
 
-fn words(text: &str) -> u64 {
+fn count_words(text: &str) -> u64 {
     if text.is_empty() { 0 } else { (text.split_ascii_whitespace().count() as u64).max(1) }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn output_tokens(steps: &[Step]) -> u64 {
         .sum()
 }
 
-/// Output tokens that went into thinking.
+/// Output tokens of thinking.
 pub(crate) fn thinking_tokens(steps: &[Step]) -> u64 {
     steps
         .iter()
@@ -139,13 +139,13 @@ pub(crate) fn thinking_tokens(steps: &[Step]) -> u64 {
         .sum()
 }
 
-/// Ends the script with `max_tokens` where it would say more than `max` tokens.
+/// Truncates the script to `max` output tokens and ends it with `max_tokens`.
 pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
     if output_tokens(&steps) <= max {
         return steps;
     }
     if max == 0 {
-        // Nothing but the cache is wanted: no block is even begun.
+        // A request for zero tokens only fills the cache; its response has no blocks.
         let reason = "max_tokens".to_owned();
         return vec![
             Step::Event(Event::MessageStart),
@@ -153,44 +153,44 @@ pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
             Step::Event(Event::Metadata),
         ];
     }
-    let mut left = max;
-    let mut kept = Vec::with_capacity(steps.len());
+    let mut remaining = max;
+    let mut limited = Vec::with_capacity(steps.len());
     let mut open = None;
     for step in steps {
         if let Step::Event(event) = &step {
             let tokens = event.tokens();
-            if tokens > left {
+            if tokens > remaining {
                 if let Event::Text { index, text } = event
-                    && left > 0
+                    && remaining > 0
                 {
-                    let text = first_words(text, left).to_owned().into();
-                    kept.push(Step::Event(Event::Text { index: *index, text }));
+                    let text = first_words(text, remaining).to_owned().into();
+                    limited.push(Step::Event(Event::Text { index: *index, text }));
                     open = Some(*index);
                 }
                 break;
             }
-            left -= tokens;
+            remaining -= tokens;
             match event {
                 Event::BlockStop { .. } => open = None,
                 other => open = other.block().or(open),
             }
         }
-        kept.push(step);
+        limited.push(step);
     }
-    kept.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
-    kept.push(Step::Event(Event::MessageStop { reason: "max_tokens".into(), stop_sequence: None }));
-    kept.push(Step::Event(Event::Metadata));
-    kept
+    limited.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
+    limited.push(Step::Event(Event::MessageStop { reason: "max_tokens".into(), stop_sequence: None }));
+    limited.push(Step::Event(Event::Metadata));
+    limited
 }
 
 fn first_words(text: &str, count: u64) -> &str {
-    let mut seen = 0;
+    let mut count_so_far = 0;
     let mut in_word = false;
     for (at, c) in text.char_indices() {
         let word = !c.is_ascii_whitespace();
         if word && !in_word {
-            seen += 1;
-            if seen > count {
+            count_so_far += 1;
+            if count_so_far > count {
                 return text[..at].trim_end();
             }
         }

@@ -1,4 +1,4 @@
-//! The accept loop, and what all requests share.
+//! Accept loop and shared state.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -22,22 +22,22 @@ use tokio::time::{Instant, sleep};
 use crate::Config;
 use crate::error::unknown_operation;
 use crate::fixtures::{self, Fixture};
-use crate::issued::mix;
-use crate::job::{Answer, Failure, Job};
+use crate::handler::{Handler, HandlerError, ResponseBody};
 use crate::log::Log;
+use crate::scripted_body::ConnectionDropped;
+use crate::signatures::mix;
 use crate::sse;
-use crate::stream::Dropped;
-use crate::tokens::Cache;
+use crate::tokens::PromptCache;
 use crate::{mantle, routes, sts};
 
-/// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
-const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(10);
-/// How HTTP writes a date.
+/// Delay after a failed accept; without it, a lack of file descriptors becomes a busy loop.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+/// Date format of HTTP.
 const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
-/// How many bodies are remembered that were refused once.
-const REFUSED: usize = 4_096;
+/// Maximum number of bodies that `[throttle-once]` remembers.
+const MAX_THROTTLED_BODIES: usize = 4_096;
 
-/// A fake that listens. [`FakeBedrock::run`] makes it answer.
+/// A listening fake. [`FakeBedrock::run`] serves.
 #[derive(Debug)]
 pub struct FakeBedrock {
     listener: TcpListener,
@@ -50,36 +50,36 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) fixtures: Vec<Fixture>,
     pub(crate) log: Arc<Log>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: PromptCache,
     requests: AtomicU64,
     seed: u64,
-    refused: Mutex<Refused>,
+    throttled: Mutex<ThrottledBodies>,
 }
 
-/// The bodies that `[throttle-once]` has already refused.
+/// Bodies that `[throttle-once]` has throttled.
 #[derive(Debug, Default)]
-struct Refused {
-    known: HashSet<[u8; 32]>,
+struct ThrottledBodies {
+    bodies: HashSet<[u8; 32]>,
     order: VecDeque<[u8; 32]>,
 }
 
-impl Refused {
-    fn first_time(&mut self, body: [u8; 32]) -> bool {
-        if !self.known.insert(body) {
+impl ThrottledBodies {
+    fn insert(&mut self, body: [u8; 32]) -> bool {
+        if !self.bodies.insert(body) {
             return false;
         }
         self.order.push_back(body);
-        if self.order.len() > REFUSED
+        if self.order.len() > MAX_THROTTLED_BODIES
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.bodies.remove(&oldest);
         }
         true
     }
 }
 
 impl FakeBedrock {
-    /// Starts to listen; connections wait until [`FakeBedrock::run`]. Port 0 takes any free port.
+    /// Binds the address; connections wait until [`FakeBedrock::run`]. Port 0 takes a free port.
     ///
     /// # Errors
     /// The address cannot be bound, or a fixture cannot be read.
@@ -94,39 +94,38 @@ impl FakeBedrock {
             config,
             fixtures,
             log: Arc::default(),
-            cache: Cache::default(),
+            cache: PromptCache::default(),
             requests: AtomicU64::new(0),
             seed: Timestamp::now().as_nanosecond() as u64,
-            refused: Mutex::default(),
+            throttled: Mutex::default(),
         };
         Ok(Self { listener, addr, state: Arc::new(state) })
     }
 
-    /// The address it listens on.
+    /// Address of the listener.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The address as an endpoint URL, such as `http://127.0.0.1:9090`.
+    /// Endpoint URL, such as `http://127.0.0.1:9090`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// What has been asked and answered; stays valid after [`FakeBedrock::run`] has ended.
+    /// Log of requests; remains valid after [`FakeBedrock::run`] has ended.
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.state.log)
     }
 
-    /// Serves for ever. Dropping the future closes every connection.
+    /// Serves until the future is dropped, which closes every connection.
     pub async fn run(self) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => {
-                    // An error here concerns a connection that is already gone, or is out of file descriptors: in both
-                    // cases the listener itself goes on.
+                    // The connection is already gone, or file descriptors have run out; the listener itself stays usable.
                     let Ok((stream, _)) = accepted else {
-                        sleep(AFTER_ACCEPT_ERROR).await;
+                        sleep(ACCEPT_BACKOFF).await;
                         continue;
                     };
                     connections.spawn(serve(Arc::clone(&self.state), stream));
@@ -138,40 +137,40 @@ impl FakeBedrock {
 }
 
 async fn serve(state: Arc<State>, stream: TcpStream) {
-    // Without it small frames wait for acknowledgements; a socket that refuses is about to fail anyway.
+    // Otherwise small frames wait for acknowledgements. A socket that rejects the option fails soon anyway.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { state.handle(request).await }
     });
-    // Whatever ends a connection, dropped scripts included, is no news.
+    // Clients and scripts end connections on purpose, so the error is not reported.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 impl State {
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Answer>, Dropped> {
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, ConnectionDropped> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-        let number = self.log.asked(parts.method.as_str(), path, &parts.headers);
+        let number = self.log.begin(parts.method.as_str(), path, &parts.headers);
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         let seed = mix(self.seed.wrapping_add(count));
         let request_id = request_id(seed);
-        let whole = |response: Response<Bytes>| response.map(|body| Either::Left(Full::new(body)));
-        let answered = match routes::target(&parts, self.config.mantle) {
-            None if self.config.mantle => Ok(whole(mantle::no_such_route(&request_id))),
-            None => Ok(whole(unknown_operation())),
-            Some(target) => {
-                let job = Job { state: self, parts: &parts, number, seed, started };
-                job.answer(target, body).await
+        let full_body = |response: Response<Bytes>| response.map(|body| Either::Left(Full::new(body)));
+        let result = match routes::find_operation(&parts, self.config.mantle) {
+            None if self.config.mantle => Ok(full_body(mantle::not_found(&request_id))),
+            None => Ok(full_body(unknown_operation())),
+            Some(operation) => {
+                let handler = Handler { state: self, parts: &parts, number, seed, started };
+                handler.handle(operation, body).await
             }
         };
-        let mut response = match answered {
+        let mut response = match result {
             Ok(response) => response,
-            Err(Failure::Aws(error)) => whole(error.response()),
-            Err(Failure::Model(error)) => whole(sse::envelope(&error, &request_id)),
-            Err(Failure::Sts(error)) => whole(sts::refusal(&error, &request_id)),
-            Err(Failure::Dropped) => return Err(Dropped),
+            Err(HandlerError::Aws(error)) => full_body(error.response()),
+            Err(HandlerError::Model(error)) => full_body(sse::error_response(&error, &request_id)),
+            Err(HandlerError::Sts(error)) => full_body(sts::error_response(&error, &request_id)),
+            Err(HandlerError::ConnectionDropped) => return Err(ConnectionDropped),
         };
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert("x-amzn-requestid", id);
@@ -180,27 +179,27 @@ impl State {
         if let Ok(date) = HeaderValue::from_str(&date) {
             response.headers_mut().insert("date", date);
         }
-        self.log.status(number, response.status().as_u16());
+        self.log.set_status(number, response.status().as_u16());
         if matches!(response.body(), Either::Left(_)) {
-            self.log.complete(number);
+            self.log.set_complete(number);
         }
         Ok(response)
     }
 
-    /// What time it is here.
+    /// Current time plus the configured clock skew.
     pub(crate) fn now(&self) -> Timestamp {
         let skew = SignedDuration::from_secs(self.config.clock_skew);
         Timestamp::now().saturating_add(skew).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether `[throttle-once]` sees this body for the first time.
-    pub(crate) fn refuses_first(&self, body: &[u8]) -> bool {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.first_time(Sha256::digest(body).into())
+    /// Whether `[throttle-once]` throttles this body: only the first time.
+    pub(crate) fn is_first_attempt(&self, body: &[u8]) -> bool {
+        let mut throttled = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled.insert(Sha256::digest(body).into())
     }
 }
 
-/// Shaped like a version 4 UUID.
+/// Request id in the form of a version 4 UUID.
 fn request_id(seed: u64) -> String {
     let (high, low) = (mix(seed), mix(seed ^ 1));
     format!(

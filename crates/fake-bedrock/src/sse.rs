@@ -1,43 +1,43 @@
-//! The wire of the Messages routes: Anthropic's events as server-sent events, and its envelope for errors.
+//! Encoder of the Messages API: server-sent events and error bodies.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::anthropic::Translator;
 use crate::error::AwsError;
-use crate::native::Translator;
+use crate::response_metadata::ResponseMetadata;
 use crate::script::Event;
-use crate::terms::Terms;
 
-/// Appends what one event becomes; a ping follows the first block's start, as at Anthropic.
+/// Appends one event; a ping follows the first `content_block_start`, as in Anthropic's API.
 pub(crate) fn write(
     translator: &mut Translator,
-    pinged: &mut bool,
+    ping_sent: &mut bool,
     event: Event,
-    terms: &Terms,
+    metadata: &ResponseMetadata,
     out: &mut BytesMut,
 ) {
-    for value in translator.translate(event, terms) {
+    for value in translator.translate(event, metadata) {
         let starts = value["type"] == "content_block_start";
-        send(&value, out);
-        if starts && !std::mem::replace(pinged, true) {
-            send(&json!({"type": "ping"}), out);
+        write_event(&value, out);
+        if starts && !std::mem::replace(ping_sent, true) {
+            write_event(&json!({"type": "ping"}), out);
         }
     }
 }
 
-/// Appends an error in the middle of a stream.
+/// Appends an `error` event.
 pub(crate) fn error(kind: &str, message: &str, out: &mut BytesMut) {
-    send(&json!({"type": "error", "error": {"type": kind, "message": message}}), out);
+    write_event(&json!({"type": "error", "error": {"type": kind, "message": message}}), out);
 }
 
-fn send(value: &Value, out: &mut BytesMut) {
+fn write_event(value: &Value, out: &mut BytesMut) {
     let name = value["type"].as_str().unwrap_or("message");
     out.put_slice(format!("event: {name}\ndata: {value}\n\n").as_bytes());
 }
 
-/// Anthropic's name and status for an AWS exception that the model itself raised.
-pub(crate) fn kind(error: &AwsError) -> (&'static str, StatusCode) {
+/// Anthropic's error type and status of an AWS exception.
+pub(crate) fn error_type(error: &AwsError) -> (&'static str, StatusCode) {
     let overloaded = StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     match error.kind.as_ref() {
         "ValidationException" => ("invalid_request_error", StatusCode::BAD_REQUEST),
@@ -49,7 +49,7 @@ pub(crate) fn kind(error: &AwsError) -> (&'static str, StatusCode) {
         }
         "ServiceUnavailableException" | "ModelNotReadyException" => ("overloaded_error", overloaded),
         "ModelTimeoutException" => ("timeout_error", StatusCode::GATEWAY_TIMEOUT),
-        "ModelErrorException" | "ModelStreamErrorException" => match original(error) {
+        "ModelErrorException" | "ModelStreamErrorException" => match original_status(error) {
             Some(400) => ("invalid_request_error", StatusCode::BAD_REQUEST),
             Some(413) => ("request_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Some(429) => ("rate_limit_error", StatusCode::TOO_MANY_REQUESTS),
@@ -60,14 +60,18 @@ pub(crate) fn kind(error: &AwsError) -> (&'static str, StatusCode) {
     }
 }
 
-/// The status that the model itself answered.
-fn original(error: &AwsError) -> Option<u64> {
-    error.more.iter().find(|(name, _)| name == "originalStatusCode").and_then(|(_, status)| status.as_u64())
+/// Status of the model.
+fn original_status(error: &AwsError) -> Option<u64> {
+    error
+        .extra_members
+        .iter()
+        .find(|(name, _)| name == "originalStatusCode")
+        .and_then(|(_, status)| status.as_u64())
 }
 
-/// An error in Anthropic's envelope.
-pub(crate) fn envelope(error: &AwsError, request_id: &str) -> Response<Bytes> {
-    let (kind, status) = kind(error);
+/// Error response in Anthropic's format.
+pub(crate) fn error_response(error: &AwsError, request_id: &str) -> Response<Bytes> {
+    let (kind, status) = error_type(error);
     let body = json!({
         "type": "error",
         "error": {"type": kind, "message": error.message},
@@ -92,7 +96,7 @@ mod tests {
             ("ModelErrorException", Some(500), ("api_error", 500)),
             ("ModelTimeoutException", None, ("timeout_error", 504)),
         ] {
-            let (kind, code) = kind(&AwsError::named(name, status));
+            let (kind, code) = error_type(&AwsError::from_name(name, status));
             assert_eq!((kind, code.as_u16()), expected, "{name}");
         }
     }

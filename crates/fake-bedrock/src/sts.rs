@@ -1,37 +1,37 @@
-//! STS: who the caller is. It speaks XML, and names its errors otherwise than Bedrock does.
+//! STS GetCallerIdentity, in XML and with STS's error codes.
 //!
 //! After the API reference page "GetCallerIdentity" and the page "Common errors" of AWS STS.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::control::ACCOUNT;
+use crate::control::ACCOUNT_ID;
 use crate::error::AwsError;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// The answer to the one action it has.
+/// Response to GetCallerIdentity.
 ///
 /// # Errors
-/// For every other action.
-pub(crate) fn answer(body: &[u8]) -> Result<Response<Bytes>, AwsError> {
+/// `InvalidAction` for every other action.
+pub(crate) fn get_caller_identity(body: &[u8]) -> Result<Response<Bytes>, AwsError> {
     let form = String::from_utf8_lossy(body);
     if !form.split('&').any(|pair| pair == "Action=GetCallerIdentity") {
         return Err(AwsError::new(StatusCode::BAD_REQUEST, "InvalidAction", "Could not find operation"));
     }
-    let arn = format!("arn:aws:sts::{ACCOUNT}:assumed-role/gateway/fake");
+    let arn = format!("arn:aws:sts::{ACCOUNT_ID}:assumed-role/gateway/fake");
     Ok(xml(
         StatusCode::OK,
         format!(
             "<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\">\n  <GetCallerIdentityResult>\n    <Arn>{arn}</Arn>\n    \
-             <UserId>AROAEXAMPLE:fake</UserId>\n    <Account>{ACCOUNT}</Account>\n  </GetCallerIdentityResult>\n\
+             <UserId>AROAEXAMPLE:fake</UserId>\n    <Account>{ACCOUNT_ID}</Account>\n  </GetCallerIdentityResult>\n\
              </GetCallerIdentityResponse>\n"
         ),
     ))
 }
 
-/// An error in its words.
-pub(crate) fn refusal(error: &AwsError, request_id: &str) -> Response<Bytes> {
+/// Error response in STS's format.
+pub(crate) fn error_response(error: &AwsError, request_id: &str) -> Response<Bytes> {
     let code = match &*error.kind {
         "UnrecognizedClientException" => "InvalidClientTokenId",
         "InvalidSignatureException" => "SignatureDoesNotMatch",

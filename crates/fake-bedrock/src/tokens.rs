@@ -16,23 +16,23 @@ use crate::log::Usage;
 use crate::models::Model;
 
 /// Tokens assumed for an image.
-const IMAGE: u64 = 1_600;
+const IMAGE_TOKENS: u64 = 1_600;
 /// Tokens assumed for a document.
-const DOCUMENT: u64 = 3_000;
-/// How many blocks before a cache point are searched for an older prefix.
-const LOOK_BACK: usize = 20;
-/// How many prefixes are remembered.
-const REMEMBERED: usize = 8_192;
+const DOCUMENT_TOKENS: u64 = 3_000;
+/// Number of blocks before a cache point that are searched for a cached prefix.
+const LOOKBACK_BLOCKS: usize = 20;
+/// Maximum number of cached prefixes.
+const MAX_CACHED_PREFIXES: usize = 8_192;
 
-/// The tokens of a block of either dialect.
+/// Estimated tokens of a block of Converse or of an Anthropic body.
 pub(crate) fn estimate(block: &Value) -> u64 {
     let member = |names: [&str; 2]| names.iter().any(|name| block.get(name).is_some());
     let kind = block.get("type").and_then(Value::as_str).unwrap_or_default();
     if kind == "image" || member(["image", "video"]) {
-        return IMAGE;
+        return IMAGE_TOKENS;
     }
     if kind == "document" || block.get("document").is_some() {
-        return DOCUMENT;
+        return DOCUMENT_TOKENS;
     }
     characters(block).div_ceil(4)
 }
@@ -40,7 +40,7 @@ pub(crate) fn estimate(block: &Value) -> u64 {
 fn characters(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.chars().count() as u64,
-        Value::Array(items) => items.iter().map(nested).sum(),
+        Value::Array(items) => items.iter().map(nested_characters).sum(),
         Value::Object(members) => {
             members.iter().map(|(name, value)| name.len() as u64 / 2 + characters(value)).sum()
         }
@@ -48,12 +48,12 @@ fn characters(value: &Value) -> u64 {
     }
 }
 
-/// Blocks inside blocks (a tool result's images) weigh what they weigh outside.
-fn nested(block: &Value) -> u64 {
+/// Characters of a nested block, such as an image of a tool result; it counts as much as a top-level block.
+fn nested_characters(block: &Value) -> u64 {
     if block.is_object() { estimate(block) * 4 } else { characters(block) }
 }
 
-/// How long a cached prefix lives.
+/// Time to live of a cached prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ttl {
     FiveMinutes,
@@ -61,8 +61,8 @@ pub(crate) enum Ttl {
 }
 
 impl Ttl {
-    /// Reads the wire's `ttl`, which may be absent.
-    pub(crate) fn read(ttl: Option<&Value>) -> Self {
+    /// Parses `ttl`, which may be absent.
+    pub(crate) fn parse(ttl: Option<&Value>) -> Self {
         if ttl.and_then(Value::as_str) == Some("1h") { Self::OneHour } else { Self::FiveMinutes }
     }
 
@@ -74,41 +74,41 @@ impl Ttl {
     }
 }
 
-/// A request as the cache sees it: blocks in order (tools, system, messages) and the points between them.
+/// A prompt as the cache sees it: blocks in order (tools, system, messages) and cache points.
 #[derive(Debug)]
-pub(crate) struct Prompted {
+pub(crate) struct CacheablePrompt {
     hasher: Option<Sha256>,
     tokens: u64,
-    /// Hash and length of the prefix that ends with each block.
-    ends: Vec<([u8; 32], u64)>,
-    /// The number of blocks before each cache point, and its time to live.
-    points: Vec<(usize, Ttl)>,
+    /// Hash and length in tokens of the prefix that ends with each block.
+    prefixes: Vec<([u8; 32], u64)>,
+    /// Number of blocks before each cache point, and its time to live.
+    cache_points: Vec<(usize, Ttl)>,
 }
 
-impl Prompted {
-    /// `cached` says whether there is any cache point at all: without one, nothing is hashed.
-    pub(crate) fn new(model: &Model, cached: bool) -> Self {
-        let hasher = cached.then(|| Sha256::new_with_prefix(model.id));
-        Self { hasher, tokens: 0, ends: Vec::new(), points: Vec::new() }
+impl CacheablePrompt {
+    /// Without cache points, nothing is hashed.
+    pub(crate) fn new(model: &Model, has_cache_points: bool) -> Self {
+        let hasher = has_cache_points.then(|| Sha256::new_with_prefix(model.id));
+        Self { hasher, tokens: 0, prefixes: Vec::new(), cache_points: Vec::new() }
     }
 
-    /// Adds a block; `place` tells blocks of different rooms apart (`tools`, `user`, …).
-    pub(crate) fn block(&mut self, place: &str, block: &Value) {
+    /// Adds a block; `role` (`tool`, `system`, `user`, …) is part of the hash.
+    pub(crate) fn block(&mut self, role: &str, block: &Value) {
         self.tokens += estimate(block);
         if let Some(hasher) = &mut self.hasher {
-            hasher.update(place);
+            hasher.update(role);
             hasher.update(block.to_string());
-            self.ends.push((hasher.clone().finalize().into(), self.tokens));
+            self.prefixes.push((hasher.clone().finalize().into(), self.tokens));
         }
     }
 
-    /// Adds what every message costs besides its blocks.
+    /// Adds the fixed cost of a message.
     pub(crate) fn message(&mut self) {
         self.tokens += 3;
     }
 
-    pub(crate) fn point(&mut self, ttl: Ttl) {
-        self.points.push((self.ends.len(), ttl));
+    pub(crate) fn cache_point(&mut self, ttl: Ttl) {
+        self.cache_points.push((self.prefixes.len(), ttl));
     }
 
     pub(crate) fn tokens(&self) -> u64 {
@@ -116,20 +116,20 @@ impl Prompted {
     }
 }
 
-/// Usage with the split of the cache writes.
+/// Usage, with the cache writes of one hour.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Metered {
+pub(crate) struct MeteredUsage {
     pub(crate) usage: Usage,
-    pub(crate) written_1h: u64,
+    pub(crate) cache_write_1h_tokens: u64,
 }
 
-impl Metered {
-    /// Reads a `usage` member of Converse back, as fixtures carry it.
-    pub(crate) fn read(usage: &Value) -> Option<Self> {
+impl MeteredUsage {
+    /// Parses a Converse `usage`, as fixtures contain it.
+    pub(crate) fn from_converse(usage: &Value) -> Option<Self> {
         let count = |name: &str| usage.get(name).and_then(Value::as_u64);
         let hours = usage.get("cacheDetails").and_then(Value::as_array).into_iter().flatten();
         let cache_write_tokens = count("cacheWriteInputTokens").unwrap_or(0);
-        let written_1h: u64 =
+        let cache_write_1h_tokens: u64 =
             hours.filter(|d| d["ttl"] == "1h").filter_map(|d| d["inputTokens"].as_u64()).sum();
         Some(Self {
             usage: Usage {
@@ -138,12 +138,12 @@ impl Metered {
                 cache_read_tokens: count("cacheReadInputTokens").unwrap_or(0),
                 cache_write_tokens,
             },
-            written_1h: written_1h.min(cache_write_tokens),
+            cache_write_1h_tokens: cache_write_1h_tokens.min(cache_write_tokens),
         })
     }
 
-    /// The `usage` member of Converse, after the API reference page "TokenUsage".
-    pub(crate) fn converse(&self) -> Value {
+    /// Converse `usage`, after the API reference page "TokenUsage".
+    pub(crate) fn to_converse(&self) -> Value {
         let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
         let mut usage = json!({
             "inputTokens": input_tokens,
@@ -152,7 +152,8 @@ impl Metered {
             "cacheReadInputTokens": cache_read_tokens,
             "cacheWriteInputTokens": cache_write_tokens,
         });
-        let split = [("1h", self.written_1h), ("5m", cache_write_tokens - self.written_1h)];
+        let split =
+            [("1h", self.cache_write_1h_tokens), ("5m", cache_write_tokens - self.cache_write_1h_tokens)];
         let details: Vec<Value> = split
             .iter()
             .filter(|(_, tokens)| *tokens > 0)
@@ -164,15 +165,15 @@ impl Metered {
         usage
     }
 
-    /// The `usage` member of an Anthropic message.
-    pub(crate) fn anthropic(&self, output_tokens: u64) -> Value {
+    /// `usage` of an Anthropic message.
+    pub(crate) fn to_anthropic(&self, output_tokens: u64) -> Value {
         json!({
             "input_tokens": self.usage.input_tokens,
             "cache_creation_input_tokens": self.usage.cache_write_tokens,
             "cache_read_input_tokens": self.usage.cache_read_tokens,
             "cache_creation": {
-                "ephemeral_5m_input_tokens": self.usage.cache_write_tokens - self.written_1h,
-                "ephemeral_1h_input_tokens": self.written_1h,
+                "ephemeral_5m_input_tokens": self.usage.cache_write_tokens - self.cache_write_1h_tokens,
+                "ephemeral_1h_input_tokens": self.cache_write_1h_tokens,
             },
             "output_tokens": output_tokens,
             "service_tier": "standard",
@@ -180,76 +181,80 @@ impl Metered {
     }
 }
 
-/// The prefixes seen before. Bounded; the oldest go first.
+/// Cached prefixes. Bounded; evicts the oldest.
 #[derive(Debug, Default)]
-pub(crate) struct Cache {
+pub(crate) struct PromptCache {
     inner: Mutex<Prefixes>,
 }
 
 #[derive(Debug, Default)]
 struct Prefixes {
-    known: HashMap<[u8; 32], (Instant, Ttl)>,
+    entries: HashMap<[u8; 32], (Instant, Ttl)>,
     order: VecDeque<[u8; 32]>,
 }
 
-impl Cache {
-    /// Splits the input of a request into read, written and plain tokens, and remembers its prefixes.
-    pub(crate) fn meter(&self, model: &Model, prompted: &Prompted, now: Instant) -> Metered {
-        let total = prompted.tokens();
-        let mut metered = Metered::default();
+impl PromptCache {
+    /// Splits the prompt into cache reads, cache writes and other tokens, and caches its prefixes.
+    pub(crate) fn meter(&self, model: &Model, cacheable: &CacheablePrompt, now: Instant) -> MeteredUsage {
+        let total = cacheable.tokens();
+        let mut metered = MeteredUsage::default();
         let mut prefixes = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut read = 0;
-        for &(blocks, _) in prompted.points.iter().rev() {
-            let first = blocks.saturating_sub(LOOK_BACK);
-            let hit = prompted.ends[first..blocks].iter().rev().find(|(hash, _)| prefixes.alive(hash, now));
+        let mut read_tokens = 0;
+        for &(blocks, _) in cacheable.cache_points.iter().rev() {
+            let first = blocks.saturating_sub(LOOKBACK_BLOCKS);
+            let hit = cacheable.prefixes[first..blocks]
+                .iter()
+                .rev()
+                .find(|(hash, _)| prefixes.contains_live(hash, now));
             if let Some((hash, tokens)) = hit {
-                read = *tokens;
+                read_tokens = *tokens;
                 prefixes.renew(hash, now);
                 break;
             }
         }
-        let mut covered = read;
-        for &(blocks, ttl) in &prompted.points {
-            let Some((hash, tokens)) = blocks.checked_sub(1).and_then(|last| prompted.ends.get(last)) else {
+        let mut cached_tokens = read_tokens;
+        for &(blocks, ttl) in &cacheable.cache_points {
+            let Some((hash, tokens)) = blocks.checked_sub(1).and_then(|last| cacheable.prefixes.get(last))
+            else {
                 continue;
             };
-            if *tokens < model.min_cache {
+            if *tokens < model.min_cache_tokens {
                 continue;
             }
-            prefixes.remember(*hash, ttl, now);
-            let written = tokens.saturating_sub(covered);
+            prefixes.insert(*hash, ttl, now);
+            let written = tokens.saturating_sub(cached_tokens);
             metered.usage.cache_write_tokens += written;
             if ttl == Ttl::OneHour {
-                metered.written_1h += written;
+                metered.cache_write_1h_tokens += written;
             }
-            covered = covered.max(*tokens);
+            cached_tokens = cached_tokens.max(*tokens);
         }
-        metered.usage.cache_read_tokens = read;
-        metered.usage.input_tokens = total.saturating_sub(covered).max(1);
+        metered.usage.cache_read_tokens = read_tokens;
+        metered.usage.input_tokens = total.saturating_sub(cached_tokens).max(1);
         metered
     }
 }
 
 impl Prefixes {
-    fn alive(&self, hash: &[u8; 32], now: Instant) -> bool {
-        self.known
+    fn contains_live(&self, hash: &[u8; 32], now: Instant) -> bool {
+        self.entries
             .get(hash)
-            .is_some_and(|(since, ttl)| now.saturating_duration_since(*since) < ttl.duration())
+            .is_some_and(|(used_at, ttl)| now.saturating_duration_since(*used_at) < ttl.duration())
     }
 
     fn renew(&mut self, hash: &[u8; 32], now: Instant) {
-        if let Some((since, _)) = self.known.get_mut(hash) {
-            *since = now;
+        if let Some((used_at, _)) = self.entries.get_mut(hash) {
+            *used_at = now;
         }
     }
 
-    fn remember(&mut self, hash: [u8; 32], ttl: Ttl, now: Instant) {
-        if self.known.insert(hash, (now, ttl)).is_none() {
+    fn insert(&mut self, hash: [u8; 32], ttl: Ttl, now: Instant) {
+        if self.entries.insert(hash, (now, ttl)).is_none() {
             self.order.push_back(hash);
         }
-        while self.order.len() > REMEMBERED {
+        while self.order.len() > MAX_CACHED_PREFIXES {
             if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
+                self.entries.remove(&oldest);
             }
         }
     }
@@ -268,19 +273,19 @@ mod tests {
         json!({"text": "x".repeat(8000), "n": n})
     }
 
-    fn request(blocks: usize, ttl: Ttl) -> Prompted {
-        let mut prompted = Prompted::new(model(), true);
+    fn request(blocks: usize, ttl: Ttl) -> CacheablePrompt {
+        let mut cacheable = CacheablePrompt::new(model(), true);
         for n in 0..blocks {
-            prompted.block("user", &long(n));
+            cacheable.block("user", &long(n));
         }
-        prompted.point(ttl);
-        prompted.block("user", &json!({"text": "tail"}));
-        prompted
+        cacheable.cache_point(ttl);
+        cacheable.block("user", &json!({"text": "tail"}));
+        cacheable
     }
 
     #[test]
     fn a_prefix_is_written_once_and_read_afterwards() {
-        let cache = Cache::default();
+        let cache = PromptCache::default();
         let now = Instant::now();
         let first = cache.meter(model(), &request(2, Ttl::FiveMinutes), now).usage;
         assert!(first.cache_write_tokens > 3000);
@@ -293,33 +298,33 @@ mod tests {
 
     #[test]
     fn a_growing_conversation_reads_its_old_prefix_and_writes_the_rest() {
-        let cache = Cache::default();
+        let cache = PromptCache::default();
         let now = Instant::now();
         let first = cache.meter(model(), &request(2, Ttl::OneHour), now);
-        assert_eq!(first.written_1h, first.usage.cache_write_tokens);
+        assert_eq!(first.cache_write_1h_tokens, first.usage.cache_write_tokens);
         let grown = cache.meter(model(), &request(5, Ttl::FiveMinutes), now);
         assert_eq!(grown.usage.cache_read_tokens, first.usage.cache_write_tokens);
         assert!(grown.usage.cache_write_tokens > 0);
-        assert_eq!(grown.written_1h, 0);
+        assert_eq!(grown.cache_write_1h_tokens, 0);
     }
 
     #[test]
     fn a_usage_is_read_as_it_is_written() {
         let usage = Usage { input_tokens: 1, output_tokens: 2, cache_read_tokens: 3, cache_write_tokens: 4 };
-        let written = Metered { usage, written_1h: 3 }.converse();
+        let written = MeteredUsage { usage, cache_write_1h_tokens: 3 }.to_converse();
         assert_eq!(written["totalTokens"], 10);
-        let read = Metered::read(&written).unwrap();
-        assert_eq!((read.usage, read.written_1h), (usage, 3));
-        assert!(Metered::read(&json!({})).is_none());
+        let read_tokens = MeteredUsage::from_converse(&written).unwrap();
+        assert_eq!((read_tokens.usage, read_tokens.cache_write_1h_tokens), (usage, 3));
+        assert!(MeteredUsage::from_converse(&json!({})).is_none());
     }
 
     #[test]
     fn a_short_prefix_is_not_cached_and_an_old_one_expires() {
-        let cache = Cache::default();
+        let cache = PromptCache::default();
         let now = Instant::now();
-        let mut short = Prompted::new(model(), true);
+        let mut short = CacheablePrompt::new(model(), true);
         short.block("user", &json!({"text": "short"}));
-        short.point(Ttl::FiveMinutes);
+        short.cache_point(Ttl::FiveMinutes);
         for _ in 0..2 {
             let usage = cache.meter(model(), &short, now).usage;
             assert_eq!((usage.cache_read_tokens, usage.cache_write_tokens), (0, 0));

@@ -1,20 +1,20 @@
-//! The fake in-process: what a test that embeds it relies on.
+//! The fake in the process of a test: HTTP, streams, log.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-mod world;
+mod harness;
 
 use std::time::Duration;
 
 use aws_smithy_eventstream::frame::read_message_from;
 use bytes::Bytes;
 use fake_bedrock::Config;
+use harness::{SONNET, bytes, events, start, user};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use world::{SONNET, bytes, events, start, user};
 
 #[tokio::test]
 async fn a_stream_is_answered_and_recorded() {
@@ -162,8 +162,8 @@ async fn a_fixture_is_replayed_verbatim() {
     assert_eq!(events[2].0, "modelStreamErrorException");
     assert_eq!(events[2].1["message"], "told so");
     assert_eq!(events[2].1["originalStatusCode"], 503);
-    let whole = fake.say("converse", "please replay this").await.unwrap();
-    assert_eq!(whole.status(), 424);
+    let full_body = fake.say("converse", "please replay this").await.unwrap();
+    assert_eq!(full_body.status(), 424);
 
     fake.say("converse-stream", "now count").await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(fake.log.totals().output_tokens, 77);

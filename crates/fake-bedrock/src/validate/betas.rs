@@ -1,12 +1,12 @@
-//! Which betas each route takes.
+//! Betas that each API accepts.
 
 use serde_json::Value;
 
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 
-/// Betas that every route takes.
+/// Betas of every API.
 const COMMON: &[&str] = &[
     "interleaved-thinking-2025-05-14",
     "context-1m-2025-08-07",
@@ -24,7 +24,7 @@ const COMMON: &[&str] = &[
     "thinking-display-updates-2026-08-18",
 ];
 
-/// Betas that every route but Converse takes.
+/// Betas of every API except Converse.
 const NATIVE: &[&str] = &[
     "context-management-2025-06-27",
     "tool-search-tool-2025-10-19",
@@ -36,35 +36,35 @@ const NATIVE: &[&str] = &[
     "model-context-window-exceeded-2025-08-26",
 ];
 
-/// Betas that the Messages routes take besides.
+/// Further betas of the Messages API.
 const MESSAGES: &[&str] =
     &["claude-code-20250219", "mid-conversation-system-2026-04-07", "thinking-token-count-2026-05-13"];
 
-/// The beta of the runtime's Messages route alone.
+/// Beta of the Messages API on bedrock-runtime only.
 const RUNTIME: &str = "fallback-credit-2026-07-01";
 
-/// Betas of the Mantle endpoint alone.
+/// Betas of the Messages API on bedrock-mantle only.
 const MANTLE: &[&str] = &["tool-examples-2025-10-29", "per-turn-control-2026-07-01", "web-search-2025-03-05"];
 
-fn known(name: &str, route: Route, model: &Model) -> bool {
-    // InvokeModel takes this one only where it means something.
-    if name == "structured-outputs-2025-11-13" && route == Route::Invoke && !model.has("format") {
+fn known(name: &str, api: Api, model: &Model) -> bool {
+    // InvokeModel accepts this beta only for models with structured outputs.
+    if name == "structured-outputs-2025-11-13" && api == Api::InvokeModel && !model.has("format") {
         return false;
     }
     COMMON.contains(&name)
-        || (route != Route::Converse && NATIVE.contains(&name))
-        || (route.is_messages() && MESSAGES.contains(&name))
-        || (route == Route::Runtime && name == RUNTIME)
-        || (route == Route::Mantle && MANTLE.contains(&name))
+        || (api != Api::Converse && NATIVE.contains(&name))
+        || (api.is_messages() && MESSAGES.contains(&name))
+        || (api == Api::RuntimeMessages && name == RUNTIME)
+        || (api == Api::MantleMessages && MANTLE.contains(&name))
 }
 
-/// The betas of a body: `anthropic_beta`.
+/// Betas of the body: `anthropic_beta`.
 ///
 /// # Errors
-/// `invalid beta flag`, which never says which.
+/// `invalid beta flag`, without the name of the beta.
 pub(super) fn of_body<'a>(
     list: Option<&'a Value>,
-    route: Route,
+    api: Api,
     model: &Model,
 ) -> Result<Vec<&'a str>, AwsError> {
     let Some(list) = list.filter(|list| !list.is_null()) else {
@@ -79,20 +79,20 @@ pub(super) fn of_body<'a>(
             .ok_or_else(|| AwsError::model(format!("anthropic_beta.{n}: Input should be a valid string")))?;
         names.push(name);
     }
-    if names.iter().all(|name| known(name, route, model)) {
+    if names.iter().all(|name| known(name, api, model)) {
         Ok(names)
     } else {
         Err(AwsError::model("invalid beta flag"))
     }
 }
 
-/// The betas of the `anthropic-beta` header.
+/// Betas of the `anthropic-beta` header.
 ///
 /// # Errors
-/// A sentence that names what is unknown.
-pub(super) fn of_header(names: &[&str], route: Route, model: &Model) -> Result<(), AwsError> {
+/// A message that names the unknown betas.
+pub(super) fn of_header(names: &[&str], api: Api, model: &Model) -> Result<(), AwsError> {
     let unknown: Vec<String> =
-        names.iter().filter(|name| !known(name, route, model)).map(|name| format!("`{name}`")).collect();
+        names.iter().filter(|name| !known(name, api, model)).map(|name| format!("`{name}`")).collect();
     if unknown.is_empty() {
         return Ok(());
     }

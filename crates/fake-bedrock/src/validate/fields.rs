@@ -1,19 +1,18 @@
-//! What each generation of Claude takes besides the conversation: thinking, effort, sampling, betas, limits.
+//! Rules of each model: thinking, effort, sampling, metadata, output limit.
 //!
-//! Both operations come here with the same questions, Converse with `additionalModelRequestFields`, InvokeModel with its
-//! body.
+//! Converse passes `additionalModelRequestFields`, InvokeModel and the Messages API pass the body.
 
 use serde_json::{Map, Value};
 
 use super::check::extraneous;
-use super::messages::unsupported;
+use super::conversation::unsupported;
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
-/// Members of `additionalModelRequestFields` that Claude takes.
+/// Members of `additionalModelRequestFields` for Claude.
 const CLAUDE_FIELDS: &[&str] = &[
     "thinking",
     "top_k",
@@ -25,33 +24,33 @@ const CLAUDE_FIELDS: &[&str] = &[
     "metadata",
 ];
 
-/// Members of `additionalModelRequestFields` that Nova takes.
+/// Members of `additionalModelRequestFields` for Nova.
 const NOVA_FIELDS: &[&str] = &["inferenceConfig", "reasoningConfig"];
 
-/// The part of a request that both operations have under different names.
+/// Parameters that all APIs have under different names.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
-    /// The native fields: `thinking`, `output_config`, `anthropic_beta`, `metadata`, `top_k`.
+pub(super) struct ModelParameters<'a> {
+    /// Anthropic's fields: `thinking`, `output_config`, `anthropic_beta`, `metadata`, `top_k`.
     pub(super) fields: &'a Map<String, Value>,
     pub(super) temperature: Option<f64>,
     pub(super) top_p: bool,
     pub(super) max_tokens: Option<u64>,
     /// Whether the tool choice forces a call.
-    pub(super) forced: bool,
-    pub(super) route: Route,
-    /// The betas of the request, all of them known.
+    pub(super) forces_tool: bool,
+    pub(super) api: Api,
+    /// Betas of the request, already validated.
     pub(super) betas: Vec<&'a str>,
 }
 
-impl Asked<'_> {
-    /// Whether the caller sent this beta.
+impl ModelParameters<'_> {
+    /// Whether the request has this beta.
     fn beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }
 }
 
-/// The additional fields of a Converse request, for any model.
-pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> Checked {
+/// Checks the additional fields of a Converse request.
+pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> ValidationResult {
     for key in fields.keys() {
         if model.is_claude() && !CLAUDE_FIELDS.contains(&key.as_str()) {
             return Err(extra(key));
@@ -59,7 +58,7 @@ pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> Checked {
         if model.is_nova() && !NOVA_FIELDS.contains(&key.as_str()) {
             return Err(extraneous("", key));
         }
-        // These have no fields of their own at all.
+        // These models have no additional fields.
         if model.id.starts_with("meta.") || model.id == "deepseek.r1-v1:0" {
             return Err(extraneous("", key));
         }
@@ -71,63 +70,63 @@ pub(super) fn extra(key: &str) -> AwsError {
     AwsError::model(format!("{key}: Extra inputs are not permitted"))
 }
 
-/// Whether a value may stand in request metadata; quotes, braces and anything beyond ASCII may not.
-pub(super) fn metadata_fits(text: &str) -> bool {
+/// Whether a value is valid in request metadata: no quotes, no braces, ASCII only.
+pub(super) fn is_valid_metadata(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c))
 }
 
-pub(super) fn bad_metadata() -> AwsError {
+pub(super) fn invalid_metadata() -> AwsError {
     AwsError::validation("Request metadata contains a value that violates the regular expression")
 }
 
-/// The rules of one model about one request.
-pub(super) fn check(asked: &Asked<'_>, model: &Model) -> Checked {
-    if let Some(max) = asked.max_tokens.filter(|max| *max > model.max_output) {
-        let limit = model.max_output;
-        return Err(match asked.route {
-            Route::Converse => AwsError::validation(format!(
+/// Checks the rules of the model.
+pub(super) fn check(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+    if let Some(max) = parameters.max_tokens.filter(|max| *max > model.max_output_tokens) {
+        let limit = model.max_output_tokens;
+        return Err(match parameters.api {
+            Api::Converse => AwsError::validation(format!(
                 "The maximum tokens you requested exceeds the model limit of {limit}. Try again with a maximum tokens \
                  value that is lower than {limit}."
             )),
             _ => AwsError::model(format!(
                 "max_tokens: {max} > {limit}, which is the maximum allowed number of output tokens for {}",
-                model.native_name()
+                model.model_name()
             )),
         });
     }
     if !model.is_claude() {
-        return others(asked, model);
+        return others(parameters, model);
     }
-    metadata(asked)?;
-    output_config(asked, model)?;
-    sampling(asked, model)?;
-    thinking(asked, model)
+    metadata(parameters)?;
+    output_config(parameters, model)?;
+    sampling(parameters, model)?;
+    thinking(parameters, model)
 }
 
-/// Tokens that the newer models of other vendors must be allowed at least.
-const AT_LEAST: u64 = 16;
+/// Minimum of `max_tokens` for newer models of other vendors.
+const MIN_OUTPUT_TOKENS: u64 = 16;
 
-/// The rules of models that are not Claude.
-fn others(asked: &Asked<'_>, model: &Model) -> Checked {
+/// Checks the rules of models other than Claude.
+fn others(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     if !model.has("sampling") {
-        let given = [(asked.temperature.is_some(), "temperature"), (asked.top_p, "topP")];
+        let given = [(parameters.temperature.is_some(), "temperature"), (parameters.top_p, "topP")];
         if let Some((_, name)) = given.iter().find(|(given, _)| *given) {
             return Err(unsupported(name));
         }
     }
     let wordy = ["openai.gpt-5", "openai.gpt-6", "xai.", "moonshotai.kimi-k3"];
     if wordy.iter().any(|start| model.id.starts_with(start))
-        && asked.max_tokens.is_some_and(|max| max < AT_LEAST)
+        && parameters.max_tokens.is_some_and(|max| max < MIN_OUTPUT_TOKENS)
     {
         return Err(AwsError::validation(format!(
-            "The maximum tokens you requested is below the model minimum of {AT_LEAST}."
+            "The maximum tokens you requested is below the model minimum of {MIN_OUTPUT_TOKENS}."
         )));
     }
     Ok(())
 }
 
-fn metadata(asked: &Asked<'_>) -> Checked {
-    let Some(metadata) = asked.fields.get("metadata").and_then(Value::as_object) else {
+fn metadata(parameters: &ModelParameters<'_>) -> ValidationResult {
+    let Some(metadata) = parameters.fields.get("metadata").and_then(Value::as_object) else {
         return Ok(());
     };
     if let Some(key) = metadata.keys().find(|key| *key != "user_id") {
@@ -137,21 +136,21 @@ fn metadata(asked: &Asked<'_>) -> Checked {
     if user.chars().count() > 256 {
         return Err(AwsError::model("metadata.user_id: String should have at most 256 characters"));
     }
-    // Mantle is not known to look.
-    if asked.route != Route::Mantle && !metadata_fits(user) {
-        return Err(bad_metadata());
+    // No such check is known of bedrock-mantle.
+    if parameters.api != Api::MantleMessages && !is_valid_metadata(user) {
+        return Err(invalid_metadata());
     }
     Ok(())
 }
 
-fn output_config(asked: &Asked<'_>, model: &Model) -> Checked {
-    let Some(config) = asked.fields.get("output_config").and_then(Value::as_object) else {
+fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+    let Some(config) = parameters.fields.get("output_config").and_then(Value::as_object) else {
         return Ok(());
     };
     for key in config.keys() {
         match key.as_str() {
             "effort" => {}
-            "format" if model.has("format") && asked.route != Route::Mantle => {}
+            "format" if model.has("format") && parameters.api != Api::MantleMessages => {}
             _ => return Err(extra(&format!("output_config.{key}"))),
         }
     }
@@ -163,12 +162,12 @@ fn output_config(asked: &Asked<'_>, model: &Model) -> Checked {
     let Some(effort) = config.get("effort").filter(|effort| !effort.is_null()) else {
         return Ok(());
     };
-    if model.generation == 45 && model.effort("").is_some() && !asked.beta("effort-2025-11-24") {
+    if model.generation == 45 && model.accepts_effort("").is_some() && !parameters.beta("effort-2025-11-24") {
         return Err(extra("output_config"));
     }
     let effort = effort.as_str().unwrap_or_default();
-    effort_fits(effort, model)?;
-    let disabled = asked.fields.get("thinking").is_some_and(|thinking| thinking["type"] == "disabled");
+    check_effort(effort, model)?;
+    let disabled = parameters.fields.get("thinking").is_some_and(|thinking| thinking["type"] == "disabled");
     if disabled && model.generation >= 50 && matches!(effort, "xhigh" | "max") {
         return Err(AwsError::model(format!(
             "\"thinking.type.disabled\" is not supported for this model when output_config.effort is '{effort}'."
@@ -177,9 +176,9 @@ fn output_config(asked: &Asked<'_>, model: &Model) -> Checked {
     Ok(())
 }
 
-/// Whether the model has this level of effort.
-pub(super) fn effort_fits(level: &str, model: &Model) -> Checked {
-    match model.effort(level) {
+/// Checks that the model supports this effort level.
+pub(super) fn check_effort(level: &str, model: &Model) -> ValidationResult {
+    match model.accepts_effort(level) {
         None if !model.is_claude() => Err(unsupported("outputConfig.effort")),
         Some(true) => Ok(()),
         Some(false) => {
@@ -189,15 +188,19 @@ pub(super) fn effort_fits(level: &str, model: &Model) -> Checked {
     }
 }
 
-fn sampling(asked: &Asked<'_>, model: &Model) -> Checked {
-    let top_k = asked.fields.contains_key("top_k");
+fn sampling(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+    let top_k = parameters.fields.contains_key("top_k");
     if !model.has("sampling") {
-        let given = [(asked.temperature.is_some(), "temperature"), (asked.top_p, "top_p"), (top_k, "top_k")];
+        let given = [
+            (parameters.temperature.is_some(), "temperature"),
+            (parameters.top_p, "top_p"),
+            (top_k, "top_k"),
+        ];
         if let Some((_, name)) = given.iter().find(|(given, _)| *given) {
             return Err(AwsError::model(format!("`{name}` is deprecated for this model.")));
         }
     }
-    if asked.temperature.is_some() && asked.top_p && model.generation >= 45 {
+    if parameters.temperature.is_some() && parameters.top_p && model.generation >= 45 {
         return Err(AwsError::model(
             "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
         ));
@@ -205,12 +208,12 @@ fn sampling(asked: &Asked<'_>, model: &Model) -> Checked {
     Ok(())
 }
 
-fn thinking(asked: &Asked<'_>, model: &Model) -> Checked {
-    let Some(thinking) = asked.fields.get("thinking").filter(|thinking| !thinking.is_null()) else {
+fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+    let Some(thinking) = parameters.fields.get("thinking").filter(|thinking| !thinking.is_null()) else {
         return Ok(());
     };
     let kind = thinking["type"].as_str().unwrap_or_default();
-    if !model.thinks(kind) {
+    if !model.accepts_thinking(kind) {
         let text = match kind {
             "enabled" if model.generation >= 47 => {
                 "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \
@@ -226,11 +229,11 @@ fn thinking(asked: &Asked<'_>, model: &Model) -> Checked {
         };
         return Err(AwsError::model(text));
     }
-    thinking_members(asked, thinking, kind)?;
+    thinking_members(parameters, thinking, kind)?;
     if kind == "disabled" {
         return Ok(());
     }
-    if asked.forced {
+    if parameters.forces_tool {
         return Err(AwsError::model("Thinking may not be enabled when tool_choice forces tool use."));
     }
     if kind != "enabled" {
@@ -244,33 +247,33 @@ fn thinking(asked: &Asked<'_>, model: &Model) -> Checked {
             "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
         ));
     }
-    // Interleaved thinking may spend its budget over several turns.
-    let interleaved = asked.beta("interleaved-thinking-2025-05-14");
-    if !interleaved && asked.max_tokens.is_some_and(|max| max <= budget) {
+    // Interleaved thinking spends its budget over several turns.
+    let interleaved = parameters.beta("interleaved-thinking-2025-05-14");
+    if !interleaved && parameters.max_tokens.is_some_and(|max| max <= budget) {
         return Err(AwsError::model("`max_tokens` must be greater than `thinking.budget_tokens`."));
     }
-    if asked.temperature.is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
+    if parameters.temperature.is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
         return Err(AwsError::model("`temperature` may only be set to 1 when thinking is enabled."));
     }
-    if asked.fields.contains_key("top_k") {
+    if parameters.fields.contains_key("top_k") {
         return Err(AwsError::model("`top_k` must be unset when thinking is enabled."));
     }
     Ok(())
 }
 
-fn thinking_members(asked: &Asked<'_>, thinking: &Value, kind: &str) -> Checked {
+fn thinking_members(parameters: &ModelParameters<'_>, thinking: &Value, kind: &str) -> ValidationResult {
     for (key, value) in thinking.as_object().into_iter().flatten() {
         let known = match key.as_str() {
             "type" => true,
             "budget_tokens" => kind == "enabled",
             "display" => kind != "disabled",
-            "block_binding" => kind != "disabled" && asked.beta("thinking-binding-controls-2026-08-01"),
+            "block_binding" => kind != "disabled" && parameters.beta("thinking-binding-controls-2026-08-01"),
             _ => false,
         };
         if !known {
             return Err(extra(&format!("thinking.{kind}.{key}")));
         }
-        let updates = asked.beta("thinking-display-updates-2026-08-18");
+        let updates = parameters.beta("thinking-display-updates-2026-08-18");
         let shown = value.as_str().is_some_and(|display| {
             matches!(display, "summarized" | "omitted") || (display == "updates" && updates)
         });

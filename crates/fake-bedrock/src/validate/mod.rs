@@ -1,14 +1,14 @@
-//! What Bedrock refuses, in Bedrock's words.
+//! Validation of requests, with Bedrock's error messages.
 //!
-//! Shapes first, as AWS's front end does, then the rules of the operation, then those of the model. The texts are
-//! AWS's where a real answer is known; the rest follows their manner.
+//! Smithy shapes first, as in AWS's front end, then the rules of the operation, then those of the model. Messages are
+//! AWS's where one is known; the others are modelled on them.
 
+mod anthropic;
 mod betas;
 mod check;
+mod conversation;
 mod fields;
-mod messages;
-mod native;
-mod shapes;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -19,27 +19,27 @@ use serde_json::{Map, Value};
 
 use crate::converse::{self, items};
 use crate::error::AwsError;
-use crate::models::{IdForm, Model};
-use crate::routes::Route;
+use crate::models::{Model, ModelIdForm};
+use crate::routes::Api;
 
-pub(crate) use native::{Version, invoke, mantle_count, messages};
+pub(crate) use anthropic::{Version, invoke, mantle_count_tokens, messages};
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
-/// The whole of a Converse request, but for its length (see [`context`]).
+/// Validates a Converse request, except its length (see [`context`]).
 ///
 /// # Errors
-/// A `ValidationException` for the first rule that is broken.
-pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked {
-    check::check(&shapes::CONVERSE, body)?;
+/// A `ValidationException` for the first violated rule.
+pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
+    check::check(&schema::CONVERSE, body)?;
     conversation(body, model, streaming)?;
     if let Some(metadata) = body.get("requestMetadata").and_then(Value::as_object) {
-        let fits = |text: &str| text.chars().count() <= 256 && fields::metadata_fits(text);
+        let fits = |text: &str| text.chars().count() <= 256 && fields::is_valid_metadata(text);
         let pair = |(key, value): (&String, &Value)| {
             !key.is_empty() && fits(key) && value.as_str().is_some_and(fits)
         };
         if metadata.is_empty() || metadata.len() > 16 || !metadata.iter().all(pair) {
-            return Err(fields::bad_metadata());
+            return Err(fields::invalid_metadata());
         }
     }
     for path in items(body, "additionalModelResponseFieldPaths").iter().filter_map(Value::as_str) {
@@ -51,12 +51,12 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked 
     }
     if let Some(config) = body.get("outputConfig") {
         if let Some(effort) = config.get("effort").and_then(Value::as_str) {
-            fields::effort_fits(effort, model)?;
+            fields::check_effort(effort, model)?;
         }
         if config.get("textFormat").is_some() && !model.has("format") {
             return Err(match model.is_claude() {
                 true => fields::extra("output_config.format"),
-                false => messages::unsupported("outputConfig.textFormat"),
+                false => conversation::unsupported("outputConfig.textFormat"),
             });
         }
     }
@@ -69,7 +69,7 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Checked 
     Ok(())
 }
 
-/// Takes away the members of content blocks that are null: to AWS's front end they are as good as absent.
+/// Removes null members of content blocks, which AWS's front end ignores.
 pub(crate) fn drop_nulls(body: &mut Value) {
     let prune = |blocks: Option<&mut Value>| {
         for block in blocks.and_then(Value::as_array_mut).into_iter().flatten() {
@@ -85,9 +85,9 @@ pub(crate) fn drop_nulls(body: &mut Value) {
     }
 }
 
-/// The rules that Converse and CountTokens share.
-fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
-    messages::check(body, model)?;
+/// Checks the rules that Converse and CountTokens share.
+fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
+    conversation::check(body, model)?;
     tools::check(body, model, streaming)?;
     let none = Map::new();
     let fields = match body.get("additionalModelRequestFields").filter(|fields| !fields.is_null()) {
@@ -99,38 +99,38 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> Checked {
     fields::allowed(fields, model)?;
     let inference = &body["inferenceConfig"];
     if model.has("no_stop_sequences") && !items(inference, "stopSequences").is_empty() {
-        return Err(messages::unsupported("stopSequences"));
+        return Err(conversation::unsupported("stopSequences"));
     }
     let choice = &body["toolConfig"]["toolChoice"];
-    let asked = fields::Asked {
+    let parameters = fields::ModelParameters {
         fields,
         temperature: inference["temperature"].as_f64(),
         top_p: inference["topP"].is_number(),
         max_tokens: inference["maxTokens"].as_u64(),
-        forced: choice.get("any").or_else(|| choice.get("tool")).is_some()
+        forces_tool: choice.get("any").or_else(|| choice.get("tool")).is_some()
             || matches!(fields.get("tool_choice").and_then(|c| c["type"].as_str()), Some("any" | "tool")),
-        route: Route::Converse,
+        api: Api::Converse,
         betas: match model.is_claude() {
-            true => betas::of_body(fields.get("anthropic_beta"), Route::Converse, model)?,
+            true => betas::of_body(fields.get("anthropic_beta"), Api::Converse, model)?,
             false => Vec::new(),
         },
     };
-    fields::check(&asked, model)?;
+    fields::check(&parameters, model)?;
     if model.is_claude() && fields.get("thinking").is_some_and(|thinking| thinking["type"] == "enabled") {
-        thinks_first(body)?;
+        check_thinking_first(body)?;
     }
     Ok(())
 }
 
-/// With thinking on, an answer that called tools must be replayed with the thinking that led to it.
-fn thinks_first(body: &Value) -> Checked {
+/// Checks that the last assistant turn of a tool loop starts with thinking, when thinking is enabled.
+fn check_thinking_first(body: &Value) -> ValidationResult {
     let all = items(body, "messages");
     let Some((last, earlier)) = all.split_last() else {
         return Ok(());
     };
     let in_loop = items(last, "content").iter().any(|block| block.get("toolResult").is_some());
     let Some(m) =
-        earlier.iter().rposition(|message| messages::role(message) == "assistant").filter(|_| in_loop)
+        earlier.iter().rposition(|message| conversation::role(message) == "assistant").filter(|_| in_loop)
     else {
         return Ok(());
     };
@@ -145,11 +145,16 @@ fn thinks_first(body: &Value) -> Checked {
     )))
 }
 
-/// A CountTokens request; answers the count.
+/// Validates a CountTokens request and returns the count.
 ///
 /// # Errors
-/// A `ValidationException`, also for profiles, for models that do not count, and for more than the model can read.
-pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) -> Result<u64, AwsError> {
+/// A `ValidationException`, also for profiles, unsupported models and prompts beyond the context window.
+pub(crate) fn count_tokens(
+    id: &str,
+    body: &Value,
+    model: &Model,
+    form: ModelIdForm,
+) -> Result<u64, AwsError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/:".contains(c);
     if id.len() > 256 || !id.chars().all(allowed) {
         return Err(AwsError::validation(format!(
@@ -157,14 +162,14 @@ pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) 
              regular expression pattern: [a-zA-Z_\\.\\-/0-9:]+"
         )));
     }
-    check::check(&shapes::COUNT_TOKENS, body)?;
-    if form != IdForm::Bare || !model.counts_tokens() {
+    check::check(&schema::COUNT_TOKENS, body)?;
+    if form != ModelIdForm::FoundationModel || !model.supports_count_tokens() {
         return Err(AwsError::validation("The provided model doesn't support counting tokens"));
     }
     let input = &body["input"];
     if let Some(request) = input.get("converse") {
         conversation(request, model, false)?;
-        let tokens = converse::prompted(request, model).tokens();
+        let tokens = converse::cacheable_prompt(request, model).tokens();
         return countable(tokens, &betas_of(&request["additionalModelRequestFields"]), model);
     }
     let bytes =
@@ -172,14 +177,14 @@ pub(crate) fn count_tokens(id: &str, body: &Value, model: &Model, form: IdForm) 
     let native: Value = serde_json::from_slice(&bytes)
         .map_err(|_| AwsError::validation("The body of the invokeModel input is not valid JSON."))?;
     invoke(&native, model, false).map_err(AwsError::without_model_prefix)?;
-    countable(crate::native::prompted(&native, model).tokens(), &betas_of(&native), model)
+    countable(crate::anthropic::cacheable_prompt(&native, model).tokens(), &betas_of(&native), model)
 }
 
 fn betas_of(fields: &Value) -> Vec<&str> {
     items(fields, "anthropic_beta").iter().filter_map(Value::as_str).collect()
 }
 
-/// What does not fit the model's window is not counted either.
+/// The count, if it fits the context window.
 fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError> {
     match context(tokens, betas, model) {
         Ok(()) => Ok(tokens),
@@ -187,14 +192,14 @@ fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError
     }
 }
 
-/// Refuses prompts that are longer than the model's context window, which a beta widens for two Sonnets.
+/// Rejects prompts beyond the context window, which a beta extends for two Sonnet models.
 ///
 /// # Errors
-/// A `ValidationException` with the model family's own words.
-pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> Checked {
+/// A `ValidationException` with the message of the model family.
+pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> ValidationResult {
     let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
     let wide = widens && betas.contains(&"context-1m-2025-08-07");
-    let maximum = if wide { 1_000_000 } else { model.context };
+    let maximum = if wide { 1_000_000 } else { model.context_window };
     if tokens <= maximum {
         return Ok(());
     }

@@ -1,18 +1,18 @@
-//! Tools, the pairing of calls and results, and the number and order of cache points.
+//! Tools, pairing of calls and results, number and order of cache points.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::messages::{role, supports_cache_point, unsupported};
+use super::conversation::{role, supports_cache_point, unsupported};
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::models::Model;
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
-/// Every rule about tools and cache points.
-pub(super) fn check(body: &Value, model: &Model, streaming: bool) -> Checked {
+/// Checks tools and cache points.
+pub(super) fn check(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     pairing(items(body, "messages"), model)?;
     match body.get("toolConfig").filter(|config| !config.is_null()) {
         Some(config) => configuration(config, model, streaming)?,
@@ -41,7 +41,7 @@ fn ids<'a>(message: Option<&'a Value>, kind: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn pairing(messages: &[Value], model: &Model) -> Checked {
+fn pairing(messages: &[Value], model: &Model) -> ValidationResult {
     let spoken: Vec<(usize, &Value)> =
         messages.iter().enumerate().filter(|(_, message)| role(message) != "system").collect();
     for (place, (m, message)) in spoken.iter().enumerate() {
@@ -64,7 +64,7 @@ fn pairing(messages: &[Value], model: &Model) -> Checked {
         if place + 1 == spoken.len() && !calls.is_empty() {
             return Err(expected(m + 1, &calls));
         }
-        // Claude wants the results before anything else.
+        // Claude requires the results before any other block.
         let content = items(message, "content");
         let first_other =
             content.iter().position(|b| b.get("toolResult").is_none() && b.get("cachePoint").is_none());
@@ -87,7 +87,7 @@ fn expected(m: usize, ids: &[&str]) -> AwsError {
     ))
 }
 
-fn inputs(messages: &[Value]) -> Checked {
+fn inputs(messages: &[Value]) -> ValidationResult {
     for (m, message) in messages.iter().enumerate() {
         for (c, block) in items(message, "content").iter().enumerate() {
             let Some(input) = block.get("toolUse").map(|tool| &tool["input"]) else {
@@ -107,7 +107,7 @@ fn inputs(messages: &[Value]) -> Checked {
     Ok(())
 }
 
-fn configuration(config: &Value, model: &Model, streaming: bool) -> Checked {
+fn configuration(config: &Value, model: &Model, streaming: bool) -> ValidationResult {
     if !model.has("tools") {
         return Err(AwsError::validation("This model doesn't support tool use."));
     }
@@ -144,7 +144,7 @@ fn configuration(config: &Value, model: &Model, streaming: bool) -> Checked {
     let Some(choice) = config.get("toolChoice") else {
         return Ok(());
     };
-    if !model.chooses_tools() {
+    if !model.supports_tool_choice() {
         return Err(unsupported("toolConfig.toolChoice"));
     }
     if let Some(name) = choice.get("tool").map(|tool| tool["name"].as_str().unwrap_or_default()) {
@@ -161,7 +161,7 @@ fn configuration(config: &Value, model: &Model, streaming: bool) -> Checked {
     Ok(())
 }
 
-fn cache_points(body: &Value, model: &Model) -> Checked {
+fn cache_points(body: &Value, model: &Model) -> ValidationResult {
     let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
     let system = items(body, "system");
     for point in tools.iter().chain(system).filter_map(|block| block.get("cachePoint")) {
@@ -179,8 +179,8 @@ fn cache_points(body: &Value, model: &Model) -> Checked {
     Ok(())
 }
 
-/// The number and the order of the cache points of a request for Claude; true stands for one that lives an hour.
-pub(super) fn cache_order(hours: &[bool]) -> Checked {
+/// Checks number and order of the cache points of Claude; `true` stands for a time to live of one hour.
+pub(super) fn cache_order(hours: &[bool]) -> ValidationResult {
     if hours.len() > 4 {
         return Err(AwsError::model(format!(
             "A maximum of 4 blocks with cache_control may be provided. Found {}.",

@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
+mod anthropic;
+mod anthropic_conversation;
+mod anthropic_models;
 mod models;
-mod native;
-mod native_models;
-mod native_turns;
 
 use super::*;
-use crate::issued::{seal, sealed_opaque};
 use crate::models::find;
+use crate::signatures::{redacted_data, sign};
 
 const SONNET: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 const OPUS: &str = "us.anthropic.claude-opus-5";
@@ -28,7 +28,7 @@ fn user(content: Value) -> Value {
     json!({"messages": [{"role": "user", "content": content}]})
 }
 
-/// A plain request with further members.
+/// A minimal request with further members.
 fn hello(members: Value) -> Value {
     let mut body = user(json!([{"text": "hi"}]));
     for (name, value) in members.as_object().unwrap() {
@@ -45,7 +45,7 @@ fn config() -> Value {
     json!({"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]})
 }
 
-/// A conversation in which the assistant called tools and the user answered.
+/// A conversation with tool calls and the user's next message.
 fn called(calls: Value, answer: Value) -> Value {
     json!({
         "messages": [
@@ -66,7 +66,7 @@ fn result(id: &str) -> Value {
 }
 
 #[track_caller]
-fn assert_refused(model: &str, body: &Value, expected: &str) {
+fn assert_rejected(model: &str, body: &Value, expected: &str) {
     let refusal = refusal(model, body);
     assert!(refusal.contains(expected), "{refusal}\nshould have contained\n{expected}\nfor {body}");
 }
@@ -133,7 +133,7 @@ fn shapes_are_refused_in_the_words_of_the_front_end() {
             "2 validation errors detected: Value '2' at 'inferenceConfig.temperature'",
         ),
     ] {
-        assert_refused(SONNET, &body, expected);
+        assert_rejected(SONNET, &body, expected);
     }
 }
 
@@ -165,9 +165,9 @@ fn turns_are_refused_in_the_words_of_converse() {
             "`system` is not supported",
         ),
     ] {
-        assert_refused(SONNET, &json!({"messages": messages}), expected);
+        assert_rejected(SONNET, &json!({"messages": messages}), expected);
     }
-    assert_refused(
+    assert_rejected(
         OPUS,
         &json!({"messages": [turn("user", "a"), turn("assistant", "b")]}),
         "This model does not support assistant message prefill. The conversation must end with a user message.",
@@ -231,11 +231,11 @@ fn calls_and_results_must_pair() {
         (user(json!([call("a")])), "`tool_use` blocks can only be in `assistant` messages"),
         (user(json!([result("a")])), "The number of toolResult blocks at messages.0.content exceeds"),
     ] {
-        assert_refused(SONNET, &body, expected);
+        assert_rejected(SONNET, &body, expected);
     }
     let mut body = called(json!([call("a")]), json!([result("a")]));
     body.as_object_mut().unwrap().remove("toolConfig");
-    assert_refused(
+    assert_rejected(
         SONNET,
         &body,
         "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
@@ -260,20 +260,20 @@ fn thinking_must_come_back_as_it_was_issued() {
     };
     let thought =
         |text: &str, signature: &str| json!({"reasoningText": {"text": text, "signature": signature}});
-    let data = BASE64.encode(sealed_opaque(1));
-    assert_eq!(refusal(SONNET, &replay(thought("hm", &seal("hm")))), "accepted");
+    let data = BASE64.encode(redacted_data(1));
+    assert_eq!(refusal(SONNET, &replay(thought("hm", &sign("hm")))), "accepted");
     assert_eq!(refusal(SONNET, &replay(json!({"redactedContent": data}))), "accepted");
-    assert_refused(
+    assert_rejected(
         SONNET,
-        &replay(thought("altered", &seal("hm"))),
+        &replay(thought("altered", &sign("hm"))),
         "messages.1.content.0: Invalid `signature` in `thinking` block",
     );
-    assert_refused(
+    assert_rejected(
         SONNET,
         &replay(json!({"reasoningText": {"text": "hm"}})),
         "messages.1.content.0.thinking.signature: Field required",
     );
-    assert_refused(
+    assert_rejected(
         SONNET,
         &replay(json!({"redactedContent": "aGk="})),
         "Invalid `data` in `redacted_thinking` block",

@@ -1,4 +1,4 @@
-//! What one model takes and another does not.
+//! Converse: rules of each model.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn citations_are_for_claude_alone() {
     let document =
         json!({"document": {"name": "a", "source": {"text": "x"}, "citations": {"enabled": true}}});
     assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, document]))), "accepted");
-    assert_refused(NOVA, &user(json!([{"text": "a"}, document])), "the document.citations field");
+    assert_rejected(NOVA, &user(json!([{"text": "a"}, document])), "the document.citations field");
 }
 
 #[test]
@@ -28,8 +28,8 @@ fn system_turns_hold_text_and_changes_of_tools() {
     let addition = json!({"toolAddition": {"tool": {"type": "tool_reference", "name": "t"}}});
     assert_eq!(refusal(OPUS, &with(addition.clone())), "accepted");
     let image = json!({"image": {"format": "png", "source": {"bytes": RED}}});
-    assert_refused(OPUS, &with(image), "can only");
-    assert_refused(OPUS, &user(json!([{"text": "a"}, addition])), "blocks can only be in `system` messages");
+    assert_rejected(OPUS, &with(image), "can only");
+    assert_rejected(OPUS, &user(json!([{"text": "a"}, addition])), "blocks can only be in `system` messages");
 }
 
 #[test]
@@ -39,20 +39,20 @@ fn tools_are_refused_by_models_that_lack_them() {
         config["toolChoice"] = choice;
         hello(json!({"toolConfig": config}))
     };
-    assert_refused(
+    assert_rejected(
         LLAMA,
         &hello(json!({"toolConfig": config()})),
         "This model doesn't support tool use in streaming mode.",
     );
-    assert_refused(SONNET, &with(json!({"tool": {"name": "x"}})), "Tool 'x' not found in provided tools");
-    assert_refused(
+    assert_rejected(SONNET, &with(json!({"tool": {"name": "x"}})), "Tool 'x' not found in provided tools");
+    assert_rejected(
         GPT,
         &with(json!({"tool": {"name": "t"}})),
         "This model doesn't support the toolConfig.toolChoice.tool field.",
     );
-    assert_refused("us.anthropic.claude-opus-5-5", &with(json!({"any": {}})), "toolChoice.any");
+    assert_rejected("us.anthropic.claude-opus-5-5", &with(json!({"any": {}})), "toolChoice.any");
     assert_eq!(refusal(SONNET, &with(json!({"any": {}}))), "accepted");
-    assert_refused(
+    assert_rejected(
         LLAMA,
         &with(json!({"auto": {}})),
         "This model doesn't support tool use in streaming mode.",
@@ -62,21 +62,21 @@ fn tools_are_refused_by_models_that_lack_them() {
     let error = converse(&with(json!({"auto": {}})), llama, false).unwrap_err();
     assert!(error.message.starts_with("This model doesn't support the toolConfig.toolChoice field."));
     let twice = json!({"tools": [config()["tools"][0], config()["tools"][0]]});
-    assert_refused(SONNET, &hello(json!({"toolConfig": twice})), "Tool names must be unique.");
+    assert_rejected(SONNET, &hello(json!({"toolConfig": twice})), "Tool names must be unique.");
     let untyped = json!({"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {}}}}]});
-    assert_refused(
+    assert_rejected(
         SONNET,
         &hello(json!({"toolConfig": untyped})),
         "tools.0.custom.input_schema.type: Field required",
     );
     let strict = json!({"tools": [{"toolSpec": {"name": "t", "strict": true, "inputSchema": {"json": {"type": "object"}}}}]});
-    assert_refused(
+    assert_rejected(
         OPUS,
         &hello(json!({"toolConfig": strict})),
         "tools.0.custom.strict: Extra inputs are not permitted",
     );
     let system = json!({"tools": [{"systemTool": {"name": "nova_grounding"}}]});
-    assert_refused(
+    assert_rejected(
         SONNET,
         &hello(json!({"toolConfig": system})),
         "This model doesn't support the systemTool field",
@@ -88,32 +88,32 @@ fn cache_points_are_counted_ordered_and_refused() {
     let point = json!({"cachePoint": {"type": "default"}});
     let hour = json!({"cachePoint": {"type": "default", "ttl": "1h"}});
     let five: Vec<Value> = (0..5).flat_map(|n| [json!({"text": format!("{n}")}), point.clone()]).collect();
-    assert_refused(
+    assert_rejected(
         SONNET,
         &user(five.into()),
         "The model returned the following errors: A maximum of 4 blocks with cache_control may be provided. Found 5.",
     );
-    assert_refused(
+    assert_rejected(
         SONNET,
         &user(json!([{"text": "a"}, point, {"text": "b"}, hour])),
         "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block",
     );
     assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, hour, {"text": "b"}, point]))), "accepted");
-    assert_refused(
+    assert_rejected(
         GPT,
         &user(json!([{"text": "a"}, point])),
         "This model doesn't support the cachePoint field. Remove cachePoint and try again.",
     );
-    assert_refused(
+    assert_rejected(
         NOVA,
         &called(json!([call("a")]), json!([result("a"), point])),
         "extraneous key [cachePoint] is not permitted",
     );
     assert_eq!(refusal(NOVA, &user(json!([{"text": "a"}, point]))), "accepted");
-    assert_refused(NOVA, &user(json!([{"text": "a"}, hour])), "cachePoint.ttl");
+    assert_rejected(NOVA, &user(json!([{"text": "a"}, hour])), "cachePoint.ttl");
     let mut tools = config();
     tools["tools"].as_array_mut().unwrap().push(point);
-    assert_refused(NOVA, &hello(json!({"toolConfig": tools})), "toolConfig.tools.cachePoint");
+    assert_rejected(NOVA, &hello(json!({"toolConfig": tools})), "toolConfig.tools.cachePoint");
     assert_eq!(refusal(SONNET, &hello(json!({"toolConfig": tools}))), "accepted");
 }
 
@@ -121,12 +121,12 @@ fn cache_points_are_counted_ordered_and_refused() {
 fn media_are_refused_where_they_do_not_belong() {
     let image = |format: &str| json!({"image": {"format": format, "source": {"bytes": RED}}});
     assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, image("png")]))), "accepted");
-    assert_refused(
+    assert_rejected(
         SONNET,
         &user(json!([image("jpeg")])),
         "Image does not match the provided media type image/jpeg",
     );
-    assert_refused(
+    assert_rejected(
         LLAMA,
         &user(json!([{"document": {"name": "a", "source": {"text": "x"}}}])),
         "This model doesn't support the document field.",
@@ -136,26 +136,26 @@ fn media_are_refused_where_they_do_not_belong() {
         {"role": "assistant", "content": [image("png")]},
         {"role": "user", "content": [{"text": "a"}]},
     ]});
-    assert_refused(SONNET, &answer, "`image` blocks can only be in `user` messages");
+    assert_rejected(SONNET, &answer, "`image` blocks can only be in `user` messages");
     let document = |name: &str| json!({"document": {"name": name, "format": "txt", "source": {"text": "x"}}});
-    assert_refused(
+    assert_rejected(
         SONNET,
         &user(json!([{"text": "a"}, document("n"), document("n")])),
         "Messages can not contain duplicate document names",
     );
-    assert_refused(
+    assert_rejected(
         SONNET,
         &user(json!([{"text": "a"}, document("a.txt")])),
         "The document file name can only contain",
     );
-    assert_refused(
+    assert_rejected(
         SONNET,
         &user(json!([{"text": "a"}, document("a  b")])),
         "The document file name can only contain",
     );
-    assert_refused(SONNET, &user(json!([document("a")])), "A text block is required");
+    assert_rejected(SONNET, &user(json!([document("a")])), "A text block is required");
     let many: Vec<Value> = (0..21).map(|_| image("png")).collect();
-    assert_refused(SONNET, &user(many.into()), "too many images");
+    assert_rejected(SONNET, &user(many.into()), "too many images");
 }
 
 #[test]
@@ -264,15 +264,15 @@ fn each_generation_refuses_the_other_ones_fields() {
         (OPUS, amrf(json!({"context_management": {}})), "context_management: Extra inputs are not permitted"),
         (SONNET, hello(json!({"additionalModelResponseFieldPaths": ["stop"]})), "not a valid JSON Pointer"),
     ] {
-        assert_refused(model, &body, expected);
+        assert_rejected(model, &body, expected);
     }
-    let mut forced = amrf(enabled.clone());
-    forced["toolConfig"] = config();
-    forced["toolConfig"]["toolChoice"] = json!({"any": {}});
-    assert_refused(SONNET, &forced, "Thinking may not be enabled when tool_choice forces tool use.");
+    let mut forces_tool = amrf(enabled.clone());
+    forces_tool["toolConfig"] = config();
+    forces_tool["toolConfig"]["toolChoice"] = json!({"any": {}});
+    assert_rejected(SONNET, &forces_tool, "Thinking may not be enabled when tool_choice forces tool use.");
     let mut history = called(json!([{"text": "let me"}, call("a")]), json!([result("a")]));
     history["additionalModelRequestFields"] = enabled.clone();
-    assert_refused(
+    assert_rejected(
         SONNET,
         &history,
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`",
@@ -313,7 +313,7 @@ fn other_vendors_have_refusals_of_their_own() {
             "extraneous key [reasoning_effort] is not permitted",
         ),
     ] {
-        assert_refused(model, &body, expected);
+        assert_rejected(model, &body, expected);
     }
     assert_eq!(refusal(NOVA, &called(json!([call("a")]), json!([shown]))), "accepted");
     let redacted = json!({"messages": [
@@ -321,5 +321,5 @@ fn other_vendors_have_refusals_of_their_own() {
         {"role": "assistant", "content": [{"reasoningContent": {"redactedContent": "aGk="}}, {"text": "b"}]},
         {"role": "user", "content": [{"text": "c"}]},
     ]});
-    assert_refused(NOVA, &redacted, "the reasoningContent.redactedContent field");
+    assert_rejected(NOVA, &redacted, "the reasoningContent.redactedContent field");
 }

@@ -1,6 +1,6 @@
-//! The messages of a native body: roles, blocks, pairing.
+//! Messages of an Anthropic body: roles, blocks, pairing.
 
-use super::native::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;
 
 const SEARCH: &str = "tool-search-tool-2025-10-19";

@@ -1,17 +1,16 @@
-//! Tools and the choice among them.
+//! Tools and tool choice.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
 use super::super::fields::extra;
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::routes::Route;
+use crate::routes::Api;
 
-/// The client tools whose schema the model knows: type, name, further members, the beta they need, and the Claudes that
-/// have them (as version times ten, first and last).
+/// Anthropic-defined client tools: type, name, further members, required beta, first and last Claude version (times ten).
 type Typed = (&'static str, &'static str, &'static [&'static str], Option<&'static str>, u16, u16);
 
 const COMPUTER: &[&str] = &["display_width_px", "display_height_px", "display_number"];
@@ -33,7 +32,7 @@ static TYPED: &[Typed] = &[
         Some("computer-use-2025-11-24"), 45, NEWEST),
 ];
 
-/// The tools that Bedrock itself runs.
+/// Server-side tool search: type and name.
 static SEARCHES: &[(&str, &str)] = &[
     ("tool_search_tool_regex_20251119", "tool_search_tool_regex"),
     ("tool_search_tool_bm25_20251119", "tool_search_tool_bm25"),
@@ -41,8 +40,8 @@ static SEARCHES: &[(&str, &str)] = &[
     ("tool_search_tool_bm25", "tool_search_tool_bm25"),
 ];
 
-/// Every rule about the tools of a request and the choice among them.
-pub(super) fn check(request: &Request<'_>) -> Checked {
+/// Checks tools and tool choice.
+pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let tools = items(request.body, "tools");
     let mut names = HashSet::new();
     for (t, tool) in tools.iter().enumerate() {
@@ -64,9 +63,9 @@ pub(super) fn check(request: &Request<'_>) -> Checked {
     choice(request, &names)
 }
 
-fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> Checked {
+fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> ValidationResult {
     let unsupported = || AwsError::model(format!("tool type '{kind}' is not supported"));
-    let search = SEARCHES.iter().find(|(known, _)| *known == kind).filter(|_| request.searches());
+    let search = SEARCHES.iter().find(|(known, _)| *known == kind).filter(|_| request.supports_tool_search());
     let (name, more): (&str, &[&str]) = match (search, TYPED.iter().find(|typed| typed.0 == kind)) {
         (Some((_, name)), _) => (name, &[]),
         (None, Some((_, name, more, beta, first, last))) => {
@@ -97,7 +96,7 @@ fn typed(request: &Request<'_>, tool: &Value, kind: &str, t: usize) -> Checked {
     Ok(())
 }
 
-/// The refusal of a type that exists, but not for this model or not without its beta.
+/// Error for a tool type that needs another model or a beta.
 fn tag(request: &Request<'_>, kind: &str, t: usize) -> AwsError {
     let model = request.model.generation;
     let known = TYPED.iter().filter(|(_, _, _, beta, first, last)| {
@@ -115,19 +114,19 @@ fn members(tool: &Value) -> impl Iterator<Item = &str> {
     tool.as_object().into_iter().flat_map(Map::keys).map(String::as_str)
 }
 
-/// Members that any kind of tool may have, if the route, the model and the betas allow it.
+/// Whether every tool may have this member, depending on API, model and betas.
 fn shared(request: &Request<'_>, key: &str) -> bool {
     match key {
         "cache_control" => true,
-        "strict" => request.model.has("format") && request.route != Route::Mantle,
-        "defer_loading" | "input_examples" | "allowed_callers" => request.searches(),
-        // The Messages routes take it, InvokeModel has a beta instead.
-        "eager_input_streaming" => request.route.is_messages(),
+        "strict" => request.model.has("format") && request.api != Api::MantleMessages,
+        "defer_loading" | "input_examples" | "allowed_callers" => request.supports_tool_search(),
+        // The Messages API has this member; InvokeModel has a beta instead.
+        "eager_input_streaming" => request.api.is_messages(),
         _ => false,
     }
 }
 
-fn custom(request: &Request<'_>, tool: &Value, t: usize) -> Checked {
+fn custom(request: &Request<'_>, tool: &Value, t: usize) -> ValidationResult {
     for key in members(tool) {
         if !["type", "name", "description", "input_schema"].contains(&key) && !shared(request, key) {
             return Err(extra(&format!("tools.{t}.custom.{key}")));
@@ -153,7 +152,7 @@ fn custom(request: &Request<'_>, tool: &Value, t: usize) -> Checked {
     }
 }
 
-fn choice(request: &Request<'_>, names: &HashSet<&str>) -> Checked {
+fn choice(request: &Request<'_>, names: &HashSet<&str>) -> ValidationResult {
     let Some(choice) = request.members.get("tool_choice").filter(|choice| !choice.is_null()) else {
         return Ok(());
     };

@@ -1,24 +1,24 @@
-//! The Anthropic body of InvokeModel and of the Messages routes.
+//! Anthropic bodies of InvokeModel and the Messages API.
 //!
-//! Errors carry the prefix of Converse; the server takes it away, as these routes have none.
+//! Errors carry Converse's prefix; the handler removes it.
 
 mod blocks;
-mod cache;
-mod context;
+mod cache_control;
+mod context_management;
+mod conversation;
 mod tools;
-mod turns;
 
 use serde_json::{Map, Value};
 
 use super::betas;
-use super::fields::{self, Asked, extra};
+use super::fields::{self, ModelParameters, extra};
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::routes::Route;
+use crate::routes::Api;
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
-/// The version of the Messages API that a request is written for.
+/// Version of the Messages API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// `2023-06-01`, on Bedrock `bedrock-2023-05-31`.
@@ -27,7 +27,7 @@ pub(crate) enum Version {
     V2026,
 }
 
-/// Top-level members that every native route takes.
+/// Top-level members of every Anthropic body.
 const COMMON: &[&str] = &[
     "anthropic_version",
     "max_tokens",
@@ -45,13 +45,13 @@ const COMMON: &[&str] = &[
     "context_management",
 ];
 
-/// Further members of InvokeModel's body.
+/// Further members of InvokeModel bodies.
 const INVOKE: &[&str] = &["anthropic_beta", "amazon-bedrock-guardrailConfig"];
 
-/// Further members of a Messages body.
+/// Further members of Messages bodies.
 const MESSAGES: &[&str] = &["model", "stream", "cache_control"];
 
-/// Members of a body whose tokens are counted.
+/// Members of token counting bodies.
 const COUNTED: &[&str] = &[
     "model",
     "messages",
@@ -64,34 +64,34 @@ const COUNTED: &[&str] = &[
     "cache_control",
 ];
 
-/// A request with what its route has made of the headers.
+/// A body with the betas and the version of its request.
 #[derive(Debug)]
 struct Request<'a> {
     body: &'a Value,
     members: &'a Map<String, Value>,
     model: &'a Model,
-    route: Route,
+    api: Api,
     betas: Vec<&'a str>,
     version: Version,
 }
 
 impl Request<'_> {
-    /// Whether the caller sent this beta.
+    /// Whether the request has this beta.
     fn beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }
 
-    /// Whether deferred tools are known: the model must be able to search, and the caller must say so.
-    fn searches(&self) -> bool {
-        self.model.searches() && self.beta("tool-search-tool-2025-10-19")
+    /// Whether deferred tools are valid: the model supports tool search, and the request has its beta.
+    fn supports_tool_search(&self) -> bool {
+        self.model.supports_tool_search() && self.beta("tool-search-tool-2025-10-19")
     }
 }
 
-/// The whole of an InvokeModel request for Claude, but for its length.
+/// Validates an InvokeModel request for Claude, except its length.
 ///
 /// # Errors
-/// A `ValidationException` for the first rule that is broken.
-pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> Checked {
+/// A `ValidationException` for the first violated rule.
+pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationResult {
     if !model.is_claude() {
         return Err(AwsError::validation("The provided request is not valid"));
     }
@@ -102,27 +102,27 @@ pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> Checked {
         Some("2026-10-21") if model.generation >= 47 => Version::V2026,
         _ => return Err(AwsError::model("anthropic_version: Input should be 'bedrock-2023-05-31'")),
     };
-    let betas = betas::of_body(members.get("anthropic_beta"), Route::Invoke, model)?;
-    let request = Request { body, members, model, route: Route::Invoke, betas, version };
+    let betas = betas::of_body(members.get("anthropic_beta"), Api::InvokeModel, model)?;
+    let request = Request { body, members, model, api: Api::InvokeModel, betas, version };
     known(members, &[COMMON, INVOKE])?;
     whole(&request, streams)
 }
 
-/// The whole of a request on a Messages route, but for its length.
+/// Validates a request to the Messages API, except its length.
 ///
 /// # Errors
 /// As [`invoke`].
 pub(crate) fn messages(
     body: &Value,
     model: &Model,
-    route: Route,
+    api: Api,
     headers: &[&str],
     version: Version,
-) -> Checked {
+) -> ValidationResult {
     let members = dictionary(body)?;
-    betas::of_header(headers, route, model)?;
+    betas::of_header(headers, api, model)?;
     required(members, &["model", "max_tokens", "messages"])?;
-    let request = Request { body, members, model, route, betas: headers.to_vec(), version };
+    let request = Request { body, members, model, api, betas: headers.to_vec(), version };
     known(members, &[COMMON, MESSAGES])?;
     if members.get("stream").is_some_and(|stream| !stream.is_boolean()) {
         return Err(AwsError::model("stream: Input should be a valid boolean"));
@@ -130,16 +130,22 @@ pub(crate) fn messages(
     whole(&request, body["stream"] == true)
 }
 
-/// The whole of a request to count tokens on the Mantle endpoint.
+/// Validates a token counting request to the Mantle endpoint.
 ///
 /// # Errors
 /// As [`invoke`].
-pub(crate) fn mantle_count(body: &Value, model: &Model, headers: &[&str], version: Version) -> Checked {
+pub(crate) fn mantle_count_tokens(
+    body: &Value,
+    model: &Model,
+    headers: &[&str],
+    version: Version,
+) -> ValidationResult {
     let members = dictionary(body)?;
-    betas::of_header(headers, Route::Mantle, model)?;
+    betas::of_header(headers, Api::MantleMessages, model)?;
     required(members, &["model", "messages"])?;
     known(members, &[COUNTED])?;
-    let request = Request { body, members, model, route: Route::Mantle, betas: headers.to_vec(), version };
+    let request =
+        Request { body, members, model, api: Api::MantleMessages, betas: headers.to_vec(), version };
     content(&request)
 }
 
@@ -147,21 +153,21 @@ fn dictionary(body: &Value) -> Result<&Map<String, Value>, AwsError> {
     body.as_object().ok_or_else(|| AwsError::model("Input should be a valid dictionary"))
 }
 
-fn required(members: &Map<String, Value>, names: &[&str]) -> Checked {
+fn required(members: &Map<String, Value>, names: &[&str]) -> ValidationResult {
     match names.iter().find(|name| members.get(**name).is_none_or(Value::is_null)) {
         Some(name) => Err(AwsError::model(format!("{name}: Field required"))),
         None => Ok(()),
     }
 }
 
-fn known(members: &Map<String, Value>, lists: &[&[&str]]) -> Checked {
+fn known(members: &Map<String, Value>, lists: &[&[&str]]) -> ValidationResult {
     match members.keys().find(|key| !lists.iter().any(|list| list.contains(&key.as_str()))) {
         Some(key) => Err(extra(key)),
         None => Ok(()),
     }
 }
 
-fn whole(request: &Request<'_>, streams: bool) -> Checked {
+fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
     let body = request.body;
     let Some(max_tokens) = body["max_tokens"].as_u64() else {
         return Err(AwsError::model(match body["max_tokens"].as_i64() {
@@ -169,48 +175,48 @@ fn whole(request: &Request<'_>, streams: bool) -> Checked {
             None => "max_tokens: Input should be a valid integer",
         }));
     };
-    let forced = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
+    let forces_tool = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
     if max_tokens == 0 {
-        prewarms(request, streams, forced)?;
+        check_zero_max_tokens(request, streams, forces_tool)?;
     }
     sampling(request)?;
     stop_sequences(request)?;
-    context::check(request)?;
-    let asked = Asked {
+    context_management::check(request)?;
+    let parameters = ModelParameters {
         fields: request.members,
         temperature: body["temperature"].as_f64(),
         top_p: body["top_p"].is_number(),
         max_tokens: Some(max_tokens),
-        forced,
-        route: request.route,
+        forces_tool,
+        api: request.api,
         betas: request.betas.clone(),
     };
-    fields::check(&asked, request.model)?;
+    fields::check(&parameters, request.model)?;
     content(request)
 }
 
-/// Everything that the model reads.
-fn content(request: &Request<'_>) -> Checked {
+/// Checks everything that the model reads.
+fn content(request: &Request<'_>) -> ValidationResult {
     tools::check(request)?;
     blocks::system(request)?;
-    turns::check(request)?;
-    cache::check(request)
+    conversation::check(request)?;
+    cache_control::check(request)
 }
 
-/// No tokens at all fill the cache and do nothing else.
-fn prewarms(request: &Request<'_>, streams: bool, forced: bool) -> Checked {
-    let thinks = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
+/// Checks `max_tokens: 0`, which only fills the cache.
+fn check_zero_max_tokens(request: &Request<'_>, streams: bool, forces_tool: bool) -> ValidationResult {
+    let accepts_thinking = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
     let with = match () {
         () if streams => "`stream`",
-        () if thinks => "`thinking`",
-        () if forced => "a `tool_choice` that forces tool use",
+        () if accepts_thinking => "`thinking`",
+        () if forces_tool => "a `tool_choice` that forces tool use",
         () if request.body["output_config"]["format"].is_object() => "`output_config.format`",
         () => return Ok(()),
     };
     Err(AwsError::model(format!("max_tokens: 0 is not supported together with {with}")))
 }
 
-fn sampling(request: &Request<'_>) -> Checked {
+fn sampling(request: &Request<'_>) -> ValidationResult {
     let given =
         |name: &str| request.members.get(name).filter(|value| !value.is_null()).map(|v| (name.to_owned(), v));
     let names = ["temperature", "top_p", "top_k"];
@@ -232,7 +238,7 @@ fn sampling(request: &Request<'_>) -> Checked {
     Ok(())
 }
 
-fn stop_sequences(request: &Request<'_>) -> Checked {
+fn stop_sequences(request: &Request<'_>) -> ValidationResult {
     let Some(sequences) = request.members.get("stop_sequences").filter(|value| !value.is_null()) else {
         return Ok(());
     };

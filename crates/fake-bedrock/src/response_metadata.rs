@@ -1,29 +1,29 @@
-//! What the writers must know about an answer besides its script.
+//! Metadata of a response: usage and repeated request members.
 
 use serde_json::{Map, Value, json};
 
 use crate::converse::items;
 use crate::models::Model;
 use crate::script::{self, Step};
-use crate::tokens::Metered;
+use crate::tokens::MeteredUsage;
 
-/// The terms of one answer.
+/// Metadata of one response.
 #[derive(Debug)]
-pub(crate) struct Terms {
-    pub(crate) metered: Metered,
-    /// Output tokens that went into thinking.
-    pub(crate) thinking: u64,
+pub(crate) struct ResponseMetadata {
+    pub(crate) metered: MeteredUsage,
+    /// Output tokens of thinking.
+    pub(crate) thinking_tokens: u64,
     /// `additionalModelResponseFieldPaths` of the request.
     response_paths: Vec<String>,
-    /// The model's own name, when its native answer is Anthropic's message.
-    native: Option<&'static str>,
-    /// Members that the request makes the answer repeat, such as `serviceTier`.
+    /// Name of the Claude model; `None` for models without an Anthropic message.
+    message: Option<&'static str>,
+    /// Request members that the response repeats, such as `serviceTier`.
     pub(crate) echoed: Map<String, Value>,
 }
 
-impl Terms {
-    /// Reads the terms of a Converse request.
-    pub(crate) fn converse(body: &Value, model: &Model, metered: Metered, steps: &[Step]) -> Self {
+impl ResponseMetadata {
+    /// Metadata of a response to a Converse request.
+    pub(crate) fn from_converse(body: &Value, model: &Model, metered: MeteredUsage, steps: &[Step]) -> Self {
         let paths = items(body, "additionalModelResponseFieldPaths");
         let echoed = ["serviceTier", "performanceConfig"]
             .iter()
@@ -31,49 +31,49 @@ impl Terms {
             .collect();
         Self {
             metered,
-            thinking: script::thinking_tokens(steps),
+            thinking_tokens: script::thinking_tokens(steps),
             response_paths: paths.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            native: model.is_claude().then(|| model.native_name()),
+            message: model.is_claude().then(|| model.model_name()),
             echoed,
         }
     }
 
-    /// Reads the terms of an Anthropic body, which has no paths.
-    pub(crate) fn native(body: &Value, metered: Metered, steps: &[Step]) -> Self {
+    /// Metadata of a response to an Anthropic body.
+    pub(crate) fn from_anthropic(body: &Value, metered: MeteredUsage, steps: &[Step]) -> Self {
         let mut echoed = Map::new();
         if body["context_management"].is_object() {
             echoed.insert("context_management".into(), json!({"applied_edits": []}));
         }
-        let thinking = script::thinking_tokens(steps);
-        Self { metered, thinking, response_paths: Vec::new(), native: None, echoed }
+        let thinking_tokens = script::thinking_tokens(steps);
+        Self { metered, thinking_tokens, response_paths: Vec::new(), message: None, echoed }
     }
 
-    /// The `usage` of an Anthropic message when it is over.
+    /// Final `usage` of an Anthropic message.
     pub(crate) fn usage(&self) -> Value {
-        let mut usage = self.metered.anthropic(self.metered.usage.output_tokens);
-        usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking});
+        let mut usage = self.metered.to_anthropic(self.metered.usage.output_tokens);
+        usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
         usage
     }
 
-    /// `additionalModelResponseFields`: the asked paths, as far as the native answer has them.
+    /// `additionalModelResponseFields`: the requested paths that exist in Anthropic's message.
     ///
-    /// The native answer of a stream is its `message_delta`; both forms are looked into here.
+    /// Paths may refer to the message or to the `message_delta` of a stream.
     pub(crate) fn response_fields(&self, reason: &str, stop_sequence: Option<&str>) -> Option<Value> {
-        let name = self.native.filter(|_| !self.response_paths.is_empty())?;
+        let name = self.message.filter(|_| !self.response_paths.is_empty())?;
         let delta = json!({
             "stop_reason": stop_reason(reason),
             "stop_sequence": stop_sequence,
             "stop_details": stop_details(reason),
         });
-        let mut native = delta.clone();
-        native["type"] = "message".into();
-        native["role"] = "assistant".into();
-        native["model"] = name.into();
-        native["usage"] = self.usage();
-        native["delta"] = delta;
+        let mut message = delta.clone();
+        message["type"] = "message".into();
+        message["role"] = "assistant".into();
+        message["model"] = name.into();
+        message["usage"] = self.usage();
+        message["delta"] = delta;
         let mut fields = Map::new();
         for path in &self.response_paths {
-            if let Some(value) = native.pointer(path) {
+            if let Some(value) = message.pointer(path) {
                 let names: Vec<String> =
                     path.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
                 insert(&mut fields, &names, value);
@@ -98,7 +98,7 @@ fn insert(fields: &mut Map<String, Value>, names: &[String], value: &Value) {
     }
 }
 
-/// Anthropic's name for a reason of Converse.
+/// Anthropic's name of a Converse stop reason.
 pub(crate) fn stop_reason(reason: &str) -> &str {
     match reason {
         "content_filtered" | "guardrail_intervened" => "refusal",
@@ -107,7 +107,7 @@ pub(crate) fn stop_reason(reason: &str) -> &str {
     }
 }
 
-/// Why an answer was refused; null for every other end.
+/// `stop_details` of a refusal; null for other stop reasons.
 pub(crate) fn stop_details(reason: &str) -> Value {
     match stop_reason(reason) {
         "refusal" => json!({"type": "refusal", "category": "cyber", "explanation": "The script says so."}),
@@ -125,24 +125,26 @@ mod tests {
         let (model, _) = find(model, "us-east-1").unwrap();
         let thought = Step::Event(Event::Thinking { index: 0, text: "one two".into() });
         let body = json!({"additionalModelResponseFieldPaths": paths});
-        Terms::converse(&body, model, Metered::default(), &[thought]).response_fields(reason, Some("END"))
+        ResponseMetadata::from_converse(&body, model, MeteredUsage::default(), &[thought])
+            .response_fields(reason, Some("END"))
     }
 
     #[test]
     fn paths_pick_from_the_native_answer_and_miss_in_silence() {
         let claude = "us.anthropic.claude-opus-5";
-        let asked = ["/stop_sequence", "/delta/stop_sequence", "/usage/output_tokens_details", "/nothing"];
+        let requested =
+            ["/stop_sequence", "/delta/stop_sequence", "/usage/output_tokens_details", "/nothing"];
         assert_eq!(
-            fields(claude, &asked, "stop_sequence").unwrap(),
+            fields(claude, &requested, "stop_sequence").unwrap(),
             json!({
                 "stop_sequence": "END",
                 "delta": {"stop_sequence": "END"},
                 "usage": {"output_tokens_details": {"thinking_tokens": 2}},
             })
         );
-        let refused = fields(claude, &["/stop_details"], "content_filtered").unwrap();
-        assert_eq!(refused["stop_details"]["type"], "refusal");
+        let refusal = fields(claude, &["/stop_details"], "content_filtered").unwrap();
+        assert_eq!(refusal["stop_details"]["type"], "refusal");
         assert_eq!(fields(claude, &["/stop_details"], "end_turn").unwrap(), json!({"stop_details": null}));
-        assert_eq!(fields("us.amazon.nova-pro-v1:0", &asked, "end_turn"), None);
+        assert_eq!(fields("us.amazon.nova-pro-v1:0", &requested, "end_turn"), None);
     }
 }

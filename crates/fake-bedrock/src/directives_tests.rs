@@ -3,20 +3,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use crate::issued::{opaque_fits, redacted_fits, seal_fits};
 use crate::script::{Event, output_tokens};
+use crate::signatures::{is_issued_base64, is_issued_data, is_valid_signature};
 
 fn prompt(text: &str) -> Prompt {
-    Prompt { texts: vec![text.into()], signs: true, ..Prompt::default() }
+    Prompt { texts: vec![text.into()], signs_thinking: true, ..Prompt::default() }
 }
 
-fn means() -> Means {
-    Means { seed: 42, pace: Duration::ZERO }
+fn options() -> ScriptOptions {
+    ScriptOptions { seed: 42, pace: Duration::ZERO }
 }
 
 fn steps(prompt: &Prompt) -> Vec<Step> {
-    match plan(prompt, means()) {
-        Plan::Play(steps) => steps,
+    match plan(prompt, options()) {
+        Plan::Respond(steps) => steps,
         other => panic!("not played: {other:?}"),
     }
 }
@@ -87,7 +87,7 @@ fn a_tool_call_fills_in_the_required_properties() {
 
 #[test]
 fn a_forced_tool_is_called_without_a_magic_word() {
-    let prompt = Prompt { tools: vec![weather()], forced: Some(Forced::Any), ..prompt("hi") };
+    let prompt = Prompt { tools: vec![weather()], forced_tool: Some(ForcedTool::Any), ..prompt("hi") };
     assert!(
         matches!(&steps(&prompt)[1], Step::Event(Event::ToolStart { name, .. }) if name == "get_weather")
     );
@@ -122,7 +122,7 @@ fn images_are_described() {
 fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
     let thinking = steps(&prompt("[thinking]"));
     assert!(thinking.iter().any(|step| matches!(step, Step::Event(Event::Signature { signature, .. })
-        if seal_fits("The user wants to see me think. So I think.", signature))));
+        if is_valid_signature("The user wants to see me think. So I think.", signature))));
     let data: String = steps(&prompt("[redacted]"))
         .into_iter()
         .filter_map(|step| match step {
@@ -130,16 +130,16 @@ fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
             _ => None,
         })
         .collect();
-    assert!(opaque_fits(&data) && redacted_fits(&BASE64.encode(&data)));
-    assert!(!opaque_fits(&format!("{data}x")) && !opaque_fits("anything"));
+    assert!(is_issued_data(&data) && is_issued_base64(&BASE64.encode(&data)));
+    assert!(!is_issued_data(&format!("{data}x")) && !is_issued_data("anything"));
 }
 
 #[test]
 fn every_magic_word_has_a_plan() {
-    for word in WORDS {
-        let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{word}]")) };
-        if let Plan::Play(steps) = plan(&prompt, means()) {
-            assert!(!steps.is_empty(), "{word}");
+    for name in DIRECTIVES.iter().map(|(name, _)| name).chain(MODIFIERS) {
+        let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{name}]")) };
+        if let Plan::Respond(steps) = plan(&prompt, options()) {
+            assert!(!steps.is_empty(), "{name}");
         }
     }
     let slow = steps(&prompt("[slow 5] [pause 7] [long 3]"));
@@ -150,10 +150,12 @@ fn every_magic_word_has_a_plan() {
 
 #[test]
 fn hidden_thinking_is_its_signature_alone() {
-    let prompt = Prompt { signs: true, hides: true, ..prompt("[thinking]") };
+    let prompt = Prompt { signs_thinking: true, omits_thinking: true, ..prompt("[thinking]") };
     let steps = steps(&prompt);
     assert!(!steps.iter().any(|step| matches!(step, Step::Event(Event::Thinking { .. }))));
-    assert!(matches!(&steps[1], Step::Event(Event::Signature { signature, .. }) if seal_fits("", signature)));
+    assert!(
+        matches!(&steps[1], Step::Event(Event::Signature { signature, .. }) if is_valid_signature("", signature))
+    );
 }
 
 #[test]
@@ -163,7 +165,7 @@ fn a_wanted_format_is_kept() {
         "properties": {"title": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "count": {"type": "integer"}},
         "required": ["title", "count"],
     });
-    let prompt = Prompt { format: Some(schema), ..prompt("name this session") };
+    let prompt = Prompt { output_schema: Some(schema), ..prompt("name this session") };
     let answer: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
     assert_eq!(answer, json!({"title": "example", "count": 1}));
 }
@@ -174,13 +176,13 @@ fn a_search_finds_the_deferred_tool_and_calls_it() {
     let own = Tool { name: "ToolSearch".into(), ..weather() };
     let served = Prompt {
         tools: vec![deferred.clone()],
-        search: Some("tool_search_tool_regex".into()),
+        search_tool: Some("tool_search_tool_regex".into()),
         ..prompt("[tool-search]")
     };
     let starts: Vec<String> = steps(&served)
         .iter()
         .filter_map(|step| match step {
-            Step::Event(Event::NativeStart { block, .. }) => Some(block["type"].to_string()),
+            Step::Event(Event::AnthropicBlockStart { block, .. }) => Some(block["type"].to_string()),
             Step::Event(Event::ToolStart { name, .. }) => Some(name.clone()),
             _ => None,
         })
@@ -209,8 +211,9 @@ fn a_deferred_tool_is_not_called_unless_it_is_named() {
 #[test]
 fn a_citation_follows_the_text_that_it_supports() {
     let location = json!({"documentChar": {"documentIndex": 0, "start": 0, "end": 4}});
-    let citable = Citable { title: "Notes".into(), source: None, text: "Snow".into(), location };
-    let steps = steps(&Prompt { citable: vec![citable], ..prompt("[cite]") });
+    let citable_sources =
+        CitableSource { title: "Notes".into(), source: None, text: "Snow".into(), location };
+    let steps = steps(&Prompt { citable_sources: vec![citable_sources], ..prompt("[cite]") });
     assert_eq!(text(&steps), "Notes says so: Snow");
     assert!(matches!(&steps[3], Step::Event(Event::Citation { citation, .. })
         if citation["sourceContent"][0]["text"] == "Snow"));

@@ -1,15 +1,15 @@
-//! The marks of the prompt cache: where they may stand, what they may say, how many and in which order.
+//! `cache_control` markers: positions, members, number and order.
 
 use serde_json::Value;
 
 use super::super::fields::extra;
 use super::super::tools::cache_order;
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
 
-/// Every rule about the marks.
-pub(super) fn check(request: &Request<'_>) -> Checked {
+/// Checks all markers.
+pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let mut hours = Vec::new();
     for (at, block) in marked(request.body) {
         let Some(mark) = block.get("cache_control").filter(|mark| !mark.is_null()) else {
@@ -22,13 +22,13 @@ pub(super) fn check(request: &Request<'_>) -> Checked {
     }
     if let Some(mark) = request.members.get("cache_control").filter(|mark| !mark.is_null()) {
         let hour = check_mark(request, mark, "cache_control")?;
-        // The automatic mark falls on the last block; one that is there already must agree with it.
+        // The top-level marker applies to the last block, so it counts as the last marker.
         hours.push(hour);
     }
     cache_order(&hours)
 }
 
-/// Every block that may carry a mark, in the order of the cache, with its path.
+/// Blocks that may carry a marker, in cache order, with their paths.
 fn marked(body: &Value) -> Vec<(String, &Value)> {
     let mut all = Vec::new();
     for (t, tool) in items(body, "tools").iter().enumerate() {
@@ -51,7 +51,7 @@ fn marked(body: &Value) -> Vec<(String, &Value)> {
     all
 }
 
-/// Whether a mark lives an hour.
+/// Whether the time to live is one hour.
 fn check_mark(request: &Request<'_>, mark: &Value, at: &str) -> Result<bool, AwsError> {
     let Some(members) = mark.as_object() else {
         return Err(AwsError::model(format!("{at}: Input should be a valid dictionary")));
@@ -63,12 +63,12 @@ fn check_mark(request: &Request<'_>, mark: &Value, at: &str) -> Result<bool, Aws
         )));
     }
     for (key, value) in members {
-        let known = match key.as_str() {
+        let listed = match key.as_str() {
             "type" => true,
             "ttl" => value == "5m" || request.model.has("cache_1h"),
             _ => false,
         };
-        if !known {
+        if !listed {
             return Err(extra(&format!("{at}.ephemeral.{key}")));
         }
     }

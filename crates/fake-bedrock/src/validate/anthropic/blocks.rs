@@ -1,15 +1,15 @@
-//! Content blocks: which there are, what they may hold, and in whose mouth.
+//! Content blocks: types, members and roles.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
+use super::super::conversation::{MAX_IMAGE_BASE64_BYTES, detect_image_format, thinking_signature};
 use super::super::fields::extra;
-use super::super::messages::{IMAGE_BASE64, sniffed, thinking_signature};
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::issued::opaque_fits;
+use crate::signatures::is_issued_data;
 
 /// Type, role, required members, optional members.
 type Kind = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
@@ -26,26 +26,26 @@ static KINDS: &[Kind] = &[
     ("tool_result", "user", &["tool_use_id"], &["content", "is_error", "cache_control", "toolset_name"]),
 ];
 
-/// Kinds that the search for tools brings.
+/// Block types of tool search.
 static SEARCH: &[Kind] = &[
     ("server_tool_use", "assistant", &["id", "name", "input"], &["cache_control", "caller"]),
     ("tool_search_tool_result", "assistant", &["tool_use_id", "content"], &["cache_control"]),
 ];
 
-/// The kind that compaction brings.
+/// Block type of compaction.
 static COMPACTION: Kind = ("compaction", "assistant", &[], &["content", "cache_control", "signature"]);
 
-/// Kinds that only system messages hold, with the beta for changing tools.
+/// Block types of system messages, with the beta for changing tools.
 static CHANGES: &[Kind] = &[
     ("tool_addition", "system", &["tool"], &["cache_control"]),
     ("tool_removal", "system", &["tool"], &["cache_control"]),
 ];
 
-/// Largest side of an image, in pixels.
-const SIDE: u32 = 8_000;
+/// Maximum width and height of an image, in pixels.
+const MAX_IMAGE_SIDE_PIXELS: u32 = 8_000;
 
-/// The top-level system prompt.
-pub(super) fn system(request: &Request<'_>) -> Checked {
+/// Checks the top-level system prompt.
+pub(super) fn system(request: &Request<'_>) -> ValidationResult {
     match request.members.get("system") {
         None | Some(Value::Null | Value::String(_)) => Ok(()),
         Some(Value::Array(blocks)) => blocks.iter().enumerate().try_for_each(|(b, block)| {
@@ -71,10 +71,10 @@ fn keys(block: &Value) -> impl Iterator<Item = &str> {
     block.as_object().into_iter().flat_map(Map::keys).map(String::as_str)
 }
 
-/// One block of a message.
-pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> Checked {
+/// Checks one block of a message.
+pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) -> ValidationResult {
     let mut kinds: Vec<&Kind> = KINDS.iter().collect();
-    if request.searches() {
+    if request.supports_tool_search() {
         kinds.extend(SEARCH);
     }
     if request.beta("compact-2026-01-12") {
@@ -89,7 +89,7 @@ pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) 
     if role == "system" && !matches!(kind, "text" | "tool_addition" | "tool_removal") {
         return Err(AwsError::model(format!("{at}.type: Input should be 'text'")));
     }
-    // Documents in answers were legal once.
+    // The old API version accepts documents in assistant messages.
     let misplaced = (kind == "document" && role == "assistant" && request.version == super::Version::V2026)
         || (!home.is_empty() && home != role);
     if misplaced {
@@ -99,8 +99,8 @@ pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) 
     content(request, block, kind, at)
 }
 
-/// Whether the block is of a known kind and has its members and no others.
-fn shape(block: &Value, kinds: &[&Kind], at: &str) -> Checked {
+/// Checks the type and the members of a block.
+fn shape(block: &Value, kinds: &[&Kind], at: &str) -> ValidationResult {
     let Some(kind) = block["type"].as_str() else {
         return Err(AwsError::model(format!("{at}: Unable to extract tag using discriminator 'type'")));
     };
@@ -121,7 +121,7 @@ fn shape(block: &Value, kinds: &[&Kind], at: &str) -> Checked {
     }
 }
 
-fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checked {
+fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> ValidationResult {
     match kind {
         "text" => match block["text"].as_str() {
             None => Err(AwsError::model(format!("{at}.text.text: Input should be a valid string"))),
@@ -134,7 +134,7 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checke
         "image" => image(request, block, at),
         "document" => document(block, at),
         "thinking" => thinking_signature(block["thinking"].as_str(), block["signature"].as_str(), at),
-        "redacted_thinking" if !block["data"].as_str().is_some_and(opaque_fits) => {
+        "redacted_thinking" if !block["data"].as_str().is_some_and(is_issued_data) => {
             Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")))
         }
         "tool_use" | "server_tool_use" => {
@@ -157,14 +157,14 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Checke
     }
 }
 
-fn result(request: &Request<'_>, block: &Value, at: &str) -> Checked {
+fn result(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     static REFERENCE: Kind = ("tool_reference", "", &["tool_name"], &["cache_control"]);
     if block.get("is_error").is_some_and(|flag| !flag.is_boolean() && !flag.is_null()) {
         return Err(AwsError::model(format!("{at}.tool_result.is_error: Input should be a valid boolean")));
     }
     let inside = ["text", "image", "search_result", "document"];
     let mut kinds: Vec<&Kind> = KINDS.iter().filter(|known| inside.contains(&known.0)).collect();
-    if request.searches() {
+    if request.supports_tool_search() {
         kinds.push(&REFERENCE);
     }
     match block.get("content") {
@@ -178,8 +178,8 @@ fn result(request: &Request<'_>, block: &Value, at: &str) -> Checked {
     }
 }
 
-/// Whether every reference leads to a tool of the request.
-pub(super) fn references(request: &Request<'_>) -> Checked {
+/// Checks that every tool reference names a tool of the request.
+pub(super) fn references(request: &Request<'_>) -> ValidationResult {
     let names: Vec<&str> =
         items(request.body, "tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
     for block in items(request.body, "messages").iter().flat_map(|message| items(message, "content")) {
@@ -199,7 +199,7 @@ pub(super) fn references(request: &Request<'_>) -> Checked {
     Ok(())
 }
 
-/// The type of a source; Bedrock fetches nothing and keeps no files.
+/// Type of a source. Bedrock does not fetch URLs and stores no files.
 fn source_type<'a>(block: &'a Value, at: &str, kind: &str, known: &[&str]) -> Result<&'a str, AwsError> {
     match block["source"]["type"].as_str().unwrap_or_default() {
         "url" => Err(AwsError::model("URL sources not supported")),
@@ -212,11 +212,11 @@ fn source_type<'a>(block: &'a Value, at: &str, kind: &str, known: &[&str]) -> Re
     }
 }
 
-fn image(request: &Request<'_>, block: &Value, at: &str) -> Checked {
+fn image(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     if !request.model.has("images") {
         return Err(AwsError::model(format!(
             "'{}' does not support image input.",
-            request.model.native_name()
+            request.model.model_name()
         )));
     }
     source_type(block, at, "image", &["base64"])?;
@@ -232,26 +232,26 @@ fn image(request: &Request<'_>, block: &Value, at: &str) -> Checked {
     let Some(data) = source["data"].as_str() else {
         return Err(wrong(".data: Field required".into()));
     };
-    if data.len() > IMAGE_BASE64 {
+    if data.len() > MAX_IMAGE_BASE64_BYTES {
         return Err(wrong(format!(
-            ": image exceeds 5 MB maximum: {} bytes > {IMAGE_BASE64} bytes",
+            ": image exceeds 5 MB maximum: {} bytes > {MAX_IMAGE_BASE64_BYTES} bytes",
             data.len()
         )));
     }
     let bytes = BASE64.decode(data).map_err(|_| wrong(": Invalid base64 data".into()))?;
-    match sniffed(data) {
+    match detect_image_format(data) {
         None => Err(AwsError::model("Could not process image")),
         Some(real) if real != format => {
             Err(wrong(format!(": Image does not match the provided media type {media}")))
         }
-        Some("png") if side(&bytes) > SIDE => Err(wrong(format!(
-            ": At least one of the image dimensions exceed max allowed size: {SIDE} pixels"
+        Some("png") if side(&bytes) > MAX_IMAGE_SIDE_PIXELS => Err(wrong(format!(
+            ": At least one of the image dimensions exceed max allowed size: {MAX_IMAGE_SIDE_PIXELS} pixels"
         ))),
         Some(_) => Ok(()),
     }
 }
 
-/// The larger side of a PNG, which its first chunk tells.
+/// The larger of width and height of a PNG, from its first chunk.
 fn side(png: &[u8]) -> u32 {
     let number = |at: usize| {
         let bytes = png.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
@@ -260,7 +260,7 @@ fn side(png: &[u8]) -> u32 {
     number(16).max(number(20))
 }
 
-fn document(block: &Value, at: &str) -> Checked {
+fn document(block: &Value, at: &str) -> ValidationResult {
     let source = &block["source"];
     let wrong = |text: String| AwsError::model(format!("{at}.document.source.{text}"));
     match source_type(block, at, "document", &["base64", "text", "content"])? {

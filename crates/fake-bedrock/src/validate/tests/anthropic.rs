@@ -1,4 +1,4 @@
-//! The native body: its members, versions, betas, tools and marks.
+//! Anthropic bodies: members, versions, betas, tools, cache markers.
 
 use super::*;
 
@@ -6,7 +6,7 @@ pub(super) const OPUS_55: &str = "us.anthropic.claude-opus-5-5";
 pub(super) const SONNET_46: &str = "us.anthropic.claude-sonnet-4-6";
 const SEARCH: &str = "tool-search-tool-2025-10-19";
 
-/// A plain request with further members.
+/// A minimal request with further members.
 pub(super) fn plain(members: Value) -> Value {
     let mut body = json!({
         "anthropic_version": "bedrock-2023-05-31",
@@ -283,9 +283,9 @@ fn a_choice_must_be_possible() {
     refused(OPUS_55, &with(json!({"type": "any"})), "tool_choice.type: `any` is not supported on this model");
     accepted(OPUS_55, &with(json!({"type": "auto", "disable_parallel_tool_use": true})));
     refused(OPUS, &with(json!({"type": "tool", "name": "x"})), "Tool 'x' not found in provided tools");
-    let mut thinks = with(json!({"type": "any"}));
-    thinks["thinking"] = json!({"type": "adaptive"});
-    refused(OPUS, &thinks, "Thinking may not be enabled when tool_choice forces tool use.");
+    let mut accepts_thinking = with(json!({"type": "any"}));
+    accepts_thinking["thinking"] = json!({"type": "adaptive"});
+    refused(OPUS, &accepts_thinking, "Thinking may not be enabled when tool_choice forces tool use.");
 }
 
 #[test]

@@ -1,17 +1,17 @@
-//! The order of the turns: roles, the pairing of calls and results, thinking, and how a conversation may end.
+//! Messages: roles, pairing of tool calls and results, thinking, prefill.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::super::conversation::role;
 use super::super::fields::extra;
-use super::super::messages::role;
-use super::{Checked, Request, blocks};
+use super::{Request, ValidationResult, blocks};
 use crate::converse::items;
 use crate::error::AwsError;
 
-/// Everything about the messages.
-pub(super) fn check(request: &Request<'_>) -> Checked {
+/// Checks all messages.
+pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let Some(messages) = request.body["messages"].as_array() else {
         return Err(AwsError::model("messages: Input should be a valid list"));
     };
@@ -27,12 +27,12 @@ pub(super) fn check(request: &Request<'_>) -> Checked {
     blocks::references(request)?;
     pairing(messages)?;
     if request.body["thinking"]["type"] == "enabled" {
-        thinks_first(messages)?;
+        check_thinking_first(messages)?;
     }
     ending(request, messages)
 }
 
-fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: usize) -> Checked {
+fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: usize) -> ValidationResult {
     let unknown = || AwsError::model(format!("messages.{m}.role: Input should be 'user' or 'assistant'"));
     match role(message) {
         "user" | "assistant" => {}
@@ -68,8 +68,8 @@ fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: 
     }
 }
 
-/// A system message follows what the user (or a search) said, and ends the list or is followed by the assistant.
-fn place_of_system(messages: &[Value], m: usize) -> Checked {
+/// Checks that a system message follows a user message or a tool search, and precedes an assistant message or the end.
+fn place_of_system(messages: &[Value], m: usize) -> ValidationResult {
     let before = m.checked_sub(1).map(|before| &messages[before]);
     let searched = |message: &Value| {
         let last = items(message, "content").last();
@@ -86,9 +86,9 @@ fn place_of_system(messages: &[Value], m: usize) -> Checked {
     ))
 }
 
-/// A turn as the model sees it: messages of one role in a row are one.
+/// A turn: consecutive messages of one role.
 struct Turn<'a> {
-    /// The index of its last message.
+    /// Index of its last message.
     last: usize,
     role: &'a str,
     blocks: Vec<&'a Value>,
@@ -115,13 +115,13 @@ fn ids<'a>(turn: &Turn<'a>, kind: &str, member: &str) -> Vec<&'a str> {
     blocks.filter_map(|block| block[member].as_str()).collect()
 }
 
-fn pairing(messages: &[Value]) -> Checked {
+fn pairing(messages: &[Value]) -> ValidationResult {
     let turns = turns(messages);
     let mut seen = HashSet::new();
     let mut open: (usize, Vec<&str>) = (0, Vec::new());
     for turn in &turns {
         let answered = ids(turn, "tool_result", "tool_use_id");
-        // Whatever is said before the results separates them from their calls.
+        // Results must precede all other blocks of the turn.
         let first_other = turn.blocks.iter().position(|block| block["type"] != "tool_result");
         let in_time = match first_other {
             Some(place) if !open.1.is_empty() => place,
@@ -157,8 +157,8 @@ fn unanswered(m: usize, ids: &[&str]) -> AwsError {
     ))
 }
 
-/// With a budget for thinking, the turn that called tools must be replayed with the thinking that led to it.
-fn thinks_first(messages: &[Value]) -> Checked {
+/// Checks that the last assistant turn of a tool loop starts with thinking, when thinking has a budget.
+fn check_thinking_first(messages: &[Value]) -> ValidationResult {
     let Some(last) = messages.iter().rposition(|message| role(message) == "assistant") else {
         return Ok(());
     };
@@ -187,7 +187,7 @@ fn thinks_first(messages: &[Value]) -> Checked {
     )))
 }
 
-fn ending(request: &Request<'_>, messages: &[Value]) -> Checked {
+fn ending(request: &Request<'_>, messages: &[Value]) -> ValidationResult {
     let Some(last) = messages.last().filter(|last| role(last) == "assistant") else {
         return Ok(());
     };

@@ -1,6 +1,6 @@
-//! The body of a streamed answer: plays a script at its own pace.
+//! Streaming response body: sends a script with its delays.
 //!
-//! Frames that are ready at once share a chunk; a silence flushes what came before it.
+//! Frames that are ready at once share a chunk; a delay flushes the frames before it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,53 +11,53 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::anthropic::Translator;
 use crate::error::AwsError;
 use crate::frame::{self, Padding};
 use crate::log::Log;
-use crate::native::Translator;
+use crate::response_metadata::ResponseMetadata;
 use crate::script::{Event, Step};
-use crate::terms::Terms;
 use crate::{converse, invoke, sse};
 
-/// Frames that one chunk may carry.
-const COALESCED: usize = 8;
-/// Bytes after which a chunk is full, however few its frames.
-const FULL: usize = 16 * 1024;
-/// Time for the half of a cut frame to leave before the connection goes.
-const BEFORE_CUT: Duration = Duration::from_millis(20);
+/// Maximum number of frames of a chunk.
+const MAX_FRAMES_PER_CHUNK: usize = 8;
+/// Size at which a chunk is sent, in bytes.
+const MAX_CHUNK_BYTES: usize = 16 * 1024;
+/// Delay that lets half a frame leave before the connection is dropped.
+const CUT_DELAY: Duration = Duration::from_millis(20);
 
-/// How events become payloads.
+/// Encoding of the stream.
 #[derive(Debug)]
-pub(crate) enum Dialect {
+pub(crate) enum StreamFormat {
     Converse,
     Invoke(Translator),
     Messages {
         translator: Translator,
         /// Whether the ping has been sent.
-        pinged: bool,
+        ping_sent: bool,
     },
 }
 
-/// A script being played.
+/// Response body that sends a script.
 #[derive(Debug)]
-pub(crate) struct Playing {
+pub(crate) struct ScriptedBody {
     steps: std::vec::IntoIter<Step>,
-    dialect: Dialect,
-    terms: Terms,
+    dialect: StreamFormat,
+    metadata: ResponseMetadata,
     padding: Padding,
     started: Instant,
-    silence: Option<Pin<Box<Sleep>>>,
-    garble: bool,
-    cut: bool,
+    pause: Option<Pin<Box<Sleep>>>,
+    corrupt_next: bool,
+    is_cut: bool,
     log: Arc<Log>,
     number: u64,
 }
 
-impl Playing {
+impl ScriptedBody {
     pub(crate) fn new(
         steps: Vec<Step>,
-        dialect: Dialect,
-        terms: Terms,
+        dialect: StreamFormat,
+        metadata: ResponseMetadata,
         started: Instant,
         log: Arc<Log>,
         number: u64,
@@ -65,12 +65,12 @@ impl Playing {
         Self {
             steps: steps.into_iter(),
             dialect,
-            terms,
+            metadata,
             padding: Padding::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d)),
             started,
-            silence: None,
-            garble: false,
-            cut: false,
+            pause: None,
+            corrupt_next: false,
+            is_cut: false,
             log,
             number,
         }
@@ -82,18 +82,20 @@ impl Playing {
             || matches!(&event, Event::Other { name, .. } if name == "metadata");
         let before = out.len();
         match &mut self.dialect {
-            Dialect::Converse => converse::write(&event, &self.terms, latency, &mut self.padding, out),
-            Dialect::Invoke(translator) => {
-                invoke::write(translator, event, &self.terms, latency, &mut self.padding, out);
+            StreamFormat::Converse => {
+                converse::write(&event, &self.metadata, latency, &mut self.padding, out)
             }
-            Dialect::Messages { translator, pinged } => {
-                sse::write(translator, pinged, event, &self.terms, out);
+            StreamFormat::Invoke(translator) => {
+                invoke::write(translator, event, &self.metadata, latency, &mut self.padding, out);
+            }
+            StreamFormat::Messages { translator, ping_sent } => {
+                sse::write(translator, ping_sent, event, &self.metadata, out);
             }
         }
         if is_metadata {
-            self.log.used(self.number, self.terms.metered.usage);
+            self.log.add_usage(self.number, self.metadata.metered.usage);
         }
-        if std::mem::take(&mut self.garble)
+        if std::mem::take(&mut self.corrupt_next)
             && out.len() > before
             && let Some(last) = out.last_mut()
         {
@@ -102,8 +104,8 @@ impl Playing {
     }
 
     fn exception(&mut self, error: &AwsError, out: &mut BytesMut) {
-        if let Dialect::Messages { .. } = self.dialect {
-            sse::error(sse::kind(error).0, &error.message, out);
+        if let StreamFormat::Messages { .. } = self.dialect {
+            sse::error(sse::error_type(error).0, &error.message, out);
             return;
         }
         let mut name = error.kind.to_string();
@@ -115,60 +117,63 @@ impl Playing {
 
     fn error(&mut self, code: String, message: String, out: &mut BytesMut) {
         match self.dialect {
-            Dialect::Messages { .. } => sse::error("api_error", &message, out),
+            StreamFormat::Messages { .. } => sse::error("api_error", &message, out),
             _ => frame::error(code, message, out),
         }
     }
 
     fn error_object(&mut self, kind: String, message: String, out: &mut BytesMut) {
         match self.dialect {
-            Dialect::Invoke(_) => invoke::error(&kind, &message, &mut self.padding, out),
-            Dialect::Messages { .. } => sse::error(&kind, &message, out),
-            // Converse has no words for it.
-            Dialect::Converse => frame::error(kind, message, out),
+            StreamFormat::Invoke(_) => invoke::error(&kind, &message, &mut self.padding, out),
+            StreamFormat::Messages { .. } => sse::error(&kind, &message, out),
+            // Converse has no error of the model's own.
+            StreamFormat::Converse => frame::error(kind, message, out),
         }
     }
 }
 
-/// The caller shall see a broken connection.
+/// Error that makes hyper drop the connection.
 #[derive(Debug)]
-pub(crate) struct Dropped;
+pub(crate) struct ConnectionDropped;
 
-impl std::fmt::Display for Dropped {
+impl std::fmt::Display for ConnectionDropped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the script drops the connection here")
     }
 }
 
-impl std::error::Error for Dropped {}
+impl std::error::Error for ConnectionDropped {}
 
-impl Body for Playing {
+impl Body for ScriptedBody {
     type Data = Bytes;
-    type Error = Dropped;
+    type Error = ConnectionDropped;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionDropped>>> {
         let this = self.get_mut();
         let mut out = BytesMut::new();
         let mut frames = 0;
         loop {
-            if let Some(silence) = &mut this.silence {
+            if let Some(pause) = &mut this.pause {
                 if !out.is_empty() {
                     break;
                 }
-                if silence.as_mut().poll(cx).is_pending() {
+                if pause.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                this.silence = None;
+                this.pause = None;
             }
-            if this.cut {
-                return Poll::Ready(Some(Err(Dropped)));
+            if this.is_cut {
+                return Poll::Ready(Some(Err(ConnectionDropped)));
             }
-            if frames == COALESCED || out.len() >= FULL {
+            if frames == MAX_FRAMES_PER_CHUNK || out.len() >= MAX_CHUNK_BYTES {
                 break;
             }
             match this.steps.next() {
                 None if out.is_empty() => {
-                    this.log.complete(this.number);
+                    this.log.set_complete(this.number);
                     return Poll::Ready(None);
                 }
                 None => break,
@@ -191,16 +196,16 @@ impl Body for Playing {
                     this.error_object(kind, message, &mut out);
                     this.steps = Vec::new().into_iter();
                 }
-                Some(Step::Sleep(time)) => this.silence = Some(Box::pin(sleep(time))),
-                Some(Step::Garble) => this.garble = true,
+                Some(Step::Sleep(time)) => this.pause = Some(Box::pin(sleep(time))),
+                Some(Step::CorruptNext) => this.corrupt_next = true,
                 Some(Step::Cut) => {
                     if let Some(Step::Event(event)) = this.steps.next() {
-                        let whole = out.len();
+                        let complete_bytes = out.len();
                         this.event(event, &mut out);
-                        out.truncate(whole + (out.len() - whole) / 2);
+                        out.truncate(complete_bytes + (out.len() - complete_bytes) / 2);
                     }
-                    this.cut = true;
-                    this.silence = Some(Box::pin(sleep(BEFORE_CUT)));
+                    this.is_cut = true;
+                    this.pause = Some(Box::pin(sleep(CUT_DELAY)));
                 }
             }
         }

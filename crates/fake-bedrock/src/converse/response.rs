@@ -1,55 +1,62 @@
-//! Folds a script into one answer, and reads the events of fixtures back.
+//! Accumulation of a script into one Converse response.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use crate::response_metadata::ResponseMetadata;
 use crate::script::{Event, Step};
-use crate::terms::Terms;
 
-/// Folds a script into the answer of Converse.
-pub(crate) fn fold(steps: Vec<Step>, terms: &Terms, latency_ms: u64) -> Value {
-    let mut blocks: Vec<(u32, Open)> = Vec::new();
+/// Accumulates a script into one Converse response.
+pub(crate) fn accumulate(steps: Vec<Step>, metadata: &ResponseMetadata, latency_ms: u64) -> Value {
+    let mut blocks: Vec<(u32, Block)> = Vec::new();
     let mut reason = "end_turn".to_owned();
     let mut sequence = None;
     for step in steps {
         let Step::Event(event) = step else { continue };
-        match from_wire(event) {
+        match recognize_event(event) {
             Event::ToolStart { index, id, name } => {
-                blocks.push((index, Open::Tool { id, name, json: String::new() }));
+                blocks.push((index, Block::Tool { id, name, json: String::new() }));
             }
             Event::Text { index, text } => {
-                if let Open::Text { text: all, .. } = open(&mut blocks, index, Open::text) {
+                if let Block::Text { text: all, .. } = find_or_insert(&mut blocks, index, Block::text) {
                     all.push_str(&text);
                 }
             }
             Event::ToolInput { index, json: part } => {
-                if let Some(Open::Tool { json, .. }) = last(&mut blocks, index) {
+                if let Some(Block::Tool { json, .. }) = find_last(&mut blocks, index) {
                     json.push_str(&part);
                 }
             }
             Event::Thinking { index, text } => {
-                if let Open::Thinking { text: all, .. } = open(&mut blocks, index, Open::thinking) {
+                if let Block::Thinking { text: all, .. } = find_or_insert(&mut blocks, index, Block::thinking)
+                {
                     all.push_str(&text);
                 }
             }
             Event::Signature { index, signature } => {
-                if let Open::Thinking { signature: slot, .. } = open(&mut blocks, index, Open::thinking) {
+                if let Block::Thinking { signature: slot, .. } =
+                    find_or_insert(&mut blocks, index, Block::thinking)
+                {
                     *slot = Some(signature);
                 }
             }
             Event::Redacted { index, data } => {
-                if let Open::Redacted(all) = open(&mut blocks, index, || Open::Redacted(String::new())) {
+                if let Block::Redacted(all) =
+                    find_or_insert(&mut blocks, index, || Block::Redacted(String::new()))
+                {
                     all.push_str(&data);
                 }
             }
             Event::Citation { index, citation } => {
-                if let Some(Open::Text { citations, .. }) = last(&mut blocks, index) {
+                if let Some(Block::Text { citations, .. }) = find_last(&mut blocks, index) {
                     citations.push(citation);
                 }
             }
-            Event::MessageStop { reason: why, stop_sequence } => (reason, sequence) = (why, stop_sequence),
-            Event::NativeStart { .. }
+            Event::MessageStop { reason: stop_reason, stop_sequence } => {
+                (reason, sequence) = (stop_reason, stop_sequence)
+            }
+            Event::AnthropicBlockStart { .. }
             | Event::MessageStart
             | Event::BlockStop { .. }
             | Event::Metadata
@@ -57,29 +64,29 @@ pub(crate) fn fold(steps: Vec<Step>, terms: &Terms, latency_ms: u64) -> Value {
         }
     }
     let content: Vec<Value> = blocks.into_iter().map(|(_, block)| block.value()).collect();
-    let mut answer = json!({
+    let mut response = json!({
         "metrics": {"latencyMs": latency_ms},
         "output": {"message": {"content": content, "role": "assistant"}},
         "stopReason": reason,
-        "usage": terms.metered.converse(),
+        "usage": metadata.metered.to_converse(),
     });
-    if let Some(fields) = terms.response_fields(&reason, sequence.as_deref()) {
-        answer["additionalModelResponseFields"] = fields;
+    if let Some(fields) = metadata.response_fields(&reason, sequence.as_deref()) {
+        response["additionalModelResponseFields"] = fields;
     }
-    for (name, value) in &terms.echoed {
-        answer[name.as_str()] = value.clone();
+    for (name, value) in &metadata.echoed {
+        response[name.as_str()] = value.clone();
     }
-    answer
+    response
 }
 
-enum Open {
+enum Block {
     Text { text: String, citations: Vec<Value> },
     Tool { id: String, name: String, json: String },
     Thinking { text: String, signature: Option<String> },
     Redacted(String),
 }
 
-impl Open {
+impl Block {
     fn text() -> Self {
         Self::Text { text: String::new(), citations: Vec::new() }
     }
@@ -95,7 +102,7 @@ impl Open {
                 json!({"citationsContent": {"citations": citations, "content": [{"text": text}]}})
             }
             Self::Tool { id, name, json } => {
-                // Arguments that were cut off cannot be folded into an object.
+                // Truncated arguments are not valid JSON.
                 let input: Value = serde_json::from_str(&json).unwrap_or_else(|_| json!({}));
                 json!({"toolUse": {"input": input, "name": name, "toolUseId": id}})
             }
@@ -111,23 +118,23 @@ impl Open {
     }
 }
 
-fn last(blocks: &mut [(u32, Open)], index: u32) -> Option<&mut Open> {
-    blocks.iter_mut().rev().find(|(at, _)| *at == index).map(|(_, block)| block)
+fn find_last(blocks: &mut [(u32, Block)], index: u32) -> Option<&mut Block> {
+    blocks.iter_mut().rev().find(|(position, _)| *position == index).map(|(_, block)| block)
 }
 
-fn open(blocks: &mut Vec<(u32, Open)>, index: u32, new: impl FnOnce() -> Open) -> &mut Open {
-    let at = match blocks.iter().position(|(at, _)| *at == index) {
-        Some(at) => at,
+fn find_or_insert(blocks: &mut Vec<(u32, Block)>, index: u32, new: impl FnOnce() -> Block) -> &mut Block {
+    let position = match blocks.iter().position(|(position, _)| *position == index) {
+        Some(position) => position,
         None => {
             blocks.push((index, new()));
             blocks.len() - 1
         }
     };
-    &mut blocks[at].1
+    &mut blocks[position].1
 }
 
-/// Understands the well-known events of fixtures, so that they can be folded and translated.
-pub(crate) fn from_wire(event: Event) -> Event {
+/// Turns the known events of fixtures into typed events, so that they can be accumulated and translated.
+pub(crate) fn recognize_event(event: Event) -> Event {
     let Event::Other { name, payload } = event else {
         return event;
     };
@@ -136,7 +143,7 @@ pub(crate) fn from_wire(event: Event) -> Event {
     let delta = &payload["delta"];
     let reasoning = &delta["reasoningContent"];
     let citation = &delta["citation"];
-    let known = match name.as_str() {
+    let recognized = match name.as_str() {
         "messageStart" => Some(Event::MessageStart),
         "contentBlockStart" => {
             let tool = &payload["start"]["toolUse"];
@@ -163,5 +170,5 @@ pub(crate) fn from_wire(event: Event) -> Event {
         "metadata" => Some(Event::Metadata),
         _ => None,
     };
-    known.unwrap_or(Event::Other { name, payload })
+    recognized.unwrap_or(Event::Other { name, payload })
 }

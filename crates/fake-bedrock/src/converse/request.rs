@@ -1,58 +1,58 @@
-//! Reads a Converse request: what it costs, and what it asks for.
+//! Parser of Converse requests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
-use crate::prompts::{Citable, Forced, Prompt, Tool};
-use crate::tokens::{Prompted, Ttl};
+use crate::tokens::{CacheablePrompt, Ttl};
 
-/// Characters that a citation quotes at most.
-pub(crate) const CITED: usize = 200;
+/// Maximum number of characters of a citation.
+pub(crate) const MAX_CITED_CHARS: usize = 200;
 
-/// The items of an array member; nothing when there is none.
+/// Items of an array member; empty when the member is absent.
 pub(crate) fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The blocks of the request in the order the cache sees them.
-pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
+/// Blocks of the prompt in cache order.
+pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
     let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
     let system = items(body, "system");
     let messages = items(body, "messages");
     let is_point = |block: &Value| block.get("cachePoint").is_some();
-    let cached = tools.iter().chain(system).any(is_point)
+    let has_cache_points = tools.iter().chain(system).any(is_point)
         || messages.iter().any(|message| items(message, "content").iter().any(is_point));
-    let mut prompted = Prompted::new(model, cached);
-    let add = |prompted: &mut Prompted, place: &str, block: &Value| match block.get("cachePoint") {
-        Some(point) => prompted.point(Ttl::read(point.get("ttl"))),
-        None => prompted.block(place, block),
+    let mut cacheable = CacheablePrompt::new(model, has_cache_points);
+    let add = |cacheable: &mut CacheablePrompt, role: &str, block: &Value| match block.get("cachePoint") {
+        Some(point) => cacheable.cache_point(Ttl::parse(point.get("ttl"))),
+        None => cacheable.block(role, block),
     };
     for tool in tools {
-        add(&mut prompted, "tool", tool);
+        add(&mut cacheable, "tool", tool);
     }
     for block in system {
-        add(&mut prompted, "system", block);
+        add(&mut cacheable, "system", block);
     }
     for message in messages {
-        prompted.message();
+        cacheable.message();
         let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
         for block in items(message, "content") {
-            add(&mut prompted, role, block);
+            add(&mut cacheable, role, block);
         }
     }
-    prompted
+    cacheable
 }
 
-/// The last user turn.
+/// Parses the last user turn.
 pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     let fields = &body["additionalModelRequestFields"];
     let mut prompt = Prompt {
-        signs: model.is_claude(),
-        hides: hides_thinking(&fields["thinking"], model),
-        format: format(body),
-        citable: citable(body),
+        signs_thinking: model.is_claude(),
+        omits_thinking: omits_thinking(&fields["thinking"], model),
+        output_schema: output_schema(body),
+        citable_sources: citable_sources(body),
         ..Prompt::default()
     };
     let last = items(body, "messages").iter().rev().find(|message| message["role"] == "user");
@@ -62,17 +62,17 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
         } else if let Some(image) = block.get("image") {
             prompt.images.push(describe(image));
         } else if let Some(result) = block.get("toolResult") {
-            let mut said = Vec::new();
+            let mut texts = Vec::new();
             for part in items(result, "content") {
                 if let Some(text) = part.get("text").and_then(Value::as_str) {
-                    said.push(text.to_owned());
+                    texts.push(text.to_owned());
                 } else if let Some(value) = part.get("json") {
-                    said.push(value.to_string());
+                    texts.push(value.to_string());
                 } else if let Some(image) = part.get("image") {
                     prompt.images.push(describe(image));
                 }
             }
-            prompt.tool_results.push(said.join(" "));
+            prompt.tool_results.push(texts.join(" "));
         }
     }
     if let Some(config) = body.get("toolConfig") {
@@ -85,9 +85,9 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
             })
             .collect();
         let choice = config.get("toolChoice");
-        prompt.forced = choice.and_then(|choice| match choice.get("tool") {
-            Some(tool) => Some(Forced::Named(tool.get("name")?.as_str()?.to_owned())),
-            None => choice.get("any").map(|_| Forced::Any),
+        prompt.forced_tool = choice.and_then(|choice| match choice.get("tool") {
+            Some(tool) => Some(ForcedTool::Named(tool.get("name")?.as_str()?.to_owned())),
+            None => choice.get("any").map(|_| ForcedTool::Any),
         });
     }
     let stops = body.get("inferenceConfig").map_or(&[][..], |config| items(config, "stopSequences"));
@@ -95,16 +95,15 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     prompt
 }
 
-/// Whether thinking comes as a signature only: when the caller says so, or says nothing to a model that hides it by
-/// itself.
-pub(crate) fn hides_thinking(thinking: &Value, model: &Model) -> bool {
+/// Whether thinking has a signature but no text: on request, or by the model's default.
+pub(crate) fn omits_thinking(thinking: &Value, model: &Model) -> bool {
     match thinking["display"].as_str() {
         Some(display) => display == "omitted",
-        None => thinking.is_object() && model.hides_thinking(),
+        None => thinking.is_object() && model.omits_thinking_by_default(),
     }
 }
 
-fn format(body: &Value) -> Option<Value> {
+fn output_schema(body: &Value) -> Option<Value> {
     let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
     let native = &body["additionalModelRequestFields"]["output_config"]["format"]["schema"];
     match schema.as_str() {
@@ -113,21 +112,21 @@ fn format(body: &Value) -> Option<Value> {
     }
 }
 
-/// The documents and search results whose citations are enabled, numbered as Anthropic numbers them: all count.
-fn citable(body: &Value) -> Vec<Citable> {
-    let mut found = Vec::new();
+/// Documents and search results with citations enabled. The indexes count all of them, as Anthropic's do.
+fn citable_sources(body: &Value) -> Vec<CitableSource> {
+    let mut sources = Vec::new();
     let (mut documents, mut results) = (0, 0);
     let blocks = items(body, "messages").iter().flat_map(|message| items(message, "content"));
     for block in blocks {
-        let wants = |member: &Value| member["citations"]["enabled"] == true;
+        let is_enabled = |member: &Value| member["citations"]["enabled"] == true;
         if let Some(document) = block.get("document") {
             let (index, source) = (documents, &document["source"]);
             documents += 1;
-            if !wants(document) {
+            if !is_enabled(document) {
                 continue;
             }
             let (text, location) = if let Some(text) = source["text"].as_str() {
-                let end = text.chars().count().min(CITED);
+                let end = text.chars().count().min(MAX_CITED_CHARS);
                 (text.to_owned(), json!({"documentChar": {"documentIndex": index, "start": 0, "end": end}}))
             } else if let Some(parts) = source["content"].as_array() {
                 let text = parts.first().and_then(|part| part["text"].as_str()).unwrap_or_default();
@@ -138,15 +137,15 @@ fn citable(body: &Value) -> Vec<Citable> {
                 ("what the first page says".to_owned(), location)
             };
             let title = document["name"].as_str().unwrap_or_default().to_owned();
-            found.push(Citable { title, source: None, text, location });
+            sources.push(CitableSource { title, source: None, text, location });
         } else if let Some(result) = block.get("searchResult") {
             let index = results;
             results += 1;
-            if !wants(result) {
+            if !is_enabled(result) {
                 continue;
             }
             let text = items(result, "content").first().and_then(|part| part["text"].as_str());
-            found.push(Citable {
+            sources.push(CitableSource {
                 title: result["title"].as_str().unwrap_or_default().to_owned(),
                 source: result["source"].as_str().map(str::to_owned),
                 text: text.unwrap_or_default().to_owned(),
@@ -154,7 +153,7 @@ fn citable(body: &Value) -> Vec<Citable> {
             });
         }
     }
-    found
+    sources
 }
 
 fn describe(image: &Value) -> String {
@@ -166,7 +165,7 @@ fn describe(image: &Value) -> String {
     }
 }
 
-/// The largest answer the request allows.
+/// Maximum number of output tokens.
 pub(crate) fn max_tokens(body: &Value, model: &Model) -> u64 {
-    body["inferenceConfig"]["maxTokens"].as_u64().unwrap_or(model.max_output)
+    body["inferenceConfig"]["maxTokens"].as_u64().unwrap_or(model.max_output_tokens)
 }

@@ -1,17 +1,17 @@
-//! The Anthropic dialect on the wire: chunks of InvokeModel, server-sent events of the Messages routes, and Mantle.
+//! Anthropic bodies over HTTP: InvokeModel chunks, server-sent events, bedrock-mantle.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![allow(clippy::needless_pass_by_value, reason = "`json!` at every call reads better without a borrow")]
 
-mod world;
+mod harness;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fake_bedrock::Config;
+use harness::{Running, bytes, events, start};
 use http::header::HeaderValue;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use world::{Running, bytes, events, start};
 
 const MESSAGES: &str = "/anthropic/v1/messages";
 
@@ -23,7 +23,7 @@ fn body(text: &str, more: Value) -> Value {
     body
 }
 
-/// Asks a Messages route; the status and the text of the answer.
+/// Sends a body to the Messages API and returns status and text.
 async fn ask(fake: &mut Running, path: &str, body: &Value) -> (u16, String) {
     let mut request = fake.post(path, body);
     request.headers_mut().insert("anthropic-version", HeaderValue::from_static("2023-06-01"));

@@ -1,12 +1,12 @@
-//! What each generation takes on the native routes, and what the Messages routes do otherwise.
+//! Anthropic bodies: rules of each Claude version and of the Messages API.
 
-use super::native::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
 use super::*;
-use crate::issued::seal;
+use crate::signatures::sign;
 
-fn on(route: Route, id: &str, body: &Value, betas: &[&str]) -> String {
+fn on(api: Api, id: &str, body: &Value, betas: &[&str]) -> String {
     let (model, _) = find(id, "us-east-1").unwrap();
-    match messages(body, model, route, betas, Version::V2023) {
+    match messages(body, model, api, betas, Version::V2023) {
         Ok(()) => "accepted".to_owned(),
         Err(error) => error.without_model_prefix().message,
     }
@@ -97,7 +97,7 @@ fn thinking_is_replayed_unaltered_and_first() {
         ]}))
     };
     let enabled = json!({"type": "enabled", "budget_tokens": 2048});
-    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": seal("hm")});
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": sign("hm")});
     let text = json!({"type": "text", "text": "let me"});
     accepted(SONNET, &replay(thought("hm"), enabled.clone()));
     refused(
@@ -110,7 +110,7 @@ fn thinking_is_replayed_unaltered_and_first() {
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
     ));
     accepted(OPUS, &replay(text, json!({"type": "adaptive"})));
-    let marked = json!({"type": "thinking", "thinking": "hm", "signature": seal("hm"), "cache_control": {}});
+    let marked = json!({"type": "thinking", "thinking": "hm", "signature": sign("hm"), "cache_control": {}});
     refused(
         OPUS,
         &replay(marked, json!({"type": "adaptive"})),
@@ -146,25 +146,26 @@ fn the_messages_routes_have_members_and_betas_of_their_own() {
             &["fallback-credit-2026-07-01"],
         ),
     ] {
-        assert_eq!(on(Route::Runtime, OPUS, &request(members), betas), "accepted");
+        assert_eq!(on(Api::RuntimeMessages, OPUS, &request(members), betas), "accepted");
     }
-    let refusal = on(Route::Runtime, OPUS, &request(json!({})), &["prompt-caching-scope-2026-01-05", "x"]);
+    let refusal =
+        on(Api::RuntimeMessages, OPUS, &request(json!({})), &["prompt-caching-scope-2026-01-05", "x"]);
     assert!(refusal.starts_with(
         "Unexpected value(s) `prompt-caching-scope-2026-01-05`, `x` for the `anthropic-beta` header"
     ));
-    let refusal = on(Route::Mantle, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
+    let refusal = on(Api::MantleMessages, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
     assert!(refusal.starts_with("Unexpected value(s) `fallback-credit-2026-07-01`"));
     for name in ["anthropic_beta", "service_tier", "fallbacks", "inference_geo"] {
-        let refusal = on(Route::Runtime, OPUS, &request(json!({name: []})), &[]);
+        let refusal = on(Api::RuntimeMessages, OPUS, &request(json!({name: []})), &[]);
         assert_eq!(refusal, format!("{name}: Extra inputs are not permitted"));
     }
     let identified = request(json!({"metadata": {"user_id": "{}"}}));
-    assert!(on(Route::Runtime, OPUS, &identified, &[]).starts_with("Request metadata"));
-    assert_eq!(on(Route::Mantle, OPUS, &identified, &[]), "accepted");
+    assert!(on(Api::RuntimeMessages, OPUS, &identified, &[]).starts_with("Request metadata"));
+    assert_eq!(on(Api::MantleMessages, OPUS, &identified, &[]), "accepted");
     let format = request(json!({"output_config": {"format": {"type": "json_schema", "schema": {}}}}));
-    assert_eq!(on(Route::Runtime, SONNET_46, &format, &[]), "accepted");
+    assert_eq!(on(Api::RuntimeMessages, SONNET_46, &format, &[]), "accepted");
     assert_eq!(
-        on(Route::Mantle, SONNET_46, &format, &[]),
+        on(Api::MantleMessages, SONNET_46, &format, &[]),
         "output_config.format: Extra inputs are not permitted"
     );
 }
@@ -173,7 +174,7 @@ fn the_messages_routes_have_members_and_betas_of_their_own() {
 fn mantle_counts_without_a_limit_of_the_answer() {
     let (model, _) = find(OPUS, "us-east-1").unwrap();
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
-    assert!(mantle_count(&body, model, &[], Version::V2023).is_ok());
-    let error = mantle_count(&request(json!({})), model, &[], Version::V2023).unwrap_err();
+    assert!(mantle_count_tokens(&body, model, &[], Version::V2023).is_ok());
+    let error = mantle_count_tokens(&request(json!({})), model, &[], Version::V2023).unwrap_err();
     assert!(error.message.ends_with("max_tokens: Extra inputs are not permitted"));
 }

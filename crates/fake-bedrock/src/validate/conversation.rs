@@ -1,4 +1,4 @@
-//! The order and the content of the turns of a Converse request.
+//! Messages of a Converse request: order and content.
 
 use std::collections::HashSet;
 
@@ -7,24 +7,24 @@ use serde_json::Value;
 use super::check::extraneous;
 use crate::converse::items;
 use crate::error::AwsError;
-use crate::issued::{redacted_fits, seal_fits};
 use crate::models::Model;
+use crate::signatures::{is_issued_base64, is_valid_signature};
 
-type Checked = Result<(), AwsError>;
+type ValidationResult = Result<(), AwsError>;
 
-/// Images per message.
+/// Maximum number of images of a message.
 const IMAGES: usize = 20;
-/// Documents per message.
+/// Maximum number of documents of a message.
 const DOCUMENTS: usize = 5;
-/// Longest base64 of an image that Claude takes: five megabytes.
-pub(super) const IMAGE_BASE64: usize = 5 * 1024 * 1024;
+/// Maximum size of an image for Claude, in bytes of base64.
+pub(super) const MAX_IMAGE_BASE64_BYTES: usize = 5 * 1024 * 1024;
 
 pub(super) fn role(message: &Value) -> &str {
     message["role"].as_str().unwrap_or_default()
 }
 
-/// Every rule about the turns that does not concern tools.
-pub(super) fn check(body: &Value, model: &Model) -> Checked {
+/// Checks all messages, except their tools.
+pub(super) fn check(body: &Value, model: &Model) -> ValidationResult {
     let messages = items(body, "messages");
     turns(messages, model)?;
     for (at, block) in items(body, "system").iter().enumerate() {
@@ -50,7 +50,7 @@ pub(super) fn check(body: &Value, model: &Model) -> Checked {
     trailing(messages, model)
 }
 
-fn turns(messages: &[Value], model: &Model) -> Checked {
+fn turns(messages: &[Value], model: &Model) -> ValidationResult {
     let Some(first) = messages.first() else {
         return Err(AwsError::validation(
             "A conversation must start with a user message. Try again with a conversation that starts with a user \
@@ -99,7 +99,7 @@ fn is_blank(place: &str) -> AwsError {
     ))
 }
 
-fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Checked {
+fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> ValidationResult {
     if blank(block.get("text")) {
         return Err(is_blank(&format!("ContentBlock object at {at}")));
     }
@@ -168,9 +168,9 @@ fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Checked 
     Ok(())
 }
 
-fn check_reasoning(reasoning: &Value, at: &str) -> Checked {
+fn check_reasoning(reasoning: &Value, at: &str) -> ValidationResult {
     if let Some(data) = reasoning.get("redactedContent").and_then(Value::as_str) {
-        if !redacted_fits(data) {
+        if !is_issued_base64(data) {
             return Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")));
         }
         return Ok(());
@@ -179,39 +179,39 @@ fn check_reasoning(reasoning: &Value, at: &str) -> Checked {
     thinking_signature(thought["text"].as_str(), thought["signature"].as_str(), at)
 }
 
-/// Whether a thinking block is one of ours, unaltered.
-pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at: &str) -> Checked {
+/// Checks that the signature of a thinking block is this fake's.
+pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at: &str) -> ValidationResult {
     let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
         return Err(AwsError::model(format!("{at}.thinking.signature: Field required")));
     };
-    if seal_fits(text.unwrap_or_default(), signature) {
+    if is_valid_signature(text.unwrap_or_default(), signature) {
         return Ok(());
     }
     Err(AwsError::model(format!("{at}: Invalid `signature` in `thinking` block")))
 }
 
-/// The refusal of a field that only other models have.
+/// Error for a field that the model does not support.
 pub(super) fn unsupported(field: &str) -> AwsError {
     AwsError::validation(format!(
         "This model doesn't support the {field} field. Remove {field} and try again."
     ))
 }
 
-fn check_image(model: &Model, image: &Value, at: &str) -> Checked {
+fn check_image(model: &Model, image: &Value, at: &str) -> ValidationResult {
     if !model.has("images") {
         return Err(unsupported("image"));
     }
     let Some(data) = image["source"]["bytes"].as_str() else {
         return Ok(());
     };
-    if model.is_claude() && data.len() > IMAGE_BASE64 {
+    if model.is_claude() && data.len() > MAX_IMAGE_BASE64_BYTES {
         return Err(AwsError::model(format!(
-            "{at}.image.source.base64: image exceeds 5 MB maximum: {} bytes > {IMAGE_BASE64} bytes",
+            "{at}.image.source.base64: image exceeds 5 MB maximum: {} bytes > {MAX_IMAGE_BASE64_BYTES} bytes",
             data.len()
         )));
     }
     let format = image["format"].as_str().unwrap_or_default();
-    match sniffed(data) {
+    match detect_image_format(data) {
         Some(real) if real != format => Err(AwsError::model(format!(
             "{at}.image.source.base64: Image does not match the provided media type image/{format}"
         ))),
@@ -219,15 +219,15 @@ fn check_image(model: &Model, image: &Value, at: &str) -> Checked {
     }
 }
 
-/// The format that the first bytes give away, seen through their base64.
-pub(super) fn sniffed(base64: &str) -> Option<&'static str> {
+/// Image format according to the first bytes, detected in base64.
+pub(super) fn detect_image_format(base64: &str) -> Option<&'static str> {
     [("iVBORw0KGg", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp")]
         .iter()
         .find(|(start, _)| base64.starts_with(start))
         .map(|(_, format)| *format)
 }
 
-fn media(content: &[Value], m: usize, names: &mut HashSet<String>) -> Checked {
+fn media(content: &[Value], m: usize, names: &mut HashSet<String>) -> ValidationResult {
     let count = |kind: &str| content.iter().filter(|block| block.get(kind).is_some()).count();
     if count("image") > IMAGES {
         return Err(AwsError::validation(format!(
@@ -264,7 +264,7 @@ fn media(content: &[Value], m: usize, names: &mut HashSet<String>) -> Checked {
     Ok(())
 }
 
-fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usize) -> Checked {
+fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usize) -> ValidationResult {
     let Some(point) = block.get("cachePoint") else {
         return Ok(());
     };
@@ -276,8 +276,8 @@ fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usi
     supports_cache_point(model, point)
 }
 
-/// Whether the model caches at all, and for as long as the point says.
-pub(super) fn supports_cache_point(model: &Model, point: &Value) -> Checked {
+/// Checks that the model supports prompt caching with this time to live.
+pub(super) fn supports_cache_point(model: &Model, point: &Value) -> ValidationResult {
     if !model.has("cache") {
         return Err(unsupported("cachePoint"));
     }
@@ -287,7 +287,7 @@ pub(super) fn supports_cache_point(model: &Model, point: &Value) -> Checked {
     Ok(())
 }
 
-fn trailing(messages: &[Value], model: &Model) -> Checked {
+fn trailing(messages: &[Value], model: &Model) -> ValidationResult {
     let Some(last) = messages.last().filter(|message| role(message) == "assistant") else {
         return Ok(());
     };

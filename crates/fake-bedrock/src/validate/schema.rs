@@ -1,11 +1,11 @@
-//! The closed shapes of Converse and CountTokens requests, after the API reference; data only.
+//! Smithy shapes of Converse and CountTokens requests, after the API reference; data only.
 //!
-//! `guardrailConfig` and `promptVariables` are not looked into.
+//! The members of `guardrailConfig` and `promptVariables` are not checked.
 
-/// One shape of the service model.
+/// A shape of the service model.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Any JSON document, null included.
+    /// Any JSON document, including null.
     Any,
     Text {
         min: usize,
@@ -29,11 +29,11 @@ pub(crate) enum Shape {
     Struct(&'static [Member]),
     /// Exactly one member.
     Union(&'static [Member]),
-    /// An object with names of its own.
+    /// An object with arbitrary names.
     Map,
 }
 
-/// The characters that a text may have, and how AWS writes that down.
+/// Allowed characters of a text, and AWS's regular expression for them.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub(crate) text: &'static str,
@@ -293,7 +293,7 @@ static OUTPUT_CONFIG: Shape = Shape::Struct(&[
     ("effort", false, &text(0, 16)),
 ]);
 
-/// The body of Converse and ConverseStream.
+/// Body of Converse and ConverseStream.
 pub(crate) static CONVERSE: Shape = Shape::Struct(&[
     ("messages", false, &MESSAGES),
     ("system", false, &SYSTEM),
@@ -317,7 +317,7 @@ pub(crate) static CONVERSE: Shape = Shape::Struct(&[
     ("outputConfig", false, &OUTPUT_CONFIG),
 ]);
 
-/// The body of CountTokens.
+/// Body of CountTokens.
 pub(crate) static COUNT_TOKENS: Shape = Shape::Struct(&[(
     "input",
     true,

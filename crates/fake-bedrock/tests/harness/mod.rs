@@ -1,4 +1,4 @@
-//! What the tests share: a running fake, a client, and a reader of frames.
+//! Shared by the tests: a running fake, a client and a frame decoder.
 
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
@@ -70,7 +70,7 @@ pub(crate) async fn bytes(response: Response<Incoming>) -> Bytes {
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
-/// The event types and payloads of a whole stream.
+/// Event types and payloads of a complete stream.
 pub(crate) fn events(mut stream: Bytes) -> Vec<(String, Value)> {
     let mut events = Vec::new();
     while !stream.is_empty() {

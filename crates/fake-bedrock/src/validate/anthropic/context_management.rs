@@ -1,19 +1,19 @@
-//! `context_management`: which edits the betas of a request allow.
+//! `context_management`: edits that the betas of a request allow.
 
 use serde_json::Value;
 
 use super::super::fields::extra;
-use super::{Checked, Request};
+use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
 
 const EDITING: &str = "context-management-2025-06-27";
 const COMPACTION: &str = "compact-2026-01-12";
-/// Fewer input tokens may not trigger a compaction.
-const TRIGGER: u64 = 50_000;
+/// Minimum of `trigger` for a compaction, in input tokens.
+const MIN_TRIGGER_TOKENS: u64 = 50_000;
 
-/// Whether the edits are known, allowed by a beta, and have their members only.
-pub(super) fn check(request: &Request<'_>) -> Checked {
+/// Checks types and members of the edits.
+pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let Some(management) = request.members.get("context_management").filter(|value| !value.is_null()) else {
         return Ok(());
     };
@@ -48,7 +48,7 @@ pub(super) fn check(request: &Request<'_>) -> Checked {
     Ok(())
 }
 
-fn members(edit: &Value, kind: &str, e: usize) -> Checked {
+fn members(edit: &Value, kind: &str, e: usize) -> ValidationResult {
     let known: &[&str] = match kind {
         "clear_tool_uses_20250919" => {
             &["type", "trigger", "keep", "clear_at_least", "clear_tool_inputs", "exclude_tools"]
@@ -61,9 +61,11 @@ fn members(edit: &Value, kind: &str, e: usize) -> Checked {
     {
         return Err(extra(&format!("context_management.edits.{e}.{kind}.{key}")));
     }
-    if kind == "compact_20260112" && edit["trigger"]["value"].as_u64().is_some_and(|value| value < TRIGGER) {
+    if kind == "compact_20260112"
+        && edit["trigger"]["value"].as_u64().is_some_and(|value| value < MIN_TRIGGER_TOKENS)
+    {
         return Err(AwsError::model(format!(
-            "context_management.edits.{e}.{kind}.trigger.value: Input should be greater than or equal to {TRIGGER}"
+            "context_management.edits.{e}.{kind}.trigger.value: Input should be greater than or equal to {MIN_TRIGGER_TOKENS}"
         )));
     }
     Ok(())

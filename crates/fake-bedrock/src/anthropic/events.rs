@@ -1,21 +1,19 @@
-//! Renders a script as Anthropic's events, and folds those into one message.
-//!
-//! Scripts speak ConverseStream; this room translates.
+//! Translation of scripts into Anthropic's events, and their accumulation into one message.
 
 use serde_json::{Value, json};
 
-use crate::converse::from_wire;
-use crate::issued::base62;
+use crate::converse::recognize_event;
 use crate::models::Model;
+use crate::response_metadata::{ResponseMetadata, stop_details, stop_reason};
 use crate::script::{Event, Step};
-use crate::terms::{Terms, stop_details, stop_reason};
+use crate::signatures::base62;
 
-/// Translates ConverseStream events into Anthropic's, one request long.
+/// Translator of ConverseStream events into Anthropic's, for one response.
 #[derive(Debug)]
 pub(crate) struct Translator {
     message_id: String,
     model: &'static str,
-    /// The block whose `content_block_start` has been sent.
+    /// Index of the block whose `content_block_start` has been sent.
     open: Option<u32>,
     redacted: String,
 }
@@ -24,13 +22,13 @@ impl Translator {
     pub(crate) fn new(model: &Model, seed: u64) -> Self {
         Self {
             message_id: format!("msg_bdrk_{}", base62(seed)),
-            model: model.native_name(),
+            model: model.model_name(),
             open: None,
             redacted: String::new(),
         }
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "every caller has made the block for this")]
+    #[allow(clippy::needless_pass_by_value, reason = "every caller creates the block for this call")]
     fn start(&mut self, index: u32, block: Value, events: &mut Vec<Value>) {
         if self.open != Some(index) {
             self.open = Some(index);
@@ -38,25 +36,29 @@ impl Translator {
         }
     }
 
-    /// The events that one event of the script becomes.
-    pub(crate) fn translate(&mut self, event: Event, terms: &Terms) -> Vec<Value> {
+    fn message_start(&self, metadata: &ResponseMetadata) -> Value {
+        json!({
+            "type": "message_start",
+            "message": {
+                "model": self.model,
+                "id": self.message_id,
+                "type": "message",
+                "role": "assistant",
+                "content": [],
+                "stop_reason": null,
+                "stop_sequence": null,
+                "usage": metadata.metered.to_anthropic(1),
+            },
+        })
+    }
+
+    /// Translates one event of the script.
+    pub(crate) fn translate(&mut self, event: Event, metadata: &ResponseMetadata) -> Vec<Value> {
         let mut events = Vec::new();
         let delta =
             |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
-        match from_wire(event) {
-            Event::MessageStart => events.push(json!({
-                "type": "message_start",
-                "message": {
-                    "model": self.model,
-                    "id": self.message_id,
-                    "type": "message",
-                    "role": "assistant",
-                    "content": [],
-                    "stop_reason": null,
-                    "stop_sequence": null,
-                    "usage": terms.metered.anthropic(1),
-                },
-            })),
+        match recognize_event(event) {
+            Event::MessageStart => events.push(self.message_start(metadata)),
             Event::ToolStart { index, id, name } => {
                 let block = json!({"type": "tool_use", "id": tool_id(&id), "name": name, "input": {}});
                 self.start(index, block, &mut events);
@@ -79,14 +81,14 @@ impl Translator {
                 self.start(index, block, &mut events);
                 events.push(delta(index, json!({"type": "signature_delta", "signature": signature})));
             }
-            // Anthropic sends redacted thinking whole, in its start event.
+            // Anthropic sends all redacted thinking in `content_block_start`.
             Event::Redacted { data, .. } => self.redacted.push_str(&data),
             Event::Citation { index, citation } => {
                 self.start(index, json!({"type": "text", "text": ""}), &mut events);
-                let citation = native_citation(&citation);
+                let citation = anthropic_citation(&citation);
                 events.push(delta(index, json!({"type": "citations_delta", "citation": citation})));
             }
-            Event::NativeStart { index, block } => self.start(index, block, &mut events),
+            Event::AnthropicBlockStart { index, block } => self.start(index, block, &mut events),
             Event::BlockStop { index } => {
                 if !self.redacted.is_empty() {
                     let block =
@@ -97,24 +99,7 @@ impl Translator {
                 events.push(json!({"type": "content_block_stop", "index": index}));
             }
             Event::MessageStop { reason, stop_sequence } => {
-                let mut usage = terms.usage();
-                // The split of the cache writes has been told at the start.
-                if let Some(members) = usage.as_object_mut() {
-                    members.shift_remove("cache_creation");
-                }
-                let mut event = json!({
-                    "type": "message_delta",
-                    "delta": {
-                        "stop_reason": stop_reason(&reason),
-                        "stop_sequence": stop_sequence,
-                        "stop_details": stop_details(&reason),
-                    },
-                    "usage": usage,
-                });
-                for (name, value) in &terms.echoed {
-                    event[name.as_str()] = value.clone();
-                }
-                events.push(event);
+                events.push(message_delta(&reason, stop_sequence, metadata));
             }
             Event::Metadata => events.push(json!({"type": "message_stop"})),
             Event::Other { name, payload } => {
@@ -127,14 +112,35 @@ impl Translator {
     }
 }
 
-/// Folds a script into one message.
-pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) -> Value {
+fn message_delta(reason: &str, stop_sequence: Option<String>, metadata: &ResponseMetadata) -> Value {
+    let mut usage = metadata.usage();
+    // `message_start` has reported the cache writes by their time to live.
+    if let Some(members) = usage.as_object_mut() {
+        members.shift_remove("cache_creation");
+    }
+    let mut event = json!({
+        "type": "message_delta",
+        "delta": {
+            "stop_reason": stop_reason(reason),
+            "stop_sequence": stop_sequence,
+            "stop_details": stop_details(reason),
+        },
+        "usage": usage,
+    });
+    for (name, value) in &metadata.echoed {
+        event[name.as_str()] = value.clone();
+    }
+    event
+}
+
+/// Accumulates a script into one message.
+pub(crate) fn accumulate(mut translator: Translator, steps: Vec<Step>, metadata: &ResponseMetadata) -> Value {
     let mut message = json!({});
     let mut content: Vec<Value> = Vec::new();
     let mut input = String::new();
     for step in steps {
         let Step::Event(event) = step else { continue };
-        for event in translator.translate(event, terms) {
+        for event in translator.translate(event, metadata) {
             match event["type"].as_str() {
                 Some("message_start") => message = event["message"].clone(),
                 Some("content_block_start") => {
@@ -147,7 +153,7 @@ pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) 
                     }
                 }
                 Some("content_block_stop") => {
-                    // Arguments that were cut off cannot be folded into an object.
+                    // Truncated arguments are not valid JSON and stay out.
                     if let Some(block) = content.last_mut()
                         && !input.is_empty()
                         && let Ok(parsed) = serde_json::from_str(&input)
@@ -159,7 +165,7 @@ pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) 
                     for name in ["stop_reason", "stop_sequence", "stop_details"] {
                         message[name] = event["delta"][name].clone();
                     }
-                    for name in terms.echoed.keys() {
+                    for name in metadata.echoed.keys() {
                         message[name.as_str()] = event[name.as_str()].clone();
                     }
                 }
@@ -168,7 +174,7 @@ pub(crate) fn fold(mut translator: Translator, steps: Vec<Step>, terms: &Terms) 
         }
     }
     message["content"] = content.into();
-    message["usage"] = terms.usage();
+    message["usage"] = metadata.usage();
     message
 }
 
@@ -190,15 +196,16 @@ fn extend(block: &mut Value, delta: &Value, input: &mut String) {
     }
 }
 
-/// Bedrock's tool ids differ between the two operations only in their prefix.
+/// Tool use id of InvokeModel; it differs from Converse's only in the prefix.
 fn tool_id(id: &str) -> String {
     id.strip_prefix("tooluse_").map_or_else(|| id.to_owned(), |id| format!("toolu_bdrk_{id}"))
 }
 
-fn native_citation(citation: &Value) -> Value {
+fn anthropic_citation(citation: &Value) -> Value {
     let cited = &citation["sourceContent"][0]["text"];
-    let (kind, place) = match citation["location"].as_object().and_then(|location| location.iter().next()) {
-        Some((kind, place)) => (kind.as_str(), place),
+    let (kind, location) = match citation["location"].as_object().and_then(|location| location.iter().next())
+    {
+        Some((kind, location)) => (kind.as_str(), location),
         None => ("", &Value::Null),
     };
     let names = match kind {
@@ -209,22 +216,22 @@ fn native_citation(citation: &Value) -> Value {
             return json!({
                 "type": "search_result_location",
                 "cited_text": cited,
-                "search_result_index": place["searchResultIndex"],
+                "search_result_index": location["searchResultIndex"],
                 "source": citation["source"],
                 "title": citation["title"],
-                "start_block_index": place["start"],
-                "end_block_index": place["end"],
+                "start_block_index": location["start"],
+                "end_block_index": location["end"],
             });
         }
     };
-    let mut native = json!({
+    let mut result = json!({
         "type": names.0,
         "cited_text": cited,
-        "document_index": place["documentIndex"],
+        "document_index": location["documentIndex"],
         "document_title": citation["title"],
         "file_id": null,
     });
-    native[names.1] = place["start"].clone();
-    native[names.2] = place["end"].clone();
-    native
+    result[names.1] = location["start"].clone();
+    result[names.2] = location["end"].clone();
+    result
 }

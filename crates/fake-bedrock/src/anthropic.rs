@@ -1,4 +1,4 @@
-//! The Anthropic dialect of InvokeModel and of the Messages routes: reads a request.
+//! Parser of Anthropic bodies: InvokeModel and the Messages API.
 //!
 //! After the AWS page "Anthropic Claude Messages API" and Anthropic's own reference.
 
@@ -8,15 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-pub(crate) use events::{Translator, fold};
+pub(crate) use events::{Translator, accumulate};
 
-use crate::converse::{CITED, hides_thinking, items};
+use crate::converse::{MAX_CITED_CHARS, items, omits_thinking};
+use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
-use crate::prompts::{Citable, Forced, Prompt, Tool};
-use crate::routes::Route;
-use crate::tokens::{Prompted, Ttl};
+use crate::routes::Api;
+use crate::tokens::{CacheablePrompt, Ttl};
 
-/// Blocks of a content that may be a plain string.
+/// Content blocks of a member that may also be a string.
 fn blocks(value: &Value, member: &str) -> Vec<Value> {
     match value.get(member) {
         Some(Value::String(text)) => vec![json!({"type": "text", "text": text})],
@@ -24,8 +24,8 @@ fn blocks(value: &Value, member: &str) -> Vec<Value> {
     }
 }
 
-/// The names of the deferred tools whose definitions have been found so far.
-fn found(body: &Value) -> Vec<&str> {
+/// Names of the deferred tools whose definitions the conversation has loaded.
+fn loaded_tools(body: &Value) -> Vec<&str> {
     let blocks = items(body, "messages").iter().flat_map(|message| items(message, "content"));
     let references = blocks.flat_map(|block| match block["type"].as_str() {
         Some("tool_result") => items(block, "content"),
@@ -35,15 +35,15 @@ fn found(body: &Value) -> Vec<&str> {
     references.filter_map(|reference| reference["tool_name"].as_str()).collect()
 }
 
-fn is_deferred(tool: &Value, found: &[&str]) -> bool {
-    tool["defer_loading"] == true && !tool["name"].as_str().is_some_and(|name| found.contains(&name))
+fn is_deferred(tool: &Value, loaded: &[&str]) -> bool {
+    tool["defer_loading"] == true && !tool["name"].as_str().is_some_and(|name| loaded.contains(&name))
 }
 
-/// The blocks of the request in the order the cache sees them; the model does not see what is deferred.
-pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
-    let found = found(body);
-    let tools = items(body, "tools").iter().filter(|tool| !is_deferred(tool, &found));
-    // What is no block is the beginning of a message.
+/// Blocks of the prompt in cache order, without deferred tools.
+pub(crate) fn cacheable_prompt(body: &Value, model: &Model) -> CacheablePrompt {
+    let loaded = loaded_tools(body);
+    let tools = items(body, "tools").iter().filter(|tool| !is_deferred(tool, &loaded));
+    // `None` stands for the start of a message.
     let mut all: Vec<(&str, Option<Value>)> = tools.map(|tool| ("tool", Some(tool.clone()))).collect();
     all.extend(blocks(body, "system").into_iter().map(|block| ("system", Some(block))));
     for message in items(body, "messages") {
@@ -51,40 +51,40 @@ pub(crate) fn prompted(body: &Value, model: &Model) -> Prompted {
         all.push((role, None));
         all.extend(blocks(message, "content").into_iter().map(|block| (role, Some(block))));
     }
-    // The mark of the body itself stands for one on the last block.
-    let automatic = body.get("cache_control").filter(|mark| mark.is_object());
-    let cached = automatic.is_some()
+    // A top-level `cache_control` marks the last block.
+    let automatic_marker = body.get("cache_control").filter(|marker| marker.is_object());
+    let has_cache_points = automatic_marker.is_some()
         || all
             .iter()
             .any(|(_, block)| block.as_ref().is_some_and(|block| block["cache_control"].is_object()));
-    let mut prompted = Prompted::new(model, cached);
-    for (place, block) in all {
+    let mut cacheable = CacheablePrompt::new(model, has_cache_points);
+    for (role, block) in all {
         let Some(mut block) = block else {
-            prompted.message();
+            cacheable.message();
             continue;
         };
-        // The mark is no part of what it marks: it moves on while the prefix stays the same.
-        let mark = block.as_object_mut().and_then(|members| members.shift_remove("cache_control"));
-        prompted.block(place, &block);
-        if let Some(mark) = mark.filter(Value::is_object) {
-            prompted.point(Ttl::read(mark.get("ttl")));
+        // The marker is not part of the cached prefix, because it moves while the prefix stays the same.
+        let marker = block.as_object_mut().and_then(|members| members.shift_remove("cache_control"));
+        cacheable.block(role, &block);
+        if let Some(marker) = marker.filter(Value::is_object) {
+            cacheable.cache_point(Ttl::parse(marker.get("ttl")));
         }
     }
-    if let Some(mark) = automatic {
-        prompted.point(Ttl::read(mark.get("ttl")));
+    if let Some(marker) = automatic_marker {
+        cacheable.cache_point(Ttl::parse(marker.get("ttl")));
     }
-    prompted
+    cacheable
 }
 
-/// The last user turn.
-pub(crate) fn prompt(body: &Value, model: &Model, route: Route) -> Prompt {
+/// Parses the last user turn.
+pub(crate) fn prompt(body: &Value, model: &Model, api: Api) -> Prompt {
     let format = &body["output_config"]["format"]["schema"];
     let mut prompt = Prompt {
-        signs: true,
-        hides: hides_thinking(&body["thinking"], model),
-        route,
-        format: format.is_object().then(|| format.clone()),
-        citable: citable(body),
+        signs_thinking: true,
+        omits_thinking: omits_thinking(&body["thinking"], model),
+        api,
+        output_schema: format.is_object().then(|| format.clone()),
+        citable_sources: citable_sources(body),
         ..Prompt::default()
     };
     let last = items(body, "messages").iter().rev().find(|message| message["role"] == "user");
@@ -93,36 +93,36 @@ pub(crate) fn prompt(body: &Value, model: &Model, route: Route) -> Prompt {
             "text" => prompt.texts.extend(block["text"].as_str().map(str::to_owned)),
             "image" => prompt.images.push(describe(&block)),
             "tool_result" => {
-                let mut said = Vec::new();
+                let mut texts = Vec::new();
                 for part in blocks(&block, "content") {
-                    said.extend(part["text"].as_str().map(str::to_owned));
-                    said.extend(part["tool_name"].as_str().map(|name| format!("{name} is loaded")));
+                    texts.extend(part["text"].as_str().map(str::to_owned));
+                    texts.extend(part["tool_name"].as_str().map(|name| format!("{name} is loaded")));
                     if part["type"] == "image" {
                         prompt.images.push(describe(&part));
                     }
                 }
-                prompt.tool_results.push(said.join(" "));
+                prompt.tool_results.push(texts.join(" "));
             }
             _ => {}
         }
     }
-    let found = found(body);
+    let loaded = loaded_tools(body);
     for tool in items(body, "tools") {
         let Some(name) = tool["name"].as_str().map(str::to_owned) else {
             continue;
         };
         let kind = tool["type"].as_str().unwrap_or("custom");
         if kind.starts_with("tool_search_tool_") {
-            prompt.search = Some(name);
+            prompt.search_tool = Some(name);
             continue;
         }
-        let schema = typed(kind).unwrap_or_else(|| tool["input_schema"].clone());
-        prompt.tools.push(Tool { name, schema, deferred: is_deferred(tool, &found) });
+        let schema = builtin_tool_schema(kind).unwrap_or_else(|| tool["input_schema"].clone());
+        prompt.tools.push(Tool { name, schema, deferred: is_deferred(tool, &loaded) });
     }
     let choice = &body["tool_choice"];
-    prompt.forced = match choice["type"].as_str() {
-        Some("any") => Some(Forced::Any),
-        Some("tool") => choice["name"].as_str().map(|name| Forced::Named(name.to_owned())),
+    prompt.forced_tool = match choice["type"].as_str() {
+        Some("any") => Some(ForcedTool::Any),
+        Some("tool") => choice["name"].as_str().map(|name| ForcedTool::Named(name.to_owned())),
         _ => None,
     };
     let stops = items(body, "stop_sequences");
@@ -130,8 +130,8 @@ pub(crate) fn prompt(body: &Value, model: &Model, route: Route) -> Prompt {
     prompt
 }
 
-/// A schema for the tools whose schema the model knows by heart.
-fn typed(kind: &str) -> Option<Value> {
+/// Input schema of a tool that Anthropic defines.
+fn builtin_tool_schema(kind: &str) -> Option<Value> {
     let of = |members: Value| {
         let names: Vec<&String> = members.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
         Some(json!({"type": "object", "required": names, "properties": members}))
@@ -149,12 +149,12 @@ fn typed(kind: &str) -> Option<Value> {
     }
 }
 
-/// The documents and search results whose citations are enabled, numbered as Anthropic numbers them: all count.
-fn citable(body: &Value) -> Vec<Citable> {
-    let mut list = Vec::new();
+/// Documents and search results with citations enabled. The indexes count all of them, as Anthropic's do.
+fn citable_sources(body: &Value) -> Vec<CitableSource> {
+    let mut sources = Vec::new();
     let (mut documents, mut results) = (0, 0);
     for block in items(body, "messages").iter().flat_map(|message| items(message, "content")) {
-        let wanted = block["citations"]["enabled"] == true;
+        let is_enabled = block["citations"]["enabled"] == true;
         let title = block["title"].as_str();
         match block["type"].as_str() {
             Some("document") => {
@@ -163,7 +163,7 @@ fn citable(body: &Value) -> Vec<Citable> {
                 let (text, location) = match source["type"].as_str() {
                     Some("text") => {
                         let text = source["data"].as_str().unwrap_or_default();
-                        let end = text.chars().count().min(CITED);
+                        let end = text.chars().count().min(MAX_CITED_CHARS);
                         let location =
                             json!({"documentChar": {"documentIndex": index, "start": 0, "end": end}});
                         (text.to_owned(), location)
@@ -180,17 +180,17 @@ fn citable(body: &Value) -> Vec<Citable> {
                         ("what the first page says".to_owned(), location)
                     }
                 };
-                if wanted {
+                if is_enabled {
                     let title = title.unwrap_or("The document").to_owned();
-                    list.push(Citable { title, source: None, text, location });
+                    sources.push(CitableSource { title, source: None, text, location });
                 }
             }
             Some("search_result") => {
                 let index = results;
                 results += 1;
-                if wanted {
+                if is_enabled {
                     let first = items(block, "content").first().and_then(|part| part["text"].as_str());
-                    list.push(Citable {
+                    sources.push(CitableSource {
                         title: title.unwrap_or_default().to_owned(),
                         source: block["source"].as_str().map(str::to_owned),
                         text: first.unwrap_or_default().to_owned(),
@@ -203,7 +203,7 @@ fn citable(body: &Value) -> Vec<Citable> {
             _ => {}
         }
     }
-    list
+    sources
 }
 
 fn describe(image: &Value) -> String {
