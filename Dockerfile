@@ -1,28 +1,28 @@
-# The image: one static binary, certificate authorities, an unprivileged user, a folder for data.
+# The image: one static binary, CA certificates, an unprivileged user, a data folder.
 #
 #   docker build -t bedrock-proxy .
-#   docker run -p 8081:8081 --env-file .env bedrock-proxy          .env needs JWT_SECRET_KEY: others can reach the port
-#   docker run -p 8081:8081 bedrock-proxy demo --host 0.0.0.0      without an AWS account
+#   docker run -p 8081:8081 --env-file .env bedrock-proxy          .env needs JWT_SECRET_KEY: the port is open
+#   docker run -p 8081:8081 bedrock-proxy demo --host 0.0.0.0      needs no AWS account
 #   docker buildx build --platform linux/arm64 -t bedrock-proxy .  cross-compiled, not emulated
 #
-# Needs BuildKit. Runs with a read-only root, without capabilities, as any user that can write to /data.
+# Building needs BuildKit. The container runs with a read-only root, without capabilities, as any user that can write to /data.
 
-# The same as in rust-toolchain.toml.
+# The same version as in rust-toolchain.toml.
 ARG RUST_VERSION=1.95.0
 
 FROM --platform=$BUILDPLATFORM rust:${RUST_VERSION}-bookworm AS build
 ARG RUST_VERSION
 ARG BUILDARCH
 ARG TARGETARCH
-# The toolchain of this image, without the components that rust-toolchain.toml asks for developers.
+# Use the image's toolchain, without the developer components that rust-toolchain.toml lists.
 ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-# For the processor that the image is for: musl's headers, Rust's library, and a compiler if it is another one than here.
+# For the target architecture: musl's headers, Rust's standard library, and a cross compiler if the build machine differs.
 # hadolint ignore=DL3008
 RUN case "$TARGETARCH" in \
         amd64) machine=x86_64 ;; \
         arm64) machine=aarch64 ;; \
-        *) echo "there is no recipe for $TARGETARCH; use linux/amd64 or linux/arm64" >&2; exit 2 ;; \
+        *) echo "$TARGETARCH is not supported; use linux/amd64 or linux/arm64" >&2; exit 2 ;; \
     esac; \
     packages=("musl-dev:$TARGETARCH"); \
     if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
@@ -58,7 +58,7 @@ LABEL org.opencontainers.image.title="bedrock-proxy" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${BEDROCK_PROXY_COMMIT}"
 
-# Everything that is written goes to /data, temporary files too, so that the root can be read-only.
+# The program writes to /data only, including temporary files, so that the root file system can be read-only.
 ENV PATH=/usr/local/bin \
     HOST=0.0.0.0 \
     DATA_DIR=/data \
