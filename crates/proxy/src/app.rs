@@ -22,10 +22,11 @@ pub use readiness::{Check, Readiness};
 use crate::admin::Admin;
 use crate::auth::Callers;
 use crate::auth::Keys;
-use crate::bedrock::{Bedrock, NoTransport};
+use crate::bedrock::Bedrock;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::http_client::HttpClientError;
 use crate::ids;
 use crate::inference::unsupported::Learned;
 use crate::quota::Quota;
@@ -43,7 +44,7 @@ const LAST_BATCH: Duration = Duration::from_secs(5);
 pub enum CannotOpen {
     /// There is no way to Bedrock.
     #[error(transparent)]
-    Transport(#[from] NoTransport),
+    Transport(#[from] HttpClientError),
     /// There is no way to a collector.
     #[error(transparent)]
     Collector(#[from] NoCollector),

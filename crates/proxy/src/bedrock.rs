@@ -15,7 +15,6 @@ mod passthrough;
 mod places;
 mod retry;
 mod sign;
-mod transport;
 
 use std::time::SystemTime;
 
@@ -30,10 +29,10 @@ pub use failure::{Failure, Phase, Refusal, outcome};
 pub use identity::CallerIdentity;
 pub use passthrough::{Operation, Passage, Passed};
 pub use retry::Attempts;
-pub use transport::{Client, NoTransport, client};
 
 use crate::clock::Clock;
 use crate::config;
+use crate::http_client::{self, Client, HttpClientError};
 use credentials::{CredentialCache, Identity};
 use endpoint::Endpoint;
 use places::{Place, Places};
@@ -90,9 +89,9 @@ impl Bedrock {
     ///
     /// # Errors
     /// When there are no usable root certificates, or the endpoint is not a URL.
-    pub fn new(config: &config::Bedrock, clock: Clock) -> Result<Self, NoTransport> {
-        let endpoint = Endpoint::new(config).map_err(|error| NoTransport::Endpoint(error.to_string()))?;
-        let client = client(endpoint.is_https(), config.ca_bundle.as_deref())?;
+    pub fn new(config: &config::Bedrock, clock: Clock) -> Result<Self, HttpClientError> {
+        let endpoint = Endpoint::new(config).map_err(|error| HttpClientError::Endpoint(error.to_string()))?;
+        let client = http_client::new(endpoint.is_https(), config.ca_bundle.as_deref())?;
         Ok(Self {
             places: Places::new(config, &endpoint, &client)?,
             client,

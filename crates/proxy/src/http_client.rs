@@ -1,55 +1,145 @@
-//! Asks a server of this kind how it is, over its own socket, as a load balancer would: for `healthcheck` and `doctor`.
+//! The one HTTP client: HTTP/1.1 over rustls, pooled. `bedrock` and `telemetry` send with it; `healthcheck` and `doctor`
+//! use it to request the health of a server on this machine.
 //!
-//! Whatever certificate it shows will do: it is this machine's own server, and it is told nothing.
+//! Not HTTP/2: the pool keeps one HTTP/2 connection per host, and long streams would queue for its slots.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Shorter than the time that container platforms give a check.
-const PATIENCE: Duration = Duration::from_secs(4);
-const LONGEST_ANSWER: usize = 64 << 10;
+/// Limit for the TCP connection alone. A SYN that is lost is sent again after 1 s (RFC 6298), so 3 s allow two losses.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Shorter than the 60 s after which AWS load balancers close an idle connection, so that no request meets a close.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Idle connections beyond these are closed: each keeps its buffers of up to [`MAX_READ_BUFFER_BYTES`].
+const MAX_IDLE_CONNECTIONS: usize = 64;
+/// Upper bound of the read-ahead of one connection. hyper's own default lets the buffer grow to about 400 KB.
+const MAX_READ_BUFFER_BYTES: usize = 64 << 10;
+/// Limit for a whole health request: shorter than the 5 s that container platforms allow for a check.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
+/// A health response has a few hundred bytes; the limit keeps another program on the port from filling the memory.
+const MAX_HEALTH_BYTES: usize = 64 << 10;
 
-/// What the server says.
+/// An HTTP client with its connection pool. Cheap to clone.
+pub type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Why a client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpClientError {
+    /// The endpoint is not a URL.
+    #[error("the Bedrock endpoint is not a URL: {0}")]
+    Endpoint(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system has no root certificates.
+    #[error("no root certificates: {0}; install ca-certificates, or set SSL_CERT_FILE or AWS_CA_BUNDLE")]
+    NoRoots(std::io::Error),
+    /// The file named by `AWS_CA_BUNDLE` contains no usable certificate.
+    #[error("AWS_CA_BUNDLE={}: {reason}", path.display())]
+    CaBundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Builds a client. Root certificates are loaded only for `https`: those of `ca_bundle`, or the system's.
+///
+/// # Errors
+/// When there are no root certificates, or TLS cannot be set up.
+pub fn new(https: bool, ca_bundle: Option<&Path>) -> Result<Client, HttpClientError> {
+    Ok(with_tls(if https { tls_config(ca_bundle)? } else { config_trusting(RootCertStore::empty())? }))
+}
+
+fn with_tls(tls: ClientConfig) -> Client {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+        .http1_max_buf_size(MAX_READ_BUFFER_BYTES)
+        .build(connector)
+}
+
+fn tls_config(ca_bundle: Option<&Path>) -> Result<ClientConfig, HttpClientError> {
+    match ca_bundle {
+        Some(path) => config_trusting(read_ca_bundle(path)?),
+        None => {
+            let builder = tls_builder()?.with_native_roots().map_err(HttpClientError::NoRoots)?;
+            Ok(builder.with_no_client_auth())
+        }
+    }
+}
+
+fn config_trusting(roots: RootCertStore) -> Result<ClientConfig, HttpClientError> {
+    Ok(tls_builder()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn tls_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+}
+
+fn read_ca_bundle(path: &Path) -> Result<RootCertStore, HttpClientError> {
+    let error = |reason: String| HttpClientError::CaBundle { path: path.to_owned(), reason };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|cause| error(cause.to_string()))? {
+        let certificate = certificate.map_err(|cause| error(cause.to_string()))?;
+        roots.add(certificate).map_err(|cause| error(cause.to_string()))?;
+    }
+    if roots.is_empty() { Err(error("contains no certificate".to_owned())) } else { Ok(roots) }
+}
+
+/// The response of a server on this machine.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HealthResponse {
     /// The HTTP status.
     pub status: u16,
     /// The body.
     pub body: String,
 }
 
-impl Answer {
-    /// Whether the status says that all is well.
+impl HealthResponse {
+    /// Whether the status is 2xx.
     #[must_use]
-    pub fn is_well(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
 
-/// Gets `url`.
+/// Sends GET `url` to a server on this machine, and accepts any certificate: the request carries no secret.
 ///
 /// # Errors
-/// When there is no whole answer within some seconds.
-pub async fn at(url: &str) -> Result<Answer, String> {
-    let answer = tokio::time::timeout(PATIENCE, get(url)).await;
-    answer.unwrap_or_else(|_| Err(format!("{url}: no answer within {} s", PATIENCE.as_secs())))
+/// When no complete response arrives within 4 s.
+pub async fn get_local(url: &str) -> Result<HealthResponse, String> {
+    let response = tokio::time::timeout(HEALTH_TIMEOUT, get(url)).await;
+    response.unwrap_or_else(|_| Err(format!("{url}: no response within {} s", HEALTH_TIMEOUT.as_secs())))
 }
 
-/// An address to reach a listener by from the same machine.
+/// The address that reaches a listener on `host` from the same machine: loopback for an unspecified address.
 #[must_use]
-pub fn reachable(host: IpAddr) -> IpAddr {
+pub fn loopback_for(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(address) if address.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(address) if address.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
@@ -57,26 +147,24 @@ pub fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-async fn get(url: &str) -> Result<Answer, String> {
+async fn get(url: &str) -> Result<HealthResponse, String> {
     let failed = |error: &dyn std::error::Error| format!("{url}: {}", with_causes(error));
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+    let tls = tls_builder()
         .map_err(|error| failed(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    let client = Client::builder(TokioExecutor::new()).build(connector);
-    let request = Request::get(url).body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
-    let answer = client.request(request).await.map_err(|error| failed(&error))?;
-    let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+    let request = Request::get(url).body(Full::default()).map_err(|error| failed(&error))?;
+    let response = with_tls(tls).request(request).await.map_err(|error| failed(&error))?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), MAX_HEALTH_BYTES).collect().await;
     let body = body.map_err(|error| failed(&*error))?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(HealthResponse { status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+/// The text of an error and of its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -87,11 +175,11 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Takes every certificate.
+/// Accepts every certificate.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -123,5 +211,18 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ca_bundle_without_certificates_is_rejected() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "no certificate").unwrap();
+        let error = read_ca_bundle(file.path()).unwrap_err();
+        assert!(error.to_string().contains("contains no certificate"), "{error}");
     }
 }

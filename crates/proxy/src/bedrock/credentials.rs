@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::clock::Clock;
 use crate::config;
+use crate::http_client;
 use crate::secret::Secret;
 
 /// Refresh this long before expiry.
@@ -197,7 +198,7 @@ impl CredentialCache {
         };
         let credentials = match tokio::time::timeout(PATIENCE, load).await {
             Ok(Ok(credentials)) => credentials,
-            Ok(Err(error)) => return Err(NoCredentials(with_causes(&error))),
+            Ok(Err(error)) => return Err(NoCredentials(http_client::with_causes(&error))),
             Err(_) => {
                 return Err(NoCredentials(format!("no answer within {} s", PATIENCE.as_secs())));
             }
@@ -228,18 +229,6 @@ async fn default_chain(region: String) -> SharedCredentialsProvider {
     let region = aws_config::Region::new(region);
     let chain = aws_config::default_provider::credentials::DefaultCredentialsChain::builder().region(region);
     SharedCredentialsProvider::new(chain.build().await)
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

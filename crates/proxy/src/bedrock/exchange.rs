@@ -7,8 +7,8 @@ use hyper::body::Incoming;
 
 use super::credentials::Identity;
 use super::places::Place;
-use super::transport::Client;
 use super::{Attempts, Bedrock, Failure, USER_AGENT, failure, sign};
+use crate::http_client::Client;
 
 /// What to send where.
 pub(super) struct Exchange<'a> {

@@ -182,7 +182,7 @@ impl Failure {
     }
 
     pub(super) fn unreachable(host: &str, error: &legacy::Error) -> Self {
-        let cause = super::credentials::with_causes(error);
+        let cause = crate::http_client::with_causes(error);
         let phase = if !error.is_connect() {
             Phase::Sent
         } else if cause.contains("dns error") {

@@ -8,9 +8,9 @@ use http::uri::InvalidUri;
 
 use super::endpoint::{self, Endpoint};
 use super::sign::{self, Scope};
-use super::transport::{self, Client};
-use super::{Bedrock, Failure, NoTransport};
+use super::{Bedrock, Failure};
 use crate::config;
+use crate::http_client::{self, Client, HttpClientError};
 
 /// An endpoint, and what requests to it are signed for.
 #[derive(Debug)]
@@ -53,19 +53,19 @@ impl Places {
         config: &config::Bedrock,
         runtime: &Endpoint,
         client: &Client,
-    ) -> Result<Self, NoTransport> {
+    ) -> Result<Self, HttpClientError> {
         let custom = config.control.endpoint.as_ref();
         let control = match custom {
             Some(uri) => Endpoint::custom(uri),
             None => Endpoint::of("bedrock", &config.region, config.fips, config.dual_stack),
         };
-        let control = control.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        let control = control.map_err(|error| HttpClientError::Endpoint(error.to_string()))?;
         let mantle = match &config.mantle {
             Some(uri) => Endpoint::custom(uri),
             // It has a name in the dual-stack domain only.
             None => Endpoint::of("bedrock-mantle", &config.region, config.fips, true),
         };
-        let mantle = mantle.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        let mantle = mantle.map_err(|error| HttpClientError::Endpoint(error.to_string()))?;
         let sts = match &config.sts {
             Some(uri) => Endpoint::custom(uri),
             // There the usual name is the one that keeps FIPS.
@@ -74,13 +74,13 @@ impl Places {
                 Endpoint::of("sts", &config.region, fips, config.dual_stack)
             }
         };
-        let sts = sts.map_err(|error| NoTransport::Endpoint(error.to_string()))?;
+        let sts = sts.map_err(|error| HttpClientError::Endpoint(error.to_string()))?;
         // A client made for plain HTTP trusts no certificate.
         let client_for = |endpoint: &Endpoint| {
             if runtime.is_https() || !endpoint.is_https() {
                 Some(client.clone())
             } else {
-                transport::client(endpoint.is_https(), config.ca_bundle.as_deref()).ok()
+                http_client::new(endpoint.is_https(), config.ca_bundle.as_deref()).ok()
             }
         };
         Ok(Self {

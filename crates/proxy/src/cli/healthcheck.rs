@@ -24,8 +24,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
     let path = if arguments.ready { "/health" } else { "/livez" };
     let base = arguments.url.map_or_else(|| base(&config.server), |url| Ok(url.to_string()))?;
-    match http_client::at(&format!("{}{path}", base.trim_end_matches('/'))).await {
-        Ok(answer) if answer.is_well() => {
+    match http_client::get_local(&format!("{}{path}", base.trim_end_matches('/'))).await {
+        Ok(answer) if answer.is_success() => {
             say(&answer.body);
             Ok(ExitCode::SUCCESS)
         }
@@ -43,5 +43,5 @@ pub(super) fn base(server: &config::Server) -> Result<String, String> {
         return Err("PORT=0 lets the system choose, so nobody knows the port; use --url".to_owned());
     }
     let scheme = if server.tls.is_some() { "https" } else { "http" };
-    Ok(format!("{scheme}://{}", SocketAddr::new(http_client::reachable(server.host), server.port)))
+    Ok(format!("{scheme}://{}", SocketAddr::new(http_client::loopback_for(server.host), server.port)))
 }

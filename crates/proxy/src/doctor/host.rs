@@ -116,10 +116,11 @@ pub(super) async fn port(config: &Config) -> Check {
 
 async fn used(address: SocketAddr) -> Check {
     const NAME: &str = "Port";
-    let (address, shown) = (SocketAddr::new(http_client::reachable(address.ip()), address.port()), address);
-    let mut answer = http_client::at(&format!("http://{address}/health")).await;
+    let (address, shown) =
+        (SocketAddr::new(http_client::loopback_for(address.ip()), address.port()), address);
+    let mut answer = http_client::get_local(&format!("http://{address}/health")).await;
     if answer.is_err() {
-        answer = http_client::at(&format!("https://{address}/health")).await;
+        answer = http_client::get_local(&format!("https://{address}/health")).await;
     }
     let health: Option<Value> = answer.ok().and_then(|answer| serde_json::from_str(&answer.body).ok());
     let member = |name: &str| health.as_ref().and_then(|health| health[name].as_str());

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use told::{Call, Told};
 
-use crate::bedrock::{self, NoTransport};
 use crate::config::{self, Collector, Sampler};
+use crate::http_client::{self, HttpClientError};
 use crate::tasks::Tasks;
 use crate::telemetry::trace_context::Trace;
 use measures::Measures;
@@ -41,7 +41,7 @@ use worker::{LAST_SENDING, QUEUE, Worker};
 pub enum NoCollector {
     /// There is no way to it.
     #[error("the collector of OTEL_EXPORTER_OTLP_ENDPOINT cannot be reached: {0}")]
-    Transport(#[from] NoTransport),
+    Transport(#[from] HttpClientError),
     /// The exporter takes none of these settings.
     #[error("OTEL_EXPORTER_OTLP_*: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -75,8 +75,8 @@ impl Otel {
     /// When there is no way to a collector at all; whether one is there shows later.
     pub fn open(config: &config::Otel, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, NoCollector> {
         let given_up = CancellationToken::new();
-        let sender = |to: &Collector| -> Result<Sender, NoTransport> {
-            let client = bedrock::client(to.url.scheme_str() == Some("https"), ca_bundle)?;
+        let sender = |to: &Collector| -> Result<Sender, HttpClientError> {
+            let client = http_client::new(to.url.scheme_str() == Some("https"), ca_bundle)?;
             Ok(Sender::new(client, to.timeout, tasks, given_up.clone()))
         };
         let resource = resource(config);

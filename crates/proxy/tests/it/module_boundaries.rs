@@ -6,9 +6,23 @@ use std::path::{Path, PathBuf};
 /// Each room and what it may use; `clock`, `ids`, `secret` and `tasks` are for all, and so is `config`'s plain data.
 const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["auth", "quota", "store"]),
-    ("app", &["admin", "auth", "bedrock", "catalog", "inference", "quota", "store", "telemetry", "usage"]),
+    (
+        "app",
+        &[
+            "admin",
+            "auth",
+            "bedrock",
+            "catalog",
+            "http_client",
+            "inference",
+            "quota",
+            "store",
+            "telemetry",
+            "usage",
+        ],
+    ),
     ("auth", &["store"]),
-    ("bedrock", &[]),
+    ("bedrock", &["http_client"]),
     ("catalog", &[]),
     ("estimate", &[]),
     (
@@ -31,7 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("usage", &["store", "telemetry"]),
     ("quota", &["store", "usage"]),
     ("store", &[]),
-    ("telemetry", &["bedrock"]),
+    ("telemetry", &["http_client"]),
     ("config", &[]),
     (
         "cli",

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::bedrock::Client;
+use crate::http_client::Client;
 use crate::tasks::Tasks;
 
 /// The longest answer that is read, in bytes; a collector says next to nothing.
