@@ -5,16 +5,16 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
 use protocol::capabilities::Capabilities;
-use protocol::openai::{self, Head};
-use protocol::translate::{self, AskedBetas, ChatOptions, ChatStream, Options, Sink};
+use protocol::openai::{self, CompletionHead};
+use protocol::translate::{self, RequestedBetas, ChatOptions, ChatStream, TranslationOptions, EventSink};
 
 fn ask(body: &[u8], capabilities: &Capabilities, options: &ChatOptions) {
     let Ok(chat) = openai::Request::parse(body) else { return };
-    let Ok(call) = translate::chat(&chat, body.len(), capabilities, options) else { return };
+    let Ok(call) = translate::chat_to_messages(&chat, body.len(), capabilities, options) else { return };
     let request = Request::parse(&call.body).expect("what is printed can be read");
     assert_eq!(request, call.request, "what is printed is what is meant");
-    let asked = AskedBetas::default();
-    if let Ok(road) = translate::request(request, asked, call.body.len(), capabilities, &Options::new(8192)) {
+    let asked = RequestedBetas::default();
+    if let Ok(road) = translate::to_converse(request, asked, call.body.len(), capabilities, &TranslationOptions::new(8192)) {
         serde_json::from_slice::<serde::de::IgnoredAny>(&road.body).expect("what is sent is JSON");
     }
 }
@@ -25,7 +25,7 @@ fuzz_target!(|input: (&[u8], bool, bool, Vec<(&str, &str)>)| {
         ask(body, &capabilities, &ChatOptions { auto_cache, strict });
     }
     let (include_usage, functions) = (auto_cache, strict);
-    let head = Head { id: "id".to_owned(), created: 7, model: "m".to_owned(), include_usage, functions };
+    let head = CompletionHead { id: "id".to_owned(), created: 7, model: "m".to_owned(), include_usage, functions };
     let mut chat = ChatStream::new(head);
     for (name, json) in events {
         chat.raw(name, json);

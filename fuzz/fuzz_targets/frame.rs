@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::anthropic::{Event, Grammar};
-use protocol::translate::{End, Opening, Pipeline, Step};
+use protocol::anthropic::{Event, StreamValidator};
+use protocol::translate::{End, StreamContext, ConverseStream, Step};
 
 /// Gives each frame in `bytes` the checksums it lacks, so that the fuzzer gets past them.
 fn repaired(bytes: &[u8]) -> Vec<u8> {
@@ -25,12 +25,12 @@ fn repaired(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn run<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Vec<String> {
-    let (mut grammar, mut told) = (Grammar::default(), Vec::new());
+    let (mut grammar, mut told) = (StreamValidator::default(), Vec::new());
     let mut out = |event: &Event<'_>| {
         grammar.push(event).expect("the grammar holds");
         told.push(serde_json::to_string(event).expect("events are plain data"));
     };
-    let mut pipeline = Pipeline::new(Opening { tag_buffer: true, ..Opening::default() });
+    let mut pipeline = ConverseStream::new(StreamContext { tag_buffer: true, ..StreamContext::default() });
     for chunk in chunks {
         if pipeline.push(chunk, &mut out) == Step::Ended {
             break;

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
 use protocol::capabilities::Capabilities;
-use protocol::translate::{self, ChunkPipeline, End, InvokeOptions, Opening, Options, Outcome};
+use protocol::translate::{self, InvokeStream, End, InvokeOptions, StreamContext, TranslationOptions, Outcome};
 
 /// One frame of `application/vnd.amazon.eventstream` that holds `event`.
 fn chunk(event: &[u8]) -> Vec<u8> {
@@ -31,14 +31,14 @@ fuzz_target!(|input: (&str, Vec<&[u8]>)| {
     let (body, events) = input;
     if Request::parse(body.as_bytes()).is_ok() {
         for capabilities in [Capabilities::NEWEST_CLAUDE, Capabilities::CLASSIC_CLAUDE] {
-            let options = InvokeOptions::new(Options::new(8192));
-            if let Ok(call) = translate::invoke(body, &capabilities, &options) {
+            let options = InvokeOptions::new(TranslationOptions::new(8192));
+            if let Ok(call) = translate::to_invoke(body, &capabilities, &options) {
                 serde_json::from_slice::<serde::de::IgnoredAny>(&call.body).expect("what is sent is JSON");
             }
         }
     }
     let mut out: Vec<u8> = Vec::new();
-    let mut pipeline = ChunkPipeline::new(Opening { tag_buffer: true, ..Opening::default() });
+    let mut pipeline = InvokeStream::new(StreamContext { tag_buffer: true, ..StreamContext::default() });
     for event in events {
         pipeline.push(&chunk(event), &mut out);
     }

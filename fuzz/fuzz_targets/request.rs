@@ -4,14 +4,14 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
 use protocol::capabilities::Capabilities;
-use protocol::translate::{self, AskedBetas, Options};
+use protocol::translate::{self, RequestedBetas, TranslationOptions};
 
 fn translated(body: &[u8], capabilities: &Capabilities) -> Option<(Vec<u8>, usize)> {
     let request = Request::parse(body).ok()?;
     let call =
-        translate::request(request, AskedBetas::default(), body.len(), capabilities, &Options::new(8192))
+        translate::to_converse(request, RequestedBetas::default(), body.len(), capabilities, &TranslationOptions::new(8192))
             .ok()?;
-    Some((call.body, call.losses.len()))
+    Some((call.body, call.unsupported.len()))
 }
 
 fuzz_target!(|body: &[u8]| {

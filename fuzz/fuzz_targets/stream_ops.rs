@@ -3,13 +3,13 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use protocol::anthropic::{Error, ErrorType, Event, Fold, Grammar};
+use protocol::anthropic::{Error, ErrorType, Event, Fold, StreamValidator};
 use protocol::converse;
 use protocol::converse::event::{
     ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, MessageStop, Metadata, ReasoningDelta, Start,
     TokenUsage, ToolUseDelta, ToolUseStart,
 };
-use protocol::translate::{End, Opening, Outcome, StreamTranslator};
+use protocol::translate::{End, StreamContext, Outcome, StreamTranslator};
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {
@@ -79,13 +79,13 @@ fn event<'a>(op: Op<'a>) -> converse::Event<'a> {
 
 fuzz_target!(|input: (bool, Vec<Op<'_>>, How)| {
     let (tag_buffer, ops, how) = input;
-    let (mut grammar, mut fold, mut last) = (Grammar::default(), Fold::default(), None);
+    let (mut grammar, mut fold, mut last) = (StreamValidator::default(), Fold::default(), None);
     let mut out = |event: &Event<'_>| {
         grammar.push(event).expect("the grammar holds");
         fold.push(event);
         last = Some(event.name());
     };
-    let mut translator = StreamTranslator::new(Opening { tag_buffer, ..Opening::default() });
+    let mut translator = StreamTranslator::new(StreamContext { tag_buffer, ..StreamContext::default() });
     for op in ops {
         translator.push(event(op), &mut out);
     }

@@ -13,10 +13,11 @@ use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protocol::anthropic::{Request, sse};
 use protocol::capabilities::Capabilities;
-use protocol::openai::Head;
+use protocol::openai::CompletionHead;
 use protocol::tag_buffer::TagBuffer;
 use protocol::translate::{
-    self, AskedBetas, ChatStream, ChunkPipeline, End, InvokeOptions, Opening, Options, Pipeline, Sink,
+    self, ChatStream, ConverseStream, End, EventSink, InvokeOptions, InvokeStream, RequestedBetas,
+    StreamContext, TranslationOptions,
 };
 
 const DELTAS: u64 = 10_000;
@@ -80,7 +81,7 @@ fn chunks() -> Vec<u8> {
 }
 
 fn pass_on(bytes: &[u8]) -> usize {
-    let mut pipeline = ChunkPipeline::new(opening());
+    let mut pipeline = InvokeStream::new(opening());
     let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
     for chunk in bytes.chunks(CHUNK) {
         pipeline.push(chunk, &mut out);
@@ -93,7 +94,7 @@ fn pass_on(bytes: &[u8]) -> usize {
 
 /// Runs an answer through, reusing one output buffer a chunk as the server does.
 fn translate_stream(bytes: &[u8]) -> usize {
-    let mut pipeline = Pipeline::new(opening());
+    let mut pipeline = ConverseStream::new(opening());
     let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
     for chunk in bytes.chunks(CHUNK) {
         pipeline.push(chunk, &mut |event| sse::write(event, &mut out));
@@ -104,14 +105,25 @@ fn translate_stream(bytes: &[u8]) -> usize {
     written + out.len()
 }
 
-fn opening() -> Opening {
-    Opening { message_id: "msg_1".to_owned(), model: "m".to_owned(), tag_buffer: true, ..Opening::default() }
+fn opening() -> StreamContext {
+    StreamContext {
+        message_id: "msg_1".to_owned(),
+        model: "m".to_owned(),
+        tag_buffer: true,
+        ..StreamContext::default()
+    }
 }
 
 /// The same for a client that speaks chat completions.
 fn chat() -> ChatStream {
     let (id, model) = ("chatcmpl-0123456789abcdefghijklmn".to_owned(), "claude-sonnet-4-5".to_owned());
-    ChatStream::new(Head { id, model, created: 1_795_348_800, include_usage: true, functions: false })
+    ChatStream::new(CompletionHead {
+        id,
+        model,
+        created: 1_795_348_800,
+        include_usage: true,
+        functions: false,
+    })
 }
 
 fn taken(chat: &mut ChatStream) -> usize {
@@ -122,7 +134,7 @@ fn taken(chat: &mut ChatStream) -> usize {
 
 /// As [`translate_stream`], told in chunks.
 fn translate_stream_to_chat(bytes: &[u8]) -> usize {
-    let (mut pipeline, mut chat, mut written) = (Pipeline::new(opening()), chat(), 0);
+    let (mut pipeline, mut chat, mut written) = (ConverseStream::new(opening()), chat(), 0);
     for chunk in bytes.chunks(CHUNK) {
         pipeline.push(chunk, &mut |event| chat.event(event));
         written += taken(&mut chat);
@@ -133,7 +145,7 @@ fn translate_stream_to_chat(bytes: &[u8]) -> usize {
 
 /// As [`pass_on`], told in chunks.
 fn pass_on_to_chat(bytes: &[u8]) -> usize {
-    let (mut pipeline, mut chat, mut written) = (ChunkPipeline::new(opening()), chat(), 0);
+    let (mut pipeline, mut chat, mut written) = (InvokeStream::new(opening()), chat(), 0);
     for chunk in bytes.chunks(CHUNK) {
         pipeline.push(chunk, &mut chat);
         written += taken(&mut chat);
@@ -170,22 +182,22 @@ fn conversation() -> String {
 
 fn translate_request(body: &str) -> usize {
     let request = Request::parse(body.as_bytes()).unwrap();
-    let call = translate::request(
+    let call = translate::to_converse(
         request,
-        AskedBetas::default(),
+        RequestedBetas::default(),
         body.len(),
         &Capabilities::CLASSIC_CLAUDE,
-        &Options::new(8192),
+        &TranslationOptions::new(8192),
     )
     .unwrap();
-    assert!(call.losses.is_empty());
+    assert!(call.unsupported.is_empty());
     call.body.len()
 }
 
 fn edit_request(body: &str) -> usize {
-    let options = InvokeOptions::new(Options::new(8192));
-    let call = translate::invoke(body, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
-    assert!(call.losses.is_empty());
+    let options = InvokeOptions::new(TranslationOptions::new(8192));
+    let call = translate::to_invoke(body, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
+    assert!(call.unsupported.is_empty());
     call.body.len()
 }
 

@@ -21,9 +21,9 @@ pub const MAX_UNKNOWN: usize = 256;
 /// A JSON string, borrowed from the input when it holds no escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct Text<'a>(pub Cow<'a, str>);
+pub struct JsonStr<'a>(pub Cow<'a, str>);
 
-impl Text<'_> {
+impl JsonStr<'_> {
     /// Whether there is anything but white space in it.
     #[must_use]
     pub fn is_blank(&self) -> bool {
@@ -31,7 +31,7 @@ impl Text<'_> {
     }
 }
 
-impl Deref for Text<'_> {
+impl Deref for JsonStr<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -39,45 +39,45 @@ impl Deref for Text<'_> {
     }
 }
 
-impl fmt::Display for Text<'_> {
+impl fmt::Display for JsonStr<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl<'a> From<&'a str> for Text<'a> {
+impl<'a> From<&'a str> for JsonStr<'a> {
     fn from(text: &'a str) -> Self {
         Self(Cow::Borrowed(text))
     }
 }
 
-impl From<String> for Text<'_> {
+impl From<String> for JsonStr<'_> {
     fn from(text: String) -> Self {
         Self(Cow::Owned(text))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonStr<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visit<'a>(PhantomData<&'a ()>);
 
         impl<'de: 'a, 'a> Visitor<'de> for Visit<'a> {
-            type Value = Text<'a>;
+            type Value = JsonStr<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<JsonStr<'a>, E> {
+                Ok(JsonStr(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<JsonStr<'a>, E> {
+                Ok(JsonStr(Cow::Owned(text.to_owned())))
             }
 
-            fn visit_string<E: de::Error>(self, text: String) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Owned(text)))
+            fn visit_string<E: de::Error>(self, text: String) -> Result<JsonStr<'a>, E> {
+                Ok(JsonStr(Cow::Owned(text)))
             }
         }
 
@@ -209,7 +209,7 @@ pub trait Item {
     }
 }
 
-impl Item for Text<'_> {
+impl Item for JsonStr<'_> {
     const WHAT: &'static str = "strings";
     const MAX: usize = 2_500;
 }
@@ -282,7 +282,7 @@ macro_rules! object {
         pub struct $name<'a> {
             $( $(#[$field_meta])* pub $field: Option<$type>, )*
             /// Members without a name in this version, in the order they came.
-            pub unknown: Vec<($crate::json::Text<'a>, $crate::json::RawJson<'a>)>,
+            pub unknown: Vec<($crate::json::JsonStr<'a>, $crate::json::RawJson<'a>)>,
         }
 
         impl<'a> $name<'a> {
@@ -311,7 +311,7 @@ macro_rules! object {
                         use serde::de::Error;
                         let mut object = $name::default();
                         let mut seen = Seen::default();
-                        while let Some(key) = map.next_key::<$crate::json::Text<'a>>()? {
+                        while let Some(key) = map.next_key::<$crate::json::JsonStr<'a>>()? {
                             match &*key {
                                 $( $key => {
                                     if std::mem::replace(&mut seen.$field, true) {

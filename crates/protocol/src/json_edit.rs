@@ -13,13 +13,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 
 /// A member of an object and where it stands in the text that holds the object.
 #[derive(Clone, Debug)]
 pub struct Member<'t> {
     /// Its name.
-    pub key: Text<'t>,
+    pub key: JsonStr<'t>,
     /// Its value.
     pub value: RawJson<'t>,
 }
@@ -48,7 +48,7 @@ pub fn items(value: RawJson<'_>) -> Vec<RawJson<'_>> {
 }
 
 /// What an object holds, in order.
-struct Members<'t, V>(Vec<(Text<'t>, V)>);
+struct Members<'t, V>(Vec<(JsonStr<'t>, V)>);
 
 impl<V> Default for Members<'_, V> {
     fn default() -> Self {
@@ -101,7 +101,7 @@ impl<'t> Edit<'t> {
     }
 
     /// Leaves members out of `object` and puts `added` (`"key":value` each) before the others.
-    pub fn rework(
+    pub fn edit_object(
         &mut self,
         object: &'t str,
         members: &[Member<'t>],
@@ -123,7 +123,7 @@ impl<'t> Edit<'t> {
     }
 
     /// Leaves items out of `array`, by their places.
-    pub fn leave_out_items(
+    pub fn remove_items(
         &mut self,
         array: RawJson<'t>,
         items: &[RawJson<'t>],
@@ -193,25 +193,25 @@ impl<'t> Edit<'t> {
 mod tests {
     use super::*;
 
-    fn reworked(text: &str, leave_out: &[&str], added: &[&str]) -> String {
+    fn edited(text: &str, leave_out: &[&str], added: &[&str]) -> String {
         let object: RawJson<'_> = serde_json::from_str(text).unwrap();
         let added: Vec<String> = added.iter().map(ToString::to_string).collect();
         let mut edit = Edit::new(text);
-        edit.rework(text, &members(object), |key| leave_out.contains(&key), &added);
+        edit.edit_object(text, &members(object), |key| leave_out.contains(&key), &added);
         String::from_utf8(edit.apply()).unwrap()
     }
 
     #[test]
     fn members_are_left_out_wherever_they_stand() {
         let text = r#"{ "a" : 1.0 , "b":[1e3,{"a":0}],"c": "x" }"#;
-        assert_eq!(reworked(text, &[], &[]), text);
-        assert_eq!(reworked(text, &["a"], &[]), r#"{ "b":[1e3,{"a":0}],"c": "x" }"#);
-        assert_eq!(reworked(text, &["b"], &[]), r#"{ "a" : 1.0 , "c": "x" }"#);
-        assert_eq!(reworked(text, &["c"], &[]), r#"{ "a" : 1.0 , "b":[1e3,{"a":0}] }"#);
-        assert_eq!(reworked(text, &["a", "b"], &[]), r#"{ "c": "x" }"#);
-        assert_eq!(reworked(text, &["b", "c"], &[]), r#"{ "a" : 1.0 }"#);
-        assert_eq!(reworked(text, &["a", "c"], &[]), r#"{ "b":[1e3,{"a":0}] }"#);
-        assert_eq!(reworked(text, &["a", "b", "c"], &[]), "{ }");
+        assert_eq!(edited(text, &[], &[]), text);
+        assert_eq!(edited(text, &["a"], &[]), r#"{ "b":[1e3,{"a":0}],"c": "x" }"#);
+        assert_eq!(edited(text, &["b"], &[]), r#"{ "a" : 1.0 , "c": "x" }"#);
+        assert_eq!(edited(text, &["c"], &[]), r#"{ "a" : 1.0 , "b":[1e3,{"a":0}] }"#);
+        assert_eq!(edited(text, &["a", "b"], &[]), r#"{ "c": "x" }"#);
+        assert_eq!(edited(text, &["b", "c"], &[]), r#"{ "a" : 1.0 }"#);
+        assert_eq!(edited(text, &["a", "c"], &[]), r#"{ "b":[1e3,{"a":0}] }"#);
+        assert_eq!(edited(text, &["a", "b", "c"], &[]), "{ }");
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
         let left = |out: &[usize]| {
             let array: RawJson<'_> = serde_json::from_str(text).unwrap();
             let mut edit = Edit::new(text);
-            edit.leave_out_items(array, &items(array), |index| out.contains(&index));
+            edit.remove_items(array, &items(array), |index| out.contains(&index));
             String::from_utf8(edit.apply()).unwrap()
         };
         assert_eq!(left(&[]), text);
@@ -232,9 +232,9 @@ mod tests {
 
     #[test]
     fn members_are_put_first() {
-        assert_eq!(reworked(r#"{"a":1}"#, &[], &[r#""v":2"#, r#""w":3"#]), r#"{"v":2,"w":3,"a":1}"#);
-        assert_eq!(reworked(r#"{"a":1}"#, &["a"], &[r#""v":2"#]), r#"{"v":2}"#);
-        assert_eq!(reworked("{}", &[], &[r#""v":2"#]), r#"{"v":2}"#);
+        assert_eq!(edited(r#"{"a":1}"#, &[], &[r#""v":2"#, r#""w":3"#]), r#"{"v":2,"w":3,"a":1}"#);
+        assert_eq!(edited(r#"{"a":1}"#, &["a"], &[r#""v":2"#]), r#"{"v":2}"#);
+        assert_eq!(edited("{}", &[], &[r#""v":2"#]), r#"{"v":2}"#);
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
         let mut edit = Edit::new(text);
         edit.replace(inner[0].value, "7");
         edit.replace(outer[1].value, "3");
-        edit.rework(text, &outer, |key| key == "a", &[]);
+        edit.edit_object(text, &outer, |key| key == "a", &[]);
         assert_eq!(edit.apply(), br#"{"c":3}"#);
     }
 }

@@ -5,18 +5,18 @@
 //! ```
 //! use protocol::anthropic::{Request, sse};
 //! use protocol::capabilities::Capabilities;
-//! use protocol::translate::{self, AskedBetas, End, Opening, Options, Pipeline};
+//! use protocol::translate::{self, RequestedBetas, End, StreamContext, TranslationOptions, ConverseStream};
 //!
 //! // A client asks …
 //! let body = br#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hello"}]}"#;
 //! let request = Request::parse(body)?;
-//! let call = translate::request(request, AskedBetas::default(), body.len(), &Capabilities::CLASSIC_CLAUDE, &Options::new(8192))?;
-//! assert!(call.losses.is_empty());
+//! let call = translate::to_converse(request, RequestedBetas::default(), body.len(), &Capabilities::CLASSIC_CLAUDE, &TranslationOptions::new(8192))?;
+//! assert!(call.unsupported.is_empty());
 //!
 //! // … and Bedrock answers, here with nothing at all.
-//! let opening = Opening { message_id: "msg_1".into(), model: "m".into(), names: call.names, ..Opening::default() };
+//! let opening = StreamContext { message_id: "msg_1".into(), model: "m".into(), names: call.names, ..StreamContext::default() };
 //! let mut out = Vec::new();
-//! let mut pipeline = Pipeline::new(opening);
+//! let mut pipeline = ConverseStream::new(opening);
 //! pipeline.push(b"", &mut |event| sse::write(event, &mut out));
 //! pipeline.finish(End::Eof, &mut |event| sse::write(event, &mut out));
 //! assert!(out.starts_with(b"event: error"));

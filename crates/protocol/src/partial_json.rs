@@ -4,7 +4,7 @@
 ///
 /// `{"a":1,"b":"hal` becomes `{"a":1}`. What is not the beginning of a JSON value comes back as something
 /// that is not JSON either.
-pub(crate) fn complete(json: &str) -> String {
+pub(crate) fn complete_partial_json(json: &str) -> String {
     // The place up to which everything is complete, and the brackets open there.
     let (mut safe, mut safe_open) = (0, Vec::new());
     let mut open: Vec<u8> = Vec::new();
@@ -75,7 +75,7 @@ mod tests {
             (r#"{"a":[1,2"#, r#"{"a":[1]}"#),
             (r#"{"a":{"b":1},"c":"#, r#"{"a":{"b":1}}"#),
         ] {
-            assert_eq!(complete(cut), kept, "{cut}");
+            assert_eq!(complete_partial_json(cut), kept, "{cut}");
         }
     }
 
@@ -83,7 +83,7 @@ mod tests {
     fn no_prefix_of_json_stays_broken() {
         let json = r#"{"a":[{"b":"c\\\"d"},null,true,1.5e3],"e":{"f":{}},"g":"ü"}"#;
         for end in (1..=json.len()).filter(|&end| json.is_char_boundary(end)) {
-            let completed = complete(&json[..end]);
+            let completed = complete_partial_json(&json[..end]);
             assert!(
                 serde_json::from_str::<serde_json::Value>(&completed).is_ok(),
                 "{} gave {completed}",

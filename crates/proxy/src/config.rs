@@ -45,7 +45,7 @@ pub use server::{Tls, TlsVersion};
 pub use telemetry::{Collector, Metrics, Otel, Sampler};
 pub use usage::Ledger;
 
-use protocol::translate::{Options, ServerTools};
+use protocol::translate::{ServerTools, TranslationOptions};
 
 use crate::secret::Secret;
 
@@ -128,7 +128,7 @@ pub struct Relay {
     pub route: RoutePolicy,
     /// What is decided about requests: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
     /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`.
-    pub options: Options,
+    pub options: TranslationOptions,
     /// `AWS_BEDROCK_AUTO_CACHE`: whether cache points are set for clients of the chat-completions API, which set none.
     pub auto_cache: bool,
     /// `AWS_BEDROCK_XML_BUFFER`: whether text is cut only outside of XML-like tags.
@@ -284,7 +284,7 @@ fn relay(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Relay {
     }
 }
 
-fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Options {
+fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> TranslationOptions {
     const SERVER_TOOLS: &str = "AWS_BEDROCK_SERVER_TOOLS";
     let thinks = reader.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
     let budget = reader.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048, 1024..=1_000_000);
@@ -297,7 +297,7 @@ fn options(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Options {
             ServerTools::LeaveOut
         }
     };
-    Options {
+    TranslationOptions {
         default_max_tokens: reader.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
         default_thinking_budget: thinks.then_some(budget),
         computer_use: reader.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),

@@ -9,7 +9,7 @@ mod models;
 
 use std::time::Duration;
 
-use protocol::translate::{self, error_row};
+use protocol::translate::{self, known_error};
 use serde::Serialize;
 
 use crate::bedrock::{Bedrock, Failure};
@@ -66,19 +66,19 @@ impl Check {
     /// of AWS's own words.
     fn failure(name: &str, failure: Failure) -> Self {
         let said = failure.to_string();
-        Self::row(name, &said, failure.meaning().row)
+        Self::row(name, &said, failure.meaning().known_error)
     }
 
     /// The same, when only the code of the row is known.
     fn coded(name: &str, said: String, code: Option<&'static str>) -> Self {
-        match code.and_then(error_row) {
+        match code.and_then(known_error) {
             // The fix is told once, below.
             Some(row) => Self::row(name, said.trim_end_matches(row.advice).trim_end(), row),
             None => Self::fail(name, said, "Look at the server's log."),
         }
     }
 
-    fn row(name: &str, said: &str, row: &'static translate::ErrorRow) -> Self {
+    fn row(name: &str, said: &str, row: &'static translate::KnownError) -> Self {
         let said = format!("{}: {said}", row.cause);
         let fix = Some(row.advice.to_owned());
         Self { name: name.to_owned(), state: State::Fail, said, code: Some(row.code), fix }

@@ -6,7 +6,7 @@
 
 use protocol::anthropic::Request;
 use protocol::anthropic::request::{Block, Content, OutputFormat, Source, SourceData, Tool};
-use protocol::json::{RawJson, Text};
+use protocol::json::{JsonStr, RawJson};
 use serde_json::Value;
 
 /// What a request is taken to cost by itself.
@@ -185,7 +185,7 @@ fn source(data: &SourceData<'_>, tokenizer: Tokenizer) -> u64 {
     bytes + content(data.content.as_ref(), tokenizer)
 }
 
-fn text(text: Option<&Text<'_>>, tokenizer: Tokenizer) -> u64 {
+fn text(text: Option<&JsonStr<'_>>, tokenizer: Tokenizer) -> u64 {
     text.map_or(0, |text| tokenizer.text(text))
 }
 
@@ -197,7 +197,7 @@ fn raw(json: Option<RawJson<'_>>, tokenizer: Tokenizer) -> u64 {
     })
 }
 
-fn unknown(members: &[(Text<'_>, RawJson<'_>)], tokenizer: Tokenizer) -> u64 {
+fn unknown(members: &[(JsonStr<'_>, RawJson<'_>)], tokenizer: Tokenizer) -> u64 {
     members.iter().map(|(name, value)| member(name, *value, tokenizer)).sum()
 }
 

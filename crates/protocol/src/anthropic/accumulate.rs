@@ -8,9 +8,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Error, ErrorType};
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 use crate::json_edit::members;
-use crate::partial_json::complete;
+use crate::partial_json::complete_partial_json;
 
 /// An object as ordered members of JSON text.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,7 @@ impl Serialize for Members {
 
 /// Collects raw events into a whole answer.
 #[derive(Debug, Default)]
-pub struct RawFold {
+pub struct MessageAccumulator {
     message: Option<Members>,
     blocks: Vec<Block>,
     complete: bool,
@@ -90,18 +90,18 @@ struct Event<'a> {
 #[derive(Default, Deserialize)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    text: Option<Text<'a>>,
+    text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    thinking: Option<Text<'a>>,
+    thinking: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    signature: Option<Text<'a>>,
+    signature: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    partial_json: Option<Text<'a>>,
+    partial_json: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
     citation: Option<RawJson<'a>>,
 }
 
-impl RawFold {
+impl MessageAccumulator {
     /// Takes the next event. What is not JSON or of an unknown kind adds nothing.
     pub fn push(&mut self, kind: &str, json: &str) {
         let Ok(event) = serde_json::from_str::<Event<'_>>(json) else { return };
@@ -196,7 +196,7 @@ impl Block {
         }
         if !self.json.trim().is_empty() {
             let whole = RawValue::from_string(self.json.clone());
-            if let Ok(input) = whole.or_else(|_| RawValue::from_string(complete(&self.json))) {
+            if let Ok(input) = whole.or_else(|_| RawValue::from_string(complete_partial_json(&self.json))) {
                 self.members.set("input", input);
             }
         }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_delta_goes_to_the_block_of_its_number() {
-        let mut fold = RawFold::default();
+        let mut fold = MessageAccumulator::default();
         for (kind, json) in [
             ("message_start", r#"{"message":{"content":[]}}"#),
             ("content_block_start", r#"{"index":0,"content_block":{"type":"text","text":""}}"#),
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn blocks_and_members_without_a_name_here_are_kept() {
-        let mut fold = RawFold::default();
+        let mut fold = MessageAccumulator::default();
         for (kind, json) in [
             (
                 "message_start",

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::message::{Citation, MessageKind, Role};
 use super::{BlockStart, ContentBlock, Delta, Error, ErrorType, Event, Message, Usage};
-use crate::partial_json::complete;
+use crate::partial_json::complete_partial_json;
 
 /// Collects the events of one answer.
 #[derive(Debug, Default)]
@@ -113,10 +113,12 @@ impl Open {
 /// keep the members that are complete, and so does this.
 fn arguments(json: String, tool: &str) -> Result<Box<RawValue>, Error> {
     let json = if json.trim().is_empty() { "{}".to_owned() } else { json };
-    RawValue::from_string(json.clone()).or_else(|_| RawValue::from_string(complete(&json))).map_err(|error| {
-        Error::new(
-            ErrorType::Api,
-            format!("the model called the tool `{tool}` with arguments that are not JSON: {error}"),
-        )
-    })
+    RawValue::from_string(json.clone())
+        .or_else(|_| RawValue::from_string(complete_partial_json(&json)))
+        .map_err(|error| {
+            Error::new(
+                ErrorType::Api,
+                format!("the model called the tool `{tool}` with arguments that are not JSON: {error}"),
+            )
+        })
 }

@@ -16,11 +16,11 @@ pub mod sse;
 mod validate;
 mod version;
 
-pub use accumulate::RawFold;
+pub use accumulate::MessageAccumulator;
 pub use error::{Error, ErrorType, InvalidRequest};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart, UsageStart};
 pub use fold::Fold;
 pub use message::{CacheCreation, Citation, ContentBlock, Message, OutputTokensDetails, ServiceTier, Usage};
 pub use request::Request;
-pub use validate::Grammar;
+pub use validate::StreamValidator;
 pub use version::check_version;

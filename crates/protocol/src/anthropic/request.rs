@@ -11,13 +11,13 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::InvalidRequest;
-use crate::json::{Item, List, MAX_UNKNOWN, RawJson, Text, object};
+use crate::json::{Item, JsonStr, List, MAX_UNKNOWN, RawJson, object};
 
 object! {
     /// The whole body.
     pub struct Request {
         /// The model, as the client calls it.
-        "model" => model: Text<'a>,
+        "model" => model: JsonStr<'a>,
         /// The conversation, oldest first.
         "messages" => messages: List<InputMessage<'a>>,
         /// What the model is told before the conversation.
@@ -27,7 +27,7 @@ object! {
         /// Whether the answer is to come piece by piece.
         "stream" => stream: bool,
         /// Texts that end the answer.
-        "stop_sequences" => stop_sequences: List<Text<'a>>,
+        "stop_sequences" => stop_sequences: List<JsonStr<'a>>,
         /// Randomness, 0 to 1; 0 is not the same as absent.
         "temperature" => temperature: f64,
         /// Nucleus sampling, 0 to 1.
@@ -47,13 +47,13 @@ object! {
         /// Who asks.
         "metadata" => metadata: Metadata<'a>,
         /// Which capacity to use.
-        "service_tier" => service_tier: Text<'a>,
+        "service_tier" => service_tier: JsonStr<'a>,
         /// Automatic caching of the whole prompt.
         "cache_control" => cache_control: CacheControl<'a>,
         /// Edits of the context on the server.
         "context_management" => context_management: RawJson<'a>,
         /// Betas, where they are not in the header.
-        "anthropic_beta" => anthropic_beta: List<Text<'a>>,
+        "anthropic_beta" => anthropic_beta: List<JsonStr<'a>>,
     }
 }
 
@@ -106,7 +106,7 @@ object! {
     /// One message of the conversation.
     pub struct InputMessage {
         /// `user` or `assistant`; newer clients also send `system`.
-        "role" => role: Text<'a>,
+        "role" => role: JsonStr<'a>,
         /// What was said.
         "content" => content: Content<'a>,
     }
@@ -126,7 +126,7 @@ impl Item for InputMessage<'_> {
 #[serde(untagged)]
 pub enum Content<'a> {
     /// Plain text.
-    Text(Text<'a>),
+    Text(JsonStr<'a>),
     /// Content blocks.
     Blocks(List<Block<'a>>),
     /// A single object, as some blocks of server tools hold; not looked into.
@@ -135,7 +135,7 @@ pub enum Content<'a> {
 
 /// The members of an object that is not looked into.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Members<'a>(Vec<(Text<'a>, RawJson<'a>)>);
+pub struct Members<'a>(Vec<(JsonStr<'a>, RawJson<'a>)>);
 
 impl<'a> Members<'a> {
     /// The members, in the order they came.
@@ -171,11 +171,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'a>, E> {
-                Ok(Content::Text(Text::from(text)))
+                Ok(Content::Text(JsonStr::from(text)))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'a>, E> {
-                Ok(Content::Text(Text::from(text.to_owned())))
+                Ok(Content::Text(JsonStr::from(text.to_owned())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'a>, A::Error> {
@@ -205,31 +205,31 @@ object! {
     /// the absent members do.
     pub struct Block {
         /// The kind.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Of `text`.
-        "text" => text: Text<'a>,
+        "text" => text: JsonStr<'a>,
         /// Of `thinking`.
-        "thinking" => thinking: Text<'a>,
+        "thinking" => thinking: JsonStr<'a>,
         /// Of `thinking`: proves that the model wrote it.
-        "signature" => signature: Text<'a>,
+        "signature" => signature: JsonStr<'a>,
         /// Of `redacted_thinking`: opaque.
-        "data" => data: Text<'a>,
+        "data" => data: JsonStr<'a>,
         /// Of `image`, `document` and `search_result`.
         "source" => source: Source<'a>,
         /// Of `document` and `search_result`.
-        "title" => title: Text<'a>,
+        "title" => title: JsonStr<'a>,
         /// Of `document`: what it is about.
-        "context" => context: Text<'a>,
+        "context" => context: JsonStr<'a>,
         /// Of `tool_use`.
-        "id" => id: Text<'a>,
+        "id" => id: JsonStr<'a>,
         /// Of `tool_use`.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// Of `tool_use`.
         "input" => input: RawJson<'a>,
         /// Of `tool_use`: who called.
         "caller" => caller: RawJson<'a>,
         /// Of `tool_result`: which call it answers.
-        "tool_use_id" => tool_use_id: Text<'a>,
+        "tool_use_id" => tool_use_id: JsonStr<'a>,
         /// Of `tool_result` and `search_result`.
         "content" => content: Content<'a>,
         /// Of `tool_result`: whether the tool failed.
@@ -259,7 +259,7 @@ impl Item for Block<'_> {
 #[serde(untagged)]
 pub enum Source<'a> {
     /// A name.
-    Name(Text<'a>),
+    Name(JsonStr<'a>),
     /// Bytes, or a place to fetch them from.
     Data(Box<SourceData<'a>>),
 }
@@ -268,11 +268,11 @@ object! {
     /// Bytes, or a place to fetch them from.
     pub struct SourceData {
         /// `base64`, `text`, `content`, `url`, `file`, …
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Of `base64` and `text`: `image/png`, …
-        "media_type" => media_type: Text<'a>,
+        "media_type" => media_type: JsonStr<'a>,
         /// Of `base64`: the bytes; of `text`: the text.
-        "data" => data: Text<'a>,
+        "data" => data: JsonStr<'a>,
         /// Of `content`: the parts of the document.
         "content" => content: Content<'a>,
     }
@@ -290,11 +290,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Source<'a> {
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Source<'a>, E> {
-                Ok(Source::Name(Text::from(text)))
+                Ok(Source::Name(JsonStr::from(text)))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Source<'a>, E> {
-                Ok(Source::Name(Text::from(text.to_owned())))
+                Ok(Source::Name(JsonStr::from(text.to_owned())))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Source<'a>, A::Error> {
@@ -311,11 +311,11 @@ object! {
     /// Something the model may call.
     pub struct Tool {
         /// Absent or `custom` for a tool of the client's own; else a kind that Anthropic defines.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// What the model calls it by.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// What it is for.
-        "description" => description: Text<'a>,
+        "description" => description: JsonStr<'a>,
         /// The JSON Schema of its arguments.
         "input_schema" => input_schema: RawJson<'a>,
         /// Ends a prefix to cache.
@@ -327,7 +327,7 @@ object! {
         /// Whether arguments are to be streamed before they are checked.
         "eager_input_streaming" => eager_input_streaming: bool,
         /// Who may call it.
-        "allowed_callers" => allowed_callers: List<Text<'a>>,
+        "allowed_callers" => allowed_callers: List<JsonStr<'a>>,
     }
 }
 
@@ -340,9 +340,9 @@ object! {
     /// Whether the model has to call a tool.
     pub struct ToolChoice {
         /// `auto`, `any`, `tool` or `none`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Of `tool`: which.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// Whether it may call one tool at the most.
         "disable_parallel_tool_use" => disable_parallel_tool_use: bool,
     }
@@ -352,7 +352,7 @@ object! {
     /// Effort and format of the answer.
     pub struct OutputConfig {
         /// `low` … `max`.
-        "effort" => effort: Text<'a>,
+        "effort" => effort: JsonStr<'a>,
         /// What the answer has to look like.
         "format" => format: OutputFormat<'a>,
     }
@@ -362,7 +362,7 @@ object! {
     /// What the answer has to look like.
     pub struct OutputFormat {
         /// `json_schema`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// The schema.
         "schema" => schema: RawJson<'a>,
     }
@@ -372,7 +372,7 @@ object! {
     /// How the model may think.
     pub struct Thinking {
         /// `enabled`, `adaptive`, `disabled` or `between_tools`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Of `enabled`: how many tokens it may think.
         "budget_tokens" => budget_tokens: u64,
         /// Whether the thoughts are shown.
@@ -392,15 +392,15 @@ object! {
     /// Where a piece of an answer comes from: the members of all the kinds, flat.
     pub struct Citation {
         /// The kind.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// What is cited.
-        "cited_text" => cited_text: Text<'a>,
+        "cited_text" => cited_text: JsonStr<'a>,
         /// Of documents: which, counted over the request.
         "document_index" => document_index: u64,
         /// Of documents.
-        "document_title" => document_title: Text<'a>,
+        "document_title" => document_title: JsonStr<'a>,
         /// Of documents: the uploaded file.
-        "file_id" => file_id: Text<'a>,
+        "file_id" => file_id: JsonStr<'a>,
         /// Of `char_location`.
         "start_char_index" => start_char_index: u64,
         /// Of `char_location`.
@@ -416,9 +416,9 @@ object! {
         /// Of `search_result_location`: which, counted over the request.
         "search_result_index" => search_result_index: u64,
         /// Of `search_result_location`: the name of the place.
-        "source" => source: Text<'a>,
+        "source" => source: JsonStr<'a>,
         /// Of `search_result_location`.
-        "title" => title: Text<'a>,
+        "title" => title: JsonStr<'a>,
     }
 }
 
@@ -431,7 +431,7 @@ object! {
     /// Who asks.
     pub struct Metadata {
         /// An opaque name of the user.
-        "user_id" => user_id: Text<'a>,
+        "user_id" => user_id: JsonStr<'a>,
     }
 }
 
@@ -439,9 +439,9 @@ object! {
     /// The end of a prefix to cache.
     pub struct CacheControl {
         /// `ephemeral`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// `5m` or `1h`.
-        "ttl" => ttl: Text<'a>,
+        "ttl" => ttl: JsonStr<'a>,
         /// How widely the cache is shared; unknown to Bedrock.
         "scope" => scope: RawJson<'a>,
     }

@@ -5,7 +5,7 @@
 
 mod reader;
 
-pub use reader::{MAX_EVENT, Reader, SseError};
+pub use reader::{MAX_EVENT, SseError, SseReader};
 
 use super::Event;
 

@@ -6,7 +6,7 @@ use super::{BlockStart, Delta, Event};
 
 /// Follows a stream and says when it breaks the rules.
 #[derive(Debug, Default)]
-pub struct Grammar {
+pub struct StreamValidator {
     state: State,
     next_index: u32,
 }
@@ -29,7 +29,7 @@ enum Block {
     ToolUse,
 }
 
-impl Grammar {
+impl StreamValidator {
     /// Takes the next event.
     ///
     /// # Errors

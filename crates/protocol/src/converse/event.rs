@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::{DocumentPlace, SearchResultPlace};
-use crate::json::{RawJson, Text};
+use super::request::{DocumentRange, SearchResultRange};
+use crate::json::{JsonStr, RawJson};
 
 /// One event of the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,10 +89,10 @@ pub struct Start<'a> {
 pub struct ToolUseStart<'a> {
     /// Names the call.
     #[serde(borrow)]
-    pub tool_use_id: Text<'a>,
+    pub tool_use_id: JsonStr<'a>,
     /// Names the tool.
     #[serde(borrow)]
-    pub name: Text<'a>,
+    pub name: JsonStr<'a>,
 }
 
 /// A block goes on.
@@ -112,7 +112,7 @@ pub struct ContentBlockDelta<'a> {
 pub struct Delta<'a> {
     /// Text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<Text<'a>>,
+    pub text: Option<JsonStr<'a>>,
     /// Arguments of a call.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUseDelta<'a>>,
@@ -130,10 +130,10 @@ pub struct Delta<'a> {
 pub struct Citation<'a> {
     /// What the document or search result is called.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<Text<'a>>,
+    pub title: Option<JsonStr<'a>>,
     /// Of a search result: where it was found.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Text<'a>>,
+    pub source: Option<JsonStr<'a>>,
     /// What is cited.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub source_content: Vec<SourceContent<'a>>,
@@ -147,7 +147,7 @@ pub struct Citation<'a> {
 pub struct SourceContent<'a> {
     /// The text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<Text<'a>>,
+    pub text: Option<JsonStr<'a>>,
 }
 
 /// Where something stands. One member is present; none for a kind that this version does not know.
@@ -156,30 +156,30 @@ pub struct SourceContent<'a> {
 pub struct Location<'a> {
     /// In a document, by characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document_char: Option<DocumentPlace>,
+    pub document_char: Option<DocumentRange>,
     /// In a document, by pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document_page: Option<DocumentPlace>,
+    pub document_page: Option<DocumentRange>,
     /// In a document, by parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document_chunk: Option<DocumentPlace>,
+    pub document_chunk: Option<DocumentRange>,
     /// In a search result, by parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search_result_location: Option<SearchResultPlace>,
+    pub search_result_location: Option<SearchResultRange>,
     /// On the web.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub web: Option<WebPlace<'a>>,
+    pub web: Option<WebLocation<'a>>,
 }
 
 /// A place on the web.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WebPlace<'a> {
+pub struct WebLocation<'a> {
     /// Its address.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<Text<'a>>,
+    pub url: Option<JsonStr<'a>>,
     /// The name of its host.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub domain: Option<Text<'a>>,
+    pub domain: Option<JsonStr<'a>>,
 }
 
 /// Arguments of a call.
@@ -187,7 +187,7 @@ pub struct WebPlace<'a> {
 pub struct ToolUseDelta<'a> {
     /// More of the JSON text.
     #[serde(borrow)]
-    pub input: Text<'a>,
+    pub input: JsonStr<'a>,
 }
 
 /// Reasoning. One member is present.
@@ -196,13 +196,13 @@ pub struct ToolUseDelta<'a> {
 pub struct ReasoningDelta<'a> {
     /// More of the text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<Text<'a>>,
+    pub text: Option<JsonStr<'a>>,
     /// The signature.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Text<'a>>,
+    pub signature: Option<JsonStr<'a>>,
     /// Base64 of reasoning that is not shown.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub redacted_content: Option<Text<'a>>,
+    pub redacted_content: Option<JsonStr<'a>>,
 }
 
 /// A block is complete.
@@ -219,7 +219,7 @@ pub struct ContentBlockStop {
 pub struct MessageStop<'a> {
     /// Why; an open set.
     #[serde(borrow)]
-    pub stop_reason: Text<'a>,
+    pub stop_reason: JsonStr<'a>,
     /// What was asked for with `additionalModelResponseFieldPaths`.
     #[serde(borrow, default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub additional_model_response_fields: Option<AdditionalFields<'a>>,
@@ -238,7 +238,7 @@ pub(super) fn lenient<'de: 'a, 'a, D: Deserializer<'de>>(
 pub struct AdditionalFields<'a> {
     /// The stop sequence it stopped at.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub stop_sequence: Option<Text<'a>>,
+    pub stop_sequence: Option<JsonStr<'a>>,
     /// The same, in the streamed form.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<AdditionalDelta<'a>>,
@@ -270,7 +270,7 @@ impl<'a> AdditionalFields<'a> {
 pub struct AdditionalDelta<'a> {
     /// The stop sequence it stopped at.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub stop_sequence: Option<Text<'a>>,
+    pub stop_sequence: Option<JsonStr<'a>>,
 }
 
 /// What an answer cost, in the model's own words.

@@ -13,4 +13,4 @@ pub mod response;
 pub use event::Event;
 pub use frame::{Frame, FrameDecoder, FrameError, FrameKind};
 pub use request::Request;
-pub use response::Whole;
+pub use response::ConverseResponse;

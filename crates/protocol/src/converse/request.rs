@@ -192,19 +192,19 @@ pub struct Citation<'a> {
 #[serde(rename_all = "camelCase")]
 pub enum Location {
     /// In a document, by characters.
-    DocumentChar(DocumentPlace),
+    DocumentChar(DocumentRange),
     /// In a document, by pages.
-    DocumentPage(DocumentPlace),
+    DocumentPage(DocumentRange),
     /// In a document, by parts.
-    DocumentChunk(DocumentPlace),
+    DocumentChunk(DocumentRange),
     /// In a search result, by parts.
-    SearchResultLocation(SearchResultPlace),
+    SearchResultLocation(SearchResultRange),
 }
 
 /// A place in a document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct DocumentPlace {
+pub struct DocumentRange {
     /// Which, counted over the request.
     pub document_index: u64,
     /// From here.
@@ -216,7 +216,7 @@ pub struct DocumentPlace {
 /// A place in a search result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct SearchResultPlace {
+pub struct SearchResultRange {
     /// Which, counted over the request.
     pub search_result_index: u64,
     /// From here.

@@ -10,18 +10,18 @@ use super::event::{
     MessageStop, Metadata, ReasoningDelta, ServiceTier, SourceContent, Start, TokenUsage, ToolUseDelta,
     ToolUseStart, lenient,
 };
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Whole<'a> {
+pub struct ConverseResponse<'a> {
     /// What the model said.
     #[serde(borrow)]
     pub output: Output<'a>,
     /// Why it stopped; an open set.
     #[serde(borrow)]
-    pub stop_reason: Text<'a>,
+    pub stop_reason: JsonStr<'a>,
     /// What it cost.
     pub usage: TokenUsage,
     /// What was asked for with `additionalModelResponseFieldPaths`.
@@ -54,7 +54,7 @@ pub struct Message<'a> {
 pub struct Block<'a> {
     /// Text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<Text<'a>>,
+    pub text: Option<JsonStr<'a>>,
     /// A call of a tool.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUse<'a>>,
@@ -72,10 +72,10 @@ pub struct Block<'a> {
 pub struct ToolUse<'a> {
     /// Names the call.
     #[serde(borrow)]
-    pub tool_use_id: Text<'a>,
+    pub tool_use_id: JsonStr<'a>,
     /// Names the tool.
     #[serde(borrow)]
-    pub name: Text<'a>,
+    pub name: JsonStr<'a>,
     /// The arguments.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub input: Option<RawJson<'a>>,
@@ -90,7 +90,7 @@ pub struct Reasoning<'a> {
     pub reasoning_text: Option<ReasoningText<'a>>,
     /// Base64 of reasoning that is not shown.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub redacted_content: Option<Text<'a>>,
+    pub redacted_content: Option<JsonStr<'a>>,
 }
 
 /// Reasoning that is shown.
@@ -98,10 +98,10 @@ pub struct Reasoning<'a> {
 pub struct ReasoningText<'a> {
     /// The text.
     #[serde(borrow, default)]
-    pub text: Text<'a>,
+    pub text: JsonStr<'a>,
     /// The signature.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Text<'a>>,
+    pub signature: Option<JsonStr<'a>>,
 }
 
 /// Text that says where it comes from.
@@ -115,7 +115,7 @@ pub struct CitationsContent<'a> {
     pub citations: Vec<Citation<'a>>,
 }
 
-impl<'a> Whole<'a> {
+impl<'a> ConverseResponse<'a> {
     /// The events that a stream would have told the same answer by.
     pub fn into_events(self, out: &mut impl FnMut(Event<'a>)) {
         out(Event::MessageStart);

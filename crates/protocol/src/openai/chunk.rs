@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Error, Head, Usage};
+use super::{CompletionHead, Error, Usage};
 
 /// The last event of a stream that did not fail.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -25,7 +25,7 @@ pub struct ChunkWriter {
 impl ChunkWriter {
     /// For the answer that begins like this.
     #[must_use]
-    pub fn new(head: &Head) -> Self {
+    pub fn new(head: &CompletionHead) -> Self {
         #[derive(Serialize)]
         struct Beginning<'a> {
             id: &'a str,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// What is known of an answer before it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct CompletionHead {
     /// `chatcmpl-…`, drawn by the caller.
     pub id: String,
     /// Seconds since the epoch.
@@ -66,7 +66,7 @@ pub struct Message {
     pub tool_calls: Vec<ToolCall>,
     /// What it calls, for clients that offered `functions`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub function_call: Option<Called>,
+    pub function_call: Option<FunctionCall>,
 }
 
 /// A call of a tool.
@@ -78,12 +78,12 @@ pub struct ToolCall {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// What is called.
-    pub function: Called,
+    pub function: FunctionCall,
 }
 
 /// What is called, and with what.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Called {
+pub struct FunctionCall {
     /// The tool.
     pub name: String,
     /// The text of a JSON object.

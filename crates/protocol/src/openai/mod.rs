@@ -12,7 +12,8 @@ pub mod request;
 
 pub use chunk::{ChunkWriter, DONE, PING};
 pub use completion::{
-    Called, Choice, Completion, CompletionTokens, Head, Message, PromptTokens, ToolCall, Usage,
+    Choice, Completion, CompletionHead, CompletionTokens, FunctionCall, Message, PromptTokens, ToolCall,
+    Usage,
 };
 pub use error::Error;
 pub use request::Request;

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{CacheControl, read};
-use crate::json::{Item, List, RawJson, Text, object};
+use crate::json::{Item, JsonStr, List, RawJson, object};
 
 object! {
     /// The whole body.
     pub struct Request {
         /// The model, as the client calls it.
-        "model" => model: Text<'a>,
+        "model" => model: JsonStr<'a>,
         /// The conversation, oldest first, with what the model is told before it.
         "messages" => messages: List<Message<'a>>,
         /// Whether the answer is to come piece by piece.
@@ -30,7 +30,7 @@ object! {
         /// What it was called before.
         "max_tokens" => max_tokens: u64,
         /// Texts that end the answer.
-        "stop" => stop: TextOr<'a, List<Text<'a>>>,
+        "stop" => stop: TextOr<'a, List<JsonStr<'a>>>,
         /// Randomness, 0 to 2.
         "temperature" => temperature: f64,
         /// Nucleus sampling, 0 to 1.
@@ -50,11 +50,11 @@ object! {
         /// What the answer has to look like.
         "response_format" => response_format: ResponseFormat<'a>,
         /// How hard to think.
-        "reasoning_effort" => reasoning_effort: Text<'a>,
+        "reasoning_effort" => reasoning_effort: JsonStr<'a>,
         /// Who asks.
-        "user" => user: Text<'a>,
+        "user" => user: JsonStr<'a>,
         /// Which capacity to use.
-        "service_tier" => service_tier: Text<'a>,
+        "service_tier" => service_tier: JsonStr<'a>,
     }
 }
 
@@ -73,7 +73,7 @@ impl<'a> Request<'a> {
 #[serde(untagged)]
 pub enum TextOr<'a, T> {
     /// The text.
-    Text(Text<'a>),
+    Text(JsonStr<'a>),
     /// The rest.
     More(T),
 }
@@ -90,11 +90,11 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<TextOr<'a, T>, E> {
-                Ok(TextOr::Text(Text::from(text)))
+                Ok(TextOr::Text(JsonStr::from(text)))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<TextOr<'a, T>, E> {
-                Ok(TextOr::Text(Text::from(text.to_owned())))
+                Ok(TextOr::Text(JsonStr::from(text.to_owned())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TextOr<'a, T>, A::Error> {
@@ -114,21 +114,21 @@ object! {
     /// One message of the conversation: the members of all the roles, flat.
     pub struct Message {
         /// `system`, `developer`, `user`, `assistant`, `tool` or `function`.
-        "role" => role: Text<'a>,
+        "role" => role: JsonStr<'a>,
         /// What was said.
         "content" => content: TextOr<'a, List<Part<'a>>>,
         /// Who said it; of `function`: what was called.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// Of `assistant`: what it calls.
         "tool_calls" => tool_calls: List<ToolCall<'a>>,
         /// Of `assistant`: what it calls, as it was said before.
-        "function_call" => function_call: Called<'a>,
+        "function_call" => function_call: FunctionCall<'a>,
         /// Of `assistant`: why it would not answer.
-        "refusal" => refusal: Text<'a>,
+        "refusal" => refusal: JsonStr<'a>,
         /// Of `assistant`: what it thought, as far as it was shown.
         "reasoning_content" => reasoning_content: RawJson<'a>,
         /// Of `tool`: which call it answers.
-        "tool_call_id" => tool_call_id: Text<'a>,
+        "tool_call_id" => tool_call_id: JsonStr<'a>,
     }
 }
 
@@ -149,11 +149,11 @@ object! {
     /// One part of what was said: the members of all the kinds that are translated, flat.
     pub struct Part {
         /// The kind.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Of `text`.
-        "text" => text: Text<'a>,
+        "text" => text: JsonStr<'a>,
         /// Of `refusal`.
-        "refusal" => refusal: Text<'a>,
+        "refusal" => refusal: JsonStr<'a>,
         /// Of `image_url`.
         "image_url" => image_url: TextOr<'a, ImageUrl<'a>>,
         /// Of `file`.
@@ -172,9 +172,9 @@ object! {
     /// Where an image is.
     pub struct ImageUrl {
         /// A data URL, or an address.
-        "url" => url: Text<'a>,
+        "url" => url: JsonStr<'a>,
         /// How closely to look.
-        "detail" => detail: Text<'a>,
+        "detail" => detail: JsonStr<'a>,
     }
 }
 
@@ -182,9 +182,9 @@ object! {
     /// A document.
     pub struct File {
         /// A data URL.
-        "file_data" => file_data: Text<'a>,
+        "file_data" => file_data: JsonStr<'a>,
         /// What it is called.
-        "filename" => filename: Text<'a>,
+        "filename" => filename: JsonStr<'a>,
     }
 }
 
@@ -192,11 +192,11 @@ object! {
     /// A call of a tool.
     pub struct ToolCall {
         /// Names the call.
-        "id" => id: Text<'a>,
+        "id" => id: JsonStr<'a>,
         /// `function`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// What is called.
-        "function" => function: Called<'a>,
+        "function" => function: FunctionCall<'a>,
         /// Which one of a stream it was; clients send back what they collected.
         "index" => index: u64,
     }
@@ -209,11 +209,11 @@ impl Item for ToolCall<'_> {
 
 object! {
     /// What is called, and with what.
-    pub struct Called {
+    pub struct FunctionCall {
         /// The tool.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// The text of a JSON object.
-        "arguments" => arguments: Text<'a>,
+        "arguments" => arguments: JsonStr<'a>,
     }
 }
 
@@ -221,7 +221,7 @@ object! {
     /// Something the model may call.
     pub struct Tool {
         /// `function`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// What it is.
         "function" => function: Function<'a>,
         /// Ends a prefix to cache. Not OpenAI's; as in [`Part`].
@@ -238,9 +238,9 @@ object! {
     /// A function that the model may call.
     pub struct Function {
         /// What the model calls it by.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// What it is for.
-        "description" => description: Text<'a>,
+        "description" => description: JsonStr<'a>,
         /// The JSON Schema of its arguments.
         "parameters" => parameters: RawJson<'a>,
         /// Whether the arguments must obey the schema.
@@ -257,7 +257,7 @@ object! {
     /// Which tool has to be called.
     pub struct ToolChoice {
         /// `function`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Which.
         "function" => function: NamedFunction<'a>,
     }
@@ -267,7 +267,7 @@ object! {
     /// A function, by its name.
     pub struct NamedFunction {
         /// The name.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
     }
 }
 
@@ -275,7 +275,7 @@ object! {
     /// What the answer has to look like.
     pub struct ResponseFormat {
         /// `text`, `json_object` or `json_schema`.
-        "type" => kind: Text<'a>,
+        "type" => kind: JsonStr<'a>,
         /// Of `json_schema`.
         "json_schema" => json_schema: JsonSchema<'a>,
     }
@@ -285,9 +285,9 @@ object! {
     /// A schema for the answer.
     pub struct JsonSchema {
         /// What it is called.
-        "name" => name: Text<'a>,
+        "name" => name: JsonStr<'a>,
         /// What it is for.
-        "description" => description: Text<'a>,
+        "description" => description: JsonStr<'a>,
         /// The schema.
         "schema" => schema: RawJson<'a>,
         /// Whether the answer must obey it.

@@ -1,4 +1,4 @@
-//! Betas: what clients switch on, in the names that Bedrock's routes know.
+//! BetaFilter: what clients switch on, in the names that Bedrock's routes know.
 //!
 //! One unknown beta spoils a whole request, so names that Bedrock is known to refuse stay behind; every other
 //! name passes, because clients switch on new ones every month. Those that pass are in the order they came, first those
@@ -7,14 +7,14 @@
 use std::borrow::Cow;
 
 use super::to_invoke::Form;
-use super::{Findings, Path};
+use super::{Diagnostics, JsonPath};
 
-/// Betas that are called something else on Bedrock.
+/// BetaFilter that are called something else on Bedrock.
 const ALIASES: [(&str, &str); 2] =
     [("advanced-tool-use-2025-11-20", TOOL_SEARCH), ("per-turn-control-2026-07-01", TURN_OUTPUT_CONFIG)];
 
-/// Betas that say something to Anthropic's own service only, or that Bedrock has without asking.
-const STAY_BEHIND: [&str; 19] = [
+/// BetaFilter that say something to Anthropic's own service only, or that Bedrock has without asking.
+const UNSUPPORTED_BETAS: [&str; 19] = [
     "claude-code-20250219",
     "prompt-caching-2024-07-31",
     "prompt-caching-scope-2026-01-05",
@@ -37,12 +37,12 @@ const STAY_BEHIND: [&str; 19] = [
 ];
 
 /// The same, by the beginning of their names: each has several dates.
-const STAY_BEHIND_FAMILIES: [&str; 5] =
+const UNSUPPORTED_BETA_PREFIXES: [&str; 5] =
     ["mcp-client-", "advisor-tool-", "server-side-fallback-", "managed-agents-", "message-threads-"];
 
-/// Betas that Converse has no name for. What they switch on it has without asking, or it stands in a member of the
+/// BetaFilter that Converse has no name for. What they switch on it has without asking, or it stands in a member of the
 /// request that is refused there by itself.
-const NOT_FOR_CONVERSE: [&str; 7] = [
+const CONVERSE_UNSUPPORTED_BETAS: [&str; 7] = [
     CONTEXT_MANAGEMENT,
     TOOL_SEARCH,
     TURN_OUTPUT_CONFIG,
@@ -52,9 +52,9 @@ const NOT_FOR_CONVERSE: [&str; 7] = [
     "model-context-window-exceeded-2025-08-26",
 ];
 
-/// Betas that say nothing to a model that is not a Claude model: what they are about stands in members, which are
+/// BetaFilter that say nothing to a model that is not a Claude model: what they are about stands in members, which are
 /// translated or named themselves, or is a limit, which the model refuses to exceed.
-const CLAUDES_OWN: [&str; 11] = [
+const CLAUDE_ONLY_BETAS: [&str; 11] = [
     "interleaved-thinking-2025-05-14",
     "context-1m-2025-08-07",
     "effort-2025-11-24",
@@ -69,7 +69,7 @@ const CLAUDES_OWN: [&str; 11] = [
 ];
 
 /// Of those that stay behind, the ones that the Messages API knows.
-const MESSAGES_TAKES: [&str; 5] = [
+const MESSAGES_API_BETAS: [&str; 5] = [
     "claude-code-20250219",
     "mid-conversation-system-2026-04-07",
     "structured-outputs-2025-11-13",
@@ -88,7 +88,7 @@ pub(super) const COMPUTER_USE: [(&str, &str); 2] =
 
 /// What a client asked for in the header `anthropic-beta`, and what is known of the model.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AskedBetas<'a> {
+pub struct RequestedBetas<'a> {
     /// The values of the header, in the order they came.
     pub names: &'a [String],
     /// What this model was seen to refuse, betas among it.
@@ -97,7 +97,7 @@ pub struct AskedBetas<'a> {
     pub none: bool,
 }
 
-impl AskedBetas<'_> {
+impl RequestedBetas<'_> {
     /// Whether this model was seen to refuse `name`.
     pub(super) fn refuses(self, name: &str) -> bool {
         self.none || self.refused.iter().any(|known| known == name || known == "anthropic_beta")
@@ -115,7 +115,7 @@ pub(super) enum Reader {
     /// A Claude model, by Converse.
     Converse,
     /// Another model, which knows none.
-    Stranger,
+    NonClaude,
 }
 
 impl From<Form<'_>> for Reader {
@@ -129,42 +129,44 @@ impl From<Form<'_>> for Reader {
 
 impl Reader {
     /// Whether a beta of this name says nothing to the reader.
-    fn leaves_behind(self, name: &str) -> bool {
-        let converse = || NOT_FOR_CONVERSE.contains(&name);
+    fn drops(self, name: &str) -> bool {
+        let converse = || CONVERSE_UNSUPPORTED_BETAS.contains(&name);
         let known = match self {
-            Self::Invoke => STAY_BEHIND.contains(&name),
-            Self::Messages => STAY_BEHIND.contains(&name) && !MESSAGES_TAKES.contains(&name),
-            Self::Converse => STAY_BEHIND.contains(&name) || converse(),
-            Self::Stranger => STAY_BEHIND.contains(&name) || converse() || CLAUDES_OWN.contains(&name),
+            Self::Invoke => UNSUPPORTED_BETAS.contains(&name),
+            Self::Messages => UNSUPPORTED_BETAS.contains(&name) && !MESSAGES_API_BETAS.contains(&name),
+            Self::Converse => UNSUPPORTED_BETAS.contains(&name) || converse(),
+            Self::NonClaude => {
+                UNSUPPORTED_BETAS.contains(&name) || converse() || CLAUDE_ONLY_BETAS.contains(&name)
+            }
         };
-        known || STAY_BEHIND_FAMILIES.iter().any(|family| name.starts_with(family))
+        known || UNSUPPORTED_BETA_PREFIXES.iter().any(|family| name.starts_with(family))
     }
 }
 
 /// The betas of one request.
 #[derive(Debug, Default)]
-pub(super) struct Betas<'a> {
+pub(super) struct BetaFilter<'a> {
     reader: Reader,
     names: Vec<Cow<'a, str>>,
-    left_behind: Vec<Cow<'a, str>>,
+    not_sent: Vec<Cow<'a, str>>,
     refused: Vec<Cow<'a, str>>,
 }
 
-impl<'a> Betas<'a> {
+impl<'a> BetaFilter<'a> {
     /// None yet, for this reader.
-    pub(super) fn of(reader: impl Into<Reader>) -> Self {
+    pub(super) fn new(reader: impl Into<Reader>) -> Self {
         Self { reader: reader.into(), ..Self::default() }
     }
 
     /// Takes one that the client asked for.
-    pub(super) fn ask(&mut self, name: impl Into<Cow<'a, str>>, refused: impl Fn(&str) -> bool) {
+    pub(super) fn add(&mut self, name: impl Into<Cow<'a, str>>, refused: impl Fn(&str) -> bool) {
         let name = name.into();
         let known = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known);
         let is_refused = refused(&name) || known.is_some_and(&refused);
         let upstream = known.map_or(name, Cow::Borrowed);
-        let is_refused = is_refused || self.reader == Reader::Stranger;
-        let list = match (self.reader.leaves_behind(&upstream), is_refused) {
-            (true, _) => &mut self.left_behind,
+        let is_refused = is_refused || self.reader == Reader::NonClaude;
+        let list = match (self.reader.drops(&upstream), is_refused) {
+            (true, _) => &mut self.not_sent,
             (false, true) => &mut self.refused,
             (false, false) => &mut self.names,
         };
@@ -174,7 +176,7 @@ impl<'a> Betas<'a> {
     }
 
     /// Adds one that a member of the request needs.
-    pub(super) fn need(&mut self, name: impl Into<Cow<'a, str>>) {
+    pub(super) fn require(&mut self, name: impl Into<Cow<'a, str>>) {
         let name = name.into();
         if !self.names.contains(&name) {
             self.names.push(name);
@@ -192,19 +194,19 @@ impl<'a> Betas<'a> {
     }
 
     /// Says what is not sent: in one line what says nothing to Bedrock, in another what was wished for.
-    pub(super) fn tell(&self, findings: &mut Findings) {
-        let path = Path::ROOT;
+    pub(super) fn report(&self, diagnostics: &mut Diagnostics) {
+        let path = JsonPath::ROOT;
         let path = path.key("anthropic-beta");
-        if !self.left_behind.is_empty() {
-            findings.note(path, format!("not sent: {}", self.left_behind.join(", ")));
+        if !self.not_sent.is_empty() {
+            diagnostics.adjusted(path, format!("not sent: {}", self.not_sent.join(", ")));
         }
         if !self.refused.is_empty() {
             let why = match (self.reader, self.refused.len()) {
-                (Reader::Stranger, _) => "the model is not a Claude model",
+                (Reader::NonClaude, _) => "the model is not a Claude model",
                 (_, 1) => "this model was seen to refuse it",
                 (..) => "this model was seen to refuse some",
             };
-            findings.drop(path, format!("{} not sent: {why}", self.refused.join(", ")));
+            diagnostics.dropped(path, format!("{} not sent: {why}", self.refused.join(", ")));
         }
     }
 }
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn betas_pass_unless_bedrock_is_known_to_refuse_them() {
-        let mut betas = Betas::default();
+        let mut betas = BetaFilter::default();
         for name in [
             "novel-2027-01-01",
             "claude-code-20250219",
@@ -224,10 +226,10 @@ mod tests {
             "mcp-client-2099-01-01",
             "learned-2026-01-01",
         ] {
-            betas.ask(name, |name| name == "learned-2026-01-01");
+            betas.add(name, |name| name == "learned-2026-01-01");
         }
-        betas.need(CONTEXT_MANAGEMENT);
-        betas.need(TOOL_SEARCH);
+        betas.require(CONTEXT_MANAGEMENT);
+        betas.require(TOOL_SEARCH);
         assert_eq!(betas.names(), ["novel-2027-01-01", TOOL_SEARCH, CONTEXT_MANAGEMENT]);
         assert_eq!(
             told(&betas),
@@ -238,10 +240,10 @@ mod tests {
         );
     }
 
-    fn told(betas: &Betas<'_>) -> Vec<(String, bool)> {
-        let mut findings = Findings::default();
-        betas.tell(&mut findings);
-        findings.notices.into_iter().map(|notice| (notice.what, notice.dropped)).collect()
+    fn told(betas: &BetaFilter<'_>) -> Vec<(String, bool)> {
+        let mut diagnostics = Diagnostics::default();
+        betas.report(&mut diagnostics);
+        diagnostics.notices.into_iter().map(|notice| (notice.what, notice.dropped)).collect()
     }
 
     #[test]
@@ -262,14 +264,14 @@ mod tests {
             ),
             (Reader::Invoke, &[asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]]),
             (Reader::Converse, &[asked[1], asked[4], asked[5]]),
-            (Reader::Stranger, &[]),
+            (Reader::NonClaude, &[]),
         ] {
-            let mut betas = Betas::of(reader);
-            asked.into_iter().for_each(|name| betas.ask(name, |_| false));
+            let mut betas = BetaFilter::new(reader);
+            asked.into_iter().for_each(|name| betas.add(name, |_| false));
             assert_eq!(betas.names(), expected, "{reader:?}");
         }
-        let mut betas = Betas::of(Reader::Stranger);
-        asked.into_iter().for_each(|name| betas.ask(name, |_| false));
+        let mut betas = BetaFilter::new(Reader::NonClaude);
+        asked.into_iter().for_each(|name| betas.add(name, |_| false));
         let told = told(&betas);
         assert_eq!(told[1], ("novel-2027-01-01 not sent: the model is not a Claude model".to_owned(), true));
         assert!(!told[0].1 && told[0].0.contains("context-1m-2025-08-07"), "{told:?}");
@@ -277,12 +279,12 @@ mod tests {
 
     #[test]
     fn a_model_that_refused_betas_without_saying_which_gets_none_that_were_asked_for() {
-        let asked = AskedBetas { none: true, ..AskedBetas::default() };
-        let mut betas = Betas::of(Reader::Converse);
+        let asked = RequestedBetas { none: true, ..RequestedBetas::default() };
+        let mut betas = BetaFilter::new(Reader::Converse);
         ["a-2027-01-01", "claude-code-20250219", "b-2027-01-01"]
             .into_iter()
-            .for_each(|name| betas.ask(name, |name| asked.refuses(name)));
-        betas.need("effort-2025-11-24");
+            .for_each(|name| betas.add(name, |name| asked.refuses(name)));
+        betas.require("effort-2025-11-24");
         assert_eq!(betas.names(), ["effort-2025-11-24"]);
         assert_eq!(
             told(&betas)[1],

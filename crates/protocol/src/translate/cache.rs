@@ -1,7 +1,7 @@
 //! `cache_control` on a block into a `cachePoint` after it.
 
-use super::Path;
-use super::to_converse::Translation;
+use super::JsonPath;
+use super::to_converse::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::CacheControl;
 use crate::capabilities::PromptCache;
@@ -10,22 +10,22 @@ use crate::converse::request::{CachePoint, ContentBlock, Message};
 /// How many places a request may end a cached prefix at; Anthropic's limit and Bedrock's.
 const MAX_POINTS: usize = 4;
 
-impl Translation<'_> {
+impl ConverseRequestBuilder<'_> {
     /// The cache point that the request asks for as a whole: Bedrock has no automatic caching.
     pub(super) fn automatic_point(
         &mut self,
         control: Option<CacheControl<'_>>,
     ) -> Result<Option<CachePoint>, InvalidRequest> {
-        let path = Path::ROOT.key("cache_control");
+        let path = JsonPath::ROOT.key("cache_control");
         let point = self.cache_point(control, path)?;
         if point.is_some() {
-            self.findings.note(path, "sent as one cache point at the end of the conversation");
+            self.diagnostics.adjusted(path, "sent as one cache point at the end of the conversation");
         }
         Ok(point)
     }
 
     /// Leaves out the cache points beside tool content when the model takes none there.
-    pub(super) fn no_points_beside_tools(&mut self, content: &mut Vec<ContentBlock<'_>>, path: Path<'_>) {
+    pub(super) fn no_points_beside_tools(&mut self, content: &mut Vec<ContentBlock<'_>>, path: JsonPath<'_>) {
         let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
         let is_tool = |block: &ContentBlock<'_>| {
             matches!(block, ContentBlock::ToolUse(_) | ContentBlock::ToolResult(_))
@@ -34,7 +34,8 @@ impl Translation<'_> {
         {
             return;
         }
-        self.findings.note(path, "cache points left out: the model takes none beside tool calls and results");
+        self.diagnostics
+            .adjusted(path, "cache points left out: the model takes none beside tool calls and results");
         content.retain(|block| !is_point(block));
     }
 
@@ -42,7 +43,7 @@ impl Translation<'_> {
     pub(super) fn cache_point(
         &mut self,
         control: Option<CacheControl<'_>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<CachePoint>, InvalidRequest> {
         let Some(mut control) = control else {
             return Ok(None);
@@ -63,17 +64,17 @@ impl Translation<'_> {
             }
         };
         if control.scope.take().is_some() {
-            self.findings.note(path.key("scope"), "left out: Bedrock keeps one cache for the account");
+            self.diagnostics.adjusted(path.key("scope"), "left out: Bedrock keeps one cache for the account");
         }
-        self.findings.lose_rest(path, control.left_over());
+        self.diagnostics.unknown_fields(path, control.left_over());
 
         self.cache_markers += 1;
         if self.capabilities.prompt_cache == PromptCache::None {
-            self.findings.note(path, "left out: the model takes no cache points");
+            self.diagnostics.adjusted(path, "left out: the model takes no cache points");
             return Ok(None);
         }
         if ttl == Some("1h") && self.capabilities.prompt_cache == PromptCache::FiveMinutes {
-            self.findings.note(path.key("ttl"), "left out: the model caches for five minutes only");
+            self.diagnostics.adjusted(path.key("ttl"), "left out: the model caches for five minutes only");
         }
         // A model that knows one lifetime refuses to be told which.
         let ttl = ttl.filter(|_| self.capabilities.prompt_cache == PromptCache::OneHour);

@@ -15,7 +15,7 @@ mod tools;
 
 pub use completion::chat_completion;
 pub use error::chat_error;
-pub use request::{ChatCall, ChatOptions, chat};
+pub use request::{ChatCall, ChatOptions, chat_to_messages};
 pub use stream::ChatStream;
 
 use serde::Deserialize;

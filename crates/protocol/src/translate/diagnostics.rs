@@ -23,7 +23,7 @@ impl fmt::Display for Notice {
 /// The notices as one line of at most `most` bytes: what was dropped comes first, and what was done at many places of
 /// a list is said once (`tools[*].strict (25x): left out`).
 #[must_use]
-pub fn summary(notices: &[Notice], most: usize) -> String {
+pub fn notice_summary(notices: &[Notice], most: usize) -> String {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for notice in notices {
         let places = places(&notice.path);
@@ -99,18 +99,18 @@ mod tests {
         notices.push(notice("messages.1.content.0", "left out: blank", false));
         notices.push(notice("thinking", "left out", true));
         assert_eq!(
-            summary(&notices, 1000),
+            notice_summary(&notices, 1000),
             "thinking: left out; tools[*].eager_input_streaming (25x): left out; messages.1.content.0: left out: blank"
         );
-        assert_eq!(summary(&[], 1000), "");
+        assert_eq!(notice_summary(&[], 1000), "");
     }
 
     #[test]
     fn what_does_not_fit_is_counted() {
         let notices: Vec<Notice> = (0..9).map(|n| notice(&format!("member{n}"), "left out", false)).collect();
-        let line = summary(&notices, 70);
+        let line = notice_summary(&notices, 70);
         assert_eq!(line, "member0: left out; member1: left out; member2: left out; and 6 more");
-        let exactly = summary(&notices[..3], 56);
+        let exactly = notice_summary(&notices[..3], 56);
         assert_eq!(exactly, "member0: left out; member1: left out; member2: left out");
         assert_eq!(exactly.len(), 55);
     }

@@ -1,6 +1,6 @@
 //! What AWS calls a failure, into what Anthropic calls it.
 //!
-//! Whose fault it is, whether to try again and what to do are part of the answer: one row of [`TABLE`] each. The
+//! Whose fault it is, whether to try again and what to do are part of the answer: one row of [`KNOWN_ERRORS`] each. The
 //! text is the one that clients recover on, without ARNs and account ids. Not here: status codes (the server's
 //! table).
 
@@ -9,12 +9,12 @@ mod known_error;
 mod known_errors;
 mod message;
 
-pub use known_error::Row;
-pub use known_errors::{TABLE, row};
+pub use known_error::KnownError;
+pub use known_errors::{KNOWN_ERRORS, known_error};
 
 use crate::anthropic::{Error, ErrorType};
 use crate::converse::event::Exception;
-use known_error::Says;
+use known_error::ClientMessage;
 
 /// Who can mend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,22 +46,22 @@ pub enum Retry {
 
 /// A failure of an upstream call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct MappedError {
     /// What the client may see.
     pub error: Error,
     /// AWS's code, or one of the constants here.
     pub code: String,
     /// AWS's own text, for the operator's log only.
-    pub text: String,
+    pub aws_message: String,
     /// Who can mend it.
     pub fault: Fault,
     /// Whether to try again.
     pub retry: Retry,
     /// What is known of it.
-    pub row: &'static Row,
+    pub known_error: &'static KnownError,
 }
 
-impl Failure {
+impl MappedError {
     /// The code of an answer that cannot be read.
     pub const BAD_STREAM: &str = "BadStream";
     /// The code of an answer that is not what was asked for.
@@ -76,27 +76,27 @@ impl Failure {
     /// A failure that AWS has no part in: `code` is one of the constants here, `text` what the client is told,
     /// as far as the table has no better words.
     #[must_use]
-    pub fn own(code: &str, text: &str) -> Self {
-        error(0, code, &Exception { message: Some(text.to_owned()), ..Exception::default() })
+    pub fn local(code: &str, text: &str) -> Self {
+        map_error(0, code, &Exception { message: Some(text.to_owned()), ..Exception::default() })
     }
 
     /// The answer cannot be read.
     pub(super) fn unreadable(what: String) -> Self {
-        let told = Self::own(Self::BAD_STREAM, &format!("Bedrock's answer cannot be read: {what}."));
-        Self { text: what, ..told }
+        let told = Self::local(Self::BAD_STREAM, &format!("Bedrock's answer cannot be read: {what}."));
+        Self { aws_message: what, ..told }
     }
 
     /// The model broke its own format and said nothing else.
     pub(super) fn malformed(reason: &str) -> Self {
-        let told = Self::own(reason, &format!("The model broke its own format ({reason})."));
-        Self { code: reason.to_owned(), text: String::new(), ..told }
+        let told = Self::local(reason, &format!("The model broke its own format ({reason})."));
+        Self { code: reason.to_owned(), aws_message: String::new(), ..told }
     }
 
     /// The same, when it is the client itself that wrote the id of the model, and not a mapping of the gateway's:
     /// then the client can mend it.
     #[must_use]
-    pub fn of_typed_id(mut self) -> Self {
-        let kind = match self.row.code {
+    pub fn blame_client(mut self) -> Self {
+        let kind = match self.known_error.code {
             "E03" => ErrorType::InvalidRequest,
             "E43" => ErrorType::NotFound,
             _ => return self,
@@ -111,28 +111,35 @@ impl Failure {
 ///
 /// `code` is `x-amzn-errortype`, the body's `__type` or the exception type of a frame, in any spelling.
 #[must_use]
-pub fn error(status: u16, code: &str, said: &Exception) -> Failure {
+pub fn map_error(status: u16, code: &str, said: &Exception) -> MappedError {
     let code = message::code(code);
     let text = said.message.as_deref().unwrap_or_default();
     let searched = message::searchable(text);
-    let row = TABLE
+    let known_error = KNOWN_ERRORS
         .iter()
-        .find(|row| row.fits(&code, &searched))
+        .find(|known_error| known_error.matches(&code, &searched))
         .unwrap_or_else(|| known_errors::by_status(status));
     let (kind, fault, retry) = match said.original_status_code {
         // 424 means nothing to clients; what the model's own server said does.
-        Some(original) if row.code == "E15c" => of_model(original),
-        _ => (row.kind, row.fault, row.retry),
+        Some(original) if known_error.code == "E15c" => of_model(original),
+        _ => (known_error.kind, known_error.fault, known_error.retry),
     };
     let inner = said.original_message.as_deref().filter(|text| !text.is_empty());
     let shown = message::visible(inner.unwrap_or(text), &code);
-    let message = match row.says {
-        Says::Text => shown,
-        Says::Advised => message::sentences(&shown, row.advice),
-        Says::Words(words) => message::sentences(words, row.advice),
-        Says::Overflow => message::overflow(text),
+    let message = match known_error.client_message {
+        ClientMessage::AwsText => shown,
+        ClientMessage::AwsTextWithAdvice => message::sentences(&shown, known_error.advice),
+        ClientMessage::Fixed(words) => message::sentences(words, known_error.advice),
+        ClientMessage::PromptTooLong => message::overflow(text),
     };
-    Failure { error: Error::new(kind, message), text: text.to_owned(), fault, retry, row, code }
+    MappedError {
+        error: Error::new(kind, message),
+        aws_message: text.to_owned(),
+        fault,
+        retry,
+        known_error,
+        code,
+    }
 }
 
 fn of_model(original: u16) -> (ErrorType, Fault, Retry) {

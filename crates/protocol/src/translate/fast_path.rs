@@ -5,7 +5,7 @@
 
 /// A delta that a glance is enough for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Glance<'a> {
+pub(super) enum DeltaShape<'a> {
     /// Text, as JSON spells it; a `<` in it stands for itself.
     Text(&'a [u8]),
     /// Thinking, or arguments of a tool.
@@ -13,7 +13,7 @@ pub(super) enum Glance<'a> {
 }
 
 /// `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"…"}}` and its like.
-pub(super) fn delta(json: &str) -> Option<Glance<'_>> {
+pub(super) fn delta_shape(json: &str) -> Option<DeltaShape<'_>> {
     let rest = json.as_bytes().strip_prefix(br#"{"type":"content_block_delta","index":"#)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     // Ten digits may be more than a number of a block can be; a second one after a zero is no JSON.
@@ -22,16 +22,16 @@ pub(super) fn delta(json: &str) -> Option<Glance<'_>> {
     }
     let delta = rest.get(digits..)?.strip_prefix(br#","delta":{"type":""#)?.strip_suffix(br#""}}"#)?;
     if let Some(text) = delta.strip_prefix(br#"text_delta","text":""#) {
-        return is_plain(text).then_some(Glance::Text(text));
+        return is_plain(text).then_some(DeltaShape::Text(text));
     }
     let other = delta
         .strip_prefix(br#"input_json_delta","partial_json":""#)
         .or_else(|| delta.strip_prefix(br#"thinking_delta","thinking":""#))?;
-    is_plain(other).then_some(Glance::Other)
+    is_plain(other).then_some(DeltaShape::Other)
 }
 
 /// The base64 in `{"bytes":"…","p":"…"}`.
-pub(super) fn chunk(payload: &[u8]) -> Option<&[u8]> {
+pub(super) fn chunk_bytes(payload: &[u8]) -> Option<&[u8]> {
     let rest = payload.strip_prefix(br#"{"bytes":""#)?;
     let (encoded, tail) = rest.split_at_checked(memchr::memchr(b'"', rest)?)?;
     let padding = match tail {
@@ -74,20 +74,20 @@ mod tests {
     #[test]
     fn deltas_of_the_usual_shape_are_recognised() {
         for said in ["", "Hello", "héllo \u{1F600}", r#"a\n\"b\"\\ \/"#, "a < b"] {
-            assert_eq!(delta(&text(said)), Some(Glance::Text(said.as_bytes())), "{said}");
+            assert_eq!(delta_shape(&text(said)), Some(DeltaShape::Text(said.as_bytes())), "{said}");
         }
         for json in [
             r#"{"type":"content_block_delta","index":12,"delta":{"type":"input_json_delta","partial_json":"{\"a\":"}}"#,
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
         ] {
-            assert_eq!(delta(json), Some(Glance::Other), "{json}");
+            assert_eq!(delta_shape(json), Some(DeltaShape::Other), "{json}");
         }
     }
 
     #[test]
     fn everything_else_is_left_to_the_parser() {
         for said in [r#"a"b"#, r"a\", r"\x", r"\u003c", "a\nb", r#"","more":"x"#, r#"a","text":"b"#] {
-            assert_eq!(delta(&text(said)), None, "{said}");
+            assert_eq!(delta_shape(&text(said)), None, "{said}");
         }
         let usual = text("a");
         for json in [
@@ -103,15 +103,15 @@ mod tests {
             &usual.replace("text_delta", "novel_delta"),
             &format!("{usual} "),
         ] {
-            assert_eq!(delta(json), None, "{json}");
+            assert_eq!(delta_shape(json), None, "{json}");
         }
     }
 
     #[test]
     fn the_usual_chunks_are_recognised_and_no_others() {
-        assert_eq!(chunk(br#"{"bytes":"YQ==","p":"abcDEF012"}"#), Some(&b"YQ=="[..]));
-        assert_eq!(chunk(br#"{"bytes":"YQ=="}"#), Some(&b"YQ=="[..]));
-        assert_eq!(chunk(br#"{"bytes":"","p":""}"#), Some(&b""[..]));
+        assert_eq!(chunk_bytes(br#"{"bytes":"YQ==","p":"abcDEF012"}"#), Some(&b"YQ=="[..]));
+        assert_eq!(chunk_bytes(br#"{"bytes":"YQ=="}"#), Some(&b"YQ=="[..]));
+        assert_eq!(chunk_bytes(br#"{"bytes":"","p":""}"#), Some(&b""[..]));
         for other in [
             &br#"{"p":"a","bytes":"YQ=="}"#[..],
             br#"{"bytes":"YQ==","p":"a\nb"}"#,
@@ -120,7 +120,7 @@ mod tests {
             br#"{"bytes":"YQ=="#,
             b"",
         ] {
-            assert_eq!(chunk(other), None, "{}", String::from_utf8_lossy(other));
+            assert_eq!(chunk_bytes(other), None, "{}", String::from_utf8_lossy(other));
         }
     }
 }

@@ -7,17 +7,17 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::error::anthropic_error::{self, Said};
-use super::fast_path::{self, Glance};
-use super::from_converse::{End, Opening, Outcome, Summary};
-use super::{Failure, Notice};
+use super::error::anthropic_error::{self, ErrorBody};
+use super::fast_path::{self, DeltaShape};
+use super::from_converse::{End, Outcome, StreamContext, StreamSummary};
+use super::{MappedError, Notice};
 use crate::anthropic::{self, Delta, Error, ErrorType, Event, Usage, sse};
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, members};
 use crate::tag_buffer::TagBuffer;
 
 /// Where events go.
-pub trait Sink {
+pub trait EventSink {
     /// Takes an event.
     fn event(&mut self, event: &Event<'_>);
 
@@ -26,7 +26,7 @@ pub trait Sink {
 }
 
 /// The bytes of server-sent events.
-impl Sink for Vec<u8> {
+impl EventSink for Vec<u8> {
     fn event(&mut self, event: &Event<'_>) {
         sse::write(event, self);
     }
@@ -38,8 +38,8 @@ impl Sink for Vec<u8> {
 
 /// Passes on the events of one answer, and knows how far it has come.
 #[derive(Debug)]
-pub(super) struct Passer {
-    opening: Opening,
+pub(super) struct EventForwarder {
+    context: StreamContext,
     tags: Option<TagBuffer>,
     /// The text block that is open.
     text_index: Option<u32>,
@@ -47,39 +47,39 @@ pub(super) struct Passer {
     complete: bool,
     usage: Option<Usage>,
     stop_reason: Option<String>,
-    failure: Option<Failure>,
+    failure: Option<MappedError>,
     notices: Vec<Notice>,
 }
 
 /// What has to be known of an event to pass it on.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct EventHeader<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    kind: JsonStr<'a>,
     #[serde(default)]
     index: Option<u32>,
     #[serde(borrow, default)]
-    delta: Option<HeadDelta<'a>>,
+    delta: Option<DeltaHeader<'a>>,
     #[serde(default)]
     usage: Option<Counts>,
     #[serde(borrow, default)]
-    message: Option<HeadMessage<'a>>,
+    message: Option<MessageHeader<'a>>,
     #[serde(default)]
-    error: Option<Said>,
+    error: Option<ErrorBody>,
     #[serde(borrow, default, rename = "amazon-bedrock-invocationMetrics")]
     metrics: Option<RawJson<'a>>,
 }
 
 #[derive(Deserialize)]
-struct HeadDelta<'a> {
+struct DeltaHeader<'a> {
     #[serde(borrow, default)]
-    text: Option<Text<'a>>,
+    text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
+    stop_reason: Option<JsonStr<'a>>,
 }
 
 #[derive(Deserialize)]
-struct HeadMessage<'a> {
+struct MessageHeader<'a> {
     #[serde(borrow, default)]
     model: Option<RawJson<'a>>,
     #[serde(default)]
@@ -101,11 +101,11 @@ struct Counts {
     cache_creation: Option<anthropic::CacheCreation>,
 }
 
-impl Passer {
-    pub(super) fn new(opening: Opening) -> Self {
-        let tags = opening.tag_buffer.then(TagBuffer::default);
+impl EventForwarder {
+    pub(super) fn new(context: StreamContext) -> Self {
+        let tags = context.tag_buffer.then(TagBuffer::default);
         Self {
-            opening,
+            context,
             tags,
             text_index: None,
             started: false,
@@ -126,14 +126,15 @@ impl Passer {
         self.complete || self.failure.is_some()
     }
 
-    pub(super) fn failure(&self) -> Option<&Failure> {
+    pub(super) fn failure(&self) -> Option<&MappedError> {
         self.failure.as_ref()
     }
 
     /// Passes the next event on, or keeps why there is none.
-    pub(super) fn take(&mut self, json: Result<&[u8], Failure>, sink: &mut impl Sink) {
+    pub(super) fn take(&mut self, json: Result<&[u8], MappedError>, sink: &mut impl EventSink) {
         let passed = json.and_then(|json| {
-            let text = std::str::from_utf8(json).map_err(|error| Failure::unreadable(error.to_string()))?;
+            let text =
+                std::str::from_utf8(json).map_err(|error| MappedError::unreadable(error.to_string()))?;
             self.pass(text, sink)
         });
         if let Err(failure) = passed {
@@ -143,7 +144,12 @@ impl Passer {
 
     /// Ends the answer: says what has to be said last, and what it came to. `truncated`: the bytes ended inside of
     /// an event.
-    pub(super) fn finish(mut self, truncated: Option<Failure>, end: End, sink: &mut impl Sink) -> Summary {
+    pub(super) fn finish(
+        mut self,
+        truncated: Option<MappedError>,
+        end: End,
+        sink: &mut impl EventSink,
+    ) -> StreamSummary {
         let failure = match (self.failure.take().or(truncated), end) {
             _ if self.complete => return self.summary(Outcome::Finished),
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
@@ -153,46 +159,47 @@ impl Passer {
         };
         self.flush_text(sink);
         let request_id =
-            Some(self.opening.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+            Some(self.context.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
         sink.event(&Event::Error { error: Cow::Owned(failure), request_id });
         self.summary(Outcome::Failed)
     }
 
-    fn summary(self, outcome: Outcome) -> Summary {
-        Summary { outcome, usage: self.usage, stop_reason: self.stop_reason, notices: self.notices }
+    fn summary(self, outcome: Outcome) -> StreamSummary {
+        StreamSummary { outcome, usage: self.usage, stop_reason: self.stop_reason, notices: self.notices }
     }
 
     /// Passes one event on.
-    fn pass(&mut self, json: &str, sink: &mut impl Sink) -> Result<(), Failure> {
+    fn pass(&mut self, json: &str, sink: &mut impl EventSink) -> Result<(), MappedError> {
         // Nearly all events are deltas of a known shape with nothing in them to look after.
-        if fast_path::delta(json).is_some_and(|delta| self.needs_nothing(delta)) {
+        if fast_path::delta_shape(json).is_some_and(|delta| self.needs_nothing(delta)) {
             sink.raw("content_block_delta", json);
             return Ok(());
         }
-        let head: Head<'_> =
-            serde_json::from_str(json).map_err(|error| Failure::unreadable(format!("an event: {error}")))?;
-        if let Some(counts) = head.usage.or(head.message.as_ref().and_then(|message| message.usage)) {
+        let header: EventHeader<'_> = serde_json::from_str(json)
+            .map_err(|error| MappedError::unreadable(format!("an event: {error}")))?;
+        if let Some(counts) = header.usage.or(header.message.as_ref().and_then(|message| message.usage)) {
             self.count(&counts);
         }
         // The name becomes a line of its own.
-        if !head.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
-            return Err(Failure::unreadable("an event with an impossible name".to_owned()));
+        if !header.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        {
+            return Err(MappedError::unreadable("an event with an impossible name".to_owned()));
         }
-        match &*head.kind {
+        match &*header.kind {
             "message_start" => {
                 self.started = true;
-                sink.raw("message_start", &self.with_requested_model(json, &head));
+                sink.raw("message_start", &self.with_requested_model(json, &header));
             }
-            "content_block_delta" => self.delta(json, &head, sink),
+            "content_block_delta" => self.delta(json, &header, sink),
             "ping" => sink.raw("ping", json),
-            "error" => return Err(anthropic_error::failure(head.error.unwrap_or_default())),
+            "error" => return Err(anthropic_error::map_error_body(header.error.unwrap_or_default())),
             kind => {
                 self.flush_text(sink);
                 self.text_index = None;
-                if let Some(reason) = head.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
+                if let Some(reason) = header.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
                     self.stop_reason = Some(reason.to_string());
                 }
-                let without = head.metrics.map(|_| without_metrics(json));
+                let without = header.metrics.map(|_| without_metrics(json));
                 sink.raw(kind, without.as_deref().unwrap_or(json));
                 self.complete = kind == "message_stop";
             }
@@ -201,17 +208,17 @@ impl Passer {
     }
 
     /// Whether nothing in `delta` has to be kept back.
-    fn needs_nothing(&self, delta: Glance<'_>) -> bool {
+    fn needs_nothing(&self, delta: DeltaShape<'_>) -> bool {
         match (delta, &self.tags) {
-            (Glance::Other, _) | (Glance::Text(_), None) => true,
-            (Glance::Text(text), Some(tags)) => tags.is_empty() && memchr::memchr(b'<', text).is_none(),
+            (DeltaShape::Other, _) | (DeltaShape::Text(_), None) => true,
+            (DeltaShape::Text(text), Some(tags)) => tags.is_empty() && memchr::memchr(b'<', text).is_none(),
         }
     }
 
     /// Text that may hold the beginning of a tag goes through the buffer; everything else as it came.
-    fn delta(&mut self, json: &str, head: &Head<'_>, sink: &mut impl Sink) {
-        let text = head.delta.as_ref().and_then(|delta| delta.text.as_deref());
-        if let (Some(tags), Some(text), Some(index)) = (&mut self.tags, text, head.index)
+    fn delta(&mut self, json: &str, header: &EventHeader<'_>, sink: &mut impl EventSink) {
+        let text = header.delta.as_ref().and_then(|delta| delta.text.as_deref());
+        if let (Some(tags), Some(text), Some(index)) = (&mut self.tags, text, header.index)
             && (!tags.is_empty() || memchr::memchr(b'<', text.as_bytes()).is_some())
         {
             self.text_index = Some(index);
@@ -221,7 +228,7 @@ impl Passer {
         sink.raw("content_block_delta", json);
     }
 
-    fn flush_text(&mut self, sink: &mut impl Sink) {
+    fn flush_text(&mut self, sink: &mut impl EventSink) {
         if let (Some(tags), Some(index)) = (&mut self.tags, self.text_index) {
             tags.flush(|text| sink.event(&text_delta(index, text)));
         }
@@ -246,12 +253,12 @@ impl Passer {
     }
 
     /// Clients compare the model of an answer with the one they asked for.
-    fn with_requested_model(&self, json: &str, head: &Head<'_>) -> String {
-        let Some(model) = head.message.as_ref().and_then(|message| message.model) else {
+    fn with_requested_model(&self, json: &str, header: &EventHeader<'_>) -> String {
+        let Some(model) = header.message.as_ref().and_then(|message| message.model) else {
             return json.to_owned();
         };
         let mut edit = Edit::new(json);
-        edit.replace(model, serde_json::to_string(&self.opening.model).unwrap_or_default());
+        edit.replace(model, serde_json::to_string(&self.context.model).unwrap_or_default());
         String::from_utf8(edit.apply()).unwrap_or_default()
     }
 }
@@ -263,6 +270,6 @@ fn text_delta(index: u32, text: &str) -> Event<'_> {
 fn without_metrics(json: &str) -> String {
     let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return json.to_owned() };
     let mut edit = Edit::new(json);
-    edit.rework(object.get(), &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
+    edit.edit_object(object.get(), &members(object), |key| key == "amazon-bedrock-invocationMetrics", &[]);
     String::from_utf8(edit.apply()).unwrap_or_default()
 }

@@ -3,10 +3,10 @@
 mod response;
 mod stream;
 
-pub use response::unfold;
-pub use stream::{End, Opening, Outcome, StreamTranslator, Summary};
+pub use response::translate_response;
+pub use stream::{End, Outcome, StreamContext, StreamSummary, StreamTranslator};
 
-use super::{Failure, error};
+use super::{MappedError, map_error};
 use crate::anthropic::Event;
 use crate::converse::event::Exception;
 use crate::converse::{self, FrameDecoder, FrameKind};
@@ -16,23 +16,23 @@ use crate::converse::{self, FrameDecoder, FrameKind};
 pub enum Step {
     /// They are.
     More,
-    /// The answer is complete or has failed: call [`Pipeline::finish`].
+    /// The answer is complete or has failed: call [`ConverseStream::finish`].
     Ended,
 }
 
 /// Translates the bytes of one answer.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct ConverseStream {
     frames: FrameDecoder,
     translator: StreamTranslator,
-    failure: Option<Failure>,
+    failure: Option<MappedError>,
 }
 
-impl Pipeline {
+impl ConverseStream {
     /// Begins an answer.
     #[must_use]
-    pub fn new(opening: Opening) -> Self {
-        Self { frames: FrameDecoder::default(), translator: StreamTranslator::new(opening), failure: None }
+    pub fn new(context: StreamContext) -> Self {
+        Self { frames: FrameDecoder::default(), translator: StreamTranslator::new(context), failure: None }
     }
 
     /// Takes the next bytes, cut anywhere.
@@ -45,19 +45,20 @@ impl Pipeline {
                     FrameKind::Event(kind) => match converse::Event::parse(kind, frame.payload) {
                         Ok(event) => self.translator.push(event, out),
                         Err(error) => {
-                            self.failure = Some(Failure::unreadable(format!("a `{kind}` event: {error}")));
+                            self.failure =
+                                Some(MappedError::unreadable(format!("a `{kind}` event: {error}")));
                         }
                     },
                     FrameKind::Exception(kind) => {
-                        self.failure = Some(error(400, kind, &Exception::parse(frame.payload)));
+                        self.failure = Some(map_error(400, kind, &Exception::parse(frame.payload)));
                     }
                     FrameKind::Error { code, message } => {
                         let said = Exception { message: Some(message.to_owned()), ..Exception::default() };
-                        self.failure = Some(error(500, code, &said));
+                        self.failure = Some(map_error(500, code, &said));
                     }
                     FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), out),
                 },
-                Err(error) => self.failure = Some(Failure::unreadable(error.to_string())),
+                Err(error) => self.failure = Some(MappedError::unreadable(error.to_string())),
             }
         }
         if self.translator.is_complete() || self.failure().is_some() { Step::Ended } else { Step::More }
@@ -71,17 +72,17 @@ impl Pipeline {
 
     /// What went wrong, if anything: AWS's word, the wire, or the answer itself.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&MappedError> {
         self.failure.as_ref().or(self.translator.failure())
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(self, end: End, out: &mut impl FnMut(&Event<'_>)) -> Summary {
+    pub fn finish(self, end: End, out: &mut impl FnMut(&Event<'_>)) -> StreamSummary {
         let end = match (self.failure, end) {
             (Some(failure), End::Eof | End::Failed(_)) => End::Failed(failure.error),
             (None, End::Eof) => match self.frames.finish() {
                 Ok(()) => End::Eof,
-                Err(error) => End::Failed(Failure::unreadable(error.to_string()).error),
+                Err(error) => End::Failed(MappedError::unreadable(error.to_string()).error),
             },
             (_, end) => end,
         };

@@ -5,38 +5,38 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::forward::{Passer, Sink};
-use super::from_converse::{End, Opening, Summary};
-use super::{Failure, Step, error, fast_path};
+use super::forward::{EventForwarder, EventSink};
+use super::from_converse::{End, StreamContext, StreamSummary};
+use super::{MappedError, Step, fast_path, map_error};
 use crate::converse::event::Exception;
 use crate::converse::{FrameDecoder, FrameKind};
-use crate::json::Text;
+use crate::json::JsonStr;
 
 /// Passes on the events of one answer.
 #[derive(Debug)]
-pub struct ChunkPipeline {
+pub struct InvokeStream {
     frames: FrameDecoder,
     /// The JSON of the current event.
     json: Vec<u8>,
-    events: Passer,
+    events: EventForwarder,
 }
 
 /// The payload of a chunk.
 #[derive(Deserialize)]
 struct Chunk<'a> {
     #[serde(borrow)]
-    bytes: Text<'a>,
+    bytes: JsonStr<'a>,
 }
 
-impl ChunkPipeline {
+impl InvokeStream {
     /// Begins an answer.
     #[must_use]
-    pub fn new(opening: Opening) -> Self {
-        Self { frames: FrameDecoder::default(), json: Vec::new(), events: Passer::new(opening) }
+    pub fn new(context: StreamContext) -> Self {
+        Self { frames: FrameDecoder::default(), json: Vec::new(), events: EventForwarder::new(context) }
     }
 
     /// Takes the next bytes, cut anywhere.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Step {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut impl EventSink) -> Step {
         self.frames.feed(bytes);
         while !self.events.is_over() {
             let decoded = match self.frames.next_frame() {
@@ -44,13 +44,13 @@ impl ChunkPipeline {
                 Ok(Some(frame)) => match frame.kind {
                     FrameKind::Event("chunk") => decode(frame.payload, &mut self.json),
                     FrameKind::Event(_) | FrameKind::Other(_) => continue,
-                    FrameKind::Exception(kind) => Err(error(400, kind, &Exception::parse(frame.payload))),
+                    FrameKind::Exception(kind) => Err(map_error(400, kind, &Exception::parse(frame.payload))),
                     FrameKind::Error { code, message } => {
                         let said = Exception { message: Some(message.to_owned()), ..Exception::default() };
-                        Err(error(500, code, &said))
+                        Err(map_error(500, code, &said))
                     }
                 },
-                Err(error) => Err(Failure::unreadable(error.to_string())),
+                Err(error) => Err(MappedError::unreadable(error.to_string())),
             };
             self.events.take(decoded.map(|()| &*self.json), sink);
         }
@@ -65,24 +65,24 @@ impl ChunkPipeline {
 
     /// What went wrong, if anything.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&MappedError> {
         self.events.failure()
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(self, end: End, sink: &mut impl Sink) -> Summary {
-        let truncated = self.frames.finish().err().map(|error| Failure::unreadable(error.to_string()));
+    pub fn finish(self, end: End, sink: &mut impl EventSink) -> StreamSummary {
+        let truncated = self.frames.finish().err().map(|error| MappedError::unreadable(error.to_string()));
         self.events.finish(truncated, end, sink)
     }
 }
 
 /// The event inside of a chunk, into `json`.
-fn decode(payload: &[u8], json: &mut Vec<u8>) -> Result<(), Failure> {
+fn decode(payload: &[u8], json: &mut Vec<u8>) -> Result<(), MappedError> {
     json.clear();
-    if fast_path::chunk(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {
+    if fast_path::chunk_bytes(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {
         return Ok(());
     }
-    let unreadable = |what: String| Failure::unreadable(format!("a chunk: {what}"));
+    let unreadable = |what: String| MappedError::unreadable(format!("a chunk: {what}"));
     let chunk: Chunk<'_> = serde_json::from_slice(payload).map_err(|error| unreadable(error.to_string()))?;
     json.clear();
     STANDARD.decode_vec(chunk.bytes.as_bytes(), json).map_err(|error| unreadable(error.to_string()))

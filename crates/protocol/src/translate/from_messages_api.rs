@@ -1,32 +1,32 @@
 //! The answer of Bedrock's own Messages API: Anthropic's events, as server-sent events.
 
-use super::forward::{Passer, Sink};
-use super::from_converse::{End, Opening, Summary};
-use super::{Failure, Step};
-use crate::anthropic::sse::Reader;
+use super::forward::{EventForwarder, EventSink};
+use super::from_converse::{End, StreamContext, StreamSummary};
+use super::{MappedError, Step};
+use crate::anthropic::sse::SseReader;
 
 /// Passes on the events of one answer.
 #[derive(Debug)]
-pub struct SsePipeline {
-    reader: Reader,
-    events: Passer,
+pub struct MessagesApiStream {
+    reader: SseReader,
+    events: EventForwarder,
 }
 
-impl SsePipeline {
+impl MessagesApiStream {
     /// Begins an answer.
     #[must_use]
-    pub fn new(opening: Opening) -> Self {
-        Self { reader: Reader::default(), events: Passer::new(opening) }
+    pub fn new(context: StreamContext) -> Self {
+        Self { reader: SseReader::default(), events: EventForwarder::new(context) }
     }
 
     /// Takes the next bytes, cut anywhere.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Step {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut impl EventSink) -> Step {
         self.reader.feed(bytes);
         while !self.events.is_over() {
             let json = match self.reader.next_event() {
                 Ok(None) => break,
                 Ok(Some(json)) => Ok(json),
-                Err(error) => Err(Failure::unreadable(error.to_string())),
+                Err(error) => Err(MappedError::unreadable(error.to_string())),
             };
             self.events.take(json, sink);
         }
@@ -41,13 +41,13 @@ impl SsePipeline {
 
     /// What went wrong, if anything.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&MappedError> {
         self.events.failure()
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(self, end: End, sink: &mut impl Sink) -> Summary {
-        let truncated = self.reader.finish().err().map(|error| Failure::unreadable(error.to_string()));
+    pub fn finish(self, end: End, sink: &mut impl EventSink) -> StreamSummary {
+        let truncated = self.reader.finish().err().map(|error| MappedError::unreadable(error.to_string()));
         self.events.finish(truncated, end, sink)
     }
 }

@@ -4,48 +4,48 @@ use std::fmt;
 
 /// A place. Copied on the way down, printed only when there is something to say about it.
 #[derive(Clone, Copy)]
-pub(super) struct Path<'p> {
-    parent: Option<&'p Path<'p>>,
-    step: Step<'p>,
+pub(super) struct JsonPath<'p> {
+    parent: Option<&'p JsonPath<'p>>,
+    segment: Segment<'p>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'p> {
+enum Segment<'p> {
     Root,
     Key(&'p str),
     Index(usize),
 }
 
-impl<'p> Path<'p> {
-    pub(super) const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+impl<'p> JsonPath<'p> {
+    pub(super) const ROOT: JsonPath<'static> = JsonPath { parent: None, segment: Segment::Root };
 
-    pub(super) fn key<'q>(&'q self, key: &'q str) -> Path<'q>
+    pub(super) fn key<'q>(&'q self, key: &'q str) -> JsonPath<'q>
     where
         'p: 'q,
     {
-        Path { parent: Some(self), step: Step::Key(key) }
+        JsonPath { parent: Some(self), segment: Segment::Key(key) }
     }
 
-    pub(super) fn index<'q>(&'q self, index: usize) -> Path<'q>
+    pub(super) fn index<'q>(&'q self, index: usize) -> JsonPath<'q>
     where
         'p: 'q,
     {
-        Path { parent: Some(self), step: Step::Index(index) }
+        JsonPath { parent: Some(self), segment: Segment::Index(index) }
     }
 }
 
-impl fmt::Display for Path<'_> {
+impl fmt::Display for JsonPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
-            if !matches!(parent.step, Step::Root) {
+            if !matches!(parent.segment, Segment::Root) {
                 f.write_str(".")?;
             }
         }
-        match self.step {
-            Step::Root => Ok(()),
-            Step::Key(key) => f.write_str(key),
-            Step::Index(index) => write!(f, "{index}"),
+        match self.segment {
+            Segment::Root => Ok(()),
+            Segment::Key(key) => f.write_str(key),
+            Segment::Index(index) => write!(f, "{index}"),
         }
     }
 }

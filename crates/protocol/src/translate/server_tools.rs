@@ -3,7 +3,7 @@
 //! Some clients offer them with every request, whether they are needed or not. Leaving such a tool out takes
 //! nothing from a model that has others to call; where it does, the request is refused by the tool's name.
 
-use super::Path;
+use super::JsonPath;
 use crate::anthropic::InvalidRequest;
 
 /// How the types of such tools begin; dates follow.
@@ -54,7 +54,7 @@ pub(super) fn left_out(
         let is_forced = forced.is_some() && forced == tool.name;
         if policy == ServerTools::Refuse || is_forced || !remains {
             let message = format!("tool type '{kind}' is not supported: Bedrock runs no tools itself");
-            return Err(InvalidRequest::new(Path::ROOT.key("tools").index(index), message));
+            return Err(InvalidRequest::new(JsonPath::ROOT.key("tools").index(index), message));
         }
         let what = format!("tool type '{kind}' left out: Bedrock runs no tools itself");
         left_out.push(LeftOut { index, what });

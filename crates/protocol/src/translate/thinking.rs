@@ -7,13 +7,13 @@ use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Path;
-use super::to_converse::{Translation, required};
+use super::JsonPath;
+use super::to_converse::{ConverseRequestBuilder, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Thinking;
 use crate::capabilities::{Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 
 /// The fewest tokens that thinking takes.
 const MIN_BUDGET: u64 = 1024;
@@ -27,7 +27,7 @@ const EFFORT_BETA: &str = "effort-2025-11-24";
 
 /// What the model is told about thinking.
 #[derive(Default)]
-pub(in crate::translate) struct Depth<'a> {
+pub(in crate::translate) struct ThinkingConfig<'a> {
     /// A Claude model's `thinking`.
     pub(in crate::translate) thinking: Option<Cow<'a, RawValue>>,
     /// A Claude model's effort.
@@ -36,7 +36,7 @@ pub(in crate::translate) struct Depth<'a> {
     pub(super) reasoning: Option<ReasoningControl>,
 }
 
-impl Depth<'_> {
+impl ThinkingConfig<'_> {
     /// Whether the model is told how many tokens to think.
     pub(in crate::translate) fn has_budget(&self) -> bool {
         let thinking = self.thinking.as_deref().map(RawValue::get);
@@ -46,35 +46,35 @@ impl Depth<'_> {
 }
 
 /// What becomes of a kind of thinking.
-enum Fate {
-    Stays,
+enum ThinkingMapping {
+    Unchanged,
     Adaptive,
     Enabled,
-    LeftOut,
+    Dropped,
 }
 
-impl<'a> Translation<'a> {
-    pub(in crate::translate) fn depth(
+impl<'a> ConverseRequestBuilder<'a> {
+    pub(in crate::translate) fn thinking_config(
         &mut self,
         thinking: Option<RawJson<'a>>,
-        effort: Option<Text<'a>>,
+        effort: Option<JsonStr<'a>>,
         limits: &InferenceConfig<'_>,
-    ) -> Result<Depth<'a>, InvalidRequest> {
-        let path = Path::ROOT.key("thinking");
+    ) -> Result<ThinkingConfig<'a>, InvalidRequest> {
+        let path = JsonPath::ROOT.key("thinking");
         if !self.capabilities.claude {
             let reasoning = self.reasoning(thinking, effort.as_deref(), path)?;
-            return Ok(Depth { reasoning, ..Depth::default() });
+            return Ok(ThinkingConfig { reasoning, ..ThinkingConfig::default() });
         }
         let mut has_budget = false;
         let (thinking, derived) = match thinking {
             None => (self.thinking_by_default(limits, path), None),
             Some(raw) => {
                 let parsed: Thinking<'a> = read_thinking(raw, path)?;
-                match self.fate(&parsed, path)? {
-                    Fate::Stays => (self.within_limits(raw, parsed, limits, path), None),
-                    Fate::LeftOut => (None, None),
-                    Fate::Adaptive => self.made_adaptive(parsed, effort.is_some(), path),
-                    Fate::Enabled => {
+                match self.map_thinking(&parsed, path)? {
+                    ThinkingMapping::Unchanged => (self.within_limits(raw, parsed, limits, path), None),
+                    ThinkingMapping::Dropped => (None, None),
+                    ThinkingMapping::Adaptive => self.made_adaptive(parsed, effort.is_some(), path),
+                    ThinkingMapping::Enabled => {
                         let thinking = self.made_enabled(parsed, effort.as_deref(), limits, path);
                         has_budget = thinking.is_some();
                         (thinking, None)
@@ -84,8 +84,8 @@ impl<'a> Translation<'a> {
         };
         let effort = match effort {
             Some(_) if has_budget && self.capabilities.effort == Efforts::default() => {
-                let root = Path::ROOT.key("output_config");
-                self.findings.note(root.key("effort"), "sent as the budget of thinking");
+                let root = JsonPath::ROOT.key("output_config");
+                self.diagnostics.adjusted(root.key("effort"), "sent as the budget of thinking");
                 None
             }
             Some(effort) => self.effort(effort),
@@ -94,12 +94,17 @@ impl<'a> Translation<'a> {
         if effort.is_some() && !self.capabilities.thinking.adaptive && self.capabilities.thinking.enabled {
             self.betas.push(EFFORT_BETA.into());
         }
-        Ok(Depth { thinking, effort: effort.map(|effort| Effort { effort }), reasoning: None })
+        Ok(ThinkingConfig { thinking, effort: effort.map(|effort| Effort { effort }), reasoning: None })
     }
 
     /// At its highest effort Amazon's model wants to be left alone with its limits.
-    pub(super) fn unlimited(&mut self, depth: &Depth<'_>, limits: &mut InferenceConfig<'_>) {
-        let Some(ReasoningControl::Config { max_reasoning_effort: "high", .. }) = depth.reasoning else {
+    pub(super) fn drop_limits_at_high_effort(
+        &mut self,
+        thinking_config: &ThinkingConfig<'_>,
+        limits: &mut InferenceConfig<'_>,
+    ) {
+        let Some(ReasoningControl::Config { max_reasoning_effort: "high", .. }) = thinking_config.reasoning
+        else {
             return;
         };
         let left_out = [
@@ -108,11 +113,16 @@ impl<'a> Translation<'a> {
             ("top_p", limits.top_p.take().is_some()),
         ];
         for (name, _) in left_out.iter().filter(|(_, given)| *given) {
-            self.findings.drop(Path::ROOT.key(name), "left out: the model takes none at high effort");
+            self.diagnostics
+                .dropped(JsonPath::ROOT.key(name), "left out: the model takes none at high effort");
         }
     }
 
-    fn fate(&mut self, thinking: &Thinking<'_>, path: Path<'_>) -> Result<Fate, InvalidRequest> {
+    fn map_thinking(
+        &mut self,
+        thinking: &Thinking<'_>,
+        path: JsonPath<'_>,
+    ) -> Result<ThinkingMapping, InvalidRequest> {
         let takes = self.capabilities.thinking;
         let kind = required(thinking.kind.as_deref(), path.key("type"))?;
         let stays = match kind {
@@ -123,41 +133,41 @@ impl<'a> Translation<'a> {
             // The model will know, or say so.
             _ => true,
         };
-        let fate = match kind {
-            _ if stays => Fate::Stays,
-            "disabled" => Fate::LeftOut,
-            _ if takes.adaptive => Fate::Adaptive,
-            _ if takes.enabled => Fate::Enabled,
-            _ => Fate::LeftOut,
+        let mapping = match kind {
+            _ if stays => ThinkingMapping::Unchanged,
+            "disabled" => ThinkingMapping::Dropped,
+            _ if takes.adaptive => ThinkingMapping::Adaptive,
+            _ if takes.enabled => ThinkingMapping::Enabled,
+            _ => ThinkingMapping::Dropped,
         };
-        if matches!(fate, Fate::LeftOut) {
+        if matches!(mapping, ThinkingMapping::Dropped) {
             let always_thinks = takes.enabled || takes.adaptive;
             let reason = if always_thinks {
                 "left out: the model cannot be told not to think"
             } else {
                 "left out: the model takes no thinking"
             };
-            self.findings.drop(path, reason);
+            self.diagnostics.dropped(path, reason);
         }
-        Ok(fate)
+        Ok(mapping)
     }
 
     /// The operator's own wish, when the request has none and room for it.
     fn thinking_by_default(
         &mut self,
         limits: &InferenceConfig<'_>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Option<Cow<'a, RawValue>> {
         let takes = self.capabilities.thinking;
         let room = limits.max_tokens.unwrap_or_default();
         let budget = self.default_budget.map(|budget| budget.max(MIN_BUDGET)).filter(|budget| *budget < room);
         let budget = budget.filter(|_| takes.enabled || takes.adaptive)?;
         if takes.enabled {
-            self.findings.note(path, format!("not given; a budget of {budget} was used"));
+            self.diagnostics.adjusted(path, format!("not given; a budget of {budget} was used"));
             let thinking = Thinking { budget_tokens: Some(budget), ..Thinking::default() };
             return printed(thinking, "enabled");
         }
-        self.findings.note(path, "not given; adaptive was used");
+        self.diagnostics.adjusted(path, "not given; adaptive was used");
         printed(Thinking::default(), "adaptive")
     }
 
@@ -167,13 +177,13 @@ impl<'a> Translation<'a> {
         raw: RawJson<'a>,
         mut thinking: Thinking<'a>,
         limits: &InferenceConfig<'_>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Option<Cow<'a, RawValue>> {
         let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
         if !self.shortened || thinking.budget_tokens.is_none_or(|budget| budget <= room) {
             return Some(Cow::Borrowed(raw.raw()));
         }
-        self.findings.note(path.key("budget_tokens"), format!("lowered to {room}, below max_tokens"));
+        self.diagnostics.adjusted(path.key("budget_tokens"), format!("lowered to {room}, below max_tokens"));
         thinking.budget_tokens = Some(room);
         printed(thinking, "enabled")
     }
@@ -183,13 +193,13 @@ impl<'a> Translation<'a> {
         &mut self,
         mut thinking: Thinking<'a>,
         has_effort: bool,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> (Option<Cow<'a, RawValue>>, Option<&'static str>) {
         let budget = thinking.budget_tokens.take().filter(|_| !has_effort);
         let effort = budget.and_then(|budget| self.capabilities.effort.at_most(effort_of(budget)));
         let with =
             effort.map_or_else(String::new, |effort| format!(", with effort `{effort}` for the budget"));
-        self.findings.note(path, format!("sent as adaptive, which the model takes instead{with}"));
+        self.diagnostics.adjusted(path, format!("sent as adaptive, which the model takes instead{with}"));
         (printed(thinking, "adaptive"), effort)
     }
 
@@ -199,21 +209,23 @@ impl<'a> Translation<'a> {
         mut thinking: Thinking<'a>,
         effort: Option<&str>,
         limits: &InferenceConfig<'_>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Option<Cow<'a, RawValue>> {
         let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
         let budget = budget_of(effort).min(room);
         if budget < MIN_BUDGET {
-            self.findings.drop(path, "left out: max_tokens leaves no room for it");
+            self.diagnostics.dropped(path, "left out: max_tokens leaves no room for it");
             return None;
         }
-        self.findings
-            .note(path, format!("sent as enabled with a budget of {budget}, which the model takes instead"));
+        self.diagnostics.adjusted(
+            path,
+            format!("sent as enabled with a budget of {budget}, which the model takes instead"),
+        );
         thinking.budget_tokens = Some(budget);
         printed(thinking, "enabled")
     }
 
-    fn effort(&mut self, effort: Text<'a>) -> Option<Cow<'a, str>> {
+    fn effort(&mut self, effort: JsonStr<'a>) -> Option<Cow<'a, str>> {
         // The model will know a new word, or say so.
         if !LEVELS.contains(&&*effort) {
             return Some(effort.0);
@@ -226,14 +238,14 @@ impl<'a> Translation<'a> {
         &mut self,
         thinking: Option<RawJson<'a>>,
         effort: Option<&str>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<ReasoningControl>, InvalidRequest> {
         let control = self.capabilities.reasoning;
         if control == Reasoning::None {
             self.claude_only(thinking, path);
             if effort.is_some() {
-                let root = Path::ROOT.key("output_config");
-                self.findings.drop(root.key("effort"), "left out: the model takes no effort");
+                let root = JsonPath::ROOT.key("output_config");
+                self.diagnostics.dropped(root.key("effort"), "left out: the model takes no effort");
             }
             return Ok(None);
         }
@@ -241,7 +253,7 @@ impl<'a> Translation<'a> {
         let thinking: Thinking<'a> = read_thinking(raw, path)?;
         match (thinking.kind.as_deref(), thinking.budget_tokens) {
             (Some("disabled"), _) if self.capabilities.thinking.disabled => {
-                self.findings.note(path, "sent as effort `none`");
+                self.diagnostics.adjusted(path, "sent as effort `none`");
                 self.no_effort(effort);
                 return Ok(Some(ReasoningControl::Object { effort: "none" }));
             }
@@ -249,20 +261,21 @@ impl<'a> Translation<'a> {
             (Some("disabled"), _)
                 if matches!(control, Reasoning::ReasoningConfig | Reasoning::ReasoningConfigText) =>
             {
-                self.findings.note(path, "left out: the model does not think by itself");
+                self.diagnostics.adjusted(path, "left out: the model does not think by itself");
                 self.no_effort(effort);
                 return Ok(None);
             }
             (Some("disabled"), _) => {
-                self.findings.drop(path, "left out: the model cannot be told not to think");
+                self.diagnostics.dropped(path, "left out: the model cannot be told not to think");
             }
             (Some("enabled"), Some(budget)) if effort.is_none() => {
                 let effort = effort_of(budget);
-                self.findings.note(path, format!("sent as effort `{effort}`, which the model takes instead"));
+                self.diagnostics
+                    .adjusted(path, format!("sent as effort `{effort}`, which the model takes instead"));
                 return Ok(self.told_by_effort(Some(effort)));
             }
-            _ if effort.is_some() => self.findings.note(path, "left out: the model is told by effort"),
-            _ => self.findings.drop(path, "left out: the model decides by itself how hard it thinks"),
+            _ if effort.is_some() => self.diagnostics.adjusted(path, "left out: the model is told by effort"),
+            _ => self.diagnostics.dropped(path, "left out: the model decides by itself how hard it thinks"),
         }
         Ok(self.told_by_effort(effort))
     }
@@ -270,8 +283,8 @@ impl<'a> Translation<'a> {
     /// Thinking is off: what says how hard to think says nothing.
     fn no_effort(&mut self, effort: Option<&str>) {
         if effort.is_some() {
-            let root = Path::ROOT.key("output_config");
-            self.findings.note(root.key("effort"), "left out: thinking is switched off");
+            let root = JsonPath::ROOT.key("output_config");
+            self.diagnostics.adjusted(root.key("effort"), "left out: thinking is switched off");
         }
     }
 
@@ -290,13 +303,14 @@ impl<'a> Translation<'a> {
 
     /// The highest level that the model takes and that is no higher than this one.
     fn lowered(&mut self, effort: &str) -> Option<&'static str> {
-        let root = Path::ROOT.key("output_config");
+        let root = JsonPath::ROOT.key("output_config");
         let path = root.key("effort");
         let taken = self.capabilities.effort.at_most(effort);
         match taken {
-            None => self.findings.drop(path, "left out: the model takes no such effort"),
+            None => self.diagnostics.dropped(path, "left out: the model takes no such effort"),
             Some(taken) if taken != effort => {
-                self.findings.note(path, format!("lowered to `{taken}`, the most that the model takes"));
+                self.diagnostics
+                    .adjusted(path, format!("lowered to `{taken}`, the most that the model takes"));
             }
             Some(_) => {}
         }
@@ -304,7 +318,7 @@ impl<'a> Translation<'a> {
     }
 }
 
-fn read_thinking<'a>(raw: RawJson<'a>, path: Path<'_>) -> Result<Thinking<'a>, InvalidRequest> {
+fn read_thinking<'a>(raw: RawJson<'a>, path: JsonPath<'_>) -> Result<Thinking<'a>, InvalidRequest> {
     if !raw.is_object() {
         return Err(InvalidRequest::new(path, "Input should be an object"));
     }

@@ -11,14 +11,14 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::betas::{AskedBetas, Betas, Reader};
+use super::betas::{BetaFilter, Reader, RequestedBetas};
 use super::server_tools::ServerTools;
-use super::{Findings, Loss, Notice, Path, ToolNames, missing_thinking};
+use super::{Diagnostics, JsonPath, Notice, ToolNames, UnsupportedField, missing_thinking};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capabilities::Capabilities;
 use crate::converse::request as converse;
-use crate::json::{List, RawJson, Text};
+use crate::json::{JsonStr, List, RawJson};
 pub(super) use content::{VERBATIM, required};
 
 /// Where a Claude model's answer names the stop sequence.
@@ -29,11 +29,11 @@ const STREAMED_STOP_SEQUENCE: &str = "/delta/stop_sequence";
 const THINKING_TOKENS: &str = "/usage/output_tokens_details";
 
 /// By how much a translated body is longer than the client's, mostly at the most.
-const ROOM: usize = 2048;
+const EXTRA_CAPACITY: usize = 2048;
 
 /// What the operator decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct TranslationOptions {
     /// How many tokens to answer with when the request does not say.
     pub default_max_tokens: u64,
     /// How many tokens to think when the request does not say whether to think; none for what the model does
@@ -47,7 +47,7 @@ pub struct Options {
     pub strict: bool,
 }
 
-impl Options {
+impl TranslationOptions {
     /// Nothing but what has to be decided.
     #[must_use]
     pub const fn new(default_max_tokens: u64) -> Self {
@@ -63,23 +63,23 @@ impl Options {
 
 /// A call of ConverseStream, ready to be signed and sent.
 #[derive(Debug)]
-pub struct Call {
+pub struct ConverseCall {
     /// The body, JSON.
     pub body: Vec<u8>,
     /// For translating the answer back.
-    pub names: ToolNames,
+    pub tool_names: ToolNames,
     /// What Converse cannot carry. When there is any, do not send the body.
-    pub losses: Vec<Loss>,
+    pub unsupported: Vec<UnsupportedField>,
     /// What was changed or left out.
     pub notices: Vec<Notice>,
 }
 
-/// The state of one translation.
-pub(super) struct Translation<'a> {
+/// The state of one builder.
+pub(super) struct ConverseRequestBuilder<'a> {
     pub(super) capabilities: Capabilities,
-    pub(super) options: Options,
-    pub(super) names: ToolNames,
-    pub(super) findings: Findings,
+    pub(super) options: TranslationOptions,
+    pub(super) tool_names: ToolNames,
+    pub(super) diagnostics: Diagnostics,
     /// How many blocks asked to be cached.
     pub(super) cache_markers: usize,
     /// The tools that the conversation calls, by their upstream names.
@@ -93,9 +93,9 @@ pub(super) struct Translation<'a> {
     /// The names of the documents so far.
     pub(super) documents: Vec<String>,
     /// Tools that the model knows by their type, in its own words.
-    pub(super) typed_tools: Vec<Box<RawValue>>,
+    pub(super) builtin_tools: Vec<Box<RawValue>>,
     /// Their names.
-    pub(super) typed_names: Vec<Cow<'a, str>>,
+    pub(super) builtin_tool_names: Vec<Cow<'a, str>>,
     /// How many tokens to think when the request does not say and bears it.
     pub(super) default_budget: Option<u64>,
     /// What has to be switched on.
@@ -108,40 +108,40 @@ pub(super) struct Translation<'a> {
 ///
 /// # Errors
 /// When the request is not valid whatever the route. What merely cannot be carried by Converse is in
-/// [`Call::losses`].
-pub fn request<'a>(
+/// [`ConverseCall::unsupported`].
+pub fn to_converse<'a>(
     request: Request<'a>,
-    betas: AskedBetas<'a>,
+    betas: RequestedBetas<'a>,
     length: usize,
     capabilities: &Capabilities,
-    options: &Options,
-) -> Result<Call, InvalidRequest> {
-    let mut translation = Translation::new(*capabilities, *options);
-    let upstream = translation.request(request, betas)?;
-    let mut body = Vec::with_capacity(length + ROOM);
+    options: &TranslationOptions,
+) -> Result<ConverseCall, InvalidRequest> {
+    let mut builder = ConverseRequestBuilder::new(*capabilities, *options);
+    let upstream = builder.request(request, betas)?;
+    let mut body = Vec::with_capacity(length + EXTRA_CAPACITY);
     serde_json::to_writer(&mut body, &upstream)
         .map_err(|error| InvalidRequest::new("", error.to_string()))?;
-    let Translation { names, findings, .. } = translation;
-    let (losses, notices) = findings.settle(options.strict);
-    Ok(Call { body, names, losses, notices })
+    let ConverseRequestBuilder { tool_names, diagnostics, .. } = builder;
+    let (unsupported, notices) = diagnostics.finish(options.strict);
+    Ok(ConverseCall { body, tool_names, unsupported, notices })
 }
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     /// Nothing translated yet.
-    pub(super) fn new(capabilities: Capabilities, options: Options) -> Self {
+    pub(super) fn new(capabilities: Capabilities, options: TranslationOptions) -> Self {
         Self {
             capabilities,
             options,
-            names: ToolNames::default(),
-            findings: Findings::default(),
+            tool_names: ToolNames::default(),
+            diagnostics: Diagnostics::default(),
             cache_markers: 0,
             called: Vec::new(),
             has_tool_blocks: false,
             shortened: false,
             moved_images: Vec::new(),
             documents: Vec::new(),
-            typed_tools: Vec::new(),
-            typed_names: Vec::new(),
+            builtin_tools: Vec::new(),
+            builtin_tool_names: Vec::new(),
             default_budget: None,
             betas: Vec::new(),
         }
@@ -150,9 +150,9 @@ impl<'a> Translation<'a> {
     fn request(
         &mut self,
         mut request: Request<'a>,
-        betas: AskedBetas<'a>,
+        betas: RequestedBetas<'a>,
     ) -> Result<converse::Request<'a>, InvalidRequest> {
-        let root = Path::ROOT;
+        let root = JsonPath::ROOT;
         // Which model and which operation are the caller's to read.
         request.model.take();
         request.stream.take();
@@ -170,17 +170,17 @@ impl<'a> Translation<'a> {
         let (top_k, more_config) = self.top_k(request.top_k.take());
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
         self.default_budget = self.options.default_thinking_budget.filter(|_| bears_thinking);
-        let mut depth = self.depth(request.thinking.take(), effort, &inference_config)?;
-        if depth.has_budget() && missing_thinking::in_converse(&messages) {
-            self.findings.drop(root.key("thinking"), missing_thinking::LEFT_OUT);
-            depth.thinking = None;
+        let mut thinking_config = self.thinking_config(request.thinking.take(), effort, &inference_config)?;
+        if thinking_config.has_budget() && missing_thinking::in_converse(&messages) {
+            self.diagnostics.dropped(root.key("thinking"), missing_thinking::DROPPED_NOTICE);
+            thinking_config.thinking = None;
         }
-        self.unlimited(&depth, &mut inference_config);
+        self.drop_limits_at_high_effort(&thinking_config, &mut inference_config);
 
         let output_config = output_config.map(|text_format| converse::OutputConfig {
             text_format,
             // Beside a format, effort would meet the member that Bedrock makes of it.
-            effort: depth.effort.take().map(|effort| effort.effort),
+            effort: thinking_config.effort.take().map(|effort| effort.effort),
         });
 
         let upstream = converse::Request {
@@ -190,36 +190,36 @@ impl<'a> Translation<'a> {
             inference_config,
             tool_config,
             additional_model_request_fields: converse::AdditionalRequestFields {
-                thinking: depth.thinking,
+                thinking: thinking_config.thinking,
                 top_k,
                 inference_config: more_config,
                 tool_choice,
-                output_config: depth.effort,
-                tools: std::mem::take(&mut self.typed_tools),
+                output_config: thinking_config.effort,
+                tools: std::mem::take(&mut self.builtin_tools),
                 anthropic_beta: self.betas(betas, request.anthropic_beta.take()),
-                reasoning: depth.reasoning,
+                reasoning: thinking_config.reasoning,
             },
             request_metadata: self.metadata(request.metadata.take()),
             service_tier: service_tier(request.service_tier.take().as_deref())?,
             output_config,
         };
         self.context_management(&mut request);
-        self.findings.lose_rest(root, request.left_over());
+        self.diagnostics.unknown_fields(root, request.left_over());
         Ok(upstream)
     }
 
     /// The betas to send: those of the header, those of the body, and what has to be switched on for the rest.
-    fn betas(&mut self, asked: AskedBetas<'a>, body: Option<List<Text<'a>>>) -> Vec<Cow<'a, str>> {
-        let reader = if self.capabilities.claude { Reader::Converse } else { Reader::Stranger };
-        let mut betas = Betas::of(reader);
+    fn betas(&mut self, asked: RequestedBetas<'a>, body: Option<List<JsonStr<'a>>>) -> Vec<Cow<'a, str>> {
+        let reader = if self.capabilities.claude { Reader::Converse } else { Reader::NonClaude };
+        let mut betas = BetaFilter::new(reader);
         for name in asked.names {
-            betas.ask(&**name, |name| asked.refuses(name));
+            betas.add(&**name, |name| asked.refuses(name));
         }
         for name in body.into_iter().flat_map(|names| names.0) {
-            betas.ask(name.0, |name| asked.refuses(name));
+            betas.add(name.0, |name| asked.refuses(name));
         }
-        self.betas.drain(..).for_each(|name| betas.need(name));
-        betas.tell(&mut self.findings);
+        self.betas.drain(..).for_each(|name| betas.require(name));
+        betas.report(&mut self.diagnostics);
         betas.into_names()
     }
 
@@ -228,17 +228,17 @@ impl<'a> Translation<'a> {
         &mut self,
         config: Option<OutputConfig<'a>>,
         request: &mut Request<'a>,
-    ) -> Result<(Option<Text<'a>>, Option<converse::TextFormat<'a>>), InvalidRequest> {
-        let path = Path::ROOT.key("output_config");
+    ) -> Result<(Option<JsonStr<'a>>, Option<converse::TextFormat<'a>>), InvalidRequest> {
+        let path = JsonPath::ROOT.key("output_config");
         let mut config = config.unwrap_or_default();
         let effort = config.effort.take();
         // Of two formats the old member stays behind and is refused.
         let format = if config.format.is_some() {
             self.output_format(&mut config.format, path.key("format"))?
         } else {
-            self.output_format(&mut request.output_format, Path::ROOT.key("output_format"))?
+            self.output_format(&mut request.output_format, JsonPath::ROOT.key("output_format"))?
         };
-        self.findings.lose_rest(path, config.left_over());
+        self.diagnostics.unknown_fields(path, config.left_over());
         Ok((effort, format))
     }
 
@@ -246,11 +246,11 @@ impl<'a> Translation<'a> {
     fn output_format(
         &mut self,
         format: &mut Option<OutputFormat<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<converse::TextFormat<'a>>, InvalidRequest> {
         if format.is_some() && !self.capabilities.claude && !self.capabilities.structured_output {
             format.take();
-            self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
+            self.diagnostics.dropped(path, "left out: the model cannot be held to a schema on Bedrock");
             return Ok(None);
         }
         let takes = self.capabilities.structured_output;
@@ -264,7 +264,7 @@ impl<'a> Translation<'a> {
         if !schema.is_object() {
             return Err(InvalidRequest::new(at_schema, "Input should be an object"));
         }
-        self.findings.lose_rest(path, format.left_over());
+        self.diagnostics.unknown_fields(path, format.left_over());
         let structure = converse::TextStructure::JsonSchema { schema: schema.get() };
         Ok(Some(converse::TextFormat { r#type: "json_schema", structure }))
     }
@@ -281,23 +281,25 @@ impl<'a> Translation<'a> {
     }
 
     /// What only a Claude model understands; others do without it.
-    pub(super) fn claude_only<T>(&mut self, value: Option<T>, path: Path<'_>) -> Option<T> {
+    pub(super) fn claude_only<T>(&mut self, value: Option<T>, path: JsonPath<'_>) -> Option<T> {
         if value.is_some() && !self.capabilities.claude {
-            self.findings.drop(path, "left out: the model is not a Claude model");
+            self.diagnostics.dropped(path, "left out: the model is not a Claude model");
             return None;
         }
         value
     }
 
     fn metadata(&mut self, metadata: Option<Metadata<'a>>) -> Option<converse::RequestMetadata<'a>> {
-        let path = Path::ROOT.key("metadata");
+        let path = JsonPath::ROOT.key("metadata");
         let mut metadata = metadata?;
         let user_id = metadata.user_id.take();
-        self.findings.lose_rest(path, metadata.left_over());
+        self.diagnostics.unknown_fields(path, metadata.left_over());
         let user_id = user_id?;
         if !is_legal_metadata(&user_id) {
-            self.findings
-                .note(path.key("user_id"), "left out: Bedrock takes no such characters in request metadata");
+            self.diagnostics.adjusted(
+                path.key("user_id"),
+                "left out: Bedrock takes no such characters in request metadata",
+            );
             return None;
         }
         Some(converse::RequestMetadata { user_id: user_id.0 })
@@ -306,11 +308,11 @@ impl<'a> Translation<'a> {
     /// An edit that keeps everything asks for nothing.
     fn context_management(&mut self, request: &mut Request<'a>) {
         if request.context_management.take_if(|edits| keeps_everything(*edits)).is_some() {
-            let path = Path::ROOT.key("context_management");
-            self.findings.note(path, "left out: keeping all thinking is what Bedrock does anyway");
+            let path = JsonPath::ROOT.key("context_management");
+            self.diagnostics.adjusted(path, "left out: keeping all thinking is what Bedrock does anyway");
         }
         if !self.capabilities.claude {
-            self.claude_only(request.context_management.take(), Path::ROOT.key("context_management"));
+            self.claude_only(request.context_management.take(), JsonPath::ROOT.key("context_management"));
         }
     }
 }
@@ -367,7 +369,7 @@ fn keeps_everything(edits: RawJson<'_>) -> bool {
     #[serde(deny_unknown_fields)]
     struct Edit<'a> {
         #[serde(borrow)]
-        r#type: Text<'a>,
+        r#type: JsonStr<'a>,
         #[serde(default, borrow)]
         keep: Option<RawJson<'a>>,
     }

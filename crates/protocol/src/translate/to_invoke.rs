@@ -12,19 +12,19 @@ mod url_sources;
 
 use std::borrow::Cow;
 
-use super::betas::{self, AskedBetas, Betas};
+use super::betas::{self, BetaFilter, RequestedBetas};
 use super::server_tools::{self, Offered};
-use super::{Findings, Loss, Notice, Options, Path};
+use super::{Diagnostics, JsonPath, Notice, TranslationOptions, UnsupportedField};
 use crate::anthropic::InvalidRequest;
 use crate::capabilities::{Capabilities, Sampling};
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, Member, checked_members, items, members};
 
 /// The dialect of the body. Newer dialects are refused by older models.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
 /// Members that say something to Anthropic's own service only; leaving them out changes no answer.
-const SAYS_NOTHING_HERE: [&str; 9] = [
+const IGNORED_FIELDS: [&str; 9] = [
     "diagnostics",
     "tags",
     "speed",
@@ -37,10 +37,11 @@ const SAYS_NOTHING_HERE: [&str; 9] = [
 ];
 
 /// Members that change the answer and that Bedrock has nothing for.
-const CANNOT_BE_HAD: [&str; 5] = ["container", "mcp_servers", "inference_geo", "safeguards", "compaction"];
+const UNSUPPORTED_FIELDS: [&str; 5] =
+    ["container", "mcp_servers", "inference_geo", "safeguards", "compaction"];
 
 /// Members of a Messages body that cost no tokens of the prompt.
-const NOT_COUNTED: [&str; 7] =
+const FIELDS_NOT_COUNTED: [&str; 7] =
     ["max_tokens", "stream", "stop_sequences", "temperature", "top_p", "top_k", "metadata"];
 
 /// Who reads the body, and by that what it has to say beside the request itself.
@@ -70,10 +71,10 @@ pub struct InvokeOptions<'a> {
     /// Who reads the body.
     pub form: Form<'a>,
     /// What holds for every route.
-    pub options: Options,
+    pub options: TranslationOptions,
     /// The values of `anthropic-beta`, in the order they came.
     pub betas: &'a [String],
-    /// Betas, and paths of members, that this model was seen to refuse.
+    /// BetaFilter, and paths of members, that this model was seen to refuse.
     pub refused: &'a [String],
     /// Whether it was seen to refuse betas without a word on which.
     pub no_betas: bool,
@@ -82,7 +83,7 @@ pub struct InvokeOptions<'a> {
 impl InvokeOptions<'_> {
     /// For InvokeModel, and nothing else to mind.
     #[must_use]
-    pub const fn new(options: Options) -> Self {
+    pub const fn new(options: TranslationOptions) -> Self {
         Self { form: Form::Invoke, options, betas: &[], refused: &[], no_betas: false }
     }
 }
@@ -97,7 +98,7 @@ pub struct InvokeCall {
     /// For the header `X-Amzn-Bedrock-Service-Tier`.
     pub service_tier: Option<String>,
     /// What cannot be carried. When there is any, do not send the body.
-    pub losses: Vec<Loss>,
+    pub unsupported: Vec<UnsupportedField>,
     /// What was changed or left out.
     pub notices: Vec<Notice>,
 }
@@ -106,7 +107,7 @@ pub struct InvokeCall {
 ///
 /// # Errors
 /// When the body is not a JSON object, or a member that has to be read is not of its type.
-pub fn invoke(
+pub fn to_invoke(
     body: &str,
     capabilities: &Capabilities,
     options: &InvokeOptions<'_>,
@@ -117,14 +118,14 @@ pub fn invoke(
         capabilities,
         options,
         edit: Edit::new(body),
-        findings: Findings::default(),
-        betas: Betas::of(options.form),
+        diagnostics: Diagnostics::default(),
+        betas: BetaFilter::new(options.form),
         left_out: Vec::new(),
         added: Vec::new(),
         service_tier: None,
     };
     for beta in options.betas {
-        editing.ask(Cow::Borrowed(beta));
+        editing.add_beta(Cow::Borrowed(beta));
     }
     editing.members(&all, body)?;
     editing.finish(body.trim(), &all)
@@ -134,8 +135,8 @@ struct Editing<'t, 'o> {
     capabilities: &'o Capabilities,
     options: &'o InvokeOptions<'o>,
     edit: Edit<'t>,
-    findings: Findings,
-    betas: Betas<'o>,
+    diagnostics: Diagnostics,
+    betas: BetaFilter<'o>,
     /// Top-level members to leave out.
     left_out: Vec<String>,
     /// Top-level members to add.
@@ -146,19 +147,19 @@ struct Editing<'t, 'o> {
 impl<'t> Editing<'t, '_> {
     fn members(&mut self, all: &[Member<'t>], body: &'t str) -> Result<(), InvalidRequest> {
         let mut has_max_tokens = false;
-        let effort = self.depth(all)?;
+        let effort = self.thinking_config(all)?;
         for Member { key, value } in all {
-            let path = Path::ROOT;
+            let path = JsonPath::ROOT;
             let path = path.key(key);
             match &**key {
                 "model" | "stream" => self.ours(key, *value),
-                key if matches!(self.options.form, Form::Count(_)) && NOT_COUNTED.contains(&key) => {
+                key if matches!(self.options.form, Form::Count(_)) && FIELDS_NOT_COUNTED.contains(&key) => {
                     self.left_out.push(key.to_owned());
                 }
                 "anthropic_beta" => {
                     let betas = value.read::<Option<Vec<String>>>().map_err(|error| wrong(path, &error))?;
                     for beta in betas.into_iter().flatten() {
-                        self.ask(Cow::Owned(beta));
+                        self.add_beta(Cow::Owned(beta));
                     }
                 }
                 "max_tokens" => has_max_tokens = self.max_tokens(*value, path)?,
@@ -172,12 +173,12 @@ impl<'t> Editing<'t, '_> {
                 "cache_control" if self.options.form == Form::Invoke => {
                     self.automatic_cache(*value, all, path);
                 }
-                key if SAYS_NOTHING_HERE.contains(&key) => {
+                key if IGNORED_FIELDS.contains(&key) => {
                     self.left_out.push(key.to_owned());
-                    self.findings.note(path, "left out: it says nothing to Bedrock");
+                    self.diagnostics.adjusted(path, "left out: it says nothing to Bedrock");
                 }
-                key if CANNOT_BE_HAD.contains(&key) => {
-                    self.findings.lose(path, "Extra inputs are not permitted");
+                key if UNSUPPORTED_FIELDS.contains(&key) => {
+                    self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
                 key if self.is_refused(key) => self.leave_out(path, key, "this model was seen to refuse it"),
                 _ => {}
@@ -186,7 +187,8 @@ impl<'t> Editing<'t, '_> {
         if !has_max_tokens && !matches!(self.options.form, Form::Count(_)) {
             let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
             let default = self.options.options.default_max_tokens.min(most);
-            self.findings.note(Path::ROOT.key("max_tokens"), format!("not given; {default} was used"));
+            self.diagnostics
+                .adjusted(JsonPath::ROOT.key("max_tokens"), format!("not given; {default} was used"));
             self.added.push(format!(r#""max_tokens":{default}"#));
         }
         // A walk through everything, only for bodies that can hold the member.
@@ -214,19 +216,25 @@ impl<'t> Editing<'t, '_> {
         added.append(&mut self.added);
         let left_out = std::mem::take(&mut self.left_out);
         let moved = ["anthropic_beta", "service_tier", "anthropic_version"];
-        self.edit.rework(
+        self.edit.edit_object(
             object,
             all,
             |key| moved.contains(&key) || left_out.iter().any(|name| name == key),
             &added,
         );
-        self.betas.tell(&mut self.findings);
+        self.betas.report(&mut self.diagnostics);
         let betas = match self.options.form {
             Form::Invoke => Vec::new(),
             Form::Messages(_) | Form::Count(_) => self.header_betas()?,
         };
-        let (losses, notices) = self.findings.settle(self.options.options.strict);
-        Ok(InvokeCall { body: self.edit.apply(), betas, service_tier: self.service_tier, losses, notices })
+        let (unsupported, notices) = self.diagnostics.finish(self.options.options.strict);
+        Ok(InvokeCall {
+            body: self.edit.apply(),
+            betas,
+            service_tier: self.service_tier,
+            unsupported,
+            notices,
+        })
     }
 
     /// What this form of the body says first, unless the client has said it.
@@ -258,34 +266,34 @@ impl<'t> Editing<'t, '_> {
         }
     }
 
-    fn ask(&mut self, beta: Cow<'_, str>) {
+    fn add_beta(&mut self, beta: Cow<'_, str>) {
         let InvokeOptions { betas: names, refused, no_betas: none, .. } = *self.options;
-        let asked = AskedBetas { names, refused, none };
-        self.betas.ask(beta.into_owned(), |name| asked.refuses(name));
+        let asked = RequestedBetas { names, refused, none };
+        self.betas.add(beta.into_owned(), |name| asked.refuses(name));
     }
 
     fn is_refused(&self, path: &str) -> bool {
         self.options.refused.iter().any(|known| known == path)
     }
 
-    fn leave_out(&mut self, path: Path<'_>, key: &str, why: &str) {
+    fn leave_out(&mut self, path: JsonPath<'_>, key: &str, why: &str) {
         self.left_out.push(key.to_owned());
-        self.findings.drop(path, format!("left out: {why}"));
+        self.diagnostics.dropped(path, format!("left out: {why}"));
     }
 
-    fn max_tokens(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<bool, InvalidRequest> {
+    fn max_tokens(&mut self, value: RawJson<'t>, path: JsonPath<'_>) -> Result<bool, InvalidRequest> {
         let wanted: Option<u64> = value.read().map_err(|error| wrong(path, &error))?;
         let Some(wanted) = wanted else {
             return Ok(false);
         };
         if let Some(most) = self.capabilities.max_output_tokens.filter(|most| wanted > *most) {
             self.edit.replace(value, most.to_string());
-            self.findings.note(path, format!("lowered to {most}, the most this model answers with"));
+            self.diagnostics.adjusted(path, format!("lowered to {most}, the most this model answers with"));
         }
         Ok(true)
     }
 
-    fn service_tier(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<(), InvalidRequest> {
+    fn service_tier(&mut self, value: RawJson<'t>, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
         self.service_tier = match &*value.read::<String>().map_err(|error| wrong(path, &error))? {
             "auto" => None,
             "standard_only" => Some("default".to_owned()),
@@ -295,7 +303,7 @@ impl<'t> Editing<'t, '_> {
         // Its answer costs the same and comes later or sooner.
         if self.options.form != Form::Invoke && self.service_tier.take().is_some_and(|tier| tier != "default")
         {
-            self.findings.drop(path, "left out: this route has no tiers");
+            self.diagnostics.dropped(path, "left out: this route has no tiers");
         }
         Ok(())
     }
@@ -306,15 +314,15 @@ impl<'t> Editing<'t, '_> {
             let Ok(Some(user_id)) = member.value.read::<Option<String>>() else { continue };
             if &*member.key == "user_id" && !super::to_converse::is_legal_metadata(&user_id) {
                 self.edit.replace(member.value, format!("\"user_{:016x}\"", fingerprint(&user_id)));
-                let path = Path::ROOT;
+                let path = JsonPath::ROOT;
                 let path = path.key("metadata");
-                self.findings
-                    .note(path.key("user_id"), "sent as a fingerprint: Bedrock takes no such characters");
+                self.diagnostics
+                    .adjusted(path.key("user_id"), "sent as a fingerprint: Bedrock takes no such characters");
             }
         }
     }
 
-    fn sampling(&mut self, all: &[Member<'t>], key: &str, path: Path<'_>) {
+    fn sampling(&mut self, all: &[Member<'t>], key: &str, path: JsonPath<'_>) {
         let both =
             || ["temperature", "top_p"].iter().all(|name| all.iter().any(|member| member.key.0 == *name));
         match self.capabilities.sampling {
@@ -334,9 +342,9 @@ impl<'t> Editing<'t, '_> {
         if value.get() == "null" {
             return;
         }
-        self.betas.need(betas::CONTEXT_MANAGEMENT);
+        self.betas.require(betas::CONTEXT_MANAGEMENT);
         if value.get().contains("\"compact_20260112\"") {
-            self.betas.need(betas::COMPACTION);
+            self.betas.require(betas::COMPACTION);
         }
     }
 
@@ -344,12 +352,12 @@ impl<'t> Editing<'t, '_> {
         &mut self,
         value: RawJson<'t>,
         all: &[Member<'t>],
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(), InvalidRequest> {
         let tools = items(value);
         let text = |tool: RawJson<'t>, name: &str| {
             let member = members(tool).into_iter().find(|member| &*member.key == name);
-            member.and_then(|member| member.value.read::<Text<'t>>().ok())
+            member.and_then(|member| member.value.read::<JsonStr<'t>>().ok())
         };
         let said: Vec<_> = tools.iter().map(|tool| (text(*tool, "type"), text(*tool, "name"))).collect();
         let offered: Vec<Offered<'_>> = said
@@ -361,17 +369,17 @@ impl<'t> Editing<'t, '_> {
         let left_out =
             server_tools::left_out(&offered, forced.as_deref(), self.options.options.server_tools)?;
         for out in &left_out {
-            self.findings.drop(path.index(out.index), out.what.clone());
+            self.diagnostics.dropped(path.index(out.index), out.what.clone());
         }
         let is_out = |index: usize| left_out.iter().any(|out| out.index == index);
-        self.edit.leave_out_items(value, &tools, is_out);
+        self.edit.remove_items(value, &tools, is_out);
         for (index, tool) in tools.into_iter().enumerate().filter(|(index, _)| !is_out(*index)) {
             self.tool(tool, path.index(index));
         }
         Ok(())
     }
 
-    fn tool(&mut self, tool: RawJson<'t>, path: Path<'_>) {
+    fn tool(&mut self, tool: RawJson<'t>, path: JsonPath<'_>) {
         let all = members(tool);
         let is = |value: RawJson<'_>, json: &str| value.get() == json;
         let invoke = self.options.form == Form::Invoke;
@@ -382,28 +390,31 @@ impl<'t> Editing<'t, '_> {
                 // What InvokeModel takes for granted it does not want to be told.
                 "type" if invoke && is(*value, "\"custom\"") => left_out.push("type"),
                 "type" if value.get().starts_with("\"tool_search_tool_") => {
-                    self.betas.need(betas::TOOL_SEARCH);
+                    self.betas.require(betas::TOOL_SEARCH);
                 }
-                "type" if value.get().starts_with("\"memory_") => self.betas.need(betas::CONTEXT_MANAGEMENT),
+                "type" if value.get().starts_with("\"memory_") => {
+                    self.betas.require(betas::CONTEXT_MANAGEMENT)
+                }
                 "type" if value.get().starts_with("\"computer_") => self.computer(*value, path),
                 "eager_input_streaming" if invoke => {
                     left_out.push("eager_input_streaming");
                     if is(*value, "true") {
-                        self.betas.need(betas::FINE_GRAINED_STREAMING);
+                        self.betas.require(betas::FINE_GRAINED_STREAMING);
                     }
                 }
                 "defer_loading" if self.capabilities.tool_search && is(*value, "true") => {
-                    self.betas.need(betas::TOOL_SEARCH);
+                    self.betas.require(betas::TOOL_SEARCH);
                 }
                 "defer_loading" => {
                     left_out.push("defer_loading");
-                    self.findings
-                        .note(path, "left out: the model cannot search for tools, so it gets them all");
+                    self.diagnostics
+                        .adjusted(path, "left out: the model cannot search for tools, so it gets them all");
                 }
                 "strict" if !self.capabilities.strict_tools => {
                     left_out.push("strict");
                     if is(*value, "true") {
-                        self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
+                        self.diagnostics
+                            .dropped(path, "left out: the model cannot be held to a schema on Bedrock");
                     }
                 }
                 "allowed_callers" if is(*value, "[\"direct\"]") => left_out.push("allowed_callers"),
@@ -411,19 +422,20 @@ impl<'t> Editing<'t, '_> {
             }
         }
         if !left_out.is_empty() {
-            self.edit.rework(tool.get(), &all, |key| left_out.contains(&key), &[]);
+            self.edit.edit_object(tool.get(), &all, |key| left_out.contains(&key), &[]);
         }
     }
 
-    fn computer(&mut self, kind: RawJson<'t>, path: Path<'_>) {
+    fn computer(&mut self, kind: RawJson<'t>, path: JsonPath<'_>) {
         if !self.options.options.computer_use {
-            self.findings.lose(path, "computer use is switched off here (AWS_BEDROCK_ENABLE_COMPUTER_USE)");
+            self.diagnostics
+                .unsupported(path, "computer use is switched off here (AWS_BEDROCK_ENABLE_COMPUTER_USE)");
         }
         let betas = betas::COMPUTER_USE.iter().find(|(tool, _)| kind.get().contains(tool));
-        betas.iter().for_each(|(_, beta)| self.betas.need(*beta));
+        betas.iter().for_each(|(_, beta)| self.betas.require(*beta));
     }
 
-    fn messages(&mut self, value: RawJson<'t>, path: Path<'_>) -> Result<(), InvalidRequest> {
+    fn messages(&mut self, value: RawJson<'t>, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
         // Few conversations hold any of this, and looking into each message costs more than looking for the words.
         let holds = |word: &str| memchr::memmem::find(value.get().as_bytes(), word.as_bytes()).is_some();
         let has_addresses = holds("\"source\"") && (holds("\"url\"") || holds("\"file\""));
@@ -435,9 +447,10 @@ impl<'t> Editing<'t, '_> {
             for Member { key, value } in members(message) {
                 match &*key {
                     "role" if value.get() == "\"system\"" && !self.capabilities.mid_conversation_system => {
-                        self.findings.lose(path.key("role"), "Input should be 'user' or 'assistant'");
+                        self.diagnostics
+                            .unsupported(path.key("role"), "Input should be 'user' or 'assistant'");
                     }
-                    "output_config" => self.betas.need(betas::TURN_OUTPUT_CONFIG),
+                    "output_config" => self.betas.require(betas::TURN_OUTPUT_CONFIG),
                     "content" if has_addresses => url_sources::check(value, path.key("content"))?,
                     _ => {}
                 }
@@ -447,7 +460,7 @@ impl<'t> Editing<'t, '_> {
     }
 
     /// Automatic caching: InvokeModel does not know it, so the last block gets the marker.
-    fn automatic_cache(&mut self, control: RawJson<'t>, all: &[Member<'t>], path: Path<'_>) {
+    fn automatic_cache(&mut self, control: RawJson<'t>, all: &[Member<'t>], path: JsonPath<'_>) {
         self.left_out.push("cache_control".to_owned());
         let last =
             all.iter().find(|member| &*member.key == "messages").and_then(|member| items(member.value).pop());
@@ -460,10 +473,10 @@ impl<'t> Editing<'t, '_> {
         } else if let Some(block) = items(content.value).pop() {
             let all = members(block);
             if !all.iter().any(|member| &*member.key == "cache_control") {
-                self.edit.rework(block.get(), &all, |_| false, &[marker]);
+                self.edit.edit_object(block.get(), &all, |_| false, &[marker]);
             }
         }
-        self.findings.note(path, "put on the last block: Bedrock does not cache automatically");
+        self.diagnostics.adjusted(path, "put on the last block: Bedrock does not cache automatically");
     }
 
     /// Takes `scope` out of every `cache_control`, wherever it stands, but not out of what a tool is given.
@@ -476,9 +489,9 @@ impl<'t> Editing<'t, '_> {
                 "cache_control" => {
                     let all = members(value);
                     if all.iter().any(|member| &*member.key == "scope") {
-                        self.edit.rework(value.get(), &all, |key| key == "scope", &[]);
-                        self.findings.note(
-                            Path::ROOT.key("cache_control.scope"),
+                        self.edit.edit_object(value.get(), &all, |key| key == "scope", &[]);
+                        self.diagnostics.adjusted(
+                            JsonPath::ROOT.key("cache_control.scope"),
                             "left out: Bedrock keeps one cache for the account",
                         );
                     }
@@ -494,7 +507,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-fn wrong(path: Path<'_>, error: &serde_json::Error) -> InvalidRequest {
+fn wrong(path: JsonPath<'_>, error: &serde_json::Error) -> InvalidRequest {
     let text = error.to_string();
     InvalidRequest::new(path, text.rfind(" at line ").map_or(&*text, |at| &text[..at]))
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-const MAX: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 
 /// The names a request used, for translating the answer back.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +22,8 @@ struct Alias {
 
 impl ToolNames {
     /// The name of a tool on Bedrock; remembers the alias when it gets one.
-    pub(super) fn upstream<'a>(&mut self, name: Cow<'a, str>) -> Cow<'a, str> {
-        match legal(&name, is_tool_character) {
+    pub(super) fn alias_for<'a>(&mut self, name: Cow<'a, str>) -> Cow<'a, str> {
+        match sanitize(&name, is_tool_character) {
             None => name,
             Some(alias) => {
                 if !self.aliases.iter().any(|known| known.name == *name) {
@@ -43,8 +43,8 @@ impl ToolNames {
 }
 
 /// The id of a call on Bedrock. Ids are compared within one request only, so there is no way back.
-pub(super) fn call_id(id: Cow<'_, str>) -> Cow<'_, str> {
-    legal(&id, |c| is_tool_character(c) || matches!(c, '.' | ':')).map_or(id, Cow::Owned)
+pub(super) fn tool_use_id(id: Cow<'_, str>) -> Cow<'_, str> {
+    sanitize(&id, |c| is_tool_character(c) || matches!(c, '.' | ':')).map_or(id, Cow::Owned)
 }
 
 fn is_tool_character(c: char) -> bool {
@@ -52,11 +52,11 @@ fn is_tool_character(c: char) -> bool {
 }
 
 /// An alias for a name that will not do: what is legal of it and a checksum of the whole.
-fn legal(name: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
-    if !name.is_empty() && name.len() <= MAX && name.chars().all(&allowed) {
+fn sanitize(name: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
+    if !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(&allowed) {
         return None;
     }
-    let readable = name.chars().take(MAX - 9).map(|c| if allowed(c) { c } else { '_' });
+    let readable = name.chars().take(MAX_NAME_BYTES - 9).map(|c| if allowed(c) { c } else { '_' });
     let checksum = format!("_{:08x}", crc32fast::hash(name.as_bytes()));
     Some(readable.chain(checksum.chars()).collect())
 }
@@ -68,27 +68,27 @@ mod tests {
     #[test]
     fn a_legal_name_stays_as_it_is() {
         let mut names = ToolNames::default();
-        assert_eq!(names.upstream("read_file-2".into()), "read_file-2");
+        assert_eq!(names.alias_for("read_file-2".into()), "read_file-2");
         assert_eq!(names.original("read_file-2"), "read_file-2");
-        assert_eq!(call_id("toolu_01.A:b-c".into()), "toolu_01.A:b-c");
+        assert_eq!(tool_use_id("toolu_01.A:b-c".into()), "toolu_01.A:b-c");
     }
 
     #[test]
     fn an_illegal_name_gets_a_legal_alias_and_comes_back() {
         for name in ["mcp server/tool", "größe", &"long".repeat(30), "a.b"] {
             let mut names = ToolNames::default();
-            let alias = names.upstream(name.into()).into_owned();
-            assert!(alias.len() <= MAX && alias.chars().all(is_tool_character), "{alias}");
+            let alias = names.alias_for(name.into()).into_owned();
+            assert!(alias.len() <= MAX_NAME_BYTES && alias.chars().all(is_tool_character), "{alias}");
             assert_eq!(names.original(&alias), name);
-            assert_eq!(ToolNames::default().upstream(name.into()), alias, "equal names get equal aliases");
+            assert_eq!(ToolNames::default().alias_for(name.into()), alias, "equal names get equal aliases");
         }
     }
 
     #[test]
     fn names_that_differ_get_aliases_that_differ() {
         let mut names = ToolNames::default();
-        assert_ne!(names.upstream("a.b".into()), names.upstream("a/b".into()));
+        assert_ne!(names.alias_for("a.b".into()), names.alias_for("a/b".into()));
         let long = |end: &str| format!("{}{end}", "x".repeat(100));
-        assert_ne!(names.upstream(long("1").into()), names.upstream(long("2").into()));
+        assert_ne!(names.alias_for(long("1").into()), names.alias_for(long("2").into()));
     }
 }

@@ -8,15 +8,15 @@ use crate::json_edit::{Member, items, members};
 
 /// Something a model was seen to refuse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Lesson {
+pub enum UnsupportedFeature {
     /// This beta, or the member at this path (`temperature`, `tools.strict`, `output_config.format`).
-    Refused(String),
+    Field(String),
     /// Some beta; the sentence does not say which.
-    NoBetas,
+    AllBetas,
     /// The bare id: it has to be called by an inference profile.
-    NeedsProfile,
+    OnDemandThroughput,
     /// Calling tools while streaming.
-    NoStreamingTools,
+    ToolStreaming,
 }
 
 /// What stands before the words of a model's own validator.
@@ -28,62 +28,64 @@ const UNKNOWN: &str = ": Extra inputs are not permitted";
 /// What is learnt is believed about everybody's requests, and AWS repeats names and words of the client's. So a
 /// sentence counts only as a whole, and a path only when no name in the body can pass for one.
 #[must_use]
-pub fn lesson(text: &str, body: &str) -> Option<Lesson> {
+pub fn detect_unsupported(text: &str, body: &str) -> Option<UnsupportedFeature> {
     let text = text.trim();
     let sentence = text.strip_prefix(PREFIX).unwrap_or(text).trim_end_matches('.');
-    let lesson = match sentence.strip_suffix(UNKNOWN) {
-        Some(path) => is_path(path).then(|| Lesson::Refused(member(path))),
-        None => known(sentence),
+    let feature = match sentence.strip_suffix(UNKNOWN) {
+        Some(path) => is_path(path).then(|| UnsupportedFeature::Field(member(path))),
+        None => parse_sentence(sentence),
     };
-    let path = matches!(&lesson, Some(Lesson::Refused(name)) if name.contains('.'));
-    lesson.filter(|_| !path || !has_names_with_points(body))
+    let path = matches!(&feature, Some(UnsupportedFeature::Field(name)) if name.contains('.'));
+    feature.filter(|_| !path || !has_dotted_names(body))
 }
 
 /// The other sentences.
-fn known(sentence: &str) -> Option<Lesson> {
+fn parse_sentence(sentence: &str) -> Option<UnsupportedFeature> {
     let lower = sentence.to_lowercase();
     if lower.contains(&UNKNOWN.to_lowercase()) {
         return None;
     }
-    let refused = |name: &str| is_path(name).then(|| Lesson::Refused(name.to_owned()));
+    let field = |name: &str| is_path(name).then(|| UnsupportedFeature::Field(name.to_owned()));
     if lower.starts_with("invocation of model id ")
         && (lower.contains("with on-demand throughput isn") || lower.contains("support on-demand throughput"))
     {
-        return Some(Lesson::NeedsProfile);
+        return Some(UnsupportedFeature::OnDemandThroughput);
     }
     if lower == "invalid beta flag" {
-        return Some(Lesson::NoBetas);
+        return Some(UnsupportedFeature::AllBetas);
     }
     if lower.starts_with("this model ") && lower.contains("tool use in streaming mode") {
-        return Some(Lesson::NoStreamingTools);
+        return Some(UnsupportedFeature::ToolStreaming);
     }
     if lower.starts_with("unexpected value") && lower.contains("anthropic-beta") {
-        return quoted(sentence).and_then(refused);
+        return quoted(sentence).and_then(field);
     }
     if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
-        return refused("top_p");
+        return field("top_p");
     }
     if let Some(rest) = sentence.strip_prefix('`') {
-        return refused(rest.strip_suffix("` is deprecated for this model")?);
+        return field(rest.strip_suffix("` is deprecated for this model")?);
     }
     let rest = lower.starts_with("malformed input request: #").then_some(sentence)?;
     // The last one: whatever the client wrote stands before it.
-    refused(rest.split_once("extraneous key [")?.1.rsplit_once("] is not permitted")?.0)
+    field(rest.split_once("extraneous key [")?.1.rsplit_once("] is not permitted")?.0)
 }
 
 /// Whether a member near the top has a name that can be taken for a path.
-fn has_names_with_points(body: &str) -> bool {
+fn has_dotted_names(body: &str) -> bool {
     /// Objects in objects; what models check by name is not deeper.
-    const DEEPEST: usize = 4;
+    const MAX_DEPTH: usize = 4;
 
-    fn among(value: RawJson<'_>, depth: usize) -> bool {
-        if depth == DEEPEST {
+    fn has_dotted_name(value: RawJson<'_>, depth: usize) -> bool {
+        if depth == MAX_DEPTH {
             return false;
         }
-        let dotted = |Member { key, value }: Member<'_>| key.contains('.') || among(value, depth + 1);
-        members(value).into_iter().any(dotted) || items(value).into_iter().any(|item| among(item, depth))
+        let dotted =
+            |Member { key, value }: Member<'_>| key.contains('.') || has_dotted_name(value, depth + 1);
+        members(value).into_iter().any(dotted)
+            || items(value).into_iter().any(|item| has_dotted_name(item, depth))
     }
-    serde_json::from_str(body).is_ok_and(|body| among(body, 0))
+    serde_json::from_str(body).is_ok_and(|body| has_dotted_name(body, 0))
 }
 
 /// The first text between backquotes.
@@ -110,42 +112,48 @@ mod tests {
 
     #[test]
     fn the_sentences_of_aws_teach_what_to_leave_out() {
-        let refused = |name: &str| Some(Lesson::Refused(name.to_owned()));
+        let field = |name: &str| Some(UnsupportedFeature::Field(name.to_owned()));
         for (text, expected) in [
-            ("invalid beta flag", Some(Lesson::NoBetas)),
-            ("The model returned the following errors: invalid beta flag", Some(Lesson::NoBetas)),
+            ("invalid beta flag", Some(UnsupportedFeature::AllBetas)),
+            (
+                "The model returned the following errors: invalid beta flag",
+                Some(UnsupportedFeature::AllBetas),
+            ),
             (
                 "Unexpected value(s) `prompt-caching-scope-2026-01-05` for the `anthropic-beta` header",
-                refused("prompt-caching-scope-2026-01-05"),
+                field("prompt-caching-scope-2026-01-05"),
             ),
-            ("context_management: Extra inputs are not permitted", refused("context_management")),
+            ("context_management: Extra inputs are not permitted", field("context_management")),
             (
                 "The model returned the following errors: output_config.format: Extra inputs are not permitted",
-                refused("output_config.format"),
+                field("output_config.format"),
             ),
-            ("tools.0.custom.strict: Extra inputs are not permitted", refused("tools.strict")),
+            ("tools.0.custom.strict: Extra inputs are not permitted", field("tools.strict")),
             (
                 "Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input and try again.",
-                refused("top_k"),
+                field("top_k"),
             ),
-            ("`temperature` is deprecated for this model.", refused("temperature")),
+            ("`temperature` is deprecated for this model.", field("temperature")),
             (
                 "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
-                refused("top_p"),
+                field("top_p"),
             ),
             (
                 "Invocation of model ID x with on-demand throughput isn\u{2019}t supported. Retry your request with …",
-                Some(Lesson::NeedsProfile),
+                Some(UnsupportedFeature::OnDemandThroughput),
             ),
             (
                 "Invocation of model ID x with on-demand throughput isn't supported. Retry your request with …",
-                Some(Lesson::NeedsProfile),
+                Some(UnsupportedFeature::OnDemandThroughput),
             ),
-            ("This model doesn't support tool use in streaming mode.", Some(Lesson::NoStreamingTools)),
+            (
+                "This model doesn't support tool use in streaming mode.",
+                Some(UnsupportedFeature::ToolStreaming),
+            ),
             ("prompt is too long: 5 tokens > 4 maximum", None),
             ("messages.0.content.0.text: Field required", None),
         ] {
-            assert_eq!(lesson(text, "{}"), expected, "{text}");
+            assert_eq!(detect_unsupported(text, "{}"), expected, "{text}");
         }
     }
 
@@ -167,16 +175,16 @@ mod tests {
             "Malformed input request: #: extraneous key [system] is not permitted, x] is not permitted, please \
              reformat your input and try again.",
         ] {
-            assert_eq!(lesson(text, "{}"), None, "{text}");
+            assert_eq!(detect_unsupported(text, "{}"), None, "{text}");
         }
         let text = "output_config.format: Extra inputs are not permitted";
-        assert!(lesson(text, r#"{"output_config":{"format":{"type":"x"}}}"#).is_some());
+        assert!(detect_unsupported(text, r#"{"output_config":{"format":{"type":"x"}}}"#).is_some());
         for body in [
             r#"{"output_config.format":1,"output_config":{"format":{"type":"x"}}}"#,
             r#"{"output_config\u002eformat":1}"#,
             r#"{"tools":[{"0.custom.strict":true}]}"#,
         ] {
-            assert_eq!(lesson(text, body), None, "{body}");
+            assert_eq!(detect_unsupported(text, body), None, "{body}");
         }
     }
 }

@@ -5,17 +5,24 @@ use proptest::prelude::*;
 use protocol::anthropic::{
     BlockStart, Delta, EmptyObject, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Usage,
 };
-use protocol::openai::{self, Head};
+use protocol::openai::{self, CompletionHead};
 use protocol::translate::{
-    self, AskedBetas, ChatCall, ChatOptions, ChatStream, End, Loss, Notice, Options, Sink,
+    self, ChatCall, ChatOptions, ChatStream, End, EventSink, Notice, RequestedBetas, TranslationOptions,
+    UnsupportedField,
 };
 use serde_json::{Value, json};
 
 use crate::golden::{capabilities, fixtures, options, snapshot};
 use crate::wire;
 
-fn head(include_usage: bool, functions: bool) -> Head {
-    Head { id: "chatcmpl-test".to_owned(), created: 7, model: "m".to_owned(), include_usage, functions }
+fn head(include_usage: bool, functions: bool) -> CompletionHead {
+    CompletionHead {
+        id: "chatcmpl-test".to_owned(),
+        created: 7,
+        model: "m".to_owned(),
+        include_usage,
+        functions,
+    }
 }
 
 /// [`ChatCall`] without what it borrows.
@@ -23,7 +30,7 @@ struct Became {
     body: Vec<u8>,
     include_usage: bool,
     functions: bool,
-    losses: Vec<Loss>,
+    unsupported: Vec<UnsupportedField>,
     notices: Vec<Notice>,
 }
 
@@ -35,19 +42,20 @@ fn translated(name: &str, body: &str) -> Result<(Became, String), String> {
     };
     let capabilities = capabilities(name);
     let chat = openai::Request::parse(body.as_bytes()).map_err(|error| error.to_string())?;
-    let call = translate::chat(&chat, body.len(), &capabilities, &chat_options);
+    let call = translate::chat_to_messages(&chat, body.len(), &capabilities, &chat_options);
     let call = call.map_err(|error| error.to_string())?;
     let request = protocol::anthropic::Request::parse(&call.body);
     let request = request.map_err(|error| format!("misread: {error}"))?;
     assert_eq!(request, call.request, "what is printed is what is meant");
-    let options = Options { strict: false, ..options(name) };
-    let road = translate::request(request, AskedBetas::default(), call.body.len(), &capabilities, &options);
+    let options = TranslationOptions { strict: false, ..options(name) };
+    let road =
+        translate::to_converse(request, RequestedBetas::default(), call.body.len(), &capabilities, &options);
     let road = road.map_err(|error| format!("the main road: {error}"))?;
     let mut then = String::new();
-    then.extend(road.losses.iter().map(|loss| format!("\nthen loss: {loss}")));
+    then.extend(road.unsupported.iter().map(|loss| format!("\nthen loss: {loss}")));
     then.extend(road.notices.iter().map(|notice| format!("\nthen notice: {notice}")));
-    let ChatCall { request: _, body, include_usage, functions, losses, notices } = call;
-    Ok((Became { body, include_usage, functions, losses, notices }, then))
+    let ChatCall { request: _, body, include_usage, functions, unsupported, notices } = call;
+    Ok((Became { body, include_usage, functions, unsupported, notices }, then))
 }
 
 #[test]
@@ -58,7 +66,7 @@ fn chat_requests_become_messages_requests_as_recorded() {
             Ok((call, then)) => {
                 let mut text = String::from_utf8(call.body).unwrap();
                 text.push_str(&format!("\nusage: {}, functions: {}", call.include_usage, call.functions));
-                text.extend(call.losses.iter().map(|loss| format!("\nloss: {loss}")));
+                text.extend(call.unsupported.iter().map(|loss| format!("\nloss: {loss}")));
                 text.extend(call.notices.iter().map(|notice| {
                     let kind = if notice.dropped { "dropped" } else { "notice" };
                     format!("\n{kind}: {notice}")
@@ -99,7 +107,7 @@ struct Heard {
 
 /// Reads a stream, and holds it against the grammar: role, deltas, one end, the usage if wanted, `[DONE]`; or a
 /// beginning of that and one error.
-fn heard(bytes: &[u8], head: &Head) -> Heard {
+fn heard(bytes: &[u8], head: &CompletionHead) -> Heard {
     let text = std::str::from_utf8(bytes).unwrap();
     let mut heard = Heard::default();
     let mut begun = false;
@@ -183,7 +191,7 @@ fn event() -> impl Strategy<Value = Event<'static>> {
     ]
 }
 
-fn tell(events: &[Event<'_>], head: &Head, raw: bool) -> Vec<u8> {
+fn tell(events: &[Event<'_>], head: &CompletionHead, raw: bool) -> Vec<u8> {
     let mut chat = ChatStream::new(head.clone());
     for event in events {
         if raw {
@@ -282,7 +290,7 @@ fn nothing_in_a_chat_request_is_lost_in_silence() {
         let Ok((call, _)) = translated(&name, &body) else { continue };
         let said = String::from_utf8(call.body.clone()).unwrap();
         let mut places: Vec<&str> = call.notices.iter().map(|notice| notice.path.as_str()).collect();
-        places.extend(call.losses.iter().map(|loss| loss.path.as_str()));
+        places.extend(call.unsupported.iter().map(|loss| loss.path.as_str()));
         let chat: Value = serde_json::from_str(&body).unwrap();
         leaves(&chat, &mut String::new(), &mut |path, leaf| {
             let Value::String(text) = leaf else { return };
@@ -319,7 +327,7 @@ fn a_member_that_nobody_knows_is_noticed_wherever_it_stands() {
             let path = path.strip_prefix('.').unwrap();
             let carried = String::from_utf8(call.body).unwrap().contains(NEEDLE);
             let noticed = call.notices.iter().map(|notice| notice.path.as_str());
-            let mut told = noticed.chain(call.losses.iter().map(|loss| loss.path.as_str()));
+            let mut told = noticed.chain(call.unsupported.iter().map(|loss| loss.path.as_str()));
             assert!(carried || told.any(|told| path.starts_with(told)), "{name}: {path} is lost");
         }
     }

@@ -4,8 +4,8 @@ use aws_smithy_types::base64;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use protocol::anthropic::{RawFold, sse};
-use protocol::translate::{ChunkPipeline, End, Outcome, Sink, SsePipeline, Step, Summary};
+use protocol::anthropic::{MessageAccumulator, sse};
+use protocol::translate::{End, EventSink, InvokeStream, MessagesApiStream, Outcome, Step, StreamSummary};
 use serde_json::json;
 
 use crate::wire;
@@ -15,9 +15,9 @@ fn chunk(event: &str) -> Vec<u8> {
     wire::event("chunk", payload.as_bytes())
 }
 
-fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, Summary) {
+fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, StreamSummary) {
     let mut out: Vec<u8> = Vec::new();
-    let mut pipeline = ChunkPipeline::new(wire::opening());
+    let mut pipeline = InvokeStream::new(wire::opening());
     for chunk in chunks {
         if pipeline.push(chunk, &mut out) == Step::Ended {
             break;
@@ -28,9 +28,9 @@ fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, Sum
 }
 
 /// The same for the answer of the Messages API.
-fn run_sse<'c>(pieces: impl IntoIterator<Item = &'c [u8]>) -> (String, Summary) {
+fn run_sse<'c>(pieces: impl IntoIterator<Item = &'c [u8]>) -> (String, StreamSummary) {
     let mut out: Vec<u8> = Vec::new();
-    let mut pipeline = SsePipeline::new(wire::opening());
+    let mut pipeline = MessagesApiStream::new(wire::opening());
     for piece in pieces {
         if pipeline.push(piece, &mut out) == Step::Ended {
             break;
@@ -162,10 +162,10 @@ fn an_answer_of_the_messages_api_ends_once_as_well() {
 #[derive(Default)]
 struct Both {
     sse: Vec<u8>,
-    fold: RawFold,
+    fold: MessageAccumulator,
 }
 
-impl Sink for Both {
+impl EventSink for Both {
     fn event(&mut self, event: &protocol::anthropic::Event<'_>) {
         sse::write(event, &mut self.sse);
         self.fold.push(event.name(), &serde_json::to_string(event).unwrap());
@@ -199,7 +199,7 @@ proptest! {
         prop_assert_eq!(run_sse(sent.chunks(by_size)), (whole.clone(), summary));
 
         let mut both = Both::default();
-        let mut pipeline = ChunkPipeline::new(wire::opening());
+        let mut pipeline = InvokeStream::new(wire::opening());
         pipeline.push(&bytes, &mut both);
         pipeline.finish(End::Eof, &mut both);
         prop_assert_eq!(String::from_utf8(both.sse).unwrap(), whole);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::anthropic::{Fold, Request, sse};
 use protocol::capabilities::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
-use protocol::translate::{self, AskedBetas, End, Options, ServerTools};
+use protocol::translate::{self, End, RequestedBetas, ServerTools, TranslationOptions};
 
 use crate::wire;
 
@@ -109,8 +109,8 @@ pub(crate) fn capabilities(name: &str) -> Capabilities {
 }
 
 /// What the operator of a request fixture decided.
-pub(crate) fn options(name: &str) -> Options {
-    Options {
+pub(crate) fn options(name: &str) -> TranslationOptions {
+    TranslationOptions {
         computer_use: name.contains("computer_use"),
         default_thinking_budget: name.contains("thinking_by_default").then_some(4000),
         server_tools: if name.contains("refuse_server_tools") {
@@ -119,7 +119,7 @@ pub(crate) fn options(name: &str) -> Options {
             ServerTools::LeaveOut
         },
         strict: name.contains("nothing_may_be_dropped"),
-        ..Options::new(8192)
+        ..TranslationOptions::new(8192)
     }
 }
 
@@ -127,9 +127,9 @@ pub(crate) fn options(name: &str) -> Options {
 fn requests_are_translated_as_recorded() {
     for (name, body) in fixtures("requests", "json") {
         let translated = Request::parse(body.as_bytes()).and_then(|request| {
-            translate::request(
+            translate::to_converse(
                 request,
-                AskedBetas::default(),
+                RequestedBetas::default(),
                 body.len(),
                 &capabilities(&name),
                 &options(&name),
@@ -139,7 +139,7 @@ fn requests_are_translated_as_recorded() {
             Err(invalid) => format!("refused: {invalid}\n"),
             Ok(call) => {
                 let mut text = String::from_utf8(call.body).unwrap();
-                text.extend(call.losses.iter().map(|loss| format!("\nloss: {loss}")));
+                text.extend(call.unsupported.iter().map(|loss| format!("\nloss: {loss}")));
                 text.extend(call.notices.iter().map(|notice| {
                     let kind = if notice.dropped { "dropped" } else { "notice" };
                     format!("\n{kind}: {notice}")
@@ -184,9 +184,9 @@ fn the_same_request_gives_the_same_bytes_every_time() {
         let translate = || {
             let request = Request::parse(body.as_bytes()).ok()?;
             let options = options(&name);
-            let call = translate::request(
+            let call = translate::to_converse(
                 request,
-                AskedBetas::default(),
+                RequestedBetas::default(),
                 body.len(),
                 &capabilities(&name),
                 &options,

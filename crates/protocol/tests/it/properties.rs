@@ -17,10 +17,10 @@ use protocol::anthropic::{
 };
 use protocol::capabilities::Capabilities;
 use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
-use protocol::converse::request::DocumentPlace;
+use protocol::converse::request::DocumentRange;
 use protocol::converse::{self, FrameDecoder};
 use protocol::tag_buffer::{MAX_HELD, TagBuffer};
-use protocol::translate::{self, AskedBetas, End, Form, InvokeOptions, Options, Outcome};
+use protocol::translate::{self, End, Form, InvokeOptions, Outcome, RequestedBetas, TranslationOptions};
 use serde_json::{Value, json};
 
 use crate::wire;
@@ -50,7 +50,7 @@ fn citation(text: &str) -> event::Citation<'_> {
     event::Citation {
         title: Some(text.into()),
         source_content: vec![event::SourceContent { text: Some(text.into()) }],
-        location: event::Location { document_char: Some(DocumentPlace::default()), ..Default::default() },
+        location: event::Location { document_char: Some(DocumentRange::default()), ..Default::default() },
         ..Default::default()
     }
 }
@@ -387,9 +387,9 @@ proptest! {
     fn p8_nothing_in_a_request_is_lost_without_a_word(body in request(), betas in betas(), refused in any::<bool>(), capabilities in capabilities()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
-        let options = Options { default_thinking_budget: Some(1), computer_use: true, ..Options::new(1) };
-        let asked = AskedBetas { names: &betas, refused: &[], none: refused };
-        let Ok(call) = translate::request(request, asked, text.len(), &capabilities, &options) else {
+        let options = TranslationOptions { default_thinking_budget: Some(1), computer_use: true, ..TranslationOptions::new(1) };
+        let asked = RequestedBetas { names: &betas, refused: &[], none: refused };
+        let Ok(call) = translate::to_converse(request, asked, text.len(), &capabilities, &options) else {
             return Ok(());
         };
         let upstream = String::from_utf8(call.body).unwrap();
@@ -397,7 +397,7 @@ proptest! {
         for beta in betas.iter().chain(["leaf-beta".to_owned()].iter().filter(|_| body["anthropic_beta"].is_array())) {
             prop_assert!(upstream.contains(beta) || named.contains(beta), "{beta} is neither in {upstream} nor in {named}");
         }
-        let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
+        let told: Vec<&str> = call.unsupported.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         // Clients expect a message that cannot be had to be named by its role.
         let told: Vec<&str> = told.into_iter().map(|told| told.strip_suffix(".role").unwrap_or(told)).collect();
         for (path, leaf) in leaves(&body, String::new()).into_iter().filter(|(path, _)| !path.starts_with("anthropic_beta")) {
@@ -410,8 +410,8 @@ proptest! {
     fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities(), betas in betas(), messages in any::<bool>()) {
         let text = body.to_string();
         let form = if messages { Form::Messages("model") } else { Form::Invoke };
-        let options = InvokeOptions { form, betas: &betas, ..InvokeOptions::new(Options { computer_use: true, ..Options::new(1) }) };
-        let Ok(call) = translate::invoke(&text, &capabilities, &options) else {
+        let options = InvokeOptions { form, betas: &betas, ..InvokeOptions::new(TranslationOptions { computer_use: true, ..TranslationOptions::new(1) }) };
+        let Ok(call) = translate::to_invoke(&text, &capabilities, &options) else {
             return Ok(());
         };
         let mut upstream = String::from_utf8(call.body).unwrap();
@@ -422,7 +422,7 @@ proptest! {
         for beta in &betas {
             prop_assert!(upstream.contains(beta) || named.contains(beta), "{beta} is neither in {upstream} nor in {named}");
         }
-        let told: Vec<&str> = call.losses.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
+        let told: Vec<&str> = call.unsupported.iter().map(|loss| &*loss.path).chain(call.notices.iter().map(|notice| &*notice.path)).collect();
         for (path, leaf) in leaves(&body, String::new()) {
             let accounted = carries(&upstream, &leaf) || told.iter().any(|told| path == *told || path.starts_with(&format!("{told}.")));
             prop_assert!(accounted, "{path} = {leaf} is neither in {upstream} nor told of: {told:?}");

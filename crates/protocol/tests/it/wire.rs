@@ -2,8 +2,8 @@
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
-use protocol::anthropic::{Event, Grammar, sse};
-use protocol::translate::{self, End, Opening, Pipeline, Step, Summary};
+use protocol::anthropic::{Event, StreamValidator, sse};
+use protocol::translate::{self, ConverseStream, End, Step, StreamContext, StreamSummary};
 
 /// An event frame.
 pub(crate) fn event(kind: &str, payload: &[u8]) -> Vec<u8> {
@@ -57,29 +57,29 @@ pub(crate) fn frames(script: &str) -> Vec<u8> {
 }
 
 /// What the answer to a model named `m` is called in the tests.
-pub(crate) fn opening() -> Opening {
-    Opening {
+pub(crate) fn opening() -> StreamContext {
+    StreamContext {
         message_id: "msg_test".to_owned(),
         model: "m".to_owned(),
         request_id: "req_test".to_owned(),
         tag_buffer: true,
-        ..Opening::default()
+        ..StreamContext::default()
     }
 }
 
 /// Runs chunks through a pipeline. Every stream is held against the grammar on its way.
 pub(crate) fn run<'c>(
-    opening: Opening,
+    opening: StreamContext,
     chunks: impl IntoIterator<Item = &'c [u8]>,
     end: End,
     mut out: impl FnMut(&Event<'_>),
-) -> Summary {
-    let mut grammar = Grammar::default();
+) -> StreamSummary {
+    let mut grammar = StreamValidator::default();
     let mut checked = |event: &Event<'_>| {
         grammar.push(event).unwrap();
         out(event);
     };
-    let mut pipeline = Pipeline::new(opening);
+    let mut pipeline = ConverseStream::new(opening);
     for chunk in chunks {
         if pipeline.push(chunk, &mut checked) == Step::Ended {
             break;
@@ -92,9 +92,9 @@ pub(crate) fn run<'c>(
 }
 
 /// Unfolds a whole answer. It is held against the grammar, too.
-pub(crate) fn unfold(answer: &[u8], mut out: impl FnMut(&Event<'_>)) -> Summary {
-    let mut grammar = Grammar::default();
-    let summary = translate::unfold(answer, opening(), &mut |event| {
+pub(crate) fn unfold(answer: &[u8], mut out: impl FnMut(&Event<'_>)) -> StreamSummary {
+    let mut grammar = StreamValidator::default();
+    let summary = translate::translate_response(answer, opening(), &mut |event| {
         grammar.push(event).unwrap();
         out(event);
     });
@@ -103,7 +103,7 @@ pub(crate) fn unfold(answer: &[u8], mut out: impl FnMut(&Event<'_>)) -> Summary 
 }
 
 /// The bytes a client is sent.
-pub(crate) fn sse_of(bytes: &[u8], end: End) -> (String, Summary) {
+pub(crate) fn sse_of(bytes: &[u8], end: End) -> (String, StreamSummary) {
     let mut out = Vec::new();
     let summary = run(opening(), [bytes], end, |event| sse::write(event, &mut out));
     (String::from_utf8(out).unwrap(), summary)

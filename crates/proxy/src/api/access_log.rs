@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
 use protocol::anthropic::Usage;
-use protocol::translate::{Outcome, Summary};
+use protocol::translate::{Outcome, StreamSummary};
 use tokio::time::Instant;
 
 use super::context::CallersId;
@@ -83,7 +83,7 @@ pub struct Fields {
     /// What the answer is to be charged to, until that is done.
     pub meter: Option<Meter>,
     /// How the translation ended.
-    pub summary: Option<Summary>,
+    pub summary: Option<StreamSummary>,
     /// `x-amzn-requestid`.
     pub aws_request_id: Option<String>,
     /// How many things were changed in the request, as its notices say.

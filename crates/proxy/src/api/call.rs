@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 use protocol::anthropic::Request;
-use protocol::translate::{self, AskedBetas, Form, InvokeOptions, Lesson, Loss, Notice, ToolNames};
+use protocol::translate::{
+    self, Form, InvokeOptions, Notice, RequestedBetas, ToolNames, UnsupportedFeature, UnsupportedField,
+};
 
 use super::detail;
 use super::error::ApiError;
@@ -68,7 +70,7 @@ fn by_route(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiE
     let target = &asked.target;
     match target.route(app.relay.route) {
         RoutePolicy::Converse => {
-            converse(app, asked, request)?.map_err(|losses| translate::refusal(&losses).into())
+            converse(app, asked, request)?.map_err(|losses| translate::unsupported_error(&losses).into())
         }
         RoutePolicy::Messages if target.has_messages_api() => {
             own_body(app, asked, Route::Messages, CONFIGURED)
@@ -79,7 +81,9 @@ fn by_route(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiE
         RoutePolicy::Messages | RoutePolicy::Invoke | RoutePolicy::Auto => {
             match converse(app, asked, request)? {
                 Ok(call) if !(target.capabilities.claude && refused_by_converse(app, asked)) => Ok(call),
-                Err(losses) if !target.capabilities.claude => Err(translate::refusal(&losses).into()),
+                Err(losses) if !target.capabilities.claude => {
+                    Err(translate::unsupported_error(&losses).into())
+                }
                 Ok(_) => own_body(app, asked, Route::Invoke, "Converse was seen to refuse a member of it"),
                 Err(_) => own_body(app, asked, Route::Invoke, "Converse would lose something"),
             }
@@ -88,20 +92,27 @@ fn by_route(app: &App, asked: &Asked, request: Request<'_>) -> Result<Call, ApiE
 }
 
 /// The call by Converse, or what it would lose.
-fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Call, Vec<Loss>>, ApiError> {
+fn converse(
+    app: &App,
+    asked: &Asked,
+    request: Request<'_>,
+) -> Result<Result<Call, Vec<UnsupportedField>>, ApiError> {
     let has_tools = request.tools.as_ref().is_some_and(|tools| !tools.is_empty());
     let lessons = app.learned.about(Route::Converse, &asked.target.model_id);
     let refused = refused_names(&lessons);
-    let betas =
-        AskedBetas { names: &asked.betas, refused: &refused, none: lessons.contains(&Lesson::NoBetas) };
+    let betas = RequestedBetas {
+        names: &asked.betas,
+        refused: &refused,
+        none: lessons.contains(&UnsupportedFeature::AllBetas),
+    };
     let (length, capabilities) = (asked.body.len(), &asked.target.capabilities);
-    let call = translate::request(request, betas, length, capabilities, &app.relay.options)?;
-    if !call.losses.is_empty() {
-        detail::losses(&call.losses);
-        return Ok(Err(call.losses));
+    let call = translate::to_converse(request, betas, length, capabilities, &app.relay.options)?;
+    if !call.unsupported.is_empty() {
+        detail::losses(&call.unsupported);
+        return Ok(Err(call.unsupported));
     }
     let streams_tools =
-        asked.target.capabilities.streaming_tools && !lessons.contains(&Lesson::NoStreamingTools);
+        asked.target.capabilities.streaming_tools && !lessons.contains(&UnsupportedFeature::ToolStreaming);
     Ok(Ok(Call {
         route: Route::Converse,
         why: "Converse carries all of it",
@@ -110,7 +121,7 @@ fn converse(app: &App, asked: &Asked, request: Request<'_>) -> Result<Result<Cal
         body: Bytes::from(call.body),
         service_tier: None,
         betas: Vec::new(),
-        names: call.names,
+        names: call.tool_names,
         notices: call.notices,
     }))
 }
@@ -125,13 +136,13 @@ fn own_body(app: &App, asked: &Asked, route: Route, why: &'static str) -> Result
         options: app.relay.options,
         betas: &asked.betas,
         refused: &refused,
-        no_betas: lessons.contains(&Lesson::NoBetas),
+        no_betas: lessons.contains(&UnsupportedFeature::AllBetas),
     };
     let body = std::str::from_utf8(&asked.body)
         .map_err(|_| protocol::anthropic::InvalidRequest::new("", "the body is not valid UTF-8"))?;
-    let call = translate::invoke(body, &asked.target.capabilities, &options)?;
-    if !call.losses.is_empty() {
-        return Err(translate::refusal(&call.losses).into());
+    let call = translate::to_invoke(body, &asked.target.capabilities, &options)?;
+    if !call.unsupported.is_empty() {
+        return Err(translate::unsupported_error(&call.unsupported).into());
     }
     Ok(Call {
         route,
@@ -157,7 +168,9 @@ fn model_id(app: &App, asked: &Asked, route: Route) -> String {
     if asked.target.mantle {
         return asked.target.base.clone().unwrap_or_else(|| id.clone());
     }
-    if route == Route::Messages || app.learned.about(route, id).contains(&Lesson::NeedsProfile) {
+    if route == Route::Messages
+        || app.learned.about(route, id).contains(&UnsupportedFeature::OnDemandThroughput)
+    {
         app.catalog.profile_of(id).unwrap_or_else(|| id.clone())
     } else {
         id.clone()
@@ -174,14 +187,16 @@ fn refused_by_converse(app: &App, asked: &Asked) -> bool {
     })
 }
 
-fn refused_names(lessons: &[Lesson]) -> Vec<String> {
+fn refused_names(lessons: &[UnsupportedFeature]) -> Vec<String> {
     lessons.iter().filter_map(refused_name).map(str::to_owned).collect()
 }
 
-fn refused_name(lesson: &Lesson) -> Option<&str> {
+fn refused_name(lesson: &UnsupportedFeature) -> Option<&str> {
     match lesson {
-        Lesson::Refused(name) => Some(name),
-        Lesson::NoBetas | Lesson::NeedsProfile | Lesson::NoStreamingTools => None,
+        UnsupportedFeature::Field(name) => Some(name),
+        UnsupportedFeature::AllBetas
+        | UnsupportedFeature::OnDemandThroughput
+        | UnsupportedFeature::ToolStreaming => None,
     }
 }
 
@@ -221,7 +236,7 @@ mod tests {
         let (model, top_k) = ("claude-opus-4-1", r#""top_k":5,"#);
         assert_eq!(route(&app, model, top_k), Route::Converse);
         let id = app.catalog.resolve(Some(model)).unwrap().model_id;
-        app.learned.remember(Route::Converse, &id, Lesson::Refused("top_k".to_owned()));
+        app.learned.remember(Route::Converse, &id, UnsupportedFeature::Field("top_k".to_owned()));
         assert_eq!(route(&app, model, top_k), Route::Invoke);
         assert_eq!(route(&app, model, ""), Route::Converse, "a request without it");
         assert_eq!(route(&app, "claude-opus-4", top_k), Route::Converse, "another model");

@@ -15,7 +15,7 @@ use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use http::HeaderMap;
-use protocol::openai::{self, Head};
+use protocol::openai::{self, CompletionHead};
 use protocol::translate::{self, ChatOptions};
 use tokio::time::Instant;
 
@@ -62,12 +62,12 @@ pub async fn answer(
     let target = main_door::target(&app, &entry, &caller, chat.model.as_deref(), chat.stream).await?;
     let options = ChatOptions { auto_cache: app.relay.auto_cache, strict: app.relay.options.strict };
     let begun = Instant::now();
-    let call = translate::chat(&chat, body.len(), &target.capabilities, &options)?;
+    let call = translate::chat_to_messages(&chat, body.len(), &target.capabilities, &options)?;
     entry.took(Phase::Translate, parsing + begun.elapsed());
-    if !call.losses.is_empty() {
-        return Err(translate::refusal(&call.losses).into());
+    if !call.unsupported.is_empty() {
+        return Err(translate::unsupported_error(&call.unsupported).into());
     }
-    let head = Head {
+    let head = CompletionHead {
         id: ids::completion_id(),
         created: app.clock.milliseconds() / 1000,
         model: target.requested.clone(),

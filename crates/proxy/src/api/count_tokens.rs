@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use protocol::anthropic::{ErrorType, Request};
-use protocol::translate::{self, AskedBetas, Form, InvokeOptions, Options};
+use protocol::translate::{self, Form, InvokeOptions, RequestedBetas, TranslationOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -50,16 +50,16 @@ pub async fn post(
     // Betas cost nothing, and one that the model does not know would spoil the count.
     request.anthropic_beta = None;
     // Counting needs no max_tokens; translating wants one, and leaves it out of what is counted.
-    let call = translate::request(
+    let call = translate::to_converse(
         request,
-        AskedBetas::default(),
+        RequestedBetas::default(),
         body.len(),
         &target.capabilities,
-        &Options { default_max_tokens: most, strict: false, ..app.relay.options },
+        &TranslationOptions { default_max_tokens: most, strict: false, ..app.relay.options },
     )?;
     let question = if target.mantle {
         on_mantle(&app, &target, &body, &headers)?
-    } else if call.losses.is_empty() {
+    } else if call.unsupported.is_empty() {
         question(&call.body).map(Question::Runtime)
     } else {
         None
@@ -98,11 +98,11 @@ fn on_mantle(
     let betas = betas(headers);
     let options = InvokeOptions {
         form: Form::Count(model),
-        ..InvokeOptions::new(Options { strict: false, ..app.relay.options })
+        ..InvokeOptions::new(TranslationOptions { strict: false, ..app.relay.options })
     };
     let Ok(text) = std::str::from_utf8(body) else { return Ok(None) };
-    let call = translate::invoke(text, &target.capabilities, &InvokeOptions { betas: &betas, ..options })?;
-    Ok(call.losses.is_empty().then(|| Question::Mantle(Bytes::from(call.body), call.betas)))
+    let call = translate::to_invoke(text, &target.capabilities, &InvokeOptions { betas: &betas, ..options })?;
+    Ok(call.unsupported.is_empty().then(|| Question::Mantle(Bytes::from(call.body), call.betas)))
 }
 
 fn answer(tokens: u64) -> Response {
@@ -175,7 +175,7 @@ async fn count(app: &App, entry: &Entry, target: &Target, question: Question) ->
 pub(super) fn does_not_count(failure: &Failure) -> bool {
     let Failure::Refused(refusal) = failure else { return false };
     let meaning = &refusal.meaning;
-    meaning.text.to_lowercase().contains("support counting tokens")
+    meaning.aws_message.to_lowercase().contains("support counting tokens")
         || matches!(meaning.error.kind, ErrorType::Permission | ErrorType::NotFound)
 }
 

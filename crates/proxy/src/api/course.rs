@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::anthropic::Usage;
-use protocol::translate::{Outcome, Summary};
+use protocol::translate::{Outcome, StreamSummary};
 use tokio::time::Instant;
 
 use crate::bedrock::Attempts;
@@ -49,7 +49,7 @@ impl Course {
     }
 
     /// What became of the last attempt, in one word; nothing when Bedrock was not asked.
-    pub(super) fn outcome(&self, summary: Option<&Summary>) -> Option<&'static str> {
+    pub(super) fn outcome(&self, summary: Option<&StreamSummary>) -> Option<&'static str> {
         self.asked_at?;
         Some(match summary.map(|summary| &summary.outcome) {
             _ if self.gave_up => self.failures.last().copied().unwrap_or("broken"),
@@ -64,7 +64,7 @@ impl Course {
         &self,
         metrics: &Metrics,
         route: Option<&'static str>,
-        summary: Option<&Summary>,
+        summary: Option<&StreamSummary>,
         first: Option<(Instant, Duration)>,
     ) {
         for (phase, took) in Phase::ALL.into_iter().zip(self.phases) {
@@ -101,9 +101,9 @@ impl Course {
 mod tests {
     use super::*;
 
-    fn summary(outcome: Outcome) -> Summary {
+    fn summary(outcome: Outcome) -> StreamSummary {
         let usage = Some(Usage { output_tokens: 101, ..Usage::default() });
-        Summary { outcome, usage, stop_reason: None, notices: Vec::new() }
+        StreamSummary { outcome, usage, stop_reason: None, notices: Vec::new() }
     }
 
     fn asked(failures: &[&'static str], gave_up: bool) -> Course {

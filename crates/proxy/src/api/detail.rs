@@ -3,7 +3,7 @@
 
 use protocol::anthropic::Request;
 use protocol::anthropic::request::{Block, Content};
-use protocol::translate::Loss;
+use protocol::translate::UnsupportedField;
 
 use super::call::{Asked, Call};
 use crate::ids::RequestId;
@@ -69,7 +69,7 @@ pub(super) fn route(id: &RequestId, call: &Call) {
 }
 
 /// What Converse would have lost. Of the first place only as much as can be no sentence: a client makes names up, too.
-pub(super) fn losses(losses: &[Loss]) {
+pub(super) fn losses(losses: &[UnsupportedField]) {
     let plain = |path: &&str| {
         path.len() <= LONGEST_PATH && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"._".contains(&b))
     };

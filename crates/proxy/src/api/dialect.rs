@@ -147,8 +147,9 @@ fn mended(app: &App, operation: Operation, capabilities: &Capabilities, body: By
 /// The rules of the invoke route.
 fn edited(app: &App, capabilities: &Capabilities, body: Bytes) -> (Bytes, Vec<Notice>) {
     let options = InvokeOptions::new(app.relay.options);
-    let call = std::str::from_utf8(&body).ok().map(|text| translate::invoke(text, capabilities, &options));
-    let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.losses.is_empty())) else {
+    let call = std::str::from_utf8(&body).ok().map(|text| translate::to_invoke(text, capabilities, &options));
+    let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.unsupported.is_empty()))
+    else {
         return (body, Vec::new());
     };
     (Bytes::from(call.body), call.notices)

@@ -220,8 +220,8 @@ impl From<Failure> for ApiError {
 }
 
 /// What went wrong upstream, before a stream or inside one.
-impl From<translate::Failure> for ApiError {
-    fn from(failure: translate::Failure) -> Self {
+impl From<translate::MappedError> for ApiError {
+    fn from(failure: translate::MappedError) -> Self {
         let kind = failure.error.kind;
         // The gateway's own credentials, or the way to AWS: not the client's fault and not the model's.
         let gateway = kind == ErrorType::Api && matches!(failure.fault, Fault::Operator | Fault::Network);
@@ -231,9 +231,9 @@ impl From<translate::Failure> for ApiError {
             ErrorType::RateLimit | ErrorType::Api | ErrorType::Timeout | ErrorType::Overloaded
         );
         let hopeless = retried && matches!(failure.retry, Retry::Never | Retry::WithNewCredentials);
-        let explained = (!failure.row.is_verbatim()).then_some(failure.row.code);
+        let explained = (!failure.known_error.is_verbatim()).then_some(failure.known_error.code);
         let error = Self::from(failure.error);
-        let pause = failure.row.pause.max(error.pause);
+        let pause = failure.known_error.retry_after.max(error.pause);
         let error = Self { hopeless, explained, pause, fault: Some(failure.fault), ..error };
         if gateway { error.with_status(StatusCode::BAD_GATEWAY) } else { error }
     }
@@ -271,9 +271,9 @@ mod tests {
     fn what_clients_see_of_each_row() {
         let mut table = String::new();
         let id = RequestId::draw();
-        for row in translate::ERRORS {
+        for row in translate::KNOWN_ERRORS {
             let exception = Exception { message: Some(row.example.to_owned()), ..Exception::default() };
-            let error = ApiError::from(translate::error(row.status, row.exceptions[0], &exception));
+            let error = ApiError::from(translate::map_error(row.status, row.exceptions[0], &exception));
             let response = error.render(&id);
             let _ =
                 write!(table, "{:5}{} {}", row.code, response.status().as_u16(), error.error.kind.as_str());
@@ -306,7 +306,7 @@ mod tests {
         }
         assert_eq!(ApiError::gateway("").class(), "upstream");
         let throttled = Exception { message: Some("Too many requests".to_owned()), ..Exception::default() };
-        let throttled = translate::error(429, "ThrottlingException", &throttled);
+        let throttled = translate::map_error(429, "ThrottlingException", &throttled);
         assert_eq!(ApiError::from(throttled).class(), "upstream");
     }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use protocol::anthropic::{Delta, Error, ErrorType, Event, Fold, RawFold};
+use protocol::anthropic::{Delta, Error, ErrorType, Event, Fold, MessageAccumulator};
 use protocol::translate::{
-    self, ChunkPipeline, End, Failure, Fault, Opening, Outcome, Pipeline, SsePipeline, Step, Summary,
+    self, ConverseStream, End, Fault, InvokeStream, MappedError, MessagesApiStream, Outcome, Step,
+    StreamContext, StreamSummary,
 };
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ use crate::bedrock::{self, Operation};
 use crate::telemetry::metrics::Phase;
 
 /// Where events go: into bytes for the client (`tongue`), or into one message.
-pub(super) trait Sink: translate::Sink + Send + 'static {
+pub(super) trait Sink: translate::EventSink + Send + 'static {
     /// Forgets what it took.
     fn forget(&mut self);
 }
@@ -32,10 +33,10 @@ pub(super) trait Sink: translate::Sink + Send + 'static {
 #[derive(Debug, Default)]
 pub(super) struct Whole {
     folded: Fold,
-    raw: Option<RawFold>,
+    raw: Option<MessageAccumulator>,
 }
 
-impl translate::Sink for Whole {
+impl translate::EventSink for Whole {
     fn event(&mut self, event: &Event<'_>) {
         match &mut self.raw {
             None => self.folded.push(event),
@@ -75,31 +76,31 @@ impl Whole {
 #[derive(Debug)]
 pub(super) enum Codec {
     /// Frames of Converse, translated.
-    Converse(Box<Pipeline>),
+    Converse(Box<ConverseStream>),
     /// Events of Anthropic's in frames, passed on.
-    Invoke(Box<ChunkPipeline>),
+    Invoke(Box<InvokeStream>),
     /// Server-sent events of Anthropic's, passed on.
-    Messages(Box<SsePipeline>),
+    Messages(Box<MessagesApiStream>),
     /// A whole answer of Converse, told as if it had been streamed once it is there.
-    InOnePiece(Box<Opening>, Vec<u8>),
+    InOnePiece(Box<StreamContext>, Vec<u8>),
 }
 
 /// The largest answer in one piece, in bytes.
 const LARGEST_PIECE: usize = 32 << 20;
 
 impl Codec {
-    pub(super) fn new(operation: Operation, opening: Opening) -> Self {
+    pub(super) fn new(operation: Operation, opening: StreamContext) -> Self {
         match operation {
-            Operation::InvokeStream => Self::Invoke(Box::new(ChunkPipeline::new(opening))),
+            Operation::InvokeStream => Self::Invoke(Box::new(InvokeStream::new(opening))),
             Operation::Messages | Operation::MantleMessages => {
-                Self::Messages(Box::new(SsePipeline::new(opening)))
+                Self::Messages(Box::new(MessagesApiStream::new(opening)))
             }
-            operation if operation.streams() => Self::Converse(Box::new(Pipeline::new(opening))),
+            operation if operation.streams() => Self::Converse(Box::new(ConverseStream::new(opening))),
             _ => Self::InOnePiece(Box::new(opening), Vec::new()),
         }
     }
 
-    fn push(&mut self, bytes: &[u8], sink: &mut impl translate::Sink) -> Step {
+    fn push(&mut self, bytes: &[u8], sink: &mut impl translate::EventSink) -> Step {
         match self {
             Self::Converse(pipeline) => pipeline.push(bytes, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.push(bytes, sink),
@@ -111,14 +112,14 @@ impl Codec {
         }
     }
 
-    fn finish(self, end: End, sink: &mut impl Sink) -> Summary {
+    fn finish(self, end: End, sink: &mut impl Sink) -> StreamSummary {
         match self {
             Self::Converse(pipeline) => pipeline.finish(end, &mut |event| sink.event(event)),
             Self::Invoke(pipeline) => pipeline.finish(end, sink),
             Self::Messages(pipeline) => pipeline.finish(end, sink),
             Self::InOnePiece(opening, all) => match end {
-                End::Eof => translate::unfold(&all, *opening, &mut |event| sink.event(event)),
-                end => Pipeline::new(*opening).finish(end, &mut |event| sink.event(event)),
+                End::Eof => translate::translate_response(&all, *opening, &mut |event| sink.event(event)),
+                end => ConverseStream::new(*opening).finish(end, &mut |event| sink.event(event)),
             },
         }
     }
@@ -132,7 +133,7 @@ impl Codec {
         }
     }
 
-    fn failure(&self) -> Option<&Failure> {
+    fn failure(&self) -> Option<&MappedError> {
         match self {
             Self::Converse(pipeline) => pipeline.failure(),
             Self::Invoke(pipeline) => pipeline.failure(),
@@ -149,7 +150,7 @@ pub(super) struct Live {
     body: Option<Incoming>,
     /// `None` once settled.
     codec: Option<Codec>,
-    failure: Option<Failure>,
+    failure: Option<MappedError>,
     /// Whether anything was said before the end.
     spoke: bool,
     /// Characters that were said, JSON and all.
@@ -169,7 +170,7 @@ struct Counted<'a, S> {
     said: &'a mut u64,
 }
 
-impl<S: Sink> translate::Sink for Counted<'_, S> {
+impl<S: Sink> translate::EventSink for Counted<'_, S> {
     fn event(&mut self, event: &Event<'_>) {
         if let Event::ContentBlockDelta { delta, .. } = event {
             *self.said += letters(delta);
@@ -201,7 +202,7 @@ fn letters(delta: &Delta<'_>) -> u64 {
 /// For an answer that nobody hears.
 struct Nobody;
 
-impl translate::Sink for Nobody {
+impl translate::EventSink for Nobody {
     fn event(&mut self, _: &Event<'_>) {}
 
     fn raw(&mut self, _: &str, _: &str) {}
@@ -330,7 +331,7 @@ impl Live {
     }
 
     /// What AWS or the wire said went wrong, once ended.
-    pub(super) fn failure(&self) -> Option<&Failure> {
+    pub(super) fn failure(&self) -> Option<&MappedError> {
         self.failure.as_ref()
     }
 
@@ -385,11 +386,11 @@ impl Drop for Live {
 }
 
 /// AWS's own words, for the operator, and what to do about them.
-pub(super) fn log(entry: &Entry, failure: &Failure) {
-    let text: String = failure.text.chars().take(1000).collect();
+pub(super) fn log(entry: &Entry, failure: &MappedError) {
+    let text: String = failure.aws_message.chars().take(1000).collect();
     let aws_request_id = entry.aws_request_id();
     let request_id = entry.request_id();
-    let (code, row, advice) = (failure.code.as_str(), failure.row.code, failure.row.advice);
+    let (code, row, advice) = (failure.code.as_str(), failure.known_error.code, failure.known_error.advice);
     if matches!(failure.fault, Fault::Operator | Fault::Gateway) {
         tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
     } else {

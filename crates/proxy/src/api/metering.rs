@@ -5,7 +5,7 @@
 
 use http::HeaderMap;
 use protocol::anthropic::{Request, Usage};
-use protocol::translate::{Outcome, Summary};
+use protocol::translate::{Outcome, StreamSummary};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -211,7 +211,7 @@ fn spent(fields: &Fields, need: Need) -> (Usage, bool) {
         let unknown = fields.asked && fields.error.is_none();
         return if unknown { (most(need, None), true) } else { (Usage::default(), false) };
     };
-    let Summary { outcome, usage, stop_reason, .. } = summary;
+    let StreamSummary { outcome, usage, stop_reason, .. } = summary;
     match (usage, outcome) {
         (Some(usage), Outcome::Finished) => (*usage, false),
         // The stop reason comes with the last word about usage.
@@ -251,7 +251,7 @@ mod tests {
         said: u64,
     ) -> (u64, u64, bool) {
         let stop_reason = stop_reason.map(str::to_owned);
-        let summary = Summary { outcome, usage, stop_reason, notices: Vec::new() };
+        let summary = StreamSummary { outcome, usage, stop_reason, notices: Vec::new() };
         let fields = Fields { summary: Some(summary), said, asked: true, ..Fields::default() };
         let (usage, estimated) = spent(&fields, NEED);
         (usage.input_tokens, usage.output_tokens, estimated)

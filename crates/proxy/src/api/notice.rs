@@ -13,7 +13,7 @@ pub(super) fn line(notices: &[Notice]) -> Option<HeaderValue> {
         return None;
     }
     let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
-    let line: String = translate::summary(notices, LONGEST).chars().map(plain).take(LONGEST).collect();
+    let line: String = translate::notice_summary(notices, LONGEST).chars().map(plain).take(LONGEST).collect();
     HeaderValue::from_str(&line).ok()
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use protocol::anthropic::{ErrorType, Request};
-use protocol::translate::{Failure as Refused, Lesson, Opening, Retry, lesson};
+use protocol::translate::{
+    MappedError as Refused, Retry, StreamContext, UnsupportedFeature, detect_unsupported,
+};
 use tokio::time::Instant;
 
 use super::access_log::Entry;
@@ -29,7 +31,7 @@ const MOST_REPAIRS: usize = 4;
 pub(super) struct Inquiry {
     asked: Asked,
     question: Question,
-    opening: Opening,
+    opening: StreamContext,
     told: Told,
     entry: Entry,
 }
@@ -52,12 +54,12 @@ pub(super) struct Opened<S> {
 
 impl Inquiry {
     pub(super) fn new(asked: Asked, call: Call, entry: Entry, tag_buffer: bool) -> Self {
-        let opening = Opening {
+        let opening = StreamContext {
             message_id: ids::message_id(),
             model: asked.target.requested.clone(),
             request_id: entry.request_id().as_str().to_owned(),
             tag_buffer,
-            ..Opening::default()
+            ..StreamContext::default()
         };
         let told = Told { route: call.route, notice: None };
         let question = Question {
@@ -93,7 +95,7 @@ impl Inquiry {
             tracing::debug!(request_id = %self.entry.request_id(), %notice, "the request was changed");
         }
         self.told = Told { route: call.route, notice: notice::line(&call.notices) };
-        self.opening.names = call.names;
+        self.opening.tool_names = call.names;
         self.question = Question {
             model_id: call.model_id,
             operation: call.operation,
@@ -104,10 +106,12 @@ impl Inquiry {
     }
 
     /// Puts the question better if the refusal says how; once for each thing it says.
-    fn repair(&mut self, app: &App, refused: &Refused, learned: &mut Vec<Lesson>) -> bool {
+    fn repair(&mut self, app: &App, refused: &Refused, learned: &mut Vec<UnsupportedFeature>) -> bool {
         let fixable = matches!(refused.error.kind, ErrorType::InvalidRequest | ErrorType::Permission);
         let body = std::str::from_utf8(&self.asked.body).unwrap_or_default();
-        let Some(lesson) = Some(&refused.text).filter(|_| fixable).and_then(|text| lesson(text, body)) else {
+        let Some(lesson) =
+            Some(&refused.aws_message).filter(|_| fixable).and_then(|text| detect_unsupported(text, body))
+        else {
             return false;
         };
         if learned.len() == MOST_REPAIRS || learned.contains(&lesson) {
@@ -136,13 +140,13 @@ impl Inquiry {
 }
 
 /// What kind of thing was learnt, for counting.
-fn kind(lesson: &Lesson) -> &'static str {
+fn kind(lesson: &UnsupportedFeature) -> &'static str {
     match lesson {
-        Lesson::Refused(name) if name.contains("-20") => "beta",
-        Lesson::Refused(_) => "member",
-        Lesson::NoBetas => "betas",
-        Lesson::NeedsProfile => "profile",
-        Lesson::NoStreamingTools => "streaming_tools",
+        UnsupportedFeature::Field(name) if name.contains("-20") => "beta",
+        UnsupportedFeature::Field(_) => "member",
+        UnsupportedFeature::AllBetas => "betas",
+        UnsupportedFeature::OnDemandThroughput => "profile",
+        UnsupportedFeature::ToolStreaming => "streaming_tools",
     }
 }
 
@@ -190,7 +194,7 @@ pub(super) async fn open<S: Sink>(
                 live::log(&inquiry.entry, &meaning);
                 let target = &inquiry.asked.target;
                 let typed = target.requested == target.model_id;
-                ApiError::from(if typed { meaning.of_typed_id() } else { meaning })
+                ApiError::from(if typed { meaning.blame_client() } else { meaning })
             }
             Ok(Err(NotBegun::Failed(error))) => error,
             Err(_) => {

@@ -14,7 +14,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use protocol::anthropic::Usage;
-use protocol::translate::{Outcome, Summary};
+use protocol::translate::{Outcome, StreamSummary};
 use serde::Deserialize;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -89,7 +89,7 @@ impl Passing {
             None => self.entry.note(|fields| {
                 fields.said = self.seen;
                 // What the head said stays.
-                fields.summary.get_or_insert(Summary {
+                fields.summary.get_or_insert(StreamSummary {
                     outcome,
                     usage: None,
                     stop_reason: None,
@@ -133,7 +133,7 @@ impl Drop for Passing {
 
 fn note(entry: &Entry, usage: Usage) {
     entry.note(|fields| {
-        fields.summary = Some(Summary {
+        fields.summary = Some(StreamSummary {
             outcome: Outcome::Finished,
             usage: Some(usage),
             stop_reason: None,

@@ -2,7 +2,7 @@
 //! is one and the same; a tongue is only how its events are told.
 
 use protocol::anthropic::{Error, Event, sse};
-use protocol::openai::Head;
+use protocol::openai::CompletionHead;
 use protocol::translate::{self, ChatStream};
 
 use super::error::ApiError;
@@ -15,7 +15,7 @@ pub(super) enum Tongue {
     /// Anthropic's.
     Messages,
     /// OpenAI's, and how its answer begins.
-    Chat(Head),
+    Chat(CompletionHead),
 }
 
 /// The stream of one answer in its client's language.
@@ -61,7 +61,7 @@ impl Voice {
     pub(super) fn is_silent(&self) -> bool {
         match self {
             Self::Messages(bytes) => bytes.is_empty(),
-            Self::Chat(stream) => stream.is_silent(),
+            Self::Chat(stream) => stream.is_empty(),
         }
     }
 
@@ -89,7 +89,7 @@ impl Voice {
     }
 }
 
-impl translate::Sink for Voice {
+impl translate::EventSink for Voice {
     fn event(&mut self, event: &Event<'_>) {
         match self {
             Self::Messages(bytes) => bytes.event(event),

@@ -56,7 +56,7 @@ async fn keep(app: &App) {
 fn missing(error: &NoCredentials, before: &Standing) -> Standing {
     let standing = Standing::Missing(error.to_string());
     if standing != *before {
-        let row = Failure::from(error.clone()).meaning().row;
+        let row = Failure::from(error.clone()).meaning().known_error;
         tracing::error!(event = "aws_credentials_missing", %error, row = row.code, advice = row.advice,
             "requests fail until there are credentials");
     }
@@ -91,7 +91,7 @@ async fn identified(app: &App, before: &Standing) -> Standing {
         }
     };
     let (about_us, said) = (failure.is_about_us(), failure.to_string());
-    let row = failure.meaning().row;
+    let row = failure.meaning().known_error;
     if !about_us {
         tracing::warn!(
             event = "aws_identity_unknown",

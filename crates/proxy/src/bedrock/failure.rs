@@ -66,7 +66,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Refusal {
     /// What it means, in words a client may see.
-    pub meaning: translate::Failure,
+    pub meaning: translate::MappedError,
     /// The HTTP status from AWS.
     pub status: u16,
     /// `x-amzn-requestid`.
@@ -100,7 +100,7 @@ impl Phase {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AWS answered {} {}: {}", self.status, self.meaning.code, self.meaning.text)
+        write!(f, "AWS answered {} {}: {}", self.status, self.meaning.code, self.meaning.aws_message)
     }
 }
 
@@ -148,7 +148,7 @@ impl Failure {
     #[must_use]
     pub fn is_about_us(&self) -> bool {
         const ROWS: [&str; 4] = ["E17", "E17b", "E18", "E28"];
-        matches!(self, Self::Refused(refusal) if ROWS.contains(&refusal.meaning.row.code))
+        matches!(self, Self::Refused(refusal) if ROWS.contains(&refusal.meaning.known_error.code))
     }
 
     /// Whether nobody was reached, so that nothing can have happened.
@@ -158,18 +158,18 @@ impl Failure {
 
     /// What it means, in words a client may see.
     #[must_use]
-    pub fn meaning(self) -> translate::Failure {
-        use translate::Failure as Meaning;
+    pub fn meaning(self) -> translate::MappedError {
+        use translate::MappedError as Meaning;
         match self {
             Self::Refused(refusal) => refusal.meaning,
             Self::NotAStream { content_type, .. } => {
                 let text = format!("Bedrock's endpoint answered with content-type {content_type}");
-                Meaning::own(Meaning::NOT_A_STREAM, &text)
+                Meaning::local(Meaning::NOT_A_STREAM, &text)
             }
-            Self::Unreadable { .. } => Meaning::own(Meaning::BAD_STREAM, "Bedrock's answer cannot be read"),
-            Self::Unreachable { phase, .. } => Meaning::own(Meaning::UNREACHABLE, phase.told()),
-            Self::NoCredentials(_) => Meaning::own(Meaning::NO_CREDENTIALS, ""),
-            Self::Unsendable(_) => Meaning::own("", "the gateway could not make a request of this"),
+            Self::Unreadable { .. } => Meaning::local(Meaning::BAD_STREAM, "Bedrock's answer cannot be read"),
+            Self::Unreachable { phase, .. } => Meaning::local(Meaning::UNREACHABLE, phase.told()),
+            Self::NoCredentials(_) => Meaning::local(Meaning::NO_CREDENTIALS, ""),
+            Self::Unsendable(_) => Meaning::local("", "the gateway could not make a request of this"),
         }
     }
 
@@ -253,7 +253,7 @@ pub(super) async fn not_a_stream(head: &Parts, body: Incoming) -> Failure {
         let bytes = read(body, LONGEST_ERROR).await.unwrap_or_default();
         let unknown: Unknown = serde_json::from_slice(&bytes).unwrap_or_default();
         if let Some(code) = unknown.output.code {
-            let meaning = translate::error(404, &code, &Exception::default());
+            let meaning = translate::map_error(404, &code, &Exception::default());
             let request_id = text_header(head, REQUEST_ID);
             return Failure::Refused(Box::new(Refusal { meaning, status: 404, request_id }));
         }
@@ -270,14 +270,14 @@ pub(super) async fn refused(head: &Parts, body: Incoming) -> Failure {
     let header = text_header(head, "x-amzn-errortype");
     let status = head.status.as_u16();
     // On the Messages routes the model's own refusals come in Anthropic's envelope, those of the front door do not.
-    let enveloped = if header.is_none() { translate::envelope(&bytes) } else { None };
+    let enveloped = if header.is_none() { translate::parse_error(&bytes) } else { None };
     let enveloped = enveloped.or_else(|| identity::refused(status, &bytes));
     let meaning = enveloped.unwrap_or_else(|| {
         let code = header.or_else(|| {
             let name: Name = serde_json::from_slice(&bytes).unwrap_or_default();
             name.code
         });
-        translate::error(status, code.as_deref().unwrap_or_default(), &Exception::parse(&bytes))
+        translate::map_error(status, code.as_deref().unwrap_or_default(), &Exception::parse(&bytes))
     });
     Failure::Refused(Box::new(Refusal { meaning, status, request_id: text_header(head, REQUEST_ID) }))
 }

@@ -88,11 +88,11 @@ fn parse_date(text: &str) -> Option<SystemTime> {
 }
 
 /// What an error of STS means; `None` when `body` is none.
-pub(super) fn refused(status: u16, body: &[u8]) -> Option<translate::Failure> {
+pub(super) fn refused(status: u16, body: &[u8]) -> Option<translate::MappedError> {
     let text = std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with('<'))?;
     let code = element(text, "Code")?;
     let said = Exception { message: element(text, "Message"), ..Exception::default() };
-    Some(translate::error(status, &code, &said))
+    Some(translate::map_error(status, &code, &said))
 }
 
 /// The text of the first element of this name. The ones that are read hold none that is escaped.
@@ -122,7 +122,7 @@ mod tests {
                 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <Error>\n    <Type>Sender</Type>\n    \
                  <Code>{code}</Code>\n    <Message>{message}</Message>\n  </Error>\n</ErrorResponse>"
             );
-            refused(403, xml.as_bytes()).unwrap().row.code
+            refused(403, xml.as_bytes()).unwrap().known_error.code
         };
         assert_eq!(
             error("InvalidClientTokenId", "The security token included in the request is invalid."),

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use protocol::translate::{ERRORS, ErrorRow, error_row};
+use protocol::translate::{KNOWN_ERRORS, KnownError, known_error};
 
 /// What is known of the error with this code.
 #[must_use]
 pub fn one(code: &str) -> Option<String> {
-    let row = error_row(code.trim())?;
+    let row = known_error(code.trim())?;
     let mut text = format!("{}: {}.\n\n{}\n", row.code, row.cause, row.advice);
     if !row.example.is_empty() {
         // Writing to a String cannot fail.
@@ -19,7 +19,7 @@ pub fn one(code: &str) -> Option<String> {
 /// All of them, as a table of Markdown.
 #[must_use]
 pub fn all() -> String {
-    let mut rows: Vec<&ErrorRow> = ERRORS.iter().collect();
+    let mut rows: Vec<&KnownError> = KNOWN_ERRORS.iter().collect();
     rows.sort_by_key(|row| number(row.code));
     let mut text = String::from(
         "| Code | What AWS says | The client gets | Cause | What to do |\n| --- | --- | --- | --- | --- |\n",

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use protocol::translate::Lesson;
+use protocol::translate::UnsupportedFeature;
 
 use crate::catalog::Route;
 use crate::clock::Clock;
@@ -21,7 +21,7 @@ const MOST: usize = 1000;
 #[derive(Debug)]
 pub struct Learned {
     clock: Clock,
-    facts: Mutex<HashMap<(Route, String, Lesson), SystemTime>>,
+    facts: Mutex<HashMap<(Route, String, UnsupportedFeature), SystemTime>>,
 }
 
 impl Learned {
@@ -32,7 +32,7 @@ impl Learned {
     }
 
     /// Remembers that `model_id` taught `lesson` on `route`. Returns whether that was new.
-    pub fn remember(&self, route: Route, model_id: &str, lesson: Lesson) -> bool {
+    pub fn remember(&self, route: Route, model_id: &str, lesson: UnsupportedFeature) -> bool {
         let now = self.clock.now();
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if facts.len() >= MOST {
@@ -45,7 +45,7 @@ impl Learned {
 
     /// What is known of `model_id` on `route`.
     #[must_use]
-    pub fn about(&self, route: Route, model_id: &str) -> Vec<Lesson> {
+    pub fn about(&self, route: Route, model_id: &str) -> Vec<UnsupportedFeature> {
         let now = self.clock.now();
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if facts.is_empty() {
@@ -69,7 +69,7 @@ mod tests {
     fn a_fact_is_believed_for_a_day_and_about_its_model_only() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let learned = Learned::new(clock.clone());
-        let lesson = Lesson::Refused("temperature".to_owned());
+        let lesson = UnsupportedFeature::Field("temperature".to_owned());
         assert!(learned.remember(Route::Invoke, "m", lesson.clone()));
         assert!(!learned.remember(Route::Invoke, "m", lesson.clone()), "the second time is nothing new");
         assert_eq!(learned.about(Route::Invoke, "m"), std::slice::from_ref(&lesson));
@@ -86,7 +86,7 @@ mod tests {
     fn the_number_of_facts_is_bounded() {
         let learned = Learned::new(Clock::manual(SystemTime::UNIX_EPOCH));
         for n in 0..2 * MOST {
-            learned.remember(Route::Converse, &n.to_string(), Lesson::NoBetas);
+            learned.remember(Route::Converse, &n.to_string(), UnsupportedFeature::AllBetas);
         }
         assert_eq!(learned.facts.lock().unwrap().len(), MOST);
     }

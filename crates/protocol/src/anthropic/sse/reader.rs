@@ -31,7 +31,7 @@ impl std::error::Error for SseError {}
 /// Puts events together from chunks. Holds the bytes of one incomplete event at the most, beyond the chunk it was
 /// fed last.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct SseReader {
     buffer: Vec<u8>,
     read: usize,
     /// How much of the buffer behind `read` is known to hold no line end.
@@ -45,7 +45,7 @@ pub struct Reader {
     told: bool,
 }
 
-impl Reader {
+impl SseReader {
     /// Takes the next chunk. Call [`next_event`](Self::next_event) until it has nothing before feeding another.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.buffer.drain(..self.read);
@@ -119,7 +119,7 @@ mod tests {
 
     /// The events of `text`, fed in pieces of `size` bytes.
     fn events(text: &str, size: usize) -> (Vec<String>, Result<(), SseError>) {
-        let mut reader = Reader::default();
+        let mut reader = SseReader::default();
         let mut events = Vec::new();
         for piece in text.as_bytes().chunks(size) {
             reader.feed(piece);
@@ -154,7 +154,7 @@ mod tests {
     fn an_event_that_is_too_large_is_not_held() {
         let line = [&b"data: "[..], &[b'x'; 1024 * 1024], b"\n"].concat();
         for piece in [&line[..], &line[..line.len() - 1]] {
-            let mut reader = Reader::default();
+            let mut reader = SseReader::default();
             let refused = (0..20).any(|_| {
                 reader.feed(piece);
                 reader.next_event() == Err(SseError::TooLarge)

@@ -6,8 +6,8 @@
 
 use crate::anthropic::request::{Block, CacheControl, Content, InputMessage, Request};
 use crate::capabilities::{Capabilities, PromptCache};
-use crate::json::Text;
-use crate::translate::{Findings, Path};
+use crate::json::JsonStr;
+use crate::translate::{Diagnostics, JsonPath};
 
 /// How many turns of the user end a prefix.
 const TURNS: usize = 2;
@@ -19,7 +19,11 @@ const MEDIUM: usize = 3_000;
 const USUAL_MINIMUM: u64 = 1024;
 
 /// Sets the points, unless the client has set some or the model takes none.
-pub(super) fn set_points(request: &mut Request<'_>, capabilities: &Capabilities, findings: &mut Findings) {
+pub(super) fn set_points(
+    request: &mut Request<'_>,
+    capabilities: &Capabilities,
+    diagnostics: &mut Diagnostics,
+) {
     if capabilities.prompt_cache == PromptCache::None || is_marked(request) {
         return;
     }
@@ -44,7 +48,7 @@ pub(super) fn set_points(request: &mut Request<'_>, capabilities: &Capabilities,
     points += turns(request, bytes, minimum, with_tools);
     if points > 0 {
         let what = format!("not given; set by the gateway at {points} places (AWS_BEDROCK_AUTO_CACHE)");
-        findings.note(Path::ROOT.key("cache_control"), what);
+        diagnostics.adjusted(JsonPath::ROOT.key("cache_control"), what);
     }
 }
 
@@ -92,14 +96,14 @@ fn mark(blocks: &mut [Block<'_>]) -> bool {
 }
 
 fn point() -> CacheControl<'static> {
-    CacheControl { kind: Some(Text::from("ephemeral")), ..CacheControl::default() }
+    CacheControl { kind: Some(JsonStr::from("ephemeral")), ..CacheControl::default() }
 }
 
 fn is_result(block: &Block<'_>) -> bool {
     block.tool_use_id.is_some()
 }
 
-fn length(text: Option<&Text<'_>>) -> usize {
+fn length(text: Option<&JsonStr<'_>>) -> usize {
     text.map_or(0, |text| text.len())
 }
 

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Counts, finish_reason};
 use crate::anthropic::{Error, ErrorType};
-use crate::json::{RawJson, Text};
-use crate::openai::{Called, Choice, Completion, Head, Message, ToolCall};
+use crate::json::{JsonStr, RawJson};
+use crate::openai::{Choice, Completion, CompletionHead, FunctionCall, Message, ToolCall};
 
 /// What has to be known of a message. Blocks and members without a name here are Anthropic's own: chat completions have
 /// no words for them, and no chat request asks for any.
@@ -14,7 +14,7 @@ struct Answer<'a> {
     #[serde(borrow, default)]
     content: Vec<Piece<'a>>,
     #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
+    stop_reason: Option<JsonStr<'a>>,
     #[serde(default)]
     usage: Counts,
 }
@@ -22,15 +22,15 @@ struct Answer<'a> {
 #[derive(Deserialize)]
 struct Piece<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    kind: JsonStr<'a>,
     #[serde(borrow, default)]
-    text: Option<Text<'a>>,
+    text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    thinking: Option<Text<'a>>,
+    thinking: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    id: Option<Text<'a>>,
+    id: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    name: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
     input: Option<RawJson<'a>>,
 }
@@ -39,7 +39,7 @@ struct Piece<'a> {
 ///
 /// # Errors
 /// When it is not the JSON of a message.
-pub fn chat_completion(message: &[u8], head: &Head) -> Result<Vec<u8>, Error> {
+pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>, Error> {
     let api = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
     let answer: Answer<'_> = serde_json::from_slice(message).map_err(api)?;
     let mut told = Message { role: "assistant", ..Message::default() };
@@ -50,9 +50,9 @@ pub fn chat_completion(message: &[u8], head: &Head) -> Result<Vec<u8>, Error> {
                 told.reasoning_content.get_or_insert_default().push_str(&piece.thinking.unwrap_or_default());
             }
             "tool_use" => {
-                let text = |text: Option<Text<'_>>| text.unwrap_or_default().0.into_owned();
+                let text = |text: Option<JsonStr<'_>>| text.unwrap_or_default().0.into_owned();
                 let arguments = piece.input.map_or(RawJson::EMPTY_OBJECT, RawJson::get).to_owned();
-                let function = Called { name: text(piece.name), arguments };
+                let function = FunctionCall { name: text(piece.name), arguments };
                 told.tool_calls.push(ToolCall { id: text(piece.id), kind: "function", function });
             }
             _ => {}
@@ -61,7 +61,7 @@ pub fn chat_completion(message: &[u8], head: &Head) -> Result<Vec<u8>, Error> {
     if head.functions && told.tool_calls.len() <= 1 {
         told.function_call = told.tool_calls.pop().map(|call| call.function);
     } else if head.functions {
-        return Err(several_functions());
+        return Err(multiple_functions_error());
     }
     // Thoughts that are not shown are none.
     told.reasoning_content.take_if(|thoughts| thoughts.is_empty());
@@ -78,6 +78,6 @@ pub fn chat_completion(message: &[u8], head: &Head) -> Result<Vec<u8>, Error> {
 }
 
 /// There is one place for a call where `functions` were offered.
-pub(super) fn several_functions() -> Error {
+pub(super) fn multiple_functions_error() -> Error {
     Error::new(ErrorType::Api, "the model called several functions at once; offer them as `tools`")
 }

@@ -7,9 +7,9 @@ use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
 use crate::capabilities::Capabilities;
-use crate::json::{List, RawJson, Text};
-use crate::openai::request::{Called, File, ImageUrl, Message, Part, TextOr, ToolCall};
-use crate::translate::{Findings, Path};
+use crate::json::{JsonStr, List, RawJson};
+use crate::openai::request::{File, FunctionCall, ImageUrl, Message, Part, TextOr, ToolCall};
+use crate::translate::{Diagnostics, JsonPath};
 
 /// How a call and its result are named where the language has no name for them: there is one of each at a time.
 const FUNCTION_CALL: &str = "function_call_";
@@ -21,30 +21,36 @@ type Conversation<'a> = (Option<Content<'a>>, List<InputMessage<'a>>);
 pub(super) fn conversation<'a>(
     messages: Option<&'a List<Message<'_>>>,
     capabilities: &Capabilities,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Conversation<'a>, InvalidRequest> {
-    let root = Path::ROOT;
+    let root = JsonPath::ROOT;
     let path = root.key("messages");
     let Some(messages) = messages else { return Err(InvalidRequest::new(path, "Field required")) };
-    let mut teller =
-        Teller { findings, capabilities, system: Vec::new(), turns: Vec::new(), functions: 0, messages };
+    let mut builder = ConversationBuilder {
+        diagnostics,
+        capabilities,
+        system: Vec::new(),
+        turns: Vec::new(),
+        functions: 0,
+        messages,
+    };
     for (index, message) in messages.iter().enumerate() {
-        teller.message(index, message, path.index(index))?;
+        builder.message(index, message, path.index(index))?;
     }
-    let Teller { system, turns, .. } = teller;
+    let ConversationBuilder { system, turns, .. } = builder;
     if turns.is_empty() {
         return Err(InvalidRequest::new(path, "at least one message of the user is required"));
     }
     let turns = turns.into_iter().map(|(role, blocks)| InputMessage {
-        role: Some(Text::from(role)),
+        role: Some(JsonStr::from(role)),
         content: Some(Content::Blocks(List(blocks))),
         ..InputMessage::default()
     });
     Ok(((!system.is_empty()).then_some(Content::Blocks(List(system))), List(turns.collect())))
 }
 
-struct Teller<'a, 'f, 'c> {
-    findings: &'f mut Findings,
+struct ConversationBuilder<'a, 'f, 'c> {
+    diagnostics: &'f mut Diagnostics,
     capabilities: &'f Capabilities,
     system: Blocks<'a>,
     turns: Vec<(&'static str, Blocks<'a>)>,
@@ -53,12 +59,12 @@ struct Teller<'a, 'f, 'c> {
     messages: &'a [Message<'c>],
 }
 
-impl<'a> Teller<'a, '_, '_> {
+impl<'a> ConversationBuilder<'a, '_, '_> {
     fn message(
         &mut self,
         index: usize,
         message: &'a Message<'_>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(), InvalidRequest> {
         let Message {
             role,
@@ -71,15 +77,15 @@ impl<'a> Teller<'a, '_, '_> {
             tool_call_id,
             unknown,
         } = message;
-        leave_out(path, unknown, self.findings);
+        leave_out(path, unknown, self.diagnostics);
         let at_role = path.key("role");
         let Some(role) = role.as_deref() else { return Err(InvalidRequest::new(at_role, "Field required")) };
         if name.is_some() && role != "function" {
-            self.findings.drop(path.key("name"), "left out: participants have no names here");
+            self.diagnostics.dropped(path.key("name"), "left out: participants have no names here");
         }
         if reasoning_content.is_some() {
             let why = "left out: thoughts are not told a second time, as they came without a signature";
-            self.findings.note(path.key("reasoning_content"), why);
+            self.diagnostics.adjusted(path.key("reasoning_content"), why);
         }
         let mut blocks = self.content(content.as_ref(), path.key("content"))?;
         match role {
@@ -87,7 +93,7 @@ impl<'a> Teller<'a, '_, '_> {
             "user" => {
                 if blocks.is_empty() {
                     // The main road says what becomes of a turn without words.
-                    blocks.push(text_block(Text::default()));
+                    blocks.push(text_block(JsonStr::default()));
                 }
                 self.push("user", blocks);
             }
@@ -97,7 +103,7 @@ impl<'a> Teller<'a, '_, '_> {
                 }
                 self.calls(tool_calls.as_ref(), function_call.as_ref(), &mut blocks, path)?;
                 if blocks.is_empty() {
-                    self.findings.note(path, "left out: it says nothing");
+                    self.diagnostics.adjusted(path, "left out: it says nothing");
                 }
                 self.push("assistant", blocks);
             }
@@ -107,7 +113,7 @@ impl<'a> Teller<'a, '_, '_> {
                 };
                 self.result(borrowed(id), blocks);
             }
-            "function" => self.result(Text::from(format!("{FUNCTION_CALL}{}", self.functions)), blocks),
+            "function" => self.result(JsonStr::from(format!("{FUNCTION_CALL}{}", self.functions)), blocks),
             _ => {
                 let message =
                     "Input should be 'system', 'developer', 'user', 'assistant', 'tool' or 'function'";
@@ -119,7 +125,7 @@ impl<'a> Teller<'a, '_, '_> {
 
     /// Instructions before the conversation are the system prompt; later ones stay where they are, as instructions if
     /// the model takes such messages there and else as the user's words.
-    fn instructions(&mut self, index: usize, blocks: Blocks<'a>, path: Path<'_>) {
+    fn instructions(&mut self, index: usize, blocks: Blocks<'a>, path: JsonPath<'_>) {
         if self.turns.is_empty() {
             self.system.extend(blocks);
             return;
@@ -132,8 +138,8 @@ impl<'a> Teller<'a, '_, '_> {
         if self.capabilities.mid_conversation_system && after_user && before_assistant {
             self.push("system", blocks);
         } else {
-            self.findings
-                .note(path, "sent as the user's words: instructions stand before the conversation here");
+            self.diagnostics
+                .adjusted(path, "sent as the user's words: instructions stand before the conversation here");
             self.push("user", blocks);
         }
     }
@@ -149,7 +155,7 @@ impl<'a> Teller<'a, '_, '_> {
     }
 
     /// A result, before everything else in the turn.
-    fn result(&mut self, id: Text<'a>, blocks: Blocks<'a>) {
+    fn result(&mut self, id: JsonStr<'a>, blocks: Blocks<'a>) {
         let content = (!blocks.is_empty()).then_some(Content::Blocks(List(blocks)));
         let result =
             Block { kind: Some("tool_result".into()), tool_use_id: Some(id), content, ..Block::default() };
@@ -165,16 +171,16 @@ impl<'a> Teller<'a, '_, '_> {
     fn calls(
         &mut self,
         calls: Option<&'a List<ToolCall<'_>>>,
-        function_call: Option<&'a Called<'_>>,
+        function_call: Option<&'a FunctionCall<'_>>,
         blocks: &mut Blocks<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(), InvalidRequest> {
         let at_calls = path.key("tool_calls");
         for (index, call) in calls.map_or(&[][..], |calls| calls).iter().enumerate() {
             let path = at_calls.index(index);
             // Which one of a stream it was is said by its place.
             let ToolCall { id, kind, function, index: _, unknown } = call;
-            leave_out(path, unknown, self.findings);
+            leave_out(path, unknown, self.diagnostics);
             if kind.as_deref().is_some_and(|kind| kind != "function") {
                 return Err(InvalidRequest::new(path.key("type"), "Input should be 'function'"));
             }
@@ -186,7 +192,7 @@ impl<'a> Teller<'a, '_, '_> {
         }
         if let Some(function) = function_call {
             self.functions += 1;
-            let id = Text::from(format!("{FUNCTION_CALL}{}", self.functions));
+            let id = JsonStr::from(format!("{FUNCTION_CALL}{}", self.functions));
             blocks.push(self.call(id, function, path.key("function_call"))?);
         }
         Ok(())
@@ -194,12 +200,12 @@ impl<'a> Teller<'a, '_, '_> {
 
     fn call(
         &mut self,
-        id: Text<'a>,
-        function: &'a Called<'_>,
-        path: Path<'_>,
+        id: JsonStr<'a>,
+        function: &'a FunctionCall<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Block<'a>, InvalidRequest> {
-        let Called { name, arguments, unknown } = function;
-        leave_out(path, unknown, self.findings);
+        let FunctionCall { name, arguments, unknown } = function;
+        leave_out(path, unknown, self.diagnostics);
         let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
         let input = match arguments {
             Some(json) if !json.is_blank() => {
@@ -217,7 +223,7 @@ impl<'a> Teller<'a, '_, '_> {
     fn content(
         &mut self,
         content: Option<&'a TextOr<'_, List<Part<'_>>>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Blocks<'a>, InvalidRequest> {
         match content {
             None => Ok(Vec::new()),
@@ -235,7 +241,7 @@ impl<'a> Teller<'a, '_, '_> {
         }
     }
 
-    fn part(&mut self, part: &'a Part<'_>, path: Path<'_>) -> Result<Option<Block<'a>>, InvalidRequest> {
+    fn part(&mut self, part: &'a Part<'_>, path: JsonPath<'_>) -> Result<Option<Block<'a>>, InvalidRequest> {
         let Part { kind, text, refusal, image_url, file, cache_control, unknown } = part;
         let required = |name: &str| InvalidRequest::new(path.key(name), "Field required");
         let mut block = match (kind.as_deref(), text, refusal, image_url, file) {
@@ -253,7 +259,7 @@ impl<'a> Teller<'a, '_, '_> {
             }
             (None, ..) => return Err(required("type")),
         };
-        leave_out(path, unknown, self.findings);
+        leave_out(path, unknown, self.diagnostics);
         block.cache_control.clone_from(cache_control);
         Ok(Some(block))
     }
@@ -261,15 +267,15 @@ impl<'a> Teller<'a, '_, '_> {
     fn image(
         &mut self,
         image: &'a TextOr<'_, ImageUrl<'_>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Block<'a>, InvalidRequest> {
         let at_url = path.key("url");
         let url = match image {
             TextOr::Text(url) => url,
             TextOr::More(ImageUrl { url, detail, unknown }) => {
-                leave_out(path, unknown, self.findings);
+                leave_out(path, unknown, self.diagnostics);
                 if detail.as_ref().is_some_and(|detail| &**detail != "auto") {
-                    self.findings.note(path.key("detail"), "left out: images are seen as they are");
+                    self.diagnostics.adjusted(path.key("detail"), "left out: images are seen as they are");
                 }
                 url.as_ref().ok_or_else(|| InvalidRequest::new(at_url, "Field required"))?
             }
@@ -278,25 +284,25 @@ impl<'a> Teller<'a, '_, '_> {
         Ok(Block { kind: Some("image".into()), source: Some(source), ..Block::default() })
     }
 
-    fn file(&mut self, file: &'a File<'_>, path: Path<'_>) -> Result<Block<'a>, InvalidRequest> {
+    fn file(&mut self, file: &'a File<'_>, path: JsonPath<'_>) -> Result<Block<'a>, InvalidRequest> {
         let File { file_data, filename, unknown } = file;
         let Some(data) = file_data else {
             let message = "Field required: nothing is kept here that a file_id could name";
             return Err(InvalidRequest::new(path.key("file_data"), message));
         };
-        leave_out(path, unknown, self.findings);
+        leave_out(path, unknown, self.diagnostics);
         let source = inline(data, path.key("file_data"), "file")?;
         let title = filename.as_ref().map(borrowed);
         Ok(Block { kind: Some("document".into()), source: Some(source), title, ..Block::default() })
     }
 }
 
-fn text_block(text: Text<'_>) -> Block<'_> {
+fn text_block(text: JsonStr<'_>) -> Block<'_> {
     Block { kind: Some("text".into()), text: Some(text), ..Block::default() }
 }
 
 /// The bytes of a data URL: `data:image/png;base64,…`.
-fn inline<'a>(url: &'a Text<'_>, path: Path<'_>, what: &str) -> Result<Source<'a>, InvalidRequest> {
+fn inline<'a>(url: &'a JsonStr<'_>, path: JsonPath<'_>, what: &str) -> Result<Source<'a>, InvalidRequest> {
     let parts = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     let Some((media_type, data)) = parts else {
         // No route to Bedrock fetches anything.
@@ -309,8 +315,8 @@ fn inline<'a>(url: &'a Text<'_>, path: Path<'_>, what: &str) -> Result<Source<'a
     let media_type = media_type.split(';').next().unwrap_or(media_type);
     Ok(Source::Data(Box::new(SourceData {
         kind: Some("base64".into()),
-        media_type: Some(Text::from(if media_type == "image/jpg" { "image/jpeg" } else { media_type })),
-        data: Some(Text::from(data)),
+        media_type: Some(JsonStr::from(if media_type == "image/jpg" { "image/jpeg" } else { media_type })),
+        data: Some(JsonStr::from(data)),
         ..SourceData::default()
     })))
 }

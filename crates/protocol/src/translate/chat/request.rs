@@ -6,13 +6,13 @@ use super::{cache, thinking, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capabilities::Capabilities;
-use crate::json::{List, RawJson, Text};
+use crate::json::{JsonStr, List, RawJson};
 use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
-use crate::translate::{Findings, Loss, Notice, Path};
+use crate::translate::{Diagnostics, JsonPath, Notice, UnsupportedField};
 
 /// Members that say something to OpenAI's own service only, or that change nothing about the answer.
-const SAYS_NOTHING_HERE: [&str; 7] = [
+const IGNORED_FIELDS: [&str; 7] = [
     "store",
     "metadata",
     "prediction",
@@ -22,9 +22,9 @@ const SAYS_NOTHING_HERE: [&str; 7] = [
     "include_obfuscation",
 ];
 /// Values that ask for nothing.
-const ASKS_NOTHING: [&str; 7] = ["false", "0", "0.0", "\"\"", "[]", "{}", "[\"text\"]"];
+const EMPTY_VALUES: [&str; 7] = ["false", "0", "0.0", "\"\"", "[]", "{}", "[\"text\"]"];
 /// By how much a translated body is longer than the client's, mostly at the most.
-const ROOM: usize = 1024;
+const EXTRA_CAPACITY: usize = 1024;
 
 /// What the operator decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct ChatCall<'a> {
     /// Whether calls are to be told as `function_call`.
     pub functions: bool,
     /// What must not be left out. When there is any, do not send the body.
-    pub losses: Vec<Loss>,
+    pub unsupported: Vec<UnsupportedField>,
     /// What was changed or left out.
     pub notices: Vec<Notice>,
 }
@@ -56,30 +56,30 @@ pub struct ChatCall<'a> {
 ///
 /// # Errors
 /// When the request is not valid, or asks for what cannot be had; the paths are those of the chat request.
-pub fn chat<'a>(
+pub fn chat_to_messages<'a>(
     chat: &'a openai::Request<'_>,
     length: usize,
     capabilities: &Capabilities,
     options: &ChatOptions,
 ) -> Result<ChatCall<'a>, InvalidRequest> {
-    let mut findings = Findings::default();
-    let include_usage = include_usage(chat.stream_options.as_ref(), &mut findings);
+    let mut diagnostics = Diagnostics::default();
+    let include_usage = include_usage(chat.stream_options.as_ref(), &mut diagnostics);
     let functions = chat.tools.is_none() && chat.functions.is_some();
-    let mut request = request(chat, capabilities, &mut findings)?;
+    let mut request = request(chat, capabilities, &mut diagnostics)?;
     if options.auto_cache {
-        cache::set_points(&mut request, capabilities, &mut findings);
+        cache::set_points(&mut request, capabilities, &mut diagnostics);
     }
-    let mut body = Vec::with_capacity(length + ROOM);
+    let mut body = Vec::with_capacity(length + EXTRA_CAPACITY);
     serde_json::to_writer(&mut body, &request).map_err(|error| InvalidRequest::new("", error.to_string()))?;
-    let (losses, notices) = findings.settle(options.strict);
-    Ok(ChatCall { request, body, include_usage, functions, losses, notices })
+    let (unsupported, notices) = diagnostics.finish(options.strict);
+    Ok(ChatCall { request, body, include_usage, functions, unsupported, notices })
 }
 
 /// Takes the request apart: a member that is added and not translated here does not compile.
 fn request<'a>(
     chat: &'a openai::Request<'_>,
     capabilities: &Capabilities,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Request<'a>, InvalidRequest> {
     let openai::Request {
         model,
@@ -103,77 +103,82 @@ fn request<'a>(
         service_tier,
         unknown,
     } = chat;
-    let root = Path::ROOT;
+    let root = JsonPath::ROOT;
     if n.is_some_and(|n| n != 1) {
         return Err(InvalidRequest::new("n", "Input should be 1: one request gives one answer here"));
     }
-    let offered = tools::offered(tools.as_ref(), functions.as_ref(), findings)?;
-    let choice = tools::choice(tool_choice.as_ref(), function_call.as_ref(), findings)?;
+    let offered = tools::offered(tools.as_ref(), functions.as_ref(), diagnostics)?;
+    let choice = tools::choice(tool_choice.as_ref(), function_call.as_ref(), diagnostics)?;
     let one_at_a_time = *parallel_tool_calls == Some(false) || (tools.is_none() && functions.is_some());
     let choice = with_parallel(choice, one_at_a_time && offered.is_some());
-    let (system, messages) = super::conversation::conversation(messages.as_ref(), capabilities, findings)?;
+    let (system, messages) = super::conversation::conversation(messages.as_ref(), capabilities, diagnostics)?;
 
     let mut request = Request {
         model: model.as_ref().map(borrowed),
         messages: Some(messages),
         system,
-        max_tokens: most_tokens(*max_completion_tokens, *max_tokens, findings),
+        max_tokens: most_tokens(*max_completion_tokens, *max_tokens, diagnostics),
         stream: *stream,
         stop_sequences: stop.as_ref().map(stop_sequences),
-        temperature: temperature.map(|value| cooled(value, findings)),
+        temperature: temperature.map(|value| cooled(value, diagnostics)),
         top_p: *top_p,
         tools: offered,
         tool_choice: choice,
         metadata: user.as_ref().map(|user| Metadata { user_id: Some(borrowed(user)), ..Metadata::default() }),
-        service_tier: service_tier.as_ref().and_then(|tier| known_tier(tier, findings)),
+        service_tier: service_tier.as_ref().and_then(|tier| known_tier(tier, diagnostics)),
         ..Request::default()
     };
     let format = match response_format {
-        Some(format) => output_format(format, findings)?,
+        Some(format) => output_format(format, diagnostics)?,
         None => None,
     };
     let effort = match reasoning_effort {
-        Some(effort) => thinking::depth(effort, &mut request, capabilities, findings),
+        Some(effort) => thinking::thinking_config(effort, &mut request, capabilities, diagnostics),
         None => None,
     };
     if format.is_some() || effort.is_some() {
         request.output_config = Some(OutputConfig { effort, format, ..OutputConfig::default() });
     }
-    leave_out(root, unknown, findings);
+    leave_out(root, unknown, diagnostics);
     Ok(request)
 }
 
 /// The same text, borrowed from the chat request.
-pub(super) fn borrowed<'a>(text: &'a Text<'_>) -> Text<'a> {
-    Text(Cow::Borrowed(&**text))
+pub(super) fn borrowed<'a>(text: &'a JsonStr<'_>) -> JsonStr<'a> {
+    JsonStr(Cow::Borrowed(&**text))
 }
 
 /// Members that have no place in a Messages request.
-pub(super) fn leave_out(path: Path<'_>, unknown: &[(Text<'_>, RawJson<'_>)], findings: &mut Findings) {
+pub(super) fn leave_out(
+    path: JsonPath<'_>,
+    unknown: &[(JsonStr<'_>, RawJson<'_>)],
+    diagnostics: &mut Diagnostics,
+) {
     for (name, value) in unknown {
         let path = path.key(name);
-        if SAYS_NOTHING_HERE.contains(&&**name) || ASKS_NOTHING.contains(&value.get()) {
-            findings.note(path, "left out: it says nothing here");
+        if IGNORED_FIELDS.contains(&&**name) || EMPTY_VALUES.contains(&value.get()) {
+            diagnostics.adjusted(path, "left out: it says nothing here");
         } else {
-            findings.drop(path, "left out: models on Bedrock have nothing like it");
+            diagnostics.dropped(path, "left out: models on Bedrock have nothing like it");
         }
     }
 }
 
-fn include_usage(options: Option<&StreamOptions<'_>>, findings: &mut Findings) -> bool {
+fn include_usage(options: Option<&StreamOptions<'_>>, diagnostics: &mut Diagnostics) -> bool {
     let Some(StreamOptions { include_usage, unknown }) = options else { return false };
-    leave_out(Path::ROOT.key("stream_options"), unknown, findings);
+    leave_out(JsonPath::ROOT.key("stream_options"), unknown, diagnostics);
     include_usage.unwrap_or(false)
 }
 
-fn most_tokens(newer: Option<u64>, older: Option<u64>, findings: &mut Findings) -> Option<u64> {
+fn most_tokens(newer: Option<u64>, older: Option<u64>, diagnostics: &mut Diagnostics) -> Option<u64> {
     if newer.is_some() && older.is_some_and(|older| newer != Some(older)) {
-        findings.note(Path::ROOT.key("max_tokens"), "left out: max_completion_tokens says otherwise");
+        diagnostics
+            .adjusted(JsonPath::ROOT.key("max_tokens"), "left out: max_completion_tokens says otherwise");
     }
     newer.or(older)
 }
 
-fn stop_sequences<'a>(stop: &'a TextOr<'_, List<Text<'_>>>) -> List<Text<'a>> {
+fn stop_sequences<'a>(stop: &'a TextOr<'_, List<JsonStr<'_>>>) -> List<JsonStr<'a>> {
     match stop {
         TextOr::Text(text) => List(vec![borrowed(text)]),
         TextOr::More(texts) => List(texts.iter().map(borrowed).collect()),
@@ -181,20 +186,21 @@ fn stop_sequences<'a>(stop: &'a TextOr<'_, List<Text<'_>>>) -> List<Text<'a>> {
 }
 
 /// OpenAI's scale is twice as long.
-fn cooled(temperature: f64, findings: &mut Findings) -> f64 {
+fn cooled(temperature: f64, diagnostics: &mut Diagnostics) -> f64 {
     if temperature > 1.0 && temperature <= 2.0 {
-        findings.drop(Path::ROOT.key("temperature"), "lowered to 1, the most that models on Bedrock take");
+        diagnostics
+            .dropped(JsonPath::ROOT.key("temperature"), "lowered to 1, the most that models on Bedrock take");
         return 1.0;
     }
     temperature
 }
 
 /// Those that the main road knows under the same names.
-fn known_tier<'a>(tier: &'a Text<'_>, findings: &mut Findings) -> Option<Text<'a>> {
+fn known_tier<'a>(tier: &'a JsonStr<'_>, diagnostics: &mut Diagnostics) -> Option<JsonStr<'a>> {
     if matches!(&**tier, "auto" | "default" | "flex" | "priority") {
         return Some(borrowed(tier));
     }
-    findings.drop(Path::ROOT.key("service_tier"), "left out: Bedrock has no such tier");
+    diagnostics.dropped(JsonPath::ROOT.key("service_tier"), "left out: Bedrock has no such tier");
     None
 }
 
@@ -204,7 +210,7 @@ fn with_parallel(choice: Option<ToolChoice<'_>>, one_at_a_time: bool) -> Option<
         return choice;
     }
     let choice =
-        choice.unwrap_or_else(|| ToolChoice { kind: Some(Text::from("auto")), ..ToolChoice::default() });
+        choice.unwrap_or_else(|| ToolChoice { kind: Some(JsonStr::from("auto")), ..ToolChoice::default() });
     // No call at all is no two calls.
     let disable = (choice.kind.as_deref() != Some("none")).then_some(true);
     Some(ToolChoice { disable_parallel_tool_use: disable, ..choice })
@@ -212,18 +218,18 @@ fn with_parallel(choice: Option<ToolChoice<'_>>, one_at_a_time: bool) -> Option<
 
 fn output_format<'a>(
     format: &'a ResponseFormat<'_>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Option<OutputFormat<'a>>, InvalidRequest> {
-    let root = Path::ROOT;
+    let root = JsonPath::ROOT;
     let path = root.key("response_format");
     let ResponseFormat { kind, json_schema, unknown } = format;
-    leave_out(path, unknown, findings);
+    leave_out(path, unknown, diagnostics);
     match kind.as_deref() {
         None => Err(InvalidRequest::new(path.key("type"), "Field required")),
         Some("text") => Ok(None),
         Some("json_object") => {
             let why = "left out: models on Bedrock can be held to a json_schema, but not to JSON of any kind";
-            findings.drop(path, why);
+            diagnostics.dropped(path, why);
             Ok(None)
         }
         Some("json_schema") => {
@@ -231,18 +237,18 @@ fn output_format<'a>(
             let Some(JsonSchema { name, description, schema, strict, unknown }) = json_schema else {
                 return Err(InvalidRequest::new(path, "Field required"));
             };
-            leave_out(path, unknown, findings);
+            leave_out(path, unknown, diagnostics);
             let schema = schema.ok_or_else(|| InvalidRequest::new(path.key("schema"), "Field required"))?;
             if name.is_some() {
-                findings.note(path.key("name"), "left out: the schema has none here");
+                diagnostics.adjusted(path.key("name"), "left out: the schema has none here");
             }
             if description.is_some() {
-                findings.drop(path.key("description"), "left out: say it in the schema");
+                diagnostics.dropped(path.key("description"), "left out: say it in the schema");
             }
             if *strict == Some(false) {
-                findings.note(path.key("strict"), "left out: schemas are always obeyed here");
+                diagnostics.adjusted(path.key("strict"), "left out: schemas are always obeyed here");
             }
-            let kind = Some(Text::from("json_schema"));
+            let kind = Some(JsonStr::from("json_schema"));
             Ok(Some(OutputFormat { kind, schema: Some(schema), ..OutputFormat::default() }))
         }
         Some(_) => Err(InvalidRequest::new(

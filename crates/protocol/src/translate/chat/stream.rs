@@ -5,13 +5,13 @@
 
 use serde::Deserialize;
 
-use super::completion::several_functions;
+use super::completion::multiple_functions_error;
 use super::{Counts, Details, chat_error, finish_reason};
 use crate::anthropic::{self, BlockStart, Delta, Event, Usage};
-use crate::json::Text;
-use crate::openai::{ChunkWriter, DONE, Head, PING};
-use crate::translate::Sink;
-use crate::translate::fast_path::{self, Glance};
+use crate::json::JsonStr;
+use crate::openai::{ChunkWriter, CompletionHead, DONE, PING};
+use crate::translate::EventSink;
+use crate::translate::fast_path::{self, DeltaShape};
 
 const CONTENT: &str = "content";
 const REASONING: &str = "reasoning_content";
@@ -19,13 +19,13 @@ const REASONING: &str = "reasoning_content";
 /// Tells the events of one answer.
 #[derive(Debug)]
 pub struct ChatStream {
-    head: Head,
+    head: CompletionHead,
     writer: ChunkWriter,
     out: Vec<u8>,
     state: State,
     /// How many calls have begun.
     calls: u32,
-    call: Option<Call>,
+    call: Option<OpenCall>,
     counts: Counts,
 }
 
@@ -40,10 +40,10 @@ enum State {
 
 /// The call that is being told.
 #[derive(Clone, Copy, Debug)]
-struct Call {
+struct OpenCall {
     number: u32,
     /// Whether there were arguments.
-    spoke: bool,
+    has_arguments: bool,
 }
 
 /// An event as it came, as far as it matters here.
@@ -70,29 +70,29 @@ struct RawMessage {
 #[derive(Deserialize)]
 struct RawBlock<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    kind: JsonStr<'a>,
     #[serde(borrow, default)]
-    id: Option<Text<'a>>,
+    id: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    name: Option<JsonStr<'a>>,
 }
 
 #[derive(Deserialize)]
 struct RawDelta<'a> {
     #[serde(borrow, default)]
-    text: Option<Text<'a>>,
+    text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    thinking: Option<Text<'a>>,
+    thinking: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    partial_json: Option<Text<'a>>,
+    partial_json: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
+    stop_reason: Option<JsonStr<'a>>,
 }
 
 impl ChatStream {
     /// For the answer that begins with `head`.
     #[must_use]
-    pub fn new(head: Head) -> Self {
+    pub fn new(head: CompletionHead) -> Self {
         let (writer, counts) = (ChunkWriter::new(&head), Counts::default());
         Self { head, writer, out: Vec::new(), state: State::Nothing, calls: 0, call: None, counts }
     }
@@ -109,7 +109,7 @@ impl ChatStream {
 
     /// Whether everything that was told has been taken away.
     #[must_use]
-    pub fn is_silent(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
 
@@ -129,7 +129,7 @@ impl ChatStream {
     }
 
     /// Whether deltas may be told; says who speaks, if nobody has.
-    fn speaks(&mut self) -> bool {
+    fn ensure_role_sent(&mut self) -> bool {
         if self.state == State::Nothing {
             self.writer.role(&mut self.out);
             self.state = State::Begun;
@@ -138,14 +138,14 @@ impl ChatStream {
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
-        if !text.is_empty() && self.speaks() {
+        if !text.is_empty() && self.ensure_role_sent() {
             self.writer.text(name, text, &mut self.out);
         }
     }
 
-    fn begin_call(&mut self, id: &str, name: &str) {
-        self.end_call();
-        if !self.speaks() {
+    fn start_tool_call(&mut self, id: &str, name: &str) {
+        self.end_tool_call();
+        if !self.ensure_role_sent() {
             return;
         }
         let number = self.calls;
@@ -155,9 +155,9 @@ impl ChatStream {
         } else if number == 0 {
             self.writer.function(name, &mut self.out);
         } else {
-            return self.fail(&several_functions());
+            return self.fail(&multiple_functions_error());
         }
-        self.call = Some(Call { number, spoke: false });
+        self.call = Some(OpenCall { number, has_arguments: false });
     }
 
     fn arguments(&mut self, json: &str) {
@@ -165,7 +165,7 @@ impl ChatStream {
             return;
         }
         let Some(call) = &mut self.call else { return };
-        call.spoke = true;
+        call.has_arguments = true;
         if self.head.functions {
             self.writer.function_arguments(json, &mut self.out);
         } else {
@@ -174,16 +174,16 @@ impl ChatStream {
     }
 
     /// Clients parse the arguments of every call: none at all are an empty object.
-    fn end_call(&mut self) {
-        if self.call.is_some_and(|call| !call.spoke) {
+    fn end_tool_call(&mut self) {
+        if self.call.is_some_and(|call| !call.has_arguments) {
             self.arguments("{}");
         }
         self.call = None;
     }
 
     fn stop(&mut self, reason: Option<&str>, counts: Counts) {
-        self.end_call();
-        if self.speaks() {
+        self.end_tool_call();
+        if self.ensure_role_sent() {
             self.counts.update(counts);
             self.writer.finish(finish_reason(reason, self.head.functions), &mut self.out);
             self.state = State::Stopped;
@@ -205,16 +205,16 @@ impl ChatStream {
     }
 }
 
-impl Sink for ChatStream {
+impl EventSink for ChatStream {
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::MessageStart { .. } => {
-                self.speaks();
+                self.ensure_role_sent();
             }
             Event::ContentBlockStart { content_block, .. } => match content_block {
                 BlockStart::Text { text } => self.text(CONTENT, text),
                 BlockStart::Thinking { thinking, .. } => self.text(REASONING, thinking),
-                BlockStart::ToolUse { id, name, .. } => self.begin_call(id, name),
+                BlockStart::ToolUse { id, name, .. } => self.start_tool_call(id, name),
                 // Opaque, and of no use to who cannot send it back.
                 BlockStart::RedactedThinking { .. } => {}
             },
@@ -225,7 +225,7 @@ impl Sink for ChatStream {
                 // Signatures have no place here, and no chat request asks for citations.
                 Delta::SignatureDelta { .. } | Delta::CitationsDelta { .. } => {}
             },
-            Event::ContentBlockStop { .. } => self.end_call(),
+            Event::ContentBlockStop { .. } => self.end_tool_call(),
             Event::MessageDelta { delta, usage } => self.stop(delta.stop_reason.as_deref(), counts(usage)),
             Event::MessageStop => self.close(),
             Event::Ping => self.ping(),
@@ -235,9 +235,9 @@ impl Sink for ChatStream {
 
     fn raw(&mut self, name: &str, json: &str) {
         if name == "content_block_delta"
-            && let Some(Glance::Text(text)) = fast_path::delta(json)
+            && let Some(DeltaShape::Text(text)) = fast_path::delta_shape(json)
         {
-            if !text.is_empty() && self.speaks() {
+            if !text.is_empty() && self.ensure_role_sent() {
                 self.writer.spelled(CONTENT, text, &mut self.out);
             }
             return;
@@ -247,17 +247,17 @@ impl Sink for ChatStream {
         match (name, raw) {
             ("message_start", Raw { message, .. }) if self.state == State::Nothing => {
                 self.counts.update(message.and_then(|message| message.usage).unwrap_or_default());
-                self.speaks();
+                self.ensure_role_sent();
             }
             ("content_block_start", Raw { content_block: Some(block), .. }) if &*block.kind == "tool_use" => {
-                self.begin_call(&block.id.unwrap_or_default(), &block.name.unwrap_or_default());
+                self.start_tool_call(&block.id.unwrap_or_default(), &block.name.unwrap_or_default());
             }
             ("content_block_delta", Raw { delta: Some(delta), .. }) => {
                 self.text(CONTENT, &delta.text.unwrap_or_default());
                 self.text(REASONING, &delta.thinking.unwrap_or_default());
                 self.arguments(&delta.partial_json.unwrap_or_default());
             }
-            ("content_block_stop", _) => self.end_call(),
+            ("content_block_stop", _) => self.end_tool_call(),
             ("message_delta", Raw { delta, usage, .. }) => {
                 let reason = delta.and_then(|delta| delta.stop_reason);
                 self.stop(reason.as_deref(), usage.unwrap_or_default());

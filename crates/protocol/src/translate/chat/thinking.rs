@@ -6,8 +6,8 @@
 use super::request::borrowed;
 use crate::anthropic::request::Request;
 use crate::capabilities::Capabilities;
-use crate::json::{RawJson, Text};
-use crate::translate::{Findings, Path};
+use crate::json::{JsonStr, RawJson};
+use crate::translate::{Diagnostics, JsonPath};
 
 /// Thoughts are shown: newer models keep them to themselves unless they are told.
 const ADAPTIVE: &str = r#"{"type":"adaptive","display":"summarized"}"#;
@@ -16,13 +16,13 @@ const WITH_BUDGET: &str = r#"{"type":"adaptive"}"#;
 const DISABLED: &str = r#"{"type":"disabled"}"#;
 
 /// Says in `request` whether to think, and returns the effort.
-pub(super) fn depth<'a>(
-    effort: &'a Text<'_>,
+pub(super) fn thinking_config<'a>(
+    effort: &'a JsonStr<'_>,
     request: &mut Request<'a>,
     capabilities: &Capabilities,
-    findings: &mut Findings,
-) -> Option<Text<'a>> {
-    let root = Path::ROOT;
+    diagnostics: &mut Diagnostics,
+) -> Option<JsonStr<'a>> {
+    let root = JsonPath::ROOT;
     let path = root.key("reasoning_effort");
     let takes = capabilities.thinking;
     let thinks = takes.adaptive || takes.enabled;
@@ -33,8 +33,8 @@ pub(super) fn depth<'a>(
         return None;
     }
     let effort = if &**effort == "minimal" {
-        findings.note(path, "sent as `low`, the least there is");
-        Text::from("low")
+        diagnostics.adjusted(path, "sent as `low`, the least there is");
+        JsonStr::from("low")
     } else {
         borrowed(effort)
     };
@@ -42,20 +42,21 @@ pub(super) fn depth<'a>(
         return Some(effort);
     }
     if !thinks {
-        findings.drop(path, "left out: the model does not think");
+        diagnostics.dropped(path, "left out: the model does not think");
         return None;
     }
     let forced = request.tool_choice.as_ref().and_then(|choice| choice.kind.as_deref());
     if matches!(forced, Some("any" | "tool")) {
-        findings.drop(path, "left out: the model does not think before a call that it is forced to make");
+        diagnostics
+            .dropped(path, "left out: the model does not think before a call that it is forced to make");
         return None;
     }
     request.thinking = thinking(if takes.adaptive { ADAPTIVE } else { WITH_BUDGET });
     if request.temperature.take_if(|value| *value < 1.0).is_some() {
-        findings.drop(root.key("temperature"), "left out: the model takes none while it thinks");
+        diagnostics.dropped(root.key("temperature"), "left out: the model takes none while it thinks");
     }
     if request.top_p.take_if(|value| *value < 0.95).is_some() {
-        findings.drop(root.key("top_p"), "left out: the model takes none below 0.95 while it thinks");
+        diagnostics.dropped(root.key("top_p"), "left out: the model takes none below 0.95 while it thinks");
     }
     Some(effort)
 }

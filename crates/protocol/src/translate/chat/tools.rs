@@ -3,9 +3,9 @@
 use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
-use crate::json::{List, RawJson, Text};
+use crate::json::{JsonStr, List, RawJson};
 use crate::openai::request::{self as openai, Function, NamedFunction, TextOr};
-use crate::translate::{Findings, Path};
+use crate::translate::{Diagnostics, JsonPath};
 
 /// The schema of a tool without arguments, which OpenAI lets be absent.
 const NO_ARGUMENTS: &str = r#"{"type":"object","properties":{}}"#;
@@ -14,16 +14,16 @@ const NO_ARGUMENTS: &str = r#"{"type":"object","properties":{}}"#;
 pub(super) fn offered<'a>(
     tools: Option<&'a List<openai::Tool<'_>>>,
     functions: Option<&'a List<Function<'_>>>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Option<List<Tool<'a>>>, InvalidRequest> {
-    let root = Path::ROOT;
+    let root = JsonPath::ROOT;
     if let Some(tools) = tools {
         if functions.is_some() {
-            findings.drop(root.key("functions"), "left out: there are tools");
+            diagnostics.dropped(root.key("functions"), "left out: there are tools");
         }
         let at_tools = root.key("tools");
         let offered =
-            tools.iter().enumerate().map(|(index, tool)| this(tool, at_tools.index(index), findings));
+            tools.iter().enumerate().map(|(index, tool)| this(tool, at_tools.index(index), diagnostics));
         return Ok(Some(List(offered.collect::<Result<_, _>>()?)));
     }
     let Some(functions) = functions else { return Ok(None) };
@@ -31,14 +31,14 @@ pub(super) fn offered<'a>(
     let offered = functions
         .iter()
         .enumerate()
-        .map(|(index, function)| declared(function, at_functions.index(index), findings));
+        .map(|(index, function)| declared(function, at_functions.index(index), diagnostics));
     Ok(Some(List(offered.collect::<Result<_, _>>()?)))
 }
 
 fn this<'a>(
     tool: &'a openai::Tool<'_>,
-    path: Path<'_>,
-    findings: &mut Findings,
+    path: JsonPath<'_>,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Tool<'a>, InvalidRequest> {
     let openai::Tool { kind, function, cache_control, unknown } = tool;
     match kind.as_deref() {
@@ -48,21 +48,21 @@ fn this<'a>(
             return Err(InvalidRequest::new(path.key("type"), message));
         }
     }
-    leave_out(path, unknown, findings);
+    leave_out(path, unknown, diagnostics);
     let at_function = path.key("function");
     let Some(function) = function else {
         return Err(InvalidRequest::new(at_function, "Field required"));
     };
-    Ok(Tool { cache_control: cache_control.clone(), ..declared(function, at_function, findings)? })
+    Ok(Tool { cache_control: cache_control.clone(), ..declared(function, at_function, diagnostics)? })
 }
 
 fn declared<'a>(
     function: &'a Function<'_>,
-    path: Path<'_>,
-    findings: &mut Findings,
+    path: JsonPath<'_>,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Tool<'a>, InvalidRequest> {
     let Function { name, description, parameters, strict, unknown } = function;
-    leave_out(path, unknown, findings);
+    leave_out(path, unknown, diagnostics);
     let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
     let input_schema = parameters.filter(|schema| schema.get() != RawJson::EMPTY_OBJECT);
     Ok(Tool {
@@ -78,9 +78,9 @@ fn declared<'a>(
 pub(super) fn choice<'a>(
     choice: Option<&'a TextOr<'_, openai::ToolChoice<'_>>>,
     function_call: Option<&'a TextOr<'_, NamedFunction<'_>>>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Option<ToolChoice<'a>>, InvalidRequest> {
-    let root = Path::ROOT;
+    let root = JsonPath::ROOT;
     let path = root.key("tool_choice");
     match (choice, function_call) {
         (None, None) => Ok(None),
@@ -90,17 +90,17 @@ pub(super) fn choice<'a>(
             if kind.as_deref().is_some_and(|kind| kind != "function") {
                 return Err(InvalidRequest::new(path.key("type"), "Input should be 'function'"));
             }
-            leave_out(path, unknown, findings);
-            named(function.as_ref(), path.key("function"), findings).map(Some)
+            leave_out(path, unknown, diagnostics);
+            named(function.as_ref(), path.key("function"), diagnostics).map(Some)
         }
         (None, Some(TextOr::Text(word))) => word_for(word, root.key("function_call")).map(Some),
         (None, Some(TextOr::More(function))) => {
-            named(Some(function), root.key("function_call"), findings).map(Some)
+            named(Some(function), root.key("function_call"), diagnostics).map(Some)
         }
     }
 }
 
-fn word_for(word: &Text<'_>, path: Path<'_>) -> Result<ToolChoice<'static>, InvalidRequest> {
+fn word_for(word: &JsonStr<'_>, path: JsonPath<'_>) -> Result<ToolChoice<'static>, InvalidRequest> {
     let kind = match &**word {
         "auto" => "auto",
         "none" => "none",
@@ -110,17 +110,17 @@ fn word_for(word: &Text<'_>, path: Path<'_>) -> Result<ToolChoice<'static>, Inva
             return Err(InvalidRequest::new(path, message));
         }
     };
-    Ok(ToolChoice { kind: Some(Text::from(kind)), ..ToolChoice::default() })
+    Ok(ToolChoice { kind: Some(JsonStr::from(kind)), ..ToolChoice::default() })
 }
 
 fn named<'a>(
     function: Option<&'a NamedFunction<'_>>,
-    path: Path<'_>,
-    findings: &mut Findings,
+    path: JsonPath<'_>,
+    diagnostics: &mut Diagnostics,
 ) -> Result<ToolChoice<'a>, InvalidRequest> {
     let Some(NamedFunction { name: Some(name), unknown }) = function else {
         return Err(InvalidRequest::new(path.key("name"), "Field required"));
     };
-    leave_out(path, unknown, findings);
-    Ok(ToolChoice { kind: Some(Text::from("tool")), name: Some(borrowed(name)), ..ToolChoice::default() })
+    leave_out(path, unknown, diagnostics);
+    Ok(ToolChoice { kind: Some(JsonStr::from("tool")), name: Some(borrowed(name)), ..ToolChoice::default() })
 }

@@ -4,12 +4,12 @@
 
 use serde::Deserialize;
 
-use super::{Failure, error};
+use super::{MappedError, map_error};
 use crate::converse::event::Exception;
 
 /// The inside of the envelope.
 #[derive(Debug, Default, Deserialize)]
-pub(in crate::translate) struct Said {
+pub(in crate::translate) struct ErrorBody {
     #[serde(default, rename = "type")]
     kind: String,
     #[serde(default)]
@@ -18,18 +18,18 @@ pub(in crate::translate) struct Said {
 
 /// Reads `{"type":"error","error":{"type":…,"message":…}}`; `None` when it is something else.
 #[must_use]
-pub fn envelope(body: &[u8]) -> Option<Failure> {
+pub fn parse_error(body: &[u8]) -> Option<MappedError> {
     #[derive(Deserialize)]
     struct Envelope {
-        error: Said,
+        error: ErrorBody,
     }
     let Envelope { error } = serde_json::from_slice(body).ok()?;
-    (!error.kind.is_empty()).then(|| failure(error))
+    (!error.kind.is_empty()).then(|| map_error_body(error))
 }
 
 /// What it means.
-pub(in crate::translate) fn failure(said: Said) -> Failure {
-    let (status, code) = match said.kind.as_str() {
+pub(in crate::translate) fn map_error_body(body: ErrorBody) -> MappedError {
+    let (status, code) = match body.kind.as_str() {
         "invalid_request_error" => (400, "ValidationException"),
         "authentication_error" => (403, "UnrecognizedClientException"),
         "billing_error" | "permission_error" => (403, "AccessDeniedException"),
@@ -40,7 +40,7 @@ pub(in crate::translate) fn failure(said: Said) -> Failure {
         "overloaded_error" => (503, "ServiceUnavailableException"),
         _ => (500, "InternalServerException"),
     };
-    error(status, code, &Exception { message: Some(said.message), ..Exception::default() })
+    map_error(status, code, &Exception { message: Some(body.message), ..Exception::default() })
 }
 
 #[cfg(test)]
@@ -63,12 +63,12 @@ mod tests {
             ("novel_error", ErrorType::Api, Retry::AfterPause),
         ] {
             let body = format!(r#"{{"type":"error","error":{{"type":"{name}","message":"so it is"}}}}"#);
-            let failure = envelope(body.as_bytes()).unwrap();
+            let failure = parse_error(body.as_bytes()).unwrap();
             assert_eq!((failure.error.kind, failure.retry), (kind, retry), "{name}");
             assert!(failure.error.message.starts_with("so it is"), "{failure:?}");
         }
         for other in [r#"{"message":"x"}"#, r#"{"error":"x"}"#, r#"{"error":{}}"#, "x"] {
-            assert!(envelope(other.as_bytes()).is_none(), "{other}");
+            assert!(parse_error(other.as_bytes()).is_none(), "{other}");
         }
     }
 }

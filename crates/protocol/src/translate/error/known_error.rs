@@ -5,7 +5,7 @@ use crate::anthropic::ErrorType;
 
 /// One thing that goes wrong: how it is known, what the client is told, and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct KnownError {
     /// Its name, which stays: people look it up and match on it.
     pub code: &'static str,
     /// The status that AWS answers with; 0 for what AWS does not say.
@@ -13,7 +13,7 @@ pub struct Row {
     /// AWS's names for it. The first is the usual one.
     pub exceptions: &'static [&'static str],
     /// In lower case; one of them has to stand in the text. None for any text.
-    pub(super) words: &'static [&'static str],
+    pub(super) patterns: &'static [&'static str],
     /// The text, as AWS writes it.
     pub example: &'static str,
     /// What kind of error a client sees.
@@ -23,8 +23,8 @@ pub struct Row {
     /// Whether to try again.
     pub retry: Retry,
     /// The seconds that a client should wait; 0 when there is nothing to say.
-    pub pause: u16,
-    pub(super) says: Says,
+    pub retry_after: u16,
+    pub(super) client_message: ClientMessage,
     /// What is behind it.
     pub cause: &'static str,
     /// What to do about it; empty when there is nothing to do.
@@ -33,36 +33,36 @@ pub struct Row {
 
 /// What the client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum ClientMessage {
     /// AWS's text as it is: clients recover on the words.
-    Text,
+    AwsText,
     /// AWS's text, and what to do.
-    Advised,
+    AwsTextWithAdvice,
     /// Other words, and what to do.
-    Words(&'static str),
+    Fixed(&'static str),
     /// That the prompt is too long, in words that clients know.
-    Overflow,
+    PromptTooLong,
 }
 
-impl Row {
+impl KnownError {
     /// A row for these exceptions when one of `words` stands in the text.
     pub(super) const fn new(
         code: &'static str,
         status: u16,
         exceptions: &'static [&'static str],
-        words: &'static [&'static str],
+        patterns: &'static [&'static str],
     ) -> Self {
         Self {
             code,
             status,
             exceptions,
-            words,
+            patterns,
             example: "",
             kind: ErrorType::Api,
             fault: Fault::Upstream,
             retry: Retry::Never,
-            pause: 0,
-            says: Says::Text,
+            retry_after: 0,
+            client_message: ClientMessage::AwsText,
             cause: "",
             advice: "",
         }
@@ -72,46 +72,46 @@ impl Row {
         Self { example, ..self }
     }
 
-    pub(super) const fn is(self, kind: ErrorType, fault: Fault, retry: Retry) -> Self {
+    pub(super) const fn maps_to(self, kind: ErrorType, fault: Fault, retry: Retry) -> Self {
         Self { kind, fault, retry, ..self }
     }
 
-    pub(super) const fn pause(self, pause: u16) -> Self {
-        Self { pause, ..self }
+    pub(super) const fn retry_after(self, retry_after: u16) -> Self {
+        Self { retry_after, ..self }
     }
 
-    pub(super) const fn because(self, cause: &'static str) -> Self {
+    pub(super) const fn cause(self, cause: &'static str) -> Self {
         Self { cause, ..self }
     }
 
-    /// What to do; only the operator reads it, unless [`Row::told`] or [`Row::says`] follows.
+    /// What to do; only the operator reads it, unless [`KnownError::told`] or [`KnownError::says`] follows.
     pub(super) const fn advice(self, advice: &'static str) -> Self {
         Self { advice, ..self }
     }
 
     /// The client reads the advice, too.
-    pub(super) const fn told(self) -> Self {
-        Self { says: Says::Advised, ..self }
+    pub(super) const fn with_advice(self) -> Self {
+        Self { client_message: ClientMessage::AwsTextWithAdvice, ..self }
     }
 
     /// The client reads these words and the advice.
-    pub(super) const fn says(self, words: &'static str) -> Self {
-        Self { says: Says::Words(words), ..self }
+    pub(super) const fn with_message(self, message: &'static str) -> Self {
+        Self { client_message: ClientMessage::Fixed(message), ..self }
     }
 
-    pub(super) const fn overflows(self) -> Self {
-        Self { says: Says::Overflow, ..self }
+    pub(super) const fn prompt_too_long(self) -> Self {
+        Self { client_message: ClientMessage::PromptTooLong, ..self }
     }
 
     /// Whether the client reads AWS's words and nothing else.
     #[must_use]
     pub fn is_verbatim(&self) -> bool {
-        matches!(self.says, Says::Text | Says::Overflow)
+        matches!(self.client_message, ClientMessage::AwsText | ClientMessage::PromptTooLong)
     }
 
     /// Whether this is what went wrong. `text` is in lower case. Words are enough where AWS named nothing.
-    pub(super) fn fits(&self, code: &str, text: &str) -> bool {
-        let named = self.exceptions.contains(&code) || (code.is_empty() && !self.words.is_empty());
-        named && (self.words.is_empty() || self.words.iter().any(|words| text.contains(words)))
+    pub(super) fn matches(&self, code: &str, text: &str) -> bool {
+        let named = self.exceptions.contains(&code) || (code.is_empty() && !self.patterns.is_empty());
+        named && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| text.contains(pattern)))
     }
 }

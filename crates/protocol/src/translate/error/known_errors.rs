@@ -2,10 +2,10 @@
 //!
 //! See <https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html>.
 
-use super::Failure;
 use super::Fault::{Client, Gateway, Network, Operator, Upstream};
+use super::MappedError;
 use super::Retry::{AfterPause, ByClient, Never, WithNewCredentials};
-use super::known_error::Row;
+use super::known_error::KnownError;
 use crate::anthropic::ErrorType::{
     Api, InvalidRequest, NotFound, Overloaded, Permission, RateLimit, Timeout, TooLarge,
 };
@@ -17,345 +17,349 @@ const THROTTLED: &[&str] = &["ThrottlingException", "TooManyRequestsException"];
 const ANY_TEXT: &[&str] = &[];
 
 /// What an unknown failure is taken for.
-pub(super) const INTERNAL: Row =
-    Row::new("E15e", 500, &["InternalServerException", "InternalFailure", "InternalServerError"], ANY_TEXT)
-        .example("The system encountered an unexpected error during processing. Try your request again.")
-        .is(Api, Upstream, AfterPause)
-        .because("something inside AWS failed")
-        .advice("Try again; if it stays, look at the AWS Health Dashboard.");
+pub(super) const INTERNAL: KnownError = KnownError::new(
+    "E15e",
+    500,
+    &["InternalServerException", "InternalFailure", "InternalServerError"],
+    ANY_TEXT,
+)
+.example("The system encountered an unexpected error during processing. Try your request again.")
+.maps_to(Api, Upstream, AfterPause)
+.cause("something inside AWS failed")
+.advice("Try again; if it stays, look at the AWS Health Dashboard.");
 
 /// All of them.
-pub static TABLE: &[Row] = &[
+pub static KNOWN_ERRORS: &[KnownError] = &[
     // --- Which model, and whether it may be used ---------------------------------------------------------------
-    Row::new("E01", 400, VALIDATION, &["with on-demand throughput isn"])
+    KnownError::new("E01", 400, VALIDATION, &["with on-demand throughput isn"])
         .example("Invocation of model ID anthropic.claude-sonnet-4-5-20250929-v1:0 with on-demand throughput isn\u{2019}t supported. Retry your request with the ID or ARN of an inference profile that contains this model.")
-        .is(Permission, Operator, Never)
-        .because("the model is offered through inference profiles only")
+        .maps_to(Permission, Operator, Never)
+        .cause("the model is offered through inference profiles only")
         .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the gateway's region has.")
-        .told(),
-    Row::new("E02", 400, VALIDATION, &["support on-demand throughput"])
+        .with_advice(),
+    KnownError::new("E02", 400, VALIDATION, &["support on-demand throughput"])
         .example("The provided model doesn't support on-demand throughput.")
-        .is(Permission, Operator, Never)
-        .because("the same in older words")
+        .maps_to(Permission, Operator, Never)
+        .cause("the same in older words")
         .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the gateway's region has.")
-        .told(),
-    Row::new("E03", 400, VALIDATION, &["model identifier is invalid"])
+        .with_advice(),
+    KnownError::new("E03", 400, VALIDATION, &["model identifier is invalid"])
         .example("The provided model identifier is invalid.")
-        .is(Permission, Operator, Never)
-        .because("a typing error, or an id that this region does not have, such as eu. in us-west-2")
+        .maps_to(Permission, Operator, Never)
+        .cause("a typing error, or an id that this region does not have, such as eu. in us-west-2")
         .advice("Compare the id with `aws bedrock list-foundation-models` and `list-inference-profiles` in the gateway's region; GET /v1/models lists what this gateway knows.")
-        .told(),
-    Row::new("E04", 404, &["ResourceNotFoundException", "FTUFormNotFilled"], &["use case details"])
+        .with_advice(),
+    KnownError::new("E04", 404, &["ResourceNotFoundException", "FTUFormNotFilled"], &["use case details"])
         .example("Model use case details have not been submitted for this account. Fill out the Anthropic use case details form before using the model. If you have already filled out the form, try again in 15 minutes.")
-        .is(Permission, Operator, Never)
-        .because("Anthropic's form was not sent from this AWS account, or the agreement is missing")
+        .maps_to(Permission, Operator, Never)
+        .cause("Anthropic's form was not sent from this AWS account, or the agreement is missing")
         .advice("Fill out the form in the Bedrock console (Model catalog, any Anthropic model) or with `aws bedrock put-use-case-for-model-access`; it takes up to 15 minutes.")
-        .told(),
-    Row::new("E05", 403, DENIED, &["aws-marketplace:", "aws marketplace"])
+        .with_advice(),
+    KnownError::new("E05", 403, DENIED, &["aws-marketplace:", "aws marketplace"])
         .example("Model access is denied due to IAM user or service role is not authorized to perform the required AWS Marketplace actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe) to enable access to this model.")
-        .is(Permission, Operator, Never)
-        .because("the first call of a model subscribes the account, and these credentials may not subscribe")
+        .maps_to(Permission, Operator, Never)
+        .cause("the first call of a model subscribes the account, and these credentials may not subscribe")
         .advice("Have somebody with aws-marketplace:Subscribe and ViewSubscriptions call the model once; then wait up to 15 minutes.")
-        .told(),
-    Row::new("E06", 403, DENIED, &["invalid_payment_instrument", "payment instrument"])
+        .with_advice(),
+    KnownError::new("E06", 403, DENIED, &["invalid_payment_instrument", "payment instrument"])
         .example("Model access is denied due to INVALID_PAYMENT_INSTRUMENT: A valid payment instrument must be provided.")
-        .is(Permission, Operator, Never)
-        .because("the AWS account has no valid means of payment for the Marketplace")
+        .maps_to(Permission, Operator, Never)
+        .cause("the AWS account has no valid means of payment for the Marketplace")
         .advice("Add a card in the account's billing settings and wait two minutes.")
-        .told(),
-    Row::new("E07", 403, DENIED, &["don't have access to the model"])
+        .with_advice(),
+    KnownError::new("E07", 403, DENIED, &["don't have access to the model"])
         .example("You don't have access to the model with the specified model ID.")
-        .is(Permission, Operator, Never)
-        .because("the model is not enabled for the account in this region")
+        .maps_to(Permission, Operator, Never)
+        .cause("the model is not enabled for the account in this region")
         .advice("Enable it in the Bedrock console (Model access) of the gateway's region and look for service control policies; only a call proves access.")
-        .told(),
-    Row::new("E28", 403, &["AccessDeniedException", "UnrecognizedClientException", "MissingAuthenticationTokenException", "MissingAuthenticationToken"], &["authorization header is missing", "api key", "bearer"])
+        .with_advice(),
+    KnownError::new("E28", 403, &["AccessDeniedException", "UnrecognizedClientException", "MissingAuthenticationTokenException", "MissingAuthenticationToken"], &["authorization header is missing", "api key", "bearer"])
         .example("Authentication failed: Please make sure your API Key is valid.")
-        .is(Api, Operator, Never)
-        .because("the gateway's Bedrock API key is wrong, or older than the 12 hours of a short-term key")
+        .maps_to(Api, Operator, Never)
+        .cause("the gateway's Bedrock API key is wrong, or older than the 12 hours of a short-term key")
         .advice("Make a new key and set AWS_BEARER_TOKEN_BEDROCK.")
-        .says("AWS does not accept the gateway's Bedrock API key."),
-    Row::new("E09", 403, DENIED, &["service control policy", "explicit deny"])
+        .with_message("AWS does not accept the gateway's Bedrock API key."),
+    KnownError::new("E09", 403, DENIED, &["service control policy", "explicit deny"])
         .example("User: arn:aws:sts::123456789012:assumed-role/gateway/i-1 is not authorized to perform: bedrock:InvokeModelWithResponseStream on resource: arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-sonnet-4-6 with an explicit deny in a service control policy")
-        .is(Permission, Operator, Never)
-        .because("a policy of the organisation forbids it, often for another region that the profile leads to")
+        .maps_to(Permission, Operator, Never)
+        .cause("a policy of the organisation forbids it, often for another region that the profile leads to")
         .advice("Allow every region that the inference profile leads to, or use a profile or id with fewer regions; the denied region is in the gateway's log.")
-        .told(),
-    Row::new("E08", 403, DENIED, &["is not authorized to perform"])
+        .with_advice(),
+    KnownError::new("E08", 403, DENIED, &["is not authorized to perform"])
         .example("User: arn:aws:sts::123456789012:assumed-role/gateway/i-1 is not authorized to perform: bedrock:InvokeModelWithResponseStream on resource: arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-6 because no identity-based policy allows the bedrock:InvokeModelWithResponseStream action")
-        .is(Permission, Operator, Never)
-        .because("IAM does not allow the gateway's credentials to call the model")
+        .maps_to(Permission, Operator, Never)
+        .cause("IAM does not allow the gateway's credentials to call the model")
         .advice("Allow bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream on the inference profile and on foundation-model/* in every region that it leads to.")
-        .told(),
-    Row::new("E10", 404, NOT_FOUND, &["marked by provider as legacy", "end of its life", "access denied"])
+        .with_advice(),
+    KnownError::new("E10", 404, NOT_FOUND, &["marked by provider as legacy", "end of its life", "access denied"])
         .example("Access denied. This Model is marked by provider as Legacy and you have not been actively using the model in the last 30 days. Please upgrade to an active model on Amazon Bedrock")
-        .is(Permission, Operator, Never)
-        .because("the model is retired, for this account or for all")
+        .maps_to(Permission, Operator, Never)
+        .cause("the model is retired, for this account or for all")
         .advice("Use its successor; GET /v1/models lists what there is.")
-        .told(),
+        .with_advice(),
     // --- Too much, too fast --------------------------------------------------------------------------------------
-    Row::new("E13", 429, THROTTLED, &["per day"])
+    KnownError::new("E13", 429, THROTTLED, &["per day"])
         .example("Too many tokens per day, please wait before trying again.")
-        .is(RateLimit, Upstream, Never)
-        .because("the daily quota of the account is spent; it may be 0 for a new account")
+        .maps_to(RateLimit, Upstream, Never)
+        .cause("the daily quota of the account is spent; it may be 0 for a new account")
         .advice("Waiting a moment does not help: use another model or region, or look at the applied quota in Service Quotas.")
-        .told(),
-    Row::new("E14b", 503, THROTTLED, &["too many connections"])
+        .with_advice(),
+    KnownError::new("E14b", 503, THROTTLED, &["too many connections"])
         .example("Too many connections, please wait before trying again.")
-        .is(Overloaded, Upstream, AfterPause)
-        .because("Bedrock has no capacity for the model in this region at the moment")
+        .maps_to(Overloaded, Upstream, AfterPause)
+        .cause("Bedrock has no capacity for the model in this region at the moment")
         .advice("Try again, or use another region or a profile with more regions."),
-    Row::new("E11", 429, THROTTLED, &["too many tokens"])
+    KnownError::new("E11", 429, THROTTLED, &["too many tokens"])
         .example("Too many tokens, please wait before trying again.")
-        .is(RateLimit, Upstream, AfterPause)
-        .pause(10)
-        .because("the quota of tokens per minute for this model and region is spent; max_tokens is reserved when a request begins")
+        .maps_to(RateLimit, Upstream, AfterPause)
+        .retry_after(10)
+        .cause("the quota of tokens per minute for this model and region is spent; max_tokens is reserved when a request begins")
         .advice("Ask for fewer max_tokens, spread the load over regions, or raise the quota in Service Quotas."),
-    Row::new("E12", 429, THROTTLED, ANY_TEXT)
+    KnownError::new("E12", 429, THROTTLED, ANY_TEXT)
         .example("Too many requests, please wait before trying again.")
-        .is(RateLimit, Upstream, AfterPause)
-        .pause(5)
-        .because("the quota of requests per minute for this model and region is spent")
+        .maps_to(RateLimit, Upstream, AfterPause)
+        .retry_after(5)
+        .cause("the quota of requests per minute for this model and region is spent")
         .advice("Spread the load over regions, or raise the quota in Service Quotas."),
-    Row::new("E14", 503, &["ServiceUnavailableException", "ServiceUnavailable"], ANY_TEXT)
+    KnownError::new("E14", 503, &["ServiceUnavailableException", "ServiceUnavailable"], ANY_TEXT)
         .example("Bedrock is unable to process your request.")
-        .is(Overloaded, Upstream, AfterPause)
-        .because("Bedrock has no capacity for the model in this region at the moment")
+        .maps_to(Overloaded, Upstream, AfterPause)
+        .cause("Bedrock has no capacity for the model in this region at the moment")
         .advice("Try again, or use another region or a profile with more regions."),
-    Row::new("E16", 400, &["ServiceQuotaExceededException"], ANY_TEXT)
+    KnownError::new("E16", 400, &["ServiceQuotaExceededException"], ANY_TEXT)
         .example("Your request exceeds the service quota for your account.")
-        .is(RateLimit, Upstream, Never)
-        .because("a quota of the account, which a moment's wait does not change")
+        .maps_to(RateLimit, Upstream, Never)
+        .cause("a quota of the account, which a moment's wait does not change")
         .advice("Look at the applied quota in Service Quotas.")
-        .told(),
+        .with_advice(),
     // --- The model's own server ----------------------------------------------------------------------------------
-    Row::new("E15a", 429, &["ModelNotReadyException"], ANY_TEXT)
+    KnownError::new("E15a", 429, &["ModelNotReadyException"], ANY_TEXT)
         .example("The model is not ready for inference. Wait and try again.")
-        .is(Overloaded, Upstream, AfterPause)
-        .because("an imported or custom model is being loaded")
+        .maps_to(Overloaded, Upstream, AfterPause)
+        .cause("an imported or custom model is being loaded")
         .advice("Warm it up with a short request before people need it."),
-    Row::new("E15b", 408, &["ModelTimeoutException", Failure::SILENT], ANY_TEXT)
+    KnownError::new("E15b", 408, &["ModelTimeoutException", MappedError::SILENT], ANY_TEXT)
         .example("The request took too long to process. Processing time exceeded the model timeout length.")
-        .is(Timeout, Upstream, ByClient)
-        .because("the model took too long")
+        .maps_to(Timeout, Upstream, ByClient)
+        .cause("the model took too long")
         .advice("Ask for less, or use another region."),
-    Row::new("E15d", 424, &["ModelStreamErrorException", "ModelErrorException"], &["invalid sequence as part of tooluse"])
+    KnownError::new("E15d", 424, &["ModelStreamErrorException", "ModelErrorException"], &["invalid sequence as part of tooluse"])
         .example("Model produced invalid sequence as part of ToolUse. Please refer to the model tool use troubleshooting guide.")
-        .is(Api, Upstream, AfterPause)
-        .because("the model broke the syntax of a tool call; Nova and Llama do that")
+        .maps_to(Api, Upstream, AfterPause)
+        .cause("the model broke the syntax of a tool call; Nova and Llama do that")
         .advice("Set temperature to 0 (and top_k to 1 for Nova) when tools are offered.")
-        .told(),
+        .with_advice(),
     // The kind is what the model's own server said.
-    Row::new("E15c", 424, &["ModelErrorException", "ModelStreamErrorException"], ANY_TEXT)
+    KnownError::new("E15c", 424, &["ModelErrorException", "ModelStreamErrorException"], ANY_TEXT)
         .example("The system encountered an unexpected error during processing. Try your request again.")
-        .is(Api, Upstream, AfterPause)
-        .because("the model's own server failed; the error is the one that it gave")
+        .maps_to(Api, Upstream, AfterPause)
+        .cause("the model's own server failed; the error is the one that it gave")
         .advice("Try again; if it stays, look at the AWS Health Dashboard."),
-    Row::new("E50", 0, &["Malformed_tool_use", "Malformed_model_output"], ANY_TEXT)
-        .is(Api, Upstream, AfterPause)
-        .because("the model broke its own format before it said anything")
+    KnownError::new("E50", 0, &["Malformed_tool_use", "Malformed_model_output"], ANY_TEXT)
+        .maps_to(Api, Upstream, AfterPause)
+        .cause("the model broke its own format before it said anything")
         .advice("Try again.")
-        .told(),
+        .with_advice(),
     INTERNAL,
     // --- The gateway and its way to AWS --------------------------------------------------------------------------
-    Row::new("E18", 403, &["InvalidSignatureException", "SignatureDoesNotMatch"], &["signature expired", "signature not yet current", "is now earlier than"])
+    KnownError::new("E18", 403, &["InvalidSignatureException", "SignatureDoesNotMatch"], &["signature expired", "signature not yet current", "is now earlier than"])
         .example("Signature expired: 20261122T110000Z is now earlier than 20261122T115500Z (20261122T120000Z - 5 min.)")
-        .is(Api, Operator, Never)
-        .because("the clock of the gateway's machine is more than five minutes wrong")
+        .maps_to(Api, Operator, Never)
+        .cause("the clock of the gateway's machine is more than five minutes wrong")
         .advice("Set the machine's clock (NTP).")
-        .says("AWS does not accept the gateway's signature because of its clock."),
-    Row::new("E17", 403, &["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "RequestExpired"], ANY_TEXT)
+        .with_message("AWS does not accept the gateway's signature because of its clock."),
+    KnownError::new("E17", 403, &["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "RequestExpired"], ANY_TEXT)
         .example("The security token included in the request is expired")
-        .is(Api, Operator, WithNewCredentials)
-        .because("the gateway's own AWS credentials are expired or unknown")
+        .maps_to(Api, Operator, WithNewCredentials)
+        .cause("the gateway's own AWS credentials are expired or unknown")
         .advice("Renew them: `aws sso login`, the role, or the keys in the environment.")
-        .says("AWS refused the credentials of this gateway."),
-    Row::new("E17b", 403, &["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired"], ANY_TEXT)
+        .with_message("AWS refused the credentials of this gateway."),
+    KnownError::new("E17b", 403, &["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired"], ANY_TEXT)
         .example("The request signature we calculated does not match the signature you provided.")
-        .is(Api, Operator, Never)
-        .because("the gateway's own AWS credentials are wrong, or not allowed in this region")
+        .maps_to(Api, Operator, Never)
+        .cause("the gateway's own AWS credentials are wrong, or not allowed in this region")
         .advice("Compare the secret key, and look whether the account has switched the region on.")
-        .says("AWS refused the credentials of this gateway."),
-    Row::new("E19", 0, &[Failure::NO_CREDENTIALS], ANY_TEXT)
-        .is(Api, Operator, Never)
-        .because("the gateway has no AWS credentials; in a container the instance's metadata may be one hop too far")
+        .with_message("AWS refused the credentials of this gateway."),
+    KnownError::new("E19", 0, &[MappedError::NO_CREDENTIALS], ANY_TEXT)
+        .maps_to(Api, Operator, Never)
+        .cause("the gateway has no AWS credentials; in a container the instance's metadata may be one hop too far")
         .advice("Give it keys or a role; for containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
-        .says("The gateway has no AWS credentials."),
-    Row::new("E29", 0, &[Failure::NOT_A_STREAM], ANY_TEXT)
-        .is(Api, Network, ByClient)
-        .because("something between the gateway and Bedrock answers in its place: a proxy, a firewall, an API gateway")
+        .with_message("The gateway has no AWS credentials."),
+    KnownError::new("E29", 0, &[MappedError::NOT_A_STREAM], ANY_TEXT)
+        .maps_to(Api, Network, ByClient)
+        .cause("something between the gateway and Bedrock answers in its place: a proxy, a firewall, an API gateway")
         .advice("Look at the gateway's log for the content-type and the server, and at AWS_ENDPOINT_URL and HTTPS_PROXY.")
-        .told(),
-    Row::new("E46", 200, &["UnknownOperationException"], ANY_TEXT)
+        .with_advice(),
+    KnownError::new("E46", 200, &["UnknownOperationException"], ANY_TEXT)
         .example("UnknownOperationException")
-        .is(NotFound, Operator, Never)
-        .because("this host of AWS does not have the operation")
+        .maps_to(NotFound, Operator, Never)
+        .cause("this host of AWS does not have the operation")
         .advice("Look at the endpoint URL and the region, or choose another AWS_BEDROCK_ROUTE.")
-        .says("Bedrock does not have this operation here."),
-    Row::new("E48", 0, &[Failure::UNREACHABLE], ANY_TEXT)
-        .is(Api, Network, ByClient)
-        .because("DNS, TLS or the connection failed on the way to Bedrock")
+        .with_message("Bedrock does not have this operation here."),
+    KnownError::new("E48", 0, &[MappedError::UNREACHABLE], ANY_TEXT)
+        .maps_to(Api, Network, ByClient)
+        .cause("DNS, TLS or the connection failed on the way to Bedrock")
         .advice("The gateway's log names the host and what failed.")
-        .told(),
-    Row::new("E48b", 0, &[Failure::BAD_STREAM], ANY_TEXT)
-        .is(Api, Network, ByClient)
-        .because("an answer was damaged on its way, or is not what Bedrock's answers look like")
+        .with_advice(),
+    KnownError::new("E48b", 0, &[MappedError::BAD_STREAM], ANY_TEXT)
+        .maps_to(Api, Network, ByClient)
+        .cause("an answer was damaged on its way, or is not what Bedrock's answers look like")
         .advice("Try again.")
-        .told(),
+        .with_advice(),
     // --- The prompt is too long ----------------------------------------------------------------------------------
-    Row::new("E22", 400, VALIDATION, &["input is too long", "prompt is too long", "input length and `max_tokens` exceed context limit"])
+    KnownError::new("E22", 400, VALIDATION, &["input is too long", "prompt is too long", "input length and `max_tokens` exceed context limit"])
         .example("Input is too long for requested model.")
-        .is(InvalidRequest, Client, Never)
-        .because("the conversation does not fit into the model's context")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the conversation does not fit into the model's context")
         .advice("Shorten it; clients such as Claude Code compact it by themselves."),
-    Row::new("E22b", 400, VALIDATION, &["input tokens exceeded", "maximum context length is", "too many total text bytes", "too many input tokens", "expected maxlength", "context window"])
+    KnownError::new("E22b", 400, VALIDATION, &["input tokens exceeded", "maximum context length is", "too many total text bytes", "too many input tokens", "expected maxlength", "context window"])
         .example("Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again.")
-        .is(InvalidRequest, Client, Never)
-        .because("the same in the words of other models")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the same in the words of other models")
         .advice("Shorten it; clients such as Claude Code compact it by themselves.")
-        .overflows(),
-    Row::new("E47", 413, &["RequestEntityTooLargeException", "RequestTooLargeException"], ANY_TEXT)
+        .prompt_too_long(),
+    KnownError::new("E47", 413, &["RequestEntityTooLargeException", "RequestTooLargeException"], ANY_TEXT)
         .example("Request entity too large")
-        .is(TooLarge, Client, Never)
-        .because("Bedrock takes bodies of 20 MB at most")
+        .maps_to(TooLarge, Client, Never)
+        .cause("Bedrock takes bodies of 20 MB at most")
         .advice("Send fewer or smaller images and documents."),
     // --- What a model or a route does not take; most of these are mended before the client hears of them ------------
-    Row::new("E20", 400, VALIDATION, &["invalid beta flag", "for the `anthropic-beta` header"])
+    KnownError::new("E20", 400, VALIDATION, &["invalid beta flag", "for the `anthropic-beta` header"])
         .example("The model returned the following errors: invalid beta flag")
-        .is(InvalidRequest, Client, Never)
-        .because("a beta that the model does not know; the gateway leaves it out and remembers")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("a beta that the model does not know; the gateway leaves it out and remembers")
         .advice("None; report a beta that keeps being refused."),
-    Row::new("E21", 400, VALIDATION, &["extra inputs are not permitted", "extraneous key ["])
+    KnownError::new("E21", 400, VALIDATION, &["extra inputs are not permitted", "extraneous key ["])
         .example("context_management: Extra inputs are not permitted")
-        .is(InvalidRequest, Client, Never)
-        .because("a member that the model or the route does not know; the gateway leaves it out and remembers where it can")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("a member that the model or the route does not know; the gateway leaves it out and remembers where it can")
         .advice("Leave it out, or use a model that knows it."),
-    Row::new("E24", 400, VALIDATION, &["invalid `signature` in `thinking` block", "signature: field required"])
+    KnownError::new("E24", 400, VALIDATION, &["invalid `signature` in `thinking` block", "signature: field required"])
         .example("messages.1.content.0: Invalid `signature` in `thinking` block")
-        .is(InvalidRequest, Client, Never)
-        .because("thinking was altered, moved, or comes from another model")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("thinking was altered, moved, or comes from another model")
         .advice("Send thinking back as it came, or leave all of it out."),
-    Row::new("E25", 400, VALIDATION, &["expected `thinking` or `redacted_thinking`", "must start with a thinking block"])
+    KnownError::new("E25", 400, VALIDATION, &["expected `thinking` or `redacted_thinking`", "must start with a thinking block"])
         .example("messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`")
-        .is(InvalidRequest, Client, Never)
-        .because("thinking has a budget and a tool call being answered came without its thinking; the gateway leaves thinking out where it sees that")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("thinking has a budget and a tool call being answered came without its thinking; the gateway leaves thinking out where it sees that")
         .advice("Send thinking back with the call that it led to, or switch it off."),
-    Row::new("E23", 400, VALIDATION, &["input tag 'adaptive' found", "thinking.type must be", "thinking.type.enabled", "adaptive thinking is not supported"])
+    KnownError::new("E23", 400, VALIDATION, &["input tag 'adaptive' found", "thinking.type must be", "thinking.type.enabled", "adaptive thinking is not supported"])
         .example("adaptive thinking is not supported on this model")
-        .is(InvalidRequest, Client, Never)
-        .because("the thinking of another generation of models; the gateway translates it for models that it knows")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the thinking of another generation of models; the gateway translates it for models that it knows")
         .advice("Describe the model in AWS_BEDROCK_MODELS_FILE (thinking)."),
-    Row::new("E37", 400, VALIDATION, &["does not support assistant message prefill"])
+    KnownError::new("E37", 400, VALIDATION, &["does not support assistant message prefill"])
         .example("This model does not support assistant message prefill. The conversation must end with a user message.")
-        .is(InvalidRequest, Client, Never)
-        .because("the conversation ends with the beginning of an answer, which newer models do not take")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the conversation ends with the beginning of an answer, which newer models do not take")
         .advice("End the conversation with a user message."),
-    Row::new("E33", 400, VALIDATION, &["cannot both be specified"])
+    KnownError::new("E33", 400, VALIDATION, &["cannot both be specified"])
         .example("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
-        .is(InvalidRequest, Client, Never)
-        .because("the model takes one of the two; the gateway leaves top_p out and remembers")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the model takes one of the two; the gateway leaves top_p out and remembers")
         .advice("Send one of them."),
-    Row::new("E32", 400, VALIDATION, &["exceeds the model limit of", "exceeds model maximum"])
+    KnownError::new("E32", 400, VALIDATION, &["exceeds the model limit of", "exceeds model maximum"])
         .example("The maximum tokens you requested exceeds the model limit of 64000. Try again with a maximum tokens value that is lower than 64000.")
-        .is(InvalidRequest, Client, Never)
-        .because("max_tokens is more than the model answers with; the gateway lowers it for models that it knows")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("max_tokens is more than the model answers with; the gateway lowers it for models that it knows")
         .advice("Lower max_tokens, or describe the model in AWS_BEDROCK_MODELS_FILE (max_output_tokens)."),
-    Row::new("E34", 400, VALIDATION, &["support tool use in streaming mode"])
+    KnownError::new("E34", 400, VALIDATION, &["support tool use in streaming mode"])
         .example("This model doesn't support tool use in streaming mode.")
-        .is(InvalidRequest, Client, Never)
-        .because("the model calls tools in whole answers only; the gateway asks for one and remembers")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the model calls tools in whole answers only; the gateway asks for one and remembers")
         .advice("None."),
-    Row::new("E35", 400, VALIDATION, &["this model doesn't support the"])
+    KnownError::new("E35", 400, VALIDATION, &["this model doesn't support the"])
         .example("This model doesn't support the cachePoint field. Remove cachePoint and try again.")
-        .is(InvalidRequest, Client, Never)
-        .because("a field that the model does not take")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("a field that the model does not take")
         .advice("Describe the model in AWS_BEDROCK_MODELS_FILE."),
-    Row::new("E30", 400, VALIDATION, &["url sources not supported", "url sources are not supported"])
+    KnownError::new("E30", 400, VALIDATION, &["url sources not supported", "url sources are not supported"])
         .example("URL sources not supported")
-        .is(InvalidRequest, Client, Never)
-        .because("Bedrock fetches nothing")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("Bedrock fetches nothing")
         .advice("Send images and documents as base64."),
-    Row::new("E38", 400, VALIDATION, &["compiled grammar size"])
+    KnownError::new("E38", 400, VALIDATION, &["compiled grammar size"])
         .example("Compiled grammar size (484.8MB) exceeds maximum allowed size (300MB)")
-        .is(InvalidRequest, Client, Never)
-        .because("the schema of the answer or of a strict tool is too complex")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("the schema of the answer or of a strict tool is too complex")
         .advice("Use a simpler schema."),
-    Row::new("E39", 400, VALIDATION, &["tool type '", "the provided request is not valid"])
+    KnownError::new("E39", 400, VALIDATION, &["tool type '", "the provided request is not valid"])
         .example("tool type 'web_search_20250305' is not supported")
-        .is(InvalidRequest, Client, Never)
-        .because("a tool that Anthropic runs itself and Bedrock does not have")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("a tool that Anthropic runs itself and Bedrock does not have")
         .advice("Offer a tool of your own, or none."),
-    Row::new("E41", 400, &["ValidationException", "AccessDeniedException"], &["data retention mode"])
+    KnownError::new("E41", 400, &["ValidationException", "AccessDeniedException"], &["data retention mode"])
         .example("data retention mode 'default' is not available for this model")
-        .is(Permission, Operator, Never)
-        .because("the model wants another setting for data retention than the account has")
+        .maps_to(Permission, Operator, Never)
+        .cause("the model wants another setting for data retention than the account has")
         .advice("Change the account's data retention for the model, or use another route or model.")
-        .told(),
-    Row::new("E42", 400, &["ValidationException", "ResourceNotFoundException"], &["support counting tokens"])
+        .with_advice(),
+    KnownError::new("E42", 400, &["ValidationException", "ResourceNotFoundException"], &["support counting tokens"])
         .example("The provided model doesn't support counting tokens")
-        .is(InvalidRequest, Upstream, Never)
-        .because("CountTokens does not know the model; the gateway estimates and says so")
+        .maps_to(InvalidRequest, Upstream, Never)
+        .cause("CountTokens does not know the model; the gateway estimates and says so")
         .advice("None."),
     // --- What the translation has to prevent -------------------------------------------------------------------------
-    Row::new("E27", 400, VALIDATION, &["tooluse.input is empty"])
+    KnownError::new("E27", 400, VALIDATION, &["tooluse.input is empty"])
         .example("The value at messages.1.content.2.toolUse.input is empty.")
-        .is(InvalidRequest, Gateway, Never)
-        .because("a mistake of the gateway: it should have sent an empty object")
+        .maps_to(InvalidRequest, Gateway, Never)
+        .cause("a mistake of the gateway: it should have sent an empty object")
         .advice("Please report it with the request id."),
-    Row::new("E31", 400, VALIDATION, &["request metadata contains a value"])
+    KnownError::new("E31", 400, VALIDATION, &["request metadata contains a value"])
         .example("Request metadata contains a value that violates the regular expression")
-        .is(InvalidRequest, Gateway, Never)
-        .because("a mistake of the gateway: it should have left metadata.user_id out")
+        .maps_to(InvalidRequest, Gateway, Never)
+        .cause("a mistake of the gateway: it should have left metadata.user_id out")
         .advice("Please report it with the request id."),
-    Row::new("E36", 400, VALIDATION, &["in the contentblock object at", "cannot end with trailing whitespace", "must alternate between user and assistant", "expected toolresult blocks", "the number of toolresult blocks", "the toolconfig field must be defined", "duplicate document names"])
+    KnownError::new("E36", 400, VALIDATION, &["in the contentblock object at", "cannot end with trailing whitespace", "must alternate between user and assistant", "expected toolresult blocks", "the number of toolresult blocks", "the toolconfig field must be defined", "duplicate document names"])
         .example("A conversation must alternate between user and assistant roles. Make sure the conversation alternates between user and assistant roles and try again.")
-        .is(InvalidRequest, Gateway, Never)
-        .because("a mistake of the gateway, which has to arrange conversations as Converse wants them")
+        .maps_to(InvalidRequest, Gateway, Never)
+        .cause("a mistake of the gateway, which has to arrange conversations as Converse wants them")
         .advice("Please report it with the request id."),
     // --- Everything else -----------------------------------------------------------------------------------------------
-    Row::new("E40", 400, VALIDATION, &["failed to satisfy constraint"])
+    KnownError::new("E40", 400, VALIDATION, &["failed to satisfy constraint"])
         .example("1 validation error detected: Value '7.0' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than or equal to 1")
-        .is(InvalidRequest, Client, Never)
-        .because("a value outside of what Bedrock takes")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("a value outside of what Bedrock takes")
         .advice("Correct it; the path is the one of Anthropic's member."),
-    Row::new("E26", 403, DENIED, &["unsupported countries"])
+    KnownError::new("E26", 403, DENIED, &["unsupported countries"])
         .example("Access to Anthropic models is not allowed from unsupported countries, regions, or territories.")
-        .is(Permission, Operator, Never)
-        .because("the request, or the account, is where Anthropic's models are not offered")
+        .maps_to(Permission, Operator, Never)
+        .cause("the request, or the account, is where Anthropic's models are not offered")
         .advice("Look at the address that the gateway's requests leave from, and at the account's country.")
-        .told(),
-    Row::new("E43", 404, NOT_FOUND, ANY_TEXT)
+        .with_advice(),
+    KnownError::new("E43", 404, NOT_FOUND, ANY_TEXT)
         .example("The provided model ARN was not found.")
-        .is(Permission, Operator, Never)
-        .because("an ARN or id that names nothing")
+        .maps_to(Permission, Operator, Never)
+        .cause("an ARN or id that names nothing")
         .advice("Look at AWS_BEDROCK_MODEL_MAPPINGS, the region and the account.")
-        .told(),
-    Row::new("E44", 403, &["AccessDeniedException", "BadCScoreException"], ANY_TEXT)
+        .with_advice(),
+    KnownError::new("E44", 403, &["AccessDeniedException", "BadCScoreException"], ANY_TEXT)
         .example("Access denied.")
-        .is(Permission, Operator, Never)
-        .because("AWS denies it without a reason that is known here; an account may be flagged")
+        .maps_to(Permission, Operator, Never)
+        .cause("AWS denies it without a reason that is known here; an account may be flagged")
         .advice("AWS's own text is in the gateway's log; AWS support helps with a flagged account.")
-        .told(),
-    Row::new("E45", 400, &["ConflictException"], ANY_TEXT)
+        .with_advice(),
+    KnownError::new("E45", 400, &["ConflictException"], ANY_TEXT)
         .example("The request conflicts with the state of the resource.")
-        .is(InvalidRequest, Client, Never)
-        .because("two operations on the same thing")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("two operations on the same thing")
         .advice("Try again when the first is done."),
-    Row::new("E49", 400, VALIDATION, ANY_TEXT)
+    KnownError::new("E49", 400, VALIDATION, ANY_TEXT)
         .example("messages.0.content.0.text: Field required")
-        .is(InvalidRequest, Client, Never)
-        .because("Bedrock refuses the request in words that are not known here")
+        .maps_to(InvalidRequest, Client, Never)
+        .cause("Bedrock refuses the request in words that are not known here")
         .advice("AWS's own text is in the gateway's log."),
 ];
 
 /// The row with this code; the first, where one code has several.
 #[must_use]
-pub fn row(code: &str) -> Option<&'static Row> {
-    TABLE.iter().find(|row| row.code.eq_ignore_ascii_case(code))
+pub fn known_error(code: &str) -> Option<&'static KnownError> {
+    KNOWN_ERRORS.iter().find(|known_error| known_error.code.eq_ignore_ascii_case(code))
 }
 
 /// What went wrong, as far as the status tells.
-pub(super) fn by_status(status: u16) -> &'static Row {
+pub(super) fn by_status(status: u16) -> &'static KnownError {
     let code = match status {
         413 => "E47",
         429 => "E12",
@@ -366,5 +370,5 @@ pub(super) fn by_status(status: u16) -> &'static Row {
         503 => "E14",
         _ => INTERNAL.code,
     };
-    row(code).unwrap_or(&INTERNAL)
+    known_error(code).unwrap_or(&INTERNAL)
 }

@@ -6,16 +6,16 @@ fn said(message: &str) -> Exception {
     Exception { message: Some(message.to_owned()), ..Exception::default() }
 }
 
-fn refused(text: &str) -> Failure {
-    error(400, "ValidationException", &said(text))
+fn refused(text: &str) -> MappedError {
+    map_error(400, "ValidationException", &said(text))
 }
 
 #[test]
 fn each_row_is_what_its_own_example_is_read_as() {
-    for expected in TABLE {
+    for expected in KNOWN_ERRORS {
         let [exception, ..] = expected.exceptions else { panic!("{} has no exception", expected.code) };
-        let found = error(expected.status, exception, &said(expected.example));
-        assert_eq!(found.row.code, expected.code, "{}", expected.example);
+        let found = map_error(expected.status, exception, &said(expected.example));
+        assert_eq!(found.known_error.code, expected.code, "{}", expected.example);
         assert_eq!(
             (found.error.kind, found.fault, found.retry),
             (expected.kind, expected.fault, expected.retry)
@@ -26,21 +26,34 @@ fn each_row_is_what_its_own_example_is_read_as() {
 
 #[test]
 fn each_row_says_what_is_behind_it_and_what_to_do() {
-    for (at, row) in TABLE.iter().enumerate() {
-        assert!(row.cause.len() > 5 && row.advice.ends_with('.'), "{}", row.code);
-        assert!(row.words.iter().all(|words| *words == words.to_lowercase()), "{}", row.code);
-        assert!(TABLE[..at].iter().all(|before| before.code != row.code), "{} is there twice", row.code);
+    for (at, known_error) in KNOWN_ERRORS.iter().enumerate() {
+        assert!(known_error.cause.len() > 5 && known_error.advice.ends_with('.'), "{}", known_error.code);
+        assert!(
+            known_error.patterns.iter().all(|words| *words == words.to_lowercase()),
+            "{}",
+            known_error.code
+        );
+        assert!(
+            KNOWN_ERRORS[..at].iter().all(|before| before.code != known_error.code),
+            "{} is there twice",
+            known_error.code
+        );
     }
 }
 
 #[test]
 fn what_clients_read() {
     let mut table = String::new();
-    for row in TABLE {
-        let failure = error(row.status, row.exceptions[0], &said(row.example));
-        let Failure { error, fault, retry, .. } = failure;
-        let _ =
-            writeln!(table, "{} {} {fault:?} {retry:?}\n  {}", row.code, error.kind.as_str(), error.message);
+    for known_error in KNOWN_ERRORS {
+        let failure = map_error(known_error.status, known_error.exceptions[0], &said(known_error.example));
+        let MappedError { error, fault, retry, .. } = failure;
+        let _ = writeln!(
+            table,
+            "{} {} {fault:?} {retry:?}\n  {}",
+            known_error.code,
+            error.kind.as_str(),
+            error.message
+        );
     }
     insta::assert_snapshot!(table);
 }
@@ -77,13 +90,13 @@ fn every_wording_finds_its_row() {
         ("E39", "The provided request is not valid"),
     ] {
         let exception = if code == "E10" { "ResourceNotFoundException" } else { "ValidationException" };
-        assert_eq!(error(400, exception, &said(text)).row.code, code, "{text}");
+        assert_eq!(map_error(400, exception, &said(text)).known_error.code, code, "{text}");
     }
 }
 
 #[test]
 fn codes_are_read_in_every_spelling_and_words_suffice_where_there_is_none() {
-    for (status, code, text, row) in [
+    for (status, code, text, known_error) in [
         (400, "throttlingException", "in a frame", "E12"),
         (503, "ServiceUnavailableException:http://x/", "", "E14"),
         (429, "com.amazon.coral#ModelNotReadyException", "", "E15a"),
@@ -98,7 +111,11 @@ fn codes_are_read_in_every_spelling_and_words_suffice_where_there_is_none() {
         (503, "", "", "E14"),
         (500, "NovelException", "", "E15e"),
     ] {
-        assert_eq!(error(status, code, &said(text)).row.code, row, "{status} {code} {text}");
+        assert_eq!(
+            map_error(status, code, &said(text)).known_error.code,
+            known_error,
+            "{status} {code} {text}"
+        );
     }
 }
 
@@ -117,7 +134,7 @@ fn a_model_error_is_what_the_models_own_server_said() {
         (529, ErrorType::Overloaded),
         (500, ErrorType::Api),
     ] {
-        let failure = error(424, "ModelErrorException", &said(status));
+        let failure = map_error(424, "ModelErrorException", &said(status));
         assert_eq!(failure.error, Error::new(kind, "inner"));
     }
 }
@@ -135,7 +152,7 @@ fn the_words_that_clients_recover_on_stay_as_they_are() {
     ] {
         let wrapped = format!("The model returned the following errors: {text}");
         assert_eq!(refused(&wrapped).error.message, text);
-        assert!(refused(&wrapped).row.is_verbatim());
+        assert!(refused(&wrapped).known_error.is_verbatim());
     }
 }
 
@@ -167,7 +184,7 @@ fn an_overflow_in_other_words_is_told_in_words_that_clients_know() {
 fn a_throttle_never_reads_like_an_overflow() {
     for text in ["Too many tokens, please wait before trying again.", "Too many tokens per day, please wait"]
     {
-        let told = error(429, "ThrottlingException", &said(text)).error.message.to_lowercase();
+        let told = map_error(429, "ThrottlingException", &said(text)).error.message.to_lowercase();
         for words in ["too long", "prompt_too_long", "context", "exceed"] {
             assert!(!told.contains(words), "{told}");
         }
@@ -177,7 +194,7 @@ fn a_throttle_never_reads_like_an_overflow() {
 #[test]
 fn arns_and_account_ids_stay_inside() {
     let text = "User: arn:aws:sts::123456789012:assumed-role/x/y may not use \"arn:aws:bedrock:us-east-1::foundation-model/z\" in 123456789012, 1234567890123 tokens";
-    let failure = error(403, "AccessDeniedException", &said(text));
+    let failure = map_error(403, "AccessDeniedException", &said(text));
     assert!(
         failure
             .error
@@ -185,9 +202,11 @@ fn arns_and_account_ids_stay_inside() {
             .starts_with("User: [arn] may not use \"[arn]\" in [account], 1234567890123 tokens."),
         "{failure:?}"
     );
-    assert_eq!(failure.text, text);
-    for row in TABLE {
-        let told = error(row.status, row.exceptions[0], &said(row.example)).error.message;
+    assert_eq!(failure.aws_message, text);
+    for known_error in KNOWN_ERRORS {
+        let told = map_error(known_error.status, known_error.exceptions[0], &said(known_error.example))
+            .error
+            .message;
         assert!(!told.contains("arn:") && !told.contains("123456789012"), "{told}");
     }
 }
@@ -201,7 +220,7 @@ fn a_constraint_is_told_by_the_name_that_the_client_used() {
 
 #[test]
 fn the_proxys_own_credentials_are_not_blamed_on_the_client() {
-    let failure = error(
+    let failure = map_error(
         403,
         "UnrecognizedClientException",
         &said("The security token included in the request is invalid."),
@@ -214,8 +233,8 @@ fn the_proxys_own_credentials_are_not_blamed_on_the_client() {
 fn an_id_that_the_client_wrote_is_the_clients_to_mend() {
     let id = refused("The provided model identifier is invalid.");
     assert_eq!(id.error.kind, ErrorType::Permission);
-    assert_eq!(id.of_typed_id().error.kind, ErrorType::InvalidRequest);
-    let arn = error(404, "ResourceNotFoundException", &said("nothing here")).of_typed_id();
+    assert_eq!(id.blame_client().error.kind, ErrorType::InvalidRequest);
+    let arn = map_error(404, "ResourceNotFoundException", &said("nothing here")).blame_client();
     assert_eq!((arn.error.kind, arn.fault), (ErrorType::NotFound, Fault::Client));
-    assert_eq!(refused("x").of_typed_id(), refused("x"));
+    assert_eq!(refused("x").blame_client(), refused("x"));
 }

@@ -17,17 +17,17 @@ use crate::anthropic::{
     OutputTokensDetails, ServiceTier, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
-use crate::converse::request::{DocumentPlace, SearchResultPlace};
+use crate::converse::request::{DocumentRange, SearchResultRange};
 use crate::tag_buffer::TagBuffer;
 use crate::translate::to_converse::VERBATIM;
-use crate::translate::{Failure, Notice, ToolNames};
+use crate::translate::{MappedError, Notice, ToolNames};
 
 /// How many different notices one answer may cause.
 const MAX_NOTICES: usize = 32;
 
 /// What is known before the answer begins.
 #[derive(Clone, Debug, Default)]
-pub struct Opening {
+pub struct StreamContext {
     /// `msg_…`, drawn by the caller.
     pub message_id: String,
     /// The model, as the client called it.
@@ -35,7 +35,7 @@ pub struct Opening {
     /// Names the request in an `error` event; empty for none.
     pub request_id: String,
     /// The names that the request used.
-    pub names: ToolNames,
+    pub tool_names: ToolNames,
     /// Whether tags in text are kept whole.
     pub tag_buffer: bool,
 }
@@ -64,7 +64,7 @@ pub enum Outcome {
 
 /// What an answer came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct StreamSummary {
     /// How it ended.
     pub outcome: Outcome,
     /// What it cost, when Bedrock said so.
@@ -78,7 +78,7 @@ pub struct Summary {
 /// Translates the events of one answer.
 #[derive(Debug)]
 pub struct StreamTranslator {
-    opening: Opening,
+    context: StreamContext,
     tags: Option<TagBuffer>,
     started: bool,
     open: Option<Open>,
@@ -88,7 +88,7 @@ pub struct StreamTranslator {
     usage: Option<Usage>,
     thinking_tokens: Option<u64>,
     complete: bool,
-    failure: Option<Failure>,
+    failure: Option<MappedError>,
     notices: Vec<Notice>,
 }
 
@@ -120,10 +120,10 @@ struct Stop {
 impl StreamTranslator {
     /// Begins an answer.
     #[must_use]
-    pub fn new(opening: Opening) -> Self {
-        let tags = opening.tag_buffer.then(TagBuffer::default);
+    pub fn new(context: StreamContext) -> Self {
+        let tags = context.tag_buffer.then(TagBuffer::default);
         Self {
-            opening,
+            context,
             tags,
             started: false,
             open: None,
@@ -178,16 +178,16 @@ impl StreamTranslator {
 
     /// What went wrong in the answer itself. Said to the client by [`finish`](Self::finish).
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&MappedError> {
         self.failure.as_ref()
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(mut self, end: End, out: &mut impl FnMut(&Event<'_>)) -> Summary {
+    pub fn finish(mut self, end: End, out: &mut impl FnMut(&Event<'_>)) -> StreamSummary {
         let failure = match (self.failure.take(), end) {
             _ if self.complete => None,
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
-            (Some(Failure { error, .. }), _) | (None, End::Failed(error)) => Some(error),
+            (Some(MappedError { error, .. }), _) | (None, End::Failed(error)) => Some(error),
             (None, End::Eof) if self.stop.is_some() => None,
             (None, End::Eof) => {
                 Some(Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"))
@@ -196,7 +196,7 @@ impl StreamTranslator {
         if let Some(error) = failure {
             self.flush_text(out);
             let request_id =
-                Some(self.opening.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+                Some(self.context.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
             out(&Event::Error { error: Cow::Owned(error), request_id });
             return self.summary(Outcome::Failed);
         }
@@ -207,14 +207,14 @@ impl StreamTranslator {
         self.summary(Outcome::Finished)
     }
 
-    fn summary(self, outcome: Outcome) -> Summary {
+    fn summary(self, outcome: Outcome) -> StreamSummary {
         let stop_reason = self.stop.map(|stop| stop.reason);
-        Summary { outcome, usage: self.usage, stop_reason, notices: self.notices }
+        StreamSummary { outcome, usage: self.usage, stop_reason, notices: self.notices }
     }
 
     fn start(&mut self, out: &mut impl FnMut(&Event<'_>)) {
         if !std::mem::replace(&mut self.started, true) {
-            let message = MessageStart::new(&self.opening.message_id, &self.opening.model);
+            let message = MessageStart::new(&self.context.message_id, &self.context.model);
             out(&Event::MessageStart { message });
         }
     }
@@ -226,7 +226,7 @@ impl StreamTranslator {
         };
         self.called_a_tool = true;
         let index = self.open(start.content_block_index, Kind::ToolUse { had_input: false });
-        let name = self.opening.names.original(&tool.name);
+        let name = self.context.tool_names.original(&tool.name);
         let content_block = BlockStart::ToolUse {
             id: Cow::Borrowed(&tool.tool_use_id),
             name: Cow::Borrowed(name),
@@ -289,7 +289,7 @@ impl StreamTranslator {
             // Arguments without a call: nobody could tell which tool they are for.
             _ => {
                 self.failure =
-                    Some(Failure::unreadable("arguments for a tool call that never began".to_owned()));
+                    Some(MappedError::unreadable("arguments for a tool call that never began".to_owned()));
             }
         }
     }
@@ -325,7 +325,7 @@ impl StreamTranslator {
 
     fn redacted(&mut self, upstream: u32, base64: &str, out: &mut impl FnMut(&Event<'_>)) {
         let Ok(piece) = STANDARD.decode(base64) else {
-            self.failure = Some(Failure::unreadable("redacted reasoning that is not base64".to_owned()));
+            self.failure = Some(MappedError::unreadable("redacted reasoning that is not base64".to_owned()));
             return;
         };
         if self.open_as(upstream, |kind| matches!(kind, Kind::Redacted(_))).is_none() {
@@ -352,7 +352,7 @@ impl StreamTranslator {
                 "refusal"
             }
             reason @ ("malformed_model_output" | "malformed_tool_use") if self.next_index == 0 => {
-                self.failure = Some(Failure::malformed(reason));
+                self.failure = Some(MappedError::malformed(reason));
                 return;
             }
             reason @ ("malformed_model_output" | "malformed_tool_use") => {
@@ -499,7 +499,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
     let event::Citation { title, source, source_content, location } = citation;
     let cited_text: String = source_content.iter().filter_map(|piece| piece.text.as_deref()).collect();
     let title = title.map(|title| title.0.into_owned());
-    if let Some(DocumentPlace { document_index, start, end }) = location.document_char {
+    if let Some(DocumentRange { document_index, start, end }) = location.document_char {
         let (document_title, file_id) = (title, None);
         let (start_char_index, end_char_index) = (start, end);
         return Some(Citation::CharLocation {
@@ -511,7 +511,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
             file_id,
         });
     }
-    if let Some(DocumentPlace { document_index, start, end }) = location.document_page {
+    if let Some(DocumentRange { document_index, start, end }) = location.document_page {
         let (document_title, file_id) = (title, None);
         let (start_page_number, end_page_number) = (start, end);
         return Some(Citation::PageLocation {
@@ -523,7 +523,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
             file_id,
         });
     }
-    if let Some(DocumentPlace { document_index, start, end }) = location.document_chunk {
+    if let Some(DocumentRange { document_index, start, end }) = location.document_chunk {
         let (document_title, file_id) = (title, None);
         let (start_block_index, end_block_index) = (start, end);
         return Some(Citation::ContentBlockLocation {
@@ -536,7 +536,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
         });
     }
     let source = source.map(|source| source.0.into_owned());
-    if let Some(SearchResultPlace { search_result_index, start, end }) = location.search_result_location {
+    if let Some(SearchResultRange { search_result_index, start, end }) = location.search_result_location {
         return Some(Citation::SearchResultLocation {
             cited_text,
             search_result_index,

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::value::to_raw_value;
 
-use super::Translation;
+use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Tool;
-use crate::json::Text;
-use crate::translate::Path;
+use crate::json::JsonStr;
+use crate::translate::JsonPath;
 
 /// The first version of all of them came with computer use.
 const FIRST: &str = "20241022";
@@ -26,31 +26,31 @@ enum Family {
     Computer,
 }
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     /// Takes a tool of this type as it is, or says why it is lost.
-    pub(super) fn typed_tool(
+    pub(super) fn builtin_tool(
         &mut self,
-        kind: Text<'a>,
+        kind: JsonStr<'a>,
         mut tool: Tool<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(), InvalidRequest> {
         let Some((family, date)) = family(&kind) else {
             let reason =
                 format!("tool type '{kind}' is not supported: Converse carries the client's own tools");
-            self.findings.lose(path, reason);
+            self.diagnostics.unsupported(path, reason);
             return Ok(());
         };
         if let Some(reason) = self.refusal(family, &kind) {
-            self.findings.lose(path, reason);
+            self.diagnostics.unsupported(path, reason);
             return Ok(());
         }
         self.native_cache_marker(&mut tool, path);
         self.lose_members(&mut tool, path);
         self.switch_on(family, date);
-        self.typed_names.extend(tool.name.as_ref().map(|name| name.0.clone()));
+        self.builtin_tool_names.extend(tool.name.as_ref().map(|name| name.0.clone()));
         tool.kind = Some(kind);
         let native = to_raw_value(&tool).map_err(|error| InvalidRequest::new(path, error.to_string()))?;
-        self.typed_tools.push(native);
+        self.builtin_tools.push(native);
         Ok(())
     }
 
@@ -73,23 +73,23 @@ impl<'a> Translation<'a> {
     }
 
     /// A marker on such a tool stays where it is, and counts.
-    fn native_cache_marker(&mut self, tool: &mut Tool<'a>, path: Path<'_>) {
+    fn native_cache_marker(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
         if let Some(control) = &mut tool.cache_control {
             self.cache_markers += 1;
             let at_control = path.key("cache_control");
             if control.scope.take().is_some() {
-                self.findings
-                    .note(at_control.key("scope"), "left out: Bedrock keeps one cache for the account");
+                self.diagnostics
+                    .adjusted(at_control.key("scope"), "left out: Bedrock keeps one cache for the account");
             }
         }
     }
 
     /// What Converse cannot do to a tool of the client's own it cannot do to these either.
-    fn lose_members(&mut self, tool: &mut Tool<'a>, path: Path<'_>) {
+    fn lose_members(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
         tool.defer_loading.take_if(|defer| !*defer);
         tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
         if tool.eager_input_streaming.take() == Some(true) {
-            self.findings.note(
+            self.diagnostics.adjusted(
                 path.key("eager_input_streaming"),
                 "left out: Bedrock decides how arguments are streamed",
             );
@@ -101,7 +101,7 @@ impl<'a> Translation<'a> {
             ("allowed_callers", tool.allowed_callers.take().is_some()),
             ("strict", tool.strict.take().is_some()),
         ];
-        self.findings.lose_rest(path, lost.iter().filter(|(_, lost)| *lost).map(|(name, _)| *name));
+        self.diagnostics.unknown_fields(path, lost.iter().filter(|(_, lost)| *lost).map(|(name, _)| *name));
         tool.strict = strict;
     }
 

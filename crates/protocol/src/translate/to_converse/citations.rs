@@ -1,21 +1,21 @@
 //! Text that the model said with citations, on its way back to the model.
 
-use super::Translation;
+use super::ConverseRequestBuilder;
 use super::content::required;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Citation};
 use crate::converse::request::{
-    self as converse, CitationsContent, ContentBlock, DocumentPlace, Location, SearchResultPlace, TextPart,
+    self as converse, CitationsContent, ContentBlock, DocumentRange, Location, SearchResultRange, TextPart,
 };
 use crate::json::{List, RawJson};
-use crate::translate::Path;
+use crate::translate::JsonPath;
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     /// What the assistant said, with where it comes from; nothing when it is blank.
     pub(super) fn said(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
         let citations = block.citations.take();
         let Some(text) = self.text(block, path)? else {
@@ -31,7 +31,7 @@ impl<'a> Translation<'a> {
     fn citations(
         &mut self,
         citations: Option<RawJson<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Vec<converse::Citation<'a>>, InvalidRequest> {
         let Some(citations) = citations else {
             return Ok(Vec::new());
@@ -40,7 +40,7 @@ impl<'a> Translation<'a> {
             .read()
             .map_err(|_| InvalidRequest::new(path, "Input should be an array of citations"))?;
         if !self.capabilities.claude && !citations.is_empty() {
-            self.findings.drop(path, "left out: the model does not cite");
+            self.diagnostics.dropped(path, "left out: the model does not cite");
             return Ok(Vec::new());
         }
         let mut translated = Vec::with_capacity(citations.len());
@@ -54,11 +54,11 @@ impl<'a> Translation<'a> {
     fn citation(
         &mut self,
         mut citation: Citation<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<converse::Citation<'a>>, InvalidRequest> {
         let kind = required(citation.kind.take(), path.key("type"))?;
         let in_document = |index: Option<u64>, start: Option<u64>, end: Option<u64>| {
-            Some(DocumentPlace { document_index: index?, start: start?, end: end? })
+            Some(DocumentRange { document_index: index?, start: start?, end: end? })
         };
         let location = match &*kind {
             "char_location" => in_document(
@@ -84,15 +84,15 @@ impl<'a> Translation<'a> {
                 citation.start_block_index.take(),
                 citation.end_block_index.take(),
             )
-            .map(|DocumentPlace { document_index, start, end }| {
-                Location::SearchResultLocation(SearchResultPlace {
+            .map(|DocumentRange { document_index, start, end }| {
+                Location::SearchResultLocation(SearchResultRange {
                     search_result_index: document_index,
                     start,
                     end,
                 })
             }),
             _ => {
-                self.findings.lose(path, format!("Converse carries no citation of type '{kind}'"));
+                self.diagnostics.unsupported(path, format!("Converse carries no citation of type '{kind}'"));
                 return Ok(None);
             }
         };
@@ -102,7 +102,7 @@ impl<'a> Translation<'a> {
         let title = if of_search { citation.title.take() } else { citation.document_title.take() };
         let source = if of_search { citation.source.take() } else { None };
         let cited = required(citation.cited_text.take(), path.key("cited_text"))?;
-        self.findings.lose_rest(path, citation.left_over());
+        self.diagnostics.unknown_fields(path, citation.left_over());
         Ok(Some(converse::Citation {
             title: title.map(|title| title.0),
             source: source.map(|source| source.0),

@@ -11,21 +11,21 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Translation;
+use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source};
 use crate::converse::request::{
     Bytes, CachePoint, ContentBlock, Image, Message, Reasoning, Role, SystemBlock, ToolResult,
     ToolResultBlock, ToolUse,
 };
-use crate::json::{List, RawJson, Text};
+use crate::json::{JsonStr, List, RawJson};
 use crate::translate::cache::close_prefix;
-use crate::translate::{Path, tool_names};
+use crate::translate::{JsonPath, tool_names};
 
 /// Stands for a turn in which nothing but blank text was said: Bedrock takes no empty turn.
-const NOTHING_SAID: &str = "(no content)";
+const EMPTY_TURN: &str = "(no content)";
 /// Stands for the result of a tool that returned nothing.
-const NO_OUTPUT: &str = "(no output)";
+const EMPTY_TOOL_RESULT: &str = "(no output)";
 
 /// Stands in a result for an image that follows it.
 const IMAGE_FOLLOWS: &str = "(the image follows)";
@@ -39,11 +39,11 @@ struct Turn<'a> {
     message: Message<'a>,
 }
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     pub(super) fn system(
         &mut self,
         content: Option<Content<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Vec<SystemBlock<'a>>, InvalidRequest> {
         let mut system = Vec::new();
         let blocks = match content {
@@ -65,7 +65,7 @@ impl<'a> Translation<'a> {
                     system.push(SystemBlock::CachePoint(point));
                 }
             }
-            self.findings.lose_rest(path, block.left_over());
+            self.diagnostics.unknown_fields(path, block.left_over());
         }
         Ok(system)
     }
@@ -74,13 +74,13 @@ impl<'a> Translation<'a> {
         &mut self,
         messages: Option<List<InputMessage<'a>>>,
         automatic: Option<CachePoint>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Vec<Message<'a>>, InvalidRequest> {
         let messages = required(messages, path)?.0;
         if messages.is_empty() {
             return Err(InvalidRequest::new(path, "at least one message is required"));
         }
-        let roles: Vec<Option<Text<'a>>> = messages.iter().map(|message| message.role.clone()).collect();
+        let roles: Vec<Option<JsonStr<'a>>> = messages.iter().map(|message| message.role.clone()).collect();
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
             let path = path.index(index);
@@ -94,7 +94,7 @@ impl<'a> Translation<'a> {
             }
         }
         // A request that loses something goes another way; what is left of it here proves nothing.
-        if self.findings.losses.is_empty() {
+        if self.diagnostics.unsupported.is_empty() {
             check_order(&turns, path)?;
         }
         for turn in &mut turns {
@@ -102,9 +102,9 @@ impl<'a> Translation<'a> {
             self.results_first(&mut turn.message.content, path);
             self.text_beside_documents(&mut turn.message.content, path);
             if turn.message.content.is_empty() {
-                self.findings
-                    .note(path, "blank; sent as \"(no content)\", because Bedrock takes no blank turn");
-                turn.message.content.push(ContentBlock::Text(NOTHING_SAID.into()));
+                self.diagnostics
+                    .adjusted(path, "blank; sent as \"(no content)\", because Bedrock takes no blank turn");
+                turn.message.content.push(ContentBlock::Text(EMPTY_TURN.into()));
             }
         }
         if let Some(point) = automatic {
@@ -121,7 +121,7 @@ impl<'a> Translation<'a> {
         &mut self,
         mut message: InputMessage<'a>,
         system_fits: bool,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<(Role, Vec<ContentBlock<'a>>)>, InvalidRequest> {
         let at_role = path.key("role");
         let role = match &*required(message.role.take(), at_role)? {
@@ -130,7 +130,7 @@ impl<'a> Translation<'a> {
             "system" if system_fits => Role::System,
             "system" => {
                 // The wording lets clients fall back to a conversation without such messages.
-                self.findings.lose(at_role, "Input should be 'user' or 'assistant'");
+                self.diagnostics.unsupported(at_role, "Input should be 'user' or 'assistant'");
                 return Ok(None);
             }
             _ => {
@@ -148,7 +148,7 @@ impl<'a> Translation<'a> {
             self.block(role, block, at_content.index(index), &mut content)?;
         }
         self.images_after_results(&mut content);
-        self.findings.lose_rest(path, message.left_over());
+        self.diagnostics.unknown_fields(path, message.left_over());
         // A blank system message says nothing to a model, and it is no turn.
         let says_nothing = role == Role::System && content.is_empty();
         Ok((!says_nothing).then_some((role, content)))
@@ -170,7 +170,7 @@ impl<'a> Translation<'a> {
         &mut self,
         role: Role,
         mut block: Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
         out: &mut Vec<ContentBlock<'a>>,
     ) -> Result<(), InvalidRequest> {
         let kind = required(block.kind.take(), path.key("type"))?;
@@ -220,25 +220,27 @@ impl<'a> Translation<'a> {
                 let reason = format!(
                     "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a message of role '{role}'"
                 );
-                self.findings.lose(path, reason);
+                self.diagnostics.unsupported(path, reason);
                 return Ok(());
             }
         }
         if let Some(point) = self.cache_point(cache_control, path.key("cache_control"))? {
             if out.is_empty() {
-                self.findings
-                    .note(path.key("cache_control"), "left out: there is nothing before it in its message");
+                self.diagnostics.adjusted(
+                    path.key("cache_control"),
+                    "left out: there is nothing before it in its message",
+                );
             } else {
                 out.push(ContentBlock::CachePoint(point));
             }
         }
-        self.findings.lose_rest(path, block.left_over());
+        self.diagnostics.unknown_fields(path, block.left_over());
         Ok(())
     }
 
-    fn takes_tools(&mut self, path: Path<'_>) -> bool {
+    fn takes_tools(&mut self, path: JsonPath<'_>) -> bool {
         if !self.capabilities.tools {
-            self.findings.lose(path, "the model takes no tools");
+            self.diagnostics.unsupported(path, "the model takes no tools");
         }
         self.capabilities.tools
     }
@@ -247,25 +249,29 @@ impl<'a> Translation<'a> {
     pub(super) fn text(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<Cow<'a, str>>, InvalidRequest> {
         let text = required(block.text.take(), path.key("text"))?;
         block.citations.take_if(|citations| citations.get() == "[]");
         if text.is_blank() {
-            self.findings.note(path, "left out: Bedrock takes no blank text");
+            self.diagnostics.adjusted(path, "left out: Bedrock takes no blank text");
             return Ok(None);
         }
         Ok(Some(text.0))
     }
 
-    fn image(&mut self, block: &mut Block<'a>, path: Path<'_>) -> Result<Option<Image<'a>>, InvalidRequest> {
+    fn image(
+        &mut self,
+        block: &mut Block<'a>,
+        path: JsonPath<'_>,
+    ) -> Result<Option<Image<'a>>, InvalidRequest> {
         let path = path.key("source");
         let Source::Data(mut source) = required(block.source.take(), path)? else {
             return Err(InvalidRequest::new(path, "Input should be an object"));
         };
         let kind = required(source.kind.take(), path.key("type"))?;
         if !self.capabilities.images {
-            self.findings.lose(path, "the model takes no images");
+            self.diagnostics.unsupported(path, "the model takes no images");
             return Ok(None);
         }
         if &*kind != "base64" {
@@ -285,13 +291,13 @@ impl<'a> Translation<'a> {
             }
         };
         let bytes = required(source.data.take(), path.key("data"))?.0;
-        self.findings.lose_rest(path, source.left_over());
+        self.diagnostics.unknown_fields(path, source.left_over());
         Ok(Some(Image { format, source: Bytes { bytes } }))
     }
 
-    fn tool_use(&mut self, block: &mut Block<'a>, path: Path<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
-        let tool_use_id = tool_names::call_id(required(block.id.take(), path.key("id"))?.0);
-        let name = self.names.upstream(required(block.name.take(), path.key("name"))?.0);
+    fn tool_use(&mut self, block: &mut Block<'a>, path: JsonPath<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
+        let tool_use_id = tool_names::tool_use_id(required(block.id.take(), path.key("id"))?.0);
+        let name = self.tool_names.alias_for(required(block.name.take(), path.key("name"))?.0);
         if !self.called.contains(&name) {
             self.called.push(name.clone());
         }
@@ -312,9 +318,10 @@ impl<'a> Translation<'a> {
     fn tool_result(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(ToolResult<'a>, Option<crate::anthropic::request::CacheControl<'a>>), InvalidRequest> {
-        let tool_use_id = tool_names::call_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
+        let tool_use_id =
+            tool_names::tool_use_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
         let status = block.is_error.take().unwrap_or(false).then_some("error");
         let at_content = path.key("content");
         let blocks = match block.content.take() {
@@ -340,15 +347,15 @@ impl<'a> Translation<'a> {
                     let reason = format!(
                         "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a tool result"
                     );
-                    self.findings.lose(path, reason);
+                    self.diagnostics.unsupported(path, reason);
                     continue;
                 }
             }
             cache_control = inner.cache_control.take().or(cache_control);
-            self.findings.lose_rest(path, inner.left_over());
+            self.diagnostics.unknown_fields(path, inner.left_over());
         }
         if content.is_empty() {
-            content.push(ToolResultBlock::Text(NO_OUTPUT.into()));
+            content.push(ToolResultBlock::Text(EMPTY_TOOL_RESULT.into()));
         }
         Ok((ToolResult { tool_use_id, content, status }, cache_control))
     }
@@ -357,7 +364,7 @@ impl<'a> Translation<'a> {
     fn image_of_result(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<ToolResultBlock<'a>>, InvalidRequest> {
         let Some(image) = self.image(block, path)? else {
             return Ok(None);
@@ -365,7 +372,7 @@ impl<'a> Translation<'a> {
         if self.capabilities.images_in_results {
             return Ok(Some(ToolResultBlock::Image(image)));
         }
-        self.findings.note(path, "moved behind the results: the model takes no images inside them");
+        self.diagnostics.adjusted(path, "moved behind the results: the model takes no images inside them");
         self.moved_images.push(image);
         Ok(Some(ToolResultBlock::Text(IMAGE_FOLLOWS.into())))
     }
@@ -373,16 +380,18 @@ impl<'a> Translation<'a> {
     fn thinking(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
         let text = required(block.thinking.take(), path.key("thinking"))?.0;
         let signature = block.signature.take().filter(|signature| !signature.is_empty());
         match signature {
             _ if !self.capabilities.claude => {
-                self.findings.drop(path, "left out: the model takes no thinking back");
+                self.diagnostics.dropped(path, "left out: the model takes no thinking back");
             }
-            None => self.findings.drop(path, "left out: thinking without a signature cannot be sent back"),
-            Some(Text(signature)) => {
+            None => {
+                self.diagnostics.dropped(path, "left out: thinking without a signature cannot be sent back")
+            }
+            Some(JsonStr(signature)) => {
                 let reasoning = Reasoning::ReasoningText { text, signature };
                 return Ok(Some(ContentBlock::ReasoningContent(reasoning)));
             }
@@ -393,11 +402,11 @@ impl<'a> Translation<'a> {
     fn redacted_thinking(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<ContentBlock<'a>>, InvalidRequest> {
         let data = required(block.data.take(), path.key("data"))?;
         if !self.capabilities.claude {
-            self.findings.drop(path, "left out: the model takes no thinking back");
+            self.diagnostics.dropped(path, "left out: the model takes no thinking back");
             return Ok(None);
         }
         let wire =
@@ -406,7 +415,7 @@ impl<'a> Translation<'a> {
     }
 
     /// Bedrock wants the results of a turn before anything else in it; cache points stay with their block.
-    fn results_first(&mut self, content: &mut Vec<ContentBlock<'a>>, path: Path<'_>) {
+    fn results_first(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
         let is_result = |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolResult(_));
         let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
         let after_results = content.iter().position(|block| !is_result(block) && !is_point(block));
@@ -414,7 +423,7 @@ impl<'a> Translation<'a> {
         if in_order {
             return;
         }
-        self.findings.note(path, "tool results moved before the rest of their turn");
+        self.diagnostics.adjusted(path, "tool results moved before the rest of their turn");
         let (mut results, mut rest) = (Vec::new(), Vec::new());
         let mut with_results = false;
         for block in content.drain(..) {
@@ -427,8 +436,8 @@ impl<'a> Translation<'a> {
 
 /// Whether what stands at `index` comes between a user's and the assistant's turn: the one place where a
 /// system message may stand.
-fn stands_between(roles: &[Option<Text<'_>>], index: usize) -> bool {
-    let is_system = |role: &&Option<Text<'_>>| role.as_deref() == Some("system");
+fn stands_between(roles: &[Option<JsonStr<'_>>], index: usize) -> bool {
+    let is_system = |role: &&Option<JsonStr<'_>>| role.as_deref() == Some("system");
     let (before, after) = roles.split_at(index);
     let before = before.iter().rev().find(|role| !is_system(role)).and_then(Option::as_deref);
     let after = after.iter().find(|role| !is_system(role)).and_then(Option::as_deref);
@@ -436,7 +445,7 @@ fn stands_between(roles: &[Option<Text<'_>>], index: usize) -> bool {
 }
 
 /// The user begins, and each call is answered in the turn that follows it.
-fn check_order(turns: &[Turn<'_>], path: Path<'_>) -> Result<(), InvalidRequest> {
+fn check_order(turns: &[Turn<'_>], path: JsonPath<'_>) -> Result<(), InvalidRequest> {
     if turns.first().is_some_and(|turn| turn.message.role != Role::User) {
         return Err(InvalidRequest::new(path, "first message must use the \"user\" role"));
     }
@@ -471,7 +480,7 @@ fn check_order(turns: &[Turn<'_>], path: Path<'_>) -> Result<(), InvalidRequest>
     unanswered(&calls, path.index(calls_at))
 }
 
-fn unanswered(calls: &[&str], path: Path<'_>) -> Result<(), InvalidRequest> {
+fn unanswered(calls: &[&str], path: JsonPath<'_>) -> Result<(), InvalidRequest> {
     if calls.is_empty() {
         return Ok(());
     }
@@ -482,15 +491,15 @@ fn unanswered(calls: &[&str], path: Path<'_>) -> Result<(), InvalidRequest> {
     Err(InvalidRequest::new(path, message))
 }
 
-pub(in crate::translate) fn required<T>(value: Option<T>, path: Path<'_>) -> Result<T, InvalidRequest> {
+pub(in crate::translate) fn required<T>(value: Option<T>, path: JsonPath<'_>) -> Result<T, InvalidRequest> {
     value.ok_or_else(|| InvalidRequest::new(path, "Field required"))
 }
 
-pub(super) fn not_content(path: Path<'_>) -> InvalidRequest {
+pub(super) fn not_content(path: JsonPath<'_>) -> InvalidRequest {
     InvalidRequest::new(path, "Input should be a string or an array of content blocks")
 }
 
-fn text_block(text: Text<'_>) -> Block<'_> {
+fn text_block(text: JsonStr<'_>) -> Block<'_> {
     Block { kind: Some("text".into()), text: Some(text), ..Block::default() }
 }
 

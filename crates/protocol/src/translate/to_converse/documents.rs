@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Translation;
+use super::ConverseRequestBuilder;
 use super::content::{not_content, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, CitationsConfig, Content, Source, SourceData};
 use crate::converse::request::{
     self as converse, ContentBlock, Document, DocumentSource, SearchResult, TextPart,
 };
-use crate::json::{RawJson, Text};
-use crate::translate::Path;
+use crate::json::{JsonStr, RawJson};
+use crate::translate::JsonPath;
 
 /// What a document without a usable title is called.
 const UNTITLED: &str = "document";
@@ -22,12 +22,12 @@ const MAX_NAME: usize = 200;
 /// Stands beside documents that nothing is said about: Bedrock takes none alone.
 const BESIDE_DOCUMENT: &str = "(document)";
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     /// A document; nothing when it is lost or blank.
     pub(super) fn document(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<Document<'a>>, InvalidRequest> {
         let at_source = path.key("source");
         let Source::Data(mut source) = required(block.source.take(), at_source)? else {
@@ -37,13 +37,13 @@ impl<'a> Translation<'a> {
         let title = block.title.take();
         let context = block.context.take().filter(|context| !context.is_blank());
         if !self.capabilities.documents {
-            self.findings.lose(path, "the model reads no documents");
+            self.diagnostics.unsupported(path, "the model reads no documents");
             return Ok(None);
         }
         let Some((format, content)) = self.document_source(&mut source, citations.is_some(), path)? else {
             return Ok(None);
         };
-        self.findings.lose_rest(at_source, source.left_over());
+        self.diagnostics.unknown_fields(at_source, source.left_over());
         let name = self.document_name(title, path.key("title"));
         let context = context.map(|context| context.0);
         Ok(Some(Document { format, name: name.into(), source: content, context, citations }))
@@ -53,7 +53,7 @@ impl<'a> Translation<'a> {
         &mut self,
         source: &mut SourceData<'a>,
         cited: bool,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<(Option<&'static str>, DocumentSource<'a>)>, InvalidRequest> {
         let at_source = path.key("source");
         let kind = required(source.kind.take(), at_source.key("type"))?;
@@ -70,7 +70,7 @@ impl<'a> Translation<'a> {
                 let parts = required(source.content.take(), at_content)?;
                 let parts = self.text_parts(parts, at_content)?;
                 if parts.is_empty() {
-                    self.findings.note(path, "left out: there is nothing in it");
+                    self.diagnostics.adjusted(path, "left out: there is nothing in it");
                     return Ok(None);
                 }
                 Ok(Some(self.document_in_parts(parts, at_source)))
@@ -89,7 +89,7 @@ impl<'a> Translation<'a> {
         &mut self,
         source: &mut SourceData<'a>,
         cited: bool,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<(Option<&'static str>, DocumentSource<'a>)>, InvalidRequest> {
         let at_source = path.key("source");
         media_type(source, "application/pdf", at_source)?;
@@ -97,7 +97,7 @@ impl<'a> Translation<'a> {
         if self.capabilities.claude && !cited {
             let reason =
                 "Converse gives Claude no more than the text of a PDF; enable citations for its pages";
-            self.findings.lose(path, reason);
+            self.diagnostics.unsupported(path, reason);
             return Ok(None);
         }
         Ok(Some((Some("pdf"), DocumentSource::Bytes(bytes.0))))
@@ -115,12 +115,12 @@ impl<'a> Translation<'a> {
     fn document_in_parts(
         &mut self,
         parts: Vec<TextPart<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> (Option<&'static str>, DocumentSource<'a>) {
         if self.capabilities.claude {
             return (None, DocumentSource::Content(parts));
         }
-        self.findings.note(path, "sent as one text: the model knows no documents in parts");
+        self.diagnostics.adjusted(path, "sent as one text: the model knows no documents in parts");
         let parts: Vec<&str> = parts.iter().map(|part| &*part.text).collect();
         self.text_document(parts.join("\n").into())
     }
@@ -129,7 +129,7 @@ impl<'a> Translation<'a> {
     fn text_parts(
         &mut self,
         content: Content<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Vec<TextPart<'a>>, InvalidRequest> {
         let blocks = match content {
             Content::Text(text) => {
@@ -143,18 +143,18 @@ impl<'a> Translation<'a> {
             let path = path.index(index);
             let kind = required(block.kind.take(), path.key("type"))?;
             if &*kind != "text" {
-                self.findings.lose(path, format!("Converse carries no '{kind}' inside a document"));
+                self.diagnostics.unsupported(path, format!("Converse carries no '{kind}' inside a document"));
                 continue;
             }
             parts.extend(self.text(&mut block, path)?.map(|text| TextPart { text }));
-            self.findings.lose_rest(path, block.left_over());
+            self.diagnostics.unknown_fields(path, block.left_over());
         }
         Ok(parts)
     }
 
-    fn not_blank(&mut self, text: Text<'a>, path: Path<'_>) -> Option<Cow<'a, str>> {
+    fn not_blank(&mut self, text: JsonStr<'a>, path: JsonPath<'_>) -> Option<Cow<'a, str>> {
         if text.is_blank() {
-            self.findings.note(path, "left out: Bedrock takes no blank text");
+            self.diagnostics.adjusted(path, "left out: Bedrock takes no blank text");
             return None;
         }
         Some(text.0)
@@ -164,7 +164,7 @@ impl<'a> Translation<'a> {
     pub(super) fn search_result(
         &mut self,
         block: &mut Block<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<SearchResult<'a>>, InvalidRequest> {
         let at_source = path.key("source");
         let Source::Name(source) = required(block.source.take(), at_source)? else {
@@ -175,12 +175,12 @@ impl<'a> Translation<'a> {
         let content = required(block.content.take(), at_content)?;
         let citations = self.citations_config(block.citations.take(), path.key("citations"))?;
         if !self.capabilities.claude {
-            self.findings.lose(path, "the model takes no search results");
+            self.diagnostics.unsupported(path, "the model takes no search results");
             return Ok(None);
         }
         let content = self.text_parts(content, at_content)?;
         if content.is_empty() {
-            self.findings.note(path, "left out: there is nothing in it");
+            self.diagnostics.adjusted(path, "left out: there is nothing in it");
             return Ok(None);
         }
         Ok(Some(SearchResult { source: source.0, title: title.0, content, citations }))
@@ -190,7 +190,7 @@ impl<'a> Translation<'a> {
     fn citations_config(
         &mut self,
         config: Option<RawJson<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<converse::CitationsConfig>, InvalidRequest> {
         let Some(config) = config else {
             return Ok(None);
@@ -199,16 +199,16 @@ impl<'a> Translation<'a> {
             .read()
             .map_err(|_| InvalidRequest::new(path, "Input should be an object with `enabled`, a boolean"))?;
         let enabled = config.enabled.take().unwrap_or(false);
-        self.findings.lose_rest(path, config.left_over());
+        self.diagnostics.unknown_fields(path, config.left_over());
         if enabled && !self.capabilities.claude {
-            self.findings.drop(path, "left out: the model does not cite");
+            self.diagnostics.dropped(path, "left out: the model does not cite");
             return Ok(None);
         }
         Ok(enabled.then_some(converse::CitationsConfig { enabled }))
     }
 
     /// A name that Bedrock takes and that no other document of the request has.
-    fn document_name(&mut self, title: Option<Text<'a>>, path: Path<'_>) -> String {
+    fn document_name(&mut self, title: Option<JsonStr<'a>>, path: JsonPath<'_>) -> String {
         let wanted = title.as_ref().map_or_else(String::new, |title| legal_name(title));
         let base = if wanted.is_empty() { UNTITLED.to_owned() } else { wanted };
         let mut name = base.clone();
@@ -221,26 +221,28 @@ impl<'a> Translation<'a> {
             name = format!("{}{number}", base[..end].trim_end());
         }
         if title.is_some_and(|title| *title != name) {
-            self.findings.note(path, format!("sent as `{name}`: Bedrock is particular about names"));
+            self.diagnostics.adjusted(path, format!("sent as `{name}`: Bedrock is particular about names"));
         }
         self.documents.push(name.clone());
         name
     }
 
     /// Puts a word beside documents that come without any.
-    pub(super) fn text_beside_documents(&mut self, content: &mut Vec<ContentBlock<'a>>, path: Path<'_>) {
+    pub(super) fn text_beside_documents(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
         let Some(first) = content.iter().position(|block| matches!(block, ContentBlock::Document(_))) else {
             return;
         };
         if !content.iter().any(|block| matches!(block, ContentBlock::Text(_))) {
-            self.findings
-                .note(path, format!("\"{BESIDE_DOCUMENT}\" added: Bedrock takes no document without text"));
+            self.diagnostics.adjusted(
+                path,
+                format!("\"{BESIDE_DOCUMENT}\" added: Bedrock takes no document without text"),
+            );
             content.insert(first, ContentBlock::Text(BESIDE_DOCUMENT.into()));
         }
     }
 }
 
-fn media_type(source: &mut SourceData<'_>, wanted: &str, path: Path<'_>) -> Result<(), InvalidRequest> {
+fn media_type(source: &mut SourceData<'_>, wanted: &str, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
     let path = path.key("media_type");
     if &*required(source.media_type.take(), path)? == wanted {
         return Ok(());

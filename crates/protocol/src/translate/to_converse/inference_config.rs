@@ -1,16 +1,16 @@
 //! How long the answer may be, how it is sampled and what ends it.
 
-use super::Translation;
+use super::ConverseRequestBuilder;
 use crate::anthropic::{InvalidRequest, Request};
 use crate::capabilities::{Sampling, TopK};
 use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
-use crate::json::{List, Text};
-use crate::translate::Path;
+use crate::json::{JsonStr, List};
+use crate::translate::JsonPath;
 
 /// The largest number Bedrock takes for `maxTokens`.
 const MAX_TOKENS: u64 = i32::MAX as u64;
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     pub(super) fn inference_config(
         &mut self,
         request: &mut Request<'a>,
@@ -22,16 +22,17 @@ impl<'a> Translation<'a> {
     }
 
     fn max_tokens(&mut self, given: Option<u64>) -> Result<u64, InvalidRequest> {
-        let path = Path::ROOT.key("max_tokens");
+        let path = JsonPath::ROOT.key("max_tokens");
         let most = self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS);
         let least = self.capabilities.min_output_tokens.clamp(1, most);
         let Some(given) = given else {
             let default = self.options.default_max_tokens.clamp(least, most);
-            self.findings.note(path, format!("not given; {default} was used"));
+            self.diagnostics.adjusted(path, format!("not given; {default} was used"));
             return Ok(default);
         };
         if given == 0 {
-            self.findings.lose(path, "0, which only fills the cache, cannot be sent through Converse");
+            self.diagnostics
+                .unsupported(path, "0, which only fills the cache, cannot be sent through Converse");
             return Ok(0);
         }
         if given > MAX_TOKENS {
@@ -43,17 +44,20 @@ impl<'a> Translation<'a> {
         let sent = given.clamp(least, most);
         if sent < given {
             self.shortened = true;
-            self.findings.note(path, format!("lowered to {sent}, the most that the model answers with"));
+            self.diagnostics
+                .adjusted(path, format!("lowered to {sent}, the most that the model answers with"));
         } else if sent > given {
-            self.findings.note(path, format!("raised to {sent}, the least that the model can be asked for"));
+            self.diagnostics
+                .adjusted(path, format!("raised to {sent}, the least that the model can be asked for"));
         }
         Ok(sent)
     }
 
-    fn stop_sequences(&mut self, sequences: Option<List<Text<'a>>>) -> Vec<std::borrow::Cow<'a, str>> {
+    fn stop_sequences(&mut self, sequences: Option<List<JsonStr<'a>>>) -> Vec<std::borrow::Cow<'a, str>> {
         let sequences = sequences.unwrap_or_default().0;
         if !self.capabilities.stop_sequences && !sequences.is_empty() {
-            self.findings.lose(Path::ROOT.key("stop_sequences"), "the model takes no stop sequences");
+            self.diagnostics
+                .unsupported(JsonPath::ROOT.key("stop_sequences"), "the model takes no stop sequences");
             return Vec::new();
         }
         sequences.into_iter().map(|text| text.0).collect()
@@ -69,8 +73,8 @@ impl<'a> Translation<'a> {
             Sampling::OneOf => {
                 let both = temperature.is_some() && top_p.is_some();
                 if both {
-                    self.findings.drop(
-                        Path::ROOT.key("top_p"),
+                    self.diagnostics.dropped(
+                        JsonPath::ROOT.key("top_p"),
                         "left out: the model takes temperature or top_p, not both",
                     );
                 }
@@ -93,7 +97,7 @@ impl<'a> Translation<'a> {
         if self.capabilities.top_k == TopK::InferenceConfig {
             return (None, Some(MoreInferenceConfig { top_k: value }));
         }
-        let top_k = self.claude_only(top_k, Path::ROOT.key("top_k"));
+        let top_k = self.claude_only(top_k, JsonPath::ROOT.key("top_k"));
         if top_k.is_some() && self.capabilities.sampling == Sampling::None {
             self.takes_no_sampling("top_k");
             return (None, None);
@@ -102,7 +106,8 @@ impl<'a> Translation<'a> {
     }
 
     fn takes_no_sampling(&mut self, name: &str) {
-        self.findings.drop(Path::ROOT.key(name), "left out: the model takes no sampling parameters");
+        self.diagnostics
+            .dropped(JsonPath::ROOT.key(name), "left out: the model takes no sampling parameters");
     }
 }
 

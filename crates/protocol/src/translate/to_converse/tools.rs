@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::value::RawValue;
 
-use super::Translation;
+use super::ConverseRequestBuilder;
 use super::content::{constant, required};
 use crate::anthropic::{InvalidRequest, request};
 use crate::capabilities::ToolChoices;
@@ -13,26 +13,26 @@ use crate::converse::request::{
     CachePoint, InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec,
 };
 use crate::json::List;
-use crate::translate::Path;
+use crate::translate::JsonPath;
 use crate::translate::server_tools::{Offered, left_out};
 
 /// Says of a tool that only history knows that it is gone.
-const NOT_AVAILABLE: &str = "No longer available.";
+const TOOL_NO_LONGER_AVAILABLE: &str = "No longer available.";
 /// The schema that takes any arguments.
 static ANY_ARGUMENTS: LazyLock<Box<RawValue>> = LazyLock::new(|| constant(r#"{"type":"object"}"#));
 
-impl<'a> Translation<'a> {
+impl<'a> ConverseRequestBuilder<'a> {
     /// The tools, what has to be called, and the member that Converse has no name for.
     pub(super) fn tool_config(
         &mut self,
         tools: Option<List<request::Tool<'a>>>,
         choice: Option<request::ToolChoice<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(Option<ToolConfig<'a>>, Option<ParallelToolUse>), InvalidRequest> {
         let mut config = ToolConfig::default();
         let at_tools = path.key("tools");
         if !self.capabilities.tools && tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            self.findings.lose(at_tools, "the model takes no tools");
+            self.diagnostics.unsupported(at_tools, "the model takes no tools");
             return Ok((None, None));
         }
         let tools = tools.unwrap_or_default().0;
@@ -47,7 +47,7 @@ impl<'a> Translation<'a> {
         }
         let given = !config.tools.is_empty();
         if !given {
-            self.stand_ins(at_tools, &mut config.tools);
+            self.placeholder_tools(at_tools, &mut config.tools);
         }
         let mut parallel = None;
         if let Some(choice) = choice {
@@ -65,7 +65,7 @@ impl<'a> Translation<'a> {
         &mut self,
         tools: &[request::Tool<'a>],
         choice: Option<&request::ToolChoice<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Vec<usize>, InvalidRequest> {
         let forced = choice.filter(|choice| choice.kind.as_deref() == Some("tool"));
         let forced = forced.and_then(|choice| choice.name.as_deref());
@@ -75,7 +75,7 @@ impl<'a> Translation<'a> {
             .collect();
         let left_out = left_out(&offered, forced, self.options.server_tools)?;
         for tool in &left_out {
-            self.findings.drop(path.index(tool.index), tool.what.as_str());
+            self.diagnostics.dropped(path.index(tool.index), tool.what.as_str());
         }
         Ok(left_out.into_iter().map(|tool| tool.index).collect())
     }
@@ -84,7 +84,7 @@ impl<'a> Translation<'a> {
     fn inherit_marker(
         &mut self,
         mut tool: request::Tool<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
         out: &mut Vec<Tool<'a>>,
     ) -> Result<(), InvalidRequest> {
         let marked = matches!(out.last(), None | Some(Tool::CachePoint(_)));
@@ -97,12 +97,12 @@ impl<'a> Translation<'a> {
     fn tool_cache_point(
         &mut self,
         control: Option<request::CacheControl<'a>>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<Option<CachePoint>, InvalidRequest> {
         let path = path.key("cache_control");
         let point = self.cache_point(control, path)?;
         if point.is_some() && !self.capabilities.cache_with_tools {
-            self.findings.note(path, "left out: the model takes no cache points among tools");
+            self.diagnostics.adjusted(path, "left out: the model takes no cache points among tools");
             return Ok(None);
         }
         Ok(point)
@@ -111,13 +111,13 @@ impl<'a> Translation<'a> {
     fn tool(
         &mut self,
         mut tool: request::Tool<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
         out: &mut Vec<Tool<'a>>,
     ) -> Result<(), InvalidRequest> {
         if let Some(kind) = tool.kind.take().filter(|kind| &**kind != "custom") {
-            return self.typed_tool(kind, tool, path);
+            return self.builtin_tool(kind, tool, path);
         }
-        let name = self.names.upstream(required(tool.name.take(), path.key("name"))?.0);
+        let name = self.tool_names.alias_for(required(tool.name.take(), path.key("name"))?.0);
         let description = tool.description.take().filter(|text| !text.is_empty()).map(|text| text.0);
         let at_schema = path.key("input_schema");
         let schema = required(tool.input_schema.take(), at_schema)?;
@@ -128,14 +128,14 @@ impl<'a> Translation<'a> {
         // What says nothing beyond the default needs no carrying.
         tool.defer_loading.take_if(|defer| !*defer);
         if !self.capabilities.claude && tool.defer_loading.take().is_some() {
-            self.findings.note(
+            self.diagnostics.adjusted(
                 path.key("defer_loading"),
                 "left out: the model cannot search for tools, so it gets them all",
             );
         }
         tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
         if tool.eager_input_streaming.take() == Some(true) {
-            self.findings.note(
+            self.diagnostics.adjusted(
                 path.key("eager_input_streaming"),
                 "left out: Bedrock decides how arguments are streamed",
             );
@@ -147,31 +147,31 @@ impl<'a> Translation<'a> {
             strict,
         }));
         out.extend(self.tool_cache_point(tool.cache_control.take(), path)?.map(Tool::CachePoint));
-        self.findings.lose_rest(path, tool.left_over());
+        self.diagnostics.unknown_fields(path, tool.left_over());
         Ok(())
     }
 
     /// Takes `strict` when the model knows it, or when it asks for nothing.
-    pub(super) fn strict(&mut self, strict: &mut Option<bool>, path: Path<'_>) -> Option<bool> {
+    pub(super) fn strict(&mut self, strict: &mut Option<bool>, path: JsonPath<'_>) -> Option<bool> {
         if self.capabilities.strict_tools {
             return strict.take();
         }
         if strict.take_if(|strict| !*strict).is_some() {
-            self.findings.note(path, "left out: it is off, and the model does not know it");
+            self.diagnostics.adjusted(path, "left out: it is off, and the model does not know it");
         } else if !self.capabilities.claude && strict.take().is_some() {
-            self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
+            self.diagnostics.dropped(path, "left out: the model cannot be held to a schema on Bedrock");
         }
         None
     }
 
     /// Bedrock wants tools declared when the conversation calls some, even if the client has none left.
-    fn stand_ins(&mut self, path: Path<'_>, out: &mut Vec<Tool<'a>>) {
+    fn placeholder_tools(&mut self, path: JsonPath<'_>, out: &mut Vec<Tool<'a>>) {
         for name in std::mem::take(&mut self.called) {
-            self.findings
-                .note(path, format!("`{name}` declared for Bedrock, because the conversation calls it"));
+            self.diagnostics
+                .adjusted(path, format!("`{name}` declared for Bedrock, because the conversation calls it"));
             out.push(Tool::ToolSpec(ToolSpec {
                 name,
-                description: Some(Cow::Borrowed(NOT_AVAILABLE)),
+                description: Some(Cow::Borrowed(TOOL_NO_LONGER_AVAILABLE)),
                 input_schema: InputSchema { json: &ANY_ARGUMENTS },
                 strict: None,
             }));
@@ -182,9 +182,9 @@ impl<'a> Translation<'a> {
         &mut self,
         mut choice: request::ToolChoice<'a>,
         given: bool,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Result<(Option<ToolChoice<'a>>, Option<ParallelToolUse>), InvalidRequest> {
-        if !given && self.typed_tools.is_empty() && self.findings.losses.is_empty() {
+        if !given && self.builtin_tools.is_empty() && self.diagnostics.unsupported.is_empty() {
             return Err(InvalidRequest::new(path, "tool_choice may only be specified while providing tools"));
         }
         let kind = required(choice.kind.take(), path.key("type"))?;
@@ -193,10 +193,11 @@ impl<'a> Translation<'a> {
             "any" => ToolChoice::Any {},
             "tool" => {
                 let name = required(choice.name.take(), path.key("name"))?;
-                if given && self.typed_names.contains(&name.0) {
-                    self.findings.lose(path, format!("Converse cannot make the model call `{name}`"));
+                if given && self.builtin_tool_names.contains(&name.0) {
+                    self.diagnostics
+                        .unsupported(path, format!("Converse cannot make the model call `{name}`"));
                 }
-                ToolChoice::Tool { name: self.names.upstream(name.0) }
+                ToolChoice::Tool { name: self.tool_names.alias_for(name.0) }
             }
             _ => {
                 let message = "Input should be 'auto', 'any', 'tool' or 'none'";
@@ -213,24 +214,30 @@ impl<'a> Translation<'a> {
             // Somebody has to say what kind of choice it is.
             parallel.r#type = Some("auto");
         }
-        self.findings.lose_rest(path, choice.left_over());
+        self.diagnostics.unknown_fields(path, choice.left_over());
         Ok((upstream, parallel))
     }
 
     /// The choice, unless there is nothing in Converse's words to choose from.
-    fn declared(&mut self, choice: ToolChoice<'a>, given: bool, path: Path<'_>) -> Option<ToolChoice<'a>> {
+    fn declared(
+        &mut self,
+        choice: ToolChoice<'a>,
+        given: bool,
+        path: JsonPath<'_>,
+    ) -> Option<ToolChoice<'a>> {
         if given {
             return Some(choice);
         }
         if !matches!(choice, ToolChoice::Auto {}) {
-            self.findings.lose(path, "Converse cannot make the model call tools that it knows by their type");
+            self.diagnostics
+                .unsupported(path, "Converse cannot make the model call tools that it knows by their type");
         }
         None
     }
 
     /// The choice itself, or the strongest below it that the model can be told. Nothing else ever weakens a
     /// choice.
-    fn at_most(&mut self, choice: ToolChoice<'a>, path: Path<'_>) -> Option<ToolChoice<'a>> {
+    fn at_most(&mut self, choice: ToolChoice<'a>, path: JsonPath<'_>) -> Option<ToolChoice<'a>> {
         let wanted = match choice {
             ToolChoice::Auto {} => ToolChoices::Auto,
             ToolChoice::Any {} => ToolChoices::Any,
@@ -246,7 +253,7 @@ impl<'a> Translation<'a> {
             ToolChoices::None => (None, "auto"),
         };
         if wanted > ToolChoices::Auto {
-            self.findings.drop(path, format!("weakened to `{name}`: the model cannot be told more"));
+            self.diagnostics.dropped(path, format!("weakened to `{name}`: the model cannot be told more"));
         }
         sent
     }
@@ -256,22 +263,26 @@ impl<'a> Translation<'a> {
         &mut self,
         mut choice: request::ToolChoice<'a>,
         config: ToolConfig<'a>,
-        path: Path<'_>,
+        path: JsonPath<'_>,
     ) -> Option<ToolConfig<'a>> {
         choice.kind.take();
         choice.disable_parallel_tool_use.take();
-        self.findings.lose_rest(path, choice.left_over());
+        self.diagnostics.unknown_fields(path, choice.left_over());
         if self.has_tool_blocks {
-            self.findings
-                .lose(path, "'none' cannot be said through Converse once the conversation holds tool calls");
+            self.diagnostics.unsupported(
+                path,
+                "'none' cannot be said through Converse once the conversation holds tool calls",
+            );
             return Some(config);
         }
-        let typed = std::mem::take(&mut self.typed_tools);
+        let typed = std::mem::take(&mut self.builtin_tools);
         if !config.tools.is_empty() || !typed.is_empty() {
             // What tools had to have switched on; nothing else has asked for anything yet.
             self.betas.clear();
-            self.findings
-                .note(Path::ROOT.key("tools"), "not sent, so that none can be called: tool_choice is none");
+            self.diagnostics.adjusted(
+                JsonPath::ROOT.key("tools"),
+                "not sent, so that none can be called: tool_choice is none",
+            );
         }
         None
     }

@@ -5,30 +5,30 @@ use crate::capabilities::{Efforts, Thinking};
 
 fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
     let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
-    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(Options::new(8192)) };
-    let call = invoke(body, capabilities, &options).unwrap();
-    let losses = call.losses.iter().map(ToString::to_string).collect();
+    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(TranslationOptions::new(8192)) };
+    let call = to_invoke(body, capabilities, &options).unwrap();
+    let unsupported = call.unsupported.iter().map(ToString::to_string).collect();
     let notices = call.notices.iter().map(ToString::to_string).collect();
-    (String::from_utf8(call.body).unwrap(), losses, notices)
+    (String::from_utf8(call.body).unwrap(), unsupported, notices)
 }
 
 #[test]
 fn what_needs_no_change_arrives_byte_for_byte() {
     let body = r#"{"model":"m", "messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2},"stream":true }"#;
-    let (body, losses, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
+    let (body, unsupported, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
     assert_eq!(
         body,
         r#"{"anthropic_version":"bedrock-2023-05-31","messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2} }"#
     );
-    assert!(losses.is_empty() && notices.is_empty(), "{losses:?} {notices:?}");
+    assert!(unsupported.is_empty() && notices.is_empty(), "{unsupported:?} {notices:?}");
 }
 
 #[test]
 fn what_the_everyday_request_of_claude_code_holds_is_carried() {
     let body = r#"{"model":"claude-opus-5-5","messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral","scope":"global"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true,"eager_input_streaming":true}],"metadata":{"user_id":"{\"device_id\":\"d\"}"},"max_tokens":999999,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high","format":{"type":"json_schema","schema":{}}}}"#;
     let betas = ["claude-code-20250219", "advanced-tool-use-2025-11-20", "context-management-2025-06-27"];
-    let (body, losses, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &betas);
-    assert_eq!(losses, [""; 0]);
+    let (body, unsupported, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &betas);
+    assert_eq!(unsupported, [""; 0]);
     assert_eq!(
         body,
         r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["tool-search-tool-2025-10-19","context-management-2025-06-27","mid-conversation-output-config-2026-07-01","fine-grained-tool-streaming-2025-05-14"],"messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true}],"metadata":{"user_id":"user_55dcddabb7cd7f49"},"max_tokens":128000,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high"}}"#
@@ -54,8 +54,8 @@ fn tools_of_anthropics_are_left_out_while_others_remain() {
     assert!(notices[0].contains("web_search_20250305"), "{notices:?}");
     let alone =
         r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}],"messages":[]}"#;
-    let options = InvokeOptions::new(Options::new(1));
-    let refused = invoke(alone, &Capabilities::NEWEST_CLAUDE, &options).unwrap_err();
+    let options = InvokeOptions::new(TranslationOptions::new(1));
+    let refused = to_invoke(alone, &Capabilities::NEWEST_CLAUDE, &options).unwrap_err();
     assert!(refused.to_string().starts_with("tools.0: tool type 'web_search_20250305'"), "{refused}");
 }
 
@@ -80,17 +80,18 @@ fn thinking_is_said_in_the_words_of_the_models_generation() {
 fn what_bedrock_has_nothing_for_is_a_loss() {
     let body =
         r#"{"max_tokens":1,"container":"c","mcp_servers":[{}],"messages":[{"role":"system","content":"x"}]}"#;
-    let (_, losses, _) = sent(body, &Capabilities::CLASSIC_CLAUDE, &[]);
-    assert_eq!(losses.len(), 3, "{losses:?}");
+    let (_, unsupported, _) = sent(body, &Capabilities::CLASSIC_CLAUDE, &[]);
+    assert_eq!(unsupported.len(), 3, "{unsupported:?}");
 }
 
 #[test]
 fn members_and_betas_that_were_refused_before_stay_out() {
     let refused = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
     let betas = ["novel-2027-01-01".to_owned()];
-    let options = InvokeOptions { betas: &betas, refused: &refused, ..InvokeOptions::new(Options::new(1)) };
+    let options =
+        InvokeOptions { betas: &betas, refused: &refused, ..InvokeOptions::new(TranslationOptions::new(1)) };
     let call =
-        invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
+        to_invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
     assert_eq!(
         String::from_utf8(call.body).unwrap(),
         r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":2}"#
@@ -99,10 +100,10 @@ fn members_and_betas_that_were_refused_before_stay_out() {
 
 fn by_messages(body: &str, betas: &[&str]) -> InvokeCall {
     let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
-    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(Options::new(8192)) };
+    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(TranslationOptions::new(8192)) };
     let options = InvokeOptions { form: Form::Messages("us.m"), ..options };
-    let call = invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
-    assert!(call.losses.is_empty(), "{:?}", call.losses);
+    let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    assert!(call.unsupported.is_empty(), "{:?}", call.unsupported);
     call
 }
 
@@ -125,26 +126,29 @@ fn the_messages_api_gets_its_betas_in_a_header_and_knows_more_of_them() {
     let notices: Vec<String> = call.notices.iter().map(ToString::to_string).collect();
     assert!(notices[0].starts_with("service_tier: left out"), "{notices:?}");
     assert_eq!(notices[1], "anthropic-beta: not sent: prompt-caching-scope-2026-01-05");
-    let options = InvokeOptions { form: Form::Messages("m"), ..InvokeOptions::new(Options::new(1)) };
+    let options =
+        InvokeOptions { form: Form::Messages("m"), ..InvokeOptions::new(TranslationOptions::new(1)) };
     let split = r#"{"max_tokens":5,"anthropic_beta":["a\r\nb: c"]}"#;
-    assert!(invoke(split, &Capabilities::NEWEST_CLAUDE, &options).is_err(), "no header is made of that");
+    assert!(to_invoke(split, &Capabilities::NEWEST_CLAUDE, &options).is_err(), "no header is made of that");
 }
 
 #[test]
 fn what_is_counted_is_only_what_costs() {
     let body = r#"{"model":"m","max_tokens":5,"stream":true,"temperature":1,"metadata":{"user_id":"{}"},"system":"s","messages":[{"role":"user","content":"x"}]}"#;
-    let options = InvokeOptions { form: Form::Count("anthropic.m"), ..InvokeOptions::new(Options::new(1)) };
-    let call = invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    let options =
+        InvokeOptions { form: Form::Count("anthropic.m"), ..InvokeOptions::new(TranslationOptions::new(1)) };
+    let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
     let expected = r#"{"model":"anthropic.m","system":"s","messages":[{"role":"user","content":"x"}]}"#;
     assert_eq!(String::from_utf8(call.body).unwrap(), expected);
 }
 
 #[test]
 fn the_operators_thinking_is_for_requests_that_bear_it() {
-    let by_default = Options { default_thinking_budget: Some(2048), ..Options::new(8192) };
+    let by_default =
+        TranslationOptions { default_thinking_budget: Some(2048), ..TranslationOptions::new(8192) };
     let thinking = |members: &str, capabilities: &Capabilities| {
         let body = format!(r#"{{{members}"max_tokens":9000}}"#);
-        let call = invoke(&body, capabilities, &InvokeOptions::new(by_default)).unwrap();
+        let call = to_invoke(&body, capabilities, &InvokeOptions::new(by_default)).unwrap();
         let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
         assert_eq!(
             body.get("thinking").is_some(),
@@ -202,7 +206,8 @@ fn a_source_that_nobody_fetches_is_refused_with_its_place() {
     {
         let text = r#"{"type":"text","text":"\"source\" \"url\""}"#;
         let body = format!(r#"{{"max_tokens":1,"messages":[{{"role":"user","content":[{text},{block}]}}]}}"#);
-        let refused = invoke(&body, &Capabilities::NEWEST_CLAUDE, &InvokeOptions::new(Options::new(1)));
+        let refused =
+            to_invoke(&body, &Capabilities::NEWEST_CLAUDE, &InvokeOptions::new(TranslationOptions::new(1)));
         let refused = refused.unwrap_err().to_string();
         assert!(refused.starts_with(place) && refused.contains("not supported by Bedrock"), "{refused}");
     }

@@ -4,10 +4,10 @@ use super::{Editing, wrong};
 use crate::anthropic::InvalidRequest;
 use crate::capabilities::Sampling;
 use crate::converse::request::InferenceConfig;
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, items, members};
-use crate::translate::to_converse::Translation;
-use crate::translate::{Path, missing_thinking};
+use crate::translate::to_converse::ConverseRequestBuilder;
+use crate::translate::{JsonPath, missing_thinking};
 
 /// The member of this name, unless it is `null`.
 fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
@@ -16,18 +16,18 @@ fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
 }
 
 /// A member that is text.
-fn text<'t>(value: RawJson<'t>, name: &str) -> Option<Text<'t>> {
+fn text<'t>(value: RawJson<'t>, name: &str) -> Option<JsonStr<'t>> {
     given(&members(value), name)?.read().ok()
 }
 
 impl<'t> Editing<'t, '_> {
     /// Thinking in the words of the model's generation, as on the other route; returns the effort to send.
-    pub(super) fn depth(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
+    pub(super) fn thinking_config(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
         let read =
-            |name, value: RawJson<'t>| value.read().map_err(|error| wrong(Path::ROOT.key(name), &error));
+            |name, value: RawJson<'t>| value.read().map_err(|error| wrong(JsonPath::ROOT.key(name), &error));
         let thinking = given(all, "thinking");
         let config = given(all, "output_config").map(members).unwrap_or_default();
-        let effort: Option<Text<'t>> =
+        let effort: Option<JsonStr<'t>> =
             given(&config, "effort").map(|value| read("output_config", value)).transpose()?;
         let by_default = self.options.options.default_thinking_budget;
         let default_budget = by_default.filter(|_| thinking.is_none() && self.bears_thinking(all));
@@ -38,19 +38,19 @@ impl<'t> Editing<'t, '_> {
         let wanted: u64 = wanted.unwrap_or(self.options.options.default_max_tokens);
         let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
         let limits = InferenceConfig { max_tokens: Some(wanted.min(most)), ..InferenceConfig::default() };
-        let mut translation = Translation::new(*self.capabilities, self.options.options);
+        let mut translation = ConverseRequestBuilder::new(*self.capabilities, self.options.options);
         translation.shortened = wanted > most;
         translation.default_budget = default_budget;
-        let mut depth = translation.depth(thinking, effort.clone(), &limits)?;
-        self.findings.notices.append(&mut translation.findings.notices);
-        if depth.has_budget() && given(all, "messages").is_some_and(missing_thinking::in_body) {
-            self.findings.drop(Path::ROOT.key("thinking"), missing_thinking::LEFT_OUT);
-            depth.thinking = None;
+        let mut thinking_config = translation.thinking_config(thinking, effort.clone(), &limits)?;
+        self.diagnostics.notices.append(&mut translation.diagnostics.notices);
+        if thinking_config.has_budget() && given(all, "messages").is_some_and(missing_thinking::in_body) {
+            self.diagnostics.dropped(JsonPath::ROOT.key("thinking"), missing_thinking::DROPPED_NOTICE);
+            thinking_config.thinking = None;
         }
         for beta in translation.betas {
-            self.betas.ask(beta, |_| false);
+            self.betas.add(beta, |_| false);
         }
-        match (thinking, depth.thinking) {
+        match (thinking, thinking_config.thinking) {
             (Some(_), None) => self.left_out.push("thinking".to_owned()),
             (Some(raw), Some(new)) if raw.get() != new.get() => self.edit.replace(raw, new.get().to_owned()),
             (None, Some(new)) => {
@@ -60,7 +60,7 @@ impl<'t> Editing<'t, '_> {
             }
             _ => {}
         }
-        let wanted = depth.effort.map(|effort| effort.effort.into_owned());
+        let wanted = thinking_config.effort.map(|effort| effort.effort.into_owned());
         if let (true, Some(effort)) = (config.is_empty(), &wanted) {
             self.left_out.push("output_config".to_owned());
             self.added.push(format!(r#""output_config":{{"effort":"{effort}"}}"#));
@@ -68,7 +68,7 @@ impl<'t> Editing<'t, '_> {
         Ok(wanted)
     }
 
-    pub(super) fn output_config(&mut self, value: RawJson<'t>, effort: Option<&str>, path: Path<'_>) {
+    pub(super) fn output_config(&mut self, value: RawJson<'t>, effort: Option<&str>, path: JsonPath<'_>) {
         let all = members(value);
         let mut left_out = Vec::new();
         let mut added = Vec::new();
@@ -80,7 +80,8 @@ impl<'t> Editing<'t, '_> {
                     if !self.capabilities.structured_output || self.is_refused("output_config.format") =>
                 {
                     left_out.push("format");
-                    self.findings.drop(path, "left out: the model cannot be held to a schema on Bedrock");
+                    self.diagnostics
+                        .dropped(path, "left out: the model cannot be held to a schema on Bedrock");
                 }
                 "effort" if value.read::<String>().ok().as_deref() != effort => {
                     left_out.push("effort");
@@ -95,7 +96,7 @@ impl<'t> Editing<'t, '_> {
         if added.is_empty() && !all.is_empty() && left_out.len() == all.len() {
             self.left_out.push("output_config".to_owned());
         } else if !left_out.is_empty() || !added.is_empty() {
-            self.edit.rework(value.get(), &all, |key| left_out.contains(&key), &added);
+            self.edit.edit_object(value.get(), &all, |key| left_out.contains(&key), &added);
         }
     }
 

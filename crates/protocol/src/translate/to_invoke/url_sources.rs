@@ -1,17 +1,17 @@
 //! Sources that somebody would have to fetch: no route to Bedrock does, and its own refusal names no place.
 
 use crate::anthropic::InvalidRequest;
-use crate::json::{RawJson, Text};
+use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{items, members};
-use crate::translate::Path;
+use crate::translate::JsonPath;
 
 /// Refuses images and documents that are only pointed at, also in the results of tools.
-pub(super) fn check(content: RawJson<'_>, path: Path<'_>) -> Result<(), InvalidRequest> {
+pub(super) fn check(content: RawJson<'_>, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
     for (index, block) in items(content).into_iter().enumerate() {
         let path = path.index(index);
         let all = members(block);
         let member = |name: &str| all.iter().find(|member| &*member.key == name).map(|member| member.value);
-        let kind: Option<Text<'_>> = member("type").and_then(|kind| kind.read().ok());
+        let kind: Option<JsonStr<'_>> = member("type").and_then(|kind| kind.read().ok());
         match kind.as_deref() {
             Some("tool_result") => {
                 if let Some(content) = member("content") {
@@ -21,7 +21,7 @@ pub(super) fn check(content: RawJson<'_>, path: Path<'_>) -> Result<(), InvalidR
             Some(kind @ ("image" | "document")) => {
                 let source = member("source").map(members).unwrap_or_default();
                 let of = source.iter().find(|member| &*member.key == "type");
-                let of: Option<Text<'_>> = of.and_then(|of| of.value.read().ok());
+                let of: Option<JsonStr<'_>> = of.and_then(|of| of.value.read().ok());
                 if let Some(of @ ("url" | "file")) = of.as_deref() {
                     let message = format!(
                         "sources of type '{of}' are not supported by Bedrock; send the {kind} as base64"
