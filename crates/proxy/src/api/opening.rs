@@ -54,7 +54,7 @@ impl Inquiry {
     pub(super) fn new(asked: Asked, call: Call, entry: Entry, tag_buffer: bool) -> Self {
         let opening = Opening {
             message_id: ids::message_id(),
-            model: asked.target.requested.clone(),
+            model: asked.target.requested_model.clone(),
             request_id: entry.request_id().as_str().to_owned(),
             tag_buffer,
             ..Opening::default()
@@ -189,7 +189,7 @@ pub(super) async fn open<S: Sink>(
                 }
                 live::log(&inquiry.entry, &meaning);
                 let target = &inquiry.asked.target;
-                let typed = target.requested == target.model_id;
+                let typed = target.requested_model == target.model_id;
                 ApiError::from(if typed { meaning.of_typed_id() } else { meaning })
             }
             Ok(Err(NotBegun::Failed(error))) => error,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{EventFilter, Page, Store, Tallies, User};
+use bedrock_proxy::store::{CallerTotals, EventFilter, Page, Store, User};
 use bedrock_proxy::tasks::Tasks;
-use bedrock_proxy::usage::Ledger;
+use bedrock_proxy::usage::UsageRecorder;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;
@@ -28,13 +28,13 @@ async fn ask_short(world: &World, token: &str, prompt: &str, stream: bool) -> Wh
     world.call("POST", "/v1/messages", &[("authorization", &bearer)], body.to_string()).await
 }
 
-async fn tallies(world: &World, user: &str, team: Option<&str>) -> Tallies {
+async fn tallies(world: &World, user: &str, team: Option<&str>) -> CallerTotals {
     let period = world.app.quota.period();
-    world.app.store.spent(user, team, period.start, world.app.clock.milliseconds()).await.unwrap()
+    world.app.store.caller_totals(user, team, period.start, world.app.clock.milliseconds()).await.unwrap()
 }
 
 /// Waits until nothing is reserved for `user`.
-async fn settled(world: &World, user: &str, team: Option<&str>) -> Tallies {
+async fn settled(world: &World, user: &str, team: Option<&str>) -> CallerTotals {
     for _ in 0..500 {
         let tallies = tallies(world, user, team).await;
         if tallies.user.reserved == 0 && tallies.team.reserved == 0 {
@@ -153,7 +153,7 @@ async fn a_request_belongs_to_the_period_it_started_in() {
     let next = world.app.quota.period();
     assert_eq!(first.end, next.start);
     let at = clock.milliseconds();
-    let used = async |period| world.app.store.spent("ana", None, period, at).await.unwrap().user.used;
+    let used = async |period| world.app.store.caller_totals("ana", None, period, at).await.unwrap().user.used;
     let charging = async {
         while used(first.start).await < charged(&world) {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -190,7 +190,7 @@ async fn a_reset_is_written_down_once_and_never_decides_anything() {
     let ana = world.app.store.user("ana").await.unwrap();
     assert_eq!(ana.tokens_used_today, charged(&world));
     let (mut one, mut two) = (None, None);
-    tokio::join!(world.app.quota.write_reset(&mut one), world.app.quota.write_reset(&mut two));
+    tokio::join!(world.app.quota.record_reset(&mut one), world.app.quota.record_reset(&mut two));
     assert_eq!((one, two), (Some(world.app.quota.period()), Some(world.app.quota.period())));
     let page = Page { after: None, limit: 100 };
     let events = world.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
@@ -221,7 +221,7 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     let config = Config::load(|name| (name == "DATA_DIR").then(|| data.to_owned())).unwrap();
     let tasks = Tasks::default();
     let store = Store::open(&config.database, &tasks).await.unwrap();
-    let ledger = Ledger::open(
+    let ledger = UsageRecorder::open(
         &folder.path().join("journal"),
         &config.ledger,
         store.clone(),
@@ -231,7 +231,7 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     .unwrap();
     ledger.start(&tasks);
     for _ in 0..500 {
-        let spent = store.spent("ana", None, period.start, period.end).await.unwrap();
+        let spent = store.caller_totals("ana", None, period.start, period.end).await.unwrap();
         if spent.user.used == total {
             return;
         }

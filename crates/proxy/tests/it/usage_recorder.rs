@@ -1,24 +1,24 @@
-//! The ledger: what it is told reaches the database once, whatever happens on the way.
+//! The recorder: what it is told reaches the database once, whatever happens on the way.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{Receipt, Store};
+use bedrock_proxy::store::{Store, UsageRecord};
 use bedrock_proxy::tasks::Tasks;
-use bedrock_proxy::usage::Ledger;
+use bedrock_proxy::usage::UsageRecorder;
 use tempfile::TempDir;
 
 use crate::store::{NOW, TODAY};
 
-/// A ledger in a folder of its own, and the store behind it.
+/// A recorder in a folder of its own, and the store behind it.
 struct Books {
     folder: TempDir,
     config: Config,
     tasks: Tasks,
     store: Store,
-    ledger: Ledger,
+    recorder: UsageRecorder,
 }
 
 impl Books {
@@ -35,25 +35,25 @@ impl Books {
         let config = Config::load(lookup).unwrap();
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();
-        let ledger = open(folder.path(), &config, &store);
-        Self { folder, config, tasks, store, ledger }
+        let recorder = open(folder.path(), &config, &store);
+        Self { folder, config, tasks, store, recorder }
     }
 
     /// The process ends without a word, and the next begins.
     async fn killed(self) -> Self {
-        let Self { folder, config, tasks, store, ledger } = self;
-        drop(ledger);
+        let Self { folder, config, tasks, store, recorder } = self;
+        drop(recorder);
         tasks.stop();
         tasks.ended().await;
         store.close().await;
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();
-        let ledger = open(folder.path(), &config, &store);
-        Self { folder, config, tasks, store, ledger }
+        let recorder = open(folder.path(), &config, &store);
+        Self { folder, config, tasks, store, recorder }
     }
 
     async fn used(&self) -> i64 {
-        self.store.spent("ana", None, TODAY, NOW).await.unwrap().user.used
+        self.store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used
     }
 
     /// Waits until so many tokens are charged.
@@ -75,8 +75,8 @@ impl Books {
     }
 }
 
-fn open(folder: &Path, config: &Config, store: &Store) -> Ledger {
-    Ledger::open(
+fn open(folder: &Path, config: &Config, store: &Store) -> UsageRecorder {
+    UsageRecorder::open(
         &folder.join("journal"),
         &config.ledger,
         store.clone(),
@@ -87,8 +87,8 @@ fn open(folder: &Path, config: &Config, store: &Store) -> Ledger {
 }
 
 /// One token, spent by ana.
-fn receipt(number: usize) -> Receipt {
-    Receipt {
+fn receipt(number: usize) -> UsageRecord {
+    UsageRecord {
         id: format!("r{number}"),
         request_id: format!("r{number}"),
         attempt: 1,
@@ -99,16 +99,16 @@ fn receipt(number: usize) -> Receipt {
         charged_tokens: 1,
         period: TODAY,
         at: NOW,
-        ..Receipt::default()
+        ..UsageRecord::default()
     }
 }
 
 #[tokio::test]
 async fn what_is_settled_is_stored_in_batches() {
     let books = Books::new().await;
-    books.ledger.start(&books.tasks);
+    books.recorder.start(&books.tasks);
     for number in 0..1500 {
-        books.ledger.place().await.unwrap().settle(receipt(number));
+        books.recorder.reserve_slot().await.unwrap().settle(receipt(number));
     }
     books.until(1500).await;
 }
@@ -116,29 +116,33 @@ async fn what_is_settled_is_stored_in_batches() {
 #[tokio::test]
 async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
     let books = Books::new().await;
-    books.ledger.start(&books.tasks);
+    books.recorder.start(&books.tasks);
     for number in 0..10 {
-        books.ledger.place().await.unwrap().settle(receipt(number));
+        books.recorder.reserve_slot().await.unwrap().settle(receipt(number));
     }
     books.until(10).await;
     let books = books.killed().await;
     // Never started: what it is told stands in the journal only.
     for number in 5..30 {
-        books.ledger.place().await.unwrap().settle(receipt(number));
+        books.recorder.reserve_slot().await.unwrap().settle(receipt(number));
     }
     let books = books.killed().await;
-    books.ledger.start(&books.tasks);
+    books.recorder.start(&books.tasks);
     books.until(30).await;
 }
 
 #[tokio::test]
 async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobody() {
     let books = Books::new().await;
-    books.ledger.start(&books.tasks);
-    let places = [books.ledger.place().await, books.ledger.place().await, books.ledger.place().await];
+    books.recorder.start(&books.tasks);
+    let places = [
+        books.recorder.reserve_slot().await,
+        books.recorder.reserve_slot().await,
+        books.recorder.reserve_slot().await,
+    ];
     for (number, place) in places.into_iter().enumerate() {
         let poison = if number == 1 { "m\0" } else { "m" };
-        place.unwrap().settle(Receipt { model: poison.to_owned(), ..receipt(number) });
+        place.unwrap().settle(UsageRecord { model: poison.to_owned(), ..receipt(number) });
     }
     books.until(2).await;
     assert_eq!(books.quarantined(), 1);
@@ -149,15 +153,15 @@ async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
     let books = Books::with("10").await;
     let mut places = Vec::new();
     for _ in 0..10 {
-        places.push(books.ledger.place().await.unwrap());
+        places.push(books.recorder.reserve_slot().await.unwrap());
     }
-    let waiting = tokio::time::timeout(Duration::from_millis(50), books.ledger.place()).await;
+    let waiting = tokio::time::timeout(Duration::from_millis(50), books.recorder.reserve_slot()).await;
     assert!(waiting.is_err(), "the eleventh waits");
-    books.ledger.start(&books.tasks);
+    books.recorder.start(&books.tasks);
     for (number, place) in places.into_iter().enumerate() {
         place.settle(receipt(number));
     }
-    let place = tokio::time::timeout(Duration::from_secs(5), books.ledger.place()).await;
+    let place = tokio::time::timeout(Duration::from_secs(5), books.recorder.reserve_slot()).await;
     place.unwrap().unwrap().settle(receipt(10));
     books.until(11).await;
 }
@@ -165,13 +169,13 @@ async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
 #[tokio::test]
 async fn while_the_database_is_away_the_queue_never_fills_up() {
     let books = Books::with("10").await;
-    books.ledger.start(&books.tasks);
+    books.recorder.start(&books.tasks);
     books.store.close().await;
     for number in 0..200 {
-        let place = tokio::time::timeout(Duration::from_secs(10), books.ledger.place()).await;
+        let place = tokio::time::timeout(Duration::from_secs(10), books.recorder.reserve_slot()).await;
         place.unwrap().unwrap().settle(receipt(number));
     }
     let books = books.killed().await;
-    books.ledger.start(&books.tasks);
+    books.recorder.start(&books.tasks);
     books.until(200).await;
 }
