@@ -1,0 +1,64 @@
+//! HTTP client of the OTLP exporters: the same kind of connection as to Bedrock, with the same root certificates and a
+//! timeout.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use opentelemetry_http::{HttpClient, HttpError};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::http_client::Client;
+use crate::tasks::Tasks;
+
+/// Longest response that is read: an OTLP response holds one short message at most.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
+
+/// Sends the requests of the exporters. Exporters may call from threads of their own, so a task does the work.
+#[derive(Clone, Debug)]
+pub(super) struct CollectorClient {
+    client: Client,
+    timeout: Duration,
+    runtime: Handle,
+    tasks: Tasks,
+    /// Ends all requests in flight.
+    abort: CancellationToken,
+}
+
+impl CollectorClient {
+    pub(super) fn new(client: Client, timeout: Duration, tasks: &Tasks, abort: CancellationToken) -> Self {
+        Self { client, timeout, runtime: Handle::current(), tasks: tasks.clone(), abort }
+    }
+}
+
+#[async_trait]
+impl HttpClient for CollectorClient {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (tx, rx) = oneshot::channel();
+        let (client, timeout, abort) = (self.client.clone(), self.timeout, self.abort.clone());
+        {
+            let _guard = self.runtime.enter();
+            self.tasks.spawn(async move {
+                let response = tokio::select! {
+                    response = tokio::time::timeout(timeout, send(&client, request)) => {
+                        response.unwrap_or_else(|_| Err("no response in time".into()))
+                    }
+                    () = abort.cancelled() => Err("the proxy is shutting down".into()),
+                };
+                let _ = tx.send(response);
+            });
+        }
+        rx.await?
+            .inspect_err(|error| tracing::debug!(%error, "request to the OpenTelemetry collector failed"))
+    }
+}
+
+async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
+    Ok(Response::from_parts(head, body))
+}
