@@ -55,7 +55,7 @@ impl TestServer {
 }
 
 #[tokio::test]
-async fn users_and_teams_are_added_changed_and_listed_with_a_trace() {
+async fn admin_changes_are_listed_and_recorded_as_events() {
     for server in servers().await {
         let team =
             server.act("POST", "/teams", &json!({"team": "payments", "daily_token_limit": 5000})).await;
@@ -93,7 +93,7 @@ async fn users_and_teams_are_added_changed_and_listed_with_a_trace() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_and_changes_nothing() {
+async fn invalid_admin_requests_are_rejected_without_changes() {
     for server in servers().await {
         assert_eq!(server.act("POST", "/users", &json!({"user_id": "ana"})).await.status, 201);
         let refusals = [
@@ -200,7 +200,7 @@ async fn tokens_are_issued_listed_and_taken_back() {
 }
 
 #[tokio::test]
-async fn row_12_operators_prove_to_be_ones_and_readers_change_nothing() {
+async fn admin_api_checks_scopes_of_operators() {
     let server = authenticated_server().await;
     let paths = ["/users", "/teams", "/tokens", "/usage", "/events", "/users/ana"];
     for path in paths {
@@ -235,7 +235,7 @@ async fn event(server: &TestServer, kind: &str) -> Value {
 }
 
 #[tokio::test]
-async fn row_12_refusals_leave_a_trace_without_the_secret() {
+async fn rejections_leave_an_event_without_the_token() {
     for server in servers().await {
         let ana = token("ana", &json!({}));
         assert_eq!(server.act_as(&ana, "GET", "/users", &Value::Null).await.status, 403);
@@ -259,7 +259,7 @@ async fn row_12_refusals_leave_a_trace_without_the_secret() {
 }
 
 #[tokio::test]
-async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
+async fn callers_see_own_quota_and_operators_see_all() {
     for server in servers().await {
         server.act("POST", "/teams", &json!({"team": "red", "daily_token_limit": 5000})).await;
         server

@@ -43,7 +43,7 @@ async fn until(server: &TestServer, token: &str, status: u16) {
 }
 
 #[tokio::test]
-async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
+async fn cli_changes_act_on_a_running_server() {
     let url = postgres::database().await;
     let directory = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", directory.path().join("x.db").display());
@@ -106,7 +106,7 @@ async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
 }
 
 #[tokio::test]
-async fn mistakes_are_said_and_tokens_are_not() {
+async fn cli_errors_never_print_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let data = [("DATA_DIR", directory.path().to_str().unwrap())];
     for (words, said) in [

@@ -74,7 +74,7 @@ fn with_top_k(model: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes() {
+async fn inference_profile_is_resolved_once_and_selects_capabilities() {
     let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     for _ in 0..3 {
         let answer = server.post(with_top_k(ARN)).await;
@@ -88,7 +88,7 @@ async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes
 }
 
 #[tokio::test]
-async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
+async fn rejected_control_plane_request_is_not_repeated() {
     let (server, asked) = world_before(|_| None, Duration::ZERO, &[]).await;
     for _ in 0..2 {
         assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
@@ -98,7 +98,7 @@ async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_and_no_others() {
+async fn slow_control_plane_delays_only_the_first_requests() {
     let (server, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
     let start = Instant::now();
     let answers = (0..5).map(|_| server.post(with_top_k(ARN)));
@@ -112,7 +112,7 @@ async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_a
 }
 
 #[tokio::test]
-async fn a_mapping_or_the_operator_makes_the_question_needless() {
+async fn mapped_profile_needs_no_control_plane_request() {
     let mapping = format!("claude-sonnet-4-5={ARN}");
     let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
     let (server, asked) = world_before(qwen, Duration::ZERO, &named).await;
@@ -124,7 +124,7 @@ async fn a_mapping_or_the_operator_makes_the_question_needless() {
 }
 
 #[tokio::test]
-async fn an_arn_of_another_region_is_signed_for_there() {
+async fn arn_of_another_region_is_signed_for_it() {
     let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     let (status, ..) = server.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
     assert_eq!(status, 502, "the fake is in us-east-1 and refuses the signature");
@@ -157,7 +157,7 @@ fn offered(path: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
+async fn discovered_models_are_listed_and_called_by_profile() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let (server, _) = world_before(offered, Duration::ZERO, &on).await;
     let ids = loop {

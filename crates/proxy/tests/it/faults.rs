@@ -55,7 +55,7 @@ async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
+async fn panic_fails_only_its_own_request() {
     // No configuration can say so; a time that cannot be added to any other is a mistake that panics.
     for (idle, answered) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
         let server = authenticated_server_with(&[], |config| {
@@ -83,7 +83,7 @@ async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn row_31_while_the_disk_is_full_requests_are_answered_and_afterwards_counted() {
+async fn full_disk_delays_usage_records_only() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);
     // First the schema, then no file may grow beyond a little more than that.
@@ -122,7 +122,7 @@ async fn rows(home: &std::path::Path) -> i64 {
 }
 
 #[tokio::test]
-async fn row_31_without_a_database_and_with_a_full_journal_requests_are_answered() {
+async fn unavailable_database_and_full_wal_serve_requests() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let away = "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable";
     let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", away)]);
@@ -153,7 +153,7 @@ async fn row_31_without_a_database_and_with_a_full_journal_requests_are_answered
 }
 
 #[tokio::test]
-async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_request() {
+async fn read_only_database_delays_usage_records_only() {
     let url = postgres::database().await;
     let server = authenticated_server_with(&[("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")], |_| {}).await;
     let (ana, eve) = (token("ana", &json!({})), token("eve", &json!({})));
@@ -192,7 +192,7 @@ async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_requ
 }
 
 #[tokio::test]
-async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
+async fn exhausted_file_descriptors_pause_accepting() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);
     let process = Process::start(home.path(), "ulimit -n 64", &all);
@@ -221,7 +221,7 @@ async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
 }
 
 #[tokio::test]
-async fn row_49_many_quiet_streams_take_little_memory() {
+async fn idle_streams_take_little_memory() {
     const STREAMS: usize = 150;
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);

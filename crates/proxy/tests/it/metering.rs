@@ -36,7 +36,7 @@ async fn rows(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
+async fn chat_usage_record_includes_cache_tokens() {
     let server = test_server().await;
     let prompt = "You are careful and kind. ".repeat(800);
     let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": "Hello"}]});
@@ -67,7 +67,7 @@ async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
 }
 
 #[tokio::test]
-async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
+async fn every_response_leaves_one_usage_record() {
     for (prompt, stream, route) in [
         ("Hello", true, "converse"),
         ("Hello", false, "converse"),
@@ -94,7 +94,7 @@ async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_pays_for_what_bedrock_wrote() {
+async fn disconnected_client_pays_for_the_whole_response() {
     let server = test_server().await;
     let mut response = server.send(post(message_body("[paced 60 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
@@ -105,7 +105,7 @@ async fn whoever_leaves_pays_for_what_bedrock_wrote() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() {
+async fn refused_detached_read_charges_the_worst_case() {
     let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
     let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
@@ -116,7 +116,7 @@ async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() 
 }
 
 #[tokio::test]
-async fn a_broken_answer_costs_at_least_what_was_delivered() {
+async fn broken_response_charges_at_least_delivered_tokens() {
     for route in ["converse", "invoke"] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         let answer = server.post_message("[cut]", true).await;
@@ -128,7 +128,7 @@ async fn a_broken_answer_costs_at_least_what_was_delivered() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
+async fn response_without_usage_is_charged_an_estimate() {
     let server = test_server().await;
     server.post_message("[no-metadata]", true).await;
     let row = row(&server).await;
@@ -138,7 +138,7 @@ async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
 }
 
 #[tokio::test]
-async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
+async fn rejected_requests_are_free() {
     for prompt in ["[throttle]", "[throttle-first-frame]"] {
         let server = test_server().await;
         assert_eq!(server.post_message(prompt, true).await.status, StatusCode::TOO_MANY_REQUESTS);
@@ -150,7 +150,7 @@ async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_never_sent_leaves_no_row() {
+async fn unsent_request_leaves_no_usage_record() {
     let server = test_server().await;
     assert_eq!(server.post("{").await.status, StatusCode::BAD_REQUEST);
     server.post_message("Hello", false).await;
@@ -158,7 +158,7 @@ async fn a_request_that_was_never_sent_leaves_no_row() {
 }
 
 #[tokio::test]
-async fn clients_that_speak_bedrock_are_charged_alike() {
+async fn bedrock_clients_are_charged_by_upstream_usage() {
     let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     let messages = json!([{"role": "user", "content": "[paced 60 5]"}]);
     let invoke = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 256, "messages": messages});
@@ -195,7 +195,7 @@ async fn clients_that_speak_bedrock_are_charged_alike() {
 }
 
 #[tokio::test]
-async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
+async fn interrupted_frames_are_charged_an_estimate() {
     let server = test_server().await;
     let body = json!({"messages": [{"role": "user", "content": [{"text": "[throttle-mid]"}]}]});
     let request = Request::post("/model/claude-sonnet-4-5/converse-stream");
@@ -207,7 +207,7 @@ async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
 }
 
 #[tokio::test]
-async fn what_requests_came_to_is_counted_for_prometheus() {
+async fn requests_are_counted_in_metrics() {
     let server = test_server().await;
     server.post_message("Hello", false).await;
     server.post_message("[throttle]", true).await;
@@ -267,7 +267,7 @@ async fn metrics_are_for_operators() {
 }
 
 #[tokio::test]
-async fn the_last_rows_are_stored_before_the_server_ends() {
+async fn shutdown_stores_the_last_usage_records() {
     let mut server = test_server().await;
     for _ in 0..20 {
         server.post_message("Hello", false).await;

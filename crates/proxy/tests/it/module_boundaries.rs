@@ -81,7 +81,7 @@ fn only_http_and_its_server_decide_about_status_codes() {
 }
 
 #[test]
-fn only_the_store_speaks_sql() {
+fn only_the_store_uses_sql() {
     // `config` reads URLs and words of libpq with sqlx's types; it has no connection to send anything on.
     for (room, _) in ROOMS.iter().filter(|(room, _)| !["store", "config"].contains(room)) {
         for file in files(room) {

@@ -104,7 +104,7 @@ fn receipt(number: usize) -> UsageRecord {
 }
 
 #[tokio::test]
-async fn what_is_settled_is_stored_in_batches() {
+async fn settled_records_are_stored_in_batches() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     for number in 0..1500 {
@@ -114,7 +114,7 @@ async fn what_is_settled_is_stored_in_batches() {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
+async fn killed_process_replays_each_record_once() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     for number in 0..10 {
@@ -132,7 +132,7 @@ async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobody() {
+async fn invalid_record_is_quarantined_without_blocking_others() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     let places = [
@@ -149,7 +149,7 @@ async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobod
 }
 
 #[tokio::test]
-async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
+async fn full_queue_delays_admission() {
     let recorder = TestRecorder::with("10").await;
     let mut places = Vec::new();
     for _ in 0..10 {
@@ -167,7 +167,7 @@ async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_the_queue_never_fills_up() {
+async fn unavailable_database_never_fills_the_queue() {
     let recorder = TestRecorder::with("10").await;
     recorder.ledger.start(&recorder.tasks);
     recorder.store.close().await;
