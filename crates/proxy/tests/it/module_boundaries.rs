@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use exceptions::{
     AVOIDED_WORDS, CIRCLES_OF_FILES, CIRCLES_OF_ROOMS, PROTOCOL_USES, ROOM_USES, SQL, STATUS_CODES,
 };
-use source::{Source, Token, root, sources, words};
+use source::{Source, Token, root, sources, sources_below, words};
 
 /// Each room of the server, and the rooms that it may use beside those of [`FOR_ALL`].
 const ROOMS: &[(&str, &[&str])] = &[
@@ -378,6 +378,21 @@ fn avoided_words_stay_out_of_names_and_texts() {
          become shorter:\n{}",
         list.join("\n"),
     );
+}
+
+#[test]
+fn test_names_are_short_clauses() {
+    let mut wrong = Vec::new();
+    for source in sources_below(&root().join("crates/proxy/tests/it")) {
+        for name in source.tests() {
+            let first = name.split('_').next().unwrap();
+            let is_clause = !["what", "who", "row", "nobody", "whoever", "whatever"].contains(&first);
+            if !is_clause || name.split('_').count() > 8 {
+                wrong.push(format!("{}: {name}", source.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "names of more than eight words, or of no clause: {wrong:#?}");
 }
 
 /// The words of names, and of texts that people see: those of logs, errors, and the help of the command line.

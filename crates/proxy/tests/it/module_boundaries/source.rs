@@ -39,6 +39,28 @@ impl Source {
         &self.tokens[..end.unwrap_or(self.tokens.len())]
     }
 
+    /// The names of the functions that carry an attribute of a test.
+    pub(super) fn tests(&self) -> Vec<&str> {
+        let is = |token: &Token, expected: &str| matches!(token, Token::Identifier(name) if name == expected);
+        let mut names = Vec::new();
+        let mut is_test = false;
+        for tokens in self.tokens.windows(2) {
+            match &tokens[1] {
+                Token::Identifier(name) if is(&tokens[0], "fn") => {
+                    if std::mem::take(&mut is_test) {
+                        names.push(name.as_str());
+                    }
+                }
+                // `#[test]` and `#[tokio::test(…)]`.
+                Token::Identifier(name) if name == "test" => {
+                    is_test |= [Token::Other('['), Token::Other(':')].contains(&tokens[0]);
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+
     /// Every path that starts at the root of the crate, as the names after `crate::`.
     ///
     /// `super::` and `self::` are resolved; the braces of a `use` are taken apart.
@@ -125,13 +147,17 @@ pub(super) fn root() -> PathBuf {
 
 /// Every source file of a package, its folders walked to their end, by name.
 pub(super) fn sources(package: &str) -> Vec<Source> {
-    let folder = root().join("crates").join(package).join("src");
+    sources_below(&root().join("crates").join(package).join("src"))
+}
+
+/// Every source file in a folder and below it, by name.
+pub(super) fn sources_below(folder: &Path) -> Vec<Source> {
     let mut files = Vec::new();
-    walk(&folder, &mut files);
+    walk(folder, &mut files);
     files.sort();
     assert!(files.len() > 10, "{} holds {} files", folder.display(), files.len());
     let source = |path: PathBuf| {
-        let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
+        let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
         let module = name.trim_end_matches(".rs").trim_end_matches("/mod");
         let module = module.split('/').filter(|part| !["lib", "main"].contains(part)).map(str::to_owned);
         let tokens = tokens(&std::fs::read_to_string(&path).unwrap());
