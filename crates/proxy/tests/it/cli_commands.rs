@@ -71,7 +71,7 @@ fn misspelt_variables_are_reported_with_suggestions() {
 }
 
 #[test]
-fn completions_and_pages_are_printed_without_any_configuration() {
+fn completions_ignore_an_invalid_configuration() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -79,11 +79,23 @@ fn completions_and_pages_are_printed_without_any_configuration() {
         assert_eq!(code(&output), 0, "{shell}");
         assert!(said(&output).contains("healthcheck"), "{shell}");
     }
+}
+
+#[test]
+fn man_pages_ignore_an_invalid_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
     let page = said(&run(directory.path(), &["man"], &[]));
     assert!(page.contains(".TH bedrock-proxy 1") && page.contains("Exit codes"), "{page}");
     let output = run(directory.path(), &["man", "--dir", "man1"], &[]);
     assert_eq!((code(&output), said(&output).as_str()), (0, ""));
     assert!(directory.path().join("man1/bedrock-proxy-token-issue.1").is_file());
+}
+
+#[test]
+fn unwritable_man_page_folder_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "").unwrap();
     let output = run(directory.path(), &["man", "--dir", ".env"], &[]);
     assert_eq!(code(&output), 1);
     assert!(said(&output).contains("the manual cannot be written: .env"), "{}", said(&output));
