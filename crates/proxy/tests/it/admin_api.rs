@@ -1,12 +1,10 @@
 //! The operators' API, on both databases.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::harness::postgres;
 use crate::harness::tokens::{authenticated_server, authenticated_server_with, now, token};
-use crate::harness::{TestResponse, TestServer, captured_logs, message_body, test_server};
+use crate::harness::{TestResponse, TestServer, captured_logs, message_body, test_server, wait_for};
 
 /// A server on each database.
 async fn servers() -> [TestServer; 2] {
@@ -222,16 +220,7 @@ async fn admin_api_checks_scopes_of_operators() {
 
 /// Waits for an event of this kind and gives it.
 async fn event(server: &TestServer, kind: &str) -> Value {
-    let looking = async {
-        loop {
-            let found = server.look(&format!("/events?kind={kind}")).await;
-            if let Some(event) = found["data"].get(0) {
-                return event.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), looking).await.expect("the event is written")
+    wait_for(kind, async || server.look(&format!("/events?kind={kind}")).await["data"].get(0).cloned()).await
 }
 
 #[tokio::test]
@@ -277,16 +266,11 @@ async fn callers_see_own_quota_and_operators_see_all() {
         assert!(before["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{before}");
         assert!(before["token_expires_at"].is_string() && before["scope"] == "inference");
         assert_eq!(server.post_as(&ana).await.status, 200);
-        let spent = async {
-            loop {
-                let limits = me().await["limits"].clone();
-                if limits[0]["used"].as_i64() > Some(0) && limits[0]["reserved"] == 0 {
-                    return limits;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let limits = tokio::time::timeout(Duration::from_secs(10), spent).await.expect("it is settled");
+        let limits = wait_for("the request is settled", async || {
+            let limits = me().await["limits"].clone();
+            (limits[0]["used"].as_i64() > Some(0) && limits[0]["reserved"] == 0).then_some(limits)
+        })
+        .await;
         assert_eq!(limits[0]["used"], limits[1]["used"]);
         assert_eq!(limits[1]["remaining"], 5000 - limits[1]["used"].as_i64().unwrap());
         let op = server.request("GET", "/v1/me", &[("x-api-key", &operator("admin:read"))], "").await.json();

@@ -12,7 +12,9 @@ use tokio::net::TcpStream;
 use crate::harness::tokens::{
     KEY, authenticated_server, authenticated_server_with, claims, now, signed, token,
 };
-use crate::harness::{TestServer, captured_logs, full, log_line, message_body, read_response, test_server};
+use crate::harness::{
+    TestServer, captured_logs, full, log_line, message_body, read_response, test_server, wait_for,
+};
 
 fn hs256() -> Value {
     json!({"alg": "HS256", "typ": "JWT"})
@@ -47,16 +49,11 @@ async fn set(server: &TestServer, user_id: &str, change: impl FnOnce(&mut User) 
 
 /// Asks until the answer has `status`, for as long as a change may take to act.
 async fn until(server: &TestServer, token: &str, status: u16) -> String {
-    let asking = async {
-        loop {
-            let answer = server.post_as(token).await;
-            if answer.status.as_u16() == status {
-                return answer.body;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), asking).await.expect("the change acts within seconds")
+    wait_for("the change acts", async || {
+        let response = server.post_as(token).await;
+        (response.status.as_u16() == status).then_some(response.body)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -338,13 +335,23 @@ async fn every_client_api_requires_the_token() {
             server.request(method.as_str(), path, &[], message_body("Hello", false).to_string()).await;
         answer.refused(path);
     }
+    assert_eq!(server.bedrock.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn health_and_hello_need_no_token() {
+    let server = authenticated_server().await;
     for path in ["/health", "/api/hello", "/v1/api/hello", "/v1/messages/api/hello"] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn unknown_path_is_404_with_a_token() {
+    let server = authenticated_server().await;
     let key = token("ana", &json!({}));
-    let gone = server.request("GET", "/nowhere", &[("x-api-key", &key)], "").await;
-    assert_eq!(gone.error().0, 404, "what is not there is said to those who may know");
-    assert_eq!(server.bedrock.requests().len(), 0);
+    let response = server.request("GET", "/nowhere", &[("x-api-key", &key)], "").await;
+    assert_eq!(response.error().0, 404);
 }
 
 #[tokio::test]
@@ -437,7 +444,10 @@ async fn cached_caller_is_used_during_database_outage() {
     assert_eq!(server.post_as(&ana).await.status, 200);
     assert_eq!(server.post_as(&bob).await.status, 403);
     server.app.store.close().await;
-    tokio::time::sleep(Duration::from_millis(2100)).await; // what is known is believed for two seconds
+    // Decisions are cached for two seconds.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(2100)).await;
+    tokio::time::resume();
     assert_eq!(server.post_as(&ana).await.status, 200);
     assert_eq!(server.post_as(&bob).await.status, 403);
     assert_eq!(server.post_as(&token("eve", &json!({}))).await.status, 200, "open: by the claims");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::harness::{TestServer, message_body, spawn, test_server_with};
+use crate::harness::{TestServer, message_body, spawn, test_server_with, wait_for, wait_until};
 
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
 
@@ -160,17 +160,15 @@ fn offered(path: &str) -> Option<Value> {
 async fn discovered_models_are_listed_and_called_by_profile() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let (server, _) = world_before(offered, Duration::ZERO, &on).await;
-    let ids = loop {
+    let ids = wait_for("the discovered models are listed", async || {
         // Whatever the day is on which this runs.
         let all = "limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
         let page = server.get(&format!("/v1/models?{all}")).await.json();
         let data = page["data"].as_array().unwrap();
         let ids: Vec<_> = data.iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect();
-        if ids.len() < 10 {
-            break ids;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+        (ids.len() < 10).then_some(ids)
+    })
+    .await;
     assert_eq!(ids, ["claude-sonnet-4-5", "amazon.nova-pro-v1:0", "claude-opus-9"]);
     let opus = server.get("/v1/models/claude-opus-9").await.json();
     assert_eq!((&opus["created_at"], &opus["line"]), (&json!("2027-02-03T00:00:00Z"), &json!("opus")));
@@ -191,14 +189,12 @@ async fn discovered_models_are_listed_and_called_by_profile() {
 async fn a_whole_catalogue_is_discovered_too() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let server = test_server_with(&on, |_| {}).await;
-    let nova = loop {
+    let nova = wait_for("the discovered model is listed", async || {
         let page = server.get("/v1/models?limit=1000").await.json();
         let data = page["data"].as_array().unwrap().clone();
-        if let Some(nova) = data.into_iter().find(|model| model["id"] == "amazon.nova-pro-v1:0") {
-            break nova;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+        data.into_iter().find(|model| model["id"] == "amazon.nova-pro-v1:0")
+    })
+    .await;
     assert_eq!((&nova["owned_by"], &nova["line"]), (&json!("amazon"), &Value::Null));
     let profiles = server.get("/inference-profiles?type=SYSTEM_DEFINED&maxResults=3").await.json();
     assert_eq!(profiles["inferenceProfileSummaries"].as_array().unwrap().len(), 3);
@@ -210,9 +206,7 @@ async fn a_whole_catalogue_is_discovered_too() {
 async fn a_failed_discovery_is_harmless() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let (server, asked) = world_before(|_| None, Duration::ZERO, &on).await;
-    while asked.lock().unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("the list is requested", || !asked.lock().unwrap().is_empty()).await;
     assert_eq!(server.post_message("Hello", false).await.status, 200);
     assert!(server.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
 }

@@ -5,24 +5,19 @@ use std::time::Duration;
 use bedrock_proxy::server::Drained;
 
 use crate::harness::tokens::authenticated_server;
-use crate::harness::{TestServer, captured_logs, log_line, test_server, test_server_with};
+use crate::harness::{
+    TestServer, captured_logs, log_line, test_server, test_server_with, wait_for, wait_until,
+};
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
 
 /// Asks until readiness says `wanted`.
 async fn until_ready_says(server: &TestServer, wanted: &str) -> u16 {
-    let asking = async {
-        loop {
-            let answer = server.get("/readyz?verbose").await;
-            if answer.body.contains(wanted) {
-                return answer.status.as_u16();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), asking)
-        .await
-        .unwrap_or_else(|_| panic!("never said {wanted}"))
+    wait_for(wanted, async || {
+        let response = server.get("/readyz?verbose").await;
+        response.body.contains(wanted).then_some(response.status.as_u16())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -88,13 +83,9 @@ async fn rejected_credentials_fail_health_with_advice() {
 async fn log_names_the_aws_identity() {
     let server = test_server().await;
     server.app.keep_identified();
-    let said = async {
-        let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
-        while server.bedrock.requests().is_empty() || !captured_logs().contains(arn) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), said).await.unwrap();
+    let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
+    server.wait_for_upstream(1).await;
+    wait_until("the identity is logged", || captured_logs().contains(arn)).await;
     let asked: Vec<_> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(asked, ["/"], "and nothing else was asked");
 }
@@ -110,9 +101,10 @@ async fn an_api_key_is_not_sent_to_sts() {
         ];
         let server = test_server_with(&keys, |_| {}).await;
         server.app.keep_identified();
-        while server.bedrock.requests().first().is_none_or(|request| request.status == 0) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_until("the fake has responded", || {
+            server.bedrock.requests().first().is_some_and(|request| request.status != 0)
+        })
+        .await;
         until_ready_says(&server, said).await;
         assert!(server.bedrock.requests().iter().all(|request| request.path == "/foundation-models"));
     }

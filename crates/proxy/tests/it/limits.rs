@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::raw_http::next;
 use crate::harness::tokens::{authenticated_server_with, token};
-use crate::harness::{message_body, post, read_response, test_server, test_server_with};
+use crate::harness::{message_body, post, read_response, test_server, test_server_with, wait_for};
 
 #[tokio::test]
 async fn oversized_body_is_413_the_client_reads() {
@@ -99,12 +99,8 @@ async fn concurrency_limit_counts_each_user_alone() {
     for response in open {
         assert_eq!(read_response(response).await.events().last(), Some(&"message_stop"));
     }
-    let passes = async {
-        while server.post_as(&ana).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), passes).await.expect("the places are free again");
+    wait_for("the places are free again", async || (server.post_as(&ana).await.status == 200).then_some(()))
+        .await;
 }
 
 #[tokio::test]

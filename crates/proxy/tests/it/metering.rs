@@ -1,24 +1,20 @@
 //! What requests came to, in the database.
 
-use std::time::Duration;
-
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use crate::harness::tokens::{authenticated_server, token};
-use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with};
+use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with, wait_for};
 
 /// The one usage row of `server`, waited for.
 async fn row(server: &TestServer) -> Value {
-    for _ in 0..500 {
-        if let [row] = rows(server).await.as_slice() {
-            return row.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("no usage row was written");
+    wait_for("a usage record", async || match rows(server).await.as_slice() {
+        [row] => Some(row.clone()),
+        _ => None,
+    })
+    .await
 }
 
 async fn rows(server: &TestServer) -> Vec<Value> {
@@ -49,13 +45,7 @@ async fn chat_usage_record_includes_cache_tokens() {
     let written = row(&server).await["write"].as_i64().unwrap();
     let second = send().await;
     let find = async |id: &str| {
-        for _ in 0..500 {
-            if let Some(row) = rows(&server).await.into_iter().find(|row| row["request_id"] == id) {
-                return row;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no usage row was written");
+        wait_for(id, async || rows(&server).await.into_iter().find(|row| row["request_id"] == id)).await
     };
     let (before, after) = (find(first.request_id()).await, find(second.request_id()).await);
     assert!(

@@ -5,20 +5,16 @@ use http_body_util::BodyExt;
 use serde_json::json;
 
 use crate::harness::tokens::{authenticated_server, claims, signed, token};
-use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with};
+use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with, wait_for};
 
 /// The value of the one series that `start` begins, waited for until it is `expected`.
 async fn becomes(server: &TestServer, start: &str, expected: &str) {
-    let mut text = String::new();
-    for _ in 0..500 {
-        text = server.get("/metrics").await.body;
+    wait_for(&format!("{start} becomes {expected}"), async || {
+        let text = server.get("/metrics").await.body;
         let mut found = text.lines().filter_map(|line| line.strip_prefix(start)?.strip_prefix(' '));
-        if found.next() == Some(expected) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("{start} never became {expected}:\n{text}");
+        (found.next() == Some(expected)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::harness::postgres;
 use crate::harness::tokens::{KEY, authenticated_server_with, now, token};
-use crate::harness::{TestResponse, TestServer, full, message_body, test_server_at};
+use crate::harness::{TestResponse, TestServer, full, message_body, test_server_at, wait_for};
 
 /// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
 const ANSWER: i64 = 20;
@@ -35,14 +35,11 @@ async fn tallies(server: &TestServer, user: &str, team: Option<&str>) -> CallerT
 
 /// Waits until nothing is reserved for `user`.
 async fn settled(server: &TestServer, user: &str, team: Option<&str>) -> CallerTotals {
-    for _ in 0..500 {
+    wait_for("nothing is reserved", async || {
         let tallies = tallies(server, user, team).await;
-        if tallies.user.reserved == 0 && tallies.team.reserved == 0 {
-            return tallies;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("something stays reserved");
+        (tallies.user.reserved == 0 && tallies.team.reserved == 0).then_some(tallies)
+    })
+    .await
 }
 
 fn charged(server: &TestServer) -> i64 {
@@ -143,9 +140,7 @@ async fn request_is_charged_to_its_starting_period() {
     let token = token("ana", &json!({}));
     let first = server.app.quota.period();
     let crossing = async {
-        while server.bedrock.requests().is_empty() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        server.wait_for_upstream(1).await;
         clock.advance(Duration::from_secs(60));
     };
     let (answer, ()) = tokio::join!(ask_short(&server, &token, "[paced 10 20]", true), crossing);
@@ -155,12 +150,8 @@ async fn request_is_charged_to_its_starting_period() {
     let at = clock.milliseconds();
     let used =
         async |period| server.app.store.caller_totals("ana", None, period, at).await.unwrap().user.used;
-    let charging = async {
-        while used(first.start).await < charged(&server) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), charging).await.unwrap();
+    wait_for("the request is charged", async || (used(first.start).await >= charged(&server)).then_some(()))
+        .await;
     assert_eq!((used(first.start).await, used(next.start).await), (charged(&server), 0));
     let answer = ask_short(&server, &token, "Hello", false).await;
     assert_eq!(answer.status, 200, "the new period is free: {}", answer.body);
@@ -231,15 +222,12 @@ async fn fail_open_limit_charges_after_the_outage() {
     )
     .unwrap();
     ledger.start(&tasks);
-    for _ in 0..500 {
+    wait_for("the log on disk is stored", async || {
         let spent = store.caller_totals("ana", None, period.start, period.end).await.unwrap();
-        if spent.user.used == total {
-            return;
-        }
-        assert!(spent.user.used < total, "counted twice");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the journal was not stored");
+        assert!(spent.user.used <= total, "counted twice");
+        (spent.user.used == total).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -82,9 +82,7 @@ async fn request_beyond_the_drain_gets_529() {
     let prompts = [("[slow 5000]", false), ("[slow 5000]", true)];
     let answers = prompts.map(|(prompt, stream)| server.post_message(prompt, stream));
     let stop = async {
-        while server.bedrock.requests().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        server.wait_for_upstream(2).await;
         server.stop.notify_one();
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(answers), stop);

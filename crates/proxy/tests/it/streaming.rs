@@ -111,14 +111,9 @@ async fn abandon(
     let server = test_server_with(&all, change).await;
     let mut body = message_body(prompt, stream);
     body["model"] = name.into();
-    let asked = async {
-        while server.bedrock.requests().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     tokio::select! {
         mut response = server.send(post(body.to_string())) => drop(response.body_mut().frame().await),
-        () = asked => {}
+        () = server.wait_for_upstream(1) => {}
     }
     let line = log_line_with("model_requested", name).await;
     (server, line)

@@ -1,6 +1,9 @@
 //! The ledger: what it is told reaches the database once, whatever happens on the way.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
@@ -10,6 +13,7 @@ use bedrock_proxy::tasks::Tasks;
 use bedrock_proxy::usage::UsageRecorder;
 use tempfile::TempDir;
 
+use crate::harness::wait_for;
 use crate::store::{NOW, TODAY};
 
 /// A ledger in a folder of its own, and the store behind it.
@@ -58,15 +62,12 @@ impl TestRecorder {
 
     /// Waits until so many tokens are charged.
     async fn until(&self, tokens: i64) {
-        for _ in 0..500 {
+        wait_for(&format!("{tokens} tokens are charged"), async || {
             let used = self.used().await;
-            if used == tokens {
-                return;
-            }
-            assert!(used < tokens, "{used} tokens are more than were spent");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} of {tokens} tokens are charged", self.used().await);
+            assert!(used <= tokens, "{used} tokens are more than were spent");
+            (used == tokens).then_some(())
+        })
+        .await;
     }
 
     fn quarantined(&self) -> usize {
@@ -155,13 +156,14 @@ async fn full_queue_delays_admission() {
     for _ in 0..10 {
         places.push(recorder.ledger.reserve_slot().await.unwrap());
     }
-    let waiting = tokio::time::timeout(Duration::from_millis(50), recorder.ledger.reserve_slot()).await;
-    assert!(waiting.is_err(), "the eleventh waits");
+    let mut eleventh = pin!(recorder.ledger.reserve_slot());
+    let polled = poll_fn(|context| Poll::Ready(eleventh.as_mut().poll(context))).await;
+    assert!(polled.is_pending(), "the eleventh waits");
     recorder.ledger.start(&recorder.tasks);
     for (number, place) in places.into_iter().enumerate() {
         place.settle(receipt(number));
     }
-    let place = tokio::time::timeout(Duration::from_secs(5), recorder.ledger.reserve_slot()).await;
+    let place = tokio::time::timeout(Duration::from_secs(5), eleventh).await;
     place.unwrap().unwrap().settle(receipt(10));
     recorder.until(11).await;
 }

@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
 use super::{NOW, Place, TODAY, ana, both, event, place, receipt};
-use crate::harness::captured_logs;
 use crate::harness::postgres;
+use crate::harness::{captured_logs, wait_for};
 
 /// The tables as the first description has them, letter for letter.
 const SEED: &str = "
@@ -233,11 +233,6 @@ async fn unavailable_database_does_not_stop_startup() {
     assert!(matches!(store.lookup_caller("ana", None, None).await, Err(StoreError::Unavailable(_))));
     let real = url.split_once('@').unwrap().1.split_once('/').unwrap().0.replace("%2F", "/");
     std::os::unix::fs::symlink(real, &host).unwrap();
-    for _ in 0..600 {
-        if store.ping().await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    wait_for("the database is found", async || store.ping().await.ok()).await;
     assert!(store.lookup_caller("ana", None, None).await.is_ok() && store.is_connected());
 }
