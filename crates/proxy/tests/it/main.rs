@@ -15,6 +15,7 @@ mod control_plane;
 mod count_tokens;
 mod dashboards;
 mod docs;
+mod endings;
 mod errors;
 mod faults;
 mod fidelity;
