@@ -42,6 +42,7 @@ mod request_validation;
 mod secret_leaks;
 mod shutdown;
 mod store;
+mod stories;
 mod streaming;
 mod tls;
 mod upstream_apis;
