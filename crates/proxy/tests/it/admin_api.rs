@@ -1,12 +1,10 @@
 //! The operators' API, on both databases.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::harness::postgres;
 use crate::harness::tokens::{authenticated_server, authenticated_server_with, now, token};
-use crate::harness::{TestResponse, TestServer, captured_logs, message_body, test_server};
+use crate::harness::{TestResponse, TestServer, captured_logs, message_body, test_server, wait_for};
 
 /// A server on each database.
 async fn servers() -> [TestServer; 2] {
@@ -55,7 +53,7 @@ impl TestServer {
 }
 
 #[tokio::test]
-async fn users_and_teams_are_added_changed_and_listed_with_a_trace() {
+async fn admin_changes_are_listed_and_recorded_as_events() {
     for server in servers().await {
         let team =
             server.act("POST", "/teams", &json!({"team": "payments", "daily_token_limit": 5000})).await;
@@ -93,7 +91,7 @@ async fn users_and_teams_are_added_changed_and_listed_with_a_trace() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_and_changes_nothing() {
+async fn invalid_admin_requests_are_rejected_without_changes() {
     for server in servers().await {
         assert_eq!(server.act("POST", "/users", &json!({"user_id": "ana"})).await.status, 201);
         let refusals = [
@@ -200,7 +198,7 @@ async fn tokens_are_issued_listed_and_taken_back() {
 }
 
 #[tokio::test]
-async fn row_12_operators_prove_to_be_ones_and_readers_change_nothing() {
+async fn admin_api_checks_scopes_of_operators() {
     let server = authenticated_server().await;
     let paths = ["/users", "/teams", "/tokens", "/usage", "/events", "/users/ana"];
     for path in paths {
@@ -222,20 +220,11 @@ async fn row_12_operators_prove_to_be_ones_and_readers_change_nothing() {
 
 /// Waits for an event of this kind and gives it.
 async fn event(server: &TestServer, kind: &str) -> Value {
-    let looking = async {
-        loop {
-            let found = server.look(&format!("/events?kind={kind}")).await;
-            if let Some(event) = found["data"].get(0) {
-                return event.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), looking).await.expect("the event is written")
+    wait_for(kind, async || server.look(&format!("/events?kind={kind}")).await["data"].get(0).cloned()).await
 }
 
 #[tokio::test]
-async fn row_12_refusals_leave_a_trace_without_the_secret() {
+async fn rejections_leave_an_event_without_the_token() {
     for server in servers().await {
         let ana = token("ana", &json!({}));
         assert_eq!(server.act_as(&ana, "GET", "/users", &Value::Null).await.status, 403);
@@ -259,7 +248,7 @@ async fn row_12_refusals_leave_a_trace_without_the_secret() {
 }
 
 #[tokio::test]
-async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
+async fn callers_see_own_quota_and_operators_see_all() {
     for server in servers().await {
         server.act("POST", "/teams", &json!({"team": "red", "daily_token_limit": 5000})).await;
         server
@@ -277,16 +266,11 @@ async fn everybody_sees_how_they_stand_and_operators_how_anybody_does() {
         assert!(before["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{before}");
         assert!(before["token_expires_at"].is_string() && before["scope"] == "inference");
         assert_eq!(server.post_as(&ana).await.status, 200);
-        let spent = async {
-            loop {
-                let limits = me().await["limits"].clone();
-                if limits[0]["used"].as_i64() > Some(0) && limits[0]["reserved"] == 0 {
-                    return limits;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let limits = tokio::time::timeout(Duration::from_secs(10), spent).await.expect("it is settled");
+        let limits = wait_for("the request is settled", async || {
+            let limits = me().await["limits"].clone();
+            (limits[0]["used"].as_i64() > Some(0) && limits[0]["reserved"] == 0).then_some(limits)
+        })
+        .await;
         assert_eq!(limits[0]["used"], limits[1]["used"]);
         assert_eq!(limits[1]["remaining"], 5000 - limits[1]["used"].as_i64().unwrap());
         let op = server.request("GET", "/v1/me", &[("x-api-key", &operator("admin:read"))], "").await.json();

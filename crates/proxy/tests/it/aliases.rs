@@ -3,7 +3,7 @@ use http::{Method, Request};
 use crate::harness::{captured_logs, full, message_body, test_server};
 
 #[tokio::test]
-async fn wrong_base_urls_lead_to_the_messages_they_mean() {
+async fn alias_paths_serve_messages() {
     let server = test_server().await;
     let body = message_body("Hello", false).to_string();
     for path in [
@@ -23,7 +23,7 @@ async fn wrong_base_urls_lead_to_the_messages_they_mean() {
 }
 
 #[tokio::test]
-async fn greetings_and_lists_are_found_under_their_wrong_names_too() {
+async fn hello_and_models_answer_on_alias_paths() {
     let server = test_server().await;
     for path in ["/v1/api/hello", "/v1/messages/api/hello"] {
         for method in [Method::GET, Method::HEAD] {
@@ -38,7 +38,7 @@ async fn greetings_and_lists_are_found_under_their_wrong_names_too() {
 }
 
 #[tokio::test]
-async fn lists_of_other_servers_are_a_404_with_a_hint() {
+async fn paths_of_other_servers_are_404_with_hint() {
     let server = test_server().await;
     for path in ["/api/v1/models", "/api/tags"] {
         let (status, kind, text) = server.get(path).await.error();
@@ -64,7 +64,7 @@ async fn nothing_is_guessed_about_other_paths() {
 }
 
 #[tokio::test]
-async fn a_wrong_base_url_is_said_once() {
+async fn alias_path_is_logged_once() {
     let server = test_server().await;
     let client = "alias-test/1.0";
     for _ in 0..3 {

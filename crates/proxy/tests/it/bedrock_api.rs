@@ -39,7 +39,7 @@ fn header<'a>(response: &'a Response<Incoming>, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_body_goes_through_byte_for_byte_with_our_signature() {
+async fn body_is_forwarded_unchanged_with_our_signature() {
     let server = test_server().await;
     for base in ["", "/bedrock"] {
         let response = begin(&server, &format!("{base}/model/claude-sonnet-4-5/converse"), CONVERSE).await;
@@ -86,7 +86,7 @@ async fn ids_are_decoded_once_and_encoded_once() {
 }
 
 #[tokio::test]
-async fn streams_arrive_as_frames_and_their_cost_is_logged() {
+async fn frames_are_forwarded_and_their_cost_is_logged() {
     let server = test_server().await;
     for (operation, body) in [("converse-stream", CONVERSE), ("invoke-with-response-stream", INVOKE)] {
         let response = begin(&server, &format!("/model/claude-sonnet-4-5/{operation}"), body).await;
@@ -137,7 +137,7 @@ fn count_of_claude_code() -> String {
 }
 
 #[tokio::test]
-async fn a_claude_body_is_counted_as_it_would_be_sent() {
+async fn claude_body_is_counted_as_it_is_sent() {
     let server = test_server().await;
     let response =
         begin(&server, "/bedrock/model/claude-sonnet-4-5/count-tokens", &count_of_claude_code()).await;
@@ -147,7 +147,7 @@ async fn a_claude_body_is_counted_as_it_would_be_sent() {
 }
 
 #[tokio::test]
-async fn what_bedrock_does_not_count_is_guessed_in_its_own_words() {
+async fn uncountable_body_is_estimated_in_aws_format() {
     let server = test_server().await;
     let converse =
         r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello there"}]}]}}}"#;
@@ -167,7 +167,7 @@ async fn what_bedrock_does_not_count_is_guessed_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn errors_are_in_awss_shape_and_repeated_by_nobody_but_the_client() {
+async fn errors_use_aws_format_and_are_not_retried() {
     let server = test_server().await;
     let body = CONVERSE.replace("Hello", "[throttle]");
     let response = begin(&server, "/model/claude-sonnet-4-5/converse", &body).await;
@@ -200,7 +200,7 @@ async fn errors_are_in_awss_shape_and_repeated_by_nobody_but_the_client() {
 }
 
 #[tokio::test]
-async fn our_own_credentials_are_no_concern_of_a_client_that_has_some_too() {
+async fn credentials_error_is_hidden_from_aws_clients() {
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "wrong")], |_| {}).await;
     let response = begin(&server, "/model/claude-sonnet-4-5/converse", CONVERSE).await;
     let told = (response.status().as_u16(), header(&response, "x-amzn-errortype"));
@@ -240,7 +240,7 @@ async fn a_stream_that_falls_silent_is_broken_off() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_is_a_timeout_of_aws() {
+async fn missing_response_is_an_aws_timeout_error() {
     let short = std::time::Duration::from_millis(100);
     let server = test_server_with(&[], |config| config.relay.request_timeout = short).await;
     let body = CONVERSE.replace("Hello", "[slow 5000] Hello");
@@ -249,7 +249,7 @@ async fn an_answer_that_does_not_come_is_a_timeout_of_aws() {
 }
 
 #[tokio::test]
-async fn what_claude_code_sends_in_its_bedrock_mode_is_mended() {
+async fn claude_code_bedrock_body_is_normalized() {
     let server = test_server().await;
     let body = json!({
         "anthropic_version": "2026-10-21",

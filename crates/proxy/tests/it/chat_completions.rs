@@ -56,7 +56,7 @@ fn error(answer: &TestResponse) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn the_same_answer_comes_in_chunks_and_as_one_completion() {
+async fn streamed_and_whole_completions_are_equal() {
     let server = test_server().await;
     let whole = send(&server, PATH, &chat_body("Hello", false)).await;
     assert_eq!(whole.status, 200, "{}", whole.body);
@@ -83,7 +83,7 @@ async fn the_same_answer_comes_in_chunks_and_as_one_completion() {
 }
 
 #[tokio::test]
-async fn every_route_tells_its_answer_in_chunks() {
+async fn every_upstream_api_streams_chunks() {
     for route in ["converse", "invoke", "messages"] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         let mut body = chat_body("[thinking]", true);
@@ -106,7 +106,7 @@ async fn every_route_tells_its_answer_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_tool_loop_goes_round_with_thinking_and_without() {
+async fn tool_loop_works_with_and_without_thinking() {
     let server = test_server().await;
     for effort in [Value::Null, json!("high")] {
         let mut body = chat_body("[tools] read it", true);
@@ -167,7 +167,7 @@ async fn an_image_and_a_schema_arrive() {
 }
 
 #[tokio::test]
-async fn the_betas_of_a_client_arrive_by_this_door_too() {
+async fn chat_completions_forward_client_betas() {
     let server = test_server().await;
     let request = Request::post(PATH).header("anthropic-beta", "context-1m-2025-08-07");
     let answer =
@@ -178,7 +178,7 @@ async fn the_betas_of_a_client_arrive_by_this_door_too() {
 }
 
 #[tokio::test]
-async fn the_second_turn_reads_what_the_first_one_cached() {
+async fn second_turn_reads_the_prompt_cache() {
     let server = test_server().await;
     let mut body = chat_body("Hello", false);
     body["messages"][0]["content"] = json!("You are careful and kind. ".repeat(800));
@@ -200,7 +200,7 @@ async fn the_second_turn_reads_what_the_first_one_cached() {
 }
 
 #[tokio::test]
-async fn every_path_that_a_base_url_leads_to_answers() {
+async fn every_chat_completions_alias_path_is_served() {
     let server = test_server().await;
     for path in ["/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
         let answer = send(&server, &format!("{path}?x=1"), &chat_body("Hello", false)).await;
@@ -211,7 +211,7 @@ async fn every_path_that_a_base_url_leads_to_answers() {
 }
 
 #[tokio::test]
-async fn errors_are_in_openais_envelope_with_the_same_statuses() {
+async fn errors_use_openai_format_with_the_same_status() {
     let server = test_server().await;
     let mut body = chat_body("Hello", false);
     body["messages"][1]["content"] =
@@ -237,7 +237,7 @@ async fn errors_are_in_openais_envelope_with_the_same_statuses() {
 }
 
 #[tokio::test]
-async fn credentials_and_limits_are_those_of_the_main_door() {
+async fn chat_completions_share_authentication_and_limits() {
     let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
     let body = chat_body("Hello", true).to_string();
     for path in [PATH, "/v1/messages/chat/completions", "/chat/completions", "/openai/v1/chat/completions"] {
@@ -256,7 +256,7 @@ async fn credentials_and_limits_are_those_of_the_main_door() {
 }
 
 #[tokio::test]
-async fn a_failure_in_the_middle_ends_the_stream_with_one_error() {
+async fn upstream_failure_ends_the_chunks_with_one_error() {
     let server = test_server().await;
     let answer = send(&server, PATH, &chat_body("[throttle-mid]", true)).await;
     assert_eq!(answer.status, 200);
@@ -266,7 +266,7 @@ async fn a_failure_in_the_middle_ends_the_stream_with_one_error() {
 }
 
 #[tokio::test]
-async fn silence_is_broken_by_comments_and_a_late_error_is_told_in_chunks() {
+async fn idle_chat_stream_gets_comments_and_late_errors() {
     let server = test_server_with(&[], |config| {
         config.relay.first_frame_grace = Duration::ZERO;
         config.relay.ping_interval = Duration::from_millis(50);
@@ -281,7 +281,7 @@ async fn silence_is_broken_by_comments_and_a_late_error_is_told_in_chunks() {
 }
 
 #[tokio::test]
-async fn what_a_chat_used_is_logged_like_every_request() {
+async fn chat_completions_usage_is_logged() {
     let server = test_server().await;
     let answer = send(&server, PATH, &chat_body("Hello", true)).await;
     let usage = chunks(&answer).last().unwrap()["usage"].clone();
@@ -292,7 +292,7 @@ async fn what_a_chat_used_is_logged_like_every_request() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_settled_like_every_other() {
+async fn disconnected_chat_client_is_charged() {
     let server = test_server().await;
     let request =
         Request::post(PATH).body(full(Bytes::from(chat_body("[paced 50 20]", true).to_string()))).unwrap();

@@ -1,14 +1,12 @@
 //! The operator's command line, as a program of its own beside a server that runs.
 
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::TestServer;
 use crate::harness::postgres;
 use crate::harness::tokens::{KEY, authenticated_server_with};
+use crate::harness::{TestServer, wait_for};
 
 /// What a command said and how it ended.
 struct Said {
@@ -34,16 +32,14 @@ async fn fine(variables: &[(&str, &str)], words: &str) -> String {
 }
 
 async fn until(server: &TestServer, token: &str, status: u16) {
-    let asking = async {
-        while server.post_as(token).await.status.as_u16() != status {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), asking).await.expect("it acts within seconds");
+    wait_for("the change acts", async || {
+        (server.post_as(token).await.status.as_u16() == status).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
+async fn cli_changes_act_on_a_running_server() {
     let url = postgres::database().await;
     let directory = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", directory.path().join("x.db").display());
@@ -106,7 +102,7 @@ async fn what_is_done_on_the_command_line_acts_on_a_running_server() {
 }
 
 #[tokio::test]
-async fn mistakes_are_said_and_tokens_are_not() {
+async fn cli_errors_never_print_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let data = [("DATA_DIR", directory.path().to_str().unwrap())];
     for (words, said) in [
@@ -129,10 +125,21 @@ async fn mistakes_are_said_and_tokens_are_not() {
         );
         assert!(failed.error.contains(said), "{words}: {}", failed.error);
     }
-    let keyless = run(&[data[0], ("JWT_SECRET_KEY", "")], "token print --user ana").await;
-    assert!(keyless.code == Some(1) && keyless.error.contains("JWT_SECRET_KEY"), "{}", keyless.error);
-    let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
-    let away = run(&away, "token print --user ana").await;
-    assert!(away.code == Some(1) && away.out.is_empty() && away.error.contains("database"), "{}", away.error);
-    assert!(Path::new(data[0].1).join("bedrock-proxy.db").exists());
+    assert!(directory.path().join("bedrock-proxy.db").exists());
+}
+
+#[tokio::test]
+async fn tokens_need_a_signing_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let variables = [("DATA_DIR", directory.path().to_str().unwrap()), ("JWT_SECRET_KEY", "")];
+    let output = run(&variables, "token print --user ana").await;
+    assert!(output.code == Some(1) && output.error.contains("JWT_SECRET_KEY"), "{}", output.error);
+}
+
+#[tokio::test]
+async fn unavailable_database_prints_no_token() {
+    let unavailable = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
+    let output = run(&unavailable, "token print --user ana").await;
+    assert!(output.code == Some(1) && output.out.is_empty(), "{}", output.out);
+    assert!(output.error.contains("database"), "{}", output.error);
 }

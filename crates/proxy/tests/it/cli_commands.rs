@@ -17,7 +17,7 @@ fn code(output: &Output) -> i32 {
 }
 
 #[test]
-fn the_configuration_is_printed_with_origins_and_without_secrets() {
+fn config_print_shows_origins_without_secrets() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "PORT=9000\nHOST=::1\nDB_PASSWORD=canary-1\n").unwrap();
     let key = format!("JWT-{}", "canary-2-abcdefghijklmnopqrstuvwxyz");
@@ -50,7 +50,7 @@ fn the_configuration_is_printed_with_origins_and_without_secrets() {
 }
 
 #[test]
-fn what_was_misspelt_is_named_with_what_was_meant() {
+fn misspelt_variables_are_reported_with_suggestions() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "AWS_BEDROK_REGION=eu-west-1\nAWS_PROFILE=x\n").unwrap();
     let output = run(directory.path(), &["config", "check"], &[("JWT_SECRET", "x"), ("DB_PASS", "canary")]);
@@ -71,7 +71,7 @@ fn what_was_misspelt_is_named_with_what_was_meant() {
 }
 
 #[test]
-fn completions_and_pages_are_printed_without_any_configuration() {
+fn completions_ignore_an_invalid_configuration() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -79,18 +79,30 @@ fn completions_and_pages_are_printed_without_any_configuration() {
         assert_eq!(code(&output), 0, "{shell}");
         assert!(said(&output).contains("healthcheck"), "{shell}");
     }
+}
+
+#[test]
+fn man_pages_ignore_an_invalid_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
     let page = said(&run(directory.path(), &["man"], &[]));
     assert!(page.contains(".TH bedrock-proxy 1") && page.contains("Exit codes"), "{page}");
     let output = run(directory.path(), &["man", "--dir", "man1"], &[]);
     assert_eq!((code(&output), said(&output).as_str()), (0, ""));
     assert!(directory.path().join("man1/bedrock-proxy-token-issue.1").is_file());
+}
+
+#[test]
+fn unwritable_man_page_folder_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "").unwrap();
     let output = run(directory.path(), &["man", "--dir", ".env"], &[]);
     assert_eq!(code(&output), 1);
     assert!(said(&output).contains("the manual cannot be written: .env"), "{}", said(&output));
 }
 
 #[test]
-fn the_version_says_what_a_bug_report_wants() {
+fn version_lists_facts_for_bug_reports() {
     let directory = tempfile::tempdir().unwrap();
     let output = run(directory.path(), &["version", "--json"], &[]);
     let version: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -120,7 +132,7 @@ fn migrations_are_listed_before_they_are_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_asks_its_own_server_without_another_program() {
+async fn healthcheck_command_checks_the_local_server() {
     let server = test_server().await;
     let directory = tempfile::tempdir().unwrap();
     let port = server.address.port().to_string();
@@ -142,7 +154,7 @@ async fn a_container_asks_its_own_server_without_another_program() {
 }
 
 #[test]
-fn a_client_is_told_what_to_type_for_this_configuration() {
+fn connect_prints_settings_for_each_client() {
     let directory = tempfile::tempdir().unwrap();
     let list = said(&run(directory.path(), &["connect"], &[]));
     for client in ["claude-code", "claude-code-bedrock", "cline-openai", "zed", "openai-typescript", "curl"] {
@@ -169,7 +181,7 @@ fn a_client_is_told_what_to_type_for_this_configuration() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn closed_stdout_is_not_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -81,7 +81,7 @@ impl DoctorRun {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_configuration_is_told_line_by_line() {
+async fn healthy_configuration_is_printed_check_by_check() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
     let mappings = format!("house={arn}");
@@ -110,7 +110,7 @@ async fn a_healthy_configuration_is_told_line_by_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_found_by_sts_and_no_model_is_asked() {
+async fn sts_finds_a_wrong_key_before_models() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let findings =
         run.examine(&["--model", "claude-sonnet-4-5"], &[("AWS_BEDROCK_SECRET_KEY", "canary-wrong")]).await;
@@ -122,7 +122,7 @@ async fn a_wrong_key_is_found_by_sts_and_no_model_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_credentials_at_all_are_found_with_the_hop_limit_as_advice() {
+async fn missing_credentials_are_found_with_hop_limit_advice() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let none = [
         ("AWS_BEDROCK_ACCESS_KEY", ""),
@@ -135,7 +135,7 @@ async fn no_credentials_at_all_are_found_with_the_hop_limit_as_advice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_without_access_is_told_with_its_row_and_the_others_are_asked_all_the_same() {
+async fn one_denied_model_does_not_stop_the_others() {
     let denied = ["anthropic.claude-opus-4-5-20251101-v1:0".to_owned()].into();
     let run = doctor(fake_bedrock::Config { denied_models: denied, ..Default::default() }).await;
     let models = ["--model", "claude-opus-4-5", "--model", "claude-haiku-4-5", "--model", "gpt-4"];
@@ -148,7 +148,7 @@ async fn a_model_without_access_is_told_with_its_row_and_the_others_are_asked_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_wrong_is_found_before_signatures_are_blamed() {
+async fn clock_skew_is_found_before_signature_errors() {
     let run = doctor(fake_bedrock::Config { clock_skew: 3600, ..Default::default() }).await;
     let findings = run.examine(&[], &[]).await;
     assert_eq!((findings.code, findings.state("Clock")), (1, ("fail", "E18")));
@@ -158,7 +158,7 @@ async fn a_clock_that_is_wrong_is_found_before_signatures_are_blamed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_at_the_other_end_is_one_finding_and_not_one_for_each_model() {
+async fn unreachable_endpoint_is_one_finding() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let nowhere = [("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1")];
     let findings = run.examine(&["--model", "claude-sonnet-4-5"], &nowhere).await;
@@ -167,7 +167,7 @@ async fn nobody_at_the_other_end_is_one_finding_and_not_one_for_each_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_key_is_judged_by_what_it_may_list() {
+async fn bedrock_api_key_is_checked_by_listing_models() {
     let run = doctor(fake_bedrock::Config::default()).await;
     for (key, state) in [("bedrock-api-key-example", ("ok", "")), ("canary", ("fail", "E28"))] {
         let key = [
@@ -182,7 +182,7 @@ async fn an_api_key_is_judged_by_what_it_may_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_in_use_is_a_fault_unless_it_is_a_server_of_this_kind() {
+async fn port_in_use_fails_unless_it_is_ours() {
     let run = doctor(fake_bedrock::Config::default()).await;
     // It accepts nothing, and its silence is waited for; so it is closed as soon as somebody comes.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -201,7 +201,7 @@ async fn a_port_in_use_is_a_fault_unless_it_is_a_server_of_this_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_cannot_be_reached_and_a_folder_that_cannot_be_written_are_found() {
+async fn unavailable_database_and_unwritable_folder_are_found() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let away = [
         ("DATABASE_URL", "postgres://u:canary@127.0.0.1:1/none?sslmode=disable"),
@@ -215,7 +215,7 @@ async fn a_database_that_cannot_be_reached_and_a_folder_that_cannot_be_written_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_cannot_be_used_ends_with_its_own_code() {
+async fn invalid_configuration_has_its_own_exit_code() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let wrong = [("JWT_SECRET_KEY", "canary-short"), ("HOST", "nowhere")];
     let findings = run.examine(&[], &wrong).await;

@@ -46,7 +46,7 @@ fn a_port_in_use_is_named_with_advice() {
 }
 
 #[test]
-fn the_demo_is_reached_from_outside_only_when_asked_to() {
+fn demo_listens_on_loopback_by_default() {
     for (arguments, reached) in [(&["--host", "0.0.0.0"][..], true), (&[], false)] {
         let directory = tempfile::tempdir().unwrap();
         let mut command = program(directory.path());
@@ -65,7 +65,7 @@ fn the_demo_is_reached_from_outside_only_when_asked_to() {
 }
 
 #[test]
-fn the_demo_says_what_to_type_whatever_the_environment() {
+fn demo_prints_commands_in_any_environment() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
     let mut command = program(directory.path());

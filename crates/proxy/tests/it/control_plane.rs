@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::harness::{TestServer, message_body, spawn, test_server_with};
+use crate::harness::{TestServer, message_body, spawn, test_server_with, wait_for, wait_until};
 
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
 
@@ -74,7 +74,7 @@ fn with_top_k(model: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes() {
+async fn inference_profile_is_resolved_once_and_selects_capabilities() {
     let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     for _ in 0..3 {
         let answer = server.post(with_top_k(ARN)).await;
@@ -88,7 +88,7 @@ async fn what_is_behind_a_profile_is_asked_once_and_decides_what_the_model_takes
 }
 
 #[tokio::test]
-async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
+async fn rejected_control_plane_request_is_not_repeated() {
     let (server, asked) = world_before(|_| None, Duration::ZERO, &[]).await;
     for _ in 0..2 {
         assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
@@ -98,7 +98,7 @@ async fn a_control_plane_that_refuses_changes_nothing_and_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_and_no_others() {
+async fn slow_control_plane_delays_only_the_first_requests() {
     let (server, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
     let start = Instant::now();
     let answers = (0..5).map(|_| server.post(with_top_k(ARN)));
@@ -112,7 +112,7 @@ async fn a_control_plane_that_is_slow_delays_the_first_requests_by_two_seconds_a
 }
 
 #[tokio::test]
-async fn a_mapping_or_the_operator_makes_the_question_needless() {
+async fn mapped_profile_needs_no_control_plane_request() {
     let mapping = format!("claude-sonnet-4-5={ARN}");
     let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
     let (server, asked) = world_before(qwen, Duration::ZERO, &named).await;
@@ -124,7 +124,7 @@ async fn a_mapping_or_the_operator_makes_the_question_needless() {
 }
 
 #[tokio::test]
-async fn an_arn_of_another_region_is_signed_for_there() {
+async fn arn_of_another_region_is_signed_for_it() {
     let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     let (status, ..) = server.post(with_top_k(&ARN.replace("us-east-1", "eu-west-1"))).await.error();
     assert_eq!(status, 502, "the fake is in us-east-1 and refuses the signature");
@@ -157,20 +157,18 @@ fn offered(path: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
+async fn discovered_models_are_listed_and_called_by_profile() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let (server, _) = world_before(offered, Duration::ZERO, &on).await;
-    let ids = loop {
+    let ids = wait_for("the discovered models are listed", async || {
         // Whatever the day is on which this runs.
         let all = "limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
         let page = server.get(&format!("/v1/models?{all}")).await.json();
         let data = page["data"].as_array().unwrap();
         let ids: Vec<_> = data.iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect();
-        if ids.len() < 10 {
-            break ids;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+        (ids.len() < 10).then_some(ids)
+    })
+    .await;
     assert_eq!(ids, ["claude-sonnet-4-5", "amazon.nova-pro-v1:0", "claude-opus-9"]);
     let opus = server.get("/v1/models/claude-opus-9").await.json();
     assert_eq!((&opus["created_at"], &opus["line"]), (&json!("2027-02-03T00:00:00Z"), &json!("opus")));
@@ -191,14 +189,12 @@ async fn what_aws_offers_is_listed_and_called_by_the_profiles_there_are() {
 async fn a_whole_catalogue_is_discovered_too() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let server = test_server_with(&on, |_| {}).await;
-    let nova = loop {
+    let nova = wait_for("the discovered model is listed", async || {
         let page = server.get("/v1/models?limit=1000").await.json();
         let data = page["data"].as_array().unwrap().clone();
-        if let Some(nova) = data.into_iter().find(|model| model["id"] == "amazon.nova-pro-v1:0") {
-            break nova;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+        data.into_iter().find(|model| model["id"] == "amazon.nova-pro-v1:0")
+    })
+    .await;
     assert_eq!((&nova["owned_by"], &nova["line"]), (&json!("amazon"), &Value::Null));
     let profiles = server.get("/inference-profiles?type=SYSTEM_DEFINED&maxResults=3").await.json();
     assert_eq!(profiles["inferenceProfileSummaries"].as_array().unwrap().len(), 3);
@@ -210,9 +206,7 @@ async fn a_whole_catalogue_is_discovered_too() {
 async fn a_failed_discovery_is_harmless() {
     let on = [("AWS_BEDROCK_DISCOVER_MODELS", "true")];
     let (server, asked) = world_before(|_| None, Duration::ZERO, &on).await;
-    while asked.lock().unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("the list is requested", || !asked.lock().unwrap().is_empty()).await;
     assert_eq!(server.post_message("Hello", false).await.status, 200);
     assert!(server.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
 }

@@ -53,7 +53,7 @@ async fn the_same_prompt_is_counted_once() {
 }
 
 #[tokio::test]
-async fn what_bedrock_does_not_count_is_guessed_and_said_to_be() {
+async fn uncountable_request_is_estimated_and_marked() {
     let server = test_server().await;
     let mut lossy = prompt("claude-sonnet-4-5");
     lossy["mcp_servers"] = json!([{"type": "url", "url": "https://example.com", "name": "x"}]);
@@ -68,7 +68,7 @@ async fn what_bedrock_does_not_count_is_guessed_and_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_model_that_refuses_to_count_is_not_asked_again() {
+async fn model_without_count_tokens_is_remembered() {
     let row = r#"[{"id":"anthropic.claude-opus-4-8","names":["claude-opus-4-8"],"prefixes":["us"],
         "capabilities":{"claude":true,"counts_tokens":true}}]"#;
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -94,7 +94,7 @@ async fn a_guess_is_not_below_what_bedrock_counts() {
 }
 
 #[tokio::test]
-async fn what_is_reserved_for_a_prompt_is_not_below_what_bedrock_reads() {
+async fn estimate_is_never_below_upstream_input_tokens() {
     let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../messages/tests/it/requests");
     let server = test_server().await;
     let mut served = 0;
@@ -118,7 +118,7 @@ async fn what_is_reserved_for_a_prompt_is_not_below_what_bedrock_reads() {
 }
 
 #[tokio::test]
-async fn what_is_not_valid_is_refused_here_too() {
+async fn count_tokens_rejects_invalid_requests() {
     let server = test_server().await;
     for (body, status) in [
         (json!({"model": "claude-sonnet-4-5", "messages": [{"role": 7}]}), 400),

@@ -91,7 +91,7 @@ fn asked_for(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn alerts_and_dashboard_ask_for_what_is_printed() {
+fn alerts_and_dashboard_query_existing_metrics() {
     let printed = printed();
     for path in [
         "deploy/prometheus/alerts.yaml",
@@ -108,7 +108,7 @@ fn alerts_and_dashboard_ask_for_what_is_printed() {
 }
 
 #[test]
-fn every_alert_says_what_it_means_and_leads_to_the_runbook_and_is_tried() {
+fn every_alert_has_description_runbook_and_test() {
     let (rules, tried, runbook) = (
         file("deploy/prometheus/alerts.yaml"),
         file("deploy/prometheus/alerts.test.yaml"),
@@ -130,7 +130,7 @@ fn every_alert_says_what_it_means_and_leads_to_the_runbook_and_is_tried() {
 }
 
 #[test]
-fn the_dashboard_has_its_variables_and_no_panel_on_another() {
+fn dashboard_defines_variables_and_panels_do_not_overlap() {
     let board: Value = serde_json::from_str(&file("deploy/grafana/bedrock-proxy.json")).unwrap();
     let variables = board["templating"]["list"].as_array().unwrap();
     let names: Vec<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();

@@ -39,7 +39,7 @@ fn compare(what: &str, written: &BTreeSet<String>, real: &BTreeSet<String>) {
 }
 
 #[test]
-fn every_variable_has_its_row_with_its_default_and_no_other_does() {
+fn every_variable_is_documented_with_its_default() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-proxy"));
     let command = command.env_clear().current_dir(directory.path()).args(["config", "print", "--json"]);
@@ -156,7 +156,7 @@ fn links_within_the_repository_lead_somewhere() {
 }
 
 #[test]
-fn every_alert_leads_to_its_line_in_the_runbook() {
+fn every_alert_links_to_its_runbook_entry() {
     let alerts = std::fs::read_to_string(root().join("deploy/prometheus/alerts.yaml")).unwrap();
     let anchors = Page::read(OPERATIONS).anchors();
     let links = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: "));
@@ -169,7 +169,7 @@ fn every_alert_leads_to_its_line_in_the_runbook() {
 }
 
 #[test]
-fn the_spanish_readme_is_the_english_one_in_spanish() {
+fn spanish_readme_matches_the_english_one() {
     let [english, spanish] = ["README.md", "README.es.md"].map(Page::read);
     let levels = |page: &Page| page.headings().map(|(level, _)| level).collect::<Vec<_>>();
     assert_eq!(levels(&english), levels(&spanish));

@@ -7,7 +7,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn a_throttle_is_a_429_that_says_when_to_come_back_and_was_tried_three_times() {
+async fn throttled_request_is_429_after_three_attempts() {
     let server = test_server().await;
     for stream in [true, false] {
         let answer = server.post_message(&format!("[throttle] {stream}"), stream).await;
@@ -20,7 +20,7 @@ async fn a_throttle_is_a_429_that_says_when_to_come_back_and_was_tried_three_tim
 }
 
 #[tokio::test]
-async fn a_throttle_in_the_first_frame_is_an_http_error_too() {
+async fn throttle_in_first_frame_is_an_http_error() {
     let server = test_server().await;
     for stream in [true, false] {
         let answer = server.post_message("[throttle-first-frame]", stream).await;
@@ -39,7 +39,7 @@ async fn a_single_throttle_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn what_breaks_in_the_middle_is_one_error_event_and_nothing_after_it() {
+async fn interrupted_stream_ends_with_one_error_event() {
     let server = test_server().await;
     for prompt in ["[throttle-mid]", "[error-frame]", "[cut]", "[no-stop]"] {
         let answer = server.post_message(prompt, true).await;
@@ -54,7 +54,7 @@ async fn what_breaks_in_the_middle_is_one_error_event_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn what_breaks_in_the_middle_is_a_status_for_a_client_that_does_not_stream() {
+async fn interrupted_stream_is_a_status_for_json_clients() {
     let server = test_server().await;
     for (prompt, status) in [("[throttle-mid]", 429), ("[cut]", 502), ("[bad-crc]", 502), ("[no-stop]", 502)]
     {
@@ -63,7 +63,7 @@ async fn what_breaks_in_the_middle_is_a_status_for_a_client_that_does_not_stream
 }
 
 #[tokio::test]
-async fn a_frame_with_a_wrong_checksum_ends_the_stream_with_an_error() {
+async fn invalid_checksum_ends_the_stream_with_an_error() {
     let server = test_server().await;
     let answer = server.post_message("[bad-crc]", true).await;
     assert_eq!(answer.body.matches("event: error").count(), 1);
@@ -71,7 +71,7 @@ async fn a_frame_with_a_wrong_checksum_ends_the_stream_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_connection_without_an_answer_is_a_502() {
+async fn closed_connection_without_response_is_502() {
     let server = test_server().await;
     let (status, kind, text) = server.post_message("[cut-before]", true).await.error();
     assert_eq!((status, kind.as_str()), (502, "api_error"));
@@ -79,7 +79,7 @@ async fn a_connection_without_an_answer_is_a_502() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_event_stream_is_a_502_that_says_what_it_was() {
+async fn unexpected_content_type_is_502_with_its_name() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     spawn(async move {
@@ -97,7 +97,7 @@ async fn an_answer_that_is_no_event_stream_is_a_502_that_says_what_it_was() {
 }
 
 #[tokio::test]
-async fn an_endpoint_nobody_listens_on_is_a_502_after_three_attempts() {
+async fn unreachable_endpoint_is_502_after_three_attempts() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -123,7 +123,7 @@ async fn one_answer(head: &'static str, body: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn an_operation_that_aws_does_not_have_is_a_404_although_aws_says_200() {
+async fn unknown_operation_is_404_although_aws_returns_200() {
     let body =
         r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
     let url = one_answer("200 OK\r\ncontent-type: application/json", body).await;
@@ -135,7 +135,7 @@ async fn an_operation_that_aws_does_not_have_is_a_404_although_aws_says_200() {
 }
 
 #[tokio::test]
-async fn a_host_without_an_address_is_a_502_that_says_so_and_does_not_name_the_host() {
+async fn unresolved_host_is_502_without_its_name() {
     let server = test_server_with(&[("AWS_ENDPOINT_URL", "http://bedrock.invalid")], |_| {}).await;
     let (status, _, text) = server.post_message("Hello", false).await.error();
     assert_eq!(status, 502);
@@ -143,7 +143,7 @@ async fn a_host_without_an_address_is_a_502_that_says_so_and_does_not_name_the_h
 }
 
 #[tokio::test]
-async fn a_host_that_speaks_no_tls_is_a_502_that_says_so() {
+async fn host_without_tls_is_502() {
     let url = one_answer("400 Bad Request", "").await.replace("http://", "https://");
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     let (status, _, text) = server.post_message("Hello", false).await.error();
@@ -152,7 +152,7 @@ async fn a_host_that_speaks_no_tls_is_a_502_that_says_so() {
 }
 
 #[tokio::test]
-async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log_in_full() {
+async fn every_aws_exception_is_mapped_and_logged() {
     let server = test_server().await;
     for (prompt, status, kind, retry_after, should_retry, code) in [
         ("[refuse ModelNotReadyException]", 529, "overloaded_error", None, None, None),
@@ -192,7 +192,7 @@ async fn every_exception_of_aws_reaches_the_client_as_the_table_says_and_the_log
 }
 
 #[tokio::test]
-async fn an_id_that_the_client_wrote_itself_is_its_own_mistake_and_a_mapped_one_the_operators() {
+async fn invalid_model_id_blames_client_or_operator() {
     let mappings = ("AWS_BEDROCK_MODEL_MAPPINGS", "mine=us.anthropic.claude-nine-v1:0");
     let server = test_server_with(&[mappings], |_| {}).await;
     for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 400)] {
@@ -216,7 +216,7 @@ async fn a_bearer_token_is_enough() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_the_gateways_own_fault_and_stays_inside() {
+async fn wrong_aws_secret_is_502_without_details() {
     let wrong = "canary/secret/key";
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", wrong)], |_| {}).await;
     let answer = server.post_message("Hello", false).await;
@@ -230,7 +230,7 @@ async fn a_wrong_secret_is_the_gateways_own_fault_and_stays_inside() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_a_wrong_method_and_an_unknown_model_speak_anthropics_language() {
+async fn unknown_path_method_and_model_use_anthropic_errors() {
     let server = test_server().await;
     let paths = ["/nope", "/v1//messages", "/V1/Messages", "/v1/messages/", "/v1/messages%2f..%2fadmin"];
     for path in paths {
@@ -273,7 +273,7 @@ async fn a_wrong_field_is_refused_by_its_path() {
 }
 
 #[tokio::test]
-async fn what_converse_cannot_carry_is_refused_by_its_path() {
+async fn unsupported_field_is_rejected_with_its_path() {
     let server = test_server().await;
     let mut body = message_body("Hello", true);
     body["mcp_servers"] = json!([{"type": "url", "url": "https://example.com", "name": "x"}]);
@@ -291,7 +291,7 @@ async fn a_compressed_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_request_is_refused_with_the_place_that_is_wrong() {
+async fn invalid_body_is_rejected_with_its_json_path() {
     let server = test_server().await;
     let says =
         |message: &str| format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":9,"messages":[{message}]}}"#);

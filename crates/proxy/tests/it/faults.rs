@@ -19,7 +19,7 @@ use crate::harness::postgres;
 use crate::harness::process::Process;
 use crate::harness::raw_http::{next, status};
 use crate::harness::tokens::{authenticated_server_with, token};
-use crate::harness::{SECRET, captured_logs, full, message_body, spawn};
+use crate::harness::{SECRET, captured_logs, full, message_body, spawn, wait_for, wait_until};
 
 /// The URL of a fake Bedrock that lives as long as the test.
 async fn bedrock() -> String {
@@ -55,7 +55,7 @@ async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
+async fn panic_fails_only_its_own_request() {
     // No configuration can say so; a time that cannot be added to any other is a mistake that panics.
     for (idle, answered) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
         let server = authenticated_server_with(&[], |config| {
@@ -83,7 +83,7 @@ async fn row_45_a_panic_costs_its_own_request_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn row_31_while_the_disk_is_full_requests_are_answered_and_afterwards_counted() {
+async fn full_disk_delays_usage_records_only() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);
     // First the schema, then no file may grow beyond a little more than that.
@@ -103,12 +103,7 @@ async fn row_31_while_the_disk_is_full_requests_are_answered_and_afterwards_coun
     let kept = std::fs::read_dir(home.path().join("data/journal")).unwrap().count();
     assert!(kept > 1, "what was spent is in the journal");
     let after = Process::start(home.path(), "", &all);
-    let stored = async {
-        while rows(home.path()).await < 61 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), stored).await.expect("every request is counted");
+    wait_for("every request is counted", async || (rows(home.path()).await >= 61).then_some(())).await;
     assert_eq!(rows(home.path()).await, 61);
     assert!(!after.said().contains("cannot be read"), "no line was spoilt: {}", after.said());
 }
@@ -122,7 +117,7 @@ async fn rows(home: &std::path::Path) -> i64 {
 }
 
 #[tokio::test]
-async fn row_31_without_a_database_and_with_a_full_journal_requests_are_answered() {
+async fn unavailable_database_and_full_wal_serve_requests() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let away = "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable";
     let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", away)]);
@@ -138,22 +133,17 @@ async fn row_31_without_a_database_and_with_a_full_journal_requests_are_answered
     let all = variables(&bedrock, &[("DATA_DIR", "data"), ("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")]);
     let after = Process::start(home.path(), "", &all);
     let mut connection = postgres::connect(&url).await;
-    let stored = async {
-        loop {
-            let count = sqlx::query_scalar("SELECT count(*) FROM metrics").fetch_one(&mut connection).await;
-            match count {
-                Ok(count @ 1..) => return count,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    let count: i64 = tokio::time::timeout(Duration::from_secs(20), stored).await.unwrap();
+    let count: i64 = wait_for("a usage record", async || {
+        let count = sqlx::query_scalar("SELECT count(*) FROM metrics").fetch_one(&mut connection).await;
+        count.ok().filter(|count| *count > 0)
+    })
+    .await;
     assert!((3..25).contains(&count), "{count} of 25 did fit");
     assert!(!after.said().contains("cannot be read"), "{}", after.said());
 }
 
 #[tokio::test]
-async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_request() {
+async fn read_only_database_delays_usage_records_only() {
     let url = postgres::database().await;
     let server = authenticated_server_with(&[("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")], |_| {}).await;
     let (ana, eve) = (token("ana", &json!({})), token("eve", &json!({})));
@@ -176,23 +166,17 @@ async fn row_31_a_database_that_takes_nothing_delays_what_is_counted_and_no_requ
     }
     read_only("off").await;
     let mut connection = postgres::connect(&url).await;
-    let stored = async {
-        loop {
-            let count = "SELECT count(*) FROM metrics";
-            let count: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
-            if count >= 21 {
-                return count;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let count =
-        tokio::time::timeout(Duration::from_secs(20), stored).await.expect("every request is counted");
+    let count = wait_for("every request is counted", async || {
+        let count = "SELECT count(*) FROM metrics";
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
+        (count >= 21).then_some(count)
+    })
+    .await;
     assert_eq!(count, 21, "once");
 }
 
 #[tokio::test]
-async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
+async fn exhausted_file_descriptors_pause_accepting() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);
     let process = Process::start(home.path(), "ulimit -n 64", &all);
@@ -201,12 +185,7 @@ async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
     open.write_all(get).await.unwrap();
     assert_eq!(next(&mut open, 12).await, "HTTP/1.1 200");
     let connections = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
-    let complaint = async {
-        while !process.said().contains("a connection cannot be accepted") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), complaint).await.expect("it says so");
+    wait_until("it is logged", || process.said().contains("a connection cannot be accepted")).await;
     open.write_all(get).await.unwrap();
     let answer = async {
         // The rest of the answer before comes first.
@@ -221,7 +200,7 @@ async fn row_49_without_descriptors_it_waits_and_then_serves_again() {
 }
 
 #[tokio::test]
-async fn row_49_many_quiet_streams_take_little_memory() {
+async fn idle_streams_take_little_memory() {
     const STREAMS: usize = 150;
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);

@@ -86,7 +86,7 @@ async fn everything_arrives_by_converse() {
 }
 
 #[tokio::test]
-async fn everything_arrives_by_invoke_in_the_clients_own_words() {
+async fn invoke_body_keeps_the_client_bytes() {
     let server = test_server().await;
     let body = everyday(&thought(&server).await, MORE);
     let answer = send(&server, &body).await;
@@ -108,7 +108,7 @@ async fn everything_arrives_by_invoke_in_the_clients_own_words() {
 }
 
 #[tokio::test]
-async fn the_same_request_twice_is_the_same_bytes_upstream() {
+async fn equal_requests_send_equal_upstream_bytes() {
     let server = test_server().await;
     let thought = thought(&server).await;
     for more in ["", MORE] {

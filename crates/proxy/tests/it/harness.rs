@@ -35,6 +35,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
+/// Longest time that a test waits for anything.
+const DEADLINE: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
 /// A gateway and the fake behind it. Dropped, both end.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
@@ -89,7 +93,7 @@ pub(crate) async fn test_server_at(
     variables: &[(&str, &str)],
     change: impl FnOnce(&mut Config),
 ) -> TestServer {
-    captured_logs();
+    captured();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let fake = FakeBedrock::bind(fake_bedrock::Config::default(), anywhere).await.unwrap();
     let (bedrock, url, fake_address) = (fake.log(), fake.url(), fake.addr());
@@ -150,7 +154,7 @@ impl TestServer {
         let (mut head, body) = request.into_parts();
         head.uri = format!("http://{}{}", self.address, head.uri).parse().unwrap();
         let answer = self.client.request(Request::from_parts(head, body));
-        tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap()
+        tokio::time::timeout(DEADLINE, answer).await.unwrap().unwrap()
     }
 
     pub(crate) async fn fetch(&self, request: Request<BoxBody<Bytes, Infallible>>) -> TestResponse {
@@ -165,32 +169,57 @@ impl TestServer {
         self.fetch(post(body)).await
     }
 
+    /// Waits until the fake has received `count` requests.
+    pub(crate) async fn wait_for_upstream(&self, count: usize) {
+        wait_until("the request is upstream", || self.bedrock.requests().len() >= count).await;
+    }
+
     /// Waits until no request is open, no connection is served and nothing is reserved for `user`.
     pub(crate) async fn wait_until_idle(&self, user: &str) {
         let reserved = async || {
             let (period, now) = (self.app.quota.period().start, self.app.clock.milliseconds());
             self.app.store.caller_totals(user, None, period, now).await.unwrap().user.reserved
         };
-        for _ in 0..1000 {
-            if (self.app.authenticator.concurrency.open_requests(), reserved().await, self.app.tasks.alive())
-                == (0, 0, 0)
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!(
-            "{} requests and {} tasks are left, and {} tokens reserved",
-            self.app.authenticator.concurrency.open_requests(),
-            self.app.tasks.alive(),
-            reserved().await,
-        );
+        wait_for("no open request, no task, nothing reserved", async || {
+            let left = (
+                self.app.authenticator.concurrency.open_requests(),
+                reserved().await,
+                self.app.tasks.alive(),
+            );
+            (left == (0, 0, 0)).then_some(())
+        })
+        .await;
     }
 
     /// Asks what `prompt` says and returns the whole answer.
     pub(crate) async fn post_message(&self, prompt: &str, stream: bool) -> TestResponse {
         self.post(message_body(prompt, stream).to_string()).await
     }
+}
+
+/// Polls until `attempt` returns something. For conditions in a database, in another process, or behind HTTP, of which
+/// nothing can notify a test.
+pub(crate) async fn wait_for<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let polling = async {
+        loop {
+            if let Some(found) = attempt().await {
+                return found;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    let found = tokio::time::timeout(DEADLINE, polling).await;
+    found.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// Polls until `condition` holds.
+pub(crate) async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let polling = async {
+        while !condition() {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, polling).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
 }
 
 pub(crate) fn post(body: impl Into<Bytes>) -> Request<BoxBody<Bytes, Infallible>> {
@@ -203,7 +232,7 @@ pub(crate) fn full(bytes: Bytes) -> BoxBody<Bytes, Infallible> {
 
 pub(crate) async fn read_response(response: http::Response<Incoming>) -> TestResponse {
     let (head, body) = response.into_parts();
-    let collected = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap();
+    let collected = tokio::time::timeout(DEADLINE, body.collect()).await.unwrap().unwrap();
     let body = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
     TestResponse { status: head.status, headers: head.headers, body }
 }
@@ -242,6 +271,12 @@ impl TestResponse {
 
 /// Everything that was logged in this process, as one text.
 pub(crate) fn captured_logs() -> String {
+    let captured = captured().content.lock().unwrap();
+    String::from_utf8_lossy(&captured.text).into_owned()
+}
+
+/// The capture of this process, which begins with the first call.
+fn captured() -> &'static Captured {
     static LINES: OnceLock<Lines> = OnceLock::new();
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
@@ -250,7 +285,7 @@ pub(crate) fn captured_logs() -> String {
         tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
         lines
     });
-    String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned()
+    &lines.0
 }
 
 /// The one line in the access log about `request_id`, waited for, as it is written when the response is gone.
@@ -260,28 +295,51 @@ pub(crate) async fn log_line(request_id: &str) -> Value {
 
 /// The one line in the access log whose `field` is `value`.
 pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
-    let lines = || -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-        let all = captured_logs();
-        let lines = all.lines().map(parse);
-        lines.filter(|line| line["event"] == "request" && line[field] == value).collect()
-    };
-    for _ in 0..500 {
-        let found = lines();
-        if let [line] = found.as_slice() {
-            return line.clone();
+    let captured = captured();
+    let line = async {
+        loop {
+            let changed = captured.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let found: Vec<Value> = {
+                let content = captured.content.lock().unwrap();
+                content.requests.iter().filter(|line| line[field] == value).cloned().collect()
+            };
+            assert!(found.len() < 2, "{value} was logged twice");
+            if let Some(line) = found.into_iter().next() {
+                return line;
+            }
+            changed.await;
         }
-        assert!(found.len() < 2, "{value} was logged twice");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{value} was never logged");
+    };
+    let line = tokio::time::timeout(DEADLINE, line).await;
+    line.unwrap_or_else(|_| panic!("{value} was never logged"))
 }
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct Lines(Arc<Captured>);
+
+#[derive(Default)]
+struct Captured {
+    content: Mutex<Content>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Content {
+    text: Vec<u8>,
+    /// The lines of the access log.
+    requests: Vec<Value>,
+}
 
 impl telemetry::Output for Lines {
     fn put(&self, line: &[u8]) {
-        self.0.lock().unwrap().extend_from_slice(line);
+        let mut content = self.0.content.lock().unwrap();
+        content.text.extend_from_slice(line);
+        let parsed: Value = serde_json::from_slice(line).unwrap();
+        if parsed["event"] == "request" {
+            content.requests.push(parsed);
+            self.0.changed.notify_waiters();
+        }
     }
 }

@@ -5,28 +5,23 @@ use std::time::Duration;
 use bedrock_proxy::server::Drained;
 
 use crate::harness::tokens::authenticated_server;
-use crate::harness::{TestServer, captured_logs, log_line, test_server, test_server_with};
+use crate::harness::{
+    TestServer, captured_logs, log_line, test_server, test_server_with, wait_for, wait_until,
+};
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
 
 /// Asks until readiness says `wanted`.
 async fn until_ready_says(server: &TestServer, wanted: &str) -> u16 {
-    let asking = async {
-        loop {
-            let answer = server.get("/readyz?verbose").await;
-            if answer.body.contains(wanted) {
-                return answer.status.as_u16();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), asking)
-        .await
-        .unwrap_or_else(|_| panic!("never said {wanted}"))
+    wait_for(wanted, async || {
+        let response = server.get("/readyz?verbose").await;
+        response.body.contains(wanted).then_some(response.status.as_u16())
+    })
+    .await
 }
 
 #[tokio::test]
-async fn health_checks_need_no_token_and_leave_no_line() {
+async fn health_checks_need_no_token_and_no_log() {
     let server = authenticated_server().await;
     for path in PROBES {
         let answer = server.get(path).await;
@@ -43,7 +38,7 @@ async fn health_checks_need_no_token_and_leave_no_line() {
 }
 
 #[tokio::test]
-async fn readiness_says_what_it_looked_at() {
+async fn readiness_lists_its_checks() {
     let server = test_server().await;
     let text = server.get("/readyz?verbose").await.body;
     assert_eq!(
@@ -54,7 +49,7 @@ async fn readiness_says_what_it_looked_at() {
 }
 
 #[tokio::test]
-async fn readiness_goes_first_and_requests_are_still_served_for_the_delay() {
+async fn shutdown_delay_fails_readiness_and_serves_requests() {
     let long =
         |config: &mut bedrock_proxy::config::Config| config.server.shutdown_delay = Duration::from_secs(60);
     let mut server = test_server_with(&[], long).await;
@@ -69,7 +64,7 @@ async fn readiness_goes_first_and_requests_are_still_served_for_the_delay() {
 }
 
 #[tokio::test]
-async fn credentials_that_aws_does_not_accept_make_it_ill_and_say_what_to_do() {
+async fn rejected_credentials_fail_health_with_advice() {
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "canary-not-the-secret")], |_| {}).await;
     assert_eq!(server.get("/health").await.json()["status"], "healthy", "nobody has asked yet");
     server.app.keep_identified();
@@ -85,16 +80,12 @@ async fn credentials_that_aws_does_not_accept_make_it_ill_and_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_log_says_whose_the_credentials_are() {
+async fn log_names_the_aws_identity() {
     let server = test_server().await;
     server.app.keep_identified();
-    let said = async {
-        let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
-        while server.bedrock.requests().is_empty() || !captured_logs().contains(arn) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), said).await.unwrap();
+    let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
+    server.wait_for_upstream(1).await;
+    wait_until("the identity is logged", || captured_logs().contains(arn)).await;
     let asked: Vec<_> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(asked, ["/"], "and nothing else was asked");
 }
@@ -110,16 +101,17 @@ async fn an_api_key_is_not_sent_to_sts() {
         ];
         let server = test_server_with(&keys, |_| {}).await;
         server.app.keep_identified();
-        while server.bedrock.requests().first().is_none_or(|request| request.status == 0) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_until("the fake has responded", || {
+            server.bedrock.requests().first().is_some_and(|request| request.status != 0)
+        })
+        .await;
         until_ready_says(&server, said).await;
         assert!(server.bedrock.requests().iter().all(|request| request.path == "/foundation-models"));
     }
 }
 
 #[tokio::test]
-async fn without_the_database_it_is_ready_unless_limits_are_closed_then() {
+async fn database_outage_fails_readiness_when_fail_closed() {
     let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable");
     let servers = [("open", 200), ("closed", 503)].map(|(policy, status)| async move {
         let server = test_server_with(&[away, ("QUOTA_TEAM_ON_OUTAGE", policy)], |_| {}).await;

@@ -13,7 +13,7 @@ use crate::harness::{message_body, test_server, test_server_with};
 const HEAD: &str = "POST /v1/messages HTTP/1.1\r\nhost: x\r\n";
 
 #[tokio::test]
-async fn row_13_framing_that_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
+async fn ambiguous_framing_is_rejected_and_closes_the_connection() {
     let server = test_server().await;
     let wrong = [
         "content-length: +5",
@@ -51,7 +51,7 @@ async fn row_13_framing_that_can_be_read_in_two_ways_is_refused_and_the_connecti
 }
 
 #[tokio::test]
-async fn row_13_with_a_length_and_chunks_only_the_chunks_count_and_nothing_after_them() {
+async fn chunked_encoding_overrides_content_length() {
     let server = test_server().await;
     let body = message_body("Hello", false).to_string();
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -74,7 +74,7 @@ async fn row_13_with_a_length_and_chunks_only_the_chunks_count_and_nothing_after
 }
 
 #[tokio::test]
-async fn row_15_heads_have_an_end() {
+async fn oversized_request_heads_are_rejected() {
     let server = test_server().await;
     let many: String = (0..1000).map(|n| format!("x-{n}: 1\r\n")).collect();
     let long = format!("x-long: {}\r\n", "x".repeat(64 << 10));
@@ -91,7 +91,7 @@ async fn row_15_heads_have_an_end() {
 }
 
 #[tokio::test]
-async fn row_15_a_request_names_one_host() {
+async fn request_needs_exactly_one_host() {
     let server = test_server().await;
     for hosts in ["", "host: a\r\nhost: a\r\n", "host: a\r\nhost: b\r\n"] {
         let head = format!("GET /v1/models HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
@@ -103,7 +103,7 @@ async fn row_15_a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn row_16_a_connection_that_brings_no_request_is_closed() {
+async fn connection_without_a_request_times_out() {
     let soon = |config: &mut bedrock_proxy::config::Config| {
         config.server.header_timeout = Duration::from_millis(100);
     };
@@ -115,7 +115,7 @@ async fn row_16_a_connection_that_brings_no_request_is_closed() {
 }
 
 #[tokio::test]
-async fn row_17_a_body_that_is_announced_and_never_sent_is_given_up() {
+async fn announced_body_that_never_arrives_times_out() {
     let soon = |config: &mut bedrock_proxy::config::Config| {
         config.server.body_timeout = Duration::from_millis(100);
     };
@@ -130,7 +130,7 @@ async fn row_17_a_body_that_is_announced_and_never_sent_is_given_up() {
 }
 
 #[tokio::test]
-async fn row_17_what_follows_a_body_is_another_request() {
+async fn bytes_after_a_body_are_another_request() {
     let server = test_server().await;
     let body = message_body("Hello", false).to_string();
     let longer = format!("{HEAD}content-length: {}\r\n\r\n{body}more than was announced\r\n\r\n", body.len());
@@ -141,7 +141,7 @@ async fn row_17_what_follows_a_body_is_another_request() {
 }
 
 #[tokio::test]
-async fn row_17_a_client_that_leaves_at_any_byte_leaves_nothing_behind() {
+async fn client_gone_at_any_byte_leaves_nothing_reserved() {
     let server = authenticated_server().await;
     let body = message_body("Hello", true).to_string();
     let key = token("ana", &json!({}));
@@ -156,7 +156,7 @@ async fn row_17_a_client_that_leaves_at_any_byte_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn row_18_compressed_bodies_are_refused_unopened() {
+async fn compressed_bodies_are_rejected_without_decompression() {
     let server = test_server().await;
     for encoding in
         ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "gzip, identity", "identity, gzip"]
@@ -170,7 +170,7 @@ async fn row_18_compressed_bodies_are_refused_unopened() {
 }
 
 #[tokio::test]
-async fn row_19_no_spelling_of_a_path_leads_to_the_operators() {
+async fn no_path_spelling_bypasses_admin_authorization() {
     let server = authenticated_server().await;
     let paths = [
         "/v1/messages%2f..%2fadmin%2fv1%2fusers",

@@ -103,7 +103,7 @@ async fn verdict(server: &TestServer, bytes: &[u8]) -> Verdict {
 }
 
 #[tokio::test]
-async fn row_14_streams_that_can_be_read_in_two_ways_are_refused() {
+async fn ambiguous_http2_streams_are_rejected() {
     let server = test_server().await;
     let body = message_body("Hello", false).to_string();
     let length = body.len().to_string();
@@ -135,7 +135,7 @@ async fn row_14_streams_that_can_be_read_in_two_ways_are_refused() {
 }
 
 #[tokio::test]
-async fn row_14_streams_opened_and_reset_without_end_end_the_connection() {
+async fn rapid_resets_close_the_connection() {
     let server = test_server().await;
     let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/v1/messages")];
     let fields = block(&fields);
@@ -149,7 +149,7 @@ async fn row_14_streams_opened_and_reset_without_end_end_the_connection() {
 }
 
 #[tokio::test]
-async fn row_14_a_head_that_never_ends_is_refused() {
+async fn endless_continuation_frames_are_rejected() {
     let server = test_server().await;
     let field = block(&[("x-more", "0123456789012345678901234567890123456789")]).repeat(300);
     let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
@@ -167,7 +167,7 @@ async fn row_14_a_head_that_never_ends_is_refused() {
 }
 
 #[tokio::test]
-async fn row_14_who_asks_for_acknowledgements_and_takes_none_is_given_up() {
+async fn unread_acknowledgements_close_the_connection() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(100);
     let server = test_server_with(&[], soon).await;
     let mut socket = server.connect().await;
@@ -179,7 +179,7 @@ async fn row_14_who_asks_for_acknowledgements_and_takes_none_is_given_up() {
 }
 
 #[tokio::test]
-async fn row_14_an_answer_that_its_client_leaves_no_room_for_is_given_up() {
+async fn stalled_http2_stream_is_aborted() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(200);
     let server = authenticated_server_with(&[], soon).await;
     let key = token("ana", &json!({}));
@@ -200,7 +200,7 @@ async fn row_14_an_answer_that_its_client_leaves_no_room_for_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_answer_over_http2_may_take_longer_than_a_stalled_one() {
+async fn slow_http2_response_is_not_stalled() {
     let soon = |config: &mut Config| config.server.write_timeout = Duration::from_millis(100);
     let server = test_server_with(&[], soon).await;
     let (asking, connection) = h2::client::handshake(server.connect().await).await.unwrap();

@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 
 use crate::harness::raw_http::next;
 use crate::harness::tokens::{authenticated_server_with, token};
-use crate::harness::{message_body, post, read_response, test_server, test_server_with};
+use crate::harness::{message_body, post, read_response, test_server, test_server_with, wait_for};
 
 #[tokio::test]
-async fn a_body_above_the_limit_is_a_413_the_sender_gets_to_read() {
+async fn oversized_body_is_413_the_client_reads() {
     let server = test_server().await;
     let answer = server.post(vec![b' '; 33 << 20]).await;
     let (status, kind, _) = answer.error();
@@ -23,7 +23,7 @@ async fn a_body_above_the_limit_is_a_413_the_sender_gets_to_read() {
 }
 
 #[tokio::test]
-async fn a_body_without_a_length_is_limited_while_it_is_read() {
+async fn chunked_body_is_limited_while_it_is_read() {
     let server = test_server_with(&[("MAX_BODY_BYTES", "4096")], |_| {}).await;
     let pieces = (0..100).map(|_| Ok(Frame::data(Bytes::from(vec![b' '; 1024]))));
     let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
@@ -57,7 +57,7 @@ async fn nesting_without_end_is_refused_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_given_up() {
+async fn missing_body_times_out() {
     let server = test_server_with(&[], |config| config.server.body_timeout = Duration::from_millis(50)).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await.unwrap();
@@ -67,7 +67,7 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 }
 
 #[tokio::test]
-async fn one_user_has_so_many_requests_open_and_others_are_not_in_the_way() {
+async fn concurrency_limit_counts_each_user_alone() {
     let server = authenticated_server_with(&[("MAX_CONCURRENT_REQUESTS_PER_USER", "2")], |_| {}).await;
     let (ana, bob) = (token("ana", &json!({})), token("bob", &json!({})));
     let stream = |key: &str| {
@@ -99,16 +99,12 @@ async fn one_user_has_so_many_requests_open_and_others_are_not_in_the_way() {
     for response in open {
         assert_eq!(read_response(response).await.events().last(), Some(&"message_stop"));
     }
-    let passes = async {
-        while server.post_as(&ana).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), passes).await.expect("the places are free again");
+    wait_for("the places are free again", async || (server.post_as(&ana).await.status == 200).then_some(()))
+        .await;
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_stream_has_a_deadline() {
+async fn unstreamed_request_has_a_timeout() {
     let server =
         test_server_with(&[], |config| config.relay.request_timeout = Duration::from_millis(100)).await;
     let (status, kind, _) = server.post_message("[slow 5000]", false).await.error();

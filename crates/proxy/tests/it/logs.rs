@@ -130,7 +130,7 @@ fn todays(extension: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_is_one_line_in_a_file_of_the_day_with_the_documented_fields() {
+async fn each_request_is_one_documented_log_line() {
     let variables = [("JWT_SECRET_KEY", KEY)];
     let program = start(tempfile::tempdir().unwrap(), &variables).await;
     assert!(
@@ -269,7 +269,7 @@ async fn a_client_that_leaves_is_one_line_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_and_both_outputs_say_the_same() {
+async fn text_and_json_logs_hold_the_same() {
     let variables =
         [("LOG_OUTPUT", "both"), ("LOG_FORMAT", "text"), ("LOG_FILE_PATH", "logs/bedrock-proxy.log")];
     let program = start(tempfile::tempdir().unwrap(), &variables).await;
@@ -287,7 +287,7 @@ async fn text_and_both_outputs_say_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn debug_tells_shapes_and_decisions_and_never_content() {
+async fn debug_logs_hold_shapes_and_no_content() {
     let program =
         start(tempfile::tempdir().unwrap(), &[("LOG_OUTPUT", "stdout"), ("AWS_BEDROCK_DEBUG", "true")]).await;
     tokio::task::block_in_place(|| {
@@ -315,7 +315,7 @@ async fn debug_tells_shapes_and_decisions_and_never_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_drops_lines_and_counts_them_and_requests_go_on() {
+async fn full_disk_drops_and_counts_log_lines() {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("logs")).unwrap();
     symlink("/dev/full", home.path().join(todays(".json"))).unwrap();
@@ -351,7 +351,7 @@ fn run(home: &Path, variables: &[(&str, &str)], words: &[&str]) -> Output {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_refused_at_start_with_what_to_do() {
+fn unwritable_log_fails_startup_with_advice() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("file"), "").unwrap();
     let output = run(home.path(), &[("LOG_FILE_PATH", "file/x.json"), ("PORT", "0")], &["serve"]);
@@ -361,7 +361,7 @@ fn a_log_that_cannot_be_written_is_refused_at_start_with_what_to_do() {
 }
 
 #[test]
-fn commands_that_serve_nobody_make_no_log() {
+fn commands_without_a_server_write_no_log() {
     let home = tempfile::tempdir().unwrap();
     for words in
         [&["config", "check"][..], &["user", "add", "ana"], &["usage", "report"], &["explain", "E01"]]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::harness::{full, log_line, message_body, test_server, test_server_with};
 
 #[tokio::test]
-async fn a_stream_says_everything_in_order_and_ends_once() {
+async fn stream_events_are_ordered_and_end_once() {
     let server = test_server().await;
     let answer = server.post_message("Hello", true).await;
     assert_eq!(answer.status, 200);
@@ -25,7 +25,7 @@ async fn a_stream_says_everything_in_order_and_ends_once() {
 }
 
 #[tokio::test]
-async fn without_stream_the_same_answer_is_one_message() {
+async fn unstreamed_response_is_the_same_message() {
     let server = test_server().await;
     let answer = server.post_message("Hello", false).await;
     assert_eq!(answer.headers["content-type"], "application/json");
@@ -55,7 +55,7 @@ async fn a_tool_call_comes_through_both_ways() {
 }
 
 #[tokio::test]
-async fn a_request_without_model_or_max_tokens_gets_the_operators() {
+async fn missing_model_and_max_tokens_use_defaults() {
     let variables =
         [("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "claude-sonnet-4-5"), ("AWS_BEDROCK_MAX_TOKENS", "777")];
     let server = test_server_with(&variables, |_| {}).await;
@@ -66,7 +66,7 @@ async fn a_request_without_model_or_max_tokens_gets_the_operators() {
 }
 
 #[tokio::test]
-async fn a_mapping_sends_an_arn_as_one_path_segment() {
+async fn mapped_arn_is_one_path_segment() {
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
     let mapping = format!("mine={arn}");
     let server = test_server_with(&[("AWS_BEDROCK_MODEL_MAPPINGS", &mapping)], |_| {}).await;
@@ -92,7 +92,7 @@ async fn any_query_header_or_content_type_is_fine() {
 }
 
 #[tokio::test]
-async fn the_access_log_counts_tokens_and_holds_no_content() {
+async fn access_log_holds_tokens_and_no_content() {
     let server = test_server().await;
     let answer = server.post_message("Geheimes Wort Xylophon", true).await;
     let line = log_line(answer.request_id()).await;

@@ -17,7 +17,7 @@ fn route(answer: &TestResponse) -> &str {
 }
 
 #[tokio::test]
-async fn the_clients_own_body_goes_to_the_messages_api_and_its_events_come_back() {
+async fn messages_api_gets_the_client_body() {
     let server = native().await;
     let mut body = message_body("Hello", true);
     body["metadata"] = json!({"user_id": "{\"device_id\":\"d\"}"});
@@ -45,7 +45,7 @@ async fn the_clients_own_body_goes_to_the_messages_api_and_its_events_come_back(
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_stream_gets_the_same_message_whole() {
+async fn unstreamed_client_gets_the_whole_message() {
     let server = native().await;
     let mut body = message_body("[tools]", false);
     body["tools"] = json!([{"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}]);
@@ -60,7 +60,7 @@ async fn a_client_that_does_not_stream_gets_the_same_message_whole() {
 }
 
 #[tokio::test]
-async fn failures_of_the_messages_api_are_those_of_the_other_routes() {
+async fn messages_api_errors_match_other_upstream_apis() {
     let server = native().await;
     assert_eq!(server.post_message("[throttle]", true).await.error().0, 429);
     assert_eq!(server.post_message("[cut]", false).await.status, 502);
@@ -77,7 +77,7 @@ async fn failures_of_the_messages_api_are_those_of_the_other_routes() {
 }
 
 #[tokio::test]
-async fn what_the_messages_api_refuses_is_left_out_at_once() {
+async fn unsupported_messages_api_field_is_removed_on_fallback() {
     let server = native().await;
     let mut body = message_body("Hello", false);
     body["novel_member"] = json!(1);
@@ -89,7 +89,7 @@ async fn what_the_messages_api_refuses_is_left_out_at_once() {
 }
 
 #[tokio::test]
-async fn other_models_and_arns_take_the_routes_they_have() {
+async fn models_without_messages_api_use_other_apis() {
     let server = native().await;
     let arn = "arn:aws:bedrock:us-east-1::inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     for (model, expected) in [
@@ -117,7 +117,7 @@ fn row(id: &str, members: &str) -> tempfile::NamedTempFile {
 }
 
 #[tokio::test]
-async fn a_row_of_the_table_may_want_a_route_of_its_own() {
+async fn model_table_selects_the_upstream_api() {
     for (wanted, usual) in [("messages", "converse"), ("invoke", "auto"), ("converse", "messages")] {
         let file = row("claude-opus-5", &format!(r#""prefixes":["us"],"route":"{wanted}""#));
         let variables =
@@ -132,7 +132,7 @@ async fn a_row_of_the_table_may_want_a_route_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_model_that_lives_on_mantle_is_asked_and_counted_there() {
+async fn mantle_model_is_called_and_counted_on_mantle() {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = fake_bedrock::Config { mantle: true, ..fake_bedrock::Config::default() };
     let mantle = FakeBedrock::bind(config, anywhere).await.unwrap();

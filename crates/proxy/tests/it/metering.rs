@@ -1,24 +1,20 @@
 //! What requests came to, in the database.
 
-use std::time::Duration;
-
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use crate::harness::tokens::{authenticated_server, token};
-use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with};
+use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with, wait_for};
 
 /// The one usage row of `server`, waited for.
 async fn row(server: &TestServer) -> Value {
-    for _ in 0..500 {
-        if let [row] = rows(server).await.as_slice() {
-            return row.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("no usage row was written");
+    wait_for("a usage record", async || match rows(server).await.as_slice() {
+        [row] => Some(row.clone()),
+        _ => None,
+    })
+    .await
 }
 
 async fn rows(server: &TestServer) -> Vec<Value> {
@@ -36,7 +32,7 @@ async fn rows(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
+async fn chat_usage_record_includes_cache_tokens() {
     let server = test_server().await;
     let prompt = "You are careful and kind. ".repeat(800);
     let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": "Hello"}]});
@@ -49,13 +45,7 @@ async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
     let written = row(&server).await["write"].as_i64().unwrap();
     let second = send().await;
     let find = async |id: &str| {
-        for _ in 0..500 {
-            if let Some(row) = rows(&server).await.into_iter().find(|row| row["request_id"] == id) {
-                return row;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no usage row was written");
+        wait_for(id, async || rows(&server).await.into_iter().find(|row| row["request_id"] == id)).await
     };
     let (before, after) = (find(first.request_id()).await, find(second.request_id()).await);
     assert!(
@@ -67,7 +57,7 @@ async fn a_chat_leaves_the_same_row_with_what_its_cache_points_saved() {
 }
 
 #[tokio::test]
-async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
+async fn every_response_leaves_one_usage_record() {
     for (prompt, stream, route) in [
         ("Hello", true, "converse"),
         ("Hello", false, "converse"),
@@ -94,7 +84,7 @@ async fn every_answer_leaves_one_row_with_what_bedrock_counted() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_pays_for_what_bedrock_wrote() {
+async fn disconnected_client_pays_for_the_whole_response() {
     let server = test_server().await;
     let mut response = server.send(post(message_body("[paced 60 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
@@ -105,7 +95,7 @@ async fn whoever_leaves_pays_for_what_bedrock_wrote() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() {
+async fn refused_detached_read_charges_the_worst_case() {
     let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
     let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
@@ -116,7 +106,7 @@ async fn whoever_leaves_and_cannot_be_followed_pays_the_most_it_can_have_been() 
 }
 
 #[tokio::test]
-async fn a_broken_answer_costs_at_least_what_was_delivered() {
+async fn broken_response_charges_at_least_delivered_tokens() {
     for route in ["converse", "invoke"] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         let answer = server.post_message("[cut]", true).await;
@@ -128,7 +118,7 @@ async fn a_broken_answer_costs_at_least_what_was_delivered() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
+async fn response_without_usage_is_charged_an_estimate() {
     let server = test_server().await;
     server.post_message("[no-metadata]", true).await;
     let row = row(&server).await;
@@ -138,7 +128,7 @@ async fn an_answer_whose_cost_bedrock_forgot_to_say_is_never_free() {
 }
 
 #[tokio::test]
-async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
+async fn rejected_requests_are_free() {
     for prompt in ["[throttle]", "[throttle-first-frame]"] {
         let server = test_server().await;
         assert_eq!(server.post_message(prompt, true).await.status, StatusCode::TOO_MANY_REQUESTS);
@@ -150,7 +140,7 @@ async fn what_bedrock_refused_costs_nothing_and_is_still_a_row() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_never_sent_leaves_no_row() {
+async fn unsent_request_leaves_no_usage_record() {
     let server = test_server().await;
     assert_eq!(server.post("{").await.status, StatusCode::BAD_REQUEST);
     server.post_message("Hello", false).await;
@@ -158,7 +148,7 @@ async fn a_request_that_was_never_sent_leaves_no_row() {
 }
 
 #[tokio::test]
-async fn clients_that_speak_bedrock_are_charged_alike() {
+async fn bedrock_clients_are_charged_by_upstream_usage() {
     let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     let messages = json!([{"role": "user", "content": "[paced 60 5]"}]);
     let invoke = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 256, "messages": messages});
@@ -195,7 +185,7 @@ async fn clients_that_speak_bedrock_are_charged_alike() {
 }
 
 #[tokio::test]
-async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
+async fn interrupted_frames_are_charged_an_estimate() {
     let server = test_server().await;
     let body = json!({"messages": [{"role": "user", "content": [{"text": "[throttle-mid]"}]}]});
     let request = Request::post("/model/claude-sonnet-4-5/converse-stream");
@@ -207,7 +197,7 @@ async fn a_stream_that_bedrock_broke_off_is_charged_by_a_guess() {
 }
 
 #[tokio::test]
-async fn what_requests_came_to_is_counted_for_prometheus() {
+async fn requests_are_counted_in_metrics() {
     let server = test_server().await;
     server.post_message("Hello", false).await;
     server.post_message("[throttle]", true).await;
@@ -267,7 +257,7 @@ async fn metrics_are_for_operators() {
 }
 
 #[tokio::test]
-async fn the_last_rows_are_stored_before_the_server_ends() {
+async fn shutdown_stores_the_last_usage_records() {
     let mut server = test_server().await;
     for _ in 0..20 {
         server.post_message("Hello", false).await;

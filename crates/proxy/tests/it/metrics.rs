@@ -5,24 +5,20 @@ use http_body_util::BodyExt;
 use serde_json::json;
 
 use crate::harness::tokens::{authenticated_server, claims, signed, token};
-use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with};
+use crate::harness::{TestServer, full, message_body, post, test_server, test_server_with, wait_for};
 
 /// The value of the one series that `start` begins, waited for until it is `expected`.
 async fn becomes(server: &TestServer, start: &str, expected: &str) {
-    let mut text = String::new();
-    for _ in 0..500 {
-        text = server.get("/metrics").await.body;
+    wait_for(&format!("{start} becomes {expected}"), async || {
+        let text = server.get("/metrics").await.body;
         let mut found = text.lines().filter_map(|line| line.strip_prefix(start)?.strip_prefix(' '));
-        if found.next() == Some(expected) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("{start} never became {expected}:\n{text}");
+        (found.next() == Some(expected)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn open_metrics_is_for_whoever_accepts_it() {
+async fn openmetrics_is_served_on_accept() {
     let server = test_server().await;
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2";
     let request = Request::get("/metrics").header("accept", accept);
@@ -39,7 +35,7 @@ async fn open_metrics_is_for_whoever_accepts_it() {
 }
 
 #[tokio::test]
-async fn an_open_stream_and_one_that_was_left_are_counted() {
+async fn open_and_detached_streams_are_counted() {
     let server = test_server_with(&[("ABANDONED_MAX", "0")], |_| {}).await;
     let mut response = server.send(post(message_body("[paced 2000 5]", true).to_string())).await;
     response.body_mut().frame().await.unwrap().unwrap();
@@ -56,7 +52,7 @@ async fn an_open_stream_and_one_that_was_left_are_counted() {
 }
 
 #[tokio::test]
-async fn bedrocks_own_dialect_is_counted_by_its_template_and_its_api() {
+async fn bedrock_requests_are_counted_by_route() {
     let server = test_server().await;
     let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     let body = json!({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}).to_string();
@@ -69,7 +65,7 @@ async fn bedrocks_own_dialect_is_counted_by_its_template_and_its_api() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_are_made_up_share_one_series() {
+async fn unknown_paths_and_methods_share_one_series() {
     let server = test_server().await;
     for path in ["/wp-login.php", "/.env", "/v1/messages/1/2/3"] {
         server
@@ -82,7 +78,7 @@ async fn paths_and_methods_that_are_made_up_share_one_series() {
 }
 
 #[tokio::test]
-async fn refused_credentials_and_limits_are_counted_by_their_reason() {
+async fn rejections_are_counted_by_reason() {
     let server = authenticated_server().await;
     let expired = token("ana", &json!({"exp": 1}));
     let sends = async |bearer: &str| {

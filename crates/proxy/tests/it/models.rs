@@ -14,7 +14,7 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn models_are_listed_for_both_families_of_clients_at_once() {
+async fn models_are_listed_for_both_client_apis() {
     let mapping = ("AWS_BEDROCK_MODEL_MAPPINGS", "house-model=amazon.nova-pro-v1:0");
     let server = test_server_with(&[mapping], |_| {}).await;
     let start = Instant::now();
@@ -66,7 +66,7 @@ async fn a_list_has_pages() {
 }
 
 #[tokio::test]
-async fn one_model_is_found_by_each_of_its_names() {
+async fn model_is_found_by_each_name() {
     let server = test_server().await;
     for id in [
         "claude-sonnet-4-5",

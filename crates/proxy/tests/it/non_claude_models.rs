@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{message_body, test_server};
 
 #[tokio::test]
-async fn each_family_is_told_in_its_own_words() {
+async fn each_model_family_gets_its_request_fields() {
     let server = test_server().await;
     for (model, members, expected) in [
         ("us.amazon.nova-pro-v1:0", json!({"top_k": 5}), json!({"inferenceConfig": {"topK": 5}})),
@@ -51,7 +51,7 @@ async fn each_family_is_told_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn what_claude_code_sends_every_day_is_answered_by_every_family() {
+async fn claude_code_request_works_with_every_family() {
     let server = test_server().await;
     for model in
         ["us.amazon.nova-pro-v1:0", "us.moonshotai.kimi-k3", "us.xai.grok-4.6", "us.deepseek.r1-v1:0"]

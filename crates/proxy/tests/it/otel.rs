@@ -129,7 +129,7 @@ async fn end(mut server: TestServer) {
 }
 
 #[tokio::test]
-async fn a_request_is_a_span_in_the_callers_trace_and_the_question_to_bedrock_one_under_it() {
+async fn request_and_upstream_spans_join_the_trace() {
     let collector = Collector::default();
     let server = telling(collector.listen().await, &[("OTEL_SERVICE_NAME", "gateway")]).await;
     let prompt = "You are careful and kind. ".repeat(800);
@@ -203,7 +203,7 @@ async fn a_request_is_a_span_in_the_callers_trace_and_the_question_to_bedrock_on
 }
 
 #[tokio::test]
-async fn who_does_not_record_a_trace_is_not_recorded_here_either() {
+async fn unsampled_parent_is_not_exported() {
     let collector = Collector::default();
     let server = telling(collector.listen().await, &[]).await;
     asked(&server, "00", message_body("Hello", false)).await;
@@ -214,7 +214,7 @@ async fn who_does_not_record_a_trace_is_not_recorded_here_either() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_bedrock_is_an_error_of_its_span_by_its_kind() {
+async fn upstream_error_sets_the_span_error_type() {
     let collector = Collector::default();
     let server = telling(collector.listen().await, &[]).await;
     server.post_message("[throttle]", true).await;
@@ -230,7 +230,7 @@ async fn a_refusal_of_bedrock_is_an_error_of_its_span_by_its_kind() {
 }
 
 #[tokio::test]
-async fn tokens_and_times_are_metrics_by_the_usual_names_or_by_the_newest() {
+async fn metrics_follow_the_semantic_convention_setting() {
     for (opt_in, tokens, times) in [
         (
             "http",
@@ -260,7 +260,7 @@ async fn tokens_and_times_are_metrics_by_the_usual_names_or_by_the_newest() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_dead_or_hangs_costs_spans_and_no_request() {
+async fn unavailable_collector_drops_spans_not_requests() {
     // One that takes connections and says nothing, and one that is not there.
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();

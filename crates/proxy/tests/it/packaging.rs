@@ -66,7 +66,7 @@ fn after<'a>(text: &'a str, before: &str) -> &'a str {
 }
 
 #[test]
-fn the_image_is_built_by_the_toolchain_of_the_repository() {
+fn image_uses_the_repository_toolchain() {
     let pinned = read("rust-toolchain.toml");
     let pinned = after(&pinned, "channel =");
     assert_eq!(after(&read("Dockerfile"), "ARG RUST_VERSION="), pinned.trim_matches('"'));
@@ -82,7 +82,7 @@ fn packages_carry_the_version_of_the_program() {
 }
 
 #[test]
-fn every_variable_of_a_package_is_one_of_the_program() {
+fn package_variables_exist_in_the_program() {
     // Another test compares this file with what the configuration reads.
     let example = read(".env.example");
     let known = variables(&example);
@@ -94,7 +94,7 @@ fn every_variable_of_a_package_is_one_of_the_program() {
 }
 
 #[test]
-fn every_port_of_a_package_is_the_port_that_is_listened_on() {
+fn package_ports_match_the_default_port() {
     let port = after(&read(".env.example"), "PORT=").to_owned();
     assert_eq!(after(&read("Dockerfile"), "EXPOSE"), port);
     assert_eq!(after(&read("compose.yaml"), "PORT:"), port);
@@ -104,7 +104,7 @@ fn every_port_of_a_package_is_the_port_that_is_listened_on() {
 }
 
 #[tokio::test]
-async fn every_path_that_is_probed_answers_without_a_token() {
+async fn probe_paths_need_no_token() {
     let variables = [("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")];
     let server = test_server_with(&variables, |_| {}).await;
     let deployment = read("deploy/helm/bedrock-proxy/templates/deployment.yaml");
@@ -116,7 +116,7 @@ async fn every_path_that_is_probed_answers_without_a_token() {
 }
 
 #[test]
-fn nobody_kills_the_program_before_it_gives_up_itself() {
+fn package_kill_timeouts_exceed_shutdown_grace() {
     let example = read(".env.example");
     let grace: u64 = after(&example, "# SHUTDOWN_GRACE_SECONDS=").parse().unwrap();
     let unit = read("deploy/systemd/bedrock-proxy.service");

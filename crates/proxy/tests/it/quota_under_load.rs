@@ -288,17 +288,17 @@ async fn a_rush_on_limited_tokens(place: Place, replicas: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_at_once_on_three_processes_spend_no_more_than_they_may_and_pay_what_it_cost() {
+async fn limits_hold_on_three_processes_with_postgres() {
     a_rush_on_limited_tokens(Place::Postgres(postgres::database().await), 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_at_once_on_one_process_with_a_file_do_so_too() {
+async fn limits_hold_on_one_process_with_sqlite() {
     a_rush_on_limited_tokens(Place::Sqlite("".into()), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_goes_away_under_load_stops_nobody_and_loses_nothing() {
+async fn database_outage_under_load_loses_no_usage() {
     const WORKERS: usize = 16;
     let mut cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let place = Place::Postgres(cluster.database().await);

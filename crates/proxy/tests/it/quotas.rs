@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::harness::postgres;
 use crate::harness::tokens::{KEY, authenticated_server_with, now, token};
-use crate::harness::{TestResponse, TestServer, full, message_body, test_server_at};
+use crate::harness::{TestResponse, TestServer, full, message_body, test_server_at, wait_for};
 
 /// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
 const ANSWER: i64 = 20;
@@ -35,14 +35,11 @@ async fn tallies(server: &TestServer, user: &str, team: Option<&str>) -> CallerT
 
 /// Waits until nothing is reserved for `user`.
 async fn settled(server: &TestServer, user: &str, team: Option<&str>) -> CallerTotals {
-    for _ in 0..500 {
+    wait_for("nothing is reserved", async || {
         let tallies = tallies(server, user, team).await;
-        if tallies.user.reserved == 0 && tallies.team.reserved == 0 {
-            return tallies;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("something stays reserved");
+        (tallies.user.reserved == 0 && tallies.team.reserved == 0).then_some(tallies)
+    })
+    .await
 }
 
 fn charged(server: &TestServer) -> i64 {
@@ -51,7 +48,7 @@ fn charged(server: &TestServer) -> i64 {
 }
 
 #[tokio::test]
-async fn requests_that_race_for_a_remainder_never_overspend_it() {
+async fn concurrent_requests_never_exceed_the_limit() {
     let url = postgres::database().await;
     for database in [vec![], vec![("DATABASE_URL", url.as_str())]] {
         let mut variables = vec![("DEFAULT_USER_DAILY_TOKENS", "700"), ("DEFAULT_TEAM_DAILY_TOKENS", "1000")];
@@ -77,7 +74,7 @@ async fn requests_that_race_for_a_remainder_never_overspend_it() {
 }
 
 #[tokio::test]
-async fn a_limit_of_zero_refuses_everything_and_no_limit_nothing() {
+async fn zero_limit_denies_all_and_none_denies_nothing() {
     let zero = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
     let answer = ask_short(&zero, &token("ana", &json!({})), "Hello", true).await;
     let (status, kind, message) = answer.error();
@@ -100,7 +97,7 @@ async fn a_limit_of_zero_refuses_everything_and_no_limit_nothing() {
 }
 
 #[tokio::test]
-async fn answers_say_how_full_the_fullest_limit_is() {
+async fn responses_report_the_most_used_limit() {
     let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "1000")], |_| {}).await;
     let token = token("ana", &json!({}));
     let mut seen = Vec::new();
@@ -129,7 +126,7 @@ async fn answers_say_how_full_the_fullest_limit_is() {
 }
 
 #[tokio::test]
-async fn a_request_belongs_to_the_period_it_started_in() {
+async fn request_is_charged_to_its_starting_period() {
     let start =
         std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(now() / 60 * 60 + 30).unwrap());
     let clock = Clock::manual(start);
@@ -143,9 +140,7 @@ async fn a_request_belongs_to_the_period_it_started_in() {
     let token = token("ana", &json!({}));
     let first = server.app.quota.period();
     let crossing = async {
-        while server.bedrock.requests().is_empty() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        server.wait_for_upstream(1).await;
         clock.advance(Duration::from_secs(60));
     };
     let (answer, ()) = tokio::join!(ask_short(&server, &token, "[paced 10 20]", true), crossing);
@@ -155,19 +150,15 @@ async fn a_request_belongs_to_the_period_it_started_in() {
     let at = clock.milliseconds();
     let used =
         async |period| server.app.store.caller_totals("ana", None, period, at).await.unwrap().user.used;
-    let charging = async {
-        while used(first.start).await < charged(&server) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), charging).await.unwrap();
+    wait_for("the request is charged", async || (used(first.start).await >= charged(&server)).then_some(()))
+        .await;
     assert_eq!((used(first.start).await, used(next.start).await), (charged(&server), 0));
     let answer = ask_short(&server, &token, "Hello", false).await;
     assert_eq!(answer.status, 200, "the new period is free: {}", answer.body);
 }
 
 #[tokio::test]
-async fn what_a_long_answer_has_reserved_outlives_its_lease() {
+async fn long_response_renews_its_reservation() {
     let lease = Duration::from_millis(300);
     let server = authenticated_server_with(&[], |config| config.quota.lease = lease).await;
     let bearer = format!("Bearer {}", token("ana", &json!({})));
@@ -184,7 +175,7 @@ async fn what_a_long_answer_has_reserved_outlives_its_lease() {
 }
 
 #[tokio::test]
-async fn a_reset_is_written_down_once_and_never_decides_anything() {
+async fn reset_event_is_recorded_once() {
     let server = authenticated_server_with(&[], |_| {}).await;
     ask_short(&server, &token("ana", &json!({})), "Hello", false).await;
     settled(&server, "ana", None).await;
@@ -201,7 +192,7 @@ async fn a_reset_is_written_down_once_and_never_decides_anything() {
 }
 
 #[tokio::test]
-async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_later() {
+async fn fail_open_limit_charges_after_the_outage() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let mut server = authenticated_server_with(&[("DATA_DIR", data)], |_| {}).await;
@@ -231,19 +222,16 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     )
     .unwrap();
     ledger.start(&tasks);
-    for _ in 0..500 {
+    wait_for("the log on disk is stored", async || {
         let spent = store.caller_totals("ana", None, period.start, period.end).await.unwrap();
-        if spent.user.used == total {
-            return;
-        }
-        assert!(spent.user.used < total, "counted twice");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the journal was not stored");
+        assert!(spent.user.used <= total, "counted twice");
+        (spent.user.used == total).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn without_a_database_a_closed_limit_refuses_at_once() {
+async fn fail_closed_limit_denies_during_outage() {
     let server = authenticated_server_with(&[("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
     let token = token("ana", &json!({}));
     assert_eq!(ask_short(&server, &token, "Hello", false).await.status, 200);
@@ -277,7 +265,7 @@ async fn nothing_in_a_request_changes_who_pays() {
 }
 
 #[tokio::test]
-async fn the_other_doors_have_the_same_limits() {
+async fn every_client_api_shares_the_limits() {
     let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "0")], |_| {}).await;
     let bearer = format!("Bearer {}", token("ana", &json!({})));
     let headers = [("authorization", bearer.as_str())];

@@ -16,7 +16,7 @@ async fn send(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> Test
 }
 
 #[tokio::test]
-async fn a_callers_trace_is_continued_in_the_answer_and_in_the_log() {
+async fn trace_context_continues_in_response_and_log() {
     let server = test_server().await;
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let answer = send(&server, "/v1/messages", &[("traceparent", &parent)]).await;
@@ -28,7 +28,7 @@ async fn a_callers_trace_is_continued_in_the_answer_and_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_broken_trace_is_replaced_by_a_new_one() {
+async fn invalid_traceparent_starts_a_new_trace() {
     let server = test_server().await;
     for broken in
         [None, Some(format!("00-{TRACE}-{SPAN}")), Some(format!("00-{TRACE}-{}-01", "0".repeat(16)))]
@@ -43,7 +43,7 @@ async fn a_broken_trace_is_replaced_by_a_new_one() {
 }
 
 #[tokio::test]
-async fn no_trace_and_no_id_of_a_caller_reaches_aws() {
+async fn client_ids_and_traces_never_reach_aws() {
     let server = test_server().await;
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let headers = [("traceparent", parent.as_str()), ("tracestate", "a=1"), ("x-request-id", "mine")];
@@ -57,7 +57,7 @@ async fn no_trace_and_no_id_of_a_caller_reaches_aws() {
 }
 
 #[tokio::test]
-async fn a_callers_own_id_comes_back_beside_ours_when_it_may_stand_in_a_log() {
+async fn valid_client_request_id_is_returned() {
     let server = test_server().await;
     let longest = "a".repeat(128);
     for path in ["/v1/messages", "/v1/chat/completions", "/nothing-here"] {
@@ -77,7 +77,7 @@ async fn a_callers_own_id_comes_back_beside_ours_when_it_may_stand_in_a_log() {
 }
 
 #[tokio::test]
-async fn the_id_of_claude_code_is_logged_and_not_given_back() {
+async fn claude_code_request_id_is_only_logged() {
     let server = test_server().await;
     let answer = send(&server, "/v1/messages", &[("x-client-request-id", "3f2a")]).await;
     assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);

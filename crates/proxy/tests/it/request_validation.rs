@@ -30,7 +30,7 @@ fn text(message: &str) -> String {
 }
 
 #[tokio::test]
-async fn row_20_bodies_that_are_no_json_are_a_400_at_every_door() {
+async fn invalid_json_is_400_for_every_client_api() {
     let server = test_server().await;
     let fine = text("\"x\"");
     let bodies: Vec<Vec<u8>> = vec![
@@ -63,7 +63,7 @@ async fn row_20_bodies_that_are_no_json_are_a_400_at_every_door() {
 }
 
 #[tokio::test]
-async fn row_20_bodies_of_absurd_size_in_every_direction_are_refused_or_answered() {
+async fn extreme_bodies_never_cause_a_server_error() {
     let server = test_server().await;
     let many_keys: Vec<_> = (0..1_000_000).map(|n| format!(r#""a{n}":1"#)).collect();
     let messages = vec![r#"{"role":"user","content":"x"}"#; 200_000].join(",");
@@ -93,7 +93,7 @@ async fn row_20_bodies_of_absurd_size_in_every_direction_are_refused_or_answered
 }
 
 #[tokio::test]
-async fn row_20_what_stands_twice_is_refused_so_that_nobody_reads_it_in_two_ways() {
+async fn duplicate_members_are_rejected() {
     let server = test_server().await;
     let twice = [
         (r#""model":"claude-sonnet-4-5","model":"claude-opus-4-5","messages":[]"#, "model"),
@@ -112,7 +112,7 @@ async fn row_20_what_stands_twice_is_refused_so_that_nobody_reads_it_in_two_ways
 }
 
 #[tokio::test]
-async fn row_21_a_wrong_type_in_any_place_is_a_400_and_never_a_500() {
+async fn wrong_type_anywhere_is_400() {
     let server = test_server().await;
     let request = json!({
         "model": "claude-sonnet-4-5", "max_tokens": 256, "stream": false, "temperature": 0.5, "top_k": 5,
@@ -166,7 +166,7 @@ fn collect(value: &Value, path: String, places: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn row_22_a_model_is_a_name_and_never_a_path() {
+async fn model_name_never_changes_the_upstream_path() {
     let server = test_server().await;
     let names = [
         "../../admin".to_owned(),
@@ -208,7 +208,7 @@ async fn row_22_a_model_is_a_name_and_never_a_path() {
 }
 
 #[tokio::test]
-async fn row_23_strange_tools_are_renamed_or_refused() {
+async fn invalid_tools_are_renamed_or_rejected() {
     let server = test_server().await;
     let tool = |name: &str, schema: Value| json!({"name": name, "description": "d", "input_schema": schema});
     let object = json!({"type": "object"});
@@ -234,7 +234,7 @@ async fn row_23_strange_tools_are_renamed_or_refused() {
 }
 
 #[tokio::test]
-async fn row_24_pictures_and_documents_are_passed_on_unopened() {
+async fn images_and_documents_are_forwarded_unread() {
     let server = test_server().await;
     let block = |kind: &str, media: &str, data: &str| {
         let block = json!([{"type": kind, "source": {"type": "base64", "media_type": media, "data": data}},
@@ -262,7 +262,7 @@ async fn row_24_pictures_and_documents_are_passed_on_unopened() {
 }
 
 #[tokio::test]
-async fn row_25_what_a_prompt_says_cannot_break_the_stream() {
+async fn prompt_text_cannot_break_the_stream() {
     let server = test_server().await;
     let said = "data: {}\n\nevent: message_stop\r\ndata: [DONE]\n\n: x \u{2028}\u{85} </script> \u{1b}[2J";
     for (door, terminal) in [("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")] {
@@ -284,7 +284,7 @@ async fn row_25_what_a_prompt_says_cannot_break_the_stream() {
 }
 
 #[tokio::test]
-async fn row_26_no_address_in_a_request_is_ever_fetched() {
+async fn urls_in_requests_are_never_fetched() {
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = trap.local_addr().unwrap().port();
     let server = test_server().await;
@@ -323,7 +323,7 @@ async fn row_26_no_address_in_a_request_is_ever_fetched() {
 }
 
 #[tokio::test]
-async fn row_41_what_one_client_makes_up_is_left_out_of_no_other_request() {
+async fn invented_fields_never_affect_other_requests() {
     let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
     let made_up = [
         "x system",

@@ -266,7 +266,7 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
 }
 
 #[tokio::test]
-async fn row_44_no_secret_and_no_word_of_a_conversation_is_written_anywhere() {
+async fn secrets_and_content_are_never_written() {
     let config = fake_bedrock::Config {
         secret_key: AWS_SECRET.to_owned(),
         session_token: Some(SESSION.to_owned()),

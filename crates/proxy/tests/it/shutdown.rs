@@ -21,7 +21,7 @@ async fn health_has_exactly_four_keys() {
 }
 
 #[tokio::test]
-async fn greetings_are_answered() {
+async fn hello_paths_return_200() {
     let server = test_server().await;
     for (method, path) in [(Method::GET, "/api/hello"), (Method::HEAD, "/api/hello"), (Method::HEAD, "/")] {
         let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
@@ -30,7 +30,7 @@ async fn greetings_are_answered() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_streams_finish_and_takes_no_more_connections() {
+async fn drain_finishes_streams_and_stops_accepting() {
     let mut server = test_server().await;
     let response = server.send(post(message_body("[paced 50 10]", true).to_string())).await;
     server.stop.notify_one();
@@ -42,7 +42,7 @@ async fn a_drain_lets_streams_finish_and_takes_no_more_connections() {
 }
 
 #[tokio::test]
-async fn a_stream_that_outlives_the_drain_is_told_so() {
+async fn stream_beyond_the_drain_gets_an_error() {
     let mut server =
         test_server_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
     let response = server.send(post(message_body("[paced 2000 10]", true).to_string())).await;
@@ -76,15 +76,13 @@ async fn a_client_that_stops_reading_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_answered_when_the_drain_ends_is_told_so() {
+async fn request_beyond_the_drain_gets_529() {
     let server =
         test_server_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
     let prompts = [("[slow 5000]", false), ("[slow 5000]", true)];
     let answers = prompts.map(|(prompt, stream)| server.post_message(prompt, stream));
     let stop = async {
-        while server.bedrock.requests().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        server.wait_for_upstream(2).await;
         server.stop.notify_one();
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(answers), stop);

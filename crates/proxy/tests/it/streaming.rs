@@ -17,7 +17,7 @@ use crate::harness::{
 const SHORT: Duration = Duration::from_millis(60);
 
 #[tokio::test]
-async fn silence_is_filled_with_pings_and_none_follows_the_end() {
+async fn idle_stream_gets_pings_until_its_end() {
     let server = test_server_with(&[], |config| config.relay.ping_interval = SHORT).await;
     let answer = server.post_message("[pause 500] Hello", true).await;
     assert!(answer.body.matches("event: ping").count() >= 3, "{}", answer.body);
@@ -47,7 +47,7 @@ async fn the_head_waits_no_longer_than_its_grace() {
 }
 
 #[tokio::test]
-async fn a_failure_after_the_grace_is_an_error_event() {
+async fn error_after_the_head_is_an_event() {
     let server = test_server_with(&[], |config| {
         config.relay.first_frame_grace = Duration::ZERO;
     })
@@ -70,7 +70,7 @@ async fn bedrock_may_not_be_silent_for_ever() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_client_leaves_is_read_to_its_end_to_learn_what_it_cost() {
+async fn detached_response_is_read_to_its_end() {
     for (name, stream) in [("claude-gone-streaming", true), ("claude-gone-whole", false)] {
         let (server, line) = abandon(name, "[paced 100 5]", stream, &[], |_| {}).await;
         assert_eq!(line["outcome"], "cancelled", "{line}");
@@ -82,7 +82,7 @@ async fn an_answer_whose_client_leaves_is_read_to_its_end_to_learn_what_it_cost(
 }
 
 #[tokio::test]
-async fn bedrock_is_let_go_when_too_many_clients_leave() {
+async fn detached_reads_beyond_the_maximum_are_dropped() {
     let none = [("ABANDONED_MAX", "0")];
     let (server, line) = abandon("claude-gone-crowd", "[paced 2000 5]", true, &none, |_| {}).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
@@ -90,7 +90,7 @@ async fn bedrock_is_let_go_when_too_many_clients_leave() {
 }
 
 #[tokio::test]
-async fn an_abandoned_answer_is_not_read_for_ever() {
+async fn detached_read_has_a_timeout() {
     let soon = |config: &mut Config| config.relay.abandoned_timeout = SHORT;
     let (server, line) = abandon("claude-gone-long", "[paced 2000 5]", true, &[], soon).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
@@ -111,14 +111,9 @@ async fn abandon(
     let server = test_server_with(&all, change).await;
     let mut body = message_body(prompt, stream);
     body["model"] = name.into();
-    let asked = async {
-        while server.bedrock.requests().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     tokio::select! {
         mut response = server.send(post(body.to_string())) => drop(response.body_mut().frame().await),
-        () = asked => {}
+        () = server.wait_for_upstream(1) => {}
     }
     let line = log_line_with("model_requested", name).await;
     (server, line)
@@ -135,7 +130,7 @@ async fn a_long_stream_arrives_complete() {
 }
 
 #[tokio::test]
-async fn tags_are_not_cut_unless_the_operator_wants_them_to_be() {
+async fn tags_are_never_cut_between_deltas() {
     let split = "<wri\"";
     let answer = test_server().await.post_message("[xml]", true).await;
     assert!(!answer.body.contains(split), "{}", answer.body);

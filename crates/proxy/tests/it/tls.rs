@@ -122,7 +122,7 @@ async fn text(response: http::Response<Incoming>) -> String {
 }
 
 #[tokio::test]
-async fn clients_stream_by_the_protocol_that_the_handshake_agrees_on() {
+async fn alpn_selects_the_http_version() {
     let authority = Authority::new();
     let server = authority.test_server(&[]).await;
     for (protocols, version) in [
@@ -140,7 +140,7 @@ async fn clients_stream_by_the_protocol_that_the_handshake_agrees_on() {
 }
 
 #[tokio::test]
-async fn handshakes_that_fail_harm_nobody_else() {
+async fn failed_handshakes_do_not_affect_other_connections() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let server = authority.test_server(&[("TLS_MIN_VERSION", "1.3"), ("MAX_CONNECTIONS", "2")]).await;
     let mut plain = TcpStream::connect(server.address).await.unwrap();
@@ -159,7 +159,7 @@ async fn handshakes_that_fail_harm_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_renewed_while_a_stream_goes_on() {
+async fn certificate_is_reloaded_during_a_stream() {
     let authority = Authority::new();
     let first = authority.sign(2100);
     let server = authority.test_server(&[]).await;
@@ -239,7 +239,7 @@ impl Drop for Killed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_reads_the_files_again_and_an_expired_certificate_is_shown_with_a_warning() {
+async fn sighup_reloads_files_and_expired_certificate_warns() {
     let authority = Authority::new();
     let expired = authority.sign(2020);
     let mut child =
@@ -265,7 +265,7 @@ async fn sighup_reads_the_files_again_and_an_expired_certificate_is_shown_with_a
 }
 
 #[test]
-fn files_that_cannot_be_used_are_refused_before_anything_starts() {
+fn invalid_tls_files_fail_startup() {
     let (one, other) = (Authority::new(), Authority::new());
     let open = one.home.path().join("open.key");
     fs::copy(one.key(), &open).unwrap();

@@ -35,7 +35,7 @@ pub(crate) const BETAS: &str =
     "claude-code-20250219,context-management-2025-06-27, advanced-tool-use-2025-11-20";
 
 #[tokio::test]
-async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is_lost() {
+async fn claude_code_request_goes_to_invoke_unchanged() {
     let server = test_server().await;
     let streamed = send(&server, &everyday(true), BETAS).await;
     assert_eq!(streamed.status, 200, "{}", streamed.body);
@@ -62,7 +62,7 @@ async fn the_everyday_request_of_claude_code_goes_by_invoke_and_nothing_in_it_is
 }
 
 #[tokio::test]
-async fn what_converse_can_carry_goes_by_converse_unless_told_otherwise() {
+async fn converse_is_the_default_upstream_api() {
     for (policy, route) in [("auto", "converse"), ("converse", "converse"), ("invoke", "invoke")] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", policy)], |_| {}).await;
         let answer = server.post_message("Hello", true).await;
@@ -78,7 +78,7 @@ async fn what_converse_can_carry_goes_by_converse_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn thinking_tools_and_failures_come_through_invoke_as_through_converse() {
+async fn invoke_and_converse_return_the_same_events() {
     let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
     let tool = json!([{"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}]);
     for stream in [true, false] {
@@ -99,7 +99,7 @@ async fn thinking_tools_and_failures_come_through_invoke_as_through_converse() {
 }
 
 #[tokio::test]
-async fn a_member_that_bedrock_refuses_is_left_out_at_once_and_from_then_on() {
+async fn unsupported_field_is_removed_and_remembered() {
     let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
     let mut body = message_body("Hello", false);
     body["novel_member"] = json!({"z": 1});
@@ -113,7 +113,7 @@ async fn a_member_that_bedrock_refuses_is_left_out_at_once_and_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_beta_that_bedrock_refuses_does_not_spoil_the_request() {
+async fn unsupported_beta_is_removed_on_fallback() {
     let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
     let answer = send(&server, &message_body("Hello", true), "novel-beta-2027-01-01").await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -139,7 +139,7 @@ const CLAUDE_CODE: &str = "claude-code-20250219,interleaved-thinking-2025-05-14,
     advanced-tool-use-2025-11-20,effort-2025-11-24,extended-cache-ttl-2025-04-11";
 
 #[tokio::test]
-async fn the_betas_of_a_client_arrive_by_converse_and_one_line_names_those_that_say_nothing_there() {
+async fn converse_forwards_betas_and_reports_ignored_ones() {
     for strict in ["false", "true"] {
         let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
         let mut body = message_body("Hello", true);
@@ -158,7 +158,7 @@ async fn the_betas_of_a_client_arrive_by_converse_and_one_line_names_those_that_
 }
 
 #[tokio::test]
-async fn betas_that_converse_refuses_are_left_out_at_once_and_from_then_on() {
+async fn unsupported_converse_betas_are_removed_and_remembered() {
     let server = test_server().await;
     let mut in_body = message_body("Hello", false);
     in_body["anthropic_beta"] = json!(["novel-2027-01-01"]);
@@ -180,7 +180,7 @@ async fn betas_that_converse_refuses_are_left_out_at_once_and_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_beta_that_converse_refuses_is_tried_by_invoke_where_nothing_may_be_left_out() {
+async fn strict_mode_sends_unsupported_beta_by_invoke() {
     for route in ["auto", "converse"] {
         let strict = [("AWS_BEDROCK_STRICT", "true"), ("AWS_BEDROCK_ROUTE", route)];
         let server = test_server_with(&strict, |_| {}).await;
@@ -195,7 +195,7 @@ async fn a_beta_that_converse_refuses_is_tried_by_invoke_where_nothing_may_be_le
 }
 
 #[tokio::test]
-async fn a_model_that_is_no_claude_does_without_betas() {
+async fn non_claude_models_get_no_betas() {
     for (strict, betas, status) in
         [("false", "novel-2027-01-01", 200), ("true", "novel-2027-01-01", 400), ("true", CLAUDE_CODE, 200)]
     {
@@ -216,7 +216,7 @@ async fn a_model_that_is_no_claude_does_without_betas() {
 }
 
 #[tokio::test]
-async fn a_bare_id_becomes_the_profile_that_bedrock_asks_for() {
+async fn foundation_model_falls_back_to_its_profile() {
     let server = test_server().await;
     let mut body = message_body("Hello", false);
     body["model"] = "anthropic.claude-sonnet-4-5-20250929-v1:0".into();
@@ -227,7 +227,7 @@ async fn a_bare_id_becomes_the_profile_that_bedrock_asks_for() {
 }
 
 #[tokio::test]
-async fn a_model_that_cannot_stream_tools_answers_in_one_piece_all_the_same() {
+async fn model_without_tool_streaming_is_called_unstreamed() {
     let server = test_server().await;
     for stream in [true, false] {
         let mut body = message_body("[tool]", stream);
@@ -246,7 +246,7 @@ async fn a_model_that_cannot_stream_tools_answers_in_one_piece_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_version_that_the_client_names_decides_about_sampling_parameters() {
+async fn client_model_version_selects_sampling_parameters() {
     let server = test_server().await;
     let mut body = message_body("Hello", false);
     body["temperature"] = json!(0);
@@ -258,7 +258,7 @@ async fn the_version_that_the_client_names_decides_about_sampling_parameters() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_out_where_that_is_forbidden_and_what_is_merely_made_legal_still_passes() {
+async fn strict_mode_rejects_lossy_requests_only() {
     let strict = test_server_with(&[("AWS_BEDROCK_STRICT", "true")], |_| {}).await;
     let mut body = message_body("Hello", false);
     (body["temperature"], body["top_p"]) = (json!(0.5), json!(0.5));
@@ -279,7 +279,7 @@ async fn nothing_is_left_out_where_that_is_forbidden_and_what_is_merely_made_leg
 }
 
 #[tokio::test]
-async fn what_converse_would_leave_out_goes_by_invoke_where_nothing_may_be_left_out() {
+async fn strict_mode_prefers_invoke_to_dropping_fields() {
     for (strict, route) in [("false", "converse"), ("true", "invoke")] {
         let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
         let mut body = message_body("Hello", false);
@@ -295,7 +295,7 @@ async fn what_converse_would_leave_out_goes_by_invoke_where_nothing_may_be_left_
 }
 
 #[tokio::test]
-async fn a_notice_about_many_tools_is_said_once() {
+async fn notice_about_tools_is_sent_once() {
     let server = test_server().await;
     let mut body = message_body("Hello", false);
     let tool = |n: usize| json!({"name": format!("t{n}"), "input_schema": {"type": "object"}, "eager_input_streaming": true});
@@ -310,7 +310,7 @@ async fn a_notice_about_many_tools_is_said_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_keeps_no_thinking_between_calls_is_answered_without_any() {
+async fn client_without_thinking_blocks_gets_none() {
     for route in ["auto", "invoke", "messages"] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         let mut body = message_body("Read it.", false);

@@ -1,6 +1,9 @@
 //! The ledger: what it is told reaches the database once, whatever happens on the way.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
@@ -10,6 +13,7 @@ use bedrock_proxy::tasks::Tasks;
 use bedrock_proxy::usage::UsageRecorder;
 use tempfile::TempDir;
 
+use crate::harness::wait_for;
 use crate::store::{NOW, TODAY};
 
 /// A ledger in a folder of its own, and the store behind it.
@@ -58,15 +62,12 @@ impl TestRecorder {
 
     /// Waits until so many tokens are charged.
     async fn until(&self, tokens: i64) {
-        for _ in 0..500 {
+        wait_for(&format!("{tokens} tokens are charged"), async || {
             let used = self.used().await;
-            if used == tokens {
-                return;
-            }
-            assert!(used < tokens, "{used} tokens are more than were spent");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} of {tokens} tokens are charged", self.used().await);
+            assert!(used <= tokens, "{used} tokens are more than were spent");
+            (used == tokens).then_some(())
+        })
+        .await;
     }
 
     fn quarantined(&self) -> usize {
@@ -104,7 +105,7 @@ fn receipt(number: usize) -> UsageRecord {
 }
 
 #[tokio::test]
-async fn what_is_settled_is_stored_in_batches() {
+async fn settled_records_are_stored_in_batches() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     for number in 0..1500 {
@@ -114,7 +115,7 @@ async fn what_is_settled_is_stored_in_batches() {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
+async fn killed_process_replays_each_record_once() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     for number in 0..10 {
@@ -132,7 +133,7 @@ async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobody() {
+async fn invalid_record_is_quarantined_without_blocking_others() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     let places = [
@@ -149,25 +150,26 @@ async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobod
 }
 
 #[tokio::test]
-async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
+async fn full_queue_delays_admission() {
     let recorder = TestRecorder::with("10").await;
     let mut places = Vec::new();
     for _ in 0..10 {
         places.push(recorder.ledger.reserve_slot().await.unwrap());
     }
-    let waiting = tokio::time::timeout(Duration::from_millis(50), recorder.ledger.reserve_slot()).await;
-    assert!(waiting.is_err(), "the eleventh waits");
+    let mut eleventh = pin!(recorder.ledger.reserve_slot());
+    let polled = poll_fn(|context| Poll::Ready(eleventh.as_mut().poll(context))).await;
+    assert!(polled.is_pending(), "the eleventh waits");
     recorder.ledger.start(&recorder.tasks);
     for (number, place) in places.into_iter().enumerate() {
         place.settle(receipt(number));
     }
-    let place = tokio::time::timeout(Duration::from_secs(5), recorder.ledger.reserve_slot()).await;
+    let place = tokio::time::timeout(Duration::from_secs(5), eleventh).await;
     place.unwrap().unwrap().settle(receipt(10));
     recorder.until(11).await;
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_the_queue_never_fills_up() {
+async fn unavailable_database_never_fills_the_queue() {
     let recorder = TestRecorder::with("10").await;
     recorder.ledger.start(&recorder.tasks);
     recorder.store.close().await;

@@ -98,17 +98,17 @@ async fn a_hundred_streams_and_sigterm(place: Place) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_lets_streams_end_tells_the_others_and_flushes_to_sqlite() {
+async fn sigterm_drains_streams_and_flushes_to_sqlite() {
     a_hundred_streams_and_sigterm(Place::Sqlite("".into())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_lets_streams_end_tells_the_others_and_flushes_to_postgresql() {
+async fn sigterm_drains_streams_and_flushes_to_postgres() {
     a_hundred_streams_and_sigterm(Place::Postgres(postgres::database().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_without_the_database_keeps_what_was_spent_for_the_next_start() {
+async fn sigterm_during_outage_keeps_usage_for_restart() {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let place = Place::Postgres(cluster.database().await);
     let stage = Stage::new().await;

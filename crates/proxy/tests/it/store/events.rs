@@ -3,7 +3,7 @@ use bedrock_proxy::store::{EventFilter, NewUser, Page, StoreError};
 use super::{NOW, both, event};
 
 #[tokio::test]
-async fn events_are_listed_in_parts_and_by_what_they_are_about() {
+async fn events_are_paginated_and_filtered_by_subject() {
     for place in both().await {
         let store = place.open().await;
         for (number, user_id) in ["ana", "ben", "cleo"].into_iter().enumerate() {

@@ -6,7 +6,7 @@ use super::{NOW, TODAY, ana, both, event, receipt};
 const DAY: i64 = 86_400_000;
 
 #[tokio::test]
-async fn of_two_replicas_that_reset_one_writes_it_down() {
+async fn two_replicas_record_one_reset() {
     for place in both().await {
         let replicas = [place.open().await, place.open().await];
         ana(&replicas[0], None, None).await;
@@ -28,7 +28,7 @@ async fn of_two_replicas_that_reset_one_writes_it_down() {
 }
 
 #[tokio::test]
-async fn a_late_reset_keeps_what_was_already_spent_in_the_new_period() {
+async fn late_reset_keeps_usage_of_the_new_period() {
     for place in both().await {
         let store = place.open().await;
         let next = UsageRecord { period: TODAY + DAY, ..receipt("a") };

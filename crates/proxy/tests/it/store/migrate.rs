@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
 use super::{NOW, Place, TODAY, ana, both, event, place, receipt};
-use crate::harness::captured_logs;
 use crate::harness::postgres;
+use crate::harness::{captured_logs, wait_for};
 
 /// The tables as the first description has them, letter for letter.
 const SEED: &str = "
@@ -32,7 +32,7 @@ INSERT INTO events (event_type, user_id, details) VALUES ('login', 'old', '{\"a\
 ";
 
 #[tokio::test]
-async fn a_database_of_the_first_description_is_adopted_with_its_rows() {
+async fn seed_database_is_adopted_with_its_rows() {
     for view in [false, true] {
         let url = postgres::database().await;
         let mut connection = postgres::connect(&url).await;
@@ -86,7 +86,7 @@ async fn adopted() -> (Place, Store) {
 }
 
 #[tokio::test]
-async fn what_adopted_users_had_spent_today_counts_today_and_once() {
+async fn adopted_usage_counts_once_in_its_period() {
     let (_place, store) = adopted().await;
     for hour in [0, 6] {
         let period = TODAY + hour * 3_600_000;
@@ -150,7 +150,7 @@ UPDATE users SET colour = 'blue';
 ";
 
 #[tokio::test]
-async fn a_schema_from_the_future_is_served_and_left_alone() {
+async fn newer_schema_is_served_unchanged() {
     captured_logs();
     for place in both().await {
         let store = place.open().await;
@@ -178,7 +178,7 @@ async fn a_schema_from_the_future_is_served_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_schema_of_the_version_before_is_migrated_with_its_rows() {
+async fn previous_schema_is_migrated_with_its_rows() {
     for place in both().await {
         let seed = match place.config.place {
             config::Place::File(_) => include_str!("../../../src/store/migrations/sqlite/0001_seed.sql"),
@@ -209,7 +209,7 @@ async fn a_schema_of_the_version_before_is_migrated_with_its_rows() {
 }
 
 #[tokio::test]
-async fn a_schema_that_went_another_way_is_refused_by_name() {
+async fn diverged_schema_is_rejected_by_name() {
     for place in both().await {
         place.open().await.close().await;
         say(&place.config, "UPDATE schema_migrations SET name = '0002_other' WHERE version = 2").await;
@@ -219,7 +219,7 @@ async fn a_schema_that_went_another_way_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_stops_no_start_and_is_found_when_it_is_back() {
+async fn unavailable_database_does_not_stop_startup() {
     let directory = tempfile::tempdir().unwrap();
     let url = postgres::database().await;
     let name = url.rsplit_once('/').unwrap().1;
@@ -233,11 +233,6 @@ async fn a_server_that_is_away_stops_no_start_and_is_found_when_it_is_back() {
     assert!(matches!(store.lookup_caller("ana", None, None).await, Err(StoreError::Unavailable(_))));
     let real = url.split_once('@').unwrap().1.split_once('/').unwrap().0.replace("%2F", "/");
     std::os::unix::fs::symlink(real, &host).unwrap();
-    for _ in 0..600 {
-        if store.ping().await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    wait_for("the database is found", async || store.ping().await.ok()).await;
     assert!(store.lookup_caller("ana", None, None).await.is_ok() && store.is_connected());
 }

@@ -32,7 +32,7 @@ async fn hot(store: &Store, id: &str) -> [Option<StoreError>; 2] {
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_is_away_after_a_second_and_serves_again_at_once() {
+async fn hanging_database_opens_the_circuit_until_it_responds() {
     let url = postgres::database().await;
     let place = place("postgresql", &[("DATABASE_URL", &url)]);
     let store = place.open().await;
@@ -50,7 +50,7 @@ async fn a_database_that_hangs_is_away_after_a_second_and_serves_again_at_once()
 }
 
 #[tokio::test]
-async fn only_the_first_request_waits_for_a_server_that_says_nothing() {
+async fn open_circuit_fails_later_requests_fast() {
     let url = postgres::database().await;
     let (address, name) = url.split_once('@').unwrap().1.split_once('/').unwrap();
     let directory = tempfile::tempdir_in("/tmp").unwrap();
@@ -129,7 +129,7 @@ async fn connections_that_the_server_cut_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_leaves_the_connection_in_order() {
+async fn cancelled_query_returns_a_clean_connection() {
     let url = postgres::database().await;
     let place = place("postgresql", &[("DATABASE_URL", &url), ("DB_MAX_CONNS", "2")]);
     let store = place.open().await;
@@ -147,7 +147,7 @@ async fn a_caller_that_gives_up_leaves_the_connection_in_order() {
 }
 
 #[tokio::test]
-async fn a_database_that_answers_others_is_busy_and_not_away() {
+async fn full_pool_is_busy_not_unavailable() {
     let url = postgres::database().await;
     let place = place("postgresql", &[("DATABASE_URL", &url)]);
     let store = place.open().await;

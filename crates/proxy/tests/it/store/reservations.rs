@@ -25,7 +25,7 @@ async fn is_granted(store: &Store, wanted: Reservation<'_>) -> bool {
 }
 
 #[tokio::test]
-async fn of_200_at_once_exactly_as_many_pass_as_the_limit_allows() {
+async fn concurrent_reservations_fill_the_limit_exactly() {
     for place in both().await {
         // Two replicas of three users in one team; the team's limit is the tighter one, and 3 does not divide it.
         let replicas = [place.open().await, place.open().await];
@@ -53,7 +53,7 @@ fn reserved(user: i64, team: i64) -> CallerTotals {
 }
 
 #[tokio::test]
-async fn each_limit_is_met_to_the_token_and_the_answer_tells_what_was_spent_before() {
+async fn each_limit_is_exact_to_the_token() {
     for place in both().await {
         let store = place.open().await;
         let first = store.reserve(&wanted("a", 60)).await.unwrap();
@@ -81,7 +81,7 @@ async fn each_limit_is_met_to_the_token_and_the_answer_tells_what_was_spent_befo
 }
 
 #[tokio::test]
-async fn a_reservation_ends_by_time_unless_it_is_renewed_or_given_back() {
+async fn reservation_expires_unless_renewed_or_released() {
     for place in both().await {
         let store = place.open().await;
         for id in ["a", "b", "c"] {

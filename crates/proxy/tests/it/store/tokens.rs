@@ -16,7 +16,7 @@ fn token(jti: &str) -> Token {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_known_as_such_at_the_next_look() {
+async fn revoked_token_is_seen_by_next_lookup() {
     for place in both().await {
         let store = place.open().await;
         store.record_token(&token("t1"), &event("issued", "token_issued")).await.unwrap();
@@ -37,7 +37,7 @@ async fn a_revoked_token_is_known_as_such_at_the_next_look() {
 }
 
 #[tokio::test]
-async fn all_tokens_of_a_user_can_be_revoked_at_once() {
+async fn store_revokes_all_tokens_of_a_user() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, None, None).await;

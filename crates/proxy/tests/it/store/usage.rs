@@ -28,7 +28,7 @@ async fn query(place: &Place, question: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn a_receipt_turns_what_was_reserved_into_what_was_used_and_counts_once() {
+async fn usage_record_settles_its_reservation_once() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(100), None).await;
@@ -65,7 +65,7 @@ async fn a_receipt_turns_what_was_reserved_into_what_was_used_and_counts_once() 
 }
 
 #[tokio::test]
-async fn replicas_that_replay_the_same_batches_charge_each_receipt_once() {
+async fn replayed_batches_charge_each_record_once() {
     for place in both().await {
         let replicas = [place.open().await, place.open().await];
         // 60 receipts of 7 users in 3 teams; everybody writes all of them, in parts that overlap.
@@ -97,7 +97,7 @@ async fn replicas_that_replay_the_same_batches_charge_each_receipt_once() {
 }
 
 #[tokio::test]
-async fn one_poisonous_row_is_refused_and_nothing_of_its_batch_is_written() {
+async fn batch_with_an_invalid_record_is_rolled_back() {
     let poison: [fn(&mut UsageRecord); 10] = [
         |receipt| receipt.model.push('\0'),
         |receipt| receipt.session_id = Some("x".repeat(256)),
@@ -138,7 +138,7 @@ async fn a_batch_may_be_larger_than_one_statement() {
 }
 
 #[tokio::test]
-async fn a_receipt_belongs_to_the_period_in_which_its_request_started() {
+async fn usage_record_belongs_to_its_starting_period() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, None, None).await;
@@ -158,7 +158,7 @@ async fn a_receipt_belongs_to_the_period_in_which_its_request_started() {
 }
 
 #[tokio::test]
-async fn money_and_times_are_written_exactly_where_old_reports_look_for_them() {
+async fn costs_and_times_keep_the_seed_columns() {
     for place in both().await {
         let store = place.open().await;
         store
@@ -175,7 +175,7 @@ async fn money_and_times_are_written_exactly_where_old_reports_look_for_them() {
 }
 
 #[tokio::test]
-async fn tiny_costs_add_up_to_the_last_nano_dollar() {
+async fn nano_dollar_costs_add_up_exactly() {
     for place in both().await {
         let store = place.open().await;
         let batch: Vec<_> =

@@ -25,7 +25,7 @@ async fn filled(store: &Store) {
 }
 
 #[tokio::test]
-async fn usage_is_summed_up_by_whatever_is_asked_for() {
+async fn usage_report_groups_by_requested_dimensions() {
     for place in both().await {
         let store = place.open().await;
         filled(&store).await;
@@ -67,7 +67,7 @@ async fn usage_is_summed_up_by_whatever_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_report_comes_in_parts_and_refuses_days_that_are_none() {
+async fn usage_report_is_paginated_and_rejects_invalid_days() {
     for place in both().await {
         let store = place.open().await;
         filled(&store).await;

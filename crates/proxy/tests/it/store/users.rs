@@ -8,7 +8,7 @@ fn page(after: Option<String>, limit: i64) -> Page {
 }
 
 #[tokio::test]
-async fn nobody_is_known_at_first() {
+async fn empty_database_has_no_caller() {
     for place in both().await {
         let store = place.open().await;
         assert_eq!(store.kind(), place.kind);
@@ -21,7 +21,7 @@ async fn nobody_is_known_at_first() {
 }
 
 #[tokio::test]
-async fn a_new_user_is_made_once_with_the_team_and_one_event() {
+async fn new_user_is_created_once_with_event() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(500), None).await;
@@ -49,7 +49,7 @@ async fn a_new_user_is_made_once_with_the_team_and_one_event() {
 }
 
 #[tokio::test]
-async fn the_row_of_a_user_wins_over_the_claimed_team() {
+async fn user_row_overrides_the_claimed_team() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, None, None).await;
@@ -66,7 +66,7 @@ async fn the_row_of_a_user_wins_over_the_claimed_team() {
 }
 
 #[tokio::test]
-async fn a_change_and_its_event_are_written_together_or_not_at_all() {
+async fn change_and_event_share_one_transaction() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(500), None).await;
@@ -108,7 +108,7 @@ async fn a_change_and_its_event_are_written_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn users_and_teams_are_made_by_an_operator_and_listed_in_parts() {
+async fn users_and_teams_are_created_and_paginated() {
     for place in both().await {
         let store = place.open().await;
         for (number, name) in ["c", "a", "b"].into_iter().enumerate() {
@@ -153,7 +153,7 @@ async fn users_and_teams_are_made_by_an_operator_and_listed_in_parts() {
 }
 
 #[tokio::test]
-async fn names_that_no_row_can_have_are_refused_by_both() {
+async fn invalid_names_are_rejected_by_both_databases() {
     for place in both().await {
         let store = place.open().await;
         for name in ["", "a\0b", &"x".repeat(256)] {
