@@ -11,13 +11,14 @@ use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::base64;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protocol::anthropic::{Request, sse};
+use protocol::anthropic::{MessagesEncoder, Request};
 use protocol::capabilities::Capabilities;
+use protocol::event_sink::Encoder;
 use protocol::openai::CompletionHead;
 use protocol::tag_buffer::TagBuffer;
 use protocol::translate::{
-    self, ChatStream, ConverseStream, End, EventSink, InvokeOptions, InvokeStream, RequestedBetas,
-    StreamContext, TranslationOptions,
+    self, ChatStream, ConverseStream, End, InvokeOptions, InvokeStream, RequestedBetas, StreamContext,
+    TranslationOptions,
 };
 
 const DELTAS: u64 = 10_000;
@@ -80,29 +81,26 @@ fn chunks() -> Vec<u8> {
     bytes
 }
 
-fn pass_on(bytes: &[u8]) -> usize {
-    let mut pipeline = InvokeStream::new(opening());
-    let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
+/// Runs chunks through, taking the output after each as the server does.
+fn pass_on(bytes: &[u8], encoder: &mut impl Encoder) -> usize {
+    let (mut stream, mut written) = (InvokeStream::new(opening()), 0);
     for chunk in bytes.chunks(CHUNK) {
-        pipeline.push(chunk, &mut out);
-        written += out.len();
-        out.clear();
+        stream.push(chunk, encoder);
+        written += encoder.take().len();
     }
-    pipeline.finish(End::Eof, &mut out);
-    written + out.len()
+    stream.finish(End::Eof, encoder);
+    written + encoder.take().len()
 }
 
-/// Runs an answer through, reusing one output buffer a chunk as the server does.
-fn translate_stream(bytes: &[u8]) -> usize {
-    let mut pipeline = ConverseStream::new(opening());
-    let (mut out, mut written) = (Vec::with_capacity(4 * CHUNK), 0);
+/// Runs frames through, taking the output after each chunk as the server does.
+fn translate_stream(bytes: &[u8], encoder: &mut impl Encoder) -> usize {
+    let (mut stream, mut written) = (ConverseStream::new(opening()), 0);
     for chunk in bytes.chunks(CHUNK) {
-        pipeline.push(chunk, &mut |event| sse::write(event, &mut out));
-        written += out.len();
-        out.clear();
+        stream.push(chunk, encoder);
+        written += encoder.take().len();
     }
-    pipeline.finish(End::Eof, &mut |event| sse::write(event, &mut out));
-    written + out.len()
+    stream.finish(End::Eof, encoder);
+    written + encoder.take().len()
 }
 
 fn opening() -> StreamContext {
@@ -124,34 +122,6 @@ fn chat() -> ChatStream {
         include_usage: true,
         functions: false,
     })
-}
-
-fn taken(chat: &mut ChatStream) -> usize {
-    let length = chat.bytes().len();
-    chat.bytes().clear();
-    length
-}
-
-/// As [`translate_stream`], told in chunks.
-fn translate_stream_to_chat(bytes: &[u8]) -> usize {
-    let (mut pipeline, mut chat, mut written) = (ConverseStream::new(opening()), chat(), 0);
-    for chunk in bytes.chunks(CHUNK) {
-        pipeline.push(chunk, &mut |event| chat.event(event));
-        written += taken(&mut chat);
-    }
-    pipeline.finish(End::Eof, &mut |event| chat.event(event));
-    written + taken(&mut chat)
-}
-
-/// As [`pass_on`], told in chunks.
-fn pass_on_to_chat(bytes: &[u8]) -> usize {
-    let (mut pipeline, mut chat, mut written) = (InvokeStream::new(opening()), chat(), 0);
-    for chunk in bytes.chunks(CHUNK) {
-        pipeline.push(chunk, &mut chat);
-        written += taken(&mut chat);
-    }
-    pipeline.finish(End::Eof, &mut chat);
-    written + taken(&mut chat)
 }
 
 /// A conversation of 200 turns with tools in it, about 1 MB.
@@ -195,7 +165,7 @@ fn translate_request(body: &str) -> usize {
 }
 
 fn edit_request(body: &str) -> usize {
-    let options = InvokeOptions::new(TranslationOptions::new(8192));
+    let options = InvokeOptions::invoke_model(TranslationOptions::new(8192));
     let call = translate::to_invoke(body, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
     assert!(call.unsupported.is_empty());
     call.body.len()
@@ -204,7 +174,7 @@ fn edit_request(body: &str) -> usize {
 fn benches(criterion: &mut Criterion) {
     let bytes = stream();
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    translate_stream(&bytes);
+    translate_stream(&bytes, &mut MessagesEncoder::default());
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     println!(
         "stream: {:.3} allocations/event ({allocations} for {DELTAS} events)",
@@ -214,17 +184,17 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("stream");
     group.throughput(Throughput::Elements(DELTAS));
     group.bench_function("frame to event to SSE, 10,000 deltas", |b| {
-        b.iter(|| translate_stream(black_box(&bytes)));
+        b.iter(|| translate_stream(black_box(&bytes), &mut MessagesEncoder::default()));
     });
     group.bench_function("frame to event to chat chunk, 10,000 deltas", |b| {
-        b.iter(|| translate_stream_to_chat(black_box(&bytes)));
+        b.iter(|| translate_stream(black_box(&bytes), &mut chat()));
     });
     let bytes = chunks();
     group.bench_function("chunk to SSE, 10,000 deltas", |b| {
-        b.iter(|| pass_on(black_box(&bytes)));
+        b.iter(|| pass_on(black_box(&bytes), &mut MessagesEncoder::default()));
     });
     group.bench_function("chunk to chat chunk, 10,000 deltas", |b| {
-        b.iter(|| pass_on_to_chat(black_box(&bytes)));
+        b.iter(|| pass_on(black_box(&bytes), &mut chat()));
     });
     group.finish();
 

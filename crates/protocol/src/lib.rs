@@ -28,8 +28,10 @@
 //! both are read).
 
 pub mod anthropic;
+pub mod apis;
 pub mod capabilities;
 pub mod converse;
+pub mod event_sink;
 pub mod json;
 pub mod json_edit;
 pub mod openai;

@@ -1,15 +1,15 @@
-//! Events as the model's own server wrote them, and the whole they make.
+//! Stream events into one message.
 //!
-//! For answers that are already in the client's language: they are passed on as they are, blocks and members
-//! without a name in this version included. What is collected here is JSON text, not types.
+//! Members are kept as JSON text and not as types, so that blocks and members without a name in this version survive.
 
 use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::{Error, ErrorType};
+use super::{BlockStart, Delta, Error, ErrorType, Event};
+use crate::event_sink::EventSink;
 use crate::json::{JsonStr, RawJson};
-use crate::json_edit::members;
+use crate::json_edit::{Member, members};
 use crate::partial_json::complete_partial_json;
 
 /// An object as ordered members of JSON text.
@@ -19,9 +19,12 @@ struct Members(Vec<(String, Box<RawValue>)>);
 impl Members {
     fn read(json: &str) -> Self {
         let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return Self::default() };
-        let member =
-            |member: crate::json_edit::Member<'_>| (member.key.to_string(), member.value.raw().to_owned());
+        let member = |member: Member<'_>| (member.key.to_string(), member.value.raw().to_owned());
         Self(members(object).into_iter().map(member).collect())
+    }
+
+    fn from_value(value: &impl Serialize) -> Self {
+        Self::read(raw_value(value).get())
     }
 
     fn set(&mut self, key: &str, value: Box<RawValue>) {
@@ -40,6 +43,12 @@ impl Members {
     }
 }
 
+impl Members {
+    fn size(&self) -> usize {
+        self.0.iter().map(|(key, value)| key.len() + value.get().len()).sum()
+    }
+}
+
 impl Serialize for Members {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
@@ -50,16 +59,25 @@ impl Serialize for Members {
     }
 }
 
-/// Collects raw events into a whole answer.
+/// Largest message that is accumulated, in bytes of its parts.
+pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
+
+/// What a block without content counts for, in bytes.
+const BLOCK_BYTES: usize = 256;
+
+/// Accumulator of the events of one response into one message.
+///
+/// A message larger than [`MAX_MESSAGE_BYTES`] is dropped, and [`finish`](Self::finish) reports it.
 #[derive(Debug, Default)]
 pub struct MessageAccumulator {
     message: Option<Members>,
     blocks: Vec<Block>,
+    bytes: usize,
     complete: bool,
-    failure: Option<Error>,
+    error: Option<Error>,
 }
 
-/// A block, and what its deltas add up to.
+/// Content block with the joined content of its deltas.
 #[derive(Debug, Default)]
 struct Block {
     index: Option<u64>,
@@ -69,10 +87,13 @@ struct Block {
     signature: Option<String>,
     json: String,
     citations: Vec<Box<RawValue>>,
+    /// Name of the tool when its arguments have to be JSON.
+    checked_tool: Option<String>,
 }
 
+/// Event as JSON.
 #[derive(Deserialize)]
-struct Event<'a> {
+struct RawEvent<'a> {
     #[serde(default)]
     index: Option<u64>,
     #[serde(borrow, default)]
@@ -88,7 +109,7 @@ struct Event<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct Delta<'a> {
+struct RawDelta<'a> {
     #[serde(borrow, default)]
     text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
@@ -101,34 +122,166 @@ struct Delta<'a> {
     citation: Option<RawJson<'a>>,
 }
 
-impl MessageAccumulator {
-    /// Takes the next event. What is not JSON or of an unknown kind adds nothing.
-    pub fn push(&mut self, kind: &str, json: &str) {
-        let Ok(event) = serde_json::from_str::<Event<'_>>(json) else { return };
-        match kind {
-            "message_start" => self.message = event.message.map(|message| Members::read(message.get())),
+impl EventSink for MessageAccumulator {
+    /// Takes an event. Deltas of blocks that never began are ignored.
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::MessageStart { message } => self.start(Members::from_value(message)),
+            Event::ContentBlockStart { index, content_block } => {
+                let checked_tool = match content_block {
+                    BlockStart::ToolUse { name, .. } => Some(name.to_string()),
+                    _ => None,
+                };
+                let members = Members::from_value(content_block);
+                self.open(Block { index: Some((*index).into()), members, checked_tool, ..Block::default() });
+            }
+            Event::ContentBlockDelta { index, delta } => self.typed_delta((*index).into(), delta),
+            Event::MessageDelta { delta, usage } => {
+                let Some(message) = &mut self.message else { return };
+                for (key, value) in Members::from_value(delta).0 {
+                    message.set(&key, value);
+                }
+                // All counts are in it, in their order.
+                message.set("usage", raw_value(usage));
+            }
+            Event::MessageStop => self.complete = true,
+            Event::Error { error, .. } => self.fail(error.clone().into_owned()),
+            Event::ContentBlockStop { .. } | Event::Ping => {}
+        }
+    }
+
+    /// Takes an event as JSON. An event that is not JSON or of an unknown type adds nothing.
+    fn raw(&mut self, name: &str, json: &str) {
+        let Ok(event) = serde_json::from_str::<RawEvent<'_>>(json) else { return };
+        match name {
+            "message_start" => {
+                self.message = None;
+                if let Some(message) = event.message {
+                    self.start(Members::read(message.get()));
+                }
+            }
             "content_block_start" => {
                 let members = event.content_block.map(|block| Members::read(block.get())).unwrap_or_default();
-                self.blocks.push(Block { index: event.index, members, ..Block::default() });
+                self.open(Block { index: event.index, members, ..Block::default() });
             }
             "content_block_delta" => {
-                // By its number and not by its place: numbers may skip.
-                let block = self.blocks.iter_mut().rev().find(|block| block.index == event.index);
-                if let (Some(block), Some(delta)) = (block, event.delta) {
-                    block.add(delta);
+                if let Some(delta) = event.delta {
+                    self.raw_delta(event.index, delta);
                 }
             }
             "message_delta" => self.end(&event, json),
             "message_stop" => self.complete = true,
-            "error" => self.failure = event.error,
+            "error" => self.error = event.error.or(self.error.take()),
             _ => {}
         }
     }
+}
 
-    /// Members of the end go over those of the beginning; usage goes over usage, count by count.
-    fn end(&mut self, event: &Event<'_>, json: &str) {
+impl MessageAccumulator {
+    /// The message as JSON.
+    ///
+    /// # Errors
+    /// The error that ended the stream; else that the stream did not end, that the message is too large, or that the
+    /// model called a tool with arguments that are not JSON.
+    pub fn finish(self) -> Result<Vec<u8>, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let (Some(mut message), true) = (self.message, self.complete) else {
+            return Err(Error::new(ErrorType::Api, "the answer ended before it was complete"));
+        };
+        let broken = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
+        let blocks: Vec<Members> = self.blocks.into_iter().map(Block::close).collect::<Result<_, _>>()?;
+        message.set("content", serde_json::value::to_raw_value(&blocks).map_err(broken)?);
+        serde_json::to_vec(&message).map_err(broken)
+    }
+
+    fn start(&mut self, message: Members) {
+        if self.reserve(message.size()) {
+            self.message = Some(message);
+        }
+    }
+
+    fn open(&mut self, block: Block) {
+        if self.reserve(BLOCK_BYTES + block.members.size()) {
+            self.blocks.push(block);
+        }
+    }
+
+    /// Counts further bytes; `false` when the message has become too large.
+    fn reserve(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= MAX_MESSAGE_BYTES {
+            return true;
+        }
+        if self.error.is_none() {
+            let message = format!(
+                "the answer is larger than {} MiB; use \"stream\": true for long answers",
+                MAX_MESSAGE_BYTES >> 20
+            );
+            self.fail(Error::new(ErrorType::Api, message));
+        }
+        false
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.error = Some(error);
+        self.blocks = Vec::new();
+    }
+
+    /// The block of this number. Numbers may skip, so it is not a position.
+    fn block(&mut self, index: Option<u64>, bytes: usize) -> Option<&mut Block> {
+        if !self.reserve(bytes) {
+            return None;
+        }
+        self.blocks.iter_mut().rev().find(|block| block.index == index)
+    }
+
+    fn typed_delta(&mut self, index: u64, delta: &Delta<'_>) {
+        let index = Some(index);
+        match delta {
+            Delta::TextDelta { text } => {
+                if let Some(block) = self.block(index, text.len()) {
+                    block.text.push_str(text);
+                }
+            }
+            Delta::ThinkingDelta { thinking } => {
+                if let Some(block) = self.block(index, thinking.len()) {
+                    block.thinking.push_str(thinking);
+                }
+            }
+            Delta::SignatureDelta { signature } => {
+                if let Some(block) = self.block(index, signature.len()) {
+                    block.signature = Some(signature.to_string());
+                }
+            }
+            Delta::InputJsonDelta { partial_json } => {
+                if let Some(block) = self.block(index, partial_json.len()) {
+                    block.json.push_str(partial_json);
+                }
+            }
+            Delta::CitationsDelta { citation } => {
+                let citation = raw_value(citation);
+                if let Some(block) = self.block(index, citation.get().len()) {
+                    block.citations.push(citation);
+                }
+            }
+        }
+    }
+
+    fn raw_delta(&mut self, index: Option<u64>, delta: RawJson<'_>) {
+        if let Some(block) = self.block(index, delta.get().len()) {
+            block.add(delta.read().unwrap_or_default());
+        }
+    }
+
+    /// Members of the end replace those of the beginning; in usage, each count replaces the one before it.
+    fn end(&mut self, event: &RawEvent<'_>, json: &str) {
+        if !self.reserve(json.len()) {
+            return;
+        }
         let Some(message) = &mut self.message else { return };
-        // Some of what is said last stands beside the delta (`context_management`).
+        // Some members of the end stand beside the delta (`context_management`).
         for (key, value) in Members::read(json).0 {
             if !matches!(key.as_str(), "type" | "delta" | "usage") {
                 message.set(&key, value);
@@ -142,33 +295,13 @@ impl MessageAccumulator {
             for member in members(usage) {
                 all.set(&member.key, member.value.raw().to_owned());
             }
-            if let Ok(all) = serde_json::value::to_raw_value(&all) {
-                message.set("usage", all);
-            }
+            message.set("usage", raw_value(&all));
         }
-    }
-
-    /// The whole answer, as JSON.
-    ///
-    /// # Errors
-    /// The error that the stream ended with, or that it did not end.
-    pub fn finish(self) -> Result<Vec<u8>, Error> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        let (Some(mut message), true) = (self.message, self.complete) else {
-            return Err(Error::new(ErrorType::Api, "the answer ended before it was complete"));
-        };
-        let broken = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
-        let blocks: Vec<Members> = self.blocks.into_iter().map(Block::close).collect();
-        message.set("content", serde_json::value::to_raw_value(&blocks).map_err(broken)?);
-        serde_json::to_vec(&message).map_err(broken)
     }
 }
 
 impl Block {
-    fn add(&mut self, delta: RawJson<'_>) {
-        let delta: Delta<'_> = delta.read().unwrap_or_default();
+    fn add(&mut self, delta: RawDelta<'_>) {
         self.text.push_str(delta.text.as_deref().unwrap_or_default());
         self.thinking.push_str(delta.thinking.as_deref().unwrap_or_default());
         self.json.push_str(delta.partial_json.as_deref().unwrap_or_default());
@@ -176,36 +309,46 @@ impl Block {
         self.citations.extend(delta.citation.map(|citation| citation.raw().to_owned()));
     }
 
-    fn close(mut self) -> Members {
+    fn close(mut self) -> Result<Members, Error> {
         if !self.text.is_empty() {
             let text = self.members.text("text") + &self.text;
-            self.members.set("text", string(&text));
+            self.members.set("text", raw_value(&text));
         }
         if !self.thinking.is_empty() {
             let thinking = self.members.text("thinking") + &self.thinking;
-            self.members.set("thinking", string(&thinking));
+            self.members.set("thinking", raw_value(&thinking));
         }
         if let Some(signature) = &self.signature {
-            self.members.set("signature", string(signature));
+            self.members.set("signature", raw_value(signature));
         }
         if !self.citations.is_empty() {
-            let citations = serde_json::value::to_raw_value(&self.citations);
-            if let Ok(citations) = citations {
-                self.members.set("citations", citations);
-            }
+            self.members.set("citations", raw_value(&self.citations));
         }
         if !self.json.trim().is_empty() {
-            let whole = RawValue::from_string(self.json.clone());
-            if let Ok(input) = whole.or_else(|_| RawValue::from_string(complete_partial_json(&self.json))) {
-                self.members.set("input", input);
+            match arguments(self.json) {
+                Ok(input) => self.members.set("input", input),
+                Err(error) => {
+                    if let Some(tool) = self.checked_tool {
+                        let message = format!(
+                            "the model called the tool `{tool}` with arguments that are not JSON: {error}"
+                        );
+                        return Err(Error::new(ErrorType::Api, message));
+                    }
+                }
             }
         }
-        self.members
+        Ok(self.members)
     }
 }
 
-fn string(text: &str) -> Box<RawValue> {
-    serde_json::value::to_raw_value(text).unwrap_or_default()
+/// Arguments of a tool call. A response that ends at `max_tokens` may cut them off: the members that are complete are
+/// kept, as the SDKs do.
+fn arguments(json: String) -> serde_json::Result<Box<RawValue>> {
+    RawValue::from_string(json.clone()).or_else(|_| RawValue::from_string(complete_partial_json(&json)))
+}
+
+fn raw_value(value: &(impl Serialize + ?Sized)) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -214,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_delta_goes_to_the_block_of_its_number() {
-        let mut fold = MessageAccumulator::default();
+        let mut accumulator = MessageAccumulator::default();
         for (kind, json) in [
             ("message_start", r#"{"message":{"content":[]}}"#),
             ("content_block_start", r#"{"index":0,"content_block":{"type":"text","text":""}}"#),
@@ -224,17 +367,17 @@ mod tests {
             ("content_block_delta", r#"{"index":1,"delta":{"text":"nobody's"}}"#),
             ("message_stop", "{}"),
         ] {
-            fold.push(kind, json);
+            accumulator.raw(kind, json);
         }
         assert_eq!(
-            String::from_utf8(fold.finish().unwrap()).unwrap(),
+            String::from_utf8(accumulator.finish().unwrap()).unwrap(),
             r#"{"content":[{"type":"text","text":"first"},{"type":"text","text":"second"}]}"#
         );
     }
 
     #[test]
     fn blocks_and_members_without_a_name_here_are_kept() {
-        let mut fold = MessageAccumulator::default();
+        let mut accumulator = MessageAccumulator::default();
         for (kind, json) in [
             (
                 "message_start",
@@ -262,11 +405,28 @@ mod tests {
             ),
             ("message_stop", r#"{"type":"message_stop"}"#),
         ] {
-            fold.push(kind, json);
+            accumulator.raw(kind, json);
         }
         assert_eq!(
-            String::from_utf8(fold.finish().unwrap()).unwrap(),
+            String::from_utf8(accumulator.finish().unwrap()).unwrap(),
             r#"{"id":"msg_1","type":"message","content":[{"type":"server_tool_use","id":"s","input":{"q": 1e3}},{"type":"text","text":"a\n","citations":[{"type":"novel"}]}],"stop_reason":"end_turn","novel":{"z":1.0},"usage":{"input_tokens":3,"output_tokens":9},"context_management":{"applied_edits":[]},"container":null}"#
         );
+    }
+
+    #[test]
+    fn message_beyond_the_limit_is_an_error() {
+        let mut accumulator = MessageAccumulator::default();
+        accumulator.raw("message_start", r#"{"message":{"content":[]}}"#);
+        accumulator.raw("content_block_start", r#"{"index":0,"content_block":{"type":"text","text":""}}"#);
+        let text = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            accumulator.event(&Event::ContentBlockDelta {
+                index: 0,
+                delta: Delta::TextDelta { text: text.as_str().into() },
+            });
+        }
+        accumulator.raw("message_stop", "{}");
+        assert!(accumulator.blocks.is_empty(), "nothing is held");
+        assert!(accumulator.finish().unwrap_err().message.contains("32 MiB"));
     }
 }

@@ -65,7 +65,36 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// The name of the event, which is also its `type`.
+    /// The same event without borrowed data.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        match self {
+            Self::MessageStart { message } => Event::MessageStart {
+                message: MessageStart { id: owned(message.id), model: owned(message.model), ..message },
+            },
+            Self::ContentBlockStart { index, content_block } => {
+                Event::ContentBlockStart { index, content_block: content_block.into_owned() }
+            }
+            Self::ContentBlockDelta { index, delta } => {
+                Event::ContentBlockDelta { index, delta: delta.into_owned() }
+            }
+            Self::ContentBlockStop { index } => Event::ContentBlockStop { index },
+            Self::MessageDelta { delta: MessageEnd { stop_reason, stop_sequence }, usage } => {
+                let delta = MessageEnd {
+                    stop_reason: stop_reason.map(owned),
+                    stop_sequence: stop_sequence.map(owned),
+                };
+                Event::MessageDelta { delta, usage }
+            }
+            Self::MessageStop => Event::MessageStop,
+            Self::Ping => Event::Ping,
+            Self::Error { error, request_id } => {
+                Event::Error { error: Cow::Owned(error.into_owned()), request_id: request_id.map(owned) }
+            }
+        }
+    }
+
+    /// Name of the event, which is also its `type`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -173,6 +202,25 @@ pub enum BlockStart<'a> {
     },
 }
 
+impl BlockStart<'_> {
+    fn into_owned(self) -> BlockStart<'static> {
+        match self {
+            Self::Text { text } => BlockStart::Text { text: owned(text) },
+            Self::Thinking { thinking, signature } => {
+                BlockStart::Thinking { thinking: owned(thinking), signature: owned(signature) }
+            }
+            Self::RedactedThinking { data } => BlockStart::RedactedThinking { data: owned(data) },
+            Self::ToolUse { id, name, input } => {
+                BlockStart::ToolUse { id: owned(id), name: owned(name), input }
+            }
+        }
+    }
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
 /// `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmptyObject {}
@@ -210,6 +258,20 @@ pub enum Delta<'a> {
         /// One more.
         citation: Citation,
     },
+}
+
+impl Delta<'_> {
+    fn into_owned(self) -> Delta<'static> {
+        match self {
+            Self::TextDelta { text } => Delta::TextDelta { text: owned(text) },
+            Self::ThinkingDelta { thinking } => Delta::ThinkingDelta { thinking: owned(thinking) },
+            Self::SignatureDelta { signature } => Delta::SignatureDelta { signature: owned(signature) },
+            Self::InputJsonDelta { partial_json } => {
+                Delta::InputJsonDelta { partial_json: owned(partial_json) }
+            }
+            Self::CitationsDelta { citation } => Delta::CitationsDelta { citation },
+        }
+    }
 }
 
 /// How the answer ended.

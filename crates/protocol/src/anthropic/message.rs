@@ -4,29 +4,6 @@
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
-
-/// A whole answer.
-#[derive(Clone, Debug, Serialize)]
-pub struct Message {
-    /// `msg_…`.
-    pub id: String,
-    /// Always `message`.
-    #[serde(rename = "type")]
-    pub kind: MessageKind,
-    /// Always `assistant`.
-    pub role: Role,
-    /// The model, as the client called it.
-    pub model: String,
-    /// What the model said.
-    pub content: Vec<ContentBlock>,
-    /// Why it stopped; an open set.
-    pub stop_reason: Option<String>,
-    /// Which of the stop sequences it stopped at.
-    pub stop_sequence: Option<String>,
-    /// What it cost.
-    pub usage: Usage,
-}
 
 /// Always `message`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,41 +21,6 @@ pub enum Role {
     /// The model.
     #[default]
     Assistant,
-}
-
-/// A piece of an answer.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ContentBlock {
-    /// Text.
-    Text {
-        /// The text.
-        text: String,
-        /// Where it comes from; absent when the model did not cite.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        citations: Vec<Citation>,
-    },
-    /// What the model thought.
-    Thinking {
-        /// The thought; empty when it is not shown.
-        thinking: String,
-        /// Proves that the model wrote it; to be sent back unchanged.
-        signature: String,
-    },
-    /// A thought that is not shown.
-    RedactedThinking {
-        /// Opaque; to be sent back unchanged.
-        data: String,
-    },
-    /// A call of a tool.
-    ToolUse {
-        /// Names the call.
-        id: String,
-        /// Names the tool.
-        name: String,
-        /// The arguments, in the order and spelling of the model.
-        input: Box<RawValue>,
-    },
 }
 
 /// Where a piece of text comes from.
@@ -180,6 +122,57 @@ pub struct Usage {
     /// Which capacity was used.
     #[serde(default, deserialize_with = "known_tier", skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
+}
+
+/// Token counts of one event: each is cumulative, in any of several events, and the last value counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct PartialUsage {
+    /// Tokens read anew.
+    #[serde(default)]
+    pub input_tokens: Option<u64>,
+    /// Tokens written to the cache.
+    #[serde(default)]
+    pub cache_creation_input_tokens: Option<u64>,
+    /// Tokens read from the cache.
+    #[serde(default)]
+    pub cache_read_input_tokens: Option<u64>,
+    /// Tokens written to the cache, by lifetime.
+    #[serde(default)]
+    pub cache_creation: Option<CacheCreation>,
+    /// Output tokens.
+    #[serde(default)]
+    pub output_tokens: Option<u64>,
+    /// Purposes of the output tokens.
+    #[serde(default)]
+    pub output_tokens_details: Option<PartialOutputTokensDetails>,
+}
+
+/// Purposes of output tokens, as far as one event has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct PartialOutputTokensDetails {
+    /// Tokens of thinking.
+    #[serde(default)]
+    pub thinking_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Replaces the counts that `newer` has. Its details of output tokens are not counts and stay out.
+    pub fn update(&mut self, newer: &PartialUsage) {
+        let set = |count: &mut u64, value: Option<u64>| *count = value.unwrap_or(*count);
+        set(&mut self.input_tokens, newer.input_tokens);
+        set(&mut self.output_tokens, newer.output_tokens);
+        set(&mut self.cache_read_input_tokens, newer.cache_read_input_tokens);
+        set(&mut self.cache_creation_input_tokens, newer.cache_creation_input_tokens);
+        match newer.cache_creation {
+            Some(split) => self.cache_creation = split,
+            // Without a split the lifetime is five minutes: the default.
+            None => {
+                let for_an_hour = self.cache_creation.ephemeral_1h_input_tokens;
+                let written = self.cache_creation_input_tokens;
+                self.cache_creation.ephemeral_5m_input_tokens = written.saturating_sub(for_an_hour);
+            }
+        }
+    }
 }
 
 /// What the tokens of an answer were for.

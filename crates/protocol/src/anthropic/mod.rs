@@ -9,18 +9,21 @@
 mod accumulate;
 mod error;
 mod event;
-mod fold;
+mod format;
 mod message;
 pub mod request;
 pub mod sse;
 mod validate;
 mod version;
 
-pub use accumulate::MessageAccumulator;
+pub use accumulate::{MAX_MESSAGE_BYTES, MessageAccumulator};
 pub use error::{Error, ErrorType, InvalidRequest};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart, UsageStart};
-pub use fold::Fold;
-pub use message::{CacheCreation, Citation, ContentBlock, Message, OutputTokensDetails, ServiceTier, Usage};
+pub use format::{MessagesEncoder, MessagesFormat};
+pub use message::{
+    CacheCreation, Citation, OutputTokensDetails, PartialOutputTokensDetails, PartialUsage, ServiceTier,
+    Usage,
+};
 pub use request::Request;
 pub use validate::StreamValidator;
 pub use version::check_version;

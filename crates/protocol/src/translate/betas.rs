@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::to_invoke::Form;
 use super::{Diagnostics, JsonPath};
+use crate::apis::UpstreamApi;
 
 /// BetaFilter that are called something else on Bedrock.
 const ALIASES: [(&str, &str); 2] =
@@ -89,90 +89,65 @@ pub(super) const COMPUTER_USE: [(&str, &str); 2] =
 /// What a client asked for in the header `anthropic-beta`, and what is known of the model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestedBetas<'a> {
-    /// The values of the header, in the order they came.
+    /// Values of the header, in their order.
     pub names: &'a [String],
-    /// What this model was seen to refuse, betas among it.
-    pub refused: &'a [String],
-    /// Whether it was seen to refuse betas without a word on which: then it gets none that it can do without.
-    pub none: bool,
+    /// Features that this model was seen not to support: betas, and paths of fields.
+    pub unsupported: &'a [String],
+    /// Whether the model was seen to reject betas without saying which; then only required ones are sent.
+    pub all_unsupported: bool,
 }
 
 impl RequestedBetas<'_> {
-    /// Whether this model was seen to refuse `name`.
-    pub(super) fn refuses(self, name: &str) -> bool {
-        self.none || self.refused.iter().any(|known| known == name || known == "anthropic_beta")
+    /// Whether this model was seen not to support the beta `name`.
+    pub(super) fn is_unsupported(self, name: &str) -> bool {
+        self.all_unsupported
+            || self.unsupported.iter().any(|field| field == name || field == "anthropic_beta")
     }
 }
 
-/// Who reads the betas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Reader {
-    /// A Claude model, by InvokeModel.
-    #[default]
-    Invoke,
-    /// A Claude model, by the Messages API.
-    Messages,
-    /// A Claude model, by Converse.
-    Converse,
-    /// Another model, which knows none.
-    NonClaude,
-}
-
-impl From<Form<'_>> for Reader {
-    fn from(form: Form<'_>) -> Self {
-        match form {
-            Form::Invoke => Self::Invoke,
-            Form::Messages(_) | Form::Count(_) => Self::Messages,
-        }
-    }
-}
-
-impl Reader {
-    /// Whether a beta of this name says nothing to the reader.
-    fn drops(self, name: &str) -> bool {
-        let converse = || CONVERSE_UNSUPPORTED_BETAS.contains(&name);
-        let known = match self {
-            Self::Invoke => UNSUPPORTED_BETAS.contains(&name),
-            Self::Messages => UNSUPPORTED_BETAS.contains(&name) && !MESSAGES_API_BETAS.contains(&name),
-            Self::Converse => UNSUPPORTED_BETAS.contains(&name) || converse(),
-            Self::NonClaude => {
-                UNSUPPORTED_BETAS.contains(&name) || converse() || CLAUDE_ONLY_BETAS.contains(&name)
-            }
-        };
-        known || UNSUPPORTED_BETA_PREFIXES.iter().any(|family| name.starts_with(family))
-    }
-}
-
-/// The betas of one request.
-#[derive(Debug, Default)]
+/// The betas of one request, filtered for an upstream API and a model.
+#[derive(Debug)]
 pub(super) struct BetaFilter<'a> {
-    reader: Reader,
+    api: UpstreamApi,
+    is_claude: bool,
     names: Vec<Cow<'a, str>>,
     not_sent: Vec<Cow<'a, str>>,
-    refused: Vec<Cow<'a, str>>,
+    unsupported: Vec<Cow<'a, str>>,
 }
 
 impl<'a> BetaFilter<'a> {
-    /// None yet, for this reader.
-    pub(super) fn new(reader: impl Into<Reader>) -> Self {
-        Self { reader: reader.into(), ..Self::default() }
+    /// Filter without betas. A model that is not a Claude model knows no betas.
+    pub(super) fn new(api: UpstreamApi, is_claude: bool) -> Self {
+        Self { api, is_claude, names: Vec::new(), not_sent: Vec::new(), unsupported: Vec::new() }
     }
 
-    /// Takes one that the client asked for.
-    pub(super) fn add(&mut self, name: impl Into<Cow<'a, str>>, refused: impl Fn(&str) -> bool) {
+    /// Adds a beta that the client requested.
+    pub(super) fn add(&mut self, name: impl Into<Cow<'a, str>>, is_unsupported: impl Fn(&str) -> bool) {
         let name = name.into();
-        let known = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known);
-        let is_refused = refused(&name) || known.is_some_and(&refused);
-        let upstream = known.map_or(name, Cow::Borrowed);
-        let is_refused = is_refused || self.reader == Reader::NonClaude;
-        let list = match (self.reader.drops(&upstream), is_refused) {
+        let renamed = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, renamed)| *renamed);
+        let unsupported = is_unsupported(&name) || renamed.is_some_and(&is_unsupported) || !self.is_claude;
+        let upstream = renamed.map_or(name, Cow::Borrowed);
+        let list = match (self.is_irrelevant(&upstream), unsupported) {
             (true, _) => &mut self.not_sent,
-            (false, true) => &mut self.refused,
+            (false, true) => &mut self.unsupported,
             (false, false) => &mut self.names,
         };
         if !list.contains(&upstream) {
             list.push(upstream);
         }
+    }
+
+    /// Whether a beta of this name changes nothing for the API and the model.
+    fn is_irrelevant(&self, name: &str) -> bool {
+        let listed = UNSUPPORTED_BETAS.contains(&name);
+        let listed = match self.api {
+            UpstreamApi::InvokeModel => listed,
+            UpstreamApi::Messages => listed && !MESSAGES_API_BETAS.contains(&name),
+            UpstreamApi::Converse => listed || CONVERSE_UNSUPPORTED_BETAS.contains(&name),
+        };
+        listed
+            || (!self.is_claude && CLAUDE_ONLY_BETAS.contains(&name))
+            || UNSUPPORTED_BETA_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     }
 
     /// Adds one that a member of the request needs.
@@ -200,13 +175,13 @@ impl<'a> BetaFilter<'a> {
         if !self.not_sent.is_empty() {
             diagnostics.adjusted(path, format!("not sent: {}", self.not_sent.join(", ")));
         }
-        if !self.refused.is_empty() {
-            let why = match (self.reader, self.refused.len()) {
-                (Reader::NonClaude, _) => "the model is not a Claude model",
+        if !self.unsupported.is_empty() {
+            let why = match (self.is_claude, self.unsupported.len()) {
+                (false, _) => "the model is not a Claude model",
                 (_, 1) => "this model was seen to refuse it",
                 (..) => "this model was seen to refuse some",
             };
-            diagnostics.dropped(path, format!("{} not sent: {why}", self.refused.join(", ")));
+            diagnostics.dropped(path, format!("{} not sent: {why}", self.unsupported.join(", ")));
         }
     }
 }
@@ -217,7 +192,7 @@ mod tests {
 
     #[test]
     fn betas_pass_unless_bedrock_is_known_to_refuse_them() {
-        let mut betas = BetaFilter::default();
+        let mut betas = BetaFilter::new(UpstreamApi::InvokeModel, true);
         for name in [
             "novel-2027-01-01",
             "claude-code-20250219",
@@ -257,20 +232,25 @@ mod tests {
             "novel-2027-01-01",
             "context-1m-2025-08-07",
         ];
-        for (reader, expected) in [
+        for (api, is_claude, expected) in [
             (
-                Reader::Messages,
+                UpstreamApi::Messages,
+                true,
                 &[asked[0], asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]] as &[_],
             ),
-            (Reader::Invoke, &[asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]]),
-            (Reader::Converse, &[asked[1], asked[4], asked[5]]),
-            (Reader::NonClaude, &[]),
+            (
+                UpstreamApi::InvokeModel,
+                true,
+                &[asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]],
+            ),
+            (UpstreamApi::Converse, true, &[asked[1], asked[4], asked[5]]),
+            (UpstreamApi::Converse, false, &[]),
         ] {
-            let mut betas = BetaFilter::new(reader);
+            let mut betas = BetaFilter::new(api, is_claude);
             asked.into_iter().for_each(|name| betas.add(name, |_| false));
-            assert_eq!(betas.names(), expected, "{reader:?}");
+            assert_eq!(betas.names(), expected, "{api} {is_claude}");
         }
-        let mut betas = BetaFilter::new(Reader::NonClaude);
+        let mut betas = BetaFilter::new(UpstreamApi::Converse, false);
         asked.into_iter().for_each(|name| betas.add(name, |_| false));
         let told = told(&betas);
         assert_eq!(told[1], ("novel-2027-01-01 not sent: the model is not a Claude model".to_owned(), true));
@@ -279,11 +259,11 @@ mod tests {
 
     #[test]
     fn a_model_that_refused_betas_without_saying_which_gets_none_that_were_asked_for() {
-        let asked = RequestedBetas { none: true, ..RequestedBetas::default() };
-        let mut betas = BetaFilter::new(Reader::Converse);
+        let asked = RequestedBetas { all_unsupported: true, ..RequestedBetas::default() };
+        let mut betas = BetaFilter::new(UpstreamApi::Converse, true);
         ["a-2027-01-01", "claude-code-20250219", "b-2027-01-01"]
             .into_iter()
-            .for_each(|name| betas.add(name, |name| asked.refuses(name)));
+            .for_each(|name| betas.add(name, |name| asked.is_unsupported(name)));
         betas.require("effort-2025-11-24");
         assert_eq!(betas.names(), ["effort-2025-11-24"]);
         assert_eq!(

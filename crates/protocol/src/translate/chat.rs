@@ -18,57 +18,55 @@ pub use error::chat_error;
 pub use request::{ChatCall, ChatOptions, chat_to_messages};
 pub use stream::ChatStream;
 
-use serde::Deserialize;
+use crate::anthropic::{self, OutputTokensDetails, PartialUsage};
+use crate::event_sink::{ClientFormat, Encoder};
+use crate::openai::{CompletionHead, CompletionTokens, PromptTokens, Usage};
 
-use crate::openai::{CompletionTokens, PromptTokens, Usage};
-
-/// Counts of an answer in Anthropic's words: in any of several events, the last value of each is true.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-struct Counts {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens_details: Option<Details>,
+/// Response format of the chat completions API: chunks, or one completion.
+#[derive(Clone, Debug)]
+pub struct ChatFormat {
+    head: CompletionHead,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-struct Details {
-    #[serde(default)]
-    thinking_tokens: Option<u64>,
+impl ChatFormat {
+    /// Format of the response that begins with `head`.
+    #[must_use]
+    pub fn new(head: CompletionHead) -> Self {
+        Self { head }
+    }
 }
 
-impl Counts {
-    /// Takes what `newer` says.
-    fn update(&mut self, newer: Self) {
-        self.input_tokens = newer.input_tokens.or(self.input_tokens);
-        self.output_tokens = newer.output_tokens.or(self.output_tokens);
-        self.cache_read_input_tokens = newer.cache_read_input_tokens.or(self.cache_read_input_tokens);
-        self.cache_creation_input_tokens =
-            newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
-        self.output_tokens_details = newer.output_tokens_details.or(self.output_tokens_details);
+impl ClientFormat for ChatFormat {
+    fn encoder(&self) -> Box<dyn Encoder> {
+        Box::new(ChatStream::new(self.head.clone()))
     }
 
-    /// The same in OpenAI's words, where the question's tokens are all of them.
-    fn usage(&self) -> Usage {
-        let read = self.cache_read_input_tokens.unwrap_or_default();
-        let written = self.cache_creation_input_tokens.unwrap_or_default();
-        let prompt_tokens =
-            self.input_tokens.unwrap_or_default().saturating_add(read).saturating_add(written);
-        let completion_tokens = self.output_tokens.unwrap_or_default();
-        let thought = self.output_tokens_details.and_then(|details| details.thinking_tokens);
-        Usage {
-            prompt_tokens,
-            completion_tokens,
-            total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            prompt_tokens_details: PromptTokens { cached_tokens: read, cache_write_tokens: written },
-            completion_tokens_details: CompletionTokens { reasoning_tokens: thought.unwrap_or_default() },
-        }
+    fn document(&self, message: Vec<u8>) -> Result<Vec<u8>, anthropic::Error> {
+        chat_completion(&message, &self.head)
+    }
+}
+
+/// Replaces the counts that `newer` has, with the details of output tokens.
+fn update_usage(usage: &mut anthropic::Usage, newer: &PartialUsage) {
+    usage.update(newer);
+    if let Some(details) = newer.output_tokens_details {
+        let thinking_tokens = details.thinking_tokens.unwrap_or_default();
+        usage.output_tokens_details = Some(OutputTokensDetails { thinking_tokens });
+    }
+}
+
+/// Usage in OpenAI's terms, where the tokens of the prompt include those of the cache.
+fn openai_usage(usage: &anthropic::Usage) -> Usage {
+    let (read, written) = (usage.cache_read_input_tokens, usage.cache_creation_input_tokens);
+    let prompt_tokens = usage.input_tokens.saturating_add(read).saturating_add(written);
+    let completion_tokens = usage.output_tokens;
+    let thinking_tokens = usage.output_tokens_details.map(|details| details.thinking_tokens);
+    Usage {
+        prompt_tokens,
+        completion_tokens,
+        total_tokens: prompt_tokens.saturating_add(completion_tokens),
+        prompt_tokens_details: PromptTokens { cached_tokens: read, cache_write_tokens: written },
+        completion_tokens_details: CompletionTokens { reasoning_tokens: thinking_tokens.unwrap_or_default() },
     }
 }
 

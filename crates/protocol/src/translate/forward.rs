@@ -11,30 +11,11 @@ use super::error::anthropic_error::{self, ErrorBody};
 use super::fast_path::{self, DeltaShape};
 use super::from_converse::{End, Outcome, StreamContext, StreamSummary};
 use super::{MappedError, Notice};
-use crate::anthropic::{self, Delta, Error, ErrorType, Event, Usage, sse};
+use crate::anthropic::{Delta, Error, ErrorType, Event, PartialUsage, Usage};
+use crate::event_sink::EventSink;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, members};
 use crate::tag_buffer::TagBuffer;
-
-/// Where events go.
-pub trait EventSink {
-    /// Takes an event.
-    fn event(&mut self, event: &Event<'_>);
-
-    /// Takes an event that is passed on as it came: its name and its JSON.
-    fn raw(&mut self, name: &str, json: &str);
-}
-
-/// The bytes of server-sent events.
-impl EventSink for Vec<u8> {
-    fn event(&mut self, event: &Event<'_>) {
-        sse::write(event, self);
-    }
-
-    fn raw(&mut self, name: &str, json: &str) {
-        sse::write_raw(name, json, self);
-    }
-}
 
 /// Passes on the events of one answer, and knows how far it has come.
 #[derive(Debug)]
@@ -61,7 +42,7 @@ struct EventHeader<'a> {
     #[serde(borrow, default)]
     delta: Option<DeltaHeader<'a>>,
     #[serde(default)]
-    usage: Option<Counts>,
+    usage: Option<PartialUsage>,
     #[serde(borrow, default)]
     message: Option<MessageHeader<'a>>,
     #[serde(default)]
@@ -83,22 +64,7 @@ struct MessageHeader<'a> {
     #[serde(borrow, default)]
     model: Option<RawJson<'a>>,
     #[serde(default)]
-    usage: Option<Counts>,
-}
-
-/// Counts as they come: cumulative, in any of several events, the last value of each is true.
-#[derive(Clone, Copy, Default, Deserialize)]
-struct Counts {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation: Option<anthropic::CacheCreation>,
+    usage: Option<PartialUsage>,
 }
 
 impl EventForwarder {
@@ -131,7 +97,7 @@ impl EventForwarder {
     }
 
     /// Passes the next event on, or keeps why there is none.
-    pub(super) fn take(&mut self, json: Result<&[u8], MappedError>, sink: &mut impl EventSink) {
+    pub(super) fn take(&mut self, json: Result<&[u8], MappedError>, sink: &mut (impl EventSink + ?Sized)) {
         let passed = json.and_then(|json| {
             let text =
                 std::str::from_utf8(json).map_err(|error| MappedError::unreadable(error.to_string()))?;
@@ -148,7 +114,7 @@ impl EventForwarder {
         mut self,
         truncated: Option<MappedError>,
         end: End,
-        sink: &mut impl EventSink,
+        sink: &mut (impl EventSink + ?Sized),
     ) -> StreamSummary {
         let failure = match (self.failure.take().or(truncated), end) {
             _ if self.complete => return self.summary(Outcome::Finished),
@@ -169,7 +135,7 @@ impl EventForwarder {
     }
 
     /// Passes one event on.
-    fn pass(&mut self, json: &str, sink: &mut impl EventSink) -> Result<(), MappedError> {
+    fn pass(&mut self, json: &str, sink: &mut (impl EventSink + ?Sized)) -> Result<(), MappedError> {
         // Nearly all events are deltas of a known shape with nothing in them to look after.
         if fast_path::delta_shape(json).is_some_and(|delta| self.needs_nothing(delta)) {
             sink.raw("content_block_delta", json);
@@ -178,7 +144,7 @@ impl EventForwarder {
         let header: EventHeader<'_> = serde_json::from_str(json)
             .map_err(|error| MappedError::unreadable(format!("an event: {error}")))?;
         if let Some(counts) = header.usage.or(header.message.as_ref().and_then(|message| message.usage)) {
-            self.count(&counts);
+            self.usage.get_or_insert_default().update(&counts);
         }
         // The name becomes a line of its own.
         if !header.kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
@@ -216,7 +182,7 @@ impl EventForwarder {
     }
 
     /// Text that may hold the beginning of a tag goes through the buffer; everything else as it came.
-    fn delta(&mut self, json: &str, header: &EventHeader<'_>, sink: &mut impl EventSink) {
+    fn delta(&mut self, json: &str, header: &EventHeader<'_>, sink: &mut (impl EventSink + ?Sized)) {
         let text = header.delta.as_ref().and_then(|delta| delta.text.as_deref());
         if let (Some(tags), Some(text), Some(index)) = (&mut self.tags, text, header.index)
             && (!tags.is_empty() || memchr::memchr(b'<', text.as_bytes()).is_some())
@@ -228,27 +194,9 @@ impl EventForwarder {
         sink.raw("content_block_delta", json);
     }
 
-    fn flush_text(&mut self, sink: &mut impl EventSink) {
+    fn flush_text(&mut self, sink: &mut (impl EventSink + ?Sized)) {
         if let (Some(tags), Some(index)) = (&mut self.tags, self.text_index) {
             tags.flush(|text| sink.event(&text_delta(index, text)));
-        }
-    }
-
-    fn count(&mut self, counts: &Counts) {
-        let usage = self.usage.get_or_insert_default();
-        let set = |count: &mut u64, value: Option<u64>| *count = value.unwrap_or(*count);
-        set(&mut usage.input_tokens, counts.input_tokens);
-        set(&mut usage.output_tokens, counts.output_tokens);
-        set(&mut usage.cache_read_input_tokens, counts.cache_read_input_tokens);
-        set(&mut usage.cache_creation_input_tokens, counts.cache_creation_input_tokens);
-        match counts.cache_creation {
-            Some(split) => usage.cache_creation = split,
-            // What is not told apart lives for five minutes: the default.
-            None => {
-                let for_an_hour = usage.cache_creation.ephemeral_1h_input_tokens;
-                let written = usage.cache_creation_input_tokens;
-                usage.cache_creation.ephemeral_5m_input_tokens = written.saturating_sub(for_an_hour);
-            }
         }
     }
 

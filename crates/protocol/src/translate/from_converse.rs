@@ -7,9 +7,9 @@ pub use response::translate_response;
 pub use stream::{End, Outcome, StreamContext, StreamSummary, StreamTranslator};
 
 use super::{MappedError, map_error};
-use crate::anthropic::Event;
 use crate::converse::event::Exception;
 use crate::converse::{self, FrameDecoder, FrameKind};
+use crate::event_sink::EventSink;
 
 /// Whether more bytes are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +36,14 @@ impl ConverseStream {
     }
 
     /// Takes the next bytes, cut anywhere.
-    pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(&Event<'_>)) -> Step {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut (impl EventSink + ?Sized)) -> Step {
         self.frames.feed(bytes);
         while self.failure.is_none() {
             match self.frames.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match frame.kind {
                     FrameKind::Event(kind) => match converse::Event::parse(kind, frame.payload) {
-                        Ok(event) => self.translator.push(event, out),
+                        Ok(event) => self.translator.push(event, sink),
                         Err(error) => {
                             self.failure =
                                 Some(MappedError::unreadable(format!("a `{kind}` event: {error}")));
@@ -56,7 +56,7 @@ impl ConverseStream {
                         let said = Exception { message: Some(message.to_owned()), ..Exception::default() };
                         self.failure = Some(map_error(500, code, &said));
                     }
-                    FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), out),
+                    FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), sink),
                 },
                 Err(error) => self.failure = Some(MappedError::unreadable(error.to_string())),
             }
@@ -77,7 +77,7 @@ impl ConverseStream {
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(self, end: End, out: &mut impl FnMut(&Event<'_>)) -> StreamSummary {
+    pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let end = match (self.failure, end) {
             (Some(failure), End::Eof | End::Failed(_)) => End::Failed(failure.error),
             (None, End::Eof) => match self.frames.finish() {
@@ -86,6 +86,6 @@ impl ConverseStream {
             },
             (_, end) => end,
         };
-        self.translator.finish(end, out)
+        self.translator.finish(end, sink)
     }
 }

@@ -5,11 +5,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::forward::{EventForwarder, EventSink};
+use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};
 use super::{MappedError, Step, fast_path, map_error};
 use crate::converse::event::Exception;
 use crate::converse::{FrameDecoder, FrameKind};
+use crate::event_sink::EventSink;
 use crate::json::JsonStr;
 
 /// Passes on the events of one answer.
@@ -36,7 +37,7 @@ impl InvokeStream {
     }
 
     /// Takes the next bytes, cut anywhere.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl EventSink) -> Step {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut (impl EventSink + ?Sized)) -> Step {
         self.frames.feed(bytes);
         while !self.events.is_over() {
             let decoded = match self.frames.next_frame() {
@@ -70,7 +71,7 @@ impl InvokeStream {
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(self, end: End, sink: &mut impl EventSink) -> StreamSummary {
+    pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let truncated = self.frames.finish().err().map(|error| MappedError::unreadable(error.to_string()));
         self.events.finish(truncated, end, sink)
     }

@@ -1,9 +1,10 @@
 //! The answer of Bedrock's own Messages API: Anthropic's events, as server-sent events.
 
-use super::forward::{EventForwarder, EventSink};
+use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};
 use super::{MappedError, Step};
 use crate::anthropic::sse::SseReader;
+use crate::event_sink::EventSink;
 
 /// Passes on the events of one answer.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ impl MessagesApiStream {
     }
 
     /// Takes the next bytes, cut anywhere.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl EventSink) -> Step {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut (impl EventSink + ?Sized)) -> Step {
         self.reader.feed(bytes);
         while !self.events.is_over() {
             let json = match self.reader.next_event() {
@@ -46,7 +47,7 @@ impl MessagesApiStream {
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(self, end: End, sink: &mut impl EventSink) -> StreamSummary {
+    pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let truncated = self.reader.finish().err().map(|error| MappedError::unreadable(error.to_string()));
         self.events.finish(truncated, end, sink)
     }

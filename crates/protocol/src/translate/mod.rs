@@ -32,11 +32,12 @@ mod unsupported;
 use std::fmt;
 
 pub use betas::RequestedBetas;
-pub use chat::{ChatCall, ChatOptions, ChatStream, chat_completion, chat_error, chat_to_messages};
+pub use chat::{
+    ChatCall, ChatFormat, ChatOptions, ChatStream, chat_completion, chat_error, chat_to_messages,
+};
 pub use diagnostics::{Notice, notice_summary};
 pub use error::anthropic_error::parse_error;
 pub use error::{Fault, KNOWN_ERRORS, KnownError, MappedError, Retry, known_error, map_error};
-pub use forward::EventSink;
 pub use from_converse::{
     ConverseStream, End, Outcome, Step, StreamContext, StreamSummary, StreamTranslator, translate_response,
 };
@@ -44,7 +45,7 @@ pub use from_invoke::InvokeStream;
 pub use from_messages_api::MessagesApiStream;
 pub use server_tools::ServerTools;
 pub use to_converse::{ConverseCall, TranslationOptions, to_converse};
-pub use to_invoke::{Form, InvokeCall, InvokeOptions, to_invoke};
+pub use to_invoke::{InvokeCall, InvokeOptions, to_invoke};
 pub use tool_names::ToolNames;
 pub use unsupported::{UnsupportedFeature, detect_unsupported};
 

@@ -11,11 +11,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::betas::{BetaFilter, Reader, RequestedBetas};
+use super::betas::{BetaFilter, RequestedBetas};
 use super::server_tools::ServerTools;
 use super::{Diagnostics, JsonPath, Notice, ToolNames, UnsupportedField, missing_thinking};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
+use crate::apis::UpstreamApi;
 use crate::capabilities::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{JsonStr, List, RawJson};
@@ -209,14 +210,13 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The betas to send: those of the header, those of the body, and what has to be switched on for the rest.
-    fn betas(&mut self, asked: RequestedBetas<'a>, body: Option<List<JsonStr<'a>>>) -> Vec<Cow<'a, str>> {
-        let reader = if self.capabilities.claude { Reader::Converse } else { Reader::NonClaude };
-        let mut betas = BetaFilter::new(reader);
-        for name in asked.names {
-            betas.add(&**name, |name| asked.refuses(name));
+    fn betas(&mut self, requested: RequestedBetas<'a>, body: Option<List<JsonStr<'a>>>) -> Vec<Cow<'a, str>> {
+        let mut betas = BetaFilter::new(UpstreamApi::Converse, self.capabilities.claude);
+        for name in requested.names {
+            betas.add(&**name, |name| requested.is_unsupported(name));
         }
         for name in body.into_iter().flat_map(|names| names.0) {
-            betas.add(name.0, |name| asked.refuses(name));
+            betas.add(name.0, |name| requested.is_unsupported(name));
         }
         self.betas.drain(..).for_each(|name| betas.require(name));
         betas.report(&mut self.diagnostics);

@@ -16,6 +16,7 @@ use super::betas::{self, BetaFilter, RequestedBetas};
 use super::server_tools::{self, Offered};
 use super::{Diagnostics, JsonPath, Notice, TranslationOptions, UnsupportedField};
 use crate::anthropic::InvalidRequest;
+use crate::apis::UpstreamApi;
 use crate::capabilities::{Capabilities, Sampling};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, Member, checked_members, items, members};
@@ -44,47 +45,44 @@ const UNSUPPORTED_FIELDS: [&str; 5] =
 const FIELDS_NOT_COUNTED: [&str; 7] =
     ["max_tokens", "stream", "stop_sequences", "temperature", "top_p", "top_k", "metadata"];
 
-/// Who reads the body, and by that what it has to say beside the request itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form<'a> {
-    /// InvokeModel: the model stands in the URL, version and betas stand in the body.
-    Invoke,
-    /// The Messages API, which streams: this model stands in the body, version and betas are headers.
-    Messages(&'a str),
-    /// The same, asked to count tokens only.
-    Count(&'a str),
-}
-
-impl<'a> Form<'a> {
-    /// The model that the body names.
-    fn model(self) -> Option<&'a str> {
-        match self {
-            Self::Invoke => None,
-            Self::Messages(model) | Self::Count(model) => Some(model),
-        }
-    }
-}
-
-/// What the operator decided, and what the headers said.
+/// Upstream API and settings of a request with the client's own body.
 #[derive(Clone, Copy, Debug)]
 pub struct InvokeOptions<'a> {
-    /// Who reads the body.
-    pub form: Form<'a>,
-    /// What holds for every route.
+    /// API that the body is for: InvokeModel (the model is in the URL, version and betas in the body) or Messages (the
+    /// model is in the body, version and betas are headers).
+    pub api: UpstreamApi,
+    /// Model in the body of the Messages API.
+    pub model: &'a str,
+    /// Whether only the tokens of the prompt are counted, by the Messages API.
+    pub count_tokens: bool,
+    /// Settings for every upstream API.
     pub options: TranslationOptions,
-    /// The values of `anthropic-beta`, in the order they came.
-    pub betas: &'a [String],
-    /// BetaFilter, and paths of members, that this model was seen to refuse.
-    pub refused: &'a [String],
-    /// Whether it was seen to refuse betas without a word on which.
-    pub no_betas: bool,
+    /// Betas of the header, and what the model was seen not to support.
+    pub betas: RequestedBetas<'a>,
 }
 
-impl InvokeOptions<'_> {
-    /// For InvokeModel, and nothing else to mind.
+impl<'a> InvokeOptions<'a> {
+    /// For InvokeModel.
     #[must_use]
-    pub const fn new(options: TranslationOptions) -> Self {
-        Self { form: Form::Invoke, options, betas: &[], refused: &[], no_betas: false }
+    pub const fn invoke_model(options: TranslationOptions) -> Self {
+        let betas = RequestedBetas { names: &[], unsupported: &[], all_unsupported: false };
+        Self { api: UpstreamApi::InvokeModel, model: "", count_tokens: false, options, betas }
+    }
+
+    /// For the Messages API, streamed, with this model.
+    #[must_use]
+    pub const fn messages(model: &'a str, options: TranslationOptions) -> Self {
+        Self { api: UpstreamApi::Messages, model, ..Self::invoke_model(options) }
+    }
+
+    /// For counting tokens by the Messages API, with this model.
+    #[must_use]
+    pub const fn count_tokens(model: &'a str, options: TranslationOptions) -> Self {
+        Self { count_tokens: true, ..Self::messages(model, options) }
+    }
+
+    fn is_messages(&self) -> bool {
+        self.api == UpstreamApi::Messages
     }
 }
 
@@ -119,12 +117,12 @@ pub fn to_invoke(
         options,
         edit: Edit::new(body),
         diagnostics: Diagnostics::default(),
-        betas: BetaFilter::new(options.form),
+        betas: BetaFilter::new(options.api, true),
         left_out: Vec::new(),
         added: Vec::new(),
         service_tier: None,
     };
-    for beta in options.betas {
+    for beta in options.betas.names {
         editing.add_beta(Cow::Borrowed(beta));
     }
     editing.members(&all, body)?;
@@ -153,7 +151,7 @@ impl<'t> Editing<'t, '_> {
             let path = path.key(key);
             match &**key {
                 "model" | "stream" => self.ours(key, *value),
-                key if matches!(self.options.form, Form::Count(_)) && FIELDS_NOT_COUNTED.contains(&key) => {
+                key if self.options.count_tokens && FIELDS_NOT_COUNTED.contains(&key) => {
                     self.left_out.push(key.to_owned());
                 }
                 "anthropic_beta" => {
@@ -170,7 +168,7 @@ impl<'t> Editing<'t, '_> {
                 "context_management" => self.context_management(*value),
                 "tools" => self.tools(*value, all, path)?,
                 "messages" => self.messages(*value, path)?,
-                "cache_control" if self.options.form == Form::Invoke => {
+                "cache_control" if !self.options.is_messages() => {
                     self.automatic_cache(*value, all, path);
                 }
                 key if IGNORED_FIELDS.contains(&key) => {
@@ -180,11 +178,13 @@ impl<'t> Editing<'t, '_> {
                 key if UNSUPPORTED_FIELDS.contains(&key) => {
                     self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
-                key if self.is_refused(key) => self.leave_out(path, key, "this model was seen to refuse it"),
+                key if self.is_unsupported(key) => {
+                    self.leave_out(path, key, "this model was seen to refuse it")
+                }
                 _ => {}
             }
         }
-        if !has_max_tokens && !matches!(self.options.form, Form::Count(_)) {
+        if !has_max_tokens && !self.options.count_tokens {
             let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
             let default = self.options.options.default_max_tokens.min(most);
             self.diagnostics
@@ -204,10 +204,14 @@ impl<'t> Editing<'t, '_> {
 
     /// Model and stream are ours to say: in the URL and by the choice of operation, or in their own places.
     fn ours(&mut self, key: &str, value: RawJson<'t>) {
-        match (self.options.form, key) {
-            (Form::Messages(model) | Form::Count(model), "model") => self.edit.replace(value, quoted(model)),
-            (Form::Messages(_), _) => self.edit.replace(value, "true"),
-            (Form::Invoke | Form::Count(_), _) => self.left_out.push(key.to_owned()),
+        match key {
+            "model" if self.options.is_messages() => {
+                self.edit.replace(value, quoted(self.options.model));
+            }
+            "stream" if self.options.is_messages() && !self.options.count_tokens => {
+                self.edit.replace(value, "true");
+            }
+            _ => self.left_out.push(key.to_owned()),
         }
     }
 
@@ -223,10 +227,7 @@ impl<'t> Editing<'t, '_> {
             &added,
         );
         self.betas.report(&mut self.diagnostics);
-        let betas = match self.options.form {
-            Form::Invoke => Vec::new(),
-            Form::Messages(_) | Form::Count(_) => self.header_betas()?,
-        };
+        let betas = if self.options.is_messages() { self.header_betas()? } else { Vec::new() };
         let (unsupported, notices) = self.diagnostics.finish(self.options.options.strict);
         Ok(InvokeCall {
             body: self.edit.apply(),
@@ -241,13 +242,13 @@ impl<'t> Editing<'t, '_> {
     fn added_first(&self, all: &[Member<'t>]) -> Vec<String> {
         let given = |name: &str| all.iter().any(|member| &*member.key == name);
         let mut added = Vec::new();
-        if let Some(model) = self.options.form.model().filter(|_| !given("model")) {
-            added.push(format!(r#""model":{}"#, quoted(model)));
+        if self.options.is_messages() && !given("model") {
+            added.push(format!(r#""model":{}"#, quoted(self.options.model)));
         }
-        if matches!(self.options.form, Form::Messages(_)) && !given("stream") {
+        if self.options.is_messages() && !self.options.count_tokens && !given("stream") {
             added.push(r#""stream":true"#.to_owned());
         }
-        if self.options.form == Form::Invoke {
+        if !self.options.is_messages() {
             added.push(VERSION.to_owned());
             if !self.betas.names().is_empty() {
                 let betas = serde_json::to_string(self.betas.names());
@@ -267,13 +268,12 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn add_beta(&mut self, beta: Cow<'_, str>) {
-        let InvokeOptions { betas: names, refused, no_betas: none, .. } = *self.options;
-        let asked = RequestedBetas { names, refused, none };
-        self.betas.add(beta.into_owned(), |name| asked.refuses(name));
+        let requested = self.options.betas;
+        self.betas.add(beta.into_owned(), |name| requested.is_unsupported(name));
     }
 
-    fn is_refused(&self, path: &str) -> bool {
-        self.options.refused.iter().any(|known| known == path)
+    fn is_unsupported(&self, path: &str) -> bool {
+        self.options.betas.unsupported.iter().any(|field| field == path)
     }
 
     fn leave_out(&mut self, path: JsonPath<'_>, key: &str, why: &str) {
@@ -301,8 +301,7 @@ impl<'t> Editing<'t, '_> {
             _ => return Err(InvalidRequest::new(path, "Input should be 'auto' or 'standard_only'")),
         };
         // Its answer costs the same and comes later or sooner.
-        if self.options.form != Form::Invoke && self.service_tier.take().is_some_and(|tier| tier != "default")
-        {
+        if self.options.is_messages() && self.service_tier.take().is_some_and(|tier| tier != "default") {
             self.diagnostics.dropped(path, "left out: this route has no tiers");
         }
         Ok(())
@@ -330,7 +329,7 @@ impl<'t> Editing<'t, '_> {
             Sampling::OneOf if key == "top_p" && both() => {
                 self.leave_out(path, key, "the model takes temperature or top_p, not both");
             }
-            Sampling::OneOf | Sampling::All if self.is_refused(key) => {
+            Sampling::OneOf | Sampling::All if self.is_unsupported(key) => {
                 self.leave_out(path, key, "this model was seen to refuse it");
             }
             Sampling::OneOf | Sampling::All => {}
@@ -382,7 +381,7 @@ impl<'t> Editing<'t, '_> {
     fn tool(&mut self, tool: RawJson<'t>, path: JsonPath<'_>) {
         let all = members(tool);
         let is = |value: RawJson<'_>, json: &str| value.get() == json;
-        let invoke = self.options.form == Form::Invoke;
+        let invoke = !self.options.is_messages();
         let mut left_out: Vec<&str> = Vec::new();
         for Member { key, value } in &all {
             let path = path.key(key);

@@ -3,11 +3,13 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::anthropic::{
-    BlockStart, Delta, EmptyObject, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Usage,
+    BlockStart, Delta, EmptyObject, Error, ErrorType, Event, MessageAccumulator, MessageEnd, MessageStart,
+    Usage,
 };
+use protocol::event_sink::{Encoder, EventSink};
 use protocol::openai::{self, CompletionHead};
 use protocol::translate::{
-    self, ChatCall, ChatOptions, ChatStream, End, EventSink, Notice, RequestedBetas, TranslationOptions,
+    self, ChatCall, ChatOptions, ChatStream, End, Notice, RequestedBetas, TranslationOptions,
     UnsupportedField,
 };
 use serde_json::{Value, json};
@@ -84,11 +86,7 @@ fn streams_are_told_in_chunks_as_recorded() {
     for (name, script) in fixtures("streams", "jsonl") {
         let mut chat = ChatStream::new(head(true, false));
         wire::run(wire::opening(), [&*wire::frames(&script)], End::Eof, |event| chat.event(event));
-        snapshot(
-            "streams",
-            &format!("{name}.chat"),
-            &String::from_utf8(std::mem::take(chat.bytes())).unwrap(),
-        );
+        snapshot("streams", &format!("{name}.chat"), &String::from_utf8(chat.take()).unwrap());
     }
 }
 
@@ -200,7 +198,7 @@ fn tell(events: &[Event<'_>], head: &CompletionHead, raw: bool) -> Vec<u8> {
             chat.event(event);
         }
     }
-    std::mem::take(chat.bytes())
+    chat.take()
 }
 
 proptest! {
@@ -227,16 +225,16 @@ proptest! {
             .iter()
             .flat_map(|(kind, payload)| wire::event(kind, payload.to_string().as_bytes()))
             .collect();
-        let (mut chat, mut fold) = (ChatStream::new(head.clone()), Fold::default());
+        let (mut chat, mut fold) = (ChatStream::new(head.clone()), MessageAccumulator::default());
         wire::run(wire::opening(), [&*bytes], End::Eof, |event| {
             chat.event(event);
-            fold.push(event);
+            fold.event(event);
         });
         let message = fold.finish().unwrap();
-        let usage = message.usage;
-        let whole = translate::chat_completion(&serde_json::to_vec(&message).unwrap(), &head).unwrap();
+        let usage: Usage = serde_json::from_value(serde_json::from_slice::<Value>(&message).unwrap()["usage"].clone()).unwrap();
+        let whole = translate::chat_completion(&message, &head).unwrap();
         let whole: Value = serde_json::from_slice(&whole).unwrap();
-        let heard = heard(chat.bytes(), &head);
+        let heard = heard(&chat.take(), &head);
         prop_assert!(heard.done);
 
         let told = &whole["choices"][0]["message"];

@@ -4,8 +4,9 @@ use aws_smithy_types::base64;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use protocol::anthropic::{MessageAccumulator, sse};
-use protocol::translate::{End, EventSink, InvokeStream, MessagesApiStream, Outcome, Step, StreamSummary};
+use protocol::anthropic::{MessageAccumulator, MessagesEncoder, sse};
+use protocol::event_sink::{Encoder, EventSink};
+use protocol::translate::{End, InvokeStream, MessagesApiStream, Outcome, Step, StreamSummary};
 use serde_json::json;
 
 use crate::wire;
@@ -16,7 +17,7 @@ fn chunk(event: &str) -> Vec<u8> {
 }
 
 fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, StreamSummary) {
-    let mut out: Vec<u8> = Vec::new();
+    let mut out = MessagesEncoder::default();
     let mut pipeline = InvokeStream::new(wire::opening());
     for chunk in chunks {
         if pipeline.push(chunk, &mut out) == Step::Ended {
@@ -24,12 +25,12 @@ fn run<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, end: End) -> (String, Str
         }
     }
     let summary = pipeline.finish(end, &mut out);
-    (String::from_utf8(out).unwrap(), summary)
+    (String::from_utf8(out.take()).unwrap(), summary)
 }
 
 /// The same for the answer of the Messages API.
 fn run_sse<'c>(pieces: impl IntoIterator<Item = &'c [u8]>) -> (String, StreamSummary) {
-    let mut out: Vec<u8> = Vec::new();
+    let mut out = MessagesEncoder::default();
     let mut pipeline = MessagesApiStream::new(wire::opening());
     for piece in pieces {
         if pipeline.push(piece, &mut out) == Step::Ended {
@@ -37,7 +38,7 @@ fn run_sse<'c>(pieces: impl IntoIterator<Item = &'c [u8]>) -> (String, StreamSum
         }
     }
     let summary = pipeline.finish(End::Eof, &mut out);
-    (String::from_utf8(out).unwrap(), summary)
+    (String::from_utf8(out.take()).unwrap(), summary)
 }
 
 /// An event of the Messages API.
@@ -168,12 +169,12 @@ struct Both {
 impl EventSink for Both {
     fn event(&mut self, event: &protocol::anthropic::Event<'_>) {
         sse::write(event, &mut self.sse);
-        self.fold.push(event.name(), &serde_json::to_string(event).unwrap());
+        self.fold.event(event);
     }
 
     fn raw(&mut self, name: &str, json: &str) {
         sse::write_raw(name, json, &mut self.sse);
-        self.fold.push(name, json);
+        self.fold.raw(name, json);
     }
 }
 

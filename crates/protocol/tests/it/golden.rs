@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use protocol::anthropic::{Fold, Request, sse};
+use protocol::anthropic::{MessageAccumulator, Request, sse};
 use protocol::capabilities::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
+use protocol::event_sink::EventSink;
+use protocol::json::RawJson;
+use protocol::json_edit::{items, members};
 use protocol::translate::{self, End, RequestedBetas, ServerTools, TranslationOptions};
 
 use crate::wire;
@@ -123,6 +126,37 @@ pub(crate) fn options(name: &str) -> TranslationOptions {
     }
 }
 
+/// JSON with indentation and the order of its members; arguments of tools stay as they are.
+fn pretty(json: &str) -> String {
+    let mut out = String::new();
+    indent(serde_json::from_str(json).unwrap(), 0, &mut out);
+    out
+}
+
+fn indent(value: RawJson<'_>, depth: usize, out: &mut String) {
+    let line = |depth: usize| format!("\n{}", "  ".repeat(depth));
+    let (members, items) = (members(value), items(value));
+    for (index, member) in members.iter().enumerate() {
+        out.push_str(if index == 0 { "{" } else { "," });
+        out.push_str(&format!("{}{}: ", line(depth + 1), serde_json::to_string(&member.key).unwrap()));
+        if &*member.key == "input" {
+            out.push_str(member.value.get());
+        } else {
+            indent(member.value, depth + 1, out);
+        }
+    }
+    for (index, item) in items.iter().enumerate() {
+        out.push_str(if index == 0 { "[" } else { "," });
+        out.push_str(&line(depth + 1));
+        indent(*item, depth + 1, out);
+    }
+    match (members.is_empty(), items.is_empty()) {
+        (true, true) => out.push_str(value.get()),
+        (false, _) => out.push_str(&format!("{}}}", line(depth))),
+        (_, false) => out.push_str(&format!("{}]", line(depth))),
+    }
+}
+
 #[test]
 fn requests_are_translated_as_recorded() {
     for (name, body) in fixtures("requests", "json") {
@@ -158,10 +192,10 @@ fn streams_are_translated_as_recorded() {
         let (sse, summary) = wire::sse_of(&bytes, End::Eof);
         snapshot("streams", &format!("{name}.sse"), &format!("{sse}{summary:#?}"));
 
-        let mut fold = Fold::default();
-        wire::run(wire::opening(), [&*bytes], End::Eof, |event| fold.push(event));
-        let folded = match fold.finish() {
-            Ok(message) => serde_json::to_string_pretty(&message).unwrap(),
+        let mut accumulator = MessageAccumulator::default();
+        wire::run(wire::opening(), [&*bytes], End::Eof, |event| accumulator.event(event));
+        let folded = match accumulator.finish() {
+            Ok(message) => pretty(std::str::from_utf8(&message).unwrap()),
             Err(error) => error.to_string(),
         };
         snapshot("streams", &format!("{name}.json"), &folded);

@@ -12,15 +12,16 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::anthropic::{
-    self, BlockStart, Citation, Delta, Error, ErrorType, Event, Fold, MessageEnd, MessageStart, Request,
-    Usage,
+    self, BlockStart, Citation, Delta, Error, ErrorType, Event, MessageAccumulator, MessageEnd, MessageStart,
+    Request, Usage,
 };
 use protocol::capabilities::Capabilities;
 use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
 use protocol::converse::request::DocumentRange;
 use protocol::converse::{self, FrameDecoder};
+use protocol::event_sink::EventSink;
 use protocol::tag_buffer::{MAX_HELD, TagBuffer};
-use protocol::translate::{self, End, Form, InvokeOptions, Outcome, RequestedBetas, TranslationOptions};
+use protocol::translate::{self, End, InvokeOptions, Outcome, RequestedBetas, TranslationOptions};
 use serde_json::{Value, json};
 
 use crate::wire;
@@ -254,13 +255,13 @@ proptest! {
 
     #[test]
     fn p3_the_fold_is_what_a_client_collects(events in answer()) {
-        let mut fold = Fold::default();
+        let mut accumulator = MessageAccumulator::default();
         let mut collected = Collected::default();
         wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| {
-            fold.push(event);
+            accumulator.event(event);
             collected.push(&serde_json::from_str(&printed(event)).unwrap());
         });
-        let message = serde_json::to_value(fold.finish().unwrap()).unwrap();
+        let message: Value = serde_json::from_slice(&accumulator.finish().unwrap()).unwrap();
         prop_assert_eq!(&message, &collected.message());
 
         // Nothing that the model said is missing.
@@ -271,10 +272,10 @@ proptest! {
 
     #[test]
     fn p3_a_whole_answer_is_told_as_its_stream_is(events in answer()) {
-        let (mut streamed, mut unfolded) = (Fold::default(), Fold::default());
-        wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| streamed.push(event));
-        wire::unfold(&whole(&events), |event| unfolded.push(event));
-        let [streamed, unfolded] = [streamed, unfolded].map(|fold| serde_json::to_value(fold.finish().unwrap()).unwrap());
+        let (mut streamed, mut unfolded) = (MessageAccumulator::default(), MessageAccumulator::default());
+        wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| streamed.event(event));
+        wire::unfold(&whole(&events), |event| unfolded.event(event));
+        let [streamed, unfolded] = [streamed, unfolded].map(|message| serde_json::from_slice::<Value>(&message.finish().unwrap()).unwrap());
         prop_assert_eq!(streamed, unfolded);
     }
 
@@ -388,7 +389,7 @@ proptest! {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
         let options = TranslationOptions { default_thinking_budget: Some(1), computer_use: true, ..TranslationOptions::new(1) };
-        let asked = RequestedBetas { names: &betas, refused: &[], none: refused };
+        let asked = RequestedBetas { names: &betas, unsupported: &[], all_unsupported: refused };
         let Ok(call) = translate::to_converse(request, asked, text.len(), &capabilities, &options) else {
             return Ok(());
         };
@@ -409,8 +410,9 @@ proptest! {
     #[test]
     fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities(), betas in betas(), messages in any::<bool>()) {
         let text = body.to_string();
-        let form = if messages { Form::Messages("model") } else { Form::Invoke };
-        let options = InvokeOptions { form, betas: &betas, ..InvokeOptions::new(TranslationOptions { computer_use: true, ..TranslationOptions::new(1) }) };
+        let options = TranslationOptions { computer_use: true, ..TranslationOptions::new(1) };
+        let options = if messages { InvokeOptions::messages("model", options) } else { InvokeOptions::invoke_model(options) };
+        let options = InvokeOptions { betas: RequestedBetas { names: &betas, ..RequestedBetas::default() }, ..options };
         let Ok(call) = translate::to_invoke(&text, &capabilities, &options) else {
             return Ok(());
         };
@@ -466,7 +468,7 @@ fn tags(text: &str) -> Vec<Range<usize>> {
     starts.filter_map(tag).collect()
 }
 
-/// What a client collects, told from the JSON alone: a second opinion on [`Fold`].
+/// What a client collects, told from the JSON alone: a second opinion on [`MessageAccumulator`].
 #[derive(Default)]
 struct Collected {
     message: Value,

@@ -94,7 +94,7 @@ pub(crate) fn run<'c>(
 /// Unfolds a whole answer. It is held against the grammar, too.
 pub(crate) fn unfold(answer: &[u8], mut out: impl FnMut(&Event<'_>)) -> StreamSummary {
     let mut grammar = StreamValidator::default();
-    let summary = translate::translate_response(answer, opening(), &mut |event| {
+    let summary = translate::translate_response(answer, opening(), &mut |event: &Event<'_>| {
         grammar.push(event).unwrap();
         out(event);
     });

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Counts, finish_reason};
-use crate::anthropic::{Error, ErrorType};
+use super::{finish_reason, openai_usage, update_usage};
+use crate::anthropic::{self, Error, ErrorType, PartialUsage};
 use crate::json::{JsonStr, RawJson};
 use crate::openai::{Choice, Completion, CompletionHead, FunctionCall, Message, ToolCall};
 
@@ -16,7 +16,7 @@ struct Answer<'a> {
     #[serde(borrow, default)]
     stop_reason: Option<JsonStr<'a>>,
     #[serde(default)]
-    usage: Counts,
+    usage: PartialUsage,
 }
 
 #[derive(Deserialize)]
@@ -66,13 +66,15 @@ pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>,
     // Thoughts that are not shown are none.
     told.reasoning_content.take_if(|thoughts| thoughts.is_empty());
     let finish_reason = finish_reason(answer.stop_reason.as_deref(), head.functions);
+    let mut usage = anthropic::Usage::default();
+    update_usage(&mut usage, &answer.usage);
     let completion = Completion {
         id: &head.id,
         object: "chat.completion",
         created: head.created,
         model: &head.model,
         choices: [Choice { index: 0, message: told, logprobs: None, finish_reason }],
-        usage: answer.usage.usage(),
+        usage: openai_usage(&usage),
     };
     serde_json::to_vec(&completion).map_err(api)
 }

@@ -1,54 +1,77 @@
-//! The events of an answer, told in chunks.
+//! Stream events into chat completion chunks.
 //!
-//! What comes out is always one chunk with the role, deltas, one chunk with the reason of the end, if wanted one with
-//! the usage, and `[DONE]`; or a beginning of that closed by one error. That holds for every order of events.
+//! The output is always one chunk with the role, deltas, one chunk with the finish reason, a chunk with the usage if
+//! the client asked for it, and `[DONE]`; or a beginning of that closed by one error. That holds for every order of
+//! events.
 
 use serde::Deserialize;
 
 use super::completion::multiple_functions_error;
-use super::{Counts, Details, chat_error, finish_reason};
-use crate::anthropic::{self, BlockStart, Delta, Event, Usage};
+use super::{chat_error, finish_reason, openai_usage, update_usage};
+use crate::anthropic::{
+    BlockStart, Delta, Error, Event, OutputTokensDetails, PartialOutputTokensDetails, PartialUsage, Usage,
+};
+use crate::event_sink::{Encoder, EventSink};
 use crate::json::JsonStr;
 use crate::openai::{ChunkWriter, CompletionHead, DONE, PING};
-use crate::translate::EventSink;
 use crate::translate::fast_path::{self, DeltaShape};
 
 const CONTENT: &str = "content";
 const REASONING: &str = "reasoning_content";
 
-/// Tells the events of one answer.
+/// Encoder of the events of one response as chunks.
 #[derive(Debug)]
 pub struct ChatStream {
     head: CompletionHead,
     writer: ChunkWriter,
     out: Vec<u8>,
     state: State,
-    /// How many calls have begun.
+    /// Number of tool calls so far.
     calls: u32,
     call: Option<OpenCall>,
-    counts: Counts,
+    usage: Usage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Nothing,
-    Begun,
-    /// The reason of the end has been told.
+    Initial,
+    Started,
+    /// The finish reason was written.
     Stopped,
     Closed,
 }
 
-/// The call that is being told.
+/// Tool call whose arguments are being written.
 #[derive(Clone, Copy, Debug)]
 struct OpenCall {
     number: u32,
-    /// Whether there were arguments.
     has_arguments: bool,
 }
 
-/// An event as it came, as far as it matters here.
+/// What an event means for the chunks.
+enum Change<'e> {
+    /// The message begins, with these counts.
+    Start(PartialUsage),
+    Text(&'e str),
+    Thinking(&'e str),
+    ToolCall {
+        id: &'e str,
+        name: &'e str,
+    },
+    Arguments(&'e str),
+    BlockStop,
+    Stop {
+        reason: Option<&'e str>,
+        usage: PartialUsage,
+    },
+    End,
+    Ping,
+    Error(&'e Error),
+}
+
+/// Event as JSON, as far as chunks need it.
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawEvent<'a> {
     #[serde(default)]
     message: Option<RawMessage>,
     #[serde(borrow, default)]
@@ -56,15 +79,15 @@ struct Raw<'a> {
     #[serde(borrow, default)]
     delta: Option<RawDelta<'a>>,
     #[serde(default)]
-    usage: Option<Counts>,
+    usage: Option<PartialUsage>,
     #[serde(default)]
-    error: Option<anthropic::Error>,
+    error: Option<Error>,
 }
 
 #[derive(Deserialize)]
 struct RawMessage {
     #[serde(default)]
-    usage: Option<Counts>,
+    usage: Option<PartialUsage>,
 }
 
 #[derive(Deserialize)]
@@ -90,51 +113,55 @@ struct RawDelta<'a> {
 }
 
 impl ChatStream {
-    /// For the answer that begins with `head`.
+    /// Encoder of the response that begins with `head`.
     #[must_use]
     pub fn new(head: CompletionHead) -> Self {
-        let (writer, counts) = (ChunkWriter::new(&head), Counts::default());
-        Self { head, writer, out: Vec::new(), state: State::Nothing, calls: 0, call: None, counts }
-    }
-
-    /// Forgets what it took: the answer begins again.
-    pub fn forget(&mut self) {
-        *self = Self::new(std::mem::take(&mut self.head));
-    }
-
-    /// What was told and not yet taken away.
-    pub fn bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.out
-    }
-
-    /// Whether everything that was told has been taken away.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.out.is_empty()
-    }
-
-    /// Says that the answer is still to come.
-    pub fn ping(&mut self) {
-        if self.state != State::Closed {
-            self.out.extend_from_slice(PING);
+        let writer = ChunkWriter::new(&head);
+        Self {
+            head,
+            writer,
+            out: Vec::new(),
+            state: State::Initial,
+            calls: 0,
+            call: None,
+            usage: Usage::default(),
         }
     }
 
-    /// Closes the answer with an error, unless it is closed.
-    pub fn fail(&mut self, error: &anthropic::Error) {
+    fn apply(&mut self, change: Change<'_>) {
+        match change {
+            Change::Start(usage) if self.state == State::Initial => {
+                update_usage(&mut self.usage, &usage);
+                self.ensure_role_sent();
+            }
+            Change::Start(_) => {}
+            Change::Text(text) => self.text(CONTENT, text),
+            Change::Thinking(text) => self.text(REASONING, text),
+            Change::ToolCall { id, name } => self.start_tool_call(id, name),
+            Change::Arguments(json) => self.arguments(json),
+            Change::BlockStop => self.end_tool_call(),
+            Change::Stop { reason, usage } => self.stop(reason, &usage),
+            Change::End => self.close(),
+            Change::Ping => self.ping(),
+            Change::Error(error) => self.close_with(error),
+        }
+    }
+
+    /// Ends the response with an error, unless it has ended.
+    fn close_with(&mut self, error: &Error) {
         if self.state != State::Closed {
             ChunkWriter::error(&chat_error(error), &mut self.out);
             self.state = State::Closed;
         }
     }
 
-    /// Whether deltas may be told; says who speaks, if nobody has.
+    /// Whether deltas may be written; writes the role first, once.
     fn ensure_role_sent(&mut self) -> bool {
-        if self.state == State::Nothing {
+        if self.state == State::Initial {
             self.writer.role(&mut self.out);
-            self.state = State::Begun;
+            self.state = State::Started;
         }
-        self.state == State::Begun
+        self.state == State::Started
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
@@ -155,13 +182,13 @@ impl ChatStream {
         } else if number == 0 {
             self.writer.function(name, &mut self.out);
         } else {
-            return self.fail(&multiple_functions_error());
+            return self.close_with(&multiple_functions_error());
         }
         self.call = Some(OpenCall { number, has_arguments: false });
     }
 
     fn arguments(&mut self, json: &str) {
-        if self.state != State::Begun || json.is_empty() {
+        if self.state != State::Started || json.is_empty() {
             return;
         }
         let Some(call) = &mut self.call else { return };
@@ -173,7 +200,7 @@ impl ChatStream {
         }
     }
 
-    /// Clients parse the arguments of every call: none at all are an empty object.
+    /// Clients parse the arguments of every call, so a call without arguments gets an empty object.
     fn end_tool_call(&mut self) {
         if self.call.is_some_and(|call| !call.has_arguments) {
             self.arguments("{}");
@@ -181,10 +208,10 @@ impl ChatStream {
         self.call = None;
     }
 
-    fn stop(&mut self, reason: Option<&str>, counts: Counts) {
+    fn stop(&mut self, reason: Option<&str>, usage: &PartialUsage) {
         self.end_tool_call();
         if self.ensure_role_sent() {
-            self.counts.update(counts);
+            update_usage(&mut self.usage, usage);
             self.writer.finish(finish_reason(reason, self.head.functions), &mut self.out);
             self.state = State::Stopped;
         }
@@ -195,10 +222,10 @@ impl ChatStream {
             return;
         }
         if self.state != State::Stopped {
-            self.stop(None, Counts::default());
+            self.stop(None, &PartialUsage::default());
         }
         if self.head.include_usage {
-            self.writer.usage(&self.counts.usage(), &mut self.out);
+            self.writer.usage(&openai_usage(&self.usage), &mut self.out);
         }
         self.out.extend_from_slice(DONE);
         self.state = State::Closed;
@@ -207,33 +234,35 @@ impl ChatStream {
 
 impl EventSink for ChatStream {
     fn event(&mut self, event: &Event<'_>) {
-        match event {
-            Event::MessageStart { .. } => {
-                self.ensure_role_sent();
-            }
+        let change = match event {
+            Event::MessageStart { .. } => Change::Start(PartialUsage::default()),
             Event::ContentBlockStart { content_block, .. } => match content_block {
-                BlockStart::Text { text } => self.text(CONTENT, text),
-                BlockStart::Thinking { thinking, .. } => self.text(REASONING, thinking),
-                BlockStart::ToolUse { id, name, .. } => self.start_tool_call(id, name),
-                // Opaque, and of no use to who cannot send it back.
-                BlockStart::RedactedThinking { .. } => {}
+                BlockStart::ToolUse { id, name, .. } => Change::ToolCall { id, name },
+                // Text and thinking begin empty; redacted thinking cannot be sent back by this API.
+                BlockStart::Text { .. }
+                | BlockStart::Thinking { .. }
+                | BlockStart::RedactedThinking { .. } => return,
             },
             Event::ContentBlockDelta { delta, .. } => match delta {
-                Delta::TextDelta { text } => self.text(CONTENT, text),
-                Delta::ThinkingDelta { thinking } => self.text(REASONING, thinking),
-                Delta::InputJsonDelta { partial_json } => self.arguments(partial_json),
-                // Signatures have no place here, and no chat request asks for citations.
-                Delta::SignatureDelta { .. } | Delta::CitationsDelta { .. } => {}
+                Delta::TextDelta { text } => Change::Text(text),
+                Delta::ThinkingDelta { thinking } => Change::Thinking(thinking),
+                Delta::InputJsonDelta { partial_json } => Change::Arguments(partial_json),
+                // Signatures have no field in chunks, and no chat request asks for citations.
+                Delta::SignatureDelta { .. } | Delta::CitationsDelta { .. } => return,
             },
-            Event::ContentBlockStop { .. } => self.end_tool_call(),
-            Event::MessageDelta { delta, usage } => self.stop(delta.stop_reason.as_deref(), counts(usage)),
-            Event::MessageStop => self.close(),
-            Event::Ping => self.ping(),
-            Event::Error { error, .. } => self.fail(error),
-        }
+            Event::ContentBlockStop { .. } => Change::BlockStop,
+            Event::MessageDelta { delta, usage } => {
+                Change::Stop { reason: delta.stop_reason.as_deref(), usage: all_counts(usage) }
+            }
+            Event::MessageStop => Change::End,
+            Event::Ping => Change::Ping,
+            Event::Error { error, .. } => Change::Error(error),
+        };
+        self.apply(change);
     }
 
     fn raw(&mut self, name: &str, json: &str) {
+        // Nearly all events are text deltas of a known shape: their JSON text is copied and not parsed.
         if name == "content_block_delta"
             && let Some(DeltaShape::Text(text)) = fast_path::delta_shape(json)
         {
@@ -242,41 +271,69 @@ impl EventSink for ChatStream {
             }
             return;
         }
-        // Events of another shape are Anthropic's own, which nobody who chats has asked for.
-        let Ok(raw) = serde_json::from_str::<Raw<'_>>(json) else { return };
-        match (name, raw) {
-            ("message_start", Raw { message, .. }) if self.state == State::Nothing => {
-                self.counts.update(message.and_then(|message| message.usage).unwrap_or_default());
-                self.ensure_role_sent();
+        // Events of another shape are Anthropic's own, which no chat request asks for.
+        let Ok(event) = serde_json::from_str::<RawEvent<'_>>(json) else { return };
+        match (name, event) {
+            ("message_start", RawEvent { message, .. }) => {
+                let usage = message.and_then(|message| message.usage);
+                self.apply(Change::Start(usage.unwrap_or_default()));
             }
-            ("content_block_start", Raw { content_block: Some(block), .. }) if &*block.kind == "tool_use" => {
-                self.start_tool_call(&block.id.unwrap_or_default(), &block.name.unwrap_or_default());
+            ("content_block_start", RawEvent { content_block: Some(block), .. })
+                if &*block.kind == "tool_use" =>
+            {
+                let (id, name) = (block.id.unwrap_or_default(), block.name.unwrap_or_default());
+                self.apply(Change::ToolCall { id: &id, name: &name });
             }
-            ("content_block_delta", Raw { delta: Some(delta), .. }) => {
-                self.text(CONTENT, &delta.text.unwrap_or_default());
-                self.text(REASONING, &delta.thinking.unwrap_or_default());
-                self.arguments(&delta.partial_json.unwrap_or_default());
+            ("content_block_delta", RawEvent { delta: Some(delta), .. }) => {
+                self.apply(Change::Text(&delta.text.unwrap_or_default()));
+                self.apply(Change::Thinking(&delta.thinking.unwrap_or_default()));
+                self.apply(Change::Arguments(&delta.partial_json.unwrap_or_default()));
             }
-            ("content_block_stop", _) => self.end_tool_call(),
-            ("message_delta", Raw { delta, usage, .. }) => {
+            ("content_block_stop", _) => self.apply(Change::BlockStop),
+            ("message_delta", RawEvent { delta, usage, .. }) => {
                 let reason = delta.and_then(|delta| delta.stop_reason);
-                self.stop(reason.as_deref(), usage.unwrap_or_default());
+                self.apply(Change::Stop { reason: reason.as_deref(), usage: usage.unwrap_or_default() });
             }
-            ("message_stop", _) => self.close(),
-            ("ping", _) => self.ping(),
-            ("error", Raw { error: Some(error), .. }) => self.fail(&error),
+            ("message_stop", _) => self.apply(Change::End),
+            ("ping", _) => self.apply(Change::Ping),
+            ("error", RawEvent { error: Some(error), .. }) => self.apply(Change::Error(&error)),
             _ => {}
         }
     }
 }
 
-fn counts(usage: &Usage) -> Counts {
-    let thinking_tokens = usage.output_tokens_details.map(|details| details.thinking_tokens);
-    Counts {
+impl Encoder for ChatStream {
+    fn ping(&mut self) {
+        if self.state != State::Closed {
+            self.out.extend_from_slice(PING);
+        }
+    }
+
+    fn error(&mut self, error: &Error, _request_id: &str) {
+        self.close_with(error);
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        // The next write is about as long: a buffer that need not grow saves copies.
+        let next = Vec::with_capacity(self.out.len());
+        std::mem::replace(&mut self.out, next)
+    }
+
+    fn len(&self) -> usize {
+        self.out.len()
+    }
+}
+
+fn all_counts(usage: &Usage) -> PartialUsage {
+    let details = |details: OutputTokensDetails| PartialOutputTokensDetails {
+        thinking_tokens: Some(details.thinking_tokens),
+    };
+    PartialUsage {
         input_tokens: Some(usage.input_tokens),
         output_tokens: Some(usage.output_tokens),
         cache_read_input_tokens: Some(usage.cache_read_input_tokens),
         cache_creation_input_tokens: Some(usage.cache_creation_input_tokens),
-        output_tokens_details: Some(Details { thinking_tokens }),
+        cache_creation: Some(usage.cache_creation),
+        output_tokens_details: usage.output_tokens_details.map(details),
     }
 }

@@ -1,23 +1,23 @@
 //! A whole answer of Converse, into the events of a stream: for models that cannot stream what was asked.
 
 use super::{End, StreamContext, StreamSummary, StreamTranslator};
-use crate::anthropic::Event;
 use crate::converse::ConverseResponse;
+use crate::event_sink::EventSink;
 use crate::translate::MappedError;
 
 /// Tells a whole answer as if it had been streamed; one that cannot be read ends with an `error`.
 pub fn translate_response(
     answer: &[u8],
     context: StreamContext,
-    out: &mut impl FnMut(&Event<'_>),
+    sink: &mut (impl EventSink + ?Sized),
 ) -> StreamSummary {
     let mut translator = StreamTranslator::new(context);
     let end = match serde_json::from_slice::<ConverseResponse<'_>>(answer) {
         Ok(whole) => {
-            whole.into_events(&mut |event| translator.push(event, out));
+            whole.into_events(&mut |event| translator.push(event, sink));
             End::Eof
         }
         Err(error) => End::Failed(MappedError::unreadable(format!("the answer: {error}")).error),
     };
-    translator.finish(end, out)
+    translator.finish(end, sink)
 }

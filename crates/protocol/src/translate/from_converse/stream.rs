@@ -18,6 +18,7 @@ use crate::anthropic::{
 };
 use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentRange, SearchResultRange};
+use crate::event_sink::EventSink;
 use crate::tag_buffer::TagBuffer;
 use crate::translate::to_converse::VERBATIM;
 use crate::translate::{MappedError, Notice, ToolNames};
@@ -139,27 +140,27 @@ impl StreamTranslator {
     }
 
     /// Takes the next event. After the answer is complete or has failed, nothing more comes out.
-    pub fn push(&mut self, event: event::Event<'_>, out: &mut impl FnMut(&Event<'_>)) {
+    pub fn push(&mut self, event: event::Event<'_>, sink: &mut (impl EventSink + ?Sized)) {
         if self.complete || self.failure.is_some() {
             return;
         }
         if let event::Event::Unknown(kind) = event {
             return self.note("event", format!("Bedrock sent an event of the unknown kind `{kind}`"));
         }
-        self.start(out);
+        self.start(sink);
         match event {
             event::Event::MessageStart | event::Event::Unknown(_) => {}
-            event::Event::ContentBlockStart(start) => self.block_start(start, out),
-            event::Event::ContentBlockDelta(delta) => self.block_delta(delta, out),
+            event::Event::ContentBlockStart(start) => self.block_start(start, sink),
+            event::Event::ContentBlockDelta(delta) => self.block_delta(delta, sink),
             event::Event::ContentBlockStop(stop) => {
                 if self.open.as_ref().is_some_and(|open| open.upstream == stop.content_block_index) {
-                    self.close(out);
+                    self.close(sink);
                 }
             }
-            event::Event::MessageStop(stop) => self.message_stop(stop, out),
+            event::Event::MessageStop(stop) => self.message_stop(stop, sink),
             event::Event::Metadata(metadata) => {
                 self.metadata(&metadata);
-                self.end_if_known(out);
+                self.end_if_known(sink);
             }
         }
     }
@@ -183,7 +184,7 @@ impl StreamTranslator {
     }
 
     /// Ends the answer: says what has to be said last, and what it came to.
-    pub fn finish(mut self, end: End, out: &mut impl FnMut(&Event<'_>)) -> StreamSummary {
+    pub fn finish(mut self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let failure = match (self.failure.take(), end) {
             _ if self.complete => None,
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
@@ -194,15 +195,15 @@ impl StreamTranslator {
             }
         };
         if let Some(error) = failure {
-            self.flush_text(out);
+            self.flush_text(sink);
             let request_id =
                 Some(self.context.request_id.as_str()).filter(|id| !id.is_empty()).map(Cow::Borrowed);
-            out(&Event::Error { error: Cow::Owned(error), request_id });
+            sink.event(&Event::Error { error: Cow::Owned(error), request_id });
             return self.summary(Outcome::Failed);
         }
         if !self.complete {
             self.note("usage", "Bedrock ended the answer without saying what it cost".to_owned());
-            self.end(Usage::default(), out);
+            self.end(Usage::default(), sink);
         }
         self.summary(Outcome::Finished)
     }
@@ -212,15 +213,15 @@ impl StreamTranslator {
         StreamSummary { outcome, usage: self.usage, stop_reason, notices: self.notices }
     }
 
-    fn start(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+    fn start(&mut self, sink: &mut (impl EventSink + ?Sized)) {
         if !std::mem::replace(&mut self.started, true) {
             let message = MessageStart::new(&self.context.message_id, &self.context.model);
-            out(&Event::MessageStart { message });
+            sink.event(&Event::MessageStart { message });
         }
     }
 
-    fn block_start(&mut self, start: event::ContentBlockStart<'_>, out: &mut impl FnMut(&Event<'_>)) {
-        self.close(out);
+    fn block_start(&mut self, start: event::ContentBlockStart<'_>, sink: &mut (impl EventSink + ?Sized)) {
+        self.close(sink);
         let Some(tool) = start.start.tool_use else {
             return self.note("content", "Bedrock began a block of an unknown kind".to_owned());
         };
@@ -232,58 +233,63 @@ impl StreamTranslator {
             name: Cow::Borrowed(name),
             input: crate::anthropic::EmptyObject {},
         };
-        out(&Event::ContentBlockStart { index, content_block });
+        sink.event(&Event::ContentBlockStart { index, content_block });
     }
 
-    fn block_delta(&mut self, delta: event::ContentBlockDelta<'_>, out: &mut impl FnMut(&Event<'_>)) {
+    fn block_delta(&mut self, delta: event::ContentBlockDelta<'_>, sink: &mut (impl EventSink + ?Sized)) {
         let upstream = delta.content_block_index;
         let event::Delta { text, tool_use, reasoning_content, citation } = delta.delta;
         if let Some(text) = text {
-            self.text(upstream, &text, out);
+            self.text(upstream, &text, sink);
         } else if let Some(tool_use) = tool_use {
-            self.tool_input(upstream, &tool_use.input, out);
+            self.tool_input(upstream, &tool_use.input, sink);
         } else if let Some(reasoning) = reasoning_content {
-            self.reasoning(upstream, reasoning, out);
+            self.reasoning(upstream, reasoning, sink);
         } else if let Some(citation) = citation {
-            self.citation(upstream, *citation, out);
+            self.citation(upstream, *citation, sink);
         } else {
             self.note("content", "Bedrock sent a delta of an unknown kind".to_owned());
         }
     }
 
-    fn text(&mut self, upstream: u32, text: &str, out: &mut impl FnMut(&Event<'_>)) {
+    fn text(&mut self, upstream: u32, text: &str, sink: &mut (impl EventSink + ?Sized)) {
         if text.is_empty() {
             return;
         }
-        let index = self.open_text(upstream, out);
+        let index = self.open_text(upstream, sink);
         match &mut self.tags {
-            Some(tags) => tags.push(text, |text| out(&text_delta(index, text))),
-            None => out(&text_delta(index, text)),
+            Some(tags) => tags.push(text, |text| sink.event(&text_delta(index, text))),
+            None => sink.event(&text_delta(index, text)),
         }
     }
 
-    fn citation(&mut self, upstream: u32, citation: event::Citation<'_>, out: &mut impl FnMut(&Event<'_>)) {
+    fn citation(
+        &mut self,
+        upstream: u32,
+        citation: event::Citation<'_>,
+        sink: &mut (impl EventSink + ?Sized),
+    ) {
         let Some(citation) = cited(citation) else {
             return self.note("content", "Bedrock cited a place of an unknown kind".to_owned());
         };
-        let index = self.open_text(upstream, out);
-        out(&Event::ContentBlockDelta { index, delta: Delta::CitationsDelta { citation } });
+        let index = self.open_text(upstream, sink);
+        sink.event(&Event::ContentBlockDelta { index, delta: Delta::CitationsDelta { citation } });
     }
 
     /// The index of the text block, which begins if it has not.
-    fn open_text(&mut self, upstream: u32, out: &mut impl FnMut(&Event<'_>)) -> u32 {
+    fn open_text(&mut self, upstream: u32, sink: &mut (impl EventSink + ?Sized)) -> u32 {
         match self.open_as(upstream, |kind| matches!(kind, Kind::Text)) {
             Some(index) => index,
-            None => self.start_block(upstream, Kind::Text, BlockStart::Text { text: "".into() }, out),
+            None => self.start_block(upstream, Kind::Text, BlockStart::Text { text: "".into() }, sink),
         }
     }
 
-    fn tool_input(&mut self, upstream: u32, input: &str, out: &mut impl FnMut(&Event<'_>)) {
+    fn tool_input(&mut self, upstream: u32, input: &str, sink: &mut (impl EventSink + ?Sized)) {
         match &mut self.open {
             Some(Open { upstream: open, index, kind: Kind::ToolUse { had_input } }) if *open == upstream => {
                 if !input.is_empty() {
                     *had_input = true;
-                    out(&input_delta(*index, input));
+                    sink.event(&input_delta(*index, input));
                 }
             }
             // Arguments without a call: nobody could tell which tool they are for.
@@ -298,10 +304,10 @@ impl StreamTranslator {
         &mut self,
         upstream: u32,
         delta: event::ReasoningDelta<'_>,
-        out: &mut impl FnMut(&Event<'_>),
+        sink: &mut (impl EventSink + ?Sized),
     ) {
         if let Some(redacted) = delta.redacted_content {
-            return self.redacted(upstream, &redacted, out);
+            return self.redacted(upstream, &redacted, sink);
         }
         let text = delta.text.filter(|text| !text.is_empty());
         let signature = delta.signature.filter(|signature| !signature.is_empty());
@@ -312,24 +318,27 @@ impl StreamTranslator {
             Some(index) => index,
             None => {
                 let start = BlockStart::Thinking { thinking: "".into(), signature: "".into() };
-                self.start_block(upstream, Kind::Thinking, start, out)
+                self.start_block(upstream, Kind::Thinking, start, sink)
             }
         };
         if let Some(text) = text {
-            out(&Event::ContentBlockDelta { index, delta: Delta::ThinkingDelta { thinking: text.0 } });
+            sink.event(&Event::ContentBlockDelta { index, delta: Delta::ThinkingDelta { thinking: text.0 } });
         }
         if let Some(signature) = signature {
-            out(&Event::ContentBlockDelta { index, delta: Delta::SignatureDelta { signature: signature.0 } });
+            sink.event(&Event::ContentBlockDelta {
+                index,
+                delta: Delta::SignatureDelta { signature: signature.0 },
+            });
         }
     }
 
-    fn redacted(&mut self, upstream: u32, base64: &str, out: &mut impl FnMut(&Event<'_>)) {
+    fn redacted(&mut self, upstream: u32, base64: &str, sink: &mut (impl EventSink + ?Sized)) {
         let Ok(piece) = STANDARD.decode(base64) else {
             self.failure = Some(MappedError::unreadable("redacted reasoning that is not base64".to_owned()));
             return;
         };
         if self.open_as(upstream, |kind| matches!(kind, Kind::Redacted(_))).is_none() {
-            self.close(out);
+            self.close(sink);
             self.open(upstream, Kind::Redacted(Vec::new()));
         }
         if let Some(Open { kind: Kind::Redacted(bytes), .. }) = &mut self.open {
@@ -337,8 +346,8 @@ impl StreamTranslator {
         }
     }
 
-    fn message_stop(&mut self, stop: event::MessageStop<'_>, out: &mut impl FnMut(&Event<'_>)) {
-        self.close(out);
+    fn message_stop(&mut self, stop: event::MessageStop<'_>, sink: &mut (impl EventSink + ?Sized)) {
+        self.close(sink);
         let reason = match &*stop.stop_reason {
             // Some models call tools and say that their turn is over.
             "end_turn" if self.called_a_tool => "tool_use",
@@ -369,7 +378,7 @@ impl StreamTranslator {
         let sequence = fields.into_stop_sequence();
         let sequence = sequence.filter(|_| reason == "stop_sequence").map(Cow::into_owned);
         self.stop = Some(Stop { reason: reason.to_owned(), sequence });
-        self.end_if_known(out);
+        self.end_if_known(sink);
     }
 
     fn metadata(&mut self, metadata: &event::Metadata) {
@@ -382,24 +391,24 @@ impl StreamTranslator {
     }
 
     /// Says the end once both the reason and the cost are known; they come in either order.
-    fn end_if_known(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+    fn end_if_known(&mut self, sink: &mut (impl EventSink + ?Sized)) {
         if let (Some(_), Some(mut usage)) = (&self.stop, self.usage) {
             let details = |thinking_tokens| OutputTokensDetails { thinking_tokens };
             usage.output_tokens_details = self.thinking_tokens.map(details);
             self.usage = Some(usage);
-            self.end(usage, out);
+            self.end(usage, sink);
         }
     }
 
-    fn end(&mut self, usage: Usage, out: &mut impl FnMut(&Event<'_>)) {
-        self.close(out);
+    fn end(&mut self, usage: Usage, sink: &mut (impl EventSink + ?Sized)) {
+        self.close(sink);
         let (reason, sequence) = match &self.stop {
             Some(stop) => (Some(Cow::Borrowed(&*stop.reason)), stop.sequence.as_deref().map(Cow::Borrowed)),
             None => (None, None),
         };
         let delta = MessageEnd { stop_reason: reason, stop_sequence: sequence };
-        out(&Event::MessageDelta { delta, usage });
-        out(&Event::MessageStop);
+        sink.event(&Event::MessageDelta { delta, usage });
+        sink.event(&Event::MessageStop);
         self.complete = true;
     }
 
@@ -422,34 +431,34 @@ impl StreamTranslator {
         upstream: u32,
         kind: Kind,
         content_block: BlockStart<'_>,
-        out: &mut impl FnMut(&Event<'_>),
+        sink: &mut (impl EventSink + ?Sized),
     ) -> u32 {
-        self.close(out);
+        self.close(sink);
         let index = self.open(upstream, kind);
-        out(&Event::ContentBlockStart { index, content_block });
+        sink.event(&Event::ContentBlockStart { index, content_block });
         index
     }
 
-    fn close(&mut self, out: &mut impl FnMut(&Event<'_>)) {
-        self.flush_text(out);
+    fn close(&mut self, sink: &mut (impl EventSink + ?Sized)) {
+        self.flush_text(sink);
         let Some(Open { index, kind, .. }) = self.open.take() else {
             return;
         };
         match kind {
             Kind::Text | Kind::Thinking | Kind::ToolUse { had_input: true } => {}
             // Clients that parse the joined arguments choke on an empty text.
-            Kind::ToolUse { had_input: false } => out(&input_delta(index, "{}")),
+            Kind::ToolUse { had_input: false } => sink.event(&input_delta(index, "{}")),
             Kind::Redacted(bytes) => {
                 let content_block = BlockStart::RedactedThinking { data: opaque(bytes).into() };
-                out(&Event::ContentBlockStart { index, content_block });
+                sink.event(&Event::ContentBlockStart { index, content_block });
             }
         }
-        out(&Event::ContentBlockStop { index });
+        sink.event(&Event::ContentBlockStop { index });
     }
 
-    fn flush_text(&mut self, out: &mut impl FnMut(&Event<'_>)) {
+    fn flush_text(&mut self, sink: &mut (impl EventSink + ?Sized)) {
         if let (Some(tags), Some(Open { index, kind: Kind::Text, .. })) = (&mut self.tags, &self.open) {
-            tags.flush(|text| out(&text_delta(*index, text)));
+            tags.flush(|text| sink.event(&text_delta(*index, text)));
         }
     }
 

@@ -4,8 +4,9 @@ use super::*;
 use crate::capabilities::{Efforts, Thinking};
 
 fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
-    let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
-    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(TranslationOptions::new(8192)) };
+    let names: Vec<String> = betas.iter().map(ToString::to_string).collect();
+    let betas = RequestedBetas { names: &names, ..RequestedBetas::default() };
+    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(8192)) };
     let call = to_invoke(body, capabilities, &options).unwrap();
     let unsupported = call.unsupported.iter().map(ToString::to_string).collect();
     let notices = call.notices.iter().map(ToString::to_string).collect();
@@ -54,7 +55,7 @@ fn tools_of_anthropics_are_left_out_while_others_remain() {
     assert!(notices[0].contains("web_search_20250305"), "{notices:?}");
     let alone =
         r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}],"messages":[]}"#;
-    let options = InvokeOptions::new(TranslationOptions::new(1));
+    let options = InvokeOptions::invoke_model(TranslationOptions::new(1));
     let refused = to_invoke(alone, &Capabilities::NEWEST_CLAUDE, &options).unwrap_err();
     assert!(refused.to_string().starts_with("tools.0: tool type 'web_search_20250305'"), "{refused}");
 }
@@ -86,10 +87,10 @@ fn what_bedrock_has_nothing_for_is_a_loss() {
 
 #[test]
 fn members_and_betas_that_were_refused_before_stay_out() {
-    let refused = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
-    let betas = ["novel-2027-01-01".to_owned()];
-    let options =
-        InvokeOptions { betas: &betas, refused: &refused, ..InvokeOptions::new(TranslationOptions::new(1)) };
+    let unsupported = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
+    let names = ["novel-2027-01-01".to_owned()];
+    let betas = RequestedBetas { names: &names, unsupported: &unsupported, all_unsupported: false };
+    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
     let call =
         to_invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
     assert_eq!(
@@ -99,9 +100,9 @@ fn members_and_betas_that_were_refused_before_stay_out() {
 }
 
 fn by_messages(body: &str, betas: &[&str]) -> InvokeCall {
-    let betas: Vec<String> = betas.iter().map(ToString::to_string).collect();
-    let options = InvokeOptions { betas: &betas, ..InvokeOptions::new(TranslationOptions::new(8192)) };
-    let options = InvokeOptions { form: Form::Messages("us.m"), ..options };
+    let names: Vec<String> = betas.iter().map(ToString::to_string).collect();
+    let betas = RequestedBetas { names: &names, ..RequestedBetas::default() };
+    let options = InvokeOptions { betas, ..InvokeOptions::messages("us.m", TranslationOptions::new(8192)) };
     let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
     assert!(call.unsupported.is_empty(), "{:?}", call.unsupported);
     call
@@ -126,8 +127,7 @@ fn the_messages_api_gets_its_betas_in_a_header_and_knows_more_of_them() {
     let notices: Vec<String> = call.notices.iter().map(ToString::to_string).collect();
     assert!(notices[0].starts_with("service_tier: left out"), "{notices:?}");
     assert_eq!(notices[1], "anthropic-beta: not sent: prompt-caching-scope-2026-01-05");
-    let options =
-        InvokeOptions { form: Form::Messages("m"), ..InvokeOptions::new(TranslationOptions::new(1)) };
+    let options = InvokeOptions::messages("m", TranslationOptions::new(1));
     let split = r#"{"max_tokens":5,"anthropic_beta":["a\r\nb: c"]}"#;
     assert!(to_invoke(split, &Capabilities::NEWEST_CLAUDE, &options).is_err(), "no header is made of that");
 }
@@ -135,8 +135,7 @@ fn the_messages_api_gets_its_betas_in_a_header_and_knows_more_of_them() {
 #[test]
 fn what_is_counted_is_only_what_costs() {
     let body = r#"{"model":"m","max_tokens":5,"stream":true,"temperature":1,"metadata":{"user_id":"{}"},"system":"s","messages":[{"role":"user","content":"x"}]}"#;
-    let options =
-        InvokeOptions { form: Form::Count("anthropic.m"), ..InvokeOptions::new(TranslationOptions::new(1)) };
+    let options = InvokeOptions::count_tokens("anthropic.m", TranslationOptions::new(1));
     let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
     let expected = r#"{"model":"anthropic.m","system":"s","messages":[{"role":"user","content":"x"}]}"#;
     assert_eq!(String::from_utf8(call.body).unwrap(), expected);
@@ -148,7 +147,7 @@ fn the_operators_thinking_is_for_requests_that_bear_it() {
         TranslationOptions { default_thinking_budget: Some(2048), ..TranslationOptions::new(8192) };
     let thinking = |members: &str, capabilities: &Capabilities| {
         let body = format!(r#"{{{members}"max_tokens":9000}}"#);
-        let call = to_invoke(&body, capabilities, &InvokeOptions::new(by_default)).unwrap();
+        let call = to_invoke(&body, capabilities, &InvokeOptions::invoke_model(by_default)).unwrap();
         let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
         assert_eq!(
             body.get("thinking").is_some(),
@@ -206,8 +205,11 @@ fn a_source_that_nobody_fetches_is_refused_with_its_place() {
     {
         let text = r#"{"type":"text","text":"\"source\" \"url\""}"#;
         let body = format!(r#"{{"max_tokens":1,"messages":[{{"role":"user","content":[{text},{block}]}}]}}"#);
-        let refused =
-            to_invoke(&body, &Capabilities::NEWEST_CLAUDE, &InvokeOptions::new(TranslationOptions::new(1)));
+        let refused = to_invoke(
+            &body,
+            &Capabilities::NEWEST_CLAUDE,
+            &InvokeOptions::invoke_model(TranslationOptions::new(1)),
+        );
         let refused = refused.unwrap_err().to_string();
         assert!(refused.starts_with(place) && refused.contains("not supported by Bedrock"), "{refused}");
     }

@@ -77,7 +77,8 @@ impl<'t> Editing<'t, '_> {
             let path = path.key(key);
             match &**key {
                 "format"
-                    if !self.capabilities.structured_output || self.is_refused("output_config.format") =>
+                    if !self.capabilities.structured_output
+                        || self.is_unsupported("output_config.format") =>
                 {
                     left_out.push("format");
                     self.diagnostics
