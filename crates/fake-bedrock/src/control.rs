@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn pages_have_no_gap_and_no_overlap() {
         let config = Config::default();
-        let whole = inference_profiles(&config, &parts("/inference-profiles?maxResults=1000")).unwrap();
+        let all = inference_profiles(&config, &parts("/inference-profiles?maxResults=1000")).unwrap();
         let mut collected: Vec<String> = Vec::new();
         let mut path = "/inference-profiles?maxResults=7".to_owned();
         loop {
@@ -312,7 +312,7 @@ mod tests {
             let Some(token) = page["nextToken"].as_str() else { break };
             path = format!("/inference-profiles?maxResults=7&nextToken={token}");
         }
-        assert_eq!(collected, ids(&whole));
+        assert_eq!(collected, ids(&all));
         assert!(collected.len() > 30);
         assert!(inference_profiles(&config, &parts("/inference-profiles?maxResults=0")).is_err());
         assert!(inference_profiles(&config, &parts("/inference-profiles?nextToken=x")).is_err());

@@ -166,14 +166,14 @@ fn structured_output_satisfies_the_schema() {
         "required": ["title", "count"],
     });
     let prompt = Prompt { output_schema: Some(schema), ..prompt("name this session") };
-    let answer: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
-    assert_eq!(answer, json!({"title": "example", "count": 1}));
+    let response: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
+    assert_eq!(response, json!({"title": "example", "count": 1}));
 }
 
 #[test]
 fn search_finds_and_calls_the_deferred_tool() {
     let deferred = Tool { deferred: true, ..weather() };
-    let own = Tool { name: "ToolSearch".into(), ..weather() };
+    let client_search = Tool { name: "ToolSearch".into(), ..weather() };
     let served = Prompt {
         tools: vec![deferred.clone()],
         search_tool: Some("tool_search_tool_regex".into()),
@@ -188,9 +188,9 @@ fn search_finds_and_calls_the_deferred_tool() {
         })
         .collect();
     assert_eq!(starts, ["\"server_tool_use\"", "\"tool_search_tool_result\"", "get_weather"]);
-    let asked = steps(&Prompt { tools: vec![own, deferred], ..prompt("[tool-search]") });
+    let steps = steps(&Prompt { tools: vec![client_search, deferred], ..prompt("[tool-search]") });
     assert!(
-        matches!(&asked[2], Step::Event(Event::ToolInput { json, .. }) if json.contains("select:get_weather"))
+        matches!(&steps[2], Step::Event(Event::ToolInput { json, .. }) if json.contains("select:get_weather"))
     );
 }
 

@@ -31,17 +31,17 @@ pub(crate) struct Model {
 impl Model {
     /// Whether the table lists the feature for the model.
     pub(crate) fn has(&self, feature: &str) -> bool {
-        has_word(self.features, feature)
+        contains_word(self.features, feature)
     }
 
     /// Whether the model accepts this value of `thinking.type`.
     pub(crate) fn accepts_thinking(&self, kind: &str) -> bool {
-        has_word(self.thinking, kind)
+        contains_word(self.thinking, kind)
     }
 
     /// Whether the model accepts this value of `output_config.effort`; `None` when it has no effort.
     pub(crate) fn accepts_effort(&self, level: &str) -> Option<bool> {
-        (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
+        (!self.efforts.is_empty()).then(|| contains_word(self.efforts, level))
     }
 
     /// Whether the model supports deferred tools and tool search: Claude 4.5 and later.
@@ -96,7 +96,7 @@ impl Model {
     }
 }
 
-fn has_word(words: &str, word: &str) -> bool {
+fn contains_word(words: &str, word: &str) -> bool {
     words.split(' ').any(|w| w == word)
 }
 
@@ -286,7 +286,7 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, Mode
         .find_map(|p| Some((*p, id.strip_prefix(p)?.strip_prefix('.')?)))
         .ok_or_else(invalid)?;
     let model = by_id(model_id_without_prefix).ok_or_else(invalid)?;
-    if !has_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
+    if !contains_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
         return Err(invalid());
     }
     Ok((model, ModelIdForm::InferenceProfile))

@@ -143,7 +143,7 @@ impl MeteredUsage {
     }
 
     /// Converse `usage`, after the API reference page "TokenUsage".
-    pub(crate) fn to_converse(&self) -> Value {
+    pub(crate) fn to_converse(self) -> Value {
         let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
         let mut usage = json!({
             "inputTokens": input_tokens,
@@ -166,7 +166,7 @@ impl MeteredUsage {
     }
 
     /// `usage` of an Anthropic message.
-    pub(crate) fn to_anthropic(&self, output_tokens: u64) -> Value {
+    pub(crate) fn to_anthropic(self, output_tokens: u64) -> Value {
         json!({
             "input_tokens": self.usage.input_tokens,
             "cache_creation_input_tokens": self.usage.cache_write_tokens,

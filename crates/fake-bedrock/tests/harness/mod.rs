@@ -80,8 +80,8 @@ pub(crate) fn events(mut stream: Bytes) -> Vec<(String, Value)> {
     while !stream.is_empty() {
         let message = read_message_from(&mut stream).unwrap();
         let header = |name: &str| {
-            let found = message.headers().iter().find(|header| header.name().as_str() == name);
-            found.map(|header| header.value().as_string().unwrap().as_str().to_owned())
+            let header = message.headers().iter().find(|header| header.name().as_str() == name);
+            header.map(|header| header.value().as_string().unwrap().as_str().to_owned())
         };
         let kind = header(":event-type").or_else(|| header(":exception-type")).unwrap_or_default();
         events.push((kind, serde_json::from_slice(message.payload()).unwrap_or_default()));

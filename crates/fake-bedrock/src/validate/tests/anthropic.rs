@@ -291,13 +291,13 @@ fn unknown_members_of_custom_tools_are_rejected() {
 
 #[test]
 fn server_tools_are_rejected() {
-    for known in [
+    for tool in [
         json!({"type": "bash_20250124", "name": "bash"}),
         json!({"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 100}),
         json!({"type": "memory_20250818", "name": "memory"}),
         json!({"type": "browser_toolset_20260801"}),
     ] {
-        assert_invoke_accepted(OPUS, &request_with(json!({"tools": [known]})));
+        assert_invoke_accepted(OPUS, &request_with(json!({"tools": [tool]})));
     }
     let computer = json!([{
         "type": "computer_20251124", "name": "computer", "display_width_px": 800, "display_height_px": 600,
@@ -378,10 +378,10 @@ fn cache_markers_are_limited_and_ordered() {
         &system(&[hour]),
         "system.0.cache_control.ephemeral.ttl: Extra inputs are not permitted",
     );
-    let said = json!([{"role": "user", "content": [block(json!({"type": "ephemeral", "scope": "x"}))]}]);
+    let messages = json!([{"role": "user", "content": [block(json!({"type": "ephemeral", "scope": "x"}))]}]);
     assert_invoke_rejected(
         SONNET,
-        &request_with(json!({"messages": said})),
+        &request_with(json!({"messages": messages})),
         "messages.0.content.0.text.cache_control.ephemeral.scope: Extra inputs are not permitted",
     );
     let tools = json!([tool("t", json!({"cache_control": {"type": "ephemeral", "scope": "x"}}))]);

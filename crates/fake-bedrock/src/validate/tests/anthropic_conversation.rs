@@ -172,13 +172,13 @@ fn images_and_documents_are_decoded() {
 
 #[test]
 fn tool_references_must_name_a_tool() {
-    let with = |betas: Value, tools: Value, wanted: &str| {
-        let found = json!({"type": "tool_result", "tool_use_id": "x",
-            "content": [{"type": "tool_reference", "tool_name": wanted}]});
+    let with = |betas: Value, tools: Value, name: &str| {
+        let result = json!({"type": "tool_result", "tool_use_id": "x",
+            "content": [{"type": "tool_reference", "tool_name": name}]});
         let mut body = turns(json!([
             ["user", "a"],
             ["assistant", [call("x")]],
-            ["user", [found, {"type": "text", "text": "Tool loaded."}]],
+            ["user", [result, {"type": "text", "text": "Tool loaded."}]],
         ]));
         body["anthropic_beta"] = betas;
         body["tools"] = tools;

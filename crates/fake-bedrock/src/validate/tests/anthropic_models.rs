@@ -24,7 +24,7 @@ fn request(members: Value) -> Value {
 #[test]
 fn thinking_type_depends_on_the_model() {
     let kinds = ["enabled", "adaptive", "disabled", "between_tools"];
-    for (model, known) in [
+    for (model, accepted) in [
         (SONNET, &["enabled", "disabled"][..]),
         (SONNET_46, &["enabled", "adaptive", "disabled"]),
         (OPUS, &["adaptive", "disabled"]),
@@ -37,7 +37,7 @@ fn thinking_type_depends_on_the_model() {
                 thinking["budget_tokens"] = 2048.into();
             }
             let next = outcome(model, &request_with(json!({"thinking": thinking})));
-            assert_eq!(next == "accepted", known.contains(&kind), "{model} {kind}: {next}");
+            assert_eq!(next == "accepted", accepted.contains(&kind), "{model} {kind}: {next}");
         }
     }
     for (thinking, expected) in [

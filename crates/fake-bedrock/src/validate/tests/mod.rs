@@ -295,17 +295,17 @@ fn altered_thinking_is_rejected() {
 #[test]
 fn count_tokens_supports_older_claude_models_only() {
     let body = json!({"input": {"converse": {"messages": [{"role": "user", "content": [{"text": "hello there"}]}]}}});
-    let native = BASE64.encode(
+    let anthropic = BASE64.encode(
         r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"hello there"}]}"#,
     );
-    let native = json!({"input": {"invokeModel": {"body": native}}});
+    let anthropic = json!({"input": {"invokeModel": {"body": anthropic}}});
     let count = |id: &str, body: &Value| {
         let (model, form) = find(id, "us-east-1").unwrap();
         count_tokens(id, body, model, form)
     };
     assert!(count("anthropic.claude-sonnet-4-5-20250929-v1:0", &body).unwrap() > 3);
-    assert!(count("anthropic.claude-sonnet-4-5-20250929-v1:0", &native).unwrap() > 3);
-    let bare = "anthropic.claude-haiku-4-5-20251001-v1:0";
+    assert!(count("anthropic.claude-sonnet-4-5-20250929-v1:0", &anthropic).unwrap() > 3);
+    let haiku = "anthropic.claude-haiku-4-5-20251001-v1:0";
     for (body, expected) in [
         (json!({"input": {}}), "Member must have exactly one of: [invokeModel, converse]"),
         (json!({"input": {"invokeModel": {"body": "bm8="}}}), "is not valid JSON"),
@@ -323,10 +323,10 @@ fn count_tokens_supports_older_claude_models_only() {
             "Input is too long for requested model.",
         ),
     ] {
-        let rejection = count(bare, &body).unwrap_err().message;
+        let rejection = count(haiku, &body).unwrap_err().message;
         assert!(rejection.contains(expected), "{rejection}");
     }
-    let (model, form) = find(bare, "us-east-1").unwrap();
+    let (model, form) = find(haiku, "us-east-1").unwrap();
     assert!(count_tokens(&"x".repeat(300), &body, model, form).unwrap_err().message.contains("'modelId'"));
     for id in [SONNET, "anthropic.claude-opus-5", "amazon.nova-pro-v1:0"] {
         assert_eq!(
@@ -339,7 +339,7 @@ fn count_tokens_supports_older_claude_models_only() {
 #[test]
 fn prompt_beyond_the_context_window_is_rejected() {
     let (model, _) = find(SONNET, "us-east-1").unwrap();
-    let error = context(206_456, &[], model).unwrap_err();
+    let error = check_context_window(206_456, &[], model).unwrap_err();
     assert!(error.message.ends_with("prompt is too long: 206456 tokens > 200000 maximum"));
-    assert!(context(206_456, &["context-1m-2025-08-07"], model).is_ok());
+    assert!(check_context_window(206_456, &["context-1m-2025-08-07"], model).is_ok());
 }
