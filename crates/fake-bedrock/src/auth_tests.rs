@@ -39,7 +39,7 @@ const ENCODED: &str = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/con
 const ENCODED_SIGNATURE: &str = "a3e283817767a13826ffe457d061052060a6ec2694c66c0604f99a4c6fac8598";
 
 #[test]
-fn the_golden_signatures_verify() {
+fn golden_signatures_are_valid() {
     let config = Config::default();
     let parts = request(ENCODED, ENCODED_SIGNATURE, None);
     assert_eq!(check(&config, &parts, now()), Ok(()));
@@ -59,7 +59,7 @@ fn the_golden_signatures_verify() {
 }
 
 #[test]
-fn a_wrong_secret_path_or_body_does_not_verify() {
+fn altered_secret_or_path_invalidates_the_signature() {
     let other = Config { secret_key: "other".into(), ..Config::default() };
     let parts = request(ENCODED, ENCODED_SIGNATURE, None);
     assert_eq!(check(&other, &parts, now()).unwrap_err().kind, "InvalidSignatureException");
@@ -70,7 +70,7 @@ fn a_wrong_secret_path_or_body_does_not_verify() {
 }
 
 #[test]
-fn an_unknown_key_or_token_is_an_unrecognized_client() {
+fn unknown_access_key_is_an_unrecognized_client() {
     let parts = request(ENCODED, ENCODED_SIGNATURE, None);
     for config in [
         Config { access_key: "AKIDOTHER".into(), ..Config::default() },
@@ -81,7 +81,7 @@ fn an_unknown_key_or_token_is_an_unrecognized_client() {
 }
 
 #[test]
-fn a_signature_lives_for_five_minutes_either_way() {
+fn signature_is_valid_for_five_minutes() {
     let parts = request(ENCODED, ENCODED_SIGNATURE, None);
     let at = |time: &str| check(&Config::default(), &parts, time.parse().unwrap());
     assert_eq!(at("2026-11-22T12:05:00Z"), Ok(()));
@@ -93,7 +93,7 @@ fn a_signature_lives_for_five_minutes_either_way() {
 }
 
 #[test]
-fn a_bearer_key_is_compared_and_a_missing_one_is_missed() {
+fn bearer_key_must_match() {
     let bearer = |key: &str| {
         let request = http::Request::post("/").header("authorization", key).body(()).unwrap();
         check(&Config::default(), &request.into_parts().0, now())
@@ -106,7 +106,7 @@ fn a_bearer_key_is_compared_and_a_missing_one_is_missed() {
 }
 
 #[test]
-fn a_key_in_a_header_of_its_own_is_for_some_routes_only() {
+fn x_api_key_is_accepted_on_some_routes() {
     let hmac_sha256 = |key: &str, x_api_key: bool| {
         let request = http::Request::post("/").header("x-api-key", key).body(()).unwrap();
         authenticate(&Config::default(), &request.into_parts().0, now(), x_api_key).map(|_| ())
@@ -120,7 +120,7 @@ fn a_key_in_a_header_of_its_own_is_for_some_routes_only() {
 }
 
 #[test]
-fn the_mantle_endpoint_wants_its_own_service_name() {
+fn mantle_requires_its_own_service_name() {
     let config = Config { mantle: true, ..Config::default() };
     let error = check(&config, &request(ENCODED, ENCODED_SIGNATURE, None), now()).unwrap_err();
     assert_eq!(error.message, "Credential should be scoped to correct service: 'bedrock-mantle'. ");

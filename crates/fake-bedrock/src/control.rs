@@ -301,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other_without_gap_or_overlap() {
+    fn pages_have_no_gap_and_no_overlap() {
         let config = Config::default();
-        let whole = inference_profiles(&config, &parts("/inference-profiles?maxResults=1000")).unwrap();
+        let all = inference_profiles(&config, &parts("/inference-profiles?maxResults=1000")).unwrap();
         let mut collected: Vec<String> = Vec::new();
         let mut path = "/inference-profiles?maxResults=7".to_owned();
         loop {
@@ -312,14 +312,14 @@ mod tests {
             let Some(token) = page["nextToken"].as_str() else { break };
             path = format!("/inference-profiles?maxResults=7&nextToken={token}");
         }
-        assert_eq!(collected, ids(&whole));
+        assert_eq!(collected, ids(&all));
         assert!(collected.len() > 30);
         assert!(inference_profiles(&config, &parts("/inference-profiles?maxResults=0")).is_err());
         assert!(inference_profiles(&config, &parts("/inference-profiles?nextToken=x")).is_err());
     }
 
     #[test]
-    fn a_region_lists_its_own_profiles_only() {
+    fn region_lists_only_its_own_profiles() {
         let config = Config { region: "ap-southeast-2".into(), ..Config::default() };
         let listed =
             inference_profiles(&config, &parts("/inference-profiles?maxResults=1000&type=SYSTEM_DEFINED"));
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_profile_tells_what_is_behind_it() {
+    fn application_profile_lists_its_models() {
         let config = Config::default();
         let (arn, _) = config.application_profiles.first_key_value().unwrap();
         let profile = inference_profile(&config, arn).unwrap();

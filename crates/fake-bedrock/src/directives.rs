@@ -151,7 +151,7 @@ impl Directive {
 }
 
 fn is_directive(name: &str) -> bool {
-    MODIFIERS.contains(&name) || DIRECTIVES.iter().any(|(known, _)| *known == name)
+    MODIFIERS.contains(&name) || DIRECTIVES.iter().any(|(directive, _)| *directive == name)
 }
 
 /// Directives of the last text that contains any.

@@ -51,7 +51,7 @@ fn weather() -> Tool {
 }
 
 #[test]
-fn an_ordinary_answer_quotes_the_prompt() {
+fn default_response_quotes_the_prompt() {
     let steps = steps(&prompt("hello there"));
     assert_eq!(text(&steps), "This answer came from fake-bedrock over ConverseStream. You said: hello there");
     assert!(steps.len() > 6);
@@ -59,7 +59,7 @@ fn an_ordinary_answer_quotes_the_prompt() {
 }
 
 #[test]
-fn the_last_text_with_a_magic_word_decides_and_case_does_not_matter() {
+fn last_text_with_a_directive_decides() {
     let prompt =
         Prompt { texts: vec!["[throttle]".into(), "[LONG 7]".into(), "and on".into()], ..Prompt::default() };
     assert_eq!(output_tokens(&steps(&prompt)), 7);
@@ -67,7 +67,7 @@ fn the_last_text_with_a_magic_word_decides_and_case_does_not_matter() {
 }
 
 #[test]
-fn a_tool_call_fills_in_the_required_properties() {
+fn tool_call_contains_the_required_properties() {
     let prompt = Prompt { tools: vec![weather()], ..prompt("please [tool]") };
     let mut json = String::new();
     let mut deltas = 0;
@@ -86,7 +86,7 @@ fn a_tool_call_fills_in_the_required_properties() {
 }
 
 #[test]
-fn a_forced_tool_is_called_without_a_magic_word() {
+fn forced_tool_is_called_without_a_directive() {
     let prompt = Prompt { tools: vec![weather()], forced_tool: Some(ForcedTool::Any), ..prompt("hi") };
     assert!(
         matches!(&steps(&prompt)[1], Step::Event(Event::ToolStart { name, .. }) if name == "get_weather")
@@ -94,7 +94,7 @@ fn a_forced_tool_is_called_without_a_magic_word() {
 }
 
 #[test]
-fn two_parallel_calls_have_different_ids() {
+fn parallel_calls_have_different_ids() {
     let prompt = Prompt { tools: vec![weather()], ..prompt("[tools]") };
     let ids: std::collections::HashSet<String> = steps(&prompt)
         .into_iter()
@@ -107,7 +107,7 @@ fn two_parallel_calls_have_different_ids() {
 }
 
 #[test]
-fn a_tool_result_is_named_in_the_answer() {
+fn tool_result_is_quoted() {
     let prompt = Prompt { tool_results: vec!["21 degrees".into()], ..Prompt::default() };
     assert_eq!(text(&steps(&prompt)), "The tool said: 21 degrees");
 }
@@ -119,7 +119,7 @@ fn images_are_described() {
 }
 
 #[test]
-fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
+fn thinking_is_signed_and_redacted_thinking_is_recognized() {
     let thinking = steps(&prompt("[thinking]"));
     assert!(thinking.iter().any(|step| matches!(step, Step::Event(Event::Signature { signature, .. })
         if is_valid_signature("The user wants to see me think. So I think.", signature))));
@@ -135,7 +135,7 @@ fn thinking_is_signed_and_redacted_reasoning_is_recognised() {
 }
 
 #[test]
-fn every_magic_word_has_a_plan() {
+fn every_directive_has_a_plan() {
     for name in DIRECTIVES.iter().map(|(name, _)| name).chain(MODIFIERS) {
         let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{name}]")) };
         if let Plan::Respond(steps) = plan(&prompt, options()) {
@@ -149,7 +149,7 @@ fn every_magic_word_has_a_plan() {
 }
 
 #[test]
-fn hidden_thinking_is_its_signature_alone() {
+fn omitted_thinking_has_only_a_signature() {
     let prompt = Prompt { signs_thinking: true, omits_thinking: true, ..prompt("[thinking]") };
     let steps = steps(&prompt);
     assert!(!steps.iter().any(|step| matches!(step, Step::Event(Event::Thinking { .. }))));
@@ -159,21 +159,21 @@ fn hidden_thinking_is_its_signature_alone() {
 }
 
 #[test]
-fn a_wanted_format_is_kept() {
+fn structured_output_satisfies_the_schema() {
     let schema = json!({
         "type": "object",
         "properties": {"title": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "count": {"type": "integer"}},
         "required": ["title", "count"],
     });
     let prompt = Prompt { output_schema: Some(schema), ..prompt("name this session") };
-    let answer: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
-    assert_eq!(answer, json!({"title": "example", "count": 1}));
+    let response: Value = serde_json::from_str(&text(&steps(&prompt))).unwrap();
+    assert_eq!(response, json!({"title": "example", "count": 1}));
 }
 
 #[test]
-fn a_search_finds_the_deferred_tool_and_calls_it() {
+fn search_finds_and_calls_the_deferred_tool() {
     let deferred = Tool { deferred: true, ..weather() };
-    let own = Tool { name: "ToolSearch".into(), ..weather() };
+    let client_search = Tool { name: "ToolSearch".into(), ..weather() };
     let served = Prompt {
         tools: vec![deferred.clone()],
         search_tool: Some("tool_search_tool_regex".into()),
@@ -188,14 +188,14 @@ fn a_search_finds_the_deferred_tool_and_calls_it() {
         })
         .collect();
     assert_eq!(starts, ["\"server_tool_use\"", "\"tool_search_tool_result\"", "get_weather"]);
-    let asked = steps(&Prompt { tools: vec![own, deferred], ..prompt("[tool-search]") });
+    let steps = steps(&Prompt { tools: vec![client_search, deferred], ..prompt("[tool-search]") });
     assert!(
-        matches!(&asked[2], Step::Event(Event::ToolInput { json, .. }) if json.contains("select:get_weather"))
+        matches!(&steps[2], Step::Event(Event::ToolInput { json, .. }) if json.contains("select:get_weather"))
     );
 }
 
 #[test]
-fn a_deferred_tool_is_not_called_unless_it_is_named() {
+fn deferred_tool_is_called_only_by_name() {
     let deferred = Tool { name: "later".into(), deferred: true, ..weather() };
     let prompt = |text: &str| Prompt { tools: vec![deferred.clone(), weather()], ..prompt(text) };
     let called = |text: &str| {
@@ -209,7 +209,7 @@ fn a_deferred_tool_is_not_called_unless_it_is_named() {
 }
 
 #[test]
-fn a_citation_follows_the_text_that_it_supports() {
+fn citation_follows_its_text() {
     let location = json!({"documentChar": {"documentIndex": 0, "start": 0, "end": 4}});
     let citable_sources =
         CitableSource { title: "Notes".into(), source: None, text: "Snow".into(), location };

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_carries_its_type_in_the_header_and_its_text_in_the_body() {
+    fn error_has_type_header_and_message_body() {
         let response = AwsError::from_name("throttlingException", None).response();
         assert_eq!(response.status(), 429);
         assert_eq!(
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_error_carries_the_original_status() {
+    fn model_error_has_the_original_status() {
         let error = AwsError::from_name("modelStreamErrorException", Some(503));
         assert_eq!(error.status, 424);
         assert_eq!(error.extra_members[0], ("originalStatusCode".into(), 503.into()));

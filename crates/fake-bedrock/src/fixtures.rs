@@ -105,7 +105,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_script_is_read_step_by_step() {
+    fn fixture_is_parsed_into_steps() {
         let fixture = parse(&json!({"match": "hello", "events": [
             {"messageStart": {"role": "assistant"}},
             {"sleep_ms": 20},
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn invalid_fixture_is_rejected() {
         assert!(parse(&json!({"events": []})).is_err());
         assert!(parse(&json!({"match": "x", "events": [{"a": {}, "b": {}}]})).is_err());
     }

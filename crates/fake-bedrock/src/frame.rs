@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_golden_event_frames_are_reproduced() {
+    fn event_frames_match_the_golden_bytes() {
         assert_eq!(
             written("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"Hello"},"p":"abcd"}"#),
             DELTA
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_golden_exception_frame_is_reproduced() {
+    fn exception_frame_matches_the_golden_bytes() {
         let mut out = BytesMut::new();
         exception(
             "throttlingException".into(),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_padding_varies() {
+    fn padding_lengths_vary() {
         let mut padding = Padding::new(7);
         let lengths: std::collections::HashSet<_> = (0..50).map(|_| padding.next().len()).collect();
         assert!(lengths.len() > 10);

@@ -178,7 +178,7 @@ impl Handler<'_> {
         let cacheable = converse::cacheable_prompt(value, model);
         let betas = converse::items(&value["additionalModelRequestFields"], "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
-        validate::context(cacheable.tokens(), &betas, model)?;
+        validate::check_context_window(cacheable.tokens(), &betas, model)?;
         let prompt = converse::prompt(value, model);
         let max = converse::max_tokens(value, model);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
@@ -335,7 +335,7 @@ impl Handler<'_> {
         betas: &[&str],
     ) -> Result<(Vec<Step>, ResponseMetadata), HandlerError> {
         let cacheable = anthropic::cacheable_prompt(value, model);
-        validate::context(cacheable.tokens(), betas, model)?;
+        validate::check_context_window(cacheable.tokens(), betas, model)?;
         let prompt = anthropic::prompt(value, model, api);
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output_tokens);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
@@ -381,16 +381,16 @@ impl Handler<'_> {
     fn stream(
         &self,
         steps: Vec<Step>,
-        dialect: StreamFormat,
+        format: StreamFormat,
         metadata: ResponseMetadata,
     ) -> Response<ResponseBody> {
         let log = Arc::clone(&self.state.log);
-        let kind = match dialect {
+        let kind = match format {
             StreamFormat::Messages { .. } => "text/event-stream; charset=utf-8",
             _ => "application/vnd.amazon.eventstream",
         };
-        let playing = ScriptedBody::new(steps, dialect, metadata, self.started, log, self.number);
-        let mut response = Response::new(Either::Right(playing));
+        let body = ScriptedBody::new(steps, format, metadata, self.started, log, self.number);
+        let mut response = Response::new(Either::Right(body));
         response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
         response
     }

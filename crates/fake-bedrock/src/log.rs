@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_forgets_the_oldest_and_keeps_the_totals() {
+    fn full_log_evicts_requests_and_keeps_totals() {
         let log = Log::default();
         let headers = HeaderMap::new();
         let usage = Usage { input_tokens: 1, ..Usage::default() };
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authorization_header_is_redacted() {
+    fn authorization_header_is_redacted() {
         let log = Log::default();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "Bearer secret".parse().unwrap());

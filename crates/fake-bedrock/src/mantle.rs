@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_ids_are_served_and_profiles_are_not() {
+    fn mantle_serves_foundation_model_ids_only() {
         assert_eq!(find("anthropic.claude-opus-5", "us-east-1").unwrap().generation, 50);
         assert_eq!(find("us.anthropic.claude-opus-5", "us-east-1").unwrap_err().status, 404);
         assert_eq!(find("anthropic.claude-fable-5", "us-east-1").unwrap_err().status, 400);

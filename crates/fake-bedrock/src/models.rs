@@ -31,17 +31,17 @@ pub(crate) struct Model {
 impl Model {
     /// Whether the table lists the feature for the model.
     pub(crate) fn has(&self, feature: &str) -> bool {
-        has_word(self.features, feature)
+        contains_word(self.features, feature)
     }
 
     /// Whether the model accepts this value of `thinking.type`.
     pub(crate) fn accepts_thinking(&self, kind: &str) -> bool {
-        has_word(self.thinking, kind)
+        contains_word(self.thinking, kind)
     }
 
     /// Whether the model accepts this value of `output_config.effort`; `None` when it has no effort.
     pub(crate) fn accepts_effort(&self, level: &str) -> Option<bool> {
-        (!self.efforts.is_empty()).then(|| has_word(self.efforts, level))
+        (!self.efforts.is_empty()).then(|| contains_word(self.efforts, level))
     }
 
     /// Whether the model supports deferred tools and tool search: Claude 4.5 and later.
@@ -96,7 +96,7 @@ impl Model {
     }
 }
 
-fn has_word(words: &str, word: &str) -> bool {
+fn contains_word(words: &str, word: &str) -> bool {
     words.split(' ').any(|w| w == word)
 }
 
@@ -286,7 +286,7 @@ pub(crate) fn find(model_id: &str, region: &str) -> Result<(&'static Model, Mode
         .find_map(|p| Some((*p, id.strip_prefix(p)?.strip_prefix('.')?)))
         .ok_or_else(invalid)?;
     let model = by_id(model_id_without_prefix).ok_or_else(invalid)?;
-    if !has_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
+    if !contains_word(model.prefixes, prefix) || !prefix_covers_region(prefix, region) {
         return Err(invalid());
     }
     Ok((model, ModelIdForm::InferenceProfile))
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_arns_and_bare_ids_find_their_model() {
+    fn every_form_of_id_finds_its_model() {
         for (id, region, form) in [
             ("us.anthropic.claude-opus-5-5", "us-east-1", ModelIdForm::InferenceProfile),
             ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "eu-west-1", ModelIdForm::InferenceProfile),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_ids_and_foreign_prefixes_are_refused() {
+    fn unknown_ids_and_other_geographies_are_rejected() {
         for (id, region) in [
             ("anthropic.claude-9", "us-east-1"),
             ("us.anthropic.claude-opus-5[1m]", "us-east-1"),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_profile_leads_to_its_model() {
+    fn application_profile_resolves_to_its_model() {
         let arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc".to_owned();
         let profiles = BTreeMap::from([(arn.clone(), "us.anthropic.claude-opus-5".to_owned())]);
         let (model, form) = resolve(&arn, "us-east-1", &profiles).unwrap();
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn every_claude_has_a_name_of_its_own() {
+    fn model_names_and_aliases_are_derived() {
         for (id, name, alias) in [
             ("anthropic.claude-opus-5", "claude-opus-5", "claude-opus-5"),
             ("anthropic.claude-opus-4-6-v1", "claude-opus-4-6", "claude-opus-4-6"),
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_on_demand_sentence_has_the_typographic_apostrophe() {
+    fn on_demand_message_has_a_typographic_apostrophe() {
         let (model, form) = find("anthropic.claude-opus-5", "us-east-1").unwrap();
         let error = check_on_demand(model, form, "anthropic.claude-opus-5").unwrap_err();
         assert!(error.message.contains("on-demand throughput isn\u{2019}t supported"));

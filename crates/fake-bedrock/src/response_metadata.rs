@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_pick_from_the_native_answer_and_miss_in_silence() {
+    fn unknown_response_paths_are_ignored() {
         let claude = "us.anthropic.claude-opus-5";
         let requested =
             ["/stop_sequence", "/delta/stop_sequence", "/usage/output_tokens_details", "/nothing"];

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn each_endpoint_has_its_own_routes() {
+    fn endpoints_have_different_routes() {
         let model = Operation::Model { id: "a:0".into(), operation: ModelOperation::Converse };
         assert_eq!(operation_of("POST", "/model/a%3A0/converse", false), Some(model));
         assert_eq!(operation_of("POST", "/model/a%3A0/converse", true), None);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_decoded() {
+    fn query_parameters_are_decoded() {
         let request = http::Request::get("/x?type=SYSTEM%5FDEFINED&nextToken=").body(()).unwrap();
         let parts = request.into_parts().0;
         assert_eq!(query_parameter(&parts, "type").as_deref(), Some("SYSTEM_DEFINED"));

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limited_script_closes_its_block_and_says_max_tokens() {
+    fn truncated_script_ends_with_max_tokens() {
         let steps = vec![
             Step::Event(Event::MessageStart),
             text("one two "),

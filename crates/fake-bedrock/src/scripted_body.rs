@@ -42,7 +42,7 @@ pub(crate) enum StreamFormat {
 #[derive(Debug)]
 pub(crate) struct ScriptedBody {
     steps: std::vec::IntoIter<Step>,
-    dialect: StreamFormat,
+    format: StreamFormat,
     metadata: ResponseMetadata,
     padding: Padding,
     started: Instant,
@@ -56,7 +56,7 @@ pub(crate) struct ScriptedBody {
 impl ScriptedBody {
     pub(crate) fn new(
         steps: Vec<Step>,
-        dialect: StreamFormat,
+        format: StreamFormat,
         metadata: ResponseMetadata,
         started: Instant,
         log: Arc<Log>,
@@ -64,7 +64,7 @@ impl ScriptedBody {
     ) -> Self {
         Self {
             steps: steps.into_iter(),
-            dialect,
+            format,
             metadata,
             padding: Padding::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d)),
             started,
@@ -81,9 +81,9 @@ impl ScriptedBody {
         let is_metadata = matches!(&event, Event::Metadata)
             || matches!(&event, Event::Other { name, .. } if name == "metadata");
         let before = out.len();
-        match &mut self.dialect {
+        match &mut self.format {
             StreamFormat::Converse => {
-                converse::write(&event, &self.metadata, latency, &mut self.padding, out)
+                converse::write(&event, &self.metadata, latency, &mut self.padding, out);
             }
             StreamFormat::Invoke(translator) => {
                 invoke::write(translator, event, &self.metadata, latency, &mut self.padding, out);
@@ -104,7 +104,7 @@ impl ScriptedBody {
     }
 
     fn exception(&mut self, error: &AwsError, out: &mut BytesMut) {
-        if let StreamFormat::Messages { .. } = self.dialect {
+        if let StreamFormat::Messages { .. } = self.format {
             sse::error(sse::error_type(error).0, &error.message, out);
             return;
         }
@@ -116,14 +116,14 @@ impl ScriptedBody {
     }
 
     fn error(&mut self, code: String, message: String, out: &mut BytesMut) {
-        match self.dialect {
+        match self.format {
             StreamFormat::Messages { .. } => sse::error("api_error", &message, out),
             _ => frame::error(code, message, out),
         }
     }
 
     fn error_object(&mut self, kind: String, message: String, out: &mut BytesMut) {
-        match self.dialect {
+        match self.format {
             StreamFormat::Invoke(_) => invoke::error(&kind, &message, &mut self.padding, out),
             StreamFormat::Messages { .. } => sse::error(&kind, &message, out),
             // Converse has no error of the model's own.

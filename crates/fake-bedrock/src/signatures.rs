@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seal_fits_its_own_text_only() {
+    fn signature_is_valid_for_its_text_only() {
         assert!(is_valid_signature("thought", &sign("thought")));
         assert!(!is_valid_signature("altered", &sign("thought")));
         assert!(!is_valid_signature("thought", "not base64"));

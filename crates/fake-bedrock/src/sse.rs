@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exceptions_take_anthropics_names() {
+    fn exceptions_map_to_anthropic_error_types() {
         for (name, status, expected) in [
             ("ThrottlingException", None, ("rate_limit_error", 429)),
             ("ServiceUnavailableException", None, ("overloaded_error", 529)),

@@ -143,7 +143,7 @@ impl MeteredUsage {
     }
 
     /// Converse `usage`, after the API reference page "TokenUsage".
-    pub(crate) fn to_converse(&self) -> Value {
+    pub(crate) fn to_converse(self) -> Value {
         let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
         let mut usage = json!({
             "inputTokens": input_tokens,
@@ -166,7 +166,7 @@ impl MeteredUsage {
     }
 
     /// `usage` of an Anthropic message.
-    pub(crate) fn to_anthropic(&self, output_tokens: u64) -> Value {
+    pub(crate) fn to_anthropic(self, output_tokens: u64) -> Value {
         json!({
             "input_tokens": self.usage.input_tokens,
             "cache_creation_input_tokens": self.usage.cache_write_tokens,
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_written_once_and_read_afterwards() {
+    fn prefix_is_written_once_then_read() {
         let cache = PromptCache::default();
         let now = Instant::now();
         let first = cache.meter(model(), &request(2, Ttl::FiveMinutes), now).usage;
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_conversation_reads_its_old_prefix_and_writes_the_rest() {
+    fn growing_conversation_reads_its_cached_prefix() {
         let cache = PromptCache::default();
         let now = Instant::now();
         let first = cache.meter(model(), &request(2, Ttl::OneHour), now);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usage_is_read_as_it_is_written() {
+    fn usage_survives_encoding_and_parsing() {
         let usage = Usage { input_tokens: 1, output_tokens: 2, cache_read_tokens: 3, cache_write_tokens: 4 };
         let written = MeteredUsage { usage, cache_write_1h_tokens: 3 }.to_converse();
         assert_eq!(written["totalTokens"], 10);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_prefix_is_not_cached_and_an_old_one_expires() {
+    fn short_prefixes_are_not_cached_and_prefixes_expire() {
         let cache = PromptCache::default();
         let now = Instant::now();
         let mut short = CacheablePrompt::new(model(), true);

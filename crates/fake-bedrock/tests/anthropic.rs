@@ -8,7 +8,7 @@ mod harness;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fake_bedrock::Config;
-use harness::{Running, bytes, events, start};
+use harness::{TestServer, bytes, events, start};
 use http::header::HeaderValue;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn body(text: &str, more: Value) -> Value {
 }
 
 /// Sends a body to the Messages API and returns status and text.
-async fn ask(fake: &mut Running, path: &str, body: &Value) -> (u16, String) {
+async fn post_messages(fake: &mut TestServer, path: &str, body: &Value) -> (u16, String) {
     let mut request = fake.post(path, body);
     request.headers_mut().insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
     let response = fake.send(request).await.unwrap();
@@ -33,10 +33,10 @@ async fn ask(fake: &mut Running, path: &str, body: &Value) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn chunks_carry_anthropics_events() {
+async fn chunks_contain_anthropic_events() {
     let mut fake = start(Config::default()).await;
-    let asked = body("[chunk-error]", json!({"anthropic_version": "bedrock-2023-05-31"}));
-    let request = fake.request("invoke-with-response-stream", &asked);
+    let request_body = body("[chunk-error]", json!({"anthropic_version": "bedrock-2023-05-31"}));
+    let request = fake.request("invoke-with-response-stream", &request_body);
     let response = fake.send(request).await.unwrap();
     assert_eq!(response.headers()["x-amzn-bedrock-content-type"], "application/json");
     let chunks: Vec<Value> = events(bytes(response).await)
@@ -51,68 +51,68 @@ async fn chunks_carry_anthropics_events() {
 }
 
 #[tokio::test]
-async fn a_messages_stream_ends_with_its_usage_and_is_recorded() {
+async fn messages_stream_reports_and_logs_its_usage() {
     let mut fake = start(Config::default()).await;
-    let asked = body("[long 20]", json!({"model": "us.anthropic.claude-opus-5", "stream": true}));
-    let (status, text) = ask(&mut fake, MESSAGES, &asked).await;
+    let request_body = body("[long 20]", json!({"model": "us.anthropic.claude-opus-5", "stream": true}));
+    let (status, text) = post_messages(&mut fake, MESSAGES, &request_body).await;
     assert_eq!(status, 200);
     let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     assert_eq!(names.iter().filter(|name| **name == "content_block_delta").count(), 20);
     assert_eq!(names[names.len() - 2..], ["message_delta", "message_stop"]);
-    let recorded = fake.log.requests().pop().unwrap();
-    assert!(recorded.complete);
-    assert_eq!(recorded.usage.output_tokens, 20);
+    let logged = fake.log.requests().pop().unwrap();
+    assert!(logged.complete);
+    assert_eq!(logged.usage.output_tokens, 20);
     assert!(text.contains("\"output_tokens\":20"));
 }
 
 #[tokio::test]
-async fn a_cut_breaks_a_messages_stream_as_well() {
+async fn cut_drops_a_messages_stream() {
     let mut fake = start(Config::default()).await;
-    let asked = body("[cut]", json!({"model": "us.anthropic.claude-opus-5", "stream": true}));
-    let mut request = fake.post(MESSAGES, &asked);
+    let request_body = body("[cut]", json!({"model": "us.anthropic.claude-opus-5", "stream": true}));
+    let mut request = fake.post(MESSAGES, &request_body);
     request.headers_mut().insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
     let response = fake.send(request).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
 }
 
 #[tokio::test]
-async fn a_refusal_by_the_model_is_in_the_envelope_and_one_by_the_front_door_is_not() {
+async fn error_format_depends_on_the_failing_layer() {
     let mut fake = start(Config::default()).await;
-    let asked = body("hi", json!({"model": "us.anthropic.claude-opus-5", "speed": "fast"}));
-    let (status, text) = ask(&mut fake, MESSAGES, &asked).await;
+    let request_body = body("hi", json!({"model": "us.anthropic.claude-opus-5", "speed": "fast"}));
+    let (status, text) = post_messages(&mut fake, MESSAGES, &request_body).await;
     let error: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &error["error"]["type"]), (400, &json!("invalid_request_error")));
     assert_eq!(error["error"]["message"], "speed: Extra inputs are not permitted");
-    let mut request = fake.post(MESSAGES, &asked);
+    let mut request = fake.post(MESSAGES, &request_body);
     request.headers_mut().remove("authorization");
     let response = fake.send(request).await.unwrap();
     assert_eq!(response.status(), 403);
     let error: Value = serde_json::from_slice(&bytes(response).await).unwrap();
     assert_eq!(error["message"], "Missing Authentication Token");
-    let (status, text) = ask(&mut fake, "/anthropic/v1/messages/count_tokens", &asked).await;
+    let (status, text) = post_messages(&mut fake, "/anthropic/v1/messages/count_tokens", &request_body).await;
     assert!(status == 200 && text.contains("UnknownOperationException"));
 }
 
 #[tokio::test]
-async fn an_error_object_of_a_whole_answer_keeps_its_kind() {
+async fn non_streaming_model_error_keeps_its_type() {
     let mut fake = start(Config::default()).await;
-    let asked = body("[chunk-error]", json!({"model": "us.anthropic.claude-opus-5"}));
-    let (status, text) = ask(&mut fake, MESSAGES, &asked).await;
+    let request_body = body("[chunk-error]", json!({"model": "us.anthropic.claude-opus-5"}));
+    let (status, text) = post_messages(&mut fake, MESSAGES, &request_body).await;
     assert!(status == 529 && text.contains("overloaded_error"), "{status} {text}");
 }
 
 #[tokio::test]
-async fn mantle_has_bare_ids_and_counts() {
+async fn mantle_serves_foundation_models_and_counts_tokens() {
     let mut fake = start(Config { mantle: true, ..Config::default() }).await;
     let (status, text) =
-        ask(&mut fake, MESSAGES, &body("hi", json!({"model": "anthropic.claude-opus-5"}))).await;
+        post_messages(&mut fake, MESSAGES, &body("hi", json!({"model": "anthropic.claude-opus-5"}))).await;
     assert!(status == 200 && text.contains("over Mantle"), "{text}");
     let mut counted = body("hello there", json!({"model": "anthropic.claude-opus-5"}));
     counted.as_object_mut().unwrap().shift_remove("max_tokens");
-    let (status, text) = ask(&mut fake, "/anthropic/v1/messages/count_tokens", &counted).await;
+    let (status, text) = post_messages(&mut fake, "/anthropic/v1/messages/count_tokens", &counted).await;
     let count: Value = serde_json::from_str(&text).unwrap();
     assert!(status == 200 && count["input_tokens"].as_u64().unwrap() > 3);
     let (status, _) =
-        ask(&mut fake, MESSAGES, &body("hi", json!({"model": "us.anthropic.claude-opus-5"}))).await;
+        post_messages(&mut fake, MESSAGES, &body("hi", json!({"model": "us.anthropic.claude-opus-5"}))).await;
     assert_eq!(status, 404);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_smithy_eventstream::frame::read_message_from;
 use bytes::Bytes;
 use fake_bedrock::Config;
-use harness::{SONNET, bytes, events, start, user};
+use harness::{SONNET, bytes, events, start, user_message};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 #[tokio::test]
-async fn a_stream_is_answered_and_recorded() {
+async fn stream_is_served_and_logged() {
     let mut fake = start(Config::default()).await;
-    let response = fake.say("converse-stream", "hello").await.unwrap();
+    let response = fake.send_text("converse-stream", "hello").await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/vnd.amazon.eventstream");
     assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
@@ -28,19 +28,19 @@ async fn a_stream_is_answered_and_recorded() {
     assert_eq!(last, "metadata");
     assert!(events.iter().all(|(_, payload)| payload["p"].is_string()));
 
-    let recorded = fake.log.requests().pop().unwrap();
-    assert_eq!(recorded.method, "POST");
-    assert_eq!(recorded.path, format!("/model/{SONNET}/converse-stream"));
-    assert_eq!(recorded.body, user("hello").to_string());
-    assert!(recorded.headers.contains(&("authorization".into(), "[redacted]".into())));
-    assert!(recorded.complete);
-    assert_eq!(recorded.status, 200);
-    assert_eq!(recorded.usage.output_tokens, metadata["usage"]["outputTokens"].as_u64().unwrap());
-    assert_eq!(fake.log.totals(), recorded.usage);
+    let logged = fake.log.requests().pop().unwrap();
+    assert_eq!(logged.method, "POST");
+    assert_eq!(logged.path, format!("/model/{SONNET}/converse-stream"));
+    assert_eq!(logged.body, user_message("hello").to_string());
+    assert!(logged.headers.contains(&("authorization".into(), "[redacted]".into())));
+    assert!(logged.complete);
+    assert_eq!(logged.status, 200);
+    assert_eq!(logged.usage.output_tokens, metadata["usage"]["outputTokens"].as_u64().unwrap());
+    assert_eq!(fake.log.totals(), logged.usage);
 }
 
 #[tokio::test]
-async fn http_2_is_served_as_well() {
+async fn http_2_is_served() {
     let mut fake = start(Config::default()).await;
     let stream = TcpStream::connect(fake.addr).await.unwrap();
     let (mut sender, connection) =
@@ -48,24 +48,25 @@ async fn http_2_is_served_as_well() {
     fake.tasks.spawn(async move {
         let _ = connection.await;
     });
-    let response = sender.send_request(fake.request("converse-stream", &user("[long 300]"))).await.unwrap();
+    let response =
+        sender.send_request(fake.request("converse-stream", &user_message("[long 300]"))).await.unwrap();
     let events = events(bytes(response).await);
     assert_eq!(events.iter().filter(|(kind, _)| kind == "contentBlockDelta").count(), 300);
 }
 
 #[tokio::test]
-async fn an_unknown_route_is_answered_with_200() {
+async fn unknown_route_returns_200() {
     let mut fake = start(Config::default()).await;
-    let response = fake.say("sing", "hello").await.unwrap();
+    let response = fake.send_text("sing", "hello").await.unwrap();
     assert_eq!(response.status(), 200);
     let body: Value = serde_json::from_slice(&bytes(response).await).unwrap();
     assert_eq!(body["Output"]["__type"], "com.amazon.coral.service#UnknownOperationException");
 }
 
 #[tokio::test]
-async fn a_stranger_is_refused_before_the_body_is_read() {
+async fn unauthenticated_request_is_rejected_without_its_body() {
     let mut fake = start(Config::default()).await;
-    let mut request = fake.request("converse", &user("hello"));
+    let mut request = fake.request("converse", &user_message("hello"));
     request.headers_mut().remove("authorization");
     let response = fake.send(request).await.unwrap();
     assert_eq!(response.status(), 403);
@@ -79,22 +80,22 @@ async fn a_stranger_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn silence_is_kept_and_what_came_before_is_flushed() {
+async fn delay_flushes_the_frames_before_it() {
     let mut fake = start(Config::default()).await;
-    let begun = Instant::now();
-    let response = fake.say("converse-stream", "[pause 300] [long 40]").await.unwrap();
+    let started_at = Instant::now();
+    let response = fake.send_text("converse-stream", "[pause 300] [long 40]").await.unwrap();
     let mut body = response.into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(!events(first).is_empty());
-    assert!(begun.elapsed() < Duration::from_millis(250));
+    assert!(started_at.elapsed() < Duration::from_millis(250));
     body.collect().await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert!(started_at.elapsed() >= Duration::from_millis(300));
 }
 
 #[tokio::test]
-async fn a_paced_answer_arrives_event_by_event() {
+async fn paced_response_arrives_event_by_event() {
     let mut fake = start(Config::default()).await;
-    let response = fake.say("converse-stream", "[paced 5 20]").await.unwrap();
+    let response = fake.send_text("converse-stream", "[paced 5 20]").await.unwrap();
     let mut body = response.into_body();
     let mut chunks = 0;
     while let Some(frame) = body.frame().await {
@@ -106,21 +107,21 @@ async fn a_paced_answer_arrives_event_by_event() {
 }
 
 #[tokio::test]
-async fn a_reader_who_leaves_is_recorded_as_incomplete() {
+async fn abandoned_stream_is_logged_as_incomplete() {
     let mut fake = start(Config::default()).await;
-    let response = fake.say("converse-stream", "[paced 1000 10]").await.unwrap();
+    let response = fake.send_text("converse-stream", "[paced 1000 10]").await.unwrap();
     let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
-    let recorded = fake.log.requests().pop().unwrap();
-    assert!(!recorded.complete);
+    let logged = fake.log.requests().pop().unwrap();
+    assert!(!logged.complete);
     assert_eq!(fake.log.totals().output_tokens, 0);
 }
 
 #[tokio::test]
-async fn a_cut_breaks_the_connection() {
+async fn cut_drops_the_connection() {
     let mut fake = start(Config::default()).await;
-    let response = fake.say("converse-stream", "[cut]").await.unwrap();
+    let response = fake.send_text("converse-stream", "[cut]").await.unwrap();
     let mut body = response.into_body();
     let mut received = Vec::new();
     let error = loop {
@@ -136,11 +137,11 @@ async fn a_cut_breaks_the_connection() {
         read_message_from(&mut rest).unwrap();
     }
     assert!(!rest.is_empty(), "half a frame should be left");
-    assert!(fake.say("converse-stream", "[cut-before]").await.is_err());
+    assert!(fake.send_text("converse-stream", "[cut-before]").await.is_err());
 }
 
 #[tokio::test]
-async fn a_fixture_is_replayed_verbatim() {
+async fn fixture_is_replayed_verbatim() {
     let directory = std::env::temp_dir().join(format!("fake-bedrock-fixtures-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let script = json!({"match": "replay this", "events": [
@@ -156,24 +157,24 @@ async fn a_fixture_is_replayed_verbatim() {
     let config = Config { fixtures: Some(directory.clone()), ..Config::default() };
     let mut fake = start(config).await;
     std::fs::remove_dir_all(&directory).unwrap();
-    let response = fake.say("converse-stream", "please replay this").await.unwrap();
+    let response = fake.send_text("converse-stream", "please replay this").await.unwrap();
     let events = events(bytes(response).await);
     assert_eq!(events[1].1, script["events"][1]["contentBlockDelta"]);
     assert_eq!(events[2].0, "modelStreamErrorException");
     assert_eq!(events[2].1["message"], "told so");
     assert_eq!(events[2].1["originalStatusCode"], 503);
-    let full_body = fake.say("converse", "please replay this").await.unwrap();
+    let full_body = fake.send_text("converse", "please replay this").await.unwrap();
     assert_eq!(full_body.status(), 424);
 
-    fake.say("converse-stream", "now count").await.unwrap().into_body().collect().await.unwrap();
+    fake.send_text("converse-stream", "now count").await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(fake.log.totals().output_tokens, 77);
 }
 
 #[tokio::test]
-async fn dropping_the_server_ends_its_connections() {
+async fn dropping_the_server_closes_its_connections() {
     let mut fake = start(Config::default()).await;
     let mut server = std::mem::take(&mut fake.tasks);
-    let response = fake.say("converse-stream", "[paced 1000 20]").await.unwrap();
+    let response = fake.send_text("converse-stream", "[paced 1000 20]").await.unwrap();
     let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
     server.shutdown().await;

@@ -99,7 +99,7 @@ impl Translator {
                 events.push(json!({"type": "content_block_stop", "index": index}));
             }
             Event::MessageStop { reason, stop_sequence } => {
-                events.push(message_delta(&reason, stop_sequence, metadata));
+                events.push(message_delta(&reason, stop_sequence.as_deref(), metadata));
             }
             Event::Metadata => events.push(json!({"type": "message_stop"})),
             Event::Other { name, payload } => {
@@ -112,7 +112,7 @@ impl Translator {
     }
 }
 
-fn message_delta(reason: &str, stop_sequence: Option<String>, metadata: &ResponseMetadata) -> Value {
+fn message_delta(reason: &str, stop_sequence: Option<&str>, metadata: &ResponseMetadata) -> Value {
     let mut usage = metadata.usage();
     // `message_start` has reported the cache writes by their time to live.
     if let Some(members) = usage.as_object_mut() {

@@ -105,10 +105,10 @@ pub(crate) fn omits_thinking(thinking: &Value, model: &Model) -> bool {
 
 fn output_schema(body: &Value) -> Option<Value> {
     let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
-    let native = &body["additionalModelRequestFields"]["output_config"]["format"]["schema"];
+    let anthropic_schema = &body["additionalModelRequestFields"]["output_config"]["format"]["schema"];
     match schema.as_str() {
         Some(schema) => serde_json::from_str(schema).ok(),
-        None => native.is_object().then(|| native.clone()),
+        None => anthropic_schema.is_object().then(|| anthropic_schema.clone()),
     }
 }
 

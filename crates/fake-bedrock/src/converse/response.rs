@@ -54,7 +54,7 @@ pub(crate) fn accumulate(steps: Vec<Step>, metadata: &ResponseMetadata, latency_
                 }
             }
             Event::MessageStop { reason: stop_reason, stop_sequence } => {
-                (reason, sequence) = (stop_reason, stop_sequence)
+                (reason, sequence) = (stop_reason, stop_sequence);
             }
             Event::AnthropicBlockStart { .. }
             | Event::MessageStart

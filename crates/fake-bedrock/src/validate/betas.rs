@@ -25,7 +25,7 @@ const COMMON: &[&str] = &[
 ];
 
 /// Betas of every API except Converse.
-const NATIVE: &[&str] = &[
+const ANTHROPIC: &[&str] = &[
     "context-management-2025-06-27",
     "tool-search-tool-2025-10-19",
     "mid-conversation-tool-changes-2026-07-01",
@@ -46,13 +46,13 @@ const RUNTIME: &str = "fallback-credit-2026-07-01";
 /// Betas of the Messages API on bedrock-mantle only.
 const MANTLE: &[&str] = &["tool-examples-2025-10-29", "per-turn-control-2026-07-01", "web-search-2025-03-05"];
 
-fn known(name: &str, api: Api, model: &Model) -> bool {
+fn is_accepted(name: &str, api: Api, model: &Model) -> bool {
     // InvokeModel accepts this beta only for models with structured outputs.
     if name == "structured-outputs-2025-11-13" && api == Api::InvokeModel && !model.has("format") {
         return false;
     }
     COMMON.contains(&name)
-        || (api != Api::Converse && NATIVE.contains(&name))
+        || (api != Api::Converse && ANTHROPIC.contains(&name))
         || (api.is_messages() && MESSAGES.contains(&name))
         || (api == Api::RuntimeMessages && name == RUNTIME)
         || (api == Api::MantleMessages && MANTLE.contains(&name))
@@ -79,7 +79,7 @@ pub(super) fn of_body<'a>(
             .ok_or_else(|| AwsError::model(format!("anthropic_beta.{n}: Input should be a valid string")))?;
         names.push(name);
     }
-    if names.iter().all(|name| known(name, api, model)) {
+    if names.iter().all(|name| is_accepted(name, api, model)) {
         Ok(names)
     } else {
         Err(AwsError::model("invalid beta flag"))
@@ -92,7 +92,7 @@ pub(super) fn of_body<'a>(
 /// A message that names the unknown betas.
 pub(super) fn of_header(names: &[&str], api: Api, model: &Model) -> Result<(), AwsError> {
     let unknown: Vec<String> =
-        names.iter().filter(|name| !known(name, api, model)).map(|name| format!("`{name}`")).collect();
+        names.iter().filter(|name| !is_accepted(name, api, model)).map(|name| format!("`{name}`")).collect();
     if unknown.is_empty() {
         return Ok(());
     }

@@ -13,9 +13,9 @@ use crate::signatures::{is_issued_base64, is_valid_signature};
 type ValidationResult = Result<(), AwsError>;
 
 /// Maximum number of images of a message.
-const IMAGES: usize = 20;
+const MAX_IMAGES: usize = 20;
 /// Maximum number of documents of a message.
-const DOCUMENTS: usize = 5;
+const MAX_DOCUMENTS: usize = 5;
 /// Maximum size of an image for Claude, in bytes of base64.
 pub(super) const MAX_IMAGE_BASE64_BYTES: usize = 5 * 1024 * 1024;
 
@@ -26,10 +26,10 @@ pub(super) fn role(message: &Value) -> &str {
 /// Checks all messages, except their tools.
 pub(super) fn check(body: &Value, model: &Model) -> ValidationResult {
     let messages = items(body, "messages");
-    turns(messages, model)?;
+    check_roles(messages, model)?;
     for (at, block) in items(body, "system").iter().enumerate() {
-        if blank(block.get("text")) {
-            return Err(is_blank(&format!("SystemContentBlock object at system.{at}")));
+        if is_blank(block.get("text")) {
+            return Err(blank_text(&format!("SystemContentBlock object at system.{at}")));
         }
     }
     let mut names = HashSet::new();
@@ -42,15 +42,15 @@ pub(super) fn check(body: &Value, model: &Model) -> ValidationResult {
             )));
         }
         for (c, block) in content.iter().enumerate() {
-            content_block(model, role(message), block, &format!("messages.{m}.content.{c}"))?;
-            cache_point(model, content, block, m, c)?;
+            check_block(model, role(message), block, &format!("messages.{m}.content.{c}"))?;
+            check_cache_point(model, content, block, m, c)?;
         }
-        media(content, m, &mut names)?;
+        check_media(content, m, &mut names)?;
     }
-    trailing(messages, model)
+    check_prefill(messages, model)
 }
 
-fn turns(messages: &[Value], model: &Model) -> ValidationResult {
+fn check_roles(messages: &[Value], model: &Model) -> ValidationResult {
     let Some(first) = messages.first() else {
         return Err(AwsError::validation(
             "A conversation must start with a user message. Try again with a conversation that starts with a user \
@@ -79,8 +79,8 @@ fn turns(messages: &[Value], model: &Model) -> ValidationResult {
             )));
         }
     }
-    let spoken: Vec<&str> = messages.iter().map(role).filter(|role| *role != "system").collect();
-    if spoken.windows(2).any(|pair| pair[0] == pair[1]) {
+    let roles: Vec<&str> = messages.iter().map(role).filter(|role| *role != "system").collect();
+    if roles.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(AwsError::validation(
             "A conversation must alternate between user and assistant roles. Make sure the conversation alternates \
              between user and assistant roles and try again.",
@@ -89,32 +89,32 @@ fn turns(messages: &[Value], model: &Model) -> ValidationResult {
     Ok(())
 }
 
-fn blank(text: Option<&Value>) -> bool {
+fn is_blank(text: Option<&Value>) -> bool {
     text.and_then(Value::as_str).is_some_and(|text| text.trim().is_empty())
 }
 
-fn is_blank(place: &str) -> AwsError {
+fn blank_text(location: &str) -> AwsError {
     AwsError::validation(format!(
-        "The text field in the {place} is blank. Add text to the text field, and try again."
+        "The text field in the {location} is blank. Add text to the text field, and try again."
     ))
 }
 
-fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> ValidationResult {
-    if blank(block.get("text")) {
-        return Err(is_blank(&format!("ContentBlock object at {at}")));
+fn check_block(model: &Model, role: &str, block: &Value, at: &str) -> ValidationResult {
+    if is_blank(block.get("text")) {
+        return Err(blank_text(&format!("ContentBlock object at {at}")));
     }
-    let only_in = |kind: &str, wanted: &str| {
-        if role == wanted {
+    let require_role = |kind: &str, expected_role: &str| {
+        if role == expected_role {
             return Ok(());
         }
-        Err(AwsError::model(format!("{at}: `{kind}` blocks can only be in `{wanted}` messages")))
+        Err(AwsError::model(format!("{at}: `{kind}` blocks can only be in `{expected_role}` messages")))
     };
     if let Some(image) = block.get("image") {
-        only_in("image", "user")?;
+        require_role("image", "user")?;
         check_image(model, image, at)?;
     }
     if block.get("document").is_some() {
-        only_in("document", "user")?;
+        require_role("document", "user")?;
         if !model.has("documents") {
             return Err(unsupported("document"));
         }
@@ -126,11 +126,11 @@ fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Validati
         }
     }
     if block.get("citationsContent").is_some() {
-        only_in("citations", "assistant")?;
+        require_role("citations", "assistant")?;
     }
     if role == "system" {
-        let known = ["text", "cachePoint", "guardContent", "toolAddition", "toolRemoval"];
-        if !known.iter().any(|kind| block.get(kind).is_some()) {
+        let accepted = ["text", "cachePoint", "guardContent", "toolAddition", "toolRemoval"];
+        if !accepted.iter().any(|kind| block.get(kind).is_some()) {
             return Err(AwsError::model(format!("{at}: `system` messages can only contain text")));
         }
     } else if block.get("toolAddition").or_else(|| block.get("toolRemoval")).is_some() {
@@ -139,14 +139,14 @@ fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Validati
         )));
     }
     if block.get("toolUse").is_some() {
-        only_in("tool_use", "assistant")?;
+        require_role("tool_use", "assistant")?;
     }
     if let Some(result) = block.get("toolResult") {
-        only_in("tool_result", "user")?;
+        require_role("tool_result", "user")?;
         for (part, content) in items(result, "content").iter().enumerate() {
             let at = format!("{at}.toolResult.content.{part}");
-            if blank(content.get("text")) {
-                return Err(is_blank(&format!("ToolResultContentBlock object at {at}")));
+            if is_blank(content.get("text")) {
+                return Err(blank_text(&format!("ToolResultContentBlock object at {at}")));
             }
             if let Some(image) = content.get("image") {
                 check_image(model, image, &at)?;
@@ -157,7 +157,7 @@ fn content_block(model: &Model, role: &str, block: &Value, at: &str) -> Validati
         }
     }
     if let Some(reasoning) = block.get("reasoningContent") {
-        only_in("thinking", "assistant")?;
+        require_role("thinking", "assistant")?;
         if !model.is_claude() && reasoning.get("redactedContent").is_some() {
             return Err(unsupported("reasoningContent.redactedContent"));
         }
@@ -175,12 +175,12 @@ fn check_reasoning(reasoning: &Value, at: &str) -> ValidationResult {
         }
         return Ok(());
     }
-    let thought = &reasoning["reasoningText"];
-    thinking_signature(thought["text"].as_str(), thought["signature"].as_str(), at)
+    let thinking = &reasoning["reasoningText"];
+    check_signature(thinking["text"].as_str(), thinking["signature"].as_str(), at)
 }
 
 /// Checks that the signature of a thinking block is this fake's.
-pub(super) fn thinking_signature(text: Option<&str>, signature: Option<&str>, at: &str) -> ValidationResult {
+pub(super) fn check_signature(text: Option<&str>, signature: Option<&str>, at: &str) -> ValidationResult {
     let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
         return Err(AwsError::model(format!("{at}.thinking.signature: Field required")));
     };
@@ -212,7 +212,7 @@ fn check_image(model: &Model, image: &Value, at: &str) -> ValidationResult {
     }
     let format = image["format"].as_str().unwrap_or_default();
     match detect_image_format(data) {
-        Some(real) if real != format => Err(AwsError::model(format!(
+        Some(detected) if detected != format => Err(AwsError::model(format!(
             "{at}.image.source.base64: Image does not match the provided media type image/{format}"
         ))),
         _ => Ok(()),
@@ -227,17 +227,17 @@ pub(super) fn detect_image_format(base64: &str) -> Option<&'static str> {
         .map(|(_, format)| *format)
 }
 
-fn media(content: &[Value], m: usize, names: &mut HashSet<String>) -> ValidationResult {
+fn check_media(content: &[Value], m: usize, names: &mut HashSet<String>) -> ValidationResult {
     let count = |kind: &str| content.iter().filter(|block| block.get(kind).is_some()).count();
-    if count("image") > IMAGES {
+    if count("image") > MAX_IMAGES {
         return Err(AwsError::validation(format!(
-            "too many images in messages.{m}: {} > {IMAGES}",
+            "too many images in messages.{m}: {} > {MAX_IMAGES}",
             count("image")
         )));
     }
-    if count("document") > DOCUMENTS {
+    if count("document") > MAX_DOCUMENTS {
         return Err(AwsError::validation(format!(
-            "too many documents in messages.{m}: {} > {DOCUMENTS}",
+            "too many documents in messages.{m}: {} > {MAX_DOCUMENTS}",
             count("document")
         )));
     }
@@ -264,7 +264,13 @@ fn media(content: &[Value], m: usize, names: &mut HashSet<String>) -> Validation
     Ok(())
 }
 
-fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usize) -> ValidationResult {
+fn check_cache_point(
+    model: &Model,
+    content: &[Value],
+    block: &Value,
+    m: usize,
+    c: usize,
+) -> ValidationResult {
     let Some(point) = block.get("cachePoint") else {
         return Ok(());
     };
@@ -273,11 +279,11 @@ fn cache_point(model: &Model, content: &[Value], block: &Value, m: usize, c: usi
     if model.is_nova() && has_tools {
         return Err(extraneous(&format!("/messages/{m}/content/{c}"), "cachePoint"));
     }
-    supports_cache_point(model, point)
+    check_cache_support(model, point)
 }
 
 /// Checks that the model supports prompt caching with this time to live.
-pub(super) fn supports_cache_point(model: &Model, point: &Value) -> ValidationResult {
+pub(super) fn check_cache_support(model: &Model, point: &Value) -> ValidationResult {
     if !model.has("cache") {
         return Err(unsupported("cachePoint"));
     }
@@ -287,7 +293,7 @@ pub(super) fn supports_cache_point(model: &Model, point: &Value) -> ValidationRe
     Ok(())
 }
 
-fn trailing(messages: &[Value], model: &Model) -> ValidationResult {
+fn check_prefill(messages: &[Value], model: &Model) -> ValidationResult {
     let Some(last) = messages.last().filter(|message| role(message) == "assistant") else {
         return Ok(());
     };

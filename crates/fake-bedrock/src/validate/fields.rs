@@ -44,16 +44,16 @@ pub(super) struct ModelParameters<'a> {
 
 impl ModelParameters<'_> {
     /// Whether the request has this beta.
-    fn beta(&self, name: &str) -> bool {
+    fn has_beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }
 }
 
 /// Checks the additional fields of a Converse request.
-pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> ValidationResult {
+pub(super) fn check_additional_fields(fields: &Map<String, Value>, model: &Model) -> ValidationResult {
     for key in fields.keys() {
         if model.is_claude() && !CLAUDE_FIELDS.contains(&key.as_str()) {
-            return Err(extra(key));
+            return Err(extra_input(key));
         }
         if model.is_nova() && !NOVA_FIELDS.contains(&key.as_str()) {
             return Err(extraneous("", key));
@@ -66,7 +66,7 @@ pub(super) fn allowed(fields: &Map<String, Value>, model: &Model) -> ValidationR
     Ok(())
 }
 
-pub(super) fn extra(key: &str) -> AwsError {
+pub(super) fn extra_input(key: &str) -> AwsError {
     AwsError::model(format!("{key}: Extra inputs are not permitted"))
 }
 
@@ -95,27 +95,27 @@ pub(super) fn check(parameters: &ModelParameters<'_>, model: &Model) -> Validati
         });
     }
     if !model.is_claude() {
-        return others(parameters, model);
+        return check_other_models(parameters, model);
     }
-    metadata(parameters)?;
-    output_config(parameters, model)?;
-    sampling(parameters, model)?;
-    thinking(parameters, model)
+    check_metadata(parameters)?;
+    check_output_config(parameters, model)?;
+    check_sampling(parameters, model)?;
+    check_thinking(parameters, model)
 }
 
 /// Minimum of `max_tokens` for newer models of other vendors.
 const MIN_OUTPUT_TOKENS: u64 = 16;
 
 /// Checks the rules of models other than Claude.
-fn others(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+fn check_other_models(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     if !model.has("sampling") {
-        let given = [(parameters.temperature.is_some(), "temperature"), (parameters.top_p, "topP")];
-        if let Some((_, name)) = given.iter().find(|(given, _)| *given) {
+        let present = [(parameters.temperature.is_some(), "temperature"), (parameters.top_p, "topP")];
+        if let Some((_, name)) = present.iter().find(|(present, _)| *present) {
             return Err(unsupported(name));
         }
     }
-    let wordy = ["openai.gpt-5", "openai.gpt-6", "xai.", "moonshotai.kimi-k3"];
-    if wordy.iter().any(|start| model.id.starts_with(start))
+    let id_prefixes = ["openai.gpt-5", "openai.gpt-6", "xai.", "moonshotai.kimi-k3"];
+    if id_prefixes.iter().any(|start| model.id.starts_with(start))
         && parameters.max_tokens.is_some_and(|max| max < MIN_OUTPUT_TOKENS)
     {
         return Err(AwsError::validation(format!(
@@ -125,12 +125,12 @@ fn others(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     Ok(())
 }
 
-fn metadata(parameters: &ModelParameters<'_>) -> ValidationResult {
+fn check_metadata(parameters: &ModelParameters<'_>) -> ValidationResult {
     let Some(metadata) = parameters.fields.get("metadata").and_then(Value::as_object) else {
         return Ok(());
     };
     if let Some(key) = metadata.keys().find(|key| *key != "user_id") {
-        return Err(extra(&format!("metadata.{key}")));
+        return Err(extra_input(&format!("metadata.{key}")));
     }
     let user = metadata.get("user_id").and_then(Value::as_str).unwrap_or_default();
     if user.chars().count() > 256 {
@@ -143,7 +143,7 @@ fn metadata(parameters: &ModelParameters<'_>) -> ValidationResult {
     Ok(())
 }
 
-fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+fn check_output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     let Some(config) = parameters.fields.get("output_config").and_then(Value::as_object) else {
         return Ok(());
     };
@@ -151,7 +151,7 @@ fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationR
         match key.as_str() {
             "effort" => {}
             "format" if model.has("format") && parameters.api != Api::MantleMessages => {}
-            _ => return Err(extra(&format!("output_config.{key}"))),
+            _ => return Err(extra_input(&format!("output_config.{key}"))),
         }
     }
     if let Some(format) = config.get("format").filter(|format| !format.is_null())
@@ -162,8 +162,11 @@ fn output_config(parameters: &ModelParameters<'_>, model: &Model) -> ValidationR
     let Some(effort) = config.get("effort").filter(|effort| !effort.is_null()) else {
         return Ok(());
     };
-    if model.generation == 45 && model.accepts_effort("").is_some() && !parameters.beta("effort-2025-11-24") {
-        return Err(extra("output_config"));
+    if model.generation == 45
+        && model.accepts_effort("").is_some()
+        && !parameters.has_beta("effort-2025-11-24")
+    {
+        return Err(extra_input("output_config"));
     }
     let effort = effort.as_str().unwrap_or_default();
     check_effort(effort, model)?;
@@ -188,15 +191,15 @@ pub(super) fn check_effort(level: &str, model: &Model) -> ValidationResult {
     }
 }
 
-fn sampling(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+fn check_sampling(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     let top_k = parameters.fields.contains_key("top_k");
     if !model.has("sampling") {
-        let given = [
+        let present = [
             (parameters.temperature.is_some(), "temperature"),
             (parameters.top_p, "top_p"),
             (top_k, "top_k"),
         ];
-        if let Some((_, name)) = given.iter().find(|(given, _)| *given) {
+        if let Some((_, name)) = present.iter().find(|(present, _)| *present) {
             return Err(AwsError::model(format!("`{name}` is deprecated for this model.")));
         }
     }
@@ -208,7 +211,7 @@ fn sampling(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
     Ok(())
 }
 
-fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
+fn check_thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     let Some(thinking) = parameters.fields.get("thinking").filter(|thinking| !thinking.is_null()) else {
         return Ok(());
     };
@@ -223,13 +226,13 @@ fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
             "disabled" if model.generation >= 47 => {
                 "\"thinking.type.disabled\" is not supported for this model: thinking is always on."
             }
-            "enabled" | "disabled" => return Err(extra("thinking")),
+            "enabled" | "disabled" => return Err(extra_input("thinking")),
             "between_tools" => "\"thinking.type.between_tools\" is not supported for this model.",
             _ => "thinking.type must be \"enabled\" or \"adaptive\"",
         };
         return Err(AwsError::model(text));
     }
-    thinking_members(parameters, thinking, kind)?;
+    check_thinking_members(parameters, thinking, kind)?;
     if kind == "disabled" {
         return Ok(());
     }
@@ -248,7 +251,7 @@ fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
         ));
     }
     // Interleaved thinking spends its budget over several turns.
-    let interleaved = parameters.beta("interleaved-thinking-2025-05-14");
+    let interleaved = parameters.has_beta("interleaved-thinking-2025-05-14");
     if !interleaved && parameters.max_tokens.is_some_and(|max| max <= budget) {
         return Err(AwsError::model("`max_tokens` must be greater than `thinking.budget_tokens`."));
     }
@@ -261,23 +264,29 @@ fn thinking(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult
     Ok(())
 }
 
-fn thinking_members(parameters: &ModelParameters<'_>, thinking: &Value, kind: &str) -> ValidationResult {
+fn check_thinking_members(
+    parameters: &ModelParameters<'_>,
+    thinking: &Value,
+    kind: &str,
+) -> ValidationResult {
     for (key, value) in thinking.as_object().into_iter().flatten() {
-        let known = match key.as_str() {
+        let is_member = match key.as_str() {
             "type" => true,
             "budget_tokens" => kind == "enabled",
             "display" => kind != "disabled",
-            "block_binding" => kind != "disabled" && parameters.beta("thinking-binding-controls-2026-08-01"),
+            "block_binding" => {
+                kind != "disabled" && parameters.has_beta("thinking-binding-controls-2026-08-01")
+            }
             _ => false,
         };
-        if !known {
-            return Err(extra(&format!("thinking.{kind}.{key}")));
+        if !is_member {
+            return Err(extra_input(&format!("thinking.{kind}.{key}")));
         }
-        let updates = parameters.beta("thinking-display-updates-2026-08-18");
-        let shown = value.as_str().is_some_and(|display| {
+        let updates = parameters.has_beta("thinking-display-updates-2026-08-18");
+        let is_valid_display = value.as_str().is_some_and(|display| {
             matches!(display, "summarized" | "omitted") || (display == "updates" && updates)
         });
-        if key == "display" && !value.is_null() && !shown {
+        if key == "display" && !value.is_null() && !is_valid_display {
             return Err(AwsError::model(format!(
                 "thinking.{kind}.display: Input should be 'summarized' or 'omitted'"
             )));

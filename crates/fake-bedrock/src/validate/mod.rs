@@ -26,13 +26,13 @@ pub(crate) use anthropic::{Version, invoke, mantle_count_tokens, messages};
 
 type ValidationResult = Result<(), AwsError>;
 
-/// Validates a Converse request, except its length (see [`context`]).
+/// Validates a Converse request, except its length (see [`check_context_window`]).
 ///
 /// # Errors
 /// A `ValidationException` for the first violated rule.
 pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     check::check(&schema::CONVERSE, body)?;
-    conversation(body, model, streaming)?;
+    check_shared(body, model, streaming)?;
     if let Some(metadata) = body.get("requestMetadata").and_then(Value::as_object) {
         let fits = |text: &str| text.chars().count() <= 256 && fields::is_valid_metadata(text);
         let pair = |(key, value): (&String, &Value)| {
@@ -55,7 +55,7 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Validati
         }
         if config.get("textFormat").is_some() && !model.has("format") {
             return Err(match model.is_claude() {
-                true => fields::extra("output_config.format"),
+                true => fields::extra_input("output_config.format"),
                 false => conversation::unsupported("outputConfig.textFormat"),
             });
         }
@@ -86,7 +86,7 @@ pub(crate) fn drop_nulls(body: &mut Value) {
 }
 
 /// Checks the rules that Converse and CountTokens share.
-fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
+fn check_shared(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
     conversation::check(body, model)?;
     tools::check(body, model, streaming)?;
     let none = Map::new();
@@ -96,7 +96,7 @@ fn conversation(body: &Value, model: &Model, streaming: bool) -> ValidationResul
             .as_object()
             .ok_or_else(|| AwsError::validation("The additionalModelRequestFields must be a JSON object."))?,
     };
-    fields::allowed(fields, model)?;
+    fields::check_additional_fields(fields, model)?;
     let inference = &body["inferenceConfig"];
     if model.has("no_stop_sequences") && !items(inference, "stopSequences").is_empty() {
         return Err(conversation::unsupported("stopSequences"));
@@ -128,9 +128,11 @@ fn check_thinking_first(body: &Value) -> ValidationResult {
     let Some((last, earlier)) = all.split_last() else {
         return Ok(());
     };
-    let in_loop = items(last, "content").iter().any(|block| block.get("toolResult").is_some());
-    let Some(m) =
-        earlier.iter().rposition(|message| conversation::role(message) == "assistant").filter(|_| in_loop)
+    let is_tool_loop = items(last, "content").iter().any(|block| block.get("toolResult").is_some());
+    let Some(m) = earlier
+        .iter()
+        .rposition(|message| conversation::role(message) == "assistant")
+        .filter(|_| is_tool_loop)
     else {
         return Ok(());
     };
@@ -168,16 +170,20 @@ pub(crate) fn count_tokens(
     }
     let input = &body["input"];
     if let Some(request) = input.get("converse") {
-        conversation(request, model, false)?;
+        check_shared(request, model, false)?;
         let tokens = converse::cacheable_prompt(request, model).tokens();
-        return countable(tokens, &betas_of(&request["additionalModelRequestFields"]), model);
+        return count_within_context(tokens, &betas_of(&request["additionalModelRequestFields"]), model);
     }
     let bytes =
         input["invokeModel"]["body"].as_str().and_then(|body| BASE64.decode(body).ok()).unwrap_or_default();
-    let native: Value = serde_json::from_slice(&bytes)
+    let anthropic_body: Value = serde_json::from_slice(&bytes)
         .map_err(|_| AwsError::validation("The body of the invokeModel input is not valid JSON."))?;
-    invoke(&native, model, false).map_err(AwsError::without_model_prefix)?;
-    countable(crate::anthropic::cacheable_prompt(&native, model).tokens(), &betas_of(&native), model)
+    invoke(&anthropic_body, model, false).map_err(AwsError::without_model_prefix)?;
+    count_within_context(
+        crate::anthropic::cacheable_prompt(&anthropic_body, model).tokens(),
+        &betas_of(&anthropic_body),
+        model,
+    )
 }
 
 fn betas_of(fields: &Value) -> Vec<&str> {
@@ -185,8 +191,8 @@ fn betas_of(fields: &Value) -> Vec<&str> {
 }
 
 /// The count, if it fits the context window.
-fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError> {
-    match context(tokens, betas, model) {
+fn count_within_context(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError> {
+    match check_context_window(tokens, betas, model) {
         Ok(()) => Ok(tokens),
         Err(_) => Err(AwsError::validation("Input is too long for requested model.")),
     }
@@ -196,10 +202,10 @@ fn countable(tokens: u64, betas: &[&str], model: &Model) -> Result<u64, AwsError
 ///
 /// # Errors
 /// A `ValidationException` with the message of the model family.
-pub(crate) fn context(tokens: u64, betas: &[&str], model: &Model) -> ValidationResult {
-    let widens = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
-    let wide = widens && betas.contains(&"context-1m-2025-08-07");
-    let maximum = if wide { 1_000_000 } else { model.context_window };
+pub(crate) fn check_context_window(tokens: u64, betas: &[&str], model: &Model) -> ValidationResult {
+    let is_extensible = model.id.contains("sonnet") && (40..=45).contains(&model.generation);
+    let is_extended = is_extensible && betas.contains(&"context-1m-2025-08-07");
+    let maximum = if is_extended { 1_000_000 } else { model.context_window };
     if tokens <= maximum {
         return Ok(());
     }

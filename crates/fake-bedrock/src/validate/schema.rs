@@ -43,19 +43,19 @@ pub(crate) struct Pattern {
 /// Name, whether it is required, and shape.
 pub(crate) type Member = (&'static str, bool, &'static Shape);
 
-const MANY: usize = usize::MAX;
+const UNLIMITED: usize = usize::MAX;
 
 const fn text(min: usize, max: usize) -> Shape {
     Shape::Text { min, max, pattern: None }
 }
 
 const fn list(of: &'static Shape) -> Shape {
-    Shape::List { of, min: 0, max: MANY }
+    Shape::List { of, min: 0, max: UNLIMITED }
 }
 
 static ANY: Shape = Shape::Any;
-static TEXT: Shape = text(0, MANY);
-static SOME_TEXT: Shape = text(1, MANY);
+static TEXT: Shape = text(0, UNLIMITED);
+static SOME_TEXT: Shape = text(1, UNLIMITED);
 static FLAG: Shape = Shape::Flag;
 static BLOB: Shape = Shape::Blob;
 static COUNT: Shape = Shape::Integer { min: 0 };
@@ -252,7 +252,7 @@ static TOOL: Shape = Shape::Union(&[
     ("cachePoint", false, &CACHE_POINT),
 ]);
 static TOOL_CONFIG: Shape = Shape::Struct(&[
-    ("tools", true, &Shape::List { of: &TOOL, min: 1, max: MANY }),
+    ("tools", true, &Shape::List { of: &TOOL, min: 1, max: UNLIMITED }),
     (
         "toolChoice",
         false,

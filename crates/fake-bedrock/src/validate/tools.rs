@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::conversation::{role, supports_cache_point, unsupported};
+use super::conversation::{check_cache_support, role, unsupported};
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::models::Model;
@@ -13,9 +13,9 @@ type ValidationResult = Result<(), AwsError>;
 
 /// Checks tools and cache points.
 pub(super) fn check(body: &Value, model: &Model, streaming: bool) -> ValidationResult {
-    pairing(items(body, "messages"), model)?;
+    check_pairing(items(body, "messages"), model)?;
     match body.get("toolConfig").filter(|config| !config.is_null()) {
-        Some(config) => configuration(config, model, streaming)?,
+        Some(config) => check_tool_config(config, model, streaming)?,
         None if uses_tools(body) => {
             return Err(AwsError::validation(
                 "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
@@ -23,7 +23,7 @@ pub(super) fn check(body: &Value, model: &Model, streaming: bool) -> ValidationR
         }
         None => {}
     }
-    cache_points(body, model)
+    check_cache_points(body, model)
 }
 
 fn uses_tools(body: &Value) -> bool {
@@ -41,28 +41,29 @@ fn ids<'a>(message: Option<&'a Value>, kind: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn pairing(messages: &[Value], model: &Model) -> ValidationResult {
-    let spoken: Vec<(usize, &Value)> =
+fn check_pairing(messages: &[Value], model: &Model) -> ValidationResult {
+    let turns: Vec<(usize, &Value)> =
         messages.iter().enumerate().filter(|(_, message)| role(message) != "system").collect();
-    for (place, (m, message)) in spoken.iter().enumerate() {
-        let previous = place.checked_sub(1).and_then(|place| spoken.get(place)).map(|(_, message)| *message);
-        let (asked, answered) = (ids(previous, "toolUse"), ids(Some(message), "toolResult"));
-        if answered.len() > asked.len() {
+    for (position, (m, message)) in turns.iter().enumerate() {
+        let previous =
+            position.checked_sub(1).and_then(|position| turns.get(position)).map(|(_, message)| *message);
+        let (call_ids, result_ids) = (ids(previous, "toolUse"), ids(Some(message), "toolResult"));
+        if result_ids.len() > call_ids.len() {
             return Err(AwsError::validation(format!(
                 "The number of toolResult blocks at messages.{m}.content exceeds the number of toolUse blocks of \
                  previous turn."
             )));
         }
-        let missing: Vec<&str> = asked.iter().filter(|id| !answered.contains(id)).copied().collect();
+        let missing: Vec<&str> = call_ids.iter().filter(|id| !result_ids.contains(id)).copied().collect();
         if !missing.is_empty() {
-            return Err(expected(*m, &missing));
+            return Err(missing_results(*m, &missing));
         }
         let calls = ids(Some(message), "toolUse");
         if calls.iter().collect::<HashSet<_>>().len() < calls.len() {
             return Err(AwsError::model(format!("messages.{m}.content: `tool_use` ids must be unique")));
         }
-        if place + 1 == spoken.len() && !calls.is_empty() {
-            return Err(expected(m + 1, &calls));
+        if position + 1 == turns.len() && !calls.is_empty() {
+            return Err(missing_results(m + 1, &calls));
         }
         // Claude requires the results before any other block.
         let content = items(message, "content");
@@ -73,21 +74,21 @@ fn pairing(messages: &[Value], model: &Model) -> ValidationResult {
             return Err(AwsError::model(format!(
                 "messages.{m}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
                  `tool_use` block must have a corresponding `tool_result` block in the next message.",
-                asked.join(", ")
+                call_ids.join(", ")
             )));
         }
     }
-    inputs(messages)
+    check_inputs(messages)
 }
 
-fn expected(m: usize, ids: &[&str]) -> AwsError {
+fn missing_results(m: usize, ids: &[&str]) -> AwsError {
     AwsError::validation(format!(
         "Expected toolResult blocks at messages.{m}.content for the following Ids: {}",
         ids.join(", ")
     ))
 }
 
-fn inputs(messages: &[Value]) -> ValidationResult {
+fn check_inputs(messages: &[Value]) -> ValidationResult {
     for (m, message) in messages.iter().enumerate() {
         for (c, block) in items(message, "content").iter().enumerate() {
             let Some(input) = block.get("toolUse").map(|tool| &tool["input"]) else {
@@ -107,7 +108,7 @@ fn inputs(messages: &[Value]) -> ValidationResult {
     Ok(())
 }
 
-fn configuration(config: &Value, model: &Model, streaming: bool) -> ValidationResult {
+fn check_tool_config(config: &Value, model: &Model, streaming: bool) -> ValidationResult {
     if !model.has("tools") {
         return Err(AwsError::validation("This model doesn't support tool use."));
     }
@@ -161,11 +162,11 @@ fn configuration(config: &Value, model: &Model, streaming: bool) -> ValidationRe
     Ok(())
 }
 
-fn cache_points(body: &Value, model: &Model) -> ValidationResult {
+fn check_cache_points(body: &Value, model: &Model) -> ValidationResult {
     let tools = body.get("toolConfig").map_or(&[][..], |config| items(config, "tools"));
     let system = items(body, "system");
     for point in tools.iter().chain(system).filter_map(|block| block.get("cachePoint")) {
-        supports_cache_point(model, point)?;
+        check_cache_support(model, point)?;
     }
     if model.is_nova() && tools.iter().any(|tool| tool.get("cachePoint").is_some()) {
         return Err(unsupported("toolConfig.tools.cachePoint"));
@@ -173,21 +174,21 @@ fn cache_points(body: &Value, model: &Model) -> ValidationResult {
     let messages = items(body, "messages").iter().flat_map(|message| items(message, "content"));
     let points = tools.iter().chain(system).chain(messages).filter_map(|block| block.get("cachePoint"));
     if model.is_claude() {
-        let hours: Vec<bool> = points.map(|point| point["ttl"] == "1h").collect();
-        cache_order(&hours)?;
+        let one_hour_flags: Vec<bool> = points.map(|point| point["ttl"] == "1h").collect();
+        check_cache_order(&one_hour_flags)?;
     }
     Ok(())
 }
 
 /// Checks number and order of the cache points of Claude; `true` stands for a time to live of one hour.
-pub(super) fn cache_order(hours: &[bool]) -> ValidationResult {
-    if hours.len() > 4 {
+pub(super) fn check_cache_order(one_hour_flags: &[bool]) -> ValidationResult {
+    if one_hour_flags.len() > 4 {
         return Err(AwsError::model(format!(
             "A maximum of 4 blocks with cache_control may be provided. Found {}.",
-            hours.len()
+            one_hour_flags.len()
         )));
     }
-    if hours.windows(2).any(|pair| !pair[0] && pair[1]) {
+    if one_hour_flags.windows(2).any(|pair| !pair[0] && pair[1]) {
         return Err(AwsError::model(
             "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are \
              processed in the following order: `tools`, `system`, `messages`.",

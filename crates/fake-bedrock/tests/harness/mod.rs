@@ -18,22 +18,22 @@ use tokio::task::JoinSet;
 
 pub(crate) const SONNET: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1%3A0";
 
-pub(crate) struct Running {
+pub(crate) struct TestServer {
     pub(crate) addr: SocketAddr,
     pub(crate) log: Arc<Log>,
     pub(crate) tasks: JoinSet<()>,
 }
 
-pub(crate) async fn start(config: Config) -> Running {
+pub(crate) async fn start(config: Config) -> TestServer {
     let fake = FakeBedrock::bind(config, "127.0.0.1:0".parse().unwrap()).await.unwrap();
     assert_eq!(fake.url(), format!("http://{}", fake.addr()));
     let (addr, log) = (fake.addr(), fake.log());
     let mut tasks = JoinSet::new();
     tasks.spawn(fake.run());
-    Running { addr, log, tasks }
+    TestServer { addr, log, tasks }
 }
 
-impl Running {
+impl TestServer {
     pub(crate) fn request(&self, operation: &str, body: &Value) -> Request<Full<Bytes>> {
         self.post(&format!("/model/{SONNET}/{operation}"), body)
     }
@@ -56,13 +56,17 @@ impl Running {
         sender.send_request(request).await
     }
 
-    pub(crate) async fn say(&mut self, operation: &str, text: &str) -> hyper::Result<Response<Incoming>> {
-        let request = self.request(operation, &user(text));
+    pub(crate) async fn send_text(
+        &mut self,
+        operation: &str,
+        text: &str,
+    ) -> hyper::Result<Response<Incoming>> {
+        let request = self.request(operation, &user_message(text));
         self.send(request).await
     }
 }
 
-pub(crate) fn user(text: &str) -> Value {
+pub(crate) fn user_message(text: &str) -> Value {
     json!({"messages": [{"role": "user", "content": [{"text": text}]}]})
 }
 
@@ -76,8 +80,8 @@ pub(crate) fn events(mut stream: Bytes) -> Vec<(String, Value)> {
     while !stream.is_empty() {
         let message = read_message_from(&mut stream).unwrap();
         let header = |name: &str| {
-            let found = message.headers().iter().find(|header| header.name().as_str() == name);
-            found.map(|header| header.value().as_string().unwrap().as_str().to_owned())
+            let header = message.headers().iter().find(|header| header.name().as_str() == name);
+            header.map(|header| header.value().as_string().unwrap().as_str().to_owned())
         };
         let kind = header(":event-type").or_else(|| header(":exception-type")).unwrap_or_default();
         events.push((kind, serde_json::from_slice(message.payload()).unwrap_or_default()));

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
-use super::super::conversation::{MAX_IMAGE_BASE64_BYTES, detect_image_format, thinking_signature};
-use super::super::fields::extra;
+use super::super::conversation::{MAX_IMAGE_BASE64_BYTES, check_signature, detect_image_format};
+use super::super::fields::extra_input;
 use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
@@ -55,7 +55,7 @@ pub(super) fn system(request: &Request<'_>) -> ValidationResult {
             }
             let allowed = ["type", "text", "cache_control", "citations"];
             if let Some(key) = keys(block).find(|key| !allowed.contains(key)) {
-                return Err(extra(&format!("{at}.{key}")));
+                return Err(extra_input(&format!("{at}.{key}")));
             }
             match block["text"].as_str() {
                 None => Err(AwsError::model(format!("{at}.text: Field required"))),
@@ -77,24 +77,27 @@ pub(super) fn check(request: &Request<'_>, role: &str, block: &Value, at: &str) 
     if request.supports_tool_search() {
         kinds.extend(SEARCH);
     }
-    if request.beta("compact-2026-01-12") {
+    if request.has_beta("compact-2026-01-12") {
         kinds.push(&COMPACTION);
     }
-    if request.beta("mid-conversation-tool-changes-2026-07-01") {
+    if request.has_beta("mid-conversation-tool-changes-2026-07-01") {
         kinds.extend(CHANGES);
     }
     shape(block, &kinds, at)?;
     let kind = block["type"].as_str().unwrap_or_default();
-    let home = kinds.iter().find(|known| known.0 == kind).map_or("", |known| known.1);
+    let expected_role =
+        kinds.iter().find(|block_type| block_type.0 == kind).map_or("", |block_type| block_type.1);
     if role == "system" && !matches!(kind, "text" | "tool_addition" | "tool_removal") {
         return Err(AwsError::model(format!("{at}.type: Input should be 'text'")));
     }
     // The old API version accepts documents in assistant messages.
     let misplaced = (kind == "document" && role == "assistant" && request.version == super::Version::V2026)
-        || (!home.is_empty() && home != role);
+        || (!expected_role.is_empty() && expected_role != role);
     if misplaced {
-        let home = if home.is_empty() { "user" } else { home };
-        return Err(AwsError::model(format!("{at}: `{kind}` blocks can only be in `{home}` messages")));
+        let expected_role = if expected_role.is_empty() { "user" } else { expected_role };
+        return Err(AwsError::model(format!(
+            "{at}: `{kind}` blocks can only be in `{expected_role}` messages"
+        )));
     }
     content(request, block, kind, at)
 }
@@ -104,8 +107,8 @@ fn shape(block: &Value, kinds: &[&Kind], at: &str) -> ValidationResult {
     let Some(kind) = block["type"].as_str() else {
         return Err(AwsError::model(format!("{at}: Unable to extract tag using discriminator 'type'")));
     };
-    let Some((_, _, required, optional)) = kinds.iter().find(|known| known.0 == kind) else {
-        let tags: Vec<String> = kinds.iter().map(|known| format!("'{}'", known.0)).collect();
+    let Some((_, _, required, optional)) = kinds.iter().find(|block_type| block_type.0 == kind) else {
+        let tags: Vec<String> = kinds.iter().map(|block_type| format!("'{}'", block_type.0)).collect();
         return Err(AwsError::model(format!(
             "{at}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {}",
             tags.join(", ")
@@ -114,9 +117,9 @@ fn shape(block: &Value, kinds: &[&Kind], at: &str) -> ValidationResult {
     if let Some(name) = required.iter().find(|name| block.get(**name).is_none_or(Value::is_null)) {
         return Err(AwsError::model(format!("{at}.{kind}.{name}: Field required")));
     }
-    let known = |key: &str| key == "type" || required.contains(&key) || optional.contains(&key);
-    match keys(block).find(|key| !known(key)) {
-        Some(key) => Err(extra(&format!("{at}.{kind}.{key}"))),
+    let is_member = |key: &str| key == "type" || required.contains(&key) || optional.contains(&key);
+    match keys(block).find(|key| !is_member(key)) {
+        Some(key) => Err(extra_input(&format!("{at}.{kind}.{key}"))),
         None => Ok(()),
     }
 }
@@ -133,7 +136,7 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Valida
         },
         "image" => image(request, block, at),
         "document" => document(block, at),
-        "thinking" => thinking_signature(block["thinking"].as_str(), block["signature"].as_str(), at),
+        "thinking" => check_signature(block["thinking"].as_str(), block["signature"].as_str(), at),
         "redacted_thinking" if !block["data"].as_str().is_some_and(is_issued_data) => {
             Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")))
         }
@@ -163,7 +166,7 @@ fn result(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
         return Err(AwsError::model(format!("{at}.tool_result.is_error: Input should be a valid boolean")));
     }
     let inside = ["text", "image", "search_result", "document"];
-    let mut kinds: Vec<&Kind> = KINDS.iter().filter(|known| inside.contains(&known.0)).collect();
+    let mut kinds: Vec<&Kind> = KINDS.iter().filter(|block_type| inside.contains(&block_type.0)).collect();
     if request.supports_tool_search() {
         kinds.push(&REFERENCE);
     }
@@ -200,14 +203,14 @@ pub(super) fn references(request: &Request<'_>) -> ValidationResult {
 }
 
 /// Type of a source. Bedrock does not fetch URLs and stores no files.
-fn source_type<'a>(block: &'a Value, at: &str, kind: &str, known: &[&str]) -> Result<&'a str, AwsError> {
+fn source_type<'a>(block: &'a Value, at: &str, kind: &str, accepted: &[&str]) -> Result<&'a str, AwsError> {
     match block["source"]["type"].as_str().unwrap_or_default() {
         "url" => Err(AwsError::model("URL sources not supported")),
         "file" => Err(AwsError::model("File sources not supported")),
-        found if known.contains(&found) => Ok(found),
-        found => Err(AwsError::model(format!(
-            "{at}.{kind}.source: Input tag '{found}' found using 'type' does not match any of the expected tags: {}",
-            known.iter().map(|tag| format!("'{tag}'")).collect::<Vec<_>>().join(", ")
+        source_type if accepted.contains(&source_type) => Ok(source_type),
+        source_type => Err(AwsError::model(format!(
+            "{at}.{kind}.source: Input tag '{source_type}' found using 'type' does not match any of the expected tags: {}",
+            accepted.iter().map(|tag| format!("'{tag}'")).collect::<Vec<_>>().join(", ")
         ))),
     }
 }
@@ -222,29 +225,29 @@ fn image(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     source_type(block, at, "image", &["base64"])?;
     let source = &block["source"];
     let media = source["media_type"].as_str().unwrap_or_default();
-    let wrong = |text: String| AwsError::model(format!("{at}.image.source.base64{text}"));
+    let invalid = |text: String| AwsError::model(format!("{at}.image.source.base64{text}"));
     let format = media.strip_prefix("image/").filter(|f| ["jpeg", "png", "gif", "webp"].contains(f));
     let Some(format) = format else {
-        return Err(wrong(
+        return Err(invalid(
             ".media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'".into(),
         ));
     };
     let Some(data) = source["data"].as_str() else {
-        return Err(wrong(".data: Field required".into()));
+        return Err(invalid(".data: Field required".into()));
     };
     if data.len() > MAX_IMAGE_BASE64_BYTES {
-        return Err(wrong(format!(
+        return Err(invalid(format!(
             ": image exceeds 5 MB maximum: {} bytes > {MAX_IMAGE_BASE64_BYTES} bytes",
             data.len()
         )));
     }
-    let bytes = BASE64.decode(data).map_err(|_| wrong(": Invalid base64 data".into()))?;
+    let bytes = BASE64.decode(data).map_err(|_| invalid(": Invalid base64 data".into()))?;
     match detect_image_format(data) {
         None => Err(AwsError::model("Could not process image")),
-        Some(real) if real != format => {
-            Err(wrong(format!(": Image does not match the provided media type {media}")))
+        Some(detected) if detected != format => {
+            Err(invalid(format!(": Image does not match the provided media type {media}")))
         }
-        Some("png") if side(&bytes) > MAX_IMAGE_SIDE_PIXELS => Err(wrong(format!(
+        Some("png") if max_side(&bytes) > MAX_IMAGE_SIDE_PIXELS => Err(invalid(format!(
             ": At least one of the image dimensions exceed max allowed size: {MAX_IMAGE_SIDE_PIXELS} pixels"
         ))),
         Some(_) => Ok(()),
@@ -252,7 +255,7 @@ fn image(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
 }
 
 /// The larger of width and height of a PNG, from its first chunk.
-fn side(png: &[u8]) -> u32 {
+fn max_side(png: &[u8]) -> u32 {
     let number = |at: usize| {
         let bytes = png.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
         bytes.map_or(0, u32::from_be_bytes)
@@ -262,23 +265,23 @@ fn side(png: &[u8]) -> u32 {
 
 fn document(block: &Value, at: &str) -> ValidationResult {
     let source = &block["source"];
-    let wrong = |text: String| AwsError::model(format!("{at}.document.source.{text}"));
+    let invalid = |text: String| AwsError::model(format!("{at}.document.source.{text}"));
     match source_type(block, at, "document", &["base64", "text", "content"])? {
         "base64" if source["media_type"] != "application/pdf" => {
-            Err(wrong("base64.media_type: Input should be 'application/pdf'".into()))
+            Err(invalid("base64.media_type: Input should be 'application/pdf'".into()))
         }
         "base64" => match source["data"].as_str().map(|data| BASE64.decode(data)) {
             Some(Ok(bytes)) if bytes.starts_with(b"%PDF") => Ok(()),
             Some(Ok(_)) => Err(AwsError::model("The PDF specified was not valid.")),
-            Some(Err(_)) => Err(wrong("base64: Invalid base64 data".into())),
-            None => Err(wrong("base64.data: Field required".into())),
+            Some(Err(_)) => Err(invalid("base64: Invalid base64 data".into())),
+            None => Err(invalid("base64.data: Field required".into())),
         },
         "text" if source["media_type"] != "text/plain" => {
-            Err(wrong("text.media_type: Input should be 'text/plain'".into()))
+            Err(invalid("text.media_type: Input should be 'text/plain'".into()))
         }
-        "text" if !source["data"].is_string() => Err(wrong("text.data: Field required".into())),
+        "text" if !source["data"].is_string() => Err(invalid("text.data: Field required".into())),
         "content" if !source["content"].is_string() && !source["content"].is_array() => {
-            Err(wrong("content.content: Field required".into()))
+            Err(invalid("content.content: Field required".into()))
         }
         _ => Ok(()),
     }

@@ -2,34 +2,34 @@
 
 use serde_json::Value;
 
-use super::super::fields::extra;
-use super::super::tools::cache_order;
+use super::super::fields::extra_input;
+use super::super::tools::check_cache_order;
 use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
 
 /// Checks all markers.
 pub(super) fn check(request: &Request<'_>) -> ValidationResult {
-    let mut hours = Vec::new();
-    for (at, block) in marked(request.body) {
-        let Some(mark) = block.get("cache_control").filter(|mark| !mark.is_null()) else {
+    let mut one_hour_flags = Vec::new();
+    for (at, block) in cacheable_blocks(request.body) {
+        let Some(marker) = block.get("cache_control").filter(|marker| !marker.is_null()) else {
             continue;
         };
         if !request.model.has("cache") {
-            return Err(extra(&format!("{at}.cache_control")));
+            return Err(extra_input(&format!("{at}.cache_control")));
         }
-        hours.push(check_mark(request, mark, &format!("{at}.cache_control"))?);
+        one_hour_flags.push(check_marker(request, marker, &format!("{at}.cache_control"))?);
     }
-    if let Some(mark) = request.members.get("cache_control").filter(|mark| !mark.is_null()) {
-        let hour = check_mark(request, mark, "cache_control")?;
+    if let Some(marker) = request.members.get("cache_control").filter(|marker| !marker.is_null()) {
+        let is_one_hour = check_marker(request, marker, "cache_control")?;
         // The top-level marker applies to the last block, so it counts as the last marker.
-        hours.push(hour);
+        one_hour_flags.push(is_one_hour);
     }
-    cache_order(&hours)
+    check_cache_order(&one_hour_flags)
 }
 
 /// Blocks that may carry a marker, in cache order, with their paths.
-fn marked(body: &Value) -> Vec<(String, &Value)> {
+fn cacheable_blocks(body: &Value) -> Vec<(String, &Value)> {
     let mut all = Vec::new();
     for (t, tool) in items(body, "tools").iter().enumerate() {
         all.push((format!("tools.{t}.{}", tool["type"].as_str().unwrap_or("custom")), tool));
@@ -52,11 +52,11 @@ fn marked(body: &Value) -> Vec<(String, &Value)> {
 }
 
 /// Whether the time to live is one hour.
-fn check_mark(request: &Request<'_>, mark: &Value, at: &str) -> Result<bool, AwsError> {
-    let Some(members) = mark.as_object() else {
+fn check_marker(request: &Request<'_>, marker: &Value, at: &str) -> Result<bool, AwsError> {
+    let Some(members) = marker.as_object() else {
         return Err(AwsError::model(format!("{at}: Input should be a valid dictionary")));
     };
-    let kind = mark["type"].as_str().unwrap_or_default();
+    let kind = marker["type"].as_str().unwrap_or_default();
     if kind != "ephemeral" {
         return Err(AwsError::model(format!(
             "{at}: Input tag '{kind}' found using 'type' does not match any of the expected tags: 'ephemeral'"
@@ -69,10 +69,10 @@ fn check_mark(request: &Request<'_>, mark: &Value, at: &str) -> Result<bool, Aws
             _ => false,
         };
         if !listed {
-            return Err(extra(&format!("{at}.ephemeral.{key}")));
+            return Err(extra_input(&format!("{at}.ephemeral.{key}")));
         }
     }
-    match mark.get("ttl").map(|ttl| ttl.as_str().unwrap_or_default()) {
+    match marker.get("ttl").map(|ttl| ttl.as_str().unwrap_or_default()) {
         None | Some("5m") => Ok(false),
         Some("1h") => Ok(true),
         Some(_) => Err(AwsError::model(format!("{at}.ephemeral.ttl: Input should be '5m' or '1h'"))),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::fields::extra;
+use super::super::fields::extra_input;
 use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
@@ -17,14 +17,14 @@ pub(super) fn check(request: &Request<'_>) -> ValidationResult {
     let Some(management) = request.members.get("context_management").filter(|value| !value.is_null()) else {
         return Ok(());
     };
-    let (edits, compacts) = (request.beta(EDITING), request.beta(COMPACTION));
+    let (edits, compacts) = (request.has_beta(EDITING), request.has_beta(COMPACTION));
     if !edits && !compacts {
-        return Err(extra("context_management"));
+        return Err(extra_input("context_management"));
     }
     if let Some(key) =
         management.as_object().into_iter().flatten().map(|(key, _)| key).find(|key| *key != "edits")
     {
-        return Err(extra(&format!("context_management.{key}")));
+        return Err(extra_input(&format!("context_management.{key}")));
     }
     let mut expected = Vec::new();
     if edits {
@@ -49,17 +49,21 @@ pub(super) fn check(request: &Request<'_>) -> ValidationResult {
 }
 
 fn members(edit: &Value, kind: &str, e: usize) -> ValidationResult {
-    let known: &[&str] = match kind {
+    let accepted: &[&str] = match kind {
         "clear_tool_uses_20250919" => {
             &["type", "trigger", "keep", "clear_at_least", "clear_tool_inputs", "exclude_tools"]
         }
         "clear_thinking_20251015" => &["type", "keep"],
         _ => &["type", "trigger", "instructions", "pause_after_compaction"],
     };
-    if let Some(key) =
-        edit.as_object().into_iter().flatten().map(|(key, _)| key).find(|key| !known.contains(&key.as_str()))
+    if let Some(key) = edit
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key)
+        .find(|key| !accepted.contains(&key.as_str()))
     {
-        return Err(extra(&format!("context_management.edits.{e}.{kind}.{key}")));
+        return Err(extra_input(&format!("context_management.edits.{e}.{kind}.{key}")));
     }
     if kind == "compact_20260112"
         && edit["trigger"]["value"].as_u64().is_some_and(|value| value < MIN_TRIGGER_TOKENS)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::super::conversation::role;
-use super::super::fields::extra;
+use super::super::fields::extra_input;
 use super::{Request, ValidationResult, blocks};
 use crate::converse::items;
 use crate::error::AwsError;
@@ -25,26 +25,26 @@ pub(super) fn check(request: &Request<'_>) -> ValidationResult {
         return Err(AwsError::model("messages: first message must use the \"user\" role"));
     }
     blocks::references(request)?;
-    pairing(messages)?;
+    check_pairing(messages)?;
     if request.body["thinking"]["type"] == "enabled" {
         check_thinking_first(messages)?;
     }
-    ending(request, messages)
+    check_prefill(request, messages)
 }
 
 fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: usize) -> ValidationResult {
     let unknown = || AwsError::model(format!("messages.{m}.role: Input should be 'user' or 'assistant'"));
     match role(message) {
         "user" | "assistant" => {}
-        "system" if request.model.has("system_turns") => place_of_system(messages, m)?,
+        "system" if request.model.has("system_turns") => check_system_position(messages, m)?,
         _ => return Err(unknown()),
     }
     for key in message.as_object().into_iter().flatten().map(|(key, _)| key.as_str()) {
-        let per_turn = request.beta("mid-conversation-output-config-2026-07-01");
-        let known = matches!(key, "role" | "content")
+        let per_turn = request.has_beta("mid-conversation-output-config-2026-07-01");
+        let is_member = matches!(key, "role" | "content")
             || (key == "output_config" && role(message) == "system" && per_turn);
-        if !known {
-            return Err(extra(&format!("messages.{m}.{key}")));
+        if !is_member {
+            return Err(extra_input(&format!("messages.{m}.{key}")));
         }
     }
     match &message["content"] {
@@ -69,7 +69,7 @@ fn check_message(request: &Request<'_>, messages: &[Value], message: &Value, m: 
 }
 
 /// Checks that a system message follows a user message or a tool search, and precedes an assistant message or the end.
-fn place_of_system(messages: &[Value], m: usize) -> ValidationResult {
+fn check_system_position(messages: &[Value], m: usize) -> ValidationResult {
     let before = m.checked_sub(1).map(|before| &messages[before]);
     let searched = |message: &Value| {
         let last = items(message, "content").last();
@@ -115,27 +115,28 @@ fn ids<'a>(turn: &Turn<'a>, kind: &str, member: &str) -> Vec<&'a str> {
     blocks.filter_map(|block| block[member].as_str()).collect()
 }
 
-fn pairing(messages: &[Value]) -> ValidationResult {
+fn check_pairing(messages: &[Value]) -> ValidationResult {
     let turns = turns(messages);
     let mut seen = HashSet::new();
     let mut open: (usize, Vec<&str>) = (0, Vec::new());
     for turn in &turns {
-        let answered = ids(turn, "tool_result", "tool_use_id");
+        let result_ids = ids(turn, "tool_result", "tool_use_id");
         // Results must precede all other blocks of the turn.
         let first_other = turn.blocks.iter().position(|block| block["type"] != "tool_result");
-        let in_time = match first_other {
-            Some(place) if !open.1.is_empty() => place,
+        let leading_results = match first_other {
+            Some(position) if !open.1.is_empty() => position,
             _ => turn.blocks.len(),
         };
-        let early: Vec<&str> =
-            turn.blocks[..in_time].iter().filter_map(|block| block["tool_use_id"].as_str()).collect();
-        let missing: Vec<&str> = open.1.iter().filter(|id| !early.contains(id)).copied().collect();
+        let leading_result_ids: Vec<&str> =
+            turn.blocks[..leading_results].iter().filter_map(|block| block["tool_use_id"].as_str()).collect();
+        let missing: Vec<&str> =
+            open.1.iter().filter(|id| !leading_result_ids.contains(id)).copied().collect();
         if !missing.is_empty() {
-            return Err(unanswered(open.0, &missing));
+            return Err(missing_results(open.0, &missing));
         }
-        if let Some(stray) = answered.iter().find(|id| !open.1.contains(id)) {
+        if let Some(unexpected) = result_ids.iter().find(|id| !open.1.contains(id)) {
             return Err(AwsError::model(format!(
-                "messages.{}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {stray}. Each \
+                "messages.{}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {unexpected}. Each \
                  `tool_result` block must have a corresponding `tool_use` block in the previous message.",
                 turn.last
             )));
@@ -146,10 +147,10 @@ fn pairing(messages: &[Value]) -> ValidationResult {
         }
         open = (turn.last, calls);
     }
-    if open.1.is_empty() { Ok(()) } else { Err(unanswered(open.0, &open.1)) }
+    if open.1.is_empty() { Ok(()) } else { Err(missing_results(open.0, &open.1)) }
 }
 
-fn unanswered(m: usize, ids: &[&str]) -> AwsError {
+fn missing_results(m: usize, ids: &[&str]) -> AwsError {
     AwsError::model(format!(
         "messages.{m}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` \
          block must have a corresponding `tool_result` block in the next message.",
@@ -162,12 +163,12 @@ fn check_thinking_first(messages: &[Value]) -> ValidationResult {
     let Some(last) = messages.iter().rposition(|message| role(message) == "assistant") else {
         return Ok(());
     };
-    let prefills = last + 1 == messages.len();
-    let in_loop = messages[last + 1..]
+    let is_prefill = last + 1 == messages.len();
+    let is_tool_loop = messages[last + 1..]
         .iter()
         .flat_map(|message| items(message, "content"))
         .any(|block| block["type"] == "tool_result");
-    if !prefills && !in_loop {
+    if !is_prefill && !is_tool_loop {
         return Ok(());
     }
     let kind = match &messages[last]["content"] {
@@ -187,7 +188,7 @@ fn check_thinking_first(messages: &[Value]) -> ValidationResult {
     )))
 }
 
-fn ending(request: &Request<'_>, messages: &[Value]) -> ValidationResult {
+fn check_prefill(request: &Request<'_>, messages: &[Value]) -> ValidationResult {
     let Some(last) = messages.last().filter(|last| role(last) == "assistant") else {
         return Ok(());
     };

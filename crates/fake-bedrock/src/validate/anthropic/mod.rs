@@ -11,7 +11,7 @@ mod tools;
 use serde_json::{Map, Value};
 
 use super::betas;
-use super::fields::{self, ModelParameters, extra};
+use super::fields::{self, ModelParameters, extra_input};
 use crate::error::AwsError;
 use crate::models::Model;
 use crate::routes::Api;
@@ -52,7 +52,7 @@ const INVOKE: &[&str] = &["anthropic_beta", "amazon-bedrock-guardrailConfig"];
 const MESSAGES: &[&str] = &["model", "stream", "cache_control"];
 
 /// Members of token counting bodies.
-const COUNTED: &[&str] = &[
+const COUNT_TOKENS: &[&str] = &[
     "model",
     "messages",
     "system",
@@ -77,13 +77,13 @@ struct Request<'a> {
 
 impl Request<'_> {
     /// Whether the request has this beta.
-    fn beta(&self, name: &str) -> bool {
+    fn has_beta(&self, name: &str) -> bool {
         self.betas.contains(&name)
     }
 
     /// Whether deferred tools are valid: the model supports tool search, and the request has its beta.
     fn supports_tool_search(&self) -> bool {
-        self.model.supports_tool_search() && self.beta("tool-search-tool-2025-10-19")
+        self.model.supports_tool_search() && self.has_beta("tool-search-tool-2025-10-19")
     }
 }
 
@@ -91,12 +91,12 @@ impl Request<'_> {
 ///
 /// # Errors
 /// A `ValidationException` for the first violated rule.
-pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationResult {
+pub(crate) fn invoke(body: &Value, model: &Model, is_streaming: bool) -> ValidationResult {
     if !model.is_claude() {
         return Err(AwsError::validation("The provided request is not valid"));
     }
-    let members = dictionary(body)?;
-    required(members, &["anthropic_version", "max_tokens", "messages"])?;
+    let members = members_of(body)?;
+    check_required(members, &["anthropic_version", "max_tokens", "messages"])?;
     let version = match members["anthropic_version"].as_str() {
         Some("bedrock-2023-05-31") => Version::V2023,
         Some("2026-10-21") if model.generation >= 47 => Version::V2026,
@@ -104,8 +104,8 @@ pub(crate) fn invoke(body: &Value, model: &Model, streams: bool) -> ValidationRe
     };
     let betas = betas::of_body(members.get("anthropic_beta"), Api::InvokeModel, model)?;
     let request = Request { body, members, model, api: Api::InvokeModel, betas, version };
-    known(members, &[COMMON, INVOKE])?;
-    whole(&request, streams)
+    check_members(members, &[COMMON, INVOKE])?;
+    check_request(&request, is_streaming)
 }
 
 /// Validates a request to the Messages API, except its length.
@@ -119,15 +119,15 @@ pub(crate) fn messages(
     headers: &[&str],
     version: Version,
 ) -> ValidationResult {
-    let members = dictionary(body)?;
+    let members = members_of(body)?;
     betas::of_header(headers, api, model)?;
-    required(members, &["model", "max_tokens", "messages"])?;
+    check_required(members, &["model", "max_tokens", "messages"])?;
     let request = Request { body, members, model, api, betas: headers.to_vec(), version };
-    known(members, &[COMMON, MESSAGES])?;
+    check_members(members, &[COMMON, MESSAGES])?;
     if members.get("stream").is_some_and(|stream| !stream.is_boolean()) {
         return Err(AwsError::model("stream: Input should be a valid boolean"));
     }
-    whole(&request, body["stream"] == true)
+    check_request(&request, body["stream"] == true)
 }
 
 /// Validates a token counting request to the Mantle endpoint.
@@ -140,34 +140,34 @@ pub(crate) fn mantle_count_tokens(
     headers: &[&str],
     version: Version,
 ) -> ValidationResult {
-    let members = dictionary(body)?;
+    let members = members_of(body)?;
     betas::of_header(headers, Api::MantleMessages, model)?;
-    required(members, &["model", "messages"])?;
-    known(members, &[COUNTED])?;
+    check_required(members, &["model", "messages"])?;
+    check_members(members, &[COUNT_TOKENS])?;
     let request =
         Request { body, members, model, api: Api::MantleMessages, betas: headers.to_vec(), version };
-    content(&request)
+    check_content(&request)
 }
 
-fn dictionary(body: &Value) -> Result<&Map<String, Value>, AwsError> {
+fn members_of(body: &Value) -> Result<&Map<String, Value>, AwsError> {
     body.as_object().ok_or_else(|| AwsError::model("Input should be a valid dictionary"))
 }
 
-fn required(members: &Map<String, Value>, names: &[&str]) -> ValidationResult {
+fn check_required(members: &Map<String, Value>, names: &[&str]) -> ValidationResult {
     match names.iter().find(|name| members.get(**name).is_none_or(Value::is_null)) {
         Some(name) => Err(AwsError::model(format!("{name}: Field required"))),
         None => Ok(()),
     }
 }
 
-fn known(members: &Map<String, Value>, lists: &[&[&str]]) -> ValidationResult {
+fn check_members(members: &Map<String, Value>, lists: &[&[&str]]) -> ValidationResult {
     match members.keys().find(|key| !lists.iter().any(|list| list.contains(&key.as_str()))) {
-        Some(key) => Err(extra(key)),
+        Some(key) => Err(extra_input(key)),
         None => Ok(()),
     }
 }
 
-fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
+fn check_request(request: &Request<'_>, is_streaming: bool) -> ValidationResult {
     let body = request.body;
     let Some(max_tokens) = body["max_tokens"].as_u64() else {
         return Err(AwsError::model(match body["max_tokens"].as_i64() {
@@ -177,10 +177,10 @@ fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
     };
     let forces_tool = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
     if max_tokens == 0 {
-        check_zero_max_tokens(request, streams, forces_tool)?;
+        check_zero_max_tokens(request, is_streaming, forces_tool)?;
     }
-    sampling(request)?;
-    stop_sequences(request)?;
+    check_sampling(request)?;
+    check_stop_sequences(request)?;
     context_management::check(request)?;
     let parameters = ModelParameters {
         fields: request.members,
@@ -192,11 +192,11 @@ fn whole(request: &Request<'_>, streams: bool) -> ValidationResult {
         betas: request.betas.clone(),
     };
     fields::check(&parameters, request.model)?;
-    content(request)
+    check_content(request)
 }
 
 /// Checks everything that the model reads.
-fn content(request: &Request<'_>) -> ValidationResult {
+fn check_content(request: &Request<'_>) -> ValidationResult {
     tools::check(request)?;
     blocks::system(request)?;
     conversation::check(request)?;
@@ -204,25 +204,25 @@ fn content(request: &Request<'_>) -> ValidationResult {
 }
 
 /// Checks `max_tokens: 0`, which only fills the cache.
-fn check_zero_max_tokens(request: &Request<'_>, streams: bool, forces_tool: bool) -> ValidationResult {
+fn check_zero_max_tokens(request: &Request<'_>, is_streaming: bool, forces_tool: bool) -> ValidationResult {
     let accepts_thinking = matches!(request.body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
-    let with = match () {
-        () if streams => "`stream`",
+    let feature = match () {
+        () if is_streaming => "`stream`",
         () if accepts_thinking => "`thinking`",
         () if forces_tool => "a `tool_choice` that forces tool use",
         () if request.body["output_config"]["format"].is_object() => "`output_config.format`",
         () => return Ok(()),
     };
-    Err(AwsError::model(format!("max_tokens: 0 is not supported together with {with}")))
+    Err(AwsError::model(format!("max_tokens: 0 is not supported together with {feature}")))
 }
 
-fn sampling(request: &Request<'_>) -> ValidationResult {
-    let given =
+fn check_sampling(request: &Request<'_>) -> ValidationResult {
+    let parameter =
         |name: &str| request.members.get(name).filter(|value| !value.is_null()).map(|v| (name.to_owned(), v));
     let names = ["temperature", "top_p", "top_k"];
-    for (name, value) in names.iter().filter_map(|name| given(name)) {
+    for (name, value) in names.iter().filter_map(|name| parameter(name)) {
         if request.version == Version::V2026 {
-            return Err(extra(&name));
+            return Err(extra_input(&name));
         }
         let problem = match (name.as_str(), value.as_f64()) {
             (_, None) => "Input should be a valid number",
@@ -238,7 +238,7 @@ fn sampling(request: &Request<'_>) -> ValidationResult {
     Ok(())
 }
 
-fn stop_sequences(request: &Request<'_>) -> ValidationResult {
+fn check_stop_sequences(request: &Request<'_>) -> ValidationResult {
     let Some(sequences) = request.members.get("stop_sequences").filter(|value| !value.is_null()) else {
         return Ok(());
     };

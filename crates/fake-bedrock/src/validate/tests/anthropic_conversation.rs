@@ -1,6 +1,8 @@
 //! Messages of an Anthropic body: roles, blocks, pairing.
 
-use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::anthropic::{
+    OPUS_55, SONNET_46, assert_invoke_accepted, assert_invoke_rejected, outcome, request_with,
+};
 use super::*;
 
 const SEARCH: &str = "tool-search-tool-2025-10-19";
@@ -8,10 +10,10 @@ const SEARCH: &str = "tool-search-tool-2025-10-19";
 fn turns(turns: Value) -> Value {
     let turns: Vec<Value> =
         turns.as_array().unwrap().iter().map(|turn| json!({"role": turn[0], "content": turn[1]})).collect();
-    plain(json!({"messages": turns}))
+    request_with(json!({"messages": turns}))
 }
 
-fn says(blocks: Value) -> Value {
+fn assistant(blocks: Value) -> Value {
     turns(json!([["user", blocks]]))
 }
 
@@ -24,27 +26,34 @@ fn result(id: &str) -> Value {
 }
 
 #[test]
-fn system_turns_are_for_new_models_and_certain_places() {
+fn system_messages_depend_on_model_and_position() {
     let folded = turns(json!([["user", "a"], ["system", "b"]]));
-    accepted(OPUS_55, &folded);
-    refused(SONNET_46, &folded, "messages.1.role: Input should be 'user' or 'assistant'");
-    refused(OPUS, &turns(json!([["tool", "a"]])), "messages.0.role: Input should be 'user' or 'assistant'");
-    accepted(OPUS, &turns(json!([["user", "a"], ["system", "b"], ["assistant", "c"], ["user", "d"]])));
+    assert_invoke_accepted(OPUS_55, &folded);
+    assert_invoke_rejected(SONNET_46, &folded, "messages.1.role: Input should be 'user' or 'assistant'");
+    assert_invoke_rejected(
+        OPUS,
+        &turns(json!([["tool", "a"]])),
+        "messages.0.role: Input should be 'user' or 'assistant'",
+    );
+    assert_invoke_accepted(
+        OPUS,
+        &turns(json!([["user", "a"], ["system", "b"], ["assistant", "c"], ["user", "d"]])),
+    );
     for misplaced in [
         json!([["system", "a"], ["user", "b"]]),
         json!([["user", "a"], ["system", "b"], ["user", "c"]]),
         json!([["user", "a"], ["assistant", "b"], ["system", "c"]]),
         json!([["user", "a"], ["assistant", [call("x")]], ["system", "c"], ["user", [result("x")]]]),
     ] {
-        let refusal = answer(OPUS, &turns(misplaced));
-        assert!(refusal.contains("Unexpected role \"system\""), "{refusal}");
+        let rejection = outcome(OPUS, &turns(misplaced));
+        assert!(rejection.contains("Unexpected role \"system\""), "{rejection}");
     }
 }
 
 #[test]
-fn calls_and_results_pair_across_messages_of_one_role() {
-    accepted(SONNET, &turns(json!([["user", "a"], ["user", "b"]])));
-    accepted(
+fn calls_pair_with_results_across_messages() {
+    assert_invoke_accepted(SONNET, &turns(json!([["user", "a"], ["user", "b"]])));
+    assert_invoke_accepted(
         SONNET,
         &turns(json!([
             ["user", "a"],
@@ -75,12 +84,12 @@ fn calls_and_results_pair_across_messages_of_one_role() {
         ),
         (json!([["assistant", "a"]]), "messages: first message must use the \"user\" role"),
     ] {
-        refused(SONNET, &turns(body), expected);
+        assert_invoke_rejected(SONNET, &turns(body), expected);
     }
 }
 
 #[test]
-fn blocks_have_their_members_and_no_others() {
+fn unknown_block_members_are_rejected() {
     for (blocks, expected) in [
         (json!([{"type": "text", "text": ""}]), "messages: text content blocks must be non-empty"),
         (
@@ -104,46 +113,50 @@ fn blocks_have_their_members_and_no_others() {
             "File sources not supported",
         ),
     ] {
-        refused(SONNET, &says(blocks), expected);
+        assert_invoke_rejected(SONNET, &assistant(blocks), expected);
     }
     for unknown in ["container_upload", "server_tool_use", "compaction", "mcp_tool_use", "wink"] {
-        let refusal = answer(SONNET, &says(json!([{"type": unknown}])));
+        let rejection = outcome(SONNET, &assistant(json!([{"type": unknown}])));
         assert!(
-            refusal.starts_with(&format!(
+            rejection.starts_with(&format!(
                 "messages.0.content.0: Input tag '{unknown}' found using 'type' does not match any of the expected tags"
             )),
-            "{refusal}"
+            "{rejection}"
         );
     }
-    let extra = plain(json!({"messages": [{"role": "user", "content": "a", "id": "x"}]}));
-    refused(SONNET, &extra, "messages.0.id: Extra inputs are not permitted");
+    let extra = request_with(json!({"messages": [{"role": "user", "content": "a", "id": "x"}]}));
+    assert_invoke_rejected(SONNET, &extra, "messages.0.id: Extra inputs are not permitted");
 }
 
 #[test]
-fn media_are_looked_into() {
+fn images_and_documents_are_decoded() {
     let image = |media: &str, data: &str| json!([{"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}]);
     let at = "messages.0.content.0.image.source.base64";
-    accepted(SONNET, &says(image("image/png", RED)));
-    refused(SONNET, &says(image("image/png", "%")), &format!("{at}: Invalid base64 data"));
-    refused(SONNET, &says(image("image/png", "aGk=")), "Could not process image");
-    refused(
+    assert_invoke_accepted(SONNET, &assistant(image("image/png", RED)));
+    assert_invoke_rejected(
         SONNET,
-        &says(image("image/jpeg", RED)),
+        &assistant(image("image/png", "%")),
+        &format!("{at}: Invalid base64 data"),
+    );
+    assert_invoke_rejected(SONNET, &assistant(image("image/png", "aGk=")), "Could not process image");
+    assert_invoke_rejected(
+        SONNET,
+        &assistant(image("image/jpeg", RED)),
         &format!("{at}: Image does not match the provided media type image/jpeg"),
     );
     let mut wide = BASE64.decode(RED).unwrap();
     wide[16..20].copy_from_slice(&9_000_u32.to_be_bytes());
-    refused(
+    assert_invoke_rejected(
         SONNET,
-        &says(image("image/png", &BASE64.encode(wide))),
+        &assistant(image("image/png", &BASE64.encode(wide))),
         &format!("{at}: At least one of the image dimensions exceed max allowed size: 8000 pixels"),
     );
     let huge = format!("{RED}{}", "A".repeat(5 * 1024 * 1024));
-    assert!(answer(SONNET, &says(image("image/png", &huge))).contains("image exceeds 5 MB maximum"));
-    refused(
+    assert!(outcome(SONNET, &assistant(image("image/png", &huge))).contains("image exceeds 5 MB maximum"));
+    assert_invoke_rejected(
         "us.anthropic.claude-3-5-haiku-20241022-v1:0",
         &{
-            let mut body = says(image("image/png", RED));
+            let mut body = assistant(image("image/png", RED));
             body["max_tokens"] = 100.into();
             body
         },
@@ -153,19 +166,19 @@ fn media_are_looked_into() {
         json!([{"type": "document", "title": "a.b", "citations": {"enabled": true},
             "source": {"type": "base64", "media_type": "application/pdf", "data": BASE64.encode(data)}}])
     };
-    accepted(SONNET, &says(pdf("%PDF-1.7 …")));
-    refused(SONNET, &says(pdf("no")), "The PDF specified was not valid.");
+    assert_invoke_accepted(SONNET, &assistant(pdf("%PDF-1.7 …")));
+    assert_invoke_rejected(SONNET, &assistant(pdf("no")), "The PDF specified was not valid.");
 }
 
 #[test]
-fn references_lead_to_tools_of_the_request() {
-    let with = |betas: Value, tools: Value, wanted: &str| {
-        let found = json!({"type": "tool_result", "tool_use_id": "x",
-            "content": [{"type": "tool_reference", "tool_name": wanted}]});
+fn tool_references_must_name_a_tool() {
+    let with = |betas: Value, tools: Value, name: &str| {
+        let result = json!({"type": "tool_result", "tool_use_id": "x",
+            "content": [{"type": "tool_reference", "tool_name": name}]});
         let mut body = turns(json!([
             ["user", "a"],
             ["assistant", [call("x")]],
-            ["user", [found, {"type": "text", "text": "Tool loaded."}]],
+            ["user", [result, {"type": "text", "text": "Tool loaded."}]],
         ]));
         body["anthropic_beta"] = betas;
         body["tools"] = tools;
@@ -176,22 +189,22 @@ fn references_lead_to_tools_of_the_request() {
         {"name": "ToolSearch", "input_schema": schema},
         {"name": "later", "input_schema": schema, "defer_loading": true},
     ]);
-    accepted(OPUS_55, &with(json!([SEARCH]), tools.clone(), "later"));
-    refused(
+    assert_invoke_accepted(OPUS_55, &with(json!([SEARCH]), tools.clone(), "later"));
+    assert_invoke_rejected(
         OPUS_55,
         &with(json!([SEARCH]), tools.clone(), "nobody"),
         "Tool reference 'nobody' has no corresponding tool definition",
     );
     let plain_tools = json!([tools[0]]);
-    let refusal = answer(OPUS_55, &with(json!([]), plain_tools, "ToolSearch"));
+    let rejection = outcome(OPUS_55, &with(json!([]), plain_tools, "ToolSearch"));
     assert!(
-        refusal.starts_with("messages.2.content.0.tool_result.content.0: Input tag 'tool_reference' found"),
-        "{refusal}"
+        rejection.starts_with("messages.2.content.0.tool_result.content.0: Input tag 'tool_reference' found"),
+        "{rejection}"
     );
 }
 
 #[test]
-fn what_a_search_said_can_be_replayed() {
+fn tool_search_results_can_be_replayed() {
     let mut body = turns(json!([
         ["user", "a"],
         ["assistant", [
@@ -208,5 +221,5 @@ fn what_a_search_said_can_be_replayed() {
         {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"},
         {"name": "t", "input_schema": {"type": "object"}, "defer_loading": true},
     ]);
-    accepted(OPUS, &body);
+    assert_invoke_accepted(OPUS, &body);
 }

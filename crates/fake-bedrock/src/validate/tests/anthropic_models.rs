@@ -1,10 +1,12 @@
 //! Anthropic bodies: rules of each Claude version and of the Messages API.
 
-use super::anthropic::{OPUS_55, SONNET_46, accepted, answer, plain, refused};
+use super::anthropic::{
+    OPUS_55, SONNET_46, assert_invoke_accepted, assert_invoke_rejected, outcome, request_with,
+};
 use super::*;
 use crate::signatures::sign;
 
-fn on(api: Api, id: &str, body: &Value, betas: &[&str]) -> String {
+fn outcome_on(api: Api, id: &str, body: &Value, betas: &[&str]) -> String {
     let (model, _) = find(id, "us-east-1").unwrap();
     match messages(body, model, api, betas, Version::V2023) {
         Ok(()) => "accepted".to_owned(),
@@ -13,16 +15,16 @@ fn on(api: Api, id: &str, body: &Value, betas: &[&str]) -> String {
 }
 
 fn request(members: Value) -> Value {
-    let mut body = plain(members);
+    let mut body = request_with(members);
     body.as_object_mut().unwrap().shift_remove("anthropic_version");
     body["model"] = "any".into();
     body
 }
 
 #[test]
-fn thinking_is_of_the_models_kind() {
+fn thinking_type_depends_on_the_model() {
     let kinds = ["enabled", "adaptive", "disabled", "between_tools"];
-    for (model, known) in [
+    for (model, accepted) in [
         (SONNET, &["enabled", "disabled"][..]),
         (SONNET_46, &["enabled", "adaptive", "disabled"]),
         (OPUS, &["adaptive", "disabled"]),
@@ -34,8 +36,8 @@ fn thinking_is_of_the_models_kind() {
             if kind == "enabled" {
                 thinking["budget_tokens"] = 2048.into();
             }
-            let answer = answer(model, &plain(json!({"thinking": thinking})));
-            assert_eq!(answer == "accepted", known.contains(&kind), "{model} {kind}: {answer}");
+            let next = outcome(model, &request_with(json!({"thinking": thinking})));
+            assert_eq!(next == "accepted", accepted.contains(&kind), "{model} {kind}: {next}");
         }
     }
     for (thinking, expected) in [
@@ -49,21 +51,21 @@ fn thinking_is_of_the_models_kind() {
             "thinking.disabled.display: Extra inputs are not permitted",
         ),
     ] {
-        refused(SONNET, &plain(json!({"thinking": thinking})), expected);
+        assert_invoke_rejected(SONNET, &request_with(json!({"thinking": thinking})), expected);
     }
     let enabled = json!({"type": "enabled", "budget_tokens": 2048});
-    refused(
+    assert_invoke_rejected(
         SONNET,
-        &plain(json!({"thinking": enabled, "temperature": 0.5})),
+        &request_with(json!({"thinking": enabled, "temperature": 0.5})),
         "`temperature` may only be set to 1 when thinking is enabled.",
     );
 }
 
 #[test]
-fn effort_and_formats_are_of_the_models_kind() {
-    let effort = |level: &str| plain(json!({"output_config": {"effort": level}}));
-    accepted(OPUS, &effort("max"));
-    accepted(SONNET_46, &effort("max"));
+fn effort_and_format_depend_on_the_model() {
+    let effort = |level: &str| request_with(json!({"output_config": {"effort": level}}));
+    assert_invoke_accepted(OPUS, &effort("max"));
+    assert_invoke_accepted(SONNET_46, &effort("max"));
     for (model, level, expected) in [
         (SONNET_46, "xhigh", "output_config.effort: 'xhigh' is not supported by this model"),
         (SONNET, "low", "This model does not support the effort parameter."),
@@ -74,23 +76,24 @@ fn effort_and_formats_are_of_the_models_kind() {
             "output_config: Extra inputs are not permitted",
         ),
     ] {
-        refused(model, &effort(level), expected);
+        assert_invoke_rejected(model, &effort(level), expected);
     }
-    let format =
-        plain(json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}));
-    accepted(SONNET_46, &format);
-    refused(OPUS_55, &format, "output_config.format: Extra inputs are not permitted");
-    refused(
+    let format = request_with(
+        json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}),
+    );
+    assert_invoke_accepted(SONNET_46, &format);
+    assert_invoke_rejected(OPUS_55, &format, "output_config.format: Extra inputs are not permitted");
+    assert_invoke_rejected(
         SONNET_46,
-        &plain(json!({"output_config": {"task_budget": {}}})),
+        &request_with(json!({"output_config": {"task_budget": {}}})),
         "output_config.task_budget: Extra inputs are not permitted",
     );
 }
 
 #[test]
-fn thinking_is_replayed_unaltered_and_first() {
+fn thinking_is_replayed_first_and_unaltered() {
     let replay = |first: Value, thinking: Value| {
-        plain(json!({"thinking": thinking, "messages": [
+        request_with(json!({"thinking": thinking, "messages": [
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": [first, {"type": "tool_use", "id": "x", "name": "t", "input": {}}]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]},
@@ -99,19 +102,19 @@ fn thinking_is_replayed_unaltered_and_first() {
     let enabled = json!({"type": "enabled", "budget_tokens": 2048});
     let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": sign("hm")});
     let text = json!({"type": "text", "text": "let me"});
-    accepted(SONNET, &replay(thought("hm"), enabled.clone()));
-    refused(
+    assert_invoke_accepted(SONNET, &replay(thought("hm"), enabled.clone()));
+    assert_invoke_rejected(
         SONNET,
         &replay(thought("other"), enabled.clone()),
         "messages.1.content.0: Invalid `signature` in `thinking` block",
     );
-    let refusal = answer(SONNET, &replay(text.clone(), enabled));
-    assert!(refusal.starts_with(
+    let rejection = outcome(SONNET, &replay(text.clone(), enabled));
+    assert!(rejection.starts_with(
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
     ));
-    accepted(OPUS, &replay(text, json!({"type": "adaptive"})));
+    assert_invoke_accepted(OPUS, &replay(text, json!({"type": "adaptive"})));
     let marked = json!({"type": "thinking", "thinking": "hm", "signature": sign("hm"), "cache_control": {}});
-    refused(
+    assert_invoke_rejected(
         OPUS,
         &replay(marked, json!({"type": "adaptive"})),
         "messages.1.content.0.thinking.cache_control: Extra inputs are not permitted",
@@ -119,17 +122,19 @@ fn thinking_is_replayed_unaltered_and_first() {
 }
 
 #[test]
-fn a_prefill_is_for_old_models() {
+fn prefill_is_for_old_models() {
     let prefilled = |text: &str| {
-        plain(json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}]}))
+        request_with(
+            json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}]}),
+        )
     };
-    accepted(SONNET, &prefilled("Sure:"));
-    refused(
+    assert_invoke_accepted(SONNET, &prefilled("Sure:"));
+    assert_invoke_rejected(
         SONNET,
         &prefilled("Sure: "),
         "messages: final assistant content cannot end with trailing whitespace",
     );
-    refused(
+    assert_invoke_rejected(
         SONNET_46,
         &prefilled("Sure:"),
         "This model does not support assistant message prefill. The conversation must end with a user message.",
@@ -137,7 +142,7 @@ fn a_prefill_is_for_old_models() {
 }
 
 #[test]
-fn the_messages_routes_have_members_and_betas_of_their_own() {
+fn messages_api_has_further_members_and_betas() {
     for (members, betas) in [
         (json!({"stream": true}), &["claude-code-20250219", "thinking-token-count-2026-05-13"][..]),
         (json!({"cache_control": {"type": "ephemeral"}}), &[]),
@@ -146,32 +151,37 @@ fn the_messages_routes_have_members_and_betas_of_their_own() {
             &["fallback-credit-2026-07-01"],
         ),
     ] {
-        assert_eq!(on(Api::RuntimeMessages, OPUS, &request(members), betas), "accepted");
+        assert_eq!(outcome_on(Api::RuntimeMessages, OPUS, &request(members), betas), "accepted");
     }
-    let refusal =
-        on(Api::RuntimeMessages, OPUS, &request(json!({})), &["prompt-caching-scope-2026-01-05", "x"]);
-    assert!(refusal.starts_with(
+    let rejection = outcome_on(
+        Api::RuntimeMessages,
+        OPUS,
+        &request(json!({})),
+        &["prompt-caching-scope-2026-01-05", "x"],
+    );
+    assert!(rejection.starts_with(
         "Unexpected value(s) `prompt-caching-scope-2026-01-05`, `x` for the `anthropic-beta` header"
     ));
-    let refusal = on(Api::MantleMessages, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
-    assert!(refusal.starts_with("Unexpected value(s) `fallback-credit-2026-07-01`"));
+    let rejection =
+        outcome_on(Api::MantleMessages, OPUS, &request(json!({})), &["fallback-credit-2026-07-01"]);
+    assert!(rejection.starts_with("Unexpected value(s) `fallback-credit-2026-07-01`"));
     for name in ["anthropic_beta", "service_tier", "fallbacks", "inference_geo"] {
-        let refusal = on(Api::RuntimeMessages, OPUS, &request(json!({name: []})), &[]);
-        assert_eq!(refusal, format!("{name}: Extra inputs are not permitted"));
+        let rejection = outcome_on(Api::RuntimeMessages, OPUS, &request(json!({name: []})), &[]);
+        assert_eq!(rejection, format!("{name}: Extra inputs are not permitted"));
     }
     let identified = request(json!({"metadata": {"user_id": "{}"}}));
-    assert!(on(Api::RuntimeMessages, OPUS, &identified, &[]).starts_with("Request metadata"));
-    assert_eq!(on(Api::MantleMessages, OPUS, &identified, &[]), "accepted");
+    assert!(outcome_on(Api::RuntimeMessages, OPUS, &identified, &[]).starts_with("Request metadata"));
+    assert_eq!(outcome_on(Api::MantleMessages, OPUS, &identified, &[]), "accepted");
     let format = request(json!({"output_config": {"format": {"type": "json_schema", "schema": {}}}}));
-    assert_eq!(on(Api::RuntimeMessages, SONNET_46, &format, &[]), "accepted");
+    assert_eq!(outcome_on(Api::RuntimeMessages, SONNET_46, &format, &[]), "accepted");
     assert_eq!(
-        on(Api::MantleMessages, SONNET_46, &format, &[]),
+        outcome_on(Api::MantleMessages, SONNET_46, &format, &[]),
         "output_config.format: Extra inputs are not permitted"
     );
 }
 
 #[test]
-fn mantle_counts_without_a_limit_of_the_answer() {
+fn mantle_counts_tokens_without_max_tokens() {
     let (model, _) = find(OPUS, "us-east-1").unwrap();
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
     assert!(mantle_count_tokens(&body, model, &[], Version::V2023).is_ok());

@@ -19,7 +19,7 @@ const GPT: &str = "us.openai.gpt-5.6-sol";
 const RED: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
-fn refusal(model: &str, body: &Value) -> String {
+fn rejection(model: &str, body: &Value) -> String {
     let (model, _) = find(model, "us-east-1").unwrap();
     converse(body, model, true).err().map_or_else(|| "accepted".to_owned(), |error| error.message)
 }
@@ -29,7 +29,7 @@ fn user(content: Value) -> Value {
 }
 
 /// A minimal request with further members.
-fn hello(members: Value) -> Value {
+fn request_with(members: Value) -> Value {
     let mut body = user(json!([{"text": "hi"}]));
     for (name, value) in members.as_object().unwrap() {
         body[name] = value.clone();
@@ -37,8 +37,8 @@ fn hello(members: Value) -> Value {
     body
 }
 
-fn amrf(fields: Value) -> Value {
-    hello(json!({"additionalModelRequestFields": fields}))
+fn additional_fields(fields: Value) -> Value {
+    request_with(json!({"additionalModelRequestFields": fields}))
 }
 
 fn config() -> Value {
@@ -46,12 +46,12 @@ fn config() -> Value {
 }
 
 /// A conversation with tool calls and the user's next message.
-fn called(calls: Value, answer: Value) -> Value {
+fn conversation_with_calls(calls: Value, next: Value) -> Value {
     json!({
         "messages": [
             {"role": "user", "content": [{"text": "hi"}]},
             {"role": "assistant", "content": calls},
-            {"role": "user", "content": answer},
+            {"role": "user", "content": next},
         ],
         "toolConfig": config(),
     })
@@ -67,33 +67,36 @@ fn result(id: &str) -> Value {
 
 #[track_caller]
 fn assert_rejected(model: &str, body: &Value, expected: &str) {
-    let refusal = refusal(model, body);
-    assert!(refusal.contains(expected), "{refusal}\nshould have contained\n{expected}\nfor {body}");
+    let rejection = rejection(model, body);
+    assert!(rejection.contains(expected), "{rejection}\nshould have contained\n{expected}\nfor {body}");
 }
 
 #[test]
-fn shapes_are_refused_in_the_words_of_the_front_end() {
+fn invalid_shapes_have_front_end_messages() {
     let name = json!({"toolUse": {"toolUseId": "a", "name": "no spaces", "input": {}}});
     for (body, expected) in [
         (
-            called(json!([name]), json!([result("a")])),
+            conversation_with_calls(json!([name]), json!([result("a")])),
             "1 validation error detected: Value 'no spaces' at 'messages.2.member.content.1.member.toolUse.name' failed \
              to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+",
         ),
         (
-            called(json!([call(&"x".repeat(65))]), json!([result("a")])),
+            conversation_with_calls(json!([call(&"x".repeat(65))]), json!([result("a")])),
             "toolUse.toolUseId' failed to satisfy constraint: Member must have length less than or equal to 64",
         ),
         (
-            hello(json!({"inferenceConfig": {"temperature": 1.5}})),
+            request_with(json!({"inferenceConfig": {"temperature": 1.5}})),
             "Value '1.5' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than \
              or equal to 1",
         ),
         (
-            hello(json!({"inferenceConfig": {"maxTokens": 0}})),
+            request_with(json!({"inferenceConfig": {"maxTokens": 0}})),
             "Member must have value greater than or equal to 1",
         ),
-        (hello(json!({"model": "x"})), "Malformed input request: #: extraneous key [model] is not permitted"),
+        (
+            request_with(json!({"model": "x"})),
+            "Malformed input request: #: extraneous key [model] is not permitted",
+        ),
         (
             user(json!([{"text": "a", "type": "text"}])),
             "#/messages/0/content/0: extraneous key [type] is not permitted",
@@ -123,13 +126,16 @@ fn shapes_are_refused_in_the_words_of_the_front_end() {
             user(json!([{"image": {"format": "png", "source": {"bytes": "%%%"}}}])),
             "Member must be valid base64",
         ),
-        (hello(json!({"toolConfig": {"tools": []}})), "Member must have length greater than or equal to 1"),
         (
-            hello(json!({"toolConfig": {"tools": config()["tools"], "toolChoice": "auto"}})),
+            request_with(json!({"toolConfig": {"tools": []}})),
+            "Member must have length greater than or equal to 1",
+        ),
+        (
+            request_with(json!({"toolConfig": {"tools": config()["tools"], "toolChoice": "auto"}})),
             "'toolConfig.toolChoice' failed",
         ),
         (
-            hello(json!({"inferenceConfig": {"temperature": 2, "topP": -1}})),
+            request_with(json!({"inferenceConfig": {"temperature": 2, "topP": -1}})),
             "2 validation errors detected: Value '2' at 'inferenceConfig.temperature'",
         ),
     ] {
@@ -138,7 +144,7 @@ fn shapes_are_refused_in_the_words_of_the_front_end() {
 }
 
 #[test]
-fn turns_are_refused_in_the_words_of_converse() {
+fn invalid_turns_have_converse_messages() {
     let turn = |role: &str, text: &str| json!({"role": role, "content": [{"text": text}]});
     for (messages, expected) in [
         (json!([]), "A conversation must start with a user message."),
@@ -173,56 +179,62 @@ fn turns_are_refused_in_the_words_of_converse() {
         "This model does not support assistant message prefill. The conversation must end with a user message.",
     );
     let system = json!({"messages": [turn("user", "a"), turn("system", "b"), turn("assistant", "c"), turn("user", "d")]});
-    assert_eq!(refusal(OPUS, &system), "accepted");
+    assert_eq!(rejection(OPUS, &system), "accepted");
     assert_eq!(
-        refusal(SONNET, &json!({"messages": [turn("user", "a"), turn("assistant", "Sure:")]})),
+        rejection(SONNET, &json!({"messages": [turn("user", "a"), turn("assistant", "Sure:")]})),
         "accepted"
     );
 }
 
 #[test]
-fn calls_and_results_must_pair() {
+fn tool_calls_must_pair_with_results() {
     assert_eq!(
-        refusal(
+        rejection(
             SONNET,
-            &called(json!([call("a"), call("b")]), json!([result("b"), result("a"), {"text": "go"}]))
+            &conversation_with_calls(
+                json!([call("a"), call("b")]),
+                json!([result("b"), result("a"), {"text": "go"}])
+            )
         ),
         "accepted"
     );
     for (body, expected) in [
         (
-            called(json!([call("a"), call("b")]), json!([result("a")])),
+            conversation_with_calls(json!([call("a"), call("b")]), json!([result("a")])),
             "Expected toolResult blocks at messages.2.content for the following Ids: b",
         ),
         (
-            called(json!([call("a")]), json!([{"text": "never mind"}])),
+            conversation_with_calls(json!([call("a")]), json!([{"text": "never mind"}])),
             "Expected toolResult blocks at messages.2.content for the following Ids: a",
         ),
         (
-            called(json!([call("a")]), json!([result("a"), result("b")])),
+            conversation_with_calls(json!([call("a")]), json!([result("a"), result("b")])),
             "The number of toolResult blocks at messages.2.content exceeds the number of toolUse blocks of previous turn.",
         ),
         (
-            called(json!([call("a"), call("a")]), json!([result("a"), result("a")])),
+            conversation_with_calls(json!([call("a"), call("a")]), json!([result("a"), result("a")])),
             "`tool_use` ids must be unique",
         ),
         (
-            called(json!([call("a")]), json!([{"text": "first"}, result("a")])),
+            conversation_with_calls(json!([call("a")]), json!([{"text": "first"}, result("a")])),
             "`tool_use` ids were found without `tool_result` blocks immediately after: a",
         ),
         (
-            called(json!([{"toolUse": {"toolUseId": "a", "name": "t", "input": ""}}]), json!([result("a")])),
+            conversation_with_calls(
+                json!([{"toolUse": {"toolUseId": "a", "name": "t", "input": ""}}]),
+                json!([result("a")]),
+            ),
             "The value at messages.1.content.0.toolUse.input is empty.",
         ),
         (
-            called(
+            conversation_with_calls(
                 json!([{"toolUse": {"toolUseId": "a", "name": "t", "input": null}}]),
                 json!([result("a")]),
             ),
             "The value at messages.1.content.0.toolUse.input is empty.",
         ),
         (
-            called(
+            conversation_with_calls(
                 json!([{"toolUse": {"toolUseId": "a", "name": "t", "input": "{}"}}]),
                 json!([result("a")]),
             ),
@@ -233,7 +245,7 @@ fn calls_and_results_must_pair() {
     ] {
         assert_rejected(SONNET, &body, expected);
     }
-    let mut body = called(json!([call("a")]), json!([result("a")]));
+    let mut body = conversation_with_calls(json!([call("a")]), json!([result("a")]));
     body.as_object_mut().unwrap().remove("toolConfig");
     assert_rejected(
         SONNET,
@@ -243,14 +255,14 @@ fn calls_and_results_must_pair() {
 }
 
 #[test]
-fn null_members_are_as_good_as_absent() {
+fn null_members_are_ignored() {
     let mut body = user(json!([{"text": "hi", "toolUse": null, "image": null}]));
     drop_nulls(&mut body);
     assert_eq!(body, user(json!([{"text": "hi"}])));
 }
 
 #[test]
-fn thinking_must_come_back_as_it_was_issued() {
+fn altered_thinking_is_rejected() {
     let replay = |reasoning: Value| {
         json!({"messages": [
             {"role": "user", "content": [{"text": "a"}]},
@@ -261,8 +273,8 @@ fn thinking_must_come_back_as_it_was_issued() {
     let thought =
         |text: &str, signature: &str| json!({"reasoningText": {"text": text, "signature": signature}});
     let data = BASE64.encode(redacted_data(1));
-    assert_eq!(refusal(SONNET, &replay(thought("hm", &sign("hm")))), "accepted");
-    assert_eq!(refusal(SONNET, &replay(json!({"redactedContent": data}))), "accepted");
+    assert_eq!(rejection(SONNET, &replay(thought("hm", &sign("hm")))), "accepted");
+    assert_eq!(rejection(SONNET, &replay(json!({"redactedContent": data}))), "accepted");
     assert_rejected(
         SONNET,
         &replay(thought("altered", &sign("hm"))),
@@ -281,19 +293,19 @@ fn thinking_must_come_back_as_it_was_issued() {
 }
 
 #[test]
-fn tokens_are_counted_for_bare_ids_of_older_claudes_only() {
+fn count_tokens_supports_older_claude_models_only() {
     let body = json!({"input": {"converse": {"messages": [{"role": "user", "content": [{"text": "hello there"}]}]}}});
-    let native = BASE64.encode(
+    let anthropic = BASE64.encode(
         r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"hello there"}]}"#,
     );
-    let native = json!({"input": {"invokeModel": {"body": native}}});
+    let anthropic = json!({"input": {"invokeModel": {"body": anthropic}}});
     let count = |id: &str, body: &Value| {
         let (model, form) = find(id, "us-east-1").unwrap();
         count_tokens(id, body, model, form)
     };
     assert!(count("anthropic.claude-sonnet-4-5-20250929-v1:0", &body).unwrap() > 3);
-    assert!(count("anthropic.claude-sonnet-4-5-20250929-v1:0", &native).unwrap() > 3);
-    let bare = "anthropic.claude-haiku-4-5-20251001-v1:0";
+    assert!(count("anthropic.claude-sonnet-4-5-20250929-v1:0", &anthropic).unwrap() > 3);
+    let haiku = "anthropic.claude-haiku-4-5-20251001-v1:0";
     for (body, expected) in [
         (json!({"input": {}}), "Member must have exactly one of: [invokeModel, converse]"),
         (json!({"input": {"invokeModel": {"body": "bm8="}}}), "is not valid JSON"),
@@ -311,10 +323,10 @@ fn tokens_are_counted_for_bare_ids_of_older_claudes_only() {
             "Input is too long for requested model.",
         ),
     ] {
-        let refusal = count(bare, &body).unwrap_err().message;
-        assert!(refusal.contains(expected), "{refusal}");
+        let rejection = count(haiku, &body).unwrap_err().message;
+        assert!(rejection.contains(expected), "{rejection}");
     }
-    let (model, form) = find(bare, "us-east-1").unwrap();
+    let (model, form) = find(haiku, "us-east-1").unwrap();
     assert!(count_tokens(&"x".repeat(300), &body, model, form).unwrap_err().message.contains("'modelId'"));
     for id in [SONNET, "anthropic.claude-opus-5", "amazon.nova-pro-v1:0"] {
         assert_eq!(
@@ -325,9 +337,9 @@ fn tokens_are_counted_for_bare_ids_of_older_claudes_only() {
 }
 
 #[test]
-fn a_prompt_may_not_be_longer_than_the_context() {
+fn prompt_beyond_the_context_window_is_rejected() {
     let (model, _) = find(SONNET, "us-east-1").unwrap();
-    let error = context(206_456, &[], model).unwrap_err();
+    let error = check_context_window(206_456, &[], model).unwrap_err();
     assert!(error.message.ends_with("prompt is too long: 206456 tokens > 200000 maximum"));
-    assert!(context(206_456, &["context-1m-2025-08-07"], model).is_ok());
+    assert!(check_context_window(206_456, &["context-1m-2025-08-07"], model).is_ok());
 }

@@ -8,15 +8,15 @@ fn format() -> Value {
 }
 
 #[test]
-fn citations_are_for_claude_alone() {
+fn citations_are_for_claude_only() {
     let document =
         json!({"document": {"name": "a", "source": {"text": "x"}, "citations": {"enabled": true}}});
-    assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, document]))), "accepted");
+    assert_eq!(rejection(SONNET, &user(json!([{"text": "a"}, document]))), "accepted");
     assert_rejected(NOVA, &user(json!([{"text": "a"}, document])), "the document.citations field");
 }
 
 #[test]
-fn system_turns_hold_text_and_changes_of_tools() {
+fn system_messages_contain_text_and_tool_changes() {
     let with = |block: Value| {
         json!({"messages": [
             {"role": "user", "content": [{"text": "a"}]},
@@ -26,22 +26,22 @@ fn system_turns_hold_text_and_changes_of_tools() {
         ]})
     };
     let addition = json!({"toolAddition": {"tool": {"type": "tool_reference", "name": "t"}}});
-    assert_eq!(refusal(OPUS, &with(addition.clone())), "accepted");
+    assert_eq!(rejection(OPUS, &with(addition.clone())), "accepted");
     let image = json!({"image": {"format": "png", "source": {"bytes": RED}}});
     assert_rejected(OPUS, &with(image), "can only");
     assert_rejected(OPUS, &user(json!([{"text": "a"}, addition])), "blocks can only be in `system` messages");
 }
 
 #[test]
-fn tools_are_refused_by_models_that_lack_them() {
+fn models_without_tools_reject_them() {
     let with = |choice: Value| {
         let mut config = config();
         config["toolChoice"] = choice;
-        hello(json!({"toolConfig": config}))
+        request_with(json!({"toolConfig": config}))
     };
     assert_rejected(
         LLAMA,
-        &hello(json!({"toolConfig": config()})),
+        &request_with(json!({"toolConfig": config()})),
         "This model doesn't support tool use in streaming mode.",
     );
     assert_rejected(SONNET, &with(json!({"tool": {"name": "x"}})), "Tool 'x' not found in provided tools");
@@ -51,40 +51,40 @@ fn tools_are_refused_by_models_that_lack_them() {
         "This model doesn't support the toolConfig.toolChoice.tool field.",
     );
     assert_rejected("us.anthropic.claude-opus-5-5", &with(json!({"any": {}})), "toolChoice.any");
-    assert_eq!(refusal(SONNET, &with(json!({"any": {}}))), "accepted");
+    assert_eq!(rejection(SONNET, &with(json!({"any": {}}))), "accepted");
     assert_rejected(
         LLAMA,
         &with(json!({"auto": {}})),
         "This model doesn't support tool use in streaming mode.",
     );
     let (llama, _) = find(LLAMA, "us-east-1").unwrap();
-    assert!(converse(&hello(json!({"toolConfig": config()})), llama, false).is_ok());
+    assert!(converse(&request_with(json!({"toolConfig": config()})), llama, false).is_ok());
     let error = converse(&with(json!({"auto": {}})), llama, false).unwrap_err();
     assert!(error.message.starts_with("This model doesn't support the toolConfig.toolChoice field."));
     let twice = json!({"tools": [config()["tools"][0], config()["tools"][0]]});
-    assert_rejected(SONNET, &hello(json!({"toolConfig": twice})), "Tool names must be unique.");
+    assert_rejected(SONNET, &request_with(json!({"toolConfig": twice})), "Tool names must be unique.");
     let untyped = json!({"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {}}}}]});
     assert_rejected(
         SONNET,
-        &hello(json!({"toolConfig": untyped})),
+        &request_with(json!({"toolConfig": untyped})),
         "tools.0.custom.input_schema.type: Field required",
     );
     let strict = json!({"tools": [{"toolSpec": {"name": "t", "strict": true, "inputSchema": {"json": {"type": "object"}}}}]});
     assert_rejected(
         OPUS,
-        &hello(json!({"toolConfig": strict})),
+        &request_with(json!({"toolConfig": strict})),
         "tools.0.custom.strict: Extra inputs are not permitted",
     );
     let system = json!({"tools": [{"systemTool": {"name": "nova_grounding"}}]});
     assert_rejected(
         SONNET,
-        &hello(json!({"toolConfig": system})),
+        &request_with(json!({"toolConfig": system})),
         "This model doesn't support the systemTool field",
     );
 }
 
 #[test]
-fn cache_points_are_counted_ordered_and_refused() {
+fn cache_points_are_limited_and_ordered() {
     let point = json!({"cachePoint": {"type": "default"}});
     let hour = json!({"cachePoint": {"type": "default", "ttl": "1h"}});
     let five: Vec<Value> = (0..5).flat_map(|n| [json!({"text": format!("{n}")}), point.clone()]).collect();
@@ -98,7 +98,7 @@ fn cache_points_are_counted_ordered_and_refused() {
         &user(json!([{"text": "a"}, point, {"text": "b"}, hour])),
         "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block",
     );
-    assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, hour, {"text": "b"}, point]))), "accepted");
+    assert_eq!(rejection(SONNET, &user(json!([{"text": "a"}, hour, {"text": "b"}, point]))), "accepted");
     assert_rejected(
         GPT,
         &user(json!([{"text": "a"}, point])),
@@ -106,21 +106,21 @@ fn cache_points_are_counted_ordered_and_refused() {
     );
     assert_rejected(
         NOVA,
-        &called(json!([call("a")]), json!([result("a"), point])),
+        &conversation_with_calls(json!([call("a")]), json!([result("a"), point])),
         "extraneous key [cachePoint] is not permitted",
     );
-    assert_eq!(refusal(NOVA, &user(json!([{"text": "a"}, point]))), "accepted");
+    assert_eq!(rejection(NOVA, &user(json!([{"text": "a"}, point]))), "accepted");
     assert_rejected(NOVA, &user(json!([{"text": "a"}, hour])), "cachePoint.ttl");
     let mut tools = config();
     tools["tools"].as_array_mut().unwrap().push(point);
-    assert_rejected(NOVA, &hello(json!({"toolConfig": tools})), "toolConfig.tools.cachePoint");
-    assert_eq!(refusal(SONNET, &hello(json!({"toolConfig": tools}))), "accepted");
+    assert_rejected(NOVA, &request_with(json!({"toolConfig": tools})), "toolConfig.tools.cachePoint");
+    assert_eq!(rejection(SONNET, &request_with(json!({"toolConfig": tools}))), "accepted");
 }
 
 #[test]
-fn media_are_refused_where_they_do_not_belong() {
+fn misplaced_media_are_rejected() {
     let image = |format: &str| json!({"image": {"format": format, "source": {"bytes": RED}}});
-    assert_eq!(refusal(SONNET, &user(json!([{"text": "a"}, image("png")]))), "accepted");
+    assert_eq!(rejection(SONNET, &user(json!([{"text": "a"}, image("png")]))), "accepted");
     assert_rejected(
         SONNET,
         &user(json!([image("jpeg")])),
@@ -131,12 +131,12 @@ fn media_are_refused_where_they_do_not_belong() {
         &user(json!([{"document": {"name": "a", "source": {"text": "x"}}}])),
         "This model doesn't support the document field.",
     );
-    let answer = json!({"messages": [
+    let conversation = json!({"messages": [
         {"role": "user", "content": [{"text": "a"}]},
         {"role": "assistant", "content": [image("png")]},
         {"role": "user", "content": [{"text": "a"}]},
     ]});
-    assert_rejected(SONNET, &answer, "`image` blocks can only be in `user` messages");
+    assert_rejected(SONNET, &conversation, "`image` blocks can only be in `user` messages");
     let document = |name: &str| json!({"document": {"name": name, "format": "txt", "source": {"text": "x"}}});
     assert_rejected(
         SONNET,
@@ -159,118 +159,150 @@ fn media_are_refused_where_they_do_not_belong() {
 }
 
 #[test]
-fn each_generation_refuses_the_other_ones_fields() {
+fn each_claude_version_has_its_own_fields() {
     let enabled = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
     let adaptive = json!({"thinking": {"type": "adaptive"}});
     for (model, body, expected) in [
-        (OPUS, amrf(enabled.clone()), "\"thinking.type.enabled\" is not supported for this model"),
-        (SONNET, amrf(adaptive.clone()), "adaptive thinking is not supported on this model"),
+        (
+            OPUS,
+            additional_fields(enabled.clone()),
+            "\"thinking.type.enabled\" is not supported for this model",
+        ),
+        (SONNET, additional_fields(adaptive.clone()), "adaptive thinking is not supported on this model"),
         (
             "us.anthropic.claude-opus-5-5",
-            amrf(json!({"thinking": {"type": "disabled"}})),
+            additional_fields(json!({"thinking": {"type": "disabled"}})),
             "\"thinking.type.disabled\" is not",
         ),
         (
             SONNET,
-            amrf(json!({"thinking": {"type": "enabled", "budget_tokens": 1000}})),
+            additional_fields(json!({"thinking": {"type": "enabled", "budget_tokens": 1000}})),
             "greater than or equal to 1024",
         ),
         (
             SONNET,
-            amrf(json!({"speed": "fast"})),
+            additional_fields(json!({"speed": "fast"})),
             "The model returned the following errors: speed: Extra inputs are not permitted",
         ),
         (
             NOVA,
-            amrf(json!({"top_k": 5})),
+            additional_fields(json!({"top_k": 5})),
             "#: extraneous key [top_k] is not permitted, please reformat your input and try again.",
         ),
-        (SONNET, amrf(json!({"anthropic_beta": ["prompt-caching-scope-2026-01-05"]})), "invalid beta flag"),
-        (SONNET, amrf(json!({"anthropic_beta": ["context-management-2025-06-27"]})), "invalid beta flag"),
         (
             SONNET,
-            amrf(json!({"anthropic_beta": ["effort-2025-11-24", "novel-2027-01-01"]})),
+            additional_fields(json!({"anthropic_beta": ["prompt-caching-scope-2026-01-05"]})),
             "invalid beta flag",
         ),
         (
             SONNET,
-            amrf(json!({"output_config": {"effort": "high"}})),
+            additional_fields(json!({"anthropic_beta": ["context-management-2025-06-27"]})),
+            "invalid beta flag",
+        ),
+        (
+            SONNET,
+            additional_fields(json!({"anthropic_beta": ["effort-2025-11-24", "novel-2027-01-01"]})),
+            "invalid beta flag",
+        ),
+        (
+            SONNET,
+            additional_fields(json!({"output_config": {"effort": "high"}})),
             "This model does not support the effort parameter.",
         ),
         (
             OPUS,
-            amrf(json!({"output_config": {"format": {}}})),
+            additional_fields(json!({"output_config": {"format": {}}})),
             "output_config.format: Extra inputs are not permitted",
         ),
         (
             OPUS,
-            amrf(json!({"metadata": {"user_id": "{\"a\":1}"}})),
+            additional_fields(json!({"metadata": {"user_id": "{\"a\":1}"}})),
             "Request metadata contains a value that violates the regular expression",
         ),
         (
             OPUS,
-            hello(json!({"inferenceConfig": {"temperature": 0.5}})),
+            request_with(json!({"inferenceConfig": {"temperature": 0.5}})),
             "`temperature` is deprecated for this model.",
         ),
-        (OPUS, amrf(json!({"top_k": 5})), "`top_k` is deprecated for this model."),
+        (OPUS, additional_fields(json!({"top_k": 5})), "`top_k` is deprecated for this model."),
         (
             SONNET,
-            hello(json!({"inferenceConfig": {"temperature": 0.5, "topP": 0.5}})),
+            request_with(json!({"inferenceConfig": {"temperature": 0.5, "topP": 0.5}})),
             "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
         ),
         (
             SONNET,
-            hello(json!({"inferenceConfig": {"maxTokens": 64001}})),
+            request_with(json!({"inferenceConfig": {"maxTokens": 64001}})),
             "The maximum tokens you requested exceeds the model limit of 64000. Try again with a maximum tokens value that \
              is lower than 64000.",
         ),
         (
             SONNET,
-            hello(json!({"requestMetadata": {"user": "\u{fc}ber"}})),
+            request_with(json!({"requestMetadata": {"user": "\u{fc}ber"}})),
             "Request metadata contains a value",
         ),
         (
             GPT,
-            hello(json!({"inferenceConfig": {"stopSequences": ["x"]}})),
+            request_with(json!({"inferenceConfig": {"stopSequences": ["x"]}})),
             "This model doesn't support the stopSequences field.",
         ),
-        (SONNET, hello(json!({"requestMetadata": {}})), "Request metadata contains a value"),
-        (OPUS, hello(json!({"outputConfig": {"effort": "extreme"}})), "output_config.effort"),
+        (SONNET, request_with(json!({"requestMetadata": {}})), "Request metadata contains a value"),
+        (OPUS, request_with(json!({"outputConfig": {"effort": "extreme"}})), "output_config.effort"),
         (
             OPUS,
-            hello(json!({"outputConfig": format()})),
+            request_with(json!({"outputConfig": format()})),
             "output_config.format: Extra inputs are not permitted",
         ),
-        (LLAMA, hello(json!({"outputConfig": {"effort": "low"}})), "the outputConfig.effort field"),
-        (SONNET, amrf(json!({"anthropic_beta": "context-1m-2025-08-07"})), "Input should be a valid list"),
-        (SONNET, amrf(json!({"anthropic_beta": [1]})), "anthropic_beta.0: Input should be a valid string"),
+        (LLAMA, request_with(json!({"outputConfig": {"effort": "low"}})), "the outputConfig.effort field"),
+        (
+            SONNET,
+            additional_fields(json!({"anthropic_beta": "context-1m-2025-08-07"})),
+            "Input should be a valid list",
+        ),
+        (
+            SONNET,
+            additional_fields(json!({"anthropic_beta": [1]})),
+            "anthropic_beta.0: Input should be a valid string",
+        ),
         (
             "us.anthropic.claude-haiku-5-5",
-            amrf(json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}})),
+            additional_fields(json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}})),
             "is not supported for this model when output_config.effort is 'max'",
         ),
-        (OPUS, amrf(json!({"thinking": {"type": "between_tools"}})), "between_tools"),
+        (OPUS, additional_fields(json!({"thinking": {"type": "between_tools"}})), "between_tools"),
         (
             OPUS,
-            amrf(json!({"thinking": {"type": "adaptive", "budget_tokens": 2048}})),
+            additional_fields(json!({"thinking": {"type": "adaptive", "budget_tokens": 2048}})),
             "thinking.adaptive.budget_tokens",
         ),
         (
             OPUS,
-            amrf(json!({"thinking": {"type": "adaptive", "display": "full"}})),
+            additional_fields(json!({"thinking": {"type": "adaptive", "display": "full"}})),
             "thinking.adaptive.display",
         ),
-        (OPUS, amrf(json!({"metadata": {"team": "a"}})), "metadata.team: Extra inputs are not permitted"),
-        (OPUS, amrf(json!({"context_management": {}})), "context_management: Extra inputs are not permitted"),
-        (SONNET, hello(json!({"additionalModelResponseFieldPaths": ["stop"]})), "not a valid JSON Pointer"),
+        (
+            OPUS,
+            additional_fields(json!({"metadata": {"team": "a"}})),
+            "metadata.team: Extra inputs are not permitted",
+        ),
+        (
+            OPUS,
+            additional_fields(json!({"context_management": {}})),
+            "context_management: Extra inputs are not permitted",
+        ),
+        (
+            SONNET,
+            request_with(json!({"additionalModelResponseFieldPaths": ["stop"]})),
+            "not a valid JSON Pointer",
+        ),
     ] {
         assert_rejected(model, &body, expected);
     }
-    let mut forces_tool = amrf(enabled.clone());
+    let mut forces_tool = additional_fields(enabled.clone());
     forces_tool["toolConfig"] = config();
     forces_tool["toolConfig"]["toolChoice"] = json!({"any": {}});
     assert_rejected(SONNET, &forces_tool, "Thinking may not be enabled when tool_choice forces tool use.");
-    let mut history = called(json!([{"text": "let me"}, call("a")]), json!([result("a")]));
+    let mut history = conversation_with_calls(json!([{"text": "let me"}, call("a")]), json!([result("a")]));
     history["additionalModelRequestFields"] = enabled.clone();
     assert_rejected(
         SONNET,
@@ -278,44 +310,51 @@ fn each_generation_refuses_the_other_ones_fields() {
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`",
     );
     for (model, body) in [
-        (OPUS, amrf(adaptive)),
-        (SONNET, amrf(enabled)),
-        (SONNET, amrf(json!({"anthropic_beta": ["context-1m-2025-08-07"], "top_k": 5}))),
-        (OPUS, amrf(json!({"output_config": {"effort": "xhigh"}}))),
-        (NOVA, amrf(json!({"inferenceConfig": {"topK": 1}}))),
-        (SONNET, hello(json!({"outputConfig": format()}))),
-        (NOVA, hello(json!({"outputConfig": format()}))),
-        (OPUS, hello(json!({"outputConfig": {"effort": "max"}}))),
-        (OPUS, amrf(json!({"thinking": {"type": "adaptive", "display": "summarized"}}))),
-        ("us.anthropic.claude-sonnet-5-5", amrf(json!({"thinking": {"type": "between_tools"}}))),
-        (SONNET, hello(json!({"requestMetadata": {"user": "a b@c"}, "serviceTier": {"type": "flex"}}))),
+        (OPUS, additional_fields(adaptive)),
+        (SONNET, additional_fields(enabled)),
+        (SONNET, additional_fields(json!({"anthropic_beta": ["context-1m-2025-08-07"], "top_k": 5}))),
+        (OPUS, additional_fields(json!({"output_config": {"effort": "xhigh"}}))),
+        (NOVA, additional_fields(json!({"inferenceConfig": {"topK": 1}}))),
+        (SONNET, request_with(json!({"outputConfig": format()}))),
+        (NOVA, request_with(json!({"outputConfig": format()}))),
+        (OPUS, request_with(json!({"outputConfig": {"effort": "max"}}))),
+        (OPUS, additional_fields(json!({"thinking": {"type": "adaptive", "display": "summarized"}}))),
+        ("us.anthropic.claude-sonnet-5-5", additional_fields(json!({"thinking": {"type": "between_tools"}}))),
+        (
+            SONNET,
+            request_with(json!({"requestMetadata": {"user": "a b@c"}, "serviceTier": {"type": "flex"}})),
+        ),
     ] {
-        assert_eq!(refusal(model, &body), "accepted", "{body}");
+        assert_eq!(rejection(model, &body), "accepted", "{body}");
     }
 }
 
 #[test]
-fn other_vendors_have_refusals_of_their_own() {
+fn other_vendors_have_their_own_errors() {
     let image = json!({"image": {"format": "png", "source": {"bytes": RED}}});
     let shown = json!({"toolResult": {"toolUseId": "a", "content": [image]}});
     for (model, body, expected) in [
-        (GPT, hello(json!({"inferenceConfig": {"temperature": 0.5}})), "the temperature field"),
-        (GPT, hello(json!({"inferenceConfig": {"maxTokens": 15}})), "below the model minimum of 16"),
-        (GPT, called(json!([call("a")]), json!([shown])), "the toolResult.content.image field"),
+        (GPT, request_with(json!({"inferenceConfig": {"temperature": 0.5}})), "the temperature field"),
+        (GPT, request_with(json!({"inferenceConfig": {"maxTokens": 15}})), "below the model minimum of 16"),
+        (
+            GPT,
+            conversation_with_calls(json!([call("a")]), json!([shown])),
+            "the toolResult.content.image field",
+        ),
         (
             LLAMA,
-            amrf(json!({"thinking": {"type": "adaptive"}})),
+            additional_fields(json!({"thinking": {"type": "adaptive"}})),
             "extraneous key [thinking] is not permitted",
         ),
         (
             "us.deepseek.r1-v1:0",
-            amrf(json!({"reasoning_effort": "low"})),
+            additional_fields(json!({"reasoning_effort": "low"})),
             "extraneous key [reasoning_effort] is not permitted",
         ),
     ] {
         assert_rejected(model, &body, expected);
     }
-    assert_eq!(refusal(NOVA, &called(json!([call("a")]), json!([shown]))), "accepted");
+    assert_eq!(rejection(NOVA, &conversation_with_calls(json!([call("a")]), json!([shown]))), "accepted");
     let redacted = json!({"messages": [
         {"role": "user", "content": [{"text": "a"}]},
         {"role": "assistant", "content": [{"reasoningContent": {"redactedContent": "aGk="}}, {"text": "b"}]},
