@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Problem, of_process};
+use crate::config::{Config, ConfigError, Loaded, load_from_env};
 use crate::server::{Drained, Server};
 use crate::{ids, telemetry};
 
@@ -101,7 +101,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
-    let loaded = || of_process(Path::new(".env"));
+    let loaded = || load_from_env(Path::new(".env"));
     match command {
         Command::Demo { port, host } => {
             in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
@@ -149,7 +149,7 @@ fn explain(code: Option<&str>) -> ExitCode {
     }
 }
 
-fn refuse(problems: &[Problem]) -> ExitCode {
+fn refuse(problems: &[ConfigError]) -> ExitCode {
     let mut text = format!("bedrock-proxy cannot start; {} to fix:\n", problems.len());
     for problem in problems {
         // Writing to a String cannot fail.

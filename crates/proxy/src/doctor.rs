@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::bedrock::{Bedrock, Failure};
 use crate::clock::Clock;
-use crate::config::{Config, Problem};
+use crate::config::{Config, ConfigError};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -120,8 +120,8 @@ pub async fn examine(config: &Config, wishes: &Wishes, clock: &Clock, tell: &mut
 
 /// What is wrong with a configuration that cannot be used.
 #[must_use]
-pub fn of_problems(problems: &[Problem]) -> Vec<Check> {
-    let check = |problem: &Problem| Check {
+pub fn of_problems(problems: &[ConfigError]) -> Vec<Check> {
+    let check = |problem: &ConfigError| Check {
         fix: Some("bedrock-proxy config print shows what was read, and from where.".to_owned()),
         ..Check::new("Configuration", State::Fail, problem.to_string())
     };

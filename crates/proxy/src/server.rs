@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use tls::{CannotOffer, Tls};
+pub use tls::{Tls, TlsError};
 
 use crate::api::error::ApiError;
 use crate::api::{
@@ -56,7 +56,7 @@ pub enum StartError {
     },
     /// TLS cannot be offered.
     #[error(transparent)]
-    Tls(#[from] CannotOffer),
+    Tls(#[from] TlsError),
 }
 
 fn advice(error: &io::Error) -> &'static str {

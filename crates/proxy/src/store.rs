@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be opened, the address of the server makes no sense, or the schema is not one to serve.
-    pub async fn open(config: &config::Database, tasks: &Tasks) -> Result<Self> {
+    pub async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
         let (said, mut schema) =
             watch::channel(Err(StoreError::Unavailable("it was not reached yet".to_owned())));

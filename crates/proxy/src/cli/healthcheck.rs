@@ -38,7 +38,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode
 }
 
 /// Where a server with this configuration is to be found from the same machine.
-pub(super) fn base(server: &config::Server) -> Result<String, String> {
+pub(super) fn base(server: &config::ServerConfig) -> Result<String, String> {
     if server.port == 0 {
         return Err("PORT=0 lets the system choose, so nobody knows the port; use --url".to_owned());
     }

@@ -124,7 +124,7 @@ async fn lists(bedrock: &Bedrock, config: &Config, tell: &mut (dyn FnMut(Check) 
 }
 
 /// What is behind an application inference profile. Without an answer its name decides what it can take.
-async fn profile(bedrock: &Bedrock, name: &str, arn: &str, control: &config::Control) -> Check {
+async fn profile(bedrock: &Bedrock, name: &str, arn: &str, control: &config::ControlPlaneConfig) -> Check {
     let about = format!("{name}'s profile");
     if !control.resolve_profiles {
         return Check::note(&about, "not looked up: AWS_BEDROCK_RESOLVE_PROFILES=false");

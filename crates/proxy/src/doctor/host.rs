@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Check;
-use crate::config::{Config, Place};
+use crate::config::{Config, DatabaseUrl};
 use crate::http_client;
 use crate::store::Inspection;
 
@@ -34,9 +34,9 @@ pub(super) async fn database(config: &Config) -> Check {
     let survey = match Inspection::read(&config.database).await {
         Ok(survey) => survey,
         Err(error) => {
-            let fix = match config.database.place {
-                Place::File(_) => "Look at DATA_DIR and DATABASE_URL, and whose file it is.",
-                Place::Url(_) | Place::Parts(_) => {
+            let fix = match config.database.url {
+                DatabaseUrl::Sqlite(_) => "Look at DATA_DIR and DATABASE_URL, and whose file it is.",
+                DatabaseUrl::Postgres(_) | DatabaseUrl::PostgresParts(_) => {
                     "Look at DATABASE_URL or DB_*: host, port, name, password, DB_SSLMODE; and whether the server runs."
                 }
             };
@@ -59,7 +59,7 @@ pub(super) async fn database(config: &Config) -> Check {
 /// The folders that are written to.
 pub(super) fn folders(config: &Config) -> Vec<Check> {
     let mut folders = vec![("Data folder", config.database.data_dir.as_path(), "DATA_DIR")];
-    if let Place::File(file) = &config.database.place {
+    if let DatabaseUrl::Sqlite(file) = &config.database.url {
         let parent = file.parent().filter(|parent| *parent != config.database.data_dir);
         folders.extend(parent.map(|parent| ("Database folder", parent, "DATABASE_URL")));
     }

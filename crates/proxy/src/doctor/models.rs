@@ -10,7 +10,7 @@ use crate::api::probe::{self, Probed};
 use crate::app::App;
 use crate::catalog::ResolveError;
 use crate::clock::Clock;
-use crate::config::{Config, Database, Place};
+use crate::config::{Config, DatabaseConfig, DatabaseUrl};
 
 /// What a call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,8 +56,8 @@ pub(super) async fn ask(
 }
 
 async fn open(config: &Config, clock: &Clock, folder: PathBuf) -> Result<Arc<App>, String> {
-    let database = Database {
-        place: Place::File(folder.join("doctor.db")),
+    let database = DatabaseConfig {
+        url: DatabaseUrl::Sqlite(folder.join("doctor.db")),
         data_dir: folder,
         ..config.database.clone()
     };

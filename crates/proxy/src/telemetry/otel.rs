@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use told::{Call, Told};
 
-use crate::config::{self, Collector, Sampler};
+use crate::config::{self, CollectorConfig, SamplerConfig};
 use crate::http_client::{self, HttpClientError};
 use crate::tasks::Tasks;
 use crate::telemetry::trace_context::Trace;
@@ -54,7 +54,7 @@ pub struct Otel {
     worker: Mutex<Option<Worker>>,
     dropped: Arc<AtomicU64>,
     frame: Frame,
-    sampler: Sampler,
+    sampler: SamplerConfig,
     metrics: Option<(SdkMeterProvider, Measures)>,
     /// Cancelled when the worker has sent its last.
     sent: CancellationToken,
@@ -73,9 +73,13 @@ impl Otel {
     ///
     /// # Errors
     /// When there is no way to a collector at all; whether one is there shows later.
-    pub fn open(config: &config::Otel, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, NoCollector> {
+    pub fn open(
+        config: &config::OtelConfig,
+        ca_bundle: Option<&Path>,
+        tasks: &Tasks,
+    ) -> Result<Self, NoCollector> {
         let given_up = CancellationToken::new();
-        let sender = |to: &Collector| -> Result<Sender, HttpClientError> {
+        let sender = |to: &CollectorConfig| -> Result<Sender, HttpClientError> {
             let client = http_client::new(to.url.scheme_str() == Some("https"), ca_bundle)?;
             Ok(Sender::new(client, to.timeout, tasks, given_up.clone()))
         };
@@ -174,7 +178,7 @@ impl Otel {
     }
 }
 
-impl Sampler {
+impl SamplerConfig {
     /// Whether `trace` is recorded. The same part of all traces is chosen wherever this rule is used.
     /// <https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>
     fn records(self, trace: &Trace) -> bool {
@@ -194,7 +198,7 @@ fn drawn(trace: &Trace) -> f64 {
     drawn
 }
 
-fn headers(to: &Collector) -> HashMap<String, String> {
+fn headers(to: &CollectorConfig) -> HashMap<String, String> {
     to.headers.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect()
 }
 
@@ -203,7 +207,7 @@ fn scope() -> InstrumentationScope {
 }
 
 /// Who tells. The environment is not asked: all of it was read by `config`.
-fn resource(config: &config::Otel) -> Resource {
+fn resource(config: &config::OtelConfig) -> Resource {
     let own = [
         KeyValue::new("service.name", config.service_name.clone()),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
@@ -254,20 +258,20 @@ mod tests {
 
     #[test]
     fn whoever_named_the_trace_decides_unless_the_sampler_does_not_ask() {
-        let based = Sampler { parent_based: true, ratio: 0.0 };
+        let based = SamplerConfig { parent_based: true, ratio: 0.0 };
         assert!(based.records(&trace(7, Some(true))));
         assert!(!based.records(&trace(7, Some(false))) && !based.records(&trace(7, None)));
-        let always = Sampler { parent_based: false, ratio: 1.0 };
+        let always = SamplerConfig { parent_based: false, ratio: 1.0 };
         assert!(always.records(&trace(7, Some(false))));
-        assert!(!Sampler { parent_based: false, ratio: 0.0 }.records(&trace(7, Some(true))));
+        assert!(!SamplerConfig { parent_based: false, ratio: 0.0 }.records(&trace(7, Some(true))));
     }
 
     #[test]
     fn a_ratio_takes_about_its_part_and_the_same_traces_every_time() {
-        let sampler = Sampler { parent_based: true, ratio: 0.25 };
+        let sampler = SamplerConfig { parent_based: true, ratio: 0.25 };
         let spread = |number: u128| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let taken = (1..=4000).filter(|number| sampler.records(&trace(spread(*number), None))).count();
         assert!((900..1100).contains(&taken), "{taken}");
-        assert!(!Sampler { ratio: 0.0, ..sampler }.records(&trace(1 << 60, None)));
+        assert!(!SamplerConfig { ratio: 0.0, ..sampler }.records(&trace(1 << 60, None)));
     }
 }

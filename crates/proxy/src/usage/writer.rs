@@ -31,7 +31,7 @@ pub(super) struct Worker {
     store: Store,
     queue: mpsc::Receiver<Queued>,
     shared: Arc<Shared>,
-    config: config::Ledger,
+    config: config::UsageConfig,
     metrics: Arc<Metrics>,
 }
 
@@ -40,7 +40,7 @@ impl Worker {
         store: Store,
         queue: mpsc::Receiver<Queued>,
         shared: Arc<Shared>,
-        config: config::Ledger,
+        config: config::UsageConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { store, queue, shared, config, metrics }

@@ -268,8 +268,8 @@ async fn a_failure_in_the_middle_ends_the_stream_with_one_error() {
 #[tokio::test]
 async fn silence_is_broken_by_comments_and_a_late_error_is_told_in_chunks() {
     let server = test_server_with(&[], |config| {
-        config.relay.first_frame_grace = Duration::ZERO;
-        config.relay.ping_interval = Duration::from_millis(50);
+        config.inference.max_head_delay = Duration::ZERO;
+        config.inference.ping_interval = Duration::from_millis(50);
     })
     .await;
     let answer = send(&server, PATH, &chat_body("[slow 300]", true)).await;

@@ -110,7 +110,7 @@ async fn one_user_has_so_many_requests_open_and_others_are_not_in_the_way() {
 #[tokio::test]
 async fn a_request_that_does_not_stream_has_a_deadline() {
     let server =
-        test_server_with(&[], |config| config.relay.request_timeout = Duration::from_millis(100)).await;
+        test_server_with(&[], |config| config.inference.request_timeout = Duration::from_millis(100)).await;
     let (status, kind, _) = server.post_message("[slow 5000]", false).await.error();
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
     let response = server.send(post(message_body("[slow 300]", true).to_string())).await;

@@ -224,7 +224,7 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     let store = Store::open(&config.database, &tasks).await.unwrap();
     let ledger = UsageRecorder::open(
         &folder.path().join("journal"),
-        &config.ledger,
+        &config.usage,
         store.clone(),
         Clock::machine(),
         std::sync::Arc::default(),

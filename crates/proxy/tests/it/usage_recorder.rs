@@ -78,7 +78,7 @@ impl TestRecorder {
 fn open(folder: &Path, config: &Config, store: &Store) -> UsageRecorder {
     UsageRecorder::open(
         &folder.join("journal"),
-        &config.ledger,
+        &config.usage,
         store.clone(),
         Clock::machine(),
         std::sync::Arc::default(),
