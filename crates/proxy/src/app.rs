@@ -194,9 +194,9 @@ impl App {
 
     /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.
     pub async fn finish(&self) {
-        self.upkeep.stop();
+        self.upkeep.shutdown();
         self.otel.finish().await;
-        if tokio::time::timeout(LAST_BATCH, self.upkeep.ended()).await.is_err() {
+        if tokio::time::timeout(LAST_BATCH, self.upkeep.wait()).await.is_err() {
             tracing::warn!("the database did not take the last usage rows; they wait in the journal");
         }
         self.store.close().await;

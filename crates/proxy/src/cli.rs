@@ -219,7 +219,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
             loop {
                 tokio::select! {
                     _ = hang_up.recv() => tls.reload().await,
-                    () = upkeep.stopping() => return,
+                    () = upkeep.shutdown_begun() => return,
                 }
             }
         });
@@ -263,7 +263,7 @@ pub(crate) async fn until_stopped(server: Server) -> Result<(), String> {
     };
     match server.run(signals.next(), hurry).await {
         Drained::Clean => tracing::info!("stopped; every request was finished"),
-        Drained::Cut(connections) => tracing::warn!(connections, "stopped; open requests were cut off"),
+        Drained::Aborted(connections) => tracing::warn!(connections, "stopped; open requests were cut off"),
     }
     Ok(())
 }

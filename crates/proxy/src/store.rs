@@ -141,7 +141,7 @@ impl Store {
             let (pools, ending) = (pools.clone(), tasks.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = ending.stopping() => {}
+                    () = ending.shutdown_begun() => {}
                     () = migrate_in_the_end(&pools, &said) => {}
                 }
             });
@@ -248,7 +248,7 @@ impl Store {
         let store = self.clone();
         self.0.tasks.spawn(async move {
             tokio::select! {
-                () = store.0.tasks.stopping() => {}
+                () = store.0.tasks.shutdown_begun() => {}
                 () = store.first_answer() => tracing::info!(event = "database_back"),
             }
             store.0.silent.store(false, Ordering::Relaxed);

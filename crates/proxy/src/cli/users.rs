@@ -231,7 +231,7 @@ pub(super) async fn run(config: Config, command: Operator) -> Result<ExitCode, S
     let store = Store::open(&config.database, &tasks).await.map_err(|error| error.to_string())?;
     let admin = Admin::new(&config, store.clone(), Clock::machine());
     let done = act(&admin, command).await.map_err(|error| error.to_string());
-    tasks.stop();
+    tasks.shutdown();
     store.close().await;
     say(&done?);
     Ok(ExitCode::SUCCESS)

@@ -71,7 +71,9 @@ pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
         previous_secrets,
         issuer: env.text_or("JWT_ISSUER", "bedrock-proxy"),
         audience: env.text_or("JWT_AUDIENCE", "bedrock-api"),
+        // A working day, without a token that stays valid over days by accident.
         expiry: Duration::from_secs(3600 * env.number("JWT_EXPIRY_HOURS", 24, 1..=87_600)),
+        // RFC 7519 allows "no more than a few minutes".
         leeway: env.seconds("JWT_LEEWAY_SECONDS", 60, 0..=600),
         allow_unauthenticated: env.boolean("ALLOW_UNAUTHENTICATED", false),
     }
@@ -103,6 +105,7 @@ pub(super) fn callers(env: &mut EnvReader<'_>, open_on_outage: bool) -> CallerCo
         user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
         team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS", None),
         open_on_outage,
+        // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
         max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),
     }
 }

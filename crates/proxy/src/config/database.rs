@@ -73,7 +73,9 @@ pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
             DatabaseUrl::Postgres(url)
         }
     };
+    // Three replicas stay below the default `max_connections` of PostgreSQL, 100.
     let max_connections = env.number("DB_MAX_CONNS", 25, 2..=1000);
+    // Open connections spare a burst of requests the TLS handshakes.
     let min_connections = env.number("DB_MIN_CONNS", 5, 0..=1000);
     if min_connections > max_connections {
         let value = min_connections.to_string();

@@ -54,11 +54,17 @@ pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
         options: options(env),
         auto_cache: env.boolean("AWS_BEDROCK_AUTO_CACHE", true),
         xml_buffer: env.boolean("AWS_BEDROCK_XML_BUFFER", true),
+        // Less than the 10 minutes after which Anthropic's SDKs time out, so that clients receive the error.
         request_timeout: env.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
+        // The default timeout of Anthropic's SDKs: a model may think for minutes without an event.
         idle_timeout: env.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
+        // A quarter of the 60 s after which AWS load balancers close an idle connection.
         ping_interval: env.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
+        // As long as a request that is not streamed.
         detached_read_timeout: env.seconds("ABANDONED_TIMEOUT_SECONDS", 300, 1..=86_400),
+        // Bounds the upstream connections without a client.
         max_detached_reads: env.number("ABANDONED_MAX", 256, 0..=100_000),
+        // Throttling and validation errors arrive within seconds, so that they become HTTP errors.
         max_head_delay: env.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
     }
 }
@@ -93,6 +99,7 @@ fn options(env: &mut EnvReader<'_>) -> TranslationOptions {
         }
     };
     TranslationOptions {
+        // Within the output limit of all Claude models since 3.5.
         default_max_tokens: env.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
         default_thinking_budget: thinking.then_some(budget),
         computer_use: env.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),

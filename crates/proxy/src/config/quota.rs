@@ -73,6 +73,7 @@ pub(super) fn quota(env: &mut EnvReader<'_>) -> QuotaConfig {
         cache_read_percent: env.number("QUOTA_CACHE_READ_PERCENT", 0, 0..=100),
         user_on_outage: env.choice("QUOTA_USER_ON_OUTAGE", FailMode::Open, &modes),
         team_on_outage: env.choice("QUOTA_TEAM_ON_OUTAGE", FailMode::Open, &modes),
+        // The reservations of a killed process count for at most one minute.
         lease: env.seconds("QUOTA_LEASE_SECONDS", 60, 3..=3600),
     }
 }

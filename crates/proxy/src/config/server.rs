@@ -64,12 +64,19 @@ pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig
     ServerConfig {
         host: host(env, auth),
         port: env.number("PORT", 8081, 0..=u16::MAX),
+        // Each connection may need an upstream one: both fit into the usual limit of 65,536 file descriptors.
         max_connections: env.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
+        // The request size limit of the Messages API. <https://docs.anthropic.com/en/api/errors#request-size-limits>
         max_body_bytes: env.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
+        // A head fits into a few packets: 10 s allow retransmissions and end slow-header attacks.
         header_timeout: env.seconds("HEADER_TIMEOUT_SECONDS", 10, 1..=300),
+        // 32 MB in 60 s need 4.5 Mbit/s.
         body_timeout: env.seconds("BODY_TIMEOUT_SECONDS", 60, 1..=3600),
+        // Twice nginx's `send_timeout`, for clients on unstable networks.
         write_timeout: env.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
+        // The default grace period of Kubernetes.
         shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
+        // Only servers behind a load balancer need a delay.
         shutdown_delay: env.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
         tls: tls(env),
     }

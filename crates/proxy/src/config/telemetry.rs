@@ -51,6 +51,7 @@ pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
         json: env.choice("LOG_FORMAT", true, &[("json", true), ("text", false)]),
         stdout,
         file: file.filter(|_| to_file),
+        // A month, and at most 1 GiB on disk.
         retention: LogRetention {
             days: env.number("LOG_RETENTION_DAYS", 30, 1..=36_500),
             bytes: env.number("LOG_RETENTION_BYTES", 1 << 30, 1 << 20..=1 << 50),
@@ -195,6 +196,7 @@ pub(super) fn otel(env: &mut EnvReader<'_>) -> OtelConfig {
         service_name: service_name.unwrap_or_else(|| "bedrock-proxy".to_owned()),
         attributes,
         sampler: sampler(env),
+        // The default of the specification: 60 s.
         interval: Duration::from_millis(env.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, 100..=3_600_000)),
         // The variable is a list that may contain opt-ins of other instrumentations.
         newest_names: names.split(',').any(|name| name.trim() == "gen_ai_latest_experimental"),
@@ -206,6 +208,7 @@ fn collector(env: &mut EnvReader<'_>, signal: &Signal) -> Option<CollectorConfig
     let url = url(env, signal);
     check_protocol(env, signal);
     let headers = headers(env, signal);
+    // The default of the specification: 10 s.
     let common_timeout = env.number(TIMEOUT, 10_000, 1..=600_000);
     let timeout = Duration::from_millis(env.number(signal.timeout, common_timeout, 1..=600_000));
     Some(CollectorConfig { url: url.filter(|_| !disabled)?, headers, timeout })

@@ -15,8 +15,11 @@ pub struct UsageConfig {
 
 pub(super) fn usage(env: &mut EnvReader<'_>) -> UsageConfig {
     UsageConfig {
+        // Bounds the memory of records that are not stored yet.
         queue: env.number("LEDGER_QUEUE", 1000, 10..=1_000_000),
+        // 13 months, so that a month can be compared with the same month of the last year.
         usage_days: env.number("USAGE_RETENTION_DAYS", 396, 1..=36_500),
+        // One year of audit events.
         event_days: env.number("EVENTS_RETENTION_DAYS", 365, 1..=36_500),
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn ask(
             for name in names {
                 tell(one(&app, name).await);
             }
-            app.tasks.stop();
+            app.tasks.shutdown();
             app.store.close().await;
         }
         Err(error) => tell(Check::fail("Models", error, "Name a folder that can be written to with TMPDIR.")),

@@ -39,7 +39,7 @@ impl Drains {
             );
             return;
         };
-        let (patience, cut) = (self.patience, self.tasks.cutting());
+        let (patience, cut) = (self.patience, self.tasks.aborted());
         self.tasks.spawn(async move {
             let _permit = permit;
             tokio::select! {

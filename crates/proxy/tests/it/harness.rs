@@ -172,7 +172,7 @@ impl TestServer {
             self.app.store.caller_totals(user, None, period, now).await.unwrap().user.reserved
         };
         for _ in 0..1000 {
-            if (self.app.authenticator.concurrency.open_requests(), reserved().await, self.app.tasks.alive())
+            if (self.app.authenticator.concurrency.open_requests(), reserved().await, self.app.tasks.len())
                 == (0, 0, 0)
             {
                 return;
@@ -182,7 +182,7 @@ impl TestServer {
         panic!(
             "{} requests and {} tasks are left, and {} tokens reserved",
             self.app.authenticator.concurrency.open_requests(),
-            self.app.tasks.alive(),
+            self.app.tasks.len(),
             reserved().await,
         );
     }

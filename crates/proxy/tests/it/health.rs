@@ -65,7 +65,7 @@ async fn readiness_goes_first_and_requests_are_still_served_for_the_delay() {
     // Somebody who does not want to wait ends the delay and the drain.
     server.force_shutdown.notify_one();
     let drained = tokio::time::timeout(Duration::from_secs(10), &mut server.task).await.unwrap().unwrap();
-    assert!(matches!(drained, Drained::Clean | Drained::Cut(_)));
+    assert!(matches!(drained, Drained::Clean | Drained::Aborted(_)));
 }
 
 #[tokio::test]

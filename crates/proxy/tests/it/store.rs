@@ -43,7 +43,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.tasks.stop();
+        self.tasks.shutdown();
     }
 }
 

@@ -43,8 +43,8 @@ impl TestRecorder {
     async fn killed(self) -> Self {
         let Self { folder, config, tasks, store, ledger } = self;
         drop(ledger);
-        tasks.stop();
-        tasks.ended().await;
+        tasks.shutdown();
+        tasks.wait().await;
         store.close().await;
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();

@@ -42,7 +42,7 @@ impl Worker {
         loop {
             tokio::select! {
                 biased;
-                () = tasks.stopping() => break,
+                () = tasks.shutdown_begun() => break,
                 first = self.queue.recv() => {
                     let Some(first) = first else { return };
                     let batch = self.gather(first, &tasks).await;
@@ -72,7 +72,7 @@ impl Worker {
         let until = Instant::now() + LINGER;
         while batch.len() < BATCH {
             tokio::select! {
-                () = tasks.stopping() => break,
+                () = tasks.shutdown_begun() => break,
                 span = timeout_at(until, self.queue.recv()) => match span {
                     Ok(Some(span)) => batch.push(span),
                     Ok(None) | Err(_) => break,
@@ -86,7 +86,7 @@ impl Worker {
     async fn send(&mut self, batch: Vec<SpanData>, tasks: &Tasks) {
         let number = batch.len();
         let ending = async {
-            tasks.stopping().await;
+            tasks.shutdown_begun().await;
             tokio::time::sleep(LAST_SENDING).await;
         };
         let result = tokio::select! {
