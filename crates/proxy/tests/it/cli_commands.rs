@@ -86,7 +86,7 @@ fn completions_and_pages_are_printed_without_any_configuration() {
     assert!(directory.path().join("man1/bedrock-proxy-token-issue.1").is_file());
     let output = run(directory.path(), &["man", "--dir", ".env"], &[]);
     assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("the manual cannot be written: .env"), "{}", said(&output));
+    assert!(said(&output).contains("cannot write the manual: .env"), "{}", said(&output));
 }
 
 #[test]
