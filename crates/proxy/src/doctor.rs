@@ -85,7 +85,7 @@ impl Finding {
         Self { name: name.to_owned(), severity: Severity::Fail, detail, code: Some(row.code), fix }
     }
 
-    fn as_note(self) -> Self {
+    fn into_note(self) -> Self {
         Self { severity: Severity::Note, ..self }
     }
 }

@@ -146,7 +146,7 @@ async fn inference_profile(
                 format!("resolves to {} in {} regions", models.first().unwrap_or(&"nothing"), models.len()),
             )
         }
-        Err(error) => Finding::from_upstream_error(&subject, error).as_note(),
+        Err(error) => Finding::from_upstream_error(&subject, error).into_note(),
     }
 }
 
