@@ -61,7 +61,7 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
         })
         .await;
     }
-    tasks.stop();
+    tasks.shutdown();
     store.close().await;
 }
 

@@ -75,7 +75,7 @@ pub struct App {
     /// What models were seen to refuse.
     pub learned: Learned,
     /// What is asked of the control plane.
-    pub control: config::Control,
+    pub control: config::ControlPlaneConfig,
     /// Prompts that were counted a moment ago.
     pub counts: Counts,
     /// Where abandoned answers are read to their end.
@@ -95,9 +95,9 @@ pub struct App {
     /// Whether a limit refuses requests while the database is away.
     outages_are_closed: bool,
     /// How one request is served.
-    pub relay: config::Relay,
+    pub relay: config::InferenceConfig,
     /// Sizes and times of the server itself.
-    pub limits: config::Server,
+    pub limits: config::ServerConfig,
     /// The wall clock.
     pub clock: Clock,
     /// Everything that runs for requests.
@@ -119,7 +119,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(&catalog.foundation_models(), config.metrics.user_label));
         metrics.set_price_versions(&catalog.price_versions());
         let recorder =
-            UsageRecorder::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
+            UsageRecorder::open(&path, &config.usage, store.clone(), clock.clone(), Arc::clone(&metrics));
         let recorder = Arc::new(recorder.map_err(|error| CannotOpen::Journal { path, error })?);
         let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&recorder), clock.clone());
         Ok(Self {
@@ -135,7 +135,7 @@ impl App {
             learned: Learned::new(clock.clone()),
             control: config.bedrock.control.clone(),
             counts: Counts::default(),
-            drains: Drains::new(&config.relay, &tasks),
+            drains: Drains::new(&config.inference, &tasks),
             store,
             otel: Otel::open(&config.otel, config.bedrock.ca_bundle.as_deref(), &upkeep)?,
             metrics,
@@ -143,7 +143,7 @@ impl App {
             quota,
             readiness: Readiness::default(),
             outages_are_closed: readiness::closed(&config.quota),
-            relay: config.relay.clone(),
+            relay: config.inference.clone(),
             limits: config.server.clone(),
             clock,
             tasks,
@@ -194,9 +194,9 @@ impl App {
 
     /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.
     pub async fn finish(&self) {
-        self.upkeep.stop();
+        self.upkeep.shutdown();
         self.otel.shut_down().await;
-        if tokio::time::timeout(LAST_BATCH, self.upkeep.ended()).await.is_err() {
+        if tokio::time::timeout(LAST_BATCH, self.upkeep.wait()).await.is_err() {
             tracing::warn!("the database did not take the last usage rows; they wait in the journal");
         }
         self.store.close().await;

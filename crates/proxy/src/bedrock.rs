@@ -89,7 +89,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When there are no usable root certificates, or the endpoint is not a URL.
-    pub fn new(config: &config::Bedrock, clock: Clock) -> Result<Self, HttpClientError> {
+    pub fn new(config: &config::BedrockConfig, clock: Clock) -> Result<Self, HttpClientError> {
         let endpoint = Endpoint::new(config).map_err(|error| HttpClientError::Endpoint(error.to_string()))?;
         let client = http_client::new(endpoint.is_https(), config.ca_bundle.as_deref())?;
         Ok(Self {

@@ -1,6 +1,6 @@
-//! A certificate and its key, read from files and judged: whether they can be used, and until when.
+//! A TLS certificate with its key: read from PEM files and checked.
 //!
-//! Not here: which files (`config`), and what is done with them (`server::tls`).
+//! `config` names the files; `server::tls` serves the certificate.
 
 use std::fs;
 use std::io;
@@ -15,113 +15,116 @@ use rustls::sign::CertifiedKey;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// A certificate that can be shown, with its key.
+/// A valid certificate chain with its private key.
 #[derive(Clone, Debug)]
-pub struct Pair {
-    /// For rustls.
-    pub shown: Arc<CertifiedKey>,
-    /// When it begins to be valid, in seconds since 1970.
-    pub from: u64,
-    /// When it expires, in seconds since 1970.
-    pub until: u64,
+pub struct CertifiedPair {
+    /// The chain and key for rustls.
+    pub key: Arc<CertifiedKey>,
+    /// Start of validity, in seconds since the epoch.
+    pub valid_from: u64,
+    /// End of validity, in seconds since the epoch.
+    pub valid_until: u64,
 }
 
-/// Why files cannot be used.
+/// Why the files cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Wrong {
+pub struct CertificateError {
     /// The file that is wrong.
     pub file: File,
-    /// What is wrong and what to do. Never any of its content.
+    /// What is wrong, then what to do; never contents of the file.
     pub reason: String,
 }
 
 /// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum File {
-    /// The certificate and those that lead to its authority.
+    /// The certificate and its intermediate certificates.
     Certificate,
     /// Its private key.
     Key,
 }
 
 impl File {
-    fn wrong(self, reason: impl Into<String>) -> Wrong {
-        Wrong { file: self, reason: reason.into() }
+    fn error(self, reason: impl Into<String>) -> CertificateError {
+        CertificateError { file: self, reason: reason.into() }
     }
 }
 
-/// Reads both files.
+/// Reads and checks both files.
 ///
 /// # Errors
-/// When one of them cannot be read or is not PEM, the key is not that of the certificate, or others could read the key.
-pub fn read(certificate: &Path, key: &Path) -> Result<Pair, Wrong> {
-    let chain = chain(certificate)?;
-    let (from, until) = validity(&chain[0])?;
-    let key = private(key)?;
-    let shown = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
+/// When a file cannot be read or is not PEM, the key does not belong to the certificate, or other users can read the key.
+pub fn read(certificate: &Path, key: &Path) -> Result<CertifiedPair, CertificateError> {
+    let chain = read_chain(certificate)?;
+    let (valid_from, valid_until) = validity(&chain[0])?;
+    let key = read_private_key(key)?;
+    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
         let mismatch = matches!(error, rustls::Error::InconsistentKeys(_));
         let reason = if mismatch {
-            "is not the key of the first certificate in TLS_CERT_FILE; name the two files that were made together"
+            "does not belong to the first certificate in TLS_CERT_FILE; name a certificate and its own key"
                 .to_owned()
         } else {
             format!("cannot be used ({error}); use an RSA, ECDSA (P-256, P-384, P-521) or Ed25519 key")
         };
-        File::Key.wrong(reason)
+        File::Key.error(reason)
     })?;
-    Ok(Pair { shown: Arc::new(shown), from, until })
+    Ok(CertifiedPair { key: Arc::new(certified), valid_from, valid_until })
 }
 
-/// The certificates in a file, at least one.
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Wrong> {
-    let wrong =
-        |error: Error| File::Certificate.wrong(told(&error, "the certificate, then those that signed it"));
-    let text = fs::read(path).map_err(|error| File::Certificate.wrong(unreadable(&error)))?;
-    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+/// The certificates in a file; at least one.
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let error = |error: Error| {
+        File::Certificate.error(describe(&error, "the certificate, then those that signed it"))
+    };
+    let text = fs::read(path).map_err(|error| File::Certificate.error(read_error(&error)))?;
+    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(error)?;
     if chain.is_empty() {
-        return Err(wrong(Error::NoItemsFound));
+        return Err(error(Error::NoItemsFound));
     }
     Ok(chain)
 }
 
-/// The first private key in a file that nobody else may read.
-fn private(path: &Path) -> Result<PrivateKeyDer<'static>, Wrong> {
-    let metadata = fs::metadata(path).map_err(|error| File::Key.wrong(unreadable(&error)))?;
-    if exposed(metadata.mode(), metadata.uid() == 0) {
+/// The first private key in a file that other users cannot read.
+fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    let metadata = fs::metadata(path).map_err(|error| File::Key.error(read_error(&error)))?;
+    if is_world_readable(metadata.mode(), metadata.uid() == 0) {
         let mode = metadata.mode() & 0o777;
-        let reason = format!("can be read by others (mode {mode:04o}); chmod 600 it, or 640 if root owns it");
-        return Err(File::Key.wrong(reason));
+        let reason =
+            format!("can be read by other users (mode {mode:04o}); chmod 600 it, or 640 if root owns it");
+        return Err(File::Key.error(reason));
     }
-    let text = fs::read(path).map_err(|error| File::Key.wrong(unreadable(&error)))?;
+    let text = fs::read(path).map_err(|error| File::Key.error(read_error(&error)))?;
     PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|error| File::Key.wrong(told(&error, "an unencrypted private key")))
+        .map_err(|error| File::Key.error(describe(&error, "an unencrypted private key")))
 }
 
-/// Whether more people can get at a key than should. The group of a file of root's is how an operator, or Kubernetes
-/// with `fsGroup`, hands a key to a server that is not root; PostgreSQL has the same rule.
+/// Whether users other than the owner can read or change the key. A file of root may be readable by its group: that is
+/// how an operator, or Kubernetes with `fsGroup`, gives a key to a server that does not run as root. PostgreSQL has the
+/// same rule.
 /// <https://www.postgresql.org/docs/current/ssl-tcp.html#SSL-SETUP>
-fn exposed(mode: u32, of_root: bool) -> bool {
-    let allowed = if of_root { 0o740 } else { 0o700 };
+fn is_world_readable(mode: u32, owned_by_root: bool) -> bool {
+    let allowed = if owned_by_root { 0o740 } else { 0o700 };
     mode & 0o777 & !allowed != 0
 }
 
-fn unreadable(error: &io::Error) -> String {
+fn read_error(error: &io::Error) -> String {
     format!("cannot be read ({error}); name a PEM file that this process may read")
 }
 
-fn told(error: &Error, wanted: &str) -> String {
+fn describe(error: &Error, expected: &str) -> String {
     match error {
-        Error::NoItemsFound => format!("holds nothing of the kind; name a PEM file with {wanted}"),
-        // What else goes wrong is told by kind: the error's own words may hold lines of the file.
-        _ => format!("is not PEM, or is cut off; name a PEM file with {wanted}"),
+        Error::NoItemsFound => format!("contains no such item; name a PEM file with {expected}"),
+        // The text of other errors may contain lines of the file.
+        _ => format!("is not PEM, or is truncated; name a PEM file with {expected}"),
     }
 }
 
-/// From when until when a certificate is valid.
-fn validity(certificate: &CertificateDer<'_>) -> Result<(u64, u64), Wrong> {
+/// Start and end of validity, in seconds since the epoch.
+fn validity(certificate: &CertificateDer<'_>) -> Result<(u64, u64), CertificateError> {
     let read = Certificate::from_der(certificate).map_err(|error| {
         File::Certificate
-            .wrong(format!("begins with a certificate that cannot be read ({error}); make it anew"))
+            .error(format!("begins with a certificate that cannot be parsed ({error}); create it again"))
     })?;
     let validity = read.tbs_certificate().validity();
     Ok((validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs()))
@@ -138,24 +141,24 @@ pub(crate) mod fixtures {
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use tempfile::TempDir;
 
-    /// A folder with a pair of files.
-    pub(crate) struct Folder {
+    /// A certificate and its key in a temporary directory.
+    pub(crate) struct CertificateFiles {
         _home: TempDir,
         pub(crate) certificate: PathBuf,
         pub(crate) key: PathBuf,
     }
 
-    impl Folder {
-        /// A certificate of its own making for `name`, valid in these years after 2026.
+    impl CertificateFiles {
+        /// A self-signed certificate for `name`, valid in these years after 2026.
         pub(crate) fn new(name: &str, years: Range<i32>) -> Self {
             let home = tempfile::tempdir().unwrap();
             let (certificate, key) = (home.path().join("tls.crt"), home.path().join("tls.key"));
-            let folder = Self { _home: home, certificate, key };
-            folder.renew(name, years);
-            folder
+            let files = Self { _home: home, certificate, key };
+            files.renew(name, years);
+            files
         }
 
-        /// Another one in the same place.
+        /// Replaces both files.
         pub(crate) fn renew(&self, name: &str, years: Range<i32>) {
             let mut params = CertificateParams::new([name.to_owned()]).unwrap();
             params.not_before = date_time_ymd(2026 + years.start, 1, 1);
@@ -177,43 +180,48 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::fixtures::Folder;
+    use super::fixtures::CertificateFiles;
     use super::*;
 
-    fn wrong(folder: &Folder) -> (File, String) {
-        let Wrong { file, reason } = read(&folder.certificate, &folder.key).unwrap_err();
+    fn read_invalid(files: &CertificateFiles) -> (File, String) {
+        let CertificateError { file, reason } = read(&files.certificate, &files.key).unwrap_err();
         (file, reason)
     }
 
     #[test]
-    fn a_pair_tells_until_when_it_is_valid() {
-        let folder = Folder::new("proxy.example", 0..4);
-        let pair = read(&folder.certificate, &folder.key).unwrap();
-        assert_eq!((pair.from, pair.until), (1_767_225_600, 1_893_456_000));
-        assert_eq!(pair.shown.cert.len(), 1);
+    fn validity_is_read_from_the_certificate() {
+        let files = CertificateFiles::new("proxy.example", 0..4);
+        let pair = read(&files.certificate, &files.key).unwrap();
+        assert_eq!((pair.valid_from, pair.valid_until), (1_767_225_600, 1_893_456_000));
+        assert_eq!(pair.key.cert.len(), 1);
     }
 
     #[test]
-    fn the_key_of_another_certificate_is_refused() {
-        let (one, other) = (Folder::new("proxy.example", 0..1), Folder::new("proxy.example", 0..1));
+    fn key_of_another_certificate_is_rejected() {
+        let (one, other) =
+            (CertificateFiles::new("proxy.example", 0..1), CertificateFiles::new("proxy.example", 0..1));
         fs::copy(&other.key, &one.key).unwrap();
-        let (file, reason) = wrong(&one);
-        assert!(file == File::Key && reason.contains("made together"), "{reason}");
+        let (file, reason) = read_invalid(&one);
+        assert!(file == File::Key && reason.contains("does not belong"), "{reason}");
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_refused() {
-        let folder = Folder::new("proxy.example", 0..1);
+    fn key_readable_by_other_users_is_rejected() {
+        let files = CertificateFiles::new("proxy.example", 0..1);
         for mode in [0o644, 0o604, 0o660, 0o666] {
-            fs::set_permissions(&folder.key, Permissions::from_mode(mode)).unwrap();
-            let (file, reason) = wrong(&folder);
+            fs::set_permissions(&files.key, Permissions::from_mode(mode)).unwrap();
+            let (file, reason) = read_invalid(&files);
             assert!(file == File::Key && reason.contains(&format!("(mode {mode:04o})")), "{reason}");
         }
-        assert!(!exposed(0o100_640, true) && !exposed(0o100_440, true) && exposed(0o100_640, false));
+        assert!(
+            !is_world_readable(0o100_640, true)
+                && !is_world_readable(0o100_440, true)
+                && is_world_readable(0o100_640, false)
+        );
     }
 
     #[test]
-    fn what_is_no_pem_is_refused_without_a_word_of_its_content() {
+    fn invalid_pem_is_rejected_without_its_contents() {
         for (certificate, key, file) in [
             ("canary", None, File::Certificate),
             ("", None, File::Certificate),
@@ -230,14 +238,14 @@ mod tests {
                 File::Key,
             ),
         ] {
-            let folder = Folder::new("proxy.example", 0..1);
+            let files = CertificateFiles::new("proxy.example", 0..1);
             match key {
-                Some(key) => fs::write(&folder.key, key).unwrap(),
-                None => fs::write(&folder.certificate, certificate).unwrap(),
+                Some(key) => fs::write(&files.key, key).unwrap(),
+                None => fs::write(&files.certificate, certificate).unwrap(),
             }
-            let told = wrong(&folder);
-            assert_eq!(told.0, file, "{}", told.1);
-            assert!(!told.1.contains("canary") && !told.1.contains("Y2Fu"), "{}", told.1);
+            let (found, reason) = read_invalid(&files);
+            assert_eq!(found, file, "{reason}");
+            assert!(!reason.contains("canary") && !reason.contains("Y2Fu"), "{reason}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The command line: what there is to say, and the way from a command to its face in one of the files beside this one.
-//! Without a command it serves.
+//! The command line: commands, dispatch, exit codes. Without a command it serves.
 
 mod config;
 mod connect;
@@ -9,42 +8,51 @@ pub mod explain;
 mod healthcheck;
 mod man;
 mod migrate;
+mod serve;
 mod table;
+mod tokens;
+mod usage;
 mod users;
 mod version;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::admin::{Admin, AdminError};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Problem, of_process};
-use crate::server::{Drained, Server};
-use crate::{ids, telemetry};
+use crate::config::{Config, ConfigError, Loaded, load_from_env};
+use crate::store::{ListPage, Page, Store};
+use crate::tasks::Tasks;
 
-/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+/// Exit code of an invalid configuration: `EX_CONFIG` of `sysexits.h`.
 const EX_CONFIG: u8 = 78;
-const LAST_BREATH: Duration = Duration::from_millis(200);
+/// Limit for dropping the tasks that the drain gave up on. Dropping logs and settles their requests, which takes
+/// milliseconds; 200 ms leave room for a busy machine.
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
+/// The actor in the audit events of these commands.
+const ACTOR: &str = "cli";
+/// Rows of one page when a command reads a whole list; bounds the memory of one query.
+const PAGE_SIZE: i64 = 1000;
 
 /// At the end of the help.
 const EXAMPLES: &str = "\
 Examples:
   bedrock-proxy demo            try it without an AWS account
-  bedrock-proxy config check    look for mistakes in the environment and .env
-  bedrock-proxy doctor          look at everything that serving needs
+  bedrock-proxy config check    check the environment and .env
+  bedrock-proxy doctor          check everything that serving needs
   bedrock-proxy                 serve
 
 Exit codes:
-  0   done
-  1   it failed, or something that was looked at is not as it should be
-  2   the command line is wrong
-  78  the configuration is wrong";
+  0   success
+  1   failure, or a failed check
+  2   invalid command line
+  78  invalid configuration";
 
 #[derive(Debug, Parser)]
 #[command(name = "bedrock-proxy", version, about = "Anthropic Messages API in, AWS Bedrock out", after_help = EXAMPLES)]
@@ -55,12 +63,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(flatten)]
-    Operator(users::Operator),
-    /// Serve the Messages API (also without a command). Configured by the environment and .env; see .env.example
+    /// Issue, list and revoke tokens
+    #[command(subcommand)]
+    Token(tokens::TokenCommand),
+    /// Manage users and their limits
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Manage teams, whose users share a limit
+    #[command(subcommand)]
+    Team(users::TeamCommand),
+    /// Report tokens and cost
+    #[command(subcommand)]
+    Usage(usage::UsageCommand),
+    /// Show limits and what is left of them
+    #[command(subcommand)]
+    Quota(usage::QuotaCommand),
+    /// List audit events: tokens, changes, rejected requests
+    #[command(after_help = "Example:\n  bedrock-proxy events --kind auth_refused --limit 20")]
+    Events(usage::EventArguments),
+    /// Serve the Messages API (the default command), configured by the environment and .env; see .env.example
     #[command(after_help = "Example:\n  PORT=8081 AWS_BEDROCK_REGION=eu-west-1 bedrock-proxy serve")]
     Serve,
-    /// Try it without an AWS account: a fake Bedrock inside this process, and what to type
+    /// Try it without an AWS account, with a fake Bedrock in the same process
     #[command(after_help = "Example:\n  bedrock-proxy demo --port 9000")]
     Demo {
         /// The port to serve on
@@ -70,38 +94,38 @@ enum Command {
         #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
         host: IpAddr,
     },
-    /// Look at the configuration
+    /// Check or print the configuration
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
-    /// Look at everything that the server needs, and say what to do about what is not as it should be
+    /// Check everything that the server needs, with advice for each failure
     Doctor(doctor::Arguments),
-    /// Print what to type into a client
+    /// Print the settings of a client
     Connect(connect::Arguments),
-    /// Ask the server that this configuration describes whether it is well; for the HEALTHCHECK of a container
+    /// Check the health of the server that this configuration describes, for the HEALTHCHECK of a container
     Healthcheck(healthcheck::Arguments),
-    /// Bring the schema of the database up to date, as every start does
+    /// Apply pending migrations of the database, as every start does
     Migrate(migrate::Arguments),
-    /// Explain an error by the code at the end of its message, such as E07; all of them without one
+    /// Explain an error by the code at the end of its message, such as E07, or list all errors
     #[command(after_help = "Example:\n  bedrock-proxy explain E07")]
     Explain {
         /// The code
         code: Option<String>,
     },
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions(man::Completions),
     /// Print the manual page, or write one for each command
     Man(man::Man),
-    /// What this binary is
+    /// Print the version
     Version(version::Arguments),
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of this process.
 #[must_use]
 pub fn run() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
-    let loaded = || of_process(Path::new(".env"));
+    let loaded = || load_from_env(Path::new(".env"));
     match command {
         Command::Demo { port, host } => {
             in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
@@ -112,189 +136,115 @@ pub fn run() -> ExitCode {
         Command::Man(arguments) => man::pages(&arguments),
         Command::Version(arguments) => in_runtime(version::run(arguments)),
         Command::Doctor(arguments) => doctor::run(arguments, loaded()),
-        Command::Connect(arguments) => with(loaded(), |config| connect::run(config, arguments)),
-        Command::Operator(command) => with(loaded(), |config| users::run(config, command)),
-        Command::Healthcheck(arguments) => with(loaded(), |config| healthcheck::run(config, arguments)),
-        Command::Migrate(arguments) => with(loaded(), |config| migrate::run(config, arguments)),
+        Command::Connect(arguments) => with_config(loaded(), |config| connect::run(config, arguments)),
+        Command::Token(command) => with_admin(async |admin| tokens::run(admin, command).await),
+        Command::User(command) => with_admin(async |admin| users::run_user(admin, command).await),
+        Command::Team(command) => with_admin(async |admin| users::run_team(admin, command).await),
+        Command::Usage(command) => with_admin(async |admin| usage::report(admin, command).await),
+        Command::Quota(command) => with_admin(async |admin| usage::quota(admin, command).await),
+        Command::Events(arguments) => with_admin(async |admin| usage::events(admin, arguments).await),
+        Command::Healthcheck(arguments) => {
+            with_config(loaded(), |config| healthcheck::run(config, arguments))
+        }
+        Command::Migrate(arguments) => with_config(loaded(), |config| migrate::run(config, arguments)),
         Command::Serve => match loaded().config {
-            Ok(config) => logged(config),
-            Err(problems) => refuse(&problems),
+            Ok(config) => serve::serve_with_logging(config),
+            Err(errors) => exit_config_error(&errors),
         },
     }
 }
 
-/// Does `work` by the configuration, if there is nothing wrong with it.
-fn with<F>(loaded: Loaded, work: impl FnOnce(Config) -> F) -> ExitCode
+/// Runs `work` with a valid configuration.
+fn with_config<F>(loaded: Loaded, work: impl FnOnce(Config) -> F) -> ExitCode
 where
     F: Future<Output = Result<ExitCode, String>>,
 {
     match loaded.config {
         Ok(config) => in_runtime(work(config)),
-        Err(problems) => refuse(&problems),
+        Err(errors) => exit_config_error(&errors),
+    }
+}
+
+/// Runs `work` on the database and prints its result. It needs no running server, and a running one applies the change
+/// within seconds.
+fn with_admin(work: impl AsyncFnOnce(&Admin) -> Result<String, AdminError>) -> ExitCode {
+    with_config(load_from_env(Path::new(".env")), |config| async move {
+        let tasks = Tasks::default();
+        let store = Store::open(&config.database, &tasks).await.map_err(|error| error.to_string())?;
+        let admin = Admin::new(&config, store.clone(), Clock::machine());
+        let result = work(&admin).await.map_err(|error| error.to_string());
+        tasks.shutdown();
+        store.close().await;
+        print(&result?);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// All pages of a list.
+async fn all_pages<R>(
+    mut load: impl AsyncFnMut(&Page) -> Result<ListPage<R>, AdminError>,
+) -> Result<Vec<R>, AdminError> {
+    let (mut rows, mut page) = (Vec::new(), Page { after: None, limit: PAGE_SIZE });
+    loop {
+        let found = load(&page).await?;
+        rows.extend(found.rows);
+        if found.next.is_none() {
+            return Ok(rows);
+        }
+        page.after = found.next;
     }
 }
 
 fn explain(code: Option<&str>) -> ExitCode {
     match code.map_or_else(|| Some(explain::all()), explain::one) {
         Some(text) => {
-            say(&text);
+            print(&text);
             ExitCode::SUCCESS
         }
         None => {
-            complain(
-                "bedrock-proxy: there is no error with this code; `bedrock-proxy explain` lists them all\n",
+            print_error(
+                "bedrock-proxy: there is no error with this code; `bedrock-proxy explain` lists all codes\n",
             );
             ExitCode::FAILURE
         }
     }
 }
 
-fn refuse(problems: &[Problem]) -> ExitCode {
-    let mut text = format!("bedrock-proxy cannot start; {} to fix:\n", problems.len());
-    for problem in problems {
+fn exit_config_error(errors: &[ConfigError]) -> ExitCode {
+    let mut text = format!("bedrock-proxy cannot start; {} to fix:\n", errors.len());
+    for error in errors {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {problem}");
+        let _ = writeln!(text, "  {error}");
     }
-    complain(&text);
+    print_error(&text);
     ExitCode::from(EX_CONFIG)
-}
-
-/// Serves with a log. It outlives the runtime, whose last requests are logged when they are dropped.
-fn logged(config: Config) -> ExitCode {
-    match telemetry::install(&config.log, &Clock::machine()) {
-        Ok(logs) => {
-            let code = in_runtime(serve(config));
-            drop(logs);
-            code
-        }
-        Err(error) => {
-            complain(&format!("bedrock-proxy cannot start: {error}\n"));
-            ExitCode::from(EX_CONFIG)
-        }
-    }
 }
 
 fn in_runtime(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("bedrock-proxy cannot start: {error}\n"));
+            print_error(&format!("bedrock-proxy cannot start: {error}\n"));
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(work);
-    // What a drain has given up on is dropped, so that it is logged, but not waited for.
-    runtime.shutdown_timeout(LAST_BREATH);
-    match done {
+    let result = runtime.block_on(work);
+    // Tasks that the drain gave up on are dropped, so that their requests are logged.
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
+    match result {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("bedrock-proxy: {error}\n"));
+            print_error(&format!("bedrock-proxy: {error}\n"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, String> {
-    ids::check()?;
-    let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    let app = server.app();
-    tracing::info!(
-        address = %server.address(),
-        tls = server.tls().is_some(),
-        bedrock = app.bedrock.host(),
-        version = env!("CARGO_PKG_VERSION"),
-        "bedrock-proxy listens",
-    );
-    if !config.log.stdout {
-        say(&banner(&config, server.address()));
-    }
-    app.keep_identified();
-    if let Some(tls) = server.tls().cloned() {
-        let mut hang_up = listen(SignalKind::hangup())?;
-        let upkeep = app.upkeep.clone();
-        app.upkeep.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = hang_up.recv() => tls.reload().await,
-                    () = upkeep.stopping() => return,
-                }
-            }
-        });
-    }
-    until_stopped(server).await.map(|()| ExitCode::SUCCESS)
-}
-
-/// What a person at the terminal wants to know when the log is elsewhere.
-fn banner(config: &Config, address: SocketAddr) -> String {
-    let logs = config.log.file.as_deref().unwrap_or(Path::new("nowhere")).display();
-    let mut reached = address;
-    if address.ip().is_unspecified() {
-        reached.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    let (who, token) = if config.auth.secret.is_some() {
-        ("a token is needed; `bedrock-proxy token issue --user NAME` makes one", "<token>")
-    } else if address.ip().is_loopback() {
-        ("everybody on this machine is served; set JWT_SECRET_KEY to ask for tokens", "any")
-    } else {
-        ("everybody is served, as ALLOW_UNAUTHENTICATED says; set JWT_SECRET_KEY to ask for tokens", "any")
-    };
-    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    format!(
-        "bedrock-proxy {} listens on {scheme}://{address}\n  {who}\n  logs: {logs} (LOG_OUTPUT=stdout shows them here)\n  \
-         try: ANTHROPIC_BASE_URL={scheme}://{reached} ANTHROPIC_AUTH_TOKEN={token} claude",
-        env!("CARGO_PKG_VERSION"),
-    )
-}
-
-/// Serves until SIGTERM or SIGINT, drains, and says how that went. A second signal ends the drain.
-pub(crate) async fn until_stopped(server: Server) -> Result<(), String> {
-    let mut signals = Signals::listen()?;
-    let mut more_signals = Signals::listen()?;
-    let hurry = async {
-        more_signals.next().await;
-        more_signals.next().await;
-    };
-    match server.run(signals.next(), hurry).await {
-        Drained::Clean => tracing::info!("stopped; every request was finished"),
-        Drained::Cut(connections) => tracing::warn!(connections, "stopped; open requests were cut off"),
-    }
-    Ok(())
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, String> {
-    signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
-}
-
-impl Signals {
-    fn listen() -> Result<Self, String> {
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// To the person at the terminal, or to a program that may not read all of it.
-pub(crate) fn say(text: &str) {
+/// Writes to stdout. A reader may close it early (`| head`), which is no error.
+pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-fn complain(text: &str) {
+fn print_error(text: &str) {
     let _ = write!(std::io::stderr(), "{text}");
 }

@@ -1,6 +1,6 @@
-//! What time it is. The only room that asks the machine for the wall clock, so that tests can set it.
+//! The wall clock. Only this file reads the system clock, so that tests can set the time.
 //!
-//! Durations (pings, deadlines, back-off) are not measured here but with `tokio::time`.
+//! Durations (pings, timeouts, backoff) use `tokio::time` instead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,13 +18,13 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's own clock.
+    /// The system clock.
     #[must_use]
     pub fn machine() -> Self {
         Self(Source::Machine)
     }
 
-    /// A clock that stands still at `now` until [`Clock::advance`] moves it.
+    /// A clock that stays at `now` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(now: SystemTime) -> Self {
         Self(Source::Manual(Arc::new(Mutex::new(now))))
@@ -55,7 +55,7 @@ impl Clock {
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
     }
 
-    /// Moves a manual clock forward; the machine's clock cannot be moved.
+    /// Moves a manual clock forward; no effect on the system clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
             *now.lock().unwrap_or_else(PoisonError::into_inner) += by;
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_only_by_hand() {
+    fn manual_clock_moves_only_by_advance() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800));
         assert_eq!(clock.rfc3339(), "2026-11-22T12:00:00Z");
         let clone = clock.clone();

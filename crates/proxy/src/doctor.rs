@@ -1,7 +1,7 @@
-//! The doctor: looks at everything that a server of this configuration will need, and says what to do about what is not
-//! as it should be. It changes nothing and leaves nothing behind; asking a model costs what one token costs.
+//! The doctor: checks everything that a server with this configuration needs, with advice for each failure. It changes
+//! nothing and leaves no files behind; a request to a model costs one token.
 //!
-//! Not here: how the findings are printed (`cli`), and what the codes mean (the table of errors).
+//! `cli` prints the findings; the codes are those of the table of known errors.
 
 mod aws;
 mod host;
@@ -14,30 +14,32 @@ use serde::Serialize;
 
 use crate::bedrock::{Bedrock, Failure};
 use crate::clock::Clock;
-use crate::config::{Config, Problem};
+use crate::config::{Config, ConfigError};
 
-/// How a check came out.
+/// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
-    /// As it should be.
+pub enum Severity {
+    /// No problem.
     Ok,
-    /// Not a fault, but good to know.
+    /// Information, no failure.
     Note,
-    /// Not as it should be.
+    /// A failure.
     Fail,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What it is about: a few words, or the name of a model.
+pub struct Finding {
+    /// The subject: a few words, or the name of a model.
     pub name: String,
-    /// How it came out.
-    pub state: State,
-    /// What was found.
-    pub said: String,
-    /// The row of `docs/errors.md` that explains it.
+    /// How severe it is; `state` in JSON.
+    #[serde(rename = "state")]
+    pub severity: Severity,
+    /// What was found; `said` in JSON.
+    #[serde(rename = "said")]
+    pub detail: String,
+    /// The code of the known error that explains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// What to do about it.
@@ -45,92 +47,100 @@ pub struct Check {
     pub fix: Option<String>,
 }
 
-impl Check {
-    fn new(name: &str, state: State, said: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), state, said: said.into(), code: None, fix: None }
+impl Finding {
+    fn new(name: &str, severity: Severity, detail: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), severity, detail: detail.into(), code: None, fix: None }
     }
 
-    fn ok(name: &str, said: impl Into<String>) -> Self {
-        Self::new(name, State::Ok, said)
+    fn ok(name: &str, detail: impl Into<String>) -> Self {
+        Self::new(name, Severity::Ok, detail)
     }
 
-    fn note(name: &str, said: impl Into<String>) -> Self {
-        Self::new(name, State::Note, said)
+    fn note(name: &str, detail: impl Into<String>) -> Self {
+        Self::new(name, Severity::Note, detail)
     }
 
-    fn fail(name: &str, said: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { fix: Some(fix.into()), ..Self::new(name, State::Fail, said) }
+    fn fail(name: &str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..Self::new(name, Severity::Fail, detail) }
     }
 
-    /// A failure of AWS, or on the way there, with what the table of errors knows about it. The operator may read all
-    /// of AWS's own words.
-    fn failure(name: &str, failure: Failure) -> Self {
-        let said = failure.to_string();
-        Self::row(name, &said, failure.meaning().known_error)
+    /// An upstream error, with the cause and advice of its known error. The operator sees the whole AWS message.
+    fn from_upstream_error(name: &str, error: Failure) -> Self {
+        let detail = error.to_string();
+        Self::from_known_error(name, &detail, error.meaning().known_error)
     }
 
-    /// The same, when only the code of the row is known.
-    fn coded(name: &str, said: String, code: Option<&'static str>) -> Self {
+    /// As [`Finding::from_upstream_error`], from the code of the known error.
+    fn from_code(name: &str, detail: String, code: Option<&'static str>) -> Self {
         match code.and_then(known_error) {
-            // The fix is told once, below.
-            Some(row) => Self::row(name, said.trim_end_matches(row.advice).trim_end(), row),
-            None => Self::fail(name, said, "Look at the server's log."),
+            // The advice is printed once, as the fix.
+            Some(row) => Self::from_known_error(name, detail.trim_end_matches(row.advice).trim_end(), row),
+            None => Self::fail(name, detail, "Look at the server's log."),
         }
     }
 
-    fn row(name: &str, said: &str, row: &'static translate::KnownError) -> Self {
-        let said = format!("{}: {said}", row.cause);
+    fn from_known_error(name: &str, detail: &str, row: &'static translate::KnownError) -> Self {
+        let detail = format!("{}: {detail}", row.cause);
         let fix = Some(row.advice.to_owned());
-        Self { name: name.to_owned(), state: State::Fail, said, code: Some(row.code), fix }
+        Self { name: name.to_owned(), severity: Severity::Fail, detail, code: Some(row.code), fix }
     }
 
-    fn not_a_fault(self) -> Self {
-        Self { state: State::Note, ..self }
+    fn into_note(self) -> Self {
+        Self { severity: Severity::Note, ..self }
     }
 }
 
-/// What to look at beside the configuration.
+/// Which models to check.
 #[derive(Clone, Debug)]
-pub struct Wishes {
-    /// Models to ask beside those that the configuration names.
+pub struct DoctorOptions {
+    /// Models to check beside those of the configuration.
     pub models: Vec<String>,
-    /// Whether models are asked at all, which costs a little.
+    /// Send one request to each model, which costs a little.
     pub calls: bool,
 }
 
-/// Looks at everything and hands each finding to `tell` when it is there.
-pub async fn examine(config: &Config, wishes: &Wishes, clock: &Clock, tell: &mut (dyn FnMut(Check) + Send)) {
-    tell(Check::ok("Configuration", "no mistakes"));
+/// Runs all checks and passes each finding to `report` as soon as it is known.
+pub async fn examine(
+    config: &Config,
+    options: &DoctorOptions,
+    clock: &Clock,
+    report: &mut (dyn FnMut(Finding) + Send),
+) {
+    report(Finding::ok("Configuration", "no errors"));
     for warning in &config.warnings {
-        tell(Check::note("Configuration", warning));
+        report(Finding::note("Configuration", warning));
     }
-    tell(host::authentication(config));
+    report(host::authentication(config));
     match Bedrock::new(&config.bedrock, clock.clone()) {
-        Ok(bedrock) => aws::examine(&bedrock, config, wishes, clock, tell).await,
+        Ok(bedrock) => aws::examine(&bedrock, config, options, clock, report).await,
         Err(error) => {
-            tell(Check::fail("AWS", error.to_string(), "Mend what it says; nothing can be sent to AWS."));
+            report(Finding::fail(
+                "AWS",
+                error.to_string(),
+                "Fix this error; without it no request can be sent to AWS.",
+            ));
         }
     }
-    tell(host::database(config).await);
-    for check in host::folders(config) {
-        tell(check);
+    report(host::database(config).await);
+    for finding in host::directories(config) {
+        report(finding);
     }
-    tell(host::port(config).await);
+    report(host::port(config).await);
 }
 
-/// What is wrong with a configuration that cannot be used.
+/// The errors of an invalid configuration as findings.
 #[must_use]
-pub fn of_problems(problems: &[Problem]) -> Vec<Check> {
-    let check = |problem: &Problem| Check {
-        fix: Some("bedrock-proxy config print shows what was read, and from where.".to_owned()),
-        ..Check::new("Configuration", State::Fail, problem.to_string())
+pub fn config_findings(errors: &[ConfigError]) -> Vec<Finding> {
+    let finding = |error: &ConfigError| Finding {
+        fix: Some("bedrock-proxy config print shows each value and its origin.".to_owned()),
+        ..Finding::new("Configuration", Severity::Fail, error.to_string())
     };
-    problems.iter().map(check).collect()
+    errors.iter().map(finding).collect()
 }
 
-/// A time for people: seconds, minutes or hours.
-fn span(time: Duration) -> String {
-    match time.as_secs() {
+/// A duration in seconds, minutes or hours.
+fn humanize_duration(duration: Duration) -> String {
+    match duration.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3600),
@@ -142,17 +152,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_people_do() {
-        for (seconds, told) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (3480, "58 min"), (7200, "2 h")] {
-            assert_eq!(span(Duration::from_secs(seconds)), told);
+    fn durations_are_humanized() {
+        for (seconds, text) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (3480, "58 min"), (7200, "2 h")] {
+            assert_eq!(humanize_duration(Duration::from_secs(seconds)), text);
         }
     }
 
     #[test]
-    fn a_code_brings_its_cause_and_its_fix() {
-        let check = Check::coded("m", "AWS's words".to_owned(), Some("E07"));
-        assert!(check.said.starts_with("the model is not enabled") && check.said.ends_with("AWS's words"));
-        assert!(check.fix.unwrap().contains("Model access"));
-        assert_eq!(Check::coded("m", "words".to_owned(), None).said, "words");
+    fn code_adds_cause_and_fix() {
+        let finding = Finding::from_code("m", "AWS's words".to_owned(), Some("E07"));
+        assert!(
+            finding.detail.starts_with("the model is not enabled") && finding.detail.ends_with("AWS's words")
+        );
+        assert!(finding.fix.unwrap().contains("Model access"));
+        assert_eq!(Finding::from_code("m", "words".to_owned(), None).detail, "words");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::{self, Outage};
+use crate::config::{self, FailMode};
 use crate::ids;
 use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
 use crate::usage::{QueuePermit, UsageRecorder};
@@ -28,7 +28,7 @@ pub use period::{Period, Periods};
 pub struct Quota {
     store: Store,
     recorder: Arc<UsageRecorder>,
-    settings: config::Quota,
+    settings: config::QuotaConfig,
     periods: Periods,
     clock: Clock,
     /// What this process calls itself in the rows of its reservations.
@@ -187,7 +187,12 @@ impl Drop for LeaseGuard {
 impl Quota {
     /// Quotas by `settings`.
     #[must_use]
-    pub fn new(settings: config::Quota, store: Store, recorder: Arc<UsageRecorder>, clock: Clock) -> Self {
+    pub fn new(
+        settings: config::QuotaConfig,
+        store: Store,
+        recorder: Arc<UsageRecorder>,
+        clock: Clock,
+    ) -> Self {
         let periods = Periods::new(settings.schedule.clone());
         Self {
             store,
@@ -299,7 +304,7 @@ impl Quota {
 
     /// What the limits of `payer` do while nobody can look them up.
     fn without_database(&self, payer: &QuotaSubject) -> Result<Vec<LimitStatus>, AdmitError> {
-        let closed = |limit: Option<i64>, policy| limit.is_some() && policy == Outage::Closed;
+        let closed = |limit: Option<i64>, policy| limit.is_some() && policy == FailMode::Closed;
         if closed(payer.user_limit, self.settings.user_on_outage) {
             return Err(AdmitError::StoreUnavailable(LimitScope::User));
         }

@@ -1,4 +1,4 @@
-//! A string that must not be seen: printing it in any way gives `[redacted]`.
+//! Secret strings, which print as `[redacted]`.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `value`; from here on it only leaves through [`Secret::expose`].
+    /// Wraps `value`; only [`Secret::expose`] returns it.
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that has to send or sign with it.
+    /// The value, for code that sends it or signs with it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_never_prints_itself() {
+    fn secret_prints_as_redacted() {
         let secret = Secret::new("hunter2");
         assert_eq!(
             format!("{secret} {secret:?} {:#?}", Some(&secret)),

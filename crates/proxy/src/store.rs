@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be opened, the address of the server makes no sense, or the schema is not one to serve.
-    pub async fn open(config: &config::Database, tasks: &Tasks) -> Result<Self> {
+    pub async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
         let (said, mut schema) =
             watch::channel(Err(StoreError::Unavailable("it was not reached yet".to_owned())));
@@ -141,7 +141,7 @@ impl Store {
             let (pools, ending) = (pools.clone(), tasks.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = ending.stopping() => {}
+                    () = ending.shutdown_begun() => {}
                     () = migrate_in_the_end(&pools, &said) => {}
                 }
             });
@@ -248,7 +248,7 @@ impl Store {
         let store = self.clone();
         self.0.tasks.spawn(async move {
             tokio::select! {
-                () = store.0.tasks.stopping() => {}
+                () = store.0.tasks.shutdown_begun() => {}
                 () = store.first_answer() => tracing::info!(event = "database_back"),
             }
             store.0.silent.store(false, Ordering::Relaxed);

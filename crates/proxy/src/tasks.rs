@@ -1,20 +1,20 @@
-//! The one place that spawns tasks, so that a drain can wait for every one of them.
+//! Spawned tasks and the shutdown signals. Only this file spawns tasks, so that a drain can wait for all of them.
 
 use std::future::Future;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
-/// The server's tasks and the signal that tells them to end. Clones share both.
+/// Tracked tasks with their shutdown and abort signals. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
-    stopping: CancellationToken,
-    cutting: CancellationToken,
+    shutdown: CancellationToken,
+    abort: CancellationToken,
 }
 
 impl Tasks {
-    /// Runs `task` to its end, or until the process gives up on a drain.
+    /// Spawns `task` and tracks it until it ends.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -23,41 +23,42 @@ impl Tasks {
         tokio::spawn(self.tracker.track_future(task));
     }
 
-    /// Tells the tasks that the server stops; they finish what they hold.
-    pub fn stop(&self) {
-        self.stopping.cancel();
+    /// Begins the shutdown: tasks finish their open work.
+    pub fn shutdown(&self) {
+        self.shutdown.cancel();
         self.tracker.close();
     }
 
-    /// Resolves when [`Tasks::stop`] was called.
-    pub async fn stopping(&self) {
-        self.stopping.cancelled().await;
+    /// Resolves when the shutdown has begun.
+    pub async fn shutdown_begun(&self) {
+        self.shutdown.cancelled().await;
     }
 
-    /// Whether [`Tasks::stop`] was called.
+    /// Whether the shutdown has begun.
     #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
+    pub fn is_shutdown(&self) -> bool {
+        self.shutdown.is_cancelled()
     }
 
-    /// Tells whatever still runs to say its last words now.
-    pub fn cut(&self) {
-        self.cutting.cancel();
+    /// Aborts open work: streams send their error event and end.
+    pub fn abort(&self) {
+        self.abort.cancel();
     }
 
-    /// Resolves when [`Tasks::cut`] was called.
-    pub fn cutting(&self) -> WaitForCancellationFutureOwned {
-        self.cutting.clone().cancelled_owned()
+    /// Resolves when [`Tasks::abort`] was called.
+    pub fn aborted(&self) -> WaitForCancellationFutureOwned {
+        self.abort.clone().cancelled_owned()
     }
 
-    /// Resolves when [`Tasks::stop`] was called and every task has ended.
-    pub async fn ended(&self) {
+    /// Resolves when the shutdown has begun and all tasks have ended.
+    pub async fn wait(&self) {
         self.tracker.wait().await;
     }
 
-    /// How many tasks are alive.
+    /// The number of running tasks.
     #[must_use]
-    pub fn alive(&self) -> usize {
+    #[allow(clippy::len_without_is_empty)] // only the count is needed
+    pub fn len(&self) -> usize {
         self.tracker.len()
     }
 }

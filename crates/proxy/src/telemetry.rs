@@ -31,7 +31,7 @@ use self::queue::{Lost, Queue, Sink, Writing};
 pub use self::record_handle::{RecordHandle, TelemetrySinks};
 use self::rolling_file::Files;
 use crate::clock::Clock;
-use crate::config::Log;
+use crate::config::LogConfig;
 
 /// What was lost by each of the outputs of this process.
 static LOST: OnceLock<Vec<Lost>> = OnceLock::new();
@@ -53,7 +53,7 @@ pub fn dropped_log_lines() -> u64 {
 ///
 /// # Errors
 /// When the file cannot be opened, with what to do; or when logging was set up before.
-pub fn install(log: &Log, clock: &Clock) -> Result<Logs, String> {
+pub fn install(log: &LogConfig, clock: &Clock) -> Result<Logs, String> {
     let mut logs = Logs::default();
     let mut outputs: Vec<Box<dyn Output>> = Vec::new();
     if let Some(path) = &log.file {
@@ -73,7 +73,7 @@ pub fn install(log: &Log, clock: &Clock) -> Result<Logs, String> {
 }
 
 impl Logs {
-    fn queue(&mut self, sink: impl Sink, log: &Log, clock: &Clock) -> Result<Queue, String> {
+    fn queue(&mut self, sink: impl Sink, log: &LogConfig, clock: &Clock) -> Result<Queue, String> {
         let maker = Maker::new(log.json, clock.clone(), &[]).map_err(|error| error.to_string())?;
         let lost = Lost::default();
         let queue = Queue::to(sink, lost.clone(), move |lines| maker.lost(lines));

@@ -92,7 +92,7 @@ impl UsageRecorder {
     /// When the folder cannot be written to or another process uses it.
     pub fn open(
         folder: &Path,
-        config: &config::Ledger,
+        config: &config::UsageConfig,
         store: Store,
         clock: Clock,
         metrics: Arc<Metrics>,

@@ -277,7 +277,7 @@ impl Drop for Line {
 
 /// The layer: opens the line, and keeps it open until the response body is gone. Health checks and scrapes get none.
 pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
+    let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::generate);
     if health::is_probe(request.uri().path()) {
         return next.run(request).await;
     }

@@ -37,7 +37,7 @@ impl CallersId {
 ///
 /// `request-id` is always ours, as Anthropic's SDKs read it; `x-request-id` is the caller's own if it sent one.
 pub async fn layer(mut request: Request, next: Next) -> Response {
-    let id = RequestId::draw();
+    let id = RequestId::generate();
     let trace = TraceContext::from_headers(request.headers());
     let named = CallersId::of(request.headers(), CALLERS_ID);
     let known = named.clone().or_else(|| CallersId::of(request.headers(), CLIENTS_ID));

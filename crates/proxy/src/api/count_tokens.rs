@@ -67,7 +67,7 @@ pub async fn post(
     let counted = match question {
         Some(question) => tokio::select! {
             counted = count(&app, &entry, &target, question) => counted,
-            () = app.tasks.cutting() => return Err(ApiError::shutting_down()),
+            () = app.tasks.aborted() => return Err(ApiError::shutting_down()),
         },
         None => None,
     };

@@ -166,7 +166,7 @@ async fn within(
         passed = tokio::time::timeout(limit, asking) => {
             passed.map_err(|_| ApiError::new(ErrorType::Timeout, "Bedrock did not answer in time").into())
         }
-        () = app.tasks.cutting() => Err(ApiError::shutting_down().into()),
+        () = app.tasks.aborted() => Err(ApiError::shutting_down().into()),
     }
 }
 

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn what_clients_see_of_each_row() {
         let mut table = String::new();
-        let id = RequestId::draw();
+        let id = RequestId::generate();
         for row in translate::KNOWN_ERRORS {
             let exception = Exception { message: Some(row.example.to_owned()), ..Exception::default() };
             let error = ApiError::from(translate::map_error(row.status, row.exceptions[0], &exception));
@@ -312,13 +312,13 @@ mod tests {
 
     #[test]
     fn a_throttle_says_when_to_come_back() {
-        let response = ApiError::new(ErrorType::RateLimit, "slow down").render(&RequestId::draw());
+        let response = ApiError::new(ErrorType::RateLimit, "slow down").render(&RequestId::generate());
         assert_eq!(response.headers()["retry-after"], "5");
     }
 
     #[test]
     fn the_event_rendering_names_the_request() {
-        let (id, mut out) = (RequestId::draw(), Vec::new());
+        let (id, mut out) = (RequestId::generate(), Vec::new());
         ApiError::new(ErrorType::Overloaded, "full").render_event(&id, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("event: error\ndata: {\"type\":\"error\""), "{text}");

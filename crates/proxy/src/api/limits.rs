@@ -167,7 +167,7 @@ mod tests {
         let midnight = NOON - 12 * 3_600_000;
         let period = Period { start: midnight, end: midnight + 86_400_000, date: date(2026, 11, 22) };
         ApiError::from(AdmitError::LimitExceeded { status: standing, need, period, now: NOON })
-            .render(&RequestId::draw())
+            .render(&RequestId::generate())
     }
 
     #[tokio::test]

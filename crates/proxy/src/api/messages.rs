@@ -96,7 +96,7 @@ pub(super) async fn pass(
     entry.took(OverheadPhase::Translate, begun.elapsed());
     let limits = metering::admit(&app, &entry, &caller, need, &asked.target, &headers).await?;
     let inquiry = Inquiry::new(asked, call, entry, app.relay.xml_buffer);
-    let cutting = app.tasks.cutting();
+    let cutting = app.tasks.aborted();
     let answer = async {
         if streams {
             relay::respond(app, inquiry, tongue).await

@@ -57,7 +57,7 @@ impl Passing {
             patience,
             silence: Box::pin(tokio::time::sleep(patience)),
             _open: streams.then(|| entry.streaming()),
-            cut: Some(Box::pin(app.tasks.cutting())),
+            cut: Some(Box::pin(app.tasks.aborted())),
             waited: Waited::default(),
             entry,
             drains: Some(app.drains.clone()),

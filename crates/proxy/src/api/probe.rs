@@ -64,7 +64,7 @@ pub async fn ask(app: &Arc<App>, target: ResolvedModel) -> Result<Probed, Unansw
     let request = Request::parse(&body).map_err(ApiError::from)?;
     let call = call::prepare(app, &asked, request)?;
     let route = call.route.as_str();
-    let entry = Entry::new(RequestId::draw(), &HttpRequest::default(), Arc::clone(app));
+    let entry = Entry::new(RequestId::generate(), &HttpRequest::default(), Arc::clone(app));
     let inquiry = Inquiry::new(asked, call, entry.clone(), false);
     let Opened { mut live, mut sink, .. } = opening::open(Arc::clone(app), inquiry, Whole::default()).await?;
     loop {

@@ -39,9 +39,9 @@ type Opening = Abandonable<Result<Opened<Voice>, ApiError>>;
 pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry, tongue: Tongue) -> Result<Response, ApiError> {
     let settings = &app.relay;
     let pace = Pace { ping: settings.ping_interval, idle: settings.idle_timeout };
-    let grace = settings.first_frame_grace;
+    let grace = settings.max_head_delay;
     let entry = inquiry.entry().clone();
-    let cut = Box::pin(app.tasks.cutting());
+    let cut = Box::pin(app.tasks.aborted());
     let mut told = inquiry.told().clone();
     let drains = app.drains.clone();
     let mut opening = Abandonable::new(&drains, opening::open(app, inquiry, tongue.voice()));

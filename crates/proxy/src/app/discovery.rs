@@ -31,7 +31,7 @@ pub(super) async fn keep_discovering(app: Arc<App>) {
     loop {
         let discovered = tokio::select! {
             discovered = app.discover() => discovered,
-            () = app.tasks.stopping() => return,
+            () = app.tasks.shutdown_begun() => return,
         };
         let pause = match discovered {
             Ok(models) => {
@@ -45,7 +45,7 @@ pub(super) async fn keep_discovering(app: Arc<App>) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = app.tasks.stopping() => return,
+            () = app.tasks.shutdown_begun() => return,
         }
     }
 }

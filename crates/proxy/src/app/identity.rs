@@ -33,7 +33,7 @@ impl App {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = keep(&app) => {}
-                () = app.tasks.stopping() => {}
+                () = app.tasks.shutdown_begun() => {}
             }
         });
     }

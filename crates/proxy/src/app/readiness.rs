@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::App;
 use crate::bedrock::Known;
-use crate::config::{Outage, Quota};
+use crate::config::{FailMode, QuotaConfig};
 
 /// What health checks need to know and nothing else tells them.
 #[derive(Debug, Default)]
@@ -105,6 +105,6 @@ impl App {
 }
 
 /// Whether any limit refuses requests while the database is away.
-pub(super) fn closed(quota: &Quota) -> bool {
-    [quota.user_on_outage, quota.team_on_outage].contains(&Outage::Closed)
+pub(super) fn closed(quota: &QuotaConfig) -> bool {
+    [quota.user_on_outage, quota.team_on_outage].contains(&FailMode::Closed)
 }

@@ -66,7 +66,7 @@ impl App {
 async fn ask(app: Arc<App>, arn: String) {
     let answer = tokio::select! {
         answer = app.bedrock.inference_profile(&arn) => answer,
-        () = app.tasks.stopping() => return,
+        () = app.tasks.shutdown_begun() => return,
     };
     let behind = match answer {
         Ok(profile) => ProfileModel::from_arns(profile.arns()),

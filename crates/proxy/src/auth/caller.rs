@@ -148,7 +148,7 @@ pub type AccessDecision = Result<Arc<Caller>, AccessError>;
 pub struct Authenticator {
     keys: Option<JwtKeys>,
     store: Store,
-    settings: config::Callers,
+    settings: config::CallerConfig,
     clock: Clock,
     anonymous: Arc<Caller>,
     /// By the hash of the whole token.
@@ -178,7 +178,7 @@ struct Seen {
 impl Authenticator {
     /// Authenticator by `settings`; without `keys` everybody is the same one.
     #[must_use]
-    pub fn new(keys: Option<JwtKeys>, store: Store, settings: config::Callers, clock: Clock) -> Self {
+    pub fn new(keys: Option<JwtKeys>, store: Store, settings: config::CallerConfig, clock: Clock) -> Self {
         let anonymous = Arc::new(Caller {
             user_id: ANONYMOUS.to_owned(),
             team: None,
@@ -190,7 +190,7 @@ impl Authenticator {
             expires_at: None,
         });
         Self {
-            concurrency: ConcurrencyLimiter::new(settings.most_requests),
+            concurrency: ConcurrencyLimiter::new(settings.max_concurrent_requests),
             keys,
             store,
             settings,

@@ -33,7 +33,7 @@ impl std::fmt::Debug for JwtKeys {
 impl JwtKeys {
     /// The keys of the configuration; `None` when authentication is off.
     #[must_use]
-    pub fn new(config: &config::Auth) -> Option<Self> {
+    pub fn new(config: &config::AuthConfig) -> Option<Self> {
         let secrets = config.secret.iter().chain(&config.previous_secrets);
         // A key of any length can be used, so that none is left out here.
         let keyed = |secret: &Secret| Hmac::new_from_slice(secret.expose().as_bytes()).ok();

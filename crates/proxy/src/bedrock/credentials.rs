@@ -77,7 +77,7 @@ struct Entry {
 
 impl CredentialCache {
     /// A cache over what the configuration names, or else over the default chain, which is built at first use.
-    pub(super) fn new(config: &config::Bedrock, clock: Clock) -> Self {
+    pub(super) fn new(config: &config::BedrockConfig, clock: Clock) -> Self {
         let source = match (&config.keys, &config.bearer) {
             (Some(keys), _) => Source::Fixed(Arc::new(Identity::Keys(Credentials::new(
                 &keys.access_key,

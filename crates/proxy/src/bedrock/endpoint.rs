@@ -29,7 +29,7 @@ const PARTITIONS: [(&str, &str, &str); 8] = [
 
 impl Endpoint {
     /// The runtime the configuration asks for. A custom one is used exactly as typed.
-    pub(super) fn new(config: &config::Bedrock) -> Result<Self, InvalidUri> {
+    pub(super) fn new(config: &config::BedrockConfig) -> Result<Self, InvalidUri> {
         match &config.endpoint {
             Some(uri) => Self::custom(uri),
             None => Self::of("bedrock-runtime", &config.region, config.fips, config.dual_stack),

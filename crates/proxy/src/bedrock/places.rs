@@ -50,7 +50,7 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(
-        config: &config::Bedrock,
+        config: &config::BedrockConfig,
         runtime: &Endpoint,
         client: &Client,
     ) -> Result<Self, HttpClientError> {

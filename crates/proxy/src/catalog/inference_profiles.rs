@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pricing::prefixes_of;
-use crate::config::BARE;
+use crate::config::IN_REGION;
 
 /// How long an answer is believed.
 const BELIEVED: Duration = Duration::from_secs(3600);
@@ -64,7 +64,7 @@ fn way(regions: &[&str]) -> Option<&'static str> {
     }
     let (first, others) = regions.split_first()?;
     if others.iter().all(|region| region == first) {
-        return Some(BARE);
+        return Some(IN_REGION);
     }
     // The narrowest prefix that all of the regions share; the widest stands first.
     let prefixes = prefixes_of(first).iter().rev();

@@ -4,7 +4,7 @@ use protocol::capabilities::Capabilities;
 
 use super::table::Table;
 use super::{Catalog, ResolvedModel, names, profile_id};
-use crate::config::Model;
+use crate::config::ModelConfig;
 
 /// A model as a list shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +98,7 @@ impl Catalog {
 
     /// Whether a model can be called here: AWS says so, or it has a profile for this part of the world, or needs
     /// none.
-    fn offers(&self, table: &Table, model: &Model) -> bool {
+    fn offers(&self, table: &Table, model: &ModelConfig) -> bool {
         if table.is_discovered() {
             return table.found(&model.id).is_some() || self.overrides.iter().any(|own| own.id == model.id);
         }
@@ -111,7 +111,7 @@ impl Catalog {
     }
 
     /// A row under the name that leads to it: Anthropic's for a Claude model, else an id that can be called.
-    fn row(&self, table: &Table, model: &Model) -> Option<ModelInfo> {
+    fn row(&self, table: &Table, model: &ModelConfig) -> Option<ModelInfo> {
         let id = match model.names.first() {
             Some(name) => name.clone(),
             None if model.capabilities.claude => profile_id(model, self.prefix),
@@ -151,7 +151,7 @@ mod tests {
     use crate::config;
 
     fn catalog(prefix: Option<&'static str>, mappings: &[(&str, &str)], default: Option<&str>) -> Catalog {
-        Catalog::new(&config::Catalog {
+        Catalog::new(&config::CatalogConfig {
             default_model: default.map(str::to_owned),
             mappings: mappings.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect(),
             prefix,

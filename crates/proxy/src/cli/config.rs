@@ -1,4 +1,4 @@
-//! `config check` and `config print`: what is wrong with the configuration, and what counts.
+//! `config check` and `config print`: the errors and the effective values of the configuration.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -6,20 +6,20 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{refuse, say};
+use super::{exit_config_error, print};
 use crate::config::{Loaded, Origin};
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Report every mistake in the environment and .env; exit code 78 if there is one
+    /// Report all errors in the environment and .env; exit code 78 if there is one
     #[command(after_help = "Example:\n  bedrock-proxy config check && systemctl restart bedrock-proxy")]
     Check,
-    /// Print every variable, the value that counts, and where it came from. Secrets are masked
+    /// Print every variable with its effective value and origin; secrets are masked
     #[command(
         after_help = "Example:\n  bedrock-proxy config print --json | jq '.[] | select(.origin != \"default\")'"
     )]
     Print {
-        /// As an array of objects: name, value, origin
+        /// Print an array of objects: name, value, origin
         #[arg(long)]
         json: bool,
     },
@@ -28,13 +28,13 @@ pub(super) enum ConfigCommand {
 pub(super) fn run(command: ConfigCommand, loaded: &Loaded) -> ExitCode {
     match command {
         ConfigCommand::Check => {}
-        ConfigCommand::Print { json: true } => say(&as_json(loaded)),
-        ConfigCommand::Print { json: false } => say(&as_table(loaded)),
+        ConfigCommand::Print { json: true } => print(&as_json(loaded)),
+        ConfigCommand::Print { json: false } => print(&as_table(loaded)),
     }
     match (&loaded.config, command) {
-        (Err(problems), _) => refuse(problems),
+        (Err(errors), _) => exit_config_error(errors),
         (Ok(config), ConfigCommand::Check) => {
-            say(&format!("the configuration is fine\n{}", config.warnings.join("\n")));
+            print(&format!("the configuration is valid\n{}", config.warnings.join("\n")));
             ExitCode::SUCCESS
         }
         (Ok(_), ConfigCommand::Print { .. }) => ExitCode::SUCCESS,

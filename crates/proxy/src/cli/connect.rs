@@ -1,4 +1,4 @@
-//! `connect`: the settings of a client for the server that this configuration describes.
+//! `connect`: prints the settings of a client for the server that this configuration describes.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,23 +7,23 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use http::Uri;
 
-use super::{healthcheck, say};
+use super::{healthcheck, print};
 use crate::config::Config;
-use crate::connect::{self, CLIENTS, Facts};
+use crate::connect::{self, CLIENTS, Context};
 
-/// Named when the configuration names no default.
-const MODEL: &str = "claude-sonnet-4-5";
+/// The model in the settings when the configuration has no default model.
+const DEFAULT_MODEL: &str = "claude-sonnet-4-5";
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy connect claude-code --user ana")]
 pub(super) struct Arguments {
-    /// Which client; all of them are listed without one
+    /// The client; without one, list all clients
     #[arg(value_parser = PossibleValuesParser::new(CLIENTS.map(|client| client.name)))]
     client: Option<String>,
-    /// Where clients find the proxy; default: what HOST and PORT say
+    /// The base URL of the proxy; default: from HOST and PORT
     #[arg(long)]
     url: Option<Uri>,
-    /// Whose token it is to be, where tokens are asked for
+    /// The user of the token, when tokens are required
     #[arg(long, default_value = "NAME")]
     user: String,
 }
@@ -31,30 +31,36 @@ pub(super) struct Arguments {
 pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
     let client = CLIENTS.iter().find(|client| Some(client.name) == arguments.client.as_deref());
     let Some(client) = client else {
-        say(&connect::list());
+        print(&connect::list());
         return Ok(ExitCode::SUCCESS);
     };
-    let base = arguments.url.map_or_else(|| healthcheck::base(&config.server), |url| Ok(url.to_string()))?;
-    let facts = Facts {
+    let base =
+        arguments.url.map_or_else(|| healthcheck::local_url(&config.server), |url| Ok(url.to_string()))?;
+    let context = Context {
         base: base.trim_end_matches('/').to_owned(),
-        secured: config.auth.secret.is_some(),
-        model: config.catalog.default_model.unwrap_or_else(|| MODEL.to_owned()),
-        helper: helper(&arguments.user),
+        requires_token: config.auth.secret.is_some(),
+        model: config.catalog.default_model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        token_command: token_command(&arguments.user),
         user: arguments.user,
     };
-    say(&connect::settings(client, &facts));
+    print(&connect::settings(client, &context));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command that prints a token. It is run wherever the client was started, so it goes to the folder of `.env` and of
-/// a database with a relative path first.
-fn helper(user: &str) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
+/// The shell command that prints a token. Clients run it in their own directory, so it changes to the directory of `.env`
+/// and of a database with a relative path first.
+fn token_command(user: &str) -> String {
+    let directory = std::env::current_dir().unwrap_or_default();
     let program = std::env::current_exe().unwrap_or_else(|_| "bedrock-proxy".into());
-    format!("cd {} && {} token print --user {}", quoted(&here), quoted(&program), quoted(Path::new(user)))
+    format!(
+        "cd {} && {} token print --user {}",
+        quoted(&directory),
+        quoted(&program),
+        quoted(Path::new(user))
+    )
 }
 
-/// As one word of a shell.
+/// `path` as one word of a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-@+=:".contains(letter);
@@ -70,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_for_a_shell_are_quoted_when_they_have_to_be() {
+    fn shell_words_are_quoted_when_needed() {
         assert_eq!(quoted(Path::new("/srv/proxy-1")), "/srv/proxy-1");
         assert_eq!(quoted(Path::new("/srv/my proxy")), "'/srv/my proxy'");
         assert_eq!(quoted(Path::new("a'b; rm")), r"'a'\''b; rm'");

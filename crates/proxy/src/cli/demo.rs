@@ -1,17 +1,19 @@
-//! `bedrock-proxy demo`: the gateway in front of a fake Bedrock in the same process. No AWS account, no network, no
-//! configuration; the signature between the two is real and is checked.
+//! `demo`: the proxy in front of a fake Bedrock in the same process. It needs no AWS account, no network and no
+//! configuration; the fake checks the signature of each request.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fake_bedrock::FakeBedrock;
 
+use super::print;
+use super::serve::run_until_signal;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::server::Server;
-use crate::{cli, telemetry};
+use crate::{http_client, telemetry};
 
-/// Serves the demo on `host` and `port` until a signal. The fake stays on this machine whatever `host` is, and nobody's
-/// money can be spent, so that everybody who reaches the port may try it.
+/// Serves the demo on `host` and `port` until a signal. The fake listens on loopback only. Every client is served without
+/// authentication, because the demo cannot spend money.
 ///
 /// # Errors
 /// When the port is taken, or the fake cannot start.
@@ -20,14 +22,14 @@ pub async fn run(host: IpAddr, port: u16) -> Result<(), String> {
     let identity = fake_bedrock::Config::default();
     let (access_key, secret_key) = (identity.access_key.clone(), identity.secret_key.clone());
     let region = identity.region.clone();
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let identity = fake_bedrock::Config { record_bodies: false, ..identity };
     let fake =
-        FakeBedrock::bind(identity, anywhere).await.map_err(|error| format!("the fake Bedrock: {error}"))?;
+        FakeBedrock::bind(identity, any_port).await.map_err(|error| format!("the fake Bedrock: {error}"))?;
     let (url, host, port) = (fake.url(), host.to_string(), port.to_string());
-    let folder = std::env::temp_dir().join(format!("bedrock-proxy-demo-{}", std::process::id()));
-    let data = folder.display().to_string();
-    // The real environment and .env are left out on purpose.
+    let directory = std::env::temp_dir().join(format!("bedrock-proxy-demo-{}", std::process::id()));
+    let data = directory.display().to_string();
+    // The demo ignores the environment and .env, so that it works everywhere.
     let config = Config::load(|name| {
         let value = match name {
             "AWS_BEDROCK_ACCESS_KEY" => &access_key,
@@ -44,25 +46,17 @@ pub async fn run(host: IpAddr, port: u16) -> Result<(), String> {
         Some(value.clone())
     });
     let config =
-        config.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        config.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
-    cli::say(&welcome(&format!("http://{}", typed(server.address())), &url));
-    // The fake answers until the gateway has drained.
-    let ended = tokio::select! {
-        stopped = cli::until_stopped(server) => stopped,
+    let local = SocketAddr::new(http_client::loopback_for(server.address().ip()), server.address().port());
+    print(&welcome(&format!("http://{local}"), &url));
+    // The fake responds until the proxy has drained.
+    let result = tokio::select! {
+        stopped = run_until_signal(server) => stopped,
         () = fake.run() => Err("the fake Bedrock stopped".to_owned()),
     };
-    let _ = std::fs::remove_dir_all(folder);
-    ended
-}
-
-/// What to type to reach `address` from here: "everywhere" is no place to connect to.
-fn typed(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        ip if !ip.is_unspecified() => address,
-        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
-        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
-    }
+    let _ = std::fs::remove_dir_all(directory);
+    result
 }
 
 fn welcome(proxy: &str, bedrock: &str) -> String {
@@ -70,7 +64,7 @@ fn welcome(proxy: &str, bedrock: &str) -> String {
         r#"bedrock-proxy demo
 
   {proxy}   Anthropic Messages API
-  {bedrock}   a fake Bedrock behind it: the real wire, canned answers
+  {bedrock}   a fake Bedrock: real protocol, scripted responses
 
 Try it:
 
@@ -81,20 +75,20 @@ Claude Code:
   export ANTHROPIC_BASE_URL={proxy}
   export ANTHROPIC_AUTH_TOKEN=demo
 
-Clients of OpenAI's chat completions:
+Clients of the chat completions API:
 
   export OPENAI_BASE_URL={proxy}/v1
   export OPENAI_API_KEY=demo
 
-Words in a prompt that choose the answer:
+Directives in a prompt that select the response:
 
   [tool]        a tool call, if the request names tools
   [thinking]    thinking before the text
-  [slow 20000]  20 s of silence first: watch the pings
-  [throttle]    what a throttled account sees
+  [slow 20000]  20 s without events first: watch the pings
+  [throttle]    a throttled account
   [cut]         a connection that breaks in the middle
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 "#
     )
 }

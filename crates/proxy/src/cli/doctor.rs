@@ -1,28 +1,28 @@
-//! `doctor`: prints what the doctor finds, each finding as soon as it is there.
+//! `doctor`: prints each finding as soon as it is known.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
-use super::{EX_CONFIG, in_runtime, say};
+use super::{EX_CONFIG, in_runtime, print};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
-use crate::doctor::{self, Check, State, Wishes};
+use crate::doctor::{self, DoctorOptions, Finding, Severity};
 
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example:\n  bedrock-proxy doctor --model claude-sonnet-4-5\n\nIt asks every model that is configured \
-                        for one token, which costs a little; --no-calls leaves that out."
+    after_help = "Example:\n  bedrock-proxy doctor --model claude-sonnet-4-5\n\nIt requests one token from every configured \
+                        model, which costs a little; --no-calls skips that."
 )]
 pub(super) struct Arguments {
-    /// As JSON, once everything was looked at
+    /// Print JSON after all checks
     #[arg(long)]
     json: bool,
-    /// A model to ask beside those of the configuration; may be repeated
+    /// A further model to check; may be repeated
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
-    /// Ask no model
+    /// Send no request to a model
     #[arg(long)]
     no_calls: bool,
 }
@@ -30,12 +30,12 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments, loaded: Loaded) -> ExitCode {
     match loaded.config {
         Ok(config) => in_runtime(examine(config, arguments)),
-        Err(problems) => {
-            let checks = doctor::of_problems(&problems);
+        Err(errors) => {
+            let findings = doctor::config_findings(&errors);
             if arguments.json {
-                say(&as_json(&checks));
+                print(&as_json(&findings));
             } else {
-                checks.iter().for_each(|check| say(&as_text(check)));
+                findings.iter().for_each(|finding| print(&as_text(finding)));
             }
             ExitCode::from(EX_CONFIG)
         }
@@ -44,38 +44,39 @@ pub(super) fn run(arguments: Arguments, loaded: Loaded) -> ExitCode {
 
 async fn examine(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
     let Arguments { json, models, no_calls } = arguments;
-    let mut checks = Vec::new();
-    let mut tell = |check: Check| {
+    let mut findings = Vec::new();
+    let mut report = |finding: Finding| {
         if !json {
-            say(&as_text(&check));
+            print(&as_text(&finding));
         }
-        checks.push(check);
+        findings.push(finding);
     };
-    doctor::examine(&config, &Wishes { models, calls: !no_calls }, &Clock::machine(), &mut tell).await;
-    let failed = checks.iter().filter(|check| check.state == State::Fail).count();
+    doctor::examine(&config, &DoctorOptions { models, calls: !no_calls }, &Clock::machine(), &mut report)
+        .await;
+    let failed = findings.iter().filter(|finding| finding.severity == Severity::Fail).count();
     if json {
-        say(&as_json(&checks));
+        print(&as_json(&findings));
     } else if failed > 0 {
-        say(&format!("\n{failed} of {} checks failed", checks.len()));
+        print(&format!("\n{failed} of {} checks failed", findings.len()));
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn as_json(checks: &[Check]) -> String {
-    let passed = checks.iter().all(|check| check.state != State::Fail);
-    serde_json::to_string_pretty(&json!({"passed": passed, "checks": checks})).unwrap_or_default()
+fn as_json(findings: &[Finding]) -> String {
+    let passed = findings.iter().all(|finding| finding.severity != Severity::Fail);
+    serde_json::to_string_pretty(&json!({"passed": passed, "checks": findings})).unwrap_or_default()
 }
 
-fn as_text(check: &Check) -> String {
-    let state = match check.state {
-        State::Ok => "ok",
-        State::Note => "note",
-        State::Fail => "FAIL",
+fn as_text(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Ok => "ok",
+        Severity::Note => "note",
+        Severity::Fail => "FAIL",
     };
-    let fix = match (&check.fix, check.code) {
+    let fix = match (&finding.fix, finding.code) {
         (Some(fix), Some(code)) => format!("\n{:30}→ {fix} [{code}]", ""),
         (Some(fix), None) => format!("\n{:30}→ {fix}", ""),
         (None, _) => String::new(),
     };
-    format!("  {:<20} {state:<6} {}{fix}", check.name, check.said)
+    format!("  {:<20} {severity:<6} {}{fix}", finding.name, finding.detail)
 }

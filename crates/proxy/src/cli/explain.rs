@@ -1,10 +1,10 @@
-//! The table of errors for people: `bedrock-proxy explain` and `docs/errors.md`.
+//! `explain`: prints the table of known errors; `docs/errors.md` contains the same table.
 
 use std::fmt::Write as _;
 
 use protocol::translate::{KNOWN_ERRORS, KnownError, known_error};
 
-/// What is known of the error with this code.
+/// The explanation of the error with this code.
 #[must_use]
 pub fn one(code: &str) -> Option<String> {
     let row = known_error(code.trim())?;
@@ -16,37 +16,38 @@ pub fn one(code: &str) -> Option<String> {
     Some(text)
 }
 
-/// All of them, as a table of Markdown.
+/// All known errors as a Markdown table.
 #[must_use]
 pub fn all() -> String {
     let mut rows: Vec<&KnownError> = KNOWN_ERRORS.iter().collect();
-    rows.sort_by_key(|row| number(row.code));
+    rows.sort_by_key(|row| sort_key(row.code));
     let mut text = String::from(
-        "| Code | What AWS says | The client gets | Cause | What to do |\n| --- | --- | --- | --- | --- |\n",
+        "| Code | AWS message | Error type for the client | Cause | What to do |\n| --- | --- | --- | --- | --- |\n",
     );
     for row in rows {
         let example = row.example.replace('|', "\\|").replace('`', "'");
-        let says = if example.is_empty() { String::new() } else { format!("`{}`", shortened(&example)) };
+        let message = if example.is_empty() { String::new() } else { format!("`{}`", truncate(&example)) };
         let kind = match row.code {
-            "E15c" => "what the model's own server said",
+            "E15c" => "the error of the model's server",
             _ => row.kind.as_str(),
         };
-        let _ = writeln!(text, "| {} | {says} | {kind} | {} | {} |", row.code, row.cause, row.advice);
+        let _ = writeln!(text, "| {} | {message} | {kind} | {} | {} |", row.code, row.cause, row.advice);
     }
     text
 }
 
 /// For sorting: `E15b` comes after `E15a` and before `E16`.
-fn number(code: &str) -> (usize, &str) {
+fn sort_key(code: &str) -> (usize, &str) {
     let digits = code.trim_start_matches('E').bytes().take_while(u8::is_ascii_digit).count();
     let number = code.get(1..=digits).and_then(|digits| digits.parse().ok());
     (number.unwrap_or_default(), code.get(digits + 1..).unwrap_or_default())
 }
 
-/// The beginning of a long text.
-fn shortened(text: &str) -> String {
-    const ENOUGH: usize = 120;
-    match text.char_indices().nth(ENOUGH) {
+/// The first characters of a long text.
+fn truncate(text: &str) -> String {
+    // Keeps a row of the table readable in a terminal.
+    const MAX_CHARACTERS: usize = 120;
+    match text.char_indices().nth(MAX_CHARACTERS) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }
@@ -59,13 +60,13 @@ mod tests {
     const DOCS: &str = include_str!("../../../../docs/errors.md");
 
     #[test]
-    fn the_document_holds_the_table_as_it_is() {
+    fn docs_contain_the_current_table() {
         let start = DOCS.find("| Code |").unwrap_or(DOCS.len());
-        assert_eq!(&DOCS[start..], all(), "write it anew with: bedrock-proxy explain");
+        assert_eq!(&DOCS[start..], all(), "update it with: bedrock-proxy explain");
     }
 
     #[test]
-    fn a_code_is_explained_in_any_case() {
+    fn code_is_case_insensitive() {
         let explained = one("e07").unwrap();
         assert!(explained.starts_with("E07: the model is not enabled"), "{explained}");
         assert!(explained.contains("AWS: You don't have access"), "{explained}");
@@ -73,9 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_in_order() {
+    fn codes_are_sorted() {
         let mut codes = ["E16", "E15b", "E02", "E15a"];
-        codes.sort_by_key(|code| number(code));
+        codes.sort_by_key(|code| sort_key(code));
         assert_eq!(codes, ["E02", "E15a", "E15b", "E16"]);
     }
 }

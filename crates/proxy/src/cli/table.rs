@@ -1,23 +1,23 @@
-//! Rows for people and for programs: a table, JSON, or CSV.
+//! Rows as a table, JSON or CSV.
 
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-/// How rows are written.
+/// The output format of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// Columns for the eye
+    /// Aligned columns
     #[default]
     Table,
-    /// One array of objects
+    /// An array of objects
     Json,
-    /// With a head; cells that a spreadsheet would run begin with '
+    /// With a header row; cells that a spreadsheet would execute start with '
     Csv,
 }
 
-/// `rows` in `format`; the columns are the members of the first row, but for its `type`.
+/// `rows` in `format`. The columns are the members of the first row without `type`.
 pub(super) fn rows(rows: &[Value], format: Format) -> String {
     if format == Format::Json {
         return serde_json::to_string_pretty(rows).unwrap_or_default();
@@ -30,17 +30,17 @@ pub(super) fn rows(rows: &[Value], format: Format) -> String {
         .map(String::as_str)
         .filter(|name| *name != "type")
         .collect();
-    let head = columns.iter().map(|name| (*name).to_owned()).collect();
+    let header = columns.iter().map(|name| (*name).to_owned()).collect();
     let cells = rows.iter().map(|row| columns.iter().map(|name| cell(&row[*name])).collect());
-    let lines: Vec<Vec<String>> = std::iter::once(head).chain(cells).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(header).chain(cells).collect();
     match format {
-        _ if columns.is_empty() => "nothing found".to_owned(),
+        _ if columns.is_empty() => "no rows".to_owned(),
         Format::Csv => csv(&lines),
         Format::Table | Format::Json => table(&lines),
     }
 }
 
-/// A value without quotes, and nothing for `null`.
+/// A value without quotes; empty for `null`.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -61,11 +61,11 @@ fn table(lines: &[Vec<String>]) -> String {
     for line in lines {
         let mut row = String::new();
         for (cell, width) in line.iter().zip(&widths) {
-            // Rows can be older than the rules for names, and a terminal obeys control characters.
-            let seen: String =
+            // Names that are older than the check of names may contain control characters, which a terminal executes.
+            let printable: String =
                 cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
             // Writing to a String cannot fail.
-            let _ = write!(row, "{seen:width$}  ");
+            let _ = write!(row, "{printable:width$}  ");
         }
         text.push_str(row.trim_end());
         text.push('\n');
@@ -76,8 +76,8 @@ fn table(lines: &[Vec<String>]) -> String {
 /// <https://www.rfc-editor.org/rfc/rfc4180>
 fn csv(lines: &[Vec<String>]) -> String {
     let cell = |cell: &String| {
-        let runs = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
-        let cell = if runs { format!("'{cell}") } else { cell.clone() };
+        let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
+        let cell = if is_formula { format!("'{cell}") } else { cell.clone() };
         let quoted = cell.contains([',', '"', '\n', '\r']);
         if quoted { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
     };
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spreadsheet_runs_nothing_of_a_report() {
+    fn csv_cells_are_no_formulas() {
         let names = ["=HYPERLINK(\"x\")", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "a,\"b\"", "\tx"];
         let found: Vec<_> =
             names.iter().map(|name| json!({"type": "usage", "user_id": name, "n": -5})).collect();
@@ -102,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_obeys_nothing_of_a_table() {
+    fn table_contains_no_control_characters() {
         let found = [
             json!({"type": "user", "user_id": "a\u{1b}[2J", "team": null}),
             json!({"user_id": "b", "team": "t"}),
         ];
         assert_eq!(rows(&found, Format::Table), "user_id  team\na\u{fffd}[2J\nb        t\n");
-        assert_eq!(rows(&[], Format::Table), "nothing found");
+        assert_eq!(rows(&[], Format::Table), "no rows");
         assert_eq!(rows(&[], Format::Json), "[]");
     }
 }

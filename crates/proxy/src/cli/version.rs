@@ -1,4 +1,4 @@
-//! `version`: what this binary is, for people and for bug reports.
+//! `version`: the version and build of this binary.
 
 use std::env::consts::{ARCH, OS};
 use std::process::ExitCode;
@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::say;
+use super::print;
 use crate::catalog::rates;
 use crate::store;
 
-/// The commit it was built from; set `BEDROCK_PROXY_COMMIT` when building.
+/// The commit of the build; set `BEDROCK_PROXY_COMMIT` when building.
 const COMMIT: Option<&str> = option_env!("BEDROCK_PROXY_COMMIT");
-/// Which C library it was built for.
+/// The C library of the build.
 const ENVIRONMENT: &str = if cfg!(target_env = "musl") {
     "musl"
 } else if cfg!(target_env = "gnu") {
@@ -24,7 +24,7 @@ const ENVIRONMENT: &str = if cfg!(target_env = "musl") {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy version --json")]
 pub(super) struct Arguments {
-    /// With everything that a bug report wants
+    /// Print JSON with everything a bug report needs
     #[arg(long)]
     json: bool,
 }
@@ -33,11 +33,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let version = env!("CARGO_PKG_VERSION");
     if !arguments.json {
         let commit = COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
-        say(&format!("bedrock-proxy {version}{commit}"));
+        print(&format!("bedrock-proxy {version}{commit}"));
         return Ok(ExitCode::SUCCESS);
     }
     let sqlite = store::sqlite_version().await.map_err(|error| error.to_string())?;
-    let all = json!({
+    let build = json!({
         "name": "bedrock-proxy",
         "version": version,
         "commit": COMMIT,
@@ -47,6 +47,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, String> {
         "sqlite": sqlite,
         "prices": rates::VERSION,
     });
-    say(&serde_json::to_string_pretty(&all).unwrap_or_default());
+    print(&serde_json::to_string_pretty(&build).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,99 +1,150 @@
-//! Whose requests are served: the keys that tokens are signed with, and what tokens have to say.
+//! Authentication: the keys that sign tokens, the claims that tokens must have, and what new users may spend.
 
 use std::time::Duration;
 
-use super::env::Reader;
+use super::env::EnvReader;
 use crate::secret::Secret;
 
-/// The shortest key, in characters.
-const SHORTEST: usize = 32;
-/// A key with fewer different characters was typed, not drawn.
-const FEWEST_CHARACTERS: usize = 8;
-/// What stands in examples.
+/// Minimum key length in characters: HS256 needs a key of at least 256 bits.
+/// <https://www.rfc-editor.org/rfc/rfc7518#section-3.2>
+const MIN_KEY_CHARACTERS: usize = 32;
+/// A random key of [`MIN_KEY_CHARACTERS`] hexadecimal digits has about 14 different ones; fewer than 8 means that a person
+/// typed it.
+const MIN_DISTINCT_CHARACTERS: usize = 8;
+/// Words that occur in example keys.
 const PLACEHOLDERS: [&str; 6] =
     ["changeme", "change-me", "change_me", "your-secret", "your_secret", "yoursecret"];
-const CURRENT: &str = "JWT_SECRET_KEY";
-const PREVIOUS: &str = "JWT_PREVIOUS_SECRET_KEYS";
+const CURRENT_KEY: &str = "JWT_SECRET_KEY";
+const PREVIOUS_KEYS: &str = "JWT_PREVIOUS_SECRET_KEYS";
 
-/// Whose requests are served.
+/// Keys and claims of tokens.
 #[derive(Clone, Debug)]
-pub struct Auth {
-    /// `JWT_SECRET_KEY`: signs tokens and accepts them; `None` when everybody is served.
+pub struct AuthConfig {
+    /// `JWT_SECRET_KEY`: signs and verifies tokens; `None` switches authentication off.
     pub secret: Option<Secret>,
-    /// `JWT_PREVIOUS_SECRET_KEYS`: accepted, but not signed with.
+    /// `JWT_PREVIOUS_SECRET_KEYS`: verify tokens, but do not sign them.
     pub previous_secrets: Vec<Secret>,
     /// `JWT_ISSUER`: the claim `iss`.
     pub issuer: String,
-    /// `JWT_AUDIENCE`: what the claim `aud` has to contain.
+    /// `JWT_AUDIENCE`: a value that the claim `aud` must contain.
     pub audience: String,
-    /// `JWT_EXPIRY_HOURS`: how long a token is valid when nobody says otherwise.
+    /// `JWT_EXPIRY_HOURS`: lifetime of a token that is issued without one.
     pub expiry: Duration,
-    /// `JWT_LEEWAY_SECONDS`: how far the clocks of two machines may differ.
+    /// `JWT_LEEWAY_SECONDS`: accepted difference between the clocks of two machines.
     pub leeway: Duration,
-    /// `ALLOW_UNAUTHENTICATED`: without a key, serve others than this machine, too.
+    /// `ALLOW_UNAUTHENTICATED`: listen on other addresses than loopback without a key.
     pub allow_unauthenticated: bool,
 }
 
-pub(super) fn auth(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Auth {
-    let secret = reader.secret(CURRENT);
-    let previous = reader.secret(PREVIOUS);
+/// Provisioning and limits of callers.
+#[derive(Clone, Debug)]
+pub struct CallerConfig {
+    /// `PROVISION_USERS`: create a user at the first request with a valid token.
+    pub provision: bool,
+    /// `DEFAULT_USER_DAILY_TOKENS`: daily limit of a new user; `None` is unlimited.
+    pub user_limit: Option<i64>,
+    /// `DEFAULT_TEAM_DAILY_TOKENS`: daily limit of a new team; `None` is unlimited.
+    pub team_limit: Option<i64>,
+    /// `QUOTA_USER_ON_OUTAGE=open`: serve callers without cached rows while the database is unavailable.
+    pub open_on_outage: bool,
+    /// `MAX_CONCURRENT_REQUESTS_PER_USER`: open requests of one user on this replica.
+    pub max_concurrent_requests: usize,
+}
+
+pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
+    let secret = env.secret(CURRENT_KEY);
+    let previous = env.secret(PREVIOUS_KEYS);
     let previous = previous.as_ref().map_or("", Secret::expose).split(',').map(str::trim);
     let previous_secrets: Vec<_> =
-        previous.filter(|key| !key.is_empty()).map(|key| reader.hide(key)).collect();
+        previous.filter(|key| !key.is_empty()).map(|key| env.register_secret(key)).collect();
     if secret.is_none() && !previous_secrets.is_empty() {
-        reader.problem(PREVIOUS, None, "has no current key to go with; set JWT_SECRET_KEY, too");
+        env.error(PREVIOUS_KEYS, None, "needs a current key; set JWT_SECRET_KEY too");
     }
-    let named = secret.iter().map(|key| (CURRENT, key));
-    for (name, key) in named.chain(previous_secrets.iter().map(|key| (PREVIOUS, key))) {
+    let current = secret.iter().map(|key| (CURRENT_KEY, key));
+    for (name, key) in current.chain(previous_secrets.iter().map(|key| (PREVIOUS_KEYS, key))) {
         if let Some(weakness) = weakness(key.expose()) {
-            reader.problem(name, None, format!("{weakness}; make one with `openssl rand -base64 48`"));
+            env.error(name, None, format!("{weakness}; generate one with `openssl rand -base64 48`"));
         }
     }
-    Auth {
+    AuthConfig {
         secret,
         previous_secrets,
-        issuer: reader.text_or("JWT_ISSUER", "bedrock-proxy"),
-        audience: reader.text_or("JWT_AUDIENCE", "bedrock-api"),
-        expiry: Duration::from_secs(3600 * reader.number("JWT_EXPIRY_HOURS", 24, 1..=87_600)),
-        leeway: reader.seconds("JWT_LEEWAY_SECONDS", 60, 0..=600),
-        allow_unauthenticated: reader.boolean("ALLOW_UNAUTHENTICATED", false),
+        issuer: env.text_or("JWT_ISSUER", "bedrock-proxy"),
+        audience: env.text_or("JWT_AUDIENCE", "bedrock-api"),
+        // A working day, without a token that stays valid over days by accident.
+        expiry: Duration::from_secs(3600 * env.number("JWT_EXPIRY_HOURS", 24, 1..=87_600)),
+        // RFC 7519 allows "no more than a few minutes".
+        leeway: env.seconds("JWT_LEEWAY_SECONDS", 60, 0..=600),
+        allow_unauthenticated: env.boolean("ALLOW_UNAUTHENTICATED", false),
     }
 }
 
-/// Why nobody should trust a signature by `key`.
+/// Why `key` is too weak to sign with.
 fn weakness(key: &str) -> Option<&'static str> {
     let mut characters: Vec<char> = key.chars().collect();
     let length = characters.len();
     characters.sort_unstable();
     characters.dedup();
     let lower = key.to_ascii_lowercase();
-    if length < SHORTEST {
+    if length < MIN_KEY_CHARACTERS {
         Some("is shorter than 32 characters, so it can be guessed")
     } else if key.starts_with("-----BEGIN") {
-        Some("is a file of a key pair, of which one half is public")
-    } else if characters.len() < FEWEST_CHARACTERS {
+        Some("is a PEM file of a key pair, not a shared secret")
+    } else if characters.len() < MIN_DISTINCT_CHARACTERS {
         Some("repeats a few characters, so it can be guessed")
     } else if PLACEHOLDERS.iter().any(|placeholder| lower.contains(placeholder)) {
-        Some("is a placeholder that everybody knows")
+        Some("is a placeholder from an example")
     } else {
         None
     }
 }
 
+pub(super) fn callers(env: &mut EnvReader<'_>, open_on_outage: bool) -> CallerConfig {
+    CallerConfig {
+        provision: env.boolean("PROVISION_USERS", true),
+        user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
+        team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS", None),
+        open_on_outage,
+        // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
+        max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),
+    }
+}
+
+fn daily_limit(env: &mut EnvReader<'_>, name: &'static str, default: Option<i64>) -> Option<i64> {
+    env.set_default(name, default.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string()));
+    let Some(value) = env.text(name) else { return default };
+    parse_limit(&value).unwrap_or_else(|reason| {
+        env.error(name, Some(&value), reason);
+        default
+    })
+}
+
+/// Parses a daily limit: a number of tokens, or `unlimited`, which gives `None`.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_limit(text: &str) -> Result<Option<i64>, &'static str> {
+    if text.eq_ignore_ascii_case("unlimited") {
+        return Ok(None);
+    }
+    let number = text.replace('_', "").parse().ok().filter(|number| *number >= 0);
+    number.map(Some).ok_or("use a number of tokens from 0, or unlimited")
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Problem};
+    use super::*;
+    use crate::config::env::lookup_in;
+    use crate::config::{Config, ConfigError};
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-    fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
-        Config::load(|name| {
-            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+        Config::load(lookup_in(pairs))
     }
 
     #[test]
-    fn without_a_key_everybody_on_this_machine_is_served() {
+    fn without_a_key_only_loopback_is_served() {
         let config = load(&[]).unwrap();
         assert!(config.auth.secret.is_none() && config.server.host.is_loopback());
         assert_eq!(
@@ -104,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn with_a_key_any_address_may_be_listened_on() {
+    fn key_allows_any_listen_address() {
         assert!(load(&[("JWT_SECRET_KEY", KEY), ("HOST", "0.0.0.0")]).unwrap().server.host.is_unspecified());
         let both = load(&[("JWT_SECRET_KEY", KEY), ("ALLOW_UNAUTHENTICATED", "true")]).unwrap();
         assert!(both.warnings[0].contains("every request needs a token"), "{:?}", both.warnings);
     }
 
     #[test]
-    fn weak_keys_are_refused_without_being_shown() {
+    fn weak_keys_are_rejected_without_being_printed() {
         let weak = [
             "canary-too-short",
             "canarycanarycanarycanarycanarycanary",
@@ -120,9 +171,9 @@ mod tests {
         ];
         for key in weak {
             for name in ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS"] {
-                let problems =
+                let errors =
                     load(&[("JWT_SECRET_KEY", KEY), (name, key)][usize::from(name == "JWT_SECRET_KEY")..]);
-                let text = problems.unwrap_err().iter().map(ToString::to_string).collect::<String>();
+                let text = errors.unwrap_err().iter().map(ToString::to_string).collect::<String>();
                 assert!(text.contains(name) && !text.contains("canary"), "{text}");
             }
         }
@@ -134,5 +185,15 @@ mod tests {
         assert!(load(&[("JWT_PREVIOUS_SECRET_KEYS", &both)]).is_err());
         let config = load(&[("JWT_SECRET_KEY", KEY), ("JWT_PREVIOUS_SECRET_KEYS", &both)]).unwrap();
         assert_eq!(config.auth.previous_secrets.len(), 2);
+    }
+
+    #[test]
+    fn limit_is_a_number_or_unlimited() {
+        assert_eq!(parse_limit("1_000_000"), Ok(Some(1_000_000)));
+        assert_eq!(parse_limit("0"), Ok(Some(0)));
+        assert_eq!(parse_limit("Unlimited"), Ok(None));
+        for invalid in ["-1", "", "1.5", "many", "99999999999999999999"] {
+            assert!(parse_limit(invalid).is_err(), "{invalid}");
+        }
     }
 }

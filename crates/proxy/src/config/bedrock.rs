@@ -1,61 +1,167 @@
-//! The way to Bedrock's control plane, what is asked there, and the endpoints that have a variable of their own.
+//! Bedrock: region, credentials, endpoints and the control plane.
+
+use std::path::PathBuf;
 
 use http::Uri;
 
-use super::env::Reader;
+use super::env::EnvReader;
 use super::parse;
+use crate::secret::Secret;
 
-/// The control plane: which models and inference profiles there are.
+/// Region, credentials and endpoints.
+#[derive(Clone, Debug)]
+pub struct BedrockConfig {
+    /// `AWS_BEDROCK_REGION`.
+    pub region: String,
+    /// `AWS_BEDROCK_ACCESS_KEY` and companions; `None` leaves the choice to the AWS credential chain.
+    pub keys: Option<AccessKeyConfig>,
+    /// `AWS_BEARER_TOKEN_BEDROCK`: a Bedrock API key.
+    pub bearer: Option<Secret>,
+    /// `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, used unchanged.
+    pub endpoint: Option<Uri>,
+    /// `AWS_USE_FIPS_ENDPOINT`.
+    pub fips: bool,
+    /// `AWS_USE_DUALSTACK_ENDPOINT`.
+    pub dual_stack: bool,
+    /// `AWS_CA_BUNDLE`: a PEM file that replaces the system's root certificates.
+    pub ca_bundle: Option<PathBuf>,
+    /// The control plane.
+    pub control: ControlPlaneConfig,
+    /// `AWS_ENDPOINT_URL_BEDROCK_MANTLE`, used unchanged: the endpoint of models that the runtime does not serve.
+    pub mantle: Option<Uri>,
+    /// `AWS_ENDPOINT_URL_STS`, used unchanged.
+    pub sts: Option<Uri>,
+}
+
+/// Static AWS access keys.
+#[derive(Clone, Debug)]
+pub struct AccessKeyConfig {
+    /// `AWS_BEDROCK_ACCESS_KEY`.
+    pub access_key: String,
+    /// `AWS_BEDROCK_SECRET_KEY`.
+    pub secret_key: Secret,
+    /// `AWS_BEDROCK_SESSION_TOKEN`.
+    pub session_token: Option<Secret>,
+}
+
+/// The control plane, which lists models and inference profiles.
 #[derive(Clone, Debug, Default)]
-pub struct Control {
-    /// `AWS_BEDROCK_DISCOVER_MODELS`: ask at start and every hour which models there are.
+pub struct ControlPlaneConfig {
+    /// `AWS_BEDROCK_DISCOVER_MODELS`: list the models at start and every hour.
     pub discover: bool,
-    /// `AWS_BEDROCK_RESOLVE_PROFILES`: ask which model an application inference profile stands for.
+    /// `AWS_BEDROCK_RESOLVE_PROFILES`: look up the model of an application inference profile.
     pub resolve_profiles: bool,
-    /// `AWS_ENDPOINT_URL_BEDROCK`, used as typed.
+    /// `AWS_ENDPOINT_URL_BEDROCK`, used unchanged.
     pub endpoint: Option<Uri>,
 }
 
-pub(super) fn control(reader: &mut Reader<impl Fn(&str) -> Option<String>>, standard: bool) -> Control {
-    let endpoint = endpoint(reader, "AWS_ENDPOINT_URL_BEDROCK", standard);
-    Control {
-        discover: reader.boolean("AWS_BEDROCK_DISCOVER_MODELS", false),
-        resolve_profiles: reader.boolean("AWS_BEDROCK_RESOLVE_PROFILES", true),
+pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
+    let region = region(env);
+    let endpoint = runtime_endpoint(env);
+    let fips = env.boolean("AWS_USE_FIPS_ENDPOINT", false);
+    let dual_stack = env.boolean("AWS_USE_DUALSTACK_ENDPOINT", false);
+    for (name, enabled) in [("AWS_USE_FIPS_ENDPOINT", fips), ("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)] {
+        if enabled && endpoint.is_some() {
+            env.error(name, Some("true"), "cannot be combined with a custom endpoint; unset one of them");
+        }
+    }
+    let standard = !fips && !dual_stack;
+    BedrockConfig {
+        keys: access_keys(env),
+        bearer: env.secret("AWS_BEARER_TOKEN_BEDROCK"),
+        ca_bundle: ca_bundle(env),
+        control: ControlPlaneConfig {
+            endpoint: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK", standard),
+            discover: env.boolean("AWS_BEDROCK_DISCOVER_MODELS", false),
+            resolve_profiles: env.boolean("AWS_BEDROCK_RESOLVE_PROFILES", true),
+        },
+        mantle: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK_MANTLE", standard),
+        sts: service_endpoint(env, "AWS_ENDPOINT_URL_STS", standard),
+        region,
         endpoint,
+        fips,
+        dual_stack,
     }
 }
 
-/// The endpoint that the variable `own` names, or else the common one.
-pub(super) fn endpoint(
-    reader: &mut Reader<impl Fn(&str) -> Option<String>>,
-    own: &'static str,
-    standard: bool,
-) -> Option<Uri> {
-    let (name, value) = reader.first(&[own, "AWS_ENDPOINT_URL"])?;
-    // What is wrong with the common name is reported once, for the runtime.
-    let wrong = |reader: &mut Reader<_>, reason: &str| {
-        if name == own {
-            reader.problem(name, Some(&value), reason);
+fn region(env: &mut EnvReader<'_>) -> String {
+    let set = env.first_of(&["AWS_BEDROCK_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]);
+    if set.is_none() {
+        env.set_default("AWS_BEDROCK_REGION", "us-east-1");
+    }
+    let (name, region) = set.unwrap_or(("AWS_BEDROCK_REGION", "us-east-1".to_owned()));
+    if !parse::is_region(&region) {
+        env.error(name, Some(&region), "not an AWS region; use one such as us-east-1");
+    }
+    region
+}
+
+fn runtime_endpoint(env: &mut EnvReader<'_>) -> Option<Uri> {
+    let (name, value) = env.first_of(&["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"])?;
+    parse::endpoint(&value).map_err(|reason| env.error(name, Some(&value), reason)).ok()
+}
+
+/// The endpoint in `variable`, or else in `AWS_ENDPOINT_URL`. `standard` excludes FIPS and dual-stack endpoints.
+fn service_endpoint(env: &mut EnvReader<'_>, variable: &'static str, standard: bool) -> Option<Uri> {
+    let (name, value) = env.first_of(&[variable, "AWS_ENDPOINT_URL"])?;
+    // Errors in AWS_ENDPOINT_URL are reported once, for the runtime.
+    let error = |env: &mut EnvReader<'_>, reason: &str| {
+        if name == variable {
+            env.error(name, Some(&value), reason);
         }
     };
     if !standard {
-        wrong(reader, "cannot be combined with FIPS or dual-stack endpoints; unset one of them");
+        error(env, "cannot be combined with FIPS or dual-stack endpoints; unset one of them");
     }
-    parse::endpoint(&value).map_err(|reason| wrong(reader, reason)).ok()
+    parse::endpoint(&value).map_err(|reason| error(env, reason)).ok()
+}
+
+fn ca_bundle(env: &mut EnvReader<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(env.text("AWS_CA_BUNDLE")?);
+    if let Err(error) = std::fs::metadata(&path) {
+        let value = path.display().to_string();
+        env.error("AWS_CA_BUNDLE", Some(&value), format!("cannot be read ({error}); name a PEM file"));
+    }
+    Some(path)
+}
+
+fn access_keys(env: &mut EnvReader<'_>) -> Option<AccessKeyConfig> {
+    const ACCESS_KEY: &str = "AWS_BEDROCK_ACCESS_KEY";
+    const SECRET_KEY: &str = "AWS_BEDROCK_SECRET_KEY";
+    const SESSION_TOKEN: &str = "AWS_BEDROCK_SESSION_TOKEN";
+    let (access_key, secret_key) = (env.text(ACCESS_KEY), env.secret(SECRET_KEY));
+    let session_token = env.secret(SESSION_TOKEN);
+    match (access_key, secret_key) {
+        (Some(access_key), Some(secret_key)) => {
+            return Some(AccessKeyConfig { access_key, secret_key, session_token });
+        }
+        (Some(_), None) => {
+            env.error(SECRET_KEY, None, "missing; set it together with AWS_BEDROCK_ACCESS_KEY");
+        }
+        (None, Some(_)) => {
+            env.error(ACCESS_KEY, None, "missing; set it together with AWS_BEDROCK_SECRET_KEY");
+        }
+        (None, None) if session_token.is_some() => env.error(
+            SESSION_TOKEN,
+            None,
+            "set without keys; set AWS_BEDROCK_ACCESS_KEY and AWS_BEDROCK_SECRET_KEY too",
+        ),
+        (None, None) => {}
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Problem};
+    use crate::config::env::lookup_in;
+    use crate::config::{Config, ConfigError};
 
-    fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
-        Config::load(|name| {
-            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+        Config::load(lookup_in(pairs))
     }
 
     #[test]
-    fn the_control_plane_has_its_own_endpoint_or_the_common_one() {
+    fn control_plane_has_own_or_common_endpoint() {
         let common = ("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
         let own = ("AWS_ENDPOINT_URL_BEDROCK", "http://127.0.0.1:2");
         let port = |pairs: &[(&str, &str)]| {
@@ -72,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn its_endpoint_excludes_fips_and_dual_stack_too() {
+    fn control_plane_endpoint_excludes_fips_and_dual_stack() {
         let own = ("AWS_ENDPOINT_URL_BEDROCK", "http://127.0.0.1:2");
         assert_eq!(load(&[own, ("AWS_USE_FIPS_ENDPOINT", "1")]).unwrap_err().len(), 1);
         assert_eq!(load(&[("AWS_ENDPOINT_URL_BEDROCK", "ftp://x")]).unwrap_err().len(), 1);
         let control = load(&[]).unwrap().bedrock.control;
         assert!(!control.discover && control.resolve_profiles);
         let remote = load(&[("AWS_ENDPOINT_URL_BEDROCK", "http://proxy.example")]).unwrap();
-        assert_eq!(remote.warnings.len(), 1, "what travels in the clear is said");
+        assert_eq!(remote.warnings.len(), 1, "plain HTTP to a remote host is a warning");
     }
 }

@@ -1,4 +1,4 @@
-//! Which database keeps users, quotas, usage and events: a file by default, or PostgreSQL.
+//! The database: a SQLite file by default, or PostgreSQL.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,38 +6,38 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::env::Reader;
+use super::env::EnvReader;
 use crate::secret::Secret;
 
-/// Where everything is kept that has to survive the process.
+/// Storage of users, quotas, usage and events.
 #[derive(Clone, Debug)]
-pub struct Database {
-    /// `DATA_DIR`: the directory of the database file and of the journal; made when it is missing.
+pub struct DatabaseConfig {
+    /// `DATA_DIR`: the directory of the SQLite file and of the WAL; created when missing.
     pub data_dir: PathBuf,
     /// `DATABASE_URL`, or the `DB_*` variables, or a file in `DATA_DIR`.
-    pub place: Place,
-    /// `DB_MAX_CONNS`: connections to PostgreSQL at most.
+    pub url: DatabaseUrl,
+    /// `DB_MAX_CONNS`: maximum of connections to PostgreSQL.
     pub max_connections: u32,
-    /// `DB_MIN_CONNS`: connections to PostgreSQL kept open.
+    /// `DB_MIN_CONNS`: connections to PostgreSQL that stay open.
     pub min_connections: u32,
-    /// `DB_SSLROOTCERT`: a PEM file with the certificate authority of the database's own certificate.
+    /// `DB_SSLROOTCERT`: a PEM file with the certificate authority of the database.
     pub ssl_root_cert: Option<PathBuf>,
 }
 
-/// The one database.
+/// Which database.
 #[derive(Clone, Debug)]
-pub enum Place {
-    /// SQLite in this file.
-    File(PathBuf),
-    /// PostgreSQL at this URL, which may hold a password.
-    Url(Secret),
-    /// PostgreSQL, named by parts.
-    Parts(Parts),
+pub enum DatabaseUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL, which may contain a password.
+    Postgres(Secret),
+    /// PostgreSQL, given by parts.
+    PostgresParts(PostgresParts),
 }
 
-/// A PostgreSQL database named by parts.
+/// The parts of a PostgreSQL URL.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct PostgresParts {
     /// `DB_HOST`: a name, an address, or the directory of a unix socket.
     pub host: String,
     /// `DB_PORT`.
@@ -48,7 +48,7 @@ pub struct Parts {
     pub user: String,
     /// `DB_PASSWORD`.
     pub password: Option<Secret>,
-    /// `DB_SSLMODE`, in libpq's words: disable, allow, prefer, require, verify-ca or verify-full.
+    /// `DB_SSLMODE`, as in libpq: disable, allow, prefer, require, verify-ca or verify-full.
     pub ssl_mode: PgSslMode,
 }
 
@@ -61,90 +61,92 @@ const SSL_MODES: [(&str, PgSslMode); 6] = [
     ("verify-full", PgSslMode::VerifyFull),
 ];
 
-pub(super) fn database(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Database {
-    let data_dir = PathBuf::from(reader.text_or("DATA_DIR", "./data"));
-    let (parts, first_part) = parts(reader);
-    let place = match (reader.secret("DATABASE_URL"), first_part) {
-        (None, None) => Place::File(data_dir.join("bedrock-proxy.db")),
-        (None, Some(_)) => Place::Parts(parts),
-        (Some(url), None) => place(reader, url),
+pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
+    let data_dir = PathBuf::from(env.text_or("DATA_DIR", "./data"));
+    let (parts, first_part) = postgres_parts(env);
+    let url = match (env.secret("DATABASE_URL"), first_part) {
+        (None, None) => DatabaseUrl::Sqlite(data_dir.join("bedrock-proxy.db")),
+        (None, Some(_)) => DatabaseUrl::PostgresParts(parts),
+        (Some(url), None) => parse_url(env, url),
         (Some(url), Some(name)) => {
-            reader.problem(name, None, "is set beside DATABASE_URL; unset one of them");
-            Place::Url(url)
+            env.error(name, None, "set beside DATABASE_URL; unset one of them");
+            DatabaseUrl::Postgres(url)
         }
     };
-    let max_connections = reader.number("DB_MAX_CONNS", 25, 2..=1000);
-    let min_connections = reader.number("DB_MIN_CONNS", 5, 0..=1000);
+    // Three replicas stay below the default `max_connections` of PostgreSQL, 100.
+    let max_connections = env.number("DB_MAX_CONNS", 25, 2..=1000);
+    // Open connections spare a burst of requests the TLS handshakes.
+    let min_connections = env.number("DB_MIN_CONNS", 5, 0..=1000);
     if min_connections > max_connections {
         let value = min_connections.to_string();
-        reader.problem("DB_MIN_CONNS", Some(&value), "is more than DB_MAX_CONNS; use a smaller number");
+        env.error("DB_MIN_CONNS", Some(&value), "more than DB_MAX_CONNS; use a smaller number");
     }
-    Database { data_dir, place, max_connections, min_connections, ssl_root_cert: root_certificate(reader) }
+    DatabaseConfig { data_dir, url, max_connections, min_connections, ssl_root_cert: root_certificate(env) }
 }
 
-/// The parts, and the name of the first one that was set.
-fn parts(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> (Parts, Option<&'static str>) {
+/// The parts, and the name of the first one that is set.
+fn postgres_parts(env: &mut EnvReader<'_>) -> (PostgresParts, Option<&'static str>) {
     let names = ["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_SSLMODE"];
-    let first = reader.first(&names).map(|(name, _)| name);
+    let first = env.first_of(&names).map(|(name, _)| name);
     let words = SSL_MODES.map(|(word, _)| (word, word));
-    let wanted = reader.choice("DB_SSLMODE", "require", &words);
-    let ssl_mode = SSL_MODES.iter().find(|(word, _)| *word == wanted);
-    let parts = Parts {
-        host: reader.text_or("DB_HOST", "localhost"),
-        port: reader.number("DB_PORT", 5432, 1..=u16::MAX),
-        name: reader.text_or("DB_NAME", "bedrock_proxy"),
-        user: reader.text_or("DB_USER", "postgres"),
-        password: reader.secret("DB_PASSWORD"),
+    let mode = env.choice("DB_SSLMODE", "require", &words);
+    let ssl_mode = SSL_MODES.iter().find(|(word, _)| *word == mode);
+    let parts = PostgresParts {
+        host: env.text_or("DB_HOST", "localhost"),
+        port: env.number("DB_PORT", 5432, 1..=u16::MAX),
+        name: env.text_or("DB_NAME", "bedrock_proxy"),
+        user: env.text_or("DB_USER", "postgres"),
+        password: env.secret("DB_PASSWORD"),
         ssl_mode: ssl_mode.map_or(PgSslMode::Require, |(_, mode)| *mode),
     };
     (parts, first)
 }
 
-/// What `DATABASE_URL` names. Its value is never repeated in a problem, as it may hold a password.
-fn place(reader: &mut Reader<impl Fn(&str) -> Option<String>>, secret: Secret) -> Place {
+/// Parses `DATABASE_URL`. Errors never repeat its value, which may contain a password.
+fn parse_url(env: &mut EnvReader<'_>, secret: Secret) -> DatabaseUrl {
     const NAME: &str = "DATABASE_URL";
     let url = secret.expose();
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.contains(['?', '#']) || path.contains(":memory:") {
-            reader.problem(NAME, None, "name a file, as in sqlite:/var/lib/bedrock-proxy/data.db");
+            env.error(NAME, None, "name a file, as in sqlite:/var/lib/bedrock-proxy/data.db");
         }
-        return Place::File(PathBuf::from(path));
+        return DatabaseUrl::Sqlite(PathBuf::from(path));
     }
     let postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     if !postgres {
-        reader.problem(NAME, None, "use postgres://user:password@host:5432/name or sqlite:/path/to/file");
+        env.error(NAME, None, "use postgres://user:password@host:5432/name or sqlite:/path/to/file");
     } else if PgConnectOptions::from_str(url).is_err() {
-        reader.problem(
+        env.error(
             NAME,
             None,
-            "cannot be read as a URL; write letters such as @ / : # of a password as %40 %2F %3A %23",
+            "not a valid URL; write characters such as @ / : # of a password as %40 %2F %3A %23",
         );
     }
     for password in passwords(url) {
-        reader.hide(password);
+        env.register_secret(password);
     }
-    Place::Url(secret)
+    DatabaseUrl::Postgres(secret)
 }
 
-/// The passwords in a URL, as they are written there and as they are.
+/// The passwords in a URL, percent-encoded and decoded.
 fn passwords(url: &str) -> Vec<String> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let user = address.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
-    let named = query.split('&').filter_map(|pair| pair.strip_prefix("password="));
-    let written = user.into_iter().map(|(_, password)| password).chain(named);
+    let in_query = query.split('&').filter_map(|pair| pair.strip_prefix("password="));
+    let encoded = user.into_iter().map(|(_, password)| password).chain(in_query);
     let both =
-        written.flat_map(|text| [text.to_owned(), percent_decode_str(text).decode_utf8_lossy().into_owned()]);
+        encoded.flat_map(|text| [text.to_owned(), percent_decode_str(text).decode_utf8_lossy().into_owned()]);
     both.filter(|password| !password.is_empty()).collect()
 }
 
-fn root_certificate(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<PathBuf> {
+fn root_certificate(env: &mut EnvReader<'_>) -> Option<PathBuf> {
     const NAME: &str = "DB_SSLROOTCERT";
-    let path = PathBuf::from(reader.text(NAME)?);
+    let path = PathBuf::from(env.text(NAME)?);
     if let Err(error) = std::fs::metadata(&path) {
         let value = path.display().to_string();
-        reader.problem(NAME, Some(&value), format!("cannot be read ({error}); name a PEM file"));
+        env.error(NAME, Some(&value), format!("cannot be read ({error}); name a PEM file"));
     }
     Some(path)
 }
@@ -152,28 +154,27 @@ fn root_certificate(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Problem};
+    use crate::config::env::lookup_in;
+    use crate::config::{Config, ConfigError};
 
-    fn load(pairs: &[(&str, &str)]) -> Result<Database, Vec<Problem>> {
-        let lookup =
-            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        Config::load(lookup).map(|config| config.database)
+    fn load(pairs: &[(&str, &str)]) -> Result<DatabaseConfig, Vec<ConfigError>> {
+        Config::load(lookup_in(pairs)).map(|config| config.database)
     }
 
     #[test]
-    fn without_a_word_everything_is_in_one_file_of_the_data_directory() {
+    fn default_database_is_sqlite_in_data_dir() {
         let database = load(&[("DATA_DIR", "/srv/proxy")]).unwrap();
         assert!(
-            matches!(&database.place, Place::File(path) if path.ends_with("proxy/bedrock-proxy.db")),
+            matches!(&database.url, DatabaseUrl::Sqlite(path) if path.ends_with("proxy/bedrock-proxy.db")),
             "{database:?}"
         );
         assert_eq!((database.min_connections, database.max_connections), (5, 25));
     }
 
     #[test]
-    fn one_part_is_enough_to_mean_postgresql_and_the_others_have_defaults() {
+    fn one_part_selects_postgresql() {
         let database = load(&[("DB_PASSWORD", "canary")]).unwrap();
-        let Place::Parts(parts) = &database.place else { panic!("{database:?}") };
+        let DatabaseUrl::PostgresParts(parts) = &database.url else { panic!("{database:?}") };
         assert_eq!((parts.host.as_str(), parts.port), ("localhost", 5432));
         assert_eq!((parts.name.as_str(), parts.user.as_str()), ("bedrock_proxy", "postgres"));
         assert!(matches!(parts.ssl_mode, PgSslMode::Require));
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn all_six_ways_of_tls_are_known() {
+    fn all_libpq_ssl_modes_are_accepted() {
         for (word, _) in SSL_MODES {
             assert!(load(&[("DB_HOST", "db"), ("DB_SSLMODE", word)]).is_ok(), "{word}");
         }
@@ -189,22 +190,26 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_a_file_or_a_server_and_is_never_printed() {
-        let file = load(&[("DATABASE_URL", "sqlite:///srv/a.db")]).unwrap().place;
-        assert!(matches!(&file, Place::File(path) if path == &PathBuf::from("/srv/a.db")), "{file:?}");
-        let file = load(&[("DATABASE_URL", "sqlite:a.db")]).unwrap().place;
-        assert!(matches!(&file, Place::File(path) if path == &PathBuf::from("a.db")), "{file:?}");
+    fn database_url_is_parsed_and_never_printed() {
+        let file = load(&[("DATABASE_URL", "sqlite:///srv/a.db")]).unwrap().url;
+        assert!(
+            matches!(&file, DatabaseUrl::Sqlite(path) if path == &PathBuf::from("/srv/a.db")),
+            "{file:?}"
+        );
+        let file = load(&[("DATABASE_URL", "sqlite:a.db")]).unwrap().url;
+        assert!(matches!(&file, DatabaseUrl::Sqlite(path) if path == &PathBuf::from("a.db")), "{file:?}");
         let server = load(&[("DATABASE_URL", "postgres://u:canary@h/db?sslmode=disable")]).unwrap();
         assert!(!format!("{server:?}").contains("canary"));
-        for wrong in ["sqlite::memory:", "mysql://u:canary@h/db", "postgres://u:can/ary@h:x/db", "sqlite:"] {
-            let problems = load(&[("DATABASE_URL", wrong)]).unwrap_err();
-            assert_eq!(problems.len(), 1, "{wrong}");
-            assert!(!format!("{problems:?}").contains("canary"));
+        for invalid in ["sqlite::memory:", "mysql://u:canary@h/db", "postgres://u:can/ary@h:x/db", "sqlite:"]
+        {
+            let errors = load(&[("DATABASE_URL", invalid)]).unwrap_err();
+            assert_eq!(errors.len(), 1, "{invalid}");
+            assert!(!format!("{errors:?}").contains("canary"));
         }
     }
 
     #[test]
-    fn contradictions_are_refused() {
+    fn contradictory_variables_are_rejected() {
         let url = ("DATABASE_URL", "postgres://h/db");
         assert!(load(&[url, ("DB_HOST", "db")]).is_err());
         assert!(load(&[("DB_MIN_CONNS", "30"), ("DB_MAX_CONNS", "25")]).is_err());

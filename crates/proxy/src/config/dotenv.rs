@@ -1,63 +1,63 @@
-//! The process environment and the `.env` file: the only place that reads either.
+//! The `.env` file and the process environment: the only place that reads either.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Problem;
+use super::ConfigError;
 
-/// What a `.env` file says.
+/// The variables in a `.env` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DotEnv {
-    /// The names in it.
+    /// All names in the file.
     pub(super) names: BTreeSet<String>,
-    /// Those that were not set already.
+    /// The names that the environment did not set already.
     pub(super) applied: BTreeSet<String>,
 }
 
-/// Puts the variables of `file` into the process environment, where those already set win.
+/// Copies the variables of `file` into the process environment; variables that are set already win.
 ///
-/// A missing file is fine. Must run before any thread is started, as it changes the environment; the AWS
-/// credential chain then sees the file's variables as well.
+/// A missing file is no error. Must run before any thread starts, because it changes the environment; the AWS
+/// credential chain then reads the file's variables too.
 ///
 /// # Errors
-/// A line that cannot be parsed, named by its number and never by its text, which may hold a secret.
-pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, Problem> {
+/// A line that cannot be parsed, named by its number and never by its text, which may contain a secret.
+pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, ConfigError> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DotEnv::default()),
-        Err(error) => return Err(problem(file, format!("cannot be read: {error}"))),
+        Err(error) => return Err(file_error(file, format!("cannot be read: {error}"))),
     };
-    // All of it is parsed before any of it is applied.
-    let mut found = DotEnv::default();
+    // The whole file is parsed before any variable is set.
+    let mut dotenv = DotEnv::default();
     for entry in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, _) = entry.map_err(|error| problem(file, explain(&error, &text)))?;
-        found.names.insert(name);
+        let (name, _) = entry.map_err(|error| file_error(file, describe(&error, &text)))?;
+        dotenv.names.insert(name);
     }
-    found.applied = found.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
-    dotenvy::from_read(text.as_bytes()).map_err(|error| problem(file, explain(&error, &text)))?;
-    Ok(found)
+    dotenv.applied = dotenv.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
+    dotenvy::from_read(text.as_bytes()).map_err(|error| file_error(file, describe(&error, &text)))?;
+    Ok(dotenv)
 }
 
-/// The value of a variable of this process; bytes that are not UTF-8 are replaced, and refused by whoever parses.
+/// The value of a variable of this process. Bytes that are not UTF-8 are replaced, and rejected by the parser of the value.
 #[must_use]
 #[allow(clippy::disallowed_methods)] // the one place the ban points to
 pub(super) fn lookup(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The names of all variables of this process, but for those that are not UTF-8.
+/// The names of all variables of this process, without those that are not UTF-8.
 pub(super) fn names() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
-fn problem(file: &Path, reason: String) -> Problem {
-    Problem { variable: file.display().to_string(), value: None, reason }
+fn file_error(file: &Path, reason: String) -> ConfigError {
+    ConfigError { variable: file.display().to_string(), value: None, reason }
 }
 
-fn explain(error: &dotenvy::Error, text: &str) -> String {
+fn describe(error: &dotenvy::Error, text: &str) -> String {
     match error {
-        dotenvy::Error::LineParse(broken, _) => {
-            let first = broken.lines().next().unwrap_or_default().trim();
+        dotenvy::Error::LineParse(rest, _) => {
+            let first = rest.lines().next().unwrap_or_default().trim();
             let number = text.lines().position(|line| line.trim() == first).map_or(0, |index| index + 1);
             format!("line {number} is not NAME=value; quote values that contain spaces or #")
         }
@@ -70,18 +70,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_file_is_fine() {
+    fn missing_file_is_no_error() {
         assert_eq!(load_dotenv(Path::new("/nonexistent/.env")), Ok(DotEnv::default()));
     }
 
     #[test]
-    fn a_broken_line_is_named_by_its_number_and_not_by_its_text() {
+    fn invalid_line_is_named_by_number_only() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(".env");
         std::fs::write(&file, "# fine\nBEDROCK_PROXY_TEST_ONLY=1\nSECRET geheim oops\n").unwrap();
-        let problem = load_dotenv(&file).unwrap_err();
-        assert!(problem.to_string().contains("line 3"), "{problem}");
-        assert!(!problem.to_string().contains("geheim"), "{problem}");
-        assert_eq!(lookup("BEDROCK_PROXY_TEST_ONLY"), None, "nothing of a broken file is applied");
+        let error = load_dotenv(&file).unwrap_err();
+        assert!(error.to_string().contains("line 3"), "{error}");
+        assert!(!error.to_string().contains("geheim"), "{error}");
+        assert_eq!(lookup("BEDROCK_PROXY_TEST_ONLY"), None, "an invalid file sets no variable");
     }
 }

@@ -1,31 +1,31 @@
-//! What counts: every variable, its value, and where that came from. For people to look at; nothing decides by it.
+//! The effective configuration: every variable, its value and its origin. For `config print` only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One variable, as it was read.
+/// One variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setting {
-    /// What it was set to; `[redacted]` for a secret, `None` when it is not set.
+    /// Its value; `[redacted]` for a secret, `None` when unset.
     pub value: Option<String>,
-    /// What counts when it is not set; `None`: nothing.
+    /// Its default, if it has one.
     pub default: Option<String>,
     /// Whether its value is never printed.
     pub secret: bool,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The environment of the process.
     Environment,
     /// The file `.env`.
     File,
-    /// It is not set, and this is what counts then.
+    /// Unset; the default applies.
     Default,
-    /// It is not set, and AWS's usual chain of sources is asked instead.
+    /// Unset; the AWS credential chain applies.
     AwsChain,
-    /// It is not set, and nothing counts.
+    /// Unset, without a default.
     Unset,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Who the proxy is towards AWS: when none of these is set, the chain decides.
+/// When none of these is set, the AWS credential chain applies.
 const CREDENTIALS: [&str; 4] = [
     "AWS_BEDROCK_ACCESS_KEY",
     "AWS_BEDROCK_SECRET_KEY",
@@ -49,18 +49,18 @@ const CREDENTIALS: [&str; 4] = [
     "AWS_BEARER_TOKEN_BEDROCK",
 ];
 
-/// All variables there are, by name.
+/// All variables by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings(pub(super) BTreeMap<&'static str, Setting>);
 
 impl Settings {
-    /// The names of all variables there are.
+    /// The names of all variables.
     #[must_use]
     pub fn names(&self) -> BTreeSet<&'static str> {
         self.0.keys().copied().collect()
     }
 
-    /// Each variable with the value that counts and where it came from; `in_file` tells which were set by `.env`.
+    /// Each variable with its effective value and origin; `in_file` is true for those that `.env` set.
     pub fn rows(
         &self,
         in_file: impl Fn(&str) -> bool,
@@ -81,18 +81,17 @@ impl Settings {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::config::env::lookup_in;
 
-    fn row(pairs: &[(&str, &str)], wanted: &str) -> (Option<String>, Origin) {
-        let lookup =
-            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let settings = Config::read(lookup).1;
+    fn row(pairs: &[(&str, &str)], name: &str) -> (Option<String>, Origin) {
+        let settings = Config::read(&lookup_in(pairs)).1;
         let mut rows = settings.rows(|name| name == "PORT");
-        let (_, value, origin) = rows.find(|(name, ..)| *name == wanted).unwrap();
+        let (_, value, origin) = rows.find(|(row, ..)| *row == name).unwrap();
         (value.map(str::to_owned), origin)
     }
 
     #[test]
-    fn each_value_says_where_it_came_from() {
+    fn rows_have_value_and_origin() {
         let value = |text: &str| Some(text.to_owned());
         assert_eq!(row(&[("PORT", "9000")], "PORT"), (value("9000"), Origin::File));
         assert_eq!(row(&[("HOST", "::1")], "HOST"), (value("::1"), Origin::Environment));
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_hold_a_secret_is_masked() {
+    fn secret_variables_are_masked() {
         let key = "0123456789abcdefghijklmnopqrstuv-canary";
         for (name, secret) in [
             ("AWS_BEDROCK_SECRET_KEY", key),

@@ -1,64 +1,57 @@
-//! Reads single values and remembers everything that is wrong with them.
+//! Typed lookups of environment variables: defaults, origins, and all errors at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::effective::Setting;
 use crate::secret::Secret;
 
-/// One mistake in the configuration, in words an operator can act on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+/// One error in the configuration, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}{}: {reason}", value.as_ref().map(|value| format!("={value:?}")).unwrap_or_default())]
+pub struct ConfigError {
     /// The variable (or file) that is wrong.
     pub variable: String,
-    /// What it was set to; `None` when unset or secret.
+    /// Its value; `None` when unset or secret.
     pub value: Option<String>,
-    /// What is wrong and what to do.
+    /// What is wrong, then what to do.
     pub reason: String,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Some(value) => write!(f, "{}={value:?}: {}", self.variable, self.reason),
-            None => write!(f, "{}: {}", self.variable, self.reason),
-        }
-    }
-}
-
-/// What is shown of a secret.
+/// Text that replaces a secret in output.
 const MASK: &str = "[redacted]";
 
-/// Looks values up, converts them, and collects problems instead of stopping at the first. What was asked for is written
-/// down, with what counts when it is not set.
-pub(super) struct Reader<L> {
-    lookup: L,
-    problems: Vec<Problem>,
+/// Looks variables up, converts them, and collects errors instead of stopping at the first one. It records every variable
+/// that was looked up, with its default.
+pub(super) struct EnvReader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    errors: Vec<ConfigError>,
     settings: BTreeMap<&'static str, Setting>,
     secrets: Vec<Secret>,
 }
 
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    pub(super) fn new(lookup: L) -> Self {
-        Self { lookup, problems: Vec::new(), settings: BTreeMap::new(), secrets: Vec::new() }
+impl<'a> EnvReader<'a> {
+    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { lookup, errors: Vec::new(), settings: BTreeMap::new(), secrets: Vec::new() }
     }
 
-    /// The problems found, and everything that was asked for.
-    pub(super) fn finish(self) -> (Vec<Problem>, BTreeMap<&'static str, Setting>) {
-        (self.problems, self.settings)
+    /// The errors, and every variable that was looked up.
+    pub(super) fn finish(self) -> (Vec<ConfigError>, BTreeMap<&'static str, Setting>) {
+        (self.errors, self.settings)
     }
 
-    pub(super) fn problem(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
-        self.problems.push(Problem {
+    pub(super) fn error(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
+        self.errors.push(ConfigError {
             variable: variable.to_owned(),
             value: value.map(str::to_owned),
             reason: reason.into(),
         });
     }
 
-    /// The trimmed value; unset and empty are the same, as `--env-file` writes unset values empty.
+    /// The trimmed value. Unset and empty are the same, because `--env-file` writes unset values empty.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         let value =
             (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
@@ -68,14 +61,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         value
     }
 
-    /// What counts when `name` is not set, for people to read. The other methods that take a default do this themselves.
-    pub(super) fn default(&mut self, name: &'static str, value: impl fmt::Display) {
+    /// Records the default of `name` for `config print`. Methods that take a default do this themselves.
+    pub(super) fn set_default(&mut self, name: &'static str, value: impl fmt::Display) {
         self.settings.entry(name).or_default().default = Some(value.to_string());
     }
 
-    /// A value that may be printed, or what stands for it when it is not set.
+    /// A value that may be printed, or its default.
     pub(super) fn text_or(&mut self, name: &'static str, default: &str) -> String {
-        self.default(name, default);
+        self.set_default(name, default);
         self.text(name).unwrap_or_else(|| default.to_owned())
     }
 
@@ -83,30 +76,30 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
         self.settings.entry(name).or_default().secret = true;
         let value = self.text(name)?;
-        Some(self.hide(value))
+        Some(self.register_secret(value))
     }
 
-    /// A secret that is only a part of a variable's value.
-    pub(super) fn hide(&mut self, value: impl Into<String>) -> Secret {
+    /// Registers a secret that is only a part of a variable's value.
+    pub(super) fn register_secret(&mut self, value: impl Into<String>) -> Secret {
         let secret = Secret::new(value);
         self.secrets.push(secret.clone());
         secret
     }
 
-    /// Every secret that was read, for whoever has to leave them out.
-    pub(super) fn secrets(&mut self) -> Vec<Secret> {
+    /// All registered secrets, for the log scrubber.
+    pub(super) fn take_secrets(&mut self) -> Vec<Secret> {
         std::mem::take(&mut self.secrets)
     }
 
     /// The first of `names` that is set, with its name.
-    pub(super) fn first(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
-        // Every name is asked for, so that the list of known names is complete.
+    pub(super) fn first_of(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
+        // Every name is looked up, so that the list of known names is complete.
         let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.text(name)?))).collect();
         found.into_iter().next()
     }
 
     pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
-        self.default(name, default);
+        self.set_default(name, default);
         let Some(value) = self.text(name) else {
             return default;
         };
@@ -114,23 +107,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             "true" | "1" | "yes" => true,
             "false" | "0" | "no" => false,
             _ => {
-                self.problem(name, Some(&value), "not a yes or no; use true or false");
+                self.error(name, Some(&value), "not a boolean; use true or false");
                 default
             }
         }
     }
 
     /// A whole number within `range`.
-    pub(super) fn number<T>(
-        &mut self,
-        name: &'static str,
-        default: T,
-        range: std::ops::RangeInclusive<T>,
-    ) -> T
+    pub(super) fn number<T>(&mut self, name: &'static str, default: T, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Copy + fmt::Display,
     {
-        self.default(name, default);
+        self.set_default(name, default);
         let Some(value) = self.text(name) else {
             return default;
         };
@@ -138,22 +126,23 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Ok(number) if range.contains(&number) => number,
             _ => {
                 let reason = format!("use a whole number from {} to {}", range.start(), range.end());
-                self.problem(name, Some(&value), reason);
+                self.error(name, Some(&value), reason);
                 default
             }
         }
     }
 
+    /// A whole number of seconds within `range`.
     pub(super) fn seconds(
         &mut self,
         name: &'static str,
         default: u64,
-        range: std::ops::RangeInclusive<u64>,
+        range: RangeInclusive<u64>,
     ) -> Duration {
         Duration::from_secs(self.number(name, default, range))
     }
 
-    /// One word of a closed list.
+    /// One word of a closed list, in any case.
     pub(super) fn choice<T: Copy + PartialEq>(
         &mut self,
         name: &'static str,
@@ -161,17 +150,23 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         choices: &[(&str, T)],
     ) -> T {
         if let Some((word, _)) = choices.iter().find(|(_, choice)| *choice == default) {
-            self.default(name, word);
+            self.set_default(name, word);
         }
         let Some(value) = self.text(name) else {
             return default;
         };
-        let wanted = value.to_ascii_lowercase();
-        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == wanted) {
+        let word = value.to_ascii_lowercase();
+        if let Some((_, choice)) = choices.iter().find(|(candidate, _)| *candidate == word) {
             return *choice;
         }
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        self.problem(name, Some(&value), format!("use one of: {}", words.join(", ")));
+        self.error(name, Some(&value), format!("use one of: {}", words.join(", ")));
         default
     }
+}
+
+/// A lookup in `pairs`, for tests.
+#[cfg(test)]
+pub(super) fn lookup_in<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+    |name| pairs.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
 }

@@ -1,46 +1,46 @@
-//! The configuration of this process: `.env`, the environment, and what was left over.
+//! The configuration of this process: `.env`, the environment, and variables that are not known.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::dotenv::{self, DotEnv};
-use super::{Config, Origin, Problem, Settings, unknown_variables};
+use super::{Config, ConfigError, Origin, Settings, unknown_variables};
 
-/// What was found.
+/// The configuration and where its values came from.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration, or everything that is wrong with it.
-    pub config: Result<Config, Vec<Problem>>,
+    /// The configuration, or all of its errors.
+    pub config: Result<Config, Vec<ConfigError>>,
     settings: Settings,
     from_file: BTreeSet<String>,
 }
 
 impl Loaded {
-    /// Each variable with the value that counts and where it came from. Secrets are masked.
+    /// Each variable with its effective value and origin. Secrets are masked.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, Option<&str>, Origin)> {
         self.settings.rows(|name| self.from_file.contains(name))
     }
 }
 
-/// Reads `file`, which need not be there, and the environment. Must come before the first thread.
+/// Reads `file`, which may be missing, and the environment. Must run before any thread starts.
 #[must_use]
-pub fn of_process(file: &Path) -> Loaded {
-    let (dotenv, broken) = match dotenv::load_dotenv(file) {
+pub fn load_from_env(file: &Path) -> Loaded {
+    let (dotenv, file_error) = match dotenv::load_dotenv(file) {
         Ok(dotenv) => (dotenv, None),
-        Err(problem) => (DotEnv::default(), Some(problem)),
+        Err(error) => (DotEnv::default(), Some(error)),
     };
-    let (config, settings) = Config::read(dotenv::lookup);
-    let left_over = unknown_variables::find(&settings.names(), &dotenv.names, dotenv::names());
-    let mut problems: Vec<_> = broken.into_iter().chain(left_over.problems).collect();
+    let (config, settings) = Config::read(&dotenv::lookup);
+    let unknown = unknown_variables::find(&settings.names(), &dotenv.names, dotenv::names());
+    let mut errors: Vec<_> = file_error.into_iter().chain(unknown.errors).collect();
     let config = match config {
-        Ok(mut config) if problems.is_empty() => {
-            config.warnings.extend(left_over.warnings);
+        Ok(mut config) if errors.is_empty() => {
+            config.warnings.extend(unknown.warnings);
             Ok(config)
         }
-        Ok(_) => Err(problems),
+        Ok(_) => Err(errors),
         Err(more) => {
-            problems.extend(more);
-            Err(problems)
+            errors.extend(more);
+            Err(errors)
         }
     };
     Loaded { config, settings, from_file: dotenv.applied }

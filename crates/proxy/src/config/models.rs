@@ -1,54 +1,112 @@
-//! A row of the table of models, as the built-in table and the operator's file write it.
+//! Model names, and rows of the model table as the built-in table and `AWS_BEDROCK_MODELS_FILE` contain them.
 
 use protocol::capabilities::Capabilities;
 use serde::Deserialize;
 
 use super::RoutePolicy;
+use super::env::EnvReader;
+use super::parse;
 use super::prices::Prices;
 
-/// One model on Bedrock: a row of the table.
+/// Model names, and rows that override the built-in table.
+#[derive(Clone, Debug)]
+pub struct CatalogConfig {
+    /// `AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL`: used when a request names no model.
+    pub default_model: Option<String>,
+    /// `AWS_BEDROCK_MODEL_MAPPINGS`: model name of the client → id or ARN for Bedrock.
+    pub mappings: Vec<(String, String)>,
+    /// `AWS_BEDROCK_REGION_PREFIX`, or the prefix of the region; `None` for ids without an inference profile.
+    pub prefix: Option<&'static str>,
+    /// The rows of `AWS_BEDROCK_MODELS_FILE`, which override the built-in ones.
+    pub models: Vec<ModelConfig>,
+}
+
+/// One row of the model table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Model {
-    /// The foundation-model id, without a profile prefix.
+pub struct ModelConfig {
+    /// The id of the foundation model, without an inference-profile prefix.
     pub id: String,
-    /// What Anthropic's own API calls it.
+    /// The model's names in Anthropic's API.
     #[serde(default)]
     pub names: Vec<String>,
-    /// The inference-profile prefixes it is offered with; none: the id is called as it is.
+    /// The prefixes of its inference profiles; empty: requests use the id itself.
     #[serde(default)]
     pub prefixes: Vec<String>,
-    /// The day after which AWS may stop serving it, `2027-01-08`.
+    /// The day after which AWS may stop serving it, as `2027-01-08`.
     #[serde(default)]
     pub end_of_life: Option<String>,
-    /// Which routes requests to it may take, when they are others than `AWS_BEDROCK_ROUTE` says.
+    /// Overrides `AWS_BEDROCK_ROUTE` for this model.
     #[serde(default)]
     pub route: Option<RoutePolicy>,
-    /// Whether it lives on the Mantle endpoint only, which has nothing but the Messages API.
+    /// Whether only the Mantle endpoint serves it, with the Messages API.
     #[serde(default)]
     pub mantle: bool,
-    /// What it can take.
+    /// Its capabilities.
     #[serde(default)]
     pub capabilities: Capabilities,
-    /// What it costs; absent: not known.
+    /// Its prices; absent: unknown.
     #[serde(default)]
     pub prices: Option<Prices>,
 }
 
-impl Model {
-    /// Whether the row says nothing but what the model costs.
+impl ModelConfig {
+    /// Whether the row contains nothing but an id and prices.
     #[must_use]
     pub fn is_only_prices(&self) -> bool {
-        let nameless = self.names.is_empty() && self.prefixes.is_empty() && self.end_of_life.is_none();
-        let silent = self.route.is_none() && !self.mantle && self.capabilities == Capabilities::default();
-        self.prices.is_some() && nameless && silent
+        let no_names = self.names.is_empty() && self.prefixes.is_empty() && self.end_of_life.is_none();
+        let no_options = self.route.is_none() && !self.mantle && self.capabilities == Capabilities::default();
+        self.prices.is_some() && no_names && no_options
     }
 }
 
-/// Reads a file of rows.
+/// Parses a file of rows.
 ///
 /// # Errors
-/// When it is not a JSON array of rows; the text says where.
-pub fn parse_models(json: &str) -> Result<Vec<Model>, String> {
+/// When it is not a JSON array of rows; the text names the line and column.
+pub fn parse_models(json: &str) -> Result<Vec<ModelConfig>, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+pub(super) fn catalog(env: &mut EnvReader<'_>, region: &str) -> CatalogConfig {
+    CatalogConfig {
+        default_model: env.text("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL"),
+        mappings: mappings(env),
+        prefix: prefix(env, region),
+        models: models(env),
+    }
+}
+
+fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
+    const NAME: &str = "AWS_BEDROCK_MODEL_MAPPINGS";
+    let Some(text) = env.text(NAME) else { return Vec::new() };
+    parse::mappings(&text).unwrap_or_else(|reasons| {
+        for reason in reasons {
+            env.error(NAME, None, reason);
+        }
+        Vec::new()
+    })
+}
+
+fn prefix(env: &mut EnvReader<'_>, region: &str) -> Option<&'static str> {
+    let set = env.first_of(&["AWS_BEDROCK_REGION_PREFIX", "ANTHROPIC_BEDROCK_REGION_PREFIX"]);
+    let Some((name, value)) = set else {
+        let prefix = parse::prefix_of_region(region);
+        env.set_default("AWS_BEDROCK_REGION_PREFIX", prefix);
+        return Some(prefix);
+    };
+    parse::prefix(&value).unwrap_or_else(|reason| {
+        env.error(name, Some(&value), reason);
+        None
+    })
+}
+
+fn models(env: &mut EnvReader<'_>) -> Vec<ModelConfig> {
+    const NAME: &str = "AWS_BEDROCK_MODELS_FILE";
+    let Some(path) = env.text(NAME) else { return Vec::new() };
+    let rows = std::fs::read_to_string(&path).map_err(|error| format!("cannot be read ({error})"));
+    rows.and_then(|json| parse_models(&json)).unwrap_or_else(|reason| {
+        env.error(NAME, Some(&path), format!("{reason}; name a JSON file of model rows"));
+        Vec::new()
+    })
 }

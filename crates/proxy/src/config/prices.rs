@@ -1,6 +1,6 @@
-//! What a model costs, as a row of the table writes it: decimals as the price page gives them, read exactly.
+//! Prices of a model, as a row of the model table contains them: the decimals of the AWS price page, parsed exactly.
 //!
-//! Not here: which of the prices a request pays. That is `catalog::rates`.
+//! `catalog` decides which of the prices applies to a request.
 
 use std::collections::BTreeMap;
 
@@ -10,90 +10,91 @@ use serde_json::value::RawValue;
 
 use super::parse::{PREFIXES, is_region};
 
-/// The way of a model that is called by its own id, without an inference profile.
-pub const BARE: &str = "bare";
+/// The scope of a model id without an inference profile: in-Region inference.
+pub const IN_REGION: &str = "bare";
 
-/// Digits behind the point of a price, in dollars for a million tokens: what is left are pico-dollars for a token.
+/// Decimals of a price in dollars per million tokens; the smallest step is one pico-dollar per token.
 const PRICE_DIGITS: u32 = 6;
-/// Digits behind the point of a factor.
+/// Decimals of a factor: the price page needs four (`1.4388`).
 const FACTOR_DIGITS: u32 = 4;
-/// No model costs ten million dollars for a million tokens.
-const MOST_DIGITS: usize = 7;
+/// Digits before the decimal point: keeps the product within `u64`, and no model costs ten million dollars per million
+/// tokens.
+const MAX_INTEGER_DIGITS: usize = 7;
 
 /// The prices of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// The day on which an operator looked them up, or any other name for them; it goes into each usage row.
+    /// Version of the prices, such as the day of the look-up; stored in each usage record.
     #[serde(default)]
     pub version: Option<String>,
-    /// What they are the prices of: a prefix of inference profiles, or `bare`.
-    #[serde(deserialize_with = "way")]
+    /// Whose prices they are: a prefix of inference profiles, or `bare` for in-Region inference.
+    #[serde(deserialize_with = "scope")]
     pub basis: String,
-    /// Each token read afresh.
+    /// Per input token that is not cached.
     pub input: Price,
-    /// Each token of the answer.
+    /// Per output token.
     pub output: Price,
-    /// Each token read from the cache; absent: not priced.
+    /// Per token read from the cache; absent: unknown.
     #[serde(default)]
     pub cache_read: Option<Price>,
-    /// Each token written to the cache for five minutes; absent: not priced.
+    /// Per token written to the five-minute cache; absent: unknown.
     #[serde(default)]
     pub write_5m: Option<Price>,
-    /// Each token written to the cache for an hour; absent: not priced.
+    /// Per token written to the one-hour cache; absent: unknown.
     #[serde(default)]
     pub write_1h: Option<Price>,
-    /// What a whole request pays when its prompt is long.
+    /// Prices of a request with a long prompt.
     #[serde(default)]
     pub long: Option<LongPrices>,
-    /// What other prefixes cost, and `bare`, against the basis.
-    #[serde(default, deserialize_with = "ways")]
+    /// Factors of other prefixes, and of `bare`, relative to the basis.
+    #[serde(default, deserialize_with = "scopes")]
     pub by_prefix: BTreeMap<String, Factor>,
-    /// What the bare id costs in a region, against the basis.
+    /// Factors of in-Region inference by region, relative to the basis.
     #[serde(default, deserialize_with = "regions")]
     pub by_region: BTreeMap<String, Factor>,
 }
 
-/// What a whole request pays when its prompt is long.
+/// Prices of a request with a long prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LongPrices {
-    /// A prompt with more tokens than this is long; those read from or written to the cache count.
+    /// A prompt with more tokens than this is long, cached tokens included.
     pub above: u64,
-    /// Each token read afresh.
+    /// Per input token that is not cached.
     pub input: Price,
-    /// Each token of the answer.
+    /// Per output token.
     pub output: Price,
-    /// Each token read from the cache; absent: not priced.
+    /// Per token read from the cache; absent: unknown.
     #[serde(default)]
     pub cache_read: Option<Price>,
-    /// Each token written to the cache for five minutes; absent: not priced.
+    /// Per token written to the five-minute cache; absent: unknown.
     #[serde(default)]
     pub write_5m: Option<Price>,
-    /// Each token written to the cache for an hour; absent: not priced.
+    /// Per token written to the one-hour cache; absent: unknown.
     #[serde(default)]
     pub write_1h: Option<Price>,
 }
 
-/// Pico-dollars for a token: a dollar for a million tokens is 1,000,000. Written in dollars for a million tokens.
+/// Pico-dollars per token. Serialized in dollars per million tokens: 1 dollar per million tokens is 1,000,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Price(pub u64);
 
-/// How many times the basis something costs, in ten-thousandths. Written `1.1`, or `1.43/1.4388` when tokens of the
-/// prompt and of the answer differ.
+/// A multiplier of the basis, in ten-thousandths. Serialized as `1.1`, or as `1.43/1.4388` when input and output tokens
+/// differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Factor {
-    /// For tokens of the prompt, those read from or written to the cache included.
+    /// For input tokens, cached ones included.
     pub input: u64,
-    /// For tokens of the answer.
+    /// For output tokens.
     pub output: u64,
 }
 
 impl Factor {
-    /// As much as the basis.
+    /// The multiplier 1.
     pub const ONE: Self = Self { input: 10_000, output: 10_000 };
 
-    /// The larger of both, each for itself.
+    /// The larger multiplier of both, for input and output separately.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self { input: self.input.max(other.input), output: self.output.max(other.output) }
@@ -102,7 +103,7 @@ impl Factor {
 
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The spelling of a number, not what a float would make of it.
+        // The digits as written; a float would round them.
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get().trim_matches('"');
         decimal(text, PRICE_DIGITS).map(Self).ok_or_else(|| {
@@ -128,31 +129,31 @@ impl<'de> Deserialize<'de> for Factor {
     }
 }
 
-/// `text` times ten to the power of `digits`, if it is a plain decimal with no more than that behind the point.
+/// `text` times ten to the power of `digits`, when it is a plain decimal with at most `digits` decimals.
 fn decimal(text: &str, digits: u32) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let fine = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (integer, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let missing = digits.checked_sub(u32::try_from(fraction.len()).ok()?)?;
-    if !fine(whole) || !fine(fraction) || whole.len() > MOST_DIGITS {
+    if !is_digits(integer) || !is_digits(fraction) || integer.len() > MAX_INTEGER_DIGITS {
         return None;
     }
     let fraction = fraction.parse::<u64>().ok()? * 10_u64.pow(missing);
-    Some(whole.parse::<u64>().ok()? * 10_u64.pow(digits) + fraction)
+    Some(integer.parse::<u64>().ok()? * 10_u64.pow(digits) + fraction)
 }
 
-fn is_way(name: &str) -> bool {
-    name == BARE || PREFIXES.contains(&name)
+fn is_scope(name: &str) -> bool {
+    name == IN_REGION || PREFIXES.contains(&name)
 }
 
-fn way<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if is_way(&name) { Ok(name) } else { Err(unknown_way(&name)) }
+    if is_scope(&name) { Ok(name) } else { Err(unknown_scope(&name)) }
 }
 
-fn ways<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Factor>, D::Error> {
+fn scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Factor>, D::Error> {
     let factors = BTreeMap::<String, Factor>::deserialize(deserializer)?;
-    match factors.keys().find(|name| !is_way(name)) {
-        Some(name) => Err(unknown_way(name)),
+    match factors.keys().find(|name| !is_scope(name)) {
+        Some(name) => Err(unknown_scope(name)),
         None => Ok(factors),
     }
 }
@@ -165,9 +166,9 @@ fn regions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
     }
 }
 
-fn unknown_way<E: de::Error>(name: &str) -> E {
+fn unknown_scope<E: de::Error>(name: &str) -> E {
     E::custom(format_args!(
-        "{name:.40}: not a prefix of inference profiles; use {BARE} or one of {}",
+        "{name:.40}: not a prefix of inference profiles; use {IN_REGION} or one of {}",
         PREFIXES.join(", ")
     ))
 }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_read_to_its_last_digit() {
+    fn price_is_parsed_exactly() {
         for (json, pico) in [
             ("\"1\"", 1_000_000),
             ("0.00875", 8_750),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_price_is_refused() {
+    fn invalid_price_is_rejected() {
         for json in [
             "-1",
             "\"-1\"",
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_may_differ_for_prompt_and_answer() {
+    fn factor_may_differ_for_input_and_output() {
         let factor = |json: &str| serde_json::from_str::<Factor>(json).ok();
         assert_eq!(factor("\"1.1\""), Some(Factor { input: 11_000, output: 11_000 }));
         assert_eq!(factor("\"1.43/1.4388\""), Some(Factor { input: 14_300, output: 14_388 }));
@@ -228,9 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn a_row_with_a_mistake_is_refused_and_the_mistake_named() {
-        let refusal = |json: &str| serde_json::from_str::<Prices>(json).unwrap_err().to_string();
-        for (json, named) in [
+    fn invalid_row_error_names_the_field() {
+        let error = |json: &str| serde_json::from_str::<Prices>(json).unwrap_err().to_string();
+        for (json, expected) in [
             (r#"{"basis":"bare","input":"1"}"#, "output"),
             (r#"{"basis":"moon","input":"1","output":"2"}"#, "moon"),
             (r#"{"basis":"bare","input":"1","output":"x"}"#, "x: not a price"),
@@ -242,7 +243,7 @@ mod tests {
                 "-1",
             ),
         ] {
-            assert!(refusal(json).contains(named), "{json}: {}", refusal(json));
+            assert!(error(json).contains(expected), "{json}: {}", error(json));
         }
     }
 }

@@ -1,25 +1,54 @@
-//! TLS at the proxy's own door: which certificate, which key, which versions.
+//! The listener: address, limits, timeouts, shutdown and TLS.
 //!
-//! The files are read here once, so that `config check` finds what is wrong with them; the server reads them again
+//! The TLS files are read once here, so that `config check` finds errors in them; the server reads them again
 //! (`crate::certificate`, `server::tls`).
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::env::Reader;
-use crate::certificate::{self, File, Wrong};
+use super::AuthConfig;
+use super::env::EnvReader;
+use crate::certificate::{self, CertificateError, File};
 
-/// What the listener shows to its clients.
+/// Address, limits, timeouts and TLS of the listener.
 #[derive(Clone, Debug)]
-pub struct Tls {
-    /// `TLS_CERT_FILE`: a PEM file with the certificate and those that lead to its authority.
-    pub certificate: PathBuf,
-    /// `TLS_KEY_FILE`: a PEM file with its private key.
-    pub key: PathBuf,
-    /// `TLS_MIN_VERSION`.
-    pub oldest: TlsVersion,
+pub struct ServerConfig {
+    /// `HOST`: the listen address; loopback unless there is `JWT_SECRET_KEY` or `ALLOW_UNAUTHENTICATED=true`.
+    pub host: IpAddr,
+    /// `PORT`; 0 lets the system choose.
+    pub port: u16,
+    /// `MAX_CONNECTIONS`: further connections wait in the kernel's queue.
+    pub max_connections: usize,
+    /// `MAX_BODY_BYTES`: larger requests get 413.
+    pub max_body_bytes: usize,
+    /// `HEADER_TIMEOUT_SECONDS`: limit for the first request head of a connection.
+    pub header_timeout: Duration,
+    /// `BODY_TIMEOUT_SECONDS`: limit for a request body.
+    pub body_timeout: Duration,
+    /// `WRITE_TIMEOUT_SECONDS`: limit for a client that does not read its response.
+    pub write_timeout: Duration,
+    /// `SHUTDOWN_GRACE_SECONDS`: limit for open requests after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// `SHUTDOWN_DELAY_SECONDS`: time after SIGTERM in which `/readyz` fails and requests are still accepted, so that
+    /// load balancers stop sending requests first.
+    pub shutdown_delay: Duration,
+    /// `TLS_CERT_FILE` and companions; `None` is plain HTTP.
+    pub tls: Option<TlsConfig>,
 }
 
-/// The oldest version of TLS that clients may speak.
+/// Certificate, key and versions of TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// `TLS_CERT_FILE`: a PEM file with the certificate and its intermediate certificates.
+    pub certificate: PathBuf,
+    /// `TLS_KEY_FILE`: a PEM file with the private key.
+    pub key: PathBuf,
+    /// `TLS_MIN_VERSION`.
+    pub min_version: TlsVersion,
+}
+
+/// The minimum version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
     /// TLS 1.2, and 1.3.
@@ -31,37 +60,73 @@ pub enum TlsVersion {
 const CERTIFICATE: &str = "TLS_CERT_FILE";
 const KEY: &str = "TLS_KEY_FILE";
 
+pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig {
+    ServerConfig {
+        host: host(env, auth),
+        port: env.number("PORT", 8081, 0..=u16::MAX),
+        // Each connection may need an upstream one: both fit into the usual limit of 65,536 file descriptors.
+        max_connections: env.number("MAX_CONNECTIONS", 10_000, 1..=1_000_000),
+        // The request size limit of the Messages API. <https://docs.anthropic.com/en/api/errors#request-size-limits>
+        max_body_bytes: env.number("MAX_BODY_BYTES", 32 << 20, 1024..=1 << 30),
+        // A head fits into a few packets: 10 s allow retransmissions and end slow-header attacks.
+        header_timeout: env.seconds("HEADER_TIMEOUT_SECONDS", 10, 1..=300),
+        // 32 MB in 60 s need 4.5 Mbit/s.
+        body_timeout: env.seconds("BODY_TIMEOUT_SECONDS", 60, 1..=3600),
+        // Twice nginx's `send_timeout`, for clients on unstable networks.
+        write_timeout: env.seconds("WRITE_TIMEOUT_SECONDS", 120, 1..=3600),
+        // The default grace period of Kubernetes.
+        shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
+        // Only servers behind a load balancer need a delay.
+        shutdown_delay: env.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
+        tls: tls(env),
+    }
+}
+
+fn host(env: &mut EnvReader<'_>, auth: &AuthConfig) -> IpAddr {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let may_listen = auth.secret.is_some() || auth.allow_unauthenticated;
+    env.set_default("HOST", loopback);
+    let Some(value) = env.text("HOST") else {
+        return loopback;
+    };
+    let address = if value == "localhost" { Ok(loopback) } else { value.parse() };
+    match address {
+        Ok(address) if address.is_loopback() || may_listen => return address,
+        Ok(_) => env.error(
+            "HOST",
+            Some(&value),
+            "without authentication, every client that reaches this address spends your AWS money; set \
+             JWT_SECRET_KEY to require tokens, or use 127.0.0.1, or set ALLOW_UNAUTHENTICATED=true if a proxy in \
+             front of it authenticates clients",
+        ),
+        Err(_) => env.error("HOST", Some(&value), "not an IP address; use 127.0.0.1, ::1 or 0.0.0.0"),
+    }
+    loopback
+}
+
 /// Both files, or neither.
-pub(super) fn tls(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<Tls> {
+fn tls(env: &mut EnvReader<'_>) -> Option<TlsConfig> {
     let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
-    let oldest = reader.choice("TLS_MIN_VERSION", TlsVersion::V1_2, &versions);
-    let (certificate, key) = match (reader.text(CERTIFICATE), reader.text(KEY)) {
+    let min_version = env.choice("TLS_MIN_VERSION", TlsVersion::V1_2, &versions);
+    let (certificate, key) = match (env.text(CERTIFICATE), env.text(KEY)) {
         (None, None) => return None,
         (Some(_), None) => {
-            reader.problem(
-                KEY,
-                None,
-                "is missing beside TLS_CERT_FILE; name the PEM file of its private key",
-            );
+            env.error(KEY, None, "missing beside TLS_CERT_FILE; name the PEM file of its private key");
             return None;
         }
         (None, Some(_)) => {
-            reader.problem(
-                CERTIFICATE,
-                None,
-                "is missing beside TLS_KEY_FILE; name the PEM file of its certificate",
-            );
+            env.error(CERTIFICATE, None, "missing beside TLS_KEY_FILE; name the PEM file of its certificate");
             return None;
         }
         (Some(certificate), Some(key)) => (certificate, key),
     };
-    let tls = Tls { certificate: PathBuf::from(&certificate), key: PathBuf::from(&key), oldest };
-    if let Err(Wrong { file, reason }) = certificate::read(&tls.certificate, &tls.key) {
+    let tls = TlsConfig { certificate: PathBuf::from(&certificate), key: PathBuf::from(&key), min_version };
+    if let Err(CertificateError { file, reason }) = certificate::read(&tls.certificate, &tls.key) {
         let (name, value) = match file {
             File::Certificate => (CERTIFICATE, certificate),
             File::Key => (KEY, key),
         };
-        reader.problem(name, Some(&value), reason);
+        env.error(name, Some(&value), reason);
     }
     Some(tls)
 }
@@ -69,38 +134,37 @@ pub(super) fn tls(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::fixtures::Folder;
-    use crate::config::{Config, Problem};
+    use crate::certificate::fixtures::CertificateFiles;
+    use crate::config::env::lookup_in;
+    use crate::config::{Config, ConfigError};
 
-    fn load(pairs: &[(&str, &str)]) -> Result<Option<Tls>, Vec<Problem>> {
-        let lookup =
-            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        Config::load(lookup).map(|config| config.server.tls)
+    fn load(pairs: &[(&str, &str)]) -> Result<Option<TlsConfig>, Vec<ConfigError>> {
+        Config::load(lookup_in(pairs)).map(|config| config.server.tls)
     }
 
     #[test]
-    fn without_a_word_there_is_no_tls_and_half_a_word_is_a_mistake() {
+    fn tls_needs_certificate_and_key() {
         assert!(load(&[]).unwrap().is_none());
         for (set, missing) in [(CERTIFICATE, KEY), (KEY, CERTIFICATE)] {
-            let problems = load(&[(set, "/nonexistent.pem")]).unwrap_err();
-            assert_eq!(problems[0].variable, missing);
+            let errors = load(&[(set, "/nonexistent.pem")]).unwrap_err();
+            assert_eq!(errors[0].variable, missing);
         }
         assert_eq!(load(&[("TLS_MIN_VERSION", "1.1")]).unwrap_err()[0].variable, "TLS_MIN_VERSION");
     }
 
     #[test]
-    fn a_problem_names_the_variable_of_the_file_that_is_wrong() {
-        let folder = Folder::new("proxy.example", 0..1);
-        let (certificate, key) = folder.names();
+    fn tls_error_names_the_variable_of_the_file() {
+        let files = CertificateFiles::new("proxy.example", 0..1);
+        let (certificate, key) = files.names();
         let set = [(CERTIFICATE, certificate), (KEY, key), ("TLS_MIN_VERSION", "1.3")];
-        assert_eq!(load(&set).unwrap().unwrap().oldest, TlsVersion::V1_3);
-        for (wrong, name) in [
+        assert_eq!(load(&set).unwrap().unwrap().min_version, TlsVersion::V1_3);
+        for (variables, name) in [
             ([(CERTIFICATE, "/nonexistent.pem"), (KEY, key)], CERTIFICATE),
             ([(CERTIFICATE, certificate), (KEY, "/nonexistent.pem")], KEY),
             ([(CERTIFICATE, certificate), (KEY, certificate)], KEY),
         ] {
-            let problems = load(&wrong).unwrap_err();
-            assert_eq!((problems.len(), problems[0].variable.as_str()), (1, name), "{problems:?}");
+            let errors = load(&variables).unwrap_err();
+            assert_eq!((errors.len(), errors[0].variable.as_str()), (1, name), "{errors:?}");
         }
     }
 }

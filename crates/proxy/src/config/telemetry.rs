@@ -1,63 +1,149 @@
-//! What is told to others about requests: labels of the metrics, and the collector of OpenTelemetry.
+//! Telemetry: log lines, labels of the metrics, and the export of spans and metrics by OTLP.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>,
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Uri};
+use tracing_subscriber::EnvFilter;
 
-use super::env::Reader;
+use super::env::EnvReader;
 use crate::secret::Secret;
 
-/// What Prometheus is told.
+/// The log target of this program.
+const OUR_TARGET: &str = "bedrock_proxy";
+
+/// Filter, format and destination of log lines.
 #[derive(Clone, Debug)]
-pub struct Metrics {
-    /// `METRICS_USER_LABEL`: whether tokens and dollars are told by user, too.
+pub struct LogConfig {
+    /// `RUST_LOG`, or a filter made from `LOG_LEVEL` and `AWS_BEDROCK_DEBUG`.
+    pub filter: String,
+    /// `LOG_FORMAT=json`; otherwise text.
+    pub json: bool,
+    /// `LOG_OUTPUT=stdout` or `both`.
+    pub stdout: bool,
+    /// `LOG_FILE_PATH`, with `LOG_OUTPUT=file` or `both`.
+    pub file: Option<PathBuf>,
+    /// `LOG_RETENTION_DAYS` and `LOG_RETENTION_BYTES`.
+    pub retention: LogRetention,
+    /// Every secret of the configuration; the log scrubber removes them.
+    pub secrets: Vec<Secret>,
+}
+
+/// Retention of log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRetention {
+    /// `LOG_RETENTION_DAYS`.
+    pub days: u32,
+    /// `LOG_RETENTION_BYTES`, for all files together.
+    pub bytes: u64,
+}
+
+pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
+    let outputs = [("file", (true, false)), ("stdout", (false, true)), ("both", (true, true))];
+    let (to_file, stdout) = env.choice("LOG_OUTPUT", (true, false), &outputs);
+    let file = file(env);
+    LogConfig {
+        filter: filter(env),
+        json: env.choice("LOG_FORMAT", true, &[("json", true), ("text", false)]),
+        stdout,
+        file: file.filter(|_| to_file),
+        // A month, and at most 1 GiB on disk.
+        retention: LogRetention {
+            days: env.number("LOG_RETENTION_DAYS", 30, 1..=36_500),
+            bytes: env.number("LOG_RETENTION_BYTES", 1 << 30, 1 << 20..=1 << 50),
+        },
+        secrets: Vec::new(),
+    }
+}
+
+/// Libraries log warnings and errors only: their details may contain data that the scrubber does not know.
+fn filter(env: &mut EnvReader<'_>) -> String {
+    const NAME: &str = "RUST_LOG";
+    let levels = [("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
+    let mut level = env.choice("LOG_LEVEL", "info", &levels);
+    if env.boolean("AWS_BEDROCK_DEBUG", false) {
+        level = "debug";
+    }
+    let others = if level == "error" { "error" } else { "warn" };
+    let default = format!("{others},{OUR_TARGET}={level}");
+    let Some(filter) = env.text(NAME) else { return default };
+    match EnvFilter::try_new(&filter) {
+        Ok(_) => filter,
+        Err(error) => {
+            let advice = "use a level such as info, or modules with levels such as warn,bedrock_proxy=debug";
+            env.error(NAME, Some(&filter), format!("not a filter ({error}); {advice}"));
+            default
+        }
+    }
+}
+
+fn file(env: &mut EnvReader<'_>) -> Option<PathBuf> {
+    const NAME: &str = "LOG_FILE_PATH";
+    let value = env.text_or(NAME, "./logs/bedrock-proxy.json");
+    let path = Path::new(&value);
+    if path.starts_with("/dev") || path.starts_with("/proc") {
+        env.error(NAME, Some(&value), "not a directory for rotated files; use LOG_OUTPUT=stdout");
+        return None;
+    }
+    let is_file_name = matches!(path.components().next_back(), Some(Component::Normal(_)));
+    if !is_file_name || value.ends_with('/') || path.is_dir() {
+        env.error(NAME, Some(&value), "a directory; name a file in it, as ./logs/bedrock-proxy.json");
+        return None;
+    }
+    Some(path.to_owned())
+}
+
+/// Labels of the Prometheus metrics.
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    /// `METRICS_USER_LABEL`: label tokens and cost by user.
     pub user_label: bool,
 }
 
-/// What a collector is told; nothing without an endpoint.
+/// Export of spans and metrics by OTLP; nothing is exported without an endpoint.
 #[derive(Clone, Debug)]
-pub struct Otel {
-    /// Where spans go.
-    pub traces: Option<Collector>,
-    /// Where metrics go.
-    pub metrics: Option<Collector>,
+pub struct OtelConfig {
+    /// The collector of spans.
+    pub traces: Option<CollectorConfig>,
+    /// The collector of metrics.
+    pub metrics: Option<CollectorConfig>,
     /// `OTEL_SERVICE_NAME`, or `service.name` of `OTEL_RESOURCE_ATTRIBUTES`.
     pub service_name: String,
-    /// `OTEL_RESOURCE_ATTRIBUTES` without the name of the service.
+    /// `OTEL_RESOURCE_ATTRIBUTES` without `service.name`.
     pub attributes: Vec<(String, String)>,
-    /// `OTEL_TRACES_SAMPLER`: which traces are recorded.
-    pub sampler: Sampler,
-    /// `OTEL_METRIC_EXPORT_INTERVAL`: how often metrics are sent.
+    /// `OTEL_TRACES_SAMPLER`.
+    pub sampler: SamplerConfig,
+    /// `OTEL_METRIC_EXPORT_INTERVAL`: time between two exports of metrics.
     pub interval: Duration,
-    /// `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`: whether the newest names are used.
+    /// `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`: use the latest names of the semantic conventions.
     pub newest_names: bool,
 }
 
-/// A collector for one kind of signal.
+/// The collector of one signal.
 #[derive(Clone, Debug)]
-pub struct Collector {
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and its like as typed, or `OTEL_EXPORTER_OTLP_ENDPOINT` with its path.
+pub struct CollectorConfig {
+    /// `OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT` unchanged, or `OTEL_EXPORTER_OTLP_ENDPOINT` with its path.
     pub url: Uri,
-    /// `OTEL_EXPORTER_OTLP_HEADERS` and its like; they often hold a token.
+    /// `OTEL_EXPORTER_OTLP_HEADERS` or `…_<SIGNAL>_HEADERS`; they often contain a token.
     pub headers: Vec<(HeaderName, Secret)>,
-    /// `OTEL_EXPORTER_OTLP_TIMEOUT` and its like: how long one sending may take.
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT` or `…_<SIGNAL>_TIMEOUT`: limit for one export.
     pub timeout: Duration,
 }
 
-/// Which traces are recorded.
+/// Sampling of traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampler {
-    /// Whether a caller decides who named a trace.
+pub struct SamplerConfig {
+    /// Follow the sampling decision of the parent span.
     pub parent_based: bool,
-    /// The part of the other traces, from 0 to 1.
+    /// Ratio of sampled traces without a parent, from 0 to 1.
     pub ratio: f64,
 }
 
-/// The variables of one kind of signal.
+/// The variables of one signal.
 struct Signal {
     exporter: &'static str,
     endpoint: &'static str,
@@ -92,129 +178,120 @@ const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const OPT_IN: &str = "OTEL_SEMCONV_STABILITY_OPT_IN";
 
-pub(super) fn metrics(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Metrics {
-    Metrics { user_label: reader.boolean("METRICS_USER_LABEL", false) }
+pub(super) fn metrics(env: &mut EnvReader<'_>) -> MetricsConfig {
+    MetricsConfig { user_label: env.boolean("METRICS_USER_LABEL", false) }
 }
 
-pub(super) fn otel(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Otel {
-    let off = reader.boolean("OTEL_SDK_DISABLED", false);
-    let (traces, metrics) = (collector(reader, &TRACES), collector(reader, &METRICS));
-    let mut attributes = attributes(reader);
-    let named = attributes.iter().position(|(name, _)| name == "service.name");
-    let named = named.map(|at| attributes.remove(at).1);
-    let service_name = reader.text("OTEL_SERVICE_NAME").or(named);
-    let names = reader.text(OPT_IN).unwrap_or_default();
-    Otel {
-        traces: traces.filter(|_| !off),
-        metrics: metrics.filter(|_| !off),
+pub(super) fn otel(env: &mut EnvReader<'_>) -> OtelConfig {
+    let disabled = env.boolean("OTEL_SDK_DISABLED", false);
+    let (traces, metrics) = (collector(env, &TRACES), collector(env, &METRICS));
+    let mut attributes = attributes(env);
+    let service = attributes.iter().position(|(name, _)| name == "service.name");
+    let service = service.map(|at| attributes.remove(at).1);
+    let service_name = env.text("OTEL_SERVICE_NAME").or(service);
+    let names = env.text(OPT_IN).unwrap_or_default();
+    OtelConfig {
+        traces: traces.filter(|_| !disabled),
+        metrics: metrics.filter(|_| !disabled),
         service_name: service_name.unwrap_or_else(|| "bedrock-proxy".to_owned()),
         attributes,
-        sampler: sampler(reader),
-        interval: Duration::from_millis(reader.number(
-            "OTEL_METRIC_EXPORT_INTERVAL",
-            60_000,
-            100..=3_600_000,
-        )),
-        // Others' names may stand beside it.
+        sampler: sampler(env),
+        // The default of the specification: 60 s.
+        interval: Duration::from_millis(env.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, 100..=3_600_000)),
+        // The variable is a list that may contain opt-ins of other instrumentations.
         newest_names: names.split(',').any(|name| name.trim() == "gen_ai_latest_experimental"),
     }
 }
 
-fn collector(reader: &mut Reader<impl Fn(&str) -> Option<String>>, signal: &Signal) -> Option<Collector> {
-    let off = reader.choice(signal.exporter, false, &[("otlp", false), ("none", true)]);
-    let url = url(reader, signal);
-    protocol(reader, signal);
-    let headers = headers(reader, signal);
-    let usual = reader.number(TIMEOUT, 10_000, 1..=600_000);
-    let timeout = Duration::from_millis(reader.number(signal.timeout, usual, 1..=600_000));
-    Some(Collector { url: url.filter(|_| !off)?, headers, timeout })
+fn collector(env: &mut EnvReader<'_>, signal: &Signal) -> Option<CollectorConfig> {
+    let disabled = env.choice(signal.exporter, false, &[("otlp", false), ("none", true)]);
+    let url = url(env, signal);
+    check_protocol(env, signal);
+    let headers = headers(env, signal);
+    // The default of the specification: 10 s.
+    let common_timeout = env.number(TIMEOUT, 10_000, 1..=600_000);
+    let timeout = Duration::from_millis(env.number(signal.timeout, common_timeout, 1..=600_000));
+    Some(CollectorConfig { url: url.filter(|_| !disabled)?, headers, timeout })
 }
 
-fn url(reader: &mut Reader<impl Fn(&str) -> Option<String>>, signal: &Signal) -> Option<Uri> {
-    let own = reader.text(signal.endpoint).map(|text| (signal.endpoint, text, ""));
-    let (name, text, path) = own.or(reader.text(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
-    let url = parsed(&text).and_then(|uri| with_path(uri, path));
+fn url(env: &mut EnvReader<'_>, signal: &Signal) -> Option<Uri> {
+    let specific = env.text(signal.endpoint).map(|text| (signal.endpoint, text, ""));
+    let (name, text, path) = specific.or(env.text(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
+    let url = parse_url(&text).and_then(|uri| with_path(uri, path));
     if url.is_none() {
-        reader.problem(name, Some(&text), "not a URL of a collector; use one such as http://localhost:4318");
+        env.error(name, Some(&text), "not a URL of a collector; use one such as http://localhost:4318");
     }
     url
 }
 
-fn parsed(text: &str) -> Option<Uri> {
+fn parse_url(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
-    let fine = matches!(uri.scheme_str(), Some("http" | "https"));
-    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    (fine && plain).then_some(uri)
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    let no_user = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    (is_http && no_user).then_some(uri)
 }
 
-/// `path` behind that of `uri`.
+/// `uri` with `path` appended.
 fn with_path(uri: Uri, path: &str) -> Option<Uri> {
     if path.is_empty() {
         return Some(uri);
     }
     let mut parts = uri.into_parts();
-    let before = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
-    parts.path_and_query = Some(format!("{}{path}", before.trim_end_matches('/')).parse().ok()?);
+    let base = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
+    parts.path_and_query = Some(format!("{}{path}", base.trim_end_matches('/')).parse().ok()?);
     Uri::from_parts(parts).ok()
 }
 
-/// Of the protocols, the one that is spoken here.
-fn protocol(reader: &mut Reader<impl Fn(&str) -> Option<String>>, signal: &Signal) {
-    let Some((name, value)) = reader.first(&[signal.protocol, PROTOCOL]) else { return };
+/// Rejects every protocol but `http/protobuf`.
+fn check_protocol(env: &mut EnvReader<'_>, signal: &Signal) {
+    let Some((name, value)) = env.first_of(&[signal.protocol, PROTOCOL]) else { return };
     if value != "http/protobuf" {
-        reader.problem(
+        env.error(
             name,
             Some(&value),
-            "not spoken here; use http/protobuf, and the port of the collector that takes it (4318 where gRPC is 4317)",
+            "not supported; use http/protobuf, and the collector's port for it (4318; gRPC uses 4317)",
         );
     }
 }
 
-fn headers(
-    reader: &mut Reader<impl Fn(&str) -> Option<String>>,
-    signal: &Signal,
-) -> Vec<(HeaderName, Secret)> {
-    // Both are asked for, so that both are known as secrets.
-    let [own, common] = [signal.headers, HEADERS].map(|name| reader.secret(name).map(|text| (name, text)));
-    let Some((name, text)) = own.or(common) else { return Vec::new() };
+fn headers(env: &mut EnvReader<'_>, signal: &Signal) -> Vec<(HeaderName, Secret)> {
+    // Both are read, so that both are registered as secrets.
+    let [specific, common] = [signal.headers, HEADERS].map(|name| env.secret(name).map(|text| (name, text)));
+    let Some((name, text)) = specific.or(common) else { return Vec::new() };
     let headers: Option<Vec<_>> = pairs(text.expose())
         .map(|pair| {
             let (name, value) = pair?;
             let name: HeaderName = name.parse().ok()?;
             HeaderValue::from_str(&value).ok()?;
-            Some((name, reader.hide(value)))
+            Some((name, env.register_secret(value)))
         })
         .collect();
     headers.unwrap_or_else(|| {
-        reader.problem(
-            name,
-            None,
-            "not a list of headers; write name=value,name=value (the value is not shown)",
-        );
+        env.error(name, None, "not a list of headers; write name=value,name=value (the value is not shown)");
         Vec::new()
     })
 }
 
-fn attributes(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Vec<(String, String)> {
-    let Some(text) = reader.text(ATTRIBUTES) else { return Vec::new() };
+fn attributes(env: &mut EnvReader<'_>) -> Vec<(String, String)> {
+    let Some(text) = env.text(ATTRIBUTES) else { return Vec::new() };
     pairs(&text).collect::<Option<Vec<_>>>().unwrap_or_else(|| {
-        reader.problem(ATTRIBUTES, Some(&text), "not a list of attributes; write name=value,name=value");
+        env.error(ATTRIBUTES, Some(&text), "not a list of attributes; write name=value,name=value");
         Vec::new()
     })
 }
 
-/// `a=b,c=d` with percent escapes in the values. <https://www.w3.org/TR/baggage/#header-content>
+/// `a=b,c=d` with percent-encoded values. <https://www.w3.org/TR/baggage/#header-content>
 fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> + '_ {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries.map(|entry| {
         let (name, value) = entry.split_once('=')?;
         let name = name.trim();
-        (!name.is_empty()).then_some((name.to_owned(), unescaped(value.trim())?))
+        (!name.is_empty()).then_some((name.to_owned(), percent_decode(value.trim())?))
     })
 }
 
-/// Text without percent escapes.
-fn unescaped(text: &str) -> Option<String> {
+/// Percent-decoded text; `None` for an invalid escape or for bytes that are not UTF-8.
+fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -230,59 +307,146 @@ fn unescaped(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn sampler(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Sampler {
-    let (on, off, part) = (Some(1.0), Some(0.0), None);
+fn sampler(env: &mut EnvReader<'_>) -> SamplerConfig {
+    let (on, off, by_ratio) = (Some(1.0), Some(0.0), None);
     let kinds = [
         ("parentbased_always_on", (true, on)),
         ("parentbased_always_off", (true, off)),
-        ("parentbased_traceidratio", (true, part)),
+        ("parentbased_traceidratio", (true, by_ratio)),
         ("always_on", (false, on)),
         ("always_off", (false, off)),
-        ("traceidratio", (false, part)),
+        ("traceidratio", (false, by_ratio)),
     ];
-    let (parent_based, ratio) = reader.choice(SAMPLER, (true, on), &kinds);
-    let argument = reader.text(SAMPLER_ARG);
-    let part = argument
+    let (parent_based, ratio) = env.choice(SAMPLER, (true, on), &kinds);
+    let argument = env.text(SAMPLER_ARG);
+    let argument_ratio = argument
         .as_deref()
-        .map_or(Some(1.0), |text| text.parse().ok().filter(|part: &f64| (0.0..=1.0).contains(part)));
-    if let (None, None) = (ratio, part) {
-        reader.problem(
-            SAMPLER_ARG,
-            argument.as_deref(),
-            "not a part of all traces; use a number from 0 to 1",
-        );
+        .map_or(Some(1.0), |text| text.parse().ok().filter(|ratio: &f64| (0.0..=1.0).contains(ratio)));
+    if let (None, None) = (ratio, argument_ratio) {
+        env.error(SAMPLER_ARG, argument.as_deref(), "not a ratio; use a number from 0 to 1");
     }
-    Sampler { parent_based, ratio: ratio.or(part).unwrap_or(1.0) }
+    SamplerConfig { parent_based, ratio: ratio.or(argument_ratio).unwrap_or(1.0) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::env::lookup_in;
+    use crate::config::{Config, ConfigError};
 
-    fn read(pairs: &[(&str, &str)]) -> (Otel, Vec<String>) {
-        let lookup =
-            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
-        let mut reader = Reader::new(lookup);
-        let otel = otel(&mut reader);
-        let problems = reader.finish().0.into_iter().map(|problem| problem.to_string()).collect();
-        (otel, problems)
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+        Config::load(lookup_in(pairs))
+    }
+
+    fn load_log(pairs: &[(&str, &str)]) -> LogConfig {
+        load(pairs).unwrap().log
+    }
+
+    #[test]
+    fn default_log_is_json_file_for_thirty_days() {
+        let log = load_log(&[]);
+        assert_eq!(log.file.as_deref(), Some(Path::new("./logs/bedrock-proxy.json")));
+        assert!(log.json && !log.stdout);
+        assert_eq!(log.retention, LogRetention { days: 30, bytes: 1 << 30 });
+        assert_eq!(log.filter, "warn,bedrock_proxy=info");
+    }
+
+    #[test]
+    fn log_output_selects_stdout_file_or_both() {
+        let stdout = load_log(&[("LOG_OUTPUT", "stdout")]);
+        assert!(stdout.stdout && stdout.file.is_none());
+        let both = load_log(&[("LOG_OUTPUT", "both"), ("LOG_FILE_PATH", "/var/log/x/proxy.log")]);
+        assert!(both.stdout && both.file.as_deref() == Some(Path::new("/var/log/x/proxy.log")));
+        let ignored = load(&[("LOG_OUTPUT", "stdout"), ("LOG_FILE_PATH", "./logs/x.json")]).unwrap();
+        assert!(
+            ignored.warnings.iter().any(|warning| warning.contains("LOG_FILE_PATH")),
+            "{:?}",
+            ignored.warnings
+        );
+    }
+
+    #[test]
+    fn log_level_applies_to_our_target_only() {
+        assert_eq!(load_log(&[("LOG_LEVEL", "error")]).filter, "error,bedrock_proxy=error");
+        let debug = [("AWS_BEDROCK_DEBUG", "true"), ("LOG_LEVEL", "info")];
+        assert_eq!(load_log(&debug).filter, "warn,bedrock_proxy=debug");
+        assert_eq!(load_log(&[debug[0], ("RUST_LOG", "info,hyper=trace")]).filter, "info,hyper=trace");
+    }
+
+    #[test]
+    fn invalid_log_variables_are_rejected_with_advice() {
+        for (name, value, advice) in [
+            ("LOG_OUTPUT", "stderr", "use one of: file, stdout, both"),
+            ("LOG_FORMAT", "xml", "use one of: json, text"),
+            ("LOG_LEVEL", "loud", "use one of: debug"),
+            ("RUST_LOG", "bedrock_proxy=loud", "not a filter"),
+            ("LOG_FILE_PATH", "/dev/stdout", "LOG_OUTPUT=stdout"),
+            ("LOG_FILE_PATH", "/tmp", "name a file in it"),
+            ("LOG_FILE_PATH", "logs/", "name a file in it"),
+            ("LOG_FILE_PATH", "..", "name a file in it"),
+            ("LOG_RETENTION_DAYS", "0", "from 1 to"),
+            ("LOG_RETENTION_BYTES", "1000", "from 1048576 to"),
+        ] {
+            let errors = load(&[(name, value)]).unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].variable == name && errors[0].reason.contains(advice), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn every_secret_is_registered_for_the_scrubber() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let previous = "canary-previous-0123456789abcdef,canary-earlier-90123456789abcdef";
+        let config = load(&[
+            ("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE"),
+            ("AWS_BEDROCK_SECRET_KEY", "canary-secret-key"),
+            ("AWS_BEDROCK_SESSION_TOKEN", "canary-session"),
+            ("AWS_BEARER_TOKEN_BEDROCK", "canary-bearer"),
+            ("JWT_SECRET_KEY", key),
+            ("JWT_PREVIOUS_SECRET_KEYS", previous),
+            ("DATABASE_URL", "postgres://u:canary%40password@h/db"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=canary%20header"),
+        ]);
+        let secrets = config.unwrap().log.secrets;
+        let registered: Vec<_> = secrets.iter().map(Secret::expose).collect();
+        for secret in [
+            "canary-secret-key",
+            "canary-session",
+            "canary-bearer",
+            key,
+            "canary-previous-0123456789abcdef",
+            "canary-earlier-90123456789abcdef",
+            "canary%40password",
+            "canary@password",
+            "canary header",
+        ] {
+            assert!(registered.contains(&secret), "{secret}");
+        }
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> (OtelConfig, Vec<String>) {
+        let lookup = lookup_in(pairs);
+        let mut env = EnvReader::new(&lookup);
+        let otel = otel(&mut env);
+        let errors = env.finish().0.into_iter().map(|error| error.to_string()).collect();
+        (otel, errors)
     }
 
     fn urls(pairs: &[(&str, &str)]) -> [Option<String>; 2] {
-        let (otel, problems) = read(pairs);
-        assert_eq!(problems, Vec::<String>::new());
+        let (otel, errors) = read(pairs);
+        assert_eq!(errors, Vec::<String>::new());
         [otel.traces, otel.metrics].map(|collector| collector.map(|collector| collector.url.to_string()))
     }
 
     #[test]
-    fn nothing_is_sent_without_an_endpoint() {
+    fn nothing_is_exported_without_an_endpoint() {
         assert_eq!(urls(&[("OTEL_SERVICE_NAME", "x")]), [None, None]);
         let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
         assert_eq!(urls(&[base, ("OTEL_SDK_DISABLED", "true")]), [None, None]);
     }
 
     #[test]
-    fn each_signal_has_its_path_or_an_endpoint_of_its_own() {
+    fn each_signal_has_its_path_or_endpoint() {
         let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/otlp/");
         let some = |text: &str| Some(text.to_owned());
         let both =
@@ -295,16 +459,16 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_secret_and_their_values_are_unescaped() {
-        let (otel, problems) = read(&[
+    fn header_values_are_secret_and_percent_decoded() {
+        let (otel, errors) = read(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20dTpw, x-a=b"),
             ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-b=c"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
         ]);
-        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(errors, Vec::<String>::new());
         assert!(!format!("{otel:?}").contains("Basic"), "{otel:?}");
-        let headers = |collector: &Option<Collector>| {
+        let headers = |collector: &Option<CollectorConfig>| {
             let headers = collector.as_ref().unwrap().headers.iter();
             headers.map(|(name, value)| format!("{name}: {}", value.expose())).collect::<Vec<_>>()
         };
@@ -314,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_has_the_name_that_is_said_most_plainly() {
+    fn service_name_prefers_its_own_variable() {
         let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=one,deployment.environment.name=a%2Cb");
         let (otel, _) = read(&[attributes]);
         let expected = vec![("deployment.environment.name".to_owned(), "a,b".to_owned())];
@@ -324,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn samplers_have_their_standard_names() {
+    fn samplers_have_standard_names() {
         let sampler = |pairs: &[(&str, &str)]| {
             let sampler = read(pairs).0.sampler;
             (sampler.parent_based, sampler.ratio)
@@ -337,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said_with_its_variable() {
+    fn invalid_otel_variables_are_rejected_with_advice() {
         for (name, value, word) in [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http://localhost:4318"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
@@ -347,12 +511,12 @@ mod tests {
             ("OTEL_RESOURCE_ATTRIBUTES", "novalue", "name=value"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "whole number"),
         ] {
-            let problems = read(&[(name, value)]).1;
-            assert!(problems.iter().any(|text| text.contains(name) && text.contains(word)), "{problems:?}");
+            let errors = read(&[(name, value)]).1;
+            assert!(errors.iter().any(|text| text.contains(name) && text.contains(word)), "{errors:?}");
         }
         let ratio = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
         assert!(read(&ratio).1.iter().any(|text| text.contains("from 0 to 1")));
-        let problems = read(&[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]).1;
-        assert!(problems.len() == 2 && !problems.iter().any(|text| text.contains("hunter2")), "{problems:?}");
+        let errors = read(&[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")]).1;
+        assert!(errors.len() == 2 && !errors.iter().any(|text| text.contains("hunter2")), "{errors:?}");
     }
 }

@@ -1,29 +1,31 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::env::lookup_in;
 use super::*;
 
-fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
-    Config::load(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+    Config::load(lookup_in(pairs))
 }
 
-fn problems(pairs: &[(&str, &str)]) -> String {
+fn errors(pairs: &[(&str, &str)]) -> String {
     load(pairs).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn an_empty_environment_gives_the_documented_defaults() {
+fn empty_environment_gives_the_documented_defaults() {
     let config = load(&[]).unwrap();
     assert_eq!((config.server.host.to_string().as_str(), config.server.port), ("127.0.0.1", 8081));
     assert_eq!(config.bedrock.region, "us-east-1");
     assert_eq!(config.catalog.prefix, Some("us"));
-    assert_eq!(config.relay.options.default_max_tokens, 8192);
-    assert_eq!(config.relay.request_timeout, Duration::from_secs(300));
-    assert!(config.relay.xml_buffer && config.log.json && config.warnings.is_empty());
+    assert_eq!(config.inference.options.default_max_tokens, 8192);
+    assert_eq!(config.inference.request_timeout, Duration::from_secs(300));
+    assert!(config.inference.xml_buffer && config.log.json && config.warnings.is_empty());
 }
 
 #[test]
-fn all_problems_are_reported_at_once() {
-    let text = problems(&[
+fn all_errors_are_reported_at_once() {
+    let text = errors(&[
         ("PORT", "eighty"),
         ("AWS_BEDROCK_DEBUG", "maybe"),
         ("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE"),
@@ -31,9 +33,9 @@ fn all_problems_are_reported_at_once() {
         ("LOG_OUTPUT", "stderr"),
         ("PING_INTERVAL_SECONDS", "61"),
     ]);
-    let named =
+    let expected =
         ["PORT", "AWS_BEDROCK_DEBUG", "AWS_BEDROCK_SECRET_KEY", "AWS_BEDROCK_REGION", "LOG_OUTPUT", "PING"];
-    for variable in named {
+    for variable in expected {
         assert!(text.contains(variable), "{variable} is missing in:\n{text}");
     }
     assert_eq!(text.lines().count(), 6);
@@ -49,14 +51,14 @@ fn secrets_are_never_printed() {
     ];
     let debug = format!("{:?}", load(&secrets).unwrap());
     assert!(!debug.contains("canary"), "{debug}");
-    let mut wrong = secrets.to_vec();
-    wrong.extend([("PORT", "x"), ("JWT_SECRET_KEY", "canary-4")]);
-    assert!(!problems(&wrong).contains("canary"));
+    let mut invalid = secrets.to_vec();
+    invalid.extend([("PORT", "x"), ("JWT_SECRET_KEY", "canary-4")]);
+    assert!(!errors(&invalid).contains("canary"));
 }
 
 #[test]
-fn an_address_others_can_reach_needs_the_operators_word() {
-    assert!(problems(&[("HOST", "0.0.0.0")]).contains("ALLOW_UNAUTHENTICATED"));
+fn public_address_needs_allow_unauthenticated() {
+    assert!(errors(&[("HOST", "0.0.0.0")]).contains("ALLOW_UNAUTHENTICATED"));
     let open = load(&[("HOST", "0.0.0.0"), ("ALLOW_UNAUTHENTICATED", "true")]).unwrap();
     assert!(open.server.host.is_unspecified());
     assert!(load(&[("HOST", "::1")]).is_ok());
@@ -64,51 +66,50 @@ fn an_address_others_can_reach_needs_the_operators_word() {
 }
 
 #[test]
-fn mappings_take_arns_and_quotes_and_refuse_duplicates_and_gaps() {
+fn mappings_accept_arns_and_reject_duplicates() {
     let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
     let text = format!("\"claude-3-5-sonnet=anthropic.claude-3-5-sonnet-20241022-v2:0, mine='{arn}'\"");
     let config = load(&[("AWS_BEDROCK_MODEL_MAPPINGS", &text)]).unwrap();
     assert_eq!(config.catalog.mappings[0].1, "anthropic.claude-3-5-sonnet-20241022-v2:0");
     assert_eq!(config.catalog.mappings[1], ("mine".to_owned(), arn.to_owned()));
-    let text = problems(&[("AWS_BEDROCK_MODEL_MAPPINGS", "a=b,,a=c,d=,e")]);
+    let text = errors(&[("AWS_BEDROCK_MODEL_MAPPINGS", "a=b,,a=c,d=,e")]);
     assert_eq!(text.lines().count(), 4, "{text}");
 }
 
 #[test]
-fn the_region_suggests_the_profile_prefix() {
+fn region_decides_the_default_prefix() {
     let prefix = |region: &str| load(&[("AWS_REGION", region)]).unwrap().catalog.prefix;
     assert_eq!(prefix("us-gov-west-1"), Some("us-gov"));
     assert_eq!(prefix("us-west-2"), Some("us"));
     assert_eq!(prefix("eu-central-1"), Some("eu"));
     assert_eq!(prefix("ap-southeast-2"), Some("apac"));
     assert_eq!(prefix("ca-central-1"), Some("global"));
-    let named =
-        |value| load(&[("ANTHROPIC_BEDROCK_REGION_PREFIX", value)]).map(|config| config.catalog.prefix);
-    assert_eq!(named("jp").unwrap(), Some("jp"));
-    assert_eq!(named("none").unwrap(), None);
-    assert!(named("mars").is_err());
+    let set = |value| load(&[("ANTHROPIC_BEDROCK_REGION_PREFIX", value)]).map(|config| config.catalog.prefix);
+    assert_eq!(set("jp").unwrap(), Some("jp"));
+    assert_eq!(set("none").unwrap(), None);
+    assert!(set("mars").is_err());
 }
 
 #[test]
-fn a_custom_endpoint_excludes_fips_and_dual_stack() {
+fn custom_endpoint_excludes_fips_and_dual_stack() {
     let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
     assert!(load(&[endpoint]).unwrap().warnings.is_empty());
-    let text = problems(&[endpoint, ("AWS_USE_FIPS_ENDPOINT", "1"), ("AWS_USE_DUALSTACK_ENDPOINT", "yes")]);
+    let text = errors(&[endpoint, ("AWS_USE_FIPS_ENDPOINT", "1"), ("AWS_USE_DUALSTACK_ENDPOINT", "yes")]);
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(problems(&[("AWS_ENDPOINT_URL", "ftp://host")]).contains("AWS_ENDPOINT_URL"));
+    assert!(errors(&[("AWS_ENDPOINT_URL", "ftp://host")]).contains("AWS_ENDPOINT_URL"));
     assert_eq!(load(&[("AWS_ENDPOINT_URL", "http://proxy.example")]).unwrap().warnings.len(), 1);
 }
 
 #[test]
-fn the_example_file_and_the_code_name_the_same_variables() {
+fn example_file_lists_every_variable() {
     let example = include_str!("../../../../.env.example");
-    let written: BTreeSet<&str> = example
+    let documented: BTreeSet<&str> = example
         .lines()
         .filter_map(|line| line.trim_start_matches("# ").split_once('=').map(|(name, _)| name))
         .filter(|name| {
             name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
         })
         .collect();
-    let (_, read) = Config::read(|_| None);
-    assert_eq!(written, read.names());
+    let (_, settings) = Config::read(&|_| None);
+    assert_eq!(documented, settings.names());
 }

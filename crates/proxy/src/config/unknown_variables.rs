@@ -1,81 +1,86 @@
-//! Variables that are set and look like ours, but are none: most of them are typing errors.
+//! Unknown variables that resemble ours: most of them are typing errors.
 //!
-//! A file `.env` is written for this program, so a mistake in it stops the start. The environment holds other programs'
-//! variables, too: there only what surely was meant for us does, and the rest is said as a warning.
+//! The `.env` file belongs to this program, so an unknown variable in it stops the start. The environment contains the
+//! variables of other programs too: only a variable that was clearly meant for us stops the start, others that resemble
+//! ours are warnings.
 
 use std::collections::BTreeSet;
 
-use super::Problem;
+use super::ConfigError;
 
-/// Nobody else's variables begin like this.
-const OURS: [&str; 6] = ["AWS_BEDROCK_", "AWS_BEARER_TOKEN_", "JWT_", "QUOTA_", "LEDGER_", "ABANDONED_"];
-/// Ours begin like this, and others' do, too.
-const SHARED: [&str; 3] = ["DB_", "LOG_", "TLS_"];
-/// Programs that have many variables, of which we read some.
-const FOREIGN: [&str; 3] = ["AWS_", "OTEL_", "SSL_"];
-/// An abbreviation has at least so many letters.
-const SHORTEST: usize = 6;
+/// Prefixes that no other program uses.
+const OUR_PREFIXES: [&str; 6] =
+    ["AWS_BEDROCK_", "AWS_BEARER_TOKEN_", "JWT_", "QUOTA_", "LEDGER_", "ABANDONED_"];
+/// Prefixes that other programs use too.
+const SHARED_PREFIXES: [&str; 3] = ["DB_", "LOG_", "TLS_"];
+/// Prefixes of other programs; we read some of their variables.
+const OTHER_PREFIXES: [&str; 3] = ["AWS_", "OTEL_", "SSL_"];
+/// Minimum length of an abbreviation: shorter names such as `DB_` or `LOG_` are prefixes of everything.
+const MIN_ABBREVIATION_LENGTH: usize = 6;
+/// Maximum edit distance of a suggestion: three typing errors, fewer in short names, so that no other word is suggested.
+const MAX_DISTANCE: usize = 3;
 
-/// What is to be said about the names that are set.
+/// Errors and warnings about unknown variables.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Strangers {
-    pub(super) problems: Vec<Problem>,
+pub(super) struct UnknownVariables {
+    pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Looks at the names in `.env` and at those of the environment alone.
+/// Checks the names in `.env`, and those in the environment alone.
 pub(super) fn find(
     known: &BTreeSet<&'static str>,
     in_file: &BTreeSet<String>,
     environment: impl Iterator<Item = String>,
-) -> Strangers {
-    let mut found = Strangers::default();
+) -> UnknownVariables {
+    let mut found = UnknownVariables::default();
     let others = environment.filter(|name| !in_file.contains(name)).map(|name| (name, false));
-    for (name, filed) in in_file.iter().map(|name| (name.clone(), true)).chain(others) {
+    for (name, from_file) in in_file.iter().map(|name| (name.clone(), true)).chain(others) {
         if known.contains(name.as_str()) {
             continue;
         }
-        let (ours, meant) = (begins(&name, &OURS), nearest(known, &name));
-        let said = match meant {
-            Some(meant) => format!("there is no such variable; did you mean {meant}?"),
-            None => "there is no such variable; .env.example names them all".to_owned(),
+        let (is_ours, suggestion) = (has_prefix(&name, &OUR_PREFIXES), nearest(known, &name));
+        let reason = match suggestion {
+            Some(suggestion) => format!("there is no such variable; did you mean {suggestion}?"),
+            None => "there is no such variable; .env.example lists all variables".to_owned(),
         };
-        let wrong = if filed { ours || meant.is_some() } else { ours && meant.is_some() };
-        if wrong {
-            found.problems.push(Problem { variable: name, value: None, reason: said });
-        } else if ours || meant.is_some() || (filed && begins(&name, &SHARED)) {
-            found.warnings.push(format!("{name} is set, but {said}"));
+        let is_error =
+            if from_file { is_ours || suggestion.is_some() } else { is_ours && suggestion.is_some() };
+        if is_error {
+            found.errors.push(ConfigError { variable: name, value: None, reason });
+        } else if is_ours || suggestion.is_some() || (from_file && has_prefix(&name, &SHARED_PREFIXES)) {
+            found.warnings.push(format!("{name} is set, but {reason}"));
         }
     }
     found
 }
 
-fn begins(name: &str, starts: &[&str]) -> bool {
-    starts.iter().any(|start| name.starts_with(start))
+fn has_prefix(name: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The variable that `name` is probably meant to be.
+/// The known variable that `name` resembles most.
 fn nearest(known: &BTreeSet<&'static str>, name: &str) -> Option<&'static str> {
-    let wanted = name.to_ascii_uppercase();
-    let foreign = begins(&wanted, &FOREIGN);
-    let candidates = known.iter().filter(|known| !foreign || begins(known, &OURS));
+    let name = name.to_ascii_uppercase();
+    let is_other = has_prefix(&name, &OTHER_PREFIXES);
+    let candidates = known.iter().filter(|known| !is_other || has_prefix(known, &OUR_PREFIXES));
     let near = candidates.clone().filter_map(|known| {
-        let distance = strsim::damerau_levenshtein(&wanted, known);
-        (distance <= (wanted.len() / 5).min(3)).then_some((distance, *known))
+        let distance = strsim::damerau_levenshtein(&name, known);
+        (distance <= (name.len() / 5).min(MAX_DISTANCE)).then_some((distance, *known))
     });
     let nearest = near.min().map(|(_, known)| known);
-    let about_us = begins(&wanted, &OURS) || begins(&wanted, &SHARED);
+    let may_be_ours = has_prefix(&name, &OUR_PREFIXES) || has_prefix(&name, &SHARED_PREFIXES);
     nearest.or_else(|| {
-        let mut candidates = candidates.filter(|known| about_us && is_abbreviation(&wanted, known));
+        let mut candidates = candidates.filter(|known| may_be_ours && is_abbreviation(&name, known));
         candidates.next().copied()
     })
 }
 
-/// Whether one of both is the beginning of the other: `JWT_SECRET` of `JWT_SECRET_KEY`. What container platforms make of
-/// a service's name, as `DB_PORT_5432_TCP`, is none.
+/// Whether one name is the beginning of the other, as `JWT_SECRET` of `JWT_SECRET_KEY`. A rest with digits does not count:
+/// container platforms derive names such as `DB_PORT_5432_TCP` from the name of a service.
 fn is_abbreviation(name: &str, known: &str) -> bool {
     let (short, long) = if name.len() < known.len() { (name, known) } else { (known, name) };
-    let rest = long.strip_prefix(short).filter(|_| short.len() >= SHORTEST);
+    let rest = long.strip_prefix(short).filter(|_| short.len() >= MIN_ABBREVIATION_LENGTH);
     rest.is_some_and(|rest| !rest.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
@@ -88,14 +93,14 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn said(file: &[&str], environment: &[&str]) -> Strangers {
-        let known = Config::read(|_| None).1.names();
+    fn check(file: &[&str], environment: &[&str]) -> UnknownVariables {
+        let known = Config::read(&|_| None).1.names();
         find(&known, &names(file), names(environment).into_iter())
     }
 
     #[test]
-    fn a_typing_error_in_the_file_is_a_mistake_with_a_suggestion() {
-        for (typed, meant) in [
+    fn typing_error_in_the_file_is_an_error() {
+        for (name, suggestion) in [
             ("AWS_BEDROK_REGION", "AWS_BEDROCK_REGION"),
             ("AWS_BEDROCK_ACCES_KEY", "AWS_BEDROCK_ACCESS_KEY"),
             ("JWT_SECRET", "JWT_SECRET_KEY"),
@@ -104,24 +109,24 @@ mod tests {
             ("PORTS", "PORT"),
             ("log_level", "LOG_LEVEL"),
         ] {
-            let found = said(&[typed], &[]);
-            assert_eq!(found.problems.len(), 1, "{typed}");
-            let text = found.problems[0].to_string();
-            assert!(text.contains(typed) && text.ends_with(&format!("did you mean {meant}?")), "{text}");
+            let found = check(&[name], &[]);
+            assert_eq!(found.errors.len(), 1, "{name}");
+            let text = found.errors[0].to_string();
+            assert!(text.contains(name) && text.ends_with(&format!("did you mean {suggestion}?")), "{text}");
         }
-        assert_eq!(said(&["QUOTA_SIZE"], &[]).problems.len(), 1, "nobody else's");
+        assert_eq!(check(&["QUOTA_SIZE"], &[]).errors.len(), 1, "no other program uses this prefix");
     }
 
     #[test]
-    fn in_the_environment_only_what_is_surely_ours_is_a_mistake() {
-        let found = said(&[], &["JWT_SECRET", "DB_PASS", "QUOTA_SIZE"]);
-        assert_eq!(found.problems.len(), 1, "{found:?}");
-        assert!(found.problems[0].to_string().starts_with("JWT_SECRET: "));
+    fn only_our_prefixes_are_errors_in_the_environment() {
+        let found = check(&[], &["JWT_SECRET", "DB_PASS", "QUOTA_SIZE"]);
+        assert_eq!(found.errors.len(), 1, "{found:?}");
+        assert!(found.errors[0].to_string().starts_with("JWT_SECRET: "));
         assert_eq!(found.warnings.len(), 2, "{found:?}");
     }
 
     #[test]
-    fn what_others_have_set_is_left_alone() {
+    fn variables_of_other_programs_are_accepted() {
         let others = [
             "AWS_PROFILE",
             "AWS_ACCESS_KEY_ID",
@@ -161,9 +166,9 @@ mod tests {
             "TZ",
             "LS_COLORS",
         ];
-        assert_eq!(said(&[], &others), Strangers::default());
-        let filed = said(&others, &[]);
-        assert_eq!(filed.problems, Vec::new());
-        assert_eq!(filed.warnings.len(), 2, "{filed:?}");
+        assert_eq!(check(&[], &others), UnknownVariables::default());
+        let in_file = check(&others, &[]);
+        assert_eq!(in_file.errors, Vec::new());
+        assert_eq!(in_file.warnings.len(), 2, "{in_file:?}");
     }
 }

@@ -1,22 +1,25 @@
-//! Where usage goes on its way to the database, and how long it stays there.
+//! Usage records: queue and retention.
 
-use super::env::Reader;
+use super::env::EnvReader;
 
-/// The ledger.
+/// Queue and retention of usage records and audit events.
 #[derive(Clone, Debug)]
-pub struct Ledger {
-    /// `LEDGER_QUEUE`: how many requests may be open or not yet stored; further ones wait.
+pub struct UsageConfig {
+    /// `LEDGER_QUEUE`: requests that may be open or not yet stored; further requests wait.
     pub queue: usize,
-    /// `USAGE_RETENTION_DAYS`: how long single usage rows are kept; the daily sums stay.
+    /// `USAGE_RETENTION_DAYS`: retention of usage records; daily aggregates stay.
     pub usage_days: u32,
-    /// `EVENTS_RETENTION_DAYS`: how long events are kept.
+    /// `EVENTS_RETENTION_DAYS`: retention of audit events.
     pub event_days: u32,
 }
 
-pub(super) fn ledger(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Ledger {
-    Ledger {
-        queue: reader.number("LEDGER_QUEUE", 1000, 10..=1_000_000),
-        usage_days: reader.number("USAGE_RETENTION_DAYS", 396, 1..=36_500),
-        event_days: reader.number("EVENTS_RETENTION_DAYS", 365, 1..=36_500),
+pub(super) fn usage(env: &mut EnvReader<'_>) -> UsageConfig {
+    UsageConfig {
+        // Bounds the memory of records that are not stored yet.
+        queue: env.number("LEDGER_QUEUE", 1000, 10..=1_000_000),
+        // 13 months, so that a month can be compared with the same month of the last year.
+        usage_days: env.number("USAGE_RETENTION_DAYS", 396, 1..=36_500),
+        // One year of audit events.
+        event_days: env.number("EVENTS_RETENTION_DAYS", 365, 1..=36_500),
     }
 }

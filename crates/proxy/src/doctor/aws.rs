@@ -1,160 +1,169 @@
-//! Whether AWS accepts who we are, agrees on the time, and tells what it has.
+//! AWS checks: region, clock, identity, lists of models, inference profiles.
 
 use std::time::{Duration, SystemTime};
 
-use super::{Check, Wishes, models, span};
+use super::{DoctorOptions, Finding, humanize_duration, models};
 use crate::bedrock::{Bedrock, Failure, Known};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 
-/// By more than this a signature is refused.
-const MOST_SKEW: Duration = Duration::from_secs(300);
+/// AWS rejects a signature whose time differs by more than 5 minutes.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 pub(super) async fn examine(
     bedrock: &Bedrock,
     config: &Config,
-    wishes: &Wishes,
+    options: &DoctorOptions,
     clock: &Clock,
-    tell: &mut (dyn FnMut(Check) + Send),
+    report: &mut (dyn FnMut(Finding) + Send),
 ) {
-    tell(region(bedrock, config));
-    let reached = match bedrock.date().await {
-        Ok(theirs) => {
-            tell(skew(theirs, clock.now()));
+    report(region(bedrock, config));
+    let reachable = match bedrock.date().await {
+        Ok(aws_time) => {
+            report(clock_skew(aws_time, clock.now()));
             true
         }
-        // Who answers at all may still have no date.
-        Err(failure @ Failure::Unreadable { .. }) => {
-            tell(Check::note("Clock", format!("not compared: {failure}")));
+        // A test server may respond without a date.
+        Err(error @ Failure::Unreadable { .. }) => {
+            report(Finding::note("Clock", format!("not compared: {error}")));
             true
         }
-        Err(failure) => {
-            tell(Check::failure("Way to Bedrock", failure));
+        Err(error) => {
+            report(Finding::from_upstream_error("Connection to Bedrock", error));
             false
         }
     };
     let (identity, accepted) = identity(bedrock, clock).await;
-    tell(identity);
-    if reached && accepted {
-        lists(bedrock, config, tell).await;
+    report(identity);
+    if reachable && accepted {
+        model_lists(bedrock, config, report).await;
     }
-    let names = models::named(config, &wishes.models);
-    if wishes.calls && reached && accepted {
-        models::ask(config, clock, &names, tell).await;
+    let names = models::configured(config, &options.models);
+    if options.calls && reachable && accepted {
+        models::check(config, clock, &names, report).await;
         return;
     }
-    let reason = if wishes.calls { "AWS cannot be asked" } else { "--no-calls" };
+    let reason = if options.calls { "AWS is not reachable or rejects the credentials" } else { "--no-calls" };
     for name in names {
-        tell(Check::note(&name, format!("not asked: {reason}")));
+        report(Finding::note(&name, format!("not checked: {reason}")));
     }
 }
 
-fn region(bedrock: &Bedrock, config: &Config) -> Check {
+fn region(bedrock: &Bedrock, config: &Config) -> Finding {
     let profiles = match config.catalog.prefix {
         Some(prefix) => format!("inference profiles of {prefix}"),
         None => "no inference profiles".to_owned(),
     };
-    Check::ok("Region", format!("{}, {profiles}, by {}", bedrock.region(), bedrock.host()))
+    Finding::ok("Region", format!("{}, {profiles}, by {}", bedrock.region(), bedrock.host()))
 }
 
-/// How far the clocks are apart. More than five minutes is more than a signature bears.
-fn skew(theirs: SystemTime, ours: SystemTime) -> Check {
-    let (apart, word) = match theirs.duration_since(ours) {
+/// Compares the clocks of AWS and of this machine.
+fn clock_skew(aws_time: SystemTime, local_time: SystemTime) -> Finding {
+    let (skew, direction) = match aws_time.duration_since(local_time) {
         Ok(behind) => (behind, "behind"),
         Err(error) => (error.duration(), "ahead of"),
     };
-    let said = format!("{} {word} AWS's", span(apart));
-    if apart > MOST_SKEW {
-        return Check::coded("Clock", said, Some("E18"));
+    let detail = format!("{} {direction} the clock of AWS", humanize_duration(skew));
+    if skew > MAX_CLOCK_SKEW {
+        return Finding::from_code("Clock", detail, Some("E18"));
     }
-    // The date is told by whole seconds.
-    Check::ok("Clock", if apart.as_secs() < 2 { "as AWS's".to_owned() } else { said })
+    // The date header has whole seconds.
+    Finding::ok("Clock", if skew.as_secs() < 2 { "in sync with AWS".to_owned() } else { detail })
 }
 
-/// Who we are, and whether AWS accepts that, as far as anybody can tell.
-async fn identity(bedrock: &Bedrock, clock: &Clock) -> (Check, bool) {
+/// The AWS identity, and whether AWS accepts the credentials as far as that can be checked.
+async fn identity(bedrock: &Bedrock, clock: &Clock) -> (Finding, bool) {
     const NAME: &str = "AWS identity";
     if let Err(error) = bedrock.warm_up().await {
-        return (Check::failure(NAME, error.into()), false);
+        return (Finding::from_upstream_error(NAME, error.into()), false);
     }
-    let known = bedrock.known();
-    if known == Known::ApiKey {
+    let status = bedrock.known();
+    if status == Known::ApiKey {
         return match bedrock.foundation_models().await {
-            Ok(_) => (Check::ok(NAME, "a Bedrock API key, which AWS accepts"), true),
-            Err(failure) if failure.is_about_us() => (Check::failure(NAME, failure), false),
-            Err(_) => (Check::note(NAME, "a Bedrock API key, not checked: it may not list models"), true),
+            Ok(_) => (Finding::ok(NAME, "a Bedrock API key, which AWS accepts"), true),
+            Err(error) if error.is_about_us() => (Finding::from_upstream_error(NAME, error), false),
+            Err(_) => (
+                Finding::note(NAME, "a Bedrock API key, not checked: it has no permission to list models"),
+                true,
+            ),
         };
     }
     match bedrock.caller_identity().await {
-        Ok(identity) => (Check::ok(NAME, format!("{}{}", identity.arn, expiry(known, clock.now()))), true),
-        Err(failure) if failure.is_about_us() => (Check::failure(NAME, failure), false),
-        Err(failure) => (Check::note(NAME, format!("there are keys, not checked by STS: {failure}")), true),
+        Ok(identity) => (Finding::ok(NAME, format!("{}{}", identity.arn, expiry(status, clock.now()))), true),
+        Err(error) if error.is_about_us() => (Finding::from_upstream_error(NAME, error), false),
+        Err(error) => (Finding::note(NAME, format!("credentials found, not checked by STS: {error}")), true),
     }
 }
 
-fn expiry(known: Known, now: SystemTime) -> String {
-    match known {
+fn expiry(status: Known, now: SystemTime) -> String {
+    match status {
         Known::Keys(Some(end)) => {
-            format!(" (expires in {})", span(end.duration_since(now).unwrap_or_default()))
+            format!(" (expires in {})", humanize_duration(end.duration_since(now).unwrap_or_default()))
         }
         _ => String::new(),
     }
 }
 
-/// Whether the lists of models may be read; only a server that discovers models needs them.
-async fn lists(bedrock: &Bedrock, config: &Config, tell: &mut (dyn FnMut(Check) + Send)) {
-    const NAME: &str = "Lists of models";
-    let told = match (bedrock.foundation_models().await, bedrock.inference_profiles().await) {
+/// Whether the lists of models are readable; only a server that discovers models needs them.
+async fn model_lists(bedrock: &Bedrock, config: &Config, report: &mut (dyn FnMut(Finding) + Send)) {
+    const NAME: &str = "Model lists";
+    let finding = match (bedrock.foundation_models().await, bedrock.inference_profiles().await) {
         (Ok(models), Ok(profiles)) => {
-            Check::ok(NAME, format!("{} models, {} inference profiles", models.len(), profiles.len()))
+            Finding::ok(NAME, format!("{} models, {} inference profiles", models.len(), profiles.len()))
         }
-        (Err(failure), _) | (_, Err(failure)) if config.bedrock.control.discover => {
-            Check::failure(NAME, failure)
+        (Err(error), _) | (_, Err(error)) if config.bedrock.control.discover => {
+            Finding::from_upstream_error(NAME, error)
         }
-        (Err(failure), _) | (_, Err(failure)) => {
-            let said = format!("cannot be read, which only AWS_BEDROCK_DISCOVER_MODELS needs: {failure}");
-            Check::note(NAME, said)
+        (Err(error), _) | (_, Err(error)) => {
+            let detail = format!("not readable; only AWS_BEDROCK_DISCOVER_MODELS needs them: {error}");
+            Finding::note(NAME, detail)
         }
     };
-    tell(told);
+    report(finding);
     let mappings = config.catalog.mappings.iter();
     for (name, arn) in mappings.filter(|(_, id)| id.contains(":application-inference-profile/")) {
-        tell(profile(bedrock, name, arn, &config.bedrock.control).await);
+        report(inference_profile(bedrock, name, arn, &config.bedrock.control).await);
     }
 }
 
-/// What is behind an application inference profile. Without an answer its name decides what it can take.
-async fn profile(bedrock: &Bedrock, name: &str, arn: &str, control: &config::Control) -> Check {
-    let about = format!("{name}'s profile");
+/// The model of an application inference profile. Without a look-up its name decides which capabilities it has.
+async fn inference_profile(
+    bedrock: &Bedrock,
+    name: &str,
+    arn: &str,
+    control: &config::ControlPlaneConfig,
+) -> Finding {
+    let subject = format!("{name}'s profile");
     if !control.resolve_profiles {
-        return Check::note(&about, "not looked up: AWS_BEDROCK_RESOLVE_PROFILES=false");
+        return Finding::note(&subject, "not looked up: AWS_BEDROCK_RESOLVE_PROFILES=false");
     }
     match bedrock.inference_profile(arn).await {
         Ok(profile) => {
             let models: Vec<_> = profile.arns().filter_map(|arn| arn.rsplit('/').next()).collect();
-            Check::ok(
-                &about,
-                format!("leads to {} in {} regions", models.first().unwrap_or(&"nothing"), models.len()),
+            Finding::ok(
+                &subject,
+                format!("resolves to {} in {} regions", models.first().unwrap_or(&"nothing"), models.len()),
             )
         }
-        Err(failure) => Check::failure(&about, failure).not_a_fault(),
+        Err(error) => Finding::from_upstream_error(&subject, error).into_note(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::State;
+    use crate::doctor::Severity;
 
     #[test]
-    fn clocks_may_differ_by_five_minutes() {
+    fn clock_skew_above_five_minutes_fails() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(skew(at(1_000), at(1_001)).said, "as AWS's");
-        assert_eq!(skew(at(1_000), at(1_300)).said, "5 min ahead of AWS's");
-        assert_eq!(skew(at(1_000), at(1_300)).state, State::Ok);
-        let wrong = skew(at(10_000), at(1_000));
-        assert_eq!((wrong.state, wrong.code), (State::Fail, Some("E18")));
-        assert!(wrong.said.ends_with("2 h behind AWS's"), "{}", wrong.said);
-        assert!(wrong.fix.unwrap().contains("NTP"));
+        assert_eq!(clock_skew(at(1_000), at(1_001)).detail, "in sync with AWS");
+        assert_eq!(clock_skew(at(1_000), at(1_300)).detail, "5 min ahead of the clock of AWS");
+        assert_eq!(clock_skew(at(1_000), at(1_300)).severity, Severity::Ok);
+        let failed = clock_skew(at(10_000), at(1_000));
+        assert_eq!((failed.severity, failed.code), (Severity::Fail, Some("E18")));
+        assert!(failed.detail.ends_with("2 h behind the clock of AWS"), "{}", failed.detail);
+        assert!(failed.fix.unwrap().contains("NTP"));
     }
 }

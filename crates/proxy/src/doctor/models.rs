@@ -1,22 +1,22 @@
-//! Whether each model that the configuration names can be asked: only a call proves it. It goes the way that requests
-//! go, in a server of its own that keeps its books in a folder that is thrown away.
+//! Model checks: one request to each configured model, because only a request proves access. It takes the path of client
+//! requests, with a temporary database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Check;
+use super::Finding;
 use crate::api::probe::{self, Probed};
 use crate::app::App;
 use crate::catalog::ResolveError;
 use crate::clock::Clock;
-use crate::config::{Config, Database, Place};
+use crate::config::{Config, DatabaseConfig, DatabaseUrl};
 
-/// What a call may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit for one request: a cold model may need tens of seconds for its first token.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Every model that the configuration names, and `more`; each once.
-pub(super) fn named(config: &Config, more: &[String]) -> Vec<String> {
+/// The models of the configuration and `more`, without duplicates.
+pub(super) fn configured(config: &Config, more: &[String]) -> Vec<String> {
     let catalog = &config.catalog;
     let rows = catalog.models.iter().filter(|model| !model.is_only_prices()).map(|model| &model.id);
     let mapped = catalog.mappings.iter().map(|(name, _)| name);
@@ -30,42 +30,42 @@ pub(super) fn named(config: &Config, more: &[String]) -> Vec<String> {
     names
 }
 
-/// Asks each of them for one token.
-pub(super) async fn ask(
+/// Requests one token from each model.
+pub(super) async fn check(
     config: &Config,
     clock: &Clock,
     names: &[String],
-    tell: &mut (dyn FnMut(Check) + Send),
+    report: &mut (dyn FnMut(Finding) + Send),
 ) {
     if names.is_empty() {
-        tell(Check::note("Models", "none is named; try one with --model claude-sonnet-4-5"));
+        report(Finding::note("Models", "no model is configured; check one with --model claude-sonnet-4-5"));
         return;
     }
-    let folder = std::env::temp_dir().join(format!("bedrock-proxy-doctor-{}", std::process::id()));
-    match open(config, clock, folder.clone()).await {
+    let directory = std::env::temp_dir().join(format!("bedrock-proxy-doctor-{}", std::process::id()));
+    match open(config, clock, directory.clone()).await {
         Ok(app) => {
             for name in names {
-                tell(one(&app, name).await);
+                report(check_model(&app, name).await);
             }
-            app.tasks.stop();
+            app.tasks.shutdown();
             app.store.close().await;
         }
-        Err(error) => tell(Check::fail("Models", error, "Name a folder that can be written to with TMPDIR.")),
+        Err(error) => report(Finding::fail("Models", error, "Set TMPDIR to a writable directory.")),
     }
-    let _ = std::fs::remove_dir_all(folder);
+    let _ = std::fs::remove_dir_all(directory);
 }
 
-async fn open(config: &Config, clock: &Clock, folder: PathBuf) -> Result<Arc<App>, String> {
-    let database = Database {
-        place: Place::File(folder.join("doctor.db")),
-        data_dir: folder,
+async fn open(config: &Config, clock: &Clock, directory: PathBuf) -> Result<Arc<App>, String> {
+    let database = DatabaseConfig {
+        url: DatabaseUrl::Sqlite(directory.join("doctor.db")),
+        data_dir: directory,
         ..config.database.clone()
     };
     let config = Config { database, ..config.clone() };
     App::open(&config, clock.clone()).await.map(Arc::new).map_err(|error| error.to_string())
 }
 
-async fn one(app: &Arc<App>, name: &str) -> Check {
+async fn check_model(app: &Arc<App>, name: &str) -> Finding {
     let target = match app.resolve(Some(name)).await {
         Ok(target) => target,
         Err(
@@ -73,23 +73,25 @@ async fn one(app: &Arc<App>, name: &str) -> Check {
             | ResolveError::InvalidName(_)
             | ResolveError::UnknownModel(_)),
         ) => {
-            return Check::fail(name, error.to_string(), "GET /v1/models lists what this proxy knows.");
+            return Finding::fail(name, error.to_string(), "GET /v1/models lists the known models.");
         }
     };
     let id = target.model_id.clone();
-    match tokio::time::timeout(PATIENCE, probe::ask(app, target)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, probe::ask(app, target)).await {
         Ok(Ok(Probed { route, milliseconds, tokens, cost })) => {
-            let said = format!("{id} by {route}, {milliseconds} ms, {tokens} tokens ({})", dollars(cost));
-            Check::ok(name, said)
+            let detail = format!("{id} by {route}, {milliseconds} ms, {tokens} tokens ({})", dollars(cost));
+            Finding::ok(name, detail)
         }
-        Ok(Err(failure)) => Check::coded(name, format!("{id}: {}", failure.said), failure.code),
-        Err(_) => {
-            Check::coded(name, format!("{id}: no answer within {} s", PATIENCE.as_secs()), Some("E15b"))
-        }
+        Ok(Err(error)) => Finding::from_code(name, format!("{id}: {}", error.said), error.code),
+        Err(_) => Finding::from_code(
+            name,
+            format!("{id}: no response within {} s", REQUEST_TIMEOUT.as_secs()),
+            Some("E15b"),
+        ),
     }
 }
 
-/// Nano-dollars, never in scientific notation.
+/// Nano-dollars as dollars, never in scientific notation.
 fn dollars(nano: i64) -> String {
     let micro = nano.saturating_add(500) / 1_000;
     format!("${}.{:06}", micro / 1_000_000, micro % 1_000_000)
@@ -100,18 +102,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_money_is_told_in_full() {
+    fn small_cost_is_printed_in_full() {
         assert_eq!(dollars(123_456), "$0.000123");
         assert_eq!(dollars(2_000_000_000), "$2.000000");
     }
 
     #[test]
-    fn each_model_is_named_once() {
+    fn each_model_is_checked_once() {
         let set =
             [("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "a"), ("AWS_BEDROCK_MODEL_MAPPINGS", "b=x.y,a=x.z")];
-        let lookup =
-            |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let lookup = |name: &str| {
+            set.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        };
         let config = Config::load(lookup).unwrap();
-        assert_eq!(named(&config, &["c".to_owned(), "b".to_owned()]), ["a", "b", "c"]);
+        assert_eq!(configured(&config, &["c".to_owned(), "b".to_owned()]), ["a", "b", "c"]);
     }
 }

@@ -23,11 +23,11 @@ pub struct Drains {
 impl Drains {
     /// Room for as many as configured.
     #[must_use]
-    pub fn new(config: &config::Relay, tasks: &Tasks) -> Self {
+    pub fn new(config: &config::InferenceConfig, tasks: &Tasks) -> Self {
         Self {
             tasks: tasks.clone(),
-            room: Arc::new(Semaphore::new(config.abandoned_most)),
-            patience: config.abandoned_timeout,
+            room: Arc::new(Semaphore::new(config.max_detached_reads)),
+            patience: config.detached_read_timeout,
         }
     }
 
@@ -39,7 +39,7 @@ impl Drains {
             );
             return;
         };
-        let (patience, cut) = (self.patience, self.tasks.cutting());
+        let (patience, cut) = (self.patience, self.tasks.aborted());
         self.tasks.spawn(async move {
             let _permit = permit;
             tokio::select! {

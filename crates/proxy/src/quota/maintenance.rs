@@ -25,7 +25,7 @@ impl Quota {
             tokio::select! {
                 _ = renewal.tick() => self.renew().await,
                 _ = look.tick() => self.record_reset(&mut written).await,
-                () = tasks.stopping() => return,
+                () = tasks.shutdown_begun() => return,
             }
         }
     }

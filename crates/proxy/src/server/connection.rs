@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last: TLS if wanted, HTTP/1.1 or HTTP/2, with deadlines for the silent.
+//! One connection: TLS, HTTP/1.1 or HTTP/2, with timeouts for idle clients.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,17 +21,23 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::stalled::Stalls;
-use super::write_timeout::Patient;
+use super::stalled::StallDetector;
+use super::write_timeout::WriteTimeout;
 use crate::app::App;
 
-/// How long a connection may wait for its next request; longer than the 60 s for which load balancers keep theirs.
-const NEXT_REQUEST: Duration = Duration::from_secs(75);
-const HTTP2_STREAMS: u32 = 200;
-/// Bounds the head of a request and what is read ahead of its body, per connection.
-const READ_BUFFER: usize = 64 << 10;
+/// Limit for the next request of a connection. Longer than the 60 s after which AWS load balancers close an idle
+/// connection, so that they never send a request into a closing one.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Concurrent streams of one HTTP/2 connection. RFC 9113 recommends at least 100; an agent with many sub-agents needs more.
+const MAX_HTTP2_STREAMS: u32 = 200;
+/// Time between two HTTP/2 PING frames: shorter than the 60 s idle timeout of AWS load balancers.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Limit for the acknowledgement of a PING frame: the default of hyper and of gRPC.
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Read buffer of a connection: limits a request head, and the read-ahead of a body. Other servers limit heads to 8-64 KB.
+const MAX_READ_BUFFER_BYTES: usize = 64 << 10;
 
-/// Serves `stream`, which comes from `peer`, until it ends, or until the server stops and what is in flight is done.
+/// Serves `stream` from `peer` until it ends, or until the server shuts down and its open requests finish.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
@@ -39,67 +45,67 @@ pub(super) async fn serve(
     router: Router,
     app: Arc<App>,
 ) {
-    // Small writes must not wait for acknowledgements; a socket that refuses is served all the same.
+    // Small writes must not wait for acknowledgements. An error is no reason to close the connection.
     let _ = stream.set_nodelay(true);
     let deadline = Instant::now() + app.limits.header_timeout;
-    let stream = Patient::new(stream, app.limits.write_timeout);
-    let Some(tls) = tls else { return talk(stream, peer, deadline, router, app).await };
-    let shaken = tokio::select! {
-        shaken = timeout_at(deadline, tls.accept(stream)) => shaken,
-        // Nothing was asked yet.
-        () = app.tasks.stopping() => return,
+    let stream = WriteTimeout::new(stream, app.limits.write_timeout);
+    let Some(tls) = tls else { return serve_http(stream, peer, deadline, router, app).await };
+    let handshake = tokio::select! {
+        handshake = timeout_at(deadline, tls.accept(stream)) => handshake,
+        // There is no request yet.
+        () = app.tasks.shutdown_begun() => return,
     };
-    match shaken {
-        Ok(Ok(stream)) => talk(stream, peer, deadline, router, app).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    match handshake {
+        Ok(Ok(stream)) => serve_http(stream, peer, deadline, router, app).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake timed out"),
     }
 }
 
-/// Takes requests off `stream`, the first of them before `deadline`.
-async fn talk<S>(stream: S, peer: SocketAddr, deadline: Instant, router: Router, app: Arc<App>)
+/// Serves HTTP on `stream`. The first request must arrive before `deadline`.
+async fn serve_http<S>(stream: S, peer: SocketAddr, deadline: Instant, router: Router, app: Arc<App>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = Arc::new(AtomicBool::new(false));
-    let stalls = Stalls::default();
+    let has_request = Arc::new(AtomicBool::new(false));
+    let stalls = StallDetector::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
+        has_request.store(true, Ordering::Relaxed);
         let stalls = (request.version() == Version::HTTP_2).then(|| stalls.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = router.clone().oneshot(request);
-        answer.map_ok(|answer| match stalls {
-            Some(stalls) => answer.map(|body| stalls.watch(body)),
-            None => answer,
+        let response = router.clone().oneshot(request);
+        response.map_ok(|response| match stalls {
+            Some(stalls) => response.map(|body| stalls.track(body)),
+            None => response,
         })
     });
     let builder = builder();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut deadline = pin!(tokio::time::sleep_until(deadline));
-    let mut stalled = pin!(stalls.outlast(app.limits.write_timeout));
-    let (mut waiting, mut stopping) = (true, false);
+    let mut stalled = pin!(stalls.expired(app.limits.write_timeout));
+    let (mut is_waiting, mut is_draining) = (true, false);
     loop {
         tokio::select! {
-            served = connection.as_mut() => {
-                if let Err(error) = served {
-                    tracing::debug!(%error, "a connection ended early");
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "connection ended with an error");
                 }
                 return;
             }
             () = stalled.as_mut() => {
-                tracing::debug!("a connection is given up: its client takes nothing of an answer");
+                tracing::debug!("connection closed; the client does not read its response");
                 return;
             }
-            () = deadline.as_mut(), if waiting => {
-                if !asked.load(Ordering::Relaxed) {
+            () = deadline.as_mut(), if is_waiting => {
+                if !has_request.load(Ordering::Relaxed) {
                     return;
                 }
-                waiting = false;
+                is_waiting = false;
             }
-            () = app.tasks.stopping(), if !stopping => {
+            () = app.tasks.shutdown_begun(), if !is_draining => {
                 connection.as_mut().graceful_shutdown();
-                stopping = true;
+                is_draining = true;
             }
         }
     }
@@ -110,14 +116,14 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(NEXT_REQUEST)
-        .max_buf_size(READ_BUFFER)
+        .header_read_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_buf_size(MAX_READ_BUFFER_BYTES)
         .keep_alive(true);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .max_concurrent_streams(HTTP2_STREAMS);
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .max_concurrent_streams(MAX_HTTP2_STREAMS);
     builder
 }

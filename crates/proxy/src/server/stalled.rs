@@ -1,7 +1,7 @@
-//! Answers over HTTP/2 that their client does not take.
+//! HTTP/2 streams whose client grants no flow-control window.
 //!
-//! A client that grants no window blocks its stream and nothing else: no write waits, so [`super::write_timeout`] sees
-//! nothing, and a body that is not asked for more cannot look at a clock. Somebody else has to.
+//! Such a client blocks its stream only: no socket write is pending, so [`super::write_timeout`] does not fire, and the
+//! body is not polled, so it cannot check a timer itself. The connection checks all of its streams instead.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -14,53 +14,53 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-/// The answers of one connection that wait for their client, and since when.
+/// The responses of one connection that wait for window, and since when.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stalls(Arc<Mutex<Waiting>>);
+pub(super) struct StallDetector(Arc<Mutex<Streams>>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Streams {
     next: u64,
     since: BTreeMap<u64, Instant>,
 }
 
-impl Stalls {
-    /// `body`, watched until it is over.
-    pub(super) fn watch(&self, body: Body) -> Body {
+impl StallDetector {
+    /// Tracks `body` until it ends.
+    pub(super) fn track(&self, body: Body) -> Body {
         if http_body::Body::is_end_stream(&body) {
             return body;
         }
-        let mut waiting = self.lock();
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.since.insert(number, Instant::now());
-        drop(waiting);
-        Body::new(Watched { body, number, stalls: self.clone() })
+        let mut streams = self.lock();
+        let number = streams.next;
+        streams.next += 1;
+        streams.since.insert(number, Instant::now());
+        drop(streams);
+        Body::new(TrackedBody { body, number, stalls: self.clone() })
     }
 
-    /// Resolves when an answer has waited for its client for `patience`.
-    pub(super) async fn outlast(&self, patience: Duration) {
+    /// Resolves when a response has waited for window for `timeout`.
+    pub(super) async fn expired(&self, timeout: Duration) {
         loop {
-            tokio::time::sleep(patience / 4).await;
-            if self.lock().since.values().any(|since| since.elapsed() >= patience) {
+            tokio::time::sleep(timeout / 4).await;
+            if self.lock().since.values().any(|since| since.elapsed() >= timeout) {
                 return;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A body that says when it waits to be asked for more. It is asked only when its client has room.
-struct Watched {
+/// A body that records when it was last polled. hyper polls it only while the stream has window.
+struct TrackedBody {
     body: Body,
     number: u64,
-    stalls: Stalls,
+    stalls: StallDetector,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -69,13 +69,13 @@ impl http_body::Body for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        let mut waiting = self.stalls.lock();
+        let mut streams = self.stalls.lock();
         if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            waiting.since.insert(self.number, Instant::now());
+            streams.since.insert(self.number, Instant::now());
         } else {
-            waiting.since.remove(&self.number);
+            streams.since.remove(&self.number);
         }
-        drop(waiting);
+        drop(streams);
         polled
     }
 
@@ -88,7 +88,7 @@ impl http_body::Body for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.stalls.lock().since.remove(&self.number);
     }

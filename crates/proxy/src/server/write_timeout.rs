@@ -1,7 +1,7 @@
-//! A connection that is given up when its peer takes nothing for too long.
+//! The write timeout of a connection.
 //!
-//! A client that stops reading holds a stream, its place among the connections, and a paid answer from Bedrock; no
-//! other deadline sees it, because a body that nobody reads is never asked for more.
+//! A client that stops reading holds a connection and a Bedrock stream that costs money. No other timeout fires, because
+//! the response body is not polled while the socket accepts no bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -11,31 +11,31 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// Fails a write that makes no progress for `patience`.
-pub(super) struct Patient<T> {
+/// A stream whose writes fail with `TimedOut` when they make no progress for `timeout`.
+pub(super) struct WriteTimeout<T> {
     inner: T,
-    patience: Duration,
-    /// Runs while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    /// Set while a write is pending.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Patient<T> {
-    pub(super) fn new(inner: T, patience: Duration) -> Self {
-        Self { inner, patience, waiting: None }
+impl<T> WriteTimeout<T> {
+    pub(super) fn new(inner: T, timeout: Duration) -> Self {
+        Self { inner, timeout, timer: None }
     }
 
-    fn watch<R>(&mut self, polled: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
+    fn check<R>(&mut self, polled: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
         if polled.is_ready() {
-            self.waiting = None;
+            self.timer = None;
             return polled;
         }
-        let patience = self.patience;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timeout = self.timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -45,14 +45,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.watch(polled, context)
+        self.check(polled, context)
     }
 
     fn poll_write_vectored(
@@ -61,7 +61,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.watch(polled, context)
+        self.check(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::{Result, StoreError};
-use crate::config::{Database, Parts, Place};
+use crate::config::{DatabaseConfig, DatabaseUrl, PostgresParts};
 
 /// Longer than any request waits for a connection, so that the store's own limit is the one that is met.
 const ACQUIRE: Duration = Duration::from_secs(2);
@@ -68,14 +68,14 @@ impl Writer {
 
 impl Pools {
     /// Opens the file, or prepares the connections to the server without reaching for it.
-    pub(super) async fn new(config: &Database) -> Result<Self> {
-        match &config.place {
-            Place::File(path) => sqlite(path).await,
-            Place::Url(url) => {
+    pub(super) async fn new(config: &DatabaseConfig) -> Result<Self> {
+        match &config.url {
+            DatabaseUrl::Sqlite(path) => sqlite(path).await,
+            DatabaseUrl::Postgres(url) => {
                 let options = PgConnectOptions::from_str(url.expose());
                 Ok(postgres(options.map_err(|_| StoreError::Invalid("DATABASE_URL".to_owned()))?, config))
             }
-            Place::Parts(parts) => Ok(postgres(of_parts(parts), config)),
+            DatabaseUrl::PostgresParts(parts) => Ok(postgres(of_parts(parts), config)),
         }
     }
 
@@ -151,7 +151,7 @@ async fn sqlite(path: &Path) -> Result<Pools> {
     Ok(Pools::Sqlite { write, read })
 }
 
-fn of_parts(parts: &Parts) -> PgConnectOptions {
+fn of_parts(parts: &PostgresParts) -> PgConnectOptions {
     let options = PgConnectOptions::new_without_pgpass()
         .host(&parts.host)
         .port(parts.port)
@@ -164,7 +164,7 @@ fn of_parts(parts: &Parts) -> PgConnectOptions {
     }
 }
 
-fn postgres(options: PgConnectOptions, config: &Database) -> Pools {
+fn postgres(options: PgConnectOptions, config: &DatabaseConfig) -> Pools {
     let mut options = options.application_name("bedrock-proxy").disable_statement_logging();
     if let Some(certificate) = &config.ssl_root_cert {
         options = options.ssl_root_cert(certificate);

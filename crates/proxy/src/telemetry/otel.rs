@@ -32,7 +32,7 @@ use crate::config::{self, Collector, Sampler};
 use crate::http_client::{self, HttpClientError};
 use crate::tasks::Tasks;
 use crate::telemetry::record::RequestRecord;
-use crate::telemetry::trace_context::TraceContext;
+use crate::telemetry::trace_context::TraceContextContext;
 use collector_client::CollectorClient;
 use instruments::Instruments;
 use span_batcher::{FINAL_FLUSH_TIMEOUT, SPAN_QUEUE_CAPACITY, SpanBatcher};
@@ -76,7 +76,7 @@ impl Otel {
     /// # Errors
     /// When an exporter or its HTTP client cannot be built. A collector that is unavailable is no error here.
     pub fn open(
-        config: &config::Otel,
+        config: &config::OtelConfig,
         ca_bundle: Option<&Path>,
         tasks: &Tasks,
     ) -> Result<Self, ExporterError> {
@@ -217,7 +217,7 @@ fn scope() -> InstrumentationScope {
 }
 
 /// Resource of all spans and metrics. `config` has read the environment, so the SDK does not.
-fn resource(config: &config::Otel) -> Resource {
+fn resource(config: &config::OtelConfig) -> Resource {
     let ours = [
         KeyValue::new("service.name", config.service_name.clone()),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),

@@ -18,7 +18,7 @@ use jiff::{Timestamp, ToSpan};
 use self::segments::{Names, Part};
 use super::queue::Sink;
 use crate::clock::Clock;
-use crate::config::Retention;
+use crate::config::LogRetention;
 
 /// A part is so much of all that is kept, within bounds.
 const PARTS: u64 = 8;
@@ -32,7 +32,7 @@ const MODE: u32 = 0o640;
 pub(super) struct Files {
     names: Names,
     clock: Clock,
-    retention: Retention,
+    retention: LogRetention,
     open: Option<(File, Part)>,
     /// The part that the link points to.
     linked: Option<Part>,
@@ -43,7 +43,7 @@ impl Files {
     ///
     /// # Errors
     /// When the folder cannot be made, or the file cannot be written.
-    pub(super) fn open(path: &Path, clock: Clock, retention: Retention) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, clock: Clock, retention: LogRetention) -> io::Result<Self> {
         let names = Names::of(path)?;
         let mut files = Self { names, clock, retention, open: None, linked: None };
         files.ready(0)?;

@@ -31,7 +31,7 @@ pub(super) struct Worker {
     store: Store,
     queue: mpsc::Receiver<Queued>,
     shared: Arc<Shared>,
-    config: config::Ledger,
+    config: config::UsageConfig,
     metrics: Arc<Metrics>,
 }
 
@@ -40,7 +40,7 @@ impl Worker {
         store: Store,
         queue: mpsc::Receiver<Queued>,
         shared: Arc<Shared>,
-        config: config::Ledger,
+        config: config::UsageConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { store, queue, shared, config, metrics }
@@ -53,9 +53,9 @@ impl Worker {
             if self.shared.behind.load(Ordering::Acquire) && !self.catch_up().await {
                 tokio::select! {
                     () = self.let_go(PAUSE) => {}
-                    () = tasks.stopping() => {}
+                    () = tasks.shutdown_begun() => {}
                 }
-                if tasks.is_stopping() {
+                if tasks.is_shutdown() {
                     return self.let_go(Duration::ZERO).await;
                 }
                 continue;
@@ -66,7 +66,7 @@ impl Worker {
                     Some(first) => self.batch(first, &tasks).await,
                     None => return,
                 },
-                () = tasks.stopping() => return,
+                () = tasks.shutdown_begun() => return,
                 _ = retention.tick() => self.prune().await,
             }
         }
@@ -76,7 +76,7 @@ impl Worker {
     async fn batch(&mut self, first: Queued, tasks: &Tasks) {
         tokio::select! {
             () = tokio::time::sleep(LINGER) => {}
-            () = tasks.stopping() => {}
+            () = tasks.shutdown_begun() => {}
         }
         // What is recorded from here on may wait for the next batch.
         let taken = self.shared.clock.milliseconds();

@@ -233,7 +233,7 @@ async fn profiles_come_from_the_catalog() {
 #[tokio::test]
 async fn a_stream_that_falls_silent_is_broken_off() {
     let short = std::time::Duration::from_millis(100);
-    let server = test_server_with(&[], |config| config.relay.idle_timeout = short).await;
+    let server = test_server_with(&[], |config| config.inference.idle_timeout = short).await;
     let body = CONVERSE.replace("Hello", "[pause 5000] Hello");
     let response = begin(&server, "/model/claude-sonnet-4-5/converse-stream", &body).await;
     assert!(response.into_body().collect().await.is_err());
@@ -242,7 +242,7 @@ async fn a_stream_that_falls_silent_is_broken_off() {
 #[tokio::test]
 async fn missing_response_is_an_aws_timeout_error() {
     let short = std::time::Duration::from_millis(100);
-    let server = test_server_with(&[], |config| config.relay.request_timeout = short).await;
+    let server = test_server_with(&[], |config| config.inference.request_timeout = short).await;
     let body = CONVERSE.replace("Hello", "[slow 5000] Hello");
     let response = begin(&server, "/model/claude-sonnet-4-5/converse", &body).await;
     assert_eq!(header(&response, "x-amzn-errortype"), "ModelTimeoutException");

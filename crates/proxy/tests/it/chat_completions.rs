@@ -268,8 +268,8 @@ async fn upstream_failure_ends_the_chunks_with_one_error() {
 #[tokio::test]
 async fn idle_chat_stream_gets_comments_and_late_errors() {
     let server = test_server_with(&[], |config| {
-        config.relay.first_frame_grace = Duration::ZERO;
-        config.relay.ping_interval = Duration::from_millis(50);
+        config.inference.max_head_delay = Duration::ZERO;
+        config.inference.ping_interval = Duration::from_millis(50);
     })
     .await;
     let answer = send(&server, PATH, &chat_body("[slow 300]", true)).await;

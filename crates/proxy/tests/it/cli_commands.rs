@@ -98,7 +98,7 @@ fn unwritable_man_page_folder_is_an_error() {
     std::fs::write(directory.path().join(".env"), "").unwrap();
     let output = run(directory.path(), &["man", "--dir", ".env"], &[]);
     assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("the manual cannot be written: .env"), "{}", said(&output));
+    assert!(said(&output).contains("cannot write the manual: .env"), "{}", said(&output));
 }
 
 #[test]

@@ -95,13 +95,13 @@ async fn healthy_configuration_is_printed_check_by_check() {
     for wanted in [
         "AWS identity         ok     arn:aws:sts::123456789012:assumed-role/gateway/fake",
         "Region               ok     us-east-1, inference profiles of us, by 127.0.0.1:",
-        "Clock                ok     as AWS's",
+        "Clock                ok     in sync with AWS",
         "claude-sonnet-4-5    ok     us.anthropic.claude-sonnet-4-5-20250929-v1:0 by converse, ",
         " tokens ($0.000",
-        "house's profile      ok     leads to anthropic.claude-sonnet-4-5-20250929-v1:0 in 3 regions",
+        "house's profile      ok     resolves to anthropic.claude-sonnet-4-5-20250929-v1:0 in 3 regions",
         "amazon.nova-pro-v1:0 ok     ",
-        "Database             note   sqlite ./data/bedrock-proxy.db is not there yet",
-        "Data folder          ok     ./data can be written to (it is made at the first start)",
+        "Database             note   sqlite ./data/bedrock-proxy.db does not exist yet",
+        "Data directory       ok     ./data is writable (the first start creates it)",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
@@ -152,7 +152,7 @@ async fn clock_skew_is_found_before_signature_errors() {
     let run = doctor(fake_bedrock::Config { clock_skew: 3600, ..Default::default() }).await;
     let findings = run.examine(&[], &[]).await;
     assert_eq!((findings.code, findings.state("Clock")), (1, ("fail", "E18")));
-    assert!(findings.of("Clock")["said"].as_str().unwrap().contains("behind AWS's"));
+    assert!(findings.of("Clock")["said"].as_str().unwrap().contains("behind the clock of AWS"));
     assert!(findings.of("Clock")["fix"].as_str().unwrap().contains("NTP"));
     assert_eq!(findings.state("AWS identity"), ("fail", "E18"));
 }
@@ -162,8 +162,8 @@ async fn unreachable_endpoint_is_one_finding() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let nowhere = [("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1")];
     let findings = run.examine(&["--model", "claude-sonnet-4-5"], &nowhere).await;
-    assert_eq!(findings.state("Way to Bedrock"), ("fail", "E48"));
-    assert_eq!(findings.failed(), ["Way to Bedrock"]);
+    assert_eq!(findings.state("Connection to Bedrock"), ("fail", "E48"));
+    assert_eq!(findings.failed(), ["Connection to Bedrock"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,9 +209,9 @@ async fn unavailable_database_and_unwritable_folder_are_found() {
     ];
     let findings = run.examine(&["--no-calls"], &away).await;
     assert_eq!(findings.code, 1);
-    assert_eq!(findings.failed(), ["Database", "Data folder"]);
+    assert_eq!(findings.failed(), ["Database", "Data directory"]);
     assert!(findings.of("Database")["fix"].as_str().unwrap().contains("DB_SSLMODE"));
-    assert!(findings.of("Data folder")["fix"].as_str().unwrap().contains("DATA_DIR"));
+    assert!(findings.of("Data directory")["fix"].as_str().unwrap().contains("DATA_DIR"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,8 +59,8 @@ async fn panic_fails_only_its_own_request() {
     // No configuration can say so; a time that cannot be added to any other is a mistake that panics.
     for (idle, answered) in [(Duration::MAX, true), (Duration::from_millis(50), false)] {
         let server = authenticated_server_with(&[], |config| {
-            config.relay.ping_interval = Duration::MAX;
-            config.relay.idle_timeout = idle;
+            config.inference.ping_interval = Duration::MAX;
+            config.inference.idle_timeout = idle;
         })
         .await;
         let key = token("ana", &json!({}));

@@ -181,11 +181,8 @@ impl TestServer {
             self.app.store.caller_totals(user, None, period, now).await.unwrap().user.reserved
         };
         wait_for("no open request, no task, nothing reserved", async || {
-            let left = (
-                self.app.authenticator.concurrency.open_requests(),
-                reserved().await,
-                self.app.tasks.alive(),
-            );
+            let left =
+                (self.app.authenticator.concurrency.open_requests(), reserved().await, self.app.tasks.len());
             (left == (0, 0, 0)).then_some(())
         })
         .await;
@@ -281,7 +278,7 @@ fn captured() -> &'static Captured {
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
         let layer =
-            telemetry::Lines::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+            telemetry::LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
         tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
         lines
     });
@@ -332,7 +329,7 @@ struct Content {
     requests: Vec<Value>,
 }
 
-impl telemetry::Output for Lines {
+impl telemetry::LogWriter for Lines {
     fn put(&self, line: &[u8]) {
         let mut content = self.0.content.lock().unwrap();
         content.text.extend_from_slice(line);

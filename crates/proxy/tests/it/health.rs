@@ -60,7 +60,7 @@ async fn shutdown_delay_fails_readiness_and_serves_requests() {
     // Somebody who does not want to wait ends the delay and the drain.
     server.force_shutdown.notify_one();
     let drained = tokio::time::timeout(Duration::from_secs(10), &mut server.task).await.unwrap().unwrap();
-    assert!(matches!(drained, Drained::Clean | Drained::Cut(_)));
+    assert!(matches!(drained, Drained::Clean | Drained::Aborted(_)));
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn concurrency_limit_counts_each_user_alone() {
 #[tokio::test]
 async fn unstreamed_request_has_a_timeout() {
     let server =
-        test_server_with(&[], |config| config.relay.request_timeout = Duration::from_millis(100)).await;
+        test_server_with(&[], |config| config.inference.request_timeout = Duration::from_millis(100)).await;
     let (status, kind, _) = server.post_message("[slow 5000]", false).await.error();
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
     let response = server.send(post(message_body("[slow 300]", true).to_string())).await;

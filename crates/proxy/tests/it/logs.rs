@@ -62,7 +62,7 @@ async fn start(home: tempfile::TempDir, variables: &[(&str, &str)]) -> Program {
             assert!(out.read_line(&mut said).unwrap() > 0, "it does not start: {said}");
             let digits = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
             let line = &said[before..];
-            let found = line.split("127.0.0.1:").nth(1).filter(|_| line.contains("listens"));
+            let found = line.split("127.0.0.1:").nth(1).filter(|_| line.contains("listen"));
             if let Some(port) = found {
                 let port: String = port.chars().take_while(|c| digits(*c)).collect();
                 break format!("127.0.0.1:{port}").parse().unwrap();
@@ -134,7 +134,7 @@ async fn each_request_is_one_documented_log_line() {
     let variables = [("JWT_SECRET_KEY", KEY)];
     let program = start(tempfile::tempdir().unwrap(), &variables).await;
     assert!(
-        program.said.contains("a token is needed") || program.said.contains("listens on"),
+        program.said.contains("needs a token") || program.said.contains("listens on"),
         "{}",
         program.said
     );

@@ -215,7 +215,7 @@ async fn fail_open_limit_charges_after_the_outage() {
     let store = Store::open(&config.database, &tasks).await.unwrap();
     let ledger = UsageRecorder::open(
         &folder.path().join("journal"),
-        &config.ledger,
+        &config.usage,
         store.clone(),
         Clock::machine(),
         std::sync::Arc::default(),

@@ -49,7 +49,7 @@ async fn stream_beyond_the_drain_gets_an_error() {
     server.stop.notify_one();
     let answer = read_response(response).await;
     assert_eq!(answer.last()["error"]["type"], "overloaded_error", "{}", answer.body);
-    assert!(matches!((&mut server.task).await.unwrap(), Drained::Cut(1..)));
+    assert!(matches!((&mut server.task).await.unwrap(), Drained::Aborted(1..)));
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_second_signal_ends_a_drain_at_once() {
     server.stop.notify_one();
     server.force_shutdown.notify_one();
     let drained = tokio::time::timeout(Duration::from_secs(5), &mut server.task).await;
-    assert!(matches!(drained.unwrap().unwrap(), Drained::Cut(1..)));
+    assert!(matches!(drained.unwrap().unwrap(), Drained::Aborted(1..)));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod usage;
 mod usage_report;
 mod users;
 
-use bedrock_proxy::config::Database;
+use bedrock_proxy::config::DatabaseConfig;
 use bedrock_proxy::store::{Event, NewUser, Store, UsageRecord};
 use bedrock_proxy::tasks::Tasks;
 use serde_json::json;
@@ -27,7 +27,7 @@ pub(crate) const TODAY: i64 = NOW - 12 * 3_600_000;
 /// One database of a test's own, made by nobody yet.
 pub(crate) struct Place {
     pub(crate) kind: &'static str,
-    pub(crate) config: Database,
+    pub(crate) config: DatabaseConfig,
     pub(crate) tasks: Tasks,
     _directory: TempDir,
 }
@@ -43,7 +43,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.tasks.stop();
+        self.tasks.shutdown();
     }
 }
 

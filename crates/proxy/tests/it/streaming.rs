@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_millis(60);
 
 #[tokio::test]
 async fn idle_stream_gets_pings_until_its_end() {
-    let server = test_server_with(&[], |config| config.relay.ping_interval = SHORT).await;
+    let server = test_server_with(&[], |config| config.inference.ping_interval = SHORT).await;
     let answer = server.post_message("[pause 500] Hello", true).await;
     assert!(answer.body.matches("event: ping").count() >= 3, "{}", answer.body);
     assert_eq!(answer.events().last(), Some(&"message_stop"));
@@ -36,7 +36,7 @@ async fn the_head_waits_for_the_first_word() {
 
 #[tokio::test]
 async fn the_head_waits_no_longer_than_its_grace() {
-    let server = test_server_with(&[], |config| config.relay.first_frame_grace = SHORT).await;
+    let server = test_server_with(&[], |config| config.inference.max_head_delay = SHORT).await;
     let start = Instant::now();
     let response = server.send(post(message_body("[slow 2000] Hello", true).to_string())).await;
     assert!(start.elapsed() < Duration::from_millis(1500));
@@ -49,7 +49,7 @@ async fn the_head_waits_no_longer_than_its_grace() {
 #[tokio::test]
 async fn error_after_the_head_is_an_event() {
     let server = test_server_with(&[], |config| {
-        config.relay.first_frame_grace = Duration::ZERO;
+        config.inference.max_head_delay = Duration::ZERO;
     })
     .await;
     let answer = server.post_message("[throttle]", true).await;
@@ -61,7 +61,7 @@ async fn error_after_the_head_is_an_event() {
 
 #[tokio::test]
 async fn bedrock_may_not_be_silent_for_ever() {
-    let server = test_server_with(&[], |config| config.relay.idle_timeout = SHORT).await;
+    let server = test_server_with(&[], |config| config.inference.idle_timeout = SHORT).await;
     let (status, kind, _) = server.post_message("[slow 5000]", true).await.error();
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
     let answer = server.post_message("[pause 5000] Hello", true).await;
@@ -91,7 +91,7 @@ async fn detached_reads_beyond_the_maximum_are_dropped() {
 
 #[tokio::test]
 async fn detached_read_has_a_timeout() {
-    let soon = |config: &mut Config| config.relay.abandoned_timeout = SHORT;
+    let soon = |config: &mut Config| config.inference.detached_read_timeout = SHORT;
     let (server, line) = abandon("claude-gone-long", "[paced 2000 5]", true, &[], soon).await;
     assert_eq!(line["outcome"], "cancelled", "{line}");
     assert!(!server.bedrock.requests()[0].complete);

@@ -271,9 +271,9 @@ fn invalid_tls_files_fail_startup() {
     fs::copy(one.key(), &open).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o644)).unwrap();
     for (certificate, key, words) in [
-        (one.certificate(), other.key(), ["TLS_KEY_FILE", "made together"]),
+        (one.certificate(), other.key(), ["TLS_KEY_FILE", "does not belong"]),
         (one.certificate(), open, ["TLS_KEY_FILE", "mode 0644"]),
-        (one.key(), one.key(), ["TLS_CERT_FILE", "holds nothing of the kind"]),
+        (one.key(), one.key(), ["TLS_CERT_FILE", "contains no such item"]),
         ("/nonexistent.pem".into(), one.key(), ["TLS_CERT_FILE", "cannot be read"]),
     ] {
         for arguments in [&["serve"][..], &["config", "check"]] {

@@ -47,8 +47,8 @@ impl TestRecorder {
     async fn killed(self) -> Self {
         let Self { folder, config, tasks, store, ledger } = self;
         drop(ledger);
-        tasks.stop();
-        tasks.ended().await;
+        tasks.shutdown();
+        tasks.wait().await;
         store.close().await;
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();
@@ -79,7 +79,7 @@ impl TestRecorder {
 fn open(folder: &Path, config: &Config, store: &Store) -> UsageRecorder {
     UsageRecorder::open(
         &folder.join("journal"),
-        &config.ledger,
+        &config.usage,
         store.clone(),
         Clock::machine(),
         std::sync::Arc::default(),

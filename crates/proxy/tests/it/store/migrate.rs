@@ -122,20 +122,20 @@ async fn five_replicas_may_start_at_once() {
 }
 
 /// Says `text` to the database, around the store.
-async fn say(place: &config::Database, text: &'static str) {
-    match &place.place {
-        config::Place::File(path) => {
+async fn say(place: &config::DatabaseConfig, text: &'static str) {
+    match &place.url {
+        config::DatabaseUrl::Sqlite(path) => {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
-        config::Place::Url(url) => {
+        config::DatabaseUrl::Postgres(url) => {
             let mut connection = postgres::connect(url.expose()).await;
             sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
         }
-        config::Place::Parts(_) => unreachable!(),
+        config::DatabaseUrl::PostgresParts(_) => unreachable!(),
     }
 }
 
@@ -180,8 +180,10 @@ async fn newer_schema_is_served_unchanged() {
 #[tokio::test]
 async fn previous_schema_is_migrated_with_its_rows() {
     for place in both().await {
-        let seed = match place.config.place {
-            config::Place::File(_) => include_str!("../../../src/store/migrations/sqlite/0001_seed.sql"),
+        let seed = match place.config.url {
+            config::DatabaseUrl::Sqlite(_) => {
+                include_str!("../../../src/store/migrations/sqlite/0001_seed.sql")
+            }
             _ => include_str!("../../../src/store/migrations/postgres/0001_seed.sql"),
         };
         say(&place.config, seed).await;

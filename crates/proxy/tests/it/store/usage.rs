@@ -1,4 +1,4 @@
-use bedrock_proxy::config::Place as Where;
+use bedrock_proxy::config::DatabaseUrl as Where;
 use bedrock_proxy::store::{
     EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord, UsageTotals, User,
 };
@@ -13,17 +13,17 @@ const DAY: i64 = 86_400_000;
 
 /// The first column of one row, asked for around the store.
 async fn query(place: &Place, question: &'static str) -> String {
-    match &place.config.place {
-        Where::File(path) => {
+    match &place.config.url {
+        Where::Sqlite(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap()
         }
-        Where::Url(url) => {
+        Where::Postgres(url) => {
             let mut connection = postgres::connect(url.expose()).await;
             sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap()
         }
-        Where::Parts(_) => unreachable!(),
+        Where::PostgresParts(_) => unreachable!(),
     }
 }
 

@@ -1,0 +1,120 @@
+//! `serve`: the server until a signal, with its log and its banner.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{EX_CONFIG, in_runtime, print, print_error};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::server::{Drained, Server};
+use crate::{http_client, ids, telemetry};
+
+/// Serves with a log. The log outlives the runtime, because the last requests are logged when the runtime drops them.
+pub(super) fn serve_with_logging(config: Config) -> ExitCode {
+    match telemetry::install(&config.log, &Clock::machine()) {
+        Ok(logs) => {
+            let code = in_runtime(serve(config));
+            drop(logs);
+            code
+        }
+        Err(error) => {
+            print_error(&format!("bedrock-proxy cannot start: {error}\n"));
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<ExitCode, String> {
+    ids::check()?;
+    let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let app = server.app();
+    tracing::info!(
+        address = %server.address(),
+        tls = server.tls().is_some(),
+        bedrock = app.bedrock.host(),
+        version = env!("CARGO_PKG_VERSION"),
+        "server listening",
+    );
+    if !config.log.stdout {
+        print(&banner(&config, server.address()));
+    }
+    app.keep_identified();
+    if let Some(tls) = server.tls().cloned() {
+        let mut hangup = signal_stream(SignalKind::hangup())?;
+        let tasks = app.upkeep.clone();
+        app.upkeep.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = hangup.recv() => tls.reload().await,
+                    () = tasks.shutdown_begun() => return,
+                }
+            }
+        });
+    }
+    run_until_signal(server).await.map(|()| ExitCode::SUCCESS)
+}
+
+/// Printed at the terminal when the log goes to a file.
+fn banner(config: &Config, address: SocketAddr) -> String {
+    let logs = config.log.file.as_deref().unwrap_or(Path::new("none")).display();
+    let local = SocketAddr::new(http_client::loopback_for(address.ip()), address.port());
+    let (access, token) = if config.auth.secret.is_some() {
+        ("every request needs a token; issue one with `bedrock-proxy token issue --user NAME`", "<token>")
+    } else if address.ip().is_loopback() {
+        ("no authentication, this machine only; set JWT_SECRET_KEY to require tokens", "any")
+    } else {
+        ("no authentication (ALLOW_UNAUTHENTICATED); set JWT_SECRET_KEY to require tokens", "any")
+    };
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    format!(
+        "bedrock-proxy {} listens on {scheme}://{address}\n  {access}\n  logs: {logs} (LOG_OUTPUT=stdout prints them here)\n  \
+         try: ANTHROPIC_BASE_URL={scheme}://{local} ANTHROPIC_AUTH_TOKEN={token} claude",
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Serves until SIGTERM or SIGINT, then drains and logs the result. A second signal ends the drain.
+pub(super) async fn run_until_signal(server: Server) -> Result<(), String> {
+    let mut shutdown = ShutdownSignals::new()?;
+    let mut force_shutdown = ShutdownSignals::new()?;
+    let second_signal = async {
+        force_shutdown.recv().await;
+        force_shutdown.recv().await;
+    };
+    match server.run(shutdown.recv(), second_signal).await {
+        Drained::Clean => tracing::info!("server stopped; all requests finished"),
+        Drained::Aborted(connections) => tracing::warn!(connections, "server stopped; open requests aborted"),
+    }
+    Ok(())
+}
+
+struct ShutdownSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn signal_stream(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
+impl ShutdownSignals {
+    fn new() -> Result<Self, String> {
+        Ok(Self {
+            terminate: signal_stream(SignalKind::terminate())?,
+            interrupt: signal_stream(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

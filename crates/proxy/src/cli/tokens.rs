@@ -1,0 +1,104 @@
+//! `token`: issue, list and revoke tokens.
+
+use clap::{Args, Subcommand};
+
+use super::table::{self, Format};
+use super::{ACTOR, all_pages};
+use crate::admin::{Admin, AdminError, TokenRequest, parse_ttl};
+use crate::auth::Scope;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Issue a token and explain how to use it
+    #[command(after_help = "Example:\n  bedrock-proxy token issue --user ana --ttl 7d")]
+    Issue(TokenArguments),
+    /// Issue a token and print nothing else, as Claude Code's apiKeyHelper needs it
+    #[command(after_help = "Example:\n  bedrock-proxy token print --user ana --ttl 1h")]
+    Print(TokenArguments),
+    /// List issued and revoked tokens, without the tokens themselves
+    #[command(after_help = "Example:\n  bedrock-proxy token list --user ana --format json")]
+    List {
+        /// Only tokens of this user
+        #[arg(long)]
+        user: Option<String>,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Revoke a token, or all tokens of a user; every replica rejects them within seconds
+    #[command(after_help = "Example:\n  bedrock-proxy token revoke --user ana")]
+    Revoke {
+        /// The token's id (jti)
+        #[arg(required_unless_present = "user", conflicts_with = "user")]
+        jti: Option<String>,
+        /// All tokens issued to this user until now
+        #[arg(long)]
+        user: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArguments {
+    /// The user of the token
+    #[arg(long)]
+    user: String,
+    /// The team of a new user; ignored when the user exists
+    #[arg(long)]
+    team: Option<String>,
+    /// An inference profile for requests to its model
+    #[arg(long)]
+    profile: Option<String>,
+    /// Lifetime, as 90s, 30m, 24h or 7d; default: JWT_EXPIRY_HOURS
+    #[arg(long, value_parser = parse_ttl)]
+    ttl: Option<i64>,
+    /// inference, admin or admin:read
+    #[arg(long, default_value = "inference", value_parser = scope)]
+    scope: Scope,
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::from_name(text).ok_or_else(|| "use inference, admin or admin:read".to_owned())
+}
+
+pub(super) async fn run(admin: &Admin, command: TokenCommand) -> Result<String, AdminError> {
+    match command {
+        TokenCommand::Issue(arguments) => {
+            let issued = admin.issue_token(&arguments.into(), ACTOR).await?;
+            let (jti, expires_at) = (&issued.record["jti"], &issued.record["expires_at"]);
+            let token = issued.token.expose();
+            Ok(format!(
+                "{token}\n\nThis is the only time it is printed. Its id is {jti} (for token revoke); it expires at \
+                 {expires_at}.\nUse it as ANTHROPIC_AUTH_TOKEN, as an API key, or in the header Authorization: Bearer \
+                 <token>."
+            ))
+        }
+        TokenCommand::Print(arguments) => {
+            let issued = admin.issue_token(&arguments.into(), ACTOR).await?;
+            Ok(issued.token.expose().to_owned())
+        }
+        TokenCommand::List { user, format } => {
+            let rows = all_pages(async |page| admin.tokens(user.as_deref(), page).await).await?;
+            Ok(table::rows(&rows, format))
+        }
+        TokenCommand::Revoke { jti: Some(jti), .. } => {
+            let is_new = admin.revoke_token(&jti, ACTOR).await?;
+            Ok(format!("{jti} {}", if is_new { "is revoked" } else { "was revoked before" }))
+        }
+        TokenCommand::Revoke { jti: None, user } => {
+            let user = user.unwrap_or_default();
+            admin.revoke_user_tokens(&user, ACTOR).await?;
+            Ok(format!("all tokens issued to {user} until now are revoked"))
+        }
+    }
+}
+
+impl From<TokenArguments> for TokenRequest {
+    fn from(arguments: TokenArguments) -> Self {
+        Self {
+            user_id: arguments.user,
+            team: arguments.team,
+            default_inference_profile: arguments.profile,
+            scope: arguments.scope,
+            ttl: arguments.ttl,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Inference: the upstream API, options of the translation, timeouts and limits of one request.
+
+use std::time::Duration;
+
+use protocol::translate::{ServerTools, TranslationOptions};
+use serde::Deserialize;
+
+use super::env::EnvReader;
+
+/// Which upstream APIs a request may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutePolicy {
+    /// Converse, and InvokeModel for requests to Claude models that Converse cannot carry.
+    Auto,
+    /// Converse only.
+    Converse,
+    /// InvokeModel for Claude models, Converse for the others.
+    Invoke,
+    /// Bedrock's Messages API for Claude models, InvokeModel for Claude models known by ARN only, Converse for the others.
+    Messages,
+}
+
+/// Upstream API, options, timeouts and limits of one request.
+#[derive(Clone, Debug)]
+pub struct InferenceConfig {
+    /// `AWS_BEDROCK_ROUTE`.
+    pub route: RoutePolicy,
+    /// Options of the translation: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
+    /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`,
+    /// `AWS_BEDROCK_STRICT`.
+    pub options: TranslationOptions,
+    /// `AWS_BEDROCK_AUTO_CACHE`: set cache points for clients of the chat-completions API, which set none.
+    pub auto_cache: bool,
+    /// `AWS_BEDROCK_XML_BUFFER`: never cut an XML-like tag between two deltas.
+    pub xml_buffer: bool,
+    /// `REQUEST_TIMEOUT_SECONDS`: limit for a whole request that is not streamed.
+    pub request_timeout: Duration,
+    /// `STREAM_IDLE_TIMEOUT_SECONDS`: longest time without bytes from Bedrock.
+    pub idle_timeout: Duration,
+    /// `PING_INTERVAL_SECONDS`: longest time without bytes to the client.
+    pub ping_interval: Duration,
+    /// `ABANDONED_TIMEOUT_SECONDS`: how long a detached read goes on after its client left, to learn the usage.
+    pub detached_read_timeout: Duration,
+    /// `ABANDONED_MAX`: concurrent detached reads; the usage of further ones is estimated.
+    pub max_detached_reads: usize,
+    /// `FIRST_FRAME_GRACE_SECONDS`: how long the response head waits for the first event.
+    pub max_head_delay: Duration,
+}
+
+pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
+    InferenceConfig {
+        route: route(env),
+        options: options(env),
+        auto_cache: env.boolean("AWS_BEDROCK_AUTO_CACHE", true),
+        xml_buffer: env.boolean("AWS_BEDROCK_XML_BUFFER", true),
+        // Less than the 10 minutes after which Anthropic's SDKs time out, so that clients receive the error.
+        request_timeout: env.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
+        // The default timeout of Anthropic's SDKs: a model may think for minutes without an event.
+        idle_timeout: env.seconds("STREAM_IDLE_TIMEOUT_SECONDS", 600, 1..=86_400),
+        // A quarter of the 60 s after which AWS load balancers close an idle connection.
+        ping_interval: env.seconds("PING_INTERVAL_SECONDS", 15, 1..=60),
+        // As long as a request that is not streamed.
+        detached_read_timeout: env.seconds("ABANDONED_TIMEOUT_SECONDS", 300, 1..=86_400),
+        // Bounds the upstream connections without a client.
+        max_detached_reads: env.number("ABANDONED_MAX", 256, 0..=100_000),
+        // Throttling and validation errors arrive within seconds, so that they become HTTP errors.
+        max_head_delay: env.seconds("FIRST_FRAME_GRACE_SECONDS", 10, 0..=60),
+    }
+}
+
+fn route(env: &mut EnvReader<'_>) -> RoutePolicy {
+    const NAME: &str = "AWS_BEDROCK_ROUTE";
+    env.set_default(NAME, "auto");
+    match env.text(NAME).as_deref() {
+        None | Some("auto") => RoutePolicy::Auto,
+        Some("converse") => RoutePolicy::Converse,
+        Some("invoke") => RoutePolicy::Invoke,
+        Some("messages") => RoutePolicy::Messages,
+        Some(other) => {
+            env.error(NAME, Some(other), "use auto, converse, invoke or messages");
+            RoutePolicy::Auto
+        }
+    }
+}
+
+fn options(env: &mut EnvReader<'_>) -> TranslationOptions {
+    const SERVER_TOOLS: &str = "AWS_BEDROCK_SERVER_TOOLS";
+    let thinking = env.boolean("AWS_BEDROCK_ENABLE_OUTPUT_REASON", false);
+    // 1,024 tokens are the minimum of the Messages API.
+    let budget = env.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048, 1024..=1_000_000);
+    env.set_default(SERVER_TOOLS, "leave_out");
+    let server_tools = match env.text(SERVER_TOOLS).as_deref() {
+        None | Some("leave_out") => ServerTools::LeaveOut,
+        Some("refuse") => ServerTools::Refuse,
+        Some(other) => {
+            env.error(SERVER_TOOLS, Some(other), "use leave_out or refuse");
+            ServerTools::LeaveOut
+        }
+    };
+    TranslationOptions {
+        // Within the output limit of all Claude models since 3.5.
+        default_max_tokens: env.number("AWS_BEDROCK_MAX_TOKENS", 8192, 1..=1_000_000),
+        default_thinking_budget: thinking.then_some(budget),
+        computer_use: env.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),
+        server_tools,
+        strict: env.boolean("AWS_BEDROCK_STRICT", false),
+    }
+}
