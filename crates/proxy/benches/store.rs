@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{Receipt, Reservation, Reserved, Store};
+use bedrock_proxy::store::{Reservation, ReserveOutcome, Store, UsageRecord};
 use bedrock_proxy::tasks::Tasks;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -46,17 +46,17 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
     report("reserve, 32 at once on one user", 8000, reserve(&store, "many", 8000, 32)).await;
     report("standing", 2000, async {
         for _ in 0..2000 {
-            store.standing("ana", Some("red"), Some("jti")).await.unwrap();
+            store.lookup_caller("ana", Some("red"), Some("jti")).await.unwrap();
         }
     })
     .await;
     for (size, batches) in [(1, 300), (100, 20)] {
-        let all: Vec<Vec<Receipt>> = (0..batches)
+        let all: Vec<Vec<UsageRecord>> = (0..batches)
             .map(|batch| (0..size).map(|row| receipt(&format!("{size}-{batch}-{row}"))).collect())
             .collect();
         report(&format!("receipt, in batches of {size}"), size * batches, async {
             for batch in &all {
-                assert_eq!(store.write(batch, &[]).await.unwrap(), size);
+                assert_eq!(store.write_batch(batch, &[]).await.unwrap(), size);
             }
         })
         .await;
@@ -83,7 +83,7 @@ async fn reserve(store: &Store, name: &str, count: usize, width: usize) {
                 now: NOW,
             };
             let reserved = store.reserve(&wanted).await.unwrap();
-            assert!(matches!(reserved, Reserved::Granted(_)));
+            assert!(matches!(reserved, ReserveOutcome::Reserved(_)));
         }
     });
     join_all(workers).await;
@@ -109,8 +109,8 @@ fn cpu() -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or_default() * 10)
 }
 
-fn receipt(id: &str) -> Receipt {
-    Receipt {
+fn receipt(id: &str) -> UsageRecord {
+    UsageRecord {
         id: id.to_owned(),
         request_id: "req_0123456789abcdefghijklmn".to_owned(),
         attempt: 1,

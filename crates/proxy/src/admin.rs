@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::auth::Keys;
+use crate::auth::JwtKeys;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids;
 use crate::quota::Periods;
-use crate::store::{Event, EventFilter, Listed, Page, Store, StoreError, UsageQuery};
-pub use tokens::{Issued, TokenRequest, parse_ttl};
+use crate::store::{Event, EventFilter, ListPage, Page, Store, StoreError, UsageQuery};
+pub use tokens::{IssuedToken, TokenRequest, parse_ttl};
 pub use users::{TeamChange, UserChange};
 pub(crate) use view::dollars;
 
@@ -26,7 +26,7 @@ pub(crate) use view::dollars;
 #[derive(Clone, Debug)]
 pub struct Admin {
     store: Store,
-    keys: Option<Keys>,
+    keys: Option<JwtKeys>,
     clock: Clock,
     periods: Arc<Periods>,
     settings: Settings,
@@ -51,24 +51,24 @@ pub enum AdminError {
     Invalid(String),
     /// It is about something that is not there.
     #[error("there is no {0}")]
-    Missing(String),
+    NotFound(String),
     /// It is there already.
     #[error("{0}")]
     Conflict(String),
     /// The database is not there.
     #[error("the database is away: {0}")]
-    Away(String),
+    Unavailable(String),
 }
 
 impl AdminError {
     /// What a failure of the store means for an act on `what`.
     fn of(error: StoreError, what: &str) -> Self {
         match error {
-            StoreError::Missing => Self::Missing(what.to_owned()),
+            StoreError::NotFound => Self::NotFound(what.to_owned()),
             StoreError::Conflict(_) => Self::Conflict(format!("there is a {what} already")),
-            StoreError::Refused(reason) => Self::Invalid(reason),
-            StoreError::Away(reason) | StoreError::Busy(reason) | StoreError::Schema(reason) => {
-                Self::Away(reason)
+            StoreError::Invalid(reason) => Self::Invalid(reason),
+            StoreError::Unavailable(reason) | StoreError::Busy(reason) | StoreError::Schema(reason) => {
+                Self::Unavailable(reason)
             }
         }
     }
@@ -87,15 +87,15 @@ impl Admin {
             team_limit: config.callers.team_limit,
         };
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
-        Self { store, keys: Keys::new(&config.auth), clock, periods, settings }
+        Self { store, keys: JwtKeys::new(&config.auth), clock, periods, settings }
     }
 
     /// Usage of some days, summed up; days are UTC and inclusive.
     ///
     /// # Errors
     /// When a day is none, or the database is away.
-    pub async fn usage(&self, query: &UsageQuery, page: &Page) -> Result<Listed<Value>> {
-        let rows = self.store.usage(query, page).await;
+    pub async fn usage(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
+        let rows = self.store.usage_report(query, page).await;
         Ok(listed(rows.map_err(|error| AdminError::of(error, "usage"))?, view::usage))
     }
 
@@ -103,7 +103,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the page is none, or the database is away.
-    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Listed<Value>> {
+    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Value>> {
         let rows = self.store.events(filter, page).await;
         Ok(listed(rows.map_err(|error| AdminError::of(error, "event"))?, view::event))
     }
@@ -135,6 +135,6 @@ struct About<'a> {
     team: Option<&'a str>,
 }
 
-fn listed<T>(found: Listed<T>, view: impl Fn(&T) -> Value) -> Listed<Value> {
-    Listed { rows: found.rows.iter().map(view).collect(), next: found.next }
+fn listed<T>(found: ListPage<T>, view: impl Fn(&T) -> Value) -> ListPage<Value> {
+    ListPage { rows: found.rows.iter().map(view).collect(), next: found.next }
 }

@@ -20,8 +20,8 @@ pub use counts::Counts;
 pub use readiness::{Check, Readiness};
 
 use crate::admin::Admin;
-use crate::auth::Callers;
-use crate::auth::Keys;
+use crate::auth::Authenticator;
+use crate::auth::JwtKeys;
 use crate::bedrock::Bedrock;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -34,7 +34,7 @@ use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Metrics, Snapshot};
 use crate::telemetry::otel::{NoCollector, Otel};
-use crate::usage::Ledger;
+use crate::usage::UsageRecorder;
 
 /// How long the last batch may take when the server ends. What is not stored then waits in the journal.
 const LAST_BATCH: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub struct App {
     /// What an operator can do.
     pub admin: Admin,
     /// Who may pass.
-    pub callers: Callers,
+    pub callers: Authenticator,
     /// Names to models.
     pub catalog: Catalog,
     /// The way to AWS.
@@ -87,7 +87,7 @@ pub struct App {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What was spent and done.
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<UsageRecorder>,
     /// What may be spent.
     pub quota: Quota,
     /// Whether requests may come.
@@ -116,15 +116,15 @@ impl App {
         let catalog = Catalog::new(&config.catalog);
         let store = Store::open(&config.database, &upkeep).await?;
         let path = config.database.data_dir.join("journal");
-        let metrics = Arc::new(Metrics::new(&catalog.known(), config.metrics.user_label));
+        let metrics = Arc::new(Metrics::new(&catalog.foundation_models(), config.metrics.user_label));
         metrics.prices(&catalog.price_versions());
-        let ledger = Ledger::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
+        let ledger = UsageRecorder::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
         let ledger = Arc::new(ledger.map_err(|error| CannotOpen::Journal { path, error })?);
         let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&ledger), clock.clone());
         Ok(Self {
             admin: Admin::new(config, store.clone(), clock.clone()),
-            callers: Callers::new(
-                Keys::new(&config.auth),
+            callers: Authenticator::new(
+                JwtKeys::new(&config.auth),
                 store.clone(),
                 config.callers.clone(),
                 clock.clone(),
@@ -152,7 +152,7 @@ impl App {
 
     /// Lets the metrics tell what is true now.
     pub fn look(&self) {
-        let backlog = self.ledger.backlog();
+        let backlog = self.recorder.backlog();
         self.metrics.look(&Snapshot {
             queue_depth: backlog.depth,
             dropped: backlog.lost,
@@ -170,9 +170,9 @@ impl App {
         if self.control.discover {
             self.tasks.spawn(discovery::keep_discovering(Arc::clone(self)));
         }
-        self.ledger.start(&self.upkeep);
+        self.recorder.start(&self.upkeep);
         self.otel.start(&self.upkeep);
-        self.ledger.event(Event {
+        self.recorder.record_event(Event {
             id: ids::event_id(),
             kind: "config_loaded".to_owned(),
             user_id: None,
@@ -180,7 +180,7 @@ impl App {
             actor: None,
             details: json!({
                 "version": env!("CARGO_PKG_VERSION"),
-                "authentication": self.callers.anonymous().is_none(),
+                "authentication": self.authenticator.anonymous().is_none(),
                 "database": self.store.kind(),
                 "bedrock": self.bedrock.host(),
                 "region": self.bedrock.region(),
@@ -188,7 +188,7 @@ impl App {
             at: self.clock.milliseconds(),
         });
         let app = Arc::clone(self);
-        self.upkeep.spawn(async move { app.quota.keep(&app.upkeep).await });
+        self.upkeep.spawn(async move { app.quota.run(&app.upkeep).await });
     }
 
     /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.

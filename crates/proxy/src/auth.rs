@@ -13,10 +13,97 @@ mod error;
 mod jwt;
 mod rate_limiter;
 
-pub use caller::{Caller, Callers, Rejection, Verdict};
+pub use caller::{AccessDecision, AccessError, Authenticator, Caller};
 pub use claims::{Claims, Scope, check_name};
-pub use concurrency::{Crowd, Turn};
-pub use credential::credential;
-pub use error::Refusal;
-pub use jwt::Keys;
-pub use rate_limiter::Bound;
+pub use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
+pub use credential::Credential;
+pub use error::TokenError;
+pub use jwt::JwtKeys;
+pub use rate_limiter::RateLimiter;
+
+/// Permission that an operation requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Requests to models: scope `inference`.
+    Inference,
+    /// Users, teams, tokens and reports: scope `admin`, and `admin:read` for operations that only read.
+    Admin,
+    /// Any valid token.
+    AnyToken,
+}
+
+/// Effect of an operation on what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Nothing is changed.
+    Read,
+    /// Something is changed.
+    Write,
+}
+
+/// Checks that `caller` has the permission `access` for `action`. Without authentication there is no [`Access::Admin`],
+/// because any web page could send requests to this address.
+///
+/// # Errors
+/// [`AccessError::InsufficientScope`], or [`AccessError::AuthenticationDisabled`].
+pub fn authorize(caller: &Caller, access: Access, action: Action) -> Result<(), AccessError> {
+    match (access, caller.scope) {
+        (Access::Admin, _) if caller.is_anonymous() => Err(AccessError::AuthenticationDisabled),
+        (Access::Inference, Scope::Inference) | (Access::Admin, Scope::Admin) | (Access::AnyToken, _) => {
+            Ok(())
+        }
+        (Access::Admin, Scope::AdminRead) if action == Action::Read => Ok(()),
+        (_, scope) => Err(AccessError::InsufficientScope { scope, access }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(scope: Scope) -> Caller {
+        Caller {
+            user_id: "ana".to_owned(),
+            team: None,
+            user_limit: None,
+            team_limit: None,
+            default_inference_profile: None,
+            scope,
+            jti: None,
+            expires_at: Some(0),
+        }
+    }
+
+    #[test]
+    fn scope_grants_only_its_own_access() {
+        let allowed = [
+            (Scope::Inference, Access::Inference, Action::Write),
+            (Scope::Inference, Access::AnyToken, Action::Read),
+            (Scope::Admin, Access::Admin, Action::Write),
+            (Scope::Admin, Access::AnyToken, Action::Read),
+            (Scope::AdminRead, Access::Admin, Action::Read),
+            (Scope::AdminRead, Access::AnyToken, Action::Read),
+        ];
+        for (scope, access, action) in allowed {
+            assert_eq!(authorize(&caller(scope), access, action), Ok(()), "{scope:?} {access:?}");
+        }
+        let denied = [
+            (Scope::Inference, Access::Admin, Action::Read),
+            (Scope::Admin, Access::Inference, Action::Write),
+            (Scope::AdminRead, Access::Inference, Action::Write),
+            (Scope::AdminRead, Access::Admin, Action::Write),
+        ];
+        for (scope, access, action) in denied {
+            let error = authorize(&caller(scope), access, action);
+            assert_eq!(error, Err(AccessError::InsufficientScope { scope, access }));
+        }
+    }
+
+    #[test]
+    fn anonymous_caller_has_no_admin_access() {
+        let anonymous = Caller { expires_at: None, ..caller(Scope::Inference) };
+        assert_eq!(authorize(&anonymous, Access::Inference, Action::Write), Ok(()));
+        let error = authorize(&anonymous, Access::Admin, Action::Read);
+        assert_eq!(error, Err(AccessError::AuthenticationDisabled));
+    }
+}

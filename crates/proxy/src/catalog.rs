@@ -15,11 +15,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use protocol::capabilities::{Capabilities, PromptCache};
 
 use crate::config::{self, Model, RoutePolicy};
-pub use inference_profiles::{Behind, Lookup, Profiles};
-pub use list::{Listed, OfferedProfile};
-pub use pricing::Tariff;
+pub use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
+pub use list::{ModelInfo, OfferedProfile};
+pub use pricing::Pricing;
 pub use rates::Rates;
-pub use table::Found;
+pub use table::DiscoveredModel;
 use table::Table;
 
 /// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
@@ -29,13 +29,13 @@ const LONGEST_ID: usize = 2048;
 
 /// Where a request goes and what can be asked there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct ResolvedModel {
     /// What the client called it; answers repeat this.
-    pub requested: String,
+    pub requested_model: String,
     /// The id or ARN for the URL, not yet encoded.
     pub model_id: String,
     /// The foundation-model id behind it, when it is known.
-    pub base: Option<String>,
+    pub foundation_model: Option<String>,
     /// What the model takes.
     pub capabilities: Capabilities,
     /// The routes that its row in the table wants.
@@ -67,11 +67,12 @@ impl Route {
     }
 }
 
-impl Target {
+impl ResolvedModel {
     /// Whether the request itself names an inference profile, or anything else by its ARN.
     #[must_use]
-    pub fn names_profile(&self) -> bool {
-        self.requested.starts_with("arn:") || without_prefix(&self.requested) != self.requested
+    pub fn is_profile_requested(&self) -> bool {
+        self.requested_model.starts_with("arn:")
+            || without_prefix(&self.requested_model) != self.requested_model
     }
 
     /// Whether this is an application inference profile.
@@ -94,26 +95,26 @@ impl Target {
 
     /// Whether this is an application inference profile of which nothing is known.
     #[must_use]
-    pub fn is_opaque(&self) -> bool {
-        self.base.is_none() && self.is_application_profile()
+    pub fn is_unresolved_profile(&self) -> bool {
+        self.foundation_model.is_none() && self.is_application_profile()
     }
 }
 
 /// Why a name leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unresolved {
+pub enum ResolveError {
     /// The request names no model and no default is configured.
     #[error("model: Field required")]
-    Missing,
+    MissingModel,
     /// The name cannot be a model's.
     #[error("model: {0}")]
-    Malformed(&'static str),
+    InvalidName(&'static str),
     /// Nobody knows it.
     #[error(
         "model: {0} is not known here; use a Claude model name, a Bedrock model id or ARN, or have the operator map it \
          with AWS_BEDROCK_MODEL_MAPPINGS={0}=<Bedrock id>"
     )]
-    Unknown(String),
+    UnknownModel(String),
 }
 
 /// All the names there are.
@@ -127,7 +128,7 @@ pub struct Catalog {
     overrides: Vec<Model>,
     table: RwLock<Arc<Table>>,
     /// What is behind application inference profiles.
-    pub profiles: Profiles,
+    pub inference_profiles: InferenceProfiles,
 }
 
 impl Catalog {
@@ -141,19 +142,19 @@ impl Catalog {
             prefix: config.prefix,
             overrides: config.models.clone(),
             table: RwLock::new(Arc::new(Table::new(&config.models))),
-            profiles: Profiles::default(),
+            inference_profiles: InferenceProfiles::default(),
         }
     }
 
     /// Takes over what AWS says it offers.
-    pub fn discovered(&self, found: Vec<Found>) {
+    pub fn set_discovered(&self, found: Vec<DiscoveredModel>) {
         let table = Arc::new(Table::discovered(&self.overrides, found));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
     /// The foundation models that have a row.
     #[must_use]
-    pub fn known(&self) -> Vec<String> {
+    pub fn foundation_models(&self) -> Vec<String> {
         self.table().rows().iter().map(|model| model.id.clone()).collect()
     }
 
@@ -175,8 +176,8 @@ impl Catalog {
     ///
     /// # Errors
     /// When no model is named, the name is malformed, or nobody knows it.
-    pub fn resolve(&self, requested: Option<&str>) -> Result<Target, Unresolved> {
-        let requested = requested.or(self.default_model.as_deref()).ok_or(Unresolved::Missing)?;
+    pub fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
+        let requested = requested.or(self.default_model.as_deref()).ok_or(ResolveError::MissingModel)?;
         check(requested)?;
         let name = requested.strip_suffix(LONG_CONTEXT_MARK).unwrap_or(requested);
         let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
@@ -188,11 +189,11 @@ impl Catalog {
         if is_bedrock_id(name) {
             return Ok(self.as_typed(requested, name, name));
         }
-        self.by_name(requested, name).ok_or_else(|| Unresolved::Unknown(requested.to_owned()))
+        self.by_name(requested, name).ok_or_else(|| ResolveError::UnknownModel(requested.to_owned()))
     }
 
     /// The model that is called `name`, or the one that a new Claude model of this name would be.
-    fn by_name(&self, requested: &str, name: &str) -> Option<Target> {
+    fn by_name(&self, requested: &str, name: &str) -> Option<ResolvedModel> {
         if let Some(model) = self.table().by_name(name) {
             let base = Some(model.id.clone());
             return Some(target(requested, profile_id(model, self.prefix), base, Some(model)));
@@ -206,7 +207,7 @@ impl Catalog {
 
     /// The inference profile that offers the bare model `id`, when there should be one.
     #[must_use]
-    pub fn profile_of(&self, id: &str) -> Option<String> {
+    pub fn inference_profile_for(&self, id: &str) -> Option<String> {
         if id.starts_with("arn:") || without_prefix(id) != id {
             return None;
         }
@@ -219,16 +220,19 @@ impl Catalog {
 
     /// An id that is sent exactly as typed. What it can take is looked up by the model inside it; an opaque ARN is
     /// judged by the name it was mapped from, or by what AWS says is behind it.
-    fn as_typed(&self, requested: &str, name: &str, id: &str) -> Target {
+    fn as_typed(&self, requested: &str, name: &str, id: &str) -> ResolvedModel {
         let table = self.table();
         let named = || table.by_name(name).map(|model| model.id.clone());
-        let base = base_in(id).map(str::to_owned).or_else(named).or_else(|| self.profiles.base(id));
+        let base = base_in(id)
+            .map(str::to_owned)
+            .or_else(named)
+            .or_else(|| self.inference_profiles.foundation_model(id));
         let model = base.as_deref().and_then(|base| table.by_id(base)).or_else(|| table.by_name(name));
         target(requested, id.to_owned(), base, model)
     }
 }
 
-fn target(requested: &str, model_id: String, base: Option<String>, model: Option<&Model>) -> Target {
+fn target(requested: &str, model_id: String, base: Option<String>, model: Option<&Model>) -> ResolvedModel {
     let capabilities = match model {
         Some(model) => model.capabilities,
         // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
@@ -240,10 +244,10 @@ fn target(requested: &str, model_id: String, base: Option<String>, model: Option
         }
         None => Capabilities::UNKNOWN,
     };
-    Target {
-        requested: requested.to_owned(),
+    ResolvedModel {
+        requested_model: requested.to_owned(),
         model_id,
-        base,
+        foundation_model: base,
         capabilities,
         route: model.and_then(|model| model.route),
         mantle: model.is_some_and(|model| model.mantle),
@@ -273,15 +277,15 @@ fn profile_id(model: &Model, wanted: Option<&str>) -> String {
 }
 
 /// What can never be a model's name, whatever it is called.
-fn check(name: &str) -> Result<(), Unresolved> {
+fn check(name: &str) -> Result<(), ResolveError> {
     if name.is_empty() {
-        return Err(Unresolved::Malformed("String should have at least 1 character"));
+        return Err(ResolveError::InvalidName("String should have at least 1 character"));
     }
     if name.len() > LONGEST_ID {
-        return Err(Unresolved::Malformed("String should have at most 2048 characters"));
+        return Err(ResolveError::InvalidName("String should have at most 2048 characters"));
     }
     if name.contains("..") || name.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
-        return Err(Unresolved::Malformed(
+        return Err(ResolveError::InvalidName(
             "spaces, control characters and `..` are not allowed in a model name",
         ));
     }
@@ -368,7 +372,10 @@ mod tests {
         let mappings = [("claude-sonnet-4-5", arn), ("gpt-4", "amazon.nova-pro-v1:0")];
         let catalog = catalog(Some("us"), &mappings, Some("gpt-4"));
         let sonnet = catalog.resolve(Some("claude-sonnet-4-5[1m]")).unwrap();
-        assert_eq!((sonnet.model_id.as_str(), sonnet.requested.as_str()), (arn, "claude-sonnet-4-5[1m]"));
+        assert_eq!(
+            (sonnet.model_id.as_str(), sonnet.requested_model.as_str()),
+            (arn, "claude-sonnet-4-5[1m]")
+        );
         let known = id("claude-sonnet-4-5", None);
         let known = catalog.resolve(Some(&known)).unwrap();
         assert_eq!(
@@ -394,26 +401,29 @@ mod tests {
     fn what_aws_says_is_behind_a_profile_counts_unless_a_name_says_otherwise() {
         let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
         let catalog = catalog(Some("us"), &[("claude-haiku-4-5", arn), ("house", arn)], None);
-        assert!(catalog.resolve(Some("house")).unwrap().is_opaque());
+        assert!(catalog.resolve(Some("house")).unwrap().is_unresolved_profile());
         let behind = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
-        catalog.profiles.learn(arn, Behind::of([behind].into_iter()));
+        catalog.inference_profiles.insert(arn, ProfileModel::from_arns([behind].into_iter()));
         let house = catalog.resolve(Some("house")).unwrap();
-        assert_eq!((house.model_id.as_str(), house.base.as_deref()), (arn, Some("amazon.nova-pro-v1:0")));
-        assert!(!house.capabilities.claude && !house.is_opaque());
+        assert_eq!(
+            (house.model_id.as_str(), house.foundation_model.as_deref()),
+            (arn, Some("amazon.nova-pro-v1:0"))
+        );
+        assert!(!house.capabilities.claude && !house.is_unresolved_profile());
         let haiku = catalog.resolve(Some("claude-haiku-4-5")).unwrap();
-        assert_eq!(haiku.base.as_deref(), Some("anthropic.claude-haiku-4-5-20251001-v1:0"));
+        assert_eq!(haiku.foundation_model.as_deref(), Some("anthropic.claude-haiku-4-5-20251001-v1:0"));
         assert!(haiku.capabilities.claude);
     }
 
     #[test]
     fn what_aws_offers_decides_about_prefixes_and_names_new_models() {
         let catalog = catalog(Some("apac"), &[], None);
-        let found = |id: &str, prefixes: &[&str]| Found {
+        let found = |id: &str, prefixes: &[&str]| DiscoveredModel {
             id: id.to_owned(),
             prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
-            ..Found::default()
+            ..DiscoveredModel::default()
         };
-        catalog.discovered(vec![
+        catalog.set_discovered(vec![
             found("anthropic.claude-sonnet-4-5-20250929-v1:0", &["au"]),
             found("anthropic.claude-opus-9-20270301-v1:0", &["apac", "global"]),
         ]);
@@ -435,13 +445,13 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_refused_with_advice() {
         let catalog = catalog(Some("us"), &[], None);
-        assert_eq!(catalog.resolve(None), Err(Unresolved::Missing));
+        assert_eq!(catalog.resolve(None), Err(ResolveError::MissingModel));
         for name in ["gpt-4o", "gpt-5.4", "claude", "Claude-3", "o1.5-mini"] {
             let error = catalog.resolve(Some(name)).unwrap_err();
             assert!(error.to_string().contains("AWS_BEDROCK_MODEL_MAPPINGS"), "{name}: {error}");
         }
         for name in ["", "a b", "../x", "anthropic.claude/../x", "a\nb", &"x".repeat(65_536)] {
-            assert!(matches!(catalog.resolve(Some(name)), Err(Unresolved::Malformed(_))), "{name:.20}");
+            assert!(matches!(catalog.resolve(Some(name)), Err(ResolveError::InvalidName(_))), "{name:.20}");
         }
     }
 }

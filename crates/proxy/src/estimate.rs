@@ -38,7 +38,7 @@ pub enum Tokenizer {
 impl Tokenizer {
     /// The tokenizer of a foundation-model id.
     #[must_use]
-    pub fn of(id: &str) -> Self {
+    pub fn for_model(id: &str) -> Self {
         const NEWER: [&str; 2] = ["fable", "mythos"];
         let Some((_, name)) = id.split_once("anthropic.claude-") else { return Self::Dense };
         let mut numbers = name.split(['-', '.', ':']).filter_map(|part| part.parse::<u32>().ok());
@@ -95,7 +95,7 @@ pub fn tokens(request: &Request<'_>, tokenizer: Tokenizer) -> u64 {
 /// The tokens of a prompt in any language of Bedrock's, and how many the answer may have, when it says so. All text
 /// counts; what stands in base64 is taken for a picture or for pages.
 #[must_use]
-pub fn body(body: &[u8], tokenizer: Tokenizer) -> (u64, Option<u64>) {
+pub fn body_tokens(body: &[u8], tokenizer: Tokenizer) -> (u64, Option<u64>) {
     let Ok(body) = serde_json::from_slice::<Value>(body) else {
         return (REQUEST + body.len() as u64 / 2, None);
     };
@@ -224,7 +224,7 @@ mod tests {
             "anthropic.claude-opus-4-6-v1",
             "anthropic.claude-haiku-4-5-20251001-v1:0",
         ] {
-            assert_eq!(Tokenizer::of(id), Tokenizer::Classic, "{id}");
+            assert_eq!(Tokenizer::for_model(id), Tokenizer::Classic, "{id}");
         }
         for id in [
             "anthropic.claude-opus-4-7",
@@ -233,7 +233,7 @@ mod tests {
             "amazon.nova-pro-v1:0",
             "arn:x",
         ] {
-            assert_eq!(Tokenizer::of(id), Tokenizer::Dense, "{id}");
+            assert_eq!(Tokenizer::for_model(id), Tokenizer::Dense, "{id}");
         }
     }
 

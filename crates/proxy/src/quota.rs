@@ -19,15 +19,15 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{self, Outage};
 use crate::ids;
-use crate::store::{Event, Receipt, Reservation, Reserved, Store, StoreError, Tallies};
-use crate::usage::{Ledger, Place};
+use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
+use crate::usage::{QueuePermit, UsageRecorder};
 pub use period::{Period, Periods};
 
 /// Admits requests.
 #[derive(Debug)]
 pub struct Quota {
     store: Store,
-    ledger: Arc<Ledger>,
+    recorder: Arc<UsageRecorder>,
     settings: config::Quota,
     periods: Periods,
     clock: Clock,
@@ -36,7 +36,7 @@ pub struct Quota {
     /// The reservations of requests that are open.
     open: Arc<Mutex<HashSet<String>>>,
     /// Whose refusal was recorded when, epoch milliseconds.
-    told: Mutex<HashMap<(Scope, String), i64>>,
+    told: Mutex<HashMap<(LimitScope, String), i64>>,
 }
 
 /// A refusal is recorded at most once in this many milliseconds for each limit.
@@ -46,7 +46,7 @@ const MOST_TOLD: usize = 1000;
 
 /// Who pays, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payer {
+pub struct QuotaSubject {
     /// The user.
     pub user_id: String,
     /// The user's team.
@@ -59,14 +59,14 @@ pub struct Payer {
 
 /// Whose limit it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum LimitScope {
     /// One user's.
     User,
     /// That of a team, shared by its members.
     Team,
 }
 
-impl Scope {
+impl LimitScope {
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -77,7 +77,7 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for LimitScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -85,9 +85,9 @@ impl fmt::Display for Scope {
 
 /// How much of a limit is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     /// Whose limit.
-    pub scope: Scope,
+    pub scope: LimitScope,
     /// The user's or the team's name.
     pub name: String,
     /// Tokens a period.
@@ -98,7 +98,7 @@ pub struct Standing {
     pub reserved: i64,
 }
 
-impl Standing {
+impl LimitStatus {
     /// The part of the limit that was used, in hundredths; a limit of 0 is used up.
     #[must_use]
     pub fn percent(&self) -> i64 {
@@ -108,20 +108,20 @@ impl Standing {
 
 /// What a request may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct TokenEstimate {
     /// Tokens of the prompt, guessed high.
-    pub input: i64,
+    pub input_tokens: i64,
     /// The most tokens the answer may have.
-    pub output: i64,
+    pub output_tokens: i64,
 }
 
 /// Why a request may not spend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum AdmitError {
     /// A limit does not allow it.
-    Exhausted {
+    LimitExceeded {
         /// The limit. Of two, the one with less room.
-        standing: Standing,
+        status: LimitStatus,
         /// Tokens the request may need.
         need: i64,
         /// When the limit resets.
@@ -130,20 +130,20 @@ pub enum Denied {
         now: i64,
     },
     /// The limit cannot be looked up, and is to be closed then.
-    Away(Scope),
+    StoreUnavailable(LimitScope),
     /// Too many ask at the same time; the limit is there, and so nobody passes without it.
-    Busy,
+    StoreBusy,
     /// The server ends.
-    Ending,
+    ShuttingDown,
 }
 
-impl Denied {
+impl AdmitError {
     /// Whether only requests that are open stand in the way: it may pass once they have ended.
     #[must_use]
-    pub fn passes_soon(&self) -> bool {
+    pub fn is_blocked_by_reservations(&self) -> bool {
         match self {
-            Self::Exhausted { standing, need, .. } => standing.used.saturating_add(*need) <= standing.limit,
-            Self::Away(_) | Self::Busy | Self::Ending => false,
+            Self::LimitExceeded { status, need, .. } => status.used.saturating_add(*need) <= status.limit,
+            Self::StoreUnavailable(_) | Self::StoreBusy | Self::ShuttingDown => false,
         }
     }
 }
@@ -151,58 +151,47 @@ impl Denied {
 /// Permission to spend. Settled once, by [`Grant::settle`].
 #[derive(Debug)]
 pub struct Grant {
-    place: Place,
+    place: QueuePermit,
     /// The id of the receipt and of the reservation.
     id: String,
-    payer: Payer,
-    need: Need,
+    payer: QuotaSubject,
+    need: TokenEstimate,
     period: Period,
     cache_read_percent: u32,
     at: i64,
-    standings: Vec<Standing>,
+    standings: Vec<LimitStatus>,
     /// Only what was really reserved has to be kept alive.
-    _hold: Option<Hold>,
+    _hold: Option<LeaseGuard>,
 }
 
 /// A reservation that is kept alive for as long as this is.
 #[derive(Debug)]
-struct Hold {
+struct LeaseGuard {
     open: Arc<Mutex<HashSet<String>>>,
     id: String,
 }
 
-impl Hold {
+impl LeaseGuard {
     fn new(open: &Arc<Mutex<HashSet<String>>>, id: &str) -> Self {
         open.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
         Self { open: Arc::clone(open), id: id.to_owned() }
     }
 }
 
-impl Drop for Hold {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
-/// The facts of a receipt that come from the payer.
-#[derive(Clone, Debug)]
-pub struct Bill {
-    /// The receipt with everything the grant knows; the rest is for the caller to fill in.
-    pub receipt: Receipt,
-    /// Tokens that were reserved.
-    pub need: Need,
-    /// How much of a token read from the cache counts.
-    pub cache_read_percent: u32,
-}
-
 impl Quota {
     /// Quotas by `settings`.
     #[must_use]
-    pub fn new(settings: config::Quota, store: Store, ledger: Arc<Ledger>, clock: Clock) -> Self {
+    pub fn new(settings: config::Quota, store: Store, recorder: Arc<UsageRecorder>, clock: Clock) -> Self {
         let periods = Periods::new(settings.schedule.clone());
         Self {
             store,
-            ledger,
+            recorder,
             settings,
             periods,
             clock,
@@ -223,13 +212,18 @@ impl Quota {
     ///
     /// # Errors
     /// When a limit does not allow it, or cannot be looked up and is to be closed then.
-    pub async fn admit(&self, payer: Payer, id: &str, need: Need) -> Result<Grant, Denied> {
-        let place = self.ledger.place().await.ok_or(Denied::Ending)?;
+    pub async fn admit(
+        &self,
+        payer: QuotaSubject,
+        id: &str,
+        need: TokenEstimate,
+    ) -> Result<Grant, AdmitError> {
+        let place = self.recorder.reserve_slot().await.ok_or(AdmitError::ShuttingDown)?;
         let now = self.clock.milliseconds();
         let period = self.periods.at(now);
         let limited = payer.user_limit.is_some() || payer.team_limit.is_some();
         let standings = if limited { self.reserve(&payer, id, need, period, now).await? } else { Vec::new() };
-        let hold = (!standings.is_empty()).then(|| Hold::new(&self.open, id));
+        let hold = (!standings.is_empty()).then(|| LeaseGuard::new(&self.open, id));
         let cache_read_percent = self.settings.cache_read_percent;
         let id = id.to_owned();
         Ok(Grant { place, id, payer, need, period, cache_read_percent, at: now, standings, _hold: hold })
@@ -237,12 +231,12 @@ impl Quota {
 
     async fn reserve(
         &self,
-        payer: &Payer,
+        payer: &QuotaSubject,
         id: &str,
-        need: Need,
+        need: TokenEstimate,
         period: Period,
         now: i64,
-    ) -> Result<Vec<Standing>, Denied> {
+    ) -> Result<Vec<LimitStatus>, AdmitError> {
         let tokens = need.tokens();
         let lease = i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX);
         let reservation = Reservation {
@@ -258,16 +252,16 @@ impl Quota {
             now,
         };
         match self.store.reserve(&reservation).await {
-            Ok(Reserved::Granted(spent)) => Ok(payer.standings(&spent)),
-            Ok(Reserved::Refused(spent)) => {
-                let tightest = payer.standings(&spent).into_iter().min_by_key(Standing::room);
-                let standing = tightest.ok_or(Denied::Away(Scope::User))?;
+            Ok(ReserveOutcome::Reserved(spent)) => Ok(payer.standings(&spent)),
+            Ok(ReserveOutcome::OverLimit(spent)) => {
+                let tightest = payer.standings(&spent).into_iter().min_by_key(LimitStatus::room);
+                let standing = tightest.ok_or(AdmitError::StoreUnavailable(LimitScope::User))?;
                 self.record(&standing, payer, tokens, now);
-                Err(Denied::Exhausted { standing, need: tokens, period, now })
+                Err(AdmitError::LimitExceeded { status: standing, need: tokens, period, now })
             }
             Err(error @ StoreError::Busy(_)) => {
                 tracing::warn!(%error, user_id = payer.user_id, "a limit could not be looked up in time");
-                Err(Denied::Busy)
+                Err(AdmitError::StoreBusy)
             }
             Err(error) => {
                 tracing::warn!(%error, user_id = payer.user_id, "a limit cannot be looked up");
@@ -277,7 +271,7 @@ impl Quota {
     }
 
     /// The event of a refusal; once in a while for each limit, however often it refuses.
-    fn record(&self, standing: &Standing, payer: &Payer, need: i64, now: i64) {
+    fn record(&self, standing: &LimitStatus, payer: &QuotaSubject, need: i64, now: i64) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| now - *at < QUIET);
         let whose = (standing.scope, standing.name.clone());
@@ -286,7 +280,7 @@ impl Quota {
         }
         told.insert(whose, now);
         drop(told);
-        self.ledger.event(Event {
+        self.recorder.record_event(Event {
             id: ids::event_id(),
             kind: "quota_exceeded".to_owned(),
             user_id: Some(payer.user_id.clone()),
@@ -304,44 +298,44 @@ impl Quota {
     }
 
     /// What the limits of `payer` do while nobody can look them up.
-    fn without_database(&self, payer: &Payer) -> Result<Vec<Standing>, Denied> {
+    fn without_database(&self, payer: &QuotaSubject) -> Result<Vec<LimitStatus>, AdmitError> {
         let closed = |limit: Option<i64>, policy| limit.is_some() && policy == Outage::Closed;
         if closed(payer.user_limit, self.settings.user_on_outage) {
-            return Err(Denied::Away(Scope::User));
+            return Err(AdmitError::StoreUnavailable(LimitScope::User));
         }
         if closed(payer.team_limit, self.settings.team_on_outage) {
-            return Err(Denied::Away(Scope::Team));
+            return Err(AdmitError::StoreUnavailable(LimitScope::Team));
         }
         Ok(Vec::new())
     }
 }
 
-impl Need {
+impl TokenEstimate {
     /// All of it; at least one token, so that a limit of 0 refuses everything.
     #[must_use]
     pub fn tokens(self) -> i64 {
-        self.input.saturating_add(self.output).max(1)
+        self.input_tokens.saturating_add(self.output_tokens).max(1)
     }
 }
 
-impl Standing {
+impl LimitStatus {
     fn room(&self) -> i64 {
         self.limit.saturating_sub(self.used).saturating_sub(self.reserved)
     }
 }
 
-impl Payer {
+impl QuotaSubject {
     /// What was spent, for every limit there is.
-    fn standings(&self, spent: &Tallies) -> Vec<Standing> {
-        let user = self.user_limit.map(|limit| Standing {
-            scope: Scope::User,
+    fn standings(&self, spent: &CallerTotals) -> Vec<LimitStatus> {
+        let user = self.user_limit.map(|limit| LimitStatus {
+            scope: LimitScope::User,
             name: self.user_id.clone(),
             limit,
             used: spent.user.used,
             reserved: spent.user.reserved,
         });
-        let team = self.team_limit.zip(self.team.clone()).map(|(limit, name)| Standing {
-            scope: Scope::Team,
+        let team = self.team_limit.zip(self.team.clone()).map(|(limit, name)| LimitStatus {
+            scope: LimitScope::Team,
             name,
             limit,
             used: spent.team.used,
@@ -354,14 +348,26 @@ impl Payer {
 impl Grant {
     /// How much of the fullest limit was gone when the request was admitted, and when that resets.
     #[must_use]
-    pub fn fullest(&self) -> Option<(&Standing, Period)> {
+    pub fn most_used(&self) -> Option<(&LimitStatus, Period)> {
         let fullest = self.standings.iter().max_by_key(|standing| standing.percent());
         fullest.map(|standing| (standing, self.period))
     }
 
-    /// Ends the permission with what it came to: `fill` completes the receipt.
-    pub fn settle(self, fill: impl FnOnce(&mut Bill)) {
-        let receipt = Receipt {
+    /// The tokens that were estimated before the request was sent.
+    #[must_use]
+    pub fn estimate(&self) -> TokenEstimate {
+        self.need
+    }
+
+    /// The percentage of a token read from the cache that counts towards a limit.
+    #[must_use]
+    pub fn cache_read_percent(&self) -> u32 {
+        self.cache_read_percent
+    }
+
+    /// Charges the request: `fill` completes a record of who pays, from which period and since when.
+    pub fn settle(self, fill: impl FnOnce(&mut UsageRecord)) {
+        let mut record = UsageRecord {
             id: self.id.clone(),
             request_id: self.id,
             attempt: 1,
@@ -369,10 +375,9 @@ impl Grant {
             team: self.payer.team,
             period: self.period.start,
             at: self.at,
-            ..Receipt::default()
+            ..UsageRecord::default()
         };
-        let mut bill = Bill { receipt, need: self.need, cache_read_percent: self.cache_read_percent };
-        fill(&mut bill);
-        self.place.settle(bill.receipt);
+        fill(&mut record);
+        self.place.settle(record);
     }
 }

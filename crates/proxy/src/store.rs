@@ -67,11 +67,11 @@ use tokio::time::timeout;
 
 pub use error::StoreError;
 pub use events::EventFilter;
-pub use inspect::{Survey, sqlite_version};
-pub use records::{Event, Listed, Page, Receipt, Standing, Team, Token, User};
-pub use reservations::{Reservation, Reserved, Tallies, Tally};
+pub use inspect::{Inspection, sqlite_version};
+pub use records::{CallerRows, Event, ListPage, Page, Team, Token, UsageRecord, User};
+pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
 pub use usage_report::{Dimensions, UsageQuery, UsageRow};
-pub use users::{NewUser, Verdict};
+pub use users::{NewUser, RowChange};
 
 use crate::config;
 use crate::tasks::Tasks;
@@ -126,13 +126,14 @@ impl Store {
     /// Opens the database and brings its schema up to date.
     ///
     /// SQLite works when this returns. PostgreSQL may be away: then this returns after its first attempt, one of
-    /// `tasks` goes on trying, and until it succeeds every call is [`StoreError::Away`].
+    /// `tasks` goes on trying, and until it succeeds every call is [`StoreError::Unavailable`].
     ///
     /// # Errors
     /// When the file cannot be opened, the address of the server makes no sense, or the schema is not one to serve.
     pub async fn open(config: &config::Database, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
-        let (said, mut schema) = watch::channel(Err(StoreError::Away("it was not reached yet".to_owned())));
+        let (said, mut schema) =
+            watch::channel(Err(StoreError::Unavailable("it was not reached yet".to_owned())));
         if matches!(pools, Pools::Sqlite { .. }) {
             migrate::run(&pools).await?;
             let _ = said.send(Ok(()));
@@ -207,11 +208,11 @@ impl Store {
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
         let inner = &*self.0;
         if limit == HOT && inner.silent.load(Ordering::Relaxed) {
-            return Err(StoreError::Away("it has stopped answering".to_owned()));
+            return Err(StoreError::Unavailable("it has stopped answering".to_owned()));
         }
         let answers = inner.answers.load(Ordering::Relaxed);
         let result = timeout(limit, work).await;
-        let answered = matches!(&result, Ok(result) if !matches!(result, Err(StoreError::Away(_))));
+        let answered = matches!(&result, Ok(result) if !matches!(result, Err(StoreError::Unavailable(_))));
         inner.connected.store(answered, Ordering::Relaxed);
         if answered {
             inner.answers.fetch_add(1, Ordering::Relaxed);
@@ -224,7 +225,7 @@ impl Store {
             if limit == HOT {
                 self.fall_silent();
             }
-            Err(StoreError::Away(words))
+            Err(StoreError::Unavailable(words))
         })
     }
 
@@ -280,12 +281,12 @@ async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<Result<()>>) {
             }
             Err(error) => {
                 let error = match error {
-                    StoreError::Schema(_) | StoreError::Away(_) => error,
-                    StoreError::Refused(reason) => StoreError::Away(reason),
-                    other => StoreError::Away(other.to_string()),
+                    StoreError::Schema(_) | StoreError::Unavailable(_) => error,
+                    StoreError::Invalid(reason) => StoreError::Unavailable(reason),
+                    other => StoreError::Unavailable(other.to_string()),
                 };
                 if said.borrow().as_ref().err() != Some(&error) {
-                    tracing::warn!(event = "database_away", %error, "trying again every second");
+                    tracing::warn!(event = "database_unavailable", %error, "trying again every second");
                 }
                 let _ = said.send(Err(error));
             }

@@ -21,16 +21,16 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::store::{Event, Receipt, Store};
+use crate::store::{Event, Store, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
-use wal::{At, Journal};
+use wal::{SegmentId, Wal};
 use writer::Worker;
 
 /// The way to the database for everything that is only added to.
 #[derive(Debug)]
-pub struct Ledger {
-    queue: mpsc::Sender<Filed>,
+pub struct UsageRecorder {
+    queue: mpsc::Sender<Queued>,
     shared: Arc<Shared>,
     /// Until it is started.
     worker: Mutex<Option<Worker>>,
@@ -39,7 +39,7 @@ pub struct Ledger {
 /// What the two ends of the queue share.
 #[derive(Debug)]
 struct Shared {
-    journal: Journal,
+    journal: Wal,
     /// Whether something stands in the journal that is not in the queue.
     behind: AtomicBool,
     /// Records that are neither in the database nor in the journal.
@@ -65,27 +65,28 @@ pub struct Backlog {
 /// One thing to be remembered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Record {
-    Receipt(Box<Receipt>),
+enum WalEntry {
+    #[serde(rename = "receipt")]
+    Usage(Box<UsageRecord>),
     Event(Event),
 }
 
 /// A record, and where it stands in the journal; nowhere, when that failed.
 #[derive(Debug)]
-struct Filed {
-    record: Record,
-    at: Option<At>,
+struct Queued {
+    record: WalEntry,
+    at: Option<SegmentId>,
 }
 
 /// A place in the queue, kept for one receipt.
 #[derive(Debug)]
-pub struct Place {
-    permit: mpsc::OwnedPermit<Filed>,
+pub struct QueuePermit {
+    permit: mpsc::OwnedPermit<Queued>,
     shared: Arc<Shared>,
 }
 
-impl Ledger {
-    /// Opens the journal in `folder`. Records wait until [`Ledger::start`].
+impl UsageRecorder {
+    /// Opens the journal in `folder`. Records wait until [`UsageRecorder::start`].
     ///
     /// # Errors
     /// When the folder cannot be written to or another process uses it.
@@ -98,7 +99,7 @@ impl Ledger {
     ) -> io::Result<Self> {
         let (queue, receiver) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
-            journal: Journal::open(folder)?,
+            journal: Wal::open(folder)?,
             // Whatever the process before left is read first.
             behind: AtomicBool::new(true),
             lost: AtomicU64::new(0),
@@ -133,30 +134,30 @@ impl Ledger {
     }
 
     /// A place for a receipt. Waits while the queue is full.
-    pub async fn place(&self) -> Option<Place> {
+    pub async fn reserve_slot(&self) -> Option<QueuePermit> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
-        Some(Place { permit, shared: Arc::clone(&self.shared) })
+        Some(QueuePermit { permit, shared: Arc::clone(&self.shared) })
     }
 
     /// Remembers that something happened.
-    pub fn event(&self, event: Event) {
-        let filed = self.shared.file(Record::Event(event));
+    pub fn record_event(&self, event: Event) {
+        let filed = self.shared.file(WalEntry::Event(event));
         if self.queue.try_send(filed).is_err() {
             self.shared.behind.store(true, Ordering::Release);
         }
     }
 }
 
-impl Place {
+impl QueuePermit {
     /// Writes the receipt down and hands it on. Never waits and never fails.
-    pub fn settle(self, receipt: Receipt) {
-        let filed = self.shared.file(Record::Receipt(Box::new(receipt)));
+    pub fn settle(self, receipt: UsageRecord) {
+        let filed = self.shared.file(WalEntry::Usage(Box::new(receipt)));
         let _ = self.permit.send(filed);
     }
 }
 
 impl Shared {
-    fn file(&self, record: Record) -> Filed {
+    fn file(&self, record: WalEntry) -> Queued {
         if !self.behind.load(Ordering::Acquire) && self.journal.is_stored() {
             self.stored_until.store(self.clock.milliseconds(), Ordering::Relaxed);
         }
@@ -164,11 +165,11 @@ impl Shared {
         if let Err(error) = &at {
             tracing::error!(%error, "the journal cannot be written; a killed process would lose this record");
         }
-        Filed { at: at.ok(), record }
+        Queued { at: at.ok(), record }
     }
 
     /// A record that neither the database nor the journal has: the log is the last place for it.
-    fn lose(&self, record: &Record) {
+    fn lose(&self, record: &WalEntry) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         let record = serde_json::to_string(record).unwrap_or_default();
         tracing::error!(

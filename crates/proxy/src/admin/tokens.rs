@@ -7,7 +7,7 @@ use super::{About, Admin, AdminError, Result, listed, view};
 use crate::auth::{Claims, Scope};
 use crate::ids;
 use crate::secret::Secret;
-use crate::store::{Listed, Page, StoreError, Token};
+use crate::store::{ListPage, Page, StoreError, Token};
 
 /// The longest life of a token, in seconds: ten years.
 const LONGEST: i64 = 10 * 365 * 86_400;
@@ -29,7 +29,7 @@ pub struct TokenRequest {
 
 /// A token that was issued.
 #[derive(Clone, Debug)]
-pub struct Issued {
+pub struct IssuedToken {
     /// The token itself, which is kept nowhere.
     pub token: Secret,
     /// What is known about it from now on.
@@ -41,7 +41,7 @@ impl Admin {
     ///
     /// # Errors
     /// When there is no key to sign with, the user may not come or is in another team, or the database is away.
-    pub async fn issue(&self, wanted: &TokenRequest, actor: &str) -> Result<Issued> {
+    pub async fn issue_token(&self, wanted: &TokenRequest, actor: &str) -> Result<IssuedToken> {
         let Some(keys) = &self.keys else {
             let reason = "there is no key to sign with; set JWT_SECRET_KEY to that of the gateway";
             return Err(AdminError::Invalid(reason.to_owned()));
@@ -67,7 +67,7 @@ impl Admin {
             issued_at: Some(issued_at),
             expires_at: issued_at.saturating_add(ttl),
         };
-        let token = keys.mint(&claims);
+        let token = keys.sign(&claims);
         // What would be refused at the door is refused here.
         let claims = keys
             .verify(token.expose(), issued_at)
@@ -86,7 +86,7 @@ impl Admin {
         let details = json!({"jti": record.jti, "scope": record.scope, "expires_at": record.expires_at});
         let event = self.event("token_issued", actor, about, details);
         self.store.record_token(&record, &event).await.map_err(|error| AdminError::of(error, "token"))?;
-        Ok(Issued { token, record: view::token(&record) })
+        Ok(IssuedToken { token, record: view::token(&record) })
     }
 
     /// The team of the user, and from when on their tokens count. Operators need no row.
@@ -94,7 +94,7 @@ impl Admin {
         let user_id = &wanted.user_id;
         let user = match self.store.user(user_id).await {
             Ok(user) => user,
-            Err(StoreError::Missing) if wanted.scope != Scope::Inference || self.settings.provision => {
+            Err(StoreError::NotFound) if wanted.scope != Scope::Inference || self.settings.provision => {
                 return Ok((wanted.team.clone(), None));
             }
             Err(error) => return Err(AdminError::of(error, &format!("user {user_id:?}; add it first"))),
@@ -117,7 +117,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<Listed<Value>> {
+    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
         let found = self.store.tokens(user_id, page).await;
         Ok(listed(found.map_err(|error| AdminError::of(error, "token"))?, view::token))
     }
@@ -126,7 +126,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the id cannot be one, or the database is away.
-    pub async fn revoke(&self, jti: &str, actor: &str) -> Result<bool> {
+    pub async fn revoke_token(&self, jti: &str, actor: &str) -> Result<bool> {
         named("token", jti)?;
         let event = self.event("token_revoked", actor, About::default(), json!({"jti": jti}));
         self.store.revoke_token(jti, &event).await.map_err(|error| AdminError::of(error, "token"))
@@ -136,10 +136,10 @@ impl Admin {
     ///
     /// # Errors
     /// When there is no such user, or the database is away.
-    pub async fn revoke_all(&self, user_id: &str, actor: &str) -> Result<()> {
+    pub async fn revoke_user_tokens(&self, user_id: &str, actor: &str) -> Result<()> {
         let about = About { user: Some(user_id), team: None };
         let event = self.event("tokens_revoked", actor, about, json!({}));
-        let revoked = self.store.revoke_tokens_of(user_id, &event).await;
+        let revoked = self.store.revoke_user_tokens(user_id, &event).await;
         revoked.map_err(|error| AdminError::of(error, &format!("user {user_id:?}")))
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{About, Admin, AdminError, Result, listed, view};
 use crate::auth::check_name;
-use crate::store::{Listed, Page, StoreError, Team, User};
+use crate::store::{ListPage, Page, StoreError, Team, User};
 
 /// What to change of a user; `None` leaves it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<Listed<Value>> {
+    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
         let found = self.store.users(team, page).await;
         Ok(listed(found.map_err(|error| AdminError::of(error, "user"))?, view::user))
     }
@@ -76,7 +76,7 @@ impl Admin {
     /// # Errors
     /// When there is none, a name is malformed, the team is not known, or the database is away.
     pub async fn set_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
-        self.put_user(user_id, change, actor, "user_changed", |known| known.ok_or(StoreError::Missing)).await
+        self.put_user(user_id, change, actor, "user_changed", |known| known.ok_or(StoreError::NotFound)).await
     }
 
     async fn put_user(
@@ -128,7 +128,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn teams(&self, page: &Page) -> Result<Listed<Value>> {
+    pub async fn teams(&self, page: &Page) -> Result<ListPage<Value>> {
         let found = self.store.teams(page).await;
         Ok(listed(found.map_err(|error| AdminError::of(error, "team"))?, view::team))
     }
@@ -162,7 +162,7 @@ impl Admin {
     /// # Errors
     /// When there is none, or the database is away.
     pub async fn set_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
-        self.put_team(team, change, actor, "team_changed", |known| known.ok_or(StoreError::Missing)).await
+        self.put_team(team, change, actor, "team_changed", |known| known.ok_or(StoreError::NotFound)).await
     }
 
     async fn put_team(

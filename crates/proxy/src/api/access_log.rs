@@ -25,7 +25,7 @@ use super::health;
 use super::metering::{Charged, Meter};
 use super::traced;
 use crate::app::App;
-use crate::auth::{Caller, Turn};
+use crate::auth::{Caller, ConcurrencyPermit};
 use crate::ids::RequestId;
 use crate::telemetry::metrics::{Counted, OpenStream, Phase};
 use crate::telemetry::trace_context::Trace;
@@ -63,7 +63,7 @@ pub struct Fields {
     /// Who asks.
     pub caller: Option<Arc<Caller>>,
     /// Their place among their own requests, given up with the line.
-    pub turn: Option<Turn>,
+    pub turn: Option<ConcurrencyPermit>,
     /// What the client called the model.
     pub model_requested: Option<String>,
     /// The way the request took.

@@ -21,7 +21,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use crate::admin::AdminError;
 use crate::app::App;
-use crate::store::Listed;
+use crate::store::ListPage;
 use ask::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
 
 type Answer = Result<Response, ApiError>;
@@ -100,7 +100,7 @@ async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> Answer {
 /// The one answer that holds a token.
 async fn issue(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
     let NewToken(wanted) = body(&bytes)?;
-    let issued = app.admin.issue(&wanted, &caller.user_id).await?;
+    let issued = app.admin.issue_token(&wanted, &caller.user_id).await?;
     let mut object = issued.record;
     object["token"] = issued.token.expose().into();
     answer(StatusCode::CREATED, &object)
@@ -108,14 +108,14 @@ async fn issue(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes)
 
 async fn revoke(State(app): State<Arc<App>>, Caller(caller): Caller, name: Name) -> Answer {
     let jti = named(name)?;
-    let fresh = app.admin.revoke(&jti, &caller.user_id).await?;
+    let fresh = app.admin.revoke_token(&jti, &caller.user_id).await?;
     answer(StatusCode::OK, &json!({"type": "token_revoked", "jti": jti, "was_valid": fresh}))
 }
 
 async fn revoke_all(State(app): State<Arc<App>>, Caller(caller): Caller, uri: Uri) -> Answer {
     let query = Query::read(&uri, &["user_id"])?;
     let user_id = query.text("user_id").ok_or_else(|| InvalidRequest::new("user_id", "Field required"))?;
-    app.admin.revoke_all(user_id, &caller.user_id).await?;
+    app.admin.revoke_user_tokens(user_id, &caller.user_id).await?;
     answer(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
 }
 
@@ -129,7 +129,7 @@ async fn events(State(app): State<Arc<App>>, uri: Uri) -> Answer {
     list(&app.admin.events(&query.events()?, &query.page).await?)
 }
 
-fn list(found: &Listed<Value>) -> Answer {
+fn list(found: &ListPage<Value>) -> Answer {
     let has_more = found.next.is_some();
     answer(
         StatusCode::OK,
@@ -151,12 +151,12 @@ impl From<AdminError> for ApiError {
         let message = error.to_string();
         match error {
             AdminError::Invalid(_) => Self::new(ErrorType::InvalidRequest, message),
-            AdminError::Missing(_) => Self::new(ErrorType::NotFound, message),
+            AdminError::NotFound(_) => Self::new(ErrorType::NotFound, message),
             AdminError::Conflict(_) => {
                 Self::new(ErrorType::InvalidRequest, message).with_status(StatusCode::CONFLICT)
             }
             // Where the database is, the operator's log says.
-            AdminError::Away(reason) => {
+            AdminError::Unavailable(reason) => {
                 tracing::warn!(reason, "an operator's act found no database");
                 let message = "the gateway's database is away; try again in a moment";
                 Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)

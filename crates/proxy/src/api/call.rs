@@ -14,7 +14,7 @@ use super::detail;
 use super::error::ApiError;
 use crate::app::App;
 use crate::bedrock::Operation;
-use crate::catalog::{Route, Target};
+use crate::catalog::{Route, ResolvedModel};
 use crate::config::RoutePolicy;
 
 /// Why a route was taken without a choice.
@@ -28,7 +28,7 @@ pub(super) struct Asked {
     /// The values of `anthropic-beta`.
     pub(super) betas: Vec<String>,
     /// Which model.
-    pub(super) target: Target,
+    pub(super) target: ResolvedModel,
     /// What was changed or left out when the body was made, if it came in another language.
     pub(super) notices: Vec<Notice>,
 }
@@ -166,12 +166,12 @@ fn own_body(app: &App, asked: &Asked, route: Route, why: &'static str) -> Result
 fn model_id(app: &App, asked: &Asked, route: Route) -> String {
     let id = &asked.target.model_id;
     if asked.target.mantle {
-        return asked.target.base.clone().unwrap_or_else(|| id.clone());
+        return asked.target.foundation_model.clone().unwrap_or_else(|| id.clone());
     }
     if route == Route::Messages
         || app.learned.about(route, id).contains(&UnsupportedFeature::OnDemandThroughput)
     {
-        app.catalog.profile_of(id).unwrap_or_else(|| id.clone())
+        app.catalog.inference_profile_for(id).unwrap_or_else(|| id.clone())
     } else {
         id.clone()
     }

@@ -21,7 +21,7 @@ use super::aws::AwsError;
 use super::body;
 use super::error::ApiError;
 use crate::app::App;
-use crate::auth::{self, Refusal, Rejection, Scope, Turn};
+use crate::auth::{self, AccessError, ConcurrencyPermit, Scope, TokenError};
 use crate::ids;
 use crate::store::Event;
 use crate::telemetry::metrics::Phase;
@@ -95,7 +95,7 @@ async fn admitted(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Arc<auth::Caller>, ApiError> {
-    if let Some(anonymous) = app.callers.anonymous() {
+    if let Some(anonymous) = app.authenticator.anonymous() {
         return match door {
             // Whoever can reach this address could change everything, a web page in a browser included.
             Door::Admin => Err(ApiError::new(
@@ -106,7 +106,7 @@ async fn admitted(
         };
     }
     let caller = match token(headers) {
-        Ok(token) => app.callers.identify(token).await,
+        Ok(token) => app.authenticator.authenticate(token).await,
         Err(refusal) => Err(refusal.into()),
     };
     let caller = caller.inspect_err(|rejection| {
@@ -150,17 +150,17 @@ fn reason(check: &'static str) -> &'static str {
 }
 
 /// A place for one more request that asks models; none is needed where nobody is told apart, or nothing is asked.
-fn turn(app: &App, door: Door, caller: &auth::Caller) -> Result<Option<Turn>, ApiError> {
+fn turn(app: &App, door: Door, caller: &auth::Caller) -> Result<Option<ConcurrencyPermit>, ApiError> {
     let asks = matches!(door, Door::Inference | Door::Bedrock);
-    if !asks || app.callers.anonymous().is_some() {
+    if !asks || app.authenticator.anonymous().is_some() {
         return Ok(None);
     }
-    let crowd = &app.callers.crowd;
-    let turn = crowd.enter(&caller.user_id).ok_or_else(|| {
+    let crowd = &app.authenticator.concurrency;
+    let turn = crowd.try_acquire(&caller.user_id).ok_or_else(|| {
         let message = format!(
             "the user {:?} has {} requests open, and no more are served at a time; wait until one of them has ended",
             caller.user_id,
-            crowd.most(),
+            crowd.max_per_user(),
         );
         ApiError::new(ErrorType::RateLimit, message)
     })?;
@@ -174,11 +174,11 @@ fn path(uri: &Uri) -> String {
 
 /// Writes an event, unless there are too many. Nothing of the credential is in it.
 fn tell(app: &App, kind: &str, user_id: Option<&str>, mut details: Value) {
-    let Some(left_out) = app.callers.refusals.pass() else { return };
+    let Some(left_out) = app.authenticator.event_limiter.try_acquire() else { return };
     if left_out > 0 {
         details["left_out_before"] = left_out.into();
     }
-    app.ledger.event(Event {
+    app.recorder.record_event(Event {
         id: ids::event_id(),
         kind: kind.to_owned(),
         user_id: user_id.map(str::to_owned),
@@ -189,22 +189,24 @@ fn tell(app: &App, kind: &str, user_id: Option<&str>, mut details: Value) {
     });
 }
 
-fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn token(headers: &HeaderMap) -> Result<auth::Credential<'_>, TokenError> {
     let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
-    auth::credential(values(header::AUTHORIZATION.as_str()), values(API_KEY))
+    auth::Credential::from_headers(values(header::AUTHORIZATION.as_str()), values(API_KEY))
 }
 
-impl From<Rejection> for ApiError {
-    fn from(rejection: Rejection) -> Self {
+impl From<AccessError> for ApiError {
+    fn from(rejection: AccessError) -> Self {
         let message = rejection.to_string();
         match rejection {
-            Rejection::Token(_) | Rejection::Revoked | Rejection::Superseded => {
+            AccessError::Token(_) | AccessError::Revoked | AccessError::Superseded => {
                 Self::new(ErrorType::Authentication, message)
             }
-            Rejection::UserDisabled(_) | Rejection::TeamDisabled(_) | Rejection::Unknown(_) => {
-                Self::new(ErrorType::Permission, message)
-            }
-            Rejection::Away => {
+            AccessError::UserDisabled(_)
+            | AccessError::TeamDisabled(_)
+            | AccessError::UnknownUser(_)
+            | AccessError::InsufficientScope { .. }
+            | AccessError::AuthenticationDisabled => Self::new(ErrorType::Permission, message),
+            AccessError::StoreUnavailable => {
                 Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
             }
         }

@@ -70,7 +70,7 @@ pub async fn answer(
     let head = CompletionHead {
         id: ids::completion_id(),
         created: app.clock.milliseconds() / 1000,
-        model: target.requested.clone(),
+        model: target.requested_model.clone(),
         include_usage: call.include_usage,
         functions: call.functions,
     };

@@ -22,7 +22,7 @@ use super::messages::betas;
 use super::notice;
 use crate::app::App;
 use crate::bedrock::Failure;
-use crate::catalog::Target;
+use crate::catalog::ResolvedModel;
 use crate::estimate::{self, Tokenizer};
 
 pub(super) const ESTIMATED: HeaderValue = HeaderValue::from_static("count_tokens: estimated");
@@ -43,9 +43,9 @@ pub async fn post(
 ) -> Result<Response, ApiError> {
     let mut request = Request::parse(&body)?;
     let target = app.resolve(request.model.as_deref()).await?;
-    entry.note(|fields| fields.model_requested = Some(target.requested.clone()));
+    entry.note(|fields| fields.model_requested = Some(target.requested_model.clone()));
     let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
-    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
+    let tokenizer = Tokenizer::for_model(target.foundation_model.as_deref().unwrap_or(&target.model_id));
     let guess = estimate::tokens(&request, tokenizer);
     // Betas cost nothing, and one that the model does not know would spoil the count.
     request.anthropic_beta = None;
@@ -90,11 +90,11 @@ enum Question {
 /// The client's own body, for a model that lives on Mantle.
 fn on_mantle(
     app: &App,
-    target: &Target,
+    target: &ResolvedModel,
     body: &Bytes,
     headers: &HeaderMap,
 ) -> Result<Option<Question>, ApiError> {
-    let model = target.base.as_deref().unwrap_or(&target.model_id);
+    let model = target.foundation_model.as_deref().unwrap_or(&target.model_id);
     let betas = betas(headers);
     let options = InvokeOptions {
         form: Form::Count(model),
@@ -136,8 +136,8 @@ fn question(converse: &[u8]) -> Option<Bytes> {
 }
 
 /// What Bedrock counts; `None` when it does not, whatever the reason.
-async fn count(app: &App, entry: &Entry, target: &Target, question: Question) -> Option<u64> {
-    let base = target.base.as_deref().filter(|base| base.len() <= LONGEST_ID)?;
+async fn count(app: &App, entry: &Entry, target: &ResolvedModel, question: Question) -> Option<u64> {
+    let base = target.foundation_model.as_deref().filter(|base| base.len() <= LONGEST_ID)?;
     if !(target.capabilities.counts_tokens || target.mantle) || app.counts.is_refused(base) {
         return None;
     }

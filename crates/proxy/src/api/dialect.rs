@@ -78,10 +78,10 @@ async fn pass(
     let profile = caller.default_inference_profile.as_deref();
     let target = app.resolve_for(Some(without_own_arn(&id)), profile).await.map_err(ApiError::from)?;
     // Bedrock counts for foundation models only, not for profiles.
-    let countable = target.base.as_ref().filter(|_| operation == Operation::CountTokens);
+    let countable = target.foundation_model.as_ref().filter(|_| operation == Operation::CountTokens);
     let model_id = countable.unwrap_or(&target.model_id).clone();
     entry.note(|fields| {
-        fields.model_requested = Some(target.requested.clone());
+        fields.model_requested = Some(target.requested_model.clone());
         fields.model_upstream = Some(model_id.clone());
         fields.stream = operation.streams();
     });
@@ -248,7 +248,7 @@ fn summary(app: &App, profile: &OfferedProfile) -> Value {
         "inferenceProfileName": profile.display_name,
         "inferenceProfileArn": arn("inference-profile", &profile.id),
         "inferenceProfileId": profile.id,
-        "models": [{"modelArn": arn("foundation-model", &profile.base)}],
+        "models": [{"modelArn": arn("foundation-model", &profile.foundation_model)}],
         "status": "ACTIVE",
         "type": "SYSTEM_DEFINED",
     })

@@ -13,7 +13,7 @@ use protocol::translate::{self, Fault, Retry};
 use serde::Serialize;
 
 use crate::bedrock::Failure;
-use crate::catalog::Unresolved;
+use crate::catalog::ResolveError;
 use crate::ids::RequestId;
 
 /// Seconds a client should wait when there is too much at once and nobody knows better; AWS names none.
@@ -203,11 +203,11 @@ impl From<InvalidRequest> for ApiError {
     }
 }
 
-impl From<Unresolved> for ApiError {
-    fn from(unresolved: Unresolved) -> Self {
+impl From<ResolveError> for ApiError {
+    fn from(unresolved: ResolveError) -> Self {
         let kind = match unresolved {
-            Unresolved::Missing | Unresolved::Malformed(_) => ErrorType::InvalidRequest,
-            Unresolved::Unknown(_) => ErrorType::NotFound,
+            ResolveError::MissingModel | ResolveError::InvalidName(_) => ErrorType::InvalidRequest,
+            ResolveError::UnknownModel(_) => ErrorType::NotFound,
         };
         Self::new(kind, unresolved.to_string())
     }

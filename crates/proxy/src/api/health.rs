@@ -101,7 +101,7 @@ pub async fn metrics(
     Caller(caller): Caller,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if caller.scope == Scope::Inference && app.callers.anonymous().is_none() {
+    if caller.scope == Scope::Inference && app.authenticator.anonymous().is_none() {
         return Err(ApiError::new(
             ErrorType::Permission,
             "metrics are for operators; use a token with scope admin:read",

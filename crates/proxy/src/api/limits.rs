@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
-use crate::quota::{Denied, Grant, Period, Scope, Standing};
+use crate::quota::{AdmitError, Grant, LimitScope, LimitStatus, Period};
 
 const STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
 const RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-reset");
@@ -28,7 +28,7 @@ const SOON: i64 = 10;
 
 /// How full the fullest limit is, for the headers of an answer; nothing without a limit.
 pub(super) fn announce(grant: &Grant, headers: &mut HeaderMap) {
-    let Some((standing, period)) = grant.fullest() else { return };
+    let Some((standing, period)) = grant.most_used() else { return };
     let percent = standing.percent().clamp(0, 99);
     let surpassed = WARNINGS.iter().find(|(threshold, _)| percent >= *threshold);
     let status = if surpassed.is_some() { "allowed_warning" } else { "allowed" };
@@ -46,18 +46,18 @@ pub(super) fn announce(grant: &Grant, headers: &mut HeaderMap) {
     headers.insert(OVERAGE_RESET, reset);
 }
 
-impl From<Denied> for ApiError {
-    fn from(denied: Denied) -> Self {
+impl From<AdmitError> for ApiError {
+    fn from(denied: AdmitError) -> Self {
         match denied {
-            Denied::Ending => Self::shutting_down(),
-            Denied::Busy => {
+            AdmitError::ShuttingDown => Self::shutting_down(),
+            AdmitError::StoreBusy => {
                 let text = "the gateway's database has too much to do to look up your daily token limit; try again in a \
                      moment";
                 let mut headers = HeaderMap::new();
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(SOON));
                 Self::new(ErrorType::Overloaded, text).with_headers(headers)
             }
-            Denied::Away(scope) => {
+            AdmitError::StoreUnavailable(scope) => {
                 let text = format!(
                     "the daily token limit of your {scope} cannot be looked up, because the gateway's database is \
                      away; try again in a moment"
@@ -66,9 +66,9 @@ impl From<Denied> for ApiError {
                 headers.insert(DISABLED, HeaderValue::from_static("fetch_error"));
                 refused(text, headers)
             }
-            Denied::Exhausted { ref standing, need, period, now } => {
+            AdmitError::LimitExceeded { status: ref standing, need, period, now } => {
                 let text = sentence(standing, need, period, now);
-                if denied.passes_soon() {
+                if denied.is_blocked_by_reservations() {
                     let mut headers = HeaderMap::new();
                     headers.insert(header::RETRY_AFTER, HeaderValue::from(SOON));
                     return Self::new(ErrorType::RateLimit, text).with_headers(headers);
@@ -102,11 +102,11 @@ fn exhausted(period: Period, now: i64) -> HeaderMap {
 }
 
 /// What, whose, how much, until when, and what to do.
-fn sentence(standing: &Standing, need: i64, period: Period, now: i64) -> String {
-    let Standing { scope, name, limit, used, reserved } = standing;
+fn sentence(standing: &LimitStatus, need: i64, period: Period, now: i64) -> String {
+    let LimitStatus { scope, name, limit, used, reserved } = standing;
     let whose = match scope {
-        Scope::User => format!("user {name:?}"),
-        Scope::Team => format!("team {name:?}"),
+        LimitScope::User => format!("user {name:?}"),
+        LimitScope::Team => format!("team {name:?}"),
     };
     let open = if *reserved > 0 {
         format!(", and requests that are open reserve {}", grouped(*reserved))
@@ -157,11 +157,17 @@ mod tests {
     const NOON: i64 = 1_795_348_800_000;
 
     fn denied(used: i64, reserved: i64, need: i64) -> axum::response::Response {
-        let standing =
-            Standing { scope: Scope::Team, name: "payments".to_owned(), limit: 1_000_000, used, reserved };
+        let standing = LimitStatus {
+            scope: LimitScope::Team,
+            name: "payments".to_owned(),
+            limit: 1_000_000,
+            used,
+            reserved,
+        };
         let midnight = NOON - 12 * 3_600_000;
         let period = Period { start: midnight, end: midnight + 86_400_000, date: date(2026, 11, 22) };
-        ApiError::from(Denied::Exhausted { standing, need, period, now: NOON }).render(&RequestId::draw())
+        ApiError::from(AdmitError::LimitExceeded { status: standing, need, period, now: NOON })
+            .render(&RequestId::draw())
     }
 
     #[tokio::test]

@@ -10,20 +10,20 @@ use jiff::Timestamp;
 use super::caller::Caller;
 use super::error::ApiError;
 use crate::app::App;
-use crate::quota::Payer;
+use crate::quota::QuotaSubject;
 
 /// Who the caller is, what the limits are, what is gone of them, when they begin anew, and when the token ends.
 ///
 /// # Errors
 /// When the database is away.
 pub async fn get(State(app): State<Arc<App>>, Caller(caller): Caller) -> Result<Response, ApiError> {
-    let payer = Payer {
+    let payer = QuotaSubject {
         user_id: caller.user_id.clone(),
         team: caller.team.clone(),
         user_limit: caller.user_limit,
         team_limit: caller.team_limit,
     };
-    let mut standing = app.admin.standing(&payer).await?;
+    let mut standing = app.admin.quota_status(&payer).await?;
     standing["default_inference_profile"] = caller.default_inference_profile.clone().into();
     standing["scope"] = caller.scope.as_str().into();
     standing["jti"] = caller.jti.clone().into();

@@ -20,7 +20,7 @@ use super::tongue::Tongue;
 use super::{detail, metering, relay, whole};
 use crate::app::App;
 use crate::auth;
-use crate::catalog::Target;
+use crate::catalog::ResolvedModel;
 use crate::telemetry::metrics::Phase;
 
 /// Which rules the client goes by; those of the older version when it does not say.
@@ -68,10 +68,10 @@ pub(super) async fn target(
     caller: &auth::Caller,
     model: Option<&str>,
     stream: Option<bool>,
-) -> Result<Target, ApiError> {
+) -> Result<ResolvedModel, ApiError> {
     let target = app.resolve_for(model, caller.default_inference_profile.as_deref()).await?;
     entry.note(|fields| {
-        fields.model_requested = Some(target.requested.clone());
+        fields.model_requested = Some(target.requested_model.clone());
         fields.stream = stream.unwrap_or(false);
     });
     Ok(target)

@@ -14,10 +14,10 @@ use super::error::ApiError;
 use super::limits;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::catalog::{Target, Tariff};
+use crate::catalog::{Pricing, ResolvedModel};
 use crate::estimate::{self, Tokenizer};
-use crate::quota::{Bill, Denied, Grant, Need, Payer};
-use crate::store::Receipt;
+use crate::quota::{AdmitError, Grant, QuotaSubject, TokenEstimate};
+use crate::store::UsageRecord;
 use crate::telemetry::metrics::{Metrics, Phase, Spent};
 use crate::telemetry::user_agent;
 
@@ -28,7 +28,7 @@ const LETTERS: u64 = 2;
 #[derive(Debug)]
 pub struct Meter {
     grant: Grant,
-    tariff: Tariff,
+    tariff: Pricing,
     /// The foundation model, where it is known; else what was asked for.
     model: String,
     session_id: Option<String>,
@@ -48,7 +48,7 @@ pub struct Charged {
 impl Meter {
     /// A meter for an answer of `model` at `tariff`.
     #[must_use]
-    pub fn new(grant: Grant, tariff: Tariff, model: String, session_id: Option<String>) -> Self {
+    pub fn new(grant: Grant, tariff: Pricing, model: String, session_id: Option<String>) -> Self {
         Self { grant, tariff, model, session_id }
     }
 
@@ -62,11 +62,11 @@ impl Meter {
     ) -> Charged {
         let Self { grant, tariff, model, session_id } = self;
         let mut settled = Charged::default();
-        grant.settle(|bill| {
-            let (usage, estimated) = spent(fields, bill.need);
+        let (need, cache_read_percent) = (grant.estimate(), grant.cache_read_percent());
+        grant.settle(|receipt| {
+            let (usage, estimated) = spent(fields, need);
             let rates = tariff.rates(&usage);
-            let charged = charged(&usage, bill.cache_read_percent);
-            let Bill { receipt, .. } = bill;
+            let charged = charged(&usage, cache_read_percent);
             receipt.attempt = i64::from(fields.retries) + 1;
             receipt.session_id = session_id;
             receipt.model = model;
@@ -88,7 +88,7 @@ impl Meter {
             receipt.estimated = estimated;
             receipt.duration_ms = tokens(duration_ms);
             receipt.ttft_ms = ttft_ms.map(tokens);
-            count(metrics, receipt, rates.saved(&usage));
+            count(metrics, receipt, rates.cache_savings(&usage));
             settled = Charged { usage, cost: receipt.cost, estimated };
         });
         settled
@@ -96,11 +96,14 @@ impl Meter {
 }
 
 /// What a request may need: its prompt, guessed high, and all the tokens its answer may have.
-pub(super) fn need(app: &App, request: &Request<'_>, target: &Target) -> Need {
-    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
+pub(super) fn need(app: &App, request: &Request<'_>, target: &ResolvedModel) -> TokenEstimate {
+    let tokenizer = Tokenizer::for_model(target.foundation_model.as_deref().unwrap_or(&target.model_id));
     let wanted = request.max_tokens.unwrap_or(app.relay.options.default_max_tokens);
     let most = target.capabilities.max_output_tokens.unwrap_or(u64::MAX);
-    Need { input: tokens(estimate::tokens(request, tokenizer)), output: tokens(wanted.min(most)) }
+    TokenEstimate {
+        input_tokens: tokens(estimate::tokens(request, tokenizer)),
+        output_tokens: tokens(wanted.min(most)),
+    }
 }
 
 /// Admits a request and opens its meter. Returns what the answer is to say about limits.
@@ -111,11 +114,11 @@ pub(super) async fn admit(
     app: &App,
     entry: &Entry,
     caller: &Caller,
-    need: Need,
-    target: &Target,
+    need: TokenEstimate,
+    target: &ResolvedModel,
     headers: &HeaderMap,
 ) -> Result<HeaderMap, ApiError> {
-    let payer = Payer {
+    let payer = QuotaSubject {
         user_id: caller.user_id.clone(),
         team: caller.team.clone(),
         user_limit: caller.user_limit,
@@ -130,8 +133,8 @@ pub(super) async fn admit(
     let grant = admitted?;
     let mut limits = HeaderMap::new();
     limits::announce(&grant, &mut limits);
-    let tariff = app.catalog.tariff(target, app.bedrock.region());
-    let model = target.base.clone().unwrap_or_else(|| target.model_id.clone());
+    let tariff = app.catalog.pricing(target, app.bedrock.region());
+    let model = target.foundation_model.clone().unwrap_or_else(|| target.model_id.clone());
     let session = user_agent::session(headers);
     let region = app.metrics.region(app.bedrock.region_of(&target.model_id));
     let labels = (app.metrics.model(&model), region);
@@ -143,22 +146,25 @@ pub(super) async fn admit(
 }
 
 /// What was decided, for counting: by whose limit, what, and why.
-fn decision(admitted: &Result<Grant, Denied>, limited: bool) -> (&'static str, &'static str, &'static str) {
+fn decision(
+    admitted: &Result<Grant, AdmitError>,
+    limited: bool,
+) -> (&'static str, &'static str, &'static str) {
     match admitted {
-        Ok(grant) => match grant.fullest() {
+        Ok(grant) => match grant.most_used() {
             Some((standing, _)) => (standing.scope.as_str(), "allowed", "within_limit"),
-            None if limited => ("none", "allowed", "database_away"),
+            None if limited => ("none", "allowed", "database_unavailable"),
             None => ("none", "allowed", "unlimited"),
         },
-        Err(Denied::Exhausted { standing, .. }) => (standing.scope.as_str(), "denied", "limit"),
-        Err(Denied::Away(scope)) => (scope.as_str(), "denied", "database_away"),
-        Err(Denied::Busy) => ("none", "denied", "busy"),
-        Err(Denied::Ending) => ("none", "denied", "ending"),
+        Err(AdmitError::LimitExceeded { status, .. }) => (status.scope.as_str(), "denied", "limit"),
+        Err(AdmitError::StoreUnavailable(scope)) => (scope.as_str(), "denied", "database_unavailable"),
+        Err(AdmitError::StoreBusy) => ("none", "denied", "busy"),
+        Err(AdmitError::ShuttingDown) => ("none", "denied", "shutting_down"),
     }
 }
 
 /// What a body in one of Bedrock's own languages may need; as [`need`], if it is Anthropic's inside.
-pub(super) fn need_of_body(app: &App, body: &[u8], target: &Target) -> Need {
+pub(super) fn need_of_body(app: &App, body: &[u8], target: &ResolvedModel) -> TokenEstimate {
     if target.capabilities.claude
         && let Ok(request) = Request::parse(body)
         && request.messages.is_some()
@@ -166,14 +172,14 @@ pub(super) fn need_of_body(app: &App, body: &[u8], target: &Target) -> Need {
     {
         return need(app, &request, target);
     }
-    let tokenizer = Tokenizer::of(target.base.as_deref().unwrap_or(&target.model_id));
-    let (input, wanted) = estimate::body(body, tokenizer);
+    let tokenizer = Tokenizer::for_model(target.foundation_model.as_deref().unwrap_or(&target.model_id));
+    let (input, wanted) = estimate::body_tokens(body, tokenizer);
     let most = target.capabilities.max_output_tokens.unwrap_or(app.relay.options.default_max_tokens);
-    Need { input: tokens(input), output: tokens(wanted.unwrap_or(most).min(most)) }
+    TokenEstimate { input_tokens: tokens(input), output_tokens: tokens(wanted.unwrap_or(most).min(most)) }
 }
 
-fn count(metrics: &Metrics, receipt: &Receipt, saved: i64) {
-    let Receipt { cache_write_tokens, cache_write_1h_tokens, .. } = *receipt;
+fn count(metrics: &Metrics, receipt: &UsageRecord, saved: i64) {
+    let UsageRecord { cache_write_tokens, cache_write_1h_tokens, .. } = *receipt;
     metrics.spent(&Spent {
         model: &receipt.model,
         team: receipt.team.as_deref(),
@@ -205,7 +211,7 @@ fn charged(usage: &Usage, cache_read_percent: u32) -> i64 {
 }
 
 /// What the answer took, and whether that is a guess.
-fn spent(fields: &Fields, need: Need) -> (Usage, bool) {
+fn spent(fields: &Fields, need: TokenEstimate) -> (Usage, bool) {
     let Some(summary) = &fields.summary else {
         // Refused before it began, or not even asked: that costs nothing. Asked and abandoned: nobody knows.
         let unknown = fields.asked && fields.error.is_none();
@@ -222,27 +228,27 @@ fn spent(fields: &Fields, need: Need) -> (Usage, bool) {
 }
 
 /// The most that was allowed: whoever leaves early is charged by what Bedrock may have gone on to write.
-fn most(need: Need, known: Option<Usage>) -> Usage {
-    let output_tokens = u64::try_from(need.output).unwrap_or(0);
+fn most(need: TokenEstimate, known: Option<Usage>) -> Usage {
+    let output_tokens = u64::try_from(need.output_tokens).unwrap_or(0);
     Usage { output_tokens, ..known.unwrap_or_else(|| prompt(need)) }
 }
 
 /// What was delivered before Bedrock failed.
-fn delivered(said: u64, need: Need, known: Option<Usage>) -> Usage {
+fn delivered(said: u64, need: TokenEstimate, known: Option<Usage>) -> Usage {
     let usage = known.unwrap_or_else(|| prompt(need));
-    let most = u64::try_from(need.output).unwrap_or(0);
+    let most = u64::try_from(need.output_tokens).unwrap_or(0);
     Usage { output_tokens: usage.output_tokens.max(said.div_ceil(LETTERS).min(most)), ..usage }
 }
 
-fn prompt(need: Need) -> Usage {
-    Usage { input_tokens: u64::try_from(need.input).unwrap_or(0), ..Usage::default() }
+fn prompt(need: TokenEstimate) -> Usage {
+    Usage { input_tokens: u64::try_from(need.input_tokens).unwrap_or(0), ..Usage::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NEED: Need = Need { input: 1000, output: 500 };
+    const NEED: TokenEstimate = TokenEstimate { input_tokens: 1000, output_tokens: 500 };
 
     fn after(
         outcome: Outcome,

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::messages::VERSION;
 use super::query;
 use crate::app::App;
-use crate::catalog::Listed;
+use crate::catalog::ModelInfo;
 
 const DEFAULT_LIMIT: usize = 20;
 const MOST: usize = 1000;
@@ -130,12 +130,12 @@ impl Page {
 }
 
 /// A model in both languages. What is not known is null; a day that is not known is the epoch, as Anthropic has it.
-fn model(listed: &Listed, today: &str) -> Value {
+fn model(listed: &ModelInfo, today: &str) -> Value {
     let midnight = |day: &str| format!("{day}T00:00:00Z");
-    let created = listed.since.as_deref().map_or_else(|| midnight("1970-01-01"), midnight);
+    let created = listed.released.as_deref().map_or_else(|| midnight("1970-01-01"), midnight);
     let seconds = created.parse::<Timestamp>().map_or(0, Timestamp::as_second);
-    let retired = listed.until.as_deref().is_some_and(|day| day < today.get(..10).unwrap_or(today));
-    let lifecycle = match (retired, listed.legacy || listed.until.is_some()) {
+    let retired = listed.end_of_life.as_deref().is_some_and(|day| day < today.get(..10).unwrap_or(today));
+    let lifecycle = match (retired, listed.legacy || listed.end_of_life.is_some()) {
         (true, _) => "retired",
         (false, true) => "deprecated",
         (false, false) => "active",
@@ -146,9 +146,9 @@ fn model(listed: &Listed, today: &str) -> Value {
         "display_name": listed.display_name,
         "created_at": created,
         "lifecycle": lifecycle,
-        "line": listed.line,
+        "line": listed.family,
         "deprecated_at": null,
-        "retires_at": listed.until.as_deref().map(midnight),
+        "retires_at": listed.end_of_life.as_deref().map(midnight),
         "max_input_tokens": listed.capabilities.context_tokens,
         "max_tokens": listed.capabilities.max_output_tokens,
         "capabilities": capabilities(&listed.capabilities),
@@ -216,20 +216,20 @@ mod tests {
 
     #[test]
     fn a_model_is_deprecated_once_its_end_is_known_and_retired_after_it() {
-        let mut listed = Listed {
+        let mut listed = ModelInfo {
             id: "m".to_owned(),
             display_name: "M".to_owned(),
             vendor: "acme".to_owned(),
             model_id: "acme.m".to_owned(),
-            line: None,
-            since: None,
-            until: None,
+            family: None,
+            released: None,
+            end_of_life: None,
             legacy: false,
             capabilities: Capabilities::UNKNOWN,
         };
-        let lifecycle = |listed: &Listed, today: &str| model(listed, today)["lifecycle"].clone();
+        let lifecycle = |listed: &ModelInfo, today: &str| model(listed, today)["lifecycle"].clone();
         assert_eq!(lifecycle(&listed, "2027-01-08T00:00:00Z"), "active");
-        listed.until = Some("2027-01-08".to_owned());
+        listed.end_of_life = Some("2027-01-08".to_owned());
         assert_eq!(lifecycle(&listed, "2027-01-08T23:59:59Z"), "deprecated");
         assert_eq!(lifecycle(&listed, "2027-01-09T00:00:00Z"), "retired");
         let model = model(&listed, "2026-11-22T12:00:00Z");

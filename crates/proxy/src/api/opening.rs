@@ -56,7 +56,7 @@ impl Inquiry {
     pub(super) fn new(asked: Asked, call: Call, entry: Entry, tag_buffer: bool) -> Self {
         let opening = StreamContext {
             message_id: ids::message_id(),
-            model: asked.target.requested.clone(),
+            model: asked.target.requested_model.clone(),
             request_id: entry.request_id().as_str().to_owned(),
             tag_buffer,
             ..StreamContext::default()
@@ -193,7 +193,7 @@ pub(super) async fn open<S: Sink>(
                 }
                 live::log(&inquiry.entry, &meaning);
                 let target = &inquiry.asked.target;
-                let typed = target.requested == target.model_id;
+                let typed = target.requested_model == target.model_id;
                 ApiError::from(if typed { meaning.blame_client() } else { meaning })
             }
             Ok(Err(NotBegun::Failed(error))) => error,

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::live::Whole;
 use super::opening::{self, Inquiry, Opened};
 use crate::app::App;
-use crate::catalog::Target;
+use crate::catalog::ResolvedModel;
 use crate::ids::RequestId;
 
 /// An answer.
@@ -50,11 +50,11 @@ impl From<ApiError> for Unanswered {
 ///
 /// # Errors
 /// When there is no answer.
-pub async fn ask(app: &Arc<App>, target: Target) -> Result<Probed, Unanswered> {
+pub async fn ask(app: &Arc<App>, target: ResolvedModel) -> Result<Probed, Unanswered> {
     let started = Instant::now();
-    let tariff = app.catalog.tariff(&target, app.bedrock.region());
+    let tariff = app.catalog.pricing(&target, app.bedrock.region());
     let body = json!({
-        "model": target.requested,
+        "model": target.requested_model,
         "max_tokens": 1,
         "stream": true,
         "messages": [{"role": "user", "content": "Hi"}],

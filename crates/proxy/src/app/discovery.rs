@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::App;
 use crate::bedrock::{Failure, FoundationModel, InferenceProfile};
-use crate::catalog::Found;
+use crate::catalog::DiscoveredModel;
 use crate::config::PREFIXES;
 
 const EVERY: Duration = Duration::from_secs(3600);
@@ -20,7 +20,7 @@ impl App {
         let found = found(models, &profiles);
         let count = found.len();
         if count > 0 {
-            self.catalog.discovered(found);
+            self.catalog.set_discovered(found);
         }
         Ok(count)
     }
@@ -51,7 +51,7 @@ pub(super) async fn keep_discovering(app: Arc<App>) {
 }
 
 /// The models that answer with text and can be called without capacity of one's own.
-fn found(models: Vec<FoundationModel>, profiles: &[InferenceProfile]) -> Vec<Found> {
+fn found(models: Vec<FoundationModel>, profiles: &[InferenceProfile]) -> Vec<DiscoveredModel> {
     let mut prefixes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for profile in profiles {
         let split = profile.inference_profile_id.split_once('.');
@@ -61,14 +61,14 @@ fn found(models: Vec<FoundationModel>, profiles: &[InferenceProfile]) -> Vec<Fou
     }
     let has = |list: &[String], word: &str| list.iter().any(|item| item == word);
     let models = models.into_iter().filter(|model| has(&model.output_modalities, "TEXT"));
-    let found = models.map(|model| Found {
+    let found = models.map(|model| DiscoveredModel {
         prefixes: prefixes.get(model.model_id.as_str()).cloned().unwrap_or_default(),
         on_demand: has(&model.inference_types_supported, "ON_DEMAND"),
         legacy: model.model_lifecycle.status.as_deref() == Some("LEGACY"),
         id: model.model_id,
-        name: model.model_name,
-        since: model.model_lifecycle.start_of_life_time,
-        until: model.model_lifecycle.end_of_life_time,
+        display_name: model.model_name,
+        start_of_life: model.model_lifecycle.start_of_life_time,
+        end_of_life: model.model_lifecycle.end_of_life_time,
     });
     found.filter(|found| found.on_demand || !found.prefixes.is_empty()).collect()
 }
@@ -92,6 +92,6 @@ mod tests {
         let ids: Vec<_> = found.iter().map(|found| found.id.as_str()).collect();
         assert_eq!(ids, ["anthropic.claude-x", "amazon.nova-x"]);
         assert_eq!(found[0].prefixes, ["us", "global"]);
-        assert!(found[1].legacy && found[1].until.is_some());
+        assert!(found[1].legacy && found[1].end_of_life.is_some());
     }
 }

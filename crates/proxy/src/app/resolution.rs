@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::App;
-use crate::catalog::{Behind, Lookup, Target, Unresolved};
+use crate::catalog::{Lookup, ProfileModel, ResolveError, ResolvedModel};
 
 impl App {
     /// Where `requested` leads for a caller whose own inference profile is `profile`. The profile takes the place of
@@ -15,12 +15,12 @@ impl App {
         self: &Arc<Self>,
         requested: Option<&str>,
         profile: Option<&str>,
-    ) -> Result<Target, Unresolved> {
+    ) -> Result<ResolvedModel, ResolveError> {
         let target = self.resolve(requested).await?;
-        let Some(profile) = profile.filter(|_| !target.names_profile()) else { return Ok(target) };
+        let Some(profile) = profile.filter(|_| !target.is_profile_requested()) else { return Ok(target) };
         match self.resolve(Some(profile)).await {
-            Ok(own) if own.base.is_some() && own.base == target.base => {
-                Ok(Target { model_id: own.model_id, ..target })
+            Ok(own) if own.foundation_model.is_some() && own.foundation_model == target.foundation_model => {
+                Ok(ResolvedModel { model_id: own.model_id, ..target })
             }
             Ok(_) => Ok(target),
             Err(error) => {
@@ -35,24 +35,26 @@ impl App {
     ///
     /// # Errors
     /// As [`crate::catalog::Catalog::resolve`].
-    pub async fn resolve(self: &Arc<Self>, requested: Option<&str>) -> Result<Target, Unresolved> {
+    pub async fn resolve(self: &Arc<Self>, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
         let target = self.catalog.resolve(requested)?;
         if !self.control.resolve_profiles || !target.is_application_profile() {
             return Ok(target);
         }
-        if !target.is_opaque() && self.catalog.profiles.base(&target.model_id).is_none() {
+        if !target.is_unresolved_profile()
+            && self.catalog.inference_profiles.foundation_model(&target.model_id).is_none()
+        {
             // The operator's mapping says what it is.
             return Ok(target);
         }
-        let (done, until) = match self.catalog.profiles.look(&target.model_id) {
-            Lookup::Settled => return Ok(target),
-            Lookup::Wait { done, until } => (done, until),
-            Lookup::Ask { done, until } => {
+        let (done, until) = match self.catalog.inference_profiles.lookup(&target.model_id) {
+            Lookup::Cached => return Ok(target),
+            Lookup::Pending { done, until } => (done, until),
+            Lookup::Fetch { done, until } => {
                 self.tasks.spawn(ask(Arc::clone(self), target.model_id.clone()));
                 (done, until)
             }
         };
-        if !target.is_opaque() {
+        if !target.is_unresolved_profile() {
             // Something is known, and an old answer is as good as ever until the new one is there.
             return Ok(target);
         }
@@ -67,7 +69,7 @@ async fn ask(app: Arc<App>, arn: String) {
         () = app.tasks.stopping() => return,
     };
     let behind = match answer {
-        Ok(profile) => Behind::of(profile.arns()),
+        Ok(profile) => ProfileModel::from_arns(profile.arns()),
         Err(failure) => {
             tracing::warn!(%failure, arn, "what is behind this inference profile could not be learnt; it is taken for a \
                 Claude model unless AWS_BEDROCK_MODEL_MAPPINGS gives it a model's name");
@@ -75,5 +77,5 @@ async fn ask(app: Arc<App>, arn: String) {
         }
     };
     tracing::debug!(arn, ?behind, "an inference profile was looked up");
-    app.catalog.profiles.learn(&arn, behind);
+    app.catalog.inference_profiles.insert(&arn, behind);
 }

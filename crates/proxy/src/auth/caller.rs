@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::cache::Recent;
-use super::{Bound, Claims, Crowd, Keys, Refusal, Scope};
+use super::{Access, Claims, ConcurrencyLimiter, Credential, JwtKeys, RateLimiter, Scope, TokenError};
 use crate::clock::Clock;
 use crate::config;
 use crate::ids;
-use crate::store::{Event, NewUser, Standing, Store, StoreError};
+use crate::store::{CallerRows, Event, NewUser, Store, StoreError};
 
 /// How long a row is believed.
 const FRESH: Duration = Duration::from_secs(2);
@@ -48,12 +48,20 @@ pub struct Caller {
     pub expires_at: Option<i64>,
 }
 
+impl Caller {
+    /// Whether the caller was not authenticated because authentication is off.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.expires_at.is_none()
+    }
+}
+
 /// Why somebody is not served. The text is safe to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
+pub enum AccessError {
     /// The credential is not accepted.
     #[error(transparent)]
-    Token(#[from] Refusal),
+    Token(#[from] TokenError),
     /// This token was taken back.
     #[error("the token was revoked; get a new one")]
     Revoked,
@@ -68,13 +76,36 @@ pub enum Rejection {
     TeamDisabled(String),
     /// Nobody has added the user.
     #[error("the user {0:?} is not known here; the gateway's operator can add it")]
-    Unknown(String),
+    UnknownUser(String),
     /// It cannot be looked up, and is not to be guessed.
     #[error("the gateway cannot look up who may pass, because its database is away; try again in a moment")]
-    Away,
+    StoreUnavailable,
+    /// The token's scope does not allow the operation.
+    #[error("{}", insufficient_scope(*.scope, *.access))]
+    InsufficientScope {
+        /// The token's scope.
+        scope: Scope,
+        /// The permission that the operation requires.
+        access: Access,
+    },
+    /// Administration over HTTP is only offered when callers are authenticated.
+    #[error("the admin API needs authentication; set JWT_SECRET_KEY, or use the command line")]
+    AuthenticationDisabled,
 }
 
-impl Rejection {
+fn insufficient_scope(scope: Scope, access: Access) -> &'static str {
+    match (scope, access) {
+        (Scope::AdminRead, Access::Admin) => {
+            "this token is read-only (scope admin:read); use a token with scope admin"
+        }
+        (_, Access::Admin) => "this token has no admin scope; use a token with scope admin",
+        (_, Access::Inference | Access::AnyToken) => {
+            "this is an admin token, which does not allow inference; use a token without an admin scope"
+        }
+    }
+}
+
+impl AccessError {
     /// The check that failed, in one word, for the log and the events.
     #[must_use]
     pub fn check(&self) -> &'static str {
@@ -84,30 +115,38 @@ impl Rejection {
             Self::Superseded => "superseded",
             Self::UserDisabled(_) => "user_disabled",
             Self::TeamDisabled(_) => "team_disabled",
-            Self::Unknown(_) => "unknown_user",
-            Self::Away => "database_away",
+            Self::UnknownUser(_) => "unknown_user",
+            Self::StoreUnavailable => "database_unavailable",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::AuthenticationDisabled => "authentication_disabled",
         }
     }
 }
 
-impl Rejection {
+impl AccessError {
     /// Who was refused, when that is known for certain.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
         match self {
-            Self::UserDisabled(user) | Self::Unknown(user) => Some(user),
-            Self::Token(_) | Self::Revoked | Self::Superseded | Self::TeamDisabled(_) | Self::Away => None,
+            Self::UserDisabled(user) | Self::UnknownUser(user) => Some(user),
+            Self::Token(_)
+            | Self::Revoked
+            | Self::Superseded
+            | Self::TeamDisabled(_)
+            | Self::StoreUnavailable
+            | Self::InsufficientScope { .. }
+            | Self::AuthenticationDisabled => None,
         }
     }
 }
 
 /// A verdict about a caller.
-pub type Verdict = Result<Arc<Caller>, Rejection>;
+pub type AccessDecision = Result<Arc<Caller>, AccessError>;
 
 /// Everybody who may come.
 #[derive(Debug)]
-pub struct Callers {
-    keys: Option<Keys>,
+pub struct Authenticator {
+    keys: Option<JwtKeys>,
     store: Store,
     settings: config::Callers,
     clock: Clock,
@@ -115,9 +154,9 @@ pub struct Callers {
     /// By the hash of the whole token.
     known: Mutex<Recent<[u8; 32], Arc<Known>>>,
     /// How many refusals may be written down.
-    pub refusals: Bound,
+    pub event_limiter: RateLimiter,
     /// Requests that are open.
-    pub crowd: Crowd,
+    pub concurrency: ConcurrencyLimiter,
 }
 
 /// A token whose signature was good, and what was last known about its bearer.
@@ -133,13 +172,13 @@ struct Seen {
     /// When the database was last asked, whatever came of it.
     asked: Option<Instant>,
     /// What follows from its last answer.
-    verdict: Option<Verdict>,
+    verdict: Option<AccessDecision>,
 }
 
-impl Callers {
-    /// Callers by `settings`; without `keys` everybody is the same one.
+impl Authenticator {
+    /// Authenticator by `settings`; without `keys` everybody is the same one.
     #[must_use]
-    pub fn new(keys: Option<Keys>, store: Store, settings: config::Callers, clock: Clock) -> Self {
+    pub fn new(keys: Option<JwtKeys>, store: Store, settings: config::Callers, clock: Clock) -> Self {
         let anonymous = Arc::new(Caller {
             user_id: ANONYMOUS.to_owned(),
             team: None,
@@ -151,14 +190,14 @@ impl Callers {
             expires_at: None,
         });
         Self {
-            crowd: Crowd::new(settings.most_requests),
+            concurrency: ConcurrencyLimiter::new(settings.most_requests),
             keys,
             store,
             settings,
             clock,
             anonymous,
             known: Mutex::new(Recent::new(TOKENS)),
-            refusals: Bound::default(),
+            event_limiter: RateLimiter::default(),
         }
     }
 
@@ -172,9 +211,9 @@ impl Callers {
     ///
     /// # Errors
     /// When they may not.
-    pub async fn identify(&self, token: &str) -> Verdict {
+    pub async fn authenticate(&self, credential: Credential<'_>) -> AccessDecision {
         let Some(keys) = &self.keys else { return Ok(Arc::clone(&self.anonymous)) };
-        let known = self.verified(keys, token)?;
+        let known = self.verified(keys, credential.token())?;
         let mut seen = known.seen.lock().await;
         if seen.asked.is_some_and(|asked| asked.elapsed() < FRESH)
             && let Some(verdict) = &seen.verdict
@@ -196,13 +235,13 @@ impl Callers {
     }
 
     /// The token's claims, from memory or checked now. That it has not expired is checked in either case.
-    fn verified(&self, keys: &Keys, token: &str) -> Result<Arc<Known>, Refusal> {
+    fn verified(&self, keys: &JwtKeys, token: &str) -> Result<Arc<Known>, TokenError> {
         let now = self.clock.milliseconds().div_euclid(1000);
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&hash);
         if let Some(known) = known {
-            return if keys.is_over(known.claims.expires_at, now) {
-                Err(Refusal::Expired)
+            return if keys.is_expired(known.claims.expires_at, now) {
+                Err(TokenError::Expired)
             } else {
                 Ok(known)
             };
@@ -214,15 +253,16 @@ impl Callers {
     }
 
     /// Asks the database.
-    async fn look(&self, claims: &Claims) -> Result<Verdict, StoreError> {
-        let standing = || self.store.standing(&claims.user_id, claims.team.as_deref(), claims.jti.as_deref());
+    async fn look(&self, claims: &Claims) -> Result<AccessDecision, StoreError> {
+        let standing =
+            || self.store.lookup_caller(&claims.user_id, claims.team.as_deref(), claims.jti.as_deref());
         let found = standing().await?;
         // Operators need no row: they spend nothing.
         if found.user.is_some() || found.revoked || claims.scope != Scope::Inference {
             return Ok(self.judged(claims, found));
         }
         if !self.settings.provision {
-            return Ok(Err(Rejection::Unknown(claims.user_id.clone())));
+            return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
         self.provision(claims).await?;
         Ok(self.judged(claims, standing().await?))
@@ -246,21 +286,21 @@ impl Callers {
     }
 
     /// What claims and rows together say.
-    fn judged(&self, claims: &Claims, found: Standing) -> Verdict {
+    fn judged(&self, claims: &Claims, found: CallerRows) -> AccessDecision {
         if found.revoked {
-            return Err(Rejection::Revoked);
+            return Err(AccessError::Revoked);
         }
         let Some(user) = found.user else { return Ok(self.claimed(claims)) };
         if user.disabled {
-            return Err(Rejection::UserDisabled(user.user_id));
+            return Err(AccessError::UserDisabled(user.user_id));
         }
         // A token that does not say when it was issued could be of any time.
         let issued_at = claims.issued_at.unwrap_or(0).saturating_mul(1000);
         if user.tokens_valid_from.is_some_and(|from| issued_at < from) {
-            return Err(Rejection::Superseded);
+            return Err(AccessError::Superseded);
         }
         if let Some(team) = found.team.as_ref().filter(|team| team.disabled) {
-            return Err(Rejection::TeamDisabled(team.team.clone()));
+            return Err(AccessError::TeamDisabled(team.team.clone()));
         }
         let team_limit = found.team.map_or(self.settings.team_limit, |team| team.daily_token_limit);
         Ok(Arc::new(Caller {
@@ -292,9 +332,9 @@ impl Callers {
     }
 
     /// What to make of somebody about whom the database never said anything while it was there.
-    fn guessed(&self, claims: &Claims) -> Verdict {
+    fn guessed(&self, claims: &Claims) -> AccessDecision {
         // An operator's token may be revoked, and needs the database anyway.
         let open = self.settings.open_on_outage && claims.scope == Scope::Inference;
-        if open { Ok(self.claimed(claims)) } else { Err(Rejection::Away) }
+        if open { Ok(self.claimed(claims)) } else { Err(AccessError::StoreUnavailable) }
     }
 }

@@ -4,7 +4,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::Refusal;
+use super::TokenError;
 
 /// The longest name of a user or a team, in bytes, as the database's columns hold.
 const LONGEST_NAME: usize = 255;
@@ -38,7 +38,7 @@ impl Scope {
 
     /// The scope of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 }
@@ -73,25 +73,25 @@ pub(super) struct Expected {
 
 impl Claims {
     /// Reads and checks a signed payload at `now`, in seconds since the epoch.
-    pub(super) fn read(payload: &[u8], expected: &Expected, now: i64) -> Result<Self, Refusal> {
-        let Once(claims) = serde_json::from_slice(payload).map_err(|_| Refusal::Payload)?;
-        let expires_at = seconds(&claims, "exp")?.ok_or(Refusal::Claim {
+    pub(super) fn read(payload: &[u8], expected: &Expected, now: i64) -> Result<Self, TokenError> {
+        let UniqueObject(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Payload)?;
+        let expires_at = seconds(&claims, "exp")?.ok_or(TokenError::Claim {
             name: "exp",
             wrong: "is missing; every token must say when it expires",
         })?;
         if now.saturating_sub(expected.leeway) >= expires_at {
-            return Err(Refusal::Expired);
+            return Err(TokenError::Expired);
         }
         if seconds(&claims, "nbf")?.is_some_and(|from| from > now.saturating_add(expected.leeway)) {
-            return Err(Refusal::NotYet);
+            return Err(TokenError::NotYet);
         }
         if claims.get("iss").and_then(Value::as_str) != Some(&expected.issuer) {
-            return Err(Refusal::Issuer);
+            return Err(TokenError::Issuer);
         }
         if !names(claims.get("aud"), &expected.audience) {
-            return Err(Refusal::Audience);
+            return Err(TokenError::Audience);
         }
-        let user_id = name(&claims, "user_id")?.ok_or(Refusal::Claim {
+        let user_id = name(&claims, "user_id")?.ok_or(TokenError::Claim {
             name: "user_id",
             wrong: "is missing; every token must say whose it is",
         })?;
@@ -161,34 +161,34 @@ fn present<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value>
     claims.get(claim).filter(|value| !value.is_null())
 }
 
-fn seconds(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<i64>, Refusal> {
-    let wrong = Refusal::Claim { name: claim, wrong: "is not a whole number of seconds" };
+fn seconds(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<i64>, TokenError> {
+    let wrong = TokenError::Claim { name: claim, wrong: "is not a whole number of seconds" };
     present(claims, claim).map(|value| value.as_i64().ok_or(wrong)).transpose()
 }
 
-fn text<'a>(claims: &'a Map<String, Value>, claim: &'static str) -> Result<Option<&'a str>, Refusal> {
-    let wrong = Refusal::Claim { name: claim, wrong: "is not a string" };
+fn text<'a>(claims: &'a Map<String, Value>, claim: &'static str) -> Result<Option<&'a str>, TokenError> {
+    let wrong = TokenError::Claim { name: claim, wrong: "is not a string" };
     present(claims, claim).map(|value| value.as_str().ok_or(wrong)).transpose()
 }
 
-fn name(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, Refusal> {
+fn name(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, TokenError> {
     let Some(name) = text(claims, claim)? else { return Ok(None) };
-    check_name(name).map_err(|wrong| Refusal::Claim { name: claim, wrong })?;
+    check_name(name).map_err(|wrong| TokenError::Claim { name: claim, wrong })?;
     Ok(Some(name.to_owned()))
 }
 
-fn profile(claims: &Map<String, Value>) -> Result<Option<String>, Refusal> {
+fn profile(claims: &Map<String, Value>) -> Result<Option<String>, TokenError> {
     const NAME: &str = "default_inference_profile";
     let Some(profile) = text(claims, NAME)? else { return Ok(None) };
     if profile.is_empty() || profile.len() > LONGEST_PROFILE || profile.chars().any(char::is_whitespace) {
-        return Err(Refusal::Claim { name: NAME, wrong: "is not the id or ARN of an inference profile" });
+        return Err(TokenError::Claim { name: NAME, wrong: "is not the id or ARN of an inference profile" });
     }
     Ok(Some(profile.to_owned()))
 }
 
-fn scope(claims: &Map<String, Value>) -> Result<Scope, Refusal> {
-    let wrong = Refusal::Claim { name: "scope", wrong: "is not one of inference, admin and admin:read" };
-    text(claims, "scope")?.map_or(Ok(Scope::Inference), |name| Scope::named(name).ok_or(wrong))
+fn scope(claims: &Map<String, Value>) -> Result<Scope, TokenError> {
+    let wrong = TokenError::Claim { name: "scope", wrong: "is not one of inference, admin and admin:read" };
+    text(claims, "scope")?.map_or(Ok(Scope::Inference), |name| Scope::from_name(name).ok_or(wrong))
 }
 
 fn names(aud: Option<&Value>, audience: &str) -> bool {
@@ -200,26 +200,26 @@ fn names(aud: Option<&Value>, audience: &str) -> bool {
 }
 
 /// A JSON object in which no name stands twice, as readers differ about which of the two counts.
-pub(super) struct Once(pub(super) Map<String, Value>);
+pub(super) struct UniqueObject(pub(super) Map<String, Value>);
 
-impl<'de> Deserialize<'de> for Once {
+impl<'de> Deserialize<'de> for UniqueObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Once;
+            type Value = UniqueObject;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Once, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<UniqueObject, A::Error> {
                 let mut map = Map::new();
                 while let Some((name, value)) = members.next_entry::<String, Value>()? {
                     if map.insert(name, value).is_some() {
                         return Err(A::Error::custom("duplicate"));
                     }
                 }
-                Ok(Once(map))
+                Ok(UniqueObject(map))
             }
         }
         deserializer.deserialize_map(Members)

@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The requests that are open, by user. Whoever has none is not in it, so that it cannot grow without end.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct ConcurrencyLimiter {
     most: usize,
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 /// One request's place among those of its user, for as long as this is kept.
 #[derive(Debug)]
-pub struct Turn {
+pub struct ConcurrencyPermit {
     user_id: String,
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-impl Crowd {
+impl ConcurrencyLimiter {
     /// At most `most` requests of each user.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -29,13 +29,13 @@ impl Crowd {
 
     /// How many requests of one user may be open.
     #[must_use]
-    pub fn most(&self) -> usize {
+    pub fn max_per_user(&self) -> usize {
         self.most
     }
 
     /// A place for one more request of `user_id`; `None` when there are as many as may be.
     #[must_use]
-    pub fn enter(&self, user_id: &str) -> Option<Turn> {
+    pub fn try_acquire(&self, user_id: &str) -> Option<ConcurrencyPermit> {
         let mut open = lock(&self.open);
         match open.get_mut(user_id) {
             Some(count) if *count >= self.most => return None,
@@ -43,17 +43,17 @@ impl Crowd {
             None => drop(open.insert(user_id.to_owned(), 1)),
         }
         drop(open);
-        Some(Turn { user_id: user_id.to_owned(), open: Arc::clone(&self.open) })
+        Some(ConcurrencyPermit { user_id: user_id.to_owned(), open: Arc::clone(&self.open) })
     }
 
     /// How many requests of anybody are open.
     #[must_use]
-    pub fn open(&self) -> usize {
+    pub fn open_requests(&self) -> usize {
         lock(&self.open).values().sum()
     }
 }
 
-impl Drop for Turn {
+impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
         let mut open = lock(&self.open);
         if let Some(count) = open.get_mut(&self.user_id) {
@@ -75,15 +75,19 @@ mod tests {
 
     #[test]
     fn each_user_has_so_many_places_and_gets_them_back() {
-        let crowd = Crowd::new(2);
-        let (first, second) = (crowd.enter("ana"), crowd.enter("ana"));
-        assert!(first.is_some() && second.is_some() && crowd.enter("ana").is_none());
-        let other = crowd.enter("bob");
+        let crowd = ConcurrencyLimiter::new(2);
+        let (first, second) = (crowd.try_acquire("ana"), crowd.try_acquire("ana"));
+        assert!(first.is_some() && second.is_some() && crowd.try_acquire("ana").is_none());
+        let other = crowd.try_acquire("bob");
         assert!(other.is_some(), "one user's crowd is nobody else's");
         drop(first);
-        let third = crowd.enter("ana");
-        assert!(third.is_some() && crowd.enter("ana").is_none());
+        let third = crowd.try_acquire("ana");
+        assert!(third.is_some() && crowd.try_acquire("ana").is_none());
         drop((second, third, other));
-        assert_eq!((crowd.open(), lock(&crowd.open).len()), (0, 0), "nothing is kept of who has left");
+        assert_eq!(
+            (crowd.open_requests(), lock(&crowd.open).len()),
+            (0, 0),
+            "nothing is kept of who has left"
+        );
     }
 }

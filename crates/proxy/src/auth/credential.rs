@@ -1,6 +1,6 @@
 //! The one token among the headers of a request.
 
-use super::Refusal;
+use super::TokenError;
 
 const AUTHORIZATION: &str = "Authorization";
 const API_KEY: &str = "x-api-key";
@@ -8,60 +8,78 @@ const SCHEME: &str = "Bearer";
 /// How AWS's own clients sign.
 const AWS: &str = "AWS4-";
 
-/// The token in the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
-///
-/// # Errors
-/// When there is none, more than one, or something else than a bearer token.
-pub fn credential<'a>(
-    authorization: impl IntoIterator<Item = &'a [u8]>,
-    api_key: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<&'a str, Refusal> {
-    let authorization = single(AUTHORIZATION, authorization)?.map(bearer).transpose()?;
-    let api_key = single(API_KEY, api_key)?.map(one_word).transpose()?;
-    match (authorization, api_key) {
-        (Some(token), Some(other)) if token != other => Err(Refusal::Conflicting),
-        (Some(token), _) | (None, Some(token)) => Ok(token),
-        (None, None) => Err(Refusal::Missing),
+/// A bearer token as a client sent it, not verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credential<'a>(&'a str);
+
+impl<'a> Credential<'a> {
+    /// Reads the token from the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
+    ///
+    /// # Errors
+    /// When there is none, more than one, or something else than a bearer token.
+    pub fn from_headers(
+        authorization: impl IntoIterator<Item = &'a [u8]>,
+        api_key: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, TokenError> {
+        let authorization = single(AUTHORIZATION, authorization)?.map(bearer).transpose()?;
+        let api_key = single(API_KEY, api_key)?.map(visible_ascii).transpose()?;
+        match (authorization, api_key) {
+            (Some(token), Some(other)) if token != other => Err(TokenError::Conflicting),
+            (Some(token), _) | (None, Some(token)) => Ok(Self(token)),
+            (None, None) => Err(TokenError::Missing),
+        }
+    }
+
+    /// The token.
+    pub(super) fn token(self) -> &'a str {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential([redacted])")
     }
 }
 
 fn single<'a>(
     header: &'static str,
     values: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Option<&'a [u8]>, Refusal> {
+) -> Result<Option<&'a [u8]>, TokenError> {
     let mut values = values.into_iter();
     let first = values.next();
-    if values.next().is_some() { Err(Refusal::Repeated(header)) } else { Ok(first) }
+    if values.next().is_some() { Err(TokenError::Repeated(header)) } else { Ok(first) }
 }
 
-fn bearer(value: &[u8]) -> Result<&str, Refusal> {
+fn bearer(value: &[u8]) -> Result<&str, TokenError> {
     if value.starts_with(AWS.as_bytes()) {
-        return Err(Refusal::SignedForAws);
+        return Err(TokenError::SignedForAws);
     }
-    let (scheme, token) = value.split_at_checked(SCHEME.len()).ok_or(Refusal::Scheme)?;
+    let (scheme, token) = value.split_at_checked(SCHEME.len()).ok_or(TokenError::Scheme)?;
     if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) {
-        return Err(Refusal::Scheme);
+        return Err(TokenError::Scheme);
     }
-    let token = token.strip_prefix(b" ").ok_or(Refusal::Scheme)?;
-    one_word(token).map_err(|_| Refusal::Scheme)
+    let token = token.strip_prefix(b" ").ok_or(TokenError::Scheme)?;
+    visible_ascii(token).map_err(|_| TokenError::Scheme)
 }
 
 /// Visible ASCII without a comma, which would join several.
-fn one_word(value: &[u8]) -> Result<&str, Refusal> {
+fn visible_ascii(value: &[u8]) -> Result<&str, TokenError> {
     let word = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
     let text = std::str::from_utf8(value).ok().filter(|_| word);
-    text.ok_or(if value.is_empty() { Refusal::Missing } else { Refusal::Malformed })
+    text.ok_or(if value.is_empty() { TokenError::Missing } else { TokenError::Malformed })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(authorization: &[&'static str], api_key: &[&'static str]) -> Result<&'static str, Refusal> {
-        credential(
+    fn found(authorization: &[&'static str], api_key: &[&'static str]) -> Result<&'static str, TokenError> {
+        Credential::from_headers(
             authorization.iter().map(|value| value.as_bytes()),
             api_key.iter().map(|value| value.as_bytes()),
         )
+        .map(Credential::token)
     }
 
     #[test]
@@ -71,15 +89,15 @@ mod tests {
         }
         assert_eq!(found(&[], &["t"]), Ok("t"));
         assert_eq!(found(&["Bearer t"], &["t"]), Ok("t"));
-        assert_eq!(found(&["Bearer t"], &["u"]), Err(Refusal::Conflicting));
-        assert_eq!(found(&[], &[]), Err(Refusal::Missing));
-        assert_eq!(found(&[], &[""]), Err(Refusal::Missing));
+        assert_eq!(found(&["Bearer t"], &["u"]), Err(TokenError::Conflicting));
+        assert_eq!(found(&[], &[]), Err(TokenError::Missing));
+        assert_eq!(found(&[], &[""]), Err(TokenError::Missing));
     }
 
     #[test]
     fn a_header_is_read_once_and_exactly() {
-        assert_eq!(found(&["Bearer t", "Bearer t"], &[]), Err(Refusal::Repeated("Authorization")));
-        assert_eq!(found(&[], &["t", "t"]), Err(Refusal::Repeated("x-api-key")));
+        assert_eq!(found(&["Bearer t", "Bearer t"], &[]), Err(TokenError::Repeated("Authorization")));
+        assert_eq!(found(&[], &["t", "t"]), Err(TokenError::Repeated("x-api-key")));
         for wrong in [
             "",
             "Bearer",
@@ -93,10 +111,10 @@ mod tests {
             "Bearert",
             "Basic dDp0",
         ] {
-            assert_eq!(found(&[wrong], &[]), Err(Refusal::Scheme), "{wrong:?}");
+            assert_eq!(found(&[wrong], &[]), Err(TokenError::Scheme), "{wrong:?}");
         }
-        assert_eq!(found(&[], &["t,t"]), Err(Refusal::Malformed));
+        assert_eq!(found(&[], &["t,t"]), Err(TokenError::Malformed));
         let signed = "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/bedrock/aws4_request";
-        assert_eq!(found(&[signed], &[]), Err(Refusal::SignedForAws));
+        assert_eq!(found(&[signed], &[]), Err(TokenError::SignedForAws));
     }
 }

@@ -2,7 +2,7 @@
 
 /// Why a credential is not accepted. Its text is safe to show to anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum TokenError {
     /// There is none.
     #[error(
         "no credential was sent; send the header `Authorization: Bearer <token>` or `x-api-key: <token>`"
@@ -64,7 +64,7 @@ pub enum Refusal {
     Audience,
 }
 
-impl Refusal {
+impl TokenError {
     /// The check that failed, in one word, for the log and the events.
     #[must_use]
     pub fn check(self) -> &'static str {

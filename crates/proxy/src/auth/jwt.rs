@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::claims::{Expected, Once};
-use super::{Claims, Refusal};
+use super::claims::{Expected, UniqueObject};
+use super::{Claims, TokenError};
 use crate::config;
 use crate::secret::Secret;
 
@@ -18,19 +18,19 @@ const HEADER: &[u8] = br#"{"alg":"HS256","typ":"JWT"}"#;
 
 /// The keys that tokens are signed with, and what tokens have to say.
 #[derive(Clone)]
-pub struct Keys {
+pub struct JwtKeys {
     /// Keyed once, cloned for each use. The first one signs; all are accepted.
     keyed: Vec<Hmac<Sha256>>,
     expected: Expected,
 }
 
-impl std::fmt::Debug for Keys {
+impl std::fmt::Debug for JwtKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("accepted", &self.keyed.len()).finish_non_exhaustive()
+        f.debug_struct("JwtKeys").field("accepted", &self.keyed.len()).finish_non_exhaustive()
     }
 }
 
-impl Keys {
+impl JwtKeys {
     /// The keys of the configuration; `None` when authentication is off.
     #[must_use]
     pub fn new(config: &config::Auth) -> Option<Self> {
@@ -51,30 +51,30 @@ impl Keys {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn verify(&self, token: &str, now: i64) -> Result<Claims, Refusal> {
+    pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenError> {
         if token.len() > LONGEST {
-            return Err(Refusal::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(Refusal::Malformed)?;
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         check_header(&decode(header)?)?;
         let (payload, signature) = (decode(payload)?, decode(signature)?);
         // Every key is tried; each comparison takes as long as any other.
         if !self.keyed.iter().any(|key| keyed(key, signed).verify_slice(&signature).is_ok()) {
-            return Err(Refusal::Signature);
+            return Err(TokenError::Signature);
         }
         Claims::read(&payload, &self.expected, now)
     }
 
     /// Whether a token that expires at `expires_at` is over at `now`, both in seconds since the epoch.
     #[must_use]
-    pub fn is_over(&self, expires_at: i64, now: i64) -> bool {
+    pub fn is_expired(&self, expires_at: i64, now: i64) -> bool {
         now.saturating_sub(self.expected.leeway) >= expires_at
     }
 
     /// A token that says `claims`, with the issuer and the audience that are expected here.
     #[must_use]
-    pub fn mint(&self, claims: &Claims) -> Secret {
+    pub fn sign(&self, claims: &Claims) -> Secret {
         let payload = URL_SAFE_NO_PAD.encode(claims.write(&self.expected));
         let mut token = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(HEADER));
         let signature = self.keyed.first().map(|key| keyed(key, &token).finalize().into_bytes());
@@ -90,20 +90,20 @@ fn keyed(key: &Hmac<Sha256>, signed: &str) -> Hmac<Sha256> {
     mac
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, Refusal> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed)
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }
 
 /// Only the algorithm counts. `kid`, `jku`, `x5u` and `jwk` are a sender's word about keys and are not looked at;
 /// what a header calls critical (`crit`) would have to be understood, and nothing is.
-fn check_header(header: &[u8]) -> Result<(), Refusal> {
-    let Once(header) = serde_json::from_slice(header).map_err(|_| Refusal::Malformed)?;
+fn check_header(header: &[u8]) -> Result<(), TokenError> {
+    let UniqueObject(header) = serde_json::from_slice(header).map_err(|_| TokenError::Malformed)?;
     if header.get("alg").and_then(Value::as_str) != Some(ALGORITHM) {
-        return Err(Refusal::Algorithm);
+        return Err(TokenError::Algorithm);
     }
     let typ = header.get("typ").map(|typ| typ.as_str().unwrap_or_default());
     if header.contains_key("crit") || typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-        return Err(Refusal::Malformed);
+        return Err(TokenError::Malformed);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// Lets through what is within the bound, and counts the rest.
 #[derive(Debug, Default)]
-pub struct Bound(Mutex<State>);
+pub struct RateLimiter(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,9 +22,9 @@ struct State {
     left_out: u64,
 }
 
-impl Bound {
+impl RateLimiter {
     /// Whether one more may pass; if so, how many were left out before it.
-    pub fn pass(&self) -> Option<u64> {
+    pub fn try_acquire(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *state.since.get_or_insert(now);
@@ -48,12 +48,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_and_then_one_now_and_then() {
-        let bound = Bound::default();
-        assert_eq!((0..100).filter(|_| bound.pass().is_some()).count(), 20);
+        let bound = RateLimiter::default();
+        assert_eq!((0..100).filter(|_| bound.try_acquire().is_some()).count(), 20);
         tokio::time::advance(EVERY).await;
-        assert_eq!(bound.pass(), Some(80));
-        assert_eq!(bound.pass(), None);
+        assert_eq!(bound.try_acquire(), Some(80));
+        assert_eq!(bound.try_acquire(), None);
         tokio::time::advance(EVERY * 1000).await;
-        assert_eq!((0..100).filter(|_| bound.pass().is_some()).count(), 20);
+        assert_eq!((0..100).filter(|_| bound.try_acquire().is_some()).count(), 20);
     }
 }

@@ -27,34 +27,34 @@ const MOST_QUESTIONS: usize = 8;
 
 /// The answers so far.
 #[derive(Debug, Default)]
-pub struct Profiles(Mutex<HashMap<String, Entry>>);
+pub struct InferenceProfiles(Mutex<HashMap<String, Entry>>);
 
 #[derive(Clone, Debug)]
 enum Entry {
     /// `old`: what was known before.
-    Asking { since: Instant, done: CancellationToken, old: Option<Behind> },
+    Asking { since: Instant, done: CancellationToken, old: Option<ProfileModel> },
     /// `None`: there was no answer.
-    Answered { behind: Option<Behind>, until: Instant },
+    Answered { behind: Option<ProfileModel>, until: Instant },
 }
 
 /// What is behind an inference profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Behind {
+pub struct ProfileModel {
     /// The foundation-model id.
-    pub base: String,
+    pub foundation_model: String,
     /// Where its requests may go, as far as its models tell: the prefix that AWS's own profile for the same regions
     /// has, or `bare` for one region.
     pub way: Option<&'static str>,
 }
 
-impl Behind {
+impl ProfileModel {
     /// Reads the ARNs of the models that a profile leads to, one for each region; one without a region leads anywhere.
-    pub fn of<'a>(arns: impl Iterator<Item = &'a str>) -> Option<Self> {
+    pub fn from_arns<'a>(arns: impl Iterator<Item = &'a str>) -> Option<Self> {
         let models: Vec<_> = arns.filter_map(|arn| arn.split_once(":foundation-model/")).collect();
         let base = models.first()?.1.to_owned();
         let regions: Vec<_> =
             models.iter().map(|(head, _)| head.split(':').nth(3).unwrap_or_default()).collect();
-        Some(Self { base, way: way(&regions) })
+        Some(Self { foundation_model: base, way: way(&regions) })
     }
 }
 
@@ -75,16 +75,16 @@ fn way(regions: &[&str]) -> Option<&'static str> {
 #[derive(Debug)]
 pub enum Lookup {
     /// Nothing: what is known is all there is for now.
-    Settled,
-    /// Ask, and [`Profiles::learn`] the answer; wait for `done` until then.
-    Ask {
+    Cached,
+    /// Ask, and [`InferenceProfiles::insert`] the answer; wait for `done` until then.
+    Fetch {
         /// Cancelled when the answer is there.
         done: CancellationToken,
         /// How long a request may wait for it.
         until: Instant,
     },
     /// Somebody asks already.
-    Wait {
+    Pending {
         /// Cancelled when the answer is there.
         done: CancellationToken,
         /// How long a request may wait for it.
@@ -92,11 +92,11 @@ pub enum Lookup {
     },
 }
 
-impl Profiles {
+impl InferenceProfiles {
     /// The foundation-model id behind `arn`, if it is known. One that has grown old serves until there is a newer.
     #[must_use]
-    pub fn base(&self, arn: &str) -> Option<String> {
-        self.behind(arn).map(|behind| behind.base)
+    pub fn foundation_model(&self, arn: &str) -> Option<String> {
+        self.behind(arn).map(|behind| behind.foundation_model)
     }
 
     /// Where requests to `arn` may go, if it is known: a prefix of profiles, or `bare`.
@@ -105,7 +105,7 @@ impl Profiles {
         self.behind(arn)?.way.map(str::to_owned)
     }
 
-    fn behind(&self, arn: &str) -> Option<Behind> {
+    fn behind(&self, arn: &str) -> Option<ProfileModel> {
         self.with(|entries| match entries.get(arn)? {
             Entry::Answered { behind, .. } => behind.clone(),
             Entry::Asking { old, .. } => old.clone(),
@@ -114,20 +114,20 @@ impl Profiles {
 
     /// Whether `arn` has to be asked about.
     #[must_use]
-    pub fn look(&self, arn: &str) -> Lookup {
+    pub fn lookup(&self, arn: &str) -> Lookup {
         let now = Instant::now();
         self.with(|entries| {
             match entries.get(arn) {
-                Some(Entry::Answered { until, .. }) if now < *until => return Lookup::Settled,
+                Some(Entry::Answered { until, .. }) if now < *until => return Lookup::Cached,
                 Some(Entry::Asking { since, done, .. }) if now < *since + FORGOTTEN => {
-                    return Lookup::Wait { done: done.clone(), until: *since + PATIENCE };
+                    return Lookup::Pending { done: done.clone(), until: *since + PATIENCE };
                 }
                 _ => {}
             }
             let asking =
                 |entry: &&Entry| matches!(entry, Entry::Asking { since, .. } if now < *since + FORGOTTEN);
             if entries.values().filter(asking).count() >= MOST_QUESTIONS {
-                return Lookup::Settled;
+                return Lookup::Cached;
             }
             let old = match entries.remove(arn) {
                 Some(Entry::Answered { behind, .. }) => behind,
@@ -137,12 +137,12 @@ impl Profiles {
             make_room(entries);
             let done = CancellationToken::new();
             entries.insert(arn.to_owned(), Entry::Asking { since: now, done: done.clone(), old });
-            Lookup::Ask { done, until: now + PATIENCE }
+            Lookup::Fetch { done, until: now + PATIENCE }
         })
     }
 
     /// Takes the answer about `arn`; `None` when there is none, and then an old one stays.
-    pub fn learn(&self, arn: &str, behind: Option<Behind>) {
+    pub fn insert(&self, arn: &str, behind: Option<ProfileModel>) {
         let until = Instant::now() + if behind.is_some() { BELIEVED } else { PAUSE };
         let behind = behind.or_else(|| self.behind(arn));
         let before = self.with(|entries| {
@@ -180,20 +180,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_arn_is_asked_about_once_and_again_after_an_hour() {
-        let profiles = Profiles::default();
-        let Lookup::Ask { done, .. } = profiles.look("arn") else { panic!("the first one asks") };
-        assert!(matches!(profiles.look("arn"), Lookup::Wait { .. }));
+        let profiles = InferenceProfiles::default();
+        let Lookup::Fetch { done, .. } = profiles.lookup("arn") else { panic!("the first one asks") };
+        assert!(matches!(profiles.lookup("arn"), Lookup::Pending { .. }));
         let model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-x";
-        profiles.learn("arn", Behind::of([model].into_iter()));
-        assert!(done.is_cancelled() && matches!(profiles.look("arn"), Lookup::Settled));
-        assert_eq!(profiles.base("arn").as_deref(), Some("anthropic.claude-x"));
+        profiles.insert("arn", ProfileModel::from_arns([model].into_iter()));
+        assert!(done.is_cancelled() && matches!(profiles.lookup("arn"), Lookup::Cached));
+        assert_eq!(profiles.foundation_model("arn").as_deref(), Some("anthropic.claude-x"));
         tokio::time::advance(BELIEVED).await;
-        assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
-        assert!(profiles.base("arn").is_some(), "the old answer serves until there is a new one");
-        profiles.learn("arn", None);
-        assert!(profiles.base("arn").is_some(), "and after that if there is none");
+        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
+        assert!(profiles.foundation_model("arn").is_some(), "the old answer serves until there is a new one");
+        profiles.insert("arn", None);
+        assert!(profiles.foundation_model("arn").is_some(), "and after that if there is none");
         tokio::time::advance(PAUSE).await;
-        assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
+        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
                 .iter()
                 .map(|region| format!("arn:aws:bedrock:{region}::foundation-model/amazon.nova-pro-v1:0"))
                 .collect();
-            Behind::of(arns.iter().map(String::as_str)).and_then(|behind| behind.way)
+            ProfileModel::from_arns(arns.iter().map(String::as_str)).and_then(|behind| behind.way)
         };
         for (regions, expected) in [
             (&["us-east-1"][..], Some("bare")),
@@ -224,25 +224,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_left_alone_for_a_minute_and_a_lost_question_is_asked_again() {
-        let profiles = Profiles::default();
-        let _ = profiles.look("arn");
-        profiles.learn("arn", None);
-        assert!(matches!(profiles.look("arn"), Lookup::Settled));
+        let profiles = InferenceProfiles::default();
+        let _ = profiles.lookup("arn");
+        profiles.insert("arn", None);
+        assert!(matches!(profiles.lookup("arn"), Lookup::Cached));
         tokio::time::advance(PAUSE).await;
-        assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
+        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
         tokio::time::advance(FORGOTTEN).await;
-        assert!(matches!(profiles.look("arn"), Lookup::Ask { .. }));
+        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn neither_answers_nor_questions_grow_without_end() {
-        let profiles = Profiles::default();
-        let questions = (0..MOST).filter(|n| matches!(profiles.look(&n.to_string()), Lookup::Ask { .. }));
+        let profiles = InferenceProfiles::default();
+        let questions = (0..MOST).filter(|n| matches!(profiles.lookup(&n.to_string()), Lookup::Fetch { .. }));
         assert_eq!(questions.count(), MOST_QUESTIONS);
         for n in 0..2 * MOST {
             let arn = format!("arn{n}");
-            let _ = profiles.look(&arn);
-            profiles.learn(&arn, None);
+            let _ = profiles.lookup(&arn);
+            profiles.insert(&arn, None);
         }
         assert!(profiles.with(|entries| entries.len()) <= MOST);
     }

@@ -3,12 +3,12 @@
 use protocol::capabilities::Capabilities;
 
 use super::table::Table;
-use super::{Catalog, Target, names, profile_id};
+use super::{Catalog, ResolvedModel, names, profile_id};
 use crate::config::Model;
 
 /// A model as a list shows it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub struct ModelInfo {
     /// What to call it in a request.
     pub id: String,
     /// What people call it.
@@ -18,11 +18,11 @@ pub struct Listed {
     /// The id or ARN that a request would go to.
     pub model_id: String,
     /// The family of a Claude model.
-    pub line: Option<&'static str>,
+    pub family: Option<&'static str>,
     /// The day it came out, `2025-09-29`.
-    pub since: Option<String>,
+    pub released: Option<String>,
     /// The day after which AWS may stop serving it.
-    pub until: Option<String>,
+    pub end_of_life: Option<String>,
     /// Whether AWS has announced its end.
     pub legacy: bool,
     /// What it takes.
@@ -35,7 +35,7 @@ pub struct OfferedProfile {
     /// `us.anthropic.…`
     pub id: String,
     /// The foundation-model id behind it.
-    pub base: String,
+    pub foundation_model: String,
     /// What people call it.
     pub display_name: String,
 }
@@ -54,7 +54,7 @@ impl Catalog {
             let called = model.names.first().map_or_else(|| model.id.clone(), |name| names::display(name));
             model.prefixes.iter().filter(here).map(move |prefix| OfferedProfile {
                 id: format!("{prefix}.{}", model.id),
-                base: model.id.clone(),
+                foundation_model: model.id.clone(),
                 display_name: format!("{prefix} {called}"),
             })
         });
@@ -63,12 +63,12 @@ impl Catalog {
 
     /// The operator's names, the Claude models that the region offers, and, if AWS was asked, all others.
     #[must_use]
-    pub fn list(&self) -> Vec<Listed> {
+    pub fn list(&self) -> Vec<ModelInfo> {
         let table = self.table();
         let configured = self.mapped.iter().filter_map(|name| self.describe(name));
-        let mut all: Vec<Listed> = configured.collect();
+        let mut all: Vec<ModelInfo> = configured.collect();
         let default = self.default_model.as_deref().and_then(|name| {
-            let base = self.resolve(Some(name)).ok()?.base?;
+            let base = self.resolve(Some(name)).ok()?.foundation_model?;
             // A Claude model goes by its name below.
             if table.by_id(&base).is_some_and(|model| !model.names.is_empty()) {
                 None
@@ -86,10 +86,10 @@ impl Catalog {
 
     /// One model by any name that a request may use, unless nothing is known of it.
     #[must_use]
-    pub fn describe(&self, name: &str) -> Option<Listed> {
+    pub fn describe(&self, name: &str) -> Option<ModelInfo> {
         let target = self.resolve(Some(name)).ok()?;
         let table = self.table();
-        let model = target.base.as_deref().and_then(|base| table.by_id(base));
+        let model = target.foundation_model.as_deref().and_then(|base| table.by_id(base));
         if model.is_none() && !self.mappings.contains_key(name) {
             return None;
         }
@@ -111,7 +111,7 @@ impl Catalog {
     }
 
     /// A row under the name that leads to it: Anthropic's for a Claude model, else an id that can be called.
-    fn row(&self, table: &Table, model: &Model) -> Option<Listed> {
+    fn row(&self, table: &Table, model: &Model) -> Option<ModelInfo> {
         let id = match model.names.first() {
             Some(name) => name.clone(),
             None if model.capabilities.claude => profile_id(model, self.prefix),
@@ -123,19 +123,21 @@ impl Catalog {
     }
 }
 
-fn listed(table: &Table, name: &str, target: Target) -> Listed {
-    let base = target.base.as_deref().unwrap_or_default();
+fn listed(table: &Table, name: &str, target: ResolvedModel) -> ModelInfo {
+    let base = target.foundation_model.as_deref().unwrap_or_default();
     let (row, found) = (table.by_id(base), table.found(base));
     let day = |time: &String| time.get(..10).map(str::to_owned);
     let called = row.and_then(|row| row.names.first()).map(|name| names::display(name));
-    let said = || found.and_then(|found| found.name.clone()).unwrap_or_else(|| names::display(name));
-    Listed {
+    let said = || found.and_then(|found| found.display_name.clone()).unwrap_or_else(|| names::display(name));
+    ModelInfo {
         id: name.to_owned(),
         display_name: called.unwrap_or_else(said),
         vendor: base.split_once('.').map_or("bedrock", |(vendor, _)| vendor).to_owned(),
-        line: names::line(base, &target.capabilities),
-        since: names::date(base).or_else(|| found?.since.as_ref().and_then(day)),
-        until: row.and_then(|row| row.end_of_life.clone()).or_else(|| found?.until.as_ref().and_then(day)),
+        family: names::family(base, &target.capabilities),
+        released: names::date(base).or_else(|| found?.start_of_life.as_ref().and_then(day)),
+        end_of_life: row
+            .and_then(|row| row.end_of_life.clone())
+            .or_else(|| found?.end_of_life.as_ref().and_then(day)),
         legacy: found.is_some_and(|found| found.legacy),
         capabilities: target.capabilities,
         model_id: target.model_id,
@@ -144,7 +146,7 @@ fn listed(table: &Table, name: &str, target: Target) -> Listed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Found;
+    use super::super::DiscoveredModel;
     use super::*;
     use crate::config;
 
@@ -188,14 +190,14 @@ mod tests {
     #[test]
     fn what_aws_offers_narrows_and_extends_the_list() {
         let catalog = catalog(Some("us"), &[], Some("anthropic.claude-3-5-sonnet-20241022-v2:0"));
-        let found = |id: &str, prefixes: &[&str], on_demand| Found {
+        let found = |id: &str, prefixes: &[&str], on_demand| DiscoveredModel {
             id: id.to_owned(),
-            name: Some("Said".to_owned()),
+            display_name: Some("Said".to_owned()),
             prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
             on_demand,
-            ..Found::default()
+            ..DiscoveredModel::default()
         };
-        catalog.discovered(vec![
+        catalog.set_discovered(vec![
             found("anthropic.claude-sonnet-4-5-20250929-v1:0", &["us"], false),
             found("anthropic.claude-opus-9", &["us"], false),
             found("amazon.nova-pro-v1:0", &["us"], true),
@@ -218,7 +220,7 @@ mod tests {
         ] {
             let listed = catalog.describe(name).unwrap();
             assert_eq!((listed.id.as_str(), listed.display_name.as_str()), (name, "Claude Sonnet 4.5"));
-            assert_eq!((listed.line, listed.since.as_deref()), (Some("sonnet"), Some("2025-09-29")));
+            assert_eq!((listed.family, listed.released.as_deref()), (Some("sonnet"), Some("2025-09-29")));
             assert_eq!(listed.vendor, "anthropic");
         }
         for name in ["claude-opus-99", "gpt-4", "acme.model", ""] {

@@ -3,7 +3,7 @@
 use protocol::capabilities::Capabilities;
 
 /// The families of Claude models.
-const LINES: [&str; 5] = ["haiku", "sonnet", "opus", "fable", "mythos"];
+const FAMILIES: [&str; 5] = ["haiku", "sonnet", "opus", "fable", "mythos"];
 
 /// What Anthropic would call the model with this foundation-model id: without its date, and with it.
 pub(super) fn names(id: &str) -> Vec<String> {
@@ -39,8 +39,8 @@ pub(super) fn display(name: &str) -> String {
 }
 
 /// The family that a name belongs to.
-pub(super) fn line(name: &str, capabilities: &Capabilities) -> Option<&'static str> {
-    LINES.into_iter().find(|line| capabilities.claude && name.split(['-', '.']).any(|part| part == *line))
+pub(super) fn family(name: &str, capabilities: &Capabilities) -> Option<&'static str> {
+    FAMILIES.into_iter().find(|line| capabilities.claude && name.split(['-', '.']).any(|part| part == *line))
 }
 
 /// The date in an id, `2025-09-29`.
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn lines_and_dates_are_read_from_names() {
         let claude = Capabilities::CLASSIC_CLAUDE;
-        assert_eq!(line("anthropic.claude-3-5-haiku-20241022-v1:0", &claude), Some("haiku"));
-        assert_eq!(line("opus", &Capabilities::UNKNOWN), None);
+        assert_eq!(family("anthropic.claude-3-5-haiku-20241022-v1:0", &claude), Some("haiku"));
+        assert_eq!(family("opus", &Capabilities::UNKNOWN), None);
         assert_eq!(date("anthropic.claude-3-5-haiku-20241022-v1:0").as_deref(), Some("2024-10-22"));
         assert_eq!(date("anthropic.claude-opus-5"), None);
     }

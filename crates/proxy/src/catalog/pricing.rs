@@ -5,8 +5,8 @@
 
 use protocol::anthropic::{ServiceTier, Usage};
 
-use super::rates::{Guessed, Rates, Step, writes};
-use super::{Catalog, Target, id_in, without_prefix};
+use super::rates::{Guessed, Rates, Tier, cache_writes};
+use super::{Catalog, ResolvedModel, id_in, without_prefix};
 use crate::config::{BARE, Factor, Prices};
 
 /// Against the standard tier, no price of the priority tier is in the table. What AWS takes where it has one is less
@@ -17,15 +17,15 @@ const ELSEWHERE: Factor = Factor { input: 12_000, output: 12_000 };
 
 /// What a request to a model costs, before it is known how long it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tariff {
-    short: Step,
+pub struct Pricing {
+    short: Tier,
     /// From more than so many tokens of the prompt on.
-    long: Option<(u64, Step)>,
+    long: Option<(u64, Tier)>,
     /// For a model without a price.
     known: bool,
 }
 
-impl Tariff {
+impl Pricing {
     /// The rates for a request that came to `usage`. A long prompt makes all of its tokens dearer. Flex, batch and
     /// reserved capacity, whose prices are not in the table and not higher, pay what everybody pays.
     #[must_use]
@@ -45,10 +45,10 @@ impl Tariff {
     }
 
     fn of_row(prices: &Prices, factor: Factor, known: bool) -> Self {
-        let times = |step: Step| Step { rates: step.rates.times(factor), ..step };
+        let times = |step: Tier| Tier { rates: step.rates.times(factor), ..step };
         Self {
-            short: times(Step::short(prices)),
-            long: prices.long.as_ref().map(|long| (long.above, times(Step::long(prices, long)))),
+            short: times(Tier::short(prices)),
+            long: prices.long.as_ref().map(|long| (long.above, times(Tier::long(prices, long)))),
             known,
         }
     }
@@ -57,7 +57,7 @@ impl Tariff {
 impl Guessed {
     /// Whether `usage` has tokens whose rate is a guess.
     fn concerns(self, usage: &Usage) -> bool {
-        let (five, hour) = writes(usage);
+        let (five, hour) = cache_writes(usage);
         (self.cache_read && usage.cache_read_input_tokens > 0)
             || (self.write_5m && five > 0)
             || (self.write_1h && hour > 0)
@@ -68,12 +68,12 @@ impl Catalog {
     /// What requests to `target` cost when Bedrock is called in `region`. A model without a price costs the most that
     /// any model does.
     #[must_use]
-    pub fn tariff(&self, target: &Target, region: &str) -> Tariff {
+    pub fn pricing(&self, target: &ResolvedModel, region: &str) -> Pricing {
         let table = self.table();
-        let row = target.base.as_deref().and_then(|base| table.by_id(base));
+        let row = target.foundation_model.as_deref().and_then(|base| table.by_id(base));
         let Some(prices) = row.and_then(|model| model.prices.as_ref()) else {
-            let step = Step { rates: table.highest().clone(), guessed: Guessed::default() };
-            return Tariff { short: step, long: None, known: false };
+            let step = Tier { rates: table.highest().clone(), guessed: Guessed::default() };
+            return Pricing { short: step, long: None, known: false };
         };
         let id = &target.model_id;
         let region = region_in(id).unwrap_or(region);
@@ -81,16 +81,16 @@ impl Catalog {
             // That endpoint takes what the profile of this part of the world does.
             Some(prefixes_of(region).first().copied().unwrap_or_default().to_owned())
         } else {
-            way_in(id).map(str::to_owned).or_else(|| self.profiles.way(id))
+            way_in(id).map(str::to_owned).or_else(|| self.inference_profiles.way(id))
         };
         match way.as_deref().and_then(|way| factor(prices, way, region)) {
-            Some(factor) => Tariff::of_row(prices, factor, true),
-            None if way.is_some() => Tariff::of_row(prices, most(prices, region), false),
+            Some(factor) => Pricing::of_row(prices, factor, true),
+            None if way.is_some() => Pricing::of_row(prices, most(prices, region), false),
             // An ARN whose way is not known: one of those that start in its region.
             None => {
                 let ways = [BARE, "global"].into_iter().chain(prefixes_of(region).iter().copied());
                 let dearest = ways.filter_map(|way| factor(prices, way, region)).reduce(Factor::max);
-                Tariff::of_row(prices, dearest.unwrap_or_else(|| most(prices, region)), false)
+                Pricing::of_row(prices, dearest.unwrap_or_else(|| most(prices, region)), false)
             }
         }
     }

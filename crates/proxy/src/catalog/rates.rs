@@ -42,7 +42,7 @@ impl Rates {
     /// whoever keeps them for an hour says so.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> i64 {
-        let (five, hour) = writes(usage);
+        let (five, hour) = cache_writes(usage);
         let parts = [
             (usage.input_tokens, self.input),
             (usage.output_tokens, self.output),
@@ -58,7 +58,7 @@ impl Rates {
 
     /// What `usage` would have cost more if nothing had been read from the cache, in nano-dollars.
     #[must_use]
-    pub fn saved(&self, usage: &Usage) -> i64 {
+    pub fn cache_savings(&self, usage: &Usage) -> i64 {
         let apart = u128::from(self.input.saturating_sub(self.cache_read));
         let pico = u128::from(usage.cache_read_input_tokens).saturating_mul(apart);
         i64::try_from(pico / PICO).unwrap_or(i64::MAX)
@@ -91,7 +91,7 @@ impl Rates {
 }
 
 /// The tokens written to the cache: for five minutes, and for an hour.
-pub(super) fn writes(usage: &Usage) -> (u64, u64) {
+pub(super) fn cache_writes(usage: &Usage) -> (u64, u64) {
     let hour = usage.cache_creation.ephemeral_1h_input_tokens;
     let untold = usage.cache_creation_input_tokens.saturating_sub(hour);
     (usage.cache_creation.ephemeral_5m_input_tokens.max(untold), hour)
@@ -105,7 +105,7 @@ fn scaled(rate: u64, factor: u64) -> u64 {
 
 /// The rates of one step of a model's prices, and which of them the table does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct Tier {
     pub(super) rates: Rates,
     pub(super) guessed: Guessed,
 }
@@ -118,7 +118,7 @@ pub(super) struct Guessed {
     pub(super) write_1h: bool,
 }
 
-impl Step {
+impl Tier {
     /// What a request with a short prompt pays.
     pub(super) fn short(prices: &Prices) -> Self {
         let Prices { input, output, cache_read, write_5m, write_1h, .. } = prices;
@@ -173,8 +173,8 @@ pub(super) fn highest(models: &[Model]) -> Rates {
     models.iter().filter_map(|model| model.prices.as_ref()).fold(start, |highest, prices| {
         let factors = prices.by_prefix.values().chain(prices.by_region.values());
         let factor = factors.fold(Factor::ONE, |most, factor| most.max(*factor));
-        let long = prices.long.as_ref().map(|long| Step::long(prices, long));
-        let steps = [Some(Step::short(prices)), long];
+        let long = prices.long.as_ref().map(|long| Tier::long(prices, long));
+        let steps = [Some(Tier::short(prices)), long];
         steps.iter().flatten().fold(highest, |highest, step| highest.max(&step.known_only().times(factor)))
     })
 }

@@ -16,11 +16,11 @@ const BUILT_IN: &str = include_str!("models.json");
 
 /// A model that AWS says it offers in the region.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct DiscoveredModel {
     /// The foundation-model id.
     pub id: String,
     /// What people call it.
-    pub name: Option<String>,
+    pub display_name: Option<String>,
     /// The prefixes of the inference profiles that lead to it.
     pub prefixes: Vec<String>,
     /// Whether it can be called by its bare id.
@@ -28,9 +28,9 @@ pub struct Found {
     /// Whether AWS has announced its end.
     pub legacy: bool,
     /// Since when it can be called, RFC 3339.
-    pub since: Option<String>,
+    pub start_of_life: Option<String>,
     /// Until when, RFC 3339.
-    pub until: Option<String>,
+    pub end_of_life: Option<String>,
 }
 
 /// All rows, by id and by name.
@@ -40,7 +40,7 @@ pub(super) struct Table {
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, usize>,
     /// What AWS offers, by id, once it was asked.
-    found: Option<HashMap<String, Found>>,
+    found: Option<HashMap<String, DiscoveredModel>>,
     /// The highest price of each kind that any row has.
     highest: Rates,
 }
@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// The same, with what AWS offers. The operator's rows say themselves by which profiles to call a model.
-    pub(super) fn discovered(overrides: &[Model], found: Vec<Found>) -> Self {
+    pub(super) fn discovered(overrides: &[Model], found: Vec<DiscoveredModel>) -> Self {
         let mut table = Self::new(overrides);
         let pinned: HashSet<_> =
             overrides.iter().filter(|model| !model.prefixes.is_empty()).map(|model| &model.id).collect();
@@ -83,7 +83,7 @@ impl Table {
     }
 
     /// A model newer than the table: a Claude model is called as Anthropic would call it.
-    fn add(&mut self, found: &Found) {
+    fn add(&mut self, found: &DiscoveredModel) {
         let claude = found.id.starts_with("anthropic.claude");
         let at = self.models.len();
         let mut names = if claude { names::names(&found.id) } else { Vec::new() };
@@ -96,7 +96,7 @@ impl Table {
             prefixes: found.prefixes.clone(),
             route: None,
             mantle: false,
-            end_of_life: found.until.as_deref().and_then(|until| until.get(..10)).map(str::to_owned),
+            end_of_life: found.end_of_life.as_deref().and_then(|until| until.get(..10)).map(str::to_owned),
             capabilities: if claude { Capabilities::NEWEST_CLAUDE } else { Capabilities::UNKNOWN },
             prices: None,
         });
@@ -108,7 +108,7 @@ impl Table {
     }
 
     /// What AWS said about a model, if it was asked and offers it.
-    pub(super) fn found(&self, id: &str) -> Option<&Found> {
+    pub(super) fn found(&self, id: &str) -> Option<&DiscoveredModel> {
         self.found.as_ref()?.get(id)
     }
 

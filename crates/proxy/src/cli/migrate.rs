@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::say;
 use crate::config::Config;
-use crate::store::Survey;
+use crate::store::Inspection;
 
 #[derive(Clone, Copy, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy migrate --dry-run")]
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
-    let survey = Survey::of(&config.database).await.map_err(|error| error.to_string())?;
+    let survey = Inspection::read(&config.database).await.map_err(|error| error.to_string())?;
     let verb = if arguments.dry_run { "pending" } else { "applied" };
     if !arguments.dry_run {
         survey.migrate().await.map_err(|error| error.to_string())?;

@@ -13,7 +13,7 @@ use crate::admin::{Admin, AdminError, TeamChange, TokenRequest, UserChange, pars
 use crate::auth::Scope;
 use crate::clock::Clock;
 use crate::config::{Config, parse_limit};
-use crate::store::{Dimensions, EventFilter, Listed, Page, Store, UsageQuery};
+use crate::store::{Dimensions, EventFilter, ListPage, Page, Store, UsageQuery};
 use crate::tasks::Tasks;
 
 /// Who did it, in the events of these commands.
@@ -217,7 +217,7 @@ fn limit(text: &str) -> Result<Limit, String> {
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    Scope::named(text).ok_or_else(|| "use inference, admin or admin:read".to_owned())
+    Scope::from_name(text).ok_or_else(|| "use inference, admin or admin:read".to_owned())
 }
 
 /// A value, or the word that takes it away.
@@ -249,7 +249,9 @@ async fn act(admin: &Admin, command: Operator) -> Result<String, AdminError> {
             let rows = all(async |page| admin.usage(&query, page).await).await?;
             Ok(table::rows(&rows, format))
         }
-        Operator::Quota(QuotaCommand::Explain { user }) => Ok(explained(&admin.explain(&user).await?)),
+        Operator::Quota(QuotaCommand::Explain { user }) => {
+            Ok(explained(&admin.user_quota_status(&user).await?))
+        }
         Operator::Events { kind, user, limit, format } => {
             let filter = EventFilter { kind, user_id: user, from: None, until: None };
             let found = admin.events(&filter, &Page { after: None, limit }).await?;
@@ -261,7 +263,7 @@ async fn act(admin: &Admin, command: Operator) -> Result<String, AdminError> {
 async fn token(admin: &Admin, command: TokenCommand) -> Result<String, AdminError> {
     match command {
         TokenCommand::Issue(arguments) => {
-            let issued = admin.issue(&arguments.into(), ACTOR).await?;
+            let issued = admin.issue_token(&arguments.into(), ACTOR).await?;
             let (jti, until) = (&issued.record["jti"], &issued.record["expires_at"]);
             let token = issued.token.expose();
             Ok(format!(
@@ -270,7 +272,7 @@ async fn token(admin: &Admin, command: TokenCommand) -> Result<String, AdminErro
             ))
         }
         TokenCommand::Print(arguments) => {
-            let issued = admin.issue(&arguments.into(), ACTOR).await?;
+            let issued = admin.issue_token(&arguments.into(), ACTOR).await?;
             Ok(issued.token.expose().to_owned())
         }
         TokenCommand::List { user, format } => {
@@ -278,12 +280,12 @@ async fn token(admin: &Admin, command: TokenCommand) -> Result<String, AdminErro
             Ok(table::rows(&rows, format))
         }
         TokenCommand::Revoke { jti: Some(jti), .. } => {
-            let fresh = admin.revoke(&jti, ACTOR).await?;
+            let fresh = admin.revoke_token(&jti, ACTOR).await?;
             Ok(format!("{jti} {}", if fresh { "is revoked" } else { "was revoked before" }))
         }
         TokenCommand::Revoke { jti: None, user } => {
             let user = user.unwrap_or_default();
-            admin.revoke_all(&user, ACTOR).await?;
+            admin.revoke_user_tokens(&user, ACTOR).await?;
             Ok(format!("all tokens of {user} that were issued until now are revoked"))
         }
     }
@@ -358,7 +360,7 @@ fn explained(standing: &Value) -> String {
 
 /// All parts of a list.
 async fn all(
-    mut part: impl AsyncFnMut(&Page) -> Result<Listed<Value>, AdminError>,
+    mut part: impl AsyncFnMut(&Page) -> Result<ListPage<Value>, AdminError>,
 ) -> Result<Vec<Value>, AdminError> {
     let (mut rows, mut page) = (Vec::new(), Page { after: None, limit: PART });
     loop {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Check;
 use crate::config::{Config, Place};
 use crate::http_client;
-use crate::store::Survey;
+use crate::store::Inspection;
 
 /// Whether tokens are asked for. A weak key never comes this far.
 pub(super) fn authentication(config: &Config) -> Check {
@@ -31,7 +31,7 @@ pub(super) fn authentication(config: &Config) -> Check {
 /// The database, looked at without changing it.
 pub(super) async fn database(config: &Config) -> Check {
     const NAME: &str = "Database";
-    let survey = match Survey::of(&config.database).await {
+    let survey = match Inspection::read(&config.database).await {
         Ok(survey) => survey,
         Err(error) => {
             let fix = match config.database.place {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Check;
 use crate::api::probe::{self, Probed};
 use crate::app::App;
-use crate::catalog::Unresolved;
+use crate::catalog::ResolveError;
 use crate::clock::Clock;
 use crate::config::{Config, Database, Place};
 
@@ -68,7 +68,11 @@ async fn open(config: &Config, clock: &Clock, folder: PathBuf) -> Result<Arc<App
 async fn one(app: &Arc<App>, name: &str) -> Check {
     let target = match app.resolve(Some(name)).await {
         Ok(target) => target,
-        Err(error @ (Unresolved::Missing | Unresolved::Malformed(_) | Unresolved::Unknown(_))) => {
+        Err(
+            error @ (ResolveError::MissingModel
+            | ResolveError::InvalidName(_)
+            | ResolveError::UnknownModel(_)),
+        ) => {
             return Check::fail(name, error.to_string(), "GET /v1/models lists what this proxy knows.");
         }
     };

@@ -17,14 +17,14 @@ const LOOK: Duration = Duration::from_secs(5);
 
 impl Quota {
     /// Works until `tasks` stop, which is when the last request has ended.
-    pub async fn keep(&self, tasks: &Tasks) {
+    pub async fn run(&self, tasks: &Tasks) {
         let mut renewal = tokio::time::interval(self.settings.lease / 3);
         let mut look = tokio::time::interval(LOOK);
         let mut written = None;
         loop {
             tokio::select! {
                 _ = renewal.tick() => self.renew().await,
-                _ = look.tick() => self.write_reset(&mut written).await,
+                _ = look.tick() => self.record_reset(&mut written).await,
                 () = tasks.stopping() => return,
             }
         }
@@ -41,7 +41,7 @@ impl Quota {
     }
 
     /// Writes down that a period has begun, unless `written` says so; tried again when the database is away.
-    pub async fn write_reset(&self, written: &mut Option<Period>) {
+    pub async fn record_reset(&self, written: &mut Option<Period>) {
         let period = self.period();
         if *written == Some(period) {
             return;
@@ -55,7 +55,7 @@ impl Quota {
             details: json!({"period_start": period.start, "period_end": period.end, "date": period.date.to_string()}),
             at: self.clock.milliseconds(),
         };
-        match self.store.write_reset(period.start, &period.date.to_string(), &event).await {
+        match self.store.record_reset(period.start, &period.date.to_string(), &event).await {
             Ok(first) => {
                 *written = Some(period);
                 if first {

@@ -9,7 +9,7 @@ const NANOS: i128 = 1_000_000;
 /// The TIMESTAMP of an instant, in UTC.
 pub(super) fn timestamp(at: i64) -> Result<PrimitiveDateTime, StoreError> {
     let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * NANOS)
-        .map_err(|_| StoreError::Refused(format!("{at} is no time")))?;
+        .map_err(|_| StoreError::Invalid(format!("{at} is no time")))?;
     Ok(PrimitiveDateTime::new(moment.date(), moment.time()))
 }
 
@@ -30,7 +30,7 @@ pub(super) fn text(day: Date) -> String {
 
 /// The day that `2026-11-22` names.
 pub(super) fn date(text: &str) -> Result<Date, StoreError> {
-    let wrong = || StoreError::Refused(format!("{text:?} is no day; write it as 2026-11-22"));
+    let wrong = || StoreError::Invalid(format!("{text:?} is no day; write it as 2026-11-22"));
     // jiff reads more than this one shape.
     let plain = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let day: jiff::civil::Date = text.parse().ok().filter(|_| plain).ok_or_else(wrong)?;

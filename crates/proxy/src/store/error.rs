@@ -7,19 +7,19 @@ use thiserror::Error;
 pub enum StoreError {
     /// The database cannot be reached, did not answer in time, or can take nothing: try again later.
     #[error("the database is away: {0}")]
-    Away(String),
+    Unavailable(String),
     /// The database answers others, but there are too many of them: try again in a moment.
     #[error("the database has too much to do: {0}")]
     Busy(String),
     /// This very row or value can never be stored.
     #[error("the database refused it: {0}")]
-    Refused(String),
+    Invalid(String),
     /// The schema is not one that this program can serve.
     #[error("its schema is not this program's: {0}")]
     Schema(String),
     /// There is no such row.
     #[error("there is no such row")]
-    Missing,
+    NotFound,
     /// Somebody else was first.
     #[error("in conflict: {0}")]
     Conflict(String),
@@ -28,20 +28,20 @@ pub enum StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::RowNotFound => Self::Missing,
-            sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
+            sqlx::Error::RowNotFound => Self::NotFound,
+            sqlx::Error::Encode(_) => Self::Invalid(error.to_string()),
             sqlx::Error::Database(database) if database.is_unique_violation() => {
                 Self::Conflict(database.message().to_owned())
             }
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
                 if is_about_the_data(&code) {
-                    Self::Refused(database.message().to_owned())
+                    Self::Invalid(database.message().to_owned())
                 } else {
-                    Self::Away(database.message().to_owned())
+                    Self::Unavailable(database.message().to_owned())
                 }
             }
-            _ => Self::Away(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
         }
     }
 }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_pool_without_a_free_connection_is_away() {
-        assert!(matches!(StoreError::from(sqlx::Error::PoolTimedOut), StoreError::Away(_)));
-        assert_eq!(StoreError::from(sqlx::Error::RowNotFound), StoreError::Missing);
+        assert!(matches!(StoreError::from(sqlx::Error::PoolTimedOut), StoreError::Unavailable(_)));
+        assert_eq!(StoreError::from(sqlx::Error::RowNotFound), StoreError::NotFound);
     }
 }

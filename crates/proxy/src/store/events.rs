@@ -1,7 +1,7 @@
 //! The audit trail, read back. Events are written with what they tell of.
 
 use super::from_row::Numbered;
-use super::records::Listed;
+use super::records::ListPage;
 use super::{CALM, Event, Page, Result, Store, StoreError, datetime, validate};
 
 /// Which events to list; nothing means any.
@@ -22,12 +22,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away, or `page.after` is no place in this list.
-    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Listed<Event>> {
+    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Event>> {
         const QUERY: &str = "SELECT id, event_id, event_type, user_id, team, actor, details, created_at FROM events
              WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR event_type = $2) AND ($3 IS NULL OR user_id = $3)
              AND ($4 IS NULL OR created_at >= $4) AND ($5 IS NULL OR created_at < $5) ORDER BY id DESC LIMIT $6";
         let after = page.after.as_deref().map(str::parse::<i64>).transpose();
-        let after = after.map_err(|_| StoreError::Refused("this is no place in the list".to_owned()))?;
+        let after = after.map_err(|_| StoreError::Invalid("this is no place in the list".to_owned()))?;
         validate::maybe("the kind", filter.kind.as_deref(), validate::NAME)?;
         validate::maybe("the user", filter.user_id.as_deref(), validate::NAME)?;
         let from = filter.from.map(datetime::timestamp).transpose()?;
@@ -37,8 +37,8 @@ impl Store {
                 let query = sqlx::query_as(QUERY).bind(after).bind(&filter.kind).bind(&filter.user_id);
                 query.bind(from).bind(until).bind(page.wanted()).fetch_all(pool).await?
             });
-            let listed = Listed::new(rows, page, |row: &Numbered| row.number.to_string());
-            Ok(Listed { rows: listed.rows.into_iter().map(|row| row.event).collect(), next: listed.next })
+            let listed = ListPage::new(rows, page, |row: &Numbered| row.number.to_string());
+            Ok(ListPage { rows: listed.rows.into_iter().map(|row| row.event).collect(), next: listed.next })
         })
         .await
     }

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use time::{Date, PrimitiveDateTime};
 
-use super::{Event, Standing, Team, Token, UsageRow, User, datetime};
+use super::{CallerRows, Event, Team, Token, UsageRow, User, datetime};
 
 macro_rules! record {
     ($record:ident, |$row:ident| $body:expr) => {
@@ -59,7 +59,7 @@ record!(Team, |row| Ok(Self {
 }));
 
 // One row that is always there; the columns of the user and of the team are empty where there is none.
-record!(Standing, |row| {
+record!(CallerRows, |row| {
     let user: Option<String> = row.try_get("user_id")?;
     let user = user.map(|_| User::from_row(row)).transpose()?;
     let team: Option<String> = row.try_get("t_team")?;

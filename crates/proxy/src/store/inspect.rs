@@ -12,7 +12,7 @@ use crate::config::{Database, Place};
 
 /// What was found.
 #[derive(Debug)]
-pub struct Survey {
+pub struct Inspection {
     /// Which database it is: `sqlite` or `postgresql`.
     pub kind: &'static str,
     /// Where it is, without any secret.
@@ -24,12 +24,12 @@ pub struct Survey {
     config: Database,
 }
 
-impl Survey {
+impl Inspection {
     /// Looks at the database that the configuration names.
     ///
     /// # Errors
     /// When it cannot be reached or read.
-    pub async fn of(config: &Database) -> Result<Self> {
+    pub async fn read(config: &Database) -> Result<Self> {
         let (kind, place) = match &config.place {
             Place::File(path) => ("sqlite", path.display().to_string()),
             Place::Url(_) => ("postgresql", "DATABASE_URL".to_owned()),
@@ -68,7 +68,8 @@ pub async fn sqlite_version() -> Result<String> {
 
 /// The last migration in the file; `None` when there is no file.
 async fn last_of_file(path: &Path) -> Result<Option<i64>> {
-    let away = |error: &dyn std::fmt::Display| StoreError::Away(format!("{}: {error}", path.display()));
+    let away =
+        |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{}: {error}", path.display()));
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(away(&error)),
@@ -97,5 +98,5 @@ async fn last_of_server(config: &Database) -> Result<i64> {
     };
     let last = timeout(CALM, look).await;
     pools.close().await;
-    last.unwrap_or_else(|_| Err(StoreError::Away(format!("no answer within {} s", CALM.as_secs()))))
+    last.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {} s", CALM.as_secs()))))
 }

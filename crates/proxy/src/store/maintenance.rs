@@ -18,7 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away, or `date` is no day.
-    pub async fn write_reset(&self, period: i64, date: &str, event: &Event) -> Result<bool> {
+    pub async fn record_reset(&self, period: i64, date: &str, event: &Event) -> Result<bool> {
         const SQLITE: &str = "UPDATE users SET tokens_used_today = 0, last_reset_date = $2, used_period = $1
              WHERE used_period < $1
                 OR (used_period IS NULL AND (last_reset_date IS NULL OR last_reset_date < $2))";

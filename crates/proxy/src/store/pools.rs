@@ -51,7 +51,7 @@ pub(super) struct Writer(Arc<Mutex<Option<SqliteConnection>>>);
 impl Writer {
     /// The connection, when its turn has come.
     pub(super) async fn lock(&self) -> Result<MappedMutexGuard<'_, SqliteConnection>> {
-        let closed = |_| StoreError::Away("the store is closed".to_owned());
+        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         MutexGuard::try_map(self.0.lock().await, Option::as_mut).map_err(closed)
     }
 
@@ -73,7 +73,7 @@ impl Pools {
             Place::File(path) => sqlite(path).await,
             Place::Url(url) => {
                 let options = PgConnectOptions::from_str(url.expose());
-                Ok(postgres(options.map_err(|_| StoreError::Refused("DATABASE_URL".to_owned()))?, config))
+                Ok(postgres(options.map_err(|_| StoreError::Invalid("DATABASE_URL".to_owned()))?, config))
             }
             Place::Parts(parts) => Ok(postgres(of_parts(parts), config)),
         }
@@ -118,7 +118,7 @@ impl Pools {
 async fn sqlite(path: &Path) -> Result<Pools> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|error| StoreError::Away(format!("{}: {error}", directory.display())))?;
+        made.map_err(|error| StoreError::Unavailable(format!("{}: {error}", directory.display())))?;
     }
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -138,7 +138,7 @@ async fn sqlite(path: &Path) -> Result<Pools> {
                 patience -= 1;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            Err(error) => return Err(StoreError::Away(format!("{}: {error}", path.display()))),
+            Err(error) => return Err(StoreError::Unavailable(format!("{}: {error}", path.display()))),
         }
     };
     let read = SqlitePoolOptions::new()

@@ -44,7 +44,7 @@ pub struct Team {
 
 /// All that is known about a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct CallerRows {
     /// The user's row.
     pub user: Option<User>,
     /// The row of the user's team: the team in the user's row where there is a row, else the one claimed.
@@ -76,7 +76,7 @@ pub struct Token {
 
 /// What one attempt of one request came to: a row of `metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct UsageRecord {
     /// Unique; also the id of the reservation that it settles.
     pub id: String,
     /// The id that the client was told.
@@ -155,7 +155,7 @@ pub struct Event {
 /// Which part of a list to give.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Where the part before ended: its [`Listed::next`].
+    /// Where the part before ended: its [`ListPage::next`].
     pub after: Option<String>,
     /// How many rows at most, from 1 to 1000; anything else is brought into that range.
     pub limit: i64,
@@ -170,14 +170,14 @@ impl Page {
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed<T> {
+pub struct ListPage<T> {
     /// The rows.
     pub rows: Vec<T>,
     /// What to ask for next; `None` at the end.
     pub next: Option<String>,
 }
 
-impl<T> Listed<T> {
+impl<T> ListPage<T> {
     /// Cuts what was found to the page; `key` names the last row of a part.
     pub(super) fn new(mut rows: Vec<T>, page: &Page, key: impl Fn(&T) -> String) -> Self {
         let limit = usize::try_from(page.limit.clamp(1, 1000)).unwrap_or(1);

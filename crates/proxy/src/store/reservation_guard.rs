@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{Reservation, Reserved, Result, Store};
+use super::{Reservation, ReserveOutcome, Result, Store};
 
 /// A [`Reservation`] of its own.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Wanted {
 
 /// Resolves to what the database says. Dropped before, the statement is run to its end beside requests and undone.
 pub(super) struct Asking {
-    asked: Option<Pin<Box<dyn Future<Output = Result<Reserved>> + Send>>>,
+    asked: Option<Pin<Box<dyn Future<Output = Result<ReserveOutcome>> + Send>>>,
     id: String,
     store: Store,
 }
@@ -67,9 +67,9 @@ impl Asking {
 }
 
 impl Future for Asking {
-    type Output = Result<Reserved>;
+    type Output = Result<ReserveOutcome>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Reserved>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<ReserveOutcome>> {
         let Some(asked) = &mut self.asked else { return Poll::Pending };
         let answer = asked.as_mut().poll(context);
         if answer.is_ready() {
@@ -84,7 +84,7 @@ impl Drop for Asking {
         let Some(asked) = self.asked.take() else { return };
         let (store, id) = (self.store.clone(), std::mem::take(&mut self.id));
         self.store.0.tasks.spawn(async move {
-            let granted = matches!(asked.await, Ok(Reserved::Granted(_)));
+            let granted = matches!(asked.await, Ok(ReserveOutcome::Reserved(_)));
             if granted && let Err(error) = store.release(&[id]).await {
                 // Nobody renews it.
                 tracing::debug!(%error, "a reservation that nobody wants any more stands until it expires");

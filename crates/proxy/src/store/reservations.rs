@@ -40,16 +40,16 @@ pub struct Reservation<'a> {
 
 /// The answer to a [`Reservation`], with what was used and reserved before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reserved {
+pub enum ReserveOutcome {
     /// It is written down.
-    Granted(Tallies),
+    Reserved(CallerTotals),
     /// It would go over a limit, and nothing was written.
-    Refused(Tallies),
+    OverLimit(CallerTotals),
 }
 
 /// What was spent in a period, apart from what may still be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct UsageTotals {
     /// Tokens that were charged.
     pub used: i64,
     /// Tokens that requests in flight hold.
@@ -58,11 +58,11 @@ pub struct Tally {
 
 /// The tallies of a user and their team.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tallies {
+pub struct CallerTotals {
     /// The user's.
-    pub user: Tally,
+    pub user: UsageTotals,
     /// The team's; nothing without one.
-    pub team: Tally,
+    pub team: UsageTotals,
 }
 
 /// The sums that decide; `$now` is the parameter with the time.
@@ -136,13 +136,13 @@ impl Store {
     /// # Errors
     /// When the database is away for a second; [`StoreError::Busy`] when it answers, but not this one;
     /// [`StoreError::Conflict`] when the id is taken.
-    pub async fn reserve(&self, wanted: &Reservation<'_>) -> Result<Reserved> {
+    pub async fn reserve(&self, wanted: &Reservation<'_>) -> Result<ReserveOutcome> {
         validate::key("the reservation's id", wanted.id)?;
         validate::key("the holder", wanted.holder)?;
         validate::key("the user", wanted.user_id)?;
         validate::maybe("the team", wanted.team, validate::NAME)?;
         if !(0..=MOST_TOKENS).contains(&wanted.tokens) {
-            return Err(StoreError::Refused(format!("{} tokens cannot be reserved", wanted.tokens)));
+            return Err(StoreError::Invalid(format!("{} tokens cannot be reserved", wanted.tokens)));
         }
         let began = Instant::now();
         let _turn = self.turn().await?;
@@ -152,7 +152,7 @@ impl Store {
     }
 
     /// The statement of [`Store::reserve`].
-    pub(super) async fn ask(&self, wanted: &Reservation<'_>) -> Result<Reserved> {
+    pub(super) async fn ask(&self, wanted: &Reservation<'_>) -> Result<ReserveOutcome> {
         macro_rules! bound {
             ($text:expr) => {
                 sqlx::query_as($text)
@@ -176,9 +176,9 @@ impl Store {
                 Pools::Postgres { fast, .. } => Some(bound!(RESERVE_POSTGRES).fetch_one(fast).await?),
             };
             Ok(match answer {
-                Some((true, a, b, c, d)) => Reserved::Granted(Tallies::of((a, b, c, d))),
-                Some((false, a, b, c, d)) => Reserved::Refused(Tallies::of((a, b, c, d))),
-                None => Reserved::Refused(
+                Some((true, a, b, c, d)) => ReserveOutcome::Reserved(CallerTotals::of((a, b, c, d))),
+                Some((false, a, b, c, d)) => ReserveOutcome::OverLimit(CallerTotals::of((a, b, c, d))),
+                None => ReserveOutcome::OverLimit(
                     self.tallies(wanted.user_id, wanted.team, wanted.period, wanted.now).await?,
                 ),
             })
@@ -243,26 +243,38 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn spent(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<Tallies> {
+    pub async fn caller_totals(
+        &self,
+        user_id: &str,
+        team: Option<&str>,
+        period: i64,
+        now: i64,
+    ) -> Result<CallerTotals> {
         validate::key("the user", user_id)?;
         validate::maybe("the team", team, validate::NAME)?;
         self.within(HOT, self.tallies(user_id, team, period, now)).await
     }
 
-    async fn tallies(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<Tallies> {
+    async fn tallies(
+        &self,
+        user_id: &str,
+        team: Option<&str>,
+        period: i64,
+        now: i64,
+    ) -> Result<CallerTotals> {
         let sums: Four = reading!(self, |pool| {
             let query = sqlx::query_as(SPENT).bind(user_id).bind(team).bind(period).bind(now);
             query.fetch_one(pool).await?
         });
-        Ok(Tallies::of(sums))
+        Ok(CallerTotals::of(sums))
     }
 }
 
-impl Tallies {
+impl CallerTotals {
     fn of((user_used, user_reserved, team_used, team_reserved): Four) -> Self {
         Self {
-            user: Tally { used: user_used, reserved: user_reserved },
-            team: Tally { used: team_used, reserved: team_reserved },
+            user: UsageTotals { used: user_used, reserved: user_reserved },
+            team: UsageTotals { used: team_used, reserved: team_reserved },
         }
     }
 }

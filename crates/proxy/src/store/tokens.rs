@@ -1,6 +1,6 @@
 //! Tokens: which were issued, and which no longer count. The tokens themselves are never stored.
 
-use super::records::Listed;
+use super::records::ListPage;
 use super::users::write_event;
 use super::{CALM, Event, Page, Result, Store, StoreError, Token, validate};
 
@@ -74,8 +74,8 @@ impl Store {
     /// Revokes all tokens of a user that were issued before `event.at`, wherever they were made.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] without such a user, or when the database is away.
-    pub async fn revoke_tokens_of(&self, user_id: &str, event: &Event) -> Result<()> {
+    /// [`StoreError::NotFound`] without such a user, or when the database is away.
+    pub async fn revoke_user_tokens(&self, user_id: &str, event: &Event) -> Result<()> {
         validate::key("the user", user_id)?;
         validate::event(event)?;
         self.within(CALM, async {
@@ -86,7 +86,7 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
                 if changed.rows_affected() == 0 {
-                    return Err(StoreError::Missing);
+                    return Err(StoreError::NotFound);
                 }
                 sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL")
                     .bind(user_id)
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<Listed<Token>> {
+    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Token>> {
         const QUERY: &str =
             "SELECT * FROM tokens WHERE ($1 IS NULL OR jti < $1) AND ($2 IS NULL OR user_id = $2)
              ORDER BY jti DESC LIMIT $3";
@@ -115,7 +115,7 @@ impl Store {
                 let query = sqlx::query_as(QUERY).bind(&page.after).bind(user_id);
                 query.bind(page.wanted()).fetch_all(pool).await?
             });
-            Ok(Listed::new(rows, page, |token: &Token| token.jti.clone()))
+            Ok(ListPage::new(rows, page, |token: &Token| token.jti.clone()))
         })
         .await
     }

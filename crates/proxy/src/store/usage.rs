@@ -13,7 +13,7 @@ use sqlx::{QueryBuilder, Row};
 use self::aggregates::{Day, Sums};
 use super::reservations::MOST_TOKENS;
 use super::users::write_event;
-use super::{CALM, Event, Receipt, Result, Store, StoreError, datetime, validate};
+use super::{CALM, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
 
 /// Rows of one INSERT: SQLite takes 32,766 values, and a row of `metrics` has 28.
 const ROWS: usize = 500;
@@ -44,9 +44,9 @@ impl Store {
     /// gets one, in the team of the receipt and with the column's default limit.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when one of them can never be written: whoever holds the batch has to find which.
-    /// [`StoreError::Away`] when the database is: the whole batch may be written again.
-    pub async fn write(&self, receipts: &[Receipt], events: &[Event]) -> Result<usize> {
+    /// [`StoreError::Invalid`] when one of them can never be written: whoever holds the batch has to find which.
+    /// [`StoreError::Unavailable`] when the database is: the whole batch may be written again.
+    pub async fn write_batch(&self, receipts: &[UsageRecord], events: &[Event]) -> Result<usize> {
         for receipt in receipts {
             check(receipt)?;
         }
@@ -54,7 +54,7 @@ impl Store {
             validate::event(event)?;
         }
         // Every table's rows are taken in the order of their keys, so that replicas wait for each other in one order.
-        let users: BTreeMap<&str, &Receipt> =
+        let users: BTreeMap<&str, &UsageRecord> =
             receipts.iter().rev().map(|receipt| (receipt.user_id.as_str(), receipt)).collect();
         // In a box, as it is by far the largest of the store's futures, and callers hold it in theirs.
         let work = Box::pin(async {
@@ -177,7 +177,7 @@ fn dollars(nanos: i64) -> String {
 }
 
 /// Refuses what one of the databases could not hold, or what would make sums meaningless.
-fn check(receipt: &Receipt) -> Result<()> {
+fn check(receipt: &UsageRecord) -> Result<()> {
     validate::key("the receipt's id", &receipt.id)?;
     validate::text("the request's id", &receipt.request_id, validate::NAME)?;
     validate::key("the user", &receipt.user_id)?;
@@ -201,10 +201,10 @@ fn check(receipt: &Receipt) -> Result<()> {
         receipt.charged_tokens,
     ];
     if tokens.iter().any(|tokens| !(0..=MOST_TOKENS).contains(tokens)) {
-        return Err(StoreError::Refused("a number of tokens is negative or absurd".to_owned()));
+        return Err(StoreError::Invalid("a number of tokens is negative or absurd".to_owned()));
     }
     if !(0..=MOST_COST).contains(&receipt.cost) {
-        return Err(StoreError::Refused("the cost is negative or absurd".to_owned()));
+        return Err(StoreError::Invalid("the cost is negative or absurd".to_owned()));
     }
     Ok(())
 }

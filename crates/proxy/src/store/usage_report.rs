@@ -1,6 +1,6 @@
 //! What was spent, summed up by day, user, team, model or route, from the sums of each day.
 
-use super::records::Listed;
+use super::records::ListPage;
 use super::{CALM, Page, Result, Store, StoreError, datetime, validate};
 
 /// What to sum up.
@@ -114,12 +114,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away, a day is no day, or `page.after` is no place in this list.
-    pub async fn usage(&self, query: &UsageQuery, page: &Page) -> Result<Listed<UsageRow>> {
+    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
         let (from, to) = (datetime::date(&query.from)?, datetime::date(&query.to)?);
         let skipped = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
         let skipped = skipped.ok().filter(|skipped| *skipped >= 0);
         let skipped =
-            skipped.ok_or_else(|| StoreError::Refused("this is no place in the list".to_owned()))?;
+            skipped.ok_or_else(|| StoreError::Invalid("this is no place in the list".to_owned()))?;
         for (what, value) in [("user", &query.user_id), ("team", &query.team), ("model", &query.model)] {
             validate::maybe(what, value.as_deref(), validate::NAME)?;
         }
@@ -143,7 +143,7 @@ impl Store {
                     .await?
             });
             let next = skipped.saturating_add(page.wanted() - 1);
-            Ok(Listed::new(rows, page, |_| next.to_string()))
+            Ok(ListPage::new(rows, page, |_| next.to_string()))
         })
         .await
     }

@@ -3,8 +3,8 @@
 use time::PrimitiveDateTime;
 
 use super::from_row::user_columns;
-use super::records::Listed;
-use super::{CALM, Event, HOT, Page, Result, Standing, Store, StoreError, Team, User, datetime, validate};
+use super::records::ListPage;
+use super::{CALM, CallerRows, Event, HOT, Page, Result, Store, StoreError, Team, User, datetime, validate};
 
 /// A user who was never seen before, as the claims and the defaults describe them.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct NewUser<'a> {
 }
 
 /// What an operator's act came to: the row as it shall be, and the event that tells of it.
-pub type Verdict<T> = Result<(T, Event)>;
+pub type RowChange<T> = Result<(T, Event)>;
 
 macro_rules! write_event {
     ($tx:ident, $event:expr) => {{
@@ -49,12 +49,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away for a second.
-    pub async fn standing(
+    pub async fn lookup_caller(
         &self,
         user_id: &str,
         claimed_team: Option<&str>,
         jti: Option<&str>,
-    ) -> Result<Standing> {
+    ) -> Result<CallerRows> {
         const QUERY: &str = concat!(
             "SELECT ",
             user_columns!(),
@@ -127,7 +127,7 @@ impl Store {
     /// One user.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], or when the database is away.
+    /// [`StoreError::NotFound`], or when the database is away.
     pub async fn user(&self, user_id: &str) -> Result<User> {
         const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
         validate::key("the user", user_id)?;
@@ -141,7 +141,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<Listed<User>> {
+    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<User>> {
         const QUERY: &str = concat!(
             "SELECT ",
             user_columns!(),
@@ -154,7 +154,7 @@ impl Store {
             let rows = reading!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(team).bind(page.wanted()).fetch_all(pool).await?
             });
-            Ok(Listed::new(rows, page, |user: &User| user.user_id.clone()))
+            Ok(ListPage::new(rows, page, |user: &User| user.user_id.clone()))
         })
         .await
     }
@@ -170,7 +170,7 @@ impl Store {
         &self,
         user_id: &str,
         now: i64,
-        decide: impl FnOnce(Option<User>) -> Verdict<User> + Send,
+        decide: impl FnOnce(Option<User>) -> RowChange<User> + Send,
     ) -> Result<User> {
         const FIND: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
         const LOCK: &str =
@@ -215,7 +215,7 @@ impl Store {
     /// One team.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], or when the database is away.
+    /// [`StoreError::NotFound`], or when the database is away.
     pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
         self.within(CALM, async {
@@ -230,7 +230,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn teams(&self, page: &Page) -> Result<Listed<Team>> {
+    pub async fn teams(&self, page: &Page) -> Result<ListPage<Team>> {
         const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the place", after, validate::NAME)?;
@@ -238,7 +238,7 @@ impl Store {
             let rows = reading!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(page.wanted()).fetch_all(pool).await?
             });
-            Ok(Listed::new(rows, page, |team: &Team| team.team.clone()))
+            Ok(ListPage::new(rows, page, |team: &Team| team.team.clone()))
         })
         .await
     }
@@ -251,7 +251,7 @@ impl Store {
         &self,
         team: &str,
         now: i64,
-        decide: impl FnOnce(Option<Team>) -> Verdict<Team> + Send,
+        decide: impl FnOnce(Option<Team>) -> RowChange<Team> + Send,
     ) -> Result<Team> {
         const FIND: &str = "SELECT * FROM teams WHERE team = $1";
         validate::key("the team", team)?;
@@ -287,7 +287,7 @@ impl Store {
 
 fn valid_user(user: &User, user_id: &str) -> Result<()> {
     if user.user_id != user_id {
-        return Err(StoreError::Refused("a user cannot be renamed".to_owned()));
+        return Err(StoreError::Invalid("a user cannot be renamed".to_owned()));
     }
     validate::maybe("the team", user.team.as_deref(), validate::NAME)?;
     validate::maybe("the profile", user.default_inference_profile.as_deref(), 2048)?;

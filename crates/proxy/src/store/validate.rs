@@ -16,11 +16,11 @@ const JSON: usize = 64 << 10;
 /// Refuses text that is too long for its column, or has a NUL in it, which PostgreSQL cannot hold.
 pub(super) fn text(what: &str, value: &str, most: usize) -> Result<()> {
     if value.contains('\0') {
-        return Err(StoreError::Refused(format!("{what} has a NUL in it")));
+        return Err(StoreError::Invalid(format!("{what} has a NUL in it")));
     }
     // Columns are as wide as characters, not bytes; most texts need no counting.
     if value.len() > most && value.chars().count() > most {
-        return Err(StoreError::Refused(format!("{what} is longer than {most} characters")));
+        return Err(StoreError::Invalid(format!("{what} is longer than {most} characters")));
     }
     Ok(())
 }
@@ -33,7 +33,7 @@ pub(super) fn maybe(what: &str, value: Option<&str>, most: usize) -> Result<()> 
 /// A name that a row is known by: neither empty nor too long.
 pub(super) fn key(what: &str, value: &str) -> Result<()> {
     if value.is_empty() {
-        return Err(StoreError::Refused(format!("{what} is empty")));
+        return Err(StoreError::Invalid(format!("{what} is empty")));
     }
     text(what, value, NAME)
 }
@@ -41,7 +41,7 @@ pub(super) fn key(what: &str, value: &str) -> Result<()> {
 /// A limit: nothing, or not below nothing.
 pub(super) fn limit(what: &str, value: Option<i64>) -> Result<()> {
     if value.is_some_and(|value| value < 0) {
-        return Err(StoreError::Refused(format!("{what} is negative")));
+        return Err(StoreError::Invalid(format!("{what} is negative")));
     }
     Ok(())
 }
@@ -49,10 +49,10 @@ pub(super) fn limit(what: &str, value: Option<i64>) -> Result<()> {
 /// Refuses JSON with a NUL in any text of it, or of an unseemly size.
 pub(super) fn json(what: &str, value: &Value) -> Result<()> {
     if has_nul(value) {
-        return Err(StoreError::Refused(format!("{what} has a NUL in it")));
+        return Err(StoreError::Invalid(format!("{what} has a NUL in it")));
     }
     if value.to_string().len() > JSON {
-        return Err(StoreError::Refused(format!("{what} is longer than {JSON} bytes")));
+        return Err(StoreError::Invalid(format!("{what} is longer than {JSON} bytes")));
     }
     Ok(())
 }

@@ -9,14 +9,14 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Record;
+use super::WalEntry;
 
 /// A segment that is this long, in bytes, is followed by another.
 const LONG: u64 = 4 << 20;
 
 /// The segments in a folder; the newest is written to. A segment whose records are all stored is deleted.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct Wal {
     folder: PathBuf,
     open: Mutex<Open>,
     /// Held so that no other process uses the folder.
@@ -35,9 +35,9 @@ struct Open {
 
 /// Which segment a record stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct At(u64);
+pub(super) struct SegmentId(u64);
 
-impl Journal {
+impl Wal {
     /// Opens `folder`, makes it if need be, and begins a segment after those that are there.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
@@ -52,7 +52,7 @@ impl Journal {
     }
 
     /// Writes `record` down.
-    pub(super) fn append(&self, record: &Record) -> io::Result<At> {
+    pub(super) fn append(&self, record: &WalEntry) -> io::Result<SegmentId> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
         let mut open = self.lock();
@@ -67,13 +67,13 @@ impl Journal {
         open.length += line.len() as u64;
         let number = open.number;
         *open.pending.entry(number).or_default() += 1;
-        Ok(At(number))
+        Ok(SegmentId(number))
     }
 
     /// The records at these places are in the database.
-    pub(super) fn stored(&self, places: impl IntoIterator<Item = At>) {
+    pub(super) fn stored(&self, places: impl IntoIterator<Item = SegmentId>) {
         let mut open = self.lock();
-        for At(number) in places {
+        for SegmentId(number) in places {
             let Some(pending) = open.pending.get_mut(&number) else { continue };
             *pending = pending.saturating_sub(1);
             if *pending == 0 && number != open.number {
@@ -127,7 +127,7 @@ impl Journal {
     }
 
     /// Keeps `record` where an operator can look at it: the database will not have it.
-    pub(super) fn quarantine(&self, record: &Record, reason: &str) -> io::Result<()> {
+    pub(super) fn quarantine(&self, record: &WalEntry, reason: &str) -> io::Result<()> {
         let path = self.folder.join("quarantine.jsonl");
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         let line = serde_json::json!({"reason": reason, "record": record});
@@ -168,7 +168,7 @@ impl Reading {
     }
 
     /// Up to `most` records; none at the end.
-    pub(super) fn some(&mut self, most: usize) -> io::Result<Vec<Record>> {
+    pub(super) fn some(&mut self, most: usize) -> io::Result<Vec<WalEntry>> {
         let mut records = Vec::new();
         let mut line = Vec::new();
         while records.len() < most {
@@ -194,8 +194,8 @@ mod tests {
     use super::*;
     use crate::store::Event;
 
-    fn event(id: usize) -> Record {
-        Record::Event(Event {
+    fn event(id: usize) -> WalEntry {
+        WalEntry::Event(Event {
             id: id.to_string(),
             kind: "quota_exceeded".to_owned(),
             user_id: Some("ann".to_owned()),
@@ -213,8 +213,8 @@ mod tests {
     fn ids(path: &Path) -> Vec<String> {
         let records = Reading::open(path).unwrap().some(usize::MAX).unwrap();
         let id = |record| match record {
-            Record::Event(event) => event.id,
-            Record::Receipt(receipt) => receipt.id,
+            WalEntry::Event(event) => event.id,
+            WalEntry::Usage(receipt) => receipt.id,
         };
         records.into_iter().map(id).collect()
     }
@@ -222,14 +222,14 @@ mod tests {
     #[test]
     fn what_a_killed_process_wrote_is_found_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = Wal::open(folder.path()).unwrap();
         journal.append(&event(1)).unwrap();
         journal.append(&event(2)).unwrap();
         drop(journal);
         // The process was killed in the middle of a line.
         let cut = segments(folder.path()).unwrap().pop().unwrap().1;
         OpenOptions::new().append(true).open(cut).unwrap().write_all(b"{\"event\":{\"id\":\"3").unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = Wal::open(folder.path()).unwrap();
         let older = journal.rotate().unwrap();
         let found: Vec<_> = older.iter().flat_map(|path| ids(path)).collect();
         assert_eq!(found, ["1", "2"]);
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_long_segment_is_deleted_once_its_records_are_stored() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = Wal::open(folder.path()).unwrap();
         let mut places = Vec::new();
         while files(folder.path()) < 3 {
             places.push(journal.append(&event(places.len())).unwrap());
@@ -254,9 +254,9 @@ mod tests {
     #[test]
     fn two_processes_do_not_share_a_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
-        assert!(Journal::open(folder.path()).unwrap_err().to_string().contains("another"));
+        let journal = Wal::open(folder.path()).unwrap();
+        assert!(Wal::open(folder.path()).unwrap_err().to_string().contains("another"));
         drop(journal);
-        assert!(Journal::open(folder.path()).is_ok());
+        assert!(Wal::open(folder.path()).is_ok());
     }
 }

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::wal::Reading;
-use super::{Filed, Record, Shared};
+use super::{Queued, Shared, WalEntry};
 use crate::config;
-use crate::store::{Event, Receipt, Store, StoreError};
+use crate::store::{Event, Store, StoreError, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -29,7 +29,7 @@ const RETENTION: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Worker {
     store: Store,
-    queue: mpsc::Receiver<Filed>,
+    queue: mpsc::Receiver<Queued>,
     shared: Arc<Shared>,
     config: config::Ledger,
     metrics: Arc<Metrics>,
@@ -38,7 +38,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         store: Store,
-        queue: mpsc::Receiver<Filed>,
+        queue: mpsc::Receiver<Queued>,
         shared: Arc<Shared>,
         config: config::Ledger,
         metrics: Arc<Metrics>,
@@ -73,7 +73,7 @@ impl Worker {
     }
 
     /// Stores what is queued, after waiting a moment for more of it.
-    async fn batch(&mut self, first: Filed, tasks: &Tasks) {
+    async fn batch(&mut self, first: Queued, tasks: &Tasks) {
         tokio::select! {
             () = tokio::time::sleep(LINGER) => {}
             () = tasks.stopping() => {}
@@ -176,15 +176,15 @@ impl Worker {
     ///
     /// # Errors
     /// When the database is away.
-    async fn write(&self, records: &[&Record]) -> Result<(), String> {
+    async fn write(&self, records: &[&WalEntry]) -> Result<(), String> {
         let (receipts, events) = split(records);
         let begun = Instant::now();
-        match self.store.write(&receipts, &events).await {
+        match self.store.write_batch(&receipts, &events).await {
             Ok(_) => {
                 self.metrics.flushed(begun.elapsed());
                 Ok(())
             }
-            Err(StoreError::Away(reason) | StoreError::Schema(reason)) => Err(reason),
+            Err(StoreError::Unavailable(reason) | StoreError::Schema(reason)) => Err(reason),
             Err(error) => match records {
                 [] => Ok(()),
                 [alone] => self.set_aside(alone, &error),
@@ -198,7 +198,7 @@ impl Worker {
         }
     }
 
-    fn set_aside(&self, record: &Record, error: &StoreError) -> Result<(), String> {
+    fn set_aside(&self, record: &WalEntry, error: &StoreError) -> Result<(), String> {
         let reason = error.to_string();
         tracing::error!(reason, "the database refuses a record; it is kept in quarantine.jsonl");
         self.shared.journal.quarantine(record, &reason).map_err(|error| error.to_string())
@@ -216,12 +216,12 @@ impl Worker {
     }
 }
 
-fn split(records: &[&Record]) -> (Vec<Receipt>, Vec<Event>) {
+fn split(records: &[&WalEntry]) -> (Vec<UsageRecord>, Vec<Event>) {
     let (mut receipts, mut events) = (Vec::new(), Vec::new());
     for record in records {
         match record {
-            Record::Receipt(receipt) => receipts.push((**receipt).clone()),
-            Record::Event(event) => events.push(event.clone()),
+            WalEntry::Usage(receipt) => receipts.push((**receipt).clone()),
+            WalEntry::Event(event) => events.push(event.clone()),
         }
     }
     (receipts, events)

@@ -169,17 +169,19 @@ impl TestServer {
     pub(crate) async fn wait_until_idle(&self, user: &str) {
         let reserved = async || {
             let (period, now) = (self.app.quota.period().start, self.app.clock.milliseconds());
-            self.app.store.spent(user, None, period, now).await.unwrap().user.reserved
+            self.app.store.caller_totals(user, None, period, now).await.unwrap().user.reserved
         };
         for _ in 0..1000 {
-            if (self.app.callers.crowd.open(), reserved().await, self.app.tasks.alive()) == (0, 0, 0) {
+            if (self.app.authenticator.concurrency.open_requests(), reserved().await, self.app.tasks.alive())
+                == (0, 0, 0)
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!(
             "{} requests and {} tasks are left, and {} tokens reserved",
-            self.app.callers.crowd.open(),
+            self.app.authenticator.concurrency.open_requests(),
             self.app.tasks.alive(),
             reserved().await,
         );

@@ -11,7 +11,7 @@ mod usage_report;
 mod users;
 
 use bedrock_proxy::config::Database;
-use bedrock_proxy::store::{Event, NewUser, Receipt, Store};
+use bedrock_proxy::store::{Event, NewUser, Store, UsageRecord};
 use bedrock_proxy::tasks::Tasks;
 use serde_json::json;
 use tempfile::TempDir;
@@ -84,8 +84,8 @@ pub(crate) async fn ana(store: &Store, user_limit: Option<i64>, team_limit: Opti
 }
 
 /// What one request of ana's came to: 30 tokens, a third of a cent.
-pub(crate) fn receipt(id: &str) -> Receipt {
-    Receipt {
+pub(crate) fn receipt(id: &str) -> UsageRecord {
+    UsageRecord {
         id: id.to_owned(),
         request_id: format!("req_{id}"),
         attempt: 1,

@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for NewToken {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let body = TokenBody::deserialize(deserializer)?;
         let name = body.scope.as_deref().unwrap_or(Scope::Inference.as_str());
-        let scope = Scope::named(name)
+        let scope = Scope::from_name(name)
             .ok_or_else(|| D::Error::custom("scope is one of inference, admin and admin:read"))?;
         Ok(Self(TokenRequest {
             user_id: body.user_id,

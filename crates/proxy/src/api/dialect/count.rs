@@ -78,7 +78,7 @@ pub(super) fn guess(model_id: &str, body: &[u8]) -> Option<Response> {
     let (counted, _) = counted(body)?;
     // What Converse calls otherwise is counted as unknown members are.
     let request = Request::parse(&counted).ok()?;
-    let tokens = estimate::tokens(&request, Tokenizer::of(model_id));
+    let tokens = estimate::tokens(&request, Tokenizer::for_model(model_id));
     let mut response = json_answer(&json!({"inputTokens": tokens}));
     response.headers_mut().insert(notice::HEADER, ESTIMATED);
     Some(response)

@@ -8,13 +8,13 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 const OLD: &str = "the key of last month; 33 letters";
 const NOW: i64 = 1_795_348_800;
 
-fn keys(current: &str, previous: &str) -> Keys {
+fn keys(current: &str, previous: &str) -> JwtKeys {
     let config = Config::load(|name| match name {
         "JWT_SECRET_KEY" => Some(current.to_owned()),
         "JWT_PREVIOUS_SECRET_KEYS" => Some(previous.to_owned()),
         _ => None,
     });
-    Keys::new(&config.unwrap().auth).unwrap()
+    JwtKeys::new(&config.unwrap().auth).unwrap()
 }
 
 fn valid() -> Value {
@@ -29,12 +29,12 @@ fn signed(header: &str, payload: &str, key: &str) -> String {
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
-fn verify(payload: &str) -> Result<Claims, Refusal> {
+fn verify(payload: &str) -> Result<Claims, TokenError> {
     keys(KEY, "").verify(&signed(r#"{"typ":"JWT","alg":"HS256"}"#, payload, KEY), NOW)
 }
 
 /// The valid claims with one of them changed.
-fn with(name: &str, value: Value) -> Result<Claims, Refusal> {
+fn with(name: &str, value: Value) -> Result<Claims, TokenError> {
     let mut claims = valid();
     claims[name] = value;
     verify(&claims.to_string())
@@ -62,9 +62,9 @@ fn what_is_minted_is_what_is_verified() {
             issued_at: Some(NOW),
             expires_at: NOW + 60,
         };
-        let token = keys(KEY, "").mint(&claims);
+        let token = keys(KEY, "").sign(&claims);
         assert_eq!(keys(KEY, "").verify(token.expose(), NOW), Ok(claims));
-        assert_eq!(keys(OLD, "").verify(token.expose(), NOW), Err(Refusal::Signature));
+        assert_eq!(keys(OLD, "").verify(token.expose(), NOW), Err(TokenError::Signature));
         assert!(
             keys(OLD, &format!("another one that is long enough;-),{KEY}"))
                 .verify(token.expose(), NOW)
@@ -78,14 +78,17 @@ fn no_other_algorithm_is_accepted_however_it_is_spelt() {
     for algorithm in ["none", "None", "nOnE", "NONE", "HS384", "HS512", "RS256", "hs256", ""] {
         let header = json!({"alg": algorithm, "typ": "JWT"}).to_string();
         let token = signed(&header, &valid().to_string(), KEY);
-        assert_eq!(keys(KEY, "").verify(&token, NOW), Err(Refusal::Algorithm), "{algorithm}");
+        assert_eq!(keys(KEY, "").verify(&token, NOW), Err(TokenError::Algorithm), "{algorithm}");
         let unsigned = token.rsplit_once('.').unwrap().0.to_owned() + ".";
-        assert_eq!(keys(KEY, "").verify(&unsigned, NOW), Err(Refusal::Algorithm), "{algorithm}");
+        assert_eq!(keys(KEY, "").verify(&unsigned, NOW), Err(TokenError::Algorithm), "{algorithm}");
     }
-    assert_eq!(keys(KEY, "").verify(&signed("{}", &valid().to_string(), KEY), NOW), Err(Refusal::Algorithm));
+    assert_eq!(
+        keys(KEY, "").verify(&signed("{}", &valid().to_string(), KEY), NOW),
+        Err(TokenError::Algorithm)
+    );
     let empty =
         signed(r#"{"alg":"HS256"}"#, &valid().to_string(), KEY).rsplit_once('.').unwrap().0.to_owned() + ".";
-    assert_eq!(keys(KEY, "").verify(&empty, NOW), Err(Refusal::Signature));
+    assert_eq!(keys(KEY, "").verify(&empty, NOW), Err(TokenError::Signature));
 }
 
 #[test]
@@ -94,18 +97,18 @@ fn a_header_cannot_choose_the_key() {
         let header = json!({"alg": "HS256", "kid": kid, "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
             "jwk": {"kty": "oct", "k": URL_SAFE_NO_PAD.encode("their own key, long enough to pass")}});
         let theirs = signed(&header.to_string(), &valid().to_string(), "their own key, long enough to pass");
-        assert_eq!(keys(KEY, "").verify(&theirs, NOW), Err(Refusal::Signature));
+        assert_eq!(keys(KEY, "").verify(&theirs, NOW), Err(TokenError::Signature));
         let ours = signed(&header.to_string(), &valid().to_string(), KEY);
         assert!(keys(KEY, "").verify(&ours, NOW).is_ok(), "what a header says about keys is not looked at");
     }
     for header in [r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, r#"{"alg":"HS256","typ":"JWE"}"#] {
         assert_eq!(
             keys(KEY, "").verify(&signed(header, &valid().to_string(), KEY), NOW),
-            Err(Refusal::Malformed)
+            Err(TokenError::Malformed)
         );
     }
     let twice = signed(r#"{"alg":"none","alg":"HS256"}"#, &valid().to_string(), KEY);
-    assert_eq!(keys(KEY, "").verify(&twice, NOW), Err(Refusal::Malformed));
+    assert_eq!(keys(KEY, "").verify(&twice, NOW), Err(TokenError::Malformed));
 }
 
 #[test]
@@ -113,10 +116,10 @@ fn clocks_may_differ_by_a_minute() {
     let verdict = |name: &str, seconds: i64| with(name, json!(NOW + seconds)).err();
     assert_eq!(verdict("exp", -1), None);
     assert_eq!(verdict("exp", -59), None);
-    assert_eq!(verdict("exp", -60), Some(Refusal::Expired));
-    assert_eq!(verdict("exp", -61), Some(Refusal::Expired));
+    assert_eq!(verdict("exp", -60), Some(TokenError::Expired));
+    assert_eq!(verdict("exp", -61), Some(TokenError::Expired));
     assert_eq!(verdict("nbf", 60), None);
-    assert_eq!(verdict("nbf", 61), Some(Refusal::NotYet));
+    assert_eq!(verdict("nbf", 61), Some(TokenError::NotYet));
     assert!(with("exp", json!(i64::MIN)).is_err() && with("exp", json!(i64::MAX)).is_ok());
     assert!(with("nbf", json!(i64::MAX)).is_err() && with("nbf", json!(i64::MIN)).is_ok());
 }
@@ -134,7 +137,7 @@ fn times_are_whole_numbers() {
         ] {
             let refusal = with(claim, value.clone()).unwrap_err();
             assert!(
-                matches!(refusal, Refusal::Claim { name, .. } if name == claim),
+                matches!(refusal, TokenError::Claim { name, .. } if name == claim),
                 "{claim} {value}: {refusal}"
             );
         }
@@ -143,18 +146,18 @@ fn times_are_whole_numbers() {
     assert_eq!(endless.check(), "exp");
     assert_eq!(with("exp", Value::Null).unwrap_err().check(), "exp");
     let infinite = verify(r#"{"iss":"bedrock-proxy","aud":"bedrock-api","user_id":"u","exp":1e999}"#);
-    assert_eq!(infinite, Err(Refusal::Payload));
+    assert_eq!(infinite, Err(TokenError::Payload));
 }
 
 #[test]
 fn issuer_and_audience_are_compared_exactly() {
     for issuer in [json!("bedrock-proxy "), json!("Bedrock-Proxy"), json!(["bedrock-proxy"]), Value::Null] {
-        assert_eq!(with("iss", issuer), Err(Refusal::Issuer));
+        assert_eq!(with("iss", issuer), Err(TokenError::Issuer));
     }
     for audience in
         [json!("other"), json!(["other"]), json!([]), json!([["bedrock-api"]]), json!({}), Value::Null]
     {
-        assert_eq!(with("aud", audience), Err(Refusal::Audience));
+        assert_eq!(with("aud", audience), Err(TokenError::Audience));
     }
     assert!(with("aud", json!(["other", "bedrock-api"])).is_ok());
 }
@@ -181,10 +184,10 @@ fn names_that_cannot_be_told_apart_are_refused() {
 fn a_claim_stands_once() {
     for twice in [r#""user_id":"other""#, r#""exp":1"#, r#""anything":1,"anything":2"#] {
         let payload = format!("{},{twice}}}", valid().to_string().strip_suffix('}').unwrap());
-        assert_eq!(verify(&payload), Err(Refusal::Payload), "{payload}");
+        assert_eq!(verify(&payload), Err(TokenError::Payload), "{payload}");
     }
     for payload in ["[]", "null", "7", "{", "", r#""x""#] {
-        assert_eq!(verify(payload), Err(Refusal::Payload), "{payload}");
+        assert_eq!(verify(payload), Err(TokenError::Payload), "{payload}");
     }
 }
 
@@ -209,11 +212,11 @@ fn whatever_else_is_sent_is_refused_without_a_panic() {
     for token in
         ["", ".", "..", "a.b", "a.b.c", "a.b.c.d", "' OR 1=1; --", "'; DROP TABLE users; --", "ä.ö.ü"]
     {
-        assert_eq!(keys.verify(token, NOW), Err(Refusal::Malformed), "{token}");
+        assert_eq!(keys.verify(token, NOW), Err(TokenError::Malformed), "{token}");
     }
-    assert_eq!(keys.verify(&"x".repeat(1 << 20), NOW), Err(Refusal::TooLong));
+    assert_eq!(keys.verify(&"x".repeat(1 << 20), NOW), Err(TokenError::TooLong));
     let padded = signed(r#"{"alg":"HS256"}"#, &valid().to_string(), KEY) + "=";
-    assert_eq!(keys.verify(&padded, NOW), Err(Refusal::Malformed), "one token has one spelling");
+    assert_eq!(keys.verify(&padded, NOW), Err(TokenError::Malformed), "one token has one spelling");
 }
 
 #[test]

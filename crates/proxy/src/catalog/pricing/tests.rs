@@ -1,7 +1,7 @@
 use protocol::anthropic::CacheCreation;
 
 use super::*;
-use crate::catalog::Behind;
+use crate::catalog::ProfileModel;
 use crate::config::{self, Model, parse_models};
 
 const APPLICATION: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
@@ -16,7 +16,7 @@ fn catalog() -> Catalog {
 }
 
 fn rates_in(catalog: &Catalog, id: &str, region: &str, usage: &Usage) -> Rates {
-    catalog.tariff(&catalog.resolve(Some(id)).unwrap(), region).rates(usage)
+    catalog.pricing(&catalog.resolve(Some(id)).unwrap(), region).rates(usage)
 }
 
 fn rates(id: &str) -> Rates {
@@ -67,7 +67,9 @@ fn an_application_profile_costs_what_is_behind_it() {
         (&["us-east-1"], 3_000_000),
     ] {
         let models: Vec<_> = regions.iter().map(model).collect();
-        catalog.profiles.learn(APPLICATION, Behind::of(models.iter().map(String::as_str)));
+        catalog
+            .inference_profiles
+            .insert(APPLICATION, ProfileModel::from_arns(models.iter().map(String::as_str)));
         let rates = rates_in(&catalog, APPLICATION, "eu-west-1", &Usage::default());
         assert_eq!(cells(&rates)[0], input, "{regions:?}");
     }
@@ -121,9 +123,10 @@ fn the_regions_of_the_government_and_of_other_vendors_have_their_own_prices() {
 #[test]
 fn the_mantle_endpoint_takes_what_the_profile_of_the_region_does() {
     let catalog = catalog();
-    let target = Target { mantle: true, ..catalog.resolve(Some("anthropic.claude-fable-5-1")).unwrap() };
+    let target =
+        ResolvedModel { mantle: true, ..catalog.resolve(Some("anthropic.claude-fable-5-1")).unwrap() };
     let input = |region| {
-        let rates = catalog.tariff(&target, region).rates(&Usage::default());
+        let rates = catalog.pricing(&target, region).rates(&Usage::default());
         (rates.input, rates.known)
     };
     assert_eq!(input("us-east-1"), (11_000_000, true));

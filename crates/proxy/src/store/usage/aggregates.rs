@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use time::Date;
 
-use crate::store::{Receipt, Result, datetime};
+use crate::store::{Result, UsageRecord, datetime};
 
 /// Day, user, team, model, route; empty for none.
 pub(super) type Key<'a> = (Date, &'a str, &'a str, &'a str, &'a str);
@@ -48,7 +48,7 @@ impl Day {
         self.0
     }
 
-    fn add(&mut self, receipt: &Receipt) {
+    fn add(&mut self, receipt: &UsageRecord) {
         let added = [
             1,
             i64::from(receipt.status >= 400 || receipt.outcome == FAILED),
@@ -76,7 +76,7 @@ pub(super) struct Used {
 
 impl<'a> Sums<'a> {
     /// Adds up the receipts whose ids are `fresh`, each once.
-    pub(super) fn of(receipts: &'a [Receipt], mut fresh: HashSet<String>) -> Result<Self> {
+    pub(super) fn of(receipts: &'a [UsageRecord], mut fresh: HashSet<String>) -> Result<Self> {
         let mut sums = Self::default();
         for receipt in receipts {
             if fresh.remove(&receipt.id) {
@@ -86,7 +86,7 @@ impl<'a> Sums<'a> {
         Ok(sums)
     }
 
-    fn add(&mut self, receipt: &'a Receipt) -> Result<()> {
+    fn add(&mut self, receipt: &'a UsageRecord) -> Result<()> {
         let (user_id, period, tokens) = (receipt.user_id.as_str(), receipt.period, receipt.charged_tokens);
         let team = receipt.team.as_deref().filter(|team| !team.is_empty());
         let scopes = [Some(("user", user_id)), team.map(|team| ("team", team))];

@@ -28,6 +28,6 @@ async fn events_are_listed_in_parts_and_by_what_they_are_about() {
         assert!(list(none, None).await.0.is_empty());
         let page = Page { after: Some("x".to_owned()), limit: 2 };
         let refused = store.events(&EventFilter::default(), &page).await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))));
+        assert!(matches!(refused, Err(StoreError::Invalid(_))));
     }
 }

@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{EventFilter, Page, Receipt, Reservation, StoreError, UsageQuery};
+use bedrock_proxy::store::{EventFilter, Page, Reservation, StoreError, UsageQuery, UsageRecord};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, ana, both, event, receipt};
@@ -10,11 +10,11 @@ async fn of_two_replicas_that_reset_one_writes_it_down() {
     for place in both().await {
         let replicas = [place.open().await, place.open().await];
         ana(&replicas[0], None, None).await;
-        replicas[0].write(&[receipt("a")], &[]).await.unwrap();
+        replicas[0].write_batch(&[receipt("a")], &[]).await.unwrap();
         let tomorrow = TODAY + DAY;
         let events = [event("r0", "quota_reset"), event("r1", "quota_reset")];
         let resets =
-            (0..2).map(|number| replicas[number].write_reset(tomorrow, "2026-11-23", &events[number]));
+            (0..2).map(|number| replicas[number].record_reset(tomorrow, "2026-11-23", &events[number]));
         let firsts: Vec<bool> = join_all(resets).await.into_iter().map(Result::unwrap).collect();
         assert_eq!(firsts.iter().filter(|first| **first).count(), 1);
         let user = replicas[1].user("ana").await.unwrap();
@@ -22,8 +22,8 @@ async fn of_two_replicas_that_reset_one_writes_it_down() {
         let filter = EventFilter { kind: Some("quota_reset".to_owned()), ..EventFilter::default() };
         let written = replicas[0].events(&filter, &Page { after: None, limit: 9 }).await.unwrap().rows;
         assert_eq!(written.len(), 1);
-        let wrong = replicas[0].write_reset(tomorrow, "23/11/2026", &events[0]).await;
-        assert!(matches!(wrong, Err(StoreError::Refused(_))));
+        let wrong = replicas[0].record_reset(tomorrow, "23/11/2026", &events[0]).await;
+        assert!(matches!(wrong, Err(StoreError::Invalid(_))));
     }
 }
 
@@ -31,12 +31,12 @@ async fn of_two_replicas_that_reset_one_writes_it_down() {
 async fn a_late_reset_keeps_what_was_already_spent_in_the_new_period() {
     for place in both().await {
         let store = place.open().await;
-        let next = Receipt { period: TODAY + DAY, ..receipt("a") };
-        store.write(&[receipt("b"), next], &[]).await.unwrap();
-        assert!(store.write_reset(TODAY + DAY, "2026-11-23", &event("r", "quota_reset")).await.unwrap());
+        let next = UsageRecord { period: TODAY + DAY, ..receipt("a") };
+        store.write_batch(&[receipt("b"), next], &[]).await.unwrap();
+        assert!(store.record_reset(TODAY + DAY, "2026-11-23", &event("r", "quota_reset")).await.unwrap());
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 30);
         // The clock of a replica that lags behind.
-        assert!(store.write_reset(TODAY, "2026-11-22", &event("r2", "quota_reset")).await.unwrap());
+        assert!(store.record_reset(TODAY, "2026-11-22", &event("r2", "quota_reset")).await.unwrap());
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 30);
     }
 }
@@ -45,10 +45,10 @@ async fn a_late_reset_keeps_what_was_already_spent_in_the_new_period() {
 async fn old_rows_go_and_their_sums_stay() {
     for place in both().await {
         let store = place.open().await;
-        let old = Receipt { at: NOW - 40 * DAY, period: TODAY - 100 * DAY, ..receipt("old") };
+        let old = UsageRecord { at: NOW - 40 * DAY, period: TODAY - 100 * DAY, ..receipt("old") };
         let mut early = event("early", "x");
         early.at = NOW - 40 * DAY;
-        store.write(&[old, receipt("new")], &[early, event("late", "x")]).await.unwrap();
+        store.write_batch(&[old, receipt("new")], &[early, event("late", "x")]).await.unwrap();
         let reservation = |id, expires_at| Reservation {
             id,
             holder: "h",
@@ -75,7 +75,7 @@ async fn old_rows_go_and_their_sums_stay() {
             to: "2026-12-31".to_owned(),
             ..UsageQuery::default()
         };
-        let usage = store.usage(&all, &Page { after: None, limit: 9 }).await.unwrap().rows;
+        let usage = store.usage_report(&all, &Page { after: None, limit: 9 }).await.unwrap().rows;
         assert_eq!(usage[0].requests, 2);
     }
 }

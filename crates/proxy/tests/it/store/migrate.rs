@@ -90,10 +90,10 @@ async fn what_adopted_users_had_spent_today_counts_today_and_once() {
     let (_place, store) = adopted().await;
     for hour in [0, 6] {
         let period = TODAY + hour * 3_600_000;
-        assert!(store.write_reset(period, "2026-11-22", &event(&hour.to_string(), "x")).await.unwrap());
+        assert!(store.record_reset(period, "2026-11-22", &event(&hour.to_string(), "x")).await.unwrap());
         let spent = if hour == 0 { 42 } else { 0 };
         for (user, expected) in [("old", [spent; 2]), ("late", [0, spent])] {
-            let tallies = store.spent(user, Some("red"), period, NOW).await.unwrap();
+            let tallies = store.caller_totals(user, Some("red"), period, NOW).await.unwrap();
             assert_eq!([tallies.user.used, tallies.team.used], expected, "{user} in hour {hour}");
         }
     }
@@ -102,7 +102,7 @@ async fn what_adopted_users_had_spent_today_counts_today_and_once() {
 #[tokio::test]
 async fn adopted_rows_are_never_too_old_to_stay() {
     let (_place, store) = adopted().await;
-    store.write(&[receipt("new")], &[event("new", "x")]).await.unwrap();
+    store.write_batch(&[receipt("new")], &[event("new", "x")]).await.unwrap();
     let later = Some(NOW + 1000 * 86_400_000);
     assert_eq!(store.prune(later, later, NOW).await.unwrap(), 2, "the rows of its own");
     let events = store.events(&EventFilter::default(), &Page { after: None, limit: 9 }).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_schema_from_the_future_is_served_and_left_alone() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(1000), None).await;
-        store.write(&[receipt("before")], &[]).await.unwrap();
+        store.write_batch(&[receipt("before")], &[]).await.unwrap();
         store.close().await;
         say(&place.config, LATER).await;
         let store = place.open().await;
@@ -163,8 +163,8 @@ async fn a_schema_from_the_future_is_served_and_left_alone() {
         assert_eq!(store.user("ana").await.unwrap().daily_token_limit, Some(1000));
         let ben = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
         assert!(store.provision(&ben, &event("new-ben", "user_provisioned")).await.unwrap());
-        store.write(&[receipt("after")], &[]).await.unwrap();
-        assert_eq!(store.spent("ana", None, TODAY, NOW).await.unwrap().user.used, 60);
+        store.write_batch(&[receipt("after")], &[]).await.unwrap();
+        assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 60);
         store.close().await;
         // The newer version again: its migration is still there, and so is what it wrote.
         let check = "CREATE TABLE proof (id BIGINT NOT NULL);
@@ -199,8 +199,8 @@ async fn a_schema_of_the_version_before_is_migrated_with_its_rows() {
         let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
         let ana = stores[4].user("ana").await.unwrap();
         assert_eq!((ana.team.as_deref(), ana.daily_token_limit), (Some("red"), Some(500)));
-        stores[0].write(&[receipt("new")], &[]).await.unwrap();
-        assert_eq!(stores[1].spent("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
+        stores[0].write_batch(&[receipt("new")], &[]).await.unwrap();
+        assert_eq!(stores[1].caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
         let applied = "CREATE TABLE proof (id BIGINT NOT NULL);
              INSERT INTO proof SELECT CASE WHEN (SELECT COUNT(*) FROM metrics) = 2
                 AND (SELECT COUNT(*) FROM schema_migrations) = (SELECT MAX(version) FROM schema_migrations) THEN 1 END";
@@ -229,8 +229,8 @@ async fn a_server_that_is_away_stops_no_start_and_is_found_when_it_is_back() {
     let place = place("postgresql", &[("DATABASE_URL", &elsewhere)]);
     let store = Store::open(&place.config, &place.tasks).await.unwrap();
     assert!(!store.is_connected());
-    assert!(matches!(store.ping().await, Err(StoreError::Away(_))));
-    assert!(matches!(store.standing("ana", None, None).await, Err(StoreError::Away(_))));
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.lookup_caller("ana", None, None).await, Err(StoreError::Unavailable(_))));
     let real = url.split_once('@').unwrap().1.split_once('/').unwrap().0.replace("%2F", "/");
     std::os::unix::fs::symlink(real, &host).unwrap();
     for _ in 0..600 {
@@ -239,5 +239,5 @@ async fn a_server_that_is_away_stops_no_start_and_is_found_when_it_is_back() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    assert!(store.standing("ana", None, None).await.is_ok() && store.is_connected());
+    assert!(store.lookup_caller("ana", None, None).await.is_ok() && store.is_connected());
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bedrock_proxy::store::{Reservation, Reserved, Store, StoreError};
+use bedrock_proxy::store::{Reservation, ReserveOutcome, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
 use super::{NOW, TODAY, ana, place, receipt};
@@ -25,7 +25,7 @@ fn wanted(id: &str) -> Reservation<'_> {
 /// What a request asks of the store; both within the time that a request can spare.
 async fn hot(store: &Store, id: &str) -> [Option<StoreError>; 2] {
     let began = Instant::now();
-    let standing = store.standing("ana", None, None).await.err();
+    let standing = store.lookup_caller("ana", None, None).await.err();
     let reserved = store.reserve(&wanted(id)).await.err();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     [standing, reserved]
@@ -42,7 +42,7 @@ async fn a_database_that_hangs_is_away_after_a_second_and_serves_again_at_once()
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     for id in ["a", "b"] {
         for answer in hot(&store, id).await {
-            assert!(matches!(answer, Some(StoreError::Away(_))), "{answer:?}");
+            assert!(matches!(answer, Some(StoreError::Unavailable(_))), "{answer:?}");
         }
     }
     sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
@@ -86,7 +86,10 @@ async fn only_the_first_request_waits_for_a_server_that_says_nothing() {
         hot(&store, "c").await;
     }
     assert!(began.elapsed() < Duration::from_secs(1), "100 requests waited {:?}", began.elapsed());
-    assert!(matches!(store.write(&[], &[]).await, Err(StoreError::Away(_))), "a batch tries in earnest");
+    assert!(
+        matches!(store.write_batch(&[], &[]).await, Err(StoreError::Unavailable(_))),
+        "a batch tries in earnest"
+    );
 
     std::fs::remove_file(&way).unwrap();
     std::os::unix::fs::symlink(address.replace("%2F", "/"), &way).unwrap();
@@ -122,7 +125,7 @@ async fn connections_that_the_server_cut_are_replaced() {
     assert_eq!(hot(&store, "a").await, [None, None]);
     cut(&url).await;
     back(&store).await;
-    assert_eq!(store.write(&[receipt("a")], &[]).await.unwrap(), 1);
+    assert_eq!(store.write_batch(&[receipt("a")], &[]).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -139,7 +142,7 @@ async fn a_caller_that_gives_up_leaves_the_connection_in_order() {
     }
     for number in 0..20 {
         let id = format!("after-{number}");
-        assert!(matches!(store.reserve(&wanted(&id)).await.unwrap(), Reserved::Granted(_)));
+        assert!(matches!(store.reserve(&wanted(&id)).await.unwrap(), ReserveOutcome::Reserved(_)));
     }
 }
 
@@ -157,11 +160,11 @@ async fn a_database_that_answers_others_is_busy_and_not_away() {
     let others = async {
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(1500) {
-            store.standing("ana", None, None).await.unwrap();
+            store.lookup_caller("ana", None, None).await.unwrap();
         }
     };
     let (reserved, ()) = tokio::join!(reserving, others);
     assert!(reserved.iter().all(|answer| matches!(answer, Err(StoreError::Busy(_)))), "{reserved:?}");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    assert!(matches!(store.reserve(&wanted("three")).await, Ok(Reserved::Granted(_))));
+    assert!(matches!(store.reserve(&wanted("three")).await, Ok(ReserveOutcome::Reserved(_))));
 }

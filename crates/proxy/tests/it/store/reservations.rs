@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{Reservation, Reserved, Store, StoreError, Tallies, Tally};
+use bedrock_proxy::store::{CallerTotals, Reservation, ReserveOutcome, Store, StoreError, UsageTotals};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, both};
@@ -21,7 +21,7 @@ fn wanted(id: &str, tokens: i64) -> Reservation<'_> {
 }
 
 async fn is_granted(store: &Store, wanted: Reservation<'_>) -> bool {
-    matches!(store.reserve(&wanted).await.unwrap(), Reserved::Granted(_))
+    matches!(store.reserve(&wanted).await.unwrap(), ReserveOutcome::Reserved(_))
 }
 
 #[tokio::test]
@@ -38,15 +38,18 @@ async fn of_200_at_once_exactly_as_many_pass_as_the_limit_allows() {
         });
         let granted = join_all(all).await.into_iter().filter(|granted| *granted).count();
         assert_eq!(granted, 83, "{}", place.kind);
-        let tallies = replicas[0].spent("user0", Some("red"), TODAY, NOW).await.unwrap();
-        assert_eq!(tallies.team, Tally { used: 0, reserved: 249 });
+        let tallies = replicas[0].caller_totals("user0", Some("red"), TODAY, NOW).await.unwrap();
+        assert_eq!(tallies.team, UsageTotals { used: 0, reserved: 249 });
         assert!(tallies.user.reserved <= 99);
     }
 }
 
 /// Nothing used, and so much reserved by the user and by the team.
-fn reserved(user: i64, team: i64) -> Tallies {
-    Tallies { user: Tally { used: 0, reserved: user }, team: Tally { used: 0, reserved: team } }
+fn reserved(user: i64, team: i64) -> CallerTotals {
+    CallerTotals {
+        user: UsageTotals { used: 0, reserved: user },
+        team: UsageTotals { used: 0, reserved: team },
+    }
 }
 
 #[tokio::test]
@@ -54,19 +57,22 @@ async fn each_limit_is_met_to_the_token_and_the_answer_tells_what_was_spent_befo
     for place in both().await {
         let store = place.open().await;
         let first = store.reserve(&wanted("a", 60)).await.unwrap();
-        assert_eq!(first, Reserved::Granted(reserved(0, 0)));
+        assert_eq!(first, ReserveOutcome::Reserved(reserved(0, 0)));
         let over = store.reserve(&wanted("b", 41)).await.unwrap();
-        assert_eq!(over, Reserved::Refused(reserved(60, 60)));
+        assert_eq!(over, ReserveOutcome::OverLimit(reserved(60, 60)));
         let exact = store.reserve(&wanted("b", 40)).await.unwrap();
-        assert_eq!(exact, Reserved::Granted(reserved(60, 60)));
+        assert_eq!(exact, ReserveOutcome::Reserved(reserved(60, 60)));
         let other = Reservation { user_id: "ben", team_limit: Some(100), ..wanted("c", 1) };
-        assert_eq!(store.reserve(&other).await.unwrap(), Reserved::Refused(reserved(0, 100)));
+        assert_eq!(store.reserve(&other).await.unwrap(), ReserveOutcome::OverLimit(reserved(0, 100)));
         let unlimited = Reservation { user_limit: None, team_limit: None, ..wanted("d", 1_000_000) };
         assert!(is_granted(&store, unlimited).await);
         let lowered = Reservation { user_limit: Some(50), ..wanted("e", 1) };
-        assert_eq!(store.reserve(&lowered).await.unwrap(), Reserved::Refused(reserved(1_000_100, 1_000_100)));
+        assert_eq!(
+            store.reserve(&lowered).await.unwrap(),
+            ReserveOutcome::OverLimit(reserved(1_000_100, 1_000_100))
+        );
         let alone = Reservation { user_id: "cleo", team: None, team_limit: Some(0), ..wanted("f", 100) };
-        assert_eq!(store.reserve(&alone).await.unwrap(), Reserved::Granted(reserved(0, 0)));
+        assert_eq!(store.reserve(&alone).await.unwrap(), ReserveOutcome::Reserved(reserved(0, 0)));
         let nothing = Reservation { user_id: "dora", user_limit: Some(0), ..wanted("g", 1) };
         assert!(!is_granted(&store, nothing).await);
         let tomorrow = Reservation { period: TODAY + 86_400_000, ..wanted("h", 100) };
@@ -87,12 +93,12 @@ async fn a_reservation_ends_by_time_unless_it_is_renewed_or_given_back() {
 
         assert_eq!(store.renew(&["a".to_owned(), "gone".to_owned()], NOW + 3 * LEASE).await.unwrap(), 1);
         let later = NOW + LEASE;
-        let tallies = store.spent("ana", Some("red"), TODAY, later).await.unwrap();
-        let tally = Tally { used: 0, reserved: 30 };
-        assert_eq!(tallies, Tallies { user: tally, team: tally }, "only the renewed one is left");
+        let tallies = store.caller_totals("ana", Some("red"), TODAY, later).await.unwrap();
+        let tally = UsageTotals { used: 0, reserved: 30 };
+        assert_eq!(tallies, CallerTotals { user: tally, team: tally }, "only the renewed one is left");
         let after = Reservation { now: later, expires_at: later + LEASE, ..wanted("e", 70) };
         assert!(is_granted(&store, after).await);
-        assert_eq!(store.spent("eve", None, TODAY, NOW).await.unwrap(), Tallies::default());
+        assert_eq!(store.caller_totals("eve", None, TODAY, NOW).await.unwrap(), CallerTotals::default());
         assert_eq!(store.renew(&[], NOW).await.unwrap(), 0);
     }
 }
@@ -102,9 +108,9 @@ async fn nonsense_is_refused_and_an_id_serves_once() {
     for place in both().await {
         let store = place.open().await;
         for tokens in [-1, i64::MAX] {
-            assert!(matches!(store.reserve(&wanted("a", tokens)).await, Err(StoreError::Refused(_))));
+            assert!(matches!(store.reserve(&wanted("a", tokens)).await, Err(StoreError::Invalid(_))));
         }
-        assert!(matches!(store.reserve(&wanted("", 1)).await, Err(StoreError::Refused(_))));
+        assert!(matches!(store.reserve(&wanted("", 1)).await, Err(StoreError::Invalid(_))));
         assert!(is_granted(&store, wanted("a", 1)).await);
         assert!(matches!(store.reserve(&wanted("a", 1)).await, Err(StoreError::Conflict(_))));
     }

@@ -22,7 +22,7 @@ async fn a_revoked_token_is_known_as_such_at_the_next_look() {
         store.record_token(&token("t1"), &event("issued", "token_issued")).await.unwrap();
         let taken = store.record_token(&token("t1"), &event("issued-2", "token_issued")).await;
         assert!(matches!(taken, Err(StoreError::Conflict(_))), "{taken:?}");
-        let revoked = async |jti: &str| store.standing("ana", None, Some(jti)).await.unwrap().revoked;
+        let revoked = async |jti: &str| store.lookup_caller("ana", None, Some(jti)).await.unwrap().revoked;
         assert!(!revoked("t1").await);
         assert!(store.revoke_token("t1", &event("revoked", "token_revoked")).await.unwrap());
         assert!(!store.revoke_token("t1", &event("revoked-2", "token_revoked")).await.unwrap());
@@ -44,11 +44,11 @@ async fn all_tokens_of_a_user_can_be_revoked_at_once() {
         for jti in ["t1", "t2"] {
             store.record_token(&token(jti), &event(jti, "token_issued")).await.unwrap();
         }
-        store.revoke_tokens_of("ana", &event("all", "token_revoked")).await.unwrap();
-        let standing = store.standing("ana", None, Some("t2")).await.unwrap();
+        store.revoke_user_tokens("ana", &event("all", "token_revoked")).await.unwrap();
+        let standing = store.lookup_caller("ana", None, Some("t2")).await.unwrap();
         assert!(standing.revoked && standing.user.unwrap().tokens_valid_from == Some(NOW));
-        let missing = store.revoke_tokens_of("eve", &event("none", "token_revoked")).await;
-        assert_eq!(missing, Err(StoreError::Missing));
+        let missing = store.revoke_user_tokens("eve", &event("none", "token_revoked")).await;
+        assert_eq!(missing, Err(StoreError::NotFound));
         let first = store.tokens(Some("ana"), &Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!((first.rows[0].jti.as_str(), first.rows[0].revoked_at), ("t2", Some(NOW)));
         let rest = store.tokens(Some("ana"), &Page { after: first.next, limit: 1 }).await.unwrap();

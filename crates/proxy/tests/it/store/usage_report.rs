@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{Dimensions, Page, Receipt, Store, StoreError, UsageQuery, UsageRow};
+use bedrock_proxy::store::{Dimensions, Page, Store, StoreError, UsageQuery, UsageRecord, UsageRow};
 
 use super::{NOW, both, receipt};
 
@@ -9,7 +9,7 @@ fn query(by: Dimensions) -> UsageQuery {
 }
 
 async fn filled(store: &Store) {
-    let of = |id: &str, user_id: &str, team: Option<&str>, at: i64| Receipt {
+    let of = |id: &str, user_id: &str, team: Option<&str>, at: i64| UsageRecord {
         user_id: user_id.to_owned(),
         team: team.map(str::to_owned),
         at,
@@ -18,10 +18,10 @@ async fn filled(store: &Store) {
     let batch = [
         of("a", "ana", Some("red"), NOW),
         of("b", "ana", Some("red"), NOW + DAY),
-        Receipt { status: 500, priced: false, estimated: true, route: None, ..of("c", "ben", None, NOW) },
+        UsageRecord { status: 500, priced: false, estimated: true, route: None, ..of("c", "ben", None, NOW) },
         of("d", "ben", Some("red"), NOW + 2 * DAY),
     ];
-    store.write(&batch, &[]).await.unwrap();
+    store.write_batch(&batch, &[]).await.unwrap();
 }
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn usage_is_summed_up_by_whatever_is_asked_for() {
         let store = place.open().await;
         filled(&store).await;
         let all = Page { after: None, limit: 100 };
-        let total = store.usage(&query(Dimensions::default()), &all).await.unwrap().rows;
+        let total = store.usage_report(&query(Dimensions::default()), &all).await.unwrap().rows;
         let expected = UsageRow {
             requests: 3,
             failed: 1,
@@ -47,7 +47,7 @@ async fn usage_is_summed_up_by_whatever_is_asked_for() {
         assert_eq!(total, [expected]);
 
         let by = Dimensions { day: true, team: true, ..Dimensions::default() };
-        let rows = store.usage(&query(by), &all).await.unwrap().rows;
+        let rows = store.usage_report(&query(by), &all).await.unwrap().rows;
         let named: Vec<_> = rows
             .iter()
             .map(|row| (row.day.as_deref().unwrap(), row.team.as_deref().unwrap(), row.requests))
@@ -57,7 +57,7 @@ async fn usage_is_summed_up_by_whatever_is_asked_for() {
 
         let by = Dimensions { user: true, model: true, route: true, ..Dimensions::default() };
         let of_ben = UsageQuery { user_id: Some("ben".to_owned()), ..query(by) };
-        let rows = store.usage(&of_ben, &all).await.unwrap().rows;
+        let rows = store.usage_report(&of_ben, &all).await.unwrap().rows;
         assert_eq!(rows.len(), 1);
         assert_eq!(
             (rows[0].model.as_deref(), rows[0].route.as_deref()),
@@ -72,16 +72,16 @@ async fn a_report_comes_in_parts_and_refuses_days_that_are_none() {
         let store = place.open().await;
         filled(&store).await;
         let by = query(Dimensions { user: true, ..Dimensions::default() });
-        let first = store.usage(&by, &Page { after: None, limit: 1 }).await.unwrap();
+        let first = store.usage_report(&by, &Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!(first.rows[0].user_id.as_deref(), Some("ana"));
-        let rest = store.usage(&by, &Page { after: first.next, limit: 1 }).await.unwrap();
+        let rest = store.usage_report(&by, &Page { after: first.next, limit: 1 }).await.unwrap();
         assert_eq!((rest.rows[0].user_id.as_deref(), rest.next), (Some("ben"), None));
         let nothing = UsageQuery { team: Some("blue".to_owned()), ..by.clone() };
-        assert!(store.usage(&nothing, &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
+        assert!(store.usage_report(&nothing, &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
         let wrong = UsageQuery { to: "yesterday".to_owned(), ..by.clone() };
         for (query, after) in [(&wrong, None), (&by, Some("-1")), (&by, Some("x"))] {
             let page = Page { after: after.map(str::to_owned), limit: 1 };
-            assert!(matches!(store.usage(query, &page).await, Err(StoreError::Refused(_))));
+            assert!(matches!(store.usage_report(query, &page).await, Err(StoreError::Invalid(_))));
         }
     }
 }

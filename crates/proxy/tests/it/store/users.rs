@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{EventFilter, NewUser, Page, Standing, StoreError, Team, User};
+use bedrock_proxy::store::{CallerRows, EventFilter, NewUser, Page, StoreError, Team, User};
 use serde_json::json;
 
 use super::{NOW, ana, both, event};
@@ -13,10 +13,10 @@ async fn nobody_is_known_at_first() {
         let store = place.open().await;
         assert_eq!(store.kind(), place.kind);
         assert!(store.is_connected());
-        let standing = store.standing("ana", Some("red"), Some("token-1")).await.unwrap();
-        assert_eq!(standing, Standing::default());
-        assert_eq!(store.user("ana").await, Err(StoreError::Missing));
-        assert_eq!(store.team("red").await, Err(StoreError::Missing));
+        let standing = store.lookup_caller("ana", Some("red"), Some("token-1")).await.unwrap();
+        assert_eq!(standing, CallerRows::default());
+        assert_eq!(store.user("ana").await, Err(StoreError::NotFound));
+        assert_eq!(store.team("red").await, Err(StoreError::NotFound));
     }
 }
 
@@ -34,7 +34,7 @@ async fn a_new_user_is_made_once_with_the_team_and_one_event() {
         };
         assert!(!store.provision(&again, &event("again", "user_provisioned")).await.unwrap());
 
-        let standing = store.standing("ana", Some("blue"), None).await.unwrap();
+        let standing = store.lookup_caller("ana", Some("blue"), None).await.unwrap();
         let user = standing.user.unwrap();
         assert_eq!((user.team.as_deref(), user.daily_token_limit), (Some("red"), Some(500)));
         assert_eq!(user.default_inference_profile.as_deref(), Some("eu.x"));
@@ -55,10 +55,13 @@ async fn the_row_of_a_user_wins_over_the_claimed_team() {
         ana(&store, None, None).await;
         let other = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
         assert!(store.provision(&other, &event("new-ben", "user_provisioned")).await.unwrap());
-        let team = |standing: Standing| standing.team.map(|team| team.team);
-        assert_eq!(team(store.standing("ana", None, None).await.unwrap()).as_deref(), Some("red"));
-        assert_eq!(team(store.standing("ben", Some("red"), None).await.unwrap()), None);
-        assert_eq!(team(store.standing("eve", Some("red"), None).await.unwrap()).as_deref(), Some("red"));
+        let team = |standing: CallerRows| standing.team.map(|team| team.team);
+        assert_eq!(team(store.lookup_caller("ana", None, None).await.unwrap()).as_deref(), Some("red"));
+        assert_eq!(team(store.lookup_caller("ben", Some("red"), None).await.unwrap()), None);
+        assert_eq!(
+            team(store.lookup_caller("eve", Some("red"), None).await.unwrap()).as_deref(),
+            Some("red")
+        );
     }
 }
 
@@ -69,7 +72,7 @@ async fn a_change_and_its_event_are_written_together_or_not_at_all() {
         ana(&store, Some(500), None).await;
         let changed = store
             .put_user("ana", NOW + 5, |before| {
-                let before = before.ok_or(StoreError::Missing)?;
+                let before = before.ok_or(StoreError::NotFound)?;
                 let after = User { daily_token_limit: None, disabled: true, team: None, ..before.clone() };
                 let mut event = event("change", "user_changed");
                 event.details = json!({"before": before.daily_token_limit, "after": after.daily_token_limit});
@@ -87,15 +90,15 @@ async fn a_change_and_its_event_are_written_together_or_not_at_all() {
                 Ok((User { daily_token_limit: Some(-1), ..before }, event("bad", "user_changed")))
             })
             .await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
         let refused =
             store.put_user("ana", NOW, |before| Ok((before.unwrap(), event("bad\0", "user_changed")))).await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
         let missing = store.put_user("eve", NOW, |before| {
             assert!(before.is_none());
-            Err(StoreError::Missing)
+            Err(StoreError::NotFound)
         });
-        assert_eq!(missing.await, Err(StoreError::Missing));
+        assert_eq!(missing.await, Err(StoreError::NotFound));
 
         let filter = EventFilter { kind: Some("user_changed".to_owned()), ..EventFilter::default() };
         let events = store.events(&filter, &page(None, 10)).await.unwrap().rows;
@@ -154,11 +157,11 @@ async fn names_that_no_row_can_have_are_refused_by_both() {
     for place in both().await {
         let store = place.open().await;
         for name in ["", "a\0b", &"x".repeat(256)] {
-            let refused = store.standing(name, None, None).await;
-            assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+            let refused = store.lookup_caller(name, None, None).await;
+            assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
             let new =
                 NewUser { user_id: name, team: None, profile: None, user_limit: None, team_limit: None };
-            assert!(matches!(store.provision(&new, &event("e", "x")).await, Err(StoreError::Refused(_))));
+            assert!(matches!(store.provision(&new, &event("e", "x")).await, Err(StoreError::Invalid(_))));
         }
         let quoted = "Robert'); DROP TABLE users; --";
         let new = NewUser {
@@ -169,6 +172,6 @@ async fn names_that_no_row_can_have_are_refused_by_both() {
             team_limit: None,
         };
         assert!(store.provision(&new, &event("e", "x")).await.unwrap());
-        assert_eq!(store.standing(quoted, None, None).await.unwrap().user.unwrap().user_id, quoted);
+        assert_eq!(store.lookup_caller(quoted, None, None).await.unwrap().user.unwrap().user_id, quoted);
     }
 }
