@@ -43,7 +43,7 @@ pub(super) async fn database(config: &Config) -> Check {
             return Check::fail(NAME, error.to_string(), fix);
         }
     };
-    let place = format!("{} {}", survey.kind, survey.place);
+    let place = format!("{} {}", survey.kind, survey.location);
     match (survey.exists, survey.pending.len()) {
         (false, _) => Check::note(NAME, format!("{place} is not there yet: the first start makes it")),
         (true, 0) => Check::ok(NAME, format!("{place}, up to date")),
