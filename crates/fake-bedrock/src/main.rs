@@ -91,7 +91,8 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fake-bedrock could not listen on {}: {error}", arguments.listen);
+            let _ =
+                writeln!(std::io::stderr(), "fake-bedrock could not listen on {}: {error}", arguments.listen);
             ExitCode::FAILURE
         }
     }

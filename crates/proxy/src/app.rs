@@ -67,7 +67,7 @@ pub struct App {
     /// What an operator can do.
     pub admin: Admin,
     /// Who may pass.
-    pub callers: Authenticator,
+    pub authenticator: Authenticator,
     /// Names to models.
     pub catalog: Catalog,
     /// The way to AWS.
@@ -87,7 +87,7 @@ pub struct App {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What was spent and done.
-    pub ledger: Arc<UsageRecorder>,
+    pub recorder: Arc<UsageRecorder>,
     /// What may be spent.
     pub quota: Quota,
     /// Whether requests may come.
@@ -118,12 +118,13 @@ impl App {
         let path = config.database.data_dir.join("journal");
         let metrics = Arc::new(Metrics::new(&catalog.foundation_models(), config.metrics.user_label));
         metrics.prices(&catalog.price_versions());
-        let ledger = UsageRecorder::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
-        let ledger = Arc::new(ledger.map_err(|error| CannotOpen::Journal { path, error })?);
-        let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&ledger), clock.clone());
+        let recorder =
+            UsageRecorder::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
+        let recorder = Arc::new(recorder.map_err(|error| CannotOpen::Journal { path, error })?);
+        let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&recorder), clock.clone());
         Ok(Self {
             admin: Admin::new(config, store.clone(), clock.clone()),
-            callers: Authenticator::new(
+            authenticator: Authenticator::new(
                 JwtKeys::new(&config.auth),
                 store.clone(),
                 config.callers.clone(),
@@ -138,7 +139,7 @@ impl App {
             store,
             otel: Otel::open(&config.otel, config.bedrock.ca_bundle.as_deref(), &upkeep)?,
             metrics,
-            ledger,
+            recorder,
             quota,
             readiness: Readiness::default(),
             outages_are_closed: readiness::closed(&config.quota),

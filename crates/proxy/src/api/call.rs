@@ -14,7 +14,7 @@ use super::detail;
 use super::error::ApiError;
 use crate::app::App;
 use crate::bedrock::Operation;
-use crate::catalog::{Route, ResolvedModel};
+use crate::catalog::{ResolvedModel, Route};
 use crate::config::RoutePolicy;
 
 /// Why a route was taken without a choice.

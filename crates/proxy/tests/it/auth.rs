@@ -174,7 +174,7 @@ async fn row_6_malformed_names_are_refused() {
             assert!(message.contains(claim), "{name:?}: {message}");
         }
     }
-    assert_eq!(server.app.store.user("ana").await, Err(StoreError::Missing), "nobody was made of it");
+    assert_eq!(server.app.store.user("ana").await, Err(StoreError::NotFound), "nobody was made of it");
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn row_7_all_tokens_of_a_user_can_be_taken_back_at_once() {
     for token in [&old, &undated] {
         assert_eq!(server.post_as(token).await.status, 200);
     }
-    server.app.store.revoke_tokens_of("ana", &event("tokens_revoked")).await.unwrap();
+    server.app.store.revoke_user_tokens("ana", &event("tokens_revoked")).await.unwrap();
     for token in [&old, &undated] {
         assert!(until(&server, token, 401).await.contains("revoked"));
     }
@@ -305,7 +305,7 @@ async fn row_12_an_operators_token_asks_no_models() {
         let (status, kind, message) = server.post_as(&token("op", &json!({"scope": scope}))).await.error();
         assert_eq!((status, kind.as_str()), (403, "permission_error"), "{message}");
     }
-    assert_eq!(server.app.store.user("op").await, Err(StoreError::Missing), "operators are no users");
+    assert_eq!(server.app.store.user("op").await, Err(StoreError::NotFound), "operators are no users");
     server.post_as(&token("op", &json!({"scope": "root"}))).await.refused("an unknown scope");
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{EventFilter, Page, Store, Tallies, User};
+use bedrock_proxy::store::{CallerTotals, EventFilter, Page, Store, User};
 use bedrock_proxy::tasks::Tasks;
-use bedrock_proxy::usage::Ledger;
+use bedrock_proxy::usage::UsageRecorder;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;
@@ -28,13 +28,13 @@ async fn ask_short(server: &TestServer, token: &str, prompt: &str, stream: bool)
     server.request("POST", "/v1/messages", &[("authorization", &bearer)], body.to_string()).await
 }
 
-async fn tallies(server: &TestServer, user: &str, team: Option<&str>) -> Tallies {
+async fn tallies(server: &TestServer, user: &str, team: Option<&str>) -> CallerTotals {
     let period = server.app.quota.period();
-    server.app.store.spent(user, team, period.start, server.app.clock.milliseconds()).await.unwrap()
+    server.app.store.caller_totals(user, team, period.start, server.app.clock.milliseconds()).await.unwrap()
 }
 
 /// Waits until nothing is reserved for `user`.
-async fn settled(server: &TestServer, user: &str, team: Option<&str>) -> Tallies {
+async fn settled(server: &TestServer, user: &str, team: Option<&str>) -> CallerTotals {
     for _ in 0..500 {
         let tallies = tallies(server, user, team).await;
         if tallies.user.reserved == 0 && tallies.team.reserved == 0 {
@@ -153,7 +153,8 @@ async fn a_request_belongs_to_the_period_it_started_in() {
     let next = server.app.quota.period();
     assert_eq!(first.end, next.start);
     let at = clock.milliseconds();
-    let used = async |period| server.app.store.spent("ana", None, period, at).await.unwrap().user.used;
+    let used =
+        async |period| server.app.store.caller_totals("ana", None, period, at).await.unwrap().user.used;
     let charging = async {
         while used(first.start).await < charged(&server) {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -190,7 +191,7 @@ async fn a_reset_is_written_down_once_and_never_decides_anything() {
     let ana = server.app.store.user("ana").await.unwrap();
     assert_eq!(ana.tokens_used_today, charged(&server));
     let (mut one, mut two) = (None, None);
-    tokio::join!(server.app.quota.write_reset(&mut one), server.app.quota.write_reset(&mut two));
+    tokio::join!(server.app.quota.record_reset(&mut one), server.app.quota.record_reset(&mut two));
     assert_eq!((one, two), (Some(server.app.quota.period()), Some(server.app.quota.period())));
     let page = Page { after: None, limit: 100 };
     let events = server.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
@@ -221,7 +222,7 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     let config = Config::load(|name| (name == "DATA_DIR").then(|| data.to_owned())).unwrap();
     let tasks = Tasks::default();
     let store = Store::open(&config.database, &tasks).await.unwrap();
-    let ledger = Ledger::open(
+    let ledger = UsageRecorder::open(
         &folder.path().join("journal"),
         &config.ledger,
         store.clone(),
@@ -231,7 +232,7 @@ async fn without_a_database_an_open_limit_lets_requests_pass_and_charges_them_la
     .unwrap();
     ledger.start(&tasks);
     for _ in 0..500 {
-        let spent = store.spent("ana", None, period.start, period.end).await.unwrap();
+        let spent = store.caller_totals("ana", None, period.start, period.end).await.unwrap();
         if spent.user.used == total {
             return;
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{Receipt, Store};
+use bedrock_proxy::store::{Store, UsageRecord};
 use bedrock_proxy::tasks::Tasks;
-use bedrock_proxy::usage::Ledger;
+use bedrock_proxy::usage::UsageRecorder;
 use tempfile::TempDir;
 
 use crate::store::{NOW, TODAY};
@@ -18,7 +18,7 @@ struct TestRecorder {
     config: Config,
     tasks: Tasks,
     store: Store,
-    ledger: Ledger,
+    ledger: UsageRecorder,
 }
 
 impl TestRecorder {
@@ -53,7 +53,7 @@ impl TestRecorder {
     }
 
     async fn used(&self) -> i64 {
-        self.store.spent("ana", None, TODAY, NOW).await.unwrap().user.used
+        self.store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used
     }
 
     /// Waits until so many tokens are charged.
@@ -75,8 +75,8 @@ impl TestRecorder {
     }
 }
 
-fn open(folder: &Path, config: &Config, store: &Store) -> Ledger {
-    Ledger::open(
+fn open(folder: &Path, config: &Config, store: &Store) -> UsageRecorder {
+    UsageRecorder::open(
         &folder.join("journal"),
         &config.ledger,
         store.clone(),
@@ -87,8 +87,8 @@ fn open(folder: &Path, config: &Config, store: &Store) -> Ledger {
 }
 
 /// One token, spent by ana.
-fn receipt(number: usize) -> Receipt {
-    Receipt {
+fn receipt(number: usize) -> UsageRecord {
+    UsageRecord {
         id: format!("r{number}"),
         request_id: format!("r{number}"),
         attempt: 1,
@@ -99,7 +99,7 @@ fn receipt(number: usize) -> Receipt {
         charged_tokens: 1,
         period: TODAY,
         at: NOW,
-        ..Receipt::default()
+        ..UsageRecord::default()
     }
 }
 
@@ -108,7 +108,7 @@ async fn what_is_settled_is_stored_in_batches() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     for number in 0..1500 {
-        recorder.ledger.place().await.unwrap().settle(receipt(number));
+        recorder.ledger.reserve_slot().await.unwrap().settle(receipt(number));
     }
     recorder.until(1500).await;
 }
@@ -118,13 +118,13 @@ async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
     for number in 0..10 {
-        recorder.ledger.place().await.unwrap().settle(receipt(number));
+        recorder.ledger.reserve_slot().await.unwrap().settle(receipt(number));
     }
     recorder.until(10).await;
     let recorder = recorder.killed().await;
     // Never started: what it is told stands in the journal only.
     for number in 5..30 {
-        recorder.ledger.place().await.unwrap().settle(receipt(number));
+        recorder.ledger.reserve_slot().await.unwrap().settle(receipt(number));
     }
     let recorder = recorder.killed().await;
     recorder.ledger.start(&recorder.tasks);
@@ -135,11 +135,14 @@ async fn a_killed_process_loses_nothing_and_its_successor_counts_once() {
 async fn a_row_that_the_database_will_never_take_is_set_aside_and_holds_up_nobody() {
     let recorder = TestRecorder::new().await;
     recorder.ledger.start(&recorder.tasks);
-    let places =
-        [recorder.ledger.place().await, recorder.ledger.place().await, recorder.ledger.place().await];
+    let places = [
+        recorder.ledger.reserve_slot().await,
+        recorder.ledger.reserve_slot().await,
+        recorder.ledger.reserve_slot().await,
+    ];
     for (number, place) in places.into_iter().enumerate() {
         let poison = if number == 1 { "m\0" } else { "m" };
-        place.unwrap().settle(Receipt { model: poison.to_owned(), ..receipt(number) });
+        place.unwrap().settle(UsageRecord { model: poison.to_owned(), ..receipt(number) });
     }
     recorder.until(2).await;
     assert_eq!(recorder.quarantined(), 1);
@@ -150,15 +153,15 @@ async fn a_queue_without_room_holds_requests_up_until_there_is_some() {
     let recorder = TestRecorder::with("10").await;
     let mut places = Vec::new();
     for _ in 0..10 {
-        places.push(recorder.ledger.place().await.unwrap());
+        places.push(recorder.ledger.reserve_slot().await.unwrap());
     }
-    let waiting = tokio::time::timeout(Duration::from_millis(50), recorder.ledger.place()).await;
+    let waiting = tokio::time::timeout(Duration::from_millis(50), recorder.ledger.reserve_slot()).await;
     assert!(waiting.is_err(), "the eleventh waits");
     recorder.ledger.start(&recorder.tasks);
     for (number, place) in places.into_iter().enumerate() {
         place.settle(receipt(number));
     }
-    let place = tokio::time::timeout(Duration::from_secs(5), recorder.ledger.place()).await;
+    let place = tokio::time::timeout(Duration::from_secs(5), recorder.ledger.reserve_slot()).await;
     place.unwrap().unwrap().settle(receipt(10));
     recorder.until(11).await;
 }
@@ -169,7 +172,7 @@ async fn while_the_database_is_away_the_queue_never_fills_up() {
     recorder.ledger.start(&recorder.tasks);
     recorder.store.close().await;
     for number in 0..200 {
-        let place = tokio::time::timeout(Duration::from_secs(10), recorder.ledger.place()).await;
+        let place = tokio::time::timeout(Duration::from_secs(10), recorder.ledger.reserve_slot()).await;
         place.unwrap().unwrap().settle(receipt(number));
     }
     let recorder = recorder.killed().await;

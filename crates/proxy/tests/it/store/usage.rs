@@ -1,6 +1,6 @@
 use bedrock_proxy::config::Place as Where;
 use bedrock_proxy::store::{
-    EventFilter, NewUser, Page, Receipt, Reservation, Reserved, StoreError, Tally, User,
+    EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord, UsageTotals, User,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -44,13 +44,13 @@ async fn a_receipt_turns_what_was_reserved_into_what_was_used_and_counts_once() 
             team_limit: None,
             now: NOW,
         };
-        assert!(matches!(store.reserve(&wanted).await.unwrap(), Reserved::Granted(_)));
+        assert!(matches!(store.reserve(&wanted).await.unwrap(), ReserveOutcome::Reserved(_)));
         let batch = [receipt("a"), receipt("b"), receipt("a")];
         let told = [event("e1", "quota_exceeded")];
-        assert_eq!(store.write(&batch, &told).await.unwrap(), 2, "an id counts once in a batch, too");
-        assert_eq!(store.write(&batch, &told).await.unwrap(), 0, "and a batch counts once");
-        let tallies = store.spent("ana", Some("red"), TODAY, NOW).await.unwrap();
-        let tally = Tally { used: 60, reserved: 0 };
+        assert_eq!(store.write_batch(&batch, &told).await.unwrap(), 2, "an id counts once in a batch, too");
+        assert_eq!(store.write_batch(&batch, &told).await.unwrap(), 0, "and a batch counts once");
+        let tallies = store.caller_totals("ana", Some("red"), TODAY, NOW).await.unwrap();
+        let tally = UsageTotals { used: 60, reserved: 0 };
         assert_eq!((tallies.user, tallies.team), (tally, tally));
         let user = store.user("ana").await.unwrap();
         assert_eq!((user.tokens_used_today, user.last_reset_date.as_deref()), (60, Some("2026-11-22")));
@@ -59,7 +59,7 @@ async fn a_receipt_turns_what_was_reserved_into_what_was_used_and_counts_once() 
         assert_eq!(store.events(&filter, &page).await.unwrap().rows, [event("e1", "quota_exceeded")]);
         let full = Reservation { id: "c", tokens: 41, ..wanted };
         assert!(
-            matches!(store.reserve(&full).await.unwrap(), Reserved::Refused(spent) if spent.user.used == 60)
+            matches!(store.reserve(&full).await.unwrap(), ReserveOutcome::OverLimit(spent) if spent.user.used == 60)
         );
     }
 }
@@ -69,24 +69,24 @@ async fn replicas_that_replay_the_same_batches_charge_each_receipt_once() {
     for place in both().await {
         let replicas = [place.open().await, place.open().await];
         // 60 receipts of 7 users in 3 teams; everybody writes all of them, in parts that overlap.
-        let all: Vec<Receipt> = (0..60)
+        let all: Vec<UsageRecord> = (0..60)
             .map(|number| {
                 let (user_id, team) = (format!("user{}", number % 7), format!("team{}", number % 3));
-                Receipt { user_id, team: Some(team), ..receipt(&format!("r{number}")) }
+                UsageRecord { user_id, team: Some(team), ..receipt(&format!("r{number}")) }
             })
             .collect();
         let writes = (0..12).map(|number| {
             let (replica, part) = (&replicas[number % 2], &all[number * 2..number * 2 + 38]);
             async move {
                 // A deadlock would be a failure of this, after a second.
-                replica.write(part, &[]).await.unwrap()
+                replica.write_batch(part, &[]).await.unwrap()
             }
         });
         let fresh: usize = join_all(writes).await.into_iter().sum();
         assert_eq!(fresh, 60);
         let mut total = 0;
         for team in ["team0", "team1", "team2"] {
-            total += replicas[0].spent("user0", Some(team), TODAY, NOW).await.unwrap().team.used;
+            total += replicas[0].caller_totals("user0", Some(team), TODAY, NOW).await.unwrap().team.used;
         }
         assert_eq!(total, 60 * 30);
         let users = replicas[1].users(None, &Page { after: None, limit: 100 }).await.unwrap().rows;
@@ -98,7 +98,7 @@ async fn replicas_that_replay_the_same_batches_charge_each_receipt_once() {
 
 #[tokio::test]
 async fn one_poisonous_row_is_refused_and_nothing_of_its_batch_is_written() {
-    let poison: [fn(&mut Receipt); 10] = [
+    let poison: [fn(&mut UsageRecord); 10] = [
         |receipt| receipt.model.push('\0'),
         |receipt| receipt.session_id = Some("x".repeat(256)),
         |receipt| receipt.rates = json!({"note": "a\0b"}),
@@ -115,14 +115,14 @@ async fn one_poisonous_row_is_refused_and_nothing_of_its_batch_is_written() {
         for spoil in poison {
             let mut spoilt = receipt("bad");
             spoil(&mut spoilt);
-            let written = store.write(&[receipt("good"), spoilt], &[]).await;
-            assert!(matches!(written, Err(StoreError::Refused(_))), "{written:?}");
+            let written = store.write_batch(&[receipt("good"), spoilt], &[]).await;
+            assert!(matches!(written, Err(StoreError::Invalid(_))), "{written:?}");
         }
-        let written = store.write(&[receipt("good")], &[event("e", &"k".repeat(51))]).await;
-        assert!(matches!(written, Err(StoreError::Refused(_))), "{written:?}");
-        assert_eq!(store.spent("ana", None, TODAY, NOW).await.unwrap().user.used, 0);
-        assert_eq!(store.user("ana").await, Err(StoreError::Missing));
-        assert_eq!(store.write(&[receipt("good")], &[]).await.unwrap(), 1);
+        let written = store.write_batch(&[receipt("good")], &[event("e", &"k".repeat(51))]).await;
+        assert!(matches!(written, Err(StoreError::Invalid(_))), "{written:?}");
+        assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 0);
+        assert_eq!(store.user("ana").await, Err(StoreError::NotFound));
+        assert_eq!(store.write_batch(&[receipt("good")], &[]).await.unwrap(), 1);
     }
 }
 
@@ -131,9 +131,9 @@ async fn a_batch_may_be_larger_than_one_statement() {
     for place in both().await {
         let store = place.open().await;
         let batch: Vec<_> = (0..1203).map(|number| receipt(&format!("r{number}"))).collect();
-        assert_eq!(store.write(&batch, &[]).await.unwrap(), 1203);
-        assert_eq!(store.spent("ana", None, TODAY, NOW).await.unwrap().user.used, 1203 * 30);
-        assert_eq!(store.write(&[], &[]).await.unwrap(), 0);
+        assert_eq!(store.write_batch(&batch, &[]).await.unwrap(), 1203);
+        assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 1203 * 30);
+        assert_eq!(store.write_batch(&[], &[]).await.unwrap(), 0);
     }
 }
 
@@ -142,17 +142,17 @@ async fn a_receipt_belongs_to_the_period_in_which_its_request_started() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, None, None).await;
-        let of = |id: &str, period: i64| Receipt { period, ..receipt(id) };
-        store.write(&[of("a", TODAY), of("b", TODAY)], &[]).await.unwrap();
+        let of = |id: &str, period: i64| UsageRecord { period, ..receipt(id) };
+        store.write_batch(&[of("a", TODAY), of("b", TODAY)], &[]).await.unwrap();
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 60);
         // One batch with yesterday's last and tomorrow's first.
-        store.write(&[of("c", TODAY - DAY), of("d", TODAY + DAY), of("e", TODAY)], &[]).await.unwrap();
+        store.write_batch(&[of("c", TODAY - DAY), of("d", TODAY + DAY), of("e", TODAY)], &[]).await.unwrap();
         let user = store.user("ana").await.unwrap();
         assert_eq!((user.tokens_used_today, user.last_reset_date.as_deref()), (30, Some("2026-11-23")));
-        store.write(&[of("f", TODAY)], &[]).await.unwrap();
+        store.write_batch(&[of("f", TODAY)], &[]).await.unwrap();
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 30, "an earlier period is over");
         for (period, used) in [(TODAY - DAY, 30), (TODAY, 120), (TODAY + DAY, 30)] {
-            assert_eq!(store.spent("ana", None, period, NOW).await.unwrap().user.used, used);
+            assert_eq!(store.caller_totals("ana", None, period, NOW).await.unwrap().user.used, used);
         }
     }
 }
@@ -161,7 +161,10 @@ async fn a_receipt_belongs_to_the_period_in_which_its_request_started() {
 async fn money_and_times_are_written_exactly_where_old_reports_look_for_them() {
     for place in both().await {
         let store = place.open().await;
-        store.write(&[Receipt { cost: 1_000_000_009, at: NOW + 123, ..receipt("a") }], &[]).await.unwrap();
+        store
+            .write_batch(&[UsageRecord { cost: 1_000_000_009, at: NOW + 123, ..receipt("a") }], &[])
+            .await
+            .unwrap();
         let row = query(
             &place,
             "SELECT CAST(total_cost AS VARCHAR(40)) || ' ' || CAST(request_duration_ms AS VARCHAR(9)) || ' '
@@ -176,8 +179,8 @@ async fn tiny_costs_add_up_to_the_last_nano_dollar() {
     for place in both().await {
         let store = place.open().await;
         let batch: Vec<_> =
-            (0..1000).map(|number| Receipt { cost: 10_007, ..receipt(&format!("r{number}")) }).collect();
-        store.write(&batch, &[]).await.unwrap();
+            (0..1000).map(|number| UsageRecord { cost: 10_007, ..receipt(&format!("r{number}")) }).collect();
+        store.write_batch(&batch, &[]).await.unwrap();
         let cost = "SELECT CAST(SUM(cost) AS VARCHAR(30)) FROM usage_daily";
         assert_eq!(query(&place, cost).await, "10007000");
     }
@@ -190,11 +193,11 @@ async fn a_changed_limit_touches_no_usage() {
         let new =
             NewUser { user_id: "ana", team: None, profile: None, user_limit: Some(9), team_limit: None };
         assert!(store.provision(&new, &event("e1", "user_provisioned")).await.unwrap());
-        store.write(&[receipt("a")], &[]).await.unwrap();
+        store.write_batch(&[receipt("a")], &[]).await.unwrap();
         let lowered = store.put_user("ana", NOW, |before| {
             Ok((User { daily_token_limit: Some(0), ..before.unwrap() }, event("e2", "user_changed")))
         });
         assert_eq!(lowered.await.unwrap().tokens_used_today, 30);
-        assert_eq!(store.spent("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
+        assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
     }
 }
