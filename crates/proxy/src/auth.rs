@@ -1,7 +1,8 @@
-//! Who sent a request, as far as a token alone can say: tokens are verified and minted here.
+//! Authentication and authorization: who sent a request, and what the caller may do.
 //!
-//! Pure: no clock, no database, no HTTP. What the database knows about the bearer comes after this, in `callers`.
-//! Tokens are JSON Web Tokens signed with HMAC-SHA256, and nothing else is ever accepted:
+//! [`Credential`] is the token in the headers, [`Authenticator::authenticate`] turns it into a [`Caller`], and
+//! [`authorize`] checks an operation against the caller's scope. No HTTP here beyond the values of two headers.
+//! Tokens are JSON Web Tokens signed with HMAC-SHA256; no other algorithm is accepted:
 //! <https://www.rfc-editor.org/rfc/rfc7519>, <https://www.rfc-editor.org/rfc/rfc8725>.
 
 mod cache;
@@ -13,11 +14,11 @@ mod error;
 mod jwt;
 mod rate_limiter;
 
-pub use caller::{AccessDecision, AccessError, Authenticator, Caller};
+pub use caller::{AccessDecision, Authenticator, Caller};
 pub use claims::{Claims, Scope, check_name};
 pub use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
 pub use credential::Credential;
-pub use error::TokenError;
+pub use error::{AccessError, TokenError};
 pub use jwt::JwtKeys;
 pub use rate_limiter::RateLimiter;
 

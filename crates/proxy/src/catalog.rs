@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::capabilities::{Capabilities, PromptCache};
 
-use crate::config::{self, ModelConfig, RoutePolicy};
+use crate::config::{self, Model, RoutePolicy};
 pub use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
 pub use list::{ModelInfo, OfferedProfile};
 pub use pricing::Pricing;
@@ -125,7 +125,7 @@ pub struct Catalog {
     /// The names in the order the operator gave them.
     mapped: Vec<String>,
     prefix: Option<&'static str>,
-    overrides: Vec<ModelConfig>,
+    overrides: Vec<Model>,
     table: RwLock<Arc<Table>>,
     /// What is behind application inference profiles.
     pub inference_profiles: InferenceProfiles,
@@ -232,12 +232,7 @@ impl Catalog {
     }
 }
 
-fn target(
-    requested: &str,
-    model_id: String,
-    base: Option<String>,
-    model: Option<&ModelConfig>,
-) -> ResolvedModel {
+fn target(requested: &str, model_id: String, base: Option<String>, model: Option<&Model>) -> ResolvedModel {
     let capabilities = match model {
         Some(model) => model.capabilities,
         // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
@@ -274,7 +269,7 @@ fn id_in(id: &str) -> Option<&str> {
 }
 
 /// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
-fn profile_id(model: &ModelConfig, wanted: Option<&str>) -> String {
+fn profile_id(model: &Model, wanted: Option<&str>) -> String {
     let offered = |prefix: &str| model.prefixes.iter().find(|known| *known == prefix);
     let prefix = wanted
         .and_then(|wanted| offered(wanted).or_else(|| offered("global")).or_else(|| model.prefixes.first()));

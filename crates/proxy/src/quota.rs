@@ -1,11 +1,11 @@
-//! What a request may spend: it reserves what it may need before anything is sent, and what it really took is
-//! settled when its answer ends.
+//! Quotas: a request reserves the tokens that it may use before it is sent; when it ends, the tokens that it used are
+//! settled.
 //!
-//! A [`Grant`] is the permission. It holds a place in the ledger, so that settling it can neither wait nor fail, and
-//! it can be settled only once. The reservation behind it is a row in the database, alive as long as this process
-//! keeps renewing it; a process that was killed frees what it had reserved by doing nothing.
+//! A [`Grant`] is the permission. It holds a slot of the usage queue, so that settling can neither wait nor fail, and it
+//! is settled once. The reservation behind it is a row in the database with a lease that this process renews; the
+//! reservations of a killed process expire.
 //!
-//! Not here: who the caller is (`callers`), prices (`catalog`), and the statements (`store`).
+//! Not here: authentication (`auth`), prices (`catalog`), and statements (`store`).
 
 mod maintenance;
 mod period;
@@ -17,57 +17,57 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::{self, FailMode};
+use crate::config::{self, Outage};
 use crate::ids;
 use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
 use crate::usage::{QueuePermit, UsageRecorder};
 pub use period::{Period, Periods};
 
-/// Admits requests.
+/// Admission of requests.
 #[derive(Debug)]
 pub struct Quota {
     store: Store,
     recorder: Arc<UsageRecorder>,
-    settings: config::QuotaConfig,
+    config: config::QuotaConfig,
     periods: Periods,
     clock: Clock,
-    /// What this process calls itself in the rows of its reservations.
+    /// Name of this process in the rows of its reservations.
     holder: String,
-    /// The reservations of requests that are open.
+    /// Ids of the reservations of open requests.
     open: Arc<Mutex<HashSet<String>>>,
-    /// Whose refusal was recorded when, epoch milliseconds.
-    told: Mutex<HashMap<(LimitScope, String), i64>>,
+    /// Instant of the last event of each limit, epoch milliseconds.
+    last_reported: Mutex<HashMap<(LimitScope, String), i64>>,
 }
 
-/// A refusal is recorded at most once in this many milliseconds for each limit.
-const QUIET: i64 = 60_000;
-/// How many limits are minded for that.
-const MOST_TOLD: usize = 1000;
+/// Shortest time in milliseconds between two events of one limit: clients repeat denied requests every few seconds.
+const REPORT_INTERVAL_MS: i64 = 60_000;
+/// Maximum number of limits with events in one interval, so that the map stays below 100 KB.
+const MAX_REPORTED: usize = 1000;
 
-/// Who pays, and how much of it.
+/// User and team that are charged, with their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaSubject {
-    /// The user.
+    /// User.
     pub user_id: String,
-    /// The user's team.
+    /// Team of the user.
     pub team: Option<String>,
-    /// Tokens a period; `None` is without limit.
+    /// Limit of the user in tokens per period; `None` is unlimited.
     pub user_limit: Option<i64>,
-    /// Tokens a period for the whole team; `None` is without limit.
+    /// Limit of the team in tokens per period; `None` is unlimited.
     pub team_limit: Option<i64>,
 }
 
-/// Whose limit it is.
+/// Kind of the limit's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitScope {
-    /// One user's.
+    /// Limit of one user.
     User,
-    /// That of a team, shared by its members.
+    /// Limit of a team, shared by its users.
     Team,
 }
 
 impl LimitScope {
-    /// Its name.
+    /// Name in metrics and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,62 +83,62 @@ impl fmt::Display for LimitScope {
     }
 }
 
-/// How much of a limit is gone.
+/// Usage of one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitStatus {
-    /// Whose limit.
+    /// Kind of the limit's owner.
     pub scope: LimitScope,
-    /// The user's or the team's name.
+    /// Name of the user or team.
     pub name: String,
-    /// Tokens a period.
+    /// Limit in tokens per period.
     pub limit: i64,
-    /// Tokens charged in this period.
+    /// Tokens charged in the period.
     pub used: i64,
-    /// Tokens reserved by requests that are open.
+    /// Tokens reserved by open requests.
     pub reserved: i64,
 }
 
 impl LimitStatus {
-    /// The part of the limit that was used, in hundredths; a limit of 0 is used up.
+    /// Used share of the limit in percent; a limit of 0 is 100 % used.
     #[must_use]
     pub fn percent(&self) -> i64 {
         if self.limit <= 0 { 100 } else { self.used.saturating_mul(100) / self.limit }
     }
 }
 
-/// What a request may need.
+/// Upper estimate of the tokens of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenEstimate {
-    /// Tokens of the prompt, guessed high.
+    /// Tokens of the prompt.
     pub input_tokens: i64,
-    /// The most tokens the answer may have.
+    /// Maximum tokens of the response.
     pub output_tokens: i64,
 }
 
-/// Why a request may not spend.
+/// Reason why a request is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdmitError {
-    /// A limit does not allow it.
+    /// A limit would be exceeded.
     LimitExceeded {
-        /// The limit. Of two, the one with less room.
+        /// Status of the limit; of two, the one with fewer tokens left.
         status: LimitStatus,
-        /// Tokens the request may need.
+        /// Tokens that the request may use.
         need: i64,
-        /// When the limit resets.
+        /// Period of the limit.
         period: Period,
-        /// The present, epoch milliseconds.
+        /// Current time, epoch milliseconds.
         now: i64,
     },
-    /// The limit cannot be looked up, and is to be closed then.
+    /// The limit cannot be checked, and is configured to deny then.
     StoreUnavailable(LimitScope),
-    /// Too many ask at the same time; the limit is there, and so nobody passes without it.
+    /// The database responds, but not in time: the limit exists, so the request cannot be admitted without it.
     StoreBusy,
-    /// The server ends.
+    /// The server is shutting down.
     ShuttingDown,
 }
 
 impl AdmitError {
-    /// Whether only requests that are open stand in the way: it may pass once they have ended.
+    /// Whether the limit is exceeded only by reservations, so that the request may be admitted once they are settled.
     #[must_use]
     pub fn is_blocked_by_reservations(&self) -> bool {
         match self {
@@ -148,23 +148,24 @@ impl AdmitError {
     }
 }
 
-/// Permission to spend. Settled once, by [`Grant::settle`].
+/// Permission to use tokens. Settled once, by [`Grant::settle`].
 #[derive(Debug)]
 pub struct Grant {
-    place: QueuePermit,
-    /// The id of the receipt and of the reservation.
+    permit: QueuePermit,
+    /// Id of the usage record and of the reservation.
     id: String,
-    payer: QuotaSubject,
-    need: TokenEstimate,
+    subject: QuotaSubject,
+    estimate: TokenEstimate,
     period: Period,
     cache_read_percent: u32,
+    /// Instant of admission, epoch milliseconds.
     at: i64,
-    standings: Vec<LimitStatus>,
-    /// Only what was really reserved has to be kept alive.
-    _hold: Option<LeaseGuard>,
+    limits: Vec<LimitStatus>,
+    /// `None` when nothing was reserved.
+    _lease: Option<LeaseGuard>,
 }
 
-/// A reservation that is kept alive for as long as this is.
+/// Guard of a reservation whose lease is renewed until the guard is dropped.
 #[derive(Debug)]
 struct LeaseGuard {
     open: Arc<Mutex<HashSet<String>>>,
@@ -185,130 +186,136 @@ impl Drop for LeaseGuard {
 }
 
 impl Quota {
-    /// Quotas by `settings`.
+    /// Quotas by `config`.
     #[must_use]
-    pub fn new(
-        settings: config::QuotaConfig,
-        store: Store,
-        recorder: Arc<UsageRecorder>,
-        clock: Clock,
-    ) -> Self {
-        let periods = Periods::new(settings.schedule.clone());
+    pub fn new(config: config::QuotaConfig, store: Store, recorder: Arc<UsageRecorder>, clock: Clock) -> Self {
+        let periods = Periods::new(config.schedule.clone());
         Self {
             store,
             recorder,
-            settings,
+            config,
             periods,
             clock,
             holder: ids::holder(),
             open: Arc::default(),
-            told: Mutex::default(),
+            last_reported: Mutex::default(),
         }
     }
 
-    /// The period that is running.
+    /// Current period.
     #[must_use]
     pub fn period(&self) -> Period {
         self.periods.at(self.clock.milliseconds())
     }
 
-    /// Reserves what request `id` may need, within every limit of `payer` at once. One statement, when there is a
-    /// limit at all.
+    /// Reserves the estimated tokens of request `id` within all limits of `subject` at once. One statement if there is a
+    /// limit, none otherwise.
     ///
     /// # Errors
-    /// When a limit does not allow it, or cannot be looked up and is to be closed then.
+    /// When a limit would be exceeded, or cannot be checked and is configured to deny then.
     pub async fn admit(
         &self,
-        payer: QuotaSubject,
+        subject: QuotaSubject,
         id: &str,
-        need: TokenEstimate,
+        estimate: TokenEstimate,
     ) -> Result<Grant, AdmitError> {
-        let place = self.recorder.reserve_slot().await.ok_or(AdmitError::ShuttingDown)?;
+        let permit = self.recorder.reserve_slot().await.ok_or(AdmitError::ShuttingDown)?;
         let now = self.clock.milliseconds();
         let period = self.periods.at(now);
-        let limited = payer.user_limit.is_some() || payer.team_limit.is_some();
-        let standings = if limited { self.reserve(&payer, id, need, period, now).await? } else { Vec::new() };
-        let hold = (!standings.is_empty()).then(|| LeaseGuard::new(&self.open, id));
-        let cache_read_percent = self.settings.cache_read_percent;
+        let limited = subject.user_limit.is_some() || subject.team_limit.is_some();
+        let limits =
+            if limited { self.reserve(&subject, id, estimate, period, now).await? } else { Vec::new() };
+        let lease = (!limits.is_empty()).then(|| LeaseGuard::new(&self.open, id));
+        let cache_read_percent = self.config.cache_read_percent;
         let id = id.to_owned();
-        Ok(Grant { place, id, payer, need, period, cache_read_percent, at: now, standings, _hold: hold })
+        Ok(Grant {
+            permit,
+            id,
+            subject,
+            estimate,
+            period,
+            cache_read_percent,
+            at: now,
+            limits,
+            _lease: lease,
+        })
     }
 
     async fn reserve(
         &self,
-        payer: &QuotaSubject,
+        subject: &QuotaSubject,
         id: &str,
-        need: TokenEstimate,
+        estimate: TokenEstimate,
         period: Period,
         now: i64,
     ) -> Result<Vec<LimitStatus>, AdmitError> {
-        let tokens = need.tokens();
-        let lease = i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX);
+        let tokens = estimate.total();
+        let lease_ms = i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX);
         let reservation = Reservation {
             id,
             holder: &self.holder,
-            user_id: &payer.user_id,
-            team: payer.team.as_deref(),
+            user_id: &subject.user_id,
+            team: subject.team.as_deref(),
             period: period.start,
             tokens,
-            expires_at: now.saturating_add(lease),
-            user_limit: payer.user_limit,
-            team_limit: payer.team_limit,
+            expires_at: now.saturating_add(lease_ms),
+            user_limit: subject.user_limit,
+            team_limit: subject.team_limit,
             now,
         };
         match self.store.reserve(&reservation).await {
-            Ok(ReserveOutcome::Reserved(spent)) => Ok(payer.standings(&spent)),
-            Ok(ReserveOutcome::OverLimit(spent)) => {
-                let tightest = payer.standings(&spent).into_iter().min_by_key(LimitStatus::room);
-                let standing = tightest.ok_or(AdmitError::StoreUnavailable(LimitScope::User))?;
-                self.record(&standing, payer, tokens, now);
-                Err(AdmitError::LimitExceeded { status: standing, need: tokens, period, now })
+            Ok(ReserveOutcome::Reserved(totals)) => Ok(subject.limits(&totals)),
+            Ok(ReserveOutcome::OverLimit(totals)) => {
+                let tightest = subject.limits(&totals).into_iter().min_by_key(LimitStatus::remaining);
+                let status = tightest.ok_or(AdmitError::StoreUnavailable(LimitScope::User))?;
+                self.report_exceeded(&status, subject, tokens, now);
+                Err(AdmitError::LimitExceeded { status, need: tokens, period, now })
             }
             Err(error @ StoreError::Busy(_)) => {
-                tracing::warn!(%error, user_id = payer.user_id, "a limit could not be looked up in time");
+                tracing::warn!(%error, user_id = subject.user_id, "limit not checked in time");
                 Err(AdmitError::StoreBusy)
             }
             Err(error) => {
-                tracing::warn!(%error, user_id = payer.user_id, "a limit cannot be looked up");
-                self.without_database(payer)
+                tracing::warn!(%error, user_id = subject.user_id, "limit not checked");
+                self.outage_decision(subject)
             }
         }
     }
 
-    /// The event of a refusal; once in a while for each limit, however often it refuses.
-    fn record(&self, standing: &LimitStatus, payer: &QuotaSubject, need: i64, now: i64) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now - *at < QUIET);
-        let whose = (standing.scope, standing.name.clone());
-        if told.len() >= MOST_TOLD || told.contains_key(&whose) {
+    /// Records an event for an exceeded limit, at most one per limit and [`REPORT_INTERVAL_MS`].
+    fn report_exceeded(&self, status: &LimitStatus, subject: &QuotaSubject, need: i64, now: i64) {
+        let mut reported = self.last_reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.retain(|_, at| now - *at < REPORT_INTERVAL_MS);
+        let limit = (status.scope, status.name.clone());
+        if reported.len() >= MAX_REPORTED || reported.contains_key(&limit) {
             return;
         }
-        told.insert(whose, now);
-        drop(told);
+        reported.insert(limit, now);
+        drop(reported);
         self.recorder.record_event(Event {
             id: ids::event_id(),
             kind: "quota_exceeded".to_owned(),
-            user_id: Some(payer.user_id.clone()),
-            team: payer.team.clone(),
+            user_id: Some(subject.user_id.clone()),
+            team: subject.team.clone(),
             actor: None,
             details: json!({
-                "scope": standing.scope.to_string(),
-                "limit": standing.limit,
-                "used": standing.used,
-                "reserved": standing.reserved,
+                "scope": status.scope.to_string(),
+                "limit": status.limit,
+                "used": status.used,
+                "reserved": status.reserved,
                 "need": need,
             }),
             at: now,
         });
     }
 
-    /// What the limits of `payer` do while nobody can look them up.
-    fn without_database(&self, payer: &QuotaSubject) -> Result<Vec<LimitStatus>, AdmitError> {
+    /// Decision for `subject` while its limits cannot be checked.
+    fn outage_decision(&self, subject: &QuotaSubject) -> Result<Vec<LimitStatus>, AdmitError> {
         let closed = |limit: Option<i64>, policy| limit.is_some() && policy == FailMode::Closed;
-        if closed(payer.user_limit, self.settings.user_on_outage) {
+        if closed(subject.user_limit, self.config.user_on_outage) {
             return Err(AdmitError::StoreUnavailable(LimitScope::User));
         }
-        if closed(payer.team_limit, self.settings.team_on_outage) {
+        if closed(subject.team_limit, self.config.team_on_outage) {
             return Err(AdmitError::StoreUnavailable(LimitScope::Team));
         }
         Ok(Vec::new())
@@ -316,73 +323,73 @@ impl Quota {
 }
 
 impl TokenEstimate {
-    /// All of it; at least one token, so that a limit of 0 refuses everything.
+    /// Sum of both; at least one token, so that a limit of 0 denies everything.
     #[must_use]
-    pub fn tokens(self) -> i64 {
+    pub fn total(self) -> i64 {
         self.input_tokens.saturating_add(self.output_tokens).max(1)
     }
 }
 
 impl LimitStatus {
-    fn room(&self) -> i64 {
+    fn remaining(&self) -> i64 {
         self.limit.saturating_sub(self.used).saturating_sub(self.reserved)
     }
 }
 
 impl QuotaSubject {
-    /// What was spent, for every limit there is.
-    fn standings(&self, spent: &CallerTotals) -> Vec<LimitStatus> {
+    /// Status of each limit.
+    fn limits(&self, totals: &CallerTotals) -> Vec<LimitStatus> {
         let user = self.user_limit.map(|limit| LimitStatus {
             scope: LimitScope::User,
             name: self.user_id.clone(),
             limit,
-            used: spent.user.used,
-            reserved: spent.user.reserved,
+            used: totals.user.used,
+            reserved: totals.user.reserved,
         });
         let team = self.team_limit.zip(self.team.clone()).map(|(limit, name)| LimitStatus {
             scope: LimitScope::Team,
             name,
             limit,
-            used: spent.team.used,
-            reserved: spent.team.reserved,
+            used: totals.team.used,
+            reserved: totals.team.reserved,
         });
         user.into_iter().chain(team).collect()
     }
 }
 
 impl Grant {
-    /// How much of the fullest limit was gone when the request was admitted, and when that resets.
+    /// Status of the most used limit when the request was admitted, and its period.
     #[must_use]
     pub fn most_used(&self) -> Option<(&LimitStatus, Period)> {
-        let fullest = self.standings.iter().max_by_key(|standing| standing.percent());
-        fullest.map(|standing| (standing, self.period))
+        let most_used = self.limits.iter().max_by_key(|status| status.percent());
+        most_used.map(|status| (status, self.period))
     }
 
-    /// The tokens that were estimated before the request was sent.
+    /// Estimate that was reserved.
     #[must_use]
     pub fn estimate(&self) -> TokenEstimate {
-        self.need
+        self.estimate
     }
 
-    /// The percentage of a token read from the cache that counts towards a limit.
+    /// Percentage of a token read from the cache that counts towards limits.
     #[must_use]
     pub fn cache_read_percent(&self) -> u32 {
         self.cache_read_percent
     }
 
-    /// Charges the request: `fill` completes a record of who pays, from which period and since when.
+    /// Settles the request: `fill` completes a record that has its id, user, team, period and start.
     pub fn settle(self, fill: impl FnOnce(&mut UsageRecord)) {
         let mut record = UsageRecord {
             id: self.id.clone(),
             request_id: self.id,
             attempt: 1,
-            user_id: self.payer.user_id,
-            team: self.payer.team,
+            user_id: self.subject.user_id,
+            team: self.subject.team,
             period: self.period.start,
             at: self.at,
             ..UsageRecord::default()
         };
         fill(&mut record);
-        self.place.settle(record);
+        self.permit.settle(record);
     }
 }

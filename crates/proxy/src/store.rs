@@ -1,25 +1,25 @@
-//! The only room with SQL: users, teams, tokens, reservations, usage and events, in SQLite or in PostgreSQL.
+//! SQL: users, teams, tokens, reservations, usage and events, in SQLite or in PostgreSQL. No other room contains SQL.
 //!
-//! One text of each query serves both databases; where they differ (admission), both texts stand side by side. What a
-//! row *means* is decided elsewhere: who may pass by `auth` and `callers`, how much by `quota`, when rows are written
-//! by the ledger. Each call is bounded in time, so that a database that hangs never hangs a request.
+//! One text of each query serves both databases; where they differ (admission), both texts stand side by side. Policy is
+//! decided elsewhere: access by `auth`, limits by `quota`, batching by `usage`. Each call has a deadline, so that a
+//! database that does not respond never blocks a request.
 //!
-//! Values are checked before they are written, so that both databases refuse the same ones: SQLite would take a NUL, or
+//! Values are checked before they are written, so that both databases reject the same ones: SQLite would accept a NUL, or
 //! a name that is longer than its column.
 
-/// The body once for each driver, reading.
-macro_rules! reading {
+/// Runs the body once for each driver, on a connection that reads.
+macro_rules! read {
     ($store:expr, |$pool:ident| $body:expr) => {
         match $store.pools()? {
             $crate::store::pools::Pools::Sqlite { read: $pool, .. } => $body,
-            $crate::store::pools::Pools::Postgres { pool: $pool, .. } => $body,
+            $crate::store::pools::Pools::Postgres { main_pool: $pool, .. } => $body,
         }
     };
 }
 
-/// The body once for each driver, inside of a transaction that may write; it is committed when the body ends, and
-/// rolled back when it returns early.
-macro_rules! writing {
+/// Runs the body once for each driver, inside a transaction that may write: committed when the body ends, rolled back
+/// when it returns early.
+macro_rules! transaction {
     ($store:expr, |$tx:ident| $body:expr) => {
         match $store.pools()? {
             $crate::store::pools::Pools::Sqlite { write, .. } => {
@@ -30,8 +30,8 @@ macro_rules! writing {
                 $tx.commit().await?;
                 result
             }
-            $crate::store::pools::Pools::Postgres { pool, .. } => {
-                let mut $tx = pool.begin().await?;
+            $crate::store::pools::Pools::Postgres { main_pool, .. } => {
+                let mut $tx = main_pool.begin().await?;
                 let result = $body;
                 $tx.commit().await?;
                 result
@@ -79,40 +79,43 @@ use pools::Pools;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What a request waits for the database at most.
-const HOT: Duration = Duration::from_secs(1);
+/// Query timeout on the request path. A healthy database responds in milliseconds, and a client should not wait longer
+/// before `QUOTA_*_ON_OUTAGE` decides.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a request waits for its turn at most, while the database answers others.
-const TURN: Duration = Duration::from_secs(5);
+/// Longest wait for a slot to reserve while the database responds to others: a burst ends within seconds, or the limit
+/// on connections is too low.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What everything else waits for it: batches, lists, an operator's acts.
-const CALM: Duration = Duration::from_secs(20);
+/// Query timeout of everything else: batches, lists, operator actions. Longer than `statement_timeout` (15 s), so that
+/// the database reports its own error first.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the first attempt may hold up a start.
-const START: Duration = Duration::from_secs(5);
+/// How long the first connection attempt may delay the start. The server starts without the database after that.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before the next attempt to reach PostgreSQL at start.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Pause between attempts to connect to PostgreSQL at start, as short as a restart of the server.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How long to wait before a database that fell silent is asked again.
-const LISTEN: Duration = Duration::from_millis(250);
+/// Interval of the probes while the circuit is open: short, because requests go without limits or fail until it closes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The database. Clones share its connections.
+/// Handle on the database. Clones share its connections.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
     pools: Pools,
-    /// Whether the schema is known to be there, or why not.
+    /// Whether the schema is up to date, or the reason why not.
     schema: watch::Receiver<Result<()>>,
     /// Whether the last call reached the database.
     connected: AtomicBool,
-    /// How many calls it answered.
-    answers: AtomicU64,
-    /// Whether it let requests wait for nothing, and has not answered since.
-    silent: AtomicBool,
-    /// For those who reserve.
-    turns: Semaphore,
+    /// Number of calls that the database responded to.
+    responses: AtomicU64,
+    /// Whether a request timed out while the database responded to no other call, and none has succeeded since.
+    circuit_open: AtomicBool,
+    /// One permit for each connection that reserves.
+    slots: Semaphore,
     tasks: Tasks,
 }
 
@@ -125,38 +128,38 @@ impl fmt::Debug for Store {
 impl Store {
     /// Opens the database and brings its schema up to date.
     ///
-    /// SQLite works when this returns. PostgreSQL may be away: then this returns after its first attempt, one of
+    /// SQLite works when this returns. PostgreSQL may be unavailable: then this returns after its first attempt, one of
     /// `tasks` goes on trying, and until it succeeds every call is [`StoreError::Unavailable`].
     ///
     /// # Errors
-    /// When the file cannot be opened, the address of the server makes no sense, or the schema is not one to serve.
+    /// When the file cannot be opened, the URL of the server is invalid, or the schema is incompatible.
     pub async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
-        let (said, mut schema) =
-            watch::channel(Err(StoreError::Unavailable("it was not reached yet".to_owned())));
+        let not_connected = StoreError::Unavailable("no connection yet".to_owned());
+        let (schema_tx, mut schema) = watch::channel(Err(not_connected));
         if matches!(pools, Pools::Sqlite { .. }) {
             migrate::run(&pools).await?;
-            let _ = said.send(Ok(()));
+            let _ = schema_tx.send(Ok(()));
         } else {
-            let (pools, ending) = (pools.clone(), tasks.clone());
+            let (pools, shutdown) = (pools.clone(), tasks.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = ending.shutdown_begun() => {}
-                    () = migrate_in_the_end(&pools, &said) => {}
+                    () = shutdown.shutdown_begun() => {}
+                    () = migrate_with_retries(&pools, &schema_tx) => {}
                 }
             });
-            let _ = timeout(START, schema.changed()).await;
+            let _ = timeout(STARTUP_TIMEOUT, schema.changed()).await;
             if let Err(error @ StoreError::Schema(_)) = &*schema.borrow() {
                 return Err(error.clone());
             }
         }
         let connected = AtomicBool::new(schema.borrow().is_ok());
-        let (answers, silent, tasks) = (AtomicU64::new(0), AtomicBool::new(false), tasks.clone());
-        let turns = Semaphore::new(pools.turns());
-        Ok(Self(Arc::new(Inner { pools, schema, connected, answers, silent, turns, tasks })))
+        let (responses, circuit_open) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (slots, tasks) = (Semaphore::new(pools.reservation_slots()), tasks.clone());
+        Ok(Self(Arc::new(Inner { pools, schema, connected, responses, circuit_open, slots, tasks })))
     }
 
-    /// Which database it is: `sqlite` or `postgresql`.
+    /// Kind of the database: `sqlite` or `postgresql`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.0.pools {
@@ -177,88 +180,94 @@ impl Store {
         self.0.connected.load(Ordering::Relaxed)
     }
 
-    /// How many connections are used, and how many are idle.
+    /// Numbers of connections in use and idle.
     #[must_use]
     pub fn connections(&self) -> (u32, u32) {
         self.0.pools.connections()
     }
 
-    /// Whether the database answers.
+    /// Checks that the database responds.
     ///
     /// # Errors
     /// When it does not, within a second.
     pub async fn ping(&self) -> Result<()> {
-        self.within(HOT, self.probe()).await
+        self.with_deadline(REQUEST_TIMEOUT, self.probe()).await
     }
 
-    /// Closes all connections; what is under way is finished before.
+    /// Closes all connections after the calls in progress have ended.
     pub async fn close(&self) {
         self.0.pools.close().await;
     }
 
-    /// The connections, once the schema is there.
+    /// The connections, once the schema is up to date.
     fn pools(&self) -> Result<&Pools> {
         self.0.schema.borrow().clone().map(|()| &self.0.pools)
     }
 
-    /// Bounds `work` in time and remembers whether the database was there.
+    /// Bounds `work` in time and remembers whether the database responded.
     ///
-    /// Once a request has waited for nothing, and nobody else was answered meanwhile, no other request waits: all are
-    /// told at once that the database is away, until it answers again.
-    async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// A request that times out while the database responds to no other call opens the circuit: until a probe succeeds,
+    /// requests fail at once with [`StoreError::Unavailable`].
+    async fn with_deadline<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
         let inner = &*self.0;
-        if limit == HOT && inner.silent.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("it has stopped answering".to_owned()));
+        if limit == REQUEST_TIMEOUT && inner.circuit_open.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("circuit open after a timeout".to_owned()));
         }
-        let answers = inner.answers.load(Ordering::Relaxed);
+        let responses = inner.responses.load(Ordering::Relaxed);
         let result = timeout(limit, work).await;
-        let answered = matches!(&result, Ok(result) if !matches!(result, Err(StoreError::Unavailable(_))));
-        inner.connected.store(answered, Ordering::Relaxed);
-        if answered {
-            inner.answers.fetch_add(1, Ordering::Relaxed);
+        let responded = matches!(&result, Ok(result) if !matches!(result, Err(StoreError::Unavailable(_))));
+        inner.connected.store(responded, Ordering::Relaxed);
+        if responded {
+            inner.responses.fetch_add(1, Ordering::Relaxed);
         }
         result.unwrap_or_else(|_| {
-            let words = format!("no answer within {} s", limit.as_secs());
-            if limit == HOT && inner.answers.load(Ordering::Relaxed) != answers {
-                return Err(StoreError::Busy(words));
+            let reason = format!("no response within {} s", limit.as_secs());
+            if limit == REQUEST_TIMEOUT && inner.responses.load(Ordering::Relaxed) != responses {
+                return Err(StoreError::Busy(reason));
             }
-            if limit == HOT {
-                self.fall_silent();
+            if limit == REQUEST_TIMEOUT {
+                self.open_circuit();
             }
-            Err(StoreError::Unavailable(words))
+            Err(StoreError::Unavailable(reason))
         })
     }
 
-    /// Waits for a turn to reserve. There are as many turns as connections, so that the time that a database may take
-    /// to answer does not pass while nobody has even asked it.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
-        let busy = || StoreError::Busy(format!("no turn within {} s", TURN.as_secs()));
-        match timeout(TURN, self.0.turns.acquire()).await {
+    /// Waits for a slot to reserve. There are as many slots as connections, so that the query timeout does not pass
+    /// while a request only waits for a connection.
+    async fn acquire_slot(&self) -> Result<SemaphorePermit<'_>> {
+        match timeout(SLOT_TIMEOUT, self.0.slots.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(busy()),
+            Ok(Err(_)) | Err(_) => {
+                Err(StoreError::Busy(format!("no connection free within {} s", SLOT_TIMEOUT.as_secs())))
+            }
         }
     }
 
-    /// Lets nobody wait any more, and listens in the background for the first answer.
-    fn fall_silent(&self) {
-        if self.0.silent.swap(true, Ordering::Relaxed) {
+    /// Makes requests fail fast, and probes in the background until the database responds.
+    fn open_circuit(&self) {
+        if self.0.circuit_open.swap(true, Ordering::Relaxed) {
             return;
         }
-        tracing::warn!(event = "database_silent", "requests no longer wait for it");
+        tracing::warn!(
+            event = "database_circuit_open",
+            "database does not respond; requests fail fast until it does"
+        );
         let store = self.clone();
         self.0.tasks.spawn(async move {
             tokio::select! {
                 () = store.0.tasks.shutdown_begun() => {}
-                () = store.first_answer() => tracing::info!(event = "database_back"),
+                () = store.probe_until_up() => {
+                    tracing::info!(event = "database_recovered", "database responds again");
+                }
             }
-            store.0.silent.store(false, Ordering::Relaxed);
+            store.0.circuit_open.store(false, Ordering::Relaxed);
         });
     }
 
-    async fn first_answer(&self) {
+    async fn probe_until_up(&self) {
         loop {
-            tokio::time::sleep(LISTEN).await;
-            if matches!(timeout(HOT, self.probe()).await, Ok(Ok(()))) {
+            tokio::time::sleep(PROBE_INTERVAL).await;
+            if matches!(timeout(REQUEST_TIMEOUT, self.probe()).await, Ok(Ok(()))) {
                 self.0.connected.store(true, Ordering::Relaxed);
                 return;
             }
@@ -266,17 +275,17 @@ impl Store {
     }
 
     async fn probe(&self) -> Result<()> {
-        reading!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+        read!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
         Ok(())
     }
 }
 
-/// Tries until the schema is up to date; each failure is told to whoever asks the store meanwhile.
-async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<Result<()>>) {
+/// Migrates until it succeeds; each failure is what calls to the store return meanwhile.
+async fn migrate_with_retries(pools: &Pools, schema_tx: &watch::Sender<Result<()>>) {
     loop {
         match migrate::run(pools).await {
             Ok(()) => {
-                let _ = said.send(Ok(()));
+                let _ = schema_tx.send(Ok(()));
                 return;
             }
             Err(error) => {
@@ -285,12 +294,12 @@ async fn migrate_in_the_end(pools: &Pools, said: &watch::Sender<Result<()>>) {
                     StoreError::Invalid(reason) => StoreError::Unavailable(reason),
                     other => StoreError::Unavailable(other.to_string()),
                 };
-                if said.borrow().as_ref().err() != Some(&error) {
-                    tracing::warn!(event = "database_unavailable", %error, "trying again every second");
+                if schema_tx.borrow().as_ref().err() != Some(&error) {
+                    tracing::warn!(event = "database_unavailable", %error, "database connection failed; retrying");
                 }
-                let _ = said.send(Err(error));
+                let _ = schema_tx.send(Err(error));
             }
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }

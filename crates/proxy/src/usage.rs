@@ -1,11 +1,11 @@
-//! What was spent and what was done, on its way to the database: a line in the journal, a place in a bounded queue,
-//! and batches behind it. A request takes its place before it spends, so that nothing spent can find the queue full.
+//! Usage records and audit events on their way to the database: a line in the write-ahead log (WAL), a slot in a bounded
+//! queue, and batches. A request reserves its slot before it is sent, so that its record never finds the queue full.
 //!
-//! The journal makes it safe, the queue makes it quick. When the database is away or slow, what is queued is let go,
-//! since it stands in the journal, and is read from there when the database is back. It knows what it has got by the
-//! ids of the records, so that reading twice counts once.
+//! The WAL is for durability, the queue for speed. When the database is unavailable or slow, the queue is discarded,
+//! because its records are in the WAL, and the WAL is replayed later. The database recognizes records by their ids, so
+//! that a record written twice counts once.
 //!
-//! Not here: what a request may spend (`quota`), and the statements (`store`).
+//! Not here: admission (`quota`), and statements (`store`).
 
 mod wal;
 mod writer;
@@ -25,44 +25,44 @@ use crate::store::{Event, Store, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use wal::{SegmentId, Wal};
-use writer::Worker;
+use writer::Writer;
 
-/// The way to the database for everything that is only added to.
+/// Recorder of usage records and audit events.
 #[derive(Debug)]
 pub struct UsageRecorder {
     queue: mpsc::Sender<Queued>,
     shared: Arc<Shared>,
-    /// Until it is started.
-    worker: Mutex<Option<Worker>>,
+    /// `None` once it is started.
+    writer: Mutex<Option<Writer>>,
 }
 
-/// What the two ends of the queue share.
+/// State that both ends of the queue share.
 #[derive(Debug)]
 struct Shared {
-    journal: Wal,
-    /// Whether something stands in the journal that is not in the queue.
-    behind: AtomicBool,
-    /// Records that are neither in the database nor in the journal.
+    wal: Wal,
+    /// Whether the WAL has records that are not in the queue.
+    needs_replay: AtomicBool,
+    /// Number of records that are neither in the database nor in the WAL.
     lost: AtomicU64,
-    /// Everything that was recorded before is in the database; epoch milliseconds.
+    /// Instant before which all records are in the database, epoch milliseconds.
     stored_until: AtomicI64,
     clock: Clock,
 }
 
-/// What the database has not got yet.
+/// Records that are not in the database yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Backlog {
-    /// Places of the queue that are taken: by requests that are open, and by records.
+    /// Slots of the queue in use, by open requests and by records.
     pub depth: usize,
-    /// Records that neither the database nor the journal has.
+    /// Number of records that are neither in the database nor in the WAL.
     pub lost: u64,
-    /// Bytes of the journal.
+    /// Size of the WAL in bytes.
     pub bytes: u64,
-    /// How long the oldest record waits.
+    /// Age of the oldest record.
     pub oldest: Duration,
 }
 
-/// One thing to be remembered.
+/// One line of the WAL.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum WalEntry {
@@ -71,14 +71,14 @@ enum WalEntry {
     Event(Event),
 }
 
-/// A record, and where it stands in the journal; nowhere, when that failed.
+/// A queued entry, and the segment of the WAL that holds it; `None` when it could not be written.
 #[derive(Debug)]
 struct Queued {
-    record: WalEntry,
-    at: Option<SegmentId>,
+    entry: WalEntry,
+    segment: Option<SegmentId>,
 }
 
-/// A place in the queue, kept for one receipt.
+/// A reserved slot of the queue for one usage record.
 #[derive(Debug)]
 pub struct QueuePermit {
     permit: mpsc::OwnedPermit<Queued>,
@@ -86,7 +86,7 @@ pub struct QueuePermit {
 }
 
 impl UsageRecorder {
-    /// Opens the journal in `folder`. Records wait until [`UsageRecorder::start`].
+    /// Opens the WAL in `folder`. Records are queued until [`UsageRecorder::start`].
     ///
     /// # Errors
     /// When the folder cannot be written to or another process uses it.
@@ -99,82 +99,80 @@ impl UsageRecorder {
     ) -> io::Result<Self> {
         let (queue, receiver) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
-            journal: Wal::open(folder)?,
-            // Whatever the process before left is read first.
-            behind: AtomicBool::new(true),
+            wal: Wal::open(folder)?,
+            // Records of the process before are replayed first.
+            needs_replay: AtomicBool::new(true),
             lost: AtomicU64::new(0),
             stored_until: AtomicI64::new(clock.milliseconds()),
             clock,
         });
-        let worker = Worker::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
-        Ok(Self { queue, shared, worker: Mutex::new(Some(worker)) })
+        let writer = Writer::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
+        Ok(Self { queue, shared, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Begins to store what is recorded, until `tasks` stop and nothing is left.
+    /// Starts writing to the database, until `tasks` shut down and the queue is empty.
     pub fn start(&self, tasks: &Tasks) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(worker) = worker {
-            tasks.spawn(worker.run(tasks.clone()));
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            tasks.spawn(writer.run(tasks.clone()));
         }
     }
 
-    /// What the database has not got yet.
+    /// Records that are not in the database yet.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         let shared = &*self.shared;
-        let bytes = shared.journal.waiting();
-        let waits = shared.clock.milliseconds().saturating_sub(shared.stored_until.load(Ordering::Relaxed));
-        let waits = if bytes == 0 { 0 } else { u64::try_from(waits).unwrap_or(0) };
+        let bytes = shared.wal.pending_bytes();
+        let age_ms = shared.clock.milliseconds().saturating_sub(shared.stored_until.load(Ordering::Relaxed));
+        let age_ms = if bytes == 0 { 0 } else { u64::try_from(age_ms).unwrap_or(0) };
         Backlog {
             depth: self.queue.max_capacity() - self.queue.capacity(),
             lost: shared.lost.load(Ordering::Relaxed),
             bytes,
-            oldest: Duration::from_millis(waits),
+            oldest: Duration::from_millis(age_ms),
         }
     }
 
-    /// A place for a receipt. Waits while the queue is full.
+    /// Reserves a slot for a usage record. Waits while the queue is full; `None` after shutdown.
     pub async fn reserve_slot(&self) -> Option<QueuePermit> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
         Some(QueuePermit { permit, shared: Arc::clone(&self.shared) })
     }
 
-    /// Remembers that something happened.
+    /// Records an audit event.
     pub fn record_event(&self, event: Event) {
-        let filed = self.shared.file(WalEntry::Event(event));
-        if self.queue.try_send(filed).is_err() {
-            self.shared.behind.store(true, Ordering::Release);
+        let queued = self.shared.append(WalEntry::Event(event));
+        if self.queue.try_send(queued).is_err() {
+            self.shared.needs_replay.store(true, Ordering::Release);
         }
     }
 }
 
 impl QueuePermit {
-    /// Writes the receipt down and hands it on. Never waits and never fails.
-    pub fn settle(self, receipt: UsageRecord) {
-        let filed = self.shared.file(WalEntry::Usage(Box::new(receipt)));
-        let _ = self.permit.send(filed);
+    /// Appends the record to the WAL and queues it. Never waits and never fails.
+    pub fn settle(self, record: UsageRecord) {
+        let queued = self.shared.append(WalEntry::Usage(Box::new(record)));
+        let _ = self.permit.send(queued);
     }
 }
 
 impl Shared {
-    fn file(&self, record: WalEntry) -> Queued {
-        if !self.behind.load(Ordering::Acquire) && self.journal.is_stored() {
+    /// Appends an entry to the WAL, in the form for the queue.
+    fn append(&self, entry: WalEntry) -> Queued {
+        if !self.needs_replay.load(Ordering::Acquire) && self.wal.is_stored() {
             self.stored_until.store(self.clock.milliseconds(), Ordering::Relaxed);
         }
-        let at = self.journal.append(&record);
-        if let Err(error) = &at {
-            tracing::error!(%error, "the journal cannot be written; a killed process would lose this record");
+        let segment = self.wal.append(&entry);
+        if let Err(error) = &segment {
+            tracing::error!(%error, "WAL write failed; the record is only in memory");
         }
-        Queued { at: at.ok(), record }
+        Queued { segment: segment.ok(), entry }
     }
 
-    /// A record that neither the database nor the journal has: the log is the last place for it.
-    fn lose(&self, record: &WalEntry) {
+    /// Writes an entry that is neither in the database nor in the WAL to the log, the last place for it.
+    fn report_lost(&self, entry: &WalEntry) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let record = serde_json::to_string(record).unwrap_or_default();
-        tracing::error!(
-            record,
-            "a usage row is lost: the database is away and the journal cannot be written"
-        );
+        let record = serde_json::to_string(entry).unwrap_or_default();
+        tracing::error!(record, "usage record lost: database unavailable and WAL not writable");
     }
 }

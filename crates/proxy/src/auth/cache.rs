@@ -1,19 +1,20 @@
-//! A map that forgets what was not used lately, so that it never grows beyond its bound.
+//! Bounded map that evicts entries that were not used recently.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// At most `most` entries. When the younger half is full, the older half is forgotten; what is used becomes young.
+/// Approximate LRU cache in two generations: when the young one is full, the old one is dropped; used entries move to the
+/// young one.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
-    half: usize,
+pub(super) struct LruCache<K, V> {
+    max_young: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
-    pub(super) fn new(most: usize) -> Self {
-        Self { half: (most / 2).max(1), young: HashMap::new(), old: HashMap::new() }
+impl<K: Eq + Hash + Clone, V: Clone> LruCache<K, V> {
+    pub(super) fn new(max_entries: usize) -> Self {
+        Self { max_young: (max_entries / 2).max(1), young: HashMap::new(), old: HashMap::new() }
     }
 
     pub(super) fn get(&mut self, key: &K) -> Option<V> {
@@ -26,7 +27,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.young.len() >= self.half {
+        if self.young.len() >= self.max_young {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, value);
@@ -38,13 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays_and_the_rest_is_forgotten() {
-        let mut recent = Recent::new(8);
+    fn recently_used_entries_survive_eviction() {
+        let mut cache = LruCache::new(8);
         for number in 0..1000 {
-            recent.insert(number, number);
-            assert_eq!(recent.get(&0), Some(0));
-            assert!(recent.young.len() + recent.old.len() <= 8);
+            cache.insert(number, number);
+            assert_eq!(cache.get(&0), Some(0));
+            assert!(cache.young.len() + cache.old.len() <= 8);
         }
-        assert_eq!((recent.get(&999), recent.get(&500)), (Some(999), None));
+        assert_eq!((cache.get(&999), cache.get(&500)), (Some(999), None));
     }
 }

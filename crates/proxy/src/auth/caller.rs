@@ -1,10 +1,10 @@
-//! Who sent a request, and what they may spend: what their token says, and what the database knows about them.
+//! Authenticator: the claims of a token combined with the rows of its user and team, cached.
 //!
-//! Rows win over claims, as a token can be old: the team, the limits, whether somebody is disabled or a token revoked.
-//! A row is looked up at most every two seconds for each token, so that a change acts within that time on every
-//! replica, and a request costs no round trip. While the database is away, the last that was known counts.
+//! Rows take precedence over claims, because a token can be old: team, limits, disabled users, revoked tokens. The rows of
+//! a token are looked up at most every two seconds, so that a change takes effect within that time on every replica,
+//! and most requests need no round trip. While the database is unavailable, the last decision stays in force.
 //!
-//! Not here: the token itself (`auth`), how headers carry it (`http::caller`), and the spending (`quota`).
+//! Not here: signatures (`jwt`), headers (`credential`), and limits (`quota`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,38 +13,38 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::cache::Recent;
-use super::{Access, Claims, ConcurrencyLimiter, Credential, JwtKeys, RateLimiter, Scope, TokenError};
+use super::cache::LruCache;
+use super::{AccessError, Claims, ConcurrencyLimiter, Credential, JwtKeys, RateLimiter, Scope, TokenError};
 use crate::clock::Clock;
 use crate::config;
 use crate::ids;
 use crate::store::{CallerRows, Event, NewUser, Store, StoreError};
 
-/// How long a row is believed.
-const FRESH: Duration = Duration::from_secs(2);
-/// How many tokens are remembered.
-const TOKENS: usize = 20_000;
-/// Who pays when authentication is off.
+/// How long a decision is cached: the delay until a revocation takes effect, which `docs/operations.md` promises.
+const DECISION_TTL: Duration = Duration::from_secs(2);
+/// Maximum number of cached tokens: some 10 MB.
+const MAX_CACHED_TOKENS: usize = 20_000;
+/// User that is charged when authentication is off.
 const ANONYMOUS: &str = "anonymous";
 
-/// Whoever a request is served for.
+/// Authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Who pays.
+    /// User that is charged.
     pub user_id: String,
-    /// The team that pays, too.
+    /// Team that is charged as well.
     pub team: Option<String>,
-    /// Tokens in a quota period; `None` is unlimited.
+    /// Limit of the user in tokens per quota period; `None` is unlimited.
     pub user_limit: Option<i64>,
-    /// Tokens of the whole team in a quota period; `None` is unlimited.
+    /// Limit of the team in tokens per quota period; `None` is unlimited.
     pub team_limit: Option<i64>,
-    /// The inference profile of requests for the model that it serves.
+    /// Inference profile used for requests to the model that it serves.
     pub default_inference_profile: Option<String>,
-    /// What the token is for.
+    /// Scope of the token.
     pub scope: Scope,
-    /// The token's own name.
+    /// Id of the token.
     pub jti: Option<String>,
-    /// When the token ends, in seconds since the epoch; `None` without authentication.
+    /// Expiry of the token in seconds since the epoch; `None` without authentication.
     pub expires_at: Option<i64>,
 }
 
@@ -56,129 +56,45 @@ impl Caller {
     }
 }
 
-/// Why somebody is not served. The text is safe to show.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
-    /// The credential is not accepted.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// This token was taken back.
-    #[error("the token was revoked; get a new one")]
-    Revoked,
-    /// All tokens of this user were taken back, and this one is of then.
-    #[error("all tokens of this user that were issued earlier were revoked; get a new one")]
-    Superseded,
-    /// The user may not.
-    #[error("the user {0:?} is disabled; the gateway's operator can enable it")]
-    UserDisabled(String),
-    /// The team may not.
-    #[error("the team {0:?} is disabled; the gateway's operator can enable it")]
-    TeamDisabled(String),
-    /// Nobody has added the user.
-    #[error("the user {0:?} is not known here; the gateway's operator can add it")]
-    UnknownUser(String),
-    /// It cannot be looked up, and is not to be guessed.
-    #[error("the gateway cannot look up who may pass, because its database is away; try again in a moment")]
-    StoreUnavailable,
-    /// The token's scope does not allow the operation.
-    #[error("{}", insufficient_scope(*.scope, *.access))]
-    InsufficientScope {
-        /// The token's scope.
-        scope: Scope,
-        /// The permission that the operation requires.
-        access: Access,
-    },
-    /// Administration over HTTP is only offered when callers are authenticated.
-    #[error("the admin API needs authentication; set JWT_SECRET_KEY, or use the command line")]
-    AuthenticationDisabled,
-}
-
-fn insufficient_scope(scope: Scope, access: Access) -> &'static str {
-    match (scope, access) {
-        (Scope::AdminRead, Access::Admin) => {
-            "this token is read-only (scope admin:read); use a token with scope admin"
-        }
-        (_, Access::Admin) => "this token has no admin scope; use a token with scope admin",
-        (_, Access::Inference | Access::AnyToken) => {
-            "this is an admin token, which does not allow inference; use a token without an admin scope"
-        }
-    }
-}
-
-impl AccessError {
-    /// The check that failed, in one word, for the log and the events.
-    #[must_use]
-    pub fn check(&self) -> &'static str {
-        match self {
-            Self::Token(refusal) => refusal.check(),
-            Self::Revoked => "revoked",
-            Self::Superseded => "superseded",
-            Self::UserDisabled(_) => "user_disabled",
-            Self::TeamDisabled(_) => "team_disabled",
-            Self::UnknownUser(_) => "unknown_user",
-            Self::StoreUnavailable => "database_unavailable",
-            Self::InsufficientScope { .. } => "insufficient_scope",
-            Self::AuthenticationDisabled => "authentication_disabled",
-        }
-    }
-}
-
-impl AccessError {
-    /// Who was refused, when that is known for certain.
-    #[must_use]
-    pub fn user_id(&self) -> Option<&str> {
-        match self {
-            Self::UserDisabled(user) | Self::UnknownUser(user) => Some(user),
-            Self::Token(_)
-            | Self::Revoked
-            | Self::Superseded
-            | Self::TeamDisabled(_)
-            | Self::StoreUnavailable
-            | Self::InsufficientScope { .. }
-            | Self::AuthenticationDisabled => None,
-        }
-    }
-}
-
-/// A verdict about a caller.
+/// The caller, or the reason why the request is rejected.
 pub type AccessDecision = Result<Arc<Caller>, AccessError>;
 
-/// Everybody who may come.
+/// Authentication of requests.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: Option<JwtKeys>,
     store: Store,
-    settings: config::CallerConfig,
+    config: config::CallerConfig,
     clock: Clock,
     anonymous: Arc<Caller>,
-    /// By the hash of the whole token.
-    known: Mutex<Recent<[u8; 32], Arc<Known>>>,
-    /// How many refusals may be written down.
+    /// Verified tokens by their SHA-256.
+    tokens: Mutex<LruCache<[u8; 32], Arc<CachedToken>>>,
+    /// Limits the rate of events about rejected requests.
     pub event_limiter: RateLimiter,
-    /// Requests that are open.
+    /// Limits the open requests of each user.
     pub concurrency: ConcurrencyLimiter,
 }
 
-/// A token whose signature was good, and what was last known about its bearer.
+/// A verified token, and the last decision about its user.
 #[derive(Debug)]
-struct Known {
+struct CachedToken {
     claims: Claims,
-    /// Held while the database is asked, so that it is asked once.
-    seen: tokio::sync::Mutex<Seen>,
+    /// Locked during a lookup, so that concurrent requests wait for the same one.
+    decision: tokio::sync::Mutex<CachedDecision>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    /// When the database was last asked, whatever came of it.
-    asked: Option<Instant>,
-    /// What follows from its last answer.
-    verdict: Option<AccessDecision>,
+struct CachedDecision {
+    /// Instant of the last lookup, successful or not.
+    looked_up_at: Option<Instant>,
+    /// Decision after the last successful lookup.
+    decision: Option<AccessDecision>,
 }
 
 impl Authenticator {
     /// Authenticator by `settings`; without `keys` everybody is the same one.
     #[must_use]
-    pub fn new(keys: Option<JwtKeys>, store: Store, settings: config::CallerConfig, clock: Clock) -> Self {
+    pub fn new(keys: Option<JwtKeys>, store: Store, config: config::CallerConfig, clock: Clock) -> Self {
         let anonymous = Arc::new(Caller {
             user_id: ANONYMOUS.to_owned(),
             team: None,
@@ -190,86 +106,82 @@ impl Authenticator {
             expires_at: None,
         });
         Self {
-            concurrency: ConcurrencyLimiter::new(settings.max_concurrent_requests),
+            concurrency: ConcurrencyLimiter::new(config.max_concurrent_requests),
             keys,
             store,
-            settings,
+            config,
             clock,
             anonymous,
-            known: Mutex::new(Recent::new(TOKENS)),
+            tokens: Mutex::new(LruCache::new(MAX_CACHED_TOKENS)),
             event_limiter: RateLimiter::default(),
         }
     }
 
-    /// Who everybody is when authentication is off; `None` when it is on.
+    /// The anonymous caller when authentication is off; `None` when it is on.
     #[must_use]
     pub fn anonymous(&self) -> Option<&Arc<Caller>> {
         self.keys.is_none().then_some(&self.anonymous)
     }
 
-    /// Who bears `token`, and whether they may pass.
+    /// Authenticates `credential`.
     ///
     /// # Errors
-    /// When they may not.
+    /// When the token is invalid, expired or revoked, the user or team is disabled or unknown, or the database is
+    /// unavailable and the configuration denies access then.
     pub async fn authenticate(&self, credential: Credential<'_>) -> AccessDecision {
         let Some(keys) = &self.keys else { return Ok(Arc::clone(&self.anonymous)) };
-        let known = self.verified(keys, credential.token())?;
-        let mut seen = known.seen.lock().await;
-        if seen.asked.is_some_and(|asked| asked.elapsed() < FRESH)
-            && let Some(verdict) = &seen.verdict
-        {
-            return verdict.clone();
-        }
-        let asked_in_vain = seen.asked.is_some_and(|asked| asked.elapsed() < FRESH);
-        if !asked_in_vain {
-            let looked = self.look(&known.claims).await;
-            seen.asked = Some(Instant::now());
-            match looked {
-                Ok(verdict) => seen.verdict = Some(verdict),
+        let token = self.verified(keys, credential.token())?;
+        let mut cached = token.decision.lock().await;
+        let is_fresh = cached.looked_up_at.is_some_and(|at| at.elapsed() < DECISION_TTL);
+        if !is_fresh {
+            let decision = self.look_up(&token.claims).await;
+            cached.looked_up_at = Some(Instant::now());
+            match decision {
+                Ok(decision) => cached.decision = Some(decision),
                 Err(error) => {
-                    tracing::warn!(%error, "who may pass cannot be looked up; the last that was known counts");
+                    tracing::warn!(%error, "caller lookup failed; the last decision stays in force");
                 }
             }
         }
-        seen.verdict.clone().unwrap_or_else(|| self.guessed(&known.claims))
+        cached.decision.clone().unwrap_or_else(|| self.fail_open_decision(&token.claims))
     }
 
-    /// The token's claims, from memory or checked now. That it has not expired is checked in either case.
-    fn verified(&self, keys: &JwtKeys, token: &str) -> Result<Arc<Known>, TokenError> {
+    /// Verifies a token, or takes it from the cache. Its expiry is checked in both cases.
+    fn verified(&self, keys: &JwtKeys, token: &str) -> Result<Arc<CachedToken>, TokenError> {
         let now = self.clock.milliseconds().div_euclid(1000);
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&hash);
-        if let Some(known) = known {
-            return if keys.is_expired(known.claims.expires_at, now) {
+        let cached = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&hash);
+        if let Some(cached) = cached {
+            return if keys.is_expired(cached.claims.expires_at, now) {
                 Err(TokenError::Expired)
             } else {
-                Ok(known)
+                Ok(cached)
             };
         }
         let claims = keys.verify(token, now)?;
-        let known = Arc::new(Known { claims, seen: tokio::sync::Mutex::default() });
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, Arc::clone(&known));
-        Ok(known)
+        let cached = Arc::new(CachedToken { claims, decision: tokio::sync::Mutex::default() });
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, Arc::clone(&cached));
+        Ok(cached)
     }
 
-    /// Asks the database.
-    async fn look(&self, claims: &Claims) -> Result<AccessDecision, StoreError> {
-        let standing =
+    /// Looks up the rows of the user, and inserts them for a new one.
+    async fn look_up(&self, claims: &Claims) -> Result<AccessDecision, StoreError> {
+        let lookup =
             || self.store.lookup_caller(&claims.user_id, claims.team.as_deref(), claims.jti.as_deref());
-        let found = standing().await?;
-        // Operators need no row: they spend nothing.
-        if found.user.is_some() || found.revoked || claims.scope != Scope::Inference {
-            return Ok(self.judged(claims, found));
+        let rows = lookup().await?;
+        // Operators need no row: they use no tokens.
+        if rows.user.is_some() || rows.revoked || claims.scope != Scope::Inference {
+            return Ok(self.decide(claims, rows));
         }
-        if !self.settings.provision {
+        if !self.config.provision {
             return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
         self.provision(claims).await?;
-        Ok(self.judged(claims, standing().await?))
+        Ok(self.decide(claims, lookup().await?))
     }
 
     async fn provision(&self, claims: &Claims) -> Result<(), StoreError> {
-        let (user_limit, team_limit) = (self.settings.user_limit, self.settings.team_limit);
+        let (user_limit, team_limit) = (self.config.user_limit, self.config.team_limit);
         let event = Event {
             id: ids::event_id(),
             kind: "user_provisioned".to_owned(),
@@ -280,29 +192,29 @@ impl Authenticator {
             at: self.clock.milliseconds(),
         };
         let user_id = &claims.user_id;
-        // Without the profile: it is looked for in the row first, and a newer token may name another.
+        // Without the profile: the row takes precedence, and a newer token may name another.
         let new = NewUser { user_id, team: claims.team.as_deref(), profile: None, user_limit, team_limit };
         self.store.provision(&new, &event).await.map(drop)
     }
 
-    /// What claims and rows together say.
-    fn judged(&self, claims: &Claims, found: CallerRows) -> AccessDecision {
-        if found.revoked {
+    /// Decides by claims and rows.
+    fn decide(&self, claims: &Claims, rows: CallerRows) -> AccessDecision {
+        if rows.revoked {
             return Err(AccessError::Revoked);
         }
-        let Some(user) = found.user else { return Ok(self.claimed(claims)) };
+        let Some(user) = rows.user else { return Ok(self.from_claims(claims)) };
         if user.disabled {
             return Err(AccessError::UserDisabled(user.user_id));
         }
-        // A token that does not say when it was issued could be of any time.
+        // A token without `iat` may be of any age.
         let issued_at = claims.issued_at.unwrap_or(0).saturating_mul(1000);
         if user.tokens_valid_from.is_some_and(|from| issued_at < from) {
             return Err(AccessError::Superseded);
         }
-        if let Some(team) = found.team.as_ref().filter(|team| team.disabled) {
+        if let Some(team) = rows.team.as_ref().filter(|team| team.disabled) {
             return Err(AccessError::TeamDisabled(team.team.clone()));
         }
-        let team_limit = found.team.map_or(self.settings.team_limit, |team| team.daily_token_limit);
+        let team_limit = rows.team.map_or(self.config.team_limit, |team| team.daily_token_limit);
         Ok(Arc::new(Caller {
             user_id: user.user_id,
             team_limit: user.team.is_some().then_some(team_limit).flatten(),
@@ -317,13 +229,13 @@ impl Authenticator {
         }))
     }
 
-    /// What the claims say, with the default limits.
-    fn claimed(&self, claims: &Claims) -> Arc<Caller> {
+    /// Makes a caller of the claims, with the default limits.
+    fn from_claims(&self, claims: &Claims) -> Arc<Caller> {
         Arc::new(Caller {
             user_id: claims.user_id.clone(),
             team: claims.team.clone(),
-            user_limit: self.settings.user_limit,
-            team_limit: claims.team.is_some().then_some(self.settings.team_limit).flatten(),
+            user_limit: self.config.user_limit,
+            team_limit: claims.team.is_some().then_some(self.config.team_limit).flatten(),
             default_inference_profile: claims.default_inference_profile.clone(),
             scope: claims.scope,
             jti: claims.jti.clone(),
@@ -331,10 +243,10 @@ impl Authenticator {
         })
     }
 
-    /// What to make of somebody about whom the database never said anything while it was there.
-    fn guessed(&self, claims: &Claims) -> AccessDecision {
-        // An operator's token may be revoked, and needs the database anyway.
-        let open = self.settings.open_on_outage && claims.scope == Scope::Inference;
-        if open { Ok(self.claimed(claims)) } else { Err(AccessError::StoreUnavailable) }
+    /// Decides about a user whose rows were never looked up, while the database is unavailable.
+    fn fail_open_decision(&self, claims: &Claims) -> AccessDecision {
+        // An admin token may be revoked, and its operations need the database anyway.
+        let open = self.config.open_on_outage && claims.scope == Scope::Inference;
+        if open { Ok(self.from_claims(claims)) } else { Err(AccessError::StoreUnavailable) }
     }
 }

@@ -1,4 +1,4 @@
-//! What a token says, checked claim by claim.
+//! Claims of a token, checked one by one.
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -6,27 +6,28 @@ use serde_json::{Map, Value, json};
 
 use super::TokenError;
 
-/// The longest name of a user or a team, in bytes, as the database's columns hold.
-const LONGEST_NAME: usize = 255;
-/// The longest ARN that Bedrock takes.
-const LONGEST_PROFILE: usize = 2048;
+/// Maximum length in bytes of a user or team name: the width of the database's columns.
+const MAX_NAME_BYTES: usize = 255;
+/// Maximum length in bytes of an inference profile: the longest `modelId` that Bedrock accepts.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>
+const MAX_PROFILE_BYTES: usize = 2048;
 
-/// What a token allows. The two kinds are apart: neither does the other's work.
+/// Scope of a token. Inference and administration are separate: neither includes the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// To ask models: no claim `scope`, or `inference`.
+    /// Requests to models: no claim `scope`, or `inference`.
     Inference,
-    /// To see and change users, teams and tokens: `admin`.
+    /// Reading and changing users, teams and tokens: `admin`.
     Admin,
-    /// To see them: `admin:read`.
+    /// Reading them: `admin:read`.
     AdminRead,
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Inference, Self::Admin, Self::AdminRead];
 
-    /// Its name in the claim.
+    /// Value in the claim.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,25 +37,25 @@ impl Scope {
         }
     }
 
-    /// The scope of this name.
+    /// The scope with this value in the claim.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 }
 
-/// What a token says about its bearer.
+/// Claims of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// `user_id`: who.
+    /// `user_id`.
     pub user_id: String,
-    /// `team`: for whom.
+    /// `team`.
     pub team: Option<String>,
-    /// `default_inference_profile`: an id or ARN for requests to the model it serves.
+    /// `default_inference_profile`: id or ARN for requests to the model that it serves.
     pub default_inference_profile: Option<String>,
     /// `scope`.
     pub scope: Scope,
-    /// `jti`: the token's own name, by which it can be revoked.
+    /// `jti`: id by which the token can be revoked.
     pub jti: Option<String>,
     /// `iat`, seconds since the epoch.
     pub issued_at: Option<i64>,
@@ -62,38 +63,38 @@ pub struct Claims {
     pub expires_at: i64,
 }
 
-/// What a token must say to be accepted.
+/// Values that the claims must have.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) issuer: String,
     pub(super) audience: String,
-    /// How far clocks may differ, in seconds.
+    /// Allowed difference of clocks in seconds.
     pub(super) leeway: i64,
 }
 
 impl Claims {
-    /// Reads and checks a signed payload at `now`, in seconds since the epoch.
-    pub(super) fn read(payload: &[u8], expected: &Expected, now: i64) -> Result<Self, TokenError> {
+    /// Parses and checks a signed payload at `now`, in seconds since the epoch.
+    pub(super) fn parse(payload: &[u8], expected: &Expected, now: i64) -> Result<Self, TokenError> {
         let UniqueObject(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Payload)?;
         let expires_at = seconds(&claims, "exp")?.ok_or(TokenError::Claim {
             name: "exp",
-            wrong: "is missing; every token must say when it expires",
+            reason: "is missing; every token must have an expiry",
         })?;
         if now.saturating_sub(expected.leeway) >= expires_at {
             return Err(TokenError::Expired);
         }
         if seconds(&claims, "nbf")?.is_some_and(|from| from > now.saturating_add(expected.leeway)) {
-            return Err(TokenError::NotYet);
+            return Err(TokenError::NotYetValid);
         }
         if claims.get("iss").and_then(Value::as_str) != Some(&expected.issuer) {
             return Err(TokenError::Issuer);
         }
-        if !names(claims.get("aud"), &expected.audience) {
+        if !has_audience(claims.get("aud"), &expected.audience) {
             return Err(TokenError::Audience);
         }
         let user_id = name(&claims, "user_id")?.ok_or(TokenError::Claim {
             name: "user_id",
-            wrong: "is missing; every token must say whose it is",
+            reason: "is missing; every token must name a user",
         })?;
         Ok(Self {
             user_id,
@@ -106,8 +107,8 @@ impl Claims {
         })
     }
 
-    /// The payload of a token that says this.
-    pub(super) fn write(&self, expected: &Expected) -> Vec<u8> {
+    /// Encodes the payload of a token with these claims.
+    pub(super) fn encode(&self, expected: &Expected) -> Vec<u8> {
         let mut claims = json!({
             "iss": expected.issuer,
             "aud": expected.audience,
@@ -130,15 +131,16 @@ impl Claims {
     }
 }
 
-/// Whether `name` can be a user's or a team's; the error completes a sentence that begins with what it is.
+/// Checks the name of a user, team or token.
 ///
 /// # Errors
-/// When it is empty, longer than 255 bytes, or has characters that cannot be seen.
+/// When it is empty, longer than 255 bytes, or has invisible characters: the rest of a sentence that begins with the
+/// name.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     if name.trim().is_empty() {
         return Err("is empty");
     }
-    if name.len() > LONGEST_NAME {
+    if name.len() > MAX_NAME_BYTES {
         return Err("is longer than 255 bytes");
     }
     if name.trim() != name {
@@ -150,56 +152,56 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Controls, and what makes two names look the same: zero widths and changes of direction.
-fn is_invisible(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Control characters, and characters that make different names look the same: zero width and direction marks.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// `null` says as much as nothing.
+/// A claim that is not `null`, which means the same as a missing one.
 fn present<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
     claims.get(claim).filter(|value| !value.is_null())
 }
 
 fn seconds(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<i64>, TokenError> {
-    let wrong = TokenError::Claim { name: claim, wrong: "is not a whole number of seconds" };
-    present(claims, claim).map(|value| value.as_i64().ok_or(wrong)).transpose()
+    let error = TokenError::Claim { name: claim, reason: "is not a whole number of seconds" };
+    present(claims, claim).map(|value| value.as_i64().ok_or(error)).transpose()
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, claim: &'static str) -> Result<Option<&'a str>, TokenError> {
-    let wrong = TokenError::Claim { name: claim, wrong: "is not a string" };
-    present(claims, claim).map(|value| value.as_str().ok_or(wrong)).transpose()
+    let error = TokenError::Claim { name: claim, reason: "is not a string" };
+    present(claims, claim).map(|value| value.as_str().ok_or(error)).transpose()
 }
 
 fn name(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, TokenError> {
     let Some(name) = text(claims, claim)? else { return Ok(None) };
-    check_name(name).map_err(|wrong| TokenError::Claim { name: claim, wrong })?;
+    check_name(name).map_err(|reason| TokenError::Claim { name: claim, reason })?;
     Ok(Some(name.to_owned()))
 }
 
 fn profile(claims: &Map<String, Value>) -> Result<Option<String>, TokenError> {
     const NAME: &str = "default_inference_profile";
     let Some(profile) = text(claims, NAME)? else { return Ok(None) };
-    if profile.is_empty() || profile.len() > LONGEST_PROFILE || profile.chars().any(char::is_whitespace) {
-        return Err(TokenError::Claim { name: NAME, wrong: "is not the id or ARN of an inference profile" });
+    if profile.is_empty() || profile.len() > MAX_PROFILE_BYTES || profile.chars().any(char::is_whitespace) {
+        return Err(TokenError::Claim { name: NAME, reason: "is not the id or ARN of an inference profile" });
     }
     Ok(Some(profile.to_owned()))
 }
 
 fn scope(claims: &Map<String, Value>) -> Result<Scope, TokenError> {
-    let wrong = TokenError::Claim { name: "scope", wrong: "is not one of inference, admin and admin:read" };
-    text(claims, "scope")?.map_or(Ok(Scope::Inference), |name| Scope::from_name(name).ok_or(wrong))
+    let error = TokenError::Claim { name: "scope", reason: "is not one of inference, admin and admin:read" };
+    text(claims, "scope")?.map_or(Ok(Scope::Inference), |name| Scope::from_name(name).ok_or(error))
 }
 
-fn names(aud: Option<&Value>, audience: &str) -> bool {
+fn has_audience(aud: Option<&Value>, audience: &str) -> bool {
     match aud {
-        Some(Value::String(one)) => one == audience,
-        Some(Value::Array(several)) => several.iter().any(|one| one.as_str() == Some(audience)),
+        Some(Value::String(value)) => value == audience,
+        Some(Value::Array(values)) => values.iter().any(|value| value.as_str() == Some(audience)),
         _ => false,
     }
 }
 
-/// A JSON object in which no name stands twice, as readers differ about which of the two counts.
+/// A JSON object without duplicate names: parsers differ in which of two values counts.
 pub(super) struct UniqueObject(pub(super) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for UniqueObject {

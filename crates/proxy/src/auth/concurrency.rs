@@ -1,19 +1,18 @@
-//! How many requests of one user are open at a time, on this replica.
+//! Limit of the open requests of one user, on this replica.
 //!
-//! One token must not take every connection and every place in the queue from the others. What a user may spend is
-//! another matter (`quota`).
+//! One token must not take all connections and all slots of the usage queue. Token limits are in `quota`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The requests that are open, by user. Whoever has none is not in it, so that it cannot grow without end.
+/// Limiter of the open requests of each user. Users without open requests have no entry, so that it stays small.
 #[derive(Debug)]
 pub struct ConcurrencyLimiter {
-    most: usize,
+    max_per_user: usize,
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-/// One request's place among those of its user, for as long as this is kept.
+/// Permit for one open request, until it is dropped.
 #[derive(Debug)]
 pub struct ConcurrencyPermit {
     user_id: String,
@@ -21,24 +20,24 @@ pub struct ConcurrencyPermit {
 }
 
 impl ConcurrencyLimiter {
-    /// At most `most` requests of each user.
+    /// Allows `max_per_user` open requests of each user.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { most, open: Arc::default() }
+    pub fn new(max_per_user: usize) -> Self {
+        Self { max_per_user, open: Arc::default() }
     }
 
-    /// How many requests of one user may be open.
+    /// Maximum number of open requests of one user.
     #[must_use]
     pub fn max_per_user(&self) -> usize {
-        self.most
+        self.max_per_user
     }
 
-    /// A place for one more request of `user_id`; `None` when there are as many as may be.
+    /// Permit for one more request of `user_id`; `None` at the limit.
     #[must_use]
     pub fn try_acquire(&self, user_id: &str) -> Option<ConcurrencyPermit> {
         let mut open = lock(&self.open);
         match open.get_mut(user_id) {
-            Some(count) if *count >= self.most => return None,
+            Some(count) if *count >= self.max_per_user => return None,
             Some(count) => *count += 1,
             None => drop(open.insert(user_id.to_owned(), 1)),
         }
@@ -46,7 +45,7 @@ impl ConcurrencyLimiter {
         Some(ConcurrencyPermit { user_id: user_id.to_owned(), open: Arc::clone(&self.open) })
     }
 
-    /// How many requests of anybody are open.
+    /// Number of open requests of all users.
     #[must_use]
     pub fn open_requests(&self) -> usize {
         lock(&self.open).values().sum()
@@ -74,20 +73,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_user_has_so_many_places_and_gets_them_back() {
-        let crowd = ConcurrencyLimiter::new(2);
-        let (first, second) = (crowd.try_acquire("ana"), crowd.try_acquire("ana"));
-        assert!(first.is_some() && second.is_some() && crowd.try_acquire("ana").is_none());
-        let other = crowd.try_acquire("bob");
-        assert!(other.is_some(), "one user's crowd is nobody else's");
+    fn permits_are_per_user_and_are_returned() {
+        let limiter = ConcurrencyLimiter::new(2);
+        let (first, second) = (limiter.try_acquire("ana"), limiter.try_acquire("ana"));
+        assert!(first.is_some() && second.is_some() && limiter.try_acquire("ana").is_none());
+        let other = limiter.try_acquire("bob");
+        assert!(other.is_some(), "other users are not limited");
         drop(first);
-        let third = crowd.try_acquire("ana");
-        assert!(third.is_some() && crowd.try_acquire("ana").is_none());
+        let third = limiter.try_acquire("ana");
+        assert!(third.is_some() && limiter.try_acquire("ana").is_none());
         drop((second, third, other));
-        assert_eq!(
-            (crowd.open_requests(), lock(&crowd.open).len()),
-            (0, 0),
-            "nothing is kept of who has left"
-        );
+        assert_eq!((limiter.open_requests(), lock(&limiter.open).len()), (0, 0), "no entry remains");
     }
 }

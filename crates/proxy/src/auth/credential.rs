@@ -1,12 +1,12 @@
-//! The one token among the headers of a request.
+//! The token in the headers of a request.
 
 use super::TokenError;
 
 const AUTHORIZATION: &str = "Authorization";
 const API_KEY: &str = "x-api-key";
 const SCHEME: &str = "Bearer";
-/// How AWS's own clients sign.
-const AWS: &str = "AWS4-";
+/// Prefix of the schemes of SigV4 signatures.
+const AWS_SCHEME: &str = "AWS4-";
 
 /// A bearer token as a client sent it, not verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl<'a> Credential<'a> {
     /// Reads the token from the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
     ///
     /// # Errors
-    /// When there is none, more than one, or something else than a bearer token.
+    /// When there is no token, there are several, or the scheme is not `Bearer`.
     pub fn from_headers(
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
@@ -52,7 +52,7 @@ fn single<'a>(
 }
 
 fn bearer(value: &[u8]) -> Result<&str, TokenError> {
-    if value.starts_with(AWS.as_bytes()) {
+    if value.starts_with(AWS_SCHEME.as_bytes()) {
         return Err(TokenError::SignedForAws);
     }
     let (scheme, token) = value.split_at_checked(SCHEME.len()).ok_or(TokenError::Scheme)?;
@@ -63,10 +63,10 @@ fn bearer(value: &[u8]) -> Result<&str, TokenError> {
     visible_ascii(token).map_err(|_| TokenError::Scheme)
 }
 
-/// Visible ASCII without a comma, which would join several.
+/// Accepts visible ASCII without a comma, which would separate several values.
 fn visible_ascii(value: &[u8]) -> Result<&str, TokenError> {
-    let word = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
-    let text = std::str::from_utf8(value).ok().filter(|_| word);
+    let is_valid = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
+    let text = std::str::from_utf8(value).ok().filter(|_| is_valid);
     text.ok_or(if value.is_empty() { TokenError::Missing } else { TokenError::Malformed })
 }
 
@@ -74,7 +74,7 @@ fn visible_ascii(value: &[u8]) -> Result<&str, TokenError> {
 mod tests {
     use super::*;
 
-    fn found(authorization: &[&'static str], api_key: &[&'static str]) -> Result<&'static str, TokenError> {
+    fn parse(authorization: &[&'static str], api_key: &[&'static str]) -> Result<&'static str, TokenError> {
         Credential::from_headers(
             authorization.iter().map(|value| value.as_bytes()),
             api_key.iter().map(|value| value.as_bytes()),
@@ -83,22 +83,22 @@ mod tests {
     }
 
     #[test]
-    fn either_header_will_do_and_both_if_they_agree() {
+    fn either_header_works_and_equal_ones_do() {
         for scheme in ["Bearer t", "bearer t", "BEARER t"] {
-            assert_eq!(found(&[scheme], &[]), Ok("t"));
+            assert_eq!(parse(&[scheme], &[]), Ok("t"));
         }
-        assert_eq!(found(&[], &["t"]), Ok("t"));
-        assert_eq!(found(&["Bearer t"], &["t"]), Ok("t"));
-        assert_eq!(found(&["Bearer t"], &["u"]), Err(TokenError::Conflicting));
-        assert_eq!(found(&[], &[]), Err(TokenError::Missing));
-        assert_eq!(found(&[], &[""]), Err(TokenError::Missing));
+        assert_eq!(parse(&[], &["t"]), Ok("t"));
+        assert_eq!(parse(&["Bearer t"], &["t"]), Ok("t"));
+        assert_eq!(parse(&["Bearer t"], &["u"]), Err(TokenError::Conflicting));
+        assert_eq!(parse(&[], &[]), Err(TokenError::Missing));
+        assert_eq!(parse(&[], &[""]), Err(TokenError::Missing));
     }
 
     #[test]
-    fn a_header_is_read_once_and_exactly() {
-        assert_eq!(found(&["Bearer t", "Bearer t"], &[]), Err(TokenError::Repeated("Authorization")));
-        assert_eq!(found(&[], &["t", "t"]), Err(TokenError::Repeated("x-api-key")));
-        for wrong in [
+    fn repeated_or_malformed_headers_are_rejected() {
+        assert_eq!(parse(&["Bearer t", "Bearer t"], &[]), Err(TokenError::Repeated("Authorization")));
+        assert_eq!(parse(&[], &["t", "t"]), Err(TokenError::Repeated("x-api-key")));
+        for value in [
             "",
             "Bearer",
             "Bearer ",
@@ -111,10 +111,10 @@ mod tests {
             "Bearert",
             "Basic dDp0",
         ] {
-            assert_eq!(found(&[wrong], &[]), Err(TokenError::Scheme), "{wrong:?}");
+            assert_eq!(parse(&[value], &[]), Err(TokenError::Scheme), "{value:?}");
         }
-        assert_eq!(found(&[], &["t,t"]), Err(TokenError::Malformed));
+        assert_eq!(parse(&[], &["t,t"]), Err(TokenError::Malformed));
         let signed = "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/bedrock/aws4_request";
-        assert_eq!(found(&[signed], &[]), Err(TokenError::SignedForAws));
+        assert_eq!(parse(&[signed], &[]), Err(TokenError::SignedForAws));
     }
 }

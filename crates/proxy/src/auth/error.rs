@@ -1,71 +1,73 @@
-//! Why a credential is not accepted: which check failed and what to do, in words that give nothing away.
+//! Errors of authentication and authorization: the check that failed, and what to do. The texts reveal nothing secret.
 
-/// Why a credential is not accepted. Its text is safe to show to anybody.
+use super::{Access, Scope};
+
+/// Failed check of a credential. The text is safe for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none.
+    /// No token in the headers.
     #[error(
         "no credential was sent; send the header `Authorization: Bearer <token>` or `x-api-key: <token>`"
     )]
     Missing,
-    /// Two headers that disagree.
+    /// Two headers with different tokens.
     #[error(
         "conflicting credentials: `Authorization` and `x-api-key` hold different tokens; send only one of them"
     )]
     Conflicting,
-    /// One header, several times.
+    /// A header that is sent more than once.
     #[error("the header `{0}` was sent more than once; send it once")]
     Repeated(&'static str),
-    /// Something else than a bearer token.
+    /// Another scheme than `Bearer`.
     #[error("the header `Authorization` must be `Bearer <token>`, with one space and one token")]
     Scheme,
-    /// A signature for AWS, whose keys are not ours to check.
+    /// A SigV4 signature: the proxy has no keys to check it.
     #[error(
         "the request is signed for AWS, which this gateway does not check; send its token as the Bedrock API key \
          (AWS_BEARER_TOKEN_BEDROCK), in Claude Code as ANTHROPIC_AUTH_TOKEN with CLAUDE_CODE_SKIP_BEDROCK_AUTH=1"
     )]
     SignedForAws,
-    /// No client needs as much.
-    #[error("the token is longer than 8192 bytes; no token of this gateway is")]
+    /// Longer than any token of the proxy.
+    #[error("the token is longer than 8192 bytes, which no token of this gateway is")]
     TooLong,
-    /// Not three parts of base64url, or a header that is not one.
+    /// Not three parts of base64url, or an invalid header.
     #[error(
         "the credential is not a token of this gateway (a JSON Web Token in three parts); ask its operator for one"
     )]
     Malformed,
-    /// Another algorithm than the only one.
-    #[error("the token is not signed with HS256, the only algorithm accepted here")]
+    /// Another algorithm than HS256.
+    #[error("the token is not signed with HS256, the only algorithm that this gateway accepts")]
     Algorithm,
-    /// Not signed with a key of ours.
-    #[error("the token's signature is not valid here; it was made with another key, or changed on its way")]
+    /// A signature by none of the keys.
+    #[error("the token's signature is not valid; the token was signed with another key, or changed")]
     Signature,
-    /// The signed part is not an object of claims.
-    #[error("the token's claims are not a JSON object in which every claim stands once")]
+    /// A payload that is not an object of claims.
+    #[error("the token's claims are not a JSON object with unique names")]
     Payload,
-    /// A claim that cannot be what it is.
-    #[error("the token's claim `{name}` {wrong}")]
+    /// An invalid or missing claim.
+    #[error("the token's claim `{name}` {reason}")]
     Claim {
-        /// Which one.
+        /// Name of the claim.
         name: &'static str,
-        /// What is wrong with it.
-        wrong: &'static str,
+        /// Rest of the sentence that begins with the claim.
+        reason: &'static str,
     },
-    /// Its time is over.
+    /// `exp` is in the past.
     #[error("the token has expired; get a new one")]
     Expired,
-    /// Its time has not come.
-    #[error("the token is not valid yet (`nbf`); the clocks of its maker and of this gateway may differ")]
-    NotYet,
-    /// Made by somebody else.
-    #[error("the token's issuer (`iss`) is not the one expected here")]
+    /// `nbf` is in the future.
+    #[error("the token is not valid yet (`nbf`); the clocks of its issuer and of this gateway may differ")]
+    NotYetValid,
+    /// Another issuer.
+    #[error("the token's issuer (`iss`) is not the expected one")]
     Issuer,
-    /// Made for somebody else.
-    #[error("the token's audience (`aud`) does not contain the one expected here")]
+    /// Another audience.
+    #[error("the token's audience (`aud`) does not contain the expected one")]
     Audience,
 }
 
 impl TokenError {
-    /// The check that failed, in one word, for the log and the events.
+    /// Name of the failed check, in metrics and events.
     #[must_use]
     pub fn check(self) -> &'static str {
         match self {
@@ -80,9 +82,91 @@ impl TokenError {
             Self::Payload => "payload",
             Self::Claim { name, .. } => name,
             Self::Expired => "exp",
-            Self::NotYet => "nbf",
+            Self::NotYetValid => "nbf",
             Self::Issuer => "iss",
             Self::Audience => "aud",
+        }
+    }
+}
+
+/// Reason why a request is rejected. The text is safe for clients.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// The credential is invalid.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token was revoked by its id.
+    #[error("the token was revoked; get a new one")]
+    Revoked,
+    /// All tokens of the user were revoked after this one was issued.
+    #[error("all tokens of this user that were issued earlier were revoked; get a new one")]
+    Superseded,
+    /// The user is disabled.
+    #[error("the user {0:?} is disabled; the gateway's operator can enable it")]
+    UserDisabled(String),
+    /// The team is disabled.
+    #[error("the team {0:?} is disabled; the gateway's operator can enable it")]
+    TeamDisabled(String),
+    /// The user has no row, and users are not provisioned.
+    #[error("the user {0:?} is unknown; the gateway's operator can add it")]
+    UnknownUser(String),
+    /// The rows cannot be looked up, and the configuration denies access then.
+    #[error("the gateway cannot check access because its database is unavailable; try again in a moment")]
+    StoreUnavailable,
+    /// The scope of the token does not allow the operation.
+    #[error("{}", insufficient_scope(*.scope, *.access))]
+    InsufficientScope {
+        /// Scope of the token.
+        scope: Scope,
+        /// Permission that the operation requires.
+        access: Access,
+    },
+    /// The operation requires authentication, which is off.
+    #[error("the admin API needs authentication; set JWT_SECRET_KEY, or use the command line")]
+    AuthenticationDisabled,
+}
+
+fn insufficient_scope(scope: Scope, access: Access) -> &'static str {
+    match (scope, access) {
+        (Scope::AdminRead, Access::Admin) => {
+            "this token is read-only (scope admin:read); use a token with scope admin"
+        }
+        (_, Access::Admin) => "this token has no admin scope; use a token with scope admin",
+        (_, Access::Inference | Access::AnyToken) => {
+            "this is an admin token, which does not allow inference; use a token without an admin scope"
+        }
+    }
+}
+
+impl AccessError {
+    /// Name of the failed check, in metrics and events.
+    #[must_use]
+    pub fn check(&self) -> &'static str {
+        match self {
+            Self::Token(error) => error.check(),
+            Self::Revoked => "revoked",
+            Self::Superseded => "superseded",
+            Self::UserDisabled(_) => "user_disabled",
+            Self::TeamDisabled(_) => "team_disabled",
+            Self::UnknownUser(_) => "unknown_user",
+            Self::StoreUnavailable => "database_unavailable",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::AuthenticationDisabled => "authentication_disabled",
+        }
+    }
+
+    /// User that was rejected, if it is authenticated.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::UserDisabled(user) | Self::UnknownUser(user) => Some(user),
+            Self::Token(_)
+            | Self::Revoked
+            | Self::Superseded
+            | Self::TeamDisabled(_)
+            | Self::StoreUnavailable
+            | Self::InsufficientScope { .. }
+            | Self::AuthenticationDisabled => None,
         }
     }
 }

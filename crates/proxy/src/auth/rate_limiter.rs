@@ -1,44 +1,45 @@
-//! A bound on how often something is written down, so that whoever is refused cannot fill the database.
+//! Token bucket for audit events, so that rejected requests cannot fill the database.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many at once, and one more for each `EVERY`.
-const BURST: u32 = 20;
-const EVERY: Duration = Duration::from_secs(3);
+/// Events that pass at once: a client with a wrong token is visible, a flood is not stored.
+const BURST_EVENTS: u32 = 20;
+/// Time after which one more event passes: at most 28,800 a day.
+const REFILL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Lets through what is within the bound, and counts the rest.
+/// Limits a rate, and counts what exceeds it.
 #[derive(Debug, Default)]
 pub struct RateLimiter(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many were let through lately.
+    /// Events in the bucket.
     level: u32,
-    since: Option<Instant>,
-    /// How many were not let through since the last one that was.
-    left_out: u64,
+    drained_at: Option<Instant>,
+    /// Events suppressed since the last one that passed.
+    suppressed: u64,
 }
 
 impl RateLimiter {
-    /// Whether one more may pass; if so, how many were left out before it.
+    /// Number of events suppressed before this one; `None` when this one is suppressed as well.
     pub fn try_acquire(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = *state.since.get_or_insert(now);
-        let drained = now.duration_since(since).as_secs() / EVERY.as_secs();
+        let drained_at = *state.drained_at.get_or_insert(now);
+        let drained = now.duration_since(drained_at).as_secs() / REFILL_INTERVAL.as_secs();
         if drained > 0 {
             state.level = state.level.saturating_sub(u32::try_from(drained).unwrap_or(u32::MAX));
-            state.since = Some(now);
+            state.drained_at = Some(now);
         }
-        if state.level >= BURST {
-            state.left_out += 1;
+        if state.level >= BURST_EVENTS {
+            state.suppressed += 1;
             return None;
         }
         state.level += 1;
-        Some(std::mem::take(&mut state.left_out))
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
@@ -47,13 +48,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_passes_and_then_one_now_and_then() {
-        let bound = RateLimiter::default();
-        assert_eq!((0..100).filter(|_| bound.try_acquire().is_some()).count(), 20);
-        tokio::time::advance(EVERY).await;
-        assert_eq!(bound.try_acquire(), Some(80));
-        assert_eq!(bound.try_acquire(), None);
-        tokio::time::advance(EVERY * 1000).await;
-        assert_eq!((0..100).filter(|_| bound.try_acquire().is_some()).count(), 20);
+    async fn burst_passes_then_one_per_interval() {
+        let limiter = RateLimiter::default();
+        assert_eq!((0..100).filter(|_| limiter.try_acquire().is_some()).count(), 20);
+        tokio::time::advance(REFILL_INTERVAL).await;
+        assert_eq!(limiter.try_acquire(), Some(80));
+        assert_eq!(limiter.try_acquire(), None);
+        tokio::time::advance(REFILL_INTERVAL * 1000).await;
+        assert_eq!((0..100).filter(|_| limiter.try_acquire().is_some()).count(), 20);
     }
 }

@@ -98,7 +98,7 @@ impl Catalog {
 
     /// Whether a model can be called here: AWS says so, or it has a profile for this part of the world, or needs
     /// none.
-    fn offers(&self, table: &Table, model: &ModelConfig) -> bool {
+    fn offers(&self, table: &Table, model: &Model) -> bool {
         if table.is_discovered() {
             return table.found(&model.id).is_some() || self.overrides.iter().any(|own| own.id == model.id);
         }
@@ -111,7 +111,7 @@ impl Catalog {
     }
 
     /// A row under the name that leads to it: Anthropic's for a Claude model, else an id that can be called.
-    fn row(&self, table: &Table, model: &ModelConfig) -> Option<ModelInfo> {
+    fn row(&self, table: &Table, model: &Model) -> Option<ModelInfo> {
         let id = match model.names.first() {
             Some(name) => name.clone(),
             None if model.capabilities.claude => profile_id(model, self.prefix),

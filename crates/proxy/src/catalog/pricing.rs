@@ -7,7 +7,7 @@ use protocol::anthropic::{ServiceTier, Usage};
 
 use super::rates::{Guessed, Rates, Tier, cache_writes};
 use super::{Catalog, ResolvedModel, id_in, without_prefix};
-use crate::config::{Factor, IN_REGION, Prices};
+use crate::config::{BARE, Factor, Prices};
 
 /// Against the standard tier, no price of the priority tier is in the table. What AWS takes where it has one is less
 /// than twice as much.
@@ -88,7 +88,7 @@ impl Catalog {
             None if way.is_some() => Pricing::of_row(prices, most(prices, region), false),
             // An ARN whose way is not known: one of those that start in its region.
             None => {
-                let ways = [IN_REGION, "global"].into_iter().chain(prefixes_of(region).iter().copied());
+                let ways = [BARE, "global"].into_iter().chain(prefixes_of(region).iter().copied());
                 let dearest = ways.filter_map(|way| factor(prices, way, region)).reduce(Factor::max);
                 Pricing::of_row(prices, dearest.unwrap_or_else(|| most(prices, region)), false)
             }
@@ -100,7 +100,7 @@ impl Catalog {
 fn factor(prices: &Prices, way: &str, region: &str) -> Option<Factor> {
     let by_way =
         || (prices.basis == way).then_some(Factor::ONE).or_else(|| prices.by_prefix.get(way).copied());
-    if way != IN_REGION {
+    if way != BARE {
         return by_way();
     }
     if let Some(factor) = prices.by_region.get(region) {
@@ -134,7 +134,7 @@ fn region_in(id: &str) -> Option<&str> {
 fn way_in(id: &str) -> Option<&str> {
     let inner = id_in(id)?;
     let bare = without_prefix(inner);
-    if bare.len() == inner.len() { Some(IN_REGION) } else { inner.get(..inner.len() - bare.len() - 1) }
+    if bare.len() == inner.len() { Some(BARE) } else { inner.get(..inner.len() - bare.len() - 1) }
 }
 
 /// The prefixes of profiles that can be called in a region.

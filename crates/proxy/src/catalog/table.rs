@@ -36,7 +36,7 @@ pub struct DiscoveredModel {
 /// All rows, by id and by name.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    models: Vec<ModelConfig>,
+    models: Vec<Model>,
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, usize>,
     /// What AWS offers, by id, once it was asked.
@@ -47,8 +47,8 @@ pub(super) struct Table {
 
 impl Table {
     /// The built-in rows, with the operator's over them.
-    pub(super) fn new(overrides: &[ModelConfig]) -> Self {
-        let built_in: Vec<ModelConfig> = serde_json::from_str(BUILT_IN).unwrap_or_default();
+    pub(super) fn new(overrides: &[Model]) -> Self {
+        let built_in: Vec<Model> = serde_json::from_str(BUILT_IN).unwrap_or_default();
         let mut table = Self::default();
         for model in built_in.into_iter().chain(overrides.iter().cloned()) {
             let at = *table.by_id.entry(model.id.clone()).or_insert(table.models.len());
@@ -57,7 +57,7 @@ impl Table {
                 Some(known) if model.is_only_prices() => known.prices = model.prices,
                 Some(known) => {
                     let prices = known.prices.take();
-                    *known = ModelConfig { prices: model.prices.clone().or(prices), ..model };
+                    *known = Model { prices: model.prices.clone().or(prices), ..model };
                 }
                 None => table.models.push(model),
             }
@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// The same, with what AWS offers. The operator's rows say themselves by which profiles to call a model.
-    pub(super) fn discovered(overrides: &[ModelConfig], found: Vec<DiscoveredModel>) -> Self {
+    pub(super) fn discovered(overrides: &[Model], found: Vec<DiscoveredModel>) -> Self {
         let mut table = Self::new(overrides);
         let pinned: HashSet<_> =
             overrides.iter().filter(|model| !model.prefixes.is_empty()).map(|model| &model.id).collect();
@@ -90,7 +90,7 @@ impl Table {
         names.retain(|name| !self.by_name.contains_key(name));
         self.by_name.extend(names.iter().map(|name| (name.clone(), at)));
         self.by_id.insert(found.id.clone(), at);
-        self.models.push(ModelConfig {
+        self.models.push(Model {
             id: found.id.clone(),
             names,
             prefixes: found.prefixes.clone(),
@@ -103,7 +103,7 @@ impl Table {
     }
 
     /// All rows.
-    pub(super) fn rows(&self) -> &[ModelConfig] {
+    pub(super) fn rows(&self) -> &[Model] {
         &self.models
     }
 
@@ -123,12 +123,12 @@ impl Table {
     }
 
     /// The row of a foundation-model id.
-    pub(super) fn by_id(&self, id: &str) -> Option<&ModelConfig> {
+    pub(super) fn by_id(&self, id: &str) -> Option<&Model> {
         self.models.get(*self.by_id.get(id)?)
     }
 
     /// The row that a name of Anthropic's means.
-    pub(super) fn by_name(&self, name: &str) -> Option<&ModelConfig> {
+    pub(super) fn by_name(&self, name: &str) -> Option<&Model> {
         self.models.get(*self.by_name.get(name)?)
     }
 }

@@ -1,6 +1,5 @@
-//! What quotas need done beside requests: reservations of this process are kept alive, and resets are written down.
-//! Nothing depends on it being on time: a reservation that is not renewed falls back, and a period begins by the
-//! clock.
+//! Background work of quotas: renews the leases of this process and records resets. Neither has to be on time: a lease
+//! that is not renewed expires, and a period begins by the clock.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -12,38 +11,38 @@ use crate::ids;
 use crate::store::Event;
 use crate::tasks::Tasks;
 
-/// How often it is looked whether a period has begun.
-const LOOK: Duration = Duration::from_secs(5);
+/// Interval of the check whether a period has begun: the reset event is at most this late.
+const RESET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Quota {
-    /// Works until `tasks` stop, which is when the last request has ended.
+    /// Runs until shutdown of `tasks`, which begins when the last request has ended.
     pub async fn run(&self, tasks: &Tasks) {
-        let mut renewal = tokio::time::interval(self.settings.lease / 3);
-        let mut look = tokio::time::interval(LOOK);
-        let mut written = None;
+        let mut renewal = tokio::time::interval(self.config.lease / 3);
+        let mut reset_check = tokio::time::interval(RESET_CHECK_INTERVAL);
+        let mut recorded = None;
         loop {
             tokio::select! {
-                _ = renewal.tick() => self.renew().await,
-                _ = look.tick() => self.record_reset(&mut written).await,
+                _ = renewal.tick() => self.renew_leases().await,
+                _ = reset_check.tick() => self.record_reset(&mut recorded).await,
                 () = tasks.shutdown_begun() => return,
             }
         }
     }
 
-    /// Keeps what this process has reserved for another lease.
-    pub async fn renew(&self) {
-        let lease = i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX);
-        let until = self.clock.milliseconds().saturating_add(lease);
+    /// Renews the leases of this process.
+    pub async fn renew_leases(&self) {
+        let lease_ms = i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX);
+        let expires_at = self.clock.milliseconds().saturating_add(lease_ms);
         let open: Vec<_> = self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        if let Err(error) = self.store.renew(&open, until).await {
-            tracing::warn!(%error, "reservations could not be renewed");
+        if let Err(error) = self.store.renew(&open, expires_at).await {
+            tracing::warn!(%error, "lease renewal failed");
         }
     }
 
-    /// Writes down that a period has begun, unless `written` says so; tried again when the database is away.
-    pub async fn record_reset(&self, written: &mut Option<Period>) {
+    /// Records the start of the current period, unless `recorded` is that period. On failure the next call tries again.
+    pub async fn record_reset(&self, recorded: &mut Option<Period>) {
         let period = self.period();
-        if *written == Some(period) {
+        if *recorded == Some(period) {
             return;
         }
         let event = Event {
@@ -56,13 +55,13 @@ impl Quota {
             at: self.clock.milliseconds(),
         };
         match self.store.record_reset(period.start, &period.date.to_string(), &event).await {
-            Ok(first) => {
-                *written = Some(period);
-                if first {
-                    tracing::info!(date = %period.date, "a quota period has begun");
+            Ok(is_first) => {
+                *recorded = Some(period);
+                if is_first {
+                    tracing::info!(date = %period.date, "quota period began");
                 }
             }
-            Err(error) => tracing::warn!(%error, "the reset of quotas could not be written down yet"),
+            Err(error) => tracing::warn!(%error, "quota reset not recorded; retrying"),
         }
     }
 }

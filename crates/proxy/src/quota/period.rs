@@ -1,7 +1,7 @@
-//! Which period a token belongs to: the time between two points of a cron expression.
+//! Quota periods: the time between two occurrences of a cron expression.
 //!
-//! A period is worked out from the clock and never stored as "the current one", so that a reset that was missed can
-//! neither block nor free anybody.
+//! A period is computed from the clock and never stored as "the current one", so that a missed reset has no effect on
+//! limits.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,17 +11,17 @@ use jiff::{Timestamp, Zoned};
 
 use crate::config::Schedule;
 
-/// Milliseconds of a day of UTC, which is a period when no expression says otherwise.
-const DAY: i64 = 86_400_000;
+/// Milliseconds of a day in UTC, the period without a cron expression.
+const DAY_MS: i64 = 86_400_000;
 
-/// The time between two resets.
+/// Time between two resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// The first moment, epoch milliseconds.
+    /// First instant, epoch milliseconds.
     pub start: i64,
-    /// The first moment that no longer belongs to it, epoch milliseconds.
+    /// First instant after the period, epoch milliseconds.
     pub end: i64,
-    /// The calendar day on which it began, where the resets are said to be.
+    /// Calendar day of the start, in the time zone of the schedule.
     pub date: Date,
 }
 
@@ -33,11 +33,11 @@ impl Period {
     }
 }
 
-/// Tells the period of any moment.
+/// Computes the period of an instant.
 #[derive(Debug)]
 pub struct Periods {
     schedule: Schedule,
-    /// The one that was asked for last: nearly every question is about the same.
+    /// Last result: nearly every call is about the same period.
     last: Mutex<Option<Period>>,
 }
 
@@ -60,13 +60,13 @@ impl Periods {
 }
 
 fn period(schedule: &Schedule, now: i64) -> Period {
-    let moment = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX).to_zoned(schedule.zone.clone());
-    let point = |found: Option<Zoned>| found.map(|at| at.timestamp().as_millisecond());
+    let instant = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX).to_zoned(schedule.zone.clone());
+    let millis = |occurrence: Option<Zoned>| occurrence.map(|at| at.timestamp().as_millisecond());
     let cron = schedule.cron.as_ref();
-    let start = point(cron.and_then(|cron| cron.find_previous_occurrence(&moment, true).ok()));
-    let end = point(cron.and_then(|cron| cron.find_next_occurrence(&moment, false).ok()));
-    let start = start.unwrap_or(now - now.rem_euclid(DAY));
-    let end = end.unwrap_or(start.saturating_add(DAY));
+    let start = millis(cron.and_then(|cron| cron.find_previous_occurrence(&instant, true).ok()));
+    let end = millis(cron.and_then(|cron| cron.find_next_occurrence(&instant, false).ok()));
+    let start = start.unwrap_or(now - now.rem_euclid(DAY_MS));
+    let end = end.unwrap_or(start.saturating_add(DAY_MS));
     Period { start, end, date: date(start, &schedule.zone) }
 }
 
@@ -93,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn midnight_belongs_to_the_day_that_begins() {
-        let (written, unwritten) = (periods("0 0 * * *", "UTC"), Periods::new(Schedule::daily()));
+    fn midnight_belongs_to_the_new_day() {
+        let (explicit, default) = (periods("0 0 * * *", "UTC"), Periods::new(Schedule::daily()));
         for (now, start, end) in [
             ("2026-11-22T00:00:00Z", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"),
             ("2026-11-22T23:59:59.999Z", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"),
@@ -103,13 +103,13 @@ mod tests {
             ("2026-12-31T12:00:00Z", "2026-12-31T00:00:00Z", "2027-01-01T00:00:00Z"),
         ] {
             let expected = (start.into(), end.into(), start[..10].into());
-            assert_eq!(bounds(&written, now), expected, "{now}");
-            assert_eq!(bounds(&unwritten, now), expected, "{now}");
+            assert_eq!(bounds(&explicit, now), expected, "{now}");
+            assert_eq!(bounds(&default, now), expected, "{now}");
         }
     }
 
     #[test]
-    fn a_clock_that_jumps_back_finds_the_earlier_period_again() {
+    fn earlier_clock_returns_the_earlier_period() {
         let daily = periods("0 0 * * *", "UTC");
         let first = daily.at(ms("2026-11-22T23:30:00Z"));
         let next = daily.at(ms("2026-11-23T00:30:00Z"));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn summer_time_makes_a_day_shorter_or_longer_but_never_twice() {
+    fn daylight_saving_changes_the_length_of_a_day() {
         let madrid = periods("0 0 * * *", "Europe/Madrid");
         let hours = |now: &str| {
             let period = madrid.at(ms(now));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_week_and_a_month_work_too() {
+    fn weekly_and_monthly_periods_work() {
         let monday = periods("0 0 * * MON", "UTC");
         assert_eq!(bounds(&monday, "2026-11-22T10:00:00Z").0, "2026-11-16T00:00:00Z");
         let month = periods("30 6 1 * *", "UTC");

@@ -1,27 +1,27 @@
-//! What can go wrong with a database, by what a caller can do about it.
+//! Errors of the database, by what a caller can do about them.
 
 use thiserror::Error;
 
-/// Why the store could not do it.
+/// Failure of a call to the store.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum StoreError {
-    /// The database cannot be reached, did not answer in time, or can take nothing: try again later.
-    #[error("the database is away: {0}")]
+    /// The database cannot be reached, did not respond in time, or cannot write: try again later.
+    #[error("database unavailable: {0}")]
     Unavailable(String),
-    /// The database answers others, but there are too many of them: try again in a moment.
-    #[error("the database has too much to do: {0}")]
+    /// The database responds to other calls, but not to this one in time: try again in a moment.
+    #[error("database busy: {0}")]
     Busy(String),
-    /// This very row or value can never be stored.
-    #[error("the database refused it: {0}")]
+    /// This row or value can never be stored.
+    #[error("invalid value: {0}")]
     Invalid(String),
-    /// The schema is not one that this program can serve.
-    #[error("its schema is not this program's: {0}")]
+    /// The schema is incompatible with this program.
+    #[error("incompatible schema: {0}")]
     Schema(String),
-    /// There is no such row.
-    #[error("there is no such row")]
+    /// No row has this key.
+    #[error("row not found")]
     NotFound,
-    /// Somebody else was first.
-    #[error("in conflict: {0}")]
+    /// A row with this key exists already.
+    #[error("conflict: {0}")]
     Conflict(String),
 }
 
@@ -35,7 +35,7 @@ impl From<sqlx::Error> for StoreError {
             }
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
-                if is_about_the_data(&code) {
+                if is_data_error(&code) {
                     Self::Invalid(database.message().to_owned())
                 } else {
                     Self::Unavailable(database.message().to_owned())
@@ -46,14 +46,16 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Whether the code blames the values. Whatever else it blames (the disk, a lock, rights, the schema) may be mended, and
-/// rows must not be thrown away for it.
-fn is_about_the_data(code: &str) -> bool {
-    // PostgreSQL's SQLSTATE has five letters: class 22 is data exceptions, 23 broken constraints.
+/// Whether the code means that the values are invalid. Other causes (disk, lock, permissions, schema) can be repaired, so
+/// rows must not be quarantined for them.
+fn is_data_error(code: &str) -> bool {
+    // A SQLSTATE of PostgreSQL has five characters: class 22 is data exceptions, 23 constraint violations.
+    // https://www.postgresql.org/docs/current/errcodes-appendix.html
     if code.len() == 5 && (code.starts_with("22") || code.starts_with("23")) {
         return true;
     }
-    // SQLite's number has the kind in its low byte: 18 too big, 19 constraint, 20 mismatch, 25 range.
+    // The low byte of a SQLite code is its kind: 18 too big, 19 constraint, 20 mismatch, 25 range.
+    // https://www.sqlite.org/rescode.html
     code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
 }
 
@@ -62,18 +64,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_codes_that_blame_the_values_condemn_a_row() {
-        for data in ["22021", "22P05", "23503", "787", "1299", "20"] {
-            assert!(is_about_the_data(data), "{data}");
+    fn only_data_errors_make_a_row_invalid() {
+        for code in ["22021", "22P05", "23503", "787", "1299", "20"] {
+            assert!(is_data_error(code), "{code}");
         }
-        for elsewhere in ["53100", "25006", "57014", "40P01", "42P01", "28P01", "5", "13", "8", "10", "1", ""]
-        {
-            assert!(!is_about_the_data(elsewhere), "{elsewhere}");
+        for code in ["53100", "25006", "57014", "40P01", "42P01", "28P01", "5", "13", "8", "10", "1", ""] {
+            assert!(!is_data_error(code), "{code}");
         }
     }
 
     #[test]
-    fn a_pool_without_a_free_connection_is_away() {
+    fn exhausted_pool_is_unavailable() {
         assert!(matches!(StoreError::from(sqlx::Error::PoolTimedOut), StoreError::Unavailable(_)));
         assert_eq!(StoreError::from(sqlx::Error::RowNotFound), StoreError::NotFound);
     }

@@ -1,43 +1,44 @@
-//! The audit trail, read back. Events are written with what they tell of.
+//! Reads the audit trail. Events are written in the transaction of the change that they describe.
 
-use super::from_row::Numbered;
+use super::from_row::NumberedEvent;
 use super::records::ListPage;
-use super::{CALM, Event, Page, Result, Store, StoreError, datetime, validate};
+use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, datetime, validate};
 
-/// Which events to list; nothing means any.
+/// Filter of a list of events; `None` matches all.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// What happened.
+    /// Kind of the event, in snake case.
     pub kind: Option<String>,
-    /// Whom it is about.
+    /// User that the event is about.
     pub user_id: Option<String>,
-    /// From when on.
+    /// First instant, epoch milliseconds.
     pub from: Option<i64>,
-    /// Before when.
+    /// First instant after the range, epoch milliseconds.
     pub until: Option<i64>,
 }
 
 impl Store {
-    /// Events, the last ones first.
+    /// Lists events, newest first.
     ///
     /// # Errors
-    /// When the database is away, or `page.after` is no place in this list.
+    /// When the database is unavailable, or `page.after` is not a cursor of this list.
     pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Event>> {
         const QUERY: &str = "SELECT id, event_id, event_type, user_id, team, actor, details, created_at FROM events
              WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR event_type = $2) AND ($3 IS NULL OR user_id = $3)
              AND ($4 IS NULL OR created_at >= $4) AND ($5 IS NULL OR created_at < $5) ORDER BY id DESC LIMIT $6";
         let after = page.after.as_deref().map(str::parse::<i64>).transpose();
-        let after = after.map_err(|_| StoreError::Invalid("this is no place in the list".to_owned()))?;
-        validate::maybe("the kind", filter.kind.as_deref(), validate::NAME)?;
-        validate::maybe("the user", filter.user_id.as_deref(), validate::NAME)?;
+        let after = after
+            .map_err(|_| StoreError::Invalid("the cursor `after` does not belong to this list".to_owned()))?;
+        validate::optional("the kind", filter.kind.as_deref(), validate::MAX_NAME)?;
+        validate::optional("the user", filter.user_id.as_deref(), validate::MAX_NAME)?;
         let from = filter.from.map(datetime::timestamp).transpose()?;
         let until = filter.until.map(datetime::timestamp).transpose()?;
-        self.within(CALM, async {
-            let rows: Vec<Numbered> = reading!(self, |pool| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            let rows: Vec<NumberedEvent> = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(after).bind(&filter.kind).bind(&filter.user_id);
-                query.bind(from).bind(until).bind(page.wanted()).fetch_all(pool).await?
+                query.bind(from).bind(until).bind(page.fetch_limit()).fetch_all(pool).await?
             });
-            let listed = ListPage::new(rows, page, |row: &Numbered| row.number.to_string());
+            let listed = ListPage::new(rows, page, |row: &NumberedEvent| row.number.to_string());
             Ok(ListPage { rows: listed.rows.into_iter().map(|row| row.event).collect(), next: listed.next })
         })
         .await

@@ -1,4 +1,4 @@
-//! How rows become records, once for both drivers.
+//! `FromRow` for both drivers.
 
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -8,7 +8,7 @@ use time::{Date, PrimitiveDateTime};
 
 use super::{CallerRows, Event, Team, Token, UsageRow, User, datetime};
 
-macro_rules! record {
+macro_rules! from_row {
     ($record:ident, |$row:ident| $body:expr) => {
         impl FromRow<'_, SqliteRow> for $record {
             fn from_row($row: &SqliteRow) -> sqlx::Result<Self> {
@@ -23,7 +23,7 @@ macro_rules! record {
     };
 }
 
-/// The columns of a user, in a row that was named `u`.
+/// Columns of a user, in a table with the alias `u`.
 macro_rules! user_columns {
     () => {
         "u.user_id, u.team, u.daily_token_limit, u.default_inference_profile, u.disabled, u.tokens_valid_from, \
@@ -32,12 +32,12 @@ macro_rules! user_columns {
 }
 pub(super) use user_columns;
 
-/// A TIMESTAMP that a row from before may lack.
-fn moment(value: Option<PrimitiveDateTime>) -> i64 {
+/// Epoch milliseconds of a TIMESTAMP, which rows written by earlier programs may lack.
+fn optional_millis(value: Option<PrimitiveDateTime>) -> i64 {
     value.map_or(0, datetime::millis)
 }
 
-record!(User, |row| Ok(Self {
+from_row!(User, |row| Ok(Self {
     user_id: row.try_get("user_id")?,
     team: row.try_get("team")?,
     daily_token_limit: row.try_get("daily_token_limit")?,
@@ -45,21 +45,21 @@ record!(User, |row| Ok(Self {
     disabled: row.try_get("disabled")?,
     tokens_valid_from: row.try_get("tokens_valid_from")?,
     tokens_used_today: row.try_get::<Option<i64>, _>("tokens_used_today")?.unwrap_or_default(),
-    last_reset_date: row.try_get::<Option<Date>, _>("last_reset_date")?.map(datetime::text),
-    created_at: moment(row.try_get("created_at")?),
-    updated_at: moment(row.try_get("updated_at")?),
+    last_reset_date: row.try_get::<Option<Date>, _>("last_reset_date")?.map(datetime::format_date),
+    created_at: optional_millis(row.try_get("created_at")?),
+    updated_at: optional_millis(row.try_get("updated_at")?),
 }));
 
-record!(Team, |row| Ok(Self {
+from_row!(Team, |row| Ok(Self {
     team: row.try_get("team")?,
     daily_token_limit: row.try_get("daily_token_limit")?,
     disabled: row.try_get("disabled")?,
-    created_at: moment(row.try_get("created_at")?),
-    updated_at: moment(row.try_get("updated_at")?),
+    created_at: optional_millis(row.try_get("created_at")?),
+    updated_at: optional_millis(row.try_get("updated_at")?),
 }));
 
-// One row that is always there; the columns of the user and of the team are empty where there is none.
-record!(CallerRows, |row| {
+// The query returns exactly one row; the columns of the user and of the team are NULL where there is none.
+from_row!(CallerRows, |row| {
     let user: Option<String> = row.try_get("user_id")?;
     let user = user.map(|_| User::from_row(row)).transpose()?;
     let team: Option<String> = row.try_get("t_team")?;
@@ -69,14 +69,14 @@ record!(CallerRows, |row| {
             team,
             daily_token_limit: row.try_get("t_daily_token_limit")?,
             disabled: row.try_get("t_disabled")?,
-            created_at: moment(row.try_get("t_created_at")?),
-            updated_at: moment(row.try_get("t_updated_at")?),
+            created_at: optional_millis(row.try_get("t_created_at")?),
+            updated_at: optional_millis(row.try_get("t_updated_at")?),
         }),
     };
     Ok(Self { user, team, revoked: row.try_get("revoked")? })
 });
 
-record!(Token, |row| Ok(Self {
+from_row!(Token, |row| Ok(Self {
     jti: row.try_get("jti")?,
     user_id: row.try_get("user_id")?,
     team: row.try_get("team")?,
@@ -87,13 +87,13 @@ record!(Token, |row| Ok(Self {
     issued_by: row.try_get("issued_by")?,
 }));
 
-/// An event with the number that lists go by.
-pub(super) struct Numbered {
+/// An event with the number that orders lists.
+pub(super) struct NumberedEvent {
     pub(super) number: i64,
     pub(super) event: Event,
 }
 
-record!(Numbered, |row| {
+from_row!(NumberedEvent, |row| {
     let number: i64 = row.try_get("id")?;
     let id: Option<String> = row.try_get("event_id")?;
     let details: Option<Json<serde_json::Value>> = row.try_get("details")?;
@@ -106,12 +106,12 @@ record!(Numbered, |row| {
             team: row.try_get("team")?,
             actor: row.try_get("actor")?,
             details: details.map_or(serde_json::Value::Null, |Json(details)| details),
-            at: moment(row.try_get("created_at")?),
+            at: optional_millis(row.try_get("created_at")?),
         },
     })
 });
 
-record!(UsageRow, |row| Ok(Self {
+from_row!(UsageRow, |row| Ok(Self {
     day: row.try_get("day")?,
     user_id: row.try_get("user_id")?,
     team: row.try_get("team")?,

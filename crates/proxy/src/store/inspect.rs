@@ -1,4 +1,4 @@
-//! What state a database is in, found out without changing it: for `migrate` and `doctor`.
+//! Read-only inspection of a database, for `migrate` and `doctor`.
 
 use std::path::Path;
 
@@ -7,57 +7,57 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::time::timeout;
 
 use super::pools::Pools;
-use super::{CALM, Result, StoreError, migrate};
-use crate::config::{DatabaseConfig, DatabaseUrl};
+use super::{BACKGROUND_TIMEOUT, Result, StoreError, migrate};
+use crate::config::{Database, Place};
 
-/// What was found.
+/// State of a database.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Which database it is: `sqlite` or `postgresql`.
+    /// Kind of the database: `sqlite` or `postgresql`.
     pub kind: &'static str,
-    /// Where it is, without any secret.
-    pub place: String,
-    /// Whether there is a file at all; a server always has its database.
+    /// File or server, without secrets.
+    pub location: String,
+    /// Whether the file exists; always true for a server.
     pub exists: bool,
-    /// The migrations that were not applied yet, in their order.
+    /// Migrations that are not applied yet, in their order.
     pub pending: Vec<&'static str>,
-    config: DatabaseConfig,
+    config: Database,
 }
 
 impl Inspection {
-    /// Looks at the database that the configuration names.
+    /// Inspects the database of the configuration.
     ///
     /// # Errors
     /// When it cannot be reached or read.
-    pub async fn read(config: &DatabaseConfig) -> Result<Self> {
-        let (kind, place) = match &config.url {
-            DatabaseUrl::Sqlite(path) => ("sqlite", path.display().to_string()),
-            DatabaseUrl::Postgres(_) => ("postgresql", "DATABASE_URL".to_owned()),
-            DatabaseUrl::PostgresParts(parts) => {
+    pub async fn read(config: &Database) -> Result<Self> {
+        let (kind, location) = match &config.place {
+            Place::File(path) => ("sqlite", path.display().to_string()),
+            Place::Url(_) => ("postgresql", "DATABASE_URL".to_owned()),
+            Place::Parts(parts) => {
                 ("postgresql", format!("{}@{}:{}/{}", parts.user, parts.host, parts.port, parts.name))
             }
         };
-        let last = match &config.url {
-            DatabaseUrl::Sqlite(path) => last_of_file(path).await?,
-            DatabaseUrl::Postgres(_) | DatabaseUrl::PostgresParts(_) => Some(last_of_server(config).await?),
+        let last = match &config.place {
+            Place::File(path) => last_of_file(path).await?,
+            Place::Url(_) | Place::Parts(_) => Some(last_of_server(config).await?),
         };
-        let pending = migrate::after(last.unwrap_or(0));
-        Ok(Self { kind, place, exists: last.is_some(), pending, config: config.clone() })
+        let pending = migrate::names_after(last.unwrap_or(0));
+        Ok(Self { kind, location, exists: last.is_some(), pending, config: config.clone() })
     }
 
-    /// Applies what is pending.
+    /// Applies the pending migrations.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When one of them fails.
     pub async fn migrate(&self) -> Result<()> {
         let pools = Pools::new(&self.config).await?;
-        let done = migrate::run(&pools).await;
+        let result = migrate::run(&pools).await;
         pools.close().await;
-        done
+        result
     }
 }
 
-/// The version of SQLite that this program contains.
+/// Version of the SQLite inside this program.
 ///
 /// # Errors
 /// Never, unless memory is short.
@@ -66,37 +66,39 @@ pub async fn sqlite_version() -> Result<String> {
     Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?)
 }
 
-/// The last migration in the file; `None` when there is no file.
+/// Version of the last migration of a file; `None` without a file.
 async fn last_of_file(path: &Path) -> Result<Option<i64>> {
-    let away =
+    let unavailable =
         |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{}: {error}", path.display()));
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(away(&error)),
+        Err(error) => return Err(unavailable(&error)),
         Ok(_) => {}
     }
     let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-    let mut connection = options.connect().await.map_err(|error| away(&error))?;
-    let known = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'schema_migrations'";
-    let known: i64 =
-        sqlx::query_scalar(known).fetch_one(&mut connection).await.map_err(|error| away(&error))?;
-    if known == 0 {
+    let mut connection = options.connect().await.map_err(|error| unavailable(&error))?;
+    let exists = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'schema_migrations'";
+    let tables: i64 =
+        sqlx::query_scalar(exists).fetch_one(&mut connection).await.map_err(|error| unavailable(&error))?;
+    if tables == 0 {
         return Ok(Some(0));
     }
-    Ok(Some(sqlx::query_scalar(migrate::LAST).fetch_one(&mut connection).await?))
+    Ok(Some(sqlx::query_scalar(migrate::LAST_VERSION).fetch_one(&mut connection).await?))
 }
 
-async fn last_of_server(config: &DatabaseConfig) -> Result<i64> {
+async fn last_of_server(config: &Database) -> Result<i64> {
     let pools = Pools::new(config).await?;
-    let Pools::Postgres { pool, .. } = &pools else { return Ok(0) };
-    let look = async {
-        let known = "SELECT to_regclass('schema_migrations') IS NOT NULL";
-        if !sqlx::query_scalar::<_, bool>(known).fetch_one(pool).await? {
+    let Pools::Postgres { main_pool, .. } = &pools else { return Ok(0) };
+    let last_version = async {
+        let exists = "SELECT to_regclass('schema_migrations') IS NOT NULL";
+        if !sqlx::query_scalar::<_, bool>(exists).fetch_one(main_pool).await? {
             return Ok(0);
         }
-        Ok(sqlx::query_scalar(migrate::LAST).fetch_one(pool).await?)
+        Ok(sqlx::query_scalar(migrate::LAST_VERSION).fetch_one(main_pool).await?)
     };
-    let last = timeout(CALM, look).await;
+    let last = timeout(BACKGROUND_TIMEOUT, last_version).await;
     pools.close().await;
-    last.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {} s", CALM.as_secs()))))
+    last.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable(format!("no response within {} s", BACKGROUND_TIMEOUT.as_secs())))
+    })
 }

@@ -1,7 +1,7 @@
-//! Brings the schema up to date, in one transaction and under a lock, however many replicas start at once.
+//! Migrations: brings the schema up to date, in one transaction and under a lock, when several replicas start at once.
 //!
-//! A schema that is newer than this program is left alone: migrations only ever add, so that it can still serve. One
-//! that has gone another way is refused (`docs/decisions/0011-migrations-only-add.md`).
+//! A schema that is newer than this program is used as it is: migrations only add, so that it is compatible. A schema
+//! with other migrations is rejected (`docs/decisions/0011-migrations-only-add.md`).
 
 use sqlx::{Connection as _, raw_sql};
 
@@ -28,28 +28,28 @@ macro_rules! migration {
 
 const MIGRATIONS: [Migration; 2] = [migration!(1, "0001_seed"), migration!(2, "0002_accounting")];
 
-/// What is known to have been applied.
-const BOOK: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+/// Table of the applied migrations.
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)";
-pub(super) const LAST: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_migrations";
+pub(super) const LAST_VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_migrations";
 const APPLIED: &str = "SELECT version, name FROM schema_migrations ORDER BY version";
-const NOTE: &str = "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)";
+const INSERT_APPLIED: &str = "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)";
 
-/// The names of those that come after version `last`.
-pub(super) fn after(last: i64) -> Vec<&'static str> {
+/// Names of the migrations after version `last`.
+pub(super) fn names_after(last: i64) -> Vec<&'static str> {
     MIGRATIONS.iter().filter(|migration| migration.version > last).map(|migration| migration.name).collect()
 }
 
-/// Applies what is missing.
+/// Applies the missing migrations.
 pub(super) async fn run(pools: &Pools) -> Result<()> {
     macro_rules! apply {
         ($tx:ident, $text:ident) => {{
-            raw_sql(BOOK).execute(&mut *$tx).await?;
+            raw_sql(CREATE_TABLE).execute(&mut *$tx).await?;
             let applied: Vec<(i64, String)> = sqlx::query_as(APPLIED).fetch_all(&mut *$tx).await?;
             for migration in missing(&applied)? {
                 raw_sql(migration.$text).execute(&mut *$tx).await?;
-                let note = sqlx::query(NOTE).bind(migration.version).bind(migration.name);
-                note.execute(&mut *$tx).await?;
+                let insert = sqlx::query(INSERT_APPLIED).bind(migration.version).bind(migration.name);
+                insert.execute(&mut *$tx).await?;
                 tracing::info!(event = "database_migrated", migration = migration.name);
             }
             $tx.commit().await?;
@@ -61,9 +61,9 @@ pub(super) async fn run(pools: &Pools) -> Result<()> {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
             apply!(tx, sqlite);
         }
-        Pools::Postgres { pool, .. } => {
-            let mut tx = pool.begin().await?;
-            // Widening the columns of a large table takes longer than a statement otherwise may.
+        Pools::Postgres { main_pool, .. } => {
+            let mut tx = main_pool.begin().await?;
+            // Widening the columns of a large table can take longer than `statement_timeout` allows.
             raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
                 .execute(&mut *tx)
                 .await?;
@@ -73,25 +73,25 @@ pub(super) async fn run(pools: &Pools) -> Result<()> {
     Ok(())
 }
 
-/// The migrations that a schema lacks, in their order.
+/// Migrations that a schema lacks, in their order.
 ///
 /// # Errors
-/// When it is not the schema of any version of this program.
+/// When the schema is not from any version of this program.
 fn missing(applied: &[(i64, String)]) -> Result<Vec<&'static Migration>> {
     let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     let last = applied.iter().map(|(version, _)| *version).max().unwrap_or(0);
     for migration in &MIGRATIONS {
         let Migration { version, name, .. } = migration;
-        match applied.iter().find(|(known, _)| known == version) {
-            Some((_, known)) if known != name => {
+        match applied.iter().find(|(other, _)| other == version) {
+            Some((_, other)) if other != name => {
                 return Err(StoreError::Schema(format!(
-                    "its migration {version} is {known:?}, and this program's is {name:?}; use the program that made \
-                     it, or another database"
+                    "its migration {version} is {other:?}, and this program's is {name:?}; use the program that \
+                     created it, or another database"
                 )));
             }
             None if *version < last => {
                 return Err(StoreError::Schema(format!(
-                    "migration {version} ({name}) is missing, though later ones were applied; restore a backup, or \
+                    "migration {version} ({name}) is missing, but later migrations are applied; restore a backup, or \
                      use another database"
                 )));
             }
@@ -104,7 +104,7 @@ fn missing(applied: &[(i64, String)]) -> Result<Vec<&'static Migration>> {
             event = "database_newer",
             version,
             migration = name,
-            "a newer version of this program has migrated the database; this one serves it all the same"
+            "database was migrated by a newer version of this program; it stays compatible"
         );
     }
     Ok(MIGRATIONS.iter().filter(|migration| migration.version > last).collect())
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_applied_in_order() {
+    fn missing_migrations_are_applied_in_order() {
         let versions = |names: &[_]| {
             missing(&applied(names)).unwrap().iter().map(|migration| migration.version).collect::<Vec<_>>()
         };
@@ -132,26 +132,26 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_went_another_way_is_refused() {
+    fn foreign_schema_is_rejected() {
         for other in [&[(1, "0001_other")][..], &[(1, "0001_seed"), (3, "0003_later")]] {
             assert!(matches!(missing(&applied(other)), Err(StoreError::Schema(_))), "{other:?}");
         }
     }
 
     #[test]
-    fn migrations_that_were_released_never_change() {
-        // Whoever has to change this adds a migration instead: databases have applied these.
-        let known = [
+    fn released_migrations_never_change() {
+        // Databases have applied these: add a migration instead of changing one.
+        let released = [
             ("0001_seed", "e2233ac97e32232a", "10fa16c0bb3170e5"),
             ("0002_accounting", "c40da5453c5b7930", "384e7a2ec59b3ba7"),
         ];
         let digest = |text: &str| {
-            let sum = Sha256::digest(text.as_bytes());
-            sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
+            let hash = Sha256::digest(text.as_bytes());
+            hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
         };
-        for (migration, (name, sqlite, postgres)) in MIGRATIONS.iter().zip(known) {
-            let now = (migration.name, digest(migration.sqlite), digest(migration.postgres));
-            assert_eq!(now, (name, sqlite.to_owned(), postgres.to_owned()));
+        for (migration, (name, sqlite, postgres)) in MIGRATIONS.iter().zip(released) {
+            let actual = (migration.name, digest(migration.sqlite), digest(migration.postgres));
+            assert_eq!(actual, (name, sqlite.to_owned(), postgres.to_owned()));
         }
     }
 }

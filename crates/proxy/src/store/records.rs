@@ -1,189 +1,192 @@
-//! The rows that other rooms see. Times are epoch milliseconds, money is nano-dollars, days are `YYYY-MM-DD` in UTC.
+//! Rows as other rooms see them. Times are epoch milliseconds, money is nano-dollars, days are `YYYY-MM-DD` in UTC.
 
 use serde::{Deserialize, Serialize};
 
-/// Whoever spends.
+/// A user, who is charged for requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// The name in the token.
+    /// Claim `user_id` of the token.
     pub user_id: String,
-    /// The team that pays, too.
+    /// Team that is charged as well.
     pub team: Option<String>,
-    /// Tokens in a quota period; `None` is unlimited.
+    /// Limit in tokens per quota period; `None` is unlimited.
     pub daily_token_limit: Option<i64>,
-    /// The inference profile of requests for the model that it serves.
+    /// Inference profile used for requests to the model that it serves.
     pub default_inference_profile: Option<String>,
-    /// Refused whatever the token says.
+    /// Whether requests are rejected, even with a valid token.
     pub disabled: bool,
-    /// Tokens that were issued before are refused.
+    /// Tokens issued before this instant are rejected.
     pub tokens_valid_from: Option<i64>,
-    /// What was charged since the last reset.
+    /// Tokens charged since the last reset.
     pub tokens_used_today: i64,
-    /// The day of the last reset.
+    /// Day of the last reset.
     pub last_reset_date: Option<String>,
-    /// When the row was made.
+    /// Instant at which the row was inserted.
     pub created_at: i64,
-    /// When an operator last changed it.
+    /// Instant of the last change by an operator.
     pub updated_at: i64,
 }
 
-/// Users who share a limit.
+/// A team: users who share a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Team {
-    /// Its name.
+    /// Name of the team.
     pub team: String,
-    /// Tokens of all its users in a quota period; `None` is unlimited.
+    /// Limit in tokens per quota period for all its users; `None` is unlimited.
     pub daily_token_limit: Option<i64>,
-    /// Refused whatever the token says.
+    /// Whether requests are rejected, even with a valid token.
     pub disabled: bool,
-    /// When the row was made.
+    /// Instant at which the row was inserted.
     pub created_at: i64,
-    /// When an operator last changed it.
+    /// Instant of the last change by an operator.
     pub updated_at: i64,
 }
 
-/// All that is known about a caller.
+/// Rows of a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerRows {
-    /// The user's row.
+    /// Row of the user.
     pub user: Option<User>,
-    /// The row of the user's team: the team in the user's row where there is a row, else the one claimed.
+    /// Row of the team: the team in the user's row if there is one, else the claimed team.
     pub team: Option<Team>,
-    /// Whether this very token was revoked.
+    /// Whether the token was revoked by its id.
     pub revoked: bool,
 }
 
-/// A token that was issued here, or one of others that was revoked here; never the token itself.
+/// An issued token, or a token of another tool that was revoked; never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// Its id.
+    /// Id of the token.
     pub jti: String,
-    /// Whom it names; empty when only the id is known.
+    /// Claim `user_id`; empty when only the id is known.
     pub user_id: String,
-    /// The team that it claims.
+    /// Claim `team`.
     pub team: Option<String>,
-    /// What it opens; empty for inference.
+    /// Claim `scope`; empty when only the id is known.
     pub scope: String,
-    /// When it was issued.
+    /// Instant of issue.
     pub issued_at: i64,
-    /// When it ends by itself.
+    /// Instant of expiry.
     pub expires_at: i64,
-    /// When it was revoked.
+    /// Instant of revocation.
     pub revoked_at: Option<i64>,
-    /// Who issued it.
+    /// Operator who issued it.
     pub issued_by: String,
 }
 
-/// What one attempt of one request came to: a row of `metrics`.
+/// Usage and cost of one request: a row of `metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// Unique; also the id of the reservation that it settles.
+    /// Unique id, also of the reservation that it settles.
     pub id: String,
-    /// The id that the client was told.
+    /// Request id in the response to the client.
     pub request_id: String,
-    /// Which try it was, from 1.
+    /// Number of the attempt that ended the request, from 1.
     pub attempt: i64,
-    /// Who pays.
+    /// User that is charged.
     pub user_id: String,
-    /// The team that pays, too.
+    /// Team that is charged as well.
     pub team: Option<String>,
-    /// The client's session.
+    /// Session id from the client.
     pub session_id: Option<String>,
-    /// The model by the catalog's name.
+    /// Foundation model, or the requested model if that is unknown.
     pub model: String,
-    /// What the client asked for.
+    /// Model name in the request.
     pub model_requested: Option<String>,
-    /// What Bedrock was asked for: an id, a profile or an ARN.
+    /// Model id sent to Bedrock: an id, a profile or an ARN.
     pub model_upstream: Option<String>,
-    /// `converse` or `invoke`.
+    /// Upstream API: `converse`, `invoke` or `messages`.
     pub route: Option<String>,
-    /// The HTTP status that the client got.
+    /// HTTP status of the response to the client.
     pub status: i64,
-    /// How it ended, in one word; `failed` counts as a failure whatever the status.
+    /// Outcome in one word; `failed` counts as a failure with any status.
     pub outcome: String,
-    /// The stop reason of the answer.
+    /// Stop reason of the response.
     pub stop_reason: Option<String>,
-    /// Tokens read that were in no cache.
+    /// Input tokens that were not cached.
     pub input_tokens: i64,
-    /// Tokens written.
+    /// Output tokens.
     pub output_tokens: i64,
     /// Tokens read from the cache.
     pub cache_read_tokens: i64,
-    /// Tokens written to the cache, with either lifetime.
+    /// Tokens written to the cache, for five minutes or an hour.
     pub cache_write_tokens: i64,
-    /// Those of them that are kept for an hour.
+    /// Tokens written to the cache for an hour.
     pub cache_write_1h_tokens: i64,
-    /// What counts against the limits.
+    /// Tokens that count towards limits.
     pub charged_tokens: i64,
-    /// The start of the quota period that is charged.
+    /// Start of the quota period that is charged.
     pub period: i64,
-    /// What it cost, in nano-dollars.
+    /// Cost in nano-dollars.
     pub cost: i64,
-    /// The rates that were applied.
+    /// Rates that were applied.
     pub rates: serde_json::Value,
-    /// Whether the price of the model was known.
+    /// Whether the price of the model is known.
     pub priced: bool,
-    /// Whether the tokens are a guess.
+    /// Whether the tokens are estimated.
     pub estimated: bool,
-    /// How long it took, in milliseconds.
+    /// Duration of the request in milliseconds.
     pub duration_ms: i64,
-    /// How long the first token took, in milliseconds.
+    /// Time to the first token in milliseconds.
     pub ttft_ms: Option<i64>,
-    /// When it started.
+    /// Instant at which the request started.
     pub at: i64,
 }
 
-/// Something an auditor may ask about.
+/// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Unique.
+    /// Unique id.
     pub id: String,
-    /// What happened, in snake case.
+    /// Kind of the event, in snake case.
     pub kind: String,
-    /// Whom it is about.
+    /// User that it is about.
     pub user_id: Option<String>,
-    /// Which team it is about.
+    /// Team that it is about.
     pub team: Option<String>,
-    /// Who did it.
+    /// Operator or task that caused it.
     pub actor: Option<String>,
-    /// The particulars.
+    /// Details, by kind.
     pub details: serde_json::Value,
-    /// When.
+    /// Instant of the event.
     pub at: i64,
 }
 
-/// Which part of a list to give.
+/// Position and size of a page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Where the part before ended: its [`ListPage::next`].
+    /// Cursor: [`ListPage::next`] of the page before.
     pub after: Option<String>,
-    /// How many rows at most, from 1 to 1000; anything else is brought into that range.
+    /// Maximum number of rows; clamped to 1..=1000.
     pub limit: i64,
 }
 
+/// Maximum rows of a page: a response of about a megabyte.
+const MAX_PAGE_ROWS: i64 = 1000;
+
 impl Page {
-    /// How many rows are looked for: one more than are given, which tells whether there is a next part.
-    pub(super) fn wanted(&self) -> i64 {
-        self.limit.clamp(1, 1000) + 1
+    /// Rows to fetch: one more than the page has, which shows whether there is a next page.
+    pub(super) fn fetch_limit(&self) -> i64 {
+        self.limit.clamp(1, MAX_PAGE_ROWS) + 1
     }
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPage<T> {
-    /// The rows.
+    /// Rows of the page.
     pub rows: Vec<T>,
-    /// What to ask for next; `None` at the end.
+    /// Cursor of the next page; `None` at the end.
     pub next: Option<String>,
 }
 
 impl<T> ListPage<T> {
-    /// Cuts what was found to the page; `key` names the last row of a part.
+    /// Truncates the fetched rows to the page; `key` makes a cursor of a row.
     pub(super) fn new(mut rows: Vec<T>, page: &Page, key: impl Fn(&T) -> String) -> Self {
-        let limit = usize::try_from(page.limit.clamp(1, 1000)).unwrap_or(1);
-        let more = rows.len() > limit;
+        let limit = usize::try_from(page.limit.clamp(1, MAX_PAGE_ROWS)).unwrap_or(1);
+        let has_more = rows.len() > limit;
         rows.truncate(limit);
-        let next = if more { rows.last().map(key) } else { None };
+        let next = if has_more { rows.last().map(key) } else { None };
         Self { rows, next }
     }
 }

@@ -1,5 +1,5 @@
-//! A reservation on its way. Whoever asked may be gone before the database has answered; what it then grants is given
-//! back, rather than counting against its user until it expires.
+//! Reservation in progress. A caller may be gone before the database has responded; what is then reserved is released,
+//! instead of counting against the user until it expires.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use super::{Reservation, ReserveOutcome, Result, Store};
 
-/// A [`Reservation`] of its own.
+/// A [`Reservation`] that owns its texts.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct OwnedReservation {
     id: String,
     holder: String,
     user_id: String,
@@ -17,25 +17,25 @@ pub(super) struct Wanted {
     numbers: Reservation<'static>,
 }
 
-impl Wanted {
-    /// As `wanted`, its times later by `waited` milliseconds.
-    pub(super) fn of(wanted: &Reservation<'_>, waited: i64) -> Self {
+impl OwnedReservation {
+    /// Copies `reservation`, its times later by `waited_ms` milliseconds.
+    pub(super) fn new(reservation: &Reservation<'_>, waited_ms: i64) -> Self {
         Self {
-            id: wanted.id.to_owned(),
-            holder: wanted.holder.to_owned(),
-            user_id: wanted.user_id.to_owned(),
-            team: wanted.team.map(str::to_owned),
+            id: reservation.id.to_owned(),
+            holder: reservation.holder.to_owned(),
+            user_id: reservation.user_id.to_owned(),
+            team: reservation.team.map(str::to_owned),
             numbers: Reservation {
                 id: "",
                 holder: "",
                 user_id: "",
                 team: None,
-                expires_at: wanted.expires_at.saturating_add(waited),
-                now: wanted.now.saturating_add(waited),
-                period: wanted.period,
-                tokens: wanted.tokens,
-                user_limit: wanted.user_limit,
-                team_limit: wanted.team_limit,
+                expires_at: reservation.expires_at.saturating_add(waited_ms),
+                now: reservation.now.saturating_add(waited_ms),
+                period: reservation.period,
+                tokens: reservation.tokens,
+                user_limit: reservation.user_limit,
+                team_limit: reservation.team_limit,
             },
         }
     }
@@ -51,43 +51,43 @@ impl Wanted {
     }
 }
 
-/// Resolves to what the database says. Dropped before, the statement is run to its end beside requests and undone.
-pub(super) struct Asking {
-    asked: Option<Pin<Box<dyn Future<Output = Result<ReserveOutcome>> + Send>>>,
+/// Future of the database's response. Dropped earlier, the statement runs to its end in the background and is undone.
+pub(super) struct ReservationGuard {
+    statement: Option<Pin<Box<dyn Future<Output = Result<ReserveOutcome>> + Send>>>,
     id: String,
     store: Store,
 }
 
-impl Asking {
-    pub(super) fn new(store: &Store, wanted: Wanted) -> Self {
-        let (id, own) = (wanted.id.clone(), store.clone());
-        let asked = Box::pin(async move { own.ask(&wanted.borrowed()).await });
-        Self { asked: Some(asked), id, store: store.clone() }
+impl ReservationGuard {
+    pub(super) fn new(store: &Store, reservation: OwnedReservation) -> Self {
+        let (id, own_store) = (reservation.id.clone(), store.clone());
+        let statement = Box::pin(async move { own_store.execute_reserve(&reservation.borrowed()).await });
+        Self { statement: Some(statement), id, store: store.clone() }
     }
 }
 
-impl Future for Asking {
+impl Future for ReservationGuard {
     type Output = Result<ReserveOutcome>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<ReserveOutcome>> {
-        let Some(asked) = &mut self.asked else { return Poll::Pending };
-        let answer = asked.as_mut().poll(context);
-        if answer.is_ready() {
-            self.asked = None;
+        let Some(statement) = &mut self.statement else { return Poll::Pending };
+        let outcome = statement.as_mut().poll(context);
+        if outcome.is_ready() {
+            self.statement = None;
         }
-        answer
+        outcome
     }
 }
 
-impl Drop for Asking {
+impl Drop for ReservationGuard {
     fn drop(&mut self) {
-        let Some(asked) = self.asked.take() else { return };
+        let Some(statement) = self.statement.take() else { return };
         let (store, id) = (self.store.clone(), std::mem::take(&mut self.id));
         self.store.0.tasks.spawn(async move {
-            let granted = matches!(asked.await, Ok(ReserveOutcome::Reserved(_)));
-            if granted && let Err(error) = store.release(&[id]).await {
-                // Nobody renews it.
-                tracing::debug!(%error, "a reservation that nobody wants any more stands until it expires");
+            let reserved = matches!(statement.await, Ok(ReserveOutcome::Reserved(_)));
+            if reserved && let Err(error) = store.release(&[id]).await {
+                // It is not renewed, so it expires.
+                tracing::debug!(%error, "abandoned reservation not released; it will expire");
             }
         });
     }

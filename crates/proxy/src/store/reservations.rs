@@ -1,72 +1,72 @@
-//! Admission: one statement that looks and reserves, so that nobody can spend what another was just promised.
+//! Admission: one statement checks and reserves, so that no two requests can reserve the same tokens.
 //!
-//! What is reserved is never a number that goes up and down: it is always the sum of the rows that have not expired.
-//! A process that was killed therefore gives back what it held by time alone.
+//! The reserved amount is not a counter: it is the sum of the rows that have not expired. The reservations of a killed
+//! process are therefore released by time alone.
 
 use sqlx::types::Json;
 use tokio::time::Instant;
 
 use super::pools::Pools;
-use super::reservation_guard::{Asking, Wanted};
-use super::{HOT, Result, Store, StoreError, validate};
+use super::reservation_guard::{OwnedReservation, ReservationGuard};
+use super::{REQUEST_TIMEOUT, Result, Store, StoreError, validate};
 
-/// More tokens than this in one row are a mistake, and sums of them stay within 64 bits.
-pub(super) const MOST_TOKENS: i64 = 1_000_000_000_000;
+/// Maximum tokens in one row: more is an error of the caller, and sums of this many stay within 64 bits.
+pub(super) const MAX_TOKENS: i64 = 1_000_000_000_000;
 
-/// What a request asks to be allowed to spend.
+/// Tokens that a request wants to reserve, and the limits that apply.
 #[derive(Clone, Copy, Debug)]
 pub struct Reservation<'a> {
-    /// Unique; the receipt that settles it has the same.
+    /// Unique id; the usage record that settles it has the same.
     pub id: &'a str,
-    /// The process that holds it.
+    /// Process that holds it.
     pub holder: &'a str,
-    /// Who pays.
+    /// User that is charged.
     pub user_id: &'a str,
-    /// The team that pays, too.
+    /// Team that is charged as well.
     pub team: Option<&'a str>,
-    /// The start of the quota period, in epoch milliseconds.
+    /// Start of the quota period, epoch milliseconds.
     pub period: i64,
-    /// How many tokens.
+    /// Tokens to reserve.
     pub tokens: i64,
-    /// Until when it counts unless it is renewed, in epoch milliseconds.
+    /// Expiry unless renewed, epoch milliseconds.
     pub expires_at: i64,
-    /// The user's limit; `None` is unlimited.
+    /// Limit of the user; `None` is unlimited.
     pub user_limit: Option<i64>,
-    /// The team's limit; `None` is unlimited.
+    /// Limit of the team; `None` is unlimited.
     pub team_limit: Option<i64>,
-    /// What time it is, in epoch milliseconds.
+    /// Current time, epoch milliseconds.
     pub now: i64,
 }
 
-/// The answer to a [`Reservation`], with what was used and reserved before it.
+/// Outcome of a [`Reservation`], with the totals before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveOutcome {
-    /// It is written down.
-    Reserved(CallerTotals),
-    /// It would go over a limit, and nothing was written.
+    /// The reservation is stored.
+    ReserveOutcome(CallerTotals),
+    /// A limit would be exceeded; nothing is stored.
     OverLimit(CallerTotals),
 }
 
-/// What was spent in a period, apart from what may still be.
+/// Tokens used and reserved in a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageTotals {
-    /// Tokens that were charged.
+    /// Charged tokens.
     pub used: i64,
-    /// Tokens that requests in flight hold.
+    /// Tokens reserved by open requests.
     pub reserved: i64,
 }
 
-/// The tallies of a user and their team.
+/// Totals of a user and its team.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerTotals {
-    /// The user's.
+    /// Totals of the user.
     pub user: UsageTotals,
-    /// The team's; nothing without one.
+    /// Totals of the team; zero without one.
     pub team: UsageTotals,
 }
 
-/// The sums that decide; `$now` is the parameter with the time.
-macro_rules! tally {
+/// Sums of used and reserved tokens; `$now` is the parameter with the time.
+macro_rules! total {
     (used, $scope:literal, $name:literal, $period:literal) => {
         concat!(
             "COALESCE((SELECT c.used FROM counters c WHERE c.scope = '",
@@ -93,14 +93,14 @@ macro_rules! tally {
     };
 }
 
-/// SQLite has one writer, so one statement is alone from its first look to its last word.
+/// SQLite has one writer, so one statement is atomic.
 const RESERVE_SQLITE: &str =
     concat!(
     "INSERT INTO reservations (id, holder, user_id, team, period, tokens, expires_at,
                                user_used, user_reserved, team_used, team_reserved)
      SELECT $1, $2, $3, $4, $5, $6, $7, s.user_used, s.user_reserved, s.team_used, s.team_reserved FROM (SELECT ",
-    tally!(used, "user", "$3", "$5"), " AS user_used, ",
-    tally!(used, "team", "$4", "$5"), " AS team_used,
+    total!(used, "user", "$3", "$5"), " AS user_used, ",
+    total!(used, "team", "$4", "$5"), " AS team_used,
         COALESCE(SUM(CASE WHEN r.user_id = $3 THEN r.tokens END), 0) AS user_reserved,
         COALESCE(SUM(CASE WHEN r.team = $4 THEN r.tokens END), 0) AS team_reserved
         FROM reservations r WHERE r.period = $5 AND r.expires_at > $10
@@ -110,19 +110,19 @@ const RESERVE_SQLITE: &str =
      RETURNING TRUE AS granted, user_used, user_reserved, team_used, team_reserved"
 );
 
-/// PostgreSQL has many: the function, from a migration, lets them in one by one.
+/// PostgreSQL has many writers: the function, from a migration, serializes them.
 const RESERVE_POSTGRES: &str = "SELECT granted, user_used, user_reserved, team_used, team_reserved
      FROM bedrock_proxy_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-const SPENT: &str = concat!(
+const TOTALS: &str = concat!(
     "SELECT ",
-    tally!(used, "user", "$1", "$3"),
+    total!(used, "user", "$1", "$3"),
     " AS user_used, ",
-    tally!(reserved, "user_id", "$1", "$3", "$4"),
+    total!(reserved, "user_id", "$1", "$3", "$4"),
     " AS user_reserved, ",
-    tally!(used, "team", "$2", "$3"),
+    total!(used, "team", "$2", "$3"),
     " AS team_used, ",
-    tally!(reserved, "team", "$2", "$3", "$4"),
+    total!(reserved, "team", "$2", "$3", "$4"),
     " AS team_reserved"
 );
 
@@ -130,69 +130,72 @@ impl Store {
     /// Reserves tokens if they fit under both limits: `used + reserved + tokens <= limit`, over the period's counters
     /// and over all reservations that have not expired.
     ///
-    /// A caller that gives up waiting leaves nothing behind; only when the database is away, a row may stay that nobody
-    /// renews and that ends by itself.
+    /// Cancellation safe: a reservation whose future is dropped is released. Only if the database is unavailable then, a
+    /// row may stay until it expires.
     ///
     /// # Errors
-    /// When the database is away for a second; [`StoreError::Busy`] when it answers, but not this one;
+    /// When the database is unavailable; [`StoreError::Busy`] when it responds to other calls only;
     /// [`StoreError::Conflict`] when the id is taken.
-    pub async fn reserve(&self, wanted: &Reservation<'_>) -> Result<ReserveOutcome> {
-        validate::key("the reservation's id", wanted.id)?;
-        validate::key("the holder", wanted.holder)?;
-        validate::key("the user", wanted.user_id)?;
-        validate::maybe("the team", wanted.team, validate::NAME)?;
-        if !(0..=MOST_TOKENS).contains(&wanted.tokens) {
-            return Err(StoreError::Invalid(format!("{} tokens cannot be reserved", wanted.tokens)));
+    pub async fn reserve(&self, reservation: &Reservation<'_>) -> Result<ReserveOutcome> {
+        validate::key("the reservation's id", reservation.id)?;
+        validate::key("the holder", reservation.holder)?;
+        validate::key("the user", reservation.user_id)?;
+        validate::optional("the team", reservation.team, validate::MAX_NAME)?;
+        if !(0..=MAX_TOKENS).contains(&reservation.tokens) {
+            return Err(StoreError::Invalid(format!("cannot reserve {} tokens", reservation.tokens)));
         }
-        let began = Instant::now();
-        let _turn = self.turn().await?;
-        // The times are those of the call. A row that ended before it was written would count for nobody.
-        let waited = i64::try_from(began.elapsed().as_millis()).unwrap_or(0);
-        Asking::new(self, Wanted::of(wanted, waited)).await
+        let started = Instant::now();
+        let _slot = self.acquire_slot().await?;
+        // The times are those of the call: after a long wait, the row would have expired before it was stored.
+        let waited_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(0);
+        ReservationGuard::new(self, OwnedReservation::new(reservation, waited_ms)).await
     }
 
-    /// The statement of [`Store::reserve`].
-    pub(super) async fn ask(&self, wanted: &Reservation<'_>) -> Result<ReserveOutcome> {
-        macro_rules! bound {
+    /// Runs the statement of [`Store::reserve`].
+    pub(super) async fn execute_reserve(&self, reservation: &Reservation<'_>) -> Result<ReserveOutcome> {
+        macro_rules! bind {
             ($text:expr) => {
                 sqlx::query_as($text)
-                    .bind(wanted.id)
-                    .bind(wanted.holder)
-                    .bind(wanted.user_id)
-                    .bind(wanted.team)
-                    .bind(wanted.period)
-                    .bind(wanted.tokens)
-                    .bind(wanted.expires_at)
-                    .bind(wanted.user_limit)
-                    .bind(wanted.team_limit)
-                    .bind(wanted.now)
+                    .bind(reservation.id)
+                    .bind(reservation.holder)
+                    .bind(reservation.user_id)
+                    .bind(reservation.team)
+                    .bind(reservation.period)
+                    .bind(reservation.tokens)
+                    .bind(reservation.expires_at)
+                    .bind(reservation.user_limit)
+                    .bind(reservation.team_limit)
+                    .bind(reservation.now)
             };
         }
-        self.within(HOT, async {
-            let answer: Option<Answer> = match self.pools()? {
+        self.with_deadline(REQUEST_TIMEOUT, async {
+            let row: Option<ReserveRow> = match self.pools()? {
                 Pools::Sqlite { write, .. } => {
-                    bound!(RESERVE_SQLITE).fetch_optional(&mut *write.lock().await?).await?
+                    bind!(RESERVE_SQLITE).fetch_optional(&mut *write.lock().await?).await?
                 }
-                Pools::Postgres { fast, .. } => Some(bound!(RESERVE_POSTGRES).fetch_one(fast).await?),
+                Pools::Postgres { reservation_pool, .. } => {
+                    Some(bind!(RESERVE_POSTGRES).fetch_one(reservation_pool).await?)
+                }
             };
-            Ok(match answer {
-                Some((true, a, b, c, d)) => ReserveOutcome::Reserved(CallerTotals::of((a, b, c, d))),
-                Some((false, a, b, c, d)) => ReserveOutcome::OverLimit(CallerTotals::of((a, b, c, d))),
+            Ok(match row {
+                Some((true, a, b, c, d)) => ReserveOutcome::Reserved(CallerTotals::from_row((a, b, c, d))),
+                Some((false, a, b, c, d)) => ReserveOutcome::OverLimit(CallerTotals::from_row((a, b, c, d))),
                 None => ReserveOutcome::OverLimit(
-                    self.tallies(wanted.user_id, wanted.team, wanted.period, wanted.now).await?,
+                    self.totals(reservation.user_id, reservation.team, reservation.period, reservation.now)
+                        .await?,
                 ),
             })
         })
         .await
     }
 
-    /// Lets these reservations count until `expires_at`; tells how many of them are still there. Only what is named is
-    /// renewed, so that a row that nobody remembers ends.
+    /// Extends these reservations to `expires_at` (epoch milliseconds). Returns how many of them still exist. Reservations
+    /// that are not named expire.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn renew(&self, ids: &[String], expires_at: i64) -> Result<u64> {
-        // Rows that are being settled at this moment are passed over, rather than waited for in some order.
+        // Rows that are being settled right now are skipped: waiting for them could deadlock.
         const POSTGRES: &str = "UPDATE reservations SET expires_at = $2 WHERE id IN
              (SELECT id FROM reservations WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED)";
         const SQLITE: &str =
@@ -200,24 +203,27 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        self.within(HOT, async {
+        self.with_deadline(REQUEST_TIMEOUT, async {
             Ok(match self.pools()? {
                 Pools::Sqlite { write, .. } => {
                     let query = sqlx::query(SQLITE).bind(Json(ids)).bind(expires_at);
                     query.execute(&mut *write.lock().await?).await?.rows_affected()
                 }
-                Pools::Postgres { fast, .. } => {
-                    sqlx::query(POSTGRES).bind(ids).bind(expires_at).execute(fast).await?.rows_affected()
-                }
+                Pools::Postgres { reservation_pool, .. } => sqlx::query(POSTGRES)
+                    .bind(ids)
+                    .bind(expires_at)
+                    .execute(reservation_pool)
+                    .await?
+                    .rows_affected(),
             })
         })
         .await
     }
 
-    /// Gives back reservations that no receipt will settle.
+    /// Releases reservations that no usage record will settle.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn release(&self, ids: &[String]) -> Result<()> {
         const POSTGRES: &str = "DELETE FROM reservations WHERE id IN
              (SELECT id FROM reservations WHERE id = ANY($1) ORDER BY id FOR UPDATE)";
@@ -225,13 +231,13 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        self.within(HOT, async {
+        self.with_deadline(REQUEST_TIMEOUT, async {
             match self.pools()? {
                 Pools::Sqlite { write, .. } => {
                     sqlx::query(SQLITE).bind(Json(ids)).execute(&mut *write.lock().await?).await?;
                 }
-                Pools::Postgres { fast, .. } => {
-                    sqlx::query(POSTGRES).bind(ids).execute(fast).await?;
+                Pools::Postgres { reservation_pool, .. } => {
+                    sqlx::query(POSTGRES).bind(ids).execute(reservation_pool).await?;
                 }
             }
             Ok(())
@@ -239,10 +245,10 @@ impl Store {
         .await
     }
 
-    /// What was used in a period, and what is reserved in it at the time `now`.
+    /// Tokens used in a period, and reserved in it at `now` (both epoch milliseconds).
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn caller_totals(
         &self,
         user_id: &str,
@@ -251,27 +257,21 @@ impl Store {
         now: i64,
     ) -> Result<CallerTotals> {
         validate::key("the user", user_id)?;
-        validate::maybe("the team", team, validate::NAME)?;
-        self.within(HOT, self.tallies(user_id, team, period, now)).await
+        validate::optional("the team", team, validate::MAX_NAME)?;
+        self.with_deadline(REQUEST_TIMEOUT, self.totals(user_id, team, period, now)).await
     }
 
-    async fn tallies(
-        &self,
-        user_id: &str,
-        team: Option<&str>,
-        period: i64,
-        now: i64,
-    ) -> Result<CallerTotals> {
-        let sums: Four = reading!(self, |pool| {
-            let query = sqlx::query_as(SPENT).bind(user_id).bind(team).bind(period).bind(now);
+    async fn totals(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<CallerTotals> {
+        let sums: TotalsRow = read!(self, |pool| {
+            let query = sqlx::query_as(TOTALS).bind(user_id).bind(team).bind(period).bind(now);
             query.fetch_one(pool).await?
         });
-        Ok(CallerTotals::of(sums))
+        Ok(CallerTotals::from_row(sums))
     }
 }
 
 impl CallerTotals {
-    fn of((user_used, user_reserved, team_used, team_reserved): Four) -> Self {
+    fn from_row((user_used, user_reserved, team_used, team_reserved): TotalsRow) -> Self {
         Self {
             user: UsageTotals { used: user_used, reserved: user_reserved },
             team: UsageTotals { used: team_used, reserved: team_reserved },
@@ -279,8 +279,8 @@ impl CallerTotals {
     }
 }
 
-/// Whether it was granted, and the sums.
-type Answer = (bool, i64, i64, i64, i64);
+/// Whether the tokens were reserved, and the sums of [`TotalsRow`].
+type ReserveRow = (bool, i64, i64, i64, i64);
 
-/// Used and reserved: the user's, then the team's.
-type Four = (i64, i64, i64, i64);
+/// Used and reserved tokens of the user, then of the team.
+type TotalsRow = (i64, i64, i64, i64);

@@ -1,23 +1,23 @@
-//! Tokens: which were issued, and which no longer count. The tokens themselves are never stored.
+//! Issued and revoked tokens. The tokens themselves are never stored.
 
 use super::records::ListPage;
 use super::users::write_event;
-use super::{CALM, Event, Page, Result, Store, StoreError, Token, validate};
+use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, Token, validate};
 
 impl Store {
-    /// Writes down that a token was issued, and the event of it.
+    /// Records an issued token and its event.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when its id is taken, or when the database is away.
+    /// [`StoreError::Conflict`] when its id is taken, or when the database is unavailable.
     pub async fn record_token(&self, token: &Token, event: &Event) -> Result<()> {
         validate::key("the token's id", &token.jti)?;
-        validate::text("the user", &token.user_id, validate::NAME)?;
-        validate::maybe("the team", token.team.as_deref(), validate::NAME)?;
-        validate::text("the scope", &token.scope, validate::WORD)?;
-        validate::text("the issuer", &token.issued_by, validate::NAME)?;
+        validate::text("the user", &token.user_id, validate::MAX_NAME)?;
+        validate::optional("the team", token.team.as_deref(), validate::MAX_NAME)?;
+        validate::text("the scope", &token.scope, validate::MAX_WORD)?;
+        validate::text("the issuer", &token.issued_by, validate::MAX_NAME)?;
         validate::event(event)?;
-        self.within(CALM, async {
-            writing!(self, |tx| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            transaction!(self, |tx| {
                 sqlx::query(
                     "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -39,17 +39,17 @@ impl Store {
         .await
     }
 
-    /// Revokes one token by its id; `event.at` is when. An id that was not issued here is revoked as well: it may be
-    /// another tool's. Tells whether the token was valid until now.
+    /// Revokes one token by its id, at `event.at`. An unknown id is revoked as well: another tool may have issued the
+    /// token. Returns whether the token was valid until now.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
         validate::key("the token's id", jti)?;
         validate::event(event)?;
-        self.within(CALM, async {
-            Ok(writing!(self, |tx| {
-                // Of a foreign token only the id is known: it is kept for good.
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            Ok(transaction!(self, |tx| {
+                // Of a foreign token only the id is known, not its expiry: the row is never pruned.
                 let changed = sqlx::query(
                     "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by)
                      VALUES ($1, '', NULL, '', 0, $3, $2, '')
@@ -71,15 +71,15 @@ impl Store {
         .await
     }
 
-    /// Revokes all tokens of a user that were issued before `event.at`, wherever they were made.
+    /// Revokes all tokens of a user that were issued before `event.at`, also by other tools.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without such a user, or when the database is away.
+    /// [`StoreError::NotFound`] for an unknown user, or when the database is unavailable.
     pub async fn revoke_user_tokens(&self, user_id: &str, event: &Event) -> Result<()> {
         validate::key("the user", user_id)?;
         validate::event(event)?;
-        self.within(CALM, async {
-            writing!(self, |tx| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            transaction!(self, |tx| {
                 let changed = sqlx::query("UPDATE users SET tokens_valid_from = $2 WHERE user_id = $1")
                     .bind(user_id)
                     .bind(event.at)
@@ -100,20 +100,20 @@ impl Store {
         .await
     }
 
-    /// Tokens by id, the last ones first, of one user if named.
+    /// Lists tokens by id, newest first, of one user if given.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Token>> {
         const QUERY: &str =
             "SELECT * FROM tokens WHERE ($1 IS NULL OR jti < $1) AND ($2 IS NULL OR user_id = $2)
              ORDER BY jti DESC LIMIT $3";
-        validate::maybe("the place", page.after.as_deref(), validate::NAME)?;
-        validate::maybe("the user", user_id, validate::NAME)?;
-        self.within(CALM, async {
-            let rows = reading!(self, |pool| {
+        validate::optional("the cursor", page.after.as_deref(), validate::MAX_NAME)?;
+        validate::optional("the user", user_id, validate::MAX_NAME)?;
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            let rows = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(&page.after).bind(user_id);
-                query.bind(page.wanted()).fetch_all(pool).await?
+                query.bind(page.fetch_limit()).fetch_all(pool).await?
             });
             Ok(ListPage::new(rows, page, |token: &Token| token.jti.clone()))
         })

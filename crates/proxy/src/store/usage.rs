@@ -1,34 +1,36 @@
-//! Settling: a batch of receipts and events in one transaction. A receipt counts once, however often it is written.
+//! Settling: a batch of usage records and events in one transaction. A record counts once, however often it is written.
 //!
-//! What is new is known from the unique id of the row; only new rows are added to the counters, the daily sums and the
-//! user's `tokens_used_today`, and whatever was reserved under the same id ends in the same instant.
+//! New records are known by their unique id; only they are added to the counters, the daily sums and the user's
+//! `tokens_used_today`. The reservation with the same id is deleted in the same transaction.
 
 mod aggregates;
 
 use std::collections::{BTreeMap, HashSet};
 
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Json;
 use sqlx::{QueryBuilder, Row};
 
-use self::aggregates::{Day, Sums};
-use super::reservations::MOST_TOKENS;
-use super::users::write_event;
-use super::{CALM, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
+use self::aggregates::{Aggregates, CounterKey, DailySums, DayKey, UsedToday, chunks};
+use super::reservations::MAX_TOKENS;
+use super::users::{MAX_PROFILE, write_event};
+use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
 
-/// Rows of one INSERT: SQLite takes 32,766 values, and a row of `metrics` has 28.
-const ROWS: usize = 500;
+/// Rows of one INSERT: SQLite accepts 32,766 values (<https://www.sqlite.org/limits.html>), and a row of `metrics` has 28.
+const ROWS_PER_INSERT: usize = 500;
 
-/// What a single receipt can cost at most: a million dollars.
-const MOST_COST: i64 = 1_000_000_000_000_000;
+/// Maximum cost of one record in nano-dollars: a million dollars. More is an error of the caller.
+const MAX_COST: i64 = 1_000_000_000_000_000;
 
-const COLUMNS: &str = "INSERT INTO metrics (receipt_id, request_id, attempt, user_id, team, session_id, model, \
+const INSERT_RECORDS: &str = "INSERT INTO metrics (receipt_id, request_id, attempt, user_id, team, session_id, model, \
     model_requested, model_upstream, route, status, outcome, stop_reason, input_tokens, output_tokens, \
     cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, charged_tokens, period, total_cost, cost, rates, \
     priced, estimated, request_duration_ms, ttft_ms, created_at) ";
 
-/// The counter of a period starts anew with the first receipt of a later one, and a late receipt of an earlier one
-/// leaves it alone. Rows without a period are from before: there the day decides.
-const USED_TODAY: &str = " ON CONFLICT (user_id) DO UPDATE SET
+/// The counter restarts with the first record of a later period, and a late record of an earlier period does not change
+/// it. Rows without a period are from an earlier program: there the day decides.
+const ON_CONFLICT_USED_TODAY: &str = " ON CONFLICT (user_id) DO UPDATE SET
     tokens_used_today = CASE WHEN users.used_period = excluded.used_period
         OR (users.used_period IS NULL AND users.last_reset_date >= excluded.last_reset_date)
         THEN COALESCE(users.tokens_used_today, 0) + excluded.tokens_used_today
@@ -40,81 +42,127 @@ const USED_TODAY: &str = " ON CONFLICT (user_id) DO UPDATE SET
         AND (users.last_reset_date IS NULL OR users.last_reset_date <= excluded.last_reset_date))";
 
 impl Store {
-    /// Writes receipts and events, all of them or none; tells how many receipts were new. A user without a row
-    /// gets one, in the team of the receipt and with the column's default limit.
+    /// Writes usage records and events, all of them or none. Returns the number of new records. A user without a row
+    /// gets one, in the team of the record and with the column's default limit.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] when one of them can never be written: whoever holds the batch has to find which.
+    /// [`StoreError::Invalid`] when one of them can never be written: the caller has to find out which.
     /// [`StoreError::Unavailable`] when the database is: the whole batch may be written again.
-    pub async fn write_batch(&self, receipts: &[UsageRecord], events: &[Event]) -> Result<usize> {
-        for receipt in receipts {
-            check(receipt)?;
+    pub async fn write_batch(&self, records: &[UsageRecord], events: &[Event]) -> Result<usize> {
+        for record in records {
+            check_record(record)?;
         }
         for event in events {
             validate::event(event)?;
         }
-        // Every table's rows are taken in the order of their keys, so that replicas wait for each other in one order.
+        // Rows of every table are locked in the order of their keys, so that replicas cannot deadlock.
         let users: BTreeMap<&str, &UsageRecord> =
-            receipts.iter().rev().map(|receipt| (receipt.user_id.as_str(), receipt)).collect();
-        // In a box, as it is by far the largest of the store's futures, and callers hold it in theirs.
+            records.iter().rev().map(|record| (record.user_id.as_str(), record)).collect();
+        // Boxed: it is by far the largest future of the store, and callers hold it in theirs.
         let work = Box::pin(async {
-            Ok(writing!(self, |tx| {
-                for rows in aggregates::parts(&users, ROWS) {
+            Ok(transaction!(self, |tx| {
+                tx.insert_missing_users(&users).await?;
+                let new_ids = tx.insert_records(records).await?;
+                let count = new_ids.len();
+                let aggregates = Aggregates::new(records, new_ids)?;
+                tx.add_to_counters(&aggregates.counters).await?;
+                tx.add_to_days(&aggregates.days).await?;
+                tx.add_to_used_today(&aggregates.users).await?;
+                tx.delete_reservations(records).await?;
+                for event in events {
+                    write_event!(tx, event);
+                }
+                count
+            }))
+        });
+        self.with_deadline(BACKGROUND_TIMEOUT, work).await
+    }
+}
+
+/// Statements of a batch. Both drivers execute the same texts.
+trait BatchStatements {
+    /// Inserts a row for each user without one.
+    async fn insert_missing_users(&mut self, users: &BTreeMap<&str, &UsageRecord>) -> Result<()>;
+
+    /// Inserts the records that are not stored yet, and returns their ids.
+    async fn insert_records(&mut self, records: &[UsageRecord]) -> Result<HashSet<String>>;
+
+    /// Adds to the counters of users and teams by period.
+    async fn add_to_counters(&mut self, counters: &BTreeMap<CounterKey<'_>, i64>) -> Result<()>;
+
+    /// Adds to the daily sums.
+    async fn add_to_days(&mut self, days: &BTreeMap<DayKey<'_>, DailySums>) -> Result<()>;
+
+    /// Adds to `tokens_used_today` of the users.
+    async fn add_to_used_today(&mut self, users: &BTreeMap<&str, UsedToday>) -> Result<()>;
+
+    /// Deletes the reservations that the records settle.
+    async fn delete_reservations(&mut self, records: &[UsageRecord]) -> Result<()>;
+}
+
+macro_rules! batch_statements {
+    ($connection:ty) => {
+        impl BatchStatements for $connection {
+            async fn insert_missing_users(&mut self, users: &BTreeMap<&str, &UsageRecord>) -> Result<()> {
+                for rows in chunks(users, ROWS_PER_INSERT) {
                     let mut query = QueryBuilder::new("INSERT INTO users (user_id, team, used_period) ");
-                    query.push_values(rows, |mut row, (user_id, receipt)| {
-                        row.push_bind(*user_id).push_bind(&receipt.team).push_bind(0_i64);
+                    query.push_values(rows, |mut row, (user_id, record)| {
+                        row.push_bind(*user_id).push_bind(&record.team).push_bind(0_i64);
                     });
                     query.push(" ON CONFLICT (user_id) DO NOTHING");
-                    query.build().persistent(false).execute(&mut *tx).await?;
+                    query.build().persistent(false).execute(&mut *self).await?;
                 }
-                let mut fresh = HashSet::new();
-                for receipts in receipts.chunks(ROWS) {
-                    let mut query = QueryBuilder::new(COLUMNS);
-                    let mut wrong = Ok(());
-                    query.push_values(receipts, |mut row, receipt| {
-                        row.push_bind(&receipt.id)
-                            .push_bind(&receipt.request_id)
-                            .push_bind(receipt.attempt)
-                            .push_bind(&receipt.user_id)
-                            .push_bind(&receipt.team)
-                            .push_bind(&receipt.session_id)
-                            .push_bind(&receipt.model)
-                            .push_bind(&receipt.model_requested)
-                            .push_bind(&receipt.model_upstream)
-                            .push_bind(&receipt.route)
-                            .push_bind(receipt.status)
-                            .push_bind(&receipt.outcome)
-                            .push_bind(&receipt.stop_reason)
-                            .push_bind(receipt.input_tokens)
-                            .push_bind(receipt.output_tokens)
-                            .push_bind(receipt.cache_read_tokens)
-                            .push_bind(receipt.cache_write_tokens)
-                            .push_bind(receipt.cache_write_1h_tokens)
-                            .push_bind(receipt.charged_tokens)
-                            .push_bind(receipt.period)
+                Ok(())
+            }
+
+            async fn insert_records(&mut self, records: &[UsageRecord]) -> Result<HashSet<String>> {
+                let mut new_ids = HashSet::new();
+                for records in records.chunks(ROWS_PER_INSERT) {
+                    let times = records.iter().map(|record| datetime::timestamp(record.at));
+                    let times = times.collect::<Result<Vec<_>>>()?;
+                    let mut query = QueryBuilder::new(INSERT_RECORDS);
+                    query.push_values(records.iter().zip(times), |mut row, (record, created_at)| {
+                        row.push_bind(&record.id)
+                            .push_bind(&record.request_id)
+                            .push_bind(record.attempt)
+                            .push_bind(&record.user_id)
+                            .push_bind(&record.team)
+                            .push_bind(&record.session_id)
+                            .push_bind(&record.model)
+                            .push_bind(&record.model_requested)
+                            .push_bind(&record.model_upstream)
+                            .push_bind(&record.route)
+                            .push_bind(record.status)
+                            .push_bind(&record.outcome)
+                            .push_bind(&record.stop_reason)
+                            .push_bind(record.input_tokens)
+                            .push_bind(record.output_tokens)
+                            .push_bind(record.cache_read_tokens)
+                            .push_bind(record.cache_write_tokens)
+                            .push_bind(record.cache_write_1h_tokens)
+                            .push_bind(record.charged_tokens)
+                            .push_bind(record.period)
                             .push("CAST(")
-                            .push_bind_unseparated(dollars(receipt.cost))
+                            .push_bind_unseparated(dollars(record.cost))
                             .push_unseparated(" AS NUMERIC(20, 9))")
-                            .push_bind(receipt.cost)
-                            .push_bind(Json(&receipt.rates))
-                            .push_bind(receipt.priced)
-                            .push_bind(receipt.estimated)
-                            .push_bind(receipt.duration_ms)
-                            .push_bind(receipt.ttft_ms);
-                        match datetime::timestamp(receipt.at) {
-                            Ok(at) => drop(row.push_bind(at)),
-                            Err(error) => wrong = Err(error),
-                        }
+                            .push_bind(record.cost)
+                            .push_bind(Json(&record.rates))
+                            .push_bind(record.priced)
+                            .push_bind(record.estimated)
+                            .push_bind(record.duration_ms)
+                            .push_bind(record.ttft_ms)
+                            .push_bind(created_at);
                     });
-                    wrong?;
                     query.push(" ON CONFLICT (receipt_id) DO NOTHING RETURNING receipt_id");
-                    for row in query.build().persistent(false).fetch_all(&mut *tx).await? {
-                        fresh.insert(row.try_get::<String, _>(0)?);
+                    for row in query.build().persistent(false).fetch_all(&mut *self).await? {
+                        new_ids.insert(row.try_get::<String, _>(0)?);
                     }
                 }
-                let count = fresh.len();
-                let sums = Sums::of(receipts, fresh)?;
-                for rows in aggregates::parts(&sums.counters, ROWS) {
+                Ok(new_ids)
+            }
+
+            async fn add_to_counters(&mut self, counters: &BTreeMap<CounterKey<'_>, i64>) -> Result<()> {
+                for rows in chunks(counters, ROWS_PER_INSERT) {
                     let mut query = QueryBuilder::new("INSERT INTO counters (scope, name, period, used) ");
                     query.push_values(rows, |mut row, ((scope, name, period), used)| {
                         row.push_bind(*scope).push_bind(*name).push_bind(*period).push_bind(*used);
@@ -122,24 +170,33 @@ impl Store {
                     query.push(
                         " ON CONFLICT (scope, name, period) DO UPDATE SET used = counters.used + excluded.used",
                     );
-                    query.build().persistent(false).execute(&mut *tx).await?;
+                    query.build().persistent(false).execute(&mut *self).await?;
                 }
-                for rows in aggregates::parts(&sums.days, ROWS) {
-                    let mut query = QueryBuilder::new(aggregates::DAILY);
-                    query.push_values(rows, |mut row, (key, day): (&aggregates::Key<'_>, &Day)| {
-                        row.push_bind(key.0)
-                            .push_bind(key.1)
-                            .push_bind(key.2)
-                            .push_bind(key.3)
-                            .push_bind(key.4);
-                        for sum in day.columns() {
+                Ok(())
+            }
+
+            async fn add_to_days(&mut self, days: &BTreeMap<DayKey<'_>, DailySums>) -> Result<()> {
+                for rows in chunks(days, ROWS_PER_INSERT) {
+                    let mut query = QueryBuilder::new(aggregates::INSERT_DAYS);
+                    query.push_values(rows, |mut row, (key, sums)| {
+                        let (day, user_id, team, model, route) = *key;
+                        row.push_bind(day)
+                            .push_bind(user_id)
+                            .push_bind(team)
+                            .push_bind(model)
+                            .push_bind(route);
+                        for sum in sums.columns() {
                             row.push_bind(sum);
                         }
                     });
-                    query.push(aggregates::DAILY_AGAIN);
-                    query.build().persistent(false).execute(&mut *tx).await?;
+                    query.push(aggregates::ON_CONFLICT_DAYS);
+                    query.build().persistent(false).execute(&mut *self).await?;
                 }
-                for rows in aggregates::parts(&sums.users, ROWS) {
+                Ok(())
+            }
+
+            async fn add_to_used_today(&mut self, users: &BTreeMap<&str, UsedToday>) -> Result<()> {
+                for rows in chunks(users, ROWS_PER_INSERT) {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO users (user_id, tokens_used_today, last_reset_date, used_period) ",
                     );
@@ -149,62 +206,65 @@ impl Store {
                             .push_bind(used.day)
                             .push_bind(used.period);
                     });
-                    query.push(USED_TODAY);
-                    query.build().persistent(false).execute(&mut *tx).await?;
+                    query.push(ON_CONFLICT_USED_TODAY);
+                    query.build().persistent(false).execute(&mut *self).await?;
                 }
-                for receipts in receipts.chunks(ROWS) {
+                Ok(())
+            }
+
+            async fn delete_reservations(&mut self, records: &[UsageRecord]) -> Result<()> {
+                for records in records.chunks(ROWS_PER_INSERT) {
                     let mut query = QueryBuilder::new("DELETE FROM reservations WHERE id IN (");
                     let mut ids = query.separated(", ");
-                    for receipt in receipts {
-                        ids.push_bind(&receipt.id);
+                    for record in records {
+                        ids.push_bind(&record.id);
                     }
                     query.push(")");
-                    query.build().persistent(false).execute(&mut *tx).await?;
+                    query.build().persistent(false).execute(&mut *self).await?;
                 }
-                for event in events {
-                    write_event!(tx, event);
-                }
-                count
-            }))
-        });
-        self.within(CALM, work).await
-    }
+                Ok(())
+            }
+        }
+    };
 }
 
-/// Nano-dollars as a decimal number of dollars, exactly.
+batch_statements!(SqliteConnection);
+batch_statements!(PgConnection);
+
+/// Formats nano-dollars as dollars with nine decimals.
 fn dollars(nanos: i64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-/// Refuses what one of the databases could not hold, or what would make sums meaningless.
-fn check(receipt: &UsageRecord) -> Result<()> {
-    validate::key("the receipt's id", &receipt.id)?;
-    validate::text("the request's id", &receipt.request_id, validate::NAME)?;
-    validate::key("the user", &receipt.user_id)?;
-    validate::maybe("the team", receipt.team.as_deref(), validate::NAME)?;
-    validate::maybe("the session", receipt.session_id.as_deref(), validate::NAME)?;
-    validate::text("the model", &receipt.model, validate::NAME)?;
-    validate::maybe("the requested model", receipt.model_requested.as_deref(), validate::NAME)?;
-    validate::maybe("the model upstream", receipt.model_upstream.as_deref(), 2048)?;
-    validate::maybe("the route", receipt.route.as_deref(), validate::WORD)?;
-    validate::text("the outcome", &receipt.outcome, validate::WORD)?;
-    validate::maybe("the stop reason", receipt.stop_reason.as_deref(), validate::NAME)?;
-    validate::json("the rates", &receipt.rates)?;
-    datetime::timestamp(receipt.at)?;
-    datetime::timestamp(receipt.period)?;
+/// Rejects values that one of the databases could not store, or that would make sums meaningless.
+fn check_record(record: &UsageRecord) -> Result<()> {
+    validate::key("the record's id", &record.id)?;
+    validate::text("the request's id", &record.request_id, validate::MAX_NAME)?;
+    validate::key("the user", &record.user_id)?;
+    validate::optional("the team", record.team.as_deref(), validate::MAX_NAME)?;
+    validate::optional("the session", record.session_id.as_deref(), validate::MAX_NAME)?;
+    validate::text("the model", &record.model, validate::MAX_NAME)?;
+    validate::optional("the requested model", record.model_requested.as_deref(), validate::MAX_NAME)?;
+    validate::optional("the model upstream", record.model_upstream.as_deref(), MAX_PROFILE)?;
+    validate::optional("the route", record.route.as_deref(), validate::MAX_WORD)?;
+    validate::text("the outcome", &record.outcome, validate::MAX_WORD)?;
+    validate::optional("the stop reason", record.stop_reason.as_deref(), validate::MAX_NAME)?;
+    validate::json("the rates", &record.rates)?;
+    datetime::timestamp(record.at)?;
+    datetime::timestamp(record.period)?;
     let tokens = [
-        receipt.input_tokens,
-        receipt.output_tokens,
-        receipt.cache_read_tokens,
-        receipt.cache_write_tokens,
-        receipt.cache_write_1h_tokens,
-        receipt.charged_tokens,
+        record.input_tokens,
+        record.output_tokens,
+        record.cache_read_tokens,
+        record.cache_write_tokens,
+        record.cache_write_1h_tokens,
+        record.charged_tokens,
     ];
-    if tokens.iter().any(|tokens| !(0..=MOST_TOKENS).contains(tokens)) {
-        return Err(StoreError::Invalid("a number of tokens is negative or absurd".to_owned()));
+    if tokens.iter().any(|tokens| !(0..=MAX_TOKENS).contains(tokens)) {
+        return Err(StoreError::Invalid("a number of tokens is negative or too large".to_owned()));
     }
-    if !(0..=MOST_COST).contains(&receipt.cost) {
-        return Err(StoreError::Invalid("the cost is negative or absurd".to_owned()));
+    if !(0..=MAX_COST).contains(&record.cost) {
+        return Err(StoreError::Invalid("the cost is negative or too large".to_owned()));
     }
     Ok(())
 }
@@ -214,7 +274,7 @@ mod tests {
     use super::dollars;
 
     #[test]
-    fn nano_dollars_are_written_to_the_last_digit() {
+    fn dollars_have_nine_decimals() {
         assert_eq!(dollars(0), "0.000000000");
         assert_eq!(dollars(9), "0.000000009");
         assert_eq!(dollars(12_345_678_901), "12.345678901");

@@ -1,26 +1,26 @@
-//! What was spent, summed up by day, user, team, model or route, from the sums of each day.
+//! Usage report: sums by day, user, team, model or route, from the daily sums.
 
 use super::records::ListPage;
-use super::{CALM, Page, Result, Store, StoreError, datetime, validate};
+use super::{BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, validate};
 
-/// What to sum up.
+/// Range, grouping and filters of a usage report.
 #[derive(Clone, Debug, Default)]
 pub struct UsageQuery {
-    /// The first day, `2026-11-22`, in UTC.
+    /// First day in UTC, such as `2026-11-22`.
     pub from: String,
-    /// The last day, inclusive.
+    /// Last day in UTC, inclusive.
     pub to: String,
-    /// One row for each of what; nothing gives one row for all.
+    /// Dimensions to group by; without any, the report has one row.
     pub by: Dimensions,
-    /// Of this user only.
+    /// Only usage of this user.
     pub user_id: Option<String>,
-    /// Of this team only.
+    /// Only usage of this team.
     pub team: Option<String>,
-    /// Of this model only.
+    /// Only usage of this model.
     pub model: Option<String>,
 }
 
-/// What the rows of a report are of.
+/// Dimensions that a report is grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dimensions {
     /// By day.
@@ -36,58 +36,58 @@ pub struct Dimensions {
 }
 
 impl Dimensions {
-    /// Reads `user,team,model,day,route`, any of them.
+    /// Parses a comma-separated list of `user`, `team`, `model`, `day` and `route`.
     ///
     /// # Errors
-    /// When there is another word.
+    /// When a name is unknown.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let mut by = Self::default();
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            match word {
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            match name {
                 "day" => by.day = true,
                 "user" => by.user = true,
                 "team" => by.team = true,
                 "model" => by.model = true,
                 "route" => by.route = true,
-                _ => return Err("use any of user, team, model, day and route, with commas".to_owned()),
+                _ => return Err("use a comma-separated list of user, team, model, day and route".to_owned()),
             }
         }
         Ok(by)
     }
 }
 
-/// One row of a report. What it is not of is `None`; an empty text is the row of those without one.
+/// One row of a report. Dimensions that it is not grouped by are `None`; an empty text stands for usage without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct UsageRow {
-    /// The day, in UTC.
+    /// Day in UTC.
     pub day: Option<String>,
-    /// The user.
+    /// User.
     pub user_id: Option<String>,
-    /// The team.
+    /// Team.
     pub team: Option<String>,
-    /// The model.
+    /// Model.
     pub model: Option<String>,
-    /// The route.
+    /// Upstream API (`route`).
     pub route: Option<String>,
-    /// Attempts.
+    /// Number of requests.
     pub requests: i64,
-    /// Those of them that failed.
+    /// Number of failed requests.
     pub failed: i64,
-    /// Those whose tokens are a guess.
+    /// Number of requests whose tokens are estimated.
     pub estimated: i64,
-    /// Those whose model had no known price.
+    /// Number of requests whose model has no known price.
     pub unpriced: i64,
-    /// Tokens read that were in no cache.
+    /// Input tokens that were not cached.
     pub input_tokens: i64,
-    /// Tokens written.
+    /// Output tokens.
     pub output_tokens: i64,
     /// Tokens read from the cache.
     pub cache_read_tokens: i64,
     /// Tokens written to the cache.
     pub cache_write_tokens: i64,
-    /// What counted against the limits.
+    /// Tokens that counted towards limits.
     pub charged_tokens: i64,
-    /// What it cost, in nano-dollars.
+    /// Cost in nano-dollars.
     pub cost: i64,
 }
 
@@ -110,22 +110,23 @@ const QUERY: &str = concat!(
 );
 
 impl Store {
-    /// Sums up the usage of some days, in the order of day, user, team, model and route.
+    /// Reports the usage of some days, ordered by day, user, team, model and route.
     ///
     /// # Errors
-    /// When the database is away, a day is no day, or `page.after` is no place in this list.
+    /// When the database is unavailable, a day is invalid, or `page.after` is not a cursor of this list.
     pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
-        let (from, to) = (datetime::date(&query.from)?, datetime::date(&query.to)?);
-        let skipped = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
-        let skipped = skipped.ok().filter(|skipped| *skipped >= 0);
-        let skipped =
-            skipped.ok_or_else(|| StoreError::Invalid("this is no place in the list".to_owned()))?;
-        for (what, value) in [("user", &query.user_id), ("team", &query.team), ("model", &query.model)] {
-            validate::maybe(what, value.as_deref(), validate::NAME)?;
+        let (from, to) = (datetime::parse_date(&query.from)?, datetime::parse_date(&query.to)?);
+        let offset = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
+        let offset = offset.ok().filter(|offset| *offset >= 0);
+        let offset = offset.ok_or_else(|| {
+            StoreError::Invalid("the cursor `after` does not belong to this list".to_owned())
+        })?;
+        for (name, value) in [("user", &query.user_id), ("team", &query.team), ("model", &query.model)] {
+            validate::optional(name, value.as_deref(), validate::MAX_NAME)?;
         }
         let by = query.by;
-        self.within(CALM, async {
-            let rows: Vec<UsageRow> = reading!(self, |pool| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            let rows: Vec<UsageRow> = read!(self, |pool| {
                 sqlx::query_as(QUERY)
                     .bind(by.day)
                     .bind(by.user)
@@ -137,12 +138,12 @@ impl Store {
                     .bind(&query.user_id)
                     .bind(&query.team)
                     .bind(&query.model)
-                    .bind(page.wanted())
-                    .bind(skipped)
+                    .bind(page.fetch_limit())
+                    .bind(offset)
                     .fetch_all(pool)
                     .await?
             });
-            let next = skipped.saturating_add(page.wanted() - 1);
+            let next = offset.saturating_add(page.fetch_limit() - 1);
             Ok(ListPage::new(rows, page, |_| next.to_string()))
         })
         .await

@@ -1,27 +1,33 @@
-//! Users and teams: what is known about a caller, in one round trip, and an operator's changes, each with its event.
+//! Users and teams: lookup of a caller in one round trip, and an operator's changes, each with its event.
 
 use time::PrimitiveDateTime;
 
 use super::from_row::user_columns;
 use super::records::ListPage;
-use super::{CALM, CallerRows, Event, HOT, Page, Result, Store, StoreError, Team, User, datetime, validate};
+use super::{
+    BACKGROUND_TIMEOUT, CallerRows, Event, Page, REQUEST_TIMEOUT, Result, Store, StoreError, Team, User,
+    datetime, validate,
+};
 
-/// A user who was never seen before, as the claims and the defaults describe them.
+/// A new user, as the claims and the default limits describe it.
 #[derive(Clone, Debug)]
 pub struct NewUser<'a> {
-    /// The name in the token.
+    /// Claim `user_id`.
     pub user_id: &'a str,
-    /// The team in the token.
+    /// Claim `team`.
     pub team: Option<&'a str>,
-    /// The inference profile in the token.
+    /// Claim `default_inference_profile`.
     pub profile: Option<&'a str>,
-    /// The user's limit; `None` is unlimited.
+    /// Limit of the user in tokens; `None` is unlimited.
     pub user_limit: Option<i64>,
-    /// The limit of the team, if that has no row yet; `None` is unlimited.
+    /// Limit of the team in tokens, if it has no row yet; `None` is unlimited.
     pub team_limit: Option<i64>,
 }
 
-/// What an operator's act came to: the row as it shall be, and the event that tells of it.
+/// Maximum length of an inference profile in characters: the longest ARN that Bedrock accepts.
+pub(super) const MAX_PROFILE: usize = 2048;
+
+/// Result of an operator's change: the new row, and the event that records it.
 pub type RowChange<T> = Result<(T, Event)>;
 
 macro_rules! write_event {
@@ -45,10 +51,10 @@ macro_rules! write_event {
 pub(super) use write_event;
 
 impl Store {
-    /// All that is known about a caller. Where the user has a row, the team is the one in that row, or none.
+    /// Looks up the rows of a caller. Where the user has a row, the team is the one in that row, or none.
     ///
     /// # Errors
-    /// When the database is away for a second.
+    /// When the database is unavailable.
     pub async fn lookup_caller(
         &self,
         user_id: &str,
@@ -65,30 +71,29 @@ impl Store {
              LEFT JOIN users u ON u.user_id = $1
              LEFT JOIN teams t ON t.team = CASE WHEN u.user_id IS NULL THEN $2 ELSE u.team END"
         );
-        // Names that no row can have: SQLite would look for them, PostgreSQL would fail.
+        // For names that no row can have, SQLite would find no row, and PostgreSQL would fail.
         validate::key("the user", user_id)?;
-        validate::maybe("the team", claimed_team, validate::NAME)?;
-        validate::maybe("the token's id", jti, validate::NAME)?;
-        self.within(HOT, async {
-            Ok(reading!(self, |pool| {
+        validate::optional("the team", claimed_team, validate::MAX_NAME)?;
+        validate::optional("the token's id", jti, validate::MAX_NAME)?;
+        self.with_deadline(REQUEST_TIMEOUT, async {
+            Ok(read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(user_id).bind(claimed_team).bind(jti).fetch_one(pool).await?
             }))
         })
         .await
     }
 
-    /// Makes the rows of a user and their team where there are none; the event is written if the user is new.
-    /// Tells whether the user was.
+    /// Inserts the missing rows of a user and its team; the event is written if the user is new. Returns whether it is.
     ///
     /// # Errors
-    /// When the database is away, or a name is too long.
+    /// When the database is unavailable, or a name is too long.
     pub async fn provision(&self, new: &NewUser<'_>, event: &Event) -> Result<bool> {
         validate::key("the user", new.user_id)?;
-        validate::maybe("the profile", new.profile, 2048)?;
+        validate::optional("the profile", new.profile, MAX_PROFILE)?;
         validate::event(event)?;
         let now = datetime::timestamp(event.at)?;
-        self.within(HOT, async {
-            Ok(writing!(self, |tx| {
+        self.with_deadline(REQUEST_TIMEOUT, async {
+            Ok(transaction!(self, |tx| {
                 let inserted = sqlx::query(
                     "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, \
                      tokens_used_today, used_period, last_reset_date, created_at, updated_at)
@@ -114,33 +119,33 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
                 }
-                let fresh = inserted.rows_affected() > 0;
-                if fresh {
+                let is_new = inserted.rows_affected() > 0;
+                if is_new {
                     write_event!(tx, event);
                 }
-                fresh
+                is_new
             }))
         })
         .await
     }
 
-    /// One user.
+    /// Looks up one user.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database is away.
+    /// [`StoreError::NotFound`], or when the database is unavailable.
     pub async fn user(&self, user_id: &str) -> Result<User> {
         const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
         validate::key("the user", user_id)?;
-        self.within(CALM, async {
-            Ok(reading!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            Ok(read!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
         })
         .await
     }
 
-    /// Users by name, of one team if named.
+    /// Lists users by name, of one team if given.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<User>> {
         const QUERY: &str = concat!(
             "SELECT ",
@@ -148,24 +153,24 @@ impl Store {
             " FROM users u WHERE u.user_id > $1 AND ($2 IS NULL OR u.team = $2) ORDER BY u.user_id LIMIT $3"
         );
         let after = page.after.as_deref().unwrap_or_default();
-        validate::text("the place", after, validate::NAME)?;
-        validate::maybe("the team", team, validate::NAME)?;
-        self.within(CALM, async {
-            let rows = reading!(self, |pool| {
-                sqlx::query_as(QUERY).bind(after).bind(team).bind(page.wanted()).fetch_all(pool).await?
+        validate::text("the cursor", after, validate::MAX_NAME)?;
+        validate::optional("the team", team, validate::MAX_NAME)?;
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            let rows = read!(self, |pool| {
+                sqlx::query_as(QUERY).bind(after).bind(team).bind(page.fetch_limit()).fetch_all(pool).await?
             });
             Ok(ListPage::new(rows, page, |user: &User| user.user_id.clone()))
         })
         .await
     }
 
-    /// Changes a user, or makes one. `decide` sees the row as it is and says what it shall be; its event is written
-    /// in the same transaction. `tokens_used_today`, `last_reset_date` and both times are not an operator's: they
-    /// are kept, and set by `now`.
+    /// Changes or inserts a user. `decide` gets the current row and returns the new one; its event is written in the same
+    /// transaction. Operators cannot change `tokens_used_today` and `last_reset_date`, which are kept, nor the times,
+    /// which are set from `now`.
     ///
     /// # Errors
-    /// What `decide` says, [`StoreError::Conflict`] if another replica made the user meanwhile, or when the database
-    /// is away.
+    /// The error of `decide`, [`StoreError::Conflict`] if another replica inserted the user meanwhile, or when the
+    /// database is unavailable.
     pub async fn put_user(
         &self,
         user_id: &str,
@@ -175,19 +180,18 @@ impl Store {
         const FIND: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
         const LOCK: &str =
             concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1 FOR UPDATE");
-        const AFTER: &str = FIND;
         validate::key("the user", user_id)?;
-        let find = self.locking(FIND, LOCK);
+        let find = self.dialect(FIND, LOCK);
         let now = datetime::timestamp(now)?;
-        self.within(CALM, async {
-            Ok(writing!(self, |tx| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            Ok(transaction!(self, |tx| {
                 let before: Option<User> =
                     sqlx::query_as(find).bind(user_id).fetch_optional(&mut *tx).await?;
-                let known = before.is_some();
+                let exists = before.is_some();
                 let (user, event) = decide(before)?;
-                valid_user(&user, user_id)?;
+                check_user(&user, user_id)?;
                 validate::event(&event)?;
-                let text = if known {
+                let statement = if exists {
                     "UPDATE users SET team = $2, daily_token_limit = $3, default_inference_profile = $4, \
                      disabled = $5, tokens_valid_from = $6, updated_at = $7 WHERE user_id = $1"
                 } else {
@@ -195,7 +199,7 @@ impl Store {
                      tokens_valid_from, created_at, updated_at, tokens_used_today, used_period, last_reset_date)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, 0, CURRENT_DATE)"
                 };
-                sqlx::query(text)
+                sqlx::query(statement)
                     .bind(user_id)
                     .bind(&user.team)
                     .bind(user.daily_token_limit)
@@ -206,44 +210,44 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
                 write_event!(tx, &event);
-                sqlx::query_as(AFTER).bind(user_id).fetch_one(&mut *tx).await?
+                sqlx::query_as(FIND).bind(user_id).fetch_one(&mut *tx).await?
             }))
         })
         .await
     }
 
-    /// One team.
+    /// Looks up one team.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database is away.
+    /// [`StoreError::NotFound`], or when the database is unavailable.
     pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
-        self.within(CALM, async {
-            Ok(reading!(self, |pool| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            Ok(read!(self, |pool| {
                 sqlx::query_as("SELECT * FROM teams WHERE team = $1").bind(team).fetch_one(pool).await?
             }))
         })
         .await
     }
 
-    /// Teams by name.
+    /// Lists teams by name.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn teams(&self, page: &Page) -> Result<ListPage<Team>> {
         const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
-        validate::text("the place", after, validate::NAME)?;
-        self.within(CALM, async {
-            let rows = reading!(self, |pool| {
-                sqlx::query_as(QUERY).bind(after).bind(page.wanted()).fetch_all(pool).await?
+        validate::text("the cursor", after, validate::MAX_NAME)?;
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            let rows = read!(self, |pool| {
+                sqlx::query_as(QUERY).bind(after).bind(page.fetch_limit()).fetch_all(pool).await?
             });
             Ok(ListPage::new(rows, page, |team: &Team| team.team.clone()))
         })
         .await
     }
 
-    /// Changes a team, or makes one, as [`Store::put_user`] does with a user.
+    /// Changes or inserts a team, as [`Store::put_user`] does with a user.
     ///
     /// # Errors
     /// As [`Store::put_user`].
@@ -255,22 +259,22 @@ impl Store {
     ) -> Result<Team> {
         const FIND: &str = "SELECT * FROM teams WHERE team = $1";
         validate::key("the team", team)?;
-        let find = self.locking(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
+        let find = self.dialect(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
         let now: PrimitiveDateTime = datetime::timestamp(now)?;
-        self.within(CALM, async {
-            Ok(writing!(self, |tx| {
+        self.with_deadline(BACKGROUND_TIMEOUT, async {
+            Ok(transaction!(self, |tx| {
                 let before: Option<Team> = sqlx::query_as(find).bind(team).fetch_optional(&mut *tx).await?;
-                let known = before.is_some();
+                let exists = before.is_some();
                 let (row, event) = decide(before)?;
                 validate::limit("the limit", row.daily_token_limit)?;
                 validate::event(&event)?;
-                let text = if known {
+                let statement = if exists {
                     "UPDATE teams SET daily_token_limit = $2, disabled = $3, updated_at = $4 WHERE team = $1"
                 } else {
                     "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
                      VALUES ($1, $2, $3, $4, $4)"
                 };
-                let change = sqlx::query(text).bind(team).bind(row.daily_token_limit).bind(row.disabled);
+                let change = sqlx::query(statement).bind(team).bind(row.daily_token_limit).bind(row.disabled);
                 change.bind(now).execute(&mut *tx).await?;
                 write_event!(tx, &event);
                 sqlx::query_as(FIND).bind(team).fetch_one(&mut *tx).await?
@@ -279,17 +283,17 @@ impl Store {
         .await
     }
 
-    /// The text that reads a row in order to change it: SQLite's transaction is alone anyway.
-    pub(super) fn locking(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+    /// The text for the database in use. SQLite needs no row locks: only one transaction writes.
+    pub(super) fn dialect(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         if self.kind() == "sqlite" { sqlite } else { postgres }
     }
 }
 
-fn valid_user(user: &User, user_id: &str) -> Result<()> {
+fn check_user(user: &User, user_id: &str) -> Result<()> {
     if user.user_id != user_id {
         return Err(StoreError::Invalid("a user cannot be renamed".to_owned()));
     }
-    validate::maybe("the team", user.team.as_deref(), validate::NAME)?;
-    validate::maybe("the profile", user.default_inference_profile.as_deref(), 2048)?;
+    validate::optional("the team", user.team.as_deref(), validate::MAX_NAME)?;
+    validate::optional("the profile", user.default_inference_profile.as_deref(), MAX_PROFILE)?;
     validate::limit("the limit", user.daily_token_limit)
 }

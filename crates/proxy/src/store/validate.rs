@@ -1,58 +1,58 @@
-//! Values that no database may be given, found before either is asked, so that both refuse the same.
+//! Checks of values before they are sent, so that both databases reject the same ones.
 
 use serde_json::Value;
 
 use super::{Event, Result, StoreError};
 
-/// The width of most text columns.
-pub(super) const NAME: usize = 255;
+/// Width in characters of most text columns (`VARCHAR(255)`).
+pub(super) const MAX_NAME: usize = 255;
 
-/// The width of the columns that hold one word.
-pub(super) const WORD: usize = 50;
+/// Width in characters of the columns for kinds, scopes and routes (`VARCHAR(50)`).
+pub(super) const MAX_WORD: usize = 50;
 
-/// The largest `details` or `rates`, as text.
-const JSON: usize = 64 << 10;
+/// Maximum size of `details` or `rates` as text. Ours are below 1 KiB; more would make lists slow.
+const MAX_JSON_BYTES: usize = 64 << 10;
 
-/// Refuses text that is too long for its column, or has a NUL in it, which PostgreSQL cannot hold.
-pub(super) fn text(what: &str, value: &str, most: usize) -> Result<()> {
+/// Rejects text that is too long for its column, or contains a NUL, which PostgreSQL cannot store.
+pub(super) fn text(name: &str, value: &str, max: usize) -> Result<()> {
     if value.contains('\0') {
-        return Err(StoreError::Invalid(format!("{what} has a NUL in it")));
+        return Err(StoreError::Invalid(format!("{name} contains a NUL")));
     }
-    // Columns are as wide as characters, not bytes; most texts need no counting.
-    if value.len() > most && value.chars().count() > most {
-        return Err(StoreError::Invalid(format!("{what} is longer than {most} characters")));
+    // Columns have a width in characters, not bytes; most texts need no counting.
+    if value.len() > max && value.chars().count() > max {
+        return Err(StoreError::Invalid(format!("{name} is longer than {max} characters")));
     }
     Ok(())
 }
 
 /// As [`text`], for a value that may be absent.
-pub(super) fn maybe(what: &str, value: Option<&str>, most: usize) -> Result<()> {
-    value.map_or(Ok(()), |value| text(what, value, most))
+pub(super) fn optional(name: &str, value: Option<&str>, max: usize) -> Result<()> {
+    value.map_or(Ok(()), |value| text(name, value, max))
 }
 
-/// A name that a row is known by: neither empty nor too long.
-pub(super) fn key(what: &str, value: &str) -> Result<()> {
+/// Rejects a key that is empty or too long.
+pub(super) fn key(name: &str, value: &str) -> Result<()> {
     if value.is_empty() {
-        return Err(StoreError::Invalid(format!("{what} is empty")));
+        return Err(StoreError::Invalid(format!("{name} is empty")));
     }
-    text(what, value, NAME)
+    text(name, value, MAX_NAME)
 }
 
-/// A limit: nothing, or not below nothing.
-pub(super) fn limit(what: &str, value: Option<i64>) -> Result<()> {
+/// Rejects a negative limit.
+pub(super) fn limit(name: &str, value: Option<i64>) -> Result<()> {
     if value.is_some_and(|value| value < 0) {
-        return Err(StoreError::Invalid(format!("{what} is negative")));
+        return Err(StoreError::Invalid(format!("{name} is negative")));
     }
     Ok(())
 }
 
-/// Refuses JSON with a NUL in any text of it, or of an unseemly size.
-pub(super) fn json(what: &str, value: &Value) -> Result<()> {
+/// Rejects JSON that contains a NUL or is too large.
+pub(super) fn json(name: &str, value: &Value) -> Result<()> {
     if has_nul(value) {
-        return Err(StoreError::Invalid(format!("{what} has a NUL in it")));
+        return Err(StoreError::Invalid(format!("{name} contains a NUL")));
     }
-    if value.to_string().len() > JSON {
-        return Err(StoreError::Invalid(format!("{what} is longer than {JSON} bytes")));
+    if value.to_string().len() > MAX_JSON_BYTES {
+        return Err(StoreError::Invalid(format!("{name} is longer than {MAX_JSON_BYTES} bytes")));
     }
     Ok(())
 }
@@ -61,18 +61,18 @@ fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
-/// An event that can be written down.
+/// Rejects an event that cannot be stored.
 pub(super) fn event(event: &Event) -> Result<()> {
     key("the event's id", &event.id)?;
-    text("the event's kind", &event.kind, WORD)?;
-    maybe("the event's user", event.user_id.as_deref(), NAME)?;
-    maybe("the event's team", event.team.as_deref(), NAME)?;
-    maybe("the event's actor", event.actor.as_deref(), NAME)?;
+    text("the event's kind", &event.kind, MAX_WORD)?;
+    optional("the event's user", event.user_id.as_deref(), MAX_NAME)?;
+    optional("the event's team", event.team.as_deref(), MAX_NAME)?;
+    optional("the event's actor", event.actor.as_deref(), MAX_NAME)?;
     json("the event's details", &event.details)
 }
 
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nul_is_found_wherever_it_hides() {
-        assert!(text("x", "a\0b", NAME).is_err());
+    fn nul_is_found_at_any_depth() {
+        assert!(text("x", "a\0b", MAX_NAME).is_err());
         assert!(json("x", &json!({"a": [1, {"b": "\0"}]})).is_err());
         assert!(json("x", &json!({"\0": 1})).is_err());
         assert!(json("x", &json!({"a": [null, true, "b"]})).is_ok());
@@ -95,6 +95,6 @@ mod tests {
         assert!(key("x", &"é".repeat(255)).is_ok());
         assert!(key("x", &"é".repeat(256)).is_err());
         assert!(key("x", "").is_err());
-        assert!(json("x", &json!("y".repeat(JSON))).is_err());
+        assert!(json("x", &json!("y".repeat(MAX_JSON_BYTES))).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! What the ledger was told, on disk, one JSON line each, written before the client sees the end of its answer. A
-//! process that is killed, or whose database is away, finds here what the database has not got.
+//! Write-ahead log: one JSON line per record, written before the client receives the end of its response. After a kill,
+//! or while the database is unavailable, it holds the records that are not in the database.
 //!
-//! Not synchronised to the disk itself: it survives the process, not the power. The database does that.
+//! Not synced to disk: it survives the process, not a power failure. The database is synced.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,34 +11,34 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::WalEntry;
 
-/// A segment that is this long, in bytes, is followed by another.
-const LONG: u64 = 4 << 20;
+/// Size in bytes at which a new segment begins: some 6,000 records, replayed in a second.
+const MAX_SEGMENT_BYTES: u64 = 4 << 20;
 
-/// The segments in a folder; the newest is written to. A segment whose records are all stored is deleted.
+/// Segments in a folder; the newest is open for appending. A segment whose records are all stored is deleted.
 #[derive(Debug)]
 pub(super) struct Wal {
     folder: PathBuf,
-    open: Mutex<Open>,
-    /// Held so that no other process uses the folder.
+    open: Mutex<OpenSegment>,
+    /// Lock of the folder against other processes.
     _lock: File,
 }
 
 #[derive(Debug)]
-struct Open {
-    /// The newest segment.
+struct OpenSegment {
+    /// Number of the segment.
     number: u64,
     file: File,
     length: u64,
-    /// How many records of each segment the database has not got yet.
+    /// Number of records of each segment that are not stored yet.
     pending: BTreeMap<u64, usize>,
 }
 
-/// Which segment a record stands in.
+/// Number of the segment that holds a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentId(u64);
 
 impl Wal {
-    /// Opens `folder`, makes it if need be, and begins a segment after those that are there.
+    /// Opens `folder`, which is created if missing, and creates a segment after the existing ones.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let lock = OpenOptions::new().create(true).write(true).truncate(false).open(folder.join("lock"))?;
@@ -47,20 +47,25 @@ impl Wal {
             TryLockError::Error(error) => error,
         })?;
         let number = segments(folder)?.last().map_or(1, |(number, _)| number + 1);
-        let open = Open { number, file: begin(folder, number)?, length: 0, pending: BTreeMap::new() };
+        let open = OpenSegment {
+            number,
+            file: create_segment(folder, number)?,
+            length: 0,
+            pending: BTreeMap::new(),
+        };
         Ok(Self { folder: folder.to_owned(), open: Mutex::new(open), _lock: lock })
     }
 
-    /// Writes `record` down.
-    pub(super) fn append(&self, record: &WalEntry) -> io::Result<SegmentId> {
-        let mut line = serde_json::to_vec(record)?;
+    /// Appends `entry`.
+    pub(super) fn append(&self, entry: &WalEntry) -> io::Result<SegmentId> {
+        let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         let mut open = self.lock();
-        if open.length >= LONG {
-            self.turn(&mut open)?;
+        if open.length >= MAX_SEGMENT_BYTES {
+            self.roll(&mut open)?;
         }
         if let Err(error) = open.file.write_all(&line) {
-            // A disk that is full takes half a line, which would spoil the next one.
+            // A full disk takes half a line, which would corrupt the next one.
             let _ = open.file.set_len(open.length);
             return Err(error);
         }
@@ -70,72 +75,73 @@ impl Wal {
         Ok(SegmentId(number))
     }
 
-    /// The records at these places are in the database.
-    pub(super) fn stored(&self, places: impl IntoIterator<Item = SegmentId>) {
+    /// Marks one record of each given segment as stored in the database.
+    pub(super) fn mark_stored(&self, segments: impl IntoIterator<Item = SegmentId>) {
         let mut open = self.lock();
-        for SegmentId(number) in places {
+        for SegmentId(number) in segments {
             let Some(pending) = open.pending.get_mut(&number) else { continue };
             *pending = pending.saturating_sub(1);
             if *pending == 0 && number != open.number {
                 open.pending.remove(&number);
-                // Should this fail, its records are stored twice, which the database knows to ignore.
+                // If this fails, its records are written again, and the database ignores them.
                 let _ = fs::remove_file(path(&self.folder, number));
             }
         }
     }
 
-    /// Whether the database has got everything that was written since the last rotation.
+    /// Whether all records since the last rotation are stored.
     pub(super) fn is_stored(&self) -> bool {
         self.lock().pending.values().all(|pending| *pending == 0)
     }
 
-    /// Bytes of the segments that hold something the database has not got.
-    pub(super) fn waiting(&self) -> u64 {
+    /// Size in bytes of the segments with records that are not stored.
+    pub(super) fn pending_bytes(&self) -> u64 {
         let (number, newest) = {
             let open = self.lock();
-            let waits = open.pending.get(&open.number).is_some_and(|pending| *pending > 0);
-            (open.number, if waits { open.length } else { 0 })
+            let is_pending = open.pending.get(&open.number).is_some_and(|pending| *pending > 0);
+            (open.number, if is_pending { open.length } else { 0 })
         };
         let older =
             segments(&self.folder).unwrap_or_default().into_iter().filter(|(found, _)| *found < number);
         older.filter_map(|(_, path)| Some(fs::metadata(path).ok()?.len())).sum::<u64>() + newest
     }
 
-    /// Begins a new segment and returns the older ones, the oldest first. Whoever has stored one deletes it.
+    /// Creates a new segment and returns the older ones, oldest first. The caller deletes them once they are stored.
     pub(super) fn rotate(&self) -> io::Result<Vec<PathBuf>> {
         let mut open = self.lock();
-        self.turn(&mut open)?;
+        self.roll(&mut open)?;
         open.pending.clear();
         let older = segments(&self.folder)?.into_iter().filter(|(number, _)| *number < open.number);
         Ok(older.map(|(_, path)| path).collect())
     }
 
-    fn turn(&self, open: &mut Open) -> io::Result<()> {
-        open.file = begin(&self.folder, open.number + 1)?;
+    /// Creates the next segment.
+    fn roll(&self, open: &mut OpenSegment) -> io::Result<()> {
+        open.file = create_segment(&self.folder, open.number + 1)?;
         open.number += 1;
         open.length = 0;
-        let before = open.number - 1;
-        if open.pending.get(&before) == Some(&0) {
-            open.pending.remove(&before);
-            let _ = fs::remove_file(path(&self.folder, before));
+        let previous = open.number - 1;
+        if open.pending.get(&previous) == Some(&0) {
+            open.pending.remove(&previous);
+            let _ = fs::remove_file(path(&self.folder, previous));
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenSegment> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps `record` where an operator can look at it: the database will not have it.
-    pub(super) fn quarantine(&self, record: &WalEntry, reason: &str) -> io::Result<()> {
+    /// Appends an entry that the database rejects to `quarantine.jsonl`, with the reason, for the operator.
+    pub(super) fn quarantine(&self, entry: &WalEntry, reason: &str) -> io::Result<()> {
         let path = self.folder.join("quarantine.jsonl");
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        let line = serde_json::json!({"reason": reason, "record": record});
+        let line = serde_json::json!({"reason": reason, "record": entry});
         writeln!(file, "{line}")
     }
 }
 
-fn begin(folder: &Path, number: u64) -> io::Result<File> {
+fn create_segment(folder: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().create_new(true).append(true).open(path(folder, number))
 }
 
@@ -143,7 +149,7 @@ fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:08}.jsonl"))
 }
 
-/// All segments in `folder`, by number.
+/// Segments in `folder`, by number.
 fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -158,32 +164,32 @@ fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// The records of a segment, some at a time. A line that cannot be read is reported and left out: only the last line
-/// of a process that was killed is ever cut.
-pub(super) struct Reading(BufReader<File>);
+/// Reader of a segment in chunks. A line that cannot be parsed is logged and skipped: only the last line of a killed
+/// process can be incomplete.
+pub(super) struct SegmentReader(BufReader<File>);
 
-impl Reading {
+impl SegmentReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(BufReader::new(File::open(path)?)))
     }
 
-    /// Up to `most` records; none at the end.
-    pub(super) fn some(&mut self, most: usize) -> io::Result<Vec<WalEntry>> {
-        let mut records = Vec::new();
+    /// Reads up to `max` entries; none at the end.
+    pub(super) fn next_chunk(&mut self, max: usize) -> io::Result<Vec<WalEntry>> {
+        let mut entries = Vec::new();
         let mut line = Vec::new();
-        while records.len() < most {
+        while entries.len() < max {
             line.clear();
             if self.0.read_until(b'\n', &mut line)? == 0 {
                 break;
             }
             match serde_json::from_slice(&line) {
-                Ok(record) => records.push(record),
+                Ok(entry) => entries.push(entry),
                 Err(error) => {
-                    tracing::error!(%error, bytes = line.len(), "a line of the journal cannot be read");
+                    tracing::error!(%error, bytes = line.len(), "WAL line not readable");
                 }
             }
         }
-        Ok(records)
+        Ok(entries)
     }
 }
 
@@ -211,52 +217,52 @@ mod tests {
     }
 
     fn ids(path: &Path) -> Vec<String> {
-        let records = Reading::open(path).unwrap().some(usize::MAX).unwrap();
-        let id = |record| match record {
+        let entries = SegmentReader::open(path).unwrap().next_chunk(usize::MAX).unwrap();
+        let id = |entry| match entry {
             WalEntry::Event(event) => event.id,
-            WalEntry::Usage(receipt) => receipt.id,
+            WalEntry::Usage(record) => record.id,
         };
-        records.into_iter().map(id).collect()
+        entries.into_iter().map(id).collect()
     }
 
     #[test]
-    fn what_a_killed_process_wrote_is_found_by_the_next() {
+    fn next_process_reads_entries_of_a_killed_one() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Wal::open(folder.path()).unwrap();
-        journal.append(&event(1)).unwrap();
-        journal.append(&event(2)).unwrap();
-        drop(journal);
+        let wal = Wal::open(folder.path()).unwrap();
+        wal.append(&event(1)).unwrap();
+        wal.append(&event(2)).unwrap();
+        drop(wal);
         // The process was killed in the middle of a line.
         let cut = segments(folder.path()).unwrap().pop().unwrap().1;
         OpenOptions::new().append(true).open(cut).unwrap().write_all(b"{\"event\":{\"id\":\"3").unwrap();
-        let journal = Wal::open(folder.path()).unwrap();
-        let older = journal.rotate().unwrap();
+        let wal = Wal::open(folder.path()).unwrap();
+        let older = wal.rotate().unwrap();
         let found: Vec<_> = older.iter().flat_map(|path| ids(path)).collect();
         assert_eq!(found, ["1", "2"]);
     }
 
     #[test]
-    fn a_long_segment_is_deleted_once_its_records_are_stored() {
+    fn stored_segment_is_deleted() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Wal::open(folder.path()).unwrap();
-        let mut places = Vec::new();
+        let wal = Wal::open(folder.path()).unwrap();
+        let mut appended = Vec::new();
         while files(folder.path()) < 3 {
-            places.push(journal.append(&event(places.len())).unwrap());
+            appended.push(wal.append(&event(appended.len())).unwrap());
         }
-        assert!(places.len() > 10_000);
-        let last = places.pop().unwrap();
-        journal.stored(places);
+        assert!(appended.len() > 10_000);
+        let last = appended.pop().unwrap();
+        wal.mark_stored(appended);
         assert_eq!(files(folder.path()), 1);
-        journal.stored([last]);
-        assert_eq!(files(folder.path()), 1, "the open one stays");
+        wal.mark_stored([last]);
+        assert_eq!(files(folder.path()), 1, "the open segment stays");
     }
 
     #[test]
-    fn two_processes_do_not_share_a_folder() {
+    fn folder_is_locked_against_other_processes() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Wal::open(folder.path()).unwrap();
+        let wal = Wal::open(folder.path()).unwrap();
         assert!(Wal::open(folder.path()).unwrap_err().to_string().contains("another"));
-        drop(journal);
+        drop(wal);
         assert!(Wal::open(folder.path()).is_ok());
     }
 }

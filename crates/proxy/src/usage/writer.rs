@@ -1,4 +1,4 @@
-//! The far end of the queue: batches into the database, the journal when there is more than the queue holds.
+//! Receiver of the queue: writes batches to the database, and replays the WAL when it has more than the queue.
 
 use std::fs;
 use std::path::Path;
@@ -9,25 +9,25 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::wal::Reading;
+use super::wal::SegmentReader;
 use super::{Queued, Shared, WalEntry};
 use crate::config;
 use crate::store::{Event, Store, StoreError, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-/// The most records in one transaction.
-const BATCH: usize = 500;
-/// How long the first record of a batch waits for others. Its reservation stands as long.
-const LINGER: Duration = Duration::from_millis(25);
-/// How long to leave a database alone that is away.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How often old rows are deleted.
-const RETENTION: Duration = Duration::from_secs(3600);
+/// Maximum records in one transaction: 500 rows of `metrics` are one INSERT statement.
+const MAX_BATCH_RECORDS: usize = 500;
+/// How long the first record of a batch waits for others. Short, because its reservation counts until then.
+const BATCH_WINDOW: Duration = Duration::from_millis(25);
+/// Pause between attempts to reach an unavailable database, as short as a restart of the server.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Interval of the deletion of old rows: retention is in days, so an hour is exact enough.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Takes what is recorded to the database.
+/// Writer of recorded entries to the database.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct Writer {
     store: Store,
     queue: mpsc::Receiver<Queued>,
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ pub(super) struct Worker {
     metrics: Arc<Metrics>,
 }
 
-impl Worker {
+impl Writer {
     pub(super) fn new(
         store: Store,
         queue: mpsc::Receiver<Queued>,
@@ -46,24 +46,24 @@ impl Worker {
         Self { store, queue, shared, config, metrics }
     }
 
-    /// Works until `tasks` stop and the queue is empty.
+    /// Runs until `tasks` shut down and the queue is empty.
     pub(super) async fn run(mut self, tasks: Tasks) {
-        let mut retention = tokio::time::interval(RETENTION);
+        let mut retention = tokio::time::interval(RETENTION_INTERVAL);
         loop {
-            if self.shared.behind.load(Ordering::Acquire) && !self.catch_up().await {
+            if self.shared.needs_replay.load(Ordering::Acquire) && !self.replay_wal().await {
                 tokio::select! {
-                    () = self.let_go(PAUSE) => {}
+                    () = self.discard_queued(RETRY_DELAY) => {}
                     () = tasks.shutdown_begun() => {}
                 }
                 if tasks.is_shutdown() {
-                    return self.let_go(Duration::ZERO).await;
+                    return self.discard_queued(Duration::ZERO).await;
                 }
                 continue;
             }
             tokio::select! {
                 biased;
-                some = self.queue.recv() => match some {
-                    Some(first) => self.batch(first, &tasks).await,
+                queued = self.queue.recv() => match queued {
+                    Some(first) => self.write_batch(first, &tasks).await,
                     None => return,
                 },
                 () = tasks.shutdown_begun() => return,
@@ -72,136 +72,135 @@ impl Worker {
         }
     }
 
-    /// Stores what is queued, after waiting a moment for more of it.
-    async fn batch(&mut self, first: Queued, tasks: &Tasks) {
+    /// Writes the queued entries, after [`BATCH_WINDOW`].
+    async fn write_batch(&mut self, first: Queued, tasks: &Tasks) {
         tokio::select! {
-            () = tokio::time::sleep(LINGER) => {}
+            () = tokio::time::sleep(BATCH_WINDOW) => {}
             () = tasks.shutdown_begun() => {}
         }
-        // What is recorded from here on may wait for the next batch.
-        let taken = self.shared.clock.milliseconds();
-        let mut filed = vec![first];
-        while filed.len() < BATCH
+        // Entries recorded after this instant may be in the next batch.
+        let batched_at = self.shared.clock.milliseconds();
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH_RECORDS
             && let Ok(next) = self.queue.try_recv()
         {
-            filed.push(next);
+            batch.push(next);
         }
-        let places: Vec<_> = filed.iter().filter_map(|filed| filed.at).collect();
-        let records: Vec<_> = filed.iter().map(|filed| &filed.record).collect();
-        match self.write(&records).await {
+        let segments: Vec<_> = batch.iter().filter_map(|queued| queued.segment).collect();
+        let entries: Vec<_> = batch.iter().map(|queued| &queued.entry).collect();
+        match self.store_entries(&entries).await {
             Ok(()) => {
-                self.shared.journal.stored(places);
-                if filed.len() < BATCH {
-                    self.shared.stored_until.store(taken, Ordering::Relaxed);
+                self.shared.wal.mark_stored(segments);
+                if batch.len() < MAX_BATCH_RECORDS {
+                    self.shared.stored_until.store(batched_at, Ordering::Relaxed);
                 }
             }
             Err(reason) => {
                 tracing::error!(
                     reason,
-                    "the database is away; usage is kept in the journal until it is back"
+                    "database write failed; usage records are kept in the WAL until it succeeds"
                 );
-                self.shared.behind.store(true, Ordering::Release);
-                for filed in filed.iter().filter(|filed| filed.at.is_none()) {
-                    self.shared.lose(&filed.record);
+                self.shared.needs_replay.store(true, Ordering::Release);
+                for queued in batch.iter().filter(|queued| queued.segment.is_none()) {
+                    self.shared.report_lost(&queued.entry);
                 }
             }
         }
     }
 
-    /// Keeps the queue empty for a while: what stood in it stands in the journal.
-    async fn let_go(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while let Ok(Some(filed)) = tokio::time::timeout_at(until, self.queue.recv()).await {
-            if filed.at.is_none() {
-                self.shared.lose(&filed.record);
+    /// Discards queued entries for a while: they are in the WAL.
+    async fn discard_queued(&mut self, duration: Duration) {
+        let deadline = Instant::now() + duration;
+        while let Ok(Some(queued)) = tokio::time::timeout_at(deadline, self.queue.recv()).await {
+            if queued.segment.is_none() {
+                self.shared.report_lost(&queued.entry);
             }
         }
     }
 
-    /// Reads what the journal holds into the database. Returns whether all of it is there.
-    async fn catch_up(&mut self) -> bool {
+    /// Writes all entries of the WAL to the database. Returns whether it succeeded.
+    async fn replay_wal(&mut self) -> bool {
         if self.store.ping().await.is_err() {
             return false;
         }
-        // Before the rotation: what is recorded after it is either in the queue or sets the mark again.
-        self.shared.behind.store(false, Ordering::Release);
-        let older = match self.shared.journal.rotate() {
+        // Before the rotation: later entries are either in the queue or set this again.
+        self.shared.needs_replay.store(false, Ordering::Release);
+        let older = match self.shared.wal.rotate() {
             Ok(older) => older,
             Err(error) => {
-                tracing::error!(%error, "the journal cannot be rotated");
-                self.shared.behind.store(true, Ordering::Release);
+                tracing::error!(%error, "WAL rotation failed");
+                self.shared.needs_replay.store(true, Ordering::Release);
                 return false;
             }
         };
-        let read = self.shared.clock.milliseconds();
+        let rotated_at = self.shared.clock.milliseconds();
         for path in older {
-            if let Err(reason) = self.replay(&path).await {
-                tracing::error!(reason, path = %path.display(), "the journal cannot be stored yet");
-                self.shared.behind.store(true, Ordering::Release);
+            if let Err(reason) = self.replay_segment(&path).await {
+                tracing::error!(reason, path = %path.display(), "WAL replay failed; retrying");
+                self.shared.needs_replay.store(true, Ordering::Release);
                 return false;
             }
         }
-        self.shared.stored_until.store(read, Ordering::Relaxed);
+        self.shared.stored_until.store(rotated_at, Ordering::Relaxed);
         true
     }
 
-    async fn replay(&mut self, path: &Path) -> Result<(), String> {
-        let mut reading = Reading::open(path).map_err(|error| error.to_string())?;
+    async fn replay_segment(&mut self, path: &Path) -> Result<(), String> {
+        let mut reader = SegmentReader::open(path).map_err(|error| error.to_string())?;
         let mut total = 0;
         loop {
-            let records = reading.some(BATCH).map_err(|error| error.to_string())?;
-            if records.is_empty() {
+            let entries = reader.next_chunk(MAX_BATCH_RECORDS).map_err(|error| error.to_string())?;
+            if entries.is_empty() {
                 break;
             }
-            self.write(&records.iter().collect::<Vec<_>>()).await?;
-            total += records.len();
-            // The queue must not fill up meanwhile.
-            self.pass_on().await;
+            self.store_entries(&entries.iter().collect::<Vec<_>>()).await?;
+            total += entries.len();
+            self.make_room().await;
         }
         if total > 0 {
-            tracing::info!(records = total, "the journal is stored");
+            tracing::info!(records = total, "WAL replayed");
         }
         fs::remove_file(path).map_err(|error| error.to_string())
     }
 
-    /// Lets go of the queue while the journal is read: it will be read once more.
-    async fn pass_on(&mut self) {
+    /// Discards the queue if it is full during a replay, which is repeated then.
+    async fn make_room(&mut self) {
         if self.queue.capacity() == 0 {
-            self.shared.behind.store(true, Ordering::Release);
-            self.let_go(Duration::ZERO).await;
+            self.shared.needs_replay.store(true, Ordering::Release);
+            self.discard_queued(Duration::ZERO).await;
         }
     }
 
-    /// Stores `records`; those that the database will never take are set aside.
+    /// Writes `entries` to the database; those that it rejects as invalid are quarantined.
     ///
     /// # Errors
-    /// When the database is away.
-    async fn write(&self, records: &[&WalEntry]) -> Result<(), String> {
-        let (receipts, events) = split(records);
-        let begun = Instant::now();
-        match self.store.write_batch(&receipts, &events).await {
+    /// When the database is unavailable.
+    async fn store_entries(&self, entries: &[&WalEntry]) -> Result<(), String> {
+        let (records, events) = split(entries);
+        let started = Instant::now();
+        match self.store.write_batch(&records, &events).await {
             Ok(_) => {
-                self.metrics.usage_flushed(begun.elapsed());
+                self.metrics.flushed(started.elapsed());
                 Ok(())
             }
             Err(StoreError::Unavailable(reason) | StoreError::Schema(reason)) => Err(reason),
-            Err(error) => match records {
+            Err(error) => match entries {
                 [] => Ok(()),
-                [alone] => self.set_aside(alone, &error),
-                // One of them is the bad one.
+                [entry] => self.quarantine(entry, &error),
+                // One of them is invalid: bisect.
                 several => {
                     let (left, right) = several.split_at(several.len() / 2);
-                    Box::pin(self.write(left)).await?;
-                    Box::pin(self.write(right)).await
+                    Box::pin(self.store_entries(left)).await?;
+                    Box::pin(self.store_entries(right)).await
                 }
             },
         }
     }
 
-    fn set_aside(&self, record: &WalEntry, error: &StoreError) -> Result<(), String> {
+    fn quarantine(&self, entry: &WalEntry, error: &StoreError) -> Result<(), String> {
         let reason = error.to_string();
-        tracing::error!(reason, "the database refuses a record; it is kept in quarantine.jsonl");
-        self.shared.journal.quarantine(record, &reason).map_err(|error| error.to_string())
+        tracing::error!(reason, "database rejected a record; it is in quarantine.jsonl");
+        self.shared.wal.quarantine(entry, &reason).map_err(|error| error.to_string())
     }
 
     async fn prune(&self) {
@@ -210,19 +209,19 @@ impl Worker {
         let (usage, events) = (before(self.config.usage_days), before(self.config.event_days));
         match self.store.prune(Some(usage), Some(events), now).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "old rows are deleted"),
-            Err(error) => tracing::warn!(%error, "old rows could not be deleted"),
+            Ok(rows) => tracing::info!(rows, "old rows deleted"),
+            Err(error) => tracing::warn!(%error, "deletion of old rows failed"),
         }
     }
 }
 
-fn split(records: &[&WalEntry]) -> (Vec<UsageRecord>, Vec<Event>) {
-    let (mut receipts, mut events) = (Vec::new(), Vec::new());
-    for record in records {
-        match record {
-            WalEntry::Usage(receipt) => receipts.push((**receipt).clone()),
+fn split(entries: &[&WalEntry]) -> (Vec<UsageRecord>, Vec<Event>) {
+    let (mut records, mut events) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry {
+            WalEntry::Usage(record) => records.push((**record).clone()),
             WalEntry::Event(event) => events.push(event.clone()),
         }
     }
-    (receipts, events)
+    (records, events)
 }

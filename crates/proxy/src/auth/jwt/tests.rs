@@ -21,7 +21,7 @@ fn valid() -> Value {
     json!({"iss": "bedrock-proxy", "aud": "bedrock-api", "exp": NOW + 3600, "user_id": "user123"})
 }
 
-/// A token made by hand, so that minting and verifying are not each other's only judge.
+/// A token made without `JwtKeys`, so that signing and verifying are not only tested against each other.
 fn signed(header: &str, payload: &str, key: &str) -> String {
     let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
@@ -41,7 +41,7 @@ fn with(name: &str, value: Value) -> Result<Claims, TokenError> {
 }
 
 #[test]
-fn a_token_of_another_tool_is_accepted() {
+fn token_of_another_tool_is_accepted() {
     // PyJWT 2: jwt.encode({"user_id": "user123", "team": "team-alpha", "iss": …, "aud": …, "iat": …, "exp": …}, KEY)
     let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VyX2lkIjoidXNlcjEyMyIsInRlYW0iOiJ0ZWFtLWFscGhhIiwiaXNzIjoiYmVkcm9jay1wcm94eSIsImF1ZCI6ImJlZHJvY2stYXBpIiwiaWF0IjoxNzk1MzQ4ODAwLCJleHAiOjE3OTU0MzUyMDB9.OYcEHpbynq8wICHpjkG4fzZLh8lUHga71wAO9UUJs78";
     let claims = keys(KEY, "").verify(token, NOW).unwrap();
@@ -51,7 +51,7 @@ fn a_token_of_another_tool_is_accepted() {
 }
 
 #[test]
-fn what_is_minted_is_what_is_verified() {
+fn signed_token_verifies_with_the_same_claims() {
     for scope in Scope::ALL {
         let claims = Claims {
             user_id: "Jürgen Müller".to_owned(),
@@ -74,7 +74,7 @@ fn what_is_minted_is_what_is_verified() {
 }
 
 #[test]
-fn no_other_algorithm_is_accepted_however_it_is_spelt() {
+fn other_algorithms_are_rejected_in_any_spelling() {
     for algorithm in ["none", "None", "nOnE", "NONE", "HS384", "HS512", "RS256", "hs256", ""] {
         let header = json!({"alg": algorithm, "typ": "JWT"}).to_string();
         let token = signed(&header, &valid().to_string(), KEY);
@@ -92,14 +92,14 @@ fn no_other_algorithm_is_accepted_however_it_is_spelt() {
 }
 
 #[test]
-fn a_header_cannot_choose_the_key() {
+fn header_cannot_choose_the_key() {
     for kid in ["../../dev/null", "' OR 1=1; --"] {
         let header = json!({"alg": "HS256", "kid": kid, "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
             "jwk": {"kty": "oct", "k": URL_SAFE_NO_PAD.encode("their own key, long enough to pass")}});
         let theirs = signed(&header.to_string(), &valid().to_string(), "their own key, long enough to pass");
         assert_eq!(keys(KEY, "").verify(&theirs, NOW), Err(TokenError::Signature));
         let ours = signed(&header.to_string(), &valid().to_string(), KEY);
-        assert!(keys(KEY, "").verify(&ours, NOW).is_ok(), "what a header says about keys is not looked at");
+        assert!(keys(KEY, "").verify(&ours, NOW).is_ok(), "headers about keys are ignored");
     }
     for header in [r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, r#"{"alg":"HS256","typ":"JWE"}"#] {
         assert_eq!(
@@ -113,19 +113,19 @@ fn a_header_cannot_choose_the_key() {
 
 #[test]
 fn clocks_may_differ_by_a_minute() {
-    let verdict = |name: &str, seconds: i64| with(name, json!(NOW + seconds)).err();
-    assert_eq!(verdict("exp", -1), None);
-    assert_eq!(verdict("exp", -59), None);
-    assert_eq!(verdict("exp", -60), Some(TokenError::Expired));
-    assert_eq!(verdict("exp", -61), Some(TokenError::Expired));
-    assert_eq!(verdict("nbf", 60), None);
-    assert_eq!(verdict("nbf", 61), Some(TokenError::NotYet));
+    let error_at = |name: &str, seconds: i64| with(name, json!(NOW + seconds)).err();
+    assert_eq!(error_at("exp", -1), None);
+    assert_eq!(error_at("exp", -59), None);
+    assert_eq!(error_at("exp", -60), Some(TokenError::Expired));
+    assert_eq!(error_at("exp", -61), Some(TokenError::Expired));
+    assert_eq!(error_at("nbf", 60), None);
+    assert_eq!(error_at("nbf", 61), Some(TokenError::NotYetValid));
     assert!(with("exp", json!(i64::MIN)).is_err() && with("exp", json!(i64::MAX)).is_ok());
     assert!(with("nbf", json!(i64::MAX)).is_err() && with("nbf", json!(i64::MIN)).is_ok());
 }
 
 #[test]
-fn times_are_whole_numbers() {
+fn times_must_be_whole_numbers() {
     for claim in ["exp", "nbf", "iat"] {
         for value in [
             json!("1895348800"),
@@ -135,10 +135,10 @@ fn times_are_whole_numbers() {
             json!([1]),
             json!(u64::MAX),
         ] {
-            let refusal = with(claim, value.clone()).unwrap_err();
+            let error = with(claim, value.clone()).unwrap_err();
             assert!(
-                matches!(refusal, TokenError::Claim { name, .. } if name == claim),
-                "{claim} {value}: {refusal}"
+                matches!(error, TokenError::Claim { name, .. } if name == claim),
+                "{claim} {value}: {error}"
             );
         }
     }
@@ -163,7 +163,7 @@ fn issuer_and_audience_are_compared_exactly() {
 }
 
 #[test]
-fn names_that_cannot_be_told_apart_are_refused() {
+fn invisible_characters_in_names_are_rejected() {
     let long = "x".repeat(256);
     for claim in ["user_id", "team", "jti"] {
         for name in
@@ -181,7 +181,7 @@ fn names_that_cannot_be_told_apart_are_refused() {
 }
 
 #[test]
-fn a_claim_stands_once() {
+fn duplicate_claims_are_rejected() {
     for twice in [r#""user_id":"other""#, r#""exp":1"#, r#""anything":1,"anything":2"#] {
         let payload = format!("{},{twice}}}", valid().to_string().strip_suffix('}').unwrap());
         assert_eq!(verify(&payload), Err(TokenError::Payload), "{payload}");
@@ -192,7 +192,7 @@ fn a_claim_stands_once() {
 }
 
 #[test]
-fn scopes_and_profiles_are_known_words() {
+fn unknown_scopes_and_malformed_profiles_are_rejected() {
     assert_eq!(with("scope", json!("admin:read")).unwrap().scope, Scope::AdminRead);
     assert_eq!(with("scope", json!("inference")).unwrap().scope, Scope::Inference);
     for scope in [json!("root"), json!("admin inference"), json!(""), json!(["admin"])] {
@@ -207,7 +207,7 @@ fn scopes_and_profiles_are_known_words() {
 }
 
 #[test]
-fn whatever_else_is_sent_is_refused_without_a_panic() {
+fn malformed_tokens_are_rejected_without_panic() {
     let keys = keys(KEY, "");
     for token in
         ["", ".", "..", "a.b", "a.b.c", "a.b.c.d", "' OR 1=1; --", "'; DROP TABLE users; --", "ä.ö.ü"]
@@ -220,7 +220,7 @@ fn whatever_else_is_sent_is_refused_without_a_panic() {
 }
 
 #[test]
-fn the_checks_come_in_their_order() {
+fn checks_run_in_their_documented_order() {
     let mut claims = json!({"exp": NOW - 3600, "iss": "x", "aud": "x", "user_id": ""});
     let mut order = Vec::new();
     for repaired in ["exp", "iss", "aud", "user_id"] {
@@ -232,6 +232,6 @@ fn the_checks_come_in_their_order() {
 }
 
 #[test]
-fn keys_are_never_printed() {
+fn debug_output_hides_keys() {
     assert!(!format!("{:?}", keys(KEY, OLD)).contains("0123"));
 }

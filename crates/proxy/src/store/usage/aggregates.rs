@@ -1,4 +1,4 @@
-//! What the new receipts of a batch add up to.
+//! Sums over the new usage records of a batch.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,16 +6,16 @@ use time::Date;
 
 use crate::store::{Result, UsageRecord, datetime};
 
-/// Day, user, team, model, route; empty for none.
-pub(super) type Key<'a> = (Date, &'a str, &'a str, &'a str, &'a str);
+/// Day, user, team, model, route; empty texts for none.
+pub(super) type DayKey<'a> = (Date, &'a str, &'a str, &'a str, &'a str);
 
 /// Scope, name, period.
-type Counter<'a> = (&'static str, &'a str, i64);
+pub(super) type CounterKey<'a> = (&'static str, &'a str, i64);
 
-pub(super) const DAILY: &str = "INSERT INTO usage_daily (day, user_id, team, model, route, requests, failed, \
+pub(super) const INSERT_DAYS: &str = "INSERT INTO usage_daily (day, user_id, team, model, route, requests, failed, \
     estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, charged_tokens, cost) ";
 
-pub(super) const DAILY_AGAIN: &str = " ON CONFLICT (day, user_id, team, model, route) DO UPDATE SET
+pub(super) const ON_CONFLICT_DAYS: &str = " ON CONFLICT (day, user_id, team, model, route) DO UPDATE SET
     requests = usage_daily.requests + excluded.requests,
     failed = usage_daily.failed + excluded.failed,
     estimated = usage_daily.estimated + excluded.estimated,
@@ -27,39 +27,39 @@ pub(super) const DAILY_AGAIN: &str = " ON CONFLICT (day, user_id, team, model, r
     charged_tokens = usage_daily.charged_tokens + excluded.charged_tokens,
     cost = usage_daily.cost + excluded.cost";
 
-/// The outcome of a request that failed after its status was sent.
-const FAILED: &str = "failed";
+/// Outcome of a request that failed after its status was sent.
+const OUTCOME_FAILED: &str = "failed";
 
-/// The sums, each in the order of its keys.
+/// Sums, each in the order of its keys.
 #[derive(Default)]
-pub(super) struct Sums<'a> {
-    pub(super) counters: BTreeMap<Counter<'a>, i64>,
-    pub(super) days: BTreeMap<Key<'a>, Day>,
-    pub(super) users: BTreeMap<&'a str, Used>,
+pub(super) struct Aggregates<'a> {
+    pub(super) counters: BTreeMap<CounterKey<'a>, i64>,
+    pub(super) days: BTreeMap<DayKey<'a>, DailySums>,
+    pub(super) users: BTreeMap<&'a str, UsedToday>,
 }
 
-/// The sums of one day.
+/// Sums of one day.
 #[derive(Default)]
-pub(super) struct Day([i64; 10]);
+pub(super) struct DailySums([i64; 10]);
 
-impl Day {
-    /// In the order of [`DAILY`].
+impl DailySums {
+    /// Values in the order of [`INSERT_DAYS`].
     pub(super) fn columns(&self) -> [i64; 10] {
         self.0
     }
 
-    fn add(&mut self, receipt: &UsageRecord) {
+    fn add(&mut self, record: &UsageRecord) {
         let added = [
             1,
-            i64::from(receipt.status >= 400 || receipt.outcome == FAILED),
-            i64::from(receipt.estimated),
-            i64::from(!receipt.priced),
-            receipt.input_tokens,
-            receipt.output_tokens,
-            receipt.cache_read_tokens,
-            receipt.cache_write_tokens,
-            receipt.charged_tokens,
-            receipt.cost,
+            i64::from(record.status >= 400 || record.outcome == OUTCOME_FAILED),
+            i64::from(record.estimated),
+            i64::from(!record.priced),
+            record.input_tokens,
+            record.output_tokens,
+            record.cache_read_tokens,
+            record.cache_write_tokens,
+            record.charged_tokens,
+            record.cost,
         ];
         for (sum, added) in self.0.iter_mut().zip(added) {
             *sum = sum.saturating_add(added);
@@ -67,42 +67,42 @@ impl Day {
     }
 }
 
-/// What a user spent in the last period of the batch.
-pub(super) struct Used {
+/// Tokens of a user in the last period of the batch.
+pub(super) struct UsedToday {
     pub(super) period: i64,
     pub(super) day: Date,
     pub(super) tokens: i64,
 }
 
-impl<'a> Sums<'a> {
-    /// Adds up the receipts whose ids are `fresh`, each once.
-    pub(super) fn of(receipts: &'a [UsageRecord], mut fresh: HashSet<String>) -> Result<Self> {
-        let mut sums = Self::default();
-        for receipt in receipts {
-            if fresh.remove(&receipt.id) {
-                sums.add(receipt)?;
+impl<'a> Aggregates<'a> {
+    /// Adds up the records whose ids are in `new_ids`, each once.
+    pub(super) fn new(records: &'a [UsageRecord], mut new_ids: HashSet<String>) -> Result<Self> {
+        let mut aggregates = Self::default();
+        for record in records {
+            if new_ids.remove(&record.id) {
+                aggregates.add(record)?;
             }
         }
-        Ok(sums)
+        Ok(aggregates)
     }
 
-    fn add(&mut self, receipt: &'a UsageRecord) -> Result<()> {
-        let (user_id, period, tokens) = (receipt.user_id.as_str(), receipt.period, receipt.charged_tokens);
-        let team = receipt.team.as_deref().filter(|team| !team.is_empty());
+    fn add(&mut self, record: &'a UsageRecord) -> Result<()> {
+        let (user_id, period, tokens) = (record.user_id.as_str(), record.period, record.charged_tokens);
+        let team = record.team.as_deref().filter(|team| !team.is_empty());
         let scopes = [Some(("user", user_id)), team.map(|team| ("team", team))];
         for (scope, name) in scopes.into_iter().flatten() {
             let used = self.counters.entry((scope, name, period)).or_default();
             *used = used.saturating_add(tokens);
         }
-        let route = receipt.route.as_deref().unwrap_or_default();
+        let route = record.route.as_deref().unwrap_or_default();
         let key =
-            (datetime::day(receipt.at)?, user_id, team.unwrap_or_default(), receipt.model.as_str(), route);
-        self.days.entry(key).or_default().add(receipt);
+            (datetime::day(record.at)?, user_id, team.unwrap_or_default(), record.model.as_str(), route);
+        self.days.entry(key).or_default().add(record);
         let day = datetime::day(period)?;
-        let used = self.users.entry(user_id).or_insert(Used { period, day, tokens: 0 });
-        // Only the last period is of today.
+        let used = self.users.entry(user_id).or_insert(UsedToday { period, day, tokens: 0 });
+        // Only the last period counts as today.
         if period > used.period {
-            *used = Used { period, day, tokens: 0 };
+            *used = UsedToday { period, day, tokens: 0 };
         }
         if period == used.period {
             used.tokens = used.tokens.saturating_add(tokens);
@@ -111,14 +111,14 @@ impl<'a> Sums<'a> {
     }
 }
 
-/// The entries of `map` in parts of at most `rows`.
-pub(super) fn parts<K, V>(map: &BTreeMap<K, V>, rows: usize) -> Vec<Vec<(&K, &V)>> {
-    let mut parts: Vec<Vec<(&K, &V)>> = Vec::new();
+/// Splits the entries of `map` into chunks of at most `rows`.
+pub(super) fn chunks<K, V>(map: &BTreeMap<K, V>, rows: usize) -> Vec<Vec<(&K, &V)>> {
+    let mut chunks: Vec<Vec<(&K, &V)>> = Vec::new();
     for entry in map {
-        match parts.last_mut() {
-            Some(part) if part.len() < rows => part.push(entry),
-            _ => parts.push(vec![entry]),
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < rows => chunk.push(entry),
+            _ => chunks.push(vec![entry]),
         }
     }
-    parts
+    chunks
 }
