@@ -4,12 +4,12 @@
 //! Spans are made when a request is over, of what its line in the log knows, with the times as they were; nothing is
 //! traced on the way. Not here: which trace a request belongs to (`trace`), and what Prometheus asks for (`metrics`).
 
-mod measures;
-mod names;
-mod sender;
+mod attributes;
+mod collector_client;
+mod instruments;
+mod request_span;
+mod span_batcher;
 mod spans;
-mod told;
-mod worker;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,16 +25,16 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use told::{Call, Told};
+pub use request_span::{Call, Told};
 
 use crate::config::{self, Collector, Sampler};
 use crate::http_client::{self, HttpClientError};
 use crate::tasks::Tasks;
 use crate::telemetry::trace_context::Trace;
-use measures::Measures;
-use sender::Sender;
+use collector_client::Sender;
+use instruments::Measures;
+use span_batcher::{LAST_SENDING, QUEUE, Worker};
 use spans::Frame;
-use worker::{LAST_SENDING, QUEUE, Worker};
 
 /// Why nothing can be sent.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +199,7 @@ fn headers(to: &Collector) -> HashMap<String, String> {
 }
 
 fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(names::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
+    InstrumentationScope::builder(attributes::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
 /// Who tells. The environment is not asked: all of it was read by `config`.

@@ -7,8 +7,8 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::names;
-use super::told::{Call, Told, prompt};
+use super::attributes as names;
+use super::request_span::{Call, Told, prompt};
 use crate::ids;
 use crate::telemetry::trace_context;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
 
-use super::names::{self, newest};
-use super::told::{Call, Told, prompt};
+use super::attributes::{self as names, newest};
+use super::request_span::{Call, Told, prompt};
 
 /// The boundaries that the conventions advise.
 const TOKENS: [f64; 14] = [
