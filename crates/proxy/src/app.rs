@@ -33,7 +33,7 @@ use crate::quota::Quota;
 use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{Metrics, Snapshot};
-use crate::telemetry::otel::{NoCollector, Otel};
+use crate::telemetry::otel::{ExporterError, Otel};
 use crate::usage::UsageRecorder;
 
 /// How long the last batch may take when the server ends. What is not stored then waits in the journal.
@@ -47,7 +47,7 @@ pub enum CannotOpen {
     Transport(#[from] HttpClientError),
     /// There is no way to a collector.
     #[error(transparent)]
-    Collector(#[from] NoCollector),
+    Collector(#[from] ExporterError),
     /// The database cannot be opened.
     #[error("cannot open the database: {0}; see DATA_DIR, DATABASE_URL and DB_*")]
     Store(#[from] StoreError),
@@ -117,7 +117,7 @@ impl App {
         let store = Store::open(&config.database, &upkeep).await?;
         let path = config.database.data_dir.join("journal");
         let metrics = Arc::new(Metrics::new(&catalog.foundation_models(), config.metrics.user_label));
-        metrics.prices(&catalog.price_versions());
+        metrics.set_price_versions(&catalog.price_versions());
         let recorder =
             UsageRecorder::open(&path, &config.ledger, store.clone(), clock.clone(), Arc::clone(&metrics));
         let recorder = Arc::new(recorder.map_err(|error| CannotOpen::Journal { path, error })?);
@@ -154,15 +154,15 @@ impl App {
     /// Lets the metrics tell what is true now.
     pub fn look(&self) {
         let backlog = self.recorder.backlog();
-        self.metrics.look(&Snapshot {
-            queue_depth: backlog.depth,
-            dropped: backlog.lost,
-            spill_bytes: backlog.bytes,
-            oldest: backlog.oldest,
-            connections: self.store.connections(),
+        self.metrics.refresh(&Snapshot {
+            usage_queue_depth: backlog.depth,
+            usage_dropped: backlog.lost,
+            wal_bytes: backlog.bytes,
+            oldest_usage_age: backlog.oldest,
+            db_connections: self.store.connections(),
             db_up: self.store.is_connected(),
-            credentials_expiry: self.bedrock.credentials_expiry(),
-            spans_dropped: self.otel.dropped(),
+            credentials_expire_at: self.bedrock.credentials_expiry(),
+            spans_dropped: self.otel.dropped_spans(),
         });
     }
 
@@ -195,7 +195,7 @@ impl App {
     /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.
     pub async fn finish(&self) {
         self.upkeep.stop();
-        self.otel.finish().await;
+        self.otel.shut_down().await;
         if tokio::time::timeout(LAST_BATCH, self.upkeep.ended()).await.is_err() {
             tracing::warn!("the database did not take the last usage rows; they wait in the journal");
         }

@@ -4,11 +4,14 @@
 //! credential (`net`), and is written by a thread of its own (`queue`) to stdout or to files (`files`). Nothing that goes
 //! wrong with them reaches a request; lines that are lost are counted.
 
+mod access_log;
 mod escape;
 mod logging;
 pub mod metrics;
 pub mod otel;
 mod queue;
+pub mod record;
+mod record_handle;
 mod rolling_file;
 mod scrub;
 pub mod trace_context;
@@ -25,6 +28,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::logging::Maker;
 pub use self::logging::{Lines, Output};
 use self::queue::{Lost, Queue, Sink, Writing};
+pub use self::record_handle::{RecordHandle, TelemetrySinks};
 use self::rolling_file::Files;
 use crate::clock::Clock;
 use crate::config::Log;
@@ -41,7 +45,7 @@ pub struct Logs {
 
 /// How many lines this process has lost, because they came too fast or could not be written.
 #[must_use]
-pub fn lines_dropped() -> u64 {
+pub fn dropped_log_lines() -> u64 {
     LOST.get().into_iter().flatten().map(Lost::count).sum()
 }
 

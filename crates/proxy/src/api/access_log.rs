@@ -27,9 +27,10 @@ use super::traced;
 use crate::app::App;
 use crate::auth::{Caller, ConcurrencyPermit};
 use crate::ids::RequestId;
-use crate::telemetry::metrics::{Counted, OpenStream, Phase};
-use crate::telemetry::trace_context::Trace;
-use crate::telemetry::user_agent::{self, Client};
+use crate::telemetry::metrics::{Counted, OpenStream};
+use crate::telemetry::record::OverheadPhase;
+use crate::telemetry::trace_context::TraceContext;
+use crate::telemetry::user_agent::{self, UserAgent};
 pub(super) use watched::Waited;
 use watched::{Received, Sent};
 
@@ -41,12 +42,12 @@ pub struct Entry(Arc<Line>);
 struct Line {
     request_id: RequestId,
     callers_id: Option<CallersId>,
-    trace: Trace,
+    trace: TraceContext,
     method: Method,
     path: String,
     /// The template of the path, if there is such a route.
     matched: Option<MatchedPath>,
-    client: Client,
+    client: UserAgent,
     session_id: Option<String>,
     /// Where the connection comes from; a proxy in front, if there is one.
     peer: Option<SocketAddr>,
@@ -116,18 +117,22 @@ impl Entry {
         let line = Line {
             request_id,
             callers_id: request.extensions().get().cloned(),
-            trace: request.extensions().get().cloned().unwrap_or_else(|| Trace::of(request.headers())),
+            trace: request
+                .extensions()
+                .get()
+                .cloned()
+                .unwrap_or_else(|| TraceContext::from_headers(request.headers())),
             method: request.method().clone(),
             path: request.uri().path().chars().take(200).collect(),
             matched: request.extensions().get::<MatchedPath>().cloned(),
-            client: Client::of(request.headers()),
-            session_id: user_agent::session(request.headers()),
+            client: UserAgent::from_headers(request.headers()),
+            session_id: user_agent::session_id(request.headers()),
             peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
             started: Instant::now(),
             fields: Mutex::default(),
             app,
         };
-        line.app.metrics.begun(line.template());
+        line.app.metrics.request_started(line.template());
         Self(Arc::new(line))
     }
 
@@ -137,13 +142,13 @@ impl Entry {
     }
 
     /// Adds what a phase took.
-    pub(super) fn took(&self, phase: Phase, took: Duration) {
+    pub(super) fn took(&self, phase: OverheadPhase, took: Duration) {
         self.note(|fields| fields.course.took(phase, took));
     }
 
     /// Counts a stream for as long as what this returns is kept.
     pub(super) fn streaming(&self) -> OpenStream {
-        self.0.app.metrics.stream()
+        self.0.app.metrics.stream_opened()
     }
 
     /// Charges the answer, if it is to be charged and was not yet. Called as soon as it is known what it came to,
@@ -168,7 +173,7 @@ impl Entry {
 
     /// The program that asks.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &UserAgent {
         &self.0.client
     }
 
@@ -229,7 +234,7 @@ fn settle(fields: &mut Fields, app: &App, started: Instant) {
         let begun = Instant::now();
         let took = line::milliseconds(started.elapsed());
         fields.charged = Some(meter.settle(fields, &app.metrics, took, first_word));
-        fields.course.took(Phase::Persist, begun.elapsed());
+        fields.course.took(OverheadPhase::Persist, begun.elapsed());
     }
 }
 

@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::auth::{self, AccessError, ConcurrencyPermit, Scope, TokenError};
 use crate::ids;
 use crate::store::Event;
-use crate::telemetry::metrics::Phase;
+use crate::telemetry::record::OverheadPhase;
 
 const API_KEY: &str = "x-api-key";
 
@@ -63,7 +63,7 @@ pub async fn layer(
 ) -> Response {
     let begun = Instant::now();
     let admitted = admitted(&app, door, request.method(), request.uri(), request.headers()).await;
-    entry.took(Phase::Auth, begun.elapsed());
+    entry.took(OverheadPhase::Auth, begun.elapsed());
     let admitted = admitted.and_then(|caller| {
         entry.note(|fields| fields.caller = Some(Arc::clone(&caller)));
         let turn = turn(&app, door, &caller)?;
@@ -110,7 +110,7 @@ async fn admitted(
         Err(refusal) => Err(refusal.into()),
     };
     let caller = caller.inspect_err(|rejection| {
-        app.metrics.refused(reason(rejection.check()));
+        app.metrics.auth_failed(reason(rejection.check()));
         let details = json!({"check": rejection.check(), "path": path(uri)});
         tell(app, "auth_refused", rejection.user_id(), details);
     })?;

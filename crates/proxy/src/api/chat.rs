@@ -29,7 +29,7 @@ use super::messages::{self as main_door, Passage};
 use super::tongue::Tongue;
 use crate::app::App;
 use crate::ids;
-use crate::telemetry::metrics::Phase;
+use crate::telemetry::record::OverheadPhase;
 
 /// The paths of this door.
 pub fn router() -> Router<Arc<App>> {
@@ -63,7 +63,7 @@ pub async fn answer(
     let options = ChatOptions { auto_cache: app.relay.auto_cache, strict: app.relay.options.strict };
     let begun = Instant::now();
     let call = translate::chat_to_messages(&chat, body.len(), &target.capabilities, &options)?;
-    entry.took(Phase::Translate, parsing + begun.elapsed());
+    entry.took(OverheadPhase::Translate, parsing + begun.elapsed());
     if !call.unsupported.is_empty() {
         return Err(translate::unsupported_error(&call.unsupported).into());
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::access_log::Entry;
 use super::error::ApiError;
 use crate::ids::RequestId;
-use crate::telemetry::trace_context::{self, Trace};
+use crate::telemetry::trace_context::{self, TraceContext};
 
 /// What a caller calls its request; in the answer ours, when it calls it nothing.
 const CALLERS_ID: &str = "x-request-id";
@@ -38,7 +38,7 @@ impl CallersId {
 /// `request-id` is always ours, as Anthropic's SDKs read it; `x-request-id` is the caller's own if it sent one.
 pub async fn layer(mut request: Request, next: Next) -> Response {
     let id = RequestId::draw();
-    let trace = Trace::of(request.headers());
+    let trace = TraceContext::from_headers(request.headers());
     let named = CallersId::of(request.headers(), CALLERS_ID);
     let known = named.clone().or_else(|| CallersId::of(request.headers(), CLIENTS_ID));
     let extensions = request.extensions_mut();
@@ -56,8 +56,8 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
         headers.insert(CALLERS_ID, named.map_or_else(|| value.clone(), |named| named.0));
         headers.insert("request-id", value);
     }
-    if let Some(value) = trace.response() {
-        headers.insert(trace_context::RESPONSE, value);
+    if let Some(value) = trace.response_header() {
+        headers.insert(trace_context::TRACERESPONSE, value);
     }
     response
 }

@@ -7,13 +7,14 @@ use protocol::translate::{Outcome, StreamSummary};
 use tokio::time::Instant;
 
 use crate::bedrock::Attempts;
-use crate::telemetry::metrics::{Answered, Metrics, Name, Phase};
+use crate::telemetry::metrics::{Answered, LabelValue, Metrics};
+use crate::telemetry::record::OverheadPhase;
 
 /// What becomes known of it on the way.
 #[derive(Debug, Default)]
 pub(super) struct Course {
     /// Which model in which region, as labels.
-    pub(super) model: Option<(Name, Name)>,
+    pub(super) model: Option<(LabelValue, LabelValue)>,
     /// How it is asked, when that is not the route.
     pub(super) api: Option<&'static str>,
     /// When Bedrock was first asked.
@@ -26,12 +27,12 @@ pub(super) struct Course {
     failures: Vec<&'static str>,
     /// Whether the last of them was the end of it.
     gave_up: bool,
-    phases: [Option<Duration>; Phase::ALL.len()],
+    phases: [Option<Duration>; OverheadPhase::ALL.len()],
 }
 
 impl Course {
     /// Adds what a phase took.
-    pub(super) fn took(&mut self, phase: Phase, took: Duration) {
+    pub(super) fn took(&mut self, phase: OverheadPhase, took: Duration) {
         if let Some(sum) = self.phases.get_mut(phase as usize) {
             *sum = Some(sum.unwrap_or_default() + took);
         }
@@ -67,7 +68,7 @@ impl Course {
         summary: Option<&StreamSummary>,
         first: Option<(Instant, Duration)>,
     ) {
-        for (phase, took) in Phase::ALL.into_iter().zip(self.phases) {
+        for (phase, took) in OverheadPhase::ALL.into_iter().zip(self.phases) {
             if let Some(took) = took {
                 metrics.overhead(phase, took);
             }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     fn asked(failures: &[&'static str], gave_up: bool) -> Course {
-        let model = Some((Name::from("m"), Name::from("us-east-1")));
+        let model = Some((LabelValue::from("m"), LabelValue::from("us-east-1")));
         let mut course = Course { model, failures: failures.to_vec(), gave_up, ..Course::default() };
         course.asked();
         course
@@ -164,9 +165,9 @@ mod tests {
     #[test]
     fn what_a_phase_takes_twice_is_added_up() {
         let mut course = Course::default();
-        course.took(Phase::Translate, Duration::from_micros(30));
-        course.took(Phase::Translate, Duration::from_micros(20));
-        course.took(Phase::Auth, Duration::from_micros(5));
+        course.took(OverheadPhase::Translate, Duration::from_micros(30));
+        course.took(OverheadPhase::Translate, Duration::from_micros(20));
+        course.took(OverheadPhase::Auth, Duration::from_micros(5));
         let metrics = Metrics::default();
         course.count(&metrics, None, None, None);
         let text = metrics.render(true);

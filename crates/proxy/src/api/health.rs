@@ -110,7 +110,7 @@ pub async fn metrics(
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open = accepts.flat_map(|value| value.split(',')).any(|kind| kind.contains("openmetrics-text"));
     app.look();
-    let kind = if open { metrics::OPEN_METRICS } else { metrics::PLAIN };
+    let kind = if open { metrics::OPENMETRICS_TYPE } else { metrics::TEXT_TYPE };
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, app.metrics.render(open)).into_response())
 }

@@ -21,7 +21,7 @@ use super::access_log::{Entry, Waited};
 use super::error::ApiError;
 use crate::app::Drains;
 use crate::bedrock::{self, Operation};
-use crate::telemetry::metrics::Phase;
+use crate::telemetry::record::OverheadPhase;
 
 /// Where events go: into bytes for the client (`tongue`), or into one message.
 pub(super) trait Sink: translate::EventSink + Send + 'static {
@@ -319,7 +319,7 @@ impl Live {
             self.entry.note(|fields| {
                 fields.summary = Some(summary);
                 fields.said = self.said;
-                fields.course.took(Phase::Stream, self.took);
+                fields.course.took(OverheadPhase::Stream, self.took);
                 fields.course.ended_at = Some(Instant::now());
                 fields.course.broke = broke.map(bedrock::outcome);
                 if let Some(error) = &error {

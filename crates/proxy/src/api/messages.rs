@@ -21,7 +21,7 @@ use super::{detail, metering, relay, whole};
 use crate::app::App;
 use crate::auth;
 use crate::catalog::ResolvedModel;
-use crate::telemetry::metrics::Phase;
+use crate::telemetry::record::OverheadPhase;
 
 /// Which rules the client goes by; those of the older version when it does not say.
 pub(super) const VERSION: &str = "anthropic-version";
@@ -41,7 +41,7 @@ pub async fn post(
 ) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let request = Request::parse(&body)?;
-    entry.took(Phase::Translate, begun.elapsed());
+    entry.took(OverheadPhase::Translate, begun.elapsed());
     check_version(&request, version(&headers))?;
     let target = target(&app, &entry, &caller, request.model.as_deref(), request.stream).await?;
     let asked = Asked { body: body.clone(), betas: betas(&headers), target, notices: Vec::new() };
@@ -93,7 +93,7 @@ pub(super) async fn pass(
     let begun = Instant::now();
     let need = metering::need(&app, &request, &asked.target);
     let call = call::prepare(&app, &asked, request)?;
-    entry.took(Phase::Translate, begun.elapsed());
+    entry.took(OverheadPhase::Translate, begun.elapsed());
     let limits = metering::admit(&app, &entry, &caller, need, &asked.target, &headers).await?;
     let inquiry = Inquiry::new(asked, call, entry, app.relay.xml_buffer);
     let cutting = app.tasks.cutting();

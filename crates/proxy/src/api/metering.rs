@@ -18,7 +18,8 @@ use crate::catalog::{Pricing, ResolvedModel};
 use crate::estimate::{self, Tokenizer};
 use crate::quota::{AdmitError, Grant, QuotaSubject, TokenEstimate};
 use crate::store::UsageRecord;
-use crate::telemetry::metrics::{Metrics, Phase, Spent};
+use crate::telemetry::metrics::{Metrics, Spent};
+use crate::telemetry::record::OverheadPhase;
 use crate::telemetry::user_agent;
 
 /// Letters that make a token, at the least.
@@ -127,17 +128,17 @@ pub(super) async fn admit(
     let limited = payer.user_limit.is_some() || payer.team_limit.is_some();
     let begun = Instant::now();
     let admitted = app.quota.admit(payer, entry.request_id().as_str(), need).await;
-    entry.took(Phase::Quota, begun.elapsed());
+    entry.took(OverheadPhase::Quota, begun.elapsed());
     let (scope, decision, reason) = decision(&admitted, limited);
-    app.metrics.decided(scope, decision, reason);
+    app.metrics.quota_decided(scope, decision, reason);
     let grant = admitted?;
     let mut limits = HeaderMap::new();
     limits::announce(&grant, &mut limits);
     let tariff = app.catalog.pricing(target, app.bedrock.region());
     let model = target.foundation_model.clone().unwrap_or_else(|| target.model_id.clone());
-    let session = user_agent::session(headers);
-    let region = app.metrics.region(app.bedrock.region_of(&target.model_id));
-    let labels = (app.metrics.model(&model), region);
+    let session = user_agent::session_id(headers);
+    let region = app.metrics.region_label(app.bedrock.region_of(&target.model_id));
+    let labels = (app.metrics.model_label(&model), region);
     entry.note(|fields| {
         fields.course.model = Some(labels);
         fields.meter = Some(Meter::new(grant, tariff, model, session));

@@ -120,7 +120,7 @@ impl Inquiry {
         learned.push(lesson.clone());
         let model = &self.asked.target.model_id;
         if app.learned.remember(self.told.route, model, lesson.clone()) {
-            app.metrics.lesson(self.told.route.as_str(), kind(&lesson));
+            app.metrics.unsupported_feature(self.told.route.as_str(), kind(&lesson));
             tracing::info!(
                 model,
                 route = self.told.route.as_str(),

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::access_log::Fields;
 use crate::app::App;
-use crate::telemetry::otel::{Call, Told};
-use crate::telemetry::trace_context::Trace;
+use crate::telemetry::otel::{RequestSpan, UpstreamSpan};
+use crate::telemetry::trace_context::TraceContext;
 
 /// What is known of a request from its head.
 pub(super) struct Head<'a> {
-    pub(super) trace: &'a Trace,
+    pub(super) trace: &'a TraceContext,
     pub(super) request_id: &'a str,
     pub(super) method: &'a Method,
     pub(super) route: Option<&'a str>,
@@ -29,7 +29,7 @@ pub(super) fn tell(app: &App, head: &Head<'_>, fields: &Fields) {
     let (now, today) = (Instant::now(), app.clock.now());
     let at = |then: Instant| today - now.saturating_duration_since(then);
     let caller = fields.caller.as_deref();
-    app.otel.tell(&Told {
+    app.otel.export_span(&RequestSpan {
         trace: head.trace,
         request_id: head.request_id,
         method: method(head.method),
@@ -38,8 +38,9 @@ pub(super) fn tell(app: &App, head: &Head<'_>, fields: &Fields) {
         client: head.client,
         team: caller.and_then(|caller| caller.team.as_deref()),
         error: fields.error.or((fields.outcome() != "finished").then(|| fields.outcome())),
-        time: (at(head.started), today),
-        call: call(app, head, fields, at, today),
+        started_at: at(head.started),
+        ended_at: today,
+        upstream: call(app, head, fields, at, today),
     });
 }
 
@@ -49,25 +50,26 @@ fn call<'a>(
     fields: &'a Fields,
     at: impl Fn(Instant) -> SystemTime,
     today: SystemTime,
-) -> Option<Call<'a>> {
+) -> Option<UpstreamSpan<'a>> {
     let course = &fields.course;
     let (asked, (model, region)) = (course.asked_at?, course.model.as_ref()?);
     let summary = fields.summary.as_ref();
-    Some(Call {
-        requested: fields.model_requested.as_deref().unwrap_or(model),
+    Some(UpstreamSpan {
+        requested_model: fields.model_requested.as_deref().unwrap_or(model),
         model,
         region,
         host: app.bedrock.host(),
-        api: fields.route.or(course.api).unwrap_or("other"),
-        stream: fields.stream,
-        session: head.session,
-        stop: summary.and_then(|summary| summary.stop_reason.as_deref()),
+        upstream_api: fields.route.or(course.api).unwrap_or("other"),
+        streamed: fields.stream,
+        session_id: head.session,
+        stop_reason: summary.and_then(|summary| summary.stop_reason.as_deref()),
         outcome: course.outcome(summary)?,
         aws_request_id: fields.aws_request_id.as_deref(),
         retries: fields.retries,
         usage: summary.and_then(|summary| summary.usage),
-        first_chunk: fields.first_word.map(|first| first.saturating_duration_since(asked)),
-        time: (at(asked), course.ended_at.map_or(today, at)),
+        time_to_first_chunk: fields.first_word.map(|first| first.saturating_duration_since(asked)),
+        started_at: at(asked),
+        ended_at: course.ended_at.map_or(today, &at),
     })
 }
 

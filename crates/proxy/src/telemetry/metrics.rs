@@ -1,202 +1,133 @@
-//! Counters for Prometheus. No label is a request or anything else that a client can make up without end.
+//! Metrics for Prometheus. No label value is free text of a client.
 //!
-//! What one request came to is counted where its line in the access log is written (`api::access_log`); what stands
-//! still until somebody asks is looked up when somebody asks (`app`). This room only keeps the numbers and prints them.
+//! A request is counted once, from its [`RequestRecord`], when the record is complete; gauges are refreshed on each scrape.
 //! <https://prometheus.io/docs/practices/naming/>
 
+mod inputs;
 mod labels;
-mod log;
 mod process;
 mod text;
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-pub use labels::Name;
-pub use text::{OPEN_METRICS, PLAIN};
+pub use inputs::{Answered, Counted, Spent};
+pub use labels::LabelValue;
+pub use text::{OPENMETRICS_TYPE, TEXT_TYPE};
 
-use labels::Names;
-use process::Process;
+use super::record::{Charge, OverheadPhase, RequestRecord, UpstreamRecord};
+use labels::{
+    AttemptLabels, BoundedLabels, BuildLabels, ChargeLabels, ModelLabels, ModelRegionLabels, PhaseLabels,
+    QuotaDecisionLabels, ReasonLabels, RequestLabels, RouteLabels, RouteStatusLabels, StateLabels,
+    UnsupportedFeatureLabels, VersionLabels,
+};
+use process::ProcessMetrics;
 
-/// The most models beyond the catalog's, teams, users and regions that are named; further ones are `other`.
-const MOST_NAMES: usize = 200;
+/// Values of one label at most (models beyond the catalog's, teams, users, regions, routes); further ones are `other`.
+/// Prometheus advises to keep the series of a metric in the hundreds.
+const MAX_LABEL_VALUES: usize = 200;
 
-/// Seconds: from a refusal to a stream of ten minutes.
-const LONG: &[f64] =
+/// Buckets in seconds: from a rejection to a stream of ten minutes.
+const DURATION_BUCKETS: &[f64] =
     &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-/// Seconds until a first word.
-const FIRST: &[f64] = &[0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0];
-/// Seconds from token to token.
-const STEP: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0];
-/// Seconds of our own work: from ten microseconds to a second.
-const SHORT: &[f64] = &[
+/// Buckets in seconds: dense where models begin to respond, half a second to ten.
+const TTFT_BUCKETS: &[f64] =
+    &[0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0];
+/// Buckets in seconds: from a thousand tokens a second to one.
+const INTER_TOKEN_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0];
+/// Buckets in seconds: from ten microseconds, a cached authentication, to a second, a slow database.
+const OVERHEAD_BUCKETS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.5, 1.0,
 ];
 
-/// Counts of dollars and seconds have decimals.
-type Decimal = Counter<f64, AtomicU64>;
-/// For what is only there at times.
+/// Counter of dollars or seconds.
+type DecimalCounter = Counter<f64, AtomicU64>;
+/// Label set of a metric that can be absent.
 type NoLabels = Vec<(String, String)>;
 type Histograms<S> = Family<S, Histogram, fn() -> Histogram>;
 
-/// Everything that is counted.
+/// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<labels::Request, Counter>,
-    duration: Histograms<labels::RouteStatus>,
-    inflight: Family<labels::Route, Gauge>,
-    streams: Gauge,
-    upstream: Family<labels::Upstream, Counter>,
-    upstream_duration: Histograms<labels::ModelRegion>,
-    first_token: Histograms<labels::Model>,
-    inter_token: Histograms<labels::Model>,
-    overhead: Histograms<labels::Phase>,
-    tokens: Family<labels::Spending, Counter>,
-    cost: Family<labels::Spending, Decimal>,
-    savings: Family<labels::Spending, Decimal>,
-    unpriced: Family<labels::Model, Counter>,
-    estimated: Family<labels::Model, Counter>,
-    retries: Family<labels::Reason, Counter>,
-    lessons: Family<labels::Lesson, Counter>,
-    decisions: Family<labels::Decision, Counter>,
-    auth_failures: Family<labels::Reason, Counter>,
-    flushes: Histogram,
-    standing: Standing,
-    process: Process,
-    models: Names,
-    routes: Names,
-    regions: Names,
-    teams: Names,
+    requests: Family<RequestLabels, Counter>,
+    request_duration: Histograms<RouteStatusLabels>,
+    requests_in_flight: Family<RouteLabels, Gauge>,
+    open_streams: Gauge,
+    attempts: Family<AttemptLabels, Counter>,
+    upstream_duration: Histograms<ModelRegionLabels>,
+    time_to_first_token: Histograms<ModelLabels>,
+    inter_token: Histograms<ModelLabels>,
+    overhead: Histograms<PhaseLabels>,
+    tokens: Family<ChargeLabels, Counter>,
+    cost: Family<ChargeLabels, DecimalCounter>,
+    cache_savings: Family<ChargeLabels, DecimalCounter>,
+    unpriced: Family<ModelLabels, Counter>,
+    estimated: Family<ModelLabels, Counter>,
+    retries: Family<ReasonLabels, Counter>,
+    unsupported_features: Family<UnsupportedFeatureLabels, Counter>,
+    quota_decisions: Family<QuotaDecisionLabels, Counter>,
+    auth_failures: Family<ReasonLabels, Counter>,
+    usage_flush: Histogram,
+    gauges: Gauges,
+    process: ProcessMetrics,
+    models: BoundedLabels,
+    routes: BoundedLabels,
+    regions: BoundedLabels,
+    teams: BoundedLabels,
     /// `None` when users are no label.
-    users: Option<Names>,
+    users: Option<BoundedLabels>,
 }
 
-/// What is looked up when somebody asks.
+/// Metrics that are refreshed on each scrape.
 #[derive(Debug, Default)]
-struct Standing {
-    queue_depth: Gauge,
-    queue_dropped: Counter,
-    spill: Gauge,
-    oldest: Gauge<f64, AtomicU64>,
-    connections: Family<labels::State, Gauge>,
+struct Gauges {
+    usage_queue_depth: Gauge,
+    usage_dropped: Counter,
+    wal_bytes: Gauge,
+    oldest_usage_age: Gauge<f64, AtomicU64>,
+    db_connections: Family<StateLabels, Gauge>,
     db_up: Gauge,
-    credentials_expiry: Family<NoLabels, Gauge>,
-    prices: Family<labels::Version, Gauge>,
+    credentials_expire_at: Family<NoLabels, Gauge>,
+    price_versions: Family<VersionLabels, Gauge>,
     workers: Gauge,
     tasks: Gauge,
     spans_dropped: Counter,
 }
 
-/// What is true when somebody asks.
+/// Values of the gauges at the time of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Requests that are open or not yet stored.
-    pub queue_depth: usize,
-    /// Usage rows that neither the database nor the journal has.
-    pub dropped: u64,
-    /// Bytes of the journal that the database has not got.
-    pub spill_bytes: u64,
-    /// How long the oldest row waits for the database.
-    pub oldest: Duration,
-    /// Connections to the database that are used and idle.
-    pub connections: (u32, u32),
+    /// Requests that are open or whose usage is not yet stored.
+    pub usage_queue_depth: usize,
+    /// Usage records that neither the database nor the WAL took.
+    pub usage_dropped: u64,
+    /// Bytes of the WAL that are not yet in the database.
+    pub wal_bytes: u64,
+    /// Time that the oldest usage record has waited for the database.
+    pub oldest_usage_age: Duration,
+    /// Connections to the database, in use and idle.
+    pub db_connections: (u32, u32),
     /// Whether the last call reached the database.
     pub db_up: bool,
-    /// When AWS's credentials expire, in seconds since the epoch; `None` for those that do not.
-    pub credentials_expiry: Option<i64>,
+    /// When the AWS credentials expire, in seconds since the epoch; `None` for those that do not.
+    pub credentials_expire_at: Option<i64>,
     /// Spans that were not sent.
     pub spans_dropped: u64,
 }
 
-/// What a request came to, for counting.
-#[derive(Clone, Copy, Debug)]
-pub struct Counted<'a> {
-    /// The template of its path, or `other`.
-    pub route: &'a str,
-    /// Its method.
-    pub method: &'a http::Method,
-    /// The HTTP status; 0 when none was sent.
-    pub status: u16,
-    /// The program that asked, out of a closed list.
-    pub client: &'static str,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// What an answer of Bedrock came to, for counting.
-#[derive(Clone, Copy, Debug)]
-pub struct Answered<'a> {
-    /// Which model.
-    pub model: &'a Name,
-    /// Where.
-    pub region: &'a Name,
-    /// How it was asked: `converse`, `invoke` or `messages`.
-    pub api: &'static str,
-    /// What became of it, in one word of a closed list.
-    pub outcome: &'static str,
-}
-
-/// What an answer cost, for counting.
-#[derive(Clone, Copy, Debug)]
-pub struct Spent<'a> {
-    /// The foundation model.
-    pub model: &'a str,
-    /// Who pays.
-    pub team: Option<&'a str>,
-    /// Who asked.
-    pub user: &'a str,
-    /// Tokens by type.
-    pub tokens: [(&'static str, i64); 5],
-    /// Nano-dollars.
-    pub cost: i64,
-    /// Nano-dollars that the prompt would have cost more if nothing of it had been read from the cache.
-    pub saved: i64,
-    /// Whether the price was known.
-    pub priced: bool,
-    /// Whether the tokens are a guess.
-    pub estimated: bool,
-}
-
-/// One part of what the gateway itself does for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Finding out who asks.
-    Auth,
-    /// Reserving what the request may spend.
-    Quota,
-    /// Making a request for Bedrock of it.
-    Translate,
-    /// Making events of Bedrock's bytes, all of them together.
-    Stream,
-    /// The receipt: its price, and its line in the journal.
-    Persist,
-}
-
-impl Phase {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Auth, Self::Quota, Self::Translate, Self::Stream, Self::Persist];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Auth => "auth",
-            Self::Quota => "quota",
-            Self::Translate => "translate",
-            Self::Stream => "stream",
-            Self::Persist => "persist",
-        }
-    }
-}
-
-/// Counts an open stream for as long as it is there.
+/// Counts an open stream until it is dropped.
 #[derive(Debug)]
 pub struct OpenStream(Gauge);
 
@@ -218,313 +149,433 @@ impl Default for Metrics {
     }
 }
 
-/// Registers metrics by name, under their prefix.
-struct Shelf<'a>(&'a mut Registry);
-
-impl Shelf<'_> {
-    fn put<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: &M) {
-        self.0.register(name, help, metric.clone());
-    }
+/// Registers a metric with its help text.
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+    registry.register(name, help, metric.clone());
 }
 
 impl Metrics {
-    /// Nothing counted yet. `models` are always named; `users` says whether tokens and dollars are told by user, too.
+    /// Creates the metrics. `models` always have a label value of their own; `has_user_label` says whether tokens and
+    /// cost are split by user.
     #[must_use]
-    pub fn new(models: &[String], users: bool) -> Self {
-        let mut named = Names::new(MOST_NAMES);
+    pub fn new(models: &[String], has_user_label: bool) -> Self {
+        let mut model_labels = BoundedLabels::new(MAX_LABEL_VALUES);
         for model in models {
-            named.reserve(model);
+            model_labels.reserve(model);
         }
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(LONG.iter().copied())),
-            inflight: Family::default(),
-            streams: Gauge::default(),
-            upstream: Family::default(),
-            upstream_duration: Family::new_with_constructor(|| Histogram::new(LONG.iter().copied())),
-            first_token: Family::new_with_constructor(|| Histogram::new(FIRST.iter().copied())),
-            inter_token: Family::new_with_constructor(|| Histogram::new(STEP.iter().copied())),
-            overhead: Family::new_with_constructor(|| Histogram::new(SHORT.iter().copied())),
+            request_duration: Family::new_with_constructor(duration_histogram),
+            requests_in_flight: Family::default(),
+            open_streams: Gauge::default(),
+            attempts: Family::default(),
+            upstream_duration: Family::new_with_constructor(duration_histogram),
+            time_to_first_token: Family::new_with_constructor(|| {
+                Histogram::new(TTFT_BUCKETS.iter().copied())
+            }),
+            inter_token: Family::new_with_constructor(|| Histogram::new(INTER_TOKEN_BUCKETS.iter().copied())),
+            overhead: Family::new_with_constructor(overhead_histogram),
             tokens: Family::default(),
             cost: Family::default(),
-            savings: Family::default(),
+            cache_savings: Family::default(),
             unpriced: Family::default(),
             estimated: Family::default(),
             retries: Family::default(),
-            lessons: Family::default(),
-            decisions: Family::default(),
+            unsupported_features: Family::default(),
+            quota_decisions: Family::default(),
             auth_failures: Family::default(),
-            flushes: Histogram::new(SHORT.iter().copied()),
-            standing: Standing::default(),
-            process: Process::default(),
-            models: named,
-            routes: Names::new(MOST_NAMES),
-            regions: Names::new(MOST_NAMES),
-            teams: Names::new(MOST_NAMES),
-            users: users.then(|| Names::new(MOST_NAMES)),
+            usage_flush: overhead_histogram(),
+            gauges: Gauges::default(),
+            process: ProcessMetrics::default(),
+            models: model_labels,
+            routes: BoundedLabels::new(MAX_LABEL_VALUES),
+            regions: BoundedLabels::new(MAX_LABEL_VALUES),
+            teams: BoundedLabels::new(MAX_LABEL_VALUES),
+            users: has_user_label.then(|| BoundedLabels::new(MAX_LABEL_VALUES)),
         };
-        metrics.registry = metrics.registered();
+        metrics.registry = metrics.build_registry();
         metrics
     }
 
-    fn registered(&self) -> Registry {
+    fn build_registry(&self) -> Registry {
         let mut registry = Registry::default();
         self.process.register(&mut registry);
-        let shelf = &mut Shelf(registry.sub_registry_with_prefix("bedrock_proxy"));
-        self.register_requests(shelf);
-        self.register_spending(shelf);
-        self.standing.register(shelf);
-        shelf.0.register_collector(Box::new(log::Lost));
+        let ours = registry.sub_registry_with_prefix("bedrock_proxy");
+        self.register_requests(ours);
+        self.register_charges(ours);
+        self.gauges.register(ours);
+        ours.register_collector(Box::new(DroppedLogLines));
         registry
     }
 
-    fn register_requests(&self, shelf: &mut Shelf<'_>) {
-        shelf.put("http_requests", "Requests", &self.requests);
-        shelf.put(
+    fn register_requests(&self, registry: &mut Registry) {
+        register(registry, "http_requests", "Requests", &self.requests);
+        register(
+            registry,
             "http_request_duration_seconds",
-            "From the request to the last byte of the answer",
-            &self.duration,
+            "From the head of the request to the last byte of the response",
+            &self.request_duration,
         );
-        shelf.put("inflight_requests", "Requests that are being answered", &self.inflight);
-        shelf.put("streams_active", "Streams that are open", &self.streams);
-        shelf.put("upstream_requests", "Questions to Bedrock, each attempt", &self.upstream);
-        shelf.put(
+        register(registry, "inflight_requests", "Requests in flight", &self.requests_in_flight);
+        register(registry, "streams_active", "Open streams", &self.open_streams);
+        register(registry, "upstream_requests", "Requests to Bedrock, each attempt", &self.attempts);
+        register(
+            registry,
             "upstream_duration_seconds",
-            "From the first question to the end of Bedrock's answer",
+            "From the first attempt to the end of Bedrock's response",
             &self.upstream_duration,
         );
-        shelf.put(
+        register(
+            registry,
             "time_to_first_token_seconds",
-            "From the request to the model's first word",
-            &self.first_token,
+            "From the head of the request to the first event of the model",
+            &self.time_to_first_token,
         );
-        shelf.put("inter_token_seconds", "From token to token, the mean of each answer", &self.inter_token);
-        shelf.put("overhead_seconds", "What the gateway itself takes", &self.overhead);
-        shelf.put("retries", "Questions that were put again, by what went wrong before", &self.retries);
-        shelf.put("lessons", "What models were seen to refuse", &self.lessons);
-        shelf.put("quota_decisions", "Requests that were let through or not", &self.decisions);
-        shelf.put("auth_failures", "Requests without a credential that is accepted", &self.auth_failures);
+        register(
+            registry,
+            "inter_token_seconds",
+            "Time between tokens, the mean of each response",
+            &self.inter_token,
+        );
+        register(registry, "overhead_seconds", "Time that the proxy itself takes", &self.overhead);
+        register(
+            registry,
+            "retries",
+            "Attempts that were followed by another, by the reason of their failure",
+            &self.retries,
+        );
+        register(
+            registry,
+            "unsupported_features",
+            "Features that Bedrock reported as unsupported by a model",
+            &self.unsupported_features,
+        );
+        register(registry, "quota_decisions", "Requests that were admitted or denied", &self.quota_decisions);
+        register(registry, "auth_failures", "Requests without a valid credential", &self.auth_failures);
     }
 
-    fn register_spending(&self, shelf: &mut Shelf<'_>) {
-        shelf.put("tokens", "Tokens that Bedrock counted, or a guess", &self.tokens);
-        shelf.put("cost_usd", "What they cost, in dollars", &self.cost);
-        shelf.put(
+    fn register_charges(&self, registry: &mut Registry) {
+        register(registry, "tokens", "Tokens that Bedrock counted, or an estimate", &self.tokens);
+        register(registry, "cost_usd", "Cost of the tokens, in dollars", &self.cost);
+        register(
+            registry,
             "cache_savings_usd",
-            "What prompts would have cost more without what was read from the cache, in dollars",
-            &self.savings,
+            "Additional cost of prompts without the tokens read from the cache, in dollars",
+            &self.cache_savings,
         );
-        shelf.put("unpriced_requests", "Answers of models whose price is not known", &self.unpriced);
-        shelf.put("estimated_requests", "Answers whose tokens are a guess", &self.estimated);
-        shelf.put("usage_flush_seconds", "How long the database took for a batch", &self.flushes);
+        register(
+            registry,
+            "unpriced_requests",
+            "Responses of models whose price is not known",
+            &self.unpriced,
+        );
+        register(registry, "estimated_requests", "Responses whose tokens are an estimate", &self.estimated);
+        register(
+            registry,
+            "usage_flush_seconds",
+            "Time that the database took for a batch",
+            &self.usage_flush,
+        );
     }
 
-    /// Counts a request that has come in; [`Metrics::request`] counts it out.
-    pub fn begun(&self, route: &str) {
-        self.inflight.get_or_create(&labels::Route { route: self.routes.get(route) }).inc();
+    /// Counts a request as in flight, until [`Metrics::record`] counts it as complete.
+    pub fn request_started(&self, route: &str) {
+        self.requests_in_flight.get_or_create(&RouteLabels { route: self.routes.get(route) }).inc();
     }
 
-    /// Counts a request that is over.
-    pub fn request(&self, counted: &Counted<'_>) {
-        let route = self.routes.get(counted.route);
-        let (status, client) = (counted.status, counted.client);
-        self.inflight.get_or_create(&labels::Route { route: route.clone() }).dec();
-        let labels = labels::RouteStatus { route: route.clone(), status };
-        self.duration.get_or_create(&labels).observe(counted.took.as_secs_f64());
-        let method = method(counted.method);
-        self.requests.get_or_create(&labels::Request { route, method, status, client }).inc();
+    /// Counts a complete request: the request itself, its overhead, its attempts and its charge.
+    pub fn record(&self, record: &RequestRecord) {
+        let head = &record.head;
+        let status = record.status.map_or(0, |status| status.as_u16());
+        self.count_request(
+            head.route_or_other(),
+            &head.method,
+            status,
+            head.user_agent.name,
+            record.duration,
+        );
+        for (phase, duration) in OverheadPhase::ALL.into_iter().zip(record.phases) {
+            if let Some(duration) = duration {
+                self.count_overhead(phase, duration);
+            }
+        }
+        let Some(upstream) = &record.upstream else { return };
+        self.count_upstream(record, upstream);
+        if let Some(charge) = &upstream.charge {
+            let caller = record.caller.as_ref();
+            let team = caller.and_then(|caller| caller.team.as_deref());
+            let user_id = caller.map_or("", |caller| caller.user_id.as_str());
+            self.count_charge(&upstream.foundation_model, team, user_id, charge);
+        }
     }
 
-    /// Counts a stream for as long as what this returns is kept.
-    #[must_use]
-    pub fn stream(&self) -> OpenStream {
-        self.streams.inc();
-        OpenStream(self.streams.clone())
+    fn count_request(
+        &self,
+        route: &str,
+        method: &http::Method,
+        status: u16,
+        client: &'static str,
+        duration: Duration,
+    ) {
+        let route = self.routes.get(route);
+        self.requests_in_flight.get_or_create(&RouteLabels { route: route.clone() }).dec();
+        let labels = RouteStatusLabels { route: route.clone(), status };
+        self.request_duration.get_or_create(&labels).observe(duration.as_secs_f64());
+        let labels = RequestLabels { route, method: method_label(method), status, client };
+        self.requests.get_or_create(&labels).inc();
     }
 
-    /// What a model is called in labels.
-    #[must_use]
-    pub fn model(&self, model: &str) -> Name {
-        self.models.get(model)
+    fn count_overhead(&self, phase: OverheadPhase, duration: Duration) {
+        let labels = PhaseLabels { phase: phase.as_str() };
+        self.overhead.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 
-    /// What a region is called in labels.
-    #[must_use]
-    pub fn region(&self, region: &str) -> Name {
-        self.regions.get(region)
+    fn count_upstream(&self, record: &RequestRecord, upstream: &UpstreamRecord) {
+        let Some(final_outcome) = upstream.final_outcome() else { return };
+        let (model, region) = self.upstream_labels(upstream);
+        let api = upstream.upstream_api.unwrap_or("other");
+        for attempt in upstream.repeated_attempts() {
+            self.retries.get_or_create(&ReasonLabels { reason: attempt.outcome }).inc();
+            self.count_attempt(&model, &region, api, attempt.outcome);
+        }
+        self.count_attempt(&model, &region, api, final_outcome);
+        if let (Some(started_at), Some(ended_at)) = (upstream.started_at, upstream.ended_at) {
+            let labels = ModelRegionLabels { model: model.clone(), region };
+            let duration = ended_at - started_at;
+            self.upstream_duration.get_or_create(&labels).observe(duration.as_secs_f64());
+        }
+        let Some(first_token_at) = upstream.first_token_at else { return };
+        let labels = ModelLabels { model };
+        let time_to_first_token = first_token_at - record.head.started_at;
+        self.time_to_first_token.get_or_create(&labels).observe(time_to_first_token.as_secs_f64());
+        let intervals = upstream.finished_output_tokens().unwrap_or(0).saturating_sub(1);
+        let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
+        if let (Some(ended_at), 1..) = (upstream.ended_at, intervals) {
+            let mean = (ended_at - first_token_at) / intervals;
+            self.inter_token.get_or_create(&labels).observe(mean.as_secs_f64());
+        }
     }
 
-    /// Counts one question to Bedrock.
-    pub fn asked(&self, answered: &Answered<'_>) {
-        let Answered { model, region, api, outcome } = *answered;
-        let labels = labels::Upstream { model: model.clone(), region: region.clone(), api, outcome };
-        self.upstream.get_or_create(&labels).inc();
+    fn count_attempt(
+        &self,
+        model: &LabelValue,
+        region: &LabelValue,
+        api: &'static str,
+        outcome: &'static str,
+    ) {
+        let labels = AttemptLabels { model: model.clone(), region: region.clone(), api, outcome };
+        self.attempts.get_or_create(&labels).inc();
     }
 
-    /// Counts how long an answer took, all of it.
-    pub fn answered(&self, model: &Name, region: &Name, took: Duration) {
-        let labels = labels::ModelRegion { model: model.clone(), region: region.clone() };
-        self.upstream_duration.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// Counts how long the client waited for the first word.
-    pub fn first_token(&self, model: &Name, took: Duration) {
-        self.first_token.get_or_create(&labels::Model { model: model.clone() }).observe(took.as_secs_f64());
-    }
-
-    /// Counts how far the tokens of an answer were apart.
-    pub fn inter_token(&self, model: &Name, apart: Duration) {
-        self.inter_token.get_or_create(&labels::Model { model: model.clone() }).observe(apart.as_secs_f64());
-    }
-
-    /// Counts what the gateway itself took.
-    pub fn overhead(&self, phase: Phase, took: Duration) {
-        self.overhead.get_or_create(&labels::Phase { phase: phase.as_str() }).observe(took.as_secs_f64());
-    }
-
-    /// Counts a question that was put again after `reason`.
-    pub fn retried(&self, reason: &'static str) {
-        self.retries.get_or_create(&labels::Reason { reason }).inc();
-    }
-
-    /// Counts a credential that was not accepted.
-    pub fn refused(&self, reason: &'static str) {
-        self.auth_failures.get_or_create(&labels::Reason { reason }).inc();
-    }
-
-    /// Counts what was decided about a request, by whose limit and why.
-    pub fn decided(&self, scope: &'static str, decision: &'static str, reason: &'static str) {
-        self.decisions.get_or_create(&labels::Decision { scope, decision, reason }).inc();
-    }
-
-    /// Counts something that was learnt about `api`.
-    pub fn lesson(&self, api: &'static str, lesson: &'static str) {
-        self.lessons.get_or_create(&labels::Lesson { api, lesson }).inc();
-    }
-
-    /// Counts a batch that the database took.
-    pub fn flushed(&self, took: Duration) {
-        self.flushes.observe(took.as_secs_f64());
-    }
-
-    /// Counts what an answer cost.
-    pub fn spent(&self, spent: &Spent<'_>) {
-        let model = self.models.get(spent.model);
-        let team = spent.team.map_or_else(Name::default, |team| self.teams.get(team));
-        let user = self.users.as_ref().map(|users| users.get(spent.user));
-        let mut labels = labels::Spending { model, team, kind: None, user };
-        for (kind, tokens) in spent.tokens {
-            if let Ok(tokens @ 1..) = u64::try_from(tokens) {
+    fn count_charge(&self, model: &str, team: Option<&str>, user_id: &str, charge: &Charge) {
+        let model = self.models.get(model);
+        let team = team.map_or_else(LabelValue::default, |team| self.teams.get(team));
+        let user = self.users.as_ref().map(|users| users.get(user_id));
+        let mut labels = ChargeLabels { model, team, kind: None, user };
+        let usage = &charge.usage;
+        let write_1h = usage.cache_creation.ephemeral_1h_input_tokens;
+        for (kind, tokens) in [
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("cache_read", usage.cache_read_input_tokens),
+            ("cache_write_5m", usage.cache_creation_input_tokens.saturating_sub(write_1h)),
+            ("cache_write_1h", write_1h),
+        ] {
+            if tokens > 0 {
                 labels.kind = Some(kind);
                 self.tokens.get_or_create(&labels).inc_by(tokens);
             }
         }
         labels.kind = None;
-        self.cost.get_or_create(&labels).inc_by(dollars(spent.cost));
-        if spent.saved > 0 {
-            self.savings.get_or_create(&labels).inc_by(dollars(spent.saved));
+        self.cost.get_or_create(&labels).inc_by(dollars(charge.cost_nano_usd));
+        if charge.cache_savings_nano_usd > 0 {
+            self.cache_savings.get_or_create(&labels).inc_by(dollars(charge.cache_savings_nano_usd));
         }
-        let labels = labels::Model { model: labels.model };
-        if !spent.priced {
+        let labels = ModelLabels { model: labels.model };
+        if !charge.is_priced {
             self.unpriced.get_or_create(&labels).inc();
         }
-        if spent.estimated {
+        if charge.estimated {
             self.estimated.get_or_create(&labels).inc();
         }
     }
 
-    /// Which prices are in use.
-    pub fn prices(&self, versions: &[String]) {
+    /// Label values of the model and the Region of `upstream`.
+    #[must_use]
+    pub fn upstream_labels(&self, upstream: &UpstreamRecord) -> (LabelValue, LabelValue) {
+        (self.model_label(&upstream.foundation_model), self.region_label(&upstream.region))
+    }
+
+    /// Label value of a model.
+    #[must_use]
+    pub fn model_label(&self, model: &str) -> LabelValue {
+        self.models.get(model)
+    }
+
+    /// Label value of a Region.
+    #[must_use]
+    pub fn region_label(&self, region: &str) -> LabelValue {
+        self.regions.get(region)
+    }
+
+    /// Counts a stream as open until the result is dropped.
+    #[must_use]
+    pub fn stream_opened(&self) -> OpenStream {
+        self.open_streams.inc();
+        OpenStream(self.open_streams.clone())
+    }
+
+    /// Counts a request without a valid credential.
+    pub fn auth_failed(&self, reason: &'static str) {
+        self.auth_failures.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a quota decision, by the scope of the limit and the reason.
+    pub fn quota_decided(&self, scope: &'static str, decision: &'static str, reason: &'static str) {
+        self.quota_decisions.get_or_create(&QuotaDecisionLabels { scope, decision, reason }).inc();
+    }
+
+    /// Counts a feature that a model was seen not to support through `api`.
+    pub fn unsupported_feature(&self, api: &'static str, feature: &'static str) {
+        self.unsupported_features.get_or_create(&UnsupportedFeatureLabels { api, feature }).inc();
+    }
+
+    /// Counts a batch of usage records that the database took.
+    pub fn usage_flushed(&self, duration: Duration) {
+        self.usage_flush.observe(duration.as_secs_f64());
+    }
+
+    /// Shows the versions of the prices in use.
+    pub fn set_price_versions(&self, versions: &[String]) {
         for version in versions {
-            self.standing.prices.get_or_create(&labels::Version { version: version.clone() }).set(1);
+            self.gauges.price_versions.get_or_create(&VersionLabels { version: version.clone() }).set(1);
         }
     }
 
-    /// Takes down what is true now, and looks at the process.
-    pub fn look(&self, now: &Snapshot) {
-        self.standing.set(now);
-        self.process.look();
+    /// Refreshes the gauges and the metrics of the process.
+    pub fn refresh(&self, snapshot: &Snapshot) {
+        self.gauges.set(snapshot);
+        self.process.refresh();
     }
 
-    /// Everything, in the text format of OpenMetrics, or in Prometheus's older one.
+    /// Renders all metrics, as OpenMetrics or as Prometheus's text format 0.0.4.
     #[must_use]
-    pub fn render(&self, open_metrics: bool) -> String {
+    pub fn render(&self, as_openmetrics: bool) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
-        if open_metrics { text } else { text::plain(&text) }
+        if as_openmetrics { text } else { text::from_openmetrics(&text) }
     }
 }
 
-impl Standing {
-    fn register(&self, shelf: &mut Shelf<'_>) {
-        shelf.put(
+fn duration_histogram() -> Histogram {
+    Histogram::new(DURATION_BUCKETS.iter().copied())
+}
+
+fn overhead_histogram() -> Histogram {
+    Histogram::new(OVERHEAD_BUCKETS.iter().copied())
+}
+
+impl Gauges {
+    fn register(&self, registry: &mut Registry) {
+        register(
+            registry,
             "usage_queue_depth",
             "Requests that are open or whose usage is not yet stored",
-            &self.queue_depth,
+            &self.usage_queue_depth,
         );
-        shelf.put(
+        register(
+            registry,
             "usage_queue_dropped",
-            "Usage rows that neither the database nor the journal took; they stand in the log",
-            &self.queue_dropped,
+            "Usage records that neither the database nor the WAL took; they are in the log",
+            &self.usage_dropped,
         );
-        shelf.put("usage_spill_bytes", "The journal, as far as the database has not got it", &self.spill);
-        shelf.put("usage_oldest_seconds", "How long the oldest row waits for the database", &self.oldest);
-        shelf.put("db_pool_connections", "Connections to the database", &self.connections);
-        shelf.put("db_up", "Whether the last call reached the database", &self.db_up);
-        shelf.put(
+        register(
+            registry,
+            "usage_spill_bytes",
+            "Bytes of the WAL that are not yet in the database",
+            &self.wal_bytes,
+        );
+        register(
+            registry,
+            "usage_oldest_seconds",
+            "Time that the oldest usage record has waited for the database",
+            &self.oldest_usage_age,
+        );
+        register(registry, "db_pool_connections", "Connections to the database", &self.db_connections);
+        register(registry, "db_up", "Whether the last call reached the database", &self.db_up);
+        register(
+            registry,
             "aws_credentials_expiry_timestamp_seconds",
             "When the AWS credentials expire, in seconds since the epoch",
-            &self.credentials_expiry,
+            &self.credentials_expire_at,
         );
-        shelf.put("price_table_info", "Prices in use, by their version", &self.prices);
-        shelf.put("tokio_workers", "Threads that run tasks", &self.workers);
-        shelf.put("tokio_alive_tasks", "Tasks that are alive", &self.tasks);
-        shelf.put("otel_spans_dropped", "Spans that were not sent to the collector", &self.spans_dropped);
-        let build: Family<labels::Build, Gauge> = Family::default();
+        register(registry, "price_table_info", "Prices in use, by their version", &self.price_versions);
+        register(registry, "tokio_workers", "Worker threads of the runtime", &self.workers);
+        register(registry, "tokio_alive_tasks", "Tasks of the runtime that are alive", &self.tasks);
+        register(
+            registry,
+            "otel_spans_dropped",
+            "Spans that were not sent to the collector",
+            &self.spans_dropped,
+        );
+        let build: Family<BuildLabels, Gauge> = Family::default();
         let commit = option_env!("BEDROCK_PROXY_COMMIT").unwrap_or("unknown");
-        build.get_or_create(&labels::Build { version: env!("CARGO_PKG_VERSION"), commit }).set(1);
-        shelf.put("build_info", "This program", &build);
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION"), commit }).set(1);
+        register(registry, "build_info", "Version and commit of this program", &build);
     }
 
-    fn set(&self, now: &Snapshot) {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let store =
-            |counter: &Counter, to: u64| counter.inner().store(to, std::sync::atomic::Ordering::Relaxed);
-        self.queue_depth.set(whole(now.queue_depth as u64));
-        store(&self.queue_dropped, now.dropped);
-        store(&self.spans_dropped, now.spans_dropped);
-        self.spill.set(whole(now.spill_bytes));
-        self.oldest.set(now.oldest.as_secs_f64());
-        for (state, number) in [("used", now.connections.0), ("idle", now.connections.1)] {
-            self.connections.get_or_create(&labels::State { state }).set(number.into());
+    fn set(&self, snapshot: &Snapshot) {
+        let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let store = |counter: &Counter, total: u64| counter.inner().store(total, Ordering::Relaxed);
+        self.usage_queue_depth.set(integer(snapshot.usage_queue_depth as u64));
+        store(&self.usage_dropped, snapshot.usage_dropped);
+        store(&self.spans_dropped, snapshot.spans_dropped);
+        self.wal_bytes.set(integer(snapshot.wal_bytes));
+        self.oldest_usage_age.set(snapshot.oldest_usage_age.as_secs_f64());
+        let (used, idle) = snapshot.db_connections;
+        for (state, number) in [("used", used), ("idle", idle)] {
+            self.db_connections.get_or_create(&StateLabels { state }).set(number.into());
         }
-        self.db_up.set(now.db_up.into());
-        match now.credentials_expiry {
+        self.db_up.set(snapshot.db_up.into());
+        match snapshot.credentials_expire_at {
             Some(at) => {
-                self.credentials_expiry.get_or_create(&NoLabels::new()).set(at);
+                self.credentials_expire_at.get_or_create(&NoLabels::new()).set(at);
             }
-            None => self.credentials_expiry.clear(),
+            None => self.credentials_expire_at.clear(),
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let runtime = runtime.metrics();
-            self.workers.set(whole(runtime.num_workers() as u64));
-            self.tasks.set(whole(runtime.num_alive_tasks() as u64));
+            self.workers.set(integer(runtime.num_workers() as u64));
+            self.tasks.set(integer(runtime.num_alive_tasks() as u64));
         }
     }
 }
 
-fn dollars(nano: i64) -> f64 {
-    #[allow(clippy::cast_precision_loss)] // a graph needs no more digits than a float has
-    let nano = nano.max(0) as f64;
-    nano / 1e9
+/// Counter of the log lines that this process dropped, read on each scrape.
+#[derive(Debug)]
+struct DroppedLogLines;
+
+impl Collector for DroppedLogLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counter = ConstCounter::new(super::dropped_log_lines());
+        let help = "Log lines that came too fast or could not be written";
+        let encoder = encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?;
+        counter.encode(encoder)
+    }
 }
 
-/// The method, if it is one that everybody knows: clients can make others up.
-pub(crate) fn method(method: &http::Method) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+fn dollars(nano_usd: i64) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // a graph needs no more digits than a float has
+    let nano_usd = nano_usd.max(0) as f64;
+    nano_usd / 1e9
+}
+
+/// Label value of a method: a standard one, or `other`, as clients can invent methods.
+pub(crate) fn method_label(method: &http::Method) -> &'static str {
+    const STANDARD: [&str; 7] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"];
+    STANDARD.into_iter().find(|standard| *standard == method.as_str()).unwrap_or("other")
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Which trace a request belongs to: the caller's, when it names one, else a new one.
+//! W3C Trace Context of a request: the client's, where it sends a valid one, else a new one.
 //!
-//! <https://www.w3.org/TR/trace-context/>. Read strictly: what is not exactly a trace is none, and a new one starts.
-//! AWS is sent no trace: it gets a closed list of headers, which are signed and which strangers must not fill.
+//! <https://www.w3.org/TR/trace-context/>. Parsing is strict: an invalid `traceparent` starts a new trace. AWS is sent no
+//! trace context: it gets a closed list of headers, which are signed and which clients must not fill.
 //!
-//! Not here: spans and where they are sent (`otel`).
+//! Not here: spans and their export (`otel`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,72 +12,75 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::ids;
 
-const PARENT: &str = "traceparent";
-const STATE: &str = "tracestate";
-/// The name of a trace in an answer. <https://w3c.github.io/trace-context/#traceresponse-header>
-pub const RESPONSE: &str = "traceresponse";
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+/// Response header that names the trace. <https://w3c.github.io/trace-context/#traceresponse-header>
+pub const TRACERESPONSE: &str = "traceresponse";
 
-/// How long a parent of version 0 is: the version, two ids, the flags, and what stands between them.
-const LENGTH: usize = 55;
-/// The most members of a state, and the most letters of all of them that are handed on.
-const MOST_MEMBERS: usize = 32;
-const LONGEST_STATE: usize = 512;
+/// Bytes of a `traceparent` of version 0: `00-` trace id `-` span id `-` flags.
+const TRACEPARENT_BYTES: usize = 55;
+/// Members of `tracestate` at most. <https://www.w3.org/TR/trace-context/#tracestate-header-field-values>
+const MAX_TRACESTATE_MEMBERS: usize = 32;
+/// Bytes of `tracestate` that every implementation must pass on; longer ones are dropped.
+const MAX_TRACESTATE_BYTES: usize = 512;
 const SAMPLED: u8 = 1;
 
-/// A trace: 16 bytes, never all zero. Printed in hexadecimal.
+/// Trace id: 16 bytes, never all zero. Displayed in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(pub [u8; 16]);
 
-/// A part of a trace: 8 bytes, never all zero. Printed in hexadecimal.
+/// Span id: 8 bytes, never all zero. Displayed in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanId(pub [u8; 8]);
 
-/// One request's place in a trace. Cheap to clone.
+/// Trace context of one request. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// The trace.
-    pub id: TraceId,
-    /// This request in it.
-    pub span: SpanId,
-    /// Whose part this request is, when a caller named a trace.
-    pub parent: Option<Parent>,
+pub struct TraceContext {
+    /// Trace the request belongs to.
+    pub trace_id: TraceId,
+    /// Span of the request.
+    pub span_id: SpanId,
+    /// The client's span, when the client sent a trace context.
+    pub parent: Option<ParentSpan>,
 }
 
-/// What the caller said.
+/// Span of the client, from `traceparent` and `tracestate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parent {
-    /// The caller's own part.
-    pub span: SpanId,
-    /// Whether the caller records the trace.
+pub struct ParentSpan {
+    /// Span id.
+    pub span_id: SpanId,
+    /// Whether the client records the trace.
     pub sampled: bool,
-    /// `tracestate`, to be handed on; empty without one, or when it is not valid.
+    /// `tracestate` to pass on; empty without one, or when it is invalid.
     pub state: Arc<str>,
 }
 
-impl Trace {
-    /// The trace that `headers` name, or a new one.
+impl TraceContext {
+    /// Parses the trace context of `headers`; starts a new trace when there is none, an invalid one or more than one.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let span = SpanId(ids::span_id());
-        let mut parents = headers.get_all(PARENT).iter();
-        match (parents.next().and_then(parent), parents.next()) {
-            (Some((id, parent, sampled)), None) => {
-                Self { id, span, parent: Some(Parent { span: parent, sampled, state: state(headers) }) }
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let span_id = SpanId(ids::span_id());
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        match (values.next().and_then(parse_traceparent), values.next()) {
+            (Some((trace_id, parent_id, sampled)), None) => {
+                let state = parse_tracestate(headers);
+                Self { trace_id, span_id, parent: Some(ParentSpan { span_id: parent_id, sampled, state }) }
             }
-            _ => Self { id: TraceId(ids::trace_id()), span, parent: None },
+            _ => Self { trace_id: TraceId(ids::trace_id()), span_id, parent: None },
         }
     }
 
-    /// Whether the caller asks for this trace to be recorded.
+    /// Whether the client records this trace.
     #[must_use]
-    pub fn sampled(&self) -> bool {
+    pub fn is_sampled(&self) -> bool {
         self.parent.as_ref().is_some_and(|parent| parent.sampled)
     }
 
-    /// The value of [`RESPONSE`].
+    /// Value of the response header [`TRACERESPONSE`].
     #[must_use]
-    pub fn response(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&format!("00-{}-{}-{:02x}", self.id, self.span, u8::from(self.sampled()))).ok()
+    pub fn response_header(&self) -> Option<HeaderValue> {
+        let sampled = u8::from(self.is_sampled());
+        HeaderValue::from_str(&format!("00-{}-{}-{sampled:02x}", self.trace_id, self.span_id)).ok()
     }
 }
 
@@ -93,26 +96,30 @@ impl fmt::Display for SpanId {
     }
 }
 
-/// The trace, the caller's part and whether it is recorded.
-fn parent(value: &HeaderValue) -> Option<(TraceId, SpanId, bool)> {
+/// Parses a `traceparent` into trace id, span id of the client, and whether it is sampled.
+fn parse_traceparent(value: &HeaderValue) -> Option<(TraceId, SpanId, bool)> {
     let text = value.to_str().ok()?;
-    let (version, rest) = (text.get(..2)?, text.get(LENGTH..)?);
-    let [version] = bytes::<1>(version)?;
-    // Later versions may add to the end, and nothing else.
-    let fits = match version {
+    let (version, rest) = (text.get(..2)?, text.get(TRACEPARENT_BYTES..)?);
+    let [version] = parse_hex::<1>(version)?;
+    // Later versions may only append.
+    let is_complete = match version {
         0 => rest.is_empty(),
         0xff => false,
         _ => rest.is_empty() || rest.starts_with('-'),
     };
-    let dashes = [2, 35, 52].iter().all(|place| text.as_bytes().get(*place) == Some(&b'-'));
-    let (id, span) = (bytes::<16>(text.get(3..35)?)?, bytes::<8>(text.get(36..52)?)?);
-    let [flags] = bytes::<1>(text.get(53..LENGTH)?)?;
-    let named = id != [0; 16] && span != [0; 8];
-    (fits && dashes && named).then_some((TraceId(id), SpanId(span), flags & SAMPLED != 0))
+    let has_dashes = [2, 35, 52].iter().all(|index| text.as_bytes().get(*index) == Some(&b'-'));
+    let (trace_id, span_id) = (parse_hex::<16>(text.get(3..35)?)?, parse_hex::<8>(text.get(36..52)?)?);
+    let [flags] = parse_hex::<1>(text.get(53..TRACEPARENT_BYTES)?)?;
+    let has_ids = trace_id != [0; 16] && span_id != [0; 8];
+    (is_complete && has_dashes && has_ids).then_some((
+        TraceId(trace_id),
+        SpanId(span_id),
+        flags & SAMPLED != 0,
+    ))
 }
 
-/// Hexadecimal in small letters.
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// Parses lowercase hexadecimal digits; the specification allows no uppercase.
+fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |letter: u8| match letter {
         b'0'..=b'9' => Some(letter - b'0'),
         b'a'..=b'f' => Some(letter - b'a' + 10),
@@ -129,24 +136,27 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// All `tracestate` headers as one, or nothing when any member is not valid.
-fn state(headers: &HeaderMap) -> Arc<str> {
-    let lines: Option<Vec<&str>> = headers.get_all(STATE).iter().map(|value| value.to_str().ok()).collect();
-    let joined = lines.unwrap_or_default().join(",");
+/// Joins all `tracestate` headers into one value; empty when any member is invalid.
+fn parse_tracestate(headers: &HeaderMap) -> Arc<str> {
+    let values: Option<Vec<&str>> =
+        headers.get_all(TRACESTATE).iter().map(|value| value.to_str().ok()).collect();
+    let joined = values.unwrap_or_default().join(",");
     let members: Vec<&str> =
         joined.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|m| !m.is_empty()).collect();
     let state = members.join(",");
-    let valid = members.len() <= MOST_MEMBERS && members.iter().all(|member| is_member(member));
-    if valid && state.len() <= LONGEST_STATE { state.into() } else { Arc::default() }
+    let is_valid =
+        members.len() <= MAX_TRACESTATE_MEMBERS && members.iter().all(|member| is_valid_member(member));
+    if is_valid && state.len() <= MAX_TRACESTATE_BYTES { state.into() } else { Arc::default() }
 }
 
-fn is_member(member: &str) -> bool {
+fn is_valid_member(member: &str) -> bool {
     let Some((key, value)) = member.split_once('=') else { return false };
     let in_key =
         |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"_-*/@".contains(&letter);
     let in_value = |letter: u8| matches!(letter, b' '..=b'~') && letter != b'=';
-    let begins = key.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
-    begins
+    let has_valid_start =
+        key.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+    has_valid_start
         && key.len() <= 256
         && key.bytes().all(in_key)
         && (1..=256).contains(&value.len())
@@ -160,35 +170,38 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const SPAN: &str = "b7ad6b7169203331";
 
-    fn of(pairs: &[(&'static str, &str)]) -> Trace {
+    fn parse(pairs: &[(&'static str, &str)]) -> TraceContext {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
-        Trace::of(&headers)
+        TraceContext::from_headers(&headers)
     }
 
     #[test]
-    fn the_callers_trace_is_continued() {
+    fn client_trace_is_continued() {
         for (version, flags, rest, sampled) in [
             ("00", "01", "", true),
             ("00", "00", "", false),
             ("00", "ff", "", true),
             ("cc", "01", "-x", true),
         ] {
-            let trace = of(&[("traceparent", &format!("{version}-{TRACE}-{SPAN}-{flags}{rest}"))]);
+            let trace = parse(&[("traceparent", &format!("{version}-{TRACE}-{SPAN}-{flags}{rest}"))]);
             let parent = trace.parent.clone().unwrap();
-            assert_eq!((trace.id.to_string(), parent.span.to_string()), (TRACE.to_owned(), SPAN.to_owned()));
-            assert_eq!((trace.sampled(), parent.sampled), (sampled, sampled));
-            assert_ne!(trace.span, parent.span, "this request is a part of its own");
-            let response = trace.response().unwrap();
-            let expected = format!("00-{TRACE}-{}-0{}", trace.span, u8::from(sampled));
+            assert_eq!(
+                (trace.trace_id.to_string(), parent.span_id.to_string()),
+                (TRACE.to_owned(), SPAN.to_owned())
+            );
+            assert_eq!((trace.is_sampled(), parent.sampled), (sampled, sampled));
+            assert_ne!(trace.span_id, parent.span_id, "the request is a span of its own");
+            let response = trace.response_header().unwrap();
+            let expected = format!("00-{TRACE}-{}-0{}", trace.span_id, u8::from(sampled));
             assert_eq!(response.to_str().unwrap(), expected);
         }
     }
 
     #[test]
-    fn what_is_not_exactly_a_trace_starts_a_new_one() {
+    fn invalid_traceparent_starts_a_new_trace() {
         let zeros = ("0".repeat(32), "0".repeat(16));
         let upper = TRACE.to_uppercase();
         for broken in [
@@ -206,21 +219,27 @@ mod tests {
             format!("0x-{TRACE}-{SPAN}-01"),
             format!("00-{TRACE}-{SPAN}-zz"),
         ] {
-            let trace = of(&[("traceparent", &broken)]);
+            let trace = parse(&[("traceparent", &broken)]);
             assert_eq!(trace.parent, None, "{broken}");
-            assert!(trace.id.to_string() != TRACE && trace.id.0 != [0; 16] && !trace.sampled());
+            assert!(
+                trace.trace_id.to_string() != TRACE && trace.trace_id.0 != [0; 16] && !trace.is_sampled()
+            );
         }
-        let whole = format!("00-{TRACE}-{SPAN}-01");
-        assert_eq!(of(&[("traceparent", &whole), ("traceparent", &whole)]).parent, None, "two are none");
+        let valid = format!("00-{TRACE}-{SPAN}-01");
+        assert_eq!(
+            parse(&[("traceparent", &valid), ("traceparent", &valid)]).parent,
+            None,
+            "more than one is invalid"
+        );
     }
 
     #[test]
-    fn the_state_is_handed_on_when_it_is_valid() {
+    fn valid_tracestate_is_passed_on() {
         let parent = format!("00-{TRACE}-{SPAN}-01");
         let state = |lines: &[&str]| {
             let mut pairs = vec![("traceparent", parent.as_str())];
             pairs.extend(lines.iter().map(|line| ("tracestate", *line)));
-            of(&pairs).parent.unwrap().state.to_string()
+            parse(&pairs).parent.unwrap().state.to_string()
         };
         assert_eq!(state(&["a=1, b=2", "t@v=x y,,"]), "a=1,b=2,t@v=x y");
         let many = vec!["a=1"; 33].join(",");

@@ -1,18 +1,22 @@
-//! Which program asks, and in which session of it: from headers that anybody can write, so only words of a closed list
-//! and ids of a plain alphabet come out. For the log and as a label; nothing is decided by it.
+//! Client program and session of a request, for the log and as a label; no decision depends on them.
+//!
+//! Clients can write any value into these headers, so only names of a closed list and ids of a plain alphabet come out.
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Enough of a `user-agent` to know it by.
-const LONGEST_AGENT: usize = 512;
-const LONGEST_VERSION: usize = 32;
-const LONGEST_SESSION: usize = 128;
-/// Where clients say which session a request belongs to: Claude Code, Codex, opencode (its newer and older name).
-const SESSIONS: [&str; 4] = ["x-claude-code-session-id", "session-id", "x-session-id", "x-session-affinity"];
+/// Bytes of a `user-agent` that are parsed: the programs of the lists below name themselves within the first 200.
+const MAX_USER_AGENT_BYTES: usize = 512;
+/// Longest version that is logged: `major.minor.patch` with a pre-release tag.
+const MAX_VERSION_BYTES: usize = 32;
+/// Longest session id that is logged: a UUID has 36 bytes, a prefixed one about 60.
+const MAX_SESSION_ID_BYTES: usize = 128;
+/// Headers with a session id: of Claude Code, Codex, and opencode (its newer and its older name).
+const SESSION_HEADERS: [&str; 4] =
+    ["x-claude-code-session-id", "session-id", "x-session-id", "x-session-affinity"];
 
-/// How programs call themselves, by the beginning of a product in their `user-agent`. The first row that fits any of the
-/// products wins, so agents stand before the libraries they are made of.
-const AGENTS: [(&str, &str); 9] = [
+/// Prefixes of a product in `user-agent`, and the client they mean. The first row that matches any product wins, so
+/// agents stand before the libraries they are built with.
+const PRODUCT_PREFIXES: [(&str, &str); 9] = [
     ("claude-cli/", "claude-code"),
     ("claude-code/", "claude-code"),
     ("cline/", "cline"),
@@ -23,7 +27,7 @@ const AGENTS: [(&str, &str); 9] = [
     ("aws-sdk-", "aws-sdk"),
     ("curl/", "curl"),
 ];
-/// Libraries that write their language behind the slash and their version after it: `Anthropic/Python 2.12.0`.
+/// Client libraries that write their language behind the slash and their version after it: `Anthropic/Python 2.12.0`.
 const LIBRARIES: [(&str, &str, &str); 4] = [
     ("anthropic", "/python", "sdk-python"),
     ("anthropic", "/js", "sdk-typescript"),
@@ -31,77 +35,79 @@ const LIBRARIES: [(&str, &str, &str); 4] = [
     ("openai", "/js", "openai-node"),
 ];
 
-/// The program that asks.
+/// Client program, parsed from `user-agent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// `claude-code`, `cline`, `opencode`, `codex`, `ai-sdk` (also Cline and others that do not say), `aws-sdk`,
-    /// `sdk-python`, `sdk-typescript`, `openai-python`, `openai-node`, `curl` or `other`.
+pub struct UserAgent {
+    /// `claude-code`, `cline`, `opencode`, `codex`, `ai-sdk` (also of programs built with it that send no name of
+    /// their own), `aws-sdk`, `sdk-python`, `sdk-typescript`, `openai-python`, `openai-node`, `curl` or `other`.
     pub name: &'static str,
-    /// Its version, if that is one.
+    /// Version, where the header holds a plain one.
     pub version: Option<String>,
 }
 
-impl Client {
-    /// The program that `headers` name.
+impl UserAgent {
+    /// Parses the `user-agent` of `headers`.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
-        let agent = agent.get(..LONGEST_AGENT).unwrap_or(agent).to_ascii_lowercase();
-        Self::by_agent(&String::from_utf8_lossy(&agent))
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let value = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        let value = value.get(..MAX_USER_AGENT_BYTES).unwrap_or(value).to_ascii_lowercase();
+        Self::parse(&String::from_utf8_lossy(&value))
     }
 
-    fn by_agent(agent: &str) -> Self {
-        let products: Vec<&str> = agent.split_ascii_whitespace().collect();
-        for (start, name) in AGENTS {
-            let product = products.iter().find(|product| product.starts_with(start) && product.contains('/'));
+    fn parse(lowercase: &str) -> Self {
+        let products: Vec<&str> = lowercase.split_ascii_whitespace().collect();
+        for (prefix, name) in PRODUCT_PREFIXES {
+            let product =
+                products.iter().find(|product| product.starts_with(prefix) && product.contains('/'));
             if let Some(product) = product {
-                return Self { name, version: product.rsplit('/').next().and_then(version) };
+                return Self { name, version: product.rsplit('/').next().and_then(parse_version) };
             }
         }
         for (library, language, name) in LIBRARIES {
             // AsyncAnthropic and AnthropicBedrock are the same library.
-            let at =
+            let index =
                 products.iter().position(|product| product.contains(library) && product.ends_with(language));
-            if let Some(at) = at {
-                return Self { name, version: products.get(at + 1).copied().and_then(version) };
+            if let Some(index) = index {
+                return Self { name, version: products.get(index + 1).copied().and_then(parse_version) };
             }
         }
         Self { name: "other", version: None }
     }
 }
 
-/// What looks like a version.
-fn version(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte));
-    let fits = text.len() <= LONGEST_VERSION && text.starts_with(|first: char| first.is_ascii_digit());
-    (plain && fits).then(|| text.to_owned())
+/// `text`, if it is a plain version: a digit, then letters, digits, `.`, `-`, `+` and `_`.
+fn parse_version(text: &str) -> Option<String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte));
+    let fits = text.len() <= MAX_VERSION_BYTES && text.starts_with(|first: char| first.is_ascii_digit());
+    (is_plain && fits).then(|| text.to_owned())
 }
 
-/// The session that `headers` name, if that is a plain id: letters, digits, `.`, `_` and `-`, 128 at most.
+/// Session id of the client, from the first header that holds a plain one: letters, digits, `.`, `_` and `-`, at most
+/// 128 bytes.
 #[must_use]
-pub fn session(headers: &HeaderMap) -> Option<String> {
-    let mut named = SESSIONS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
-    named.find(|id| is_plain(id)).map(str::to_owned)
+pub fn session_id(headers: &HeaderMap) -> Option<String> {
+    let mut ids = SESSION_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
+    ids.find(|id| is_plain_id(id)).map(str::to_owned)
 }
 
-fn is_plain(id: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=LONGEST_SESSION).contains(&id.len()) && id.bytes().all(plain)
+fn is_plain_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=MAX_SESSION_ID_BYTES).contains(&id.len()) && id.bytes().all(is_plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn by(agent: &str) -> (&'static str, Option<String>) {
+    fn parse(value: &str) -> (&'static str, Option<String>) {
         let mut headers = HeaderMap::new();
-        headers.insert(header::USER_AGENT, HeaderValue::from_bytes(agent.as_bytes()).unwrap());
-        let Client { name, version } = Client::of(&headers);
+        headers.insert(header::USER_AGENT, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        let UserAgent { name, version } = UserAgent::from_headers(&headers);
         (name, version)
     }
 
     #[test]
-    fn clients_are_known_by_what_they_really_send() {
+    fn recorded_user_agents_are_recognized() {
         for (agent, name, version) in [
             ("claude-cli/2.1.330 (external, sdk-cli)", "claude-code", "2.1.330"),
             ("claude-code/2.1.330", "claude-code", "2.1.330"),
@@ -118,39 +124,39 @@ mod tests {
             ("Boto3/1.40.1 md/Botocore#1.40.1 ua/2.1 os/linux", "aws-sdk", "1.40.1"),
             ("curl/8.14.1", "curl", "8.14.1"),
         ] {
-            assert_eq!(by(agent), (name, Some(version.to_owned())), "{agent}");
+            assert_eq!(parse(agent), (name, Some(version.to_owned())), "{agent}");
         }
     }
 
     #[test]
-    fn whatever_else_they_send_becomes_other_and_no_version() {
+    fn unknown_user_agents_are_other_without_version() {
         for agent in ["", "Mozilla/5.0 (X11)", "codex", "Anthropic", "Anthropic/Ruby 1.0", "ünïcode/1.0"] {
-            assert_eq!(by(agent), ("other", None), "{agent}");
+            assert_eq!(parse(agent), ("other", None), "{agent}");
         }
         for agent in ["curl/", "curl/x\u{7f}1", "curl/1\"}", "claude-cli/111111111111111111111111111111111"] {
             let Ok(value) = HeaderValue::from_bytes(agent.as_bytes()) else { continue };
             let headers = HeaderMap::from_iter([(header::USER_AGENT, value)]);
-            assert_eq!(Client::of(&headers).version, None, "{agent}");
+            assert_eq!(UserAgent::from_headers(&headers).version, None, "{agent}");
         }
-        assert_eq!(by(&"x ".repeat(4000)), ("other", None));
-        assert_eq!(Client::of(&HeaderMap::new()).name, "other");
+        assert_eq!(parse(&"x ".repeat(4000)), ("other", None));
+        assert_eq!(UserAgent::from_headers(&HeaderMap::new()).name, "other");
     }
 
     #[test]
-    fn only_a_plain_id_names_a_session() {
-        let named = |name: &'static str, id: &str| {
-            session(&HeaderMap::from_iter([(
+    fn session_ids_are_plain_ids_only() {
+        let parsed = |name: &'static str, id: &str| {
+            session_id(&HeaderMap::from_iter([(
                 http::HeaderName::from_static(name),
                 HeaderValue::from_str(id).unwrap(),
             )]))
         };
-        for name in SESSIONS {
-            assert_eq!(named(name, "5d1f-a.b_C").as_deref(), Some("5d1f-a.b_C"));
+        for name in SESSION_HEADERS {
+            assert_eq!(parsed(name, "5d1f-a.b_C").as_deref(), Some("5d1f-a.b_C"));
         }
-        assert_eq!(named("session-id", &"a".repeat(128)).map(|id| id.len()), Some(128));
+        assert_eq!(parsed("session-id", &"a".repeat(128)).map(|id| id.len()), Some(128));
         for bad in ["", "a b", "a\"b", "=1+1", &"a".repeat(129)] {
-            assert_eq!(named("session-id", bad), None, "{bad}");
+            assert_eq!(parsed("session-id", bad), None, "{bad}");
         }
-        assert_eq!(named("x-other", "a"), None);
+        assert_eq!(parsed("x-other", "a"), None);
     }
 }

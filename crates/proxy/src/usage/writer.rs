@@ -181,7 +181,7 @@ impl Worker {
         let begun = Instant::now();
         match self.store.write_batch(&receipts, &events).await {
             Ok(_) => {
-                self.metrics.flushed(begun.elapsed());
+                self.metrics.usage_flushed(begun.elapsed());
                 Ok(())
             }
             Err(StoreError::Unavailable(reason) | StoreError::Schema(reason)) => Err(reason),

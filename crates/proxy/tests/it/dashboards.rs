@@ -3,9 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bedrock_proxy::telemetry::metrics::{Answered, Counted, Metrics, Phase, Snapshot, Spent};
+use bedrock_proxy::ids::RequestId;
+use bedrock_proxy::telemetry::metrics::{Metrics, Snapshot};
+use bedrock_proxy::telemetry::record::{
+    Attempt, Charge, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord,
+};
+use bedrock_proxy::telemetry::trace_context::TraceContext;
+use bedrock_proxy::telemetry::user_agent::UserAgent;
+use http::{HeaderMap, Method, StatusCode};
+use protocol::anthropic::Usage;
+use protocol::translate::Outcome;
 use serde_json::Value;
 
 fn file(path: &str) -> String {
@@ -13,37 +23,61 @@ fn file(path: &str) -> String {
     fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// A request that was retried once and used tokens of every type.
+fn record() -> RequestRecord {
+    let started_at = tokio::time::Instant::now();
+    let later = |seconds| Some(started_at + Duration::from_secs(seconds));
+    let attempt = |outcome| Attempt { outcome, aws_request_id: None };
+    let mut usage = Usage {
+        input_tokens: 1,
+        output_tokens: 9,
+        cache_read_input_tokens: 1,
+        cache_creation_input_tokens: 2,
+        ..Usage::default()
+    };
+    usage.cache_creation.ephemeral_1h_input_tokens = 1;
+    let charge =
+        Charge { usage, cost_nano_usd: 1, cache_savings_nano_usd: 1, is_priced: false, estimated: true };
+    let mut record = RequestRecord::new(Arc::new(RequestHead {
+        request_id: RequestId::draw(),
+        client_request_id: None,
+        trace: TraceContext::from_headers(&HeaderMap::new()),
+        method: Method::POST,
+        path: "/v1/messages".to_owned(),
+        route: Some("/v1/messages".to_owned()),
+        user_agent: UserAgent { name: "curl", version: None },
+        session_id: None,
+        peer: None,
+        started_at,
+    }));
+    record.status = Some(StatusCode::OK);
+    record.duration = Duration::from_secs(3);
+    record.add_phase(OverheadPhase::Auth, Duration::from_micros(9));
+    record.upstream = Some(UpstreamRecord {
+        upstream_api: Some("converse"),
+        attempts: vec![attempt("throttled"), attempt("ok")],
+        started_at: later(0),
+        first_token_at: later(1),
+        ended_at: later(2),
+        usage: Some(usage),
+        outcome: Some(Outcome::Finished),
+        charge: Some(charge),
+        ..UpstreamRecord::default()
+    });
+    record
+}
+
 /// The names of all series, when everything has happened once.
 fn printed() -> BTreeSet<String> {
     let metrics = Metrics::default();
-    let (model, region) = (metrics.model("m"), metrics.region("us-east-1"));
-    metrics.begun("/v1/messages");
-    metrics.asked(&Answered { model: &model, region: &region, api: "converse", outcome: "ok" });
-    metrics.answered(&model, &region, Duration::from_secs(1));
-    metrics.first_token(&model, Duration::from_secs(1));
-    metrics.inter_token(&model, Duration::from_millis(9));
-    metrics.overhead(Phase::Auth, Duration::from_micros(9));
-    metrics.retried("throttled");
-    metrics.refused("expired");
-    metrics.decided("user", "denied", "limit");
-    metrics.lesson("invoke", "beta");
-    metrics.flushed(Duration::from_millis(3));
-    metrics.prices(&["2026-11-22".to_owned()]);
-    let tokens = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"].map(|kind| (kind, 1));
-    metrics.spent(&Spent {
-        model: "m",
-        team: Some("red"),
-        user: "ana",
-        tokens,
-        cost: 1,
-        saved: 1,
-        priced: false,
-        estimated: true,
-    });
-    let method = http::Method::POST;
-    let took = Duration::from_secs(1);
-    metrics.request(&Counted { route: "/v1/messages", method: &method, status: 200, client: "curl", took });
-    metrics.look(&Snapshot { credentials_expiry: Some(1), ..Snapshot::default() });
+    metrics.request_started("/v1/messages");
+    metrics.record(&record());
+    metrics.auth_failed("expired");
+    metrics.quota_decided("user", "denied", "limit");
+    metrics.unsupported_feature("invoke", "beta");
+    metrics.usage_flushed(Duration::from_millis(3));
+    metrics.set_price_versions(&["2026-11-22".to_owned()]);
+    metrics.refresh(&Snapshot { credentials_expire_at: Some(1), ..Snapshot::default() });
     let text = metrics.render(true);
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()

@@ -273,7 +273,7 @@ async fn a_collector_that_is_dead_or_hangs_costs_spans_and_no_request() {
         }
         let app = Arc::clone(&server.app);
         end(server).await;
-        assert_eq!(app.otel.dropped(), 10, "{address}: two spans for each request");
+        assert_eq!(app.otel.dropped_spans(), 10, "{address}: two spans for each request");
         app.look();
         assert!(app.metrics.render(true).contains("bedrock_proxy_otel_spans_dropped_total 10"));
     }

@@ -7,7 +7,7 @@ use protocol::anthropic::Usage;
 use super::{Fields, Line};
 use crate::admin::dollars;
 use crate::api::context::CallersId;
-use crate::telemetry::metrics::method;
+use crate::telemetry::metrics::method_label;
 
 /// Which API a path belongs to, by what its template contains; the first row that fits.
 const APIS: [(&str, &str); 10] = [
@@ -61,8 +61,8 @@ pub(super) fn log(line: &Line, fields: &Fields) {
         event = "request",
         request_id = %line.request_id,
         client_request_id = line.callers_id.as_ref().map(CallersId::as_str),
-        trace_id = %line.trace.id,
-        span_id = %line.trace.span,
+        trace_id = %line.trace.trace_id,
+        span_id = %line.trace.span_id,
         user = caller.map(|caller| caller.user_id.as_str()),
         team = caller.and_then(|caller| caller.team.as_deref()),
         token_id = caller.and_then(|caller| caller.jti.as_deref()),
@@ -70,7 +70,7 @@ pub(super) fn log(line: &Line, fields: &Fields) {
         client = line.client.name,
         client_version = line.client.version,
         client_ip = line.peer.map(|peer| peer.ip().to_canonical().to_string()),
-        method = method(&line.method),
+        method = method_label(&line.method),
         route = template,
         path,
         status = fields.status.map(|status| status.as_u16()),
@@ -103,7 +103,7 @@ pub(super) fn log(line: &Line, fields: &Fields) {
         cancelled = outcome == "cancelled",
         outcome,
         "{} {}",
-        method(&line.method),
+        method_label(&line.method),
         path.unwrap_or(template),
     );
 }

@@ -1,5 +1,5 @@
-//! What counts are split by. Every label comes from a closed list or through [`Names`], so that no series can be made
-//! up without end.
+//! Labels of the metrics. Every value comes from a closed list or through [`BoundedLabels`], so that clients cannot create
+//! series without end.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,130 +7,130 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
-/// A name out of [`Names`], or a word of a closed list. Cheap to clone.
-pub type Name = Arc<str>;
+/// Value out of [`BoundedLabels`], or a word of a closed list. Cheap to clone.
+pub type LabelValue = Arc<str>;
 
-/// Names that are kept apart, up to a number of them; further ones are `other`.
+/// Label values that are kept apart, up to a maximum; further ones become `other`.
 #[derive(Debug)]
-pub(super) struct Names {
-    known: RwLock<HashSet<Name>>,
-    most: usize,
+pub(super) struct BoundedLabels {
+    values: RwLock<HashSet<LabelValue>>,
+    max: usize,
 }
 
-impl Names {
-    pub(super) fn new(most: usize) -> Self {
-        Self { known: RwLock::default(), most }
+impl BoundedLabels {
+    pub(super) fn new(max: usize) -> Self {
+        Self { values: RwLock::default(), max }
     }
 
-    /// The name itself, or `other`. Takes no memory for a name that is known.
-    pub(super) fn get(&self, name: &str) -> Name {
-        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Arc::clone(known);
+    /// The value itself, or `other` beyond the maximum. Allocates for new values only.
+    pub(super) fn get(&self, value: &str) -> LabelValue {
+        if let Some(present) = self.values.read().unwrap_or_else(PoisonError::into_inner).get(value) {
+            return Arc::clone(present);
         }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= self.most {
+        let mut values = self.values.write().unwrap_or_else(PoisonError::into_inner);
+        if values.len() >= self.max {
             return "other".into();
         }
-        let name: Name = name.into();
-        known.insert(Arc::clone(&name));
-        name
+        let value: LabelValue = value.into();
+        values.insert(Arc::clone(&value));
+        value
     }
 
-    /// Knows `name`, beyond the number of others.
-    pub(super) fn reserve(&mut self, name: &str) {
-        if self.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(name.into()) {
-            self.most += 1;
+    /// Adds `value` beyond the maximum.
+    pub(super) fn reserve(&mut self, value: &str) {
+        if self.values.get_mut().unwrap_or_else(PoisonError::into_inner).insert(value.into()) {
+            self.max += 1;
         }
     }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Request {
-    pub(super) route: Name,
+pub(super) struct RequestLabels {
+    pub(super) route: LabelValue,
     pub(super) method: &'static str,
     pub(super) status: u16,
     pub(super) client: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct RouteStatus {
-    pub(super) route: Name,
+pub(super) struct RouteStatusLabels {
+    pub(super) route: LabelValue,
     pub(super) status: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Route {
-    pub(super) route: Name,
+pub(super) struct RouteLabels {
+    pub(super) route: LabelValue,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Upstream {
-    pub(super) model: Name,
-    pub(super) region: Name,
+pub(super) struct AttemptLabels {
+    pub(super) model: LabelValue,
+    pub(super) region: LabelValue,
     pub(super) api: &'static str,
     pub(super) outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct ModelRegion {
-    pub(super) model: Name,
-    pub(super) region: Name,
+pub(super) struct ModelRegionLabels {
+    pub(super) model: LabelValue,
+    pub(super) region: LabelValue,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Model {
-    pub(super) model: Name,
+pub(super) struct ModelLabels {
+    pub(super) model: LabelValue,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Reason {
+pub(super) struct ReasonLabels {
     pub(super) reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Phase {
+pub(super) struct PhaseLabels {
     pub(super) phase: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Lesson {
+pub(super) struct UnsupportedFeatureLabels {
     pub(super) api: &'static str,
-    pub(super) lesson: &'static str,
+    pub(super) feature: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Decision {
+pub(super) struct QuotaDecisionLabels {
     pub(super) scope: &'static str,
     pub(super) decision: &'static str,
     pub(super) reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct State {
+pub(super) struct StateLabels {
     pub(super) state: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Version {
+pub(super) struct VersionLabels {
     pub(super) version: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct Build {
+pub(super) struct BuildLabels {
     pub(super) version: &'static str,
     pub(super) commit: &'static str,
 }
 
-/// Whose tokens or money; `kind` and `user` are left out where they say nothing.
+/// Labels of tokens and cost; `kind` and `user` are left out where they do not apply.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
-pub(super) struct Spending {
-    pub(super) model: Name,
-    pub(super) team: Name,
+pub(super) struct ChargeLabels {
+    pub(super) model: LabelValue,
+    pub(super) team: LabelValue,
     pub(super) kind: Option<&'static str>,
-    pub(super) user: Option<Name>,
+    pub(super) user: Option<LabelValue>,
 }
 
-impl EncodeLabelSet for Spending {
+impl EncodeLabelSet for ChargeLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         ("model", &*self.model).encode(encoder.encode_label())?;
         if let Some(kind) = self.kind {

@@ -1,7 +1,7 @@
-//! The names of OpenTelemetry's semantic conventions that are used here.
+//! Attribute and metric names of OpenTelemetry's semantic conventions.
 //!
-//! Those for generative AI are still in development and have moved to a repository of their own, with newer names for some
-//! things; the newer ones are used when they are asked for.
+//! Those for generative AI are in development and have moved to a repository of their own, with newer names for some
+//! attributes; the newer ones are used where `OTEL_SEMCONV_STABILITY_OPT_IN` selects them.
 //! <https://github.com/open-telemetry/semantic-conventions-genai>, <https://opentelemetry.io/docs/specs/semconv/http/>
 
 pub(super) const SCOPE: &str = "bedrock-proxy";
@@ -24,7 +24,7 @@ pub(super) const STREAM: &str = "gen_ai.request.stream";
 pub(super) const FINISH: &str = "gen_ai.response.finish_reasons";
 pub(super) const FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 pub(super) const CONVERSATION: &str = "gen_ai.conversation.id";
-/// With what was read from the cache and what was written to it, unlike Anthropic's own count.
+/// Includes cache reads and cache writes, unlike Anthropic's count.
 pub(super) const INPUT: &str = "gen_ai.usage.input_tokens";
 pub(super) const OUTPUT: &str = "gen_ai.usage.output_tokens";
 pub(super) const CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
@@ -32,7 +32,7 @@ pub(super) const CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_token
 pub(super) const CACHE_WRITE: &str = "gen_ai.usage.cache_write.input_tokens";
 pub(super) const TOKEN_TYPE: &str = "gen_ai.token.type";
 
-/// Ours: the id that clients and the log know the request by, its team and the program that asked.
+/// Attributes of our own: request id, team, client program, retries and upstream API.
 pub(super) const REQUEST_ID: &str = "bedrock_proxy.request_id";
 pub(super) const TEAM: &str = "bedrock_proxy.team";
 pub(super) const CLIENT: &str = "bedrock_proxy.client";
@@ -44,7 +44,7 @@ pub(super) const TOKEN_USAGE: &str = "gen_ai.client.token.usage";
 pub(super) const DURATION: &str = "gen_ai.client.operation.duration";
 pub(super) const TIME_TO_FIRST_CHUNK: &str = "gen_ai.client.operation.time_to_first_chunk";
 
-/// The newest shape of the three above.
+/// Newest names of the three metrics above.
 pub(super) mod newest {
     pub(in crate::telemetry::otel) const DURATION: &str = "gen_ai.client.inference.duration";
     pub(in crate::telemetry::otel) const TIME_TO_FIRST_CHUNK: &str =

@@ -1,4 +1,5 @@
-//! The way to a collector: the same kind of connection as to Bedrock, with the same roots of trust, bounded in time.
+//! HTTP client of the OTLP exporters: the same kind of connection as to Bedrock, with the same root certificates and a
+//! timeout.
 
 use std::time::Duration;
 
@@ -14,49 +15,50 @@ use tokio_util::sync::CancellationToken;
 use crate::http_client::Client;
 use crate::tasks::Tasks;
 
-/// The longest answer that is read, in bytes; a collector says next to nothing.
-const LONGEST: usize = 64 << 10;
+/// Longest response that is read: an OTLP response holds one short message at most.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
-/// Sends what the exporters have made. They may call from threads of their own, so the work is done by a task.
+/// Sends the requests of the exporters. Exporters may call from threads of their own, so a task does the work.
 #[derive(Clone, Debug)]
-pub(super) struct Sender {
+pub(super) struct CollectorClient {
     client: Client,
     timeout: Duration,
     runtime: Handle,
     tasks: Tasks,
-    /// Ends everything that is under way.
-    given_up: CancellationToken,
+    /// Ends all requests in flight.
+    abort: CancellationToken,
 }
 
-impl Sender {
-    pub(super) fn new(client: Client, timeout: Duration, tasks: &Tasks, given_up: CancellationToken) -> Self {
-        Self { client, timeout, runtime: Handle::current(), tasks: tasks.clone(), given_up }
+impl CollectorClient {
+    pub(super) fn new(client: Client, timeout: Duration, tasks: &Tasks, abort: CancellationToken) -> Self {
+        Self { client, timeout, runtime: Handle::current(), tasks: tasks.clone(), abort }
     }
 }
 
 #[async_trait]
-impl HttpClient for Sender {
+impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (said, heard) = oneshot::channel();
-        let (client, timeout, given_up) = (self.client.clone(), self.timeout, self.given_up.clone());
+        let (tx, rx) = oneshot::channel();
+        let (client, timeout, abort) = (self.client.clone(), self.timeout, self.abort.clone());
         {
-            let _entered = self.runtime.enter();
+            let _guard = self.runtime.enter();
             self.tasks.spawn(async move {
-                let answer = tokio::select! {
-                    answer = tokio::time::timeout(timeout, send(&client, request)) => {
-                        answer.unwrap_or_else(|_| Err("no answer in time".into()))
+                let response = tokio::select! {
+                    response = tokio::time::timeout(timeout, send(&client, request)) => {
+                        response.unwrap_or_else(|_| Err("no response in time".into()))
                     }
-                    () = given_up.cancelled() => Err("the server ends".into()),
+                    () = abort.cancelled() => Err("the proxy is shutting down".into()),
                 };
-                let _ = said.send(answer);
+                let _ = tx.send(response);
             });
         }
-        heard.await?.inspect_err(|error| tracing::debug!(%error, "the collector cannot be reached"))
+        rx.await?
+            .inspect_err(|error| tracing::debug!(%error, "request to the OpenTelemetry collector failed"))
     }
 }
 
 async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
-    let body = Limited::new(body, LONGEST).collect().await?.to_bytes();
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))
 }

@@ -1,16 +1,17 @@
-//! The metrics of the conventions for generative AI and for HTTP servers. Their attributes come from bounded lists, as
-//! the labels for Prometheus do.
+//! Metrics of the conventions for generative AI and for HTTP servers. Their attributes come from bounded lists, as the
+//! labels for Prometheus do.
 
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
 
-use super::attributes::{self as names, newest};
-use super::request_span::{Call, Told, prompt};
+use super::attributes::{self, newest};
+use super::request_span::{RequestSpan, UpstreamSpan, prompt_tokens};
 
-/// The boundaries that the conventions advise.
-const TOKENS: [f64; 14] = [
+/// Buckets that the conventions advise.
+/// <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>
+const TOKEN_BUCKETS: [f64; 14] = [
     1.0,
     4.0,
     16.0,
@@ -26,75 +27,75 @@ const TOKENS: [f64; 14] = [
     16_777_216.0,
     67_108_864.0,
 ];
-const SECONDS: [f64; 14] =
+const DURATION_BUCKETS: [f64; 14] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 
-/// What is measured.
+/// Instruments that requests are recorded with.
 #[derive(Debug)]
-pub(super) struct Measures {
-    server: Histogram<f64>,
+pub(super) struct Instruments {
+    server_duration: Histogram<f64>,
     duration: Histogram<f64>,
-    first_chunk: Histogram<f64>,
-    tokens: Tokens,
+    time_to_first_chunk: Histogram<f64>,
+    token_usage: TokenUsage,
 }
 
 #[derive(Debug)]
-enum Tokens {
+enum TokenUsage {
     /// One histogram for both types.
-    Usual(Histogram<u64>),
+    Stable(Histogram<u64>),
     /// A counter for each type.
     Newest(Box<[Counter<u64>; 4]>),
 }
 
-impl Measures {
+impl Instruments {
     pub(super) fn new(provider: &impl MeterProvider, is_newest: bool) -> Self {
-        let meter = provider.meter(names::SCOPE);
-        let (duration, first_chunk) = if is_newest {
+        let meter = provider.meter(attributes::SCOPE);
+        let (duration, time_to_first_chunk) = if is_newest {
             (newest::DURATION, newest::TIME_TO_FIRST_CHUNK)
         } else {
-            (names::DURATION, names::TIME_TO_FIRST_CHUNK)
+            (attributes::DURATION, attributes::TIME_TO_FIRST_CHUNK)
         };
         Self {
-            server: seconds(&meter, names::SERVER_DURATION),
-            duration: seconds(&meter, duration),
-            first_chunk: seconds(&meter, first_chunk),
-            tokens: if is_newest { Tokens::newest(&meter) } else { Tokens::usual(&meter) },
+            server_duration: duration_histogram(&meter, attributes::SERVER_DURATION),
+            duration: duration_histogram(&meter, duration),
+            time_to_first_chunk: duration_histogram(&meter, time_to_first_chunk),
+            token_usage: if is_newest { TokenUsage::newest(&meter) } else { TokenUsage::stable(&meter) },
         }
     }
 
-    pub(super) fn record(&self, told: &Told<'_>) {
-        let took = told.time.1.duration_since(told.time.0).unwrap_or_default();
-        let mut attributes = vec![KeyValue::new(names::METHOD, told.method)];
-        attributes.extend(told.route.map(|route| KeyValue::new(names::ROUTE, route.to_owned())));
-        attributes.extend(told.status.map(|status| KeyValue::new(names::STATUS, i64::from(status))));
-        record(&self.server, took, &attributes);
-        if let Some(call) = &told.call {
-            self.call(call);
+    pub(super) fn record(&self, request: &RequestSpan<'_>) {
+        let duration = request.ended_at.duration_since(request.started_at).unwrap_or_default();
+        let mut attributes = vec![KeyValue::new(attributes::METHOD, request.method)];
+        attributes.extend(request.route.map(|route| KeyValue::new(attributes::ROUTE, route.to_owned())));
+        attributes.extend(request.status.map(|status| KeyValue::new(attributes::STATUS, i64::from(status))));
+        observe(&self.server_duration, duration, &attributes);
+        if let Some(upstream) = &request.upstream {
+            self.record_upstream(upstream);
         }
     }
 
-    fn call(&self, call: &Call<'_>) {
+    fn record_upstream(&self, upstream: &UpstreamSpan<'_>) {
         let mut attributes = vec![
-            KeyValue::new(names::OPERATION, names::CHAT),
-            KeyValue::new(names::PROVIDER, names::BEDROCK),
-            // What clients call models is theirs to make up; it stands in spans only.
-            KeyValue::new(names::REQUEST_MODEL, call.model.to_owned()),
-            KeyValue::new(names::RESPONSE_MODEL, call.model.to_owned()),
-            KeyValue::new(names::SERVER, call.host.to_owned()),
+            KeyValue::new(attributes::OPERATION, attributes::CHAT),
+            KeyValue::new(attributes::PROVIDER, attributes::BEDROCK),
+            // Clients can invent model names, so the requested one is an attribute of spans only.
+            KeyValue::new(attributes::REQUEST_MODEL, upstream.model.to_owned()),
+            KeyValue::new(attributes::RESPONSE_MODEL, upstream.model.to_owned()),
+            KeyValue::new(attributes::SERVER, upstream.host.to_owned()),
         ];
-        self.tokens.record(call, &attributes);
-        if let Some(took) = call.first_chunk {
-            record(&self.first_chunk, took, &attributes);
+        self.token_usage.record(upstream, &attributes);
+        if let Some(duration) = upstream.time_to_first_chunk {
+            observe(&self.time_to_first_chunk, duration, &attributes);
         }
-        attributes.extend(call.failure().map(|failure| KeyValue::new(names::ERROR, failure)));
-        record(&self.duration, call.took(), &attributes);
+        attributes.extend(upstream.error().map(|error| KeyValue::new(attributes::ERROR, error)));
+        observe(&self.duration, upstream.duration(), &attributes);
     }
 }
 
-impl Tokens {
-    fn usual(meter: &Meter) -> Self {
-        let histogram = meter.u64_histogram(names::TOKEN_USAGE).with_unit("{token}");
-        Self::Usual(histogram.with_boundaries(TOKENS.to_vec()).build())
+impl TokenUsage {
+    fn stable(meter: &Meter) -> Self {
+        let histogram = meter.u64_histogram(attributes::TOKEN_USAGE).with_unit("{token}");
+        Self::Stable(histogram.with_boundaries(TOKEN_BUCKETS.to_vec()).build())
     }
 
     fn newest(meter: &Meter) -> Self {
@@ -102,20 +103,20 @@ impl Tokens {
         Self::Newest(Box::new(names.map(|name| meter.u64_counter(name).with_unit("{token}").build())))
     }
 
-    /// Nothing counted is counted as nothing, not left out.
-    fn record(&self, call: &Call<'_>, attributes: &[KeyValue]) {
-        let usage = call.usage.unwrap_or_default();
+    /// Records zero tokens where Bedrock reported no usage, so that every request counts.
+    fn record(&self, upstream: &UpstreamSpan<'_>, attributes: &[KeyValue]) {
+        let usage = upstream.usage.unwrap_or_default();
         match self {
-            Self::Usual(histogram) => {
-                for (kind, count) in [("input", prompt(&usage)), ("output", usage.output_tokens)] {
+            Self::Stable(histogram) => {
+                for (kind, count) in [("input", prompt_tokens(&usage)), ("output", usage.output_tokens)] {
                     let mut attributes = attributes.to_vec();
-                    attributes.push(KeyValue::new(names::TOKEN_TYPE, kind));
+                    attributes.push(KeyValue::new(attributes::TOKEN_TYPE, kind));
                     histogram.record(count, &attributes);
                 }
             }
             Self::Newest(counters) => {
                 let counts = [
-                    prompt(&usage),
+                    prompt_tokens(&usage),
                     usage.output_tokens,
                     usage.cache_read_input_tokens,
                     usage.cache_creation_input_tokens,
@@ -128,10 +129,10 @@ impl Tokens {
     }
 }
 
-fn seconds(meter: &Meter, name: &'static str) -> Histogram<f64> {
-    meter.f64_histogram(name).with_unit("s").with_boundaries(SECONDS.to_vec()).build()
+fn duration_histogram(meter: &Meter, name: &'static str) -> Histogram<f64> {
+    meter.f64_histogram(name).with_unit("s").with_boundaries(DURATION_BUCKETS.to_vec()).build()
 }
 
-fn record(histogram: &Histogram<f64>, took: Duration, attributes: &[KeyValue]) {
-    histogram.record(took.as_secs_f64(), attributes);
+fn observe(histogram: &Histogram<f64>, duration: Duration, attributes: &[KeyValue]) {
+    histogram.record(duration.as_secs_f64(), attributes);
 }

@@ -1,84 +1,207 @@
-//! What is told about a request: facts and counts, and nothing of what was said in it. There is no field for that, so it
-//! cannot be built by oversight.
+//! Input of the spans and the OpenTelemetry metrics of a request. It holds facts and counts; there is no field for
+//! content.
 
 use std::time::{Duration, SystemTime};
 
+use http::Method;
 use protocol::anthropic::Usage;
+use tokio::time::Instant;
 
-use crate::telemetry::trace_context::Trace;
+use crate::telemetry::record::{RequestRecord, UpstreamRecord};
+use crate::telemetry::trace_context::TraceContext;
 
-/// A request that is over.
+/// Complete request.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
-    /// Its place in a trace.
-    pub trace: &'a Trace,
-    /// What the log calls it.
+pub struct RequestSpan<'a> {
+    /// Trace context of the request.
+    pub trace: &'a TraceContext,
+    /// Id of the request, as logged.
     pub request_id: &'a str,
-    /// Its method, if that is a known one, else `_OTHER`.
+    /// HTTP method, if it is a standard one, else `_OTHER`.
     pub method: &'static str,
-    /// The template of its path; `None` when there is no such path.
+    /// Route; `None` when none matches.
     pub route: Option<&'a str>,
-    /// The status that was sent.
+    /// Status of the response.
     pub status: Option<u16>,
-    /// The program that asked, out of a closed list.
+    /// Client program, out of a closed list.
     pub client: &'static str,
-    /// Who pays.
+    /// Team of the caller.
     pub team: Option<&'a str>,
-    /// The kind of error that was sent.
+    /// Error type, or the outcome of a request that did not finish.
     pub error: Option<&'static str>,
-    /// From when to when.
-    pub time: (SystemTime, SystemTime),
-    /// What was asked of Bedrock, if anything.
-    pub call: Option<Call<'a>>,
+    /// When the request arrived.
+    pub started_at: SystemTime,
+    /// When the request was complete.
+    pub ended_at: SystemTime,
+    /// Bedrock's part, if anything was sent to a model.
+    pub upstream: Option<UpstreamSpan<'a>>,
 }
 
-/// What was asked of Bedrock, all attempts together.
+/// Bedrock's part of a request, all attempts together.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// What the client called the model.
-    pub requested: &'a str,
-    /// The foundation model, out of a bounded list.
+pub struct UpstreamSpan<'a> {
+    /// Model that the client requested.
+    pub requested_model: &'a str,
+    /// Foundation model, out of a bounded list.
     pub model: &'a str,
-    /// Where.
+    /// Region, out of a bounded list.
     pub region: &'a str,
-    /// The host.
+    /// Host.
     pub host: &'a str,
-    /// `converse`, `invoke` or `messages`.
-    pub api: &'static str,
-    /// Whether the client asked for a stream.
-    pub stream: bool,
-    /// The client's session.
-    pub session: Option<&'a str>,
-    /// Why the model stopped.
-    pub stop: Option<&'a str>,
-    /// What became of it: `ok`, or why not.
+    /// Upstream API: `converse`, `invoke` or `messages`.
+    pub upstream_api: &'static str,
+    /// Whether the client requested a stream.
+    pub streamed: bool,
+    /// Session id of the client program.
+    pub session_id: Option<&'a str>,
+    /// Stop reason.
+    pub stop_reason: Option<&'a str>,
+    /// Outcome: `ok`, or the reason why not.
     pub outcome: &'static str,
     /// `x-amzn-requestid`.
     pub aws_request_id: Option<&'a str>,
-    /// How often Bedrock was asked again.
+    /// Sends after a backoff.
     pub retries: u32,
-    /// What Bedrock counted.
+    /// Usage that Bedrock reported.
     pub usage: Option<Usage>,
-    /// From the question to the first word.
-    pub first_chunk: Option<Duration>,
-    /// From when to when.
-    pub time: (SystemTime, SystemTime),
+    /// From the first attempt to the first event.
+    pub time_to_first_chunk: Option<Duration>,
+    /// When the first attempt was sent.
+    pub started_at: SystemTime,
+    /// When the response ended.
+    pub ended_at: SystemTime,
 }
 
-impl Call<'_> {
-    /// How long it took.
-    pub(super) fn took(&self) -> Duration {
-        self.time.1.duration_since(self.time.0).unwrap_or_default()
+impl<'a> RequestSpan<'a> {
+    /// Creates the input from a record that is complete at `now`; `labels` are the bounded model and Region.
+    pub(super) fn from_record(
+        record: &'a RequestRecord,
+        labels: Option<(&'a str, &'a str)>,
+        now: SystemTime,
+    ) -> Self {
+        let head = &*record.head;
+        let instant = Instant::now();
+        let at = |then: Instant| now - instant.saturating_duration_since(then);
+        let outcome = record.outcome();
+        let upstream = record.upstream.as_ref().zip(labels);
+        Self {
+            trace: &head.trace,
+            request_id: head.request_id.as_str(),
+            method: method(&head.method),
+            route: head.route.as_deref(),
+            status: record.status.map(|status| status.as_u16()),
+            client: head.user_agent.name,
+            team: record.caller.as_ref().and_then(|caller| caller.team.as_deref()),
+            error: record.error.map(|error| error.kind).or((outcome != "finished").then_some(outcome)),
+            started_at: at(head.started_at),
+            ended_at: now,
+            upstream: upstream
+                .and_then(|(upstream, labels)| UpstreamSpan::new(record, upstream, labels, at, now)),
+        }
+    }
+}
+
+impl<'a> UpstreamSpan<'a> {
+    fn new(
+        record: &'a RequestRecord,
+        upstream: &'a UpstreamRecord,
+        (model, region): (&'a str, &'a str),
+        at: impl Fn(Instant) -> SystemTime,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let started_at = upstream.started_at?;
+        let requested = record.model.as_ref();
+        let since_start = |then: Instant| then.saturating_duration_since(started_at);
+        Some(Self {
+            requested_model: requested.map_or(model, |requested| &requested.requested),
+            model,
+            region,
+            host: &upstream.host,
+            upstream_api: upstream.upstream_api.unwrap_or("other"),
+            streamed: requested.is_some_and(|requested| requested.streamed),
+            session_id: record.head.session_id.as_deref(),
+            stop_reason: upstream.stop_reason.as_deref(),
+            outcome: upstream.final_outcome()?,
+            aws_request_id: upstream.aws_request_id(),
+            retries: upstream.retries,
+            usage: upstream.usage,
+            time_to_first_chunk: upstream.first_token_at.map(since_start),
+            started_at: at(started_at),
+            ended_at: upstream.ended_at.map_or(now, at),
+        })
     }
 
-    /// Why it failed, if it did.
-    pub(super) fn failure(&self) -> Option<&'static str> {
+    /// Duration of all attempts together.
+    pub(super) fn duration(&self) -> Duration {
+        self.ended_at.duration_since(self.started_at).unwrap_or_default()
+    }
+
+    /// Reason of a failure.
+    pub(super) fn error(&self) -> Option<&'static str> {
         (self.outcome != "ok").then_some(self.outcome)
     }
 }
 
-/// All tokens of a prompt: Anthropic counts those of the cache apart.
-pub(super) fn prompt(usage: &Usage) -> u64 {
+/// All tokens of a prompt: Anthropic counts those of the cache apart, OpenTelemetry's conventions include them.
+pub(super) fn prompt_tokens(usage: &Usage) -> u64 {
     let cached = usage.cache_read_input_tokens.saturating_add(usage.cache_creation_input_tokens);
     usage.input_tokens.saturating_add(cached)
+}
+
+/// Method of the request, if it is a standard one.
+/// <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#common-attributes>
+fn method(method: &Method) -> &'static str {
+    const STANDARD: [&str; 7] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"];
+    STANDARD.into_iter().find(|standard| *standard == method.as_str()).unwrap_or("_OTHER")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::record::tests::{record, upstream};
+    use crate::telemetry::record::{ErrorRecord, ModelRecord};
+
+    #[tokio::test(start_paused = true)]
+    async fn spans_have_the_times_of_the_record() {
+        let second = Duration::from_secs(1);
+        let mut record = record();
+        let started_at = record.head.started_at;
+        tokio::time::advance(9 * second).await;
+        record.response_sent = true;
+        record.model =
+            Some(ModelRecord { requested: "sonnet".to_owned(), streamed: true, client_api: "messages" });
+        record.upstream = Some(UpstreamRecord {
+            started_at: Some(started_at + second),
+            first_token_at: Some(started_at + 3 * second),
+            ended_at: Some(started_at + 8 * second),
+            ..upstream(&["throttled", "ok"])
+        });
+        let now = SystemTime::UNIX_EPOCH + 100 * second;
+        let span = RequestSpan::from_record(&record, Some(("m", "r")), now);
+        assert_eq!((span.started_at, span.ended_at, span.error), (now - 9 * second, now, None));
+        let upstream = span.upstream.unwrap();
+        assert_eq!((upstream.requested_model, upstream.model, upstream.region), ("sonnet", "m", "r"));
+        assert_eq!((upstream.started_at, upstream.ended_at), (now - 8 * second, now - second));
+        assert_eq!(upstream.time_to_first_chunk, Some(2 * second));
+        assert_eq!((upstream.outcome, upstream.error()), ("ok", None));
+    }
+
+    #[test]
+    fn error_is_the_type_sent_or_the_outcome() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut record = record();
+        assert_eq!(RequestSpan::from_record(&record, None, now).error, Some("cancelled"));
+        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream" });
+        let span = RequestSpan::from_record(&record, None, now);
+        assert_eq!(span.error, Some("api_error"));
+        assert!(span.upstream.is_none());
+    }
+
+    #[test]
+    fn a_call_without_a_model_has_no_span() {
+        let mut record = record();
+        record.upstream = Some(UpstreamRecord { started_at: None, ..upstream(&["ok"]) });
+        let span = RequestSpan::from_record(&record, Some(("m", "r")), SystemTime::UNIX_EPOCH);
+        assert!(span.upstream.is_none());
+    }
 }

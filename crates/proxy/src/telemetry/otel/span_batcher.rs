@@ -1,5 +1,5 @@
-//! Spans on their way to the collector: a bounded queue, and batches behind it. A collector that is away or hangs costs
-//! spans, which are counted, and never a request.
+//! Batches of spans for the collector, behind a bounded queue. A collector that is unavailable or busy costs spans, which
+//! are counted, and never delays a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,30 +14,30 @@ use tokio_util::sync::DropGuard;
 
 use crate::tasks::Tasks;
 
-/// How many spans wait at most.
-pub(super) const QUEUE: usize = 2048;
-/// The most spans in one message.
-const BATCH: usize = 512;
-/// How long the first span of a batch waits for others.
-const LINGER: Duration = Duration::from_secs(1);
-/// How often it is said that spans are lost.
-const QUIET: Duration = Duration::from_secs(60);
-/// How long the last spans and metrics may take when the server ends.
-pub(super) const LAST_SENDING: Duration = Duration::from_secs(2);
+/// Spans that wait at most. Default of the SDK's batch processor (`OTEL_BSP_MAX_QUEUE_SIZE`).
+pub(super) const SPAN_QUEUE_CAPACITY: usize = 2048;
+/// Spans of one export at most. Default of the SDK's batch processor (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
+const MAX_BATCH_SPANS: usize = 512;
+/// Time that the first span of a batch waits for more: short, so that traces can be followed while they happen.
+const BATCH_WINDOW: Duration = Duration::from_secs(1);
+/// Pause between two log lines about dropped spans.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// Time for the last spans and metrics at shutdown: short beside the grace that container platforms give.
+pub(super) const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) struct Worker {
+pub(super) struct SpanBatcher {
     pub(super) queue: mpsc::Receiver<SpanData>,
     pub(super) exporter: SpanExporter,
     pub(super) dropped: Arc<AtomicU64>,
-    /// How long one message may take, with all its retries.
-    pub(super) patience: Duration,
-    pub(super) complained: Option<Instant>,
-    /// Tells that this is over.
-    pub(super) _sent: DropGuard,
+    /// Timeout of one export, its retries included.
+    pub(super) export_timeout: Duration,
+    pub(super) last_reported_at: Option<Instant>,
+    /// Cancels a token when the batcher has ended.
+    pub(super) _finished: DropGuard,
 }
 
-impl Worker {
-    /// Sends what comes, until `tasks` stop; then what is left, within [`LAST_SENDING`].
+impl SpanBatcher {
+    /// Exports spans until `tasks` stop; then those that are left, within [`FINAL_FLUSH_TIMEOUT`].
     pub(super) async fn run(mut self, tasks: Tasks) {
         loop {
             tokio::select! {
@@ -45,35 +45,35 @@ impl Worker {
                 () = tasks.stopping() => break,
                 first = self.queue.recv() => {
                     let Some(first) = first else { return };
-                    let batch = self.gather(first, &tasks).await;
-                    self.send(batch, &tasks).await;
+                    let batch = self.collect_batch(first, &tasks).await;
+                    self.export(batch, &tasks).await;
                 }
             }
         }
-        let until = Instant::now() + LAST_SENDING;
+        let deadline = Instant::now() + FINAL_FLUSH_TIMEOUT;
         loop {
             let mut batch = Vec::new();
-            while batch.len() < BATCH
+            while batch.len() < MAX_BATCH_SPANS
                 && let Ok(span) = self.queue.try_recv()
             {
                 batch.push(span);
             }
-            let number = batch.len();
-            if number == 0 {
+            let spans = batch.len();
+            if spans == 0 {
                 return;
             }
-            let result = timeout_at(until, self.exporter.export(batch)).await;
-            self.done(number, result.unwrap_or_else(|_| Err(late())));
+            let result = timeout_at(deadline, self.exporter.export(batch)).await;
+            self.count_failed(spans, result.unwrap_or_else(|_| Err(timeout_error())));
         }
     }
 
-    async fn gather(&mut self, first: SpanData, tasks: &Tasks) -> Vec<SpanData> {
+    async fn collect_batch(&mut self, first: SpanData, tasks: &Tasks) -> Vec<SpanData> {
         let mut batch = vec![first];
-        let until = Instant::now() + LINGER;
-        while batch.len() < BATCH {
+        let deadline = Instant::now() + BATCH_WINDOW;
+        while batch.len() < MAX_BATCH_SPANS {
             tokio::select! {
                 () = tasks.stopping() => break,
-                span = timeout_at(until, self.queue.recv()) => match span {
+                span = timeout_at(deadline, self.queue.recv()) => match span {
                     Ok(Some(span)) => batch.push(span),
                     Ok(None) | Err(_) => break,
                 },
@@ -82,33 +82,33 @@ impl Worker {
         batch
     }
 
-    /// Sends a batch; when the server ends meanwhile, the time for that is short.
-    async fn send(&mut self, batch: Vec<SpanData>, tasks: &Tasks) {
-        let number = batch.len();
-        let ending = async {
+    /// Exports a batch; a shutdown in the meantime shortens the timeout.
+    async fn export(&mut self, batch: Vec<SpanData>, tasks: &Tasks) {
+        let spans = batch.len();
+        let shutdown = async {
             tasks.stopping().await;
-            tokio::time::sleep(LAST_SENDING).await;
+            tokio::time::sleep(FINAL_FLUSH_TIMEOUT).await;
         };
         let result = tokio::select! {
-            result = tokio::time::timeout(self.patience, self.exporter.export(batch)) => {
-                result.unwrap_or_else(|_| Err(late()))
+            result = tokio::time::timeout(self.export_timeout, self.exporter.export(batch)) => {
+                result.unwrap_or_else(|_| Err(timeout_error()))
             }
-            () = ending => Err(late()),
+            () = shutdown => Err(timeout_error()),
         };
-        self.done(number, result);
+        self.count_failed(spans, result);
     }
 
-    fn done(&mut self, number: usize, result: Result<(), OTelSdkError>) {
+    fn count_failed(&mut self, spans: usize, result: Result<(), OTelSdkError>) {
         let Err(error) = result else { return };
-        let lost = self.dropped.fetch_add(number as u64, Ordering::Relaxed) + number as u64;
+        let lost = self.dropped.fetch_add(spans as u64, Ordering::Relaxed) + spans as u64;
         let now = Instant::now();
-        if self.complained.is_none_or(|at| now - at >= QUIET) {
-            self.complained = Some(now);
-            tracing::warn!(event = "spans_lost", %error, lost, "the collector took no spans; see OTEL_EXPORTER_OTLP_ENDPOINT");
+        if self.last_reported_at.is_none_or(|at| now - at >= REPORT_INTERVAL) {
+            self.last_reported_at = Some(now);
+            tracing::warn!(event = "spans_lost", %error, lost, "export of spans failed; check OTEL_EXPORTER_OTLP_ENDPOINT");
         }
     }
 }
 
-fn late() -> OTelSdkError {
-    OTelSdkError::InternalFailure("no answer in time".to_owned())
+fn timeout_error() -> OTelSdkError {
+    OTelSdkError::InternalFailure("no response in time".to_owned())
 }

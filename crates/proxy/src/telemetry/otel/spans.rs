@@ -1,4 +1,4 @@
-//! The spans of a request: the server's, and under it that of the question to Bedrock.
+//! Spans of a request: the server span, and below it the client span of the request to Bedrock.
 
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -7,99 +7,113 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::attributes as names;
-use super::request_span::{Call, Told, prompt};
+use super::attributes;
+use super::request_span::{RequestSpan, UpstreamSpan, prompt_tokens};
 use crate::ids;
-use crate::telemetry::trace_context;
+use crate::telemetry::trace_context::TraceContext;
 
-/// What the spans of one request share.
-pub(super) struct Frame {
+/// Builds spans with what all of them share.
+pub(super) struct SpanBuilder {
     pub(super) scope: InstrumentationScope,
-    /// Whether the newest names are used.
-    pub(super) newest: bool,
+    /// Whether the newest attribute names are used.
+    pub(super) use_newest_names: bool,
 }
 
-impl Frame {
-    /// The spans of a request that is over.
-    pub(super) fn spans(&self, told: &Told<'_>) -> Vec<SpanData> {
-        let mut spans = vec![self.server(told)];
-        spans.extend(told.call.as_ref().map(|call| self.client(told, call)));
+impl SpanBuilder {
+    /// Builds the spans of a complete request.
+    pub(super) fn build(&self, request: &RequestSpan<'_>) -> Vec<SpanData> {
+        let mut spans = vec![self.server_span(request)];
+        spans.extend(request.upstream.as_ref().map(|upstream| self.client_span(request, upstream)));
         spans
     }
 
-    fn server(&self, told: &Told<'_>) -> SpanData {
+    fn server_span(&self, request: &RequestSpan<'_>) -> SpanData {
         let mut attributes = vec![
-            KeyValue::new(names::METHOD, told.method),
-            KeyValue::new(names::REQUEST_ID, told.request_id.to_owned()),
-            KeyValue::new(names::CLIENT, told.client),
+            KeyValue::new(attributes::METHOD, request.method),
+            KeyValue::new(attributes::REQUEST_ID, request.request_id.to_owned()),
+            KeyValue::new(attributes::CLIENT, request.client),
         ];
-        attributes.extend(told.route.map(|route| KeyValue::new(names::ROUTE, route.to_owned())));
-        attributes.extend(told.team.map(|team| KeyValue::new(names::TEAM, team.to_owned())));
-        attributes.extend(told.status.map(|status| KeyValue::new(names::STATUS, i64::from(status))));
-        attributes.extend(told.error.map(|error| KeyValue::new(names::ERROR, error)));
-        let parent = told.trace.parent.as_ref();
-        // What the client got wrong is no failure of the server's.
-        let failed = told.status.is_none_or(|status| status >= 500);
+        attributes.extend(request.route.map(|route| KeyValue::new(attributes::ROUTE, route.to_owned())));
+        attributes.extend(request.team.map(|team| KeyValue::new(attributes::TEAM, team.to_owned())));
+        attributes.extend(request.status.map(|status| KeyValue::new(attributes::STATUS, i64::from(status))));
+        attributes.extend(request.error.map(|error| KeyValue::new(attributes::ERROR, error)));
+        let parent = request.trace.parent.as_ref();
+        // An error of the client is no error of a server span.
+        // <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status>
+        let failed = request.status.is_none_or(|status| status >= 500);
         SpanData {
-            span_context: context(told.trace, told.trace.span.0),
-            parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.span.0)),
+            span_context: span_context(request.trace, request.trace.span_id.0),
+            parent_span_id: parent.map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.span_id.0)),
             parent_span_is_remote: parent.is_some(),
             span_kind: SpanKind::Server,
-            name: [Some(told.method), told.route].into_iter().flatten().collect::<Vec<_>>().join(" ").into(),
+            name: [Some(request.method), request.route]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .into(),
             attributes,
-            status: status(failed.then(|| told.error.unwrap_or("cancelled"))),
-            ..self.blank(told.time)
+            status: status(failed.then(|| request.error.unwrap_or("cancelled"))),
+            ..self.empty(request.started_at, request.ended_at)
         }
     }
 
-    fn client(&self, told: &Told<'_>, call: &Call<'_>) -> SpanData {
+    fn client_span(&self, request: &RequestSpan<'_>, upstream: &UpstreamSpan<'_>) -> SpanData {
         let mut attributes = vec![
-            KeyValue::new(names::OPERATION, names::CHAT),
-            KeyValue::new(names::PROVIDER, names::BEDROCK),
-            KeyValue::new(names::REQUEST_MODEL, call.requested.to_owned()),
-            KeyValue::new(names::RESPONSE_MODEL, call.model.to_owned()),
-            KeyValue::new(names::STREAM, call.stream),
-            KeyValue::new(names::SERVER, call.host.to_owned()),
-            KeyValue::new(names::REGION, call.region.to_owned()),
-            KeyValue::new(names::API, call.api),
-            KeyValue::new(names::RETRIES, i64::from(call.retries)),
+            KeyValue::new(attributes::OPERATION, attributes::CHAT),
+            KeyValue::new(attributes::PROVIDER, attributes::BEDROCK),
+            KeyValue::new(attributes::REQUEST_MODEL, upstream.requested_model.to_owned()),
+            KeyValue::new(attributes::RESPONSE_MODEL, upstream.model.to_owned()),
+            KeyValue::new(attributes::STREAM, upstream.streamed),
+            KeyValue::new(attributes::SERVER, upstream.host.to_owned()),
+            KeyValue::new(attributes::REGION, upstream.region.to_owned()),
+            KeyValue::new(attributes::API, upstream.upstream_api),
+            KeyValue::new(attributes::RETRIES, i64::from(upstream.retries)),
         ];
-        let words = [(names::CONVERSATION, call.session), (names::AWS_REQUEST, call.aws_request_id)];
-        for (name, word) in words {
-            attributes.extend(word.map(|word| KeyValue::new(name, word.to_owned())));
+        let ids = [
+            (attributes::CONVERSATION, upstream.session_id),
+            (attributes::AWS_REQUEST, upstream.aws_request_id),
+        ];
+        for (name, id) in ids {
+            attributes.extend(id.map(|id| KeyValue::new(name, id.to_owned())));
         }
-        attributes.extend(call.stop.map(|stop| {
-            let reasons = vec![StringValue::from(stop.to_owned())];
-            KeyValue::new(names::FINISH, Value::Array(Array::String(reasons)))
+        attributes.extend(upstream.stop_reason.map(|stop_reason| {
+            let reasons = vec![StringValue::from(stop_reason.to_owned())];
+            KeyValue::new(attributes::FINISH, Value::Array(Array::String(reasons)))
         }));
-        attributes.extend(call.first_chunk.map(|took| KeyValue::new(names::FIRST_CHUNK, took.as_secs_f64())));
-        attributes.extend(call.failure().map(|failure| KeyValue::new(names::ERROR, failure)));
-        attributes.extend(self.usage(call));
+        attributes.extend(
+            upstream
+                .time_to_first_chunk
+                .map(|time| KeyValue::new(attributes::FIRST_CHUNK, time.as_secs_f64())),
+        );
+        attributes.extend(upstream.error().map(|error| KeyValue::new(attributes::ERROR, error)));
+        attributes.extend(self.usage_attributes(upstream));
         SpanData {
-            span_context: context(told.trace, ids::span_id()),
-            parent_span_id: SpanId::from_bytes(told.trace.span.0),
+            span_context: span_context(request.trace, ids::span_id()),
+            parent_span_id: SpanId::from_bytes(request.trace.span_id.0),
             span_kind: SpanKind::Client,
-            name: format!("{} {}", names::CHAT, call.requested).into(),
+            name: format!("{} {}", attributes::CHAT, upstream.requested_model).into(),
             attributes,
-            status: status(call.failure()),
-            ..self.blank(call.time)
+            status: status(upstream.error()),
+            ..self.empty(upstream.started_at, upstream.ended_at)
         }
     }
 
-    fn usage(&self, call: &Call<'_>) -> Vec<KeyValue> {
-        let Some(usage) = &call.usage else { return Vec::new() };
-        let written = if self.newest { names::CACHE_WRITE } else { names::CACHE_CREATION };
+    fn usage_attributes(&self, upstream: &UpstreamSpan<'_>) -> Vec<KeyValue> {
+        let Some(usage) = &upstream.usage else { return Vec::new() };
+        let cache_write =
+            if self.use_newest_names { attributes::CACHE_WRITE } else { attributes::CACHE_CREATION };
         let counts = [
-            (names::INPUT, prompt(usage)),
-            (names::OUTPUT, usage.output_tokens),
-            (names::CACHE_READ, usage.cache_read_input_tokens),
-            (written, usage.cache_creation_input_tokens),
+            (attributes::INPUT, prompt_tokens(usage)),
+            (attributes::OUTPUT, usage.output_tokens),
+            (attributes::CACHE_READ, usage.cache_read_input_tokens),
+            (cache_write, usage.cache_creation_input_tokens),
         ];
         counts.map(|(name, count)| KeyValue::new(name, i64::try_from(count).unwrap_or(i64::MAX))).to_vec()
     }
 
-    /// A span of which nothing is known but the time.
-    fn blank(&self, (start_time, end_time): (SystemTime, SystemTime)) -> SpanData {
+    /// Span with nothing but its times.
+    fn empty(&self, start_time: SystemTime, end_time: SystemTime) -> SpanData {
         SpanData {
             span_context: SpanContext::NONE,
             parent_span_id: SpanId::INVALID,
@@ -118,17 +132,17 @@ impl Frame {
     }
 }
 
-fn context(trace: &trace_context::Trace, span: [u8; 8]) -> SpanContext {
+fn span_context(trace: &TraceContext, span_id: [u8; 8]) -> SpanContext {
     let state = trace.parent.as_ref().and_then(|parent| TraceState::from_str(&parent.state).ok());
     SpanContext::new(
-        TraceId::from_bytes(trace.id.0),
-        SpanId::from_bytes(span),
+        TraceId::from_bytes(trace.trace_id.0),
+        SpanId::from_bytes(span_id),
         TraceFlags::SAMPLED,
         false,
         state.unwrap_or_default(),
     )
 }
 
-fn status(failure: Option<&'static str>) -> Status {
-    failure.map_or(Status::Unset, Status::error)
+fn status(error: Option<&'static str>) -> Status {
+    error.map_or(Status::Unset, Status::error)
 }
