@@ -4,7 +4,7 @@
 //! Lines are appended whole, so two processes can share a folder. Whatever goes wrong (a full disk, a folder that was
 //! deleted) is tried anew with the next line.
 
-mod names;
+mod segments;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use self::names::{Names, Part};
+use self::segments::{Names, Part};
 use super::queue::Sink;
 use crate::clock::Clock;
 use crate::config::Retention;
