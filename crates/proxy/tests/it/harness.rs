@@ -246,7 +246,7 @@ pub(crate) fn captured_logs() -> String {
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
         let layer =
-            telemetry::Lines::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+            telemetry::LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
         tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
         lines
     });
@@ -280,8 +280,8 @@ pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
-impl telemetry::Output for Lines {
-    fn put(&self, line: &[u8]) {
+impl telemetry::LogWriter for Lines {
+    fn write_line(&self, line: &[u8]) {
         self.0.lock().unwrap().extend_from_slice(line);
     }
 }
