@@ -1,11 +1,9 @@
-//! Log lines: how they look, and where they go. What is said in them is for every room to decide.
+//! Telemetry: log lines, metrics, spans, and the record of each request that all three are made from.
 //!
-//! A line is made where it is said (`lines`), without anything that could pass for another line (`escape`) or for a
-//! credential (`net`), and is written by a thread of its own (`queue`) to stdout or to files (`files`). Nothing that goes
-//! wrong with them reaches a request; lines that are lost are counted.
+//! A log line is formatted in the thread that logs (`logging`), made safe (`scrub`), and written by a thread of its own
+//! (`queue`) to stdout or to files (`rolling_file`). No failure here reaches a request; dropped lines are counted.
 
 mod access_log;
-mod escape;
 mod logging;
 pub mod metrics;
 pub mod otel;
@@ -25,101 +23,99 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::logging::Maker;
-pub use self::logging::{Lines, Output};
-use self::queue::{Lost, Queue, Sink, Writing};
+use self::logging::Formatter;
+pub use self::logging::{LogLayer, LogWriter};
+use self::queue::{DroppedLines, LineQueue, LineSink, WorkerGuard};
 pub use self::record_handle::{RecordHandle, TelemetrySinks};
-use self::rolling_file::Files;
+use self::rolling_file::RollingFile;
 use crate::clock::Clock;
 use crate::config::LogConfig;
 
-/// What was lost by each of the outputs of this process.
-static LOST: OnceLock<Vec<Lost>> = OnceLock::new();
+/// Dropped lines of each log writer of this process.
+static DROPPED: OnceLock<Vec<DroppedLines>> = OnceLock::new();
 
-/// Keeps the log going. Dropped, it writes what waits, for two seconds at most.
+/// Guard of the log. When it is dropped, queued lines are written, for two seconds at most.
 #[derive(Debug, Default)]
-pub struct Logs {
-    lost: Vec<Lost>,
-    writing: Vec<Writing>,
+pub struct LogGuard {
+    dropped: Vec<DroppedLines>,
+    workers: Vec<WorkerGuard>,
 }
 
-/// How many lines this process has lost, because they came too fast or could not be written.
+/// Number of log lines that this process dropped, because they came too fast or could not be written.
 #[must_use]
 pub fn dropped_log_lines() -> u64 {
-    LOST.get().into_iter().flatten().map(Lost::count).sum()
+    DROPPED.get().into_iter().flatten().map(DroppedLines::count).sum()
 }
 
-/// Logs as the configuration says, by `clock`, for the life of what is returned.
+/// Installs the log that `log` configures, with the time of `clock`, until the guard is dropped.
 ///
 /// # Errors
-/// When the file cannot be opened, with what to do; or when logging was set up before.
-pub fn install(log: &LogConfig, clock: &Clock) -> Result<Logs, String> {
-    let mut logs = Logs::default();
-    let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+/// When the log file cannot be opened, with what to do; or when a log is installed already.
+pub fn install(log: &Log, clock: &Clock) -> Result<LogGuard, String> {
+    let mut guard = LogGuard::default();
+    let mut writers: Vec<Box<dyn LogWriter>> = Vec::new();
     if let Some(path) = &log.file {
-        let files =
-            Files::open(path, clock.clone(), log.retention).map_err(|error| cannot_open(path, &error))?;
-        outputs.push(Box::new(logs.queue(files, log, clock)?));
+        let file = RollingFile::open(path, clock.clone(), log.retention)
+            .map_err(|error| open_error(path, &error))?;
+        writers.push(Box::new(guard.start_queue(file, log, clock)?));
     }
     if log.stdout {
-        outputs.push(Box::new(logs.queue(io::stdout(), log, clock)?));
+        writers.push(Box::new(guard.start_queue(io::stdout(), log, clock)?));
     }
-    let lines =
-        Lines::new(log.json, clock.clone(), &log.secrets, outputs).map_err(|error| error.to_string())?;
-    start(&log.filter, lines)?;
-    let _ = LOST.set(logs.lost.clone());
-    report_panics();
-    Ok(logs)
+    let layer = LogLayer::new(log.json, clock.clone(), &log.secrets, writers);
+    install_layer(&log.filter, layer.map_err(|error| error.to_string())?)?;
+    let _ = DROPPED.set(guard.dropped.clone());
+    log_panics();
+    Ok(guard)
 }
 
-impl Logs {
-    fn queue(&mut self, sink: impl Sink, log: &LogConfig, clock: &Clock) -> Result<Queue, String> {
-        let maker = Maker::new(log.json, clock.clone(), &[]).map_err(|error| error.to_string())?;
-        let lost = Lost::default();
-        let queue = Queue::to(sink, lost.clone(), move |lines| maker.lost(lines));
-        let (queue, writing) =
-            queue.map_err(|error| format!("there can be no thread for the log: {error}"))?;
-        self.lost.push(lost);
-        self.writing.push(writing);
+impl LogGuard {
+    fn start_queue(&mut self, sink: impl LineSink, log: &Log, clock: &Clock) -> Result<LineQueue, String> {
+        let formatter = Formatter::new(log.json, clock.clone(), &[]).map_err(|error| error.to_string())?;
+        let dropped = DroppedLines::default();
+        let queue = LineQueue::start(sink, dropped.clone(), move |lines| formatter.format_dropped(lines));
+        let (queue, worker) = queue.map_err(|error| format!("the log thread cannot be started: {error}"))?;
+        self.dropped.push(dropped);
+        self.workers.push(worker);
         Ok(queue)
     }
 }
 
-fn cannot_open(path: &Path, error: &io::Error) -> String {
+fn open_error(path: &Path, error: &io::Error) -> String {
     format!(
-        "LOG_FILE_PATH={}: no log file can be written there ({error}); name a file in a folder of this process's own, or \
-         set LOG_OUTPUT=stdout",
+        "LOG_FILE_PATH={}: the log file cannot be written ({error}); set it to a file in a folder that this process may \
+         write to, or set LOG_OUTPUT=stdout",
         path.display()
     )
 }
 
-/// Logs warnings to stderr as text, so that stdout stays readable.
+/// Installs a log of warnings on stderr, as text, so that stdout holds only the output of the command.
 ///
 /// # Errors
-/// When logging was set up before.
+/// When a log is installed already.
 pub fn install_quiet() -> Result<(), String> {
     struct Stderr;
-    impl Output for Stderr {
-        fn put(&self, line: &[u8]) {
-            // Whoever closed it does not want to read it.
+    impl LogWriter for Stderr {
+        fn write_line(&self, line: &[u8]) {
+            // It fails when stderr is closed, and then there is no place for the error either.
             let _ = io::stderr().write_all(line);
         }
     }
-    let lines = Lines::new(false, Clock::machine(), &[], vec![Box::new(Stderr)]);
-    start("warn", lines.map_err(|error| error.to_string())?)
+    let layer = LogLayer::new(false, Clock::machine(), &[], vec![Box::new(Stderr)]);
+    install_layer("warn", layer.map_err(|error| error.to_string())?)
 }
 
-fn start(filter: &str, lines: Lines) -> Result<(), String> {
+fn install_layer(filter: &str, layer: LogLayer) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())
+    tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())
 }
 
-/// A panic is a line like any other. What was put into its message at run time may be content, and is left out.
-fn report_panics() {
+/// Logs panics as lines. A message that was formatted at run time can hold content, so only literals are logged.
+fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let reason = panic.payload().downcast_ref::<&'static str>().copied();
-        tracing::error!(event = "panic", place, reason, "a request or a task ended in a bug of this program");
+        tracing::error!(event = "panic", place, reason, "panic in a request or a background task");
     }));
 }
 
@@ -131,23 +127,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_one_line_and_what_was_formatted_into_it_is_left_out() {
+    fn panic_line_holds_no_formatted_message() {
         #[derive(Clone, Default)]
-        struct Kept(Arc<Mutex<Vec<u8>>>);
-        impl Output for Kept {
-            fn put(&self, line: &[u8]) {
+        struct Buffer(Arc<Mutex<Vec<u8>>>);
+        impl LogWriter for Buffer {
+            fn write_line(&self, line: &[u8]) {
                 self.0.lock().unwrap().extend_from_slice(line);
             }
         }
-        let kept = Kept::default();
-        let lines = Lines::new(true, Clock::machine(), &[], vec![Box::new(kept.clone())]).unwrap();
-        let text = tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        let buffer = Buffer::default();
+        let layer = LogLayer::new(true, Clock::machine(), &[], vec![Box::new(buffer.clone())]).unwrap();
+        let text = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let prompt = "canary";
-            report_panics();
+            log_panics();
             catch_unwind(|| panic!("of a literal")).unwrap_err();
             catch_unwind(|| panic!("{prompt}\n")).unwrap_err();
             let _ = take_hook();
-            String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+            String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
         });
         assert_eq!(
             text.lines().filter(|line| line.contains(r#""event":"panic","place":"#)).count(),

@@ -1,8 +1,7 @@
-//! One event, one line: a flat JSON object, or text. `ts`, `level` and `msg` come first, then `event`, then the fields in
-//! the order they were given. Numbers stay numbers; what is absent is left out.
+//! Log lines: each event is one line, a flat JSON object or text. `ts`, `level` and `msg` come first, then `event`, then
+//! the fields in the order of the event. Numbers stay numbers; absent fields are left out.
 //!
-//! Whatever stands in a value, it can neither end the line nor pretend to be a field (`escape`), and it holds no
-//! credential (`net`).
+//! A value can neither end its line nor pass for another field, and holds no secret (`scrub`).
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -14,99 +13,98 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::escape;
-use super::scrub::Net;
+use super::scrub::{self, Scrubber};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
-/// The most of one value, in bytes, before it is escaped.
-const LONGEST_VALUE: usize = 2 << 10;
-/// The most of a line, in bytes; fields that would be too much are left out and counted.
-const LONGEST_LINE: usize = 16 << 10;
-/// What is ours needs no `target`.
-const OURS: &str = "bedrock_proxy";
+/// Longest value in bytes, before it is escaped: longer texts are bodies or stack traces, which the log does not hold.
+const MAX_VALUE_BYTES: usize = 2 << 10;
+/// Longest line in bytes: Docker splits lines beyond 16 KiB. Fields that do not fit are left out and counted.
+const MAX_LINE_BYTES: usize = 16 << 10;
+/// Target prefix of our own events, whose lines have no `target`.
+const OWN_TARGET: &str = "bedrock_proxy";
 
-/// Where lines go.
-pub trait Output: Send + Sync + 'static {
-    /// Takes a line, its end included. Must not wait.
-    fn put(&self, line: &[u8]);
+/// Destination of log lines.
+pub trait LogWriter: Send + Sync + 'static {
+    /// Writes a line, its end included. Must not wait.
+    fn write_line(&self, line: &[u8]);
 }
 
-/// Makes lines of events.
-pub struct Lines {
-    maker: Maker,
-    outputs: Vec<Box<dyn Output>>,
+/// Layer of `tracing` that formats events and writes them.
+pub struct LogLayer {
+    formatter: Formatter,
+    writers: Vec<Box<dyn LogWriter>>,
 }
 
-/// How a line is made.
+/// Formatter of events.
 #[derive(Debug)]
-pub(super) struct Maker {
+pub(super) struct Formatter {
     json: bool,
     clock: Clock,
-    net: Net,
+    scrubber: Scrubber,
 }
 
-impl Lines {
-    /// Lines for `outputs`, as JSON or as text, without the values of `secrets`.
+impl LogLayer {
+    /// Creates a layer that writes to `writers`, as JSON or as text, without the values of `secrets`.
     ///
     /// # Errors
-    /// When the secrets are too long to look for.
+    /// When the secrets are too long for the scrubber.
     pub fn new(
         json: bool,
         clock: Clock,
         secrets: &[Secret],
-        outputs: Vec<Box<dyn Output>>,
+        writers: Vec<Box<dyn LogWriter>>,
     ) -> Result<Self, BuildError> {
-        Ok(Self { maker: Maker::new(json, clock, secrets)?, outputs })
+        Ok(Self { formatter: Formatter::new(json, clock, secrets)?, writers })
     }
 }
 
-impl fmt::Debug for Lines {
+impl fmt::Debug for LogLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lines").field("maker", &self.maker).finish_non_exhaustive()
+        f.debug_struct("LogLayer").field("formatter", &self.formatter).finish_non_exhaustive()
     }
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let line = self.maker.line(event);
-        for output in &self.outputs {
-            output.put(line.as_bytes());
+        let line = self.formatter.format(event);
+        for writer in &self.writers {
+            writer.write_line(line.as_bytes());
         }
     }
 }
 
-impl Maker {
+impl Formatter {
     pub(super) fn new(json: bool, clock: Clock, secrets: &[Secret]) -> Result<Self, BuildError> {
-        Ok(Self { json, clock, net: Net::new(secrets)? })
+        Ok(Self { json, clock, scrubber: Scrubber::new(secrets)? })
     }
 
-    fn line(&self, event: &Event<'_>) -> String {
+    fn format(&self, event: &Event<'_>) -> String {
         let mut fields = Fields::new(self);
         event.record(&mut fields);
         let target = event.metadata().target();
-        if !target.starts_with(OURS) {
-            fields.text("target", target);
+        if !target.starts_with(OWN_TARGET) {
+            fields.add_text("target", target);
         }
-        self.put_together(*event.metadata().level(), fields)
+        self.assemble(*event.metadata().level(), fields)
     }
 
-    /// The line that says how many were lost.
-    pub(super) fn lost(&self, lines: u64) -> Vec<u8> {
+    /// Formats the line that says how many lines were dropped.
+    pub(super) fn format_dropped(&self, lines: u64) -> Vec<u8> {
         let mut fields = Fields::new(self);
-        fields.message("log lines were lost");
-        fields.text("event", "log_lines_lost");
-        fields.number("lines", lines);
-        self.put_together(Level::WARN, fields).into_bytes()
+        fields.set_message("log lines dropped");
+        fields.add_text("event", "log_lines_lost");
+        fields.add_number("lines", lines);
+        self.assemble(Level::WARN, fields).into_bytes()
     }
 
-    fn put_together(&self, level: Level, fields: Fields<'_>) -> String {
+    fn assemble(&self, level: Level, fields: Fields<'_>) -> String {
         let Fields { msg, event, rest, left_out, .. } = fields;
         let now = Timestamp::from_millisecond(self.clock.milliseconds()).unwrap_or(Timestamp::MAX);
         let mut line = String::with_capacity(64 + msg.len() + event.len() + rest.len());
         // Writing to a String cannot fail.
         let _ = if self.json {
-            write!(line, "{{\"ts\":\"{now:.3}\",\"level\":\"{}\",\"msg\":", lower(level))
+            write!(line, "{{\"ts\":\"{now:.3}\",\"level\":\"{}\",\"msg\":", level_name(level))
         } else {
             write!(line, "{now:.3} {level:5} ")
         };
@@ -114,20 +112,20 @@ impl Maker {
         line.push_str(&event);
         line.push_str(&rest);
         if left_out > 0 {
-            self.member("fields_left_out", &mut line);
+            self.push_name("fields_left_out", &mut line);
             let _ = write!(line, "{left_out}");
         }
         line.push_str(if self.json { "}\n" } else { "\n" });
         line
     }
 
-    /// Begins a field.
-    fn member(&self, name: &str, out: &mut String) {
+    /// Appends the name of a field, up to its value.
+    fn push_name(&self, name: &str, out: &mut String) {
         let _ = if self.json { write!(out, ",\"{name}\":") } else { write!(out, " {name}=") };
     }
 }
 
-fn lower(level: Level) -> &'static str {
+fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
         Level::WARN => "warn",
@@ -137,61 +135,58 @@ fn lower(level: Level) -> &'static str {
     }
 }
 
-/// The fields of one event, as they stand in the line.
-struct Fields<'m> {
-    maker: &'m Maker,
+/// Fields of one event, formatted.
+struct Fields<'f> {
+    formatter: &'f Formatter,
     msg: String,
     event: String,
     rest: String,
     left_out: usize,
 }
 
-impl<'m> Fields<'m> {
-    fn new(maker: &'m Maker) -> Self {
-        Self { maker, msg: String::new(), event: String::new(), rest: String::new(), left_out: 0 }
+impl<'f> Fields<'f> {
+    fn new(formatter: &'f Formatter) -> Self {
+        Self { formatter, msg: String::new(), event: String::new(), rest: String::new(), left_out: 0 }
     }
 
-    fn message(&mut self, text: &str) {
+    fn set_message(&mut self, text: &str) {
         self.msg.clear();
-        if self.maker.json {
-            escape::quoted(text, &mut self.msg);
+        if self.formatter.json {
+            scrub::push_quoted(text, &mut self.msg);
         } else {
-            escape::sentence(text, &mut self.msg);
+            scrub::push_message(text, &mut self.msg);
         }
     }
 
-    fn text(&mut self, name: &str, value: &str) {
-        let kept = value.floor_char_boundary(LONGEST_VALUE + self.maker.net.reach());
-        let fitted = self.fitted(value.get(..kept).unwrap_or_default(), value.len() - kept);
-        self.shown(name, &fitted);
+    fn add_text(&mut self, name: &str, value: &str) {
+        let kept = value.floor_char_boundary(MAX_VALUE_BYTES + self.formatter.scrubber.lookahead());
+        let value = self.scrub_and_cut(value.get(..kept).unwrap_or_default(), value.len() - kept);
+        self.add_scrubbed(name, &value);
     }
 
-    fn shown(&mut self, name: &str, value: &str) {
+    fn add_scrubbed(&mut self, name: &str, value: &str) {
         if name == "message" {
-            return self.message(value);
+            return self.set_message(value);
         }
-        // An event that says nothing else says its name.
+        // The message of an event without one is its name.
         if name == "event" && self.msg.is_empty() {
-            self.message(value);
+            self.set_message(value);
         }
-        self.field(
-            name,
-            |maker, out| {
-                if maker.json { escape::quoted(value, out) } else { escape::word(value, out) }
-            },
-        );
+        self.add(name, |formatter, out| {
+            if formatter.json { scrub::push_quoted(value, out) } else { scrub::push_word(value, out) }
+        });
     }
 
-    fn number(&mut self, name: &str, value: impl fmt::Display) {
-        self.field(name, |_, out| {
+    fn add_number(&mut self, name: &str, value: impl fmt::Display) {
+        self.add(name, |_, out| {
             let _ = write!(out, "{value}");
         });
     }
 
-    /// `value` without credentials and not too long; `more` bytes of it are missing already.
-    fn fitted<'t>(&self, value: &'t str, more: usize) -> Cow<'t, str> {
-        let value = self.maker.net.clean(value);
-        let kept = value.floor_char_boundary(LONGEST_VALUE);
+    /// Scrubs `value` and cuts it at the limit; `more` bytes of it are cut already.
+    fn scrub_and_cut<'t>(&self, value: &'t str, more: usize) -> Cow<'t, str> {
+        let value = self.formatter.scrubber.scrub(value);
+        let kept = value.floor_char_boundary(MAX_VALUE_BYTES);
         let more = more + value.len() - kept;
         if more == 0 {
             return value;
@@ -199,22 +194,23 @@ impl<'m> Fields<'m> {
         Cow::Owned(format!("{}…[{more} more bytes]", value.get(..kept).unwrap_or_default()))
     }
 
-    fn field(&mut self, name: &str, write: impl FnOnce(&Maker, &mut String)) {
-        // What a line begins with is not for a field to say.
+    /// Adds a field, unless the line would be too long.
+    fn add(&mut self, name: &str, push_value: impl FnOnce(&Formatter, &mut String)) {
+        // The names that a line starts with are reserved.
         let name = match name {
             "ts" => "field_ts",
             "level" => "field_level",
             "msg" => "field_msg",
             name => name,
         };
-        let place = if name == "event" { &mut self.event } else { &mut self.rest };
-        let before = place.len();
-        self.maker.member(name, place);
-        write(self.maker, place);
+        let out = if name == "event" { &mut self.event } else { &mut self.rest };
+        let length_before = out.len();
+        self.formatter.push_name(name, out);
+        push_value(self.formatter, out);
         let length = self.msg.len() + self.event.len() + self.rest.len();
-        if length > LONGEST_LINE {
-            let place = if name == "event" { &mut self.event } else { &mut self.rest };
-            place.truncate(before);
+        if length > MAX_LINE_BYTES {
+            let out = if name == "event" { &mut self.event } else { &mut self.rest };
+            out.truncate(length_before);
             self.left_out += 1;
         }
     }
@@ -222,49 +218,49 @@ impl<'m> Fields<'m> {
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text =
-            Bounded { text: String::new(), limit: LONGEST_VALUE + self.maker.net.reach(), more: 0 };
-        // It cannot fail, unless the value does; then as much stands there as it said.
-        let _ = write!(text, "{value:?}");
-        let fitted = self.fitted(&text.text, text.more);
-        self.shown(field.name(), &fitted);
+        let limit = MAX_VALUE_BYTES + self.formatter.scrubber.lookahead();
+        let mut bounded = BoundedText { text: String::new(), limit, more: 0 };
+        // It fails only when the value's own Debug fails; then the text up to there is logged.
+        let _ = write!(bounded, "{value:?}");
+        let value = self.scrub_and_cut(&bounded.text, bounded.more);
+        self.add_scrubbed(field.name(), &value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field.name(), value);
+        self.add_text(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.number(field.name(), value);
+        self.add_number(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.number(field.name(), value);
+        self.add_number(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.number(field.name(), value);
+        self.add_number(field.name(), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.number(field.name(), value);
+            self.add_number(field.name(), value);
         }
     }
 }
 
-/// Text that is longer than anybody wants to read is not even built.
-struct Bounded {
+/// Text up to a limit in bytes, so that a huge value is never built.
+struct BoundedText {
     text: String,
     limit: usize,
-    /// How many bytes did not fit.
+    /// Bytes that did not fit.
     more: usize,
 }
 
-impl fmt::Write for Bounded {
+impl fmt::Write for BoundedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = if self.more == 0 { self.limit.saturating_sub(self.text.len()) } else { 0 };
-        let kept = text.floor_char_boundary(room);
+        let available = if self.more == 0 { self.limit.saturating_sub(self.text.len()) } else { 0 };
+        let kept = text.floor_char_boundary(available);
         self.text.push_str(text.get(..kept).unwrap_or_default());
         self.more += text.len() - kept;
         Ok(())

@@ -1,5 +1,5 @@
-//! From the threads that log to the one that writes: a bounded queue, so that no disk and no pipe can hold up a request.
-//! What does not fit is counted.
+//! Non-blocking log writer: a bounded queue and a thread that writes, so that no disk and no pipe delays a request. Lines
+//! that do not fit are dropped and counted.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
-use super::logging::Output;
+use super::logging::LogWriter;
 
-/// How many lines may wait.
-const MOST_LINES: usize = 8192;
-/// How many bytes they may have together.
-const MOST_BYTES: usize = 8 << 20;
-/// How long the last lines may take when the process ends.
-const LAST_LINES: Duration = Duration::from_secs(2);
-/// How often a full queue is tried then.
-const TRIES: u32 = 100;
+/// Lines that wait at most: some seconds of a busy proxy.
+const MAX_QUEUED_LINES: usize = 8192;
+/// Bytes that wait at most: lines can be long, and memory is not.
+const MAX_QUEUED_BYTES: usize = 8 << 20;
+/// Time for the last lines at exit: short beside the grace that container platforms give.
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Attempts to enqueue the end mark into a full queue, within [`FINAL_FLUSH_TIMEOUT`].
+const END_ATTEMPTS: u32 = 100;
 
-/// Lines that were lost: the queue was full, or they could not be written.
+/// Count of dropped lines: the queue was full, or writing failed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lost(Arc<AtomicU64>);
+pub(super) struct DroppedLines(Arc<AtomicU64>);
 
-impl Lost {
-    pub(super) fn one(&self) {
+impl DroppedLines {
+    fn add_one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -33,30 +33,30 @@ impl Lost {
     }
 }
 
-/// Something that lines are written to.
-pub(super) trait Sink: Send + 'static {
-    /// Writes whole lines. A line that cannot be written is lost; the next one is tried again.
+/// Destination of lines.
+pub(super) trait LineSink: Send + 'static {
+    /// Writes a whole line. A line that cannot be written is dropped; the next one is attempted again.
     ///
     /// # Errors
-    /// Why it cannot be written.
-    fn line(&mut self, line: &[u8]) -> io::Result<()>;
+    /// When the line was not written.
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()>;
 }
 
-/// Everything that is written is let go of after each line.
-impl Sink for io::Stdout {
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+/// Flushes after each line.
+impl LineSink for io::Stdout {
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let mut out = self.lock();
         out.write_all(line)?;
         out.flush()
     }
 }
 
-/// The end of a queue where lines come in. Cheap to clone.
+/// Writer into the queue. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
-    lines: SyncSender<Job>,
-    waiting: Arc<AtomicUsize>,
-    lost: Lost,
+pub(super) struct LineQueue {
+    jobs: SyncSender<Job>,
+    queued_bytes: Arc<AtomicUsize>,
+    dropped: DroppedLines,
 }
 
 #[derive(Debug)]
@@ -65,78 +65,80 @@ enum Job {
     End,
 }
 
-/// The thread that writes. Dropped, it writes what waits and ends, unless that takes too long.
+/// Guard of the writing thread. When it is dropped, the queued lines are written, within [`FINAL_FLUSH_TIMEOUT`].
 #[derive(Debug)]
-pub(super) struct Writing {
-    lines: SyncSender<Job>,
+pub(super) struct WorkerGuard {
+    jobs: SyncSender<Job>,
     ended: Receiver<()>,
 }
 
-impl Queue {
-    /// A queue to `sink`. Once lines can be written again, `tell` makes a line of how many were lost.
+impl LineQueue {
+    /// Starts the thread that writes to `sink`. After a drop, `report` makes the line that says how many were dropped.
     ///
     /// # Errors
-    /// When there can be no thread.
-    pub(super) fn to(
-        sink: impl Sink,
-        lost: Lost,
-        tell: impl Fn(u64) -> Vec<u8> + Send + 'static,
-    ) -> io::Result<(Self, Writing)> {
-        let (lines, jobs) = mpsc::sync_channel(MOST_LINES);
+    /// When the thread cannot be started.
+    pub(super) fn start(
+        sink: impl LineSink,
+        dropped: DroppedLines,
+        report: impl Fn(u64) -> Vec<u8> + Send + 'static,
+    ) -> io::Result<(Self, WorkerGuard)> {
+        let (tx, jobs) = mpsc::sync_channel(MAX_QUEUED_LINES);
         let (end, ended) = mpsc::channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let queue = Self { lines: lines.clone(), waiting: Arc::clone(&waiting), lost: lost.clone() };
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let queue =
+            Self { jobs: tx.clone(), queued_bytes: Arc::clone(&queued_bytes), dropped: dropped.clone() };
         thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write(&jobs, sink, &waiting, &lost, tell);
+            run(&jobs, sink, &queued_bytes, &dropped, report);
             let _ = end.send(());
         })?;
-        Ok((queue, Writing { lines, ended }))
+        Ok((queue, WorkerGuard { jobs: tx, ended }))
     }
 }
 
-impl Output for Queue {
-    /// Takes a line, if there is room.
-    fn put(&self, line: &[u8]) {
-        let before = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
-        let fits = before + line.len() <= MOST_BYTES;
-        if !fits || self.lines.try_send(Job::Line(line.to_vec())).is_err() {
-            self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
-            self.lost.one();
+impl LogWriter for LineQueue {
+    /// Enqueues a line, if it fits.
+    fn write_line(&self, line: &[u8]) {
+        let queued = self.queued_bytes.fetch_add(line.len(), Ordering::Relaxed);
+        let fits = queued + line.len() <= MAX_QUEUED_BYTES;
+        if !fits || self.jobs.try_send(Job::Line(line.to_vec())).is_err() {
+            self.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            self.dropped.add_one();
         }
     }
 }
 
-fn write(
+/// Writes lines until the end mark.
+fn run(
     jobs: &Receiver<Job>,
-    mut sink: impl Sink,
-    waiting: &AtomicUsize,
-    lost: &Lost,
-    tell: impl Fn(u64) -> Vec<u8>,
+    mut sink: impl LineSink,
+    queued_bytes: &AtomicUsize,
+    dropped: &DroppedLines,
+    report: impl Fn(u64) -> Vec<u8>,
 ) {
-    let mut told = 0;
+    let mut reported = 0;
     while let Ok(Job::Line(line)) = jobs.recv() {
-        waiting.fetch_sub(line.len(), Ordering::Relaxed);
-        if sink.line(&line).is_err() {
-            lost.one();
+        queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        if sink.write_line(&line).is_err() {
+            dropped.add_one();
             continue;
         }
-        let count = lost.count();
-        if count > told && sink.line(&tell(count - told)).is_ok() {
-            told = count;
+        let count = dropped.count();
+        if count > reported && sink.write_line(&report(count - reported)).is_ok() {
+            reported = count;
         }
     }
 }
 
-impl Drop for Writing {
+impl Drop for WorkerGuard {
     fn drop(&mut self) {
-        // Lines before this one are written first.
-        for _ in 0..TRIES {
-            match self.lines.try_send(Job::End) {
+        // Lines queued before the end mark are written first.
+        for _ in 0..END_ATTEMPTS {
+            match self.jobs.try_send(Job::End) {
                 Ok(()) => {
-                    let _ = self.ended.recv_timeout(LAST_LINES);
+                    let _ = self.ended.recv_timeout(FINAL_FLUSH_TIMEOUT);
                     return;
                 }
-                Err(TrySendError::Full(_)) => thread::sleep(LAST_LINES / TRIES),
+                Err(TrySendError::Full(_)) => thread::sleep(FINAL_FLUSH_TIMEOUT / END_ATTEMPTS),
                 Err(TrySendError::Disconnected(_)) => return,
             }
         }
@@ -149,74 +151,75 @@ mod tests {
 
     use super::*;
 
-    /// Writes when it may, and says what it has begun to write.
-    struct Gate {
-        begun: Sender<Vec<u8>>,
-        may: Receiver<io::Result<()>>,
+    /// Sink that reports each line it begins to write, and waits for the result of the write.
+    struct SteppedSink {
+        started: Sender<Vec<u8>>,
+        results: Receiver<io::Result<()>>,
     }
 
-    impl Sink for Gate {
-        fn line(&mut self, line: &[u8]) -> io::Result<()> {
-            self.begun.send(line.to_vec()).unwrap();
-            self.may.recv().unwrap()
+    impl LineSink for SteppedSink {
+        fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+            self.started.send(line.to_vec()).unwrap();
+            self.results.recv().unwrap()
         }
     }
 
-    fn gate() -> (Queue, Writing, Lost, Receiver<Vec<u8>>, Sender<io::Result<()>>) {
-        let ((begun, lines), (go, may)) = (mpsc::channel(), mpsc::channel());
-        let lost = Lost::default();
-        let tell = |lines: u64| format!("lost {lines}").into_bytes();
-        let (queue, writing) = Queue::to(Gate { begun, may }, lost.clone(), tell).unwrap();
-        (queue, writing, lost, lines, go)
+    fn stepped() -> (LineQueue, WorkerGuard, DroppedLines, Receiver<Vec<u8>>, Sender<io::Result<()>>) {
+        let ((started, lines), (result, results)) = (mpsc::channel(), mpsc::channel());
+        let dropped = DroppedLines::default();
+        let report = |lines: u64| format!("dropped {lines}").into_bytes();
+        let (queue, guard) =
+            LineQueue::start(SteppedSink { started, results }, dropped.clone(), report).unwrap();
+        (queue, guard, dropped, lines, result)
     }
 
     #[test]
-    fn nobody_waits_for_a_disk_that_hangs_and_what_does_not_fit_is_counted() {
-        let (queue, _writing, lost, lines, go) = gate();
+    fn hanging_disk_drops_lines_beyond_the_queue() {
+        let (queue, _guard, dropped, lines, result) = stepped();
         let long = vec![b'x'; 16 << 10];
-        queue.put(&long);
+        queue.write_line(&long);
         assert_eq!(lines.recv().unwrap().len(), long.len());
-        // The first is being written; so many wait at the most, by their length and by their number.
+        // The first is being written; the queue is bounded by bytes and by lines.
         for _ in 0..1000 {
-            queue.put(&long);
+            queue.write_line(&long);
         }
-        assert_eq!(lost.count(), 1000 - (MOST_BYTES / long.len()) as u64);
-        for _ in 0..=MOST_BYTES / long.len() {
-            go.send(Ok(())).unwrap();
+        assert_eq!(dropped.count(), 1000 - (MAX_QUEUED_BYTES / long.len()) as u64);
+        for _ in 0..=MAX_QUEUED_BYTES / long.len() {
+            result.send(Ok(())).unwrap();
         }
-        // The second thing written is how many were lost.
-        assert_eq!(lines.recv().unwrap(), format!("lost {}", lost.count()).into_bytes());
-        let (queue, _writing, lost, _lines, _go) = gate();
-        for _ in 0..MOST_LINES + 10 {
-            queue.put(b"x");
+        // The second line written is the count of dropped lines.
+        assert_eq!(lines.recv().unwrap(), format!("dropped {}", dropped.count()).into_bytes());
+        let (queue, _guard, dropped, _lines, _result) = stepped();
+        for _ in 0..MAX_QUEUED_LINES + 10 {
+            queue.write_line(b"x");
         }
-        assert!((9..=10).contains(&lost.count()), "{}", lost.count());
+        assert!((9..=10).contains(&dropped.count()), "{}", dropped.count());
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_and_told_once_it_can() {
-        let (queue, writing, lost, lines, go) = gate();
-        for (line, fate) in [("a", Err(())), ("b", Err(())), ("c", Ok(())), ("d", Ok(()))] {
-            queue.put(line.as_bytes());
-            go.send(fate.map_err(|()| io::ErrorKind::StorageFull.into())).unwrap();
+    fn failed_writes_are_counted_and_reported_on_recovery() {
+        let (queue, guard, dropped, lines, result) = stepped();
+        for (line, outcome) in [("a", Err(())), ("b", Err(())), ("c", Ok(())), ("d", Ok(()))] {
+            queue.write_line(line.as_bytes());
+            result.send(outcome.map_err(|()| io::ErrorKind::StorageFull.into())).unwrap();
         }
-        go.send(Ok(())).unwrap();
-        drop(writing);
+        result.send(Ok(())).unwrap();
+        drop(guard);
         let written: Vec<_> = lines.iter().map(|line| String::from_utf8(line).unwrap()).collect();
-        assert_eq!(written, ["a", "b", "c", "lost 2", "d"]);
-        assert_eq!(lost.count(), 2);
+        assert_eq!(written, ["a", "b", "c", "dropped 2", "d"]);
+        assert_eq!(dropped.count(), 2);
     }
 
     #[test]
-    fn the_last_lines_are_written_before_the_end() {
-        let (queue, writing, _, lines, go) = gate();
+    fn queued_lines_are_written_before_exit() {
+        let (queue, guard, _, lines, result) = stepped();
         for number in 0..100 {
-            queue.put(format!("{number}").as_bytes());
-            go.send(Ok(())).unwrap();
+            queue.write_line(format!("{number}").as_bytes());
+            result.send(Ok(())).unwrap();
         }
-        drop(writing);
+        drop(guard);
         assert_eq!(lines.try_iter().count(), 100);
-        queue.put(b"too late");
+        queue.write_line(b"too late");
         assert!(lines.try_recv().is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Files named by their day in UTC, each continued in parts when it grows too large, and deleted when they are too old or
-//! too many. The path that the operator named is a link to the newest.
+//! Rolling log file: segments named by their day in UTC, with a new one when a segment is full. Segments are deleted when
+//! they are too old or too large together. The configured path is a link to the newest.
 //!
-//! Lines are appended whole, so two processes can share a folder. Whatever goes wrong (a full disk, a folder that was
-//! deleted) is tried anew with the next line.
+//! Lines are appended whole, so two processes can share a folder. After an error (a full disk, a deleted folder) the next
+//! line opens the file again.
 
 mod segments;
 
@@ -15,120 +15,125 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use self::segments::{Names, Part};
-use super::queue::Sink;
+use self::segments::{Segment, SegmentNames};
+use super::queue::LineSink;
 use crate::clock::Clock;
 use crate::config::LogRetention;
 
-/// A part is so much of all that is kept, within bounds.
-const PARTS: u64 = 8;
-const SMALLEST_PART: u64 = 64 << 10;
-const LARGEST_PART: u64 = 128 << 20;
-/// Lines name users: others than the owner and the group have no business with them.
+/// Segments that the retention has room for: deleting one frees an eighth.
+const SEGMENTS_PER_BUDGET: u64 = 8;
+/// Smallest segment size: four of the longest lines fit.
+const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+/// Largest segment size: editors and log shippers handle it.
+const MAX_SEGMENT_BYTES: u64 = 128 << 20;
+/// File mode without access for others: lines name users.
 const MODE: u32 = 0o640;
 
-/// The files, of which one is written to.
+/// Rolling log file.
 #[derive(Debug)]
-pub(super) struct Files {
-    names: Names,
+pub(super) struct RollingFile {
+    names: SegmentNames,
     clock: Clock,
-    retention: LogRetention,
-    open: Option<(File, Part)>,
-    /// The part that the link points to.
-    linked: Option<Part>,
+    retention: Retention,
+    open: Option<(File, Segment)>,
+    /// Segment that the link points to.
+    linked: Option<Segment>,
 }
 
-impl Files {
-    /// The files of `path`, of which today's is opened.
+impl RollingFile {
+    /// Opens today's segment of the file at `path`.
     ///
     /// # Errors
-    /// When the folder cannot be made, or the file cannot be written.
-    pub(super) fn open(path: &Path, clock: Clock, retention: LogRetention) -> io::Result<Self> {
-        let names = Names::of(path)?;
-        let mut files = Self { names, clock, retention, open: None, linked: None };
-        files.ready(0)?;
-        Ok(files)
+    /// When the folder cannot be created, or the file cannot be written.
+    pub(super) fn open(path: &Path, clock: Clock, retention: Retention) -> io::Result<Self> {
+        let names = SegmentNames::from_path(path)?;
+        let mut file = Self { names, clock, retention, open: None, linked: None };
+        file.current(0)?;
+        Ok(file)
     }
 
-    /// The file for `length` more bytes.
-    fn ready(&mut self, length: u64) -> io::Result<&mut File> {
+    /// File of the segment that has room for `length` more bytes.
+    fn current(&mut self, length: u64) -> io::Result<&mut File> {
         let day = today(&self.clock);
         let fits = match &self.open {
-            Some((file, part)) => {
-                let about = file.metadata()?;
-                // Without a name it was deleted under us.
-                part.day == day && about.nlink() > 0 && about.len() + length <= self.largest()
+            Some((file, segment)) => {
+                let metadata = file.metadata()?;
+                // A file without a name was deleted while it was open.
+                segment.day == day
+                    && metadata.nlink() > 0
+                    && metadata.len() + length <= self.max_segment_bytes()
             }
             None => false,
         };
         if !fits {
             self.open = None;
-            self.begin(day, length)?;
+            self.open_segment(day, length)?;
         }
         let (file, _) = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
         Ok(file)
     }
 
-    /// Opens the last part of `day`, or the next one.
-    fn begin(&mut self, day: Date, length: u64) -> io::Result<()> {
+    /// Opens the last segment of `day`, or the next one when that is full.
+    fn open_segment(&mut self, day: Date, length: u64) -> io::Result<()> {
         fs::create_dir_all(self.names.folder())?;
-        let parts = self.names.parts()?;
-        let number = parts.iter().filter(|(part, _)| part.day == day).map(|(part, _)| part.number).max();
-        let mut part = Part { day, number: number.unwrap_or(0) };
-        let mut file = self.append(part)?;
-        if file.metadata()?.len() + length > self.largest() {
-            part.number += 1;
-            file = self.append(part)?;
+        let segments = self.names.list()?;
+        let numbers =
+            segments.iter().filter(|(segment, _)| segment.day == day).map(|(segment, _)| segment.number);
+        let mut segment = Segment { day, number: numbers.max().unwrap_or(0) };
+        let mut file = self.open_append(segment)?;
+        if file.metadata()?.len() + length > self.max_segment_bytes() {
+            segment.number += 1;
+            file = self.open_append(segment)?;
         }
-        mend(&mut file)?;
-        self.open = Some((file, part));
-        if self.linked != Some(part) || !self.names.is_linked() {
-            self.linked = Some(part);
-            self.names.link(part);
-            self.tidy(part);
+        terminate_last_line(&mut file)?;
+        self.open = Some((file, segment));
+        if self.linked != Some(segment) || !self.names.is_linked() {
+            self.linked = Some(segment);
+            self.names.link(segment);
+            self.delete_old(segment);
         }
         Ok(())
     }
 
-    fn append(&self, part: Part) -> io::Result<File> {
-        let path = self.names.path(part);
+    fn open_append(&self, segment: Segment) -> io::Result<File> {
+        let path = self.names.path(segment);
         OpenOptions::new().create(true).read(true).append(true).mode(MODE).open(path)
     }
 
-    /// How large a part may grow, in bytes.
-    fn largest(&self) -> u64 {
-        (self.retention.bytes / PARTS).clamp(SMALLEST_PART, LARGEST_PART)
+    fn max_segment_bytes(&self) -> u64 {
+        (self.retention.bytes / SEGMENTS_PER_BUDGET).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 
-    /// Deletes what is too old, and then the oldest until there is room for `current` to grow. What cannot be deleted
-    /// stays.
-    fn tidy(&self, current: Part) {
-        let mut parts = self.names.parts().unwrap_or_default();
-        parts.sort_unstable_by_key(|(part, _)| *part);
-        let oldest = current.day.saturating_sub(i64::from(self.retention.days).days());
-        let room = self.retention.bytes.saturating_sub(self.largest());
-        let mut total: u64 = parts.iter().filter(|(part, _)| *part != current).map(|(_, size)| size).sum();
-        for (part, size) in parts {
-            if part < current && (part.day < oldest || total > room) {
-                let _ = fs::remove_file(self.names.path(part));
-                total -= size;
+    /// Deletes segments that are too old, then the oldest until `current` has room to grow. A segment that cannot be
+    /// deleted stays.
+    fn delete_old(&self, current: Segment) {
+        let mut segments = self.names.list().unwrap_or_default();
+        segments.sort_unstable_by_key(|(segment, _)| *segment);
+        let first_day = current.day.saturating_sub(i64::from(self.retention.days).days());
+        let max_total = self.retention.bytes.saturating_sub(self.max_segment_bytes());
+        let others = segments.iter().filter(|(segment, _)| *segment != current);
+        let mut total: u64 = others.map(|(_, bytes)| bytes).sum();
+        for (segment, bytes) in segments {
+            if segment < current && (segment.day < first_day || total > max_total) {
+                let _ = fs::remove_file(self.names.path(segment));
+                total -= bytes;
             }
         }
     }
 }
 
-impl Sink for Files {
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        let written = self.ready(line.len() as u64).and_then(|file| whole(file, line));
-        if written.is_err() {
+impl LineSink for RollingFile {
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let result = self.current(line.len() as u64).and_then(|file| write_whole(file, line));
+        if result.is_err() {
             self.open = None;
         }
-        written
+        result
     }
 }
 
-/// All of `bytes` in one call, so that lines of two processes do not mix. A part of them means that the disk is full.
-fn whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+/// Writes `bytes` in one call, so that lines of two processes do not mix. A short write means that the disk is full.
+fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     loop {
         match file.write(bytes) {
             Ok(written) if written == bytes.len() => return Ok(()),
@@ -139,14 +144,14 @@ fn whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Ends a line that was broken off, by a full disk or a crash.
-fn mend(file: &mut File) -> io::Result<()> {
+/// Ends a line that was cut short by a full disk or a crash.
+fn terminate_last_line(file: &mut File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
     if let Some(before) = length.checked_sub(1) {
         file.read_exact_at(&mut last, before)?;
     }
-    if last == [b'\n'] { Ok(()) } else { whole(file, b"\n") }
+    if last == [b'\n'] { Ok(()) } else { write_whole(file, b"\n") }
 }
 
 fn today(clock: &Clock) -> Date {

@@ -1,38 +1,41 @@
-//! The last net: what looks like a credential, and the values of the configured ones, never get into a line, whoever put
-//! them into a text. The first line of defence is the type [`Secret`], which prints nothing.
+//! Text made safe for a log line: secrets are removed, and control characters are escaped.
+//!
+//! This is the second line of defence against secrets in the log: configured ones are of the type [`Secret`], which
+//! prints nothing. A value can neither end its line nor pass for another field.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
 use crate::secret::Secret;
 
-/// What stands where a credential stood.
+/// Replacement of a secret.
 const REDACTED: &str = "[redacted]";
-/// A configured secret of fewer bytes is not looked for: it would be found in every other word.
-const SHORTEST_SECRET: usize = 8;
-/// Enough of a credential that is known by its shape.
-const SHORTEST_REACH: usize = 512;
-/// What a credential can begin with, and how it goes on. An address holds one before the `@`.
-const SHAPES: [(&str, Shape); 10] = [
-    ("eyJ", Shape { letters: is_token, least: 20 }),
-    ("AKIA", Shape { letters: is_key_id, least: 20 }),
-    ("ASIA", Shape { letters: is_key_id, least: 20 }),
-    ("ABSK", Shape { letters: is_token, least: 24 }),
-    ("bedrock-api-key-", Shape { letters: is_token, least: 24 }),
-    ("sk-ant-", Shape { letters: is_token, least: 16 }),
-    ("Bearer ", Shape { letters: is_token, least: 23 }),
-    ("bearer ", Shape { letters: is_token, least: 23 }),
-    ("BEARER ", Shape { letters: is_token, least: 23 }),
-    ("://", Shape { letters: is_authority, least: 0 }),
+/// Shortest configured secret that is searched for, in bytes: a shorter one would match ordinary words.
+const MIN_SECRET_BYTES: usize = 8;
+/// Bytes beyond a cut that are enough to recognize a secret by its pattern.
+const MIN_LOOKAHEAD_BYTES: usize = 512;
+/// Prefixes of secrets, and what follows them. A URL holds its secret before the `@`.
+const SECRET_PATTERNS: [(&str, SecretPattern); 10] = [
+    ("eyJ", SecretPattern { is_part: is_token, min_bytes: 20 }),
+    ("AKIA", SecretPattern { is_part: is_key_id, min_bytes: 20 }),
+    ("ASIA", SecretPattern { is_part: is_key_id, min_bytes: 20 }),
+    ("ABSK", SecretPattern { is_part: is_token, min_bytes: 24 }),
+    ("bedrock-api-key-", SecretPattern { is_part: is_token, min_bytes: 24 }),
+    ("sk-ant-", SecretPattern { is_part: is_token, min_bytes: 16 }),
+    ("Bearer ", SecretPattern { is_part: is_token, min_bytes: 23 }),
+    ("bearer ", SecretPattern { is_part: is_token, min_bytes: 23 }),
+    ("BEARER ", SecretPattern { is_part: is_token, min_bytes: 23 }),
+    ("://", SecretPattern { is_part: is_authority, min_bytes: 0 }),
 ];
 
 #[derive(Clone, Copy)]
-struct Shape {
-    /// What it consists of after its beginning.
-    letters: fn(u8) -> bool,
-    /// How long all of it is at the least, in bytes.
-    least: usize,
+struct SecretPattern {
+    /// Whether a byte after the prefix is a part of the secret.
+    is_part: fn(u8) -> bool,
+    /// Shortest length, prefix included; 0 for the part of a URL before the `@`.
+    min_bytes: usize,
 }
 
 fn is_token(byte: u8) -> bool {
@@ -47,81 +50,143 @@ fn is_authority(byte: u8) -> bool {
     !byte.is_ascii_whitespace() && !b"/?#\"'<>".contains(&byte)
 }
 
-/// Finds credentials in texts.
+/// Removes secrets from texts.
 #[derive(Debug)]
-pub(super) struct Net {
+pub(super) struct Scrubber {
     secrets: AhoCorasick,
-    shapes: AhoCorasick,
-    reach: usize,
+    prefixes: AhoCorasick,
+    lookahead: usize,
 }
 
-impl Net {
-    /// A net that knows the values of `secrets`.
+impl Scrubber {
+    /// Creates a scrubber for the values of `secrets` and for [`SECRET_PATTERNS`].
     ///
     /// # Errors
-    /// When they are too long to look for.
+    /// When the secrets are too long for one automaton.
     pub(super) fn new(secrets: &[Secret]) -> Result<Self, BuildError> {
-        let values = secrets.iter().map(Secret::expose).filter(|value| value.len() >= SHORTEST_SECRET);
+        let values = secrets.iter().map(Secret::expose).filter(|value| value.len() >= MIN_SECRET_BYTES);
         let values: Vec<&str> = values.collect();
         Ok(Self {
             secrets: AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&values)?,
-            shapes: AhoCorasick::new(SHAPES.map(|(start, _)| start))?,
-            reach: values.iter().map(|value| value.len()).max().unwrap_or(0).max(SHORTEST_REACH),
+            prefixes: AhoCorasick::new(SECRET_PATTERNS.map(|(prefix, _)| prefix))?,
+            lookahead: values.iter().map(|value| value.len()).max().unwrap_or(0).max(MIN_LOOKAHEAD_BYTES),
         })
     }
 
-    /// How far beyond the place where a text is cut it has to be looked at, in bytes: a credential may stand across it.
-    pub(super) fn reach(&self) -> usize {
-        self.reach
+    /// Bytes beyond a cut that must be scrubbed too: a secret may lie across the cut.
+    pub(super) fn lookahead(&self) -> usize {
+        self.lookahead
     }
 
-    /// `text` without credentials.
-    pub(super) fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let known = self.secrets.patterns_len() > 0 && self.secrets.is_match(text);
-        let text = if known { Cow::Owned(self.without_secrets(text)) } else { Cow::Borrowed(text) };
-        match without_shapes(&self.shapes, &text) {
-            Some(clean) => Cow::Owned(clean),
+    /// Replaces the secrets in `text` by `[redacted]`.
+    pub(super) fn scrub<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let has_secrets = self.secrets.patterns_len() > 0 && self.secrets.is_match(text);
+        let text = if has_secrets { Cow::Owned(self.scrub_values(text)) } else { Cow::Borrowed(text) };
+        match scrub_patterns(&self.prefixes, &text) {
+            Some(scrubbed) => Cow::Owned(scrubbed),
             None => text,
         }
     }
 
-    fn without_secrets(&self, text: &str) -> String {
-        let mut clean = String::with_capacity(text.len());
-        self.secrets.replace_all_with(text, &mut clean, |_, _, out| {
+    fn scrub_values(&self, text: &str) -> String {
+        let mut scrubbed = String::with_capacity(text.len());
+        self.secrets.replace_all_with(text, &mut scrubbed, |_, _, out| {
             out.push_str(REDACTED);
             true
         });
-        clean
+        scrubbed
     }
 }
 
-/// `None` when there is nothing to leave out.
-fn without_shapes(shapes: &AhoCorasick, text: &str) -> Option<String> {
-    let (mut clean, mut done) = (None::<String>, 0);
-    for found in shapes.find_iter(text) {
-        let Some((_, shape)) = SHAPES.get(found.pattern().as_usize()) else { continue };
-        if found.start() < done {
+/// Replaces secrets that match a pattern; `None` when there are none.
+fn scrub_patterns(prefixes: &AhoCorasick, text: &str) -> Option<String> {
+    let (mut scrubbed, mut copied) = (None::<String>, 0);
+    for found in prefixes.find_iter(text) {
+        let Some((_, pattern)) = SECRET_PATTERNS.get(found.pattern().as_usize()) else { continue };
+        if found.start() < copied {
             continue;
         }
         let rest = text.as_bytes().get(found.end()..).unwrap_or_default();
-        let length = rest.iter().take_while(|byte| (shape.letters)(**byte)).count();
-        let (start, end) = if shape.least == 0 {
-            // Only what is before the last @ of an address is a name and a password.
-            let Some(at) = rest.iter().take(length).rposition(|byte| *byte == b'@') else { continue };
-            (found.end(), found.end() + at)
-        } else if found.end() - found.start() + length < shape.least {
+        let length = rest.iter().take_while(|byte| (pattern.is_part)(**byte)).count();
+        let (start, end) = if pattern.min_bytes == 0 {
+            // Only the part before the last @ of a URL is a user name and a password.
+            let Some(length) = rest.iter().take(length).rposition(|byte| *byte == b'@') else { continue };
+            (found.end(), found.end() + length)
+        } else if found.end() - found.start() + length < pattern.min_bytes {
             continue;
         } else {
             (found.start(), found.end() + length)
         };
-        let clean = clean.get_or_insert_default();
-        clean.push_str(text.get(done..start).unwrap_or_default());
-        clean.push_str(REDACTED);
-        done = end;
+        let scrubbed = scrubbed.get_or_insert_default();
+        scrubbed.push_str(text.get(copied..start).unwrap_or_default());
+        scrubbed.push_str(REDACTED);
+        copied = end;
     }
-    let mut clean = clean?;
-    clean.push_str(text.get(done..).unwrap_or_default());
-    Some(clean)
+    let mut scrubbed = scrubbed?;
+    scrubbed.push_str(text.get(copied..).unwrap_or_default());
+    Some(scrubbed)
+}
+
+/// Whether a terminal or a log reader could take `c` for something else than a letter: control characters, line breaks
+/// of Unicode, and characters that change the text direction.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}'
+                | '\u{2029}'
+                | '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
+        )
+}
+
+/// Appends `text` as a JSON string, with all control characters escaped.
+pub(super) fn push_quoted(text: &str, out: &mut String) {
+    out.push('"');
+    let is_plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push_str(text);
+    } else {
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => out.extend(['\\', c]),
+                c => push_escaped(c, out),
+            }
+        }
+    }
+    out.push('"');
+}
+
+/// Appends `text` as the value of a text field: quoted, unless it is one word.
+pub(super) fn push_word(text: &str, out: &mut String) {
+    let fits = |c: char| c.is_alphanumeric() || "-_.:/@+,%*#~[]".contains(c);
+    if !text.is_empty() && text.chars().all(fits) { out.push_str(text) } else { push_quoted(text, out) }
+}
+
+/// Appends `text` as the message of a text line: quoted, if a part of it could pass for a field.
+pub(super) fn push_message(text: &str, out: &mut String) {
+    if text.contains(['=', '"', '\\']) || text.chars().any(is_control) {
+        push_quoted(text, out);
+    } else {
+        out.push_str(text);
+    }
+}
+
+fn push_escaped(c: char, out: &mut String) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if is_control(c) => {
+            // All of them are in the basic plane; writing to a String cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        }
+        c => out.push(c),
+    }
 }
 
 #[cfg(test)]
@@ -130,13 +195,13 @@ mod tests {
 
     use super::*;
 
-    fn clean(text: &str) -> String {
+    fn scrub(text: &str) -> String {
         let secrets = ["hunter2-hunter2", "hunter2-hunter2-and-more", "short"].map(Secret::new);
-        Net::new(&secrets).unwrap().clean(text).into_owned()
+        Scrubber::new(&secrets).unwrap().scrub(text).into_owned()
     }
 
     #[test]
-    fn what_looks_like_a_credential_is_left_out() {
+    fn texts_with_a_secret_pattern_are_redacted() {
         let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiYW5hIn0.c2lnbmF0dXJl-_";
         for (text, wanted) in [
             (format!("token {jwt} expired"), "token [redacted] expired"),
@@ -150,12 +215,12 @@ mod tests {
             ("postgres://ana:p@ss@db:5432/x?y=1".to_owned(), "postgres://[redacted]@db:5432/x?y=1"),
             ("to https://user:pw@h/ and http://h/".to_owned(), "to https://[redacted]@h/ and http://h/"),
         ] {
-            assert_eq!(clean(&text), wanted);
+            assert_eq!(scrub(&text), wanted);
         }
     }
 
     #[test]
-    fn what_only_begins_like_one_stays() {
+    fn texts_with_only_a_secret_prefix_stay() {
         for text in [
             "",
             "Bearer authentication is missing",
@@ -167,23 +232,53 @@ mod tests {
             "short",
             "ünï → é",
         ] {
-            assert!(matches!(Net::new(&[]).unwrap().clean(text), Cow::Borrowed(_)), "{text}");
+            assert!(matches!(Scrubber::new(&[]).unwrap().scrub(text), Cow::Borrowed(_)), "{text}");
         }
     }
 
     #[test]
-    fn configured_values_are_left_out_wherever_they_stand() {
-        assert_eq!(clean("a=hunter2-hunter2-and-more;b=hunter2-hunter2"), "a=[redacted];b=[redacted]");
-        assert_eq!(clean("too short to look for"), "too short to look for");
+    fn configured_secrets_are_redacted_anywhere() {
+        assert_eq!(scrub("a=hunter2-hunter2-and-more;b=hunter2-hunter2"), "a=[redacted];b=[redacted]");
+        assert_eq!(scrub("too short to look for"), "too short to look for");
+    }
+
+    fn pushed(push: impl Fn(&str, &mut String), text: &str) -> String {
+        let mut out = String::new();
+        push(text, &mut out);
+        out
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let text = "a\r\nb\u{1b}[31m\u{9b}2J\u{2028}\u{202e}\u{feff}\u{7f}\"\\é";
+        let quoted = r#""a\r\nb\u001b[31m\u009b2J\u2028\u202e\ufeff\u007f\"\\é""#;
+        assert_eq!(pushed(push_quoted, text), quoted);
+    }
+
+    #[test]
+    fn text_that_could_pass_for_a_field_is_quoted() {
+        assert_eq!(pushed(push_word, "claude-sonnet-4-5"), "claude-sonnet-4-5");
+        assert_eq!(pushed(push_word, "ana level=error"), r#""ana level=error""#);
+        assert_eq!(pushed(push_word, ""), r#""""#);
+        assert_eq!(pushed(push_message, "GET /v1/messages"), "GET /v1/messages");
+        assert_eq!(pushed(push_message, "GET /x user=root"), r#""GET /x user=root""#);
+        assert_eq!(pushed(push_message, "a\nb"), r#""a\nb""#);
     }
 
     proptest! {
+        #[test]
+        fn quoted_text_parses_to_the_same_text(text in any::<String>()) {
+            let json = pushed(push_quoted, &text);
+            prop_assert!(!json.chars().any(is_control), "{json}");
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
         #[test]
         fn no_secret_survives_in_any_text(before in any::<String>(), after in any::<String>()) {
             let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiYW5hIn0.c2ln";
             for secret in ["hunter2-hunter2", jwt] {
                 let text = format!("{before}{secret}{after}");
-                prop_assert!(!clean(&text).contains(secret));
+                prop_assert!(!scrub(&text).contains(secret));
             }
         }
     }

@@ -215,7 +215,7 @@ async fn requests_are_counted_in_metrics() {
         r#"bedrock_proxy_http_requests_total{route="/v1/messages",method="POST",status="400",client="other"} 1"#,
         r#"bedrock_proxy_inflight_requests{route="/v1/messages"} 0"#,
         r#"bedrock_proxy_inflight_requests{route="/metrics"} 1"#,
-        r#"bedrock_proxy_lessons_total{api="converse",lesson="profile"} 1"#,
+        r#"bedrock_proxy_unsupported_features_total{api="converse",feature="profile"} 1"#,
         r#"bedrock_proxy_retries_total{reason="throttled"} 2"#,
         r#"bedrock_proxy_retries_total{reason="access"} 1"#,
         r#"bedrock_proxy_quota_decisions_total{scope="none",decision="allowed",reason="unlimited"} 3"#,

@@ -56,7 +56,6 @@ pub(super) fn log(line: &Line, fields: &Fields) {
     let template = line.template();
     let path = (line.path != template).then_some(line.path.as_str());
     let stream_notices = fields.summary.as_ref().map_or(0, |summary| summary.notices.len());
-    let outcome = fields.outcome();
     tracing::info!(
         event = "request",
         request_id = %line.request_id,
@@ -100,8 +99,7 @@ pub(super) fn log(line: &Line, fields: &Fields) {
         error_class = fields.error.and(fields.error_class),
         bytes_in = fields.bytes_in,
         bytes_out = fields.bytes_out,
-        cancelled = outcome == "cancelled",
-        outcome,
+        outcome = fields.outcome(),
         "{} {}",
         method_label(&line.method),
         path.unwrap_or(template),

@@ -8,32 +8,32 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::*;
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-impl Output for Kept {
-    fn put(&self, line: &[u8]) {
+impl LogWriter for Buffer {
+    fn write_line(&self, line: &[u8]) {
         self.0.lock().unwrap().extend_from_slice(line);
     }
 }
 
-/// What is written of the events of `work`, at noon.
-fn written(json: bool, work: impl FnOnce()) -> String {
+/// Lines of the events of `work`, at noon.
+fn logged(json: bool, work: impl FnOnce()) -> String {
     let noon = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_348_800_042);
-    let kept = Kept::default();
+    let buffer = Buffer::default();
     let secrets = [Secret::new("canary-of-the-configuration")];
-    let lines = Lines::new(json, Clock::manual(noon), &secrets, vec![Box::new(kept.clone())]).unwrap();
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
-    let bytes = kept.0.lock().unwrap().clone();
+    let layer = LogLayer::new(json, Clock::manual(noon), &secrets, vec![Box::new(buffer.clone())]).unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+    let bytes = buffer.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }
 
 #[test]
-fn a_line_of_json_is_flat_and_begins_with_when_how_bad_and_what() {
-    let line = written(true, || {
-        let nobody: Option<&str> = None;
+fn json_line_is_flat_with_ts_level_msg_first() {
+    let line = logged(true, || {
+        let absent: Option<&str> = None;
         tracing::info!(
             user = "ana",
-            nobody,
+            absent,
             ms = 12,
             ratio = 0.5,
             nan = f64::NAN,
@@ -54,63 +54,63 @@ fn a_line_of_json_is_flat_and_begins_with_when_how_bad_and_what() {
 }
 
 #[test]
-fn a_line_of_text_says_the_same() {
-    let line = written(false, || {
+fn text_line_has_the_same_fields() {
+    let line = logged(false, || {
         tracing::warn!(user = "ana level=error", path = %"/a\n/b", ms = 12, event = "request", "two words");
     });
-    let wanted = concat!(
+    let expected = concat!(
         "2026-11-22T12:00:00.042Z WARN  two words event=request ",
         r#"user="ana level=error" path="/a\n/b" ms=12"#,
         "\n"
     );
-    assert_eq!(line, wanted);
+    assert_eq!(line, expected);
 }
 
 #[test]
-fn what_a_line_begins_with_is_not_for_a_field_to_say() {
-    let line = written(true, || tracing::info!(ts = 1, level = "debug", msg = "forged", "real"));
+fn reserved_field_names_get_a_prefix() {
+    let line = logged(true, || tracing::info!(ts = 1, level = "debug", msg = "forged", "real"));
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["level"], &line["msg"]), (&"info".into(), &"real".into()));
     assert_eq!((&line["field_level"], &line["field_ts"]), (&"debug".into(), &1.into()));
 }
 
 #[test]
-fn an_event_without_words_says_its_name() {
-    let line = written(true, || tracing::info!(event = "reset", n = 1));
+fn event_without_message_has_its_name_as_message() {
+    let line = logged(true, || tracing::info!(event = "reset", n = 1));
     assert!(line.contains(r#""msg":"reset","event":"reset","n":1"#), "{line}");
-    assert!(written(true, || tracing::info!(event = "reset", "words")).contains(r#""msg":"words""#));
+    assert!(logged(true, || tracing::info!(event = "reset", "words")).contains(r#""msg":"words""#));
 }
 
 #[test]
-fn libraries_are_named() {
-    let line = written(true, || tracing::error!(target: "hyper::client", "broken"));
+fn lines_of_libraries_have_a_target() {
+    let line = logged(true, || tracing::error!(target: "hyper::client", "broken"));
     assert!(line.contains(r#""target":"hyper::client""#), "{line}");
-    assert!(!written(true, || tracing::error!("broken")).contains("target"));
+    assert!(!logged(true, || tracing::error!("broken")).contains("target"));
 }
 
 #[test]
-fn long_values_and_long_lines_are_cut_with_a_mark() {
+fn long_values_and_lines_are_cut_with_a_mark() {
     let long = "é".repeat(5000);
-    let line = written(true, || tracing::info!(long, "x"));
+    let line = logged(true, || tracing::info!(long, "x"));
     let value = serde_json::from_str::<Value>(&line).unwrap()["long"].as_str().unwrap().to_owned();
     assert_eq!(value, format!("{}…[7952 more bytes]", "é".repeat(1024)));
     // Each of these letters takes six in JSON.
     let (a, b, c) = ("\u{1}".repeat(2000), "\u{1}".repeat(2000), "\u{1}".repeat(9000));
-    let line = written(true, || tracing::info!(a, b, c, d = 1, "{c}"));
-    assert!(line.len() < LONGEST_LINE + 200, "{}", line.len());
+    let line = logged(true, || tracing::info!(a, b, c, d = 1, "{c}"));
+    assert!(line.len() < MAX_LINE_BYTES + 200, "{}", line.len());
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["fields_left_out"], &line["d"]), (&3.into(), &1.into()));
-    let debug = written(true, || tracing::info!(debug = ?"\n".repeat(1 << 20), "x"));
+    let debug = logged(true, || tracing::info!(debug = ?"\n".repeat(1 << 20), "x"));
     assert!(debug.len() < 8 << 10 && debug.contains("more bytes]"), "{}", debug.len());
 }
 
 #[test]
-fn credentials_are_left_out_of_every_kind_of_value() {
+fn secrets_are_redacted_in_all_kinds_of_values() {
     let canary = "canary-of-the-configuration";
-    let cut = format!("{}{canary}", "x".repeat(LONGEST_VALUE - 10));
-    let url = format!("{}postgres://u:pw@h/db", " ".repeat(LONGEST_VALUE - 15));
+    let cut = format!("{}{canary}", "x".repeat(MAX_VALUE_BYTES - 10));
+    let url = format!("{}postgres://u:pw@h/db", " ".repeat(MAX_VALUE_BYTES - 15));
     for json in [true, false] {
-        let lines = written(json, || {
+        let lines = logged(json, || {
             tracing::info!(text = canary, shown = %canary, debug = ?Some(canary), cut, "said {canary}");
             tracing::info!(key = "AKIAIOSFODNN7EXAMPLE", long = url, url = %"postgres://u:pw@h/db", "x");
         });
@@ -120,7 +120,7 @@ fn credentials_are_left_out_of_every_kind_of_value() {
 }
 
 /// Text as an attacker would write it.
-fn nasty() -> impl Strategy<Value = String> {
+fn hostile() -> impl Strategy<Value = String> {
     const PIECES: [&str; 12] = [
         "\n",
         "\r\n",
@@ -141,23 +141,23 @@ fn nasty() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn nothing_in_a_value_makes_another_line_or_another_field(user in nasty(), path in nasty(), said in nasty()) {
-        let log = || tracing::info!(user, path = %path, said = ?said, last = 1, "{said}");
-        let line = written(true, log);
+    fn json_values_never_add_lines_or_fields(user in hostile(), path in hostile(), text in hostile()) {
+        let log = || tracing::info!(user, path = %path, text = ?text, last = 1, "{text}");
+        let line = logged(true, log);
         prop_assert_eq!(line.lines().count(), 1);
         let object: serde_json::Map<String, Value> = serde_json::from_str(&line).unwrap();
         let names: Vec<_> = object.keys().map(String::as_str).collect();
-        prop_assert_eq!(names, ["ts", "level", "msg", "user", "path", "said", "last"]);
+        prop_assert_eq!(names, ["ts", "level", "msg", "user", "path", "text", "last"]);
         prop_assert_eq!(&object["user"], &Value::from(user.as_str()));
         prop_assert_eq!(&object["last"], 1);
     }
 
     #[test]
-    fn nor_in_text(user in nasty(), path in nasty(), said in nasty()) {
-        let line = written(false, || tracing::info!(user, path = %path, last = 1, "{said}"));
+    fn text_values_never_add_lines_or_fields(user in hostile(), path in hostile(), text in hostile()) {
+        let line = logged(false, || tracing::info!(user, path = %path, last = 1, "{text}"));
         prop_assert_eq!(line.chars().filter(|c| c.is_control()).collect::<String>(), "\n");
         prop_assert!(line.ends_with(" last=1\n"));
-        // Outside of quotes there are exactly as many fields as were given.
+        // Outside of quotes are exactly the fields of the event.
         let outside: String = line.replace("\\\\", "").replace("\\\"", "").split('"').step_by(2).collect();
         prop_assert_eq!(outside.matches('=').count(), 3, "{}", line);
     }

@@ -1,5 +1,5 @@
-//! What the files of a log are called: `bedrock-proxy_2026-11-22.json`, then `bedrock-proxy_2026-11-22.1.json`. Nothing
-//! that is called otherwise is ever touched.
+//! Names of the segments of a log file: `bedrock-proxy_2026-11-22.json`, then `bedrock-proxy_2026-11-22.1.json`. Files
+//! with other names are never touched.
 
 use std::io;
 use std::os::unix::fs::symlink;
@@ -8,33 +8,33 @@ use std::{fs, process};
 
 use jiff::civil::Date;
 
-/// One file of a log. Later ones are greater.
+/// Segment of a log file. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Part {
-    /// Its day, in UTC.
+pub(super) struct Segment {
+    /// Day, in UTC.
     pub(super) day: Date,
-    /// 0 for the first of the day.
+    /// Number within the day, from 0.
     pub(super) number: u32,
 }
 
-/// The names of all files of a log.
+/// Names of the segments, and of the link to the newest.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct SegmentNames {
     folder: PathBuf,
-    /// The name that the operator gave, in two.
+    /// File name of the configured path, without its extension.
     stem: String,
-    /// With its dot, if there is one.
+    /// Extension with its dot; empty without one.
     extension: String,
 }
 
-impl Names {
-    /// The names that follow from `path`.
+impl SegmentNames {
+    /// Derives the names from the configured path.
     ///
     /// # Errors
-    /// When it does not end in the name of a file.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "it does not end in the name of a file");
-        let text = |part: &std::ffi::OsStr| part.to_str().map(str::to_owned);
+    /// When the path does not end in a file name.
+    pub(super) fn from_path(path: &Path) -> io::Result<Self> {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name");
+        let text = |name: &std::ffi::OsStr| name.to_str().map(str::to_owned);
         let stem = path.file_stem().and_then(text).ok_or_else(invalid)?;
         let extension = path.extension().and_then(text).map_or_else(String::new, |text| format!(".{text}"));
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -45,63 +45,64 @@ impl Names {
         &self.folder
     }
 
-    pub(super) fn path(&self, part: Part) -> PathBuf {
-        self.folder.join(self.name(part))
+    pub(super) fn path(&self, segment: Segment) -> PathBuf {
+        self.folder.join(self.name(segment))
     }
 
-    fn name(&self, part: Part) -> String {
+    fn name(&self, segment: Segment) -> String {
         let Self { stem, extension, .. } = self;
-        match part.number {
-            0 => format!("{stem}_{}{extension}", part.day),
-            number => format!("{stem}_{}.{number}{extension}", part.day),
+        match segment.number {
+            0 => format!("{stem}_{}{extension}", segment.day),
+            number => format!("{stem}_{}.{number}{extension}", segment.day),
         }
     }
 
-    /// The part that is called `name`, exactly.
-    fn part(&self, name: &str) -> Option<Part> {
+    /// Parses the name of a segment; `None` for any other name.
+    fn parse(&self, name: &str) -> Option<Segment> {
         let rest = name.strip_prefix(&self.stem)?.strip_prefix('_')?.strip_suffix(&self.extension)?;
         let (day, number) = rest.split_once('.').unwrap_or((rest, "0"));
-        let part = Part { day: day.parse().ok()?, number: number.parse().ok()? };
-        (self.name(part) == name).then_some(part)
+        let segment = Segment { day: day.parse().ok()?, number: number.parse().ok()? };
+        (self.name(segment) == name).then_some(segment)
     }
 
-    /// The files that are there, with their sizes in bytes.
+    /// Lists the segments in the folder, with their sizes in bytes.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub(super) fn parts(&self) -> io::Result<Vec<(Part, u64)>> {
-        let mut parts = Vec::new();
+    pub(super) fn list(&self) -> io::Result<Vec<(Segment, u64)>> {
+        let mut segments = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let Some(part) = entry.file_name().to_str().and_then(|name| self.part(name)) else { continue };
-            // What was deleted meanwhile is not there.
-            parts.extend(entry.metadata().ok().map(|about| (part, about.len())));
+            let file_name = entry.file_name();
+            let Some(segment) = file_name.to_str().and_then(|name| self.parse(name)) else { continue };
+            // No metadata: another process deleted the file in the meantime.
+            segments.extend(entry.metadata().ok().map(|metadata| (segment, metadata.len())));
         }
-        Ok(parts)
+        Ok(segments)
     }
 
-    /// The path that the operator named.
+    /// Configured path.
     fn link_path(&self) -> PathBuf {
         self.folder.join(format!("{}{}", self.stem, self.extension))
     }
 
-    /// Whether there is anything at the path that the operator named.
+    /// Whether a file or link exists at the configured path.
     pub(super) fn is_linked(&self) -> bool {
         fs::symlink_metadata(self.link_path()).is_ok()
     }
 
-    /// Makes the path that the operator named a link to `part`, unless a real file is there. Without the link nothing is
-    /// lost.
-    pub(super) fn link(&self, part: Part) {
+    /// Makes the configured path a link to `segment`, unless a regular file is there. Errors are ignored: the link is a
+    /// convenience.
+    pub(super) fn link(&self, segment: Segment) {
         let link = self.link_path();
-        let ours = match fs::symlink_metadata(&link) {
-            Ok(about) => about.is_symlink(),
+        let is_replaceable = match fs::symlink_metadata(&link) {
+            Ok(metadata) => metadata.is_symlink(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        if ours {
-            // Renamed into its place, so that the path is never without a file.
+        if is_replaceable {
+            // A rename replaces the link at once, so that the path always leads to a file.
             let new = self.folder.join(format!(".{}.{}", self.stem, process::id()));
-            let linked = symlink(self.name(part), &new).and_then(|()| fs::rename(&new, &link));
+            let linked = symlink(self.name(segment), &new).and_then(|()| fs::rename(&new, &link));
             if linked.is_err() {
                 let _ = fs::remove_file(&new);
             }
@@ -114,12 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_exactly_our_pattern_are_ours() {
-        let names = Names::of(Path::new("logs/bedrock-proxy.json")).unwrap();
+    fn other_names_are_no_segments() {
+        let names = SegmentNames::from_path(Path::new("logs/bedrock-proxy.json")).unwrap();
         for (name, number) in [("bedrock-proxy_2026-11-22.json", 0), ("bedrock-proxy_2026-11-22.12.json", 12)]
         {
-            let part = names.part(name).unwrap();
-            assert_eq!((part.number, names.name(part).as_str()), (number, name));
+            let segment = names.parse(name).unwrap();
+            assert_eq!((segment.number, names.name(segment).as_str()), (number, name));
         }
         for name in [
             "bedrock-proxy.json",
@@ -133,15 +134,15 @@ mod tests {
             "bedrock-proxy_notes.json",
             "my-bedrock-proxy_2026-11-22.json",
         ] {
-            assert_eq!(names.part(name), None, "{name}");
+            assert_eq!(names.parse(name), None, "{name}");
         }
     }
 
     #[test]
-    fn a_name_needs_no_folder_and_no_extension() {
-        let names = Names::of(Path::new("log")).unwrap();
-        let part = names.part("log_2026-11-22.3").unwrap();
-        assert_eq!(names.path(part), Path::new("./log_2026-11-22.3"));
-        assert!(Names::of(Path::new("..")).is_err());
+    fn folder_and_extension_are_optional() {
+        let names = SegmentNames::from_path(Path::new("log")).unwrap();
+        let segment = names.parse("log_2026-11-22.3").unwrap();
+        assert_eq!(names.path(segment), Path::new("./log_2026-11-22.3"));
+        assert!(SegmentNames::from_path(Path::new("..")).is_err());
     }
 }
