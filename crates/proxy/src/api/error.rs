@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use protocol::anthropic::{Error, ErrorType, Event, InvalidRequest, sse};
+use protocol::anthropic::{Error, ErrorType, InvalidRequest};
 use protocol::translate::{self, Fault, Retry};
 use serde::Serialize;
 
@@ -162,12 +162,6 @@ impl ApiError {
         let message = format!("{} [{code} {}]", self.error.message, request_id.as_str());
         Cow::Owned(Error::new(self.error.kind, message))
     }
-
-    /// The event rendering, appended to `out`.
-    pub(super) fn render_event(&self, request_id: &RequestId, out: &mut Vec<u8>) {
-        let error = self.worded(request_id);
-        sse::write(&Event::Error { error, request_id: Some(Cow::Borrowed(request_id.as_str())) }, out);
-    }
 }
 
 /// Carries the error to the layer that knows the request id; that layer writes the body.
@@ -243,7 +237,9 @@ impl From<translate::MappedError> for ApiError {
 mod tests {
     use std::fmt::Write as _;
 
+    use protocol::anthropic::MessagesFormat;
     use protocol::converse::event::Exception;
+    use protocol::event_sink::ClientFormat;
 
     use super::*;
 
@@ -318,9 +314,9 @@ mod tests {
 
     #[test]
     fn the_event_rendering_names_the_request() {
-        let (id, mut out) = (RequestId::draw(), Vec::new());
-        ApiError::new(ErrorType::Overloaded, "full").render_event(&id, &mut out);
-        let text = String::from_utf8(out).unwrap();
+        let (id, mut encoder) = (RequestId::draw(), MessagesFormat.encoder());
+        encoder.error(&ApiError::new(ErrorType::Overloaded, "full").worded(&id), id.as_str());
+        let text = String::from_utf8(encoder.take()).unwrap();
         assert!(text.starts_with("event: error\ndata: {\"type\":\"error\""), "{text}");
         assert!(text.contains("overloaded_error") && text.contains(id.as_str()), "{text}");
     }
