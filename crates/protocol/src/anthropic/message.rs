@@ -202,7 +202,7 @@ pub enum ServiceTier {
 impl ServiceTier {
     /// The tier that Bedrock calls `name`.
     #[must_use]
-    pub fn of_bedrock(name: &str) -> Option<Self> {
+    pub fn from_bedrock(name: &str) -> Option<Self> {
         match name {
             "default" => Some(Self::Standard),
             "priority" => Some(Self::Priority),

@@ -14,6 +14,7 @@ pub use known_errors::{KNOWN_ERRORS, known_error};
 
 use crate::anthropic::{Error, ErrorType};
 use crate::converse::event::Exception;
+use crate::converse::{Frame, FrameKind};
 use known_error::ClientMessage;
 
 /// Who can mend it.
@@ -139,6 +140,18 @@ pub fn map_error(status: u16, code: &str, said: &Exception) -> MappedError {
         retry,
         known_error,
         code,
+    }
+}
+
+/// Error that a frame stands for: a modelled exception, or an error without a model.
+pub(super) fn frame_error(frame: &Frame<'_>) -> Option<MappedError> {
+    match frame.kind {
+        FrameKind::Exception(kind) => Some(map_error(400, kind, &Exception::parse(frame.payload))),
+        FrameKind::Error { code, message } => {
+            let exception = Exception { message: Some(message.to_owned()), ..Exception::default() };
+            Some(map_error(500, code, &exception))
+        }
+        FrameKind::Event(_) | FrameKind::Other(_) => None,
     }
 }
 

@@ -4,10 +4,11 @@ mod response;
 mod stream;
 
 pub use response::translate_response;
+pub(super) use stream::converse_usage;
 pub use stream::{End, Outcome, StreamContext, StreamSummary, StreamTranslator};
 
-use super::{MappedError, map_error};
-use crate::converse::event::Exception;
+use super::MappedError;
+use super::error::frame_error;
 use crate::converse::{self, FrameDecoder, FrameKind};
 use crate::event_sink::EventSink;
 
@@ -39,26 +40,23 @@ impl ConverseStream {
     pub fn push(&mut self, bytes: &[u8], sink: &mut (impl EventSink + ?Sized)) -> Step {
         self.frames.feed(bytes);
         while self.failure.is_none() {
-            match self.frames.next_frame() {
+            let frame = match self.frames.next_frame() {
                 Ok(None) => break,
-                Ok(Some(frame)) => match frame.kind {
-                    FrameKind::Event(kind) => match converse::Event::parse(kind, frame.payload) {
-                        Ok(event) => self.translator.push(event, sink),
-                        Err(error) => {
-                            self.failure =
-                                Some(MappedError::unreadable(format!("a `{kind}` event: {error}")));
-                        }
-                    },
-                    FrameKind::Exception(kind) => {
-                        self.failure = Some(map_error(400, kind, &Exception::parse(frame.payload)));
+                Ok(Some(frame)) => frame,
+                Err(error) => {
+                    self.failure = Some(MappedError::unreadable(error.to_string()));
+                    break;
+                }
+            };
+            match frame.kind {
+                FrameKind::Event(kind) => match converse::Event::parse(kind, frame.payload) {
+                    Ok(event) => self.translator.push(event, sink),
+                    Err(error) => {
+                        self.failure = Some(MappedError::unreadable(format!("a `{kind}` event: {error}")));
                     }
-                    FrameKind::Error { code, message } => {
-                        let said = Exception { message: Some(message.to_owned()), ..Exception::default() };
-                        self.failure = Some(map_error(500, code, &said));
-                    }
-                    FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), sink),
                 },
-                Err(error) => self.failure = Some(MappedError::unreadable(error.to_string())),
+                FrameKind::Other(kind) => self.translator.push(converse::Event::Unknown(kind), sink),
+                FrameKind::Exception(_) | FrameKind::Error { .. } => self.failure = frame_error(&frame),
             }
         }
         if self.translator.is_complete() || self.failure().is_some() { Step::Ended } else { Step::More }

@@ -5,10 +5,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::error::frame_error;
 use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};
-use super::{MappedError, Step, fast_path, map_error};
-use crate::converse::event::Exception;
+use super::{MappedError, Step, fast_path};
 use crate::converse::{FrameDecoder, FrameKind};
 use crate::event_sink::EventSink;
 use crate::json::JsonStr;
@@ -43,12 +43,10 @@ impl InvokeStream {
             let decoded = match self.frames.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match frame.kind {
-                    FrameKind::Event("chunk") => decode(frame.payload, &mut self.json),
+                    FrameKind::Event("chunk") => decode_chunk(frame.payload, &mut self.json),
                     FrameKind::Event(_) | FrameKind::Other(_) => continue,
-                    FrameKind::Exception(kind) => Err(map_error(400, kind, &Exception::parse(frame.payload))),
-                    FrameKind::Error { code, message } => {
-                        let said = Exception { message: Some(message.to_owned()), ..Exception::default() };
-                        Err(map_error(500, code, &said))
+                    FrameKind::Exception(_) | FrameKind::Error { .. } => {
+                        frame_error(&frame).map_or(Ok(()), Err)
                     }
                 },
                 Err(error) => Err(MappedError::unreadable(error.to_string())),
@@ -78,7 +76,7 @@ impl InvokeStream {
 }
 
 /// The event inside of a chunk, into `json`.
-fn decode(payload: &[u8], json: &mut Vec<u8>) -> Result<(), MappedError> {
+pub(super) fn decode_chunk(payload: &[u8], json: &mut Vec<u8>) -> Result<(), MappedError> {
     json.clear();
     if fast_path::chunk_bytes(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {
         return Ok(());

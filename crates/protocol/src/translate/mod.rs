@@ -21,6 +21,7 @@ mod from_converse;
 mod from_invoke;
 mod from_messages_api;
 mod missing_thinking;
+mod passthrough;
 mod path;
 mod server_tools;
 mod thinking;
@@ -43,6 +44,7 @@ pub use from_converse::{
 };
 pub use from_invoke::InvokeStream;
 pub use from_messages_api::MessagesApiStream;
+pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
 pub use server_tools::ServerTools;
 pub use to_converse::{ConverseCall, TranslationOptions, to_converse};
 pub use to_invoke::{InvokeCall, InvokeOptions, to_invoke};

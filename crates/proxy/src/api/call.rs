@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use protocol::anthropic::Request;
 use protocol::translate::{
-    self, Form, InvokeOptions, Notice, RequestedBetas, ToolNames, UnsupportedFeature, UnsupportedField,
+    self, InvokeOptions, Notice, RequestedBetas, ToolNames, UnsupportedFeature, UnsupportedField,
 };
 
 use super::detail;
@@ -102,8 +102,8 @@ fn converse(
     let refused = refused_names(&lessons);
     let betas = RequestedBetas {
         names: &asked.betas,
-        refused: &refused,
-        none: lessons.contains(&UnsupportedFeature::AllBetas),
+        unsupported: &refused,
+        all_unsupported: lessons.contains(&UnsupportedFeature::AllBetas),
     };
     let (length, capabilities) = (asked.body.len(), &asked.target.capabilities);
     let call = translate::to_converse(request, betas, length, capabilities, &app.relay.options)?;
@@ -131,13 +131,17 @@ fn own_body(app: &App, asked: &Asked, route: Route, why: &'static str) -> Result
     let lessons = app.learned.about(route, &asked.target.model_id);
     let refused = refused_names(&lessons);
     let model_id = model_id(app, asked, route);
-    let options = InvokeOptions {
-        form: if route == Route::Messages { Form::Messages(&model_id) } else { Form::Invoke },
-        options: app.relay.options,
-        betas: &asked.betas,
-        refused: &refused,
-        no_betas: lessons.contains(&UnsupportedFeature::AllBetas),
+    let betas = RequestedBetas {
+        names: &asked.betas,
+        unsupported: &refused,
+        all_unsupported: lessons.contains(&UnsupportedFeature::AllBetas),
     };
+    let options = if route == Route::Messages {
+        InvokeOptions::messages(&model_id, app.relay.options)
+    } else {
+        InvokeOptions::invoke_model(app.relay.options)
+    };
+    let options = InvokeOptions { betas, ..options };
     let body = std::str::from_utf8(&asked.body)
         .map_err(|_| protocol::anthropic::InvalidRequest::new("", "the body is not valid UTF-8"))?;
     let call = translate::to_invoke(body, &asked.target.capabilities, &options)?;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use protocol::anthropic::{ErrorType, Request};
-use protocol::translate::{self, Form, InvokeOptions, RequestedBetas, TranslationOptions};
+use protocol::translate::{self, InvokeOptions, RequestedBetas, TranslationOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -95,13 +95,13 @@ fn on_mantle(
     headers: &HeaderMap,
 ) -> Result<Option<Question>, ApiError> {
     let model = target.foundation_model.as_deref().unwrap_or(&target.model_id);
-    let betas = betas(headers);
+    let names = betas(headers);
     let options = InvokeOptions {
-        form: Form::Count(model),
-        ..InvokeOptions::new(TranslationOptions { strict: false, ..app.relay.options })
+        betas: RequestedBetas { names: &names, ..RequestedBetas::default() },
+        ..InvokeOptions::count_tokens(model, TranslationOptions { strict: false, ..app.relay.options })
     };
     let Ok(text) = std::str::from_utf8(body) else { return Ok(None) };
-    let call = translate::to_invoke(text, &target.capabilities, &InvokeOptions { betas: &betas, ..options })?;
+    let call = translate::to_invoke(text, &target.capabilities, &options)?;
     Ok(call.unsupported.is_empty().then(|| Question::Mantle(Bytes::from(call.body), call.betas)))
 }
 

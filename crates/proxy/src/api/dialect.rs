@@ -146,7 +146,7 @@ fn mended(app: &App, operation: Operation, capabilities: &Capabilities, body: By
 
 /// The rules of the invoke route.
 fn edited(app: &App, capabilities: &Capabilities, body: Bytes) -> (Bytes, Vec<Notice>) {
-    let options = InvokeOptions::new(app.relay.options);
+    let options = InvokeOptions::invoke_model(app.relay.options);
     let call = std::str::from_utf8(&body).ok().map(|text| translate::to_invoke(text, capabilities, &options));
     let Some(Ok(call)) = call.filter(|call| call.as_ref().is_ok_and(|call| call.unsupported.is_empty()))
     else {

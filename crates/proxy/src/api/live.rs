@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use protocol::anthropic::{Delta, Error, ErrorType, Event, Fold, MessageAccumulator};
+use protocol::anthropic::{Delta, Error, ErrorType, Event, MessageAccumulator};
+use protocol::event_sink::EventSink;
 use protocol::translate::{
     self, ConverseStream, End, Fault, InvokeStream, MappedError, MessagesApiStream, Outcome, Step,
     StreamContext, StreamSummary,
@@ -24,51 +25,14 @@ use crate::bedrock::{self, Operation};
 use crate::telemetry::record::OverheadPhase;
 
 /// Where events go: into bytes for the client (`tongue`), or into one message.
-pub(super) trait Sink: translate::EventSink + Send + 'static {
+pub(super) trait Sink: EventSink + Send + 'static {
     /// Forgets what it took.
     fn forget(&mut self);
 }
 
-/// One whole message, made of events that were translated or of events that came as they are.
-#[derive(Debug, Default)]
-pub(super) struct Whole {
-    folded: Fold,
-    raw: Option<MessageAccumulator>,
-}
-
-impl translate::EventSink for Whole {
-    fn event(&mut self, event: &Event<'_>) {
-        match &mut self.raw {
-            None => self.folded.push(event),
-            Some(raw) => {
-                if let Ok(json) = serde_json::to_string(event) {
-                    raw.push(event.name(), &json);
-                }
-            }
-        }
-    }
-
-    fn raw(&mut self, name: &str, json: &str) {
-        self.raw.get_or_insert_default().push(name, json);
-    }
-}
-
-impl Sink for Whole {
+impl Sink for MessageAccumulator {
     fn forget(&mut self) {
         *self = Self::default();
-    }
-}
-
-impl Whole {
-    /// The message, as JSON.
-    pub(super) fn finish(self) -> Result<Vec<u8>, Error> {
-        match self.raw {
-            Some(raw) => raw.finish(),
-            None => {
-                let message = self.folded.finish()?;
-                serde_json::to_vec(&message).map_err(|error| Error::new(ErrorType::Api, error.to_string()))
-            }
-        }
     }
 }
 
@@ -100,9 +64,9 @@ impl Codec {
         }
     }
 
-    fn push(&mut self, bytes: &[u8], sink: &mut impl translate::EventSink) -> Step {
+    fn push(&mut self, bytes: &[u8], sink: &mut impl EventSink) -> Step {
         match self {
-            Self::Converse(pipeline) => pipeline.push(bytes, &mut |event| sink.event(event)),
+            Self::Converse(pipeline) => pipeline.push(bytes, sink),
             Self::Invoke(pipeline) => pipeline.push(bytes, sink),
             Self::Messages(pipeline) => pipeline.push(bytes, sink),
             Self::InOnePiece(_, all) => {
@@ -114,12 +78,12 @@ impl Codec {
 
     fn finish(self, end: End, sink: &mut impl Sink) -> StreamSummary {
         match self {
-            Self::Converse(pipeline) => pipeline.finish(end, &mut |event| sink.event(event)),
+            Self::Converse(pipeline) => pipeline.finish(end, sink),
             Self::Invoke(pipeline) => pipeline.finish(end, sink),
             Self::Messages(pipeline) => pipeline.finish(end, sink),
             Self::InOnePiece(opening, all) => match end {
-                End::Eof => translate::translate_response(&all, *opening, &mut |event| sink.event(event)),
-                end => ConverseStream::new(*opening).finish(end, &mut |event| sink.event(event)),
+                End::Eof => translate::translate_response(&all, *opening, sink),
+                end => ConverseStream::new(*opening).finish(end, sink),
             },
         }
     }
@@ -170,7 +134,7 @@ struct Counted<'a, S> {
     said: &'a mut u64,
 }
 
-impl<S: Sink> translate::EventSink for Counted<'_, S> {
+impl<S: Sink> EventSink for Counted<'_, S> {
     fn event(&mut self, event: &Event<'_>) {
         if let Event::ContentBlockDelta { delta, .. } = event {
             *self.said += letters(delta);
@@ -202,7 +166,7 @@ fn letters(delta: &Delta<'_>) -> u64 {
 /// For an answer that nobody hears.
 struct Nobody;
 
-impl translate::EventSink for Nobody {
+impl EventSink for Nobody {
     fn event(&mut self, _: &Event<'_>) {}
 
     fn raw(&mut self, _: &str, _: &str) {}

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request as HttpRequest;
-use protocol::anthropic::Request;
+use protocol::anthropic::{MessageAccumulator, Request};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::call::{self, Asked};
 use super::error::ApiError;
-use super::live::Whole;
 use super::opening::{self, Inquiry, Opened};
 use crate::app::App;
 use crate::catalog::ResolvedModel;
@@ -66,7 +65,8 @@ pub async fn ask(app: &Arc<App>, target: ResolvedModel) -> Result<Probed, Unansw
     let route = call.route.as_str();
     let entry = Entry::new(RequestId::generate(), &HttpRequest::default(), Arc::clone(app));
     let inquiry = Inquiry::new(asked, call, entry.clone(), false);
-    let Opened { mut live, mut sink, .. } = opening::open(Arc::clone(app), inquiry, Whole::default()).await?;
+    let Opened { mut live, mut sink, .. } =
+        opening::open(Arc::clone(app), inquiry, MessageAccumulator::default()).await?;
     loop {
         let chunk = live.chunk().await;
         if live.take(chunk, &mut sink) {

@@ -113,7 +113,7 @@ impl Relay {
 
     /// Takes everything that is there to be read, up to one write's worth.
     fn gather(&mut self, context: &mut Context<'_>) {
-        while self.out.bytes().len() < ENOUGH {
+        while self.out.len() < ENOUGH {
             match &mut self.state {
                 State::Opening(opening) => match Pin::new(opening).poll(context) {
                     Poll::Pending => return,
@@ -209,9 +209,9 @@ impl http_body::Body for Relay {
         let relay = &mut *self;
         loop {
             relay.gather(context);
-            if !relay.out.bytes().is_empty() {
+            if !relay.out.is_empty() {
                 relay.said = Instant::now();
-                let bytes = Bytes::from(std::mem::take(relay.out.bytes()));
+                let bytes = Bytes::from(relay.out.take());
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if let State::Ended = relay.state {
@@ -227,6 +227,6 @@ impl http_body::Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.out.is_silent() && matches!(self.state, State::Ended)
+        self.out.is_empty() && matches!(self.state, State::Ended)
     }
 }

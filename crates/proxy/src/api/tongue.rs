@@ -1,9 +1,10 @@
 //! The languages that clients are answered in: Anthropic's messages, and OpenAI's chat completions. The way to Bedrock
 //! is one and the same; a tongue is only how its events are told.
 
-use protocol::anthropic::{Error, Event, sse};
+use protocol::anthropic::{Error, Event, MessagesFormat};
+use protocol::event_sink::{ClientFormat, Encoder, EventSink};
 use protocol::openai::CompletionHead;
-use protocol::translate::{self, ChatStream};
+use protocol::translate::ChatFormat;
 
 use super::error::ApiError;
 use super::live::Sink;
@@ -20,20 +21,23 @@ pub(super) enum Tongue {
 
 /// The stream of one answer in its client's language.
 #[derive(Debug)]
-pub(super) enum Voice {
-    /// Anthropic's events.
-    Messages(Vec<u8>),
-    /// OpenAI's chunks.
-    Chat(Box<ChatStream>),
+pub(super) struct Voice {
+    tongue: Tongue,
+    before: Vec<u8>,
+    encoder: Box<dyn Encoder>,
 }
 
 impl Tongue {
+    fn format(&self) -> Box<dyn ClientFormat> {
+        match self {
+            Self::Messages => Box::new(MessagesFormat),
+            Self::Chat(head) => Box::new(ChatFormat::new(head.clone())),
+        }
+    }
+
     /// For an answer that streams.
     pub(super) fn voice(&self) -> Voice {
-        match self {
-            Self::Messages => Voice::Messages(Vec::new()),
-            Self::Chat(head) => Voice::Chat(Box::new(ChatStream::new(head.clone()))),
-        }
+        Voice { tongue: self.clone(), before: Vec::new(), encoder: self.format().encoder() }
     }
 
     /// A whole answer, made of the JSON of a message.
@@ -41,75 +45,60 @@ impl Tongue {
     /// # Errors
     /// When there is no such answer in this language.
     pub(super) fn whole(&self, message: Vec<u8>) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::Messages => Ok(message),
-            Self::Chat(head) => translate::chat_completion(&message, head),
-        }
+        self.format().document(message)
     }
 }
 
 impl Voice {
-    /// What was said and not yet taken away.
-    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
-        match self {
-            Self::Messages(bytes) => bytes,
-            Self::Chat(stream) => stream.bytes(),
-        }
+    /// How much was said and not yet taken away.
+    pub(super) fn len(&self) -> usize {
+        self.before.len() + self.encoder.len()
     }
 
     /// Whether everything that was said has been taken away.
-    pub(super) fn is_silent(&self) -> bool {
-        match self {
-            Self::Messages(bytes) => bytes.is_empty(),
-            Self::Chat(stream) => stream.is_empty(),
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What was said and not yet taken away.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.before);
+        let more = self.encoder.take();
+        if bytes.is_empty() {
+            return more;
         }
+        bytes.extend(more);
+        bytes
     }
 
     /// Puts what `before` has left in front of what was said.
     pub(super) fn follow(&mut self, mut before: Self) {
-        let mut bytes = std::mem::take(before.bytes());
-        bytes.append(self.bytes());
-        *self.bytes() = bytes;
+        self.before = before.take();
     }
 
     /// Breaks the silence.
     pub(super) fn ping(&mut self) {
-        match self {
-            Self::Messages(bytes) => bytes.extend_from_slice(sse::PING),
-            Self::Chat(stream) => stream.ping(),
-        }
+        self.encoder.ping();
     }
 
     /// The one error of an answer that never began.
     pub(super) fn fail(&mut self, error: &ApiError, request_id: &RequestId) {
-        match self {
-            Self::Messages(bytes) => error.render_event(request_id, bytes),
-            Self::Chat(stream) => stream.fail(&error.worded(request_id)),
-        }
+        self.encoder.error(&error.worded(request_id), request_id.as_str());
     }
 }
 
-impl translate::EventSink for Voice {
+impl EventSink for Voice {
     fn event(&mut self, event: &Event<'_>) {
-        match self {
-            Self::Messages(bytes) => bytes.event(event),
-            Self::Chat(stream) => stream.event(event),
-        }
+        self.encoder.event(event);
     }
 
     fn raw(&mut self, name: &str, json: &str) {
-        match self {
-            Self::Messages(bytes) => bytes.raw(name, json),
-            Self::Chat(stream) => stream.raw(name, json),
-        }
+        self.encoder.raw(name, json);
     }
 }
 
 impl Sink for Voice {
     fn forget(&mut self) {
-        match self {
-            Self::Messages(bytes) => bytes.clear(),
-            Self::Chat(stream) => stream.forget(),
-        }
+        self.encoder = self.tongue.format().encoder();
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header;
-use protocol::anthropic::ErrorType;
+use protocol::anthropic::{ErrorType, MessageAccumulator};
 
 use super::error::ApiError;
-use super::live::Whole;
 use super::opening::{self, Inquiry, Opened, Told};
 use super::tongue::Tongue;
 use crate::app::{Abandonable, App};
@@ -37,7 +36,7 @@ pub(super) async fn respond(app: Arc<App>, inquiry: Inquiry, tongue: Tongue) -> 
 async fn message(app: Arc<App>, inquiry: Inquiry, tongue: &Tongue) -> Result<(Vec<u8>, Told), ApiError> {
     let (idle, drains) = (app.relay.idle_timeout, app.drains.clone());
     let Opened { mut live, sink: mut whole, told } =
-        Abandonable::new(&drains, opening::open(app, inquiry, Whole::default())).await?;
+        Abandonable::new(&drains, opening::open(app, inquiry, MessageAccumulator::default())).await?;
     loop {
         let chunk = tokio::time::timeout(idle, live.chunk()).await.map_err(|_| opening::silent())?;
         if live.take(chunk, &mut whole) {

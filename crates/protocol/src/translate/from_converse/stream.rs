@@ -383,11 +383,11 @@ impl StreamTranslator {
 
     fn metadata(&mut self, metadata: &event::Metadata) {
         let tier = metadata.service_tier.as_ref().map(|tier| &*tier.r#type);
-        let service_tier = tier.and_then(ServiceTier::of_bedrock);
+        let service_tier = tier.and_then(ServiceTier::from_bedrock);
         if let (Some(unknown), None) = (tier, service_tier) {
             self.note("usage", format!("Bedrock used the unknown service tier `{unknown}`"));
         }
-        self.usage = Some(Usage { service_tier, ..usage(&metadata.usage) });
+        self.usage = Some(Usage { service_tier, ..converse_usage(&metadata.usage) });
     }
 
     /// Says the end once both the reason and the cost are known; they come in either order.
@@ -485,7 +485,7 @@ fn opaque(bytes: Vec<u8>) -> String {
 }
 
 /// Tokens in Anthropic's terms: both sides count the cache apart from the rest.
-fn usage(upstream: &TokenUsage) -> Usage {
+pub(in crate::translate) fn converse_usage(upstream: &TokenUsage) -> Usage {
     let written = upstream.cache_write_input_tokens;
     let details = upstream.cache_details.iter().filter(|detail| detail.ttl == "1h");
     let for_an_hour = details.fold(0_u64, |sum, detail| sum.saturating_add(detail.input_tokens)).min(written);
