@@ -137,7 +137,6 @@ const AVOIDED: &[&str] = &[
     "hurried",
     "hurry",
     "inquiry",
-    "journal",
     "knock",
     "lesson",
     "lessons",
