@@ -218,7 +218,7 @@ def chat(case, filler):
         if isinstance(blocks, str):
             messages.append(message)
             continue
-        said = "".join(block["text"] for block in blocks if block["type"] == "text")
+        text_received = "".join(block["text"] for block in blocks if block["type"] == "text")
         called = [
             {
                 "id": block["id"],
@@ -233,8 +233,8 @@ def chat(case, filler):
             for block in blocks
             if block["type"] == "tool_result"
         ]
-        if said:
-            messages.append({"role": message["role"], "content": said, **({"tool_calls": called} if called else {})})
+        if text_received:
+            messages.append({"role": message["role"], "content": text_received, **({"tool_calls": called} if called else {})})
     functions = [
         {"name": tool["name"], "description": tool["description"], "parameters": tool["input_schema"]} for tool in TOOLS
     ]
@@ -255,10 +255,10 @@ def converse(case, filler):
     messages = [{"role": "user", "content": [{"text": first}]}]
     for use_id, arguments, result in calls(filler):
         use = {"toolUse": {"toolUseId": use_id, "name": "Read", "input": arguments}}
-        answer = {"toolResult": {"toolUseId": use_id, "content": [{"text": result}]}}
+        tool_result = {"toolResult": {"toolUseId": use_id, "content": [{"text": result}]}}
         messages += [
             {"role": "assistant", "content": [{"text": "I will read the file."}, use]},
-            {"role": "user", "content": [answer]},
+            {"role": "user", "content": [tool_result]},
         ]
     messages += [
         {"role": "assistant", "content": [{"text": "Frames are read in `Reader::next`."}]},
@@ -296,7 +296,7 @@ def filler_for(case):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ask:
+class HttpRequest:
     """One request of one path."""
 
     address: tuple[str, int]
@@ -323,20 +323,20 @@ def token(user="bench", team="benches", **more):
 TOKEN = None
 
 
-def ask_proxy(case, address):
+def proxy_request(case, address):
     global TOKEN
     TOKEN = TOKEN or token()
     if case.chat:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
-        return Ask(address, CHAT_PATH, headers, encoded(chat(case, filler_for(case))))
+        return HttpRequest(address, CHAT_PATH, headers, encoded(chat(case, filler_for(case))))
     headers = {"Content-Type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": TOKEN}
-    return Ask(address, PROXY_PATH, headers, encoded(anthropic(case, filler_for(case))))
+    return HttpRequest(address, PROXY_PATH, headers, encoded(anthropic(case, filler_for(case))))
 
 
-def ask_upstream(case, address):
+def upstream_request(case, address):
     """Straight to fake-bedrock, or to what carries bytes to it. The Bearer key spares the client a signature."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {BEARER}"}
-    return Ask(address, UPSTREAM_PATH, headers, encoded(converse(case, filler_for(case))))
+    return HttpRequest(address, UPSTREAM_PATH, headers, encoded(converse(case, filler_for(case))))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ class Process:
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
 
-    def said(self):
+    def log_text(self):
         return self.log.read_text(errors="replace").strip()
 
     def await_port(self, address):
@@ -388,7 +388,7 @@ class Process:
             with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
                 return
             time.sleep(0.05)
-        raise Failed(f"{self.name} does not listen on {address}: {self.said()}")
+        raise Failed(f"{self.name} does not listen on {address}: {self.log_text()}")
 
     def pids(self):
         return [self.child.pid]
@@ -512,7 +512,7 @@ def start_fake(stack, directory, binaries):
     fake = Process(stack, "fake-bedrock", command, directory, pipe=True)
     line = fake.child.stdout.readline()
     if not line:
-        raise Failed(f"fake-bedrock did not start: {fake.said()}")
+        raise Failed(f"fake-bedrock did not start: {fake.log_text()}")
     host, port = json.loads(line)["addr"].rsplit(":", 1)
     return fake, (host, int(port))
 
@@ -556,18 +556,18 @@ def start(stack, directory, binaries, workers, database, route):
 # Whether answers are whole
 
 
-def fetch(ask):
-    connection = http.client.HTTPConnection(*ask.address, timeout=30)
+def fetch(http_request):
+    connection = http.client.HTTPConnection(*http_request.address, timeout=30)
     try:
-        connection.request("POST", ask.path, ask.body, ask.headers)
+        connection.request("POST", http_request.path, http_request.body, http_request.headers)
         response = connection.getresponse()
         body = response.read()
     except OSError as error:
-        raise Failed(f"{ask.path}: {error}") from error
+        raise Failed(f"{http_request.path}: {error}") from error
     finally:
         connection.close()
     if response.status != 200:
-        raise Failed(f"{ask.path}: status {response.status}: {body[:500].decode(errors='replace')}")
+        raise Failed(f"{http_request.path}: status {response.status}: {body[:500].decode(errors='replace')}")
     return body
 
 
@@ -593,48 +593,48 @@ def sse(body):
     return found
 
 
-def chat_said(case, answer):
+def chat_text(case, response_body):
     """The text of an answer by the other door, and what it came in."""
     if not case.stream:
-        choice = json.loads(answer)["choices"][0]
+        choice = json.loads(response_body)["choices"][0]
         return choice["message"]["content"], choice["finish_reason"] == "stop", "one completion"
-    *chunks, done = [block.removeprefix("data: ") for block in answer.decode().split("\n\n")[:-1]]
+    *chunks, done = [block.removeprefix("data: ") for block in response_body.decode().split("\n\n")[:-1]]
     choices = [choice for chunk in chunks for choice in json.loads(chunk)["choices"]]
-    said = "".join(choice["delta"].get("content", "") for choice in choices)
-    return said, done == "[DONE]" and choices[-1]["finish_reason"] == "stop", f"{len(chunks)} chunks"
+    text_received = "".join(choice["delta"].get("content", "") for choice in choices)
+    return text_received, done == "[DONE]" and choices[-1]["finish_reason"] == "stop", f"{len(chunks)} chunks"
 
 
 def verify(case, servers):
     """One request on each path. Returns the length of the answer on each."""
-    raw = fetch(ask_upstream(case, servers.nginx_at))
+    raw = fetch(upstream_request(case, servers.nginx_at))
     upstream = frames(raw)
     text = "".join(payload["delta"]["text"] for kind, payload in upstream if kind == "contentBlockDelta")
     if upstream[-1][0] != "metadata" or not text or case.frames not in (None, len(upstream)):
         raise Failed(f"{case.name}: {len(upstream)} frames through nginx, the last is {upstream[-1][0]}")
 
-    answer = fetch(ask_proxy(case, servers.proxy_at))
+    response_body = fetch(proxy_request(case, servers.proxy_at))
     if case.chat:
-        said, whole, found = chat_said(case, answer)
-        if not whole:
+        text_received, is_complete, found = chat_text(case, response_body)
+        if not is_complete:
             raise Failed(f"{case.name}: the completion has no end")
     elif case.stream:
-        events = sse(answer)
-        said = "".join(data["delta"]["text"] for name, data in events if name == "content_block_delta")
+        events = sse(response_body)
+        text_received = "".join(data["delta"]["text"] for name, data in events if name == "content_block_delta")
         # Bedrock has no start of a text block, and one metadata for what message_delta says.
         if events[-1][0] != "message_stop" or len(events) != len(upstream) + 1:
             raise Failed(f"{case.name}: {len(events)} events through the proxy, the last is {events[-1][0]}")
         found = f"{len(events)} events"
     else:
-        message = json.loads(answer)
-        said = "".join(block["text"] for block in message["content"])
+        message = json.loads(response_body)
+        text_received = "".join(block["text"] for block in message["content"])
         if message["stop_reason"] != "end_turn":
             raise Failed(f"{case.name}: stopped for {message['stop_reason']}")
         found = "one message"
-    if said != text:
-        raise Failed(f"{case.name}: the proxy's answer has another text: {said!r} instead of {text!r}")
-    size = len(ask_proxy(case, servers.proxy_at).body)
+    if text_received != text:
+        raise Failed(f"{case.name}: the proxy's answer has another text: {text_received!r} instead of {text!r}")
+    size = len(proxy_request(case, servers.proxy_at).body)
     note(f"{case.name}: {size} bytes asked; proxy: 200, {found}; nginx: 200, {len(upstream)} frames; same text")
-    return len(answer), len(raw)
+    return len(response_body), len(raw)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -659,13 +659,13 @@ end
 """
 
 
-def wrk(ask, concurrency, seconds, directory):
+def wrk(http_request, concurrency, seconds, directory):
     body = directory / "body.json"
-    body.write_bytes(ask.body)
+    body.write_bytes(http_request.body)
     script = directory / "request.lua"
-    headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in ask.headers.items())
+    headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in http_request.headers.items())
     script.write_text(LUA % (body, headers))
-    url = "http://%s:%d%s" % (*ask.address, ask.path)
+    url = "http://%s:%d%s" % (*http_request.address, http_request.path)
     command = [find_tool("wrk"), "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "20s", "-s", str(script), url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     result = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
@@ -689,15 +689,15 @@ def own_cpu(servers):
     return spent
 
 
-def measure(ask, answer_bytes, carrier, servers, concurrency, options, directory):
+def measure(http_request, answer_bytes, carrier, servers, concurrency, options, directory):
     """One path of one row."""
-    wrk(ask, concurrency, 1, directory)
+    wrk(http_request, concurrency, 1, directory)
     # What the warm-up left unfinished must not be counted.
     time.sleep(0.2)
     carrier.forget_peak()
     machine, own, began = machine_cpu(), own_cpu(servers), time.monotonic()
     carrier_cpu, fake_cpu = carrier.cpu(), servers.fake.cpu()
-    result = wrk(ask, concurrency, options.seconds, directory)
+    result = wrk(http_request, concurrency, options.seconds, directory)
     carrier_cpu, fake_cpu = carrier.cpu() - carrier_cpu, servers.fake.cpu() - fake_cpu
     elapsed = time.monotonic() - began
     others = machine_cpu() - machine - (own_cpu(servers) - own)
@@ -733,9 +733,9 @@ FRAME_DELTA = b"\x07\x00\x11contentBlockDelta"
 class Stream:
     """One stream on a socket of its own; notes when each delta arrives."""
 
-    def __init__(self, ask, mark):
-        self.raw, self.mark, self.tail, self.times = ask.raw(), mark, b"", []
-        self.socket = socket.create_connection(ask.address, timeout=30)
+    def __init__(self, http_request, mark):
+        self.raw, self.mark, self.tail, self.times = http_request.raw(), mark, b"", []
+        self.socket = socket.create_connection(http_request.address, timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self):
@@ -761,10 +761,10 @@ class Stream:
         return [1000 * (after - before) for before, after in itertools.pairwise(self.times)]
 
 
-def play(ask, mark, count):
+def play(http_request, mark, count):
     """`count` streams at once, in one thread."""
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-        streams = [Stream(ask, mark) for _ in range(count)]
+        streams = [Stream(http_request, mark) for _ in range(count)]
         for stream in streams:
             stack.callback(stream.socket.close)
             selector.register(stream.socket, selectors.EVENT_READ, stream)
@@ -791,18 +791,18 @@ def percentile(values, share):
 def paced(servers):
     """The same prompt straight from fake-bedrock and through the proxy, in turns, so that both meet the same noise."""
     paths = {
-        "direct": (ask_upstream(PACED, servers.fake_at), FRAME_DELTA),
-        "proxy": (ask_proxy(PACED, servers.proxy_at), SSE_DELTA),
+        "direct": (upstream_request(PACED, servers.fake_at), FRAME_DELTA),
+        "proxy": (proxy_request(PACED, servers.proxy_at), SSE_DELTA),
     }
     # One short round first: connections and caches are not what is measured.
-    for ask, _ in paths.values():
-        fetch(ask)
+    for http_request, _ in paths.values():
+        fetch(http_request)
     rows = []
     for count, rounds in ((1, 5), (16, 3)):
         streams = {name: [] for name in paths}
         for _ in range(rounds):
-            for name, (ask, mark) in paths.items():
-                streams[name] += play(ask, mark, count)
+            for name, (http_request, mark) in paths.items():
+                streams[name] += play(http_request, mark, count)
         row = {"concurrent": count, "streams": len(streams["proxy"])}
         for name, played in streams.items():
             gaps = [gap for stream in played for gap in stream.gaps_ms()]
@@ -942,21 +942,21 @@ def run(options):
         for case, concurrency in itertools.product(cases, options.concurrency or CONCURRENCY):
             note(f"{case.name}, {concurrency} connections")
             proxy_bytes, nginx_bytes = lengths[case.name]
-            asks = [
-                ("proxy", ask_proxy(case, servers.proxy_at), proxy_bytes, servers.proxy),
-                ("nginx", ask_upstream(case, servers.nginx_at), nginx_bytes, servers.nginx),
+            measurements = [
+                ("proxy", proxy_request(case, servers.proxy_at), proxy_bytes, servers.proxy),
+                ("nginx", upstream_request(case, servers.nginx_at), nginx_bytes, servers.nginx),
             ]
             row = {"case": case.name, "concurrency": concurrency, "target_ms": case.target}
-            for name, ask, length, carrier in asks:
-                row[name] = measure(ask, length, carrier, servers, concurrency, options, directory)
+            for name, http_request, length, carrier in measurements:
+                row[name] = measure(http_request, length, carrier, servers, concurrency, options, directory)
             row["ratio"] = row["proxy"]["cpu_ms"] / max(row["nginx"]["cpu_ms"], 1e-9)
             report["load"].append(row)
         # Connections are closed and freed memory is returned with a little delay.
         time.sleep(2)
         report["rss_after_mb"] = servers.proxy.memory("VmRSS")
         report["peak_rss_mb"] = max((row["proxy"]["peak_rss_mb"] for row in report["load"]), default=0.0)
-        if servers.proxy.said():
-            note(f"the proxy said:\n{servers.proxy.said()[:2000]}")
+        if servers.proxy.log_text():
+            note(f"the proxy said:\n{servers.proxy.log_text()[:2000]}")
     return report
 
 

@@ -97,19 +97,19 @@ def template(kind):
     """The body of a request, with marks where something is different each time."""
     case = load.Case(kind.name, f"{kind.prompt} {MARK}", kind.kilobytes << 10, kind.stream, None, 0)
     filler = load.filler_for(case)
-    said = load.chat(case, filler) if kind.chat else load.anthropic(case, filler)
+    body = load.chat(case, filler) if kind.chat else load.anthropic(case, filler)
     if kind.path and "count_tokens" in kind.path:
-        said = {key: value for key, value in said.items() if key not in ("stream", "max_tokens")}
+        body = {key: value for key, value in body.items() if key not in ("stream", "max_tokens")}
     if kind.path == "bad":
-        said |= {"max_tokens": "many"}
+        body |= {"max_tokens": "many"}
     if kind.path == "made-up":
-        said |= {"model": f"made-up-{MARK}"}
+        body |= {"model": f"made-up-{MARK}"}
     if kind.name == "thinking":
-        said |= {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-    return load.encoded(said)
+        body |= {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    return load.encoded(body)
 
 
-class Asks:
+class RequestBodies:
     """The bytes of requests."""
 
     def __init__(self, dice):
@@ -152,7 +152,7 @@ class Stale(Exception):
     """A kept connection was closed by the server before it was used again, as it may."""
 
 
-async def answer(reader, fresh):
+async def read_response(reader, fresh):
     """The status, the rest of the head and the body as it came."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -190,7 +190,7 @@ class Crowd:
 
     def __init__(self, address, dice):
         self.address, self.dice = address, dice
-        self.asks = Asks(dice)
+        self.request_bodies = RequestBodies(dice)
         self.kept = []
         self.seen = collections.Counter()
         self.wrong = collections.Counter()
@@ -214,7 +214,7 @@ class Crowd:
         else:
             self.kept.append((reader, writer))
 
-    async def ask(self, kind):
+    async def send_request(self, kind):
         self.open += 1
         try:
             outcome = await asyncio.wait_for(self.outcome(kind), PATIENCE)
@@ -232,13 +232,13 @@ class Crowd:
     async def outcome(self, kind):
         if kind.leaves:
             return await self.leave(kind)
-        raw = self.asks.raw(kind, self.address)
+        raw = self.request_bodies.raw(kind, self.address)
         while True:
             reader, writer, fresh = await self.connection()
             try:
                 writer.write(raw)
                 await writer.drain()
-                status, fields, body = await answer(reader, fresh)
+                status, fields, body = await read_response(reader, fresh)
             except (Stale, ConnectionError):
                 writer.close()
                 if fresh:
@@ -258,8 +258,8 @@ class Crowd:
             return outcome
 
     async def leave(self, kind):
-        """Asks and goes: in the middle of the request, before the answer, or in the middle of that."""
-        raw = self.asks.raw(kind, self.address)
+        """RequestBodies and goes: in the middle of the request, before the answer, or in the middle of that."""
+        raw = self.request_bodies.raw(kind, self.address)
         reader, writer, _ = await self.connection()
         point = self.dice.choice(["head", "body", "sent", "soon", "answer", "answer"])
         part = {"head": self.dice.randrange(1, 120), "body": self.dice.randrange(120, len(raw))}.get(point, len(raw))
@@ -444,7 +444,7 @@ async def use(crowd, eye, options, write):
         # Nobody waits for anybody: requests come by chance, so many a second.
         while following <= now and len(running) < 500:
             following += crowd.dice.expovariate(options.rate)
-            task = asyncio.create_task(crowd.ask(crowd.dice.choices(KINDS, weights)[0]))
+            task = asyncio.create_task(crowd.send_request(crowd.dice.choices(KINDS, weights)[0]))
             running.add(task)
             task.add_done_callback(running.discard)
         # What the machine was too slow for is left out, not made up for.
@@ -462,12 +462,12 @@ async def leave(crowd, eye, options, write):
         Kind("leaves 183 KB", 1, "[long 31]", "left", kilobytes=183, leaves=True),
     ]
     for kind in kinds:
-        crowd.asks.bodies.setdefault(kind.name, template(kind))
+        crowd.request_bodies.bodies.setdefault(kind.name, template(kind))
     left = iter(range(options.cycles))
 
     async def again():
         for number in left:
-            await crowd.ask(crowd.dice.choice(kinds))
+            await crowd.send_request(crowd.dice.choice(kinds))
             if number % 1000 == 0:
                 write(await asyncio.to_thread(eye.look, crowd))
 
@@ -605,7 +605,7 @@ def accounts(books, proxy, fake):
     """Whether the process ends well, and the books are right then."""
     problems = []
     if (code := stop(proxy)) != 0:
-        problems.append(f"SIGTERM ended the proxy with {code}: {proxy.said()[-1000:]}")
+        problems.append(f"SIGTERM ended the proxy with {code}: {proxy.log_text()[-1000:]}")
     counted, charged = books.sums()
     if counted != charged:
         different = sorted(set(counted) ^ set(charged))

@@ -103,7 +103,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "line": f"{self.command} {self.path} -> {response.status}",
             "headers": self.headers,
             "beta": self.headers.get("anthropic-beta"),
-            "asked": outline(body) if body else None,
+            "request": outline(body) if body else None,
             "body": parsed(body),
             "size": len(body),
             "cache_read": 0,

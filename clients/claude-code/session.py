@@ -99,20 +99,20 @@ SHOWN = json.dumps(
 )
 IN_JSON = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
 
-SAID_OK = "You said: say ok"
+ECHO_OK = "You said: say ok"
 SONNET = ["--model", "claude-sonnet-4-6"]
 OLD_SONNET = ["--model", "claude-sonnet-4-5"]
 BASH = ["--tools", "Bash", "--allowedTools", "Bash"]
 READ = ["--tools", "Read", "--allowedTools", "Read"]
 
 ORDINARY = [
-    Session([], "say ok", SAID_OK),
-    Session(["--model", "sonnet"], "say ok", SAID_OK),
-    Session(["--model", "haiku"], "say ok", SAID_OK),
-    Session(["--model", "claude-opus-4-8"], "say ok", SAID_OK),
+    Session([], "say ok", ECHO_OK),
+    Session(["--model", "sonnet"], "say ok", ECHO_OK),
+    Session(["--model", "haiku"], "say ok", ECHO_OK),
+    Session(["--model", "claude-opus-4-8"], "say ok", ECHO_OK),
     Session(SONNET, "[thinking] please", "I have thought about it."),
     # The thinking of the turn before goes back, and fake-bedrock checks its seal.
-    Session([*SONNET, "--continue"], "say ok", SAID_OK),
+    Session([*SONNET, "--continue"], "say ok", ECHO_OK),
     # fake-bedrock asks for `ls -la`, Claude Code runs it and sends back what it printed.
     Session(BASH, "[tool] please", "The tool said: total"),
     Session(READ, "[tool] please", "Read me first."),
@@ -127,7 +127,7 @@ ORDINARY = [
     Session([], "[tool ToolSearch] WebFetch", "WebFetch is loaded", shows=some_request_has("tool_reference")),
     Session(SONNET, "[tool ToolSearch] WebFetch", "WebFetch is loaded", shows=some_request_has("tool_reference")),
     Session(IN_JSON, "", "I see 1 image (image/png", stdin=SHOWN, shows=some_request_has("image")),
-    Session(["--effort", "high"], "say ok", SAID_OK),
+    Session(["--effort", "high"], "say ok", ECHO_OK),
     Session([], "/context", "Context Usage", shows=asked_for("/v1/messages/count_tokens")),
 ]
 
@@ -162,7 +162,7 @@ REFUSED = [
     Session(
         OLD_SONNET, "", "Prompt is too long", stdin=WORDS_BEYOND_THE_WINDOW, code=1, refusal="prompt is too long: "
     ),
-    Session(OLD_SONNET, "say ok", SAID_OK),
+    Session(OLD_SONNET, "say ok", ECHO_OK),
     Session([*OLD_SONNET, "--continue"], "", "You said: word", stdin=MANY_WORDS),
     # Here it makes a summary and tries again with that.
     Session(
@@ -173,9 +173,9 @@ REFUSED = [
         refusal="prompt is too long: ",
         shows=COMPACTS,
     ),
-    Session([*OLD_SONNET, "--continue"], "say ok", SAID_OK),
+    Session([*OLD_SONNET, "--continue"], "say ok", ECHO_OK),
     Session([*OLD_SONNET, "--continue"], "/compact", ""),
-    Session([*OLD_SONNET, "--continue"], "say ok", SAID_OK),
+    Session([*OLD_SONNET, "--continue"], "say ok", ECHO_OK),
 ]
 
 OF_SONNET = "/bedrock/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0"
@@ -245,7 +245,7 @@ def complaints(session, code, printed, requests):
     return found
 
 
-def ask(session, home, work, relay):
+def send_request(session, home, work, relay):
     """The exit code and what was printed."""
     # An end of file at once, for a session that reads nothing: an open standard input would be waited for.
     given = {"input": session.stdin} if session.stdin else {"stdin": subprocess.DEVNULL}
@@ -268,7 +268,7 @@ def run(session, home, work, relay):
     """Whether it went as it has to."""
     relay.requests.clear()
     started = time.monotonic()
-    code, printed = ask(session, home, work, relay)
+    code, printed = send_request(session, home, work, relay)
     seconds = time.monotonic() - started
     requests = relay.settled()
     found = complaints(session, code, printed, requests)
@@ -281,7 +281,7 @@ def run(session, home, work, relay):
     print("    " + printed[-1500:].replace("\n", "\n    "))
     for number, seen in enumerate(requests, 1):
         print(f"  {number}. {seen['line']}")
-        for name in ("asked", "beta", "notice", "error"):
+        for name in ("request", "beta", "notice", "error"):
             if seen[name] and (name == "error" or number == 1 or seen["body"] and not requests[number - 2]["body"]):
                 print(f"     {name}: {seen[name]}")
     return bool(found) == bool(session.fails)

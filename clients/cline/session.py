@@ -142,7 +142,7 @@ def reap(home):
             pass
 
 
-def ask(session, home, data, work):
+def send_request(session, home, data, work):
     """The exit code and what was printed."""
     command = [CLINE, "--data-dir", data, "--cwd", work, "--timeout", str(PATIENCE), *session.arguments, session.prompt]
     with tempfile.TemporaryFile("w+") as printed:
@@ -192,7 +192,7 @@ def run(session, directory, work, port):
     set_up(data, session, relay.server_port)
     started = time.monotonic()
     try:
-        code, printed = ask(session, home, data, work)
+        code, printed = send_request(session, home, data, work)
     finally:
         reap(home)
     seconds = time.monotonic() - started
@@ -210,7 +210,7 @@ def run(session, directory, work, port):
     ]
     for number, seen in enumerate(requests, 1):
         lines.append(f"  {number}. {seen['line']}")
-        for name in ("asked", "beta", "notice", "error"):
+        for name in ("request", "beta", "notice", "error"):
             if seen[name] and (name == "error" or number == 1):
                 lines.append(f"     {name}: {seen[name]}")
     return bool(found) == bool(session.fails), "\n".join(lines)

@@ -90,7 +90,7 @@ class Process:
             self._process.wait()
 
 
-class Answer:
+class HttpResponse:
     """What came over the wire, unparsed."""
 
     def __init__(self, response):
@@ -125,7 +125,7 @@ class Proxy(Process):
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                if self.ask("GET", "/health").status == 200:
+                if self.send_request("GET", "/health").status == 200:
                     return
             except OSError:
                 pass
@@ -136,12 +136,12 @@ class Proxy(Process):
         host, port = self.address.rsplit(":", 1)
         return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
 
-    def ask(self, method, path, body=None, more_headers=None):
+    def send_request(self, method, path, body=None, more_headers=None):
         connection = self.connect()
         try:
             headers = {"content-type": "application/json", "x-api-key": "key", **(more_headers or {})}
             connection.request(method, path, body if body is None else json.dumps(body), headers)
-            return Answer(connection.getresponse())
+            return HttpResponse(connection.getresponse())
         finally:
             connection.close()
 

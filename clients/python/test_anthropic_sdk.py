@@ -86,7 +86,7 @@ COMPLETED = {
 }  # fmt: skip
 
 
-def asks(text, *blocks, **more):
+def message_request(text, *blocks, **more):
     """A request with one user message."""
     content = [*blocks, {"type": "text", "text": text}] if blocks else text
     return {
@@ -110,49 +110,49 @@ def calls_of(message):
 
 
 SCENARIOS = {
-    "plain text": asks("Hello"),
-    "text of many scripts": asks("Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ \" \u2028 too"),
-    "a long answer": asks("[long 3000]"),
-    "an empty first delta": asks("[empty-first]"),
-    "block numbers that skip": asks("[index-gap]"),
-    "text like tags": asks("[xml]"),
-    "events and members nobody knows": asks("[unknown-event]"),
-    "an answer without its cost": asks("[no-metadata]"),
-    "a system prompt": asks("Hello", system="Be brief."),
-    "a system prompt in blocks": asks(
+    "plain text": message_request("Hello"),
+    "text of many scripts": message_request("Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ \" \u2028 too"),
+    "a long answer": message_request("[long 3000]"),
+    "an empty first delta": message_request("[empty-first]"),
+    "block numbers that skip": message_request("[index-gap]"),
+    "text like tags": message_request("[xml]"),
+    "events and members nobody knows": message_request("[unknown-event]"),
+    "an answer without its cost": message_request("[no-metadata]"),
+    "a system prompt": message_request("Hello", system="Be brief."),
+    "a system prompt in blocks": message_request(
         "Hello", system=[{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
     ),
-    "an image": asks("What is this?", image()),
-    "two images": asks("What are these?", image(), image()),
+    "an image": message_request("What is this?", image()),
+    "two images": message_request("What are these?", image(), image()),
     # The SDK has no parameters for sampling any more; older ones and other clients still send it.
-    "sampling": asks(
+    "sampling": message_request(
         "Hello",
         metadata={"user_id": "someone"},
         extra_body={"temperature": 0, "top_k": 5},
         extra_headers={"anthropic-version": "2023-06-01"},
     ),
-    "max_tokens": asks("[max_tokens]"),
-    "a stop sequence": asks("[stop-sequence]", stop_sequences=["END", "FIN"]),
-    "stop reason end_turn": asks("[stop end_turn]"),
-    "stop reason content_filtered": asks("[stop content_filtered]"),
-    "stop reason guardrail_intervened": asks("[stop guardrail_intervened]"),
-    "stop reason model_context_window_exceeded": asks("[stop model_context_window_exceeded]"),
-    "a tool call": asks("[tool]", tools=[WEATHER, CLOCK]),
-    "parallel tool calls": asks("[tools]", tools=[WEATHER, CLOCK]),
-    "a tool call without arguments": asks("[tool-empty]", tools=[CLOCK]),
-    "a forced tool": asks("Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "tool", "name": "get_time"}),
-    "any tool": asks(
+    "max_tokens": message_request("[max_tokens]"),
+    "a stop sequence": message_request("[stop-sequence]", stop_sequences=["END", "FIN"]),
+    "stop reason end_turn": message_request("[stop end_turn]"),
+    "stop reason content_filtered": message_request("[stop content_filtered]"),
+    "stop reason guardrail_intervened": message_request("[stop guardrail_intervened]"),
+    "stop reason model_context_window_exceeded": message_request("[stop model_context_window_exceeded]"),
+    "a tool call": message_request("[tool]", tools=[WEATHER, CLOCK]),
+    "parallel tool calls": message_request("[tools]", tools=[WEATHER, CLOCK]),
+    "a tool call without arguments": message_request("[tool-empty]", tools=[CLOCK]),
+    "a forced tool": message_request("Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "tool", "name": "get_time"}),
+    "any tool": message_request(
         "Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "any", "disable_parallel_tool_use": True}
     ),
-    "no tool": asks("Hello", tools=[WEATHER], tool_choice={"type": "none"}),
-    "a tool name that Bedrock does not take": asks("[tool]", tools=[{**WEATHER, "name": "weather." * 12 + "tell"}]),
-    "rich arguments": asks(
+    "no tool": message_request("Hello", tools=[WEATHER], tool_choice={"type": "none"}),
+    "a tool name that Bedrock does not take": message_request("[tool]", tools=[{**WEATHER, "name": "weather." * 12 + "tell"}]),
+    "rich arguments": message_request(
         "[tool]",
         tools=[tool_with(a=[1, 2.5, -3e10, None, True], b={"c": {"d": []}}, e="ü \" \\ \n 🦀", f={}, g=2**53)],
     ),
-    "thinking": asks("[thinking]", thinking={"type": "enabled", "budget_tokens": 1024}),
-    "redacted thinking": asks("[redacted]", thinking={"type": "enabled", "budget_tokens": 1024}),
-    **{f"arguments cut after {kept}": asks("[toolcut]", tools=[cut_tool(kept)]) for kept in COMPLETED},
+    "thinking": message_request("[thinking]", thinking={"type": "enabled", "budget_tokens": 1024}),
+    "redacted thinking": message_request("[redacted]", thinking={"type": "enabled", "budget_tokens": 1024}),
+    **{f"arguments cut after {kept}": message_request("[toolcut]", tools=[cut_tool(kept)]) for kept in COMPLETED},
 }
 
 
@@ -206,60 +206,60 @@ def without_unset(value):
     return value
 
 
-def whole(proxy, request):
+def non_streaming(proxy, request):
     body = {**request, **request.get("extra_body", {})}
     body.pop("extra_body", None)
     headers = body.pop("extra_headers", {})
-    answer = proxy.ask("POST", "/v1/messages", body, headers)
+    answer = proxy.send_request("POST", "/v1/messages", body, headers)
     assert answer.status == 200, answer.body
     return answer.json()
 
 
-ANSWERED = [
+RESPONSES = [
     *(("auto", name) for name in SCENARIOS),
     *((route, name) for route in ("invoke", "messages") for name in SCENARIOS if name not in BY_CONVERSE_ONLY),
 ]
 
 
-@pytest.mark.parametrize(("proxy", "name"), ANSWERED, indirect=["proxy"])
+@pytest.mark.parametrize(("proxy", "name"), RESPONSES, indirect=["proxy"])
 @pytest.mark.parametrize("accumulate", [streamed_sync, streamed_beta])
 def test_a_streamed_message_equals_the_whole_one(proxy, client, accumulate, name):
-    asked = SCENARIOS[name]
-    streamed = accumulate(client, asked)
-    assert comparable(streamed.to_dict(mode="json")) == comparable(whole(proxy, asked))
+    sent_request = SCENARIOS[name]
+    streamed = accumulate(client, sent_request)
+    assert comparable(streamed.to_dict(mode="json")) == comparable(non_streaming(proxy, sent_request))
 
 
 def test_the_async_client_accumulates_the_same_messages(proxy, make_async_client):
-    async def ask(client, request):
+    async def send_request(client, request):
         async with client.messages.stream(**request) as stream:
             streamed = await stream.get_final_message()
-        answered = await client.messages.create(**request)
-        return streamed, answered
+        responded = await client.messages.create(**request)
+        return streamed, responded
 
     async def ask_all():
         async with make_async_client() as client:
-            return await asyncio.gather(*(ask(client, SCENARIOS[name]) for name in names))
+            return await asyncio.gather(*(send_request(client, SCENARIOS[name]) for name in names))
 
     names = set(SCENARIOS)
     if proxy.route != "auto":
         names -= {*BY_CONVERSE_ONLY}
-    for (streamed, answered), name in zip(asyncio.run(ask_all()), names):
-        streamed, answered = (comparable(message.to_dict(mode="json")) for message in (streamed, answered))
-        assert streamed == answered, name
+    for (streamed, responded), name in zip(asyncio.run(ask_all()), names):
+        streamed, responded = (comparable(message.to_dict(mode="json")) for message in (streamed, responded))
+        assert streamed == responded, name
 
 
 def test_a_number_that_ends_cut_arguments_is_left_out_because_digits_may_be_missing(proxy, client):
     # The one case in which the SDKs disagree: Python's keeps the digits that came, TypeScript's and the proxy do not.
     COMPLETED['{"a":"one","b":12'] = {"a": "one", "b": 1234}
-    request = asks("[toolcut]", tools=[cut_tool('{"a":"one","b":12')])
-    kept = whole(proxy, request)["content"][0]["input"]
+    request = message_request("[toolcut]", tools=[cut_tool('{"a":"one","b":12')])
+    kept = non_streaming(proxy, request)["content"][0]["input"]
     streamed = calls_of(streamed_sync(client, request))[0].input
     assert (kept.pop("Aa"), kept) == ("x" * 60, {"a": "one"})
     assert (streamed.pop("Aa"), streamed) == ("x" * 60, {"a": "one", "b": 12})
 
 
 def test_an_answer_has_all_that_the_api_documents(client):
-    message = client.messages.create(**asks("Hello"))
+    message = client.messages.create(**message_request("Hello"))
     assert message.id.startswith("msg_")
     assert (message.type, message.role, message.model) == ("message", "assistant", MODEL)
     assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
@@ -270,7 +270,7 @@ def test_an_answer_has_all_that_the_api_documents(client):
 
 
 def test_raw_events_come_in_the_documented_order(client):
-    events = list(client.messages.create(**asks("[tools]", tools=[WEATHER, CLOCK]), stream=True))
+    events = list(client.messages.create(**message_request("[tools]", tools=[WEATHER, CLOCK]), stream=True))
     start = events[0].message
     assert events[0].type == "message_start"
     assert start.id.startswith("msg_") and start.model == MODEL and start.content == []
@@ -293,14 +293,14 @@ def test_raw_events_come_in_the_documented_order(client):
 
 
 def test_text_arrives_while_the_model_still_writes(client):
-    with client.messages.stream(**asks("[paced 20 50]")) as stream:
+    with client.messages.stream(**message_request("[paced 20 50]")) as stream:
         times = [time.monotonic() for _ in stream.text_stream]
     # The fake takes a second; all at once would mean that something holds text back.
     assert times[-1] - times[0] > 0.5
 
 
 def test_the_text_stream_gives_the_whole_text(client):
-    with client.messages.stream(**asks("Hello")) as stream:
+    with client.messages.stream(**message_request("Hello")) as stream:
         pieces = list(stream.text_stream)
         assert len(pieces) > 1
         assert "".join(pieces) == stream.get_final_text()
@@ -310,14 +310,14 @@ def test_the_text_stream_gives_the_whole_text(client):
 
 
 def test_a_tool_is_called_with_arguments_of_its_schema(client):
-    message = client.messages.create(**asks("[tool]", tools=[WEATHER]))
+    message = client.messages.create(**message_request("[tool]", tools=[WEATHER]))
     assert message.stop_reason == "tool_use"
     [call] = calls_of(message)
     assert call.id and (call.name, call.input) == ("get_weather", {"city": "Paris", "days": 1})
 
 
 def test_parallel_calls_have_ids_of_their_own(client):
-    calls = calls_of(streamed_sync(client, asks("[tools]", tools=[WEATHER, CLOCK])))
+    calls = calls_of(streamed_sync(client, message_request("[tools]", tools=[WEATHER, CLOCK])))
     assert [(call.name, call.input) for call in calls] == [
         ("get_weather", {"city": "Paris", "days": 1}),
         ("get_time", {}),
@@ -326,22 +326,22 @@ def test_parallel_calls_have_ids_of_their_own(client):
 
 
 def test_a_call_without_arguments_has_an_empty_object(client):
-    request = asks("[tool-empty]", tools=[CLOCK])
+    request = message_request("[tool-empty]", tools=[CLOCK])
     assert calls_of(client.messages.create(**request))[0].input == {}
     assert calls_of(streamed_sync(client, request))[0].input == {}
 
 
 def test_arguments_arrive_in_pieces_that_join_to_json(client):
-    with client.messages.stream(**asks("[tool]", tools=[WEATHER])) as stream:
+    with client.messages.stream(**message_request("[tool]", tools=[WEATHER])) as stream:
         pieces = [event for event in stream if event.type == "input_json"]
     assert json.loads("".join(piece.partial_json for piece in pieces)) == {"city": "Paris", "days": 1}
     assert pieces[-1].snapshot == {"city": "Paris", "days": 1}
 
 
-@pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
-def test_a_tool_loop_goes_round(client, ask):
-    request = asks("[tools]", tools=[WEATHER, CLOCK])
-    message = ask(client, request)
+@pytest.mark.parametrize("send_request", [streamed_sync, lambda client, request: client.messages.create(**request)])
+def test_a_tool_loop_goes_round(client, send_request):
+    request = message_request("[tools]", tools=[WEATHER, CLOCK])
+    message = send_request(client, request)
     results = [
         {"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name} is done"}
         for call in calls_of(message)
@@ -350,22 +350,22 @@ def test_a_tool_loop_goes_round(client, ask):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": results},
     ]
-    message = ask(client, request)
+    message = send_request(client, request)
     assert text_of(message) == "The tool said: get_weather is done and get_time is done"
     # And on from there.
     request["messages"] += [
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Thank you"},
     ]
-    assert text_of(ask(client, request)).endswith("You said: Thank you")
+    assert text_of(send_request(client, request)).endswith("You said: Thank you")
 
 
 def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
-    request = asks("[tool]", tools=[WEATHER])
+    request = message_request("[tool]", tools=[WEATHER])
     message = client.messages.create(**request)
     [call] = calls_of(message)
-    answered = {"type": "tool_result", "tool_use_id": call.id}
-    for result, said in [
+    responded = {"type": "tool_result", "tool_use_id": call.id}
+    for result, texts in [
         ({"content": [{"type": "text", "text": "see"}, image()]}, "The tool said: see"),
         ({"content": "it broke", "is_error": True}, "The tool said: it broke"),
         ({}, "The tool said: "),
@@ -373,14 +373,14 @@ def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
         messages = [
             *request["messages"],
             {"role": "assistant", "content": message.content},
-            {"role": "user", "content": [{**answered, **result}]},
+            {"role": "user", "content": [{**responded, **result}]},
         ]
         answer = client.messages.create(**{**request, "messages": messages})
-        assert text_of(answer).startswith(said)
+        assert text_of(answer).startswith(texts)
 
 
 def test_a_missing_tool_result_is_refused_and_named(client):
-    request = asks("[tool]", tools=[WEATHER])
+    request = message_request("[tool]", tools=[WEATHER])
     message = client.messages.create(**request)
     request["messages"] += [
         {"role": "assistant", "content": message.content},
@@ -396,7 +396,7 @@ THINKS = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 
 
 def test_thinking_streams_as_thoughts_and_one_signature(client):
-    with client.messages.stream(**asks("[thinking]", **THINKS)) as stream:
+    with client.messages.stream(**message_request("[thinking]", **THINKS)) as stream:
         events = list(stream)
         message = stream.get_final_message()
     thoughts = [event.thinking for event in events if event.type == "thinking"]
@@ -407,23 +407,23 @@ def test_thinking_streams_as_thoughts_and_one_signature(client):
     assert text.type == "text" and text.text
 
 
-@pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
+@pytest.mark.parametrize("send_request", [streamed_sync, lambda client, request: client.messages.create(**request)])
 @pytest.mark.parametrize("word", ["[thinking]", "[redacted]"])
-def test_thinking_is_accepted_when_it_comes_back(client, ask, word):
+def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
     # fake-bedrock checks the seals of what it issued, as Bedrock does.
-    request = asks(word, **THINKS)
-    message = ask(client, request)
+    request = message_request(word, **THINKS)
+    message = send_request(client, request)
     assert message.content[0].type == ("thinking" if word == "[thinking]" else "redacted_thinking")
     request["messages"] += [
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     ]
-    assert text_of(ask(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You said: Go on")
 
 
 @pytest.mark.parametrize("member", ["thinking", "signature"])
 def test_altered_thinking_is_refused_in_the_words_that_clients_recover_on(client, member):
-    request = asks("[thinking]", **THINKS)
+    request = message_request("[thinking]", **THINKS)
     message = client.messages.create(**request).to_dict()
     thinking = message["content"][0]
     thinking[member] = "QUFB" + thinking[member]
@@ -439,7 +439,7 @@ def test_altered_thinking_is_refused_in_the_words_that_clients_recover_on(client
 
 
 def test_images_reach_the_model_byte_for_byte(client):
-    message = client.messages.create(**asks("What is this?", image()))
+    message = client.messages.create(**message_request("What is this?", image()))
     size = len(base64.b64decode(PNG))
     assert f"I see 1 image (image/png, {size} bytes)" in text_of(message)
 
@@ -447,12 +447,12 @@ def test_images_reach_the_model_byte_for_byte(client):
 def test_an_image_by_address_is_refused_with_its_place(client):
     linked = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     with pytest.raises(anthropic.BadRequestError, match=r"messages\.0\.content\.0\.source"):
-        client.messages.create(**asks("What is this?", linked))
+        client.messages.create(**message_request("What is this?", linked))
 
 
 def test_a_system_prompt_costs_tokens_in_either_form(client):
     def cost(**system):
-        return client.messages.create(**asks("Hello", **system)).usage.input_tokens
+        return client.messages.create(**message_request("Hello", **system)).usage.input_tokens
 
     words = "Be brief and kind. " * 20
     assert cost(system=words) > cost() + 50
@@ -460,8 +460,8 @@ def test_a_system_prompt_costs_tokens_in_either_form(client):
 
 
 def test_a_stop_sequence_is_named(client):
-    for ask in (streamed_sync, lambda client, request: client.messages.create(**request)):
-        message = ask(client, asks("[stop-sequence]", stop_sequences=["FIN", "END"]))
+    for send_request in (streamed_sync, lambda client, request: client.messages.create(**request)):
+        message = send_request(client, message_request("[stop-sequence]", stop_sequences=["FIN", "END"]))
         assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "FIN")
 
 
@@ -476,17 +476,17 @@ def cached(label, **marker):
     ]
 
 
-@pytest.mark.parametrize("ask", [streamed_sync, lambda client, request: client.messages.create(**request)])
-def test_the_second_turn_reads_what_the_first_one_cached(client, ask, request):
+@pytest.mark.parametrize("send_request", [streamed_sync, lambda client, request: client.messages.create(**request)])
+def test_the_second_turn_reads_what_the_first_one_cached(client, send_request, request):
     system = cached(request.node.name)
-    first = ask(client, asks("Hello", system=system))
+    first = send_request(client, message_request("Hello", system=system))
     assert first.usage.cache_creation_input_tokens > 1024 and first.usage.cache_read_input_tokens == 0
-    question = asks("Hello", system=system)
+    question = message_request("Hello", system=system)
     question["messages"] += [
         {"role": "assistant", "content": first.content},
         {"role": "user", "content": "And again"},
     ]
-    second = ask(client, question)
+    second = send_request(client, question)
     assert second.usage.cache_read_input_tokens == first.usage.cache_creation_input_tokens
     assert second.usage.cache_creation_input_tokens == 0
     assert second.usage.input_tokens < 1024
@@ -494,7 +494,7 @@ def test_the_second_turn_reads_what_the_first_one_cached(client, ask, request):
 
 def test_a_cached_prompt_says_for_how_long(proxy, client):
     for ttl, member in [("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens")]:
-        usage = client.messages.create(**asks("Hello", system=cached(f"for {ttl} by {proxy.route}", ttl=ttl))).usage
+        usage = client.messages.create(**message_request("Hello", system=cached(f"for {ttl} by {proxy.route}", ttl=ttl))).usage
         assert getattr(usage.cache_creation, member) == usage.cache_creation_input_tokens > 0
 
 
@@ -504,9 +504,9 @@ def test_a_cached_prompt_says_for_how_long(proxy, client):
 def refused(client, kind, **request):
     """The error of a request, which has to be the same with and without a stream."""
     errors = []
-    for ask in (streamed_sync, lambda client, request: client.messages.create(**request)):
+    for send_request in (streamed_sync, lambda client, request: client.messages.create(**request)):
         with pytest.raises(kind) as caught:
-            ask(client, request)
+            send_request(client, request)
         error = caught.value
         assert type(error) is kind
         assert error.request_id.startswith("req_")
@@ -517,7 +517,7 @@ def refused(client, kind, **request):
 
 
 def test_a_bad_request_names_the_place(client):
-    request = asks("Hello")
+    request = message_request("Hello")
     request["messages"].append({"role": "user", "content": [{"type": "text"}]})
     error = refused(client, anthropic.BadRequestError, **request)
     assert error.status_code == 400
@@ -528,28 +528,28 @@ def test_a_bad_request_names_the_place(client):
 
 
 def test_a_member_that_no_route_carries_is_refused_by_name(client):
-    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"inference_geo": "eu"}))
+    error = refused(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"inference_geo": "eu"}))
     assert "inference_geo: Extra inputs are not permitted" in error.body["error"]["message"]
 
 
 def test_a_member_that_bedrock_does_not_know_is_left_out_and_named(client):
-    answer = client.messages.with_raw_response.create(**asks("Hello", extra_body={"flavour": "sweet"}))
+    answer = client.messages.with_raw_response.create(**message_request("Hello", extra_body={"flavour": "sweet"}))
     assert "flavour: left out" in answer.headers["x-bedrock-proxy-notice"]
     assert answer.parse().stop_reason == "end_turn"
 
 
 def test_the_version_that_the_sdk_names_takes_no_sampling_parameters(client):
-    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"temperature": 0}))
+    error = refused(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"temperature": 0}))
     assert error.body["error"]["message"] == "temperature: Extra inputs are not permitted"
 
 
 def test_a_value_of_the_wrong_type_is_named(client):
-    error = refused(client, anthropic.BadRequestError, **asks("Hello", extra_body={"temperature": "warm"}))
+    error = refused(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"temperature": "warm"}))
     assert error.body["error"]["message"].startswith("temperature: ")
 
 
 def test_an_unknown_model_is_not_found(client):
-    error = refused(client, anthropic.NotFoundError, **{**asks("Hello"), "model": "gpt-4o"})
+    error = refused(client, anthropic.NotFoundError, **{**message_request("Hello"), "model": "gpt-4o"})
     assert error.body["error"]["type"] == "not_found_error" and "gpt-4o" in error.body["error"]["message"]
 
 
@@ -561,15 +561,15 @@ def test_an_unknown_path_is_not_found(client):
 
 @pytest.mark.parametrize("word", ["[throttle]", "[throttle-first-frame]"])
 def test_a_throttle_is_a_rate_limit_that_says_when_to_come_back(client, word):
-    error = refused(client, anthropic.RateLimitError, **asks(word))
+    error = refused(client, anthropic.RateLimitError, **message_request(word))
     assert error.status_code == 429
     assert error.body["error"]["type"] == "rate_limit_error"
     assert int(error.response.headers["retry-after"]) > 0
 
 
 def test_a_throttle_that_passes_is_not_noticed(client):
-    assert text_of(streamed_sync(client, asks("[throttle-once] streamed"))) == "This time it went through. "
-    assert text_of(client.messages.create(**asks("[throttle-once] whole"))) == "This time it went through. "
+    assert text_of(streamed_sync(client, message_request("[throttle-once] streamed"))) == "This time it went through. "
+    assert text_of(client.messages.create(**message_request("[throttle-once] whole"))) == "This time it went through. "
 
 
 @pytest.mark.parametrize(
@@ -583,11 +583,11 @@ def test_a_throttle_that_passes_is_not_noticed(client):
     ],
 )
 def test_an_exception_in_the_middle_ends_a_stream_and_is_the_answer_without_one(client, name, kind, error_type):
-    request = asks(f"[exception {name}]")
-    said = []
+    request = message_request(f"[exception {name}]")
+    texts = []
     with pytest.raises(anthropic.APIStatusError) as caught, client.messages.stream(**request) as stream:
-        said.extend(stream.text_stream)
-    assert "".join(said) == "It began well enough, "
+        texts.extend(stream.text_stream)
+    assert "".join(texts) == "It began well enough, "
     assert caught.value.body["error"]["type"] == error_type
     assert caught.value.body["request_id"] == caught.value.request_id
     with pytest.raises(kind) as whole_error:
@@ -601,10 +601,10 @@ def test_an_exception_in_the_middle_ends_a_stream_and_is_the_answer_without_one(
 @pytest.mark.parametrize("word", ["[cut]", "[no-stop]", "[bad-crc]", "[error-frame]"])
 def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, word):
     with pytest.raises(anthropic.APIStatusError) as caught:
-        streamed_sync(client, asks(word))
+        streamed_sync(client, message_request(word))
     assert caught.value.body["type"] == "error"
     with pytest.raises(anthropic.APIStatusError) as caught:
-        client.messages.create(**asks(word))
+        client.messages.create(**message_request(word))
     assert caught.value.status_code >= 429
 
 
@@ -612,28 +612,28 @@ def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, word):
 
 
 def test_a_client_that_leaves_is_noticed_and_the_next_one_is_served(proxy, client):
-    with client.messages.stream(**asks("[paced 150 10]")) as stream:
+    with client.messages.stream(**message_request("[paced 150 10]")) as stream:
         for _ in zip(range(5), stream):
             pass
         request_id = stream.request_id
-    assert text_of(client.messages.create(**asks("Hello"))).endswith("You said: Hello")
+    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You said: Hello")
     # Bedrock bills an answer to its end, so that is waited for.
     gone = proxy.logged(request_id)
     assert gone["outcome"] == "cancelled" and gone["out_tok"] >= 150
-    assert proxy.is_alive() and proxy.ask("GET", "/health").status == 200
+    assert proxy.is_alive() and proxy.send_request("GET", "/health").status == 200
 
 
 def test_a_client_that_loses_patience_is_noticed(proxy, client):
     with pytest.raises(anthropic.APITimeoutError):
-        client.with_options(timeout=0.3).messages.create(**asks("[slow 1500] losing patience"))
-    assert text_of(client.messages.create(**asks("Hello"))).endswith("You said: Hello")
+        client.with_options(timeout=0.3).messages.create(**message_request("[slow 1500] losing patience"))
+    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You said: Hello")
     gone = proxy.line(lambda line: line.get("outcome") == "cancelled" and line.get("stream") is False)
     assert gone["duration_ms"] >= 1500 and gone["out_tok"] > 0
 
 
 def test_many_at_once_each_get_their_own_answer(make_async_client):
-    async def ask(client, number):
-        async with client.messages.stream(**asks(f"I am number {number}.")) as stream:
+    async def send_request(client, number):
+        async with client.messages.stream(**message_request(f"I am number {number}.")) as stream:
             if number % 5 == 4:
                 # One in five leaves early.
                 await anext(aiter(stream))
@@ -642,7 +642,7 @@ def test_many_at_once_each_get_their_own_answer(make_async_client):
 
     async def ask_all():
         async with make_async_client() as client:
-            return await asyncio.gather(*(ask(client, number) for number in range(50)))
+            return await asyncio.gather(*(send_request(client, number) for number in range(50)))
 
     for number, text in enumerate(asyncio.run(ask_all())):
         assert text is None if number % 5 == 4 else text.endswith(f"You said: I am number {number}.")

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from conftest import PATIENCE
-from test_anthropic_sdk import CLOCK, WEATHER, asks, calls_of, comparable, image, text_of
+from test_anthropic_sdk import CLOCK, WEATHER, message_request, calls_of, comparable, image, text_of
 
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 THINKS = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
@@ -26,7 +26,7 @@ def client(auto_proxy, request):
 
 
 def bedrock(text, *blocks, **more):
-    return {**asks(text, *blocks, **more), "model": more.get("model", SONNET)}
+    return {**message_request(text, *blocks, **more), "model": more.get("model", SONNET)}
 
 
 SCENARIOS = {
@@ -59,20 +59,20 @@ def streamed(client, request):
         return stream.get_final_message()
 
 
-def whole(client, request):
+def non_streaming(client, request):
     return client.messages.create(**request)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_streamed_message_equals_the_whole_one(client, name):
-    first, second = (comparable(ask(client, SCENARIOS[name]).to_dict(mode="json")) for ask in (streamed, whole))
+    first, second = (comparable(send_request(client, SCENARIOS[name]).to_dict(mode="json")) for send_request in (streamed, non_streaming))
     assert first == second
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_a_tool_loop_goes_round(client, ask):
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_a_tool_loop_goes_round(client, send_request):
     request = bedrock("[tools]", tools=[WEATHER, CLOCK])
-    message = ask(client, request)
+    message = send_request(client, request)
     results = [
         {"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name} is done"} for call in calls_of(message)
     ]
@@ -81,51 +81,51 @@ def test_a_tool_loop_goes_round(client, ask):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": results},
     ]
-    assert text_of(ask(client, request)) == "The tool said: get_weather is done and get_time is done"
+    assert text_of(send_request(client, request)) == "The tool said: get_weather is done and get_time is done"
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
 @pytest.mark.parametrize("word", ["[thinking]", "[redacted]"])
-def test_thinking_is_accepted_when_it_comes_back(client, ask, word):
+def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
     request = bedrock(word, **THINKS)
-    message = ask(client, request)
+    message = send_request(client, request)
     request["messages"] = [
         *request["messages"],
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     ]
-    assert text_of(ask(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You said: Go on")
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_errors_have_their_class_and_their_words(client, ask):
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_errors_have_their_class_and_their_words(client, send_request):
     for request, kind, words in [
         (bedrock([{"type": "text"}]), anthropic.BadRequestError, r"messages\.0\.content\.0\.text"),
         (bedrock("Hello", model="gpt-4o"), anthropic.NotFoundError, "gpt-4o"),
         (bedrock("[throttle]"), anthropic.RateLimitError, "wait before trying again"),
     ]:
         with pytest.raises(kind, match=words):
-            ask(client, request)
+            send_request(client, request)
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
 @pytest.mark.parametrize("word", ["[cut]", "[exception internalServerException]", "[throttle-mid]"])
-def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, ask, word):
+def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, send_request, word):
     with pytest.raises((anthropic.APIError, httpx2.RemoteProtocolError)):
-        ask(client, bedrock(word))
+        send_request(client, bedrock(word))
 
 
 def test_a_key_of_bedrock_will_do_instead_of_a_signature(auto_proxy):
     url = f"{auto_proxy.url}/bedrock"
     with anthropic.AnthropicBedrock(base_url=url, api_key="any", aws_region="us-east-1", **PATIENT) as client:
-        assert text_of(whole(client, bedrock("Hello"))).endswith("You said: Hello")
+        assert text_of(non_streaming(client, bedrock("Hello"))).endswith("You said: Hello")
         assert text_of(streamed(client, bedrock("Hello"))).endswith("You said: Hello")
 
 
 def test_the_async_client_streams_too(auto_proxy):
-    async def ask():
+    async def send_request():
         async with anthropic.AsyncAnthropicBedrock(base_url=f"{auto_proxy.url}/bedrock", **KEYS, **PATIENT) as client:
             async with client.messages.stream(**bedrock("Hello")) as stream:
                 return "".join([text async for text in stream.text_stream])
 
-    assert asyncio.run(ask()).endswith("You said: Hello")
+    assert asyncio.run(send_request()).endswith("You said: Hello")

@@ -36,27 +36,27 @@ def model(proxy, request):
 
 
 def test_a_stream_adds_up_to_the_whole_answer(model):
-    asked = [SystemMessage("Be kind."), HumanMessage("Hello")]
-    whole = model.invoke(asked)
-    pieces = list(model.stream(asked))
+    sent_request = [SystemMessage("Be kind."), HumanMessage("Hello")]
+    non_streaming = model.invoke(sent_request)
+    pieces = list(model.stream(sent_request))
     added = sum(pieces[1:], pieces[0])
-    assert len(pieces) > 3 and added.content == whole.content != ""
-    for counts in (whole.usage_metadata, added.usage_metadata):
+    assert len(pieces) > 3 and added.content == non_streaming.content != ""
+    for counts in (non_streaming.usage_metadata, added.usage_metadata):
         assert counts["total_tokens"] == counts["input_tokens"] + counts["output_tokens"] > 0
-    assert whole.usage_metadata == added.usage_metadata
+    assert non_streaming.usage_metadata == added.usage_metadata
 
 
 def test_a_loop_of_parallel_calls_goes_round(model):
     tools = {each.name: each for each in (get_weather, get_time)}
     bound = model.bind_tools(list(tools.values()))
-    asked = [HumanMessage("[tools] please")]
-    pieces = list(bound.stream(asked))
-    for answer in (bound.invoke(asked), sum(pieces[1:], pieces[0])):
-        assert [call["name"] for call in answer.tool_calls] == ["get_weather", "get_time"]
+    sent_request = [HumanMessage("[tools] please")]
+    pieces = list(bound.stream(sent_request))
+    for response in (bound.invoke(sent_request), sum(pieces[1:], pieces[0])):
+        assert [call["name"] for call in response.tool_calls] == ["get_weather", "get_time"]
         results = [
-            ToolMessage(tools[call["name"]].invoke(call["args"]), tool_call_id=call["id"]) for call in answer.tool_calls
+            ToolMessage(tools[call["name"]].invoke(call["args"]), tool_call_id=call["id"]) for call in response.tool_calls
         ]
-        assert "rain in Paris for 1 days" in bound.invoke([*asked, answer, *results]).content
+        assert "rain in Paris for 1 days" in bound.invoke([*sent_request, response, *results]).content
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])

@@ -4,7 +4,7 @@ import anthropic
 import pytest
 
 from conftest import SETTINGS
-from test_anthropic_sdk import CLOCK, MODEL, WEATHER, asks, image
+from test_anthropic_sdk import CLOCK, MODEL, WEATHER, message_request, image
 from test_native import PDF, document
 
 
@@ -63,7 +63,7 @@ def test_a_model_says_what_it_can_take(client):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_model_that_is_listed_answers(client):
     for listed in client.models.list(limit=1000):
-        message = client.messages.create(**{**asks("Hello"), "model": listed.id})
+        message = client.messages.create(**{**message_request("Hello"), "model": listed.id})
         assert message.model == listed.id and message.stop_reason == "end_turn"
 
 
@@ -87,14 +87,14 @@ def test_the_beta_list_is_the_same(client):
 
 
 COUNTED = {
-    "text": asks("Hello there, how are you?"),
-    "system": asks("Hello", system="Be brief. " * 50),
-    "tools": asks("Hello", tools=[WEATHER, CLOCK]),
-    "a forced tool": asks("Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "any"}),
-    "an image": asks("What is this?", image()),
-    "a PDF": asks("What is this?", document({"type": "base64", "media_type": "application/pdf", "data": PDF})),
-    "thinking": asks("Hello", thinking={"type": "enabled", "budget_tokens": 1024}),
-    "Bedrock's own search": asks(
+    "text": message_request("Hello there, how are you?"),
+    "system": message_request("Hello", system="Be brief. " * 50),
+    "tools": message_request("Hello", tools=[WEATHER, CLOCK]),
+    "a forced tool": message_request("Hello", tools=[WEATHER, CLOCK], tool_choice={"type": "any"}),
+    "an image": message_request("What is this?", image()),
+    "a PDF": message_request("What is this?", document({"type": "base64", "media_type": "application/pdf", "data": PDF})),
+    "thinking": message_request("Hello", thinking={"type": "enabled", "budget_tokens": 1024}),
+    "Bedrock's own search": message_request(
         "Hello",
         tools=[
             {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"},
@@ -122,26 +122,26 @@ def test_tokens_are_counted(client, model, name):
 
 def test_more_words_cost_more_tokens(client):
     texts = ["word " * words for words in (1, 100, 10_000)]
-    counts = [client.messages.count_tokens(**counting(asks(text))).input_tokens for text in texts]
+    counts = [client.messages.count_tokens(**counting(message_request(text))).input_tokens for text in texts]
     assert counts == sorted(set(counts))
     without, with_tools = (
-        client.messages.count_tokens(**counting(asks("Hello", **more))).input_tokens
+        client.messages.count_tokens(**counting(message_request("Hello", **more))).input_tokens
         for more in ({}, {"tools": [WEATHER, CLOCK]})
     )
     assert with_tools > without + 20
 
 
 def test_a_count_is_near_to_what_the_answer_costs(client):
-    request = asks("word " * 2000, system="Be brief. " * 100, tools=[WEATHER])
+    request = message_request("word " * 2000, system="Be brief. " * 100, tools=[WEATHER])
     counted = client.messages.count_tokens(**counting(request)).input_tokens
     cost = client.messages.create(**request).usage.input_tokens
     assert counted == pytest.approx(cost, rel=0.5)
 
 
 def test_a_count_of_nothing_that_can_be_asked_is_refused_with_its_place(client):
-    request = counting(asks("Hello"))
+    request = counting(message_request("Hello"))
     request["messages"].append({"role": "user", "content": [{"type": "text"}]})
     with pytest.raises(anthropic.BadRequestError, match=r"messages\.1\.content\.0\.text: Field required"):
         client.messages.count_tokens(**request)
     with pytest.raises(anthropic.NotFoundError, match="gpt-4o"):
-        client.messages.count_tokens(**{**counting(asks("Hello")), "model": "gpt-4o"})
+        client.messages.count_tokens(**{**counting(message_request("Hello")), "model": "gpt-4o"})

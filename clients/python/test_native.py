@@ -11,7 +11,7 @@ import anthropic
 import pytest
 
 from conftest import SETTINGS
-from test_anthropic_sdk import CLOCK, PNG, WEATHER, asks, calls_of, comparable, text_of
+from test_anthropic_sdk import CLOCK, PNG, WEATHER, message_request, calls_of, comparable, text_of
 
 NEWEST = "claude-opus-5-5"
 PDF = base64.b64encode(b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n").decode()
@@ -76,37 +76,37 @@ FINDER = {
 }
 
 SCENARIOS = {
-    "an edit of the context": asks("Hello", **CLEARING),
-    "thinking that is kept": asks(
+    "an edit of the context": message_request("Hello", **CLEARING),
+    "thinking that is kept": message_request(
         "[thinking]",
         model=NEWEST,
         betas=["context-management-2025-06-27"],
         context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
         thinking={"type": "adaptive", "display": "summarized"},
     ),
-    "a system message in the middle": with_messages(asks("Hello", model=NEWEST), BY_THE_WAY),
-    "a search for tools by Bedrock": asks(
+    "a system message in the middle": with_messages(message_request("Hello", model=NEWEST), BY_THE_WAY),
+    "a search for tools by Bedrock": message_request(
         "[tool-search]", model=NEWEST, betas=["advanced-tool-use-2025-11-20"], tools=[SEARCH, LATER]
     ),
     "a search for tools by the client": with_messages(
-        asks("What is the weather?", model=NEWEST),
+        message_request("What is the weather?", model=NEWEST),
         ASKED_FOR_TOOLS,
         GOT_TOOLS,
         betas=["advanced-tool-use-2025-11-20"],
         tools=[FINDER, LATER],
     ),
-    "a format": asks("Name it.", output_config={"format": {"type": "json_schema", "schema": SCHEMA}}),
-    "a PDF": asks("What is this?", document({"type": "base64", "media_type": "application/pdf", "data": PDF})),
-    "a text": asks("What is this?", document(plain(SNOW), title="Snow", context="For school.")),
-    "a text that is cited": asks("[cite]", cited(plain(SNOW), title="Snow")),
-    "a PDF that is cited": asks(
+    "a format": message_request("Name it.", output_config={"format": {"type": "json_schema", "schema": SCHEMA}}),
+    "a PDF": message_request("What is this?", document({"type": "base64", "media_type": "application/pdf", "data": PDF})),
+    "a text": message_request("What is this?", document(plain(SNOW), title="Snow", context="For school.")),
+    "a text that is cited": message_request("[cite]", cited(plain(SNOW), title="Snow")),
+    "a PDF that is cited": message_request(
         "[cite]", cited({"type": "base64", "media_type": "application/pdf", "data": PDF}, title="Paper")
     ),
-    "content that is cited": asks(
+    "content that is cited": message_request(
         "[cite]", cited({"type": "content", "content": [{"type": "text", "text": SNOW}]}, title="Parts")
     ),
-    "a search result": asks("[cite]", FOUND),
-    "an image in a document": asks(
+    "a search result": message_request("[cite]", FOUND),
+    "an image in a document": message_request(
         "What is this?",
         document(
             {
@@ -118,7 +118,7 @@ SCENARIOS = {
             }
         ),
     ),
-    "a strict tool": asks(
+    "a strict tool": message_request(
         "[tool]",
         tools=[
             {
@@ -128,14 +128,14 @@ SCENARIOS = {
             }
         ],
     ),
-    "arguments in fine grains": asks("[tool]", tools=[{**WEATHER, "eager_input_streaming": True}]),
-    "a tool with examples": asks(
+    "arguments in fine grains": message_request("[tool]", tools=[{**WEATHER, "eager_input_streaming": True}]),
+    "a tool with examples": message_request(
         "[tool]",
         betas=["advanced-tool-use-2025-11-20"],
         tools=[{**WEATHER, "input_examples": [{"city": "Rome", "days": 2}]}, CLOCK],
     ),
-    "effort": asks("Hello", model=NEWEST, output_config={"effort": "low"}),
-    "adaptive thinking": asks("[thinking]", model=NEWEST, thinking={"type": "adaptive"}),
+    "effort": message_request("Hello", model=NEWEST, output_config={"effort": "low"}),
+    "adaptive thinking": message_request("[thinking]", model=NEWEST, thinking={"type": "adaptive"}),
 }
 
 
@@ -144,13 +144,13 @@ def streamed(client, request):
         return stream.get_final_message()
 
 
-def whole(client, request):
+def non_streaming(client, request):
     return client.beta.messages.create(**request)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_streamed_message_equals_the_whole_one(client, name):
-    messages = [ask(client, SCENARIOS[name]) for ask in (streamed, whole)]
+    messages = [send_request(client, SCENARIOS[name]) for send_request in (streamed, non_streaming)]
     first, second = (without_ids(comparable(message.to_dict(mode="json"))) for message in messages)
     assert first == second
 
@@ -161,15 +161,15 @@ def without_ids(message):
     return json.loads(re.sub(r'"signature": "[^"]*"', '"signature": ""', text))
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_an_edit_of_the_context_is_told(client, ask):
-    assert ask(client, SCENARIOS["an edit of the context"]).context_management.applied_edits == []
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_an_edit_of_the_context_is_told(client, send_request):
+    assert send_request(client, SCENARIOS["an edit of the context"]).context_management.applied_edits == []
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_a_search_for_tools_finds_one_and_the_call_of_it_goes_round(client, ask):
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_a_search_for_tools_finds_one_and_the_call_of_it_goes_round(client, send_request):
     request = SCENARIOS["a search for tools by Bedrock"]
-    message = ask(client, request)
+    message = send_request(client, request)
     kinds = [block.type for block in message.content]
     assert kinds == ["server_tool_use", "tool_search_tool_result", "tool_use"]
     [call] = calls_of(message)
@@ -180,17 +180,17 @@ def test_a_search_for_tools_finds_one_and_the_call_of_it_goes_round(client, ask)
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": [result]},
     )
-    assert text_of(ask(client, again)) == "The tool said: rain"
+    assert text_of(send_request(client, again)) == "The tool said: rain"
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_a_tool_that_was_found_by_the_client_can_be_called(client, ask):
-    [call] = calls_of(ask(client, SCENARIOS["a search for tools by the client"]))
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_a_tool_that_was_found_by_the_client_can_be_called(client, send_request):
+    [call] = calls_of(send_request(client, SCENARIOS["a search for tools by the client"]))
     assert (call.name, call.input) == ("get_weather", {"city": "Paris", "days": 1})
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_citations_quote_the_document(client, ask):
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_citations_quote_the_document(client, send_request):
     for name, kind in [
         ("a text that is cited", "char_location"),
         ("a PDF that is cited", "page_location"),
@@ -198,36 +198,36 @@ def test_citations_quote_the_document(client, ask):
         ("a search result", "search_result_location"),
     ]:
         citations = [
-            citation for block in ask(client, SCENARIOS[name]).content for citation in block.citations or []
+            citation for block in send_request(client, SCENARIOS[name]).content for citation in block.citations or []
         ]
         assert [citation.type for citation in citations] == [kind], name
         assert citations[0].cited_text, name
 
 
-@pytest.mark.parametrize("ask", [streamed, whole])
-def test_a_format_is_kept(client, ask):
-    answer = json.loads(text_of(ask(client, SCENARIOS["a format"])))
-    assert answer.keys() == {"title", "count"}
+@pytest.mark.parametrize("send_request", [streamed, non_streaming])
+def test_a_format_is_kept(client, send_request):
+    response = json.loads(text_of(send_request(client, SCENARIOS["a format"])))
+    assert response.keys() == {"title", "count"}
 
 
 def test_a_cited_answer_goes_back_as_it_came(client):
     request = SCENARIOS["a text that is cited"]
-    message = whole(client, request)
+    message = non_streaming(client, request)
     again = with_messages(
         request,
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     )
-    assert text_of(whole(client, again)).endswith("You said: Go on")
+    assert text_of(non_streaming(client, again)).endswith("You said: Go on")
 
 
 def test_documents_reach_the_model(client):
     # fake-bedrock does not speak of documents, but it makes a price for them.
-    asked = whole(client, asks("What is this?")).usage.input_tokens
-    assert whole(client, SCENARIOS["a PDF"]).usage.input_tokens > asked + 1000
+    sent_request = non_streaming(client, message_request("What is this?")).usage.input_tokens
+    assert non_streaming(client, SCENARIOS["a PDF"]).usage.input_tokens > sent_request + 1000
 
 
 def test_a_client_that_is_not_strict_bears_events_nobody_knows(proxy):
     with anthropic.Anthropic(base_url=proxy.url, **{**SETTINGS, "_strict_response_validation": False}) as client:
-        with client.messages.stream(**asks("[unknown-event]")) as stream:
-            assert stream.get_final_text() == text_of(client.messages.create(**asks("[unknown-event]")))
+        with client.messages.stream(**message_request("[unknown-event]")) as stream:
+            assert stream.get_final_text() == text_of(client.messages.create(**message_request("[unknown-event]")))

@@ -49,11 +49,11 @@ def client(proxy, base):
         yield client
 
 
-def asks(content, **more):
+def message_request(content, **more):
     return {"model": MODEL, "max_completion_tokens": 4096, "messages": [{"role": "user", "content": content}], **more}
 
 
-def whole(client, request):
+def non_streaming(client, request):
     return client.chat.completions.create(**request)
 
 
@@ -64,10 +64,10 @@ def streamed(client, request):
         return stream.get_final_completion()
 
 
-def said(completion):
+def texts(completion):
     """A completion as JSON, without what differs from one answer to the next."""
-    answer = completion.to_dict(mode="json")
-    choice = answer["choices"][0]
+    response = completion.to_dict(mode="json")
+    choice = response["choices"][0]
     message = {name: value for name, value in choice["message"].items() if value is not None and name != "parsed"}
     # A stream begins before it is known that there is no text.
     if message.get("content") == "":
@@ -76,9 +76,9 @@ def said(completion):
         assert call.pop("id")
         call.pop("index", None)
         call["function"].pop("parsed_arguments", None)
-    assert answer["id"].startswith("chatcmpl-") and answer["model"] == MODEL
+    assert response["id"].startswith("chatcmpl-") and response["model"] == MODEL
     # What the first of two equal requests writes to the cache the second reads.
-    return message, choice["finish_reason"], answer["usage"] | {"prompt_tokens_details": None}
+    return message, choice["finish_reason"], response["usage"] | {"prompt_tokens_details": None}
 
 
 IMAGE = [
@@ -86,16 +86,16 @@ IMAGE = [
     {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
 ]
 SCENARIOS = {
-    "plain text": (asks("Hello"), "stop"),
-    "text of many scripts": (asks('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'), "stop"),
-    "a long answer": (asks("[long 2000]"), "stop"),
-    "text like tags": (asks("[xml]"), "stop"),
-    "an image": (asks(IMAGE), "stop"),
-    "a stop sequence": (asks("[stop-sequence]", stop="END"), "stop"),
-    "a tool call": (asks("[tool]", tools=[WEATHER, CLOCK]), "tool_calls"),
-    "parallel tool calls": (asks("[tools]", tools=[WEATHER, CLOCK]), "tool_calls"),
-    "a tool call without arguments": (asks("[tool-empty]", tools=[CLOCK]), "tool_calls"),
-    "thinking": (asks("[thinking]", reasoning_effort="high"), "stop"),
+    "plain text": (message_request("Hello"), "stop"),
+    "text of many scripts": (message_request('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'), "stop"),
+    "a long answer": (message_request("[long 2000]"), "stop"),
+    "text like tags": (message_request("[xml]"), "stop"),
+    "an image": (message_request(IMAGE), "stop"),
+    "a stop sequence": (message_request("[stop-sequence]", stop="END"), "stop"),
+    "a tool call": (message_request("[tool]", tools=[WEATHER, CLOCK]), "tool_calls"),
+    "parallel tool calls": (message_request("[tools]", tools=[WEATHER, CLOCK]), "tool_calls"),
+    "a tool call without arguments": (message_request("[tool-empty]", tools=[CLOCK]), "tool_calls"),
+    "thinking": (message_request("[thinking]", reasoning_effort="high"), "stop"),
     "a system prompt": (
         {"model": MODEL, "messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}]},
         "stop",
@@ -106,89 +106,89 @@ SCENARIOS = {
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_sdk_accumulates_what_a_whole_completion_says(client, name):
     request, finish = SCENARIOS[name]
-    message, reason, usage = said(whole(client, request))
-    assert (message, reason, usage) == said(streamed(client, request))
+    message, reason, usage = texts(non_streaming(client, request))
+    assert (message, reason, usage) == texts(streamed(client, request))
     assert reason == finish
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
 
 
 @pytest.mark.parametrize("prompt, finish", [("[max_tokens]", "length"), ("[stop content_filtered]", "content_filter")])
 def test_an_answer_that_was_cut_short_says_so(client, prompt, finish):
-    message, reason, _ = said(whole(client, asks(prompt)))
-    chunks = list(client.chat.completions.create(**asks(prompt), stream=True))
+    message, reason, _ = texts(non_streaming(client, message_request(prompt)))
+    chunks = list(client.chat.completions.create(**message_request(prompt), stream=True))
     content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert (message["content"] if content else None, reason) == (content or None, finish)
     assert chunks[-1].choices[0].finish_reason == finish
 
 
 def test_thoughts_are_shown(client):
-    message = whole(client, asks("[thinking]", reasoning_effort="low")).choices[0].message
+    message = non_streaming(client, message_request("[thinking]", reasoning_effort="low")).choices[0].message
     assert message.model_extra["reasoning_content"] and message.content
 
 
 @pytest.mark.parametrize("effort", [None, "medium"])
 @pytest.mark.parametrize("model", [MODEL, "claude-sonnet-4-5"])
-@pytest.mark.parametrize("ask", [whole, streamed])
-def test_a_tool_loop_goes_round(client, ask, model, effort):
+@pytest.mark.parametrize("send_request", [non_streaming, streamed])
+def test_a_tool_loop_goes_round(client, send_request, model, effort):
     more = {"reasoning_effort": effort} if effort else {}
-    request = {**asks("[tools]", tools=[WEATHER, CLOCK], **more), "model": model}
-    message = ask(client, request).choices[0].message
+    request = {**message_request("[tools]", tools=[WEATHER, CLOCK], **more), "model": model}
+    message = send_request(client, request).choices[0].message
     calls = message.tool_calls
     assert [call.function.name for call in calls] == ["get_weather", "get_time"]
     assert json.loads(calls[0].function.arguments) == {"city": "Paris", "days": 1}
     results = [{"role": "tool", "tool_call_id": call.id, "content": f"rain {n}"} for n, call in enumerate(calls)]
     replayed = {name: value for name, value in message.to_dict(mode="json").items() if name != "parsed"}
     request["messages"] = [*request["messages"], replayed, *results]
-    assert "rain" in ask(client, request).choices[0].message.content
+    assert "rain" in send_request(client, request).choices[0].message.content
 
 
 def test_one_tool_at_a_time_and_the_one_that_is_wanted(client):
-    request = asks("Hello", tools=[WEATHER, CLOCK], parallel_tool_calls=False)
+    request = message_request("Hello", tools=[WEATHER, CLOCK], parallel_tool_calls=False)
     chosen = {"type": "function", "function": {"name": "get_time"}}
     for choice, names in [("auto", 0), ("required", 1), (chosen, 1), ("none", 0)]:
-        calls = whole(client, {**request, "tool_choice": choice}).choices[0].message.tool_calls or []
+        calls = non_streaming(client, {**request, "tool_choice": choice}).choices[0].message.tool_calls or []
         assert len(calls) == names
         if choice == chosen:
             assert calls[0].function.name == "get_time"
 
 
 def test_functions_of_old_are_called(client):
-    request = asks("[tool]", functions=[WEATHER["function"] | {"strict": None}])
-    message = whole(client, request).choices[0].message
+    request = message_request("[tool]", functions=[WEATHER["function"] | {"strict": None}])
+    message = non_streaming(client, request).choices[0].message
     assert message.function_call.name == "get_weather" and not message.tool_calls
-    said = ""
+    texts = ""
     for chunk in client.chat.completions.create(**request, stream=True):
         if chunk.choices and (call := chunk.choices[0].delta.function_call):
-            said += call.arguments or ""
-    assert said == message.function_call.arguments
+            texts += call.arguments or ""
+    assert texts == message.function_call.arguments
     result = {"role": "function", "name": "get_weather", "content": "rain"}
     call = {"role": "assistant", "content": None, "function_call": message.function_call.to_dict()}
     request["messages"] = [*request["messages"], call, result]
-    assert whole(client, request).choices[0].message.content == "The tool said: rain"
+    assert non_streaming(client, request).choices[0].message.content == "The tool said: rain"
 
 
 def test_an_answer_obeys_a_schema(client):
-    place = client.chat.completions.parse(**asks("Where?"), response_format=Place).choices[0].message.parsed
+    place = client.chat.completions.parse(**message_request("Where?"), response_format=Place).choices[0].message.parsed
     assert isinstance(place, Place)
-    with client.chat.completions.stream(**asks("Where?"), response_format=Place) as stream:
+    with client.chat.completions.stream(**message_request("Where?"), response_format=Place) as stream:
         assert isinstance(stream.get_final_completion().choices[0].message.parsed, Place)
 
 
 def test_a_stream_says_what_it_cost_only_if_asked(client):
-    chunks = list(client.chat.completions.create(**asks("Hello"), stream=True))
+    chunks = list(client.chat.completions.create(**message_request("Hello"), stream=True))
     assert chunks[0].choices[0].delta.role == "assistant" and not any(chunk.usage for chunk in chunks)
     options = {"include_usage": True}
-    chunks = list(client.chat.completions.create(**asks("Hello"), stream=True, stream_options=options))
+    chunks = list(client.chat.completions.create(**message_request("Hello"), stream=True, stream_options=options))
     assert [bool(chunk.usage) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert chunks[-1].choices == []
 
 
 def test_the_second_turn_reads_what_the_first_one_cached(client):
-    request = asks("Hello")
+    request = message_request("Hello")
     # Nobody else's: the fake remembers what it has seen.
     prompt = f"{client.base_url} You are careful. " * 600
     request["messages"].insert(0, {"role": "system", "content": prompt})
-    first = whole(client, request)
+    first = non_streaming(client, request)
     request["messages"] += [first.choices[0].message.to_dict(), {"role": "user", "content": "And now?"}]
     second = streamed(client, request).usage
     assert second.prompt_tokens_details.cached_tokens > 2000
@@ -198,9 +198,9 @@ def test_the_second_turn_reads_what_the_first_one_cached(client):
 def test_errors_have_their_class_and_their_words(client):
     address = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
     table = [
-        (asks(address), openai.BadRequestError, "messages.0.content.0.image_url.url", None),
-        (asks("Hello") | {"model": "gpt-4o"}, openai.NotFoundError, None, "model_not_found"),
-        (asks("[throttle]"), openai.RateLimitError, None, "rate_limit_exceeded"),
+        (message_request(address), openai.BadRequestError, "messages.0.content.0.image_url.url", None),
+        (message_request("Hello") | {"model": "gpt-4o"}, openai.NotFoundError, None, "model_not_found"),
+        (message_request("[throttle]"), openai.RateLimitError, None, "rate_limit_exceeded"),
     ]
     for request, kind, param, code in table:
         for stream in (False, True):
@@ -212,16 +212,16 @@ def test_errors_have_their_class_and_their_words(client):
 
 def test_a_failure_in_the_middle_is_raised(client):
     with pytest.raises(openai.APIError) as caught:
-        list(client.chat.completions.create(**asks("[throttle-mid]"), stream=True))
+        list(client.chat.completions.create(**message_request("[throttle-mid]"), stream=True))
     assert caught.value.code == "rate_limit_exceeded"
 
 
 def test_a_client_that_leaves_is_noticed(client, proxy):
-    answer = client.chat.completions.with_raw_response.create(**asks("[paced 200 20]"), stream=True)
-    stream = answer.parse()
+    response = client.chat.completions.with_raw_response.create(**message_request("[paced 200 20]"), stream=True)
+    stream = response.parse()
     next(iter(stream))
     stream.close()
-    line = proxy.logged(answer.headers["x-request-id"])
+    line = proxy.logged(response.headers["x-request-id"])
     assert line["outcome"] == "cancelled" and line["out_tok"] > 0
 
 
@@ -235,4 +235,4 @@ def test_all_models_are_listed(client, proxy):
 
 def test_silence_does_not_disturb(impatient_proxy: Proxy):
     with openai.OpenAI(base_url=f"{impatient_proxy.url}/v1", **SETTINGS) as client:
-        assert streamed(client, asks("[slow 1200]")).choices[0].message.content
+        assert streamed(client, message_request("[slow 1200]")).choices[0].message.content

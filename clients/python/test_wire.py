@@ -29,26 +29,26 @@ def events(body):
 
 
 def streamed(proxy, text, path="/v1/messages", **more):
-    answer = proxy.ask("POST", path, asking(text, stream=True, **more))
-    assert answer.status == 200, answer.body
-    return answer
+    response = proxy.send_request("POST", path, asking(text, stream=True, **more))
+    assert response.status == 200, response.body
+    return response
 
 
 @pytest.mark.parametrize("word", ["Hello", "[xml]", "[thinking]", "[redacted]", "[throttle-mid]", "Zeile\n\nZwei \u2028"])
 def test_a_stream_is_well_formed(proxy, word):
-    answer = streamed(proxy, word)
-    found = events(answer.body)
+    response = streamed(proxy, word)
+    found = events(response.body)
     assert found[0]["type"] == "message_start"
     assert found[-1]["type"] == ("error" if word == "[throttle-mid]" else "message_stop")
 
 
 def test_a_stream_says_what_it_is(proxy):
-    answer = streamed(proxy, "Hello")
-    assert answer.headers["content-type"].split(";")[0] == "text/event-stream"
-    assert answer.headers["cache-control"] == "no-cache"
-    assert answer.headers["request-id"].startswith("req_")
+    response = streamed(proxy, "Hello")
+    assert response.headers["content-type"].split(";")[0] == "text/event-stream"
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["request-id"].startswith("req_")
     # Something on the way may compress, and hold back, what does not say that it is plain.
-    assert answer.headers["content-encoding"] in (None, "identity")
+    assert response.headers["content-encoding"] in (None, "identity")
 
 
 def test_the_first_event_has_every_member_that_clients_need(proxy):
@@ -79,26 +79,26 @@ def test_blocks_begin_with_the_empty_members_that_clients_add_to(proxy):
 
 
 def test_an_error_in_a_stream_carries_the_id_of_the_request(proxy):
-    answer = streamed(proxy, "[throttle-mid]")
-    error = events(answer.body)[-1]
+    response = streamed(proxy, "[throttle-mid]")
+    error = events(response.body)[-1]
     assert error["error"]["type"] == "rate_limit_error" and error["error"]["message"]
-    assert error["request_id"] == answer.headers["request-id"]
+    assert error["request_id"] == response.headers["request-id"]
 
 
 def test_an_answer_without_a_stream_is_json_with_an_id(proxy):
-    answer = proxy.ask("POST", "/v1/messages", REQUEST)
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["request-id"].startswith("req_")
-    assert answer.json()["type"] == "message"
+    response = proxy.send_request("POST", "/v1/messages", REQUEST)
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["request-id"].startswith("req_")
+    assert response.json()["type"] == "message"
 
 
 def test_an_error_is_json_with_an_id(proxy):
-    answer = proxy.ask("POST", "/v1/messages", {"model": "claude-sonnet-4-6"})
-    assert answer.status == 400
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
+    response = proxy.send_request("POST", "/v1/messages", {"model": "claude-sonnet-4-6"})
+    assert response.status == 400
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
     assert body.keys() == {"type", "error", "request_id"}
-    assert body["request_id"] == answer.headers["request-id"]
+    assert body["request_id"] == response.headers["request-id"]
 
 
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
@@ -110,15 +110,15 @@ def test_the_last_usage_of_a_stream_is_that_of_the_whole_message(proxy, ttl):
 
     found = events(streamed(proxy, "Hello", system=system("s")).body)
     # What the first event says of the cost holds until the last one says something else.
-    told = {**found[0]["message"]["usage"], **found[-2]["usage"]}
-    whole = proxy.ask("POST", "/v1/messages", asking("Hello", system=system("w"))).json()["usage"]
-    assert told == whole
-    written = told["cache_creation"]
-    assert sum(written.values()) == told["cache_creation_input_tokens"] == written[f"ephemeral_{ttl}_input_tokens"] > 0
+    reported = {**found[0]["message"]["usage"], **found[-2]["usage"]}
+    non_streaming = proxy.send_request("POST", "/v1/messages", asking("Hello", system=system("w"))).json()["usage"]
+    assert reported == non_streaming
+    written = reported["cache_creation"]
+    assert sum(written.values()) == reported["cache_creation_input_tokens"] == written[f"ephemeral_{ttl}_input_tokens"] > 0
 
 
 def test_the_query_that_sdks_add_changes_nothing(proxy):
-    assert proxy.ask("POST", "/v1/messages?beta=true", REQUEST).status == 200
+    assert proxy.send_request("POST", "/v1/messages?beta=true", REQUEST).status == 200
     found = events(streamed(proxy, "Hello", path="/v1/messages?beta=true").body)
     assert found[-1]["type"] == "message_stop"
 
@@ -145,15 +145,15 @@ def test_the_sdk_does_not_notice_pings(impatient_proxy):
 
 
 def test_health_has_exactly_four_members(proxy):
-    answer = proxy.ask("GET", "/health")
-    assert answer.status == 200
-    assert answer.json().keys() == {"status", "timestamp", "database", "version"}
-    assert answer.json()["status"] == "healthy"
+    response = proxy.send_request("GET", "/health")
+    assert response.status == 200
+    assert response.json().keys() == {"status", "timestamp", "database", "version"}
+    assert response.json()["status"] == "healthy"
 
 
 @pytest.mark.parametrize("method, path", [("HEAD", "/api/hello"), ("GET", "/api/hello"), ("HEAD", "/")])
 def test_the_greeting_of_clients_is_answered(proxy, method, path):
-    answer = proxy.ask(method, path)
-    assert answer.status == 200
-    assert answer.headers["request-id"]
-    assert method == "GET" or answer.body == b""
+    response = proxy.send_request(method, path)
+    assert response.status == 200
+    assert response.headers["request-id"]
+    assert method == "GET" or response.body == b""

@@ -38,7 +38,7 @@ before(async () => {
 
 after(() => servers?.stop());
 
-const asks = (content, more = {}) => ({
+const messageRequest = (content, more = {}) => ({
   model: MODEL,
   max_tokens: 4096,
   messages: [{ role: 'user', content }],
@@ -47,24 +47,24 @@ const asks = (content, more = {}) => ({
 const textOf = (message) => message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 const ways = {
   streamed: (request) => client.messages.stream(request).finalMessage(),
-  whole: (request) => client.messages.create(request),
+  nonStreaming: (request) => client.messages.create(request),
 };
 
-for (const [how, ask] of Object.entries(ways)) {
+for (const [how, sendRequest] of Object.entries(ways)) {
   test(`text comes through, ${how}`, async () => {
-    const message = await ask(asks('Grüße, 世界, 🦀'));
+    const message = await sendRequest(messageRequest('Grüße, 世界, 🦀'));
     assert.match(textOf(message), /You said: Grüße, 世界, 🦀$/u);
     assert.equal(message.stop_reason, 'end_turn');
     assert.ok(message.usage.input_tokens > 0 && message.usage.output_tokens > 0);
   });
 
   test(`a name of Anthropic's will do, ${how}`, async () => {
-    assert.match(textOf(await ask(asks('Hello', { model: 'claude-opus-5-5' }))), /You said: Hello$/);
+    assert.match(textOf(await sendRequest(messageRequest('Hello', { model: 'claude-opus-5-5' }))), /You said: Hello$/);
   });
 
   test(`a tool loop goes round, ${how}`, async () => {
-    const request = asks('[tools]', { tools: [WEATHER, CLOCK] });
-    const message = await ask(request);
+    const request = messageRequest('[tools]', { tools: [WEATHER, CLOCK] });
+    const message = await sendRequest(request);
     const calls = message.content.filter((block) => block.type === 'tool_use');
     assert.deepEqual(
       calls.map(({ name, input }) => [name, input]),
@@ -76,25 +76,25 @@ for (const [how, ask] of Object.entries(ways)) {
     const results = calls.map(({ id, name }) => ({ type: 'tool_result', tool_use_id: id, content: `${name} is done` }));
     const { content } = message;
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: results }];
-    assert.equal(textOf(await ask({ ...request, messages })), 'The tool said: get_weather is done and get_time is done');
+    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool said: get_weather is done and get_time is done');
   });
 
   test(`thinking is accepted when it comes back, ${how}`, async () => {
-    const request = asks('[thinking]', { thinking: { type: 'enabled', budget_tokens: 1024 } });
-    const { content } = await ask(request);
+    const request = messageRequest('[thinking]', { thinking: { type: 'enabled', budget_tokens: 1024 } });
+    const { content } = await sendRequest(request);
     assert.equal(content[0].type, 'thinking');
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: 'Go on' }];
-    assert.match(textOf(await ask({ ...request, messages })), /You said: Go on$/);
+    assert.match(textOf(await sendRequest({ ...request, messages })), /You said: Go on$/);
   });
 
   test(`errors have their class and their words, ${how}`, async () => {
     const table = [
-      [asks([{ type: 'text' }]), 400, /messages\.0\.content\.0\.text/],
-      [asks('Hello', { model: 'gpt-4o' }), 404, /gpt-4o/],
-      [asks('[throttle]'), 429, /wait before trying again/],
+      [messageRequest([{ type: 'text' }]), 400, /messages\.0\.content\.0\.text/],
+      [messageRequest('Hello', { model: 'gpt-4o' }), 404, /gpt-4o/],
+      [messageRequest('[throttle]'), 429, /wait before trying again/],
     ];
     for (const [request, status, words] of table) {
-      await assert.rejects(ask(request), (error) => {
+      await assert.rejects(sendRequest(request), (error) => {
         assert.equal(error.status, status);
         assert.match(error.message, words);
         return true;

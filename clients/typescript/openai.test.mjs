@@ -54,13 +54,13 @@ before(async () => {
 
 after(() => servers?.stop());
 
-const asks = (content, more = {}) => ({
+const messageRequest = (content, more = {}) => ({
   model: MODEL,
   max_completion_tokens: 4096,
   messages: [{ role: 'user', content }],
   ...more,
 });
-const whole = (client, request) => client.chat.completions.create(request);
+const nonStreaming = (client, request) => client.chat.completions.create(request);
 async function streamed(client, request) {
   const stream = client.chat.completions.stream({ ...request, stream_options: { include_usage: true } });
   let thoughts = '';
@@ -80,71 +80,71 @@ function comparable({ id, created, choices: [{ message, finish_reason }], usage 
     assert.ok(id);
     return { name, arguments: json };
   });
-  const { prompt_tokens: asked, completion_tokens: answered, total_tokens: total } = usage;
-  assert.equal(asked + answered, total);
-  return { content: content || null, thoughts: thoughts ?? null, called, finish_reason, asked, answered };
+  const { prompt_tokens: sentRequest, completion_tokens: responded, total_tokens: total } = usage;
+  assert.equal(sentRequest + responded, total);
+  return { content: content || null, thoughts: thoughts ?? null, called, finish_reason, sentRequest, responded };
 }
 
 const scenarios = {
-  'plain text': asks('Hello'),
-  'text of many scripts': asks('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
-  'a long answer': asks('[long 2000]'),
-  'text like tags': asks('[xml]'),
-  'an image': asks([
+  'plain text': messageRequest('Hello'),
+  'text of many scripts': messageRequest('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
+  'a long answer': messageRequest('[long 2000]'),
+  'text like tags': messageRequest('[xml]'),
+  'an image': messageRequest([
     { type: 'text', text: 'What is this?' },
     { type: 'image_url', image_url: { url: `data:image/png;base64,${PNG}` } },
   ]),
-  'a tool call': asks('[tool]', { tools: [WEATHER, CLOCK] }),
-  'parallel tool calls': asks('[tools]', { tools: [WEATHER, CLOCK] }),
-  'a tool call without arguments': asks('[tool-empty]', { tools: [CLOCK] }),
-  'thinking': asks('[thinking]', { reasoning_effort: 'high' }),
-  'a schema': asks('Where?', { response_format: PLACE }),
+  'a tool call': messageRequest('[tool]', { tools: [WEATHER, CLOCK] }),
+  'parallel tool calls': messageRequest('[tools]', { tools: [WEATHER, CLOCK] }),
+  'a tool call without arguments': messageRequest('[tool-empty]', { tools: [CLOCK] }),
+  'thinking': messageRequest('[thinking]', { reasoning_effort: 'high' }),
+  'a schema': messageRequest('Where?', { response_format: PLACE }),
 };
 
 for (const base of ['/v1', '/v1/messages']) {
   for (const [name, request] of Object.entries(scenarios)) {
     test(`the SDK accumulates what a whole completion says: ${name} at ${base}`, async () => {
-      const [once, piecewise] = [await whole(clients[base], request), await streamed(clients[base], request)];
+      const [once, piecewise] = [await nonStreaming(clients[base], request), await streamed(clients[base], request)];
       assert.deepEqual(comparable(piecewise), comparable(once));
     });
   }
 
-  for (const [how, ask] of Object.entries({ whole, streamed })) {
+  for (const [how, sendRequest] of Object.entries({ nonStreaming, streamed })) {
     test(`a tool loop goes round, ${how} at ${base}`, async () => {
-      const request = asks('[tools]', { tools: [WEATHER, CLOCK], reasoning_effort: 'medium' });
-      const { message } = (await ask(clients[base], request)).choices[0];
+      const request = messageRequest('[tools]', { tools: [WEATHER, CLOCK], reasoning_effort: 'medium' });
+      const { message } = (await sendRequest(clients[base], request)).choices[0];
       assert.deepEqual(JSON.parse(message.tool_calls[0].function.arguments), { city: 'Paris', days: 1 });
       const results = message.tool_calls.map(({ id }) => ({ role: 'tool', tool_call_id: id, content: 'rain' }));
       const messages = [...request.messages, message, ...results];
-      const answer = await ask(clients[base], { ...request, messages });
+      const answer = await sendRequest(clients[base], { ...request, messages });
       assert.match(answer.choices[0].message.content, /rain/);
     });
   }
 
   test(`an answer obeys a schema at ${base}`, async () => {
-    const { choices } = await clients[base].chat.completions.parse(asks('Where?', { response_format: PLACE }));
+    const { choices } = await clients[base].chat.completions.parse(messageRequest('Where?', { response_format: PLACE }));
     assert.equal(typeof choices[0].message.parsed.city, 'string');
   });
 
   test(`errors have their class and their words at ${base}`, async () => {
     const address = [{ type: 'image_url', image_url: { url: 'https://example.com/a.png' } }];
     const table = [
-      [asks(address), OpenAI.BadRequestError, { param: 'messages.0.content.0.image_url.url' }],
-      [asks('Hello', { model: 'gpt-4o' }), OpenAI.NotFoundError, { code: 'model_not_found' }],
-      [asks('[throttle]'), OpenAI.RateLimitError, { code: 'rate_limit_exceeded' }],
+      [messageRequest(address), OpenAI.BadRequestError, { param: 'messages.0.content.0.image_url.url' }],
+      [messageRequest('Hello', { model: 'gpt-4o' }), OpenAI.NotFoundError, { code: 'model_not_found' }],
+      [messageRequest('[throttle]'), OpenAI.RateLimitError, { code: 'rate_limit_exceeded' }],
     ];
     for (const [request, kind, members] of table) {
-      await assert.rejects(whole(clients[base], request), (error) => {
+      await assert.rejects(nonStreaming(clients[base], request), (error) => {
         assert.ok(error instanceof kind);
         for (const [name, value] of Object.entries(members)) assert.equal(error[name], value);
         return /^req_/.test(error.requestID);
       });
     }
-    await assert.rejects(streamed(clients[base], asks('[throttle-mid]')), OpenAI.APIError);
+    await assert.rejects(streamed(clients[base], messageRequest('[throttle-mid]')), OpenAI.APIError);
   });
 
   test(`a client that leaves is noticed at ${base}`, async () => {
-    const request = { ...asks('[paced 200 20]'), stream: true };
+    const request = { ...messageRequest('[paced 200 20]'), stream: true };
     const { data: stream, response } = await clients[base].chat.completions.create(request).withResponse();
     for await (const chunk of stream) {
       assert.equal(chunk.choices[0].delta.role, 'assistant');

@@ -39,14 +39,14 @@ before(async () => {
 
 after(() => servers?.stop());
 
-const asks = (content, more = {}) => ({
+const messageRequest = (content, more = {}) => ({
   model: 'claude-sonnet-4-6',
   max_tokens: 4096,
   messages: [{ role: 'user', content }],
   ...more,
 });
 const streamed = (request) => client.messages.stream(request).finalMessage();
-const whole = (request) => client.messages.create(request);
+const nonStreaming = (request) => client.messages.create(request);
 const textOf = (message) => message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 
 /** Without ids and seals, without what is null, and without the cost that only the beginning of a stream tells. */
@@ -63,62 +63,62 @@ const comparable = (message) => {
 };
 
 const scenarios = {
-  'text': asks('Hello'),
-  'a long answer': asks('[long 500]'),
-  'sampling': asks('Hello', { temperature: 0.5, top_k: 5 }),
-  'a stop sequence': asks('[stop-sequence]', { stop_sequences: ['END'] }),
-  'max_tokens': asks('[max_tokens]'),
-  'parallel tool calls': asks('[tools]', { tools: [WEATHER, { ...WEATHER, name: 'get_wind' }] }),
-  'thinking': asks('[thinking]', THINKS),
-  'redacted thinking': asks('[redacted]', THINKS),
+  'text': messageRequest('Hello'),
+  'a long answer': messageRequest('[long 500]'),
+  'sampling': messageRequest('Hello', { temperature: 0.5, top_k: 5 }),
+  'a stop sequence': messageRequest('[stop-sequence]', { stop_sequences: ['END'] }),
+  'max_tokens': messageRequest('[max_tokens]'),
+  'parallel tool calls': messageRequest('[tools]', { tools: [WEATHER, { ...WEATHER, name: 'get_wind' }] }),
+  'thinking': messageRequest('[thinking]', THINKS),
+  'redacted thinking': messageRequest('[redacted]', THINKS),
 };
 
 for (const [name, request] of Object.entries(scenarios)) {
   test(`a streamed message equals the whole one: ${name}`, async () => {
-    assert.deepEqual(comparable(await streamed(request)), comparable(await whole(request)));
+    assert.deepEqual(comparable(await streamed(request)), comparable(await nonStreaming(request)));
   });
 }
 
 test('this major names its key and its version in the old way', async () => {
-  await whole(asks('Hello'));
+  await nonStreaming(messageRequest('Hello'));
   assert.equal(sent.get('x-api-key'), 'key');
   assert.equal(sent.get('authorization'), null);
   assert.equal(sent.get('anthropic-version'), '2023-06-01');
 });
 
-for (const [how, ask] of Object.entries({ streamed, whole })) {
+for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
   test(`a tool loop goes round, ${how}`, async () => {
-    const request = asks('[tool]', { tools: [WEATHER] });
-    const { content } = await ask(request);
+    const request = messageRequest('[tool]', { tools: [WEATHER] });
+    const { content } = await sendRequest(request);
     const call = content.find((block) => block.type === 'tool_use');
     assert.deepEqual(call.input, { city: 'Paris', days: 1 });
     const result = { type: 'tool_result', tool_use_id: call.id, content: 'rain' };
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: [result] }];
-    assert.equal(textOf(await ask({ ...request, messages })), 'The tool said: rain');
+    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool said: rain');
   });
 
   test(`thinking is accepted when it comes back, ${how}`, async () => {
-    const request = asks('[thinking]', THINKS);
-    const { content } = await ask(request);
+    const request = messageRequest('[thinking]', THINKS);
+    const { content } = await sendRequest(request);
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: 'Go on' }];
-    assert.match(textOf(await ask({ ...request, messages })), /You said: Go on$/);
+    assert.match(textOf(await sendRequest({ ...request, messages })), /You said: Go on$/);
   });
 
   test(`errors have their class and their words, ${how}`, async () => {
     const table = [
-      [asks([{ type: 'text' }]), Anthropic.BadRequestError, /messages\.0\.content\.0\.text/],
-      [asks('Hello', { model: 'gpt-4o' }), Anthropic.NotFoundError, /gpt-4o/],
-      [asks('[throttle]'), Anthropic.RateLimitError, /wait before trying again/],
+      [messageRequest([{ type: 'text' }]), Anthropic.BadRequestError, /messages\.0\.content\.0\.text/],
+      [messageRequest('Hello', { model: 'gpt-4o' }), Anthropic.NotFoundError, /gpt-4o/],
+      [messageRequest('[throttle]'), Anthropic.RateLimitError, /wait before trying again/],
     ];
     for (const [request, kind, words] of table) {
-      await assert.rejects(ask(request), (error) => error instanceof kind && words.test(error.message));
+      await assert.rejects(sendRequest(request), (error) => error instanceof kind && words.test(error.message));
     }
-    await assert.rejects(ask(asks('[cut]')), Anthropic.APIError);
+    await assert.rejects(sendRequest(messageRequest('[cut]')), Anthropic.APIError);
   });
 }
 
 test('tokens are counted and models listed', async () => {
-  const { model, messages } = asks('Hello');
+  const { model, messages } = messageRequest('Hello');
   assert.ok((await client.messages.countTokens({ model, messages })).input_tokens > 0);
   const ids = [];
   for await (const listed of client.models.list({ limit: 3 })) ids.push(listed.id);

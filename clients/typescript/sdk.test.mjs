@@ -37,14 +37,14 @@ before(async () => {
 
 after(() => servers?.stop());
 
-const asks = (content, more = {}) => ({
+const messageRequest = (content, more = {}) => ({
   model: MODEL,
   max_tokens: 4096,
   messages: [{ role: 'user', content }],
   ...more,
 });
 const streamed = (request) => client.messages.stream(request).finalMessage();
-const whole = (request) => client.messages.create(request);
+const nonStreaming = (request) => client.messages.create(request);
 const textOf = (message) => message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 const callsOf = (message) => message.content.filter((block) => block.type === 'tool_use');
 const continued = (request, message, content) => ({
@@ -73,27 +73,27 @@ function comparable(message) {
 
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: PNG } };
 const scenarios = {
-  'plain text': asks('Hello'),
-  'text of many scripts': asks('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
-  'a long answer': asks('[long 3000]'),
-  'an empty first delta': asks('[empty-first]'),
-  'block numbers that skip': asks('[index-gap]'),
-  'text like tags': asks('[xml]'),
-  'events nobody knows': asks('[unknown-event]'),
-  'an image': asks([image, { type: 'text', text: 'What is this?' }]),
-  'max_tokens': asks('[max_tokens]'),
-  'a stop sequence': asks('[stop-sequence]', { stop_sequences: ['END'] }),
-  'a refusal': asks('[stop content_filtered]'),
-  'a tool call': asks('[tool]', { tools: [WEATHER, CLOCK] }),
-  'parallel tool calls': asks('[tools]', { tools: [WEATHER, CLOCK] }),
-  'a tool call without arguments': asks('[tool-empty]', { tools: [CLOCK] }),
-  'thinking': asks('[thinking]', THINKS),
-  'redacted thinking': asks('[redacted]', THINKS),
+  'plain text': messageRequest('Hello'),
+  'text of many scripts': messageRequest('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
+  'a long answer': messageRequest('[long 3000]'),
+  'an empty first delta': messageRequest('[empty-first]'),
+  'block numbers that skip': messageRequest('[index-gap]'),
+  'text like tags': messageRequest('[xml]'),
+  'events nobody knows': messageRequest('[unknown-event]'),
+  'an image': messageRequest([image, { type: 'text', text: 'What is this?' }]),
+  'max_tokens': messageRequest('[max_tokens]'),
+  'a stop sequence': messageRequest('[stop-sequence]', { stop_sequences: ['END'] }),
+  'a refusal': messageRequest('[stop content_filtered]'),
+  'a tool call': messageRequest('[tool]', { tools: [WEATHER, CLOCK] }),
+  'parallel tool calls': messageRequest('[tools]', { tools: [WEATHER, CLOCK] }),
+  'a tool call without arguments': messageRequest('[tool-empty]', { tools: [CLOCK] }),
+  'thinking': messageRequest('[thinking]', THINKS),
+  'redacted thinking': messageRequest('[redacted]', THINKS),
 };
 
 for (const [name, request] of Object.entries(scenarios)) {
   test(`a streamed message equals the whole one: ${name}`, async () => {
-    assert.deepEqual(comparable(await streamed(request)), comparable(await whole(request)));
+    assert.deepEqual(comparable(await streamed(request)), comparable(await nonStreaming(request)));
   });
 }
 
@@ -114,8 +114,8 @@ test('arguments cut by max_tokens keep what is complete, wherever they are cut',
     } while (Math.floor(length(JSON.stringify(args)) / 2) < cut);
     const properties = Object.fromEntries(Object.entries(args).map(([key, value]) => [key, { const: value }]));
     const tool = { name: 'record', input_schema: { type: 'object', properties, required: Object.keys(args) } };
-    const request = asks('[toolcut]', { tools: [tool] });
-    const [a, b] = [await streamed(request), await whole(request)];
+    const request = messageRequest('[toolcut]', { tools: [tool] });
+    const [a, b] = [await streamed(request), await nonStreaming(request)];
     const kept = [...JSON.stringify(args)].slice(0, cut).join('');
     assert.equal(b.stop_reason, 'max_tokens');
     assert.deepEqual(comparable(a), comparable(b), `cut after ${kept.slice(beginning - 1)}`);
@@ -125,7 +125,7 @@ test('arguments cut by max_tokens keep what is complete, wherever they are cut',
 test('events come as the SDK promises them', async () => {
   const seen = [];
   const stream = client.messages
-    .stream(asks('[tool]', { tools: [WEATHER] }))
+    .stream(messageRequest('[tool]', { tools: [WEATHER] }))
     .on('text', () => seen.push('text'))
     .on('inputJson', () => seen.push('input'))
     .on('contentBlock', (block) => seen.push(`end of ${block.type}`));
@@ -135,46 +135,46 @@ test('events come as the SDK promises them', async () => {
   assert.match(stream.request_id, /^req_/);
 });
 
-for (const [how, ask] of Object.entries({ streamed, whole })) {
+for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
   test(`a tool loop goes round, ${how}`, async () => {
-    const request = asks('[tools]', { tools: [WEATHER, CLOCK] });
-    const message = await ask(request);
+    const request = messageRequest('[tools]', { tools: [WEATHER, CLOCK] });
+    const message = await sendRequest(request);
     const results = callsOf(message).map(({ id, name }) => ({
       type: 'tool_result',
       tool_use_id: id,
       content: `${name} is done`,
     }));
-    const answer = await ask(continued(request, message, results));
-    assert.equal(textOf(answer), 'The tool said: get_weather is done and get_time is done');
+    const response = await sendRequest(continued(request, message, results));
+    assert.equal(textOf(response), 'The tool said: get_weather is done and get_time is done');
   });
 
   for (const word of ['[thinking]', '[redacted]']) {
     test(`${word} is accepted when it comes back, ${how}`, async () => {
       // fake-bedrock checks the seals of what it issued, as Bedrock does.
-      const request = asks(word, THINKS);
-      const message = await ask(request);
+      const request = messageRequest(word, THINKS);
+      const message = await sendRequest(request);
       assert.match(message.content[0].type, /thinking$/);
-      assert.match(textOf(await ask(continued(request, message, 'Go on'))), /You said: Go on$/);
+      assert.match(textOf(await sendRequest(continued(request, message, 'Go on'))), /You said: Go on$/);
     });
   }
 
   test(`the second turn reads what the first one cached, ${how}`, async () => {
     const text = `${how}: ${'a long and winding system prompt. '.repeat(400)}`;
-    const request = asks('Hello', { system: [{ type: 'text', text, cache_control: { type: 'ephemeral' } }] });
-    const first = await ask(request);
+    const request = messageRequest('Hello', { system: [{ type: 'text', text, cache_control: { type: 'ephemeral' } }] });
+    const first = await sendRequest(request);
     assert.ok(first.usage.cache_creation_input_tokens > 1024);
-    const second = await ask(continued(request, first, 'And again'));
+    const second = await sendRequest(continued(request, first, 'And again'));
     assert.equal(second.usage.cache_read_input_tokens, first.usage.cache_creation_input_tokens);
   });
 
   test(`errors have the class, the words and the id of the request, ${how}`, async () => {
     const table = [
-      [asks([{ type: 'text' }]), Anthropic.BadRequestError, 'invalid_request_error', /messages\.0\.content\.0\.text/],
-      [{ ...asks('Hello'), model: 'gpt-4o' }, Anthropic.NotFoundError, 'not_found_error', /gpt-4o/],
-      [asks('[throttle]'), Anthropic.RateLimitError, 'rate_limit_error', /wait before trying again/],
+      [messageRequest([{ type: 'text' }]), Anthropic.BadRequestError, 'invalid_request_error', /messages\.0\.content\.0\.text/],
+      [{ ...messageRequest('Hello'), model: 'gpt-4o' }, Anthropic.NotFoundError, 'not_found_error', /gpt-4o/],
+      [messageRequest('[throttle]'), Anthropic.RateLimitError, 'rate_limit_error', /wait before trying again/],
     ];
     for (const [request, kind, type, words] of table) {
-      await assert.rejects(ask(request), (error) => {
+      await assert.rejects(sendRequest(request), (error) => {
         assert.ok(error instanceof kind, `${error}`);
         assert.equal(error.type, type);
         assert.match(error.apiMessage, words);
@@ -188,25 +188,25 @@ for (const [how, ask] of Object.entries({ streamed, whole })) {
 
   for (const word of ['[cut]', '[no-stop]', '[exception internalServerException]']) {
     test(`an answer that breaks off is never taken for a whole one: ${word}, ${how}`, async () => {
-      await assert.rejects(ask(asks(word)), (error) => error instanceof Anthropic.APIError && error.type === 'api_error');
+      await assert.rejects(sendRequest(messageRequest(word)), (error) => error instanceof Anthropic.APIError && error.type === 'api_error');
     });
   }
 }
 
 test('an image reaches the model byte for byte', async () => {
   const size = Buffer.from(PNG, 'base64').length;
-  const message = await whole(scenarios['an image']);
+  const message = await nonStreaming(scenarios['an image']);
   assert.match(textOf(message), new RegExp(`I see 1 image \\(image/png, ${size} bytes\\)`));
 });
 
 test('a stream that is aborted is noticed, and the next request is served', async () => {
-  const stream = client.messages.stream(asks('[paced 300 10]'));
+  const stream = client.messages.stream(messageRequest('[paced 300 10]'));
   await new Promise((resolve) => stream.once('text', resolve));
   const requestId = stream.request_id;
   stream.abort();
   await assert.rejects(stream.finalMessage(), Anthropic.APIUserAbortError);
   assert.equal((await servers.logged(requestId)).outcome, 'cancelled');
-  assert.match(textOf(await whole(asks('Hello'))), /You said: Hello$/);
+  assert.match(textOf(await nonStreaming(messageRequest('Hello'))), /You said: Hello$/);
 });
 
 test('pages of models are the whole list in its order, and each can be retrieved', async () => {
@@ -224,7 +224,7 @@ test('pages of models are the whole list in its order, and each can be retrieved
 
 test('tokens are counted, and more words cost more', async () => {
   const count = async (content, more) => {
-    const { max_tokens, ...request } = asks(content, more);
+    const { max_tokens, ...request } = messageRequest(content, more);
     return (await client.messages.countTokens(request)).input_tokens;
   };
   const few = await count('Hello');

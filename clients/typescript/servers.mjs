@@ -94,7 +94,7 @@ export async function start() {
   const { address } = await proxy.line((line) => line.address);
   const url = `http://${address}`;
   const deadline = Date.now() + PATIENCE;
-  while (!(await fetch(`${url}/health`).then((answer) => answer.ok, () => false))) {
+  while (!(await fetch(`${url}/health`).then((response) => response.ok, () => false))) {
     if (Date.now() > deadline) throw new Error('the proxy is not healthy');
   }
   return {

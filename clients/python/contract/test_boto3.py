@@ -33,21 +33,21 @@ pytest_plugins = ["running"]
 
 
 def test_converse_quotes_the_prompt(bedrock):
-    answer = bedrock.converse(modelId=SONNET, messages=user("hello there"))
-    assert answer["output"]["message"]["role"] == "assistant"
-    assert answer["output"]["message"]["content"][0]["text"].endswith("You said: hello there")
-    assert answer["stopReason"] == "end_turn"
-    usage = answer["usage"]
+    response = bedrock.converse(modelId=SONNET, messages=user("hello there"))
+    assert response["output"]["message"]["role"] == "assistant"
+    assert response["output"]["message"]["content"][0]["text"].endswith("You said: hello there")
+    assert response["stopReason"] == "end_turn"
+    usage = response["usage"]
     assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
-    assert len(answer["ResponseMetadata"]["RequestId"]) == 36
+    assert len(response["ResponseMetadata"]["RequestId"]) == 36
 
 
 def test_converse_folds_a_tool_call(bedrock):
-    answer = bedrock.converse(
+    response = bedrock.converse(
         modelId=SONNET, messages=user("[tool]"), toolConfig={"tools": [WEATHER]}
     )
-    assert answer["stopReason"] == "tool_use"
-    call = answer["output"]["message"]["content"][1]["toolUse"]
+    assert response["stopReason"] == "tool_use"
+    call = response["output"]["message"]["content"][1]["toolUse"]
     assert call["name"] == "get_weather"
     assert call["input"] == {"city": "Paris", "days": 1}
 
@@ -55,8 +55,8 @@ def test_converse_folds_a_tool_call(bedrock):
 def test_a_whole_agent_loop_passes_validation(bedrock):
     messages = user("[tools]")
     tools = {"tools": [WEATHER]}
-    answer = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
-    message = answer["output"]["message"]
+    response = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
+    message = response["output"]["message"]
     calls = [block["toolUse"] for block in message["content"] if "toolUse" in block]
     assert len({call["toolUseId"] for call in calls}) == 2
     results = [
@@ -64,16 +64,16 @@ def test_a_whole_agent_loop_passes_validation(bedrock):
         for call in calls
     ]
     messages += [message, {"role": "user", "content": results}]
-    answer = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
-    assert "The tool said: 21 degrees" in answer["output"]["message"]["content"][0]["text"]
+    response = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
+    assert "The tool said: 21 degrees" in response["output"]["message"]["content"][0]["text"]
     messages[2]["content"].pop()
     with pytest.raises(ClientError, match="Expected toolResult blocks at messages.2.content"):
         bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
 
 
 def test_thinking_can_be_replayed_unless_it_was_altered(bedrock):
-    answer = bedrock.converse(modelId=SONNET, messages=user("[thinking]"))
-    message = answer["output"]["message"]
+    response = bedrock.converse(modelId=SONNET, messages=user("[thinking]"))
+    message = response["output"]["message"]
     messages = [*user("[thinking]"), message, *user("go on")]
     assert bedrock.converse(modelId=SONNET, messages=messages)["stopReason"] == "end_turn"
     message["content"][0]["reasoningContent"]["reasoningText"]["text"] += "!"
@@ -83,8 +83,8 @@ def test_thinking_can_be_replayed_unless_it_was_altered(bedrock):
 
 
 def test_redacted_reasoning_can_be_replayed(bedrock):
-    answer = bedrock.converse(modelId=SONNET, messages=user("[redacted]"))
-    message = answer["output"]["message"]
+    response = bedrock.converse(modelId=SONNET, messages=user("[redacted]"))
+    message = response["output"]["message"]
     assert message["content"][0]["reasoningContent"]["redactedContent"].isascii()
     messages = [*user("[redacted]"), message, *user("go on")]
     assert bedrock.converse(modelId=SONNET, messages=messages)["stopReason"] == "end_turn"
@@ -92,17 +92,17 @@ def test_redacted_reasoning_can_be_replayed(bedrock):
 
 def test_an_image_is_seen(bedrock):
     image = {"image": {"format": "png", "source": {"bytes": RED_PIXEL}}}
-    answer = bedrock.converse(modelId=SONNET, messages=user("look", image))
-    text = answer["output"]["message"]["content"][0]["text"]
+    response = bedrock.converse(modelId=SONNET, messages=user("look", image))
+    text = response["output"]["message"]["content"][0]["text"]
     assert f"I see 1 image (image/png, {len(RED_PIXEL)} bytes)" in text
 
 
 def test_an_answer_stops_at_max_tokens(bedrock):
-    answer = bedrock.converse(
+    response = bedrock.converse(
         modelId=SONNET, messages=user("[long 50]"), inferenceConfig={"maxTokens": 7}
     )
-    assert answer["stopReason"] == "max_tokens"
-    assert answer["usage"]["outputTokens"] == 7
+    assert response["stopReason"] == "max_tokens"
+    assert response["usage"]["outputTokens"] == 7
 
 
 def test_the_stop_sequence_comes_through_the_response_paths(bedrock):
@@ -110,9 +110,9 @@ def test_the_stop_sequence_comes_through_the_response_paths(bedrock):
         "inferenceConfig": {"stopSequences": ["DONE"]},
         "additionalModelResponseFieldPaths": ["/stop_sequence", "/delta/stop_sequence"],
     }
-    answer = bedrock.converse(modelId=SONNET, messages=user("[stop-sequence]"), **more)
-    assert answer["stopReason"] == "stop_sequence"
-    assert answer["additionalModelResponseFields"]["stop_sequence"] == "DONE"
+    response = bedrock.converse(modelId=SONNET, messages=user("[stop-sequence]"), **more)
+    assert response["stopReason"] == "stop_sequence"
+    assert response["additionalModelResponseFields"]["stop_sequence"] == "DONE"
     stop = [e["messageStop"] for e in events(bedrock, "[stop-sequence]", **more) if "messageStop" in e]
     assert stop[0]["additionalModelResponseFields"]["delta"] == {"stop_sequence": "DONE"}
 
@@ -226,10 +226,10 @@ def test_every_exception_in_a_stream_is_raised(bedrock, name):
 
 
 def test_a_throttle_may_be_the_first_frame(bedrock):
-    answer = bedrock.converse_stream(modelId=SONNET, messages=user("[throttle-first-frame]"))
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    response = bedrock.converse_stream(modelId=SONNET, messages=user("[throttle-first-frame]"))
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 200
     with pytest.raises(EventStreamError, match="Too many tokens") as error:
-        list(answer["stream"])
+        list(response["stream"])
     assert code(error) == "throttlingException"
 
 
@@ -273,8 +273,8 @@ FORMAT = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"sc
 def test_some_models_call_tools_in_one_piece_only(bedrock):
     with pytest.raises(ClientError, match="This model doesn't support tool use in streaming mode."):
         bedrock.converse_stream(modelId=LLAMA, messages=user("[tool]"), toolConfig=TOOLS)
-    answer = bedrock.converse(modelId=LLAMA, messages=user("[tool]"), toolConfig=TOOLS)
-    assert answer["stopReason"] == "tool_use"
+    response = bedrock.converse(modelId=LLAMA, messages=user("[tool]"), toolConfig=TOOLS)
+    assert response["stopReason"] == "tool_use"
 
 
 @pytest.mark.parametrize(
@@ -299,8 +299,8 @@ def test_each_model_has_its_refusals(bedrock, model, more, text):
 
 
 def test_a_format_is_kept_by_models_that_have_formats(bedrock):
-    answer = bedrock.converse(modelId=SONNET, messages=user("count"), outputConfig=FORMAT)
-    assert json.loads(answer["output"]["message"]["content"][0]["text"]) == {"n": 1}
+    response = bedrock.converse(modelId=SONNET, messages=user("count"), outputConfig=FORMAT)
+    assert json.loads(response["output"]["message"]["content"][0]["text"]) == {"n": 1}
 
 
 def cited(source, **more):
@@ -332,10 +332,10 @@ def test_pages_and_search_results_are_cited_too(bedrock):
 
 def test_the_native_answer_shines_through_the_response_paths(bedrock):
     paths = ["/usage/output_tokens_details", "/stop_details", "/nothing"]
-    answer = bedrock.converse(
+    response = bedrock.converse(
         modelId=SONNET, messages=user("[thinking]"), additionalModelResponseFieldPaths=paths
     )
-    fields = answer["additionalModelResponseFields"]
+    fields = response["additionalModelResponseFields"]
     assert fields["usage"]["output_tokens_details"]["thinking_tokens"] > 0
     assert fields["stop_details"] is None and "nothing" not in fields
     got = events(bedrock, "[stop content_filtered]", additionalModelResponseFieldPaths=paths)
@@ -437,8 +437,8 @@ def bearer_client(url):
 
 def test_a_bearer_key_is_accepted(url, monkeypatch):
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", BEARER)
-    answer = bearer_client(url).converse(modelId=PROFILE_ARN, messages=user("hi"))
-    assert answer["stopReason"] == "end_turn"
+    response = bearer_client(url).converse(modelId=PROFILE_ARN, messages=user("hi"))
+    assert response["stopReason"] == "end_turn"
 
 
 def test_a_wrong_bearer_key_is_denied(url, monkeypatch):

@@ -31,12 +31,12 @@ def test_a_foundation_model_is_found_by_its_id_and_its_arn(control):
 
 
 def test_profiles_come_in_pages(control):
-    whole = control.list_inference_profiles(maxResults=1000)
-    assert "nextToken" not in whole
+    non_streaming = control.list_inference_profiles(maxResults=1000)
+    assert "nextToken" not in non_streaming
     pages = list(control.get_paginator("list_inference_profiles").paginate(PaginationConfig={"PageSize": 9}))
     assert len(pages) > 3
     assert all(len(page["inferenceProfileSummaries"]) <= 9 for page in pages)
-    assert [p for page in pages for p in page["inferenceProfileSummaries"]] == whole["inferenceProfileSummaries"]
+    assert [p for page in pages for p in page["inferenceProfileSummaries"]] == non_streaming["inferenceProfileSummaries"]
 
 
 def test_profiles_are_filtered_by_their_type(control, own_profile):

@@ -162,10 +162,10 @@ def test_a_search_for_tools_is_answered_and_can_be_replayed(bedrock):
         ],
     }
     answer = invoke(bedrock, "[tool-search]", OPUS, **more)
-    asked, found, call = answer["content"]
-    assert (asked["type"], asked["input"]) == ("server_tool_use", {"query": "later"})
+    sent_request, found, call = answer["content"]
+    assert (sent_request["type"], sent_request["input"]) == ("server_tool_use", {"query": "later"})
     assert found["content"]["tool_references"] == [{"type": "tool_reference", "tool_name": "later"}]
-    assert found["tool_use_id"] == asked["id"]
+    assert found["tool_use_id"] == sent_request["id"]
     assert (call["type"], call["name"]) == ("tool_use", "later")
     result = {"type": "tool_result", "tool_use_id": call["id"], "content": "done"}
     messages = [

@@ -20,7 +20,7 @@ KEYS = {"aws_access_key": ACCESS_KEY, "aws_secret_key": SECRET_KEY, "aws_region"
 PATIENT = {"max_retries": 0, "timeout": 20}
 
 
-def asks(text, model=OPUS, **more):
+def message_request(text, model=OPUS, **more):
     return {"model": model, "max_tokens": 1000, "messages": [{"role": "user", "content": text}], **more}
 
 
@@ -30,8 +30,8 @@ def post(url, body, headers=None, path=PATH):
     try:
         headers = {"content-type": "application/json", "anthropic-version": "2023-06-01", **(headers or {})}
         connection.request("POST", path, json.dumps(body), headers)
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
     finally:
         connection.close()
 
@@ -59,10 +59,10 @@ def mantle(mantle_url):
 
 
 def test_the_runtime_answers_in_one_piece_and_in_events(runtime):
-    message = runtime.messages.create(**asks("hello"))
+    message = runtime.messages.create(**message_request("hello"))
     assert message.content[0].text == "This answer came from fake-bedrock over Messages. You said: hello"
     assert message.model == "claude-opus-5"
-    with runtime.messages.stream(**asks("hello")) as stream:
+    with runtime.messages.stream(**message_request("hello")) as stream:
         streamed = stream.get_final_message()
     assert streamed.content[0].text == message.content[0].text
     assert streamed.usage.output_tokens == message.usage.output_tokens == 10
@@ -73,16 +73,16 @@ def test_every_kind_of_answer_passes_the_sdk(runtime, word):
     tools = [{"name": "t", "input_schema": {"type": "object", "properties": {}, "required": ["path"]}}]
     source = {"type": "text", "media_type": "text/plain", "data": "Snow."}
     document = {"type": "document", "source": source, "citations": {"enabled": True}}
-    request = asks([document, {"type": "text", "text": word}], tools=tools)
-    whole = runtime.messages.create(**request)
+    request = message_request([document, {"type": "text", "text": word}], tools=tools)
+    non_streaming = runtime.messages.create(**request)
     with runtime.messages.stream(**request) as stream:
         streamed = stream.get_final_message()
-    assert [block.type for block in streamed.content] == [block.type for block in whole.content]
-    assert streamed.stop_reason == whole.stop_reason
+    assert [block.type for block in streamed.content] == [block.type for block in non_streaming.content]
+    assert streamed.stop_reason == non_streaming.stop_reason
 
 
 def test_the_wire_is_server_sent_events(url):
-    status, headers, body = keyed(url, asks("hello", stream=True))
+    status, headers, body = keyed(url, message_request("hello", stream=True))
     assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     events = [line[7:] for line in body.decode().splitlines() if line.startswith("event: ")]
     assert events[:3] == ["message_start", "content_block_start", "ping"]
@@ -91,13 +91,13 @@ def test_the_wire_is_server_sent_events(url):
 
 
 def test_a_key_is_taken_from_either_header_and_a_signature_as_well(url):
-    assert keyed(url, asks("hi"))[0] == 200
-    assert post(url, asks("hi"), {"authorization": f"Bearer {BEARER}"})[0] == 200
+    assert keyed(url, message_request("hi"))[0] == 200
+    assert post(url, message_request("hi"), {"authorization": f"Bearer {BEARER}"})[0] == 200
     headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
-    request = AWSRequest("POST", url + PATH, headers, json.dumps(asks("hi")))
+    request = AWSRequest("POST", url + PATH, headers, json.dumps(message_request("hi")))
     SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "bedrock", "us-east-1").add_auth(request)
-    assert post(url, asks("hi"), dict(request.headers.items()))[0] == 200
-    status, headers, _ = post(url, asks("hi"), {"x-api-key": "nope"})
+    assert post(url, message_request("hi"), dict(request.headers.items()))[0] == 200
+    status, headers, _ = post(url, message_request("hi"), {"x-api-key": "nope"})
     assert (status, headers["x-amzn-errortype"].split(":")[0]) == (403, "AccessDeniedException")
     status, _, body = keyed(url, {}, f"/model/{OPUS}/converse")
     assert (status, json.loads(body)["message"]) == (403, "Authorization header is missing")
@@ -122,7 +122,7 @@ def test_a_key_is_taken_from_either_header_and_a_signature_as_well(url):
     ],
 )
 def test_refusals_come_in_anthropics_envelope(url, more, headers, text):
-    status, headers, body = keyed(url, {**asks("hi"), **more}, **headers)
+    status, headers, body = keyed(url, {**message_request("hi"), **more}, **headers)
     error = json.loads(body)
     assert error["type"] == "error" and error["request_id"] == headers["x-amzn-requestid"]
     assert text in error["error"]["message"]
@@ -132,7 +132,7 @@ def test_refusals_come_in_anthropics_envelope(url, more, headers, text):
 
 def test_the_runtime_has_no_other_messages_route(url):
     for path in [f"{PATH}/count_tokens", "/anthropic/v1/models"]:
-        status, _, body = keyed(url, asks("hi"), path)
+        status, _, body = keyed(url, message_request("hi"), path)
         assert status == 200
         assert json.loads(body)["Output"]["__type"] == "com.amazon.coral.service#UnknownOperationException"
 
@@ -147,35 +147,35 @@ def test_the_runtime_has_no_other_messages_route(url):
     ],
 )
 def test_a_late_failure_is_an_error_event(url, word, kind):
-    status, _, body = keyed(url, asks(word, stream=True))
+    status, _, body = keyed(url, message_request(word, stream=True))
     last = body.decode().strip().split("\n\n")[-1].splitlines()
     assert (status, last[0]) == (200, "event: error")
     assert json.loads(last[1][6:])["error"]["type"] == kind
 
 
 def test_the_bedrock_client_of_the_sdk_is_served_by_invoke_model(invoker):
-    message = invoker.messages.create(**asks("hello"))
+    message = invoker.messages.create(**message_request("hello"))
     assert message.content[0].text.endswith("over InvokeModel. You said: hello")
-    with invoker.messages.stream(**asks("[thinking]")) as stream:
+    with invoker.messages.stream(**message_request("[thinking]")) as stream:
         assert stream.get_final_message().content[0].signature
     with pytest.raises(anthropic.BadRequestError, match="temperature: Extra inputs are not permitted"):
-        invoker.messages.create(**asks("hello"), extra_body={"temperature": 0.5})
+        invoker.messages.create(**message_request("hello"), extra_body={"temperature": 0.5})
 
 
 def test_mantle_answers_counts_and_signs_with_a_name_of_its_own(mantle):
-    message = mantle.messages.create(**asks("hello", MANTLE_OPUS))
+    message = mantle.messages.create(**message_request("hello", MANTLE_OPUS))
     assert message.content[0].text.endswith("over Mantle. You said: hello")
     messages = [{"role": "user", "content": "hello there"}]
     assert mantle.messages.count_tokens(model=MANTLE_OPUS, messages=messages).input_tokens > 3
-    with mantle.messages.stream(**asks("hello", "anthropic.claude-haiku-4-5")) as stream:
+    with mantle.messages.stream(**message_request("hello", "anthropic.claude-haiku-4-5")) as stream:
         assert stream.get_final_message().stop_reason == "end_turn"
 
 
 def test_mantle_refuses_profiles_and_other_signatures(mantle, mantle_url):
     with pytest.raises(anthropic.NotFoundError):
-        mantle.messages.create(**asks("hello"))
+        mantle.messages.create(**message_request("hello"))
     with pytest.raises(anthropic.BadRequestError, match="data retention mode 'default' is not available"):
-        mantle.messages.create(**asks("hello", "anthropic.claude-fable-5"))
+        mantle.messages.create(**message_request("hello", "anthropic.claude-fable-5"))
     request = AWSRequest("POST", mantle_url + PATH, {"content-type": "application/json"}, "{}")
     SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "bedrock", "us-east-1").add_auth(request)
     status, _, body = post(mantle_url, {}, dict(request.headers.items()))
