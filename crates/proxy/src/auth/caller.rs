@@ -1,4 +1,4 @@
-//! Authenticator: the claims of a token combined with the rows of its user and team, cached.
+//! Callers: the claims of a token combined with the rows of its user and team, cached.
 //!
 //! Rows take precedence over claims, because a token can be old: team, limits, disabled users, revoked tokens. The rows of
 //! a token are looked up at most every two seconds, so that a change takes effect within that time on every replica,

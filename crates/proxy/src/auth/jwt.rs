@@ -16,7 +16,7 @@ const MAX_TOKEN_BYTES: usize = 8192;
 const ALGORITHM: &str = "HS256";
 const HEADER: &[u8] = br#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// JwtKeys of tokens, and the values that claims must have.
+/// Keys of tokens, and the values that claims must have.
 #[derive(Clone)]
 pub struct JwtKeys {
     /// Initialized once, cloned for each use. The first one signs; all verify.
@@ -31,7 +31,7 @@ impl std::fmt::Debug for JwtKeys {
 }
 
 impl JwtKeys {
-    /// JwtKeys of the configuration; `None` when authentication is off.
+    /// Keys of the configuration; `None` when authentication is off.
     #[must_use]
     pub fn new(config: &config::AuthConfig) -> Option<Self> {
         let secrets = config.secret.iter().chain(&config.previous_secrets);

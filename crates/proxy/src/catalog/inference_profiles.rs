@@ -64,7 +64,7 @@ fn way(regions: &[&str]) -> Option<&'static str> {
     }
     let (first, others) = regions.split_first()?;
     if others.iter().all(|region| region == first) {
-        return Some(IN_REGION);
+        return Some(BARE);
     }
     // The narrowest prefix that all of the regions share; the widest stands first.
     let prefixes = prefixes_of(first).iter().rev();

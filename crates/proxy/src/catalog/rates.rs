@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use protocol::anthropic::Usage;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Factor, LongPrices, ModelConfig, Price, Prices};
+use crate::config::{Factor, LongPrices, Model, Price, Prices};
 
 /// The built-in prices are those of this day.
 pub const VERSION: &str = "2026-11-22";
@@ -168,7 +168,7 @@ fn version(prices: &Prices) -> Cow<'static, str> {
 
 /// The highest rate of each kind in all of `models`, over both steps and all ways: what is charged for a model without
 /// a price, which is never free.
-pub(super) fn highest(models: &[ModelConfig]) -> Rates {
+pub(super) fn highest(models: &[Model]) -> Rates {
     let start = Rates { version: Cow::Borrowed(VERSION), ..Rates::default() };
     models.iter().filter_map(|model| model.prices.as_ref()).fold(start, |highest, prices| {
         let factors = prices.by_prefix.values().chain(prices.by_region.values());

@@ -42,7 +42,7 @@ pub struct Reservation<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveOutcome {
     /// The reservation is stored.
-    ReserveOutcome(CallerTotals),
+    Reserved(CallerTotals),
     /// A limit would be exceeded; nothing is stored.
     OverLimit(CallerTotals),
 }

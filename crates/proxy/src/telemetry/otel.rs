@@ -32,7 +32,7 @@ use crate::config::{self, Collector, Sampler};
 use crate::http_client::{self, HttpClientError};
 use crate::tasks::Tasks;
 use crate::telemetry::record::RequestRecord;
-use crate::telemetry::trace_context::TraceContextContext;
+use crate::telemetry::trace_context::TraceContext;
 use collector_client::CollectorClient;
 use instruments::Instruments;
 use span_batcher::{FINAL_FLUSH_TIMEOUT, SPAN_QUEUE_CAPACITY, SpanBatcher};

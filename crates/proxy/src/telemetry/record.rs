@@ -325,7 +325,7 @@ pub(super) mod tests {
     /// Record of a `POST /v1/messages` that has just arrived.
     pub(crate) fn record() -> RequestRecord {
         RequestRecord::new(Arc::new(RequestHead {
-            request_id: RequestId::draw(),
+            request_id: RequestId::generate(),
             client_request_id: None,
             trace: TraceContext::from_headers(&HeaderMap::new()),
             method: Method::POST,

@@ -42,7 +42,7 @@ impl SpanBatcher {
         loop {
             tokio::select! {
                 biased;
-                () = tasks.stopping() => break,
+                () = tasks.shutdown_begun() => break,
                 first = self.queue.recv() => {
                     let Some(first) = first else { return };
                     let batch = self.collect_batch(first, &tasks).await;
@@ -72,7 +72,7 @@ impl SpanBatcher {
         let deadline = Instant::now() + BATCH_WINDOW;
         while batch.len() < MAX_BATCH_SPANS {
             tokio::select! {
-                () = tasks.stopping() => break,
+                () = tasks.shutdown_begun() => break,
                 span = timeout_at(deadline, self.queue.recv()) => match span {
                     Ok(Some(span)) => batch.push(span),
                     Ok(None) | Err(_) => break,
@@ -86,7 +86,7 @@ impl SpanBatcher {
     async fn export(&mut self, batch: Vec<SpanData>, tasks: &Tasks) {
         let spans = batch.len();
         let shutdown = async {
-            tasks.stopping().await;
+            tasks.shutdown_begun().await;
             tokio::time::sleep(FINAL_FLUSH_TIMEOUT).await;
         };
         let result = tokio::select! {
