@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::anthropic::Usage;
 
 use super::{Fields, Line};
-use crate::admin::dollars;
+use crate::store::dollars;
 use crate::api::context::CallersId;
 use crate::telemetry::metrics::method_label;
 
