@@ -123,7 +123,7 @@ fn government_regions_and_vendors_have_own_prices() {
 #[test]
 fn mantle_has_the_price_of_the_geographic_profile() {
     let catalog = catalog();
-    let target =
+    let model =
         ResolvedModel { mantle: true, ..catalog.resolve(Some("anthropic.claude-fable-5-1")).unwrap() };
     let input = |region| {
         let rates = catalog.pricing(&model, region).rates(&Usage::default());
