@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::capabilities::{Capabilities, PromptCache};
 
-use crate::config::{self, Model, RoutePolicy};
+use crate::config::{self, ModelConfig, RoutePolicy};
 pub use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
 pub use list::{ModelInfo, OfferedProfile};
 pub use pricing::{InferenceScope, Pricing};
@@ -126,7 +126,7 @@ pub struct Catalog {
     /// Names of the mappings, in the operator's order.
     mapped_names: Vec<String>,
     prefix: Option<&'static str>,
-    overrides: Vec<Model>,
+    overrides: Vec<ModelConfig>,
     table: RwLock<Arc<ModelTable>>,
     /// Models of application inference profiles.
     pub inference_profiles: InferenceProfiles,
@@ -238,7 +238,7 @@ fn resolved_model(
     requested: &str,
     model_id: String,
     base: Option<String>,
-    model: Option<&Model>,
+    model: Option<&ModelConfig>,
 ) -> ResolvedModel {
     let capabilities = match model {
         Some(model) => model.capabilities,
@@ -276,7 +276,7 @@ fn id_in(id: &str) -> Option<&str> {
 }
 
 /// Id by which `model` is called: with the preferred prefix if it is offered, else `global`, else the first.
-fn profile_id(model: &Model, preferred: Option<&str>) -> String {
+fn profile_id(model: &ModelConfig, preferred: Option<&str>) -> String {
     let offered = |prefix: &str| model.prefixes.iter().find(|other| *other == prefix);
     let prefix = preferred.and_then(|preferred| {
         offered(preferred).or_else(|| offered("global")).or_else(|| model.prefixes.first())

@@ -98,7 +98,7 @@ impl Catalog {
     }
 
     /// Whether the region offers a model: AWS lists it, or it has a profile for the configured geography, or needs none.
-    fn offers(&self, table: &ModelTable, model: &Model) -> bool {
+    fn offers(&self, table: &ModelTable, model: &ModelConfig) -> bool {
         if table.is_discovered() {
             return table.discovered(&model.id).is_some()
                 || self.overrides.iter().any(|other| other.id == model.id);
@@ -112,7 +112,7 @@ impl Catalog {
     }
 
     /// Entry of a row: by Anthropic's name for a Claude model, else by an id that can be called.
-    fn row_info(&self, table: &ModelTable, model: &Model) -> Option<ModelInfo> {
+    fn row_info(&self, table: &ModelTable, model: &ModelConfig) -> Option<ModelInfo> {
         let id = match model.names.first() {
             Some(name) => name.clone(),
             None if model.capabilities.claude => profile_id(model, self.prefix),

@@ -7,7 +7,7 @@ use protocol::anthropic::{ServiceTier, Usage};
 
 use super::rates::{Estimated, Rates, Tier, cache_writes};
 use super::{Catalog, ResolvedModel, id_in, without_prefix};
-use crate::config::{IN_REGION, Factor, PREFIXES, Prices};
+use crate::config::{Factor, IN_REGION, PREFIXES, Prices};
 
 /// Prefix of global inference profiles.
 const GLOBAL: &str = "global";

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use protocol::anthropic::Usage;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Factor, LongPrices, Model, Price, Prices};
+use crate::config::{Factor, LongPrices, ModelConfig, Price, Prices};
 
 /// Date of the built-in prices.
 pub const VERSION: &str = "2026-11-22";
@@ -167,7 +167,7 @@ fn version(prices: &Prices) -> Cow<'static, str> {
 }
 
 /// Highest rate of each kind in `models`, over both tiers and all scopes: the rates of a model without a price.
-pub(super) fn highest(models: &[Model]) -> Rates {
+pub(super) fn highest(models: &[ModelConfig]) -> Rates {
     let start = Rates { version: Cow::Borrowed(VERSION), ..Rates::default() };
     models.iter().filter_map(|model| model.prices.as_ref()).fold(start, |highest, prices| {
         let factors = prices.by_prefix.values().chain(prices.by_region.values());

@@ -36,7 +36,7 @@ pub struct DiscoveredModel {
 /// Rows by id and by name.
 #[derive(Debug, Default)]
 pub(super) struct ModelTable {
-    models: Vec<Model>,
+    models: Vec<ModelConfig>,
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, usize>,
     /// Models that AWS offers, by id; `None` before the first discovery.
@@ -47,8 +47,8 @@ pub(super) struct ModelTable {
 
 impl ModelTable {
     /// Table of the built-in rows, overridden by the operator's.
-    pub(super) fn new(overrides: &[Model]) -> Self {
-        let built_in: Vec<Model> = serde_json::from_str(BUILT_IN).unwrap_or_default();
+    pub(super) fn new(overrides: &[ModelConfig]) -> Self {
+        let built_in: Vec<ModelConfig> = serde_json::from_str(BUILT_IN).unwrap_or_default();
         let mut table = Self::default();
         for model in built_in.into_iter().chain(overrides.iter().cloned()) {
             let at = *table.by_id.entry(model.id.clone()).or_insert(table.models.len());
@@ -57,7 +57,7 @@ impl ModelTable {
                 Some(row) if model.is_only_prices() => row.prices = model.prices,
                 Some(row) => {
                     let prices = row.prices.take();
-                    *row = Model { prices: model.prices.clone().or(prices), ..model };
+                    *row = ModelConfig { prices: model.prices.clone().or(prices), ..model };
                 }
                 None => table.models.push(model),
             }
@@ -67,7 +67,7 @@ impl ModelTable {
     }
 
     /// As [`ModelTable::new`], with the models that AWS offers. Prefixes in the operator's rows are not changed.
-    pub(super) fn with_discovered(overrides: &[Model], discovered: Vec<DiscoveredModel>) -> Self {
+    pub(super) fn with_discovered(overrides: &[ModelConfig], discovered: Vec<DiscoveredModel>) -> Self {
         let mut table = Self::new(overrides);
         let pinned: HashSet<_> =
             overrides.iter().filter(|model| !model.prefixes.is_empty()).map(|model| &model.id).collect();
@@ -90,7 +90,7 @@ impl ModelTable {
         names.retain(|name| !self.by_name.contains_key(name));
         self.by_name.extend(names.iter().map(|name| (name.clone(), at)));
         self.by_id.insert(model.id.clone(), at);
-        self.models.push(Model {
+        self.models.push(ModelConfig {
             id: model.id.clone(),
             names,
             prefixes: model.prefixes.clone(),
@@ -103,7 +103,7 @@ impl ModelTable {
     }
 
     /// All rows.
-    pub(super) fn rows(&self) -> &[Model] {
+    pub(super) fn rows(&self) -> &[ModelConfig] {
         &self.models
     }
 
@@ -123,12 +123,12 @@ impl ModelTable {
     }
 
     /// Row of a foundation-model id.
-    pub(super) fn by_id(&self, id: &str) -> Option<&Model> {
+    pub(super) fn by_id(&self, id: &str) -> Option<&ModelConfig> {
         self.models.get(*self.by_id.get(id)?)
     }
 
     /// Row with this name.
-    pub(super) fn by_name(&self, name: &str) -> Option<&Model> {
+    pub(super) fn by_name(&self, name: &str) -> Option<&ModelConfig> {
         self.models.get(*self.by_name.get(name)?)
     }
 }

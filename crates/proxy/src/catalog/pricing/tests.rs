@@ -2,11 +2,11 @@ use protocol::anthropic::CacheCreation;
 
 use super::*;
 use crate::catalog::ProfileModel;
-use crate::config::{self, Model, parse_models};
+use crate::config::{self, ModelConfig, parse_models};
 
 const APPLICATION: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
 
-fn catalog_of(models: Vec<Model>, mappings: &[(&str, &str)]) -> Catalog {
+fn catalog_of(models: Vec<ModelConfig>, mappings: &[(&str, &str)]) -> Catalog {
     let mappings = mappings.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect();
     Catalog::new(&config::CatalogConfig { default_model: None, mappings, prefix: Some("us"), models })
 }
