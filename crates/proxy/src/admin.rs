@@ -1,71 +1,74 @@
-//! What an operator can do: users, teams, tokens, reports. Two faces show it, the command line and `http::admin`.
+//! Operations of operators: users, teams, tokens, reports. Used by the command line and by `api::admin`.
 //!
-//! Each act that changes something writes its event, with the state before and after and who did it, in the same
-//! transaction, so that there is no change without a trace. Not here: how an operator proves to be one.
+//! Each change writes its event, with the state before and after and the operator, in the same transaction, so that there
+//! is no change without an event. Not here: authorization of the operator.
 
 mod quota_status;
 mod tokens;
 mod users;
-mod view;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::auth::JwtKeys;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids;
 use crate::quota::Periods;
-use crate::store::{Event, EventFilter, ListPage, Page, Store, StoreError, UsageQuery};
+use crate::store::{
+    Event, EventFilter, ListPage, Page, Store, StoreError, UsageQuery, UsageRow, dollars, rfc3339,
+};
 pub use tokens::{IssuedToken, TokenRequest, parse_ttl};
 pub use users::{TeamChange, UserChange};
-pub(crate) use view::dollars;
 
-/// What an operator can do.
+/// Operations of operators.
 #[derive(Clone, Debug)]
 pub struct Admin {
     store: Store,
     keys: Option<JwtKeys>,
     clock: Clock,
     periods: Arc<Periods>,
-    settings: Settings,
+    defaults: Defaults,
 }
 
-/// What an act goes by when the operator does not say.
+/// Configured defaults.
 #[derive(Clone, Copy, Debug)]
-struct Settings {
-    /// How long a token is valid, in seconds.
-    expiry: i64,
-    /// Whether a token makes a user.
+struct Defaults {
+    /// Lifetime of a token in seconds.
+    ttl: i64,
+    /// Whether users are provisioned by their token.
     provision: bool,
+    /// Limit of new users in tokens.
     user_limit: Option<i64>,
+    /// Limit of new teams in tokens.
     team_limit: Option<i64>,
 }
 
-/// Why an act was not done. The text is for the operator.
+/// Failure of an operation. The text is for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
-    /// The operator asked for something that cannot be.
+    /// A value is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// It is about something that is not there.
+    /// The object does not exist.
     #[error("there is no {0}")]
     NotFound(String),
-    /// It is there already.
+    /// The object exists already.
     #[error("{0}")]
     Conflict(String),
-    /// The database is not there.
-    #[error("the database is away: {0}")]
+    /// The database is unavailable.
+    #[error("the database is unavailable: {0}")]
     Unavailable(String),
 }
 
 impl AdminError {
-    /// What a failure of the store means for an act on `what`.
-    fn of(error: StoreError, what: &str) -> Self {
+    /// Converts an error of the store about `object`.
+    fn from_store(error: StoreError, object: &str) -> Self {
         match error {
-            StoreError::NotFound => Self::NotFound(what.to_owned()),
-            StoreError::Conflict(_) => Self::Conflict(format!("there is a {what} already")),
+            StoreError::NotFound => Self::NotFound(object.to_owned()),
+            StoreError::Conflict(_) => Self::Conflict(format!("there is a {object} already")),
             StoreError::Invalid(reason) => Self::Invalid(reason),
             StoreError::Unavailable(reason) | StoreError::Busy(reason) | StoreError::Schema(reason) => {
                 Self::Unavailable(reason)
@@ -77,50 +80,69 @@ impl AdminError {
 type Result<T> = std::result::Result<T, AdminError>;
 
 impl Admin {
-    /// The acts on `store`.
+    /// Operations on `store`.
     #[must_use]
     pub fn new(config: &Config, store: Store, clock: Clock) -> Self {
-        let settings = Settings {
-            expiry: i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX),
+        let defaults = Defaults {
+            ttl: i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX),
             provision: config.callers.provision,
             user_limit: config.callers.user_limit,
             team_limit: config.callers.team_limit,
         };
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
-        Self { store, keys: JwtKeys::new(&config.auth), clock, periods, settings }
+        Self { store, keys: JwtKeys::new(&config.auth), clock, periods, defaults }
     }
 
-    /// Usage of some days, summed up; days are UTC and inclusive.
+    /// Reports the usage of some days; days are UTC and inclusive.
     ///
     /// # Errors
-    /// When a day is none, or the database is away.
-    pub async fn usage(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
+    /// When a day is invalid, or the database is unavailable.
+    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
         let rows = self.store.usage_report(query, page).await;
-        Ok(listed(rows.map_err(|error| AdminError::of(error, "usage"))?, view::usage))
+        let page = rows.map_err(|error| AdminError::from_store(error, "usage"))?;
+        let view = |row: &UsageRow| {
+            let mut view = to_json(row);
+            view["cost_usd"] = dollars(row.cost).into();
+            view
+        };
+        Ok(map_rows(&page, view))
     }
 
-    /// Events, the last ones first.
+    /// Lists events, newest first.
     ///
     /// # Errors
-    /// When the page is none, or the database is away.
+    /// When the cursor is invalid, or the database is unavailable.
     pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Value>> {
         let rows = self.store.events(filter, page).await;
-        Ok(listed(rows.map_err(|error| AdminError::of(error, "event"))?, view::event))
+        let page = rows.map_err(|error| AdminError::from_store(error, "event"))?;
+        let view = |event: &Event| {
+            json!({
+                "type": "event",
+                "id": event.id,
+                "kind": event.kind,
+                "user_id": event.user_id,
+                "team": event.team,
+                "actor": event.actor,
+                "details": event.details,
+                "at": rfc3339(event.at),
+            })
+        };
+        Ok(map_rows(&page, view))
     }
 
-    /// Today in UTC, as `2026-11-22`.
+    /// Current day in UTC, such as `2026-11-22`.
     #[must_use]
     pub fn today(&self) -> String {
         self.clock.rfc3339().chars().take(10).collect()
     }
 
-    /// The event of an act of `actor`.
-    fn event(&self, kind: &str, actor: &str, about: About<'_>, details: Value) -> Event {
+    /// Event of an operation of `actor`.
+    fn event(&self, kind: &str, actor: &str, subject: Subject<'_>, details: Value) -> Event {
         Event {
             id: ids::event_id(),
             kind: kind.to_owned(),
-            user_id: about.user.map(str::to_owned),
-            team: about.team.map(str::to_owned),
+            user_id: subject.user.map(str::to_owned),
+            team: subject.team.map(str::to_owned),
             actor: Some(actor.to_owned()),
             details,
             at: self.clock.milliseconds(),
@@ -128,13 +150,18 @@ impl Admin {
     }
 }
 
-/// Whom an event is about.
+/// User and team that an event is about.
 #[derive(Clone, Copy, Debug, Default)]
-struct About<'a> {
+struct Subject<'a> {
     user: Option<&'a str>,
     team: Option<&'a str>,
 }
 
-fn listed<T>(found: ListPage<T>, view: impl Fn(&T) -> Value) -> ListPage<Value> {
-    ListPage { rows: found.rows.iter().map(view).collect(), next: found.next }
+/// JSON of a row, which always serializes.
+fn to_json(row: &impl Serialize) -> Value {
+    serde_json::to_value(row).unwrap_or_default()
+}
+
+fn map_rows<T>(page: &ListPage<T>, view: impl Fn(&T) -> Value) -> ListPage<Value> {
+    ListPage { rows: page.rows.iter().map(view).collect(), next: page.next.clone() }
 }

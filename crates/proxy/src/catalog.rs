@@ -1,6 +1,6 @@
-//! Names to models: which Bedrock id a client's model name means, what that model can take, and what it costs.
+//! Model catalog: resolves the name of a model in a request to a Bedrock id, its capabilities and its prices.
 //!
-//! Names are compared exactly, never by how they begin: `claude-opus-4-8` is not a kind of `claude-opus-4`.
+//! Names are compared exactly, never by prefix: `claude-opus-4-8` is not a version of `claude-opus-4`.
 
 mod inference_profiles;
 mod list;
@@ -14,33 +14,34 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::capabilities::{Capabilities, PromptCache};
 
-use crate::config::{self, Model, RoutePolicy};
+use crate::config::{self, ModelConfig, RoutePolicy};
 pub use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
 pub use list::{ModelInfo, OfferedProfile};
-pub use pricing::Pricing;
+pub use pricing::{InferenceScope, Pricing};
 pub use rates::Rates;
 pub use table::DiscoveredModel;
-use table::Table;
+use table::ModelTable;
 
-/// Claude Code marks a model with this when it wants the long context; Bedrock does not know it.
-const LONG_CONTEXT_MARK: &str = "[1m]";
-/// The longest id Bedrock takes.
-const LONGEST_ID: usize = 2048;
+/// Suffix by which Claude Code requests the long context; unknown to Bedrock.
+const LONG_CONTEXT_SUFFIX: &str = "[1m]";
+/// Maximum length of a `modelId` in Bedrock.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>
+const MAX_ID_BYTES: usize = 2048;
 
-/// Where a request goes and what can be asked there.
+/// A model name from a request, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedModel {
-    /// What the client called it; answers repeat this.
+    /// Name in the request, which the response repeats.
     pub requested_model: String,
-    /// The id or ARN for the URL, not yet encoded.
+    /// Id or ARN for the URL, not encoded.
     pub model_id: String,
-    /// The foundation-model id behind it, when it is known.
+    /// Foundation-model id, if known.
     pub foundation_model: Option<String>,
-    /// What the model takes.
+    /// Capabilities of the model.
     pub capabilities: Capabilities,
-    /// The routes that its row in the table wants.
+    /// Upstream APIs that its row in the table requires.
     pub route: Option<RoutePolicy>,
-    /// Whether it lives on the Mantle endpoint only.
+    /// Whether only the Mantle endpoint serves it.
     pub mantle: bool,
 }
 
@@ -68,7 +69,7 @@ impl Route {
 }
 
 impl ResolvedModel {
-    /// Whether the request itself names an inference profile, or anything else by its ARN.
+    /// Whether the request names an inference profile, or any resource by its ARN.
     #[must_use]
     pub fn is_profile_requested(&self) -> bool {
         self.requested_model.starts_with("arn:")
@@ -93,119 +94,120 @@ impl ResolvedModel {
         self.capabilities.claude && (self.mantle || !self.model_id.starts_with("arn:"))
     }
 
-    /// Whether this is an application inference profile of which nothing is known.
+    /// Whether this is an application inference profile whose model is unknown.
     #[must_use]
     pub fn is_unresolved_profile(&self) -> bool {
         self.foundation_model.is_none() && self.is_application_profile()
     }
 }
 
-/// Why a name leads nowhere.
+/// Reason why a model name cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// The request names no model and no default is configured.
+    /// The request names no model, and no default is configured.
     #[error("model: Field required")]
     MissingModel,
-    /// The name cannot be a model's.
+    /// The name is malformed.
     #[error("model: {0}")]
     InvalidName(&'static str),
-    /// Nobody knows it.
+    /// The name is unknown.
     #[error(
-        "model: {0} is not known here; use a Claude model name, a Bedrock model id or ARN, or have the operator map it \
+        "model: {0} is unknown; use a Claude model name, a Bedrock model id or ARN, or have the operator map it \
          with AWS_BEDROCK_MODEL_MAPPINGS={0}=<Bedrock id>"
     )]
     UnknownModel(String),
 }
 
-/// All the names there are.
+/// The built-in models and the operator's names.
 #[derive(Debug)]
 pub struct Catalog {
     default_model: Option<String>,
     mappings: HashMap<String, String>,
-    /// The names in the order the operator gave them.
-    mapped: Vec<String>,
+    /// Names of the mappings, in the operator's order.
+    mapped_names: Vec<String>,
     prefix: Option<&'static str>,
-    overrides: Vec<Model>,
-    table: RwLock<Arc<Table>>,
-    /// What is behind application inference profiles.
+    overrides: Vec<ModelConfig>,
+    table: RwLock<Arc<ModelTable>>,
+    /// Models of application inference profiles.
     pub inference_profiles: InferenceProfiles,
 }
 
 impl Catalog {
-    /// The built-in names and the operator's.
+    /// Catalog of the built-in models and those of `config`.
     #[must_use]
     pub fn new(config: &config::CatalogConfig) -> Self {
         Self {
             default_model: config.default_model.clone(),
             mappings: config.mappings.iter().cloned().collect(),
-            mapped: config.mappings.iter().map(|(name, _)| name.clone()).collect(),
+            mapped_names: config.mappings.iter().map(|(name, _)| name.clone()).collect(),
             prefix: config.prefix,
             overrides: config.models.clone(),
-            table: RwLock::new(Arc::new(Table::new(&config.models))),
+            table: RwLock::new(Arc::new(ModelTable::new(&config.models))),
             inference_profiles: InferenceProfiles::default(),
         }
     }
 
-    /// Takes over what AWS says it offers.
-    pub fn set_discovered(&self, found: Vec<DiscoveredModel>) {
-        let table = Arc::new(Table::discovered(&self.overrides, found));
+    /// Replaces the models discovered from AWS.
+    pub fn set_discovered(&self, discovered: Vec<DiscoveredModel>) {
+        let table = Arc::new(ModelTable::with_discovered(&self.overrides, discovered));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
-    /// The foundation models that have a row.
+    /// Foundation models with a row in the table.
     #[must_use]
     pub fn foundation_models(&self) -> Vec<String> {
         self.table().rows().iter().map(|model| model.id.clone()).collect()
     }
 
-    /// The versions of all prices: the built-in one, and what the operator calls others.
+    /// Versions of all prices: the built-in one, and the operator's.
     #[must_use]
     pub fn price_versions(&self) -> Vec<String> {
         let table = self.table();
         let prices = table.rows().iter().filter_map(|model| model.prices.as_ref());
-        let named = prices.map(|prices| prices.version.clone().unwrap_or_else(|| rates::VERSION.to_owned()));
-        named.collect::<BTreeSet<_>>().into_iter().collect()
+        let versions =
+            prices.map(|prices| prices.version.clone().unwrap_or_else(|| rates::VERSION.to_owned()));
+        versions.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn table(&self) -> Arc<Table> {
+    fn table(&self) -> Arc<ModelTable> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where `requested` leads: the operator's mapping, then a Bedrock id as typed, then the built-in names, then
-    /// the profile a new Claude model would have.
+    /// Resolves a name: by the operator's mapping, then as a Bedrock id, then by the built-in names, then as a new Claude
+    /// model with the inference profile that it would have.
     ///
     /// # Errors
-    /// When no model is named, the name is malformed, or nobody knows it.
+    /// When no model is named, or the name is malformed or unknown.
     pub fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
         let requested = requested.or(self.default_model.as_deref()).ok_or(ResolveError::MissingModel)?;
-        check(requested)?;
-        let name = requested.strip_suffix(LONG_CONTEXT_MARK).unwrap_or(requested);
+        check_name(requested)?;
+        let name = requested.strip_suffix(LONG_CONTEXT_SUFFIX).unwrap_or(requested);
         let mapped = self.mappings.get(requested).or_else(|| self.mappings.get(name));
         if let Some(id) = mapped {
-            // What stands for a name may be a name itself.
-            let named = if is_bedrock_id(id) { None } else { self.by_name(requested, id) };
-            return Ok(named.unwrap_or_else(|| self.as_typed(requested, name, id)));
+            // A mapping may point to a built-in name.
+            let by_name = if is_bedrock_id(id) { None } else { self.by_name(requested, id) };
+            return Ok(by_name.unwrap_or_else(|| self.by_id(requested, name, id)));
         }
         if is_bedrock_id(name) {
-            return Ok(self.as_typed(requested, name, name));
+            return Ok(self.by_id(requested, name, name));
         }
         self.by_name(requested, name).ok_or_else(|| ResolveError::UnknownModel(requested.to_owned()))
     }
 
-    /// The model that is called `name`, or the one that a new Claude model of this name would be.
+    /// The model with the name `name`, or a new Claude model of this name.
     fn by_name(&self, requested: &str, name: &str) -> Option<ResolvedModel> {
         if let Some(model) = self.table().by_name(name) {
             let base = Some(model.id.clone());
-            return Some(target(requested, profile_id(model, self.prefix), base, Some(model)));
+            return Some(resolved_model(requested, profile_id(model, self.prefix), base, Some(model)));
         }
         name.starts_with("claude-").then(|| {
             let prefix = self.prefix.map(|prefix| format!("{prefix}.")).unwrap_or_default();
             let base = format!("anthropic.{name}");
-            target(requested, format!("{prefix}{base}"), Some(base), None)
+            resolved_model(requested, format!("{prefix}{base}"), Some(base), None)
         })
     }
 
-    /// The inference profile that offers the bare model `id`, when there should be one.
+    /// The inference profile of foundation model `id`, if there is one.
     #[must_use]
     pub fn inference_profile_for(&self, id: &str) -> Option<String> {
         if id.starts_with("arn:") || without_prefix(id) != id {
@@ -218,24 +220,29 @@ impl Catalog {
         (profile != id).then_some(profile)
     }
 
-    /// An id that is sent exactly as typed. What it can take is looked up by the model inside it; an opaque ARN is
-    /// judged by the name it was mapped from, or by what AWS says is behind it.
-    fn as_typed(&self, requested: &str, name: &str, id: &str) -> ResolvedModel {
+    /// An id that is sent unchanged. Capabilities are those of the foundation model in it; for an ARN without one, those of
+    /// the name that is mapped to it, or of the model that AWS reports for it.
+    fn by_id(&self, requested: &str, name: &str, id: &str) -> ResolvedModel {
         let table = self.table();
-        let named = || table.by_name(name).map(|model| model.id.clone());
-        let base = base_in(id)
+        let mapped_from = || table.by_name(name).map(|model| model.id.clone());
+        let base = foundation_model_in(id)
             .map(str::to_owned)
-            .or_else(named)
+            .or_else(mapped_from)
             .or_else(|| self.inference_profiles.foundation_model(id));
         let model = base.as_deref().and_then(|base| table.by_id(base)).or_else(|| table.by_name(name));
-        target(requested, id.to_owned(), base, model)
+        resolved_model(requested, id.to_owned(), base, model)
     }
 }
 
-fn target(requested: &str, model_id: String, base: Option<String>, model: Option<&Model>) -> ResolvedModel {
+fn resolved_model(
+    requested: &str,
+    model_id: String,
+    base: Option<String>,
+    model: Option<&ModelConfig>,
+) -> ResolvedModel {
     let capabilities = match model {
         Some(model) => model.capabilities,
-        // A Claude model newer than the table, or an ARN that says nothing: most of them are Claude.
+        // A Claude model newer than the table, or an ARN without a model: most of them are Claude.
         None if base.as_deref().unwrap_or(&model_id).contains("anthropic.claude") => {
             Capabilities::NEWEST_CLAUDE
         }
@@ -254,12 +261,12 @@ fn target(requested: &str, model_id: String, base: Option<String>, model: Option
     }
 }
 
-/// The foundation-model id that `id` contains; most kinds of ARN contain none.
-fn base_in(id: &str) -> Option<&str> {
+/// Foundation-model id in `id`; most kinds of ARN contain none.
+fn foundation_model_in(id: &str) -> Option<&str> {
     id_in(id).map(without_prefix)
 }
 
-/// The id of a model or of AWS's own profile that `id` is, or that it contains when it is an ARN.
+/// Id of a foundation model or of AWS's own inference profile: `id` itself, or the one in an ARN.
 fn id_in(id: &str) -> Option<&str> {
     if !id.starts_with("arn:") {
         return Some(id);
@@ -268,23 +275,26 @@ fn id_in(id: &str) -> Option<&str> {
     ["foundation-model", "inference-profile"].contains(&kind).then_some(inner)
 }
 
-/// The id under which `model` is called: with the wanted prefix if it is offered, else `global`, else the first.
-fn profile_id(model: &Model, wanted: Option<&str>) -> String {
-    let offered = |prefix: &str| model.prefixes.iter().find(|known| *known == prefix);
-    let prefix = wanted
-        .and_then(|wanted| offered(wanted).or_else(|| offered("global")).or_else(|| model.prefixes.first()));
+/// Id by which `model` is called: with the preferred prefix if it is offered, else `global`, else the first.
+fn profile_id(model: &ModelConfig, preferred: Option<&str>) -> String {
+    let offered = |prefix: &str| model.prefixes.iter().find(|other| *other == prefix);
+    let prefix = preferred.and_then(|preferred| {
+        offered(preferred).or_else(|| offered("global")).or_else(|| model.prefixes.first())
+    });
     prefix.map_or_else(|| model.id.clone(), |prefix| format!("{prefix}.{}", model.id))
 }
 
-/// What can never be a model's name, whatever it is called.
-fn check(name: &str) -> Result<(), ResolveError> {
+/// Rejects names that no model can have.
+fn check_name(name: &str) -> Result<(), ResolveError> {
     if name.is_empty() {
         return Err(ResolveError::InvalidName("String should have at least 1 character"));
     }
-    if name.len() > LONGEST_ID {
+    if name.len() > MAX_ID_BYTES {
         return Err(ResolveError::InvalidName("String should have at most 2048 characters"));
     }
-    if name.contains("..") || name.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+    if name.contains("..")
+        || name.chars().any(|character| character.is_control() || character.is_whitespace())
+    {
         return Err(ResolveError::InvalidName(
             "spaces, control characters and `..` are not allowed in a model name",
         ));
@@ -292,7 +302,7 @@ fn check(name: &str) -> Result<(), ResolveError> {
     Ok(())
 }
 
-/// Whether `name` is Bedrock's own: an ARN, or `vendor.model` with or without a profile prefix.
+/// Whether `name` is a Bedrock id: an ARN, or `vendor.model` with or without a profile prefix.
 fn is_bedrock_id(name: &str) -> bool {
     if name.starts_with("arn:") {
         return true;
@@ -302,10 +312,10 @@ fn is_bedrock_id(name: &str) -> bool {
     };
     vendor.len() > 1
         && vendor.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        && model.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && model.starts_with(|character: char| character.is_ascii_lowercase())
 }
 
-/// The foundation-model id inside a profile id.
+/// Strips the prefix of an inference profile.
 fn without_prefix(id: &str) -> &str {
     match id.split_once('.') {
         Some((prefix, rest)) if config::PREFIXES.contains(&prefix) => rest,
@@ -331,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_anthropic_become_profiles_of_the_region() {
+    fn anthropic_names_resolve_to_regional_profiles() {
         for name in ["claude-sonnet-4-5", "claude-sonnet-4-5-20250929", "claude-sonnet-4-5[1m]"] {
             assert_eq!(id(name, Some("us")), "us.anthropic.claude-sonnet-4-5-20250929-v1:0");
         }
@@ -345,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_is_not_offered_gives_way_to_global_or_the_first() {
+    fn unavailable_prefix_falls_back_to_global_or_first() {
         assert_eq!(id("claude-sonnet-4-5", Some("apac")), "global.anthropic.claude-sonnet-4-5-20250929-v1:0");
         assert_eq!(id("claude-opus-4-1", Some("apac")), "us.anthropic.claude-opus-4-1-20250805-v1:0");
         assert_eq!(id("claude-opus-4-1", None), "anthropic.claude-opus-4-1-20250805-v1:0");
     }
 
     #[test]
-    fn bedrock_ids_and_arns_pass_as_typed() {
+    fn bedrock_ids_and_arns_stay_unchanged() {
         let ids = [
             "anthropic.claude-3-5-sonnet-20241022-v2:0",
             "jp.anthropic.claude-opus-9",
@@ -361,13 +371,13 @@ mod tests {
             "ai21.jamba-1-5-large-v1:0",
             "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
         ];
-        for typed in ids {
-            assert_eq!(id(typed, Some("eu")), typed);
+        for name in ids {
+            assert_eq!(id(name, Some("eu")), name);
         }
     }
 
     #[test]
-    fn a_mapping_wins_and_is_used_as_typed() {
+    fn mapping_takes_precedence_and_stays_unchanged() {
         let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
         let mappings = [("claude-sonnet-4-5", arn), ("gpt-4", "amazon.nova-pro-v1:0")];
         let catalog = catalog(Some("us"), &mappings, Some("gpt-4"));
@@ -376,18 +386,18 @@ mod tests {
             (sonnet.model_id.as_str(), sonnet.requested_model.as_str()),
             (arn, "claude-sonnet-4-5[1m]")
         );
-        let known = id("claude-sonnet-4-5", None);
-        let known = catalog.resolve(Some(&known)).unwrap();
+        let built_in = id("claude-sonnet-4-5", None);
+        let built_in = catalog.resolve(Some(&built_in)).unwrap();
         assert_eq!(
-            sonnet.capabilities, known.capabilities,
-            "an opaque ARN is judged by the name it stands for"
+            sonnet.capabilities, built_in.capabilities,
+            "an ARN has the capabilities of the name mapped to it"
         );
         let nova = catalog.resolve(None).unwrap();
         assert_eq!((nova.model_id.as_str(), nova.capabilities.claude), ("amazon.nova-pro-v1:0", false));
     }
 
     #[test]
-    fn a_name_of_the_operators_may_stand_for_one_of_anthropics() {
+    fn mapping_may_point_to_an_anthropic_name() {
         let mappings =
             [("fast", "claude-haiku-4-5"), ("next", "claude-epic-9"), ("own", "my-provisioned-model")];
         let catalog = catalog(Some("us"), &mappings, None);
@@ -398,12 +408,12 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_says_is_behind_a_profile_counts_unless_a_name_says_otherwise() {
+    fn mapped_name_overrides_the_model_aws_reports() {
         let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
         let catalog = catalog(Some("us"), &[("claude-haiku-4-5", arn), ("house", arn)], None);
         assert!(catalog.resolve(Some("house")).unwrap().is_unresolved_profile());
-        let behind = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
-        catalog.inference_profiles.insert(arn, ProfileModel::from_arns([behind].into_iter()));
+        let model = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0";
+        catalog.inference_profiles.insert(arn, ProfileModel::from_arns([model].into_iter()));
         let house = catalog.resolve(Some("house")).unwrap();
         assert_eq!(
             (house.model_id.as_str(), house.foundation_model.as_deref()),
@@ -416,34 +426,34 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_offers_decides_about_prefixes_and_names_new_models() {
+    fn discovery_updates_prefixes_and_adds_models() {
         let catalog = catalog(Some("apac"), &[], None);
-        let found = |id: &str, prefixes: &[&str]| DiscoveredModel {
+        let discovered = |id: &str, prefixes: &[&str]| DiscoveredModel {
             id: id.to_owned(),
             prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
             ..DiscoveredModel::default()
         };
         catalog.set_discovered(vec![
-            found("anthropic.claude-sonnet-4-5-20250929-v1:0", &["au"]),
-            found("anthropic.claude-opus-9-20270301-v1:0", &["apac", "global"]),
+            discovered("anthropic.claude-sonnet-4-5-20250929-v1:0", &["au"]),
+            discovered("anthropic.claude-opus-9-20270301-v1:0", &["apac", "global"]),
         ]);
         let id = |name: &str| catalog.resolve(Some(name)).unwrap().model_id;
         assert_eq!(id("claude-sonnet-4-5"), "au.anthropic.claude-sonnet-4-5-20250929-v1:0");
         assert_eq!(id("claude-opus-9"), "apac.anthropic.claude-opus-9-20270301-v1:0");
         assert_eq!(id("claude-opus-9-20270301"), id("claude-opus-9"));
-        assert_eq!(id("claude-opus-4-6"), "global.anthropic.claude-opus-4-6-v1", "the table still counts");
+        assert_eq!(id("claude-opus-4-6"), "global.anthropic.claude-opus-4-6-v1", "other rows are unchanged");
     }
 
     #[test]
-    fn a_new_claude_model_gets_the_profile_it_would_have() {
-        let target = catalog(Some("eu"), &[], None).resolve(Some("claude-opus-9")).unwrap();
-        assert_eq!(target.model_id, "eu.anthropic.claude-opus-9");
-        assert_eq!(target.capabilities, Capabilities::NEWEST_CLAUDE);
+    fn new_claude_model_gets_a_regional_profile() {
+        let model = catalog(Some("eu"), &[], None).resolve(Some("claude-opus-9")).unwrap();
+        assert_eq!(model.model_id, "eu.anthropic.claude-opus-9");
+        assert_eq!(model.capabilities, Capabilities::NEWEST_CLAUDE);
         assert_eq!(id("claude-opus-4-80", Some("us")), "us.anthropic.claude-opus-4-80");
     }
 
     #[test]
-    fn what_nobody_knows_is_refused_with_advice() {
+    fn unknown_model_is_rejected_with_advice() {
         let catalog = catalog(Some("us"), &[], None);
         assert_eq!(catalog.resolve(None), Err(ResolveError::MissingModel));
         for name in ["gpt-4o", "gpt-5.4", "claude", "Claude-3", "o1.5-mini"] {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::{self, Outage};
+use crate::config::{self, FailMode};
 use crate::ids;
 use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
 use crate::usage::{QueuePermit, UsageRecorder};
@@ -188,7 +188,12 @@ impl Drop for LeaseGuard {
 impl Quota {
     /// Quotas by `config`.
     #[must_use]
-    pub fn new(config: config::QuotaConfig, store: Store, recorder: Arc<UsageRecorder>, clock: Clock) -> Self {
+    pub fn new(
+        config: config::QuotaConfig,
+        store: Store,
+        recorder: Arc<UsageRecorder>,
+        clock: Clock,
+    ) -> Self {
         let periods = Periods::new(config.schedule.clone());
         Self {
             store,

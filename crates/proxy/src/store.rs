@@ -65,11 +65,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
+pub(crate) use datetime::rfc3339;
 pub use error::StoreError;
 pub use events::EventFilter;
 pub use inspect::{Inspection, sqlite_version};
 pub use records::{CallerRows, Event, ListPage, Page, Team, Token, UsageRecord, User};
 pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
+pub(crate) use usage::dollars;
 pub use usage_report::{Dimensions, UsageQuery, UsageRow};
 pub use users::{NewUser, RowChange};
 

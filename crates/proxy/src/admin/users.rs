@@ -1,61 +1,63 @@
-//! Users and teams: added, changed, listed.
+//! Users and teams: add, change, list.
 
 use serde_json::{Value, json};
 
-use super::{About, Admin, AdminError, Result, listed, view};
-use crate::auth::check_name;
+use super::{Admin, AdminError, Result, Subject, map_rows, to_json};
+use crate::auth;
 use crate::store::{ListPage, Page, StoreError, Team, User};
 
-/// What to change of a user; `None` leaves it as it is.
+/// Changes of a user; `None` keeps a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserChange {
-    /// The team; `Some(None)` takes the user out of it.
+    /// Team; `Some(None)` removes the user from it.
     pub team: Option<Option<String>>,
-    /// Tokens in a quota period; `Some(None)` is unlimited.
+    /// Limit in tokens per quota period; `Some(None)` is unlimited.
     pub daily_token_limit: Option<Option<i64>>,
-    /// The inference profile; `Some(None)` removes it.
+    /// Inference profile; `Some(None)` removes it.
     pub default_inference_profile: Option<Option<String>>,
-    /// Whether the user is refused.
+    /// Whether requests are rejected.
     pub disabled: Option<bool>,
 }
 
-/// What to change of a team; `None` leaves it as it is.
+/// Changes of a team; `None` keeps a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TeamChange {
-    /// Tokens of all its users in a quota period; `Some(None)` is unlimited.
+    /// Limit of all its users in tokens per quota period; `Some(None)` is unlimited.
     pub daily_token_limit: Option<Option<i64>>,
-    /// Whether its users are refused.
+    /// Whether requests of its users are rejected.
     pub disabled: Option<bool>,
 }
 
 impl Admin {
-    /// Users by name, of one team if named.
+    /// Lists users by name, of one team if given.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
-        let found = self.store.users(team, page).await;
-        Ok(listed(found.map_err(|error| AdminError::of(error, "user"))?, view::user))
+        let result = self.store.users(team, page).await;
+        let page = result.map_err(|error| AdminError::from_store(error, "user"))?;
+        Ok(map_rows(&page, to_json))
     }
 
-    /// One user.
+    /// Looks up one user.
     ///
     /// # Errors
-    /// When there is none, or the database is away.
+    /// When it does not exist, or the database is unavailable.
     pub async fn user(&self, user_id: &str) -> Result<Value> {
-        let found = self.store.user(user_id).await;
-        Ok(view::user(&found.map_err(|error| AdminError::of(error, &format!("user {user_id:?}")))?))
+        let result = self.store.user(user_id).await;
+        let row = result.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
+        Ok(to_json(&row))
     }
 
     /// Adds a user, with the default limit unless `change` has another.
     ///
     /// # Errors
-    /// When there is one already, a name is malformed, the team is not known, or the database is away.
+    /// When it exists already, a name is malformed, the team does not exist, or the database is unavailable.
     pub async fn add_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
-        let fresh = User {
+        let new = User {
             user_id: user_id.to_owned(),
             team: None,
-            daily_token_limit: self.settings.user_limit,
+            daily_token_limit: self.defaults.user_limit,
             default_inference_profile: None,
             disabled: false,
             tokens_valid_from: None,
@@ -64,8 +66,8 @@ impl Admin {
             created_at: 0,
             updated_at: 0,
         };
-        self.put_user(user_id, change, actor, "user_added", |known| match known {
-            None => Ok(fresh),
+        self.put_user(user_id, change, actor, "user_added", |current| match current {
+            None => Ok(new),
             Some(_) => Err(StoreError::Conflict(String::new())),
         })
         .await
@@ -74,9 +76,10 @@ impl Admin {
     /// Changes a user.
     ///
     /// # Errors
-    /// When there is none, a name is malformed, the team is not known, or the database is away.
+    /// When it does not exist, a name is malformed, the team does not exist, or the database is unavailable.
     pub async fn set_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
-        self.put_user(user_id, change, actor, "user_changed", |known| known.ok_or(StoreError::NotFound)).await
+        self.put_user(user_id, change, actor, "user_changed", |current| current.ok_or(StoreError::NotFound))
+            .await
     }
 
     async fn put_user(
@@ -87,7 +90,7 @@ impl Admin {
         kind: &str,
         start: impl FnOnce(Option<User>) -> std::result::Result<User, StoreError> + Send,
     ) -> Result<Value> {
-        named("user", user_id)?;
+        check_name("user", user_id)?;
         check_limit(change.daily_token_limit)?;
         if let Some(Some(profile)) = &change.default_inference_profile
             && (profile.is_empty()
@@ -97,14 +100,14 @@ impl Admin {
             return Err(AdminError::Invalid(reason));
         }
         if let Some(Some(team)) = &change.team {
-            named("team", team)?;
-            // A slip of the pen would otherwise make a team, and one without a limit.
-            let known = self.store.team(team).await;
-            known.map_err(|error| AdminError::of(error, &format!("team {team:?}; add it first")))?;
+            check_name("team", team)?;
+            // Otherwise a typo would create a team without a limit.
+            let row = self.store.team(team).await;
+            row.map_err(|error| AdminError::from_store(error, &format!("team {team:?}; add it first")))?;
         }
-        let put = self.store.put_user(user_id, self.clock.milliseconds(), |known| {
-            let before = known.as_ref().map(user_state);
-            let mut user = start(known)?;
+        let put = self.store.put_user(user_id, self.clock.milliseconds(), |current| {
+            let before = current.as_ref().map(user_state);
+            let mut user = start(current)?;
             if let Some(team) = change.team.clone() {
                 user.team = team;
             }
@@ -115,43 +118,45 @@ impl Admin {
                 user.default_inference_profile = profile;
             }
             user.disabled = change.disabled.unwrap_or(user.disabled);
-            let about = About { user: Some(user_id), team: user.team.as_deref() };
+            let subject = Subject { user: Some(user_id), team: user.team.as_deref() };
             let details = json!({"before": before, "after": user_state(&user)});
-            let event = self.event(kind, actor, about, details);
+            let event = self.event(kind, actor, subject, details);
             Ok((user, event))
         });
-        let user = put.await.map_err(|error| AdminError::of(error, &format!("user {user_id:?}")))?;
-        Ok(view::user(&user))
+        let user = put.await.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
+        Ok(to_json(&user))
     }
 
-    /// Teams by name.
+    /// Lists teams by name.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn teams(&self, page: &Page) -> Result<ListPage<Value>> {
-        let found = self.store.teams(page).await;
-        Ok(listed(found.map_err(|error| AdminError::of(error, "team"))?, view::team))
+        let result = self.store.teams(page).await;
+        let page = result.map_err(|error| AdminError::from_store(error, "team"))?;
+        Ok(map_rows(&page, to_json))
     }
 
-    /// One team.
+    /// Looks up one team.
     ///
     /// # Errors
-    /// When there is none, or the database is away.
+    /// When it does not exist, or the database is unavailable.
     pub async fn team(&self, team: &str) -> Result<Value> {
-        let found = self.store.team(team).await;
-        Ok(view::team(&found.map_err(|error| AdminError::of(error, &format!("team {team:?}")))?))
+        let result = self.store.team(team).await;
+        let row = result.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
+        Ok(to_json(&row))
     }
 
     /// Adds a team, with the default limit unless `change` has another.
     ///
     /// # Errors
-    /// When there is one already, its name is malformed, or the database is away.
+    /// When it exists already, its name is malformed, or the database is unavailable.
     pub async fn add_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
-        let daily_token_limit = self.settings.team_limit;
+        let daily_token_limit = self.defaults.team_limit;
         let name = team.to_owned();
-        let fresh = Team { team: name, daily_token_limit, disabled: false, created_at: 0, updated_at: 0 };
-        self.put_team(team, change, actor, "team_added", |known| match known {
-            None => Ok(fresh),
+        let new = Team { team: name, daily_token_limit, disabled: false, created_at: 0, updated_at: 0 };
+        self.put_team(team, change, actor, "team_added", |current| match current {
+            None => Ok(new),
             Some(_) => Err(StoreError::Conflict(String::new())),
         })
         .await
@@ -160,9 +165,10 @@ impl Admin {
     /// Changes a team.
     ///
     /// # Errors
-    /// When there is none, or the database is away.
+    /// When it does not exist, or the database is unavailable.
     pub async fn set_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
-        self.put_team(team, change, actor, "team_changed", |known| known.ok_or(StoreError::NotFound)).await
+        self.put_team(team, change, actor, "team_changed", |current| current.ok_or(StoreError::NotFound))
+            .await
     }
 
     async fn put_team(
@@ -173,25 +179,25 @@ impl Admin {
         kind: &str,
         start: impl FnOnce(Option<Team>) -> std::result::Result<Team, StoreError> + Send,
     ) -> Result<Value> {
-        named("team", team)?;
+        check_name("team", team)?;
         check_limit(change.daily_token_limit)?;
-        let put = self.store.put_team(team, self.clock.milliseconds(), |known| {
-            let before = known.as_ref().map(team_state);
-            let mut row = start(known)?;
+        let put = self.store.put_team(team, self.clock.milliseconds(), |current| {
+            let before = current.as_ref().map(team_state);
+            let mut row = start(current)?;
             if let Some(limit) = change.daily_token_limit {
                 row.daily_token_limit = limit;
             }
             row.disabled = change.disabled.unwrap_or(row.disabled);
             let details = json!({"before": before, "after": team_state(&row)});
-            let event = self.event(kind, actor, About { user: None, team: Some(team) }, details);
+            let event = self.event(kind, actor, Subject { user: None, team: Some(team) }, details);
             Ok((row, event))
         });
-        let row = put.await.map_err(|error| AdminError::of(error, &format!("team {team:?}")))?;
-        Ok(view::team(&row))
+        let row = put.await.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
+        Ok(to_json(&row))
     }
 }
 
-/// What an operator can change, for the event.
+/// Values that an operator can change, for the event.
 fn user_state(user: &User) -> Value {
     json!({
         "team": user.team,
@@ -205,9 +211,9 @@ fn team_state(team: &Team) -> Value {
     json!({"daily_token_limit": team.daily_token_limit, "disabled": team.disabled})
 }
 
-/// Refuses a name that no token could carry.
-pub(super) fn named(what: &str, name: &str) -> Result<()> {
-    check_name(name).map_err(|wrong| AdminError::Invalid(format!("the {what}'s name {wrong}")))
+/// Rejects a name that no token could contain.
+pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
+    auth::check_name(name).map_err(|reason| AdminError::Invalid(format!("the {kind}'s name {reason}")))
 }
 
 fn check_limit(limit: Option<Option<i64>>) -> Result<()> {

@@ -121,7 +121,7 @@ async fn revoke_all(State(app): State<Arc<App>>, Caller(caller): Caller, uri: Ur
 
 async fn usage(State(app): State<Arc<App>>, uri: Uri) -> Answer {
     let query = Query::read(&uri, &["from", "to", "by", "user_id", "team", "model"])?;
-    list(&app.admin.usage(&query.usage(&app.admin.today())?, &query.page).await?)
+    list(&app.admin.usage_report(&query.usage(&app.admin.today())?, &query.page).await?)
 }
 
 async fn events(State(app): State<Arc<App>>, uri: Uri) -> Answer {

@@ -1,76 +1,77 @@
-//! The models a client can be shown: what the operator has named, and what the region offers.
+//! List of models: the operator's names, and the models of the region.
 
 use protocol::capabilities::Capabilities;
 
-use super::table::Table;
+use super::table::ModelTable;
 use super::{Catalog, ResolvedModel, names, profile_id};
 use crate::config::ModelConfig;
 
-/// A model as a list shows it.
+/// Entry of the list of models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
-    /// What to call it in a request.
+    /// Name in requests.
     pub id: String,
-    /// What people call it.
+    /// Display name.
     pub display_name: String,
-    /// Who made it.
+    /// Vendor.
     pub vendor: String,
-    /// The id or ARN that a request would go to.
+    /// Id or ARN of requests to Bedrock.
     pub model_id: String,
-    /// The family of a Claude model.
+    /// Family of a Claude model.
     pub family: Option<&'static str>,
-    /// The day it came out, `2025-09-29`.
+    /// Release date, such as `2025-09-29`.
     pub released: Option<String>,
-    /// The day after which AWS may stop serving it.
+    /// Date after which AWS may stop serving it.
     pub end_of_life: Option<String>,
-    /// Whether AWS has announced its end.
+    /// Whether its lifecycle status is `LEGACY`.
     pub legacy: bool,
-    /// What it takes.
+    /// Capabilities.
     pub capabilities: Capabilities,
 }
 
-/// An inference profile that the region offers, as far as the catalog knows.
+/// An inference profile of AWS that the region offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferedProfile {
-    /// `us.anthropic.…`
+    /// Id, such as `us.anthropic.…`.
     pub id: String,
-    /// The foundation-model id behind it.
+    /// Foundation-model id.
     pub foundation_model: String,
-    /// What people call it.
+    /// Display name.
     pub display_name: String,
 }
 
 impl Catalog {
-    /// The inference profiles of this part of the world, and the global ones.
+    /// Inference profiles of the configured geography, and the global ones.
     #[must_use]
     pub fn offered_profiles(&self) -> Vec<OfferedProfile> {
         let table = self.table();
-        let here = |prefix: &&String| {
+        let is_offered = |prefix: &&String| {
             table.is_discovered()
-                || self.prefix.is_none_or(|own| own == prefix.as_str() || *prefix == "global")
+                || self.prefix.is_none_or(|configured| configured == prefix.as_str() || *prefix == "global")
         };
         let rows = table.rows().iter().filter(|model| self.offers(&table, model));
         let profiles = rows.flat_map(|model| {
-            let called = model.names.first().map_or_else(|| model.id.clone(), |name| names::display(name));
-            model.prefixes.iter().filter(here).map(move |prefix| OfferedProfile {
+            let display_name =
+                model.names.first().map_or_else(|| model.id.clone(), |name| names::display_name(name));
+            model.prefixes.iter().filter(is_offered).map(move |prefix| OfferedProfile {
                 id: format!("{prefix}.{}", model.id),
                 foundation_model: model.id.clone(),
-                display_name: format!("{prefix} {called}"),
+                display_name: format!("{prefix} {display_name}"),
             })
         });
         profiles.collect()
     }
 
-    /// The operator's names, the Claude models that the region offers, and, if AWS was asked, all others.
+    /// The operator's names, the Claude models of the region, and after a discovery all other models.
     #[must_use]
     pub fn list(&self) -> Vec<ModelInfo> {
         let table = self.table();
-        let configured = self.mapped.iter().filter_map(|name| self.describe(name));
+        let configured = self.mapped_names.iter().filter_map(|name| self.describe(name));
         let mut all: Vec<ModelInfo> = configured.collect();
         let default = self.default_model.as_deref().and_then(|name| {
-            let base = self.resolve(Some(name)).ok()?.foundation_model?;
-            // A Claude model goes by its name below.
-            if table.by_id(&base).is_some_and(|model| !model.names.is_empty()) {
+            let model = self.resolve(Some(name)).ok()?.foundation_model?;
+            // A Claude model is listed by its name below.
+            if table.by_id(&model).is_some_and(|row| !row.names.is_empty()) {
                 None
             } else {
                 self.describe(name)
@@ -78,13 +79,13 @@ impl Catalog {
         });
         all.extend(default);
         let offered = table.rows().iter().filter(|model| self.offers(&table, model));
-        all.extend(offered.filter_map(|model| self.row(&table, model)));
+        all.extend(offered.filter_map(|model| self.row_info(&table, model)));
         let mut seen = std::collections::HashSet::new();
         all.retain(|listed| seen.insert(listed.id.clone()));
         all
     }
 
-    /// One model by any name that a request may use, unless nothing is known of it.
+    /// One model by any name that a request may use; `None` if it has neither a row nor a mapping.
     #[must_use]
     pub fn describe(&self, name: &str) -> Option<ModelInfo> {
         let target = self.resolve(Some(name)).ok()?;
@@ -93,16 +94,16 @@ impl Catalog {
         if model.is_none() && !self.mappings.contains_key(name) {
             return None;
         }
-        Some(listed(&table, name, target))
+        Some(model_info(&table, name, target))
     }
 
-    /// Whether a model can be called here: AWS says so, or it has a profile for this part of the world, or needs
-    /// none.
-    fn offers(&self, table: &Table, model: &Model) -> bool {
+    /// Whether the region offers a model: AWS lists it, or it has a profile for the configured geography, or needs none.
+    fn offers(&self, table: &ModelTable, model: &ModelConfig) -> bool {
         if table.is_discovered() {
-            return table.found(&model.id).is_some() || self.overrides.iter().any(|own| own.id == model.id);
+            return table.discovered(&model.id).is_some()
+                || self.overrides.iter().any(|other| other.id == model.id);
         }
-        let has = |prefix: &str| model.prefixes.iter().any(|known| known == prefix);
+        let has = |prefix: &str| model.prefixes.iter().any(|other| other == prefix);
         match self.prefix {
             None => true,
             Some("us-gov") => has("us-gov") || model.prefixes.is_empty(),
@@ -110,35 +111,37 @@ impl Catalog {
         }
     }
 
-    /// A row under the name that leads to it: Anthropic's for a Claude model, else an id that can be called.
-    fn row(&self, table: &Table, model: &Model) -> Option<ModelInfo> {
+    /// Entry of a row: by Anthropic's name for a Claude model, else by an id that can be called.
+    fn row_info(&self, table: &ModelTable, model: &ModelConfig) -> Option<ModelInfo> {
         let id = match model.names.first() {
             Some(name) => name.clone(),
             None if model.capabilities.claude => profile_id(model, self.prefix),
-            None if table.found(&model.id)?.on_demand => model.id.clone(),
+            None if table.discovered(&model.id)?.on_demand => model.id.clone(),
             None => profile_id(model, self.prefix),
         };
         let target = self.resolve(Some(&id)).ok()?;
-        Some(listed(table, &id, target))
+        Some(model_info(table, &id, target))
     }
 }
 
-fn listed(table: &Table, name: &str, target: ResolvedModel) -> ModelInfo {
+fn model_info(table: &ModelTable, name: &str, target: ResolvedModel) -> ModelInfo {
     let base = target.foundation_model.as_deref().unwrap_or_default();
-    let (row, found) = (table.by_id(base), table.found(base));
+    let (row, discovered) = (table.by_id(base), table.discovered(base));
     let day = |time: &String| time.get(..10).map(str::to_owned);
-    let called = row.and_then(|row| row.names.first()).map(|name| names::display(name));
-    let said = || found.and_then(|found| found.display_name.clone()).unwrap_or_else(|| names::display(name));
+    let row_name = row.and_then(|row| row.names.first()).map(|name| names::display_name(name));
+    let other_name = || {
+        discovered.and_then(|model| model.display_name.clone()).unwrap_or_else(|| names::display_name(name))
+    };
     ModelInfo {
         id: name.to_owned(),
-        display_name: called.unwrap_or_else(said),
+        display_name: row_name.unwrap_or_else(other_name),
         vendor: base.split_once('.').map_or("bedrock", |(vendor, _)| vendor).to_owned(),
         family: names::family(base, &target.capabilities),
-        released: names::date(base).or_else(|| found?.start_of_life.as_ref().and_then(day)),
+        released: names::date(base).or_else(|| discovered?.start_of_life.as_ref().and_then(day)),
         end_of_life: row
             .and_then(|row| row.end_of_life.clone())
-            .or_else(|| found?.end_of_life.as_ref().and_then(day)),
-        legacy: found.is_some_and(|found| found.legacy),
+            .or_else(|| discovered?.end_of_life.as_ref().and_then(day)),
+        legacy: discovered.is_some_and(|model| model.legacy),
         capabilities: target.capabilities,
         model_id: target.model_id,
     }
@@ -164,21 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn claude_models_of_the_region_and_the_operators_names_are_listed() {
+    fn list_has_mappings_and_regional_claude_models() {
         let nova = "amazon.nova-pro-v1:0";
         let ids = ids(&catalog(Some("us"), &[("house", nova), ("claude-sonnet-4-5", nova)], None));
         assert_eq!(ids[..2], ["house", "claude-sonnet-4-5"]);
         assert_eq!(
             ids.iter().filter(|id| *id == "claude-sonnet-4-5").count(),
             1,
-            "a mapping hides the model"
+            "a mapping replaces the model"
         );
         assert!(ids.contains(&"claude-opus-5-5".to_owned()));
         assert!(ids[2..].iter().all(|id| id.starts_with("claude-")), "{ids:?}");
     }
 
     #[test]
-    fn what_the_region_does_not_offer_is_not_listed() {
+    fn models_of_other_regions_are_not_listed() {
         let gov = ids(&catalog(Some("us-gov"), &[], None));
         assert!(gov.contains(&"claude-opus-5".to_owned()) && !gov.contains(&"claude-opus-4-7".to_owned()));
         let asia = ids(&catalog(Some("apac"), &[], None));
@@ -188,29 +191,29 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_offers_narrows_and_extends_the_list() {
+    fn discovery_removes_and_adds_models() {
         let catalog = catalog(Some("us"), &[], Some("anthropic.claude-3-5-sonnet-20241022-v2:0"));
-        let found = |id: &str, prefixes: &[&str], on_demand| DiscoveredModel {
+        let discovered = |id: &str, prefixes: &[&str], on_demand| DiscoveredModel {
             id: id.to_owned(),
-            display_name: Some("Said".to_owned()),
+            display_name: Some("Display".to_owned()),
             prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
             on_demand,
             ..DiscoveredModel::default()
         };
         catalog.set_discovered(vec![
-            found("anthropic.claude-sonnet-4-5-20250929-v1:0", &["us"], false),
-            found("anthropic.claude-opus-9", &["us"], false),
-            found("amazon.nova-pro-v1:0", &["us"], true),
-            found("acme.novel-v1:0", &["us"], false),
+            discovered("anthropic.claude-sonnet-4-5-20250929-v1:0", &["us"], false),
+            discovered("anthropic.claude-opus-9", &["us"], false),
+            discovered("amazon.nova-pro-v1:0", &["us"], true),
+            discovered("acme.novel-v1:0", &["us"], false),
         ]);
         let ids = ids(&catalog);
         let all = ["claude-sonnet-4-5", "amazon.nova-pro-v1:0", "claude-opus-9", "us.acme.novel-v1:0"];
         assert_eq!(ids, all);
-        assert_eq!(catalog.describe("us.acme.novel-v1:0").unwrap().display_name, "Said");
+        assert_eq!(catalog.describe("us.acme.novel-v1:0").unwrap().display_name, "Display");
     }
 
     #[test]
-    fn a_model_goes_by_every_name_of_it_and_nothing_is_made_up() {
+    fn model_is_described_by_any_of_its_names() {
         let catalog = catalog(Some("us"), &[], Some("amazon.nova-pro-v1:0"));
         assert_eq!(catalog.list()[0].id, "amazon.nova-pro-v1:0", "the default is configured");
         for name in [

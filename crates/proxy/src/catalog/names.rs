@@ -1,12 +1,12 @@
-//! Names of Claude models: from Bedrock's ids, and for people.
+//! Names of Claude models: Anthropic's names of Bedrock ids, and display names.
 
 use protocol::capabilities::Capabilities;
 
-/// The families of Claude models.
+/// Families of Claude models.
 const FAMILIES: [&str; 5] = ["haiku", "sonnet", "opus", "fable", "mythos"];
 
-/// What Anthropic would call the model with this foundation-model id: without its date, and with it.
-pub(super) fn names(id: &str) -> Vec<String> {
+/// Anthropic's names for a foundation-model id, without and with the date.
+pub(super) fn anthropic_names(id: &str) -> Vec<String> {
     let name = id.strip_prefix("anthropic.").unwrap_or(id);
     let name = match name.rsplit_once("-v") {
         Some((name, version)) if version.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') => name,
@@ -18,8 +18,8 @@ pub(super) fn names(id: &str) -> Vec<String> {
     }
 }
 
-/// `Claude Sonnet 4.5` of `claude-sonnet-4-5-20250929`; other names as they are.
-pub(super) fn display(name: &str) -> String {
+/// Display name: `Claude Sonnet 4.5` for `claude-sonnet-4-5-20250929`; other names unchanged.
+pub(super) fn display_name(name: &str) -> String {
     let Some(rest) = name.strip_prefix("claude-") else { return name.to_owned() };
     let parts = rest.split('-').filter(|part| !is_date(part) && *part != "latest");
     let (numbers, words): (Vec<_>, Vec<_>) =
@@ -38,12 +38,14 @@ pub(super) fn display(name: &str) -> String {
     display
 }
 
-/// The family that a name belongs to.
+/// Family of a Claude model.
 pub(super) fn family(name: &str, capabilities: &Capabilities) -> Option<&'static str> {
-    FAMILIES.into_iter().find(|line| capabilities.claude && name.split(['-', '.']).any(|part| part == *line))
+    FAMILIES
+        .into_iter()
+        .find(|family| capabilities.claude && name.split(['-', '.']).any(|part| part == *family))
 }
 
-/// The date in an id, `2025-09-29`.
+/// Date in an id, such as `2025-09-29`.
 pub(super) fn date(id: &str) -> Option<String> {
     let date = id.split(['-', '.', '/']).find(|part| is_date(part))?;
     Some(format!("{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
@@ -58,23 +60,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_bedrock_have_the_names_that_anthropic_gives() {
-        assert_eq!(names("anthropic.claude-opus-9"), ["claude-opus-9"]);
-        assert_eq!(names("anthropic.claude-opus-4-6-v1"), ["claude-opus-4-6"]);
+    fn bedrock_ids_have_anthropic_names() {
+        assert_eq!(anthropic_names("anthropic.claude-opus-9"), ["claude-opus-9"]);
+        assert_eq!(anthropic_names("anthropic.claude-opus-4-6-v1"), ["claude-opus-4-6"]);
         let dated = ["claude-haiku-4-5", "claude-haiku-4-5-20251001"];
-        assert_eq!(names("anthropic.claude-haiku-4-5-20251001-v1:0"), dated);
+        assert_eq!(anthropic_names("anthropic.claude-haiku-4-5-20251001-v1:0"), dated);
     }
 
     #[test]
-    fn people_get_names_with_points_and_capitals() {
-        assert_eq!(display("claude-sonnet-4-5-20250929"), "Claude Sonnet 4.5");
-        assert_eq!(display("claude-3-7-sonnet-latest"), "Claude Sonnet 3.7");
-        assert_eq!(display("claude-mythos-preview"), "Claude Mythos Preview");
-        assert_eq!(display("gpt-4"), "gpt-4");
+    fn display_names_have_dots_and_capitals() {
+        assert_eq!(display_name("claude-sonnet-4-5-20250929"), "Claude Sonnet 4.5");
+        assert_eq!(display_name("claude-3-7-sonnet-latest"), "Claude Sonnet 3.7");
+        assert_eq!(display_name("claude-mythos-preview"), "Claude Mythos Preview");
+        assert_eq!(display_name("gpt-4"), "gpt-4");
     }
 
     #[test]
-    fn lines_and_dates_are_read_from_names() {
+    fn families_and_dates_are_parsed() {
         let claude = Capabilities::CLASSIC_CLAUDE;
         assert_eq!(family("anthropic.claude-3-5-haiku-20241022-v1:0", &claude), Some("haiku"));
         assert_eq!(family("opus", &Capabilities::UNKNOWN), None);

@@ -1,62 +1,97 @@
-//! Which rates a request pays: the model, the way to it (a prefix of inference profiles, or the bare id in a region),
-//! how long the prompt is, and the service tier.
+//! Rates of a request: by model, inference scope (in-Region, geographic or global), prompt length and service tier.
 //!
-//! Errs high: what is not in the table costs the most that it could, and the rates say that they are a guess.
+//! Errs high: a price that is not in the table is replaced by the highest that it could be, and the rates are marked as
+//! unknown.
 
 use protocol::anthropic::{ServiceTier, Usage};
 
-use super::rates::{Guessed, Rates, Tier, cache_writes};
+use super::rates::{Estimated, Rates, Tier, cache_writes};
 use super::{Catalog, ResolvedModel, id_in, without_prefix};
-use crate::config::{BARE, Factor, Prices};
+use crate::config::{Factor, IN_REGION, PREFIXES, Prices};
 
-/// Against the standard tier, no price of the priority tier is in the table. What AWS takes where it has one is less
-/// than twice as much.
-const PRIORITY: Factor = Factor { input: 20_000, output: 20_000 };
-/// A way that a model's row does not have costs at least this much: no Claude model has a higher premium anywhere.
-const ELSEWHERE: Factor = Factor { input: 12_000, output: 12_000 };
+/// Prefix of global inference profiles.
+const GLOBAL: &str = "global";
 
-/// What a request to a model costs, before it is known how long it is.
+/// Multiplier of the priority tier, whose prices are not in the table: those that AWS publishes are below twice the
+/// standard tier. <https://aws.amazon.com/bedrock/pricing/>
+const PRIORITY_TIER: Factor = Factor { input: 20_000, output: 20_000 };
+/// Minimum multiplier of a scope that a model's row does not have: no Claude model has a higher premium.
+const UNKNOWN_SCOPE: Factor = Factor { input: 12_000, output: 12_000 };
+
+/// Where Bedrock may process the requests of a model id.
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InferenceScope {
+    /// One Region: a foundation-model id.
+    InRegion,
+    /// Regions of a geography: an inference profile with this prefix.
+    Geographic(&'static str),
+    /// Any Region: an inference profile with the prefix `global`.
+    Global,
+}
+
+impl InferenceScope {
+    /// Scope of a profile prefix.
+    pub(super) fn from_prefix(prefix: &str) -> Option<Self> {
+        match PREFIXES.iter().find(|other| **other == prefix)? {
+            &GLOBAL => Some(Self::Global),
+            prefix => Some(Self::Geographic(prefix)),
+        }
+    }
+
+    /// Key in the prices of a model.
+    fn key(self) -> &'static str {
+        match self {
+            Self::InRegion => IN_REGION,
+            Self::Geographic(prefix) => prefix,
+            Self::Global => GLOBAL,
+        }
+    }
+}
+
+/// Price list of a resolved model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pricing {
     short: Tier,
-    /// From more than so many tokens of the prompt on.
+    /// Rates of prompts with more tokens than the number.
     long: Option<(u64, Tier)>,
-    /// For a model without a price.
+    /// Whether the price of the model and scope is in the table.
     known: bool,
 }
 
 impl Pricing {
-    /// The rates for a request that came to `usage`. A long prompt makes all of its tokens dearer. Flex, batch and
-    /// reserved capacity, whose prices are not in the table and not higher, pay what everybody pays.
+    /// Rates of a request with `usage`. The rates of a long prompt apply to all its tokens. Flex, batch and reserved
+    /// capacity, whose prices are not in the table and not higher, have the standard rates.
     #[must_use]
     pub fn rates(&self, usage: &Usage) -> Rates {
         let prompt = usage
             .input_tokens
             .saturating_add(usage.cache_creation_input_tokens)
             .saturating_add(usage.cache_read_input_tokens);
-        let step = match &self.long {
+        let tier = match &self.long {
             Some((above, long)) if prompt > *above => long,
             _ => &self.short,
         };
         let standard = matches!(usage.service_tier, None | Some(ServiceTier::Standard));
-        let factor = if usage.service_tier == Some(ServiceTier::Priority) { PRIORITY } else { Factor::ONE };
-        let known = self.known && standard && !step.guessed.concerns(usage);
-        Rates { known, ..step.rates.times(factor) }
+        let multiplier =
+            if usage.service_tier == Some(ServiceTier::Priority) { PRIORITY_TIER } else { Factor::ONE };
+        let known = self.known && standard && !tier.estimated.affects(usage);
+        Rates { known, ..tier.rates.scaled_by(multiplier) }
     }
 
-    fn of_row(prices: &Prices, factor: Factor, known: bool) -> Self {
-        let times = |step: Tier| Tier { rates: step.rates.times(factor), ..step };
+    fn from_row(prices: &Prices, multiplier: Factor, known: bool) -> Self {
+        let scaled = |tier: Tier| Tier { rates: tier.rates.scaled_by(multiplier), ..tier };
         Self {
-            short: times(Tier::short(prices)),
-            long: prices.long.as_ref().map(|long| (long.above, times(Tier::long(prices, long)))),
+            short: scaled(Tier::short(prices)),
+            long: prices.long.as_ref().map(|long| (long.above, scaled(Tier::long(prices, long)))),
             known,
         }
     }
 }
 
-impl Guessed {
-    /// Whether `usage` has tokens whose rate is a guess.
-    fn concerns(self, usage: &Usage) -> bool {
+impl Estimated {
+    /// Whether `usage` has tokens whose rate is estimated.
+    fn affects(self, usage: &Usage) -> bool {
         let (five, hour) = cache_writes(usage);
         (self.cache_read && usage.cache_read_input_tokens > 0)
             || (self.write_5m && five > 0)
@@ -65,81 +100,87 @@ impl Guessed {
 }
 
 impl Catalog {
-    /// What requests to `target` cost when Bedrock is called in `region`. A model without a price costs the most that
-    /// any model does.
+    /// Price list of `model` for requests to `region`. A model without a price has the highest rates of the table.
     #[must_use]
-    pub fn pricing(&self, target: &ResolvedModel, region: &str) -> Pricing {
+    pub fn pricing(&self, model: &ResolvedModel, region: &str) -> Pricing {
         let table = self.table();
-        let row = target.foundation_model.as_deref().and_then(|base| table.by_id(base));
-        let Some(prices) = row.and_then(|model| model.prices.as_ref()) else {
-            let step = Tier { rates: table.highest().clone(), guessed: Guessed::default() };
-            return Pricing { short: step, long: None, known: false };
+        let row = model.foundation_model.as_deref().and_then(|id| table.by_id(id));
+        let Some(prices) = row.and_then(|row| row.prices.as_ref()) else {
+            let tier = Tier { rates: table.highest().clone(), estimated: Estimated::default() };
+            return Pricing { short: tier, long: None, known: false };
         };
-        let id = &target.model_id;
+        let id = &model.model_id;
         let region = region_in(id).unwrap_or(region);
-        let way = if target.mantle {
-            // That endpoint takes what the profile of this part of the world does.
-            Some(prefixes_of(region).first().copied().unwrap_or_default().to_owned())
+        let scope = if model.mantle {
+            // Mantle has the prices of the geography's inference profile.
+            Some(InferenceScope::Geographic(prefixes_of(region).first().copied().unwrap_or_default()))
         } else {
-            way_in(id).map(str::to_owned).or_else(|| self.inference_profiles.way(id))
+            scope_in(id).or_else(|| self.inference_profiles.scope(id))
         };
-        match way.as_deref().and_then(|way| factor(prices, way, region)) {
-            Some(factor) => Pricing::of_row(prices, factor, true),
-            None if way.is_some() => Pricing::of_row(prices, most(prices, region), false),
-            // An ARN whose way is not known: one of those that start in its region.
+        match scope.and_then(|scope| multiplier(prices, scope, region)) {
+            Some(multiplier) => Pricing::from_row(prices, multiplier, true),
+            None if scope.is_some() => Pricing::from_row(prices, max_multiplier(prices, region), false),
+            // An ARN whose scope is not known: the highest of those that start in its region.
             None => {
-                let ways = [BARE, "global"].into_iter().chain(prefixes_of(region).iter().copied());
-                let dearest = ways.filter_map(|way| factor(prices, way, region)).reduce(Factor::max);
-                Pricing::of_row(prices, dearest.unwrap_or_else(|| most(prices, region)), false)
+                let geographic = prefixes_of(region).iter().copied().map(InferenceScope::Geographic);
+                let scopes = [InferenceScope::InRegion, InferenceScope::Global].into_iter().chain(geographic);
+                let highest =
+                    scopes.filter_map(|scope| multiplier(prices, scope, region)).reduce(Factor::max);
+                Pricing::from_row(prices, highest.unwrap_or_else(|| max_multiplier(prices, region)), false)
             }
         }
     }
 }
 
-/// What a way costs against the basis of the row, if the row says it.
-fn factor(prices: &Prices, way: &str, region: &str) -> Option<Factor> {
-    let by_way =
-        || (prices.basis == way).then_some(Factor::ONE).or_else(|| prices.by_prefix.get(way).copied());
-    if way != BARE {
-        return by_way();
+/// Price of a scope relative to the basis of the row, if the row has it.
+fn multiplier(prices: &Prices, scope: InferenceScope, region: &str) -> Option<Factor> {
+    let by_scope = || {
+        let is_basis = prices.basis == scope.key();
+        is_basis.then_some(Factor::ONE).or_else(|| prices.by_prefix.get(scope.key()).copied())
+    };
+    if scope != InferenceScope::InRegion {
+        return by_scope();
     }
     if let Some(factor) = prices.by_region.get(region) {
         return Some(*factor);
     }
-    // A row that has prices of single regions has the American one as its basis.
-    let told_by_region = prices.by_region.keys().any(|region| !is_government(region));
-    let here = !is_government(region) && (!told_by_region || region.starts_with("us-"));
-    if here { by_way() } else { None }
+    // The basis of a row with prices of single regions is the price in the United States.
+    let has_regions = prices.by_region.keys().any(|region| !is_government(region));
+    let applies = !is_government(region) && (!has_regions || region.starts_with("us-"));
+    if applies { by_scope() } else { None }
 }
 
-/// The most that a way without a price may cost: the highest factor of the row, leaving out those of the government's
-/// regions unless `region` is one.
-fn most(prices: &Prices, region: &str) -> Factor {
-    let counts = |name: &str| is_government(region) || !is_government(name);
+/// Maximum price of a scope that the row does not have: the highest of the row, without government regions unless
+/// `region` is one.
+fn max_multiplier(prices: &Prices, region: &str) -> Factor {
+    let applies = |name: &str| is_government(region) || !is_government(name);
     let factors = prices.by_prefix.iter().chain(&prices.by_region);
-    factors.filter(|(name, _)| counts(name)).fold(ELSEWHERE, |most, (_, factor)| most.max(*factor))
+    factors.filter(|(name, _)| applies(name)).fold(UNKNOWN_SCOPE, |max, (_, factor)| max.max(*factor))
 }
 
-/// `us-gov` as a region's beginning or as a prefix.
+/// Whether `name` is a region or prefix of AWS GovCloud.
 fn is_government(name: &str) -> bool {
     name.starts_with("us-gov")
 }
 
-/// The region that an ARN names.
+/// Region in an ARN.
 fn region_in(id: &str) -> Option<&str> {
     id.strip_prefix("arn:")?.split(':').nth(2).filter(|region| !region.is_empty())
 }
 
-/// The prefix in an id or in the ARN of a profile of AWS's own, or `bare`; other ARNs do not say.
-fn way_in(id: &str) -> Option<&str> {
+/// Scope of an id, or of the ARN of a foundation model or of AWS's own inference profile; other ARNs have none.
+fn scope_in(id: &str) -> Option<InferenceScope> {
     let inner = id_in(id)?;
-    let bare = without_prefix(inner);
-    if bare.len() == inner.len() { Some(BARE) } else { inner.get(..inner.len() - bare.len() - 1) }
+    let without_prefix = without_prefix(inner);
+    if without_prefix.len() == inner.len() {
+        return Some(InferenceScope::InRegion);
+    }
+    InferenceScope::from_prefix(inner.get(..inner.len() - without_prefix.len() - 1)?)
 }
 
-/// The prefixes of profiles that can be called in a region.
+/// Prefixes of the inference profiles that can be called in a region, the widest first.
 pub(super) fn prefixes_of(region: &str) -> &'static [&'static str] {
-    const STARTS: [(&str, &[&str]); 7] = [
+    const BY_REGION: [(&str, &[&str]); 7] = [
         ("us-gov-", &["us-gov"]),
         ("us-", &["us"]),
         ("ca-", &["us", "ca"]),
@@ -148,7 +189,7 @@ pub(super) fn prefixes_of(region: &str) -> &'static [&'static str] {
         ("ap-southeast-", &["apac", "au"]),
         ("ap-south-", &["apac", "in"]),
     ];
-    STARTS.iter().find(|(start, _)| region.starts_with(start)).map_or(&[], |(_, prefixes)| prefixes)
+    BY_REGION.iter().find(|(start, _)| region.starts_with(start)).map_or(&[], |(_, prefixes)| prefixes)
 }
 
 #[cfg(test)]

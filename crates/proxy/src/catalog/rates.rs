@@ -1,45 +1,45 @@
-//! What a request cost: rates in whole pico-dollars for a token, times tokens, rounded once.
+//! Cost of a request: rates in whole pico-dollars per token, times tokens, rounded once.
 //!
-//! Not here: which rates a request pays (`tariff`), and where the numbers stand (`models.json`, `config::Prices`).
+//! Not here: the choice of the rates (`pricing`), and the numbers (`models.json`, `config::Prices`).
 
 use std::borrow::Cow;
 
 use protocol::anthropic::Usage;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Factor, LongPrices, Model, Price, Prices};
+use crate::config::{Factor, LongPrices, ModelConfig, Price, Prices};
 
-/// The built-in prices are those of this day.
+/// Date of the built-in prices.
 pub const VERSION: &str = "2026-11-22";
 
-/// Pico-dollars in a nano-dollar.
-const PICO: u128 = 1_000;
+/// Pico-dollars per nano-dollar.
+const PICO_PER_NANO: u128 = 1_000;
 
-/// What each kind of token costs, in pico-dollars: a dollar for a million tokens is 1,000,000. As JSON it goes into
-/// the row of the request, so that the cost can be checked when the prices are others.
+/// Rates in pico-dollars per token: a dollar per million tokens is 1,000,000. Stored as JSON in the row of the request, so
+/// that the cost can be verified after the prices have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {
-    /// Which prices: the day they were looked up, or what the operator calls them.
+    /// Version of the prices: the date of the built-in ones, or the operator's version.
     pub version: Cow<'static, str>,
-    /// A token read afresh.
+    /// Input token that was not cached.
     pub input: u64,
-    /// A token of the answer.
+    /// Output token.
     pub output: u64,
-    /// A token read from the cache.
+    /// Input token read from the cache.
     pub cache_read: u64,
-    /// A token written to the cache for five minutes.
+    /// Input token written to the cache for five minutes.
     pub cache_write_5m: u64,
-    /// A token written to the cache for an hour.
+    /// Input token written to the cache for an hour.
     pub cache_write_1h: u64,
-    /// Whether these are prices from the table. Otherwise they are a guess that errs high.
+    /// Whether all rates are from the table; otherwise they are estimates that err high.
     pub known: bool,
 }
 
 impl Rates {
-    /// What `usage` cost, in nano-dollars, rounded half up; never negative, and no more than fits.
+    /// Cost of `usage` in nano-dollars, rounded half up, at most `i64::MAX`.
     ///
-    /// Tokens written to the cache of which the upstream did not say for how long were written for five minutes:
-    /// whoever keeps them for an hour says so.
+    /// Tokens written to the cache without a lifetime in the response were written for five minutes, the default of the
+    /// API.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> i64 {
         let (five, hour) = cache_writes(usage);
@@ -53,19 +53,19 @@ impl Rates {
         let pico = parts.iter().fold(0_u128, |sum, &(tokens, rate)| {
             sum.saturating_add(u128::from(tokens).saturating_mul(u128::from(rate)))
         });
-        i64::try_from(pico.saturating_add(PICO / 2) / PICO).unwrap_or(i64::MAX)
+        i64::try_from(pico.saturating_add(PICO_PER_NANO / 2) / PICO_PER_NANO).unwrap_or(i64::MAX)
     }
 
-    /// What `usage` would have cost more if nothing had been read from the cache, in nano-dollars.
+    /// Nano-dollars saved by the tokens of `usage` that were read from the cache.
     #[must_use]
     pub fn cache_savings(&self, usage: &Usage) -> i64 {
-        let apart = u128::from(self.input.saturating_sub(self.cache_read));
-        let pico = u128::from(usage.cache_read_input_tokens).saturating_mul(apart);
-        i64::try_from(pico / PICO).unwrap_or(i64::MAX)
+        let difference = u128::from(self.input.saturating_sub(self.cache_read));
+        let pico = u128::from(usage.cache_read_input_tokens).saturating_mul(difference);
+        i64::try_from(pico / PICO_PER_NANO).unwrap_or(i64::MAX)
     }
 
-    /// The same rates for another way to the model.
-    pub(super) fn times(&self, factor: Factor) -> Self {
+    /// These rates times `factor`.
+    pub(super) fn scaled_by(&self, factor: Factor) -> Self {
         Self {
             version: self.version.clone(),
             input: scaled(self.input, factor.input),
@@ -90,51 +90,51 @@ impl Rates {
     }
 }
 
-/// The tokens written to the cache: for five minutes, and for an hour.
+/// Tokens written to the cache for five minutes, and for an hour.
 pub(super) fn cache_writes(usage: &Usage) -> (u64, u64) {
     let hour = usage.cache_creation.ephemeral_1h_input_tokens;
-    let untold = usage.cache_creation_input_tokens.saturating_sub(hour);
-    (usage.cache_creation.ephemeral_5m_input_tokens.max(untold), hour)
+    let rest = usage.cache_creation_input_tokens.saturating_sub(hour);
+    (usage.cache_creation.ephemeral_5m_input_tokens.max(rest), hour)
 }
 
-/// A rate times a factor in ten-thousandths, half up to whole pico-dollars.
+/// A rate times a factor in ten-thousandths, rounded half up.
 fn scaled(rate: u64, factor: u64) -> u64 {
     let product = u128::from(rate) * u128::from(factor);
     u64::try_from((product + 5_000) / 10_000).unwrap_or(u64::MAX)
 }
 
-/// The rates of one step of a model's prices, and which of them the table does not have.
+/// Rates of one pricing tier of a model, and which of them are not in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tier {
     pub(super) rates: Rates,
-    pub(super) guessed: Guessed,
+    pub(super) estimated: Estimated,
 }
 
-/// Rates that stand in for those the table does not have.
+/// Rates that are estimated because the table does not have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Guessed {
+pub(super) struct Estimated {
     pub(super) cache_read: bool,
     pub(super) write_5m: bool,
     pub(super) write_1h: bool,
 }
 
 impl Tier {
-    /// What a request with a short prompt pays.
+    /// Rates of a request with a short prompt.
     pub(super) fn short(prices: &Prices) -> Self {
         let Prices { input, output, cache_read, write_5m, write_1h, .. } = prices;
         Self::new(version(prices), *input, *output, [*cache_read, *write_5m, *write_1h])
     }
 
-    /// What a request with a long prompt pays.
+    /// Rates of a request with a long prompt.
     pub(super) fn long(prices: &Prices, long: &LongPrices) -> Self {
         let LongPrices { input, output, cache_read, write_5m, write_1h, .. } = long;
         Self::new(version(prices), *input, *output, [*cache_read, *write_5m, *write_1h])
     }
 
-    /// The rates, and nothing for those that are guessed.
+    /// The rates, with 0 for those that are estimated.
     fn known_only(&self) -> Rates {
-        let Guessed { cache_read, write_5m, write_1h } = self.guessed;
-        let known = |rate: u64, guessed: bool| if guessed { 0 } else { rate };
+        let Estimated { cache_read, write_5m, write_1h } = self.estimated;
+        let known = |rate: u64, is_estimated: bool| if is_estimated { 0 } else { rate };
         Rates {
             cache_read: known(self.rates.cache_read, cache_read),
             cache_write_5m: known(self.rates.cache_write_5m, write_5m),
@@ -143,8 +143,8 @@ impl Tier {
         }
     }
 
-    /// Where a price is missing, one that errs high: a token from the cache costs no more than a fresh one, and no
-    /// row of the table has writes above 1.25 and 2 times the input.
+    /// Estimates for missing prices err high: a cached token costs no more than another, and no row of the table has
+    /// cache writes above 1.25 and 2 times the input.
     fn new(version: Cow<'static, str>, input: Price, output: Price, cache: [Option<Price>; 3]) -> Self {
         let [read, five, hour] = cache;
         let rates = Rates {
@@ -156,9 +156,9 @@ impl Tier {
             cache_write_1h: hour.map_or(input.0.saturating_mul(2), |price| price.0),
             known: true,
         };
-        let guessed =
-            Guessed { cache_read: read.is_none(), write_5m: five.is_none(), write_1h: hour.is_none() };
-        Self { rates, guessed }
+        let estimated =
+            Estimated { cache_read: read.is_none(), write_5m: five.is_none(), write_1h: hour.is_none() };
+        Self { rates, estimated }
     }
 }
 
@@ -166,16 +166,18 @@ fn version(prices: &Prices) -> Cow<'static, str> {
     prices.version.clone().map_or(Cow::Borrowed(VERSION), Cow::Owned)
 }
 
-/// The highest rate of each kind in all of `models`, over both steps and all ways: what is charged for a model without
-/// a price, which is never free.
-pub(super) fn highest(models: &[Model]) -> Rates {
+/// Highest rate of each kind in `models`, over both tiers and all scopes: the rates of a model without a price.
+pub(super) fn highest(models: &[ModelConfig]) -> Rates {
     let start = Rates { version: Cow::Borrowed(VERSION), ..Rates::default() };
     models.iter().filter_map(|model| model.prices.as_ref()).fold(start, |highest, prices| {
         let factors = prices.by_prefix.values().chain(prices.by_region.values());
-        let factor = factors.fold(Factor::ONE, |most, factor| most.max(*factor));
+        let factor = factors.fold(Factor::ONE, |max, factor| max.max(*factor));
         let long = prices.long.as_ref().map(|long| Tier::long(prices, long));
-        let steps = [Some(Tier::short(prices)), long];
-        steps.iter().flatten().fold(highest, |highest, step| highest.max(&step.known_only().times(factor)))
+        let tiers = [Some(Tier::short(prices)), long];
+        tiers
+            .iter()
+            .flatten()
+            .fold(highest, |highest, tier| highest.max(&tier.known_only().scaled_by(factor)))
     })
 }
 
@@ -194,22 +196,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_is_rounded_once_and_half_up() {
+    fn cost_is_rounded_once_half_up() {
         assert_eq!(rates(499, 0).cost(&tokens(1, 0)), 0);
         assert_eq!(rates(500, 0).cost(&tokens(1, 0)), 1);
-        assert_eq!(rates(250, 250).cost(&tokens(1, 1)), 1, "not each part for itself");
+        assert_eq!(rates(250, 250).cost(&tokens(1, 1)), 1, "the sum is rounded, not each part");
         assert_eq!(rates(3_000_000, 15_000_000).cost(&tokens(1_000_000, 1_000_000)), 18_000_000_000);
         assert_eq!(Rates::default().cost(&tokens(9, 9)), 0);
     }
 
     #[test]
-    fn a_cost_that_does_not_fit_stays_the_largest_there_is() {
-        let most = Rates { input: u64::MAX, output: u64::MAX, ..Rates::default() };
-        assert_eq!(most.cost(&tokens(u64::MAX, u64::MAX)), i64::MAX);
+    fn cost_saturates_at_the_maximum() {
+        let rates = Rates { input: u64::MAX, output: u64::MAX, ..Rates::default() };
+        assert_eq!(rates.cost(&tokens(u64::MAX, u64::MAX)), i64::MAX);
     }
 
     #[test]
-    fn tokens_are_priced_by_how_long_they_are_cached() {
+    fn cache_writes_are_priced_by_lifetime() {
         let usage = |total, five, hour| Usage {
             cache_creation_input_tokens: total,
             cache_creation: CacheCreation {
@@ -222,16 +224,16 @@ mod tests {
         assert_eq!(
             rates(0, 0).cost(&usage(3_000, 0, 2_000)),
             10 + 200,
-            "what is not told was for five minutes"
+            "writes without a lifetime are for five minutes"
         );
         assert_eq!(rates(0, 0).cost(&usage(3_000, 0, 0)), 30);
         assert_eq!(rates(0, 0).cost(&usage(0, 1_000, 2_000)), 210, "a split without a total counts too");
     }
 
-    /// Ten million requests of a few tokens each: the sum in nano-dollars is the exact sum, but for half a nano-dollar
-    /// each, and equals one made with other arithmetic.
+    /// Ten million requests of a few tokens each: the sum differs from the exact one by at most half a nano-dollar each, and
+    /// equals the sum by another algorithm.
     #[test]
-    fn ten_million_tiny_requests_add_up_to_the_last_digit() {
+    fn ten_million_small_costs_add_up_exactly() {
         let rates = Rates {
             cache_read: 10_999,
             cache_write_5m: 137_501,
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read_as_they_are_written() {
+    fn rates_round_trip_as_json() {
         let rates = Rates { version: VERSION.into(), known: true, ..rates(3_000_000, 15_000_000) };
         let json = serde_json::to_string(&rates).unwrap();
         let written = r#"{"version":"2026-11-22","input":3000000,"output":15000000,"cache_read":1,"cache_write_5m":10,"cache_write_1h":100,"known":true}"#;

@@ -1,7 +1,7 @@
-//! The models this version knows: one table, data and not code, and a file of the operator's that goes over it. What
-//! AWS says it offers goes over the former, not over the latter.
+//! Table of models: built-in rows (`models.json`), overridden by rows of the operator. Discovery from AWS changes the
+//! former, not the latter.
 //!
-//! State of November 2026. A model that is missing here still works by its Bedrock id or through a mapping.
+//! As of November 2026. A model without a row works by its Bedrock id or through a mapping.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,53 +11,53 @@ use super::names;
 use super::rates::{self, Rates};
 use crate::config::ModelConfig;
 
-/// The table that comes with the program.
+/// Built-in rows.
 const BUILT_IN: &str = include_str!("models.json");
 
-/// A model that AWS says it offers in the region.
+/// A model that AWS offers in the region.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveredModel {
-    /// The foundation-model id.
+    /// Foundation-model id.
     pub id: String,
-    /// What people call it.
+    /// Name for people.
     pub display_name: Option<String>,
-    /// The prefixes of the inference profiles that lead to it.
+    /// Prefixes of its inference profiles.
     pub prefixes: Vec<String>,
-    /// Whether it can be called by its bare id.
+    /// Whether it can be called by its foundation-model id.
     pub on_demand: bool,
-    /// Whether AWS has announced its end.
+    /// Whether its lifecycle status is `LEGACY`.
     pub legacy: bool,
-    /// Since when it can be called, RFC 3339.
+    /// Start of life, RFC 3339.
     pub start_of_life: Option<String>,
-    /// Until when, RFC 3339.
+    /// End of life, RFC 3339.
     pub end_of_life: Option<String>,
 }
 
-/// All rows, by id and by name.
+/// Rows by id and by name.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    models: Vec<Model>,
+pub(super) struct ModelTable {
+    models: Vec<ModelConfig>,
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, usize>,
-    /// What AWS offers, by id, once it was asked.
-    found: Option<HashMap<String, DiscoveredModel>>,
-    /// The highest price of each kind that any row has.
+    /// Models that AWS offers, by id; `None` before the first discovery.
+    discovered: Option<HashMap<String, DiscoveredModel>>,
+    /// Highest price of each kind in any row.
     highest: Rates,
 }
 
-impl Table {
-    /// The built-in rows, with the operator's over them.
-    pub(super) fn new(overrides: &[Model]) -> Self {
-        let built_in: Vec<Model> = serde_json::from_str(BUILT_IN).unwrap_or_default();
+impl ModelTable {
+    /// Table of the built-in rows, overridden by the operator's.
+    pub(super) fn new(overrides: &[ModelConfig]) -> Self {
+        let built_in: Vec<ModelConfig> = serde_json::from_str(BUILT_IN).unwrap_or_default();
         let mut table = Self::default();
         for model in built_in.into_iter().chain(overrides.iter().cloned()) {
             let at = *table.by_id.entry(model.id.clone()).or_insert(table.models.len());
             table.by_name.extend(model.names.iter().map(|name| (name.clone(), at)));
             match table.models.get_mut(at) {
-                Some(known) if model.is_only_prices() => known.prices = model.prices,
-                Some(known) => {
-                    let prices = known.prices.take();
-                    *known = Model { prices: model.prices.clone().or(prices), ..model };
+                Some(row) if model.is_only_prices() => row.prices = model.prices,
+                Some(row) => {
+                    let prices = row.prices.take();
+                    *row = ModelConfig { prices: model.prices.clone().or(prices), ..model };
                 }
                 None => table.models.push(model),
             }
@@ -66,55 +66,55 @@ impl Table {
         table
     }
 
-    /// The same, with what AWS offers. The operator's rows say themselves by which profiles to call a model.
-    pub(super) fn discovered(overrides: &[Model], found: Vec<DiscoveredModel>) -> Self {
+    /// As [`ModelTable::new`], with the models that AWS offers. Prefixes in the operator's rows are not changed.
+    pub(super) fn with_discovered(overrides: &[ModelConfig], discovered: Vec<DiscoveredModel>) -> Self {
         let mut table = Self::new(overrides);
         let pinned: HashSet<_> =
             overrides.iter().filter(|model| !model.prefixes.is_empty()).map(|model| &model.id).collect();
-        for found in found.iter().filter(|found| !pinned.contains(&found.id)) {
-            let at = table.by_id.get(&found.id).copied();
+        for model in discovered.iter().filter(|model| !pinned.contains(&model.id)) {
+            let at = table.by_id.get(&model.id).copied();
             match at.and_then(|at| table.models.get_mut(at)) {
-                Some(model) => model.prefixes.clone_from(&found.prefixes),
-                None => table.add(found),
+                Some(row) => row.prefixes.clone_from(&model.prefixes),
+                None => table.add(model),
             }
         }
-        table.found = Some(found.into_iter().map(|found| (found.id.clone(), found)).collect());
+        table.discovered = Some(discovered.into_iter().map(|model| (model.id.clone(), model)).collect());
         table
     }
 
-    /// A model newer than the table: a Claude model is called as Anthropic would call it.
-    fn add(&mut self, found: &DiscoveredModel) {
-        let claude = found.id.starts_with("anthropic.claude");
+    /// Adds a row for a model newer than the table; a Claude model gets the names that Anthropic would use.
+    fn add(&mut self, model: &DiscoveredModel) {
+        let claude = model.id.starts_with("anthropic.claude");
         let at = self.models.len();
-        let mut names = if claude { names::names(&found.id) } else { Vec::new() };
+        let mut names = if claude { names::anthropic_names(&model.id) } else { Vec::new() };
         names.retain(|name| !self.by_name.contains_key(name));
         self.by_name.extend(names.iter().map(|name| (name.clone(), at)));
-        self.by_id.insert(found.id.clone(), at);
-        self.models.push(Model {
-            id: found.id.clone(),
+        self.by_id.insert(model.id.clone(), at);
+        self.models.push(ModelConfig {
+            id: model.id.clone(),
             names,
-            prefixes: found.prefixes.clone(),
+            prefixes: model.prefixes.clone(),
             route: None,
             mantle: false,
-            end_of_life: found.end_of_life.as_deref().and_then(|until| until.get(..10)).map(str::to_owned),
+            end_of_life: model.end_of_life.as_deref().and_then(|time| time.get(..10)).map(str::to_owned),
             capabilities: if claude { Capabilities::NEWEST_CLAUDE } else { Capabilities::UNKNOWN },
             prices: None,
         });
     }
 
     /// All rows.
-    pub(super) fn rows(&self) -> &[Model] {
+    pub(super) fn rows(&self) -> &[ModelConfig] {
         &self.models
     }
 
-    /// What AWS said about a model, if it was asked and offers it.
-    pub(super) fn found(&self, id: &str) -> Option<&DiscoveredModel> {
-        self.found.as_ref()?.get(id)
+    /// The discovered model with this id.
+    pub(super) fn discovered(&self, id: &str) -> Option<&DiscoveredModel> {
+        self.discovered.as_ref()?.get(id)
     }
 
-    /// Whether AWS was asked what it offers.
+    /// Whether discovery has succeeded.
     pub(super) fn is_discovered(&self) -> bool {
-        self.found.is_some()
+        self.discovered.is_some()
     }
 
     /// The highest price of each kind that any row has.
@@ -122,13 +122,13 @@ impl Table {
         &self.highest
     }
 
-    /// The row of a foundation-model id.
-    pub(super) fn by_id(&self, id: &str) -> Option<&Model> {
+    /// Row of a foundation-model id.
+    pub(super) fn by_id(&self, id: &str) -> Option<&ModelConfig> {
         self.models.get(*self.by_id.get(id)?)
     }
 
-    /// The row that a name of Anthropic's means.
-    pub(super) fn by_name(&self, name: &str) -> Option<&Model> {
+    /// Row with this name.
+    pub(super) fn by_name(&self, name: &str) -> Option<&ModelConfig> {
         self.models.get(*self.by_name.get(name)?)
     }
 }
@@ -141,7 +141,7 @@ mod tests {
     use crate::config::parse_models as parse;
 
     #[test]
-    fn the_built_in_table_is_complete_and_no_name_means_two_models() {
+    fn built_in_names_are_unique() {
         let rows = parse(BUILT_IN).unwrap();
         assert!(rows.len() >= 86);
         let mut names: Vec<_> = rows.iter().flat_map(|model| &model.names).collect();
@@ -154,9 +154,9 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_the_operator_go_over_the_built_in_ones() {
+    fn operator_rows_override_built_in_rows() {
         let rows = r#"[{"id":"anthropic.claude-opus-5","names":["claude-opus-5","house-model"],"capabilities":{"claude":true,"prompt_cache":"5m"}},{"id":"acme.novel-1"}]"#;
-        let table = Table::new(&parse(rows).unwrap());
+        let table = ModelTable::new(&parse(rows).unwrap());
         let house = table.by_name("house-model").unwrap();
         assert_eq!(
             (house.id.as_str(), house.capabilities.prompt_cache),
@@ -167,16 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_the_operator_may_change_the_prices_alone_or_leave_them_alone() {
+    fn operator_row_may_change_only_prices() {
         let id = "anthropic.claude-opus-5";
-        let built_in = Table::new(&[]).by_id(id).unwrap().clone();
+        let built_in = ModelTable::new(&[]).by_id(id).unwrap().clone();
         let row = format!(r#"[{{"id":"{id}","prices":{{"basis":"bare","input":1.5,"output":"2"}}}}]"#);
-        let table = Table::new(&parse(&row).unwrap());
+        let table = ModelTable::new(&parse(&row).unwrap());
         let priced = table.by_id(id).unwrap();
         assert_eq!(priced.prices.as_ref().unwrap().input.0, 1_500_000);
         assert_eq!((&priced.names, priced.capabilities), (&built_in.names, built_in.capabilities));
         let row = format!(r#"[{{"id":"{id}","prefixes":["us"]}}]"#);
-        let table = Table::new(&parse(&row).unwrap());
+        let table = ModelTable::new(&parse(&row).unwrap());
         assert_eq!(table.by_id(id).unwrap().prices, built_in.prices);
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn report(admin: &Admin, command: UsageCommand) -> Result<Strin
     let to = to.unwrap_or_else(|| admin.today());
     let from = from.unwrap_or_else(|| to.clone());
     let query = UsageQuery { from, to, by, user_id: user, team, model: None };
-    let rows = all_pages(async |page| admin.usage(&query, page).await).await?;
+    let rows = all_pages(async |page| admin.usage_report(&query, page).await).await?;
     Ok(table::rows(&rows, format))
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn database(config: &Config) -> Finding {
             return Finding::fail(NAME, error.to_string(), fix);
         }
     };
-    let location = format!("{} {}", inspection.kind, inspection.place);
+    let location = format!("{} {}", inspection.kind, inspection.location);
     match (inspection.exists, inspection.pending.len()) {
         (false, _) => {
             Finding::note(NAME, format!("{location} does not exist yet: the first start creates it"))

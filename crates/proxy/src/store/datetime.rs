@@ -1,5 +1,6 @@
 //! Conversions between epoch milliseconds, which the other rooms use, and TIMESTAMP and DATE columns.
 
+use serde::{Serialize as _, Serializer};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime};
 
 use super::StoreError;
@@ -40,9 +41,35 @@ pub(super) fn parse_date(text: &str) -> Result<Date, StoreError> {
     Date::from_calendar_date(i32::from(day.year()), month, number(day.day())?).map_err(|_| invalid())
 }
 
+/// Formats epoch milliseconds in RFC 3339.
+pub(crate) fn rfc3339(at: i64) -> String {
+    jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
+
+/// Serializes epoch milliseconds in RFC 3339.
+pub(super) fn serialize<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*at))
+}
+
+/// As [`serialize`], for an instant that may be absent.
+pub(super) fn serialize_option<S: Serializer>(at: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(rfc3339).serialize(serializer)
+}
+
+/// As [`serialize`]; `null` for 0 and `i64::MAX`, which stand for an unknown instant.
+pub(super) fn serialize_known<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    let is_known = ![0, i64::MAX].contains(at);
+    is_known.then(|| rfc3339(*at)).serialize(serializer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_formatted_in_rfc3339() {
+        assert_eq!(rfc3339(1_795_348_800_000), "2026-11-22T12:00:00Z");
+    }
 
     #[test]
     fn timestamps_round_trip() {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::pools::Pools;
 use super::{BACKGROUND_TIMEOUT, Result, StoreError, migrate};
-use crate::config::{Database, Place};
+use crate::config::{DatabaseConfig, DatabaseUrl};
 
 /// State of a database.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Inspection {
     pub exists: bool,
     /// Migrations that are not applied yet, in their order.
     pub pending: Vec<&'static str>,
-    config: Database,
+    config: DatabaseConfig,
 }
 
 impl Inspection {
@@ -29,17 +29,17 @@ impl Inspection {
     ///
     /// # Errors
     /// When it cannot be reached or read.
-    pub async fn read(config: &Database) -> Result<Self> {
-        let (kind, location) = match &config.place {
-            Place::File(path) => ("sqlite", path.display().to_string()),
-            Place::Url(_) => ("postgresql", "DATABASE_URL".to_owned()),
-            Place::Parts(parts) => {
+    pub async fn read(config: &DatabaseConfig) -> Result<Self> {
+        let (kind, location) = match &config.url {
+            DatabaseUrl::Sqlite(path) => ("sqlite", path.display().to_string()),
+            DatabaseUrl::Postgres(_) => ("postgresql", "DATABASE_URL".to_owned()),
+            DatabaseUrl::PostgresParts(parts) => {
                 ("postgresql", format!("{}@{}:{}/{}", parts.user, parts.host, parts.port, parts.name))
             }
         };
-        let last = match &config.place {
-            Place::File(path) => last_of_file(path).await?,
-            Place::Url(_) | Place::Parts(_) => Some(last_of_server(config).await?),
+        let last = match &config.url {
+            DatabaseUrl::Sqlite(path) => last_of_file(path).await?,
+            DatabaseUrl::Postgres(_) | DatabaseUrl::PostgresParts(_) => Some(last_of_server(config).await?),
         };
         let pending = migrate::names_after(last.unwrap_or(0));
         Ok(Self { kind, location, exists: last.is_some(), pending, config: config.clone() })
@@ -86,7 +86,7 @@ async fn last_of_file(path: &Path) -> Result<Option<i64>> {
     Ok(Some(sqlx::query_scalar(migrate::LAST_VERSION).fetch_one(&mut connection).await?))
 }
 
-async fn last_of_server(config: &Database) -> Result<i64> {
+async fn last_of_server(config: &DatabaseConfig) -> Result<i64> {
     let pools = Pools::new(config).await?;
     let Pools::Postgres { main_pool, .. } = &pools else { return Ok(0) };
     let last_version = async {

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::{Result, StoreError};
-use crate::config::{Database, Parts, Place};
+use crate::config::{DatabaseConfig, DatabaseUrl, PostgresParts};
 
 /// Timeout of the pool for a connection. Longer than [`super::REQUEST_TIMEOUT`], so that the store's own limit applies.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -81,14 +81,14 @@ impl Writer {
 
 impl Pools {
     /// Opens the file, or prepares the pools of the server without connecting.
-    pub(super) async fn new(config: &Database) -> Result<Self> {
-        match &config.place {
-            Place::File(path) => sqlite(path).await,
-            Place::Url(url) => {
+    pub(super) async fn new(config: &DatabaseConfig) -> Result<Self> {
+        match &config.url {
+            DatabaseUrl::Sqlite(path) => sqlite(path).await,
+            DatabaseUrl::Postgres(url) => {
                 let options = PgConnectOptions::from_str(url.expose());
                 Ok(postgres(options.map_err(|_| StoreError::Invalid("DATABASE_URL".to_owned()))?, config))
             }
-            Place::Parts(parts) => Ok(postgres(options_from_parts(parts), config)),
+            DatabaseUrl::PostgresParts(parts) => Ok(postgres(options_from_parts(parts), config)),
         }
     }
 
@@ -168,7 +168,7 @@ async fn sqlite(path: &Path) -> Result<Pools> {
     Ok(Pools::Sqlite { write, read })
 }
 
-fn options_from_parts(parts: &Parts) -> PgConnectOptions {
+fn options_from_parts(parts: &PostgresParts) -> PgConnectOptions {
     let options = PgConnectOptions::new_without_pgpass()
         .host(&parts.host)
         .port(parts.port)
@@ -181,7 +181,7 @@ fn options_from_parts(parts: &Parts) -> PgConnectOptions {
     }
 }
 
-fn postgres(options: PgConnectOptions, config: &Database) -> Pools {
+fn postgres(options: PgConnectOptions, config: &DatabaseConfig) -> Pools {
     let mut options = options.application_name("bedrock-proxy").disable_statement_logging();
     if let Some(certificate) = &config.ssl_root_cert {
         options = options.ssl_root_cert(certificate);

@@ -1,9 +1,15 @@
 //! Rows as other rooms see them. Times are epoch milliseconds, money is nano-dollars, days are `YYYY-MM-DD` in UTC.
+//!
+//! `Serialize` is what operators see: JSON with a `type`, and times in RFC 3339. [`UsageRecord`] and [`Event`] serialize to
+//! lines of the WAL instead.
 
 use serde::{Deserialize, Serialize};
 
+use super::datetime;
+
 /// A user, who is charged for requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "user")]
 pub struct User {
     /// Claim `user_id` of the token.
     pub user_id: String,
@@ -16,19 +22,23 @@ pub struct User {
     /// Whether requests are rejected, even with a valid token.
     pub disabled: bool,
     /// Tokens issued before this instant are rejected.
+    #[serde(serialize_with = "datetime::serialize_option")]
     pub tokens_valid_from: Option<i64>,
     /// Tokens charged since the last reset.
     pub tokens_used_today: i64,
     /// Day of the last reset.
     pub last_reset_date: Option<String>,
     /// Instant at which the row was inserted.
+    #[serde(serialize_with = "datetime::serialize")]
     pub created_at: i64,
     /// Instant of the last change by an operator.
+    #[serde(serialize_with = "datetime::serialize")]
     pub updated_at: i64,
 }
 
 /// A team: users who share a limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "team")]
 pub struct Team {
     /// Name of the team.
     pub team: String,
@@ -37,8 +47,10 @@ pub struct Team {
     /// Whether requests are rejected, even with a valid token.
     pub disabled: bool,
     /// Instant at which the row was inserted.
+    #[serde(serialize_with = "datetime::serialize")]
     pub created_at: i64,
     /// Instant of the last change by an operator.
+    #[serde(serialize_with = "datetime::serialize")]
     pub updated_at: i64,
 }
 
@@ -54,7 +66,8 @@ pub struct CallerRows {
 }
 
 /// An issued token, or a token of another tool that was revoked; never the token itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "token")]
 pub struct Token {
     /// Id of the token.
     pub jti: String,
@@ -64,11 +77,14 @@ pub struct Token {
     pub team: Option<String>,
     /// Claim `scope`; empty when only the id is known.
     pub scope: String,
-    /// Instant of issue.
+    /// Instant of issue; 0 when only the id is known.
+    #[serde(serialize_with = "datetime::serialize_known")]
     pub issued_at: i64,
-    /// Instant of expiry.
+    /// Instant of expiry; `i64::MAX` when only the id is known.
+    #[serde(serialize_with = "datetime::serialize_known")]
     pub expires_at: i64,
     /// Instant of revocation.
+    #[serde(serialize_with = "datetime::serialize_option")]
     pub revoked_at: Option<i64>,
     /// Operator who issued it.
     pub issued_by: String,

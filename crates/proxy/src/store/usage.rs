@@ -232,8 +232,11 @@ batch_statements!(SqliteConnection);
 batch_statements!(PgConnection);
 
 /// Formats nano-dollars as dollars with nine decimals.
-fn dollars(nanos: i64) -> String {
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+pub(crate) fn dollars(nanos: i64) -> String {
+    const NANOS_PER_DOLLAR: u64 = 1_000_000_000;
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    format!("{sign}{}.{:09}", nanos / NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
 }
 
 /// Rejects values that one of the databases could not store, or that would make sums meaningless.
@@ -278,5 +281,7 @@ mod tests {
         assert_eq!(dollars(0), "0.000000000");
         assert_eq!(dollars(9), "0.000000009");
         assert_eq!(dollars(12_345_678_901), "12.345678901");
+        assert_eq!(dollars(-12_000_000_001), "-12.000000001");
+        assert_eq!(dollars(i64::MAX), "9223372036.854775807");
     }
 }

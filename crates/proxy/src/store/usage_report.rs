@@ -57,17 +57,23 @@ impl Dimensions {
 }
 
 /// One row of a report. Dimensions that it is not grouped by are `None`; an empty text stands for usage without a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "type", rename = "usage")]
 pub struct UsageRow {
     /// Day in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub day: Option<String>,
     /// User.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// Team.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
     /// Model.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Upstream API (`route`).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// Number of requests.
     pub requests: i64,
@@ -88,6 +94,7 @@ pub struct UsageRow {
     /// Tokens that counted towards limits.
     pub charged_tokens: i64,
     /// Cost in nano-dollars.
+    #[serde(rename = "cost_nano_usd")]
     pub cost: i64,
 }
 

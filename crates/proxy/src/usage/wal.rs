@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::WalEntry;
 
-/// Size in bytes at which a new segment begins: some 6,000 records, replayed in a second.
+/// Size in bytes at which a new segment begins: some 6,000 records.
 const MAX_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Segments in a folder; the newest is open for appending. A segment whose records are all stored is deleted.

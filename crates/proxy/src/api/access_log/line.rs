@@ -5,8 +5,8 @@ use std::time::Duration;
 use protocol::anthropic::Usage;
 
 use super::{Fields, Line};
-use crate::admin::dollars;
 use crate::api::context::CallersId;
+use crate::store::dollars;
 use crate::telemetry::metrics::method_label;
 
 /// Which API a path belongs to, by what its template contains; the first row that fits.

@@ -2,11 +2,11 @@ use protocol::anthropic::CacheCreation;
 
 use super::*;
 use crate::catalog::ProfileModel;
-use crate::config::{self, Model, parse_models};
+use crate::config::{self, ModelConfig, parse_models};
 
 const APPLICATION: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
 
-fn catalog_of(models: Vec<Model>, mappings: &[(&str, &str)]) -> Catalog {
+fn catalog_of(models: Vec<ModelConfig>, mappings: &[(&str, &str)]) -> Catalog {
     let mappings = mappings.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect();
     Catalog::new(&config::CatalogConfig { default_model: None, mappings, prefix: Some("us"), models })
 }
@@ -42,11 +42,11 @@ fn written_for_an_hour(tokens: u64) -> Usage {
 }
 
 #[test]
-fn the_way_to_a_model_decides_about_its_price() {
+fn price_depends_on_the_inference_scope() {
     let list = [3_000_000, 15_000_000, 300_000, 3_750_000, 6_000_000];
     let regional = [3_300_000, 16_500_000, 330_000, 4_125_000, 6_600_000];
     assert_eq!(cells(&rates("us.anthropic.claude-sonnet-4-5-20250929-v1:0")), regional);
-    assert_eq!(cells(&rates("claude-sonnet-4-5")), regional, "which is the profile of the region");
+    assert_eq!(cells(&rates("claude-sonnet-4-5")), regional, "resolves to the profile of the region");
     assert_eq!(cells(&rates("global.anthropic.claude-sonnet-4-5-20250929-v1:0")), list);
     assert_eq!(cells(&rates("anthropic.claude-sonnet-4-5-20250929-v1:0")), list);
     let profile = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0";
@@ -56,7 +56,7 @@ fn the_way_to_a_model_decides_about_its_price() {
 }
 
 #[test]
-fn an_application_profile_costs_what_is_behind_it() {
+fn application_profile_has_the_price_of_its_model() {
     let catalog = catalog();
     let model = |region| {
         format!("arn:aws:bedrock:{region}::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0")
@@ -76,14 +76,14 @@ fn an_application_profile_costs_what_is_behind_it() {
 }
 
 #[test]
-fn an_application_profile_that_only_has_a_name_costs_the_most_that_its_region_takes() {
+fn mapped_profile_has_the_highest_price_of_its_region() {
     let catalog = catalog_of(Vec::new(), &[("claude-opus-5", APPLICATION)]);
     let rates = rates_in(&catalog, "claude-opus-5", "us-east-1", &Usage::default());
     assert_eq!((rates.input, rates.output, rates.known), (5_500_000, 27_500_000, false));
 }
 
 #[test]
-fn a_long_prompt_makes_the_whole_request_dearer() {
+fn long_prompt_raises_all_rates() {
     let catalog = catalog();
     let rates = |id, usage: &Usage| rates_in(&catalog, id, "us-east-1", usage);
     let haiku = "global.anthropic.claude-haiku-5-5";
@@ -99,13 +99,13 @@ fn a_long_prompt_makes_the_whole_request_dearer() {
         output_tokens: 500_000,
         ..prompt(1)
     };
-    assert_eq!(rates(sonnet, &cached).output, 24_750_000, "the cache counts, the answer does not");
+    assert_eq!(rates(sonnet, &cached).output, 24_750_000, "cached tokens count, output tokens do not");
     let opus = "us.anthropic.claude-opus-5";
-    assert_eq!(rates(opus, &prompt(900_000)), rates(opus, &prompt(1)), "no step");
+    assert_eq!(rates(opus, &prompt(900_000)), rates(opus, &prompt(1)), "no long-prompt tier");
 }
 
 #[test]
-fn the_regions_of_the_government_and_of_other_vendors_have_their_own_prices() {
+fn government_regions_and_vendors_have_own_prices() {
     let catalog = catalog();
     let rates = |id, region| cells(&rates_in(&catalog, id, region, &Usage::default()));
     let government = [6_000_000, 30_000_000, 600_000, 7_500_000, 12_000_000];
@@ -121,12 +121,12 @@ fn the_regions_of_the_government_and_of_other_vendors_have_their_own_prices() {
 }
 
 #[test]
-fn the_mantle_endpoint_takes_what_the_profile_of_the_region_does() {
+fn mantle_has_the_price_of_the_geographic_profile() {
     let catalog = catalog();
-    let target =
+    let model =
         ResolvedModel { mantle: true, ..catalog.resolve(Some("anthropic.claude-fable-5-1")).unwrap() };
     let input = |region| {
-        let rates = catalog.pricing(&target, region).rates(&Usage::default());
+        let rates = catalog.pricing(&model, region).rates(&Usage::default());
         (rates.input, rates.known)
     };
     assert_eq!(input("us-east-1"), (11_000_000, true));
@@ -135,7 +135,7 @@ fn the_mantle_endpoint_takes_what_the_profile_of_the_region_does() {
 }
 
 #[test]
-fn models_that_are_old_or_named_alike_have_their_own_prices() {
+fn old_and_similarly_named_models_have_own_prices() {
     let price = |name: &str| cells(&rates(name))[..2].to_vec();
     assert_eq!(price("anthropic.claude-3-5-sonnet-20241022-v2:0"), [3_000_000, 15_000_000]);
     assert_eq!(price("claude-3-5-sonnet-20241022"), [3_000_000, 15_000_000]);
@@ -147,7 +147,7 @@ fn models_that_are_old_or_named_alike_have_their_own_prices() {
 }
 
 #[test]
-fn what_has_no_price_costs_the_most_that_anything_does() {
+fn unpriced_model_has_the_highest_rates() {
     let most = [27_500_000, 137_500_000, 2_750_000, 34_375_000, 55_000_000];
     for id in ["claude-opus-4-80", "us.anthropic.claude-opus-9", "acme.novel-1", APPLICATION] {
         let rates = rates(id);
@@ -157,7 +157,7 @@ fn what_has_no_price_costs_the_most_that_anything_does() {
 }
 
 #[test]
-fn a_way_without_a_price_costs_the_most_that_the_model_does() {
+fn unpriced_scope_has_the_highest_multiplier() {
     let rates = |id, region| rates_in(&catalog(), id, region, &Usage::default());
     let cases = [
         ("jp.anthropic.claude-opus-4-6-v1", "ap-northeast-1", 6_000_000),
@@ -196,7 +196,7 @@ fn capacity_of_another_kind_is_priced_high_and_said_to_be_a_guess() {
 }
 
 #[test]
-fn what_is_written_to_the_cache_costs_by_how_long_it_stays() {
+fn cache_writes_are_priced_by_lifetime() {
     let rates = rates("us.anthropic.claude-haiku-4-5-20251001-v1:0");
     let five = Usage { cache_creation_input_tokens: 1_000, ..Usage::default() };
     assert_eq!(rates.cost(&five), 1_375_000);
@@ -204,7 +204,7 @@ fn what_is_written_to_the_cache_costs_by_how_long_it_stays() {
 }
 
 #[test]
-fn prices_of_the_operator_win_and_are_named_in_the_rates() {
+fn operator_prices_override_and_are_versioned() {
     let row = r#"[{"id":"anthropic.claude-opus-5","prices":{"version":"our contract","basis":"bare","input":"4.25",
         "output":"21.25","by_prefix":{"us":"1.05"}}},{"id":"acme.novel-1","prices":{"basis":"bare","input":"900","output":"1"}}]"#;
     let catalog = catalog_of(parse_models(row).unwrap(), &[]);
@@ -215,7 +215,7 @@ fn prices_of_the_operator_win_and_are_named_in_the_rates() {
 }
 
 #[test]
-fn every_row_of_the_table_has_a_price_for_every_profile_it_is_offered_with() {
+fn every_row_has_a_price_for_every_profile() {
     // Models on this list are charged the highest prices of the table.
     const UNPRICED: [&str; 0] = [];
     let catalog = catalog();
