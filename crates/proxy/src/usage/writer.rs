@@ -180,7 +180,7 @@ impl Writer {
         let started = Instant::now();
         match self.store.write_batch(&records, &events).await {
             Ok(_) => {
-                self.metrics.flushed(started.elapsed());
+                self.metrics.usage_flushed(started.elapsed());
                 Ok(())
             }
             Err(StoreError::Unavailable(reason) | StoreError::Schema(reason)) => Err(reason),
