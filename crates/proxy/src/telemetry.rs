@@ -51,7 +51,7 @@ pub fn dropped_log_lines() -> u64 {
 ///
 /// # Errors
 /// When the log file cannot be opened, with what to do; or when a log is installed already.
-pub fn install(log: &Log, clock: &Clock) -> Result<LogGuard, String> {
+pub fn install(log: &LogConfig, clock: &Clock) -> Result<LogGuard, String> {
     let mut guard = LogGuard::default();
     let mut writers: Vec<Box<dyn LogWriter>> = Vec::new();
     if let Some(path) = &log.file {
@@ -70,7 +70,12 @@ pub fn install(log: &Log, clock: &Clock) -> Result<LogGuard, String> {
 }
 
 impl LogGuard {
-    fn start_queue(&mut self, sink: impl LineSink, log: &Log, clock: &Clock) -> Result<LineQueue, String> {
+    fn start_queue(
+        &mut self,
+        sink: impl LineSink,
+        log: &LogConfig,
+        clock: &Clock,
+    ) -> Result<LineQueue, String> {
         let formatter = Formatter::new(log.json, clock.clone(), &[]).map_err(|error| error.to_string())?;
         let dropped = DroppedLines::default();
         let queue = LineQueue::start(sink, dropped.clone(), move |lines| formatter.format_dropped(lines));

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use request_span::{RequestSpan, UpstreamSpan};
 
-use crate::config::{self, Collector, Sampler};
+use crate::config::{CollectorConfig, OtelConfig, SamplerConfig};
 use crate::http_client::{self, HttpClientError};
 use crate::tasks::Tasks;
 use crate::telemetry::record::RequestRecord;
@@ -56,7 +56,7 @@ pub struct Otel {
     batcher: Mutex<Option<SpanBatcher>>,
     dropped_spans: Arc<AtomicU64>,
     span_builder: SpanBuilder,
-    sampler: Sampler,
+    sampler: SamplerConfig,
     metrics: Option<(SdkMeterProvider, Instruments)>,
     /// Cancelled when the batcher has ended.
     batcher_finished: CancellationToken,
@@ -75,13 +75,9 @@ impl Otel {
     ///
     /// # Errors
     /// When an exporter or its HTTP client cannot be built. A collector that is unavailable is no error here.
-    pub fn open(
-        config: &config::OtelConfig,
-        ca_bundle: Option<&Path>,
-        tasks: &Tasks,
-    ) -> Result<Self, ExporterError> {
+    pub fn open(config: &OtelConfig, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, ExporterError> {
         let abort = CancellationToken::new();
-        let client = |collector: &Collector| -> Result<CollectorClient, HttpClientError> {
+        let client = |collector: &CollectorConfig| -> Result<CollectorClient, HttpClientError> {
             let client = http_client::new(collector.url.scheme_str() == Some("https"), ca_bundle)?;
             Ok(CollectorClient::new(client, collector.timeout, tasks, abort.clone()))
         };
@@ -188,7 +184,7 @@ impl Otel {
     }
 }
 
-impl Sampler {
+impl SamplerConfig {
     /// Whether `trace` is exported. Every process with this rule chooses the same traces.
     /// <https://opentelemetry.io/docs/specs/otel/trace/sdk/#traceidratiobased>
     fn is_sampled(self, trace: &TraceContext) -> bool {
@@ -208,7 +204,7 @@ fn trace_fraction(trace: &TraceContext) -> f64 {
     fraction
 }
 
-fn headers(collector: &Collector) -> HashMap<String, String> {
+fn headers(collector: &CollectorConfig) -> HashMap<String, String> {
     collector.headers.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect()
 }
 
@@ -217,7 +213,7 @@ fn scope() -> InstrumentationScope {
 }
 
 /// Resource of all spans and metrics. `config` has read the environment, so the SDK does not.
-fn resource(config: &config::OtelConfig) -> Resource {
+fn resource(config: &OtelConfig) -> Resource {
     let ours = [
         KeyValue::new("service.name", config.service_name.clone()),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
@@ -238,7 +234,7 @@ mod tests {
         let lookup = |name: &str| {
             (name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| "http://127.0.0.1:9/v1/traces".to_owned())
         };
-        let config = config::Config::load(lookup).unwrap();
+        let config = crate::config::Config::load(lookup).unwrap();
         // Never started, so that the queue stays full.
         let otel = Otel::open(&config.otel, None, &Tasks::default()).unwrap();
         let (trace, now) = (trace(7, None), SystemTime::UNIX_EPOCH);
@@ -270,20 +266,20 @@ mod tests {
 
     #[test]
     fn parent_decides_unless_the_sampler_ignores_it() {
-        let based = Sampler { parent_based: true, ratio: 0.0 };
+        let based = SamplerConfig { parent_based: true, ratio: 0.0 };
         assert!(based.is_sampled(&trace(7, Some(true))));
         assert!(!based.is_sampled(&trace(7, Some(false))) && !based.is_sampled(&trace(7, None)));
-        let always = Sampler { parent_based: false, ratio: 1.0 };
+        let always = SamplerConfig { parent_based: false, ratio: 1.0 };
         assert!(always.is_sampled(&trace(7, Some(false))));
-        assert!(!Sampler { parent_based: false, ratio: 0.0 }.is_sampled(&trace(7, Some(true))));
+        assert!(!SamplerConfig { parent_based: false, ratio: 0.0 }.is_sampled(&trace(7, Some(true))));
     }
 
     #[test]
     fn ratio_samples_its_share_of_the_traces() {
-        let sampler = Sampler { parent_based: true, ratio: 0.25 };
+        let sampler = SamplerConfig { parent_based: true, ratio: 0.25 };
         let spread = |number: u128| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let sampled = (1..=4000).filter(|number| sampler.is_sampled(&trace(spread(*number), None))).count();
         assert!((900..1100).contains(&sampled), "{sampled}");
-        assert!(!Sampler { ratio: 0.0, ..sampler }.is_sampled(&trace(1 << 60, None)));
+        assert!(!SamplerConfig { ratio: 0.0, ..sampler }.is_sampled(&trace(1 << 60, None)));
     }
 }

@@ -170,3 +170,179 @@ impl Drop for Shared {
         self.sinks.export(record);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::{Duration, SystemTime};
+
+    use protocol::translate::Outcome;
+    use serde_json::{Value, json};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::super::record::tests::{record, upstream};
+    use super::super::record::{Attempt, Charge};
+    use super::super::{LogLayer, LogWriter};
+    use super::*;
+    use crate::config::Config;
+    use crate::tasks::Tasks;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl LogWriter for Buffer {
+        fn write_line(&self, line: &[u8]) {
+            self.0.lock().unwrap().extend_from_slice(line);
+        }
+    }
+
+    fn sinks() -> Arc<TelemetrySinks> {
+        let config = Config::load(|_: &str| None).unwrap();
+        Arc::new(TelemetrySinks {
+            metrics: Arc::new(Metrics::default()),
+            otel: Otel::open(&config.otel, None, &Tasks::default()).unwrap(),
+            clock: Clock::manual(SystemTime::UNIX_EPOCH),
+            aws_region: "eu-west-1".to_owned(),
+        })
+    }
+
+    fn head() -> RequestHead {
+        RequestHead::clone(&record().head)
+    }
+
+    /// Log lines of the events of `work`.
+    fn logged(work: impl FnOnce()) -> Vec<Value> {
+        let buffer = Buffer::default();
+        let layer = LogLayer::new(true, Clock::machine(), &[], vec![Box::new(buffer.clone())]).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn last_handle_logs_all_parts_of_the_record() {
+        let lines = logged(|| {
+            let handle =
+                RecordHandle::new(RequestHead { session_id: Some("s_1".to_owned()), ..head() }, sinks());
+            let other = handle.clone();
+            handle.set_caller(CallerRecord {
+                user_id: "ana".to_owned(),
+                team: Some("payments".to_owned()),
+                token_id: Some("tok_1".to_owned()),
+            });
+            handle.set_model("sonnet".to_owned(), true, "messages");
+            handle.set_response(StatusCode::OK);
+            handle.add_phase(OverheadPhase::Auth, Duration::from_micros(1));
+            handle.add_request_body(50, Duration::ZERO);
+            drop(handle);
+            let mut usage = Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() };
+            usage.cache_creation_input_tokens = 7;
+            usage.cache_creation.ephemeral_1h_input_tokens = 5;
+            let attempt = Attempt { outcome: "ok", aws_request_id: Some("aws-1".to_owned()) };
+            let charge = Charge { usage, cost_nano_usd: 3_333_333, estimated: true, ..Charge::default() };
+            other.set_upstream(UpstreamRecord {
+                model_id: Some("us.anthropic.m".to_owned()),
+                attempts: vec![attempt],
+                retries: 1,
+                notices: 2,
+                first_token_at: Some(other.head().started_at),
+                stop_reason: Some("end_turn".to_owned()),
+                charge: Some(charge),
+                ..upstream(&[])
+            });
+            other.add_response_body(500, Duration::ZERO, true);
+        });
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        let mut fields = line.as_object().unwrap().clone();
+        let measured = ["ts", "request_id", "trace_id", "span_id", "duration_ms", "overhead_ms"];
+        assert!(measured.iter().all(|name| fields.contains_key(*name)), "{line}");
+        fields.retain(|name, _| !measured.contains(&name.as_str()));
+        let expected = json!({
+            "level": "info", "msg": "POST /v1/messages", "event": "request", "user": "ana", "team": "payments",
+            "token_id": "tok_1", "session_id": "s_1", "client": "curl", "method": "POST",
+            "route": "/v1/messages", "status": 200, "api": "messages", "model_requested": "sonnet",
+            "model_upstream": "us.anthropic.m", "upstream_api": "converse", "region": "eu-west-1",
+            "stream": true, "ttft_ms": 0, "upstream_ms": 0, "in_tok": 3, "out_tok": 4, "cache_read_tok": 0,
+            "cache_write_5m_tok": 2, "cache_write_1h_tok": 5, "cost_usd": "0.003333333", "estimated": true,
+            "stop_reason": "end_turn", "retries": 1, "notices": 2, "aws_request_id": "aws-1", "bytes_in": 50,
+            "bytes_out": 500, "outcome": "finished",
+        });
+        assert!(fields.keys().eq(expected.as_object().unwrap().keys()), "{line}");
+        assert_eq!(Value::from(fields), expected);
+    }
+
+    #[test]
+    fn request_without_a_model_has_no_upstream_fields() {
+        let lines = logged(|| {
+            let path = format!("/{}", "é".repeat(300));
+            let handle = RecordHandle::new(RequestHead { path, route: None, ..head() }, sinks());
+            handle.set_response(StatusCode::NOT_FOUND);
+            handle.set_error(ErrorRecord { kind: "not_found_error", class: "client" });
+            handle.add_response_body(9, Duration::ZERO, true);
+        });
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        for absent in
+            ["region", "upstream_ms", "stream", "in_tok", "cost_usd", "estimated", "model_requested"]
+        {
+            assert!(line.get(absent).is_none(), "{absent}: {line}");
+        }
+        assert_eq!((&line["route"], &line["api"]), (&json!("other"), &json!("other")));
+        assert_eq!(line["path"].as_str().unwrap().chars().count(), MAX_PATH_CHARS);
+        let error = [&line["error_type"], &line["error_class"], &line["outcome"]];
+        assert_eq!(error, [&json!("not_found_error"), &json!("client"), &json!("failed")]);
+    }
+
+    #[test]
+    fn waiting_for_aws_without_a_model_is_logged() {
+        let lines = logged(|| {
+            let handle = RecordHandle::new(head(), sinks());
+            handle.add_upstream_wait(Duration::from_millis(5));
+            handle.set_upstream(UpstreamRecord { started_at: None, outcome: None, ..upstream(&["ok"]) });
+            handle.add_response_body(9, Duration::ZERO, true);
+        });
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((&line["region"], &line["upstream_ms"]), (&json!("eu-west-1"), &json!(5)));
+    }
+
+    #[test]
+    fn bedrock_api_lines_have_no_upstream_api() {
+        let lines = logged(|| {
+            let handle = RecordHandle::new(head(), sinks());
+            handle.set_model("m".to_owned(), false, "bedrock");
+            handle.set_upstream(upstream(&["ok"]));
+        });
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.get("upstream_api").is_none() && line["model_requested"] == "m", "{line}");
+    }
+
+    #[test]
+    fn successful_scrapes_are_counted_but_not_logged() {
+        let sinks = sinks();
+        let scrape =
+            RequestHead { path: METRICS_PATH.to_owned(), route: Some(METRICS_PATH.to_owned()), ..head() };
+        let lines = logged(|| {
+            let handle = RecordHandle::new(scrape.clone(), Arc::clone(&sinks));
+            handle.set_response(StatusCode::OK);
+            drop(handle);
+            let handle = RecordHandle::new(scrape, Arc::clone(&sinks));
+            handle.set_error(ErrorRecord { kind: "permission_error", class: "auth" });
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let text = sinks.metrics.render(true);
+        assert!(text.contains(r#"bedrock_proxy_inflight_requests{route="/metrics"} 0"#), "{text}");
+        assert!(text.contains(r#"route="/metrics",method="POST",status="200""#), "{text}");
+    }
+
+    #[test]
+    fn upstream_readers_are_empty_until_metering_ends() {
+        let handle = RecordHandle::new(head(), sinks());
+        assert_eq!((handle.aws_request_id(), handle.usage()), (None, None));
+        let mut record = upstream(&["ok"]);
+        record.attempts[0].aws_request_id = Some("aws-1".to_owned());
+        record.outcome = Some(Outcome::Cancelled);
+        handle.set_upstream(record);
+        assert_eq!(handle.aws_request_id().as_deref(), Some("aws-1"));
+        assert_eq!(handle.usage().map(|usage| usage.output_tokens), Some(101));
+        assert_eq!((handle.client_name(), handle.route()), ("curl", "/v1/messages"));
+    }
+}

@@ -34,7 +34,7 @@ const MODE: u32 = 0o640;
 pub(super) struct RollingFile {
     names: SegmentNames,
     clock: Clock,
-    retention: Retention,
+    retention: LogRetention,
     open: Option<(File, Segment)>,
     /// Segment that the link points to.
     linked: Option<Segment>,
@@ -45,7 +45,7 @@ impl RollingFile {
     ///
     /// # Errors
     /// When the folder cannot be created, or the file cannot be written.
-    pub(super) fn open(path: &Path, clock: Clock, retention: Retention) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, clock: Clock, retention: LogRetention) -> io::Result<Self> {
         let names = SegmentNames::from_path(path)?;
         let mut file = Self { names, clock, retention, open: None, linked: None };
         file.current(0)?;

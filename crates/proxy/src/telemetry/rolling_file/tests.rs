@@ -12,13 +12,17 @@ const HALF_A_DAY: Duration = Duration::from_secs(43_200);
 struct Folder {
     home: TempDir,
     clock: Clock,
-    retention: Retention,
+    retention: LogRetention,
 }
 
 impl Folder {
     fn new() -> Self {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + NOON);
-        Self { home: tempfile::tempdir().unwrap(), clock, retention: Retention { days: 30, bytes: 1 << 30 } }
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            clock,
+            retention: LogRetention { days: 30, bytes: 1 << 30 },
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
