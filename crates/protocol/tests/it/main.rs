@@ -5,5 +5,6 @@
 mod chat;
 mod chunks;
 mod golden;
+mod passthrough;
 mod properties;
 mod wire;
