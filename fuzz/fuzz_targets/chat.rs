@@ -5,8 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
 use protocol::capabilities::Capabilities;
+use protocol::event_sink::{Encoder, EventSink};
 use protocol::openai::{self, CompletionHead};
-use protocol::translate::{self, RequestedBetas, ChatOptions, ChatStream, TranslationOptions, EventSink};
+use protocol::translate::{self, RequestedBetas, ChatOptions, ChatStream, TranslationOptions};
 
 fn ask(body: &[u8], capabilities: &Capabilities, options: &ChatOptions) {
     let Ok(chat) = openai::Request::parse(body) else { return };
@@ -30,7 +31,7 @@ fuzz_target!(|input: (&[u8], bool, bool, Vec<(&str, &str)>)| {
     for (name, json) in events {
         chat.raw(name, json);
     }
-    let text = String::from_utf8(std::mem::take(chat.bytes())).expect("chunks are text");
+    let text = String::from_utf8(chat.take()).expect("chunks are text");
     let done = text.matches("data: [DONE]\n").count();
     assert!(done <= 1, "the end comes once");
     for line in text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|line| *line != "[DONE]") {

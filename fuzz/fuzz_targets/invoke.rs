@@ -2,8 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::anthropic::Request;
+use protocol::anthropic::{MessagesEncoder, Request};
 use protocol::capabilities::Capabilities;
+use protocol::event_sink::Encoder;
 use protocol::translate::{self, InvokeStream, End, InvokeOptions, StreamContext, TranslationOptions, Outcome};
 
 /// One frame of `application/vnd.amazon.eventstream` that holds `event`.
@@ -31,19 +32,19 @@ fuzz_target!(|input: (&str, Vec<&[u8]>)| {
     let (body, events) = input;
     if Request::parse(body.as_bytes()).is_ok() {
         for capabilities in [Capabilities::NEWEST_CLAUDE, Capabilities::CLASSIC_CLAUDE] {
-            let options = InvokeOptions::new(TranslationOptions::new(8192));
+            let options = InvokeOptions::invoke_model(TranslationOptions::new(8192));
             if let Ok(call) = translate::to_invoke(body, &capabilities, &options) {
                 serde_json::from_slice::<serde::de::IgnoredAny>(&call.body).expect("what is sent is JSON");
             }
         }
     }
-    let mut out: Vec<u8> = Vec::new();
+    let mut out = MessagesEncoder::default();
     let mut pipeline = InvokeStream::new(StreamContext { tag_buffer: true, ..StreamContext::default() });
     for event in events {
         pipeline.push(&chunk(event), &mut out);
     }
     let summary = pipeline.finish(End::Eof, &mut out);
-    let text = String::from_utf8(out).expect("events are text");
+    let text = String::from_utf8(out.take()).expect("events are text");
     let errors = text.lines().filter(|line| *line == "event: error").count();
     match summary.outcome {
         Outcome::Finished => assert_eq!(errors, 0),

@@ -3,8 +3,9 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use protocol::anthropic::{Error, ErrorType, Event, Fold, StreamValidator};
+use protocol::anthropic::{Error, ErrorType, Event, MessageAccumulator, StreamValidator};
 use protocol::converse;
+use protocol::event_sink::EventSink;
 use protocol::converse::event::{
     ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, MessageStop, Metadata, ReasoningDelta, Start,
     TokenUsage, ToolUseDelta, ToolUseStart,
@@ -79,10 +80,10 @@ fn event<'a>(op: Op<'a>) -> converse::Event<'a> {
 
 fuzz_target!(|input: (bool, Vec<Op<'_>>, How)| {
     let (tag_buffer, ops, how) = input;
-    let (mut grammar, mut fold, mut last) = (StreamValidator::default(), Fold::default(), None);
+    let (mut grammar, mut fold, mut last) = (StreamValidator::default(), MessageAccumulator::default(), None);
     let mut out = |event: &Event<'_>| {
         grammar.push(event).expect("the grammar holds");
-        fold.push(event);
+        fold.event(event);
         last = Some(event.name());
     };
     let mut translator = StreamTranslator::new(StreamContext { tag_buffer, ..StreamContext::default() });

@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_what_differs_from_the_cautious_answer() {
+    fn row_overrides_the_default_capabilities() {
         let row = r#"{"claude":true,"thinking":["adaptive"],"effort":["low","high"],"prompt_cache":"1h","sampling":"one_of"}"#;
         let row: Capabilities = serde_json::from_str(row).unwrap();
         let thinking = Thinking { adaptive: true, ..Thinking::default() };

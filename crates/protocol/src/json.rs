@@ -363,14 +363,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_raw_value_keeps_key_order_numbers_and_white_space() {
+    fn raw_value_keeps_its_text() {
         let json = r#"{"z": 1.0, "a":1e3,"n":123456789012345678901234567890,"e":"\u00e9"}"#;
         let raw: RawJson<'_> = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&raw).unwrap(), json);
     }
 
     #[test]
-    fn a_raw_value_that_nests_too_deep_is_refused() {
+    fn too_deep_raw_value_is_rejected() {
         let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert!(serde_json::from_str::<RawJson<'_>>(&deep(MAX_DEPTH)).is_ok());
         let error = serde_json::from_str::<RawJson<'_>>(&deep(MAX_DEPTH + 1)).unwrap_err();
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn surrogates_in_a_raw_value_have_to_pair_up() {
+    fn lone_surrogates_in_raw_values_are_rejected() {
         for (json, fine) in [
             (r#""\ud83d\ude00""#, true),
             (r#""\\ud800""#, true),

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_inside_of_what_is_cut_is_cut_with_it() {
+    fn edit_inside_a_removed_member_is_removed() {
         let text = r#"{"a":{"b":1},"c":2}"#;
         let object: RawJson<'_> = serde_json::from_str(text).unwrap();
         let outer = members(object);

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_complete_is_kept_and_what_was_cut_is_left_out() {
+    fn complete_members_of_truncated_json_are_kept() {
         for (cut, kept) in [
             ("{", "{}"),
             (r#"{"a"#, "{}"),

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_not_cut_between_two_pieces() {
+    fn tag_is_not_split_between_deltas() {
         assert_eq!(through(&["Create file <write_fi", "le>..."]), ["Create file ", "<write_file>..."]);
         assert_eq!(through(&["a</write", "_file>b"]), ["a", "</write_file>b"]);
         assert_eq!(through(&["a <ask_followup_question", "> b"]), ["a ", "<ask_followup_question> b"]);
@@ -92,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_come_one_by_one_are_joined_into_the_tag() {
+    fn tag_is_joined_from_single_letters() {
         let letters: Vec<String> = "x <b_c>y".chars().map(String::from).collect();
         let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
         assert_eq!(through(&letters), ["x", " ", "<b_c>", "y"]);
     }
 
     #[test]
-    fn what_is_no_tag_is_not_kept_back() {
+    fn plain_less_than_is_not_buffered() {
         assert_eq!(through(&["x < 5", " and y"]), ["x < 5", " and y"]);
         assert_eq!(through(&["i<", "5"]), ["i", "<5"]);
         assert_eq!(through(&["if a<b(", "c"]), ["if a<b(", "c"]);
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_tag_lets_the_text_before_it_go() {
+    fn new_tag_releases_the_text_before_it() {
         assert_eq!(through(&["<a ", "<b", ">"]), ["<a ", "<b>"]);
     }
 
     #[test]
-    fn a_hundred_characters_are_kept_back_and_not_one_more() {
+    fn at_most_a_hundred_characters_are_buffered() {
         let hundred = format!("<{}", "é".repeat(MAX_HELD - 1).replacen('é', "e", 1));
         assert_eq!(hundred.chars().count(), MAX_HELD);
         assert_eq!(through(&[&hundred]), [format!("flushed: {hundred}")]);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_tag_is_passed_on_at_the_end() {
+    fn unfinished_tag_is_flushed_at_the_end() {
         assert_eq!(through(&["so <write_fi"]), ["so ", "flushed: <write_fi"]);
     }
 }

@@ -356,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delta_goes_to_the_block_of_its_number() {
+    fn deltas_extend_the_block_of_their_index() {
         let mut accumulator = MessageAccumulator::default();
         for (kind, json) in [
             ("message_start", r#"{"message":{"content":[]}}"#),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_members_without_a_name_here_are_kept() {
+    fn unknown_blocks_and_members_are_kept() {
         let mut accumulator = MessageAccumulator::default();
         for (kind, json) in [
             (

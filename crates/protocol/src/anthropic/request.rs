@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_refused_with_its_path() {
+    fn wrong_type_is_rejected_with_its_path() {
         for (body, path) in [
             (r#"{"max_tokens":"many"}"#, "max_tokens: "),
             (r#"{"max_tokens":-1}"#, "max_tokens: "),
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_given_twice_is_refused() {
+    fn duplicate_member_is_rejected() {
         assert_eq!(refusal(r#"{"model":"a","model":"b"}"#), "duplicate field `model`");
         assert_eq!(refusal(r#"{"novel":1,"novel":2}"#), "duplicate field `novel`");
         assert_eq!(
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn body_that_is_not_json_is_rejected() {
         for body in
             ["", "nope", "{", "{\"model\":\"a\"} x", "[1]", "\u{feff}{}", "{\"a\":\"\\ud800\"}", "{/**/}"]
         {
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_wherever_it_stands() {
+    fn deep_nesting_is_rejected_everywhere() {
         for key in ["thinking", "novel", "messages", "system"] {
             let body = format!("{{\"{key}\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
             assert!(Request::parse(body.as_bytes()).is_err(), "{key}");
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_keeps_its_value_when_it_is_written_and_read_again() {
+    fn numbers_survive_a_round_trip() {
         for number in ["133333333333350350", "0.1", "0.30000000000000004", "5e-324"] {
             let body = format!("{{\"top_p\":{number}}}");
             let request = Request::parse(body.as_bytes()).unwrap();

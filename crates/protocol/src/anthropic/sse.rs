@@ -48,7 +48,7 @@ mod tests {
     use crate::anthropic::Delta;
 
     #[test]
-    fn an_event_is_two_lines_and_a_blank_one() {
+    fn event_is_two_lines_and_a_blank_line() {
         let mut out = Vec::new();
         let delta = Delta::TextDelta { text: "data: a\n\nevent: b\u{2028}\"".into() };
         write(&Event::ContentBlockDelta { index: 3, delta }, &mut out);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_inside_of_the_json_do_not_end_the_event() {
+    fn line_ends_in_json_keep_the_event_whole() {
         let mut out = Vec::new();
         write_raw("novel", "{\r\"a\":\r\n\n1}", &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "event: novel\ndata: {\ndata: \"a\":\ndata: 1}\n\n");

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newer_version_refuses_what_the_older_one_takes() {
+    fn newer_version_rejects_removed_members() {
         for (body, path) in [
             (r#"{"temperature":1}"#, "temperature: "),
             (r#"{"top_k":5}"#, "top_k: "),

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_frames_are_read() {
+    fn golden_frames_are_decoded() {
         let mut decoder = FrameDecoder::default();
         decoder.feed(&[bytes(HELLO), bytes(THROTTLED)].concat());
         assert_eq!(
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn any_altered_byte_is_noticed() {
+    fn every_altered_byte_is_detected() {
         let frame = bytes(HELLO);
         for at in 0..frame.len() {
             let mut altered = frame.clone();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_cut_at_any_byte_is_noticed() {
+    fn truncation_at_any_byte_is_detected() {
         let frame = bytes(HELLO);
         for end in 1..frame.len() {
             let mut decoder = FrameDecoder::default();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_too_large_is_refused_before_it_is_held() {
+    fn too_large_frame_is_rejected_before_buffering() {
         let mut prelude = 0x4000_0000_u32.to_be_bytes().to_vec();
         prelude.extend([0; 4]);
         prelude.extend(crc32fast::hash(&prelude).to_be_bytes());

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{Diagnostics, JsonPath};
+use super::diagnostics::{Diagnostics, JsonPath};
 use crate::apis::UpstreamApi;
 
 /// BetaFilter that are called something else on Bedrock.
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn betas_pass_unless_bedrock_is_known_to_refuse_them() {
+    fn betas_pass_unless_bedrock_rejects_them() {
         let mut betas = BetaFilter::new(UpstreamApi::InvokeModel, true);
         for name in [
             "novel-2027-01-01",
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reader_gets_what_it_knows() {
+    fn each_upstream_api_gets_its_betas() {
         let asked = [
             "claude-code-20250219",
             "interleaved-thinking-2025-05-14",
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_refused_betas_without_saying_which_gets_none_that_were_asked_for() {
+    fn model_that_rejects_betas_gets_required_ones_only() {
         let asked = RequestedBetas { all_unsupported: true, ..RequestedBetas::default() };
         let mut betas = BetaFilter::new(UpstreamApi::Converse, true);
         ["a-2027-01-01", "claude-code-20250219", "b-2027-01-01"]

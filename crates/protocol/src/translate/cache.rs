@@ -1,49 +1,34 @@
 //! `cache_control` on a block into a `cachePoint` after it.
 
-use super::JsonPath;
-use super::to_converse::ConverseRequestBuilder;
+use super::diagnostics::{Diagnostics, JsonPath};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::CacheControl;
-use crate::capabilities::PromptCache;
+use crate::capabilities::{Capabilities, PromptCache};
 use crate::converse::request::{CachePoint, ContentBlock, Message};
 
 /// How many places a request may end a cached prefix at; Anthropic's limit and Bedrock's.
 const MAX_POINTS: usize = 4;
 
-impl ConverseRequestBuilder<'_> {
-    /// The cache point that the request asks for as a whole: Bedrock has no automatic caching.
-    pub(super) fn automatic_point(
-        &mut self,
-        control: Option<CacheControl<'_>>,
-    ) -> Result<Option<CachePoint>, InvalidRequest> {
-        let path = JsonPath::ROOT.key("cache_control");
-        let point = self.cache_point(control, path)?;
-        if point.is_some() {
-            self.diagnostics.adjusted(path, "sent as one cache point at the end of the conversation");
-        }
-        Ok(point)
+/// Counter of the cache markers of a request.
+#[derive(Debug, Default)]
+pub(super) struct CacheMarkers(usize);
+
+impl CacheMarkers {
+    /// Counts a marker that stays as the client wrote it.
+    pub(super) fn count(&mut self) {
+        self.0 += 1;
     }
 
-    /// Leaves out the cache points beside tool content when the model takes none there.
-    pub(super) fn no_points_beside_tools(&mut self, content: &mut Vec<ContentBlock<'_>>, path: JsonPath<'_>) {
-        let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
-        let is_tool = |block: &ContentBlock<'_>| {
-            matches!(block, ContentBlock::ToolUse(_) | ContentBlock::ToolResult(_))
-        };
-        if self.capabilities.cache_with_tools || !content.iter().any(is_tool) || !content.iter().any(is_point)
-        {
-            return;
-        }
-        self.diagnostics
-            .adjusted(path, "cache points left out: the model takes none beside tool calls and results");
-        content.retain(|block| !is_point(block));
-    }
-
-    /// The cache point that `control` asks for, when the model takes one.
-    pub(super) fn cache_point(
+    /// Cache point for the marker `control`, when the model takes one.
+    ///
+    /// # Errors
+    /// When the marker is not valid.
+    pub(super) fn point(
         &mut self,
         control: Option<CacheControl<'_>>,
         path: JsonPath<'_>,
+        capabilities: &Capabilities,
+        diagnostics: &mut Diagnostics,
     ) -> Result<Option<CachePoint>, InvalidRequest> {
         let Some(mut control) = control else {
             return Ok(None);
@@ -64,34 +49,70 @@ impl ConverseRequestBuilder<'_> {
             }
         };
         if control.scope.take().is_some() {
-            self.diagnostics.adjusted(path.key("scope"), "left out: Bedrock keeps one cache for the account");
+            diagnostics.adjusted(path.key("scope"), "left out: Bedrock keeps one cache for the account");
         }
-        self.diagnostics.unknown_fields(path, control.left_over());
+        diagnostics.unknown_fields(path, control.left_over());
 
-        self.cache_markers += 1;
-        if self.capabilities.prompt_cache == PromptCache::None {
-            self.diagnostics.adjusted(path, "left out: the model takes no cache points");
+        self.count();
+        if capabilities.prompt_cache == PromptCache::None {
+            diagnostics.adjusted(path, "left out: the model takes no cache points");
             return Ok(None);
         }
-        if ttl == Some("1h") && self.capabilities.prompt_cache == PromptCache::FiveMinutes {
-            self.diagnostics.adjusted(path.key("ttl"), "left out: the model caches for five minutes only");
+        if ttl == Some("1h") && capabilities.prompt_cache == PromptCache::FiveMinutes {
+            diagnostics.adjusted(path.key("ttl"), "left out: the model caches for five minutes only");
         }
-        // A model that knows one lifetime refuses to be told which.
-        let ttl = ttl.filter(|_| self.capabilities.prompt_cache == PromptCache::OneHour);
+        // A model with one lifetime rejects a request that names it.
+        let ttl = ttl.filter(|_| capabilities.prompt_cache == PromptCache::OneHour);
         Ok(Some(CachePoint { r#type: "default", ttl }))
     }
 
-    /// Refuses a request with more markers than the API allows.
-    pub(super) fn check_cache_markers(&self) -> Result<(), InvalidRequest> {
-        if self.cache_markers <= MAX_POINTS {
+    /// Cache point for automatic caching, which Bedrock does not have.
+    ///
+    /// # Errors
+    /// When the marker is not valid.
+    pub(super) fn automatic_point(
+        &mut self,
+        control: Option<CacheControl<'_>>,
+        capabilities: &Capabilities,
+        diagnostics: &mut Diagnostics,
+    ) -> Result<Option<CachePoint>, InvalidRequest> {
+        let path = JsonPath::ROOT.key("cache_control");
+        let point = self.point(control, path, capabilities, diagnostics)?;
+        if point.is_some() {
+            diagnostics.adjusted(path, "sent as one cache point at the end of the conversation");
+        }
+        Ok(point)
+    }
+
+    /// Rejects a request with more markers than the API allows.
+    ///
+    /// # Errors
+    /// When there are more.
+    pub(super) fn check(&self) -> Result<(), InvalidRequest> {
+        if self.0 <= MAX_POINTS {
             return Ok(());
         }
-        let message = format!(
-            "A maximum of {MAX_POINTS} blocks with cache_control may be provided. Found {}.",
-            self.cache_markers
-        );
+        let message =
+            format!("A maximum of {MAX_POINTS} blocks with cache_control may be provided. Found {}.", self.0);
         Err(InvalidRequest::new("", message))
     }
+}
+
+/// Leaves out cache points beside tool content when the model takes none there.
+pub(super) fn remove_points_beside_tools(
+    content: &mut Vec<ContentBlock<'_>>,
+    path: JsonPath<'_>,
+    capabilities: &Capabilities,
+    diagnostics: &mut Diagnostics,
+) {
+    let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
+    let is_tool =
+        |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolUse(_) | ContentBlock::ToolResult(_));
+    if capabilities.cache_with_tools || !content.iter().any(is_tool) || !content.iter().any(is_point) {
+        return;
+    }
+    diagnostics.adjusted(path, "cache points left out: the model takes none beside tool calls and results");
+    content.retain(|block| !is_point(block));
 }
 
 /// Puts a cache point behind the last block that can be cached, unless there is one.

@@ -10,7 +10,6 @@ mod conversation;
 mod error;
 mod request;
 mod stream;
-mod thinking;
 mod tools;
 
 pub use completion::chat_completion;

@@ -1,6 +1,137 @@
-//! What a client is told beside its answer.
+//! What a translation reports beside its result: fields that an upstream API cannot carry, and changes to the request.
 
 use std::fmt;
+
+use crate::anthropic::{self, InvalidRequest};
+
+/// Field of a request that the upstream API cannot carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsupportedField {
+    /// Path in the request: members and indices joined by dots.
+    pub path: String,
+    /// Reason, in the words of Anthropic's API where it has some: clients recover on them.
+    pub reason: String,
+}
+
+impl fmt::Display for UnsupportedField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+/// Error for a request with unsupported fields; names the first eight.
+#[must_use]
+pub fn unsupported_error(unsupported: &[UnsupportedField]) -> anthropic::Error {
+    const MAX_LISTED: usize = 8;
+    let mut message =
+        unsupported.iter().take(MAX_LISTED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if unsupported.len() > MAX_LISTED {
+        message.push_str(&format!("; and {} more", unsupported.len() - MAX_LISTED));
+    }
+    anthropic::Error::new(anthropic::ErrorType::InvalidRequest, message)
+}
+
+/// Diagnostics collected during a translation.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics {
+    pub(super) unsupported: Vec<UnsupportedField>,
+    pub(super) notices: Vec<Notice>,
+}
+
+impl Diagnostics {
+    /// Adds a field that the upstream API cannot carry.
+    pub(super) fn unsupported(&mut self, path: JsonPath<'_>, reason: impl Into<String>) {
+        self.unsupported.push(UnsupportedField { path: path.to_string(), reason: reason.into() });
+    }
+
+    /// Adds members without a name in this version.
+    pub(super) fn unknown_fields<'n>(&mut self, path: JsonPath<'_>, names: impl Iterator<Item = &'n str>) {
+        for name in names {
+            self.unsupported(path.key(name), "Extra inputs are not permitted");
+        }
+    }
+
+    /// Adds a change that does not change the meaning of the request.
+    pub(super) fn adjusted(&mut self, path: JsonPath<'_>, what: impl Into<String>) {
+        self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: false });
+    }
+
+    /// Adds a change that may change the response.
+    pub(super) fn dropped(&mut self, path: JsonPath<'_>, what: impl Into<String>) {
+        self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: true });
+    }
+
+    /// The result. `strict`: whatever was dropped is an unsupported field.
+    pub(super) fn finish(self, strict: bool) -> (Vec<UnsupportedField>, Vec<Notice>) {
+        let Self { mut unsupported, notices } = self;
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            notices.into_iter().partition(|notice| strict && notice.dropped);
+        unsupported.extend(dropped.into_iter().map(|Notice { path, what, .. }| {
+            let why = what.strip_prefix("left out: ").unwrap_or(&what);
+            UnsupportedField {
+                path,
+                reason: format!("{why}; nothing may be left out here (AWS_BEDROCK_STRICT)"),
+            }
+        }));
+        (unsupported, kept)
+    }
+}
+
+/// The value of a required member.
+///
+/// # Errors
+/// When it is absent.
+pub(super) fn required<T>(value: Option<T>, path: JsonPath<'_>) -> Result<T, InvalidRequest> {
+    value.ok_or_else(|| InvalidRequest::new(path, "Field required"))
+}
+
+/// JSON path of a field, as clients write it: `messages.0.content.2.source`. Formatted only for a diagnostic.
+#[derive(Clone, Copy)]
+pub(super) struct JsonPath<'p> {
+    parent: Option<&'p JsonPath<'p>>,
+    segment: Segment<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Segment<'p> {
+    Root,
+    Key(&'p str),
+    Index(usize),
+}
+
+impl<'p> JsonPath<'p> {
+    pub(super) const ROOT: JsonPath<'static> = JsonPath { parent: None, segment: Segment::Root };
+
+    pub(super) fn key<'q>(&'q self, key: &'q str) -> JsonPath<'q>
+    where
+        'p: 'q,
+    {
+        JsonPath { parent: Some(self), segment: Segment::Key(key) }
+    }
+
+    pub(super) fn index<'q>(&'q self, index: usize) -> JsonPath<'q>
+    where
+        'p: 'q,
+    {
+        JsonPath { parent: Some(self), segment: Segment::Index(index) }
+    }
+}
+
+impl fmt::Display for JsonPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+            if !matches!(parent.segment, Segment::Root) {
+                f.write_str(".")?;
+            }
+        }
+        match self.segment {
+            Segment::Root => Ok(()),
+            Segment::Key(key) => f.write_str(key),
+            Segment::Index(index) => write!(f, "{index}"),
+        }
+    }
+}
 
 /// Something that was said otherwise or left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_at_many_places_is_said_once() {
+    fn equal_notices_are_grouped() {
         let mut notices: Vec<Notice> =
             (0..25).map(|n| notice(&format!("tools.{n}.eager_input_streaming"), "left out", false)).collect();
         notices.push(notice("messages.1.content.0", "left out: blank", false));
@@ -106,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn notices_beyond_the_limit_are_counted() {
         let notices: Vec<Notice> = (0..9).map(|n| notice(&format!("member{n}"), "left out", false)).collect();
         let line = notice_summary(&notices, 70);
         assert_eq!(line, "member0: left out; member1: left out; member2: left out; and 6 more");

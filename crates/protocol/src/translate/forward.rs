@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::MappedError;
+use super::diagnostics::Notice;
 use super::error::anthropic_error::{self, ErrorBody};
 use super::fast_path::{self, DeltaShape};
 use super::from_converse::{End, Outcome, StreamContext, StreamSummary};
-use super::{MappedError, Notice};
 use crate::anthropic::{Delta, Error, ErrorType, Event, PartialUsage, Usage};
 use crate::event_sink::EventSink;
 use crate::json::{JsonStr, RawJson};

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conversation_lacks_thinking_when_no_call_of_the_turn_came_with_a_thought() {
+    fn turn_without_thinking_is_detected() {
         use TurnStart::*;
         for (turns, expected) in [
             (&[UserText][..], false),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_told_apart_in_the_clients_own_words() {
+    fn turn_starts_are_parsed_from_the_body() {
         for (message, expected) in [
             (r#"{"role":"user","content":"x"}"#, TurnStart::UserText),
             (

@@ -3,7 +3,7 @@
 //! Some clients offer them with every request, whether they are needed or not. Leaving such a tool out takes
 //! nothing from a model that has others to call; where it does, the request is refused by the tool's name.
 
-use super::JsonPath;
+use super::diagnostics::JsonPath;
 use crate::anthropic::InvalidRequest;
 
 /// How the types of such tools begin; dates follow.
@@ -74,7 +74,7 @@ mod tests {
     const SEARCH: Offered<'_> = Offered { kind: Some("web_search_20250305"), name: Some("web_search") };
 
     #[test]
-    fn a_tool_of_anthropics_is_left_out_while_others_remain() {
+    fn server_tool_is_dropped_while_others_remain() {
         let out = left_out(&[SEARCH, OWN, SEARCH], None, ServerTools::LeaveOut).unwrap();
         assert_eq!(out.iter().map(|out| out.index).collect::<Vec<_>>(), [0, 2]);
         assert!(out[0].what.contains("'web_search_20250305'"));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_is_missed_is_refused_by_name() {
+    fn required_server_tool_is_rejected_by_type() {
         let refusals = [
             left_out(&[SEARCH], None, ServerTools::LeaveOut),
             left_out(&[SEARCH, OWN], Some("web_search"), ServerTools::LeaveOut),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn every_version_is_known_and_no_tool_of_the_clients_is() {
+    fn every_version_of_a_server_tool_is_recognized() {
         for kind in [
             "web_search_20991231",
             "web_fetch_20260318",

@@ -7,11 +7,10 @@ use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::JsonPath;
-use super::to_converse::{ConverseRequestBuilder, required};
+use super::diagnostics::{Diagnostics, JsonPath, required};
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::Thinking;
-use crate::capabilities::{Efforts, Reasoning};
+use crate::anthropic::request::{Request, Thinking};
+use crate::capabilities::{Capabilities, Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
 use crate::json::{JsonStr, RawJson};
 
@@ -34,6 +33,8 @@ pub(in crate::translate) struct ThinkingConfig<'a> {
     pub(in crate::translate) effort: Option<Effort<'a>>,
     /// Another model's effort.
     pub(super) reasoning: Option<ReasoningControl>,
+    /// Beta that the effort requires.
+    pub(super) beta: Option<&'static str>,
 }
 
 impl ThinkingConfig<'_> {
@@ -53,8 +54,22 @@ enum ThinkingMapping {
     Dropped,
 }
 
-impl<'a> ConverseRequestBuilder<'a> {
-    pub(in crate::translate) fn thinking_config(
+/// Mapper of thinking and effort to what a model takes.
+pub(super) struct ThinkingMapper<'d> {
+    pub(super) capabilities: &'d Capabilities,
+    pub(super) diagnostics: &'d mut Diagnostics,
+    /// Whether `max_tokens` was lowered to the limit of the model.
+    pub(super) shortened: bool,
+    /// Budget for a request that does not mention thinking and can have it.
+    pub(super) default_budget: Option<u64>,
+}
+
+impl ThinkingMapper<'_> {
+    /// Configuration of thinking that the model takes, nearest to the one that was requested.
+    ///
+    /// # Errors
+    /// When `thinking` is not valid.
+    pub(super) fn map<'a>(
         &mut self,
         thinking: Option<RawJson<'a>>,
         effort: Option<JsonStr<'a>>,
@@ -91,31 +106,10 @@ impl<'a> ConverseRequestBuilder<'a> {
             Some(effort) => self.effort(effort),
             None => derived.map(Cow::Borrowed),
         };
-        if effort.is_some() && !self.capabilities.thinking.adaptive && self.capabilities.thinking.enabled {
-            self.betas.push(EFFORT_BETA.into());
-        }
-        Ok(ThinkingConfig { thinking, effort: effort.map(|effort| Effort { effort }), reasoning: None })
-    }
-
-    /// At its highest effort Amazon's model wants to be left alone with its limits.
-    pub(super) fn drop_limits_at_high_effort(
-        &mut self,
-        thinking_config: &ThinkingConfig<'_>,
-        limits: &mut InferenceConfig<'_>,
-    ) {
-        let Some(ReasoningControl::Config { max_reasoning_effort: "high", .. }) = thinking_config.reasoning
-        else {
-            return;
-        };
-        let left_out = [
-            ("max_tokens", limits.max_tokens.take().is_some()),
-            ("temperature", limits.temperature.take().is_some()),
-            ("top_p", limits.top_p.take().is_some()),
-        ];
-        for (name, _) in left_out.iter().filter(|(_, given)| *given) {
-            self.diagnostics
-                .dropped(JsonPath::ROOT.key(name), "left out: the model takes none at high effort");
-        }
+        let needs_beta =
+            effort.is_some() && !self.capabilities.thinking.adaptive && self.capabilities.thinking.enabled;
+        let beta = needs_beta.then_some(EFFORT_BETA);
+        Ok(ThinkingConfig { thinking, effort: effort.map(|effort| Effort { effort }), reasoning: None, beta })
     }
 
     fn map_thinking(
@@ -153,7 +147,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The operator's own wish, when the request has none and room for it.
-    fn thinking_by_default(
+    fn thinking_by_default<'a>(
         &mut self,
         limits: &InferenceConfig<'_>,
         path: JsonPath<'_>,
@@ -172,7 +166,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Thinking as it came, unless its budget fitted below `max_tokens` before that was lowered.
-    fn within_limits(
+    fn within_limits<'a>(
         &mut self,
         raw: RawJson<'a>,
         mut thinking: Thinking<'a>,
@@ -189,7 +183,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Adaptive thinking, and the effort that the budget stood for unless the client set one.
-    fn made_adaptive(
+    fn made_adaptive<'a>(
         &mut self,
         mut thinking: Thinking<'a>,
         has_effort: bool,
@@ -204,7 +198,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Thinking with a budget that the effort stood for, when there is room for it.
-    fn made_enabled(
+    fn made_enabled<'a>(
         &mut self,
         mut thinking: Thinking<'a>,
         effort: Option<&str>,
@@ -225,7 +219,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         printed(thinking, "enabled")
     }
 
-    fn effort(&mut self, effort: JsonStr<'a>) -> Option<Cow<'a, str>> {
+    fn effort<'a>(&mut self, effort: JsonStr<'a>) -> Option<Cow<'a, str>> {
         // The model will know a new word, or say so.
         if !LEVELS.contains(&&*effort) {
             return Some(effort.0);
@@ -234,7 +228,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Thinking and effort of a model that is not a Claude model: it knows efforts only.
-    fn reasoning(
+    fn reasoning<'a>(
         &mut self,
         thinking: Option<RawJson<'a>>,
         effort: Option<&str>,
@@ -242,7 +236,9 @@ impl<'a> ConverseRequestBuilder<'a> {
     ) -> Result<Option<ReasoningControl>, InvalidRequest> {
         let control = self.capabilities.reasoning;
         if control == Reasoning::None {
-            self.claude_only(thinking, path);
+            if thinking.is_some() {
+                self.diagnostics.dropped(path, "left out: the model is not a Claude model");
+            }
             if effort.is_some() {
                 let root = JsonPath::ROOT.key("output_config");
                 self.diagnostics.dropped(root.key("effort"), "left out: the model takes no effort");
@@ -341,4 +337,81 @@ fn effort_of(budget: u64) -> &'static str {
 
 fn budget_of(effort: Option<&str>) -> u64 {
     BUDGETS.iter().find(|(level, _)| effort == Some(level)).map_or(HIGH_BUDGET, |(_, worth)| *worth)
+}
+
+/// Leaves out the limits that Amazon's model does not take at its highest effort.
+pub(super) fn drop_limits_at_high_effort(
+    config: &ThinkingConfig<'_>,
+    limits: &mut InferenceConfig<'_>,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(ReasoningControl::Config { max_reasoning_effort: "high", .. }) = config.reasoning else {
+        return;
+    };
+    let dropped = [
+        ("max_tokens", limits.max_tokens.take().is_some()),
+        ("temperature", limits.temperature.take().is_some()),
+        ("top_p", limits.top_p.take().is_some()),
+    ];
+    for (name, _) in dropped.iter().filter(|(_, given)| *given) {
+        diagnostics.dropped(JsonPath::ROOT.key(name), "left out: the model takes none at high effort");
+    }
+}
+
+/// Thoughts are shown: newer models keep them to themselves unless they are told.
+const ADAPTIVE: &str = r#"{"type":"adaptive","display":"summarized"}"#;
+/// For models that take a budget instead, which they are given for the effort; these always show.
+const WITH_BUDGET: &str = r#"{"type":"adaptive"}"#;
+const DISABLED: &str = r#"{"type":"disabled"}"#;
+
+/// Sets `thinking` of a request made from `reasoning_effort` of a chat request, and returns the effort.
+///
+/// OpenAI's models think with sampling parameters and before a forced call; Claude models do not.
+pub(super) fn apply_reasoning_effort<'a>(
+    effort: &'a JsonStr<'_>,
+    request: &mut Request<'a>,
+    capabilities: &Capabilities,
+    diagnostics: &mut Diagnostics,
+) -> Option<JsonStr<'a>> {
+    let root = JsonPath::ROOT;
+    let path = root.key("reasoning_effort");
+    let takes = capabilities.thinking;
+    let thinks = takes.adaptive || takes.enabled;
+    if &**effort == "none" {
+        if thinks || !capabilities.claude {
+            request.thinking = constant_thinking(DISABLED);
+        }
+        return None;
+    }
+    let effort = if &**effort == "minimal" {
+        diagnostics.adjusted(path, "sent as `low`, the least there is");
+        JsonStr::from("low")
+    } else {
+        JsonStr(Cow::Borrowed(&**effort))
+    };
+    if !capabilities.claude {
+        return Some(effort);
+    }
+    if !thinks {
+        diagnostics.dropped(path, "left out: the model does not think");
+        return None;
+    }
+    let forced = request.tool_choice.as_ref().and_then(|choice| choice.kind.as_deref());
+    if matches!(forced, Some("any" | "tool")) {
+        diagnostics
+            .dropped(path, "left out: the model does not think before a call that it is forced to make");
+        return None;
+    }
+    request.thinking = constant_thinking(if takes.adaptive { ADAPTIVE } else { WITH_BUDGET });
+    if request.temperature.take_if(|value| *value < 1.0).is_some() {
+        diagnostics.dropped(root.key("temperature"), "left out: the model takes none while it thinks");
+    }
+    if request.top_p.take_if(|value| *value < 0.95).is_some() {
+        diagnostics.dropped(root.key("top_p"), "left out: the model takes none below 0.95 while it thinks");
+    }
+    Some(effort)
+}
+
+fn constant_thinking(json: &'static str) -> Option<RawJson<'static>> {
+    serde_json::from_str(json).ok()
 }

@@ -12,15 +12,19 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::betas::{BetaFilter, RequestedBetas};
+use super::cache::CacheMarkers;
+use super::diagnostics::required;
+use super::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
 use super::server_tools::ServerTools;
-use super::{Diagnostics, JsonPath, Notice, ToolNames, UnsupportedField, missing_thinking};
+use super::thinking::{ThinkingMapper, drop_limits_at_high_effort};
+use super::{ToolNames, missing_thinking};
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
+use crate::anthropic::request::{CacheControl, Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::apis::UpstreamApi;
 use crate::capabilities::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{JsonStr, List, RawJson};
-pub(super) use content::{VERBATIM, required};
+pub(super) use content::VERBATIM;
 
 /// Where a Claude model's answer names the stop sequence.
 const STOP_SEQUENCE: &str = "/stop_sequence";
@@ -82,7 +86,7 @@ pub(super) struct ConverseRequestBuilder<'a> {
     pub(super) tool_names: ToolNames,
     pub(super) diagnostics: Diagnostics,
     /// How many blocks asked to be cached.
-    pub(super) cache_markers: usize,
+    pub(super) cache_markers: CacheMarkers,
     /// The tools that the conversation calls, by their upstream names.
     pub(super) called: Vec<Cow<'a, str>>,
     /// Whether the conversation holds calls or results.
@@ -97,8 +101,6 @@ pub(super) struct ConverseRequestBuilder<'a> {
     pub(super) builtin_tools: Vec<Box<RawValue>>,
     /// Their names.
     pub(super) builtin_tool_names: Vec<Cow<'a, str>>,
-    /// How many tokens to think when the request does not say and bears it.
-    pub(super) default_budget: Option<u64>,
     /// What has to be switched on.
     pub(super) betas: Vec<Cow<'static, str>>,
 }
@@ -135,7 +137,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             options,
             tool_names: ToolNames::default(),
             diagnostics: Diagnostics::default(),
-            cache_markers: 0,
+            cache_markers: CacheMarkers::default(),
             called: Vec::new(),
             has_tool_blocks: false,
             shortened: false,
@@ -143,7 +145,6 @@ impl<'a> ConverseRequestBuilder<'a> {
             documents: Vec::new(),
             builtin_tools: Vec::new(),
             builtin_tool_names: Vec::new(),
-            default_budget: None,
             betas: Vec::new(),
         }
     }
@@ -158,25 +159,35 @@ impl<'a> ConverseRequestBuilder<'a> {
         request.model.take();
         request.stream.take();
 
-        let automatic = self.automatic_point(request.cache_control.take())?;
+        let automatic = self.cache_markers.automatic_point(
+            request.cache_control.take(),
+            &self.capabilities,
+            &mut self.diagnostics,
+        )?;
         let system = self.system(request.system.take(), root.key("system"))?;
         let messages = self.messages(request.messages.take(), automatic, root.key("messages"))?;
         let must_call = request.tool_choice.as_ref().is_some_and(is_forced);
         let (tool_config, tool_choice) =
             self.tool_config(request.tools.take(), request.tool_choice.take(), root)?;
-        self.check_cache_markers()?;
+        self.cache_markers.check()?;
         let mut inference_config = self.inference_config(&mut request)?;
         let config = request.output_config.take();
         let (effort, output_config) = self.output_config(config, &mut request)?;
         let (top_k, more_config) = self.top_k(request.top_k.take());
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
-        self.default_budget = self.options.default_thinking_budget.filter(|_| bears_thinking);
-        let mut thinking_config = self.thinking_config(request.thinking.take(), effort, &inference_config)?;
+        let mut mapper = ThinkingMapper {
+            capabilities: &self.capabilities,
+            diagnostics: &mut self.diagnostics,
+            shortened: self.shortened,
+            default_budget: self.options.default_thinking_budget.filter(|_| bears_thinking),
+        };
+        let mut thinking_config = mapper.map(request.thinking.take(), effort, &inference_config)?;
+        self.betas.extend(thinking_config.beta.map(Cow::Borrowed));
         if thinking_config.has_budget() && missing_thinking::in_converse(&messages) {
             self.diagnostics.dropped(root.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
         }
-        self.drop_limits_at_high_effort(&thinking_config, &mut inference_config);
+        drop_limits_at_high_effort(&thinking_config, &mut inference_config, &mut self.diagnostics);
 
         let output_config = output_config.map(|text_format| converse::OutputConfig {
             text_format,
@@ -278,6 +289,15 @@ impl<'a> ConverseRequestBuilder<'a> {
             (true, false, false) => &[STOP_SEQUENCE, STREAMED_STOP_SEQUENCE],
             (true, true, false) | (false, ..) => &[],
         }
+    }
+
+    /// Cache point for the marker `control`, when the model takes one.
+    fn cache_point(
+        &mut self,
+        control: Option<CacheControl<'_>>,
+        path: JsonPath<'_>,
+    ) -> Result<Option<converse::CachePoint>, InvalidRequest> {
+        self.cache_markers.point(control, path, &self.capabilities, &mut self.diagnostics)
     }
 
     /// What only a Claude model understands; others do without it.

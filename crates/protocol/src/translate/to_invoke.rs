@@ -5,16 +5,17 @@
 //! client. See
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
 
+mod output_config;
 #[cfg(test)]
 mod tests;
-mod thinking;
 mod url_sources;
 
 use std::borrow::Cow;
 
+use super::TranslationOptions;
 use super::betas::{self, BetaFilter, RequestedBetas};
+use super::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
 use super::server_tools::{self, Offered};
-use super::{Diagnostics, JsonPath, Notice, TranslationOptions, UnsupportedField};
 use crate::anthropic::InvalidRequest;
 use crate::apis::UpstreamApi;
 use crate::capabilities::{Capabilities, Sampling};

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_legal_name_stays_as_it_is() {
+    fn valid_name_is_unchanged() {
         let mut names = ToolNames::default();
         assert_eq!(names.alias_for("read_file-2".into()), "read_file-2");
         assert_eq!(names.original("read_file-2"), "read_file-2");
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn an_illegal_name_gets_a_legal_alias_and_comes_back() {
+    fn invalid_name_gets_a_reversible_alias() {
         for name in ["mcp server/tool", "größe", &"long".repeat(30), "a.b"] {
             let mut names = ToolNames::default();
             let alias = names.alias_for(name.into()).into_owned();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_get_aliases_that_differ() {
+    fn different_names_get_different_aliases() {
         let mut names = ToolNames::default();
         assert_ne!(names.alias_for("a.b".into()), names.alias_for("a/b".into()));
         let long = |end: &str| format!("{}{end}", "x".repeat(100));

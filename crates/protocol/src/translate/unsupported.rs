@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentences_of_aws_teach_what_to_leave_out() {
+    fn aws_messages_name_unsupported_features() {
         let field = |name: &str| Some(UnsupportedFeature::Field(name.to_owned()));
         for (text, expected) in [
             ("invalid beta flag", Some(UnsupportedFeature::AllBetas)),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_teach_what_others_may_not_say() {
+    fn client_text_never_becomes_an_unsupported_feature() {
         // Each is what AWS says of a member, a type or a beta that a client made up.
         for text in [
             "system: Extra inputs are not permitted: Extra inputs are not permitted",

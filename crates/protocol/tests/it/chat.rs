@@ -82,7 +82,7 @@ fn chat_requests_become_messages_requests_as_recorded() {
 }
 
 #[test]
-fn streams_are_told_in_chunks_as_recorded() {
+fn streams_become_chunks_as_recorded() {
     for (name, script) in fixtures("streams", "jsonl") {
         let mut chat = ChatStream::new(head(true, false));
         wire::run(wire::opening(), [&*wire::frames(&script)], End::Eof, |event| chat.event(event));
@@ -203,13 +203,13 @@ fn tell(events: &[Event<'_>], head: &CompletionHead, raw: bool) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn chunks_obey_their_grammar_whatever_comes(events in vec(event(), 0..24), usage: bool, functions: bool) {
+    fn chunks_are_valid_for_every_event_order(events in vec(event(), 0..24), usage: bool, functions: bool) {
         let head = head(usage, functions);
         heard(&tell(&events, &head, false), &head);
     }
 
     #[test]
-    fn events_passed_on_as_they_came_are_told_like_events_that_were_translated(
+    fn raw_and_typed_events_give_equal_chunks(
         events in vec(event(), 0..24),
         functions: bool,
     ) {
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_heard_in_chunks_is_what_a_whole_completion_says(answer in crate::properties::answer()) {
+    fn chunks_add_up_to_the_completion(answer in crate::properties::answer()) {
         let head = head(true, false);
         let bytes: Vec<u8> = answer
             .iter()
@@ -256,7 +256,7 @@ proptest! {
 }
 
 #[test]
-fn a_call_without_arguments_is_told_with_an_empty_object() {
+fn tool_call_without_arguments_has_an_empty_object() {
     let call = |index| Event::ContentBlockStart {
         index,
         content_block: BlockStart::ToolUse { id: "t".into(), name: "now".into(), input: EmptyObject {} },
@@ -268,7 +268,7 @@ fn a_call_without_arguments_is_told_with_an_empty_object() {
 }
 
 #[test]
-fn functions_of_old_are_answered_with_one_function_call() {
+fn legacy_functions_get_one_function_call() {
     let head = head(false, true);
     let message =
         br#"{"content":[{"type":"tool_use","id":"t","name":"now","input":{}}],"stop_reason":"tool_use"}"#;
@@ -283,7 +283,7 @@ fn functions_of_old_are_answered_with_one_function_call() {
 
 /// Every leaf of a chat request is in the Messages request, or noticed by its place.
 #[test]
-fn nothing_in_a_chat_request_is_lost_in_silence() {
+fn every_chat_field_is_carried_or_noticed() {
     for (name, body) in fixtures("chats", "json") {
         let Ok((call, _)) = translated(&name, &body) else { continue };
         let said = String::from_utf8(call.body.clone()).unwrap();
@@ -307,7 +307,7 @@ fn nothing_in_a_chat_request_is_lost_in_silence() {
 
 /// As P8: a member that nobody has heard of, in each object of a request.
 #[test]
-fn a_member_that_nobody_knows_is_noticed_wherever_it_stands() {
+fn unknown_chat_members_are_noticed_everywhere() {
     const NEEDLE: &str = "in a haystack";
     for (name, body) in fixtures("chats", "json") {
         if name.contains("refused") {

@@ -203,7 +203,7 @@ fn streams_are_translated_as_recorded() {
 }
 
 #[test]
-fn whole_answers_are_unfolded_as_recorded() {
+fn documents_become_events_as_recorded() {
     for (name, answer) in fixtures("answers", "json") {
         let mut sse = Vec::new();
         let summary = wire::unfold(answer.as_bytes(), |event| sse::write(event, &mut sse));
@@ -213,7 +213,7 @@ fn whole_answers_are_unfolded_as_recorded() {
 }
 
 #[test]
-fn the_same_request_gives_the_same_bytes_every_time() {
+fn equal_requests_give_equal_bytes() {
     for (name, body) in fixtures("requests", "json") {
         let translate = || {
             let request = Request::parse(body.as_bytes()).ok()?;

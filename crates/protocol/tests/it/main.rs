@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chat;
-mod chunks;
 mod golden;
+mod invoke_stream;
+mod passthrough;
 mod properties;
 mod wire;

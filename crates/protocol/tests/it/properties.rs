@@ -225,7 +225,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn p1_cutting_the_bytes_changes_nothing(events in vec(any_event(), 0..20), at in vec(any::<Index>(), 0..30), end in end()) {
+    fn cuts_do_not_change_events(events in vec(any_event(), 0..20), at in vec(any::<Index>(), 0..30), end in end()) {
         let bytes = frames(&events);
         let (mut whole, mut pieces) = (Vec::new(), Vec::new());
         let summary = wire::run(wire::opening(), [&*bytes], end.clone(), |event| whole.push(printed(event)));
@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_every_stream_keeps_the_grammar_and_ends_once(events in vec(any_event(), 0..30), flip in option::of((any::<Index>(), 1..=255_u8)), length in any::<Index>(), end in end()) {
+    fn every_stream_is_valid_and_ends_once(events in vec(any_event(), 0..30), flip in option::of((any::<Index>(), 1..=255_u8)), length in any::<Index>(), end in end()) {
         // `run` holds each event against the grammar.
         let mut bytes = frames(&events);
         if let (Some((at, bits)), false) = (flip, bytes.is_empty()) {
@@ -254,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_the_fold_is_what_a_client_collects(events in answer()) {
+    fn accumulated_message_equals_the_clients(events in answer()) {
         let mut accumulator = MessageAccumulator::default();
         let mut collected = Collected::default();
         wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| {
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_whole_answer_is_told_as_its_stream_is(events in answer()) {
+    fn document_and_stream_give_equal_messages(events in answer()) {
         let (mut streamed, mut unfolded) = (MessageAccumulator::default(), MessageAccumulator::default());
         wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| streamed.event(event));
         wire::unfold(&whole(&events), |event| unfolded.event(event));
@@ -280,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_a_whole_answer_keeps_the_grammar(bytes in vec(any::<u8>(), 0..50), events in answer(), at in any::<Index>(), byte in any::<u8>()) {
+    fn every_document_gives_a_valid_stream(bytes in vec(any::<u8>(), 0..50), events in answer(), at in any::<Index>(), byte in any::<u8>()) {
         // `unfold` holds each event against the grammar.
         wire::unfold(&bytes, |_| {});
         let mut answer = whole(&events);
@@ -290,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn p4_usage_is_what_the_metadata_says_wherever_it_stood(events in answer()) {
+    fn usage_is_that_of_the_metadata(events in answer()) {
         let (_, metadata) = events.iter().find(|(kind, _)| kind == "metadata").unwrap();
         let mut told = None;
         let summary = wire::run(wire::opening(), [&*frames(&events)], End::Eof, |event| {
@@ -310,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn p5_the_tag_buffer_moves_cuts_and_never_characters(pieces in vec(text(), 0..20)) {
+    fn tag_buffer_moves_cuts_only(pieces in vec(text(), 0..20)) {
         let mut buffer = TagBuffer::default();
         let (mut sent, mut received, mut cuts) = (String::new(), String::new(), Vec::new());
         for piece in &pieces {
@@ -331,13 +331,13 @@ proptest! {
     }
 
     #[test]
-    fn p6_no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..400), at in vec(any::<Index>(), 0..5)) {
+    fn no_bytes_cause_a_panic(bytes in vec(any::<u8>(), 0..400), at in vec(any::<Index>(), 0..5)) {
         wire::run(wire::opening(), cut(&bytes, &at), End::Eof, |_| {});
         let _ = Request::parse(&bytes);
     }
 
     #[test]
-    fn p7_printing_and_reading_an_event_of_converse_changes_nothing(name in text(), usage in usage()) {
+    fn converse_events_survive_a_round_trip(name in text(), usage in usage()) {
         let text = || name.as_str().into();
         let delta = |delta| converse::Event::ContentBlockDelta(event::ContentBlockDelta { content_block_index: 2, delta });
         for event in [
@@ -357,7 +357,7 @@ proptest! {
     }
 
     #[test]
-    fn p7_printing_and_reading_an_event_of_anthropic_changes_nothing(text in text(), tokens in any::<u32>()) {
+    fn anthropic_events_survive_a_round_trip(text in text(), tokens in any::<u32>()) {
         let usage = Usage { output_tokens: tokens.into(), ..Usage::default() };
         for event in [
             Event::MessageStart { message: MessageStart::new(&text, &text) },
@@ -377,7 +377,7 @@ proptest! {
     }
 
     #[test]
-    fn p7_printing_and_reading_a_request_changes_nothing(body in request()) {
+    fn requests_survive_a_round_trip(body in request()) {
         let body = body.to_string();
         let request = Request::parse(body.as_bytes()).unwrap();
         let again = serde_json::to_string(&request).unwrap();
@@ -385,7 +385,7 @@ proptest! {
     }
 
     #[test]
-    fn p8_nothing_in_a_request_is_lost_without_a_word(body in request(), betas in betas(), refused in any::<bool>(), capabilities in capabilities()) {
+    fn every_field_is_carried_or_reported_by_converse(body in request(), betas in betas(), refused in any::<bool>(), capabilities in capabilities()) {
         let text = body.to_string();
         let request = Request::parse(text.as_bytes()).unwrap();
         let options = TranslationOptions { default_thinking_budget: Some(1), computer_use: true, ..TranslationOptions::new(1) };
@@ -408,7 +408,7 @@ proptest! {
     }
 
     #[test]
-    fn p8_nothing_is_lost_without_a_word_on_the_invoke_route_either(body in request(), capabilities in capabilities(), betas in betas(), messages in any::<bool>()) {
+    fn every_field_is_carried_or_reported_by_invoke(body in request(), capabilities in capabilities(), betas in betas(), messages in any::<bool>()) {
         let text = body.to_string();
         let options = TranslationOptions { computer_use: true, ..TranslationOptions::new(1) };
         let options = if messages { InvokeOptions::messages("model", options) } else { InvokeOptions::invoke_model(options) };
@@ -432,7 +432,7 @@ proptest! {
     }
 
     #[test]
-    fn frames_are_read_as_the_library_of_aws_reads_them(events in vec(any_event(), 0..8), at in vec(any::<Index>(), 0..10)) {
+    fn frames_decode_as_in_aws_smithy(events in vec(any_event(), 0..8), at in vec(any::<Index>(), 0..10)) {
         let bytes = frames(&events);
         let mut oracle = MessageFrameDecoder::new();
         let mut expected = Vec::new();

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_read_however_their_lines_end_and_wherever_they_are_cut() {
+    fn every_line_end_and_cut_is_decoded() {
         let text = "event: a\ndata: {\"a\":1}\n\n:comment\n\nid: 7\ndata:{\ndata\ndata:  }\nnovel: x\n\nevent: b\n\ndata: é\n\n";
         for end in ["\n", "\r\n", "\r"] {
             let text = text.replace('\n', end);
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_end_is_noticed() {
+    fn truncated_event_is_detected() {
         for text in ["data: a\n\ndata: b\n", "data: a\n\nda"] {
             assert_eq!(events(text, 3), (vec!["a".to_owned()], Err(SseError::Truncated)));
         }
     }
 
     #[test]
-    fn an_event_that_is_too_large_is_not_held() {
+    fn too_large_event_is_not_held() {
         let line = [&b"data: "[..], &[b'x'; 1024 * 1024], b"\n"].concat();
         for piece in [&line[..], &line[..line.len() - 1]] {
             let mut reader = SseReader::default();

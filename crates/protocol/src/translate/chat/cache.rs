@@ -7,7 +7,7 @@
 use crate::anthropic::request::{Block, CacheControl, Content, InputMessage, Request};
 use crate::capabilities::{Capabilities, PromptCache};
 use crate::json::JsonStr;
-use crate::translate::{Diagnostics, JsonPath};
+use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
 /// How many turns of the user end a prefix.
 const TURNS: usize = 2;

@@ -9,7 +9,7 @@ use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
 use crate::openai::request::{File, FunctionCall, ImageUrl, Message, Part, TextOr, ToolCall};
-use crate::translate::{Diagnostics, JsonPath};
+use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
 /// How a call and its result are named where the language has no name for them: there is one of each at a time.
 const FUNCTION_CALL: &str = "function_call_";

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_in_the_request_is_the_param() {
+    fn path_of_the_error_is_the_param() {
         let error = |message: &str| chat_error(&anthropic::Error::new(ErrorType::InvalidRequest, message));
         assert_eq!(error("messages.0.content: Field required").param.as_deref(), Some("messages.0.content"));
         assert_eq!(error("the body is not valid JSON: x").param, None);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_is_too_long_is_told_so_that_clients_shorten_it() {
+    fn prompt_too_long_has_the_code_clients_recover_on() {
         let error =
             anthropic::Error::new(ErrorType::InvalidRequest, "prompt is too long: 9 tokens > 8 maximum");
         assert_eq!(chat_error(&error).code, Some("context_length_exceeded"));

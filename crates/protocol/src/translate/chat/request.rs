@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::{cache, thinking, tools};
+use super::{cache, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
 use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
-use crate::translate::{Diagnostics, JsonPath, Notice, UnsupportedField};
+use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
+use crate::translate::thinking::apply_reasoning_effort;
 
 /// Members that say something to OpenAI's own service only, or that change nothing about the answer.
 const IGNORED_FIELDS: [&str; 7] = [
@@ -133,7 +134,7 @@ fn request<'a>(
         None => None,
     };
     let effort = match reasoning_effort {
-        Some(effort) => thinking::thinking_config(effort, &mut request, capabilities, diagnostics),
+        Some(effort) => apply_reasoning_effort(effort, &mut request, capabilities, diagnostics),
         None => None,
     };
     if format.is_some() || effort.is_some() {

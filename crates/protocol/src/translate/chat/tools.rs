@@ -5,7 +5,7 @@ use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
 use crate::json::{JsonStr, List, RawJson};
 use crate::openai::request::{self as openai, Function, NamedFunction, TextOr};
-use crate::translate::{Diagnostics, JsonPath};
+use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
 /// The schema of a tool without arguments, which OpenAI lets be absent.
 const NO_ARGUMENTS: &str = r#"{"type":"object","properties":{}}"#;

@@ -50,7 +50,7 @@ mod tests {
     use crate::translate::Retry;
 
     #[test]
-    fn each_kind_means_what_it_would_mean_of_aws() {
+    fn anthropic_errors_map_like_aws_errors() {
         for (name, kind, retry) in [
             ("invalid_request_error", ErrorType::InvalidRequest, Retry::Never),
             ("permission_error", ErrorType::Permission, Retry::Never),

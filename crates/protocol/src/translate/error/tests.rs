@@ -11,7 +11,7 @@ fn refused(text: &str) -> MappedError {
 }
 
 #[test]
-fn each_row_is_what_its_own_example_is_read_as() {
+fn each_example_matches_its_own_row() {
     for expected in KNOWN_ERRORS {
         let [exception, ..] = expected.exceptions else { panic!("{} has no exception", expected.code) };
         let found = map_error(expected.status, exception, &said(expected.example));
@@ -25,7 +25,7 @@ fn each_row_is_what_its_own_example_is_read_as() {
 }
 
 #[test]
-fn each_row_says_what_is_behind_it_and_what_to_do() {
+fn each_row_has_a_cause_and_advice() {
     for (at, known_error) in KNOWN_ERRORS.iter().enumerate() {
         assert!(known_error.cause.len() > 5 && known_error.advice.ends_with('.'), "{}", known_error.code);
         assert!(
@@ -42,7 +42,7 @@ fn each_row_says_what_is_behind_it_and_what_to_do() {
 }
 
 #[test]
-fn what_clients_read() {
+fn messages_of_all_known_errors() {
     let mut table = String::new();
     for known_error in KNOWN_ERRORS {
         let failure = map_error(known_error.status, known_error.exceptions[0], &said(known_error.example));
@@ -59,7 +59,7 @@ fn what_clients_read() {
 }
 
 #[test]
-fn every_wording_finds_its_row() {
+fn every_wording_matches_its_row() {
     for (code, text) in [
         ("E01", "Invocation of model ID x with on-demand throughput isn't supported."),
         ("E10", "This model version has reached the end of its life. Please refer to the documentation."),
@@ -95,7 +95,7 @@ fn every_wording_finds_its_row() {
 }
 
 #[test]
-fn codes_are_read_in_every_spelling_and_words_suffice_where_there_is_none() {
+fn codes_match_in_every_spelling() {
     for (status, code, text, known_error) in [
         (400, "throttlingException", "in a frame", "E12"),
         (503, "ServiceUnavailableException:http://x/", "", "E14"),
@@ -120,7 +120,7 @@ fn codes_are_read_in_every_spelling_and_words_suffice_where_there_is_none() {
 }
 
 #[test]
-fn a_model_error_is_what_the_models_own_server_said() {
+fn model_errors_use_the_original_status() {
     let said = |status| Exception {
         message: Some("outer".to_owned()),
         original_status_code: Some(status),
@@ -140,7 +140,7 @@ fn a_model_error_is_what_the_models_own_server_said() {
 }
 
 #[test]
-fn the_words_that_clients_recover_on_stay_as_they_are() {
+fn texts_that_clients_recover_on_are_unchanged() {
     for text in [
         "prompt is too long: 206456 tokens > 200000 maximum",
         "Input is too long for requested model.",
@@ -157,7 +157,7 @@ fn the_words_that_clients_recover_on_stay_as_they_are() {
 }
 
 #[test]
-fn an_overflow_in_other_words_is_told_in_words_that_clients_know() {
+fn other_wordings_become_prompt_is_too_long() {
     for (text, told) in [
         (
             "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
@@ -181,7 +181,7 @@ fn an_overflow_in_other_words_is_told_in_words_that_clients_know() {
 }
 
 #[test]
-fn a_throttle_never_reads_like_an_overflow() {
+fn throttling_never_mentions_the_context() {
     for text in ["Too many tokens, please wait before trying again.", "Too many tokens per day, please wait"]
     {
         let told = map_error(429, "ThrottlingException", &said(text)).error.message.to_lowercase();
@@ -192,7 +192,7 @@ fn a_throttle_never_reads_like_an_overflow() {
 }
 
 #[test]
-fn arns_and_account_ids_stay_inside() {
+fn arns_and_account_ids_are_redacted() {
     let text = "User: arn:aws:sts::123456789012:assumed-role/x/y may not use \"arn:aws:bedrock:us-east-1::foundation-model/z\" in 123456789012, 1234567890123 tokens";
     let failure = map_error(403, "AccessDeniedException", &said(text));
     assert!(
@@ -212,14 +212,14 @@ fn arns_and_account_ids_stay_inside() {
 }
 
 #[test]
-fn a_constraint_is_told_by_the_name_that_the_client_used() {
+fn constraint_names_the_clients_member() {
     let told =
         refused("Value '7' at 'inferenceConfig.temperature' failed to satisfy constraint: x").error.message;
     assert_eq!(told, "Value '7' at 'temperature' failed to satisfy constraint: x");
 }
 
 #[test]
-fn the_proxys_own_credentials_are_not_blamed_on_the_client() {
+fn gateway_credentials_are_an_operator_fault() {
     let failure = map_error(
         403,
         "UnrecognizedClientException",
@@ -230,7 +230,7 @@ fn the_proxys_own_credentials_are_not_blamed_on_the_client() {
 }
 
 #[test]
-fn an_id_that_the_client_wrote_is_the_clients_to_mend() {
+fn model_id_of_the_client_is_a_client_fault() {
     let id = refused("The provided model identifier is invalid.");
     assert_eq!(id.error.kind, ErrorType::Permission);
     assert_eq!(id.blame_client().error.kind, ErrorType::InvalidRequest);

@@ -20,8 +20,9 @@ use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentRange, SearchResultRange};
 use crate::event_sink::EventSink;
 use crate::tag_buffer::TagBuffer;
+use crate::translate::diagnostics::Notice;
 use crate::translate::to_converse::VERBATIM;
-use crate::translate::{MappedError, Notice, ToolNames};
+use crate::translate::{MappedError, ToolNames};
 
 /// How many different notices one answer may cause.
 const MAX_NOTICES: usize = 32;

@@ -11,7 +11,7 @@ use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Tool;
 use crate::json::JsonStr;
-use crate::translate::JsonPath;
+use crate::translate::diagnostics::JsonPath;
 
 /// The first version of all of them came with computer use.
 const FIRST: &str = "20241022";
@@ -75,7 +75,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     /// A marker on such a tool stays where it is, and counts.
     fn native_cache_marker(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
         if let Some(control) = &mut tool.cache_control {
-            self.cache_markers += 1;
+            self.cache_markers.count();
             let at_control = path.key("cache_control");
             if control.scope.take().is_some() {
                 self.diagnostics

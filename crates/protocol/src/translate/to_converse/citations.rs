@@ -1,14 +1,14 @@
 //! Text that the model said with citations, on its way back to the model.
 
 use super::ConverseRequestBuilder;
-use super::content::required;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Citation};
 use crate::converse::request::{
     self as converse, CitationsContent, ContentBlock, DocumentRange, Location, SearchResultRange, TextPart,
 };
 use crate::json::{List, RawJson};
-use crate::translate::JsonPath;
+use crate::translate::diagnostics::JsonPath;
+use crate::translate::diagnostics::required;
 
 impl<'a> ConverseRequestBuilder<'a> {
     /// What the assistant said, with where it comes from; nothing when it is blank.

@@ -19,8 +19,10 @@ use crate::converse::request::{
     ToolResultBlock, ToolUse,
 };
 use crate::json::{JsonStr, List, RawJson};
-use crate::translate::cache::close_prefix;
-use crate::translate::{JsonPath, tool_names};
+use crate::translate::cache::{close_prefix, remove_points_beside_tools};
+use crate::translate::diagnostics::JsonPath;
+use crate::translate::diagnostics::required;
+use crate::translate::tool_names;
 
 /// Stands for a turn in which nothing but blank text was said: Bedrock takes no empty turn.
 const EMPTY_TURN: &str = "(no content)";
@@ -111,7 +113,12 @@ impl<'a> ConverseRequestBuilder<'a> {
             close_prefix(turns.iter_mut().map(|turn| &mut turn.message), point);
         }
         for turn in &mut turns {
-            self.no_points_beside_tools(&mut turn.message.content, path.index(turn.index));
+            remove_points_beside_tools(
+                &mut turn.message.content,
+                path.index(turn.index),
+                &self.capabilities,
+                &mut self.diagnostics,
+            );
         }
         Ok(turns.into_iter().map(|turn| turn.message).collect())
     }
@@ -489,10 +496,6 @@ fn unanswered(calls: &[&str], path: JsonPath<'_>) -> Result<(), InvalidRequest> 
         calls.join(", ")
     );
     Err(InvalidRequest::new(path, message))
-}
-
-pub(in crate::translate) fn required<T>(value: Option<T>, path: JsonPath<'_>) -> Result<T, InvalidRequest> {
-    value.ok_or_else(|| InvalidRequest::new(path, "Field required"))
 }
 
 pub(super) fn not_content(path: JsonPath<'_>) -> InvalidRequest {

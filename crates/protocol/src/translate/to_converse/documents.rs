@@ -6,14 +6,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::ConverseRequestBuilder;
-use super::content::{not_content, required};
+use super::content::not_content;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, CitationsConfig, Content, Source, SourceData};
 use crate::converse::request::{
     self as converse, ContentBlock, Document, DocumentSource, SearchResult, TextPart,
 };
 use crate::json::{JsonStr, RawJson};
-use crate::translate::JsonPath;
+use crate::translate::diagnostics::JsonPath;
+use crate::translate::diagnostics::required;
 
 /// What a document without a usable title is called.
 const UNTITLED: &str = "document";
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_what_is_legal_of_a_title() {
+    fn document_name_is_the_legal_part_of_the_title() {
         assert_eq!(legal_name("Report 2024-(final) [v2]"), "Report 2024-(final) [v2]");
         assert_eq!(legal_name("  ../etc/passwd\n\"x\"  "), "etc passwd x");
         assert_eq!(legal_name("größe_x"), "gr e x");

@@ -5,7 +5,7 @@ use crate::anthropic::{InvalidRequest, Request};
 use crate::capabilities::{Sampling, TopK};
 use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
 use crate::json::{JsonStr, List};
-use crate::translate::JsonPath;
+use crate::translate::diagnostics::JsonPath;
 
 /// The largest number Bedrock takes for `maxTokens`.
 const MAX_TOKENS: u64 = i32::MAX as u64;

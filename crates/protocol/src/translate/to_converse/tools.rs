@@ -6,14 +6,15 @@ use std::sync::LazyLock;
 use serde_json::value::RawValue;
 
 use super::ConverseRequestBuilder;
-use super::content::{constant, required};
+use super::content::constant;
 use crate::anthropic::{InvalidRequest, request};
 use crate::capabilities::ToolChoices;
 use crate::converse::request::{
     CachePoint, InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec,
 };
 use crate::json::List;
-use crate::translate::JsonPath;
+use crate::translate::diagnostics::JsonPath;
+use crate::translate::diagnostics::required;
 use crate::translate::server_tools::{Offered, left_out};
 
 /// Says of a tool that only history knows that it is gone.

@@ -14,7 +14,7 @@ fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec
 }
 
 #[test]
-fn what_needs_no_change_arrives_byte_for_byte() {
+fn valid_body_is_forwarded_byte_for_byte() {
     let body = r#"{"model":"m", "messages" : [ {"role":"user","content":[{"type":"novel","z":1.0,"a":1e3}]} ],"max_tokens":5,"novel":{"b":1,"a":2},"stream":true }"#;
     let (body, unsupported, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
     assert_eq!(
@@ -25,7 +25,7 @@ fn what_needs_no_change_arrives_byte_for_byte() {
 }
 
 #[test]
-fn what_the_everyday_request_of_claude_code_holds_is_carried() {
+fn request_of_claude_code_is_carried() {
     let body = r#"{"model":"claude-opus-5-5","messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral","scope":"global"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true,"eager_input_streaming":true}],"metadata":{"user_id":"{\"device_id\":\"d\"}"},"max_tokens":999999,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high","format":{"type":"json_schema","schema":{}}}}"#;
     let betas = ["claude-code-20250219", "advanced-tool-use-2025-11-20", "context-management-2025-06-27"];
     let (body, unsupported, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &betas);
@@ -48,7 +48,7 @@ fn automatic_caching_marks_the_last_block() {
 }
 
 #[test]
-fn tools_of_anthropics_are_left_out_while_others_remain() {
+fn server_tools_are_dropped_while_others_remain() {
     let body = r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"},{"name":"t","input_schema":{}}],"messages":[]}"#;
     let (body, _, notices) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
     assert!(body.contains(r#""tools":[{"name":"t","input_schema":{}}]"#), "{body}");
@@ -61,7 +61,7 @@ fn tools_of_anthropics_are_left_out_while_others_remain() {
 }
 
 #[test]
-fn thinking_is_said_in_the_words_of_the_models_generation() {
+fn thinking_is_mapped_to_the_model() {
     let enabled = r#"{"max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[]}"#;
     let (newest, ..) = sent(enabled, &Capabilities::NEWEST_CLAUDE, &[]);
     assert!(
@@ -78,7 +78,7 @@ fn thinking_is_said_in_the_words_of_the_models_generation() {
 }
 
 #[test]
-fn what_bedrock_has_nothing_for_is_a_loss() {
+fn unsupported_fields_are_reported() {
     let body =
         r#"{"max_tokens":1,"container":"c","mcp_servers":[{}],"messages":[{"role":"system","content":"x"}]}"#;
     let (_, unsupported, _) = sent(body, &Capabilities::CLASSIC_CLAUDE, &[]);
@@ -86,7 +86,7 @@ fn what_bedrock_has_nothing_for_is_a_loss() {
 }
 
 #[test]
-fn members_and_betas_that_were_refused_before_stay_out() {
+fn unsupported_members_and_betas_are_dropped() {
     let unsupported = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
     let names = ["novel-2027-01-01".to_owned()];
     let betas = RequestedBetas { names: &names, unsupported: &unsupported, all_unsupported: false };
@@ -109,7 +109,7 @@ fn by_messages(body: &str, betas: &[&str]) -> InvokeCall {
 }
 
 #[test]
-fn the_messages_api_gets_the_body_with_its_own_name_for_the_model() {
+fn messages_api_body_names_the_upstream_model() {
     let body = r#"{"model":"m", "cache_control":{"type":"ephemeral"},"messages" : [ {"role":"user","content":"x"} ],"max_tokens":5,"tools":[{"type":"custom","name":"t","input_schema":{},"eager_input_streaming":true}],"novel":1.0,"stream":false }"#;
     let expected = body.replace(r#""model":"m""#, r#""model":"us.m""#).replace("false", "true");
     assert_eq!(String::from_utf8(by_messages(body, &[]).body).unwrap(), expected);
@@ -118,7 +118,7 @@ fn the_messages_api_gets_the_body_with_its_own_name_for_the_model() {
 }
 
 #[test]
-fn the_messages_api_gets_its_betas_in_a_header_and_knows_more_of_them() {
+fn messages_api_betas_go_into_the_header() {
     let body = r#"{"max_tokens":5,"anthropic_beta":["novel-2027-01-01"],"service_tier":"flex","context_management":{"edits":[]}}"#;
     let call = by_messages(body, &["claude-code-20250219", "prompt-caching-scope-2026-01-05"]);
     let expected = ["claude-code-20250219", "novel-2027-01-01", "context-management-2025-06-27"];
@@ -133,7 +133,7 @@ fn the_messages_api_gets_its_betas_in_a_header_and_knows_more_of_them() {
 }
 
 #[test]
-fn what_is_counted_is_only_what_costs() {
+fn token_count_body_has_prompt_members_only() {
     let body = r#"{"model":"m","max_tokens":5,"stream":true,"temperature":1,"metadata":{"user_id":"{}"},"system":"s","messages":[{"role":"user","content":"x"}]}"#;
     let options = InvokeOptions::count_tokens("anthropic.m", TranslationOptions::new(1));
     let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
@@ -142,7 +142,7 @@ fn what_is_counted_is_only_what_costs() {
 }
 
 #[test]
-fn the_operators_thinking_is_for_requests_that_bear_it() {
+fn default_thinking_applies_where_it_is_valid() {
     let by_default =
         TranslationOptions { default_thinking_budget: Some(2048), ..TranslationOptions::new(8192) };
     let thinking = |members: &str, capabilities: &Capabilities| {
@@ -179,7 +179,7 @@ fn the_operators_thinking_is_for_requests_that_bear_it() {
 }
 
 #[test]
-fn a_budget_gives_way_when_calls_are_answered_without_their_thinking() {
+fn budget_is_dropped_when_thinking_is_missing() {
     let body = |turn: &str| {
         format!(
             r#"{{"max_tokens":9000,"thinking":{{"type":"enabled","budget_tokens":2000}},"messages":[{{"role":"user","content":"x"}},{{"role":"assistant","content":[{turn}{{"type":"tool_use","id":"a","name":"t","input":{{}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"a"}}]}}]}}"#
@@ -196,7 +196,7 @@ fn a_budget_gives_way_when_calls_are_answered_without_their_thinking() {
 }
 
 #[test]
-fn a_source_that_nobody_fetches_is_refused_with_its_place() {
+fn url_source_is_rejected_with_its_path() {
     let linked = r#"{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}"#;
     let filed = r#"{"type":"document","source":{"type":"file","file_id":"f"}}"#;
     let inner = format!(r#"{{"type":"tool_result","tool_use_id":"a","content":[{filed}]}}"#);

@@ -3,7 +3,7 @@
 use crate::anthropic::InvalidRequest;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{items, members};
-use crate::translate::JsonPath;
+use crate::translate::diagnostics::JsonPath;
 
 /// Refuses images and documents that are only pointed at, also in the results of tools.
 pub(super) fn check(content: RawJson<'_>, path: JsonPath<'_>) -> Result<(), InvalidRequest> {

@@ -70,7 +70,7 @@ fn reordered(text: &str) -> String {
 }
 
 #[test]
-fn events_go_on_byte_for_byte_but_for_the_model_and_bedrocks_metrics() {
+fn events_are_forwarded_except_model_and_metrics() {
     let plain = r#"{"delta":{"text":"a\u00e9","type":"text_delta"},"index":1,"type":"content_block_delta"}"#;
     let events = [START, NOVEL, STOP_0, TEXT, plain, STOP_1, END, LAST];
     let bytes: Vec<u8> = events.iter().flat_map(|event| chunk(event)).collect();
@@ -101,7 +101,7 @@ fn events_go_on_byte_for_byte_but_for_the_model_and_bedrocks_metrics() {
 }
 
 #[test]
-fn a_tag_in_text_is_kept_whole_here_too() {
+fn tag_in_forwarded_text_is_kept_whole() {
     let pieces = [text("so <write_fi"), text("le>x"), text(" done <b")];
     let events: Vec<&str> = [START, TEXT]
         .into_iter()
@@ -119,7 +119,7 @@ fn a_tag_in_text_is_kept_whole_here_too() {
 }
 
 #[test]
-fn what_is_said_between_two_pieces_of_a_tag_does_not_cut_it() {
+fn ping_does_not_split_a_tag() {
     let pieces = [text("so <write_fi"), r#"{"type": "ping"}"#.to_owned(), text("le>x")];
     let events: Vec<&str> = [START, TEXT].into_iter().chain(pieces.iter().map(String::as_str)).collect();
     let bytes: Vec<u8> = events.iter().flat_map(|event| chunk(event)).collect();
@@ -128,7 +128,7 @@ fn what_is_said_between_two_pieces_of_a_tag_does_not_cut_it() {
 }
 
 #[test]
-fn an_error_inside_of_a_chunk_and_an_exception_frame_are_one_error_event() {
+fn error_chunk_or_exception_ends_with_one_error() {
     let inner = chunk(r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#);
     let outer = wire::exception("throttlingException", br#"{"message":"Too many tokens"}"#);
     for (frame, kind) in
@@ -145,7 +145,7 @@ fn an_error_inside_of_a_chunk_and_an_exception_frame_are_one_error_event() {
 }
 
 #[test]
-fn an_answer_of_the_messages_api_ends_once_as_well() {
+fn messages_api_stream_ends_once() {
     let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
     for (more, kind) in
         [(sent(error), "overloaded_error"), (b"data: {\n\n".to_vec(), "api_error"), (Vec::new(), "api_error")]
@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cutting_changes_nothing_and_text_is_told_whole(pieces in vec("(<|</|>|[a-z]{1,3}|[ \n\"é]){0,8}", 0..10), at in vec(any::<Index>(), 0..20), usual in any::<bool>()) {
+    fn cuts_do_not_change_forwarded_events(pieces in vec("(<|</|>|[a-z]{1,3}|[ \n\"é]){0,8}", 0..10), at in vec(any::<Index>(), 0..20), usual in any::<bool>()) {
         let spelled = if usual { text } else { reordered };
         let deltas: Vec<String> = pieces.iter().map(|piece| spelled(piece)).collect();
         let events = [START, NOVEL, STOP_0, TEXT].into_iter().chain(deltas.iter().map(String::as_str)).chain([STOP_1, END, LAST]);

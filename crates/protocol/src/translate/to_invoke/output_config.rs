@@ -6,8 +6,9 @@ use crate::capabilities::Sampling;
 use crate::converse::request::InferenceConfig;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, items, members};
-use crate::translate::to_converse::ConverseRequestBuilder;
-use crate::translate::{JsonPath, missing_thinking};
+use crate::translate::diagnostics::JsonPath;
+use crate::translate::missing_thinking;
+use crate::translate::thinking::ThinkingMapper;
 
 /// The member of this name, unless it is `null`.
 fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
@@ -38,16 +39,18 @@ impl<'t> Editing<'t, '_> {
         let wanted: u64 = wanted.unwrap_or(self.options.options.default_max_tokens);
         let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
         let limits = InferenceConfig { max_tokens: Some(wanted.min(most)), ..InferenceConfig::default() };
-        let mut translation = ConverseRequestBuilder::new(*self.capabilities, self.options.options);
-        translation.shortened = wanted > most;
-        translation.default_budget = default_budget;
-        let mut thinking_config = translation.thinking_config(thinking, effort.clone(), &limits)?;
-        self.diagnostics.notices.append(&mut translation.diagnostics.notices);
+        let mut mapper = ThinkingMapper {
+            capabilities: self.capabilities,
+            diagnostics: &mut self.diagnostics,
+            shortened: wanted > most,
+            default_budget,
+        };
+        let mut thinking_config = mapper.map(thinking, effort.clone(), &limits)?;
         if thinking_config.has_budget() && given(all, "messages").is_some_and(missing_thinking::in_body) {
             self.diagnostics.dropped(JsonPath::ROOT.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
         }
-        for beta in translation.betas {
+        if let Some(beta) = thinking_config.beta {
             self.betas.add(beta, |_| false);
         }
         match (thinking, thinking_config.thinking) {
