@@ -1,4 +1,4 @@
-//! Limits, through the running server: races, periods, words, and life without a database.
+//! Limits through the running server: concurrent requests, periods, messages, and outages of the database.
 
 use std::time::Duration;
 
@@ -57,9 +57,9 @@ async fn concurrent_requests_never_exceed_the_limit() {
         let tokens = ["ana", "ben", "cleo"].map(|user| token(user, &json!({"team": "red"})));
         let all =
             (0..200).map(|number| ask_short(&server, &tokens[number % 3], "[paced 5 2]", number % 2 == 0));
-        let answers = join_all(all).await;
-        let served = answers.iter().filter(|answer| answer.status == 200).count();
-        let refused = answers.iter().filter(|answer| answer.status == 429).count();
+        let responses = join_all(all).await;
+        let served = responses.iter().filter(|answer| answer.status == 200).count();
+        let refused = responses.iter().filter(|answer| answer.status == 429).count();
         assert_eq!(served + refused, 200);
         assert!(served > 10 && refused > 10, "{served} {refused}");
         let mut users = 0;
