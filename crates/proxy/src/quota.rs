@@ -188,7 +188,12 @@ impl Drop for LeaseGuard {
 impl Quota {
     /// Quotas by `config`.
     #[must_use]
-    pub fn new(config: config::QuotaConfig, store: Store, recorder: Arc<UsageRecorder>, clock: Clock) -> Self {
+    pub fn new(
+        config: config::QuotaConfig,
+        store: Store,
+        recorder: Arc<UsageRecorder>,
+        clock: Clock,
+    ) -> Self {
         let periods = Periods::new(config.schedule.clone());
         Self {
             store,

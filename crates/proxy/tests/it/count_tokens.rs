@@ -97,7 +97,7 @@ async fn a_guess_is_not_below_what_bedrock_counts() {
 
 #[tokio::test]
 async fn estimate_is_never_below_upstream_input_tokens() {
-    let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../messages/tests/it/requests");
+    let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/tests/it/requests");
     let server = test_server().await;
     let mut served = 0;
     for file in std::fs::read_dir(requests).unwrap().map(|entry| entry.unwrap().path()) {
