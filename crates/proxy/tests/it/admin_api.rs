@@ -35,10 +35,10 @@ impl TestServer {
     }
 
     async fn look(&self, path: &str) -> Value {
-        let answer = self.act("GET", path, &Value::Null).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-        assert_eq!(answer.headers["cache-control"], "no-store");
-        answer.json()
+        let response = self.act("GET", path, &Value::Null).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+        assert_eq!(response.headers["cache-control"], "no-store");
+        response.json()
     }
 
     /// The kinds of the last events, the newest first, each with its actor.
@@ -126,9 +126,9 @@ async fn invalid_admin_requests_are_rejected_without_changes() {
             ("DELETE", "/users", Value::Null, 405),
         ];
         for (method, path, body, expected) in refusals {
-            let answer = server.act(method, path, &body).await;
-            assert_eq!(answer.error().0, expected, "{method} {path} {body}: {}", answer.body);
-            assert_eq!(answer.headers["cache-control"], "no-store");
+            let response = server.act(method, path, &body).await;
+            assert_eq!(response.error().0, expected, "{method} {path} {body}: {}", response.body);
+            assert_eq!(response.headers["cache-control"], "no-store");
         }
         assert_eq!(server.trail().await.len(), 1, "a refused act leaves no trace");
         assert_eq!(server.look("/users").await["data"].as_array().unwrap().len(), 1);

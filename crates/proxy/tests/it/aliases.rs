@@ -1,3 +1,5 @@
+//! Paths of base URLs that clients commonly get wrong.
+
 use http::{Method, Request};
 
 use crate::harness::{captured_logs, full, message_body, test_server};

@@ -1,5 +1,5 @@
-//! Credentials that must not open anything, and those that must. The numbers are those of the list of bad inputs that
-//! the security notes promise to test.
+//! Authentication: tokens that are accepted and tokens that are rejected. `docs/hardening.md` names the tests of bad
+//! inputs.
 
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The Bedrock Runtime API for AWS clients.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

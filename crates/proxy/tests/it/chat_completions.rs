@@ -1,4 +1,4 @@
-//! The door for clients that speak OpenAI's language.
+//! `POST /v1/chat/completions`.
 
 use std::time::Duration;
 

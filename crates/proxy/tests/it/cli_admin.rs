@@ -1,4 +1,4 @@
-//! The operator's command line, as a program of its own beside a server that runs.
+//! Commands for users, teams and tokens, as a process beside a running server.
 
 use std::process::Command;
 

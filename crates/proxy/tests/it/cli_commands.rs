@@ -1,4 +1,4 @@
-//! The commands that are no server and no operator's act: what they print, and how they end.
+//! Commands that neither serve nor change users: their output and their exit codes.
 
 use std::path::Path;
 use std::process::Output;

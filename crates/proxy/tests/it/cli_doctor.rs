@@ -1,4 +1,4 @@
-//! The doctor, as a program, in front of a fake Bedrock: each thing that it can find once.
+//! The doctor as a process in front of a fake Bedrock: each finding once.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 

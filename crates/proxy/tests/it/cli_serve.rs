@@ -1,4 +1,4 @@
-//! The program itself: exit codes and what it says.
+//! The program itself: exit codes and start-up messages.
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};

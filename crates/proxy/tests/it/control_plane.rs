@@ -1,4 +1,4 @@
-//! What is asked of the control plane, here a few lines that count.
+//! Requests to the control plane of Bedrock, which is a server of a few lines here.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ type Answers = fn(&str) -> Option<Value>;
 type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A control plane, and what it was asked: the region signed for, the method and the path.
-async fn control(answers: Answers, delay: Duration) -> (String, Asked) {
+async fn control(responses: Answers, delay: Duration) -> (String, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Asked::default();
@@ -38,7 +38,7 @@ async fn control(answers: Answers, delay: Duration) -> (String, Asked) {
                 async move {
                     tokio::time::sleep(delay).await;
                     let denied = "User: arn:aws:iam::123456789012:user/x is not authorized";
-                    let (status, body) = match answers(&path) {
+                    let (status, body) = match responses(&path) {
                         Some(answer) => (StatusCode::OK, answer),
                         None => (StatusCode::FORBIDDEN, json!({"message": denied})),
                     };
@@ -53,8 +53,12 @@ async fn control(answers: Answers, delay: Duration) -> (String, Asked) {
     (url, asked)
 }
 
-async fn world_before(answers: Answers, delay: Duration, variables: &[(&str, &str)]) -> (TestServer, Asked) {
-    let (url, asked) = control(answers, delay).await;
+async fn world_before(
+    responses: Answers,
+    delay: Duration,
+    variables: &[(&str, &str)],
+) -> (TestServer, Asked) {
+    let (url, asked) = control(responses, delay).await;
     let mut all = vec![("AWS_ENDPOINT_URL_BEDROCK", url.as_str())];
     all.extend(variables);
     (test_server_with(&all, |_| {}).await, asked)
@@ -101,8 +105,8 @@ async fn rejected_control_plane_request_is_not_repeated() {
 async fn slow_control_plane_delays_only_the_first_requests() {
     let (server, _) = world_before(qwen, Duration::from_secs(30), &[]).await;
     let start = Instant::now();
-    let answers = (0..5).map(|_| server.post(with_top_k(ARN)));
-    for answer in futures_util::future::join_all(answers).await {
+    let responses = (0..5).map(|_| server.post(with_top_k(ARN)));
+    for answer in futures_util::future::join_all(responses).await {
         assert_eq!(answer.status, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());

@@ -1,3 +1,5 @@
+//! Counting tokens for both client APIs.
+
 use std::path::Path;
 
 use bedrock_proxy::estimate::{self, Tokenizer};
@@ -26,9 +28,9 @@ fn prompt(model: &str) -> Value {
 #[tokio::test]
 async fn bedrock_counts_for_the_bare_model_what_costs() {
     let server = test_server().await;
-    let answer = count(&server, &prompt("claude-sonnet-4-5")).await;
-    assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0, "{}", answer.body);
-    assert!(!answer.headers.contains_key(NOTICE));
+    let response = count(&server, &prompt("claude-sonnet-4-5")).await;
+    assert!(response.json()["input_tokens"].as_u64().unwrap() > 0, "{}", response.body);
+    assert!(!response.headers.contains_key(NOTICE));
     let asked = &server.bedrock.requests()[0];
     assert_eq!(asked.path, "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens");
     let body = String::from_utf8(asked.body.to_vec()).unwrap();
@@ -36,7 +38,7 @@ async fn bedrock_counts_for_the_bare_model_what_costs() {
     let keys: Vec<_> = sent["input"]["converse"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["messages", "system", "toolConfig"]);
     assert!(body.contains(r#"{"z":{},"a":{}}"#), "the schema stays as it was: {body}");
-    let line = log_line(answer.request_id()).await;
+    let line = log_line(response.request_id()).await;
     assert_eq!(line["model_upstream"], "anthropic.claude-sonnet-4-5-20250929-v1:0");
 }
 
@@ -60,9 +62,9 @@ async fn uncountable_request_is_estimated_and_marked() {
     let newer = prompt("claude-opus-4-8");
     let opaque = prompt("arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc");
     for body in [lossy, newer, opaque] {
-        let answer = count(&server, &body).await;
-        assert_eq!(answer.headers[NOTICE], "count_tokens: estimated", "{}", answer.body);
-        assert!(answer.json()["input_tokens"].as_u64().unwrap() > 600);
+        let response = count(&server, &body).await;
+        assert_eq!(response.headers[NOTICE], "count_tokens: estimated", "{}", response.body);
+        assert!(response.json()["input_tokens"].as_u64().unwrap() > 600);
     }
     assert!(server.bedrock.requests().is_empty());
 }
@@ -77,8 +79,8 @@ async fn model_without_count_tokens_is_remembered() {
         test_server_with(&[("AWS_BEDROCK_MODELS_FILE", file.path().to_str().unwrap())], |_| {}).await;
     let other = json!({"model": "claude-opus-4-8", "messages": [{"role": "user", "content": "x"}]});
     for prompt in [prompt("claude-opus-4-8"), other] {
-        let answer = count(&server, &prompt).await;
-        assert_eq!(answer.headers[NOTICE], "count_tokens: estimated", "{}", answer.body);
+        let response = count(&server, &prompt).await;
+        assert_eq!(response.headers[NOTICE], "count_tokens: estimated", "{}", response.body);
     }
     assert_eq!(server.bedrock.requests().len(), 1);
 }
@@ -95,7 +97,7 @@ async fn a_guess_is_not_below_what_bedrock_counts() {
 
 #[tokio::test]
 async fn estimate_is_never_below_upstream_input_tokens() {
-    let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../messages/tests/it/requests");
+    let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/tests/it/requests");
     let server = test_server().await;
     let mut served = 0;
     for file in std::fs::read_dir(requests).unwrap().map(|entry| entry.unwrap().path()) {
@@ -103,12 +105,12 @@ async fn estimate_is_never_below_upstream_input_tokens() {
         body["model"] = "claude-sonnet-4-5".into();
         body["stream"] = false.into();
         let body = body.to_string();
-        let answer = server.post(body.clone()).await;
-        if answer.status != 200 {
+        let response = server.post(body.clone()).await;
+        if response.status != 200 {
             continue;
         }
         served += 1;
-        let usage: Usage = serde_json::from_value(answer.json()["usage"].clone()).unwrap();
+        let usage: Usage = serde_json::from_value(response.json()["usage"].clone()).unwrap();
         let read = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
         let request = protocol::anthropic::Request::parse(body.as_bytes()).unwrap();
         let guess = estimate::tokens(&request, Tokenizer::Classic);

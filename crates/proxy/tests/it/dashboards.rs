@@ -1,4 +1,4 @@
-//! The dashboard and the alerts: they ask for nothing that `/metrics` does not print, and lead to a line of the runbook.
+//! The dashboard and the alerts: they query metrics that exist, and link to the runbook.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The documentation says what is so: names, commands and links in it exist, and what exists is in it.
+//! The documentation agrees with the program: names, commands and links in it exist, and nothing is missing from it.
 
 mod markdown;
 

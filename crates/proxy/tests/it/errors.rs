@@ -1,3 +1,5 @@
+//! Errors of AWS and of the proxy, as clients of the Messages API receive them.
+
 use http::{Method, Request};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,11 +12,11 @@ use crate::harness::{
 async fn throttled_request_is_429_after_three_attempts() {
     let server = test_server().await;
     for stream in [true, false] {
-        let answer = server.post_message(&format!("[throttle] {stream}"), stream).await;
-        let (status, kind, _) = answer.error();
+        let response = server.post_message(&format!("[throttle] {stream}"), stream).await;
+        let (status, kind, _) = response.error();
         assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
-        assert_eq!(answer.headers["retry-after"], "10");
-        assert_eq!(log_line(answer.request_id()).await["retries"], 2);
+        assert_eq!(response.headers["retry-after"], "10");
+        assert_eq!(log_line(response.request_id()).await["retries"], 2);
     }
     assert_eq!(server.bedrock.requests().len(), 6);
 }
@@ -23,8 +25,8 @@ async fn throttled_request_is_429_after_three_attempts() {
 async fn throttle_in_first_frame_is_an_http_error() {
     let server = test_server().await;
     for stream in [true, false] {
-        let answer = server.post_message("[throttle-first-frame]", stream).await;
-        assert_eq!(answer.error().0, 429);
+        let response = server.post_message("[throttle-first-frame]", stream).await;
+        assert_eq!(response.error().0, 429);
     }
     assert_eq!(server.bedrock.requests().len(), 6, "both were tried three times");
 }
@@ -32,9 +34,9 @@ async fn throttle_in_first_frame_is_an_http_error() {
 #[tokio::test]
 async fn a_single_throttle_is_not_noticed() {
     let server = test_server().await;
-    let answer = server.post_message("[throttle-once]", true).await;
-    assert_eq!(answer.last(), json!({"type": "message_stop"}));
-    let line = log_line(answer.request_id()).await;
+    let response = server.post_message("[throttle-once]", true).await;
+    assert_eq!(response.last(), json!({"type": "message_stop"}));
+    let line = log_line(response.request_id()).await;
     assert_eq!((&line["retries"], &line["outcome"]), (&json!(1), &json!("finished")));
 }
 
@@ -42,13 +44,13 @@ async fn a_single_throttle_is_not_noticed() {
 async fn interrupted_stream_ends_with_one_error_event() {
     let server = test_server().await;
     for prompt in ["[throttle-mid]", "[error-frame]", "[cut]", "[no-stop]"] {
-        let answer = server.post_message(prompt, true).await;
-        assert_eq!(answer.status, 200, "{prompt}");
-        assert_eq!(answer.body.matches("event: error").count(), 1, "{prompt}: {}", answer.body);
-        assert_eq!(answer.last()["type"], "error", "{prompt}");
-        assert!(answer.body.contains(answer.request_id()), "the error names the request");
-        assert!(!answer.body.contains("message_stop"), "{prompt}");
-        assert_eq!(log_line(answer.request_id()).await["outcome"], "failed");
+        let response = server.post_message(prompt, true).await;
+        assert_eq!(response.status, 200, "{prompt}");
+        assert_eq!(response.body.matches("event: error").count(), 1, "{prompt}: {}", response.body);
+        assert_eq!(response.last()["type"], "error", "{prompt}");
+        assert!(response.body.contains(response.request_id()), "the error names the request");
+        assert!(!response.body.contains("message_stop"), "{prompt}");
+        assert_eq!(log_line(response.request_id()).await["outcome"], "failed");
     }
     assert_eq!(server.bedrock.requests().len(), 4, "nothing is repeated once the client was told something");
 }
@@ -65,9 +67,9 @@ async fn interrupted_stream_is_a_status_for_json_clients() {
 #[tokio::test]
 async fn invalid_checksum_ends_the_stream_with_an_error() {
     let server = test_server().await;
-    let answer = server.post_message("[bad-crc]", true).await;
-    assert_eq!(answer.body.matches("event: error").count(), 1);
-    assert!(!answer.body.contains("Nobody should read this"));
+    let response = server.post_message("[bad-crc]", true).await;
+    assert_eq!(response.body.matches("event: error").count(), 1);
+    assert!(!response.body.contains("Nobody should read this"));
 }
 
 #[tokio::test]
@@ -102,9 +104,9 @@ async fn unreachable_endpoint_is_502_after_three_attempts() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
-    let answer = server.post_message("Hello", true).await;
-    assert_eq!(answer.error().0, 502);
-    assert_eq!(log_line(answer.request_id()).await["retries"], 2);
+    let response = server.post_message("Hello", true).await;
+    assert_eq!(response.error().0, 502);
+    assert_eq!(log_line(response.request_id()).await["retries"], 2);
 }
 
 /// A server that answers once, with `head` and `body`.
@@ -115,8 +117,8 @@ async fn one_answer(head: &'static str, body: &'static str) -> String {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
         socket.read_buf(&mut asked).await.unwrap();
-        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        socket.write_all(answer.as_bytes()).await.unwrap();
+        let response = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        socket.write_all(response.as_bytes()).await.unwrap();
         let _ = socket.read_buf(&mut asked).await;
     });
     url
@@ -128,10 +130,10 @@ async fn unknown_operation_is_404_although_aws_returns_200() {
         r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
     let url = one_answer("200 OK\r\ncontent-type: application/json", body).await;
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
-    let answer = server.post_message("Hello", true).await;
-    let (status, kind, text) = answer.error();
+    let response = server.post_message("Hello", true).await;
+    let (status, kind, text) = response.error();
     assert_eq!((status, kind.as_str()), (404, "not_found_error"));
-    assert!(text.ends_with(&format!("[E46 {}]", answer.request_id())), "{text}");
+    assert!(text.ends_with(&format!("[E46 {}]", response.request_id())), "{text}");
 }
 
 #[tokio::test]
@@ -171,21 +173,21 @@ async fn every_aws_exception_is_mapped_and_logged() {
         ("[refuse ValidationException]", 400, "invalid_request_error", None, None, None),
         ("[exception throttlingException]", 429, "rate_limit_error", Some("10"), None, None),
     ] {
-        let answer = server.post_message(prompt, false).await;
-        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
-        assert_eq!((answer.error().0, &*answer.error().1), (status, kind), "{prompt}");
+        let response = server.post_message(prompt, false).await;
+        let header = |name: &str| response.headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!((response.error().0, &*response.error().1), (status, kind), "{prompt}");
         assert_eq!(
             (header("retry-after"), header("x-should-retry")),
             (retry_after, should_retry),
             "{prompt}"
         );
-        let text = answer.error().2;
-        let ending = code.map_or_else(String::new, |code| format!("[{code} {}]", answer.request_id()));
+        let text = response.error().2;
+        let ending = code.map_or_else(String::new, |code| format!("[{code} {}]", response.request_id()));
         assert!(text.ends_with(&ending) && (code.is_some() || !text.contains("[E")), "{prompt}: {text}");
-        log_line(answer.request_id()).await;
+        log_line(response.request_id()).await;
         let all = captured_logs();
         let line =
-            all.lines().find(|line| line.contains("Bedrock failed") && line.contains(answer.request_id()));
+            all.lines().find(|line| line.contains("Bedrock failed") && line.contains(response.request_id()));
         let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
         assert!(line["aws_request_id"].is_string() && line["advice"].is_string(), "{line}");
     }
@@ -219,13 +221,13 @@ async fn a_bearer_token_is_enough() {
 async fn wrong_aws_secret_is_502_without_details() {
     let wrong = "canary/secret/key";
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", wrong)], |_| {}).await;
-    let answer = server.post_message("Hello", false).await;
-    let (status, kind, _) = answer.error();
+    let response = server.post_message("Hello", false).await;
+    let (status, kind, _) = response.error();
     assert_eq!((status, kind.as_str()), (502, "api_error"));
     for secret in [wrong, "AKIDEXAMPLE", SECRET] {
-        assert!(!answer.body.contains(secret), "{}", answer.body);
+        assert!(!response.body.contains(secret), "{}", response.body);
     }
-    log_line(answer.request_id()).await;
+    log_line(response.request_id()).await;
     assert!(!captured_logs().contains(wrong));
 }
 

@@ -1,5 +1,4 @@
-//! What happens when something gives way: a handler, a disk, a database, the system's limits. Rows 31, 45 and 49 of
-//! `docs/hardening.md`.
+//! Failing parts: a handler, a disk, a database, limits of the system. Rows 31, 45 and 49 of `docs/hardening.md`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -47,10 +46,10 @@ async fn status_of(address: SocketAddr, prompt: &str) -> u16 {
     let request = Request::post(format!("http://{address}/v1/messages"))
         .body(full(message_body(prompt, false).to_string().into()))
         .unwrap();
-    let answer =
+    let response =
         tokio::time::timeout(Duration::from_secs(20), client.request(request)).await.unwrap().unwrap();
-    let status = answer.status().as_u16();
-    answer.into_body().collect().await.unwrap();
+    let status = response.status().as_u16();
+    response.into_body().collect().await.unwrap();
     status
 }
 
@@ -67,14 +66,16 @@ async fn panic_fails_only_its_own_request() {
         let body = message_body("[pause 300] canary-of-a-panic", true).to_string();
         let head =
             format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {key}\r\n");
-        let answer = server.send_raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+        let response = server.send_raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
         if answered {
-            assert_eq!(status(&answer), "500", "{answer}");
-            assert!(answer.contains("internal error in the gateway") && answer.contains("request-id: req_"));
+            assert_eq!(status(&response), "500", "{response}");
+            assert!(
+                response.contains("internal error in the gateway") && response.contains("request-id: req_")
+            );
         }
-        assert!(!answer.contains("message_stop"), "{answer}");
+        assert!(!response.contains("message_stop"), "{response}");
         for inside in ["panicked", "src/", "overflow", "backtrace"] {
-            assert!(!answer.contains(inside), "{inside}: {answer}");
+            assert!(!response.contains(inside), "{inside}: {response}");
         }
         server.wait_until_idle("ana").await;
         assert_eq!(server.post_as(&key).await.status, 200, "whoever does not stream is served");
@@ -187,14 +188,14 @@ async fn exhausted_file_descriptors_pause_accepting() {
     let connections = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
     wait_until("it is logged", || process.said().contains("a connection cannot be accepted")).await;
     open.write_all(get).await.unwrap();
-    let answer = async {
+    let response = async {
         // The rest of the answer before comes first.
         let mut seen = String::new();
         while !seen.contains("HTTP/1.1 200") {
             seen.push_str(&next(&mut open, 1).await);
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), answer).await.expect("who is connected is served");
+    tokio::time::timeout(Duration::from_secs(10), response).await.expect("who is connected is served");
     drop(connections);
     assert_eq!(status_of(process.address, "Hello").await, 200);
 }
@@ -213,7 +214,7 @@ async fn idle_streams_take_little_memory() {
         client.request(Request::post(format!("http://{}/v1/messages", process.address)).body(body).unwrap())
     });
     let streams = join_all(streams).await;
-    assert!(streams.iter().all(|answer| answer.as_ref().unwrap().status() == 200));
+    assert!(streams.iter().all(|response| response.as_ref().unwrap().status() == 200));
     let each = process.resident().saturating_sub(before) / STREAMS as u64;
     assert!(each < 400_000, "a quiet stream takes {each} bytes");
     assert!(process.resident() < 256 << 20, "{} bytes in all", process.resident());

@@ -1,4 +1,4 @@
-//! One request with everything that gateways are known to lose, and the same one twice.
+//! One request with every field that gateways are known to lose, and the same request twice.
 
 use serde_json::{Value, json};
 
@@ -17,8 +17,8 @@ async fn thought(server: &TestServer) -> String {
     body["model"] = MODEL.into();
     body["max_tokens"] = json!(4000);
     body["thinking"] = json!({"type": "adaptive"});
-    let answer = server.post(body.to_string()).await.json();
-    let thought = answer["content"].as_array().unwrap().iter().find(|block| block["type"] == "thinking");
+    let response = server.post(body.to_string()).await.json();
+    let thought = response["content"].as_array().unwrap().iter().find(|block| block["type"] == "thinking");
     thought.unwrap().to_string()
 }
 
@@ -49,9 +49,9 @@ async fn send(server: &TestServer, body: &str) -> crate::harness::TestResponse {
 async fn everything_arrives_by_converse() {
     let server = test_server().await;
     let thought = thought(&server).await;
-    let answer = send(&server, &everyday(&thought, "")).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.headers["x-bedrock-proxy-route"], "converse");
+    let response = send(&server, &everyday(&thought, "")).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    assert_eq!(response.headers["x-bedrock-proxy-route"], "converse");
     let raw = String::from_utf8(server.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
     let sent: Value = serde_json::from_str(&raw).unwrap();
     assert!(raw.contains(SCHEMA) && raw.contains(INPUT), "schemas and arguments keep every byte: {raw}");
@@ -89,9 +89,9 @@ async fn everything_arrives_by_converse() {
 async fn invoke_body_keeps_the_client_bytes() {
     let server = test_server().await;
     let body = everyday(&thought(&server).await, MORE);
-    let answer = send(&server, &body).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.headers["x-bedrock-proxy-route"], "invoke");
+    let response = send(&server, &body).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    assert_eq!(response.headers["x-bedrock-proxy-route"], "invoke");
     let raw = String::from_utf8(server.bedrock.requests().pop().unwrap().body.to_vec()).unwrap();
     let (mut sent, asked): (Value, Value) =
         (serde_json::from_str(&raw).unwrap(), serde_json::from_str(&body).unwrap());

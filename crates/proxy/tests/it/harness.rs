@@ -1,4 +1,4 @@
-//! What the tests share: a gateway, a fake Bedrock, a client, and everything that was logged.
+//! What the tests share: a server, a fake Bedrock, a client, and the captured logs.
 
 pub(crate) mod postgres;
 pub(crate) mod process;

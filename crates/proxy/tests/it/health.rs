@@ -1,12 +1,13 @@
-//! What load balancers and container platforms are told.
+//! Health checks for load balancers and container platforms.
 
 use std::time::Duration;
 
 use bedrock_proxy::server::Drained;
+use http::{Method, Request};
 
 use crate::harness::tokens::authenticated_server;
 use crate::harness::{
-    TestServer, captured_logs, log_line, test_server, test_server_with, wait_for, wait_until,
+    TestServer, captured_logs, full, log_line, test_server, test_server_with, wait_for, wait_until,
 };
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
@@ -124,4 +125,23 @@ async fn database_outage_fails_readiness_when_fail_closed() {
         assert_eq!(health.json()["database"], "disconnected");
     });
     futures_util::future::join_all(servers).await;
+}
+
+#[tokio::test]
+async fn health_has_exactly_four_keys() {
+    let server = test_server().await;
+    let json = server.get("/health?x=1").await.json();
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["status", "timestamp", "database", "version"]);
+    assert_eq!((json["status"].as_str(), json["database"].as_str()), (Some("healthy"), Some("connected")));
+    assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn hello_paths_return_200() {
+    let server = test_server().await;
+    for (method, path) in [(Method::GET, "/api/hello"), (Method::HEAD, "/api/hello"), (Method::HEAD, "/")] {
+        let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
+        assert_eq!(server.fetch(request).await.status, 200, "{path}");
+    }
 }

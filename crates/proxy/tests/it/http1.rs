@@ -1,4 +1,4 @@
-//! HTTP/1.1 as it should not be: rows 13 and 15 to 19 of `docs/hardening.md`.
+//! Invalid HTTP/1.1: rows 13 and 15 to 19 of `docs/hardening.md`.
 
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ async fn ambiguous_framing_is_rejected_and_closes_the_connection() {
         ": 1",
     ];
     for wrong in wrong {
-        let answer = server.send_raw(format!("{HEAD}{wrong}\r\n\r\n{{}}")).await;
-        assert_eq!(status(&answer), "400", "{wrong:?}: {answer}");
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{wrong:?}: {answer}");
+        let response = server.send_raw(format!("{HEAD}{wrong}\r\n\r\n{{}}")).await;
+        assert_eq!(status(&response), "400", "{wrong:?}: {response}");
+        assert_eq!(response.matches("HTTP/1.1").count(), 1, "{wrong:?}: {response}");
     }
     let old =
         server.send_raw("POST /v1/messages HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").await;
@@ -44,8 +44,8 @@ async fn ambiguous_framing_is_rejected_and_closes_the_connection() {
     for chunk in
         ["x\r\n{}\r\n0\r\n\r\n", "-2\r\n{}\r\n0\r\n\r\n", "fffffffffffffffff\r\n{}", "2\r\n{}0\r\n\r\n"]
     {
-        let answer = server.send_raw(format!("{HEAD}transfer-encoding: chunked\r\n\r\n{chunk}")).await;
-        assert_eq!(status(&answer), "400", "{chunk:?}: {answer}");
+        let response = server.send_raw(format!("{HEAD}transfer-encoding: chunked\r\n\r\n{chunk}")).await;
+        assert_eq!(status(&response), "400", "{chunk:?}: {response}");
     }
     assert!(server.bedrock.requests().is_empty());
 }
@@ -61,8 +61,8 @@ async fn chunked_encoding_overrides_content_length() {
         "transfer-encoding: chunked\r\ncontent-length: 4",
     ];
     for order in orders {
-        let answer = server.send_raw(format!("{HEAD}{order}\r\n\r\n{chunks}{smuggled}")).await;
-        assert_eq!((status(&answer), answer.matches("HTTP/1.1").count()), ("200", 1), "{answer}");
+        let response = server.send_raw(format!("{HEAD}{order}\r\n\r\n{chunks}{smuggled}")).await;
+        assert_eq!((status(&response), response.matches("HTTP/1.1").count()), ("200", 1), "{response}");
     }
     let asked = server.bedrock.requests();
     assert_eq!(asked.len(), 2);
@@ -82,12 +82,12 @@ async fn oversized_request_heads_are_rejected() {
         assert_eq!(status(&server.send_raw(format!("{HEAD}{headers}\r\n")).await), "431");
     }
     let path = "x".repeat(70_000);
-    let answer = server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
-    assert!(["414", "431"].contains(&status(&answer)), "{answer}");
+    let response = server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    assert!(["414", "431"].contains(&status(&response)), "{response}");
     let path = "x".repeat(32 << 10);
-    let answer =
+    let response =
         server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
-    assert_eq!(status(&answer), "404");
+    assert_eq!(status(&response), "404");
 }
 
 #[tokio::test]
@@ -95,8 +95,8 @@ async fn request_needs_exactly_one_host() {
     let server = test_server().await;
     for hosts in ["", "host: a\r\nhost: a\r\n", "host: a\r\nhost: b\r\n"] {
         let head = format!("GET /v1/models HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
-        let answer = server.send_raw(head).await;
-        assert!(status(&answer) == "400" && answer.contains("Host headers"), "{hosts:?}: {answer}");
+        let response = server.send_raw(head).await;
+        assert!(status(&response) == "400" && response.contains("Host headers"), "{hosts:?}: {response}");
     }
     let old = server.send_raw("GET /v1/models HTTP/1.0\r\n\r\n").await;
     assert_eq!(status(&old), "200", "HTTP/1.0 had none: {old}");
@@ -134,9 +134,9 @@ async fn bytes_after_a_body_are_another_request() {
     let server = test_server().await;
     let body = message_body("Hello", false).to_string();
     let longer = format!("{HEAD}content-length: {}\r\n\r\n{body}more than was announced\r\n\r\n", body.len());
-    let answer = server.send_raw(longer).await;
-    let statuses: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|part| &part[..3]).collect();
-    assert_eq!(statuses, ["200", "400"], "{answer}");
+    let response = server.send_raw(longer).await;
+    let statuses: Vec<_> = response.split("HTTP/1.1 ").skip(1).map(|part| &part[..3]).collect();
+    assert_eq!(statuses, ["200", "400"], "{response}");
     assert_eq!(server.bedrock.requests().len(), 1);
 }
 
@@ -161,12 +161,12 @@ async fn compressed_bodies_are_rejected_without_decompression() {
     for encoding in
         ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "gzip, identity", "identity, gzip"]
     {
-        let answer = server.request("POST", "/v1/messages", &[("content-encoding", encoding)], "x").await;
-        assert_eq!(answer.error().0, 415, "{encoding}");
+        let response = server.request("POST", "/v1/messages", &[("content-encoding", encoding)], "x").await;
+        assert_eq!(response.error().0, 415, "{encoding}");
     }
     let body = message_body("Hello", false).to_string();
-    let answer = server.request("POST", "/v1/messages", &[("content-encoding", "identity")], body).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = server.request("POST", "/v1/messages", &[("content-encoding", "identity")], body).await;
+    assert_eq!(response.status, 200, "{}", response.body);
 }
 
 #[tokio::test]
@@ -226,11 +226,11 @@ async fn a_connection_is_used_again_after_each_refusal() {
         let head = format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
         assert_eq!(next(&mut socket, 12).await, format!("HTTP/1.1 {expected}"));
-        let mut answer = String::new();
-        while !answer.ends_with("\r\n\r\n") {
-            answer.push_str(&next(&mut socket, 1).await);
+        let mut response = String::new();
+        while !response.ends_with("\r\n\r\n") {
+            response.push_str(&next(&mut socket, 1).await);
         }
-        let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let length = response.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         next(&mut socket, length.parse().unwrap()).await;
     }
     socket.write_all(b"x\r\n\r\n").await.unwrap();

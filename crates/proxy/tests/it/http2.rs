@@ -188,12 +188,12 @@ async fn stalled_http2_stream_is_aborted() {
         h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(socket).await.unwrap();
     let connection = spawn(connection);
     let request = Request::post(format!("http://{}/v1/messages", server.address)).header("x-api-key", key);
-    let (answer, mut body) =
+    let (response, mut body) =
         asking.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
     body.send_data(Bytes::from(message_body("[paced 100 5]", true).to_string()), true).unwrap();
-    let answer = answer.await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let id = answer.headers()["request-id"].to_str().unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 200);
+    let id = response.headers()["request-id"].to_str().unwrap();
     assert_eq!(log_line(id).await["outcome"], "cancelled");
     tokio::time::timeout(Duration::from_secs(5), connection).await.expect("it ends").unwrap().unwrap();
     server.wait_until_idle("ana").await;
@@ -206,13 +206,13 @@ async fn slow_http2_response_is_not_stalled() {
     let (asking, connection) = h2::client::handshake(server.connect().await).await.unwrap();
     spawn(connection);
     let request = Request::post(format!("http://{}/v1/messages", server.address)).body(()).unwrap();
-    let (answer, mut body) = asking.ready().await.unwrap().send_request(request, false).unwrap();
+    let (response, mut body) = asking.ready().await.unwrap().send_request(request, false).unwrap();
     body.send_data(Bytes::from(message_body("[pause 400] Hello", true).to_string()), true).unwrap();
-    let mut answer = answer.await.unwrap().into_body();
+    let mut response = response.await.unwrap().into_body();
     let mut text = String::new();
-    while let Some(data) = answer.data().await {
+    while let Some(data) = response.data().await {
         let data = data.unwrap();
-        answer.flow_control().release_capacity(data.len()).unwrap();
+        response.flow_control().release_capacity(data.len()).unwrap();
         text.push_str(std::str::from_utf8(&data).unwrap());
     }
     assert!(text.contains("message_stop"), "{text}");

@@ -1,3 +1,5 @@
+//! Limits of one request and of a user's parallel requests.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! The log of the program itself: what it writes where, and what becomes of it when it cannot.
+//! The log of the program: its lines, its files, and failing writes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -80,15 +80,15 @@ impl Program {
         let length = body.len();
         write!(stream, "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
             .unwrap();
-        let (mut answer, mut piece) = (String::new(), [0; 4096]);
-        while !enough(&answer) {
+        let (mut response, mut piece) = (String::new(), [0; 4096]);
+        while !enough(&response) {
             let read = stream.read(&mut piece).unwrap();
             if read == 0 {
                 break;
             }
-            answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+            response.push_str(&String::from_utf8_lossy(&piece[..read]));
         }
-        answer
+        response
     }
 
     fn post(&self, headers: &str, body: &Value) -> String {
@@ -254,7 +254,7 @@ async fn a_client_that_leaves_is_one_line_too() {
     let program = start(tempfile::tempdir().unwrap(), &[("LOG_OUTPUT", "stdout")]).await;
     tokio::task::block_in_place(|| {
         let body = message_body("[paced 50 20]", true).to_string();
-        program.send("POST /v1/messages HTTP/1.1", &body, |answer| answer.contains("content_block_delta"))
+        program.send("POST /v1/messages HTTP/1.1", &body, |response| response.contains("content_block_delta"))
     });
     let (home, said) = program.stop();
     assert!(!home.path().join("logs").exists());
@@ -318,8 +318,9 @@ async fn full_disk_drops_and_counts_log_lines() {
     let file = program.home.path().join(todays(".json"));
     let metrics = tokio::task::block_in_place(|| {
         assert!(program.post("", &message_body("Hello", false)).contains(" 200 "));
-        let counted = |answer: &str| {
-            let line = answer.lines().find(|line| line.starts_with("bedrock_proxy_log_lines_dropped_total"));
+        let counted = |response: &str| {
+            let line =
+                response.lines().find(|line| line.starts_with("bedrock_proxy_log_lines_dropped_total"));
             line.is_some_and(|line| !line.ends_with(" 0"))
         };
         let mut metrics = String::new();

@@ -1,4 +1,4 @@
-//! Wire tests: the gateway on a real socket in front of a fake Bedrock on another.
+//! Integration tests: the proxy on a real socket in front of a fake Bedrock on another.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, as it should
 

@@ -1,3 +1,5 @@
+//! `POST /v1/messages`.
+
 use http::Request;
 use serde_json::{Value, json};
 
@@ -6,11 +8,11 @@ use crate::harness::{full, log_line, message_body, test_server, test_server_with
 #[tokio::test]
 async fn stream_events_are_ordered_and_end_once() {
     let server = test_server().await;
-    let answer = server.post_message("Hello", true).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
-    assert_eq!(answer.headers["cache-control"], "no-cache");
-    assert!(answer.request_id().starts_with("req_") && answer.request_id().len() == 28);
+    let response = server.post_message("Hello", true).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.headers["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(response.headers["cache-control"], "no-cache");
+    assert!(response.request_id().starts_with("req_") && response.request_id().len() == 28);
     let grammar = [
         "message_start",
         "content_block_start",
@@ -19,17 +21,17 @@ async fn stream_events_are_ordered_and_end_once() {
         "message_delta",
         "message_stop",
     ];
-    assert_eq!(answer.events(), grammar);
-    assert!(answer.body.contains("\"model\":\"claude-sonnet-4-5\""), "the requested name is echoed");
-    assert_eq!(answer.last(), json!({"type": "message_stop"}));
+    assert_eq!(response.events(), grammar);
+    assert!(response.body.contains("\"model\":\"claude-sonnet-4-5\""), "the requested name is echoed");
+    assert_eq!(response.last(), json!({"type": "message_stop"}));
 }
 
 #[tokio::test]
 async fn unstreamed_response_is_the_same_message() {
     let server = test_server().await;
-    let answer = server.post_message("Hello", false).await;
-    assert_eq!(answer.headers["content-type"], "application/json");
-    let message = answer.json();
+    let response = server.post_message("Hello", false).await;
+    assert_eq!(response.headers["content-type"], "application/json");
+    let message = response.json();
     assert_eq!((&message["type"], &message["model"]), (&json!("message"), &json!("claude-sonnet-4-5")));
     assert_eq!(message["stop_reason"], "end_turn");
     assert!(message["content"][0]["text"].as_str().unwrap().ends_with("You said: Hello"));
@@ -50,8 +52,10 @@ async fn a_tool_call_comes_through_both_ways() {
     assert_eq!(message["content"][1]["name"], "read_file");
     assert!(message["content"][1]["input"]["path"].is_string());
     body["stream"] = json!(true);
-    let answer = server.post(body.to_string()).await;
-    assert!(answer.body.contains("input_json_delta") && answer.body.contains("\"stop_reason\":\"tool_use\""));
+    let response = server.post(body.to_string()).await;
+    assert!(
+        response.body.contains("input_json_delta") && response.body.contains("\"stop_reason\":\"tool_use\"")
+    );
 }
 
 #[tokio::test]
@@ -59,8 +63,8 @@ async fn missing_model_and_max_tokens_use_defaults() {
     let variables =
         [("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "claude-sonnet-4-5"), ("AWS_BEDROCK_MAX_TOKENS", "777")];
     let server = test_server_with(&variables, |_| {}).await;
-    let answer = server.post(r#"{"messages":[{"role":"user","content":"Hello"}]}"#).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = server.post(r#"{"messages":[{"role":"user","content":"Hello"}]}"#).await;
+    assert_eq!(response.status, 200, "{}", response.body);
     let asked: Value = serde_json::from_slice(&server.bedrock.requests()[0].body).unwrap();
     assert_eq!(asked["inferenceConfig"]["maxTokens"], 777);
 }
@@ -94,8 +98,8 @@ async fn any_query_header_or_content_type_is_fine() {
 #[tokio::test]
 async fn access_log_holds_tokens_and_no_content() {
     let server = test_server().await;
-    let answer = server.post_message("Geheimes Wort Xylophon", true).await;
-    let line = log_line(answer.request_id()).await;
+    let response = server.post_message("Geheimes Wort Xylophon", true).await;
+    let line = log_line(response.request_id()).await;
     assert_eq!(
         (&line["status"], &line["outcome"], &line["stream"]),
         (&json!(200), &json!("finished"), &json!(true))

@@ -1,4 +1,4 @@
-//! Bedrock's own Messages API, on the runtime and on the Mantle endpoint.
+//! Bedrock's own Messages API as the upstream API, on the runtime and on the Mantle endpoint.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ async fn native() -> TestServer {
     test_server_with(&[("AWS_BEDROCK_ROUTE", "messages")], |_| {}).await
 }
 
-fn route(answer: &TestResponse) -> &str {
-    answer.headers.get("x-bedrock-proxy-route").map_or("none", |route| route.to_str().unwrap())
+fn route(response: &TestResponse) -> &str {
+    response.headers.get("x-bedrock-proxy-route").map_or("none", |route| route.to_str().unwrap())
 }
 
 #[tokio::test]
@@ -25,16 +25,16 @@ async fn messages_api_gets_the_client_body() {
     let request = http::Request::post("/v1/messages")
         .header("anthropic-beta", "claude-code-20250219,prompt-caching-scope-2026-01-05")
         .header("anthropic-version", "2026-10-21");
-    let answer = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
-    assert_eq!((answer.status.as_u16(), route(&answer)), (200, "messages"), "{}", answer.body);
-    assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{}", answer.body);
-    assert!(answer.body.contains("\"model\":\"claude-sonnet-4-5\""), "{}", answer.body);
-    let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+    let response = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
+    assert_eq!((response.status.as_u16(), route(&response)), (200, "messages"), "{}", response.body);
+    assert!(response.events().ends_with(&["message_delta", "message_stop"]), "{}", response.body);
+    assert!(response.body.contains("\"model\":\"claude-sonnet-4-5\""), "{}", response.body);
+    let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert!(notice.ends_with("not sent: prompt-caching-scope-2026-01-05"), "{notice}");
 
     let sent = server.bedrock.requests().pop().unwrap();
     assert_eq!(sent.path, "/anthropic/v1/messages");
-    let line = log_line(answer.request_id()).await;
+    let line = log_line(response.request_id()).await;
     assert_eq!(line["upstream_api"], "messages");
     assert_eq!(line["model_upstream"], "us.anthropic.claude-sonnet-4-5-20250929-v1:0");
     let cost = (line["in_tok"].as_u64(), line["out_tok"].as_u64());
@@ -49,9 +49,9 @@ async fn unstreamed_client_gets_the_whole_message() {
     let server = native().await;
     let mut body = message_body("[tools]", false);
     body["tools"] = json!([{"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}]);
-    let answer = server.post(body.to_string()).await;
-    let message = answer.json();
-    assert_eq!((route(&answer), message["type"].as_str()), ("messages", Some("message")), "{message}");
+    let response = server.post(body.to_string()).await;
+    let message = response.json();
+    assert_eq!((route(&response), message["type"].as_str()), ("messages", Some("message")), "{message}");
     assert_eq!(message["stop_reason"], "tool_use");
     assert!(
         message["content"].as_array().unwrap().iter().filter(|block| block["type"] == "tool_use").count()
@@ -82,9 +82,9 @@ async fn unsupported_messages_api_field_is_removed_on_fallback() {
     let mut body = message_body("Hello", false);
     body["novel_member"] = json!(1);
     let request = http::Request::post("/v1/messages").header("anthropic-beta", "novel-2027-01-01");
-    let answer = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+    let response = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert!(notice.contains("novel_member: left out") && notice.contains("novel-2027-01-01"), "{notice}");
 }
 
@@ -101,8 +101,13 @@ async fn models_without_messages_api_use_other_apis() {
     ] {
         let mut body = message_body("Hello", true);
         body["model"] = model.into();
-        let answer = server.post(body.to_string()).await;
-        assert_eq!((answer.status.as_u16(), route(&answer)), (200, expected), "{model}: {}", answer.body);
+        let response = server.post(body.to_string()).await;
+        assert_eq!(
+            (response.status.as_u16(), route(&response)),
+            (200, expected),
+            "{model}: {}",
+            response.body
+        );
     }
 }
 
@@ -145,9 +150,9 @@ async fn mantle_model_is_called_and_counted_on_mantle() {
     for stream in [true, false] {
         let mut body = message_body("Hello", stream);
         body["model"] = "claude-opus-5".into();
-        let answer = server.post(body.to_string()).await;
-        assert_eq!((answer.status.as_u16(), route(&answer)), (200, "messages"), "{}", answer.body);
-        assert!(answer.body.contains("Mantle"), "{}", answer.body);
+        let response = server.post(body.to_string()).await;
+        assert_eq!((response.status.as_u16(), route(&response)), (200, "messages"), "{}", response.body);
+        assert!(response.body.contains("Mantle"), "{}", response.body);
     }
     let mut prompt = message_body("Hello there", false);
     prompt["model"] = "us.anthropic.claude-opus-5".into();

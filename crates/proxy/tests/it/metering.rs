@@ -1,4 +1,4 @@
-//! What requests came to, in the database.
+//! Usage records of requests, in the database.
 
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;

@@ -1,4 +1,4 @@
-//! What `/metrics` says of requests that went in every way, and to whom.
+//! The metrics that `/metrics` serves, and to whom.
 
 use http::Request;
 use http_body_util::BodyExt;

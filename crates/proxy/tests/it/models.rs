@@ -1,3 +1,5 @@
+//! Lists of models.
+
 use std::time::Duration;
 
 use http::Request;

@@ -1,4 +1,4 @@
-//! Models of other families behind a client that thinks it speaks to Claude.
+//! Models of other families than Claude, called by clients of the Messages API.
 
 use serde_json::{Value, json};
 
@@ -43,8 +43,8 @@ async fn each_model_family_gets_its_request_fields() {
         let mut body = message_body("Hello", false);
         body["model"] = model.into();
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        let answer = server.post(body.to_string()).await;
-        assert_eq!(answer.status, 200, "{model}: {}", answer.body);
+        let response = server.post(body.to_string()).await;
+        assert_eq!(response.status, 200, "{model}: {}", response.body);
         let sent: Value = serde_json::from_slice(&server.bedrock.requests().pop().unwrap().body).unwrap();
         assert_eq!(sent["additionalModelRequestFields"], expected, "{model}");
     }
@@ -65,10 +65,14 @@ async fn claude_code_request_works_with_every_family() {
         body["context_management"] = json!({"edits": [{"type": "clear_tool_uses_20250919"}]});
         body["metadata"] = json!({"user_id": "{\"device\":1}"});
         body["system"] = json!([{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
-        let answer = server.post(body.to_string()).await;
-        assert_eq!(answer.status, 200, "{model}: {}", answer.body);
-        assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{model}: {}", answer.body);
-        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        let response = server.post(body.to_string()).await;
+        assert_eq!(response.status, 200, "{model}: {}", response.body);
+        assert!(
+            response.events().ends_with(&["message_delta", "message_stop"]),
+            "{model}: {}",
+            response.body
+        );
+        let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.contains("output_config.format: left out"), "{notice}");
     }
 }

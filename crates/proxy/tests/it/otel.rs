@@ -1,4 +1,4 @@
-//! What a collector of OpenTelemetry is told, what it costs when there is none, and what it is never told.
+//! Export of spans and metrics to an OpenTelemetry collector, and what a missing collector costs.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -136,8 +136,8 @@ async fn request_and_upstream_spans_join_the_trace() {
     let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "stream": true,
         "system": [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}],
         "messages": [{"role": "user", "content": "canary-in-the-prompt"}]});
-    let answer = asked(&server, "01", body).await;
-    let (request_id, host) = (answer.request_id().to_owned(), server.fake_address.to_string());
+    let response = asked(&server, "01", body).await;
+    let (request_id, host) = (response.request_id().to_owned(), server.fake_address.to_string());
     let truth = server.bedrock.totals();
     end(server).await;
 

@@ -1,6 +1,6 @@
-//! What must hold whatever happens, tried on real processes with real databases: nobody spends more than their limit,
-//! what is charged is what Bedrock charges, nothing stays reserved, and nothing is lost or counted twice. In the middle
-//! of it a process is killed, and the database goes away and comes back.
+//! Invariants of limits and usage, on real processes with real databases under load: no user exceeds a limit, the charge
+//! is the upstream's usage, nothing stays reserved, nothing is lost or counted twice. In the middle a process is killed, or
+//! the database goes away and comes back.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a test that failed has seen
 

@@ -1,5 +1,6 @@
-//! Limits, through the running server: races, periods, words, and life without a database.
+//! Limits through the running server: concurrent requests, periods, messages, and outages of the database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
@@ -57,11 +58,13 @@ async fn concurrent_requests_never_exceed_the_limit() {
         let tokens = ["ana", "ben", "cleo"].map(|user| token(user, &json!({"team": "red"})));
         let all =
             (0..200).map(|number| ask_short(&server, &tokens[number % 3], "[paced 5 2]", number % 2 == 0));
-        let answers = join_all(all).await;
-        let served = answers.iter().filter(|answer| answer.status == 200).count();
-        let refused = answers.iter().filter(|answer| answer.status == 429).count();
-        assert_eq!(served + refused, 200);
-        assert!(served > 10 && refused > 10, "{served} {refused}");
+        let responses = join_all(all).await;
+        let mut statuses = BTreeMap::new();
+        for response in &responses {
+            *statuses.entry(response.status.as_u16()).or_insert(0) += 1;
+        }
+        assert!(statuses.keys().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        assert!(statuses[&200] > 10 && statuses[&429] > 10, "{statuses:?}");
         let mut users = 0;
         for user in ["ana", "ben", "cleo"] {
             let tallies = settled(&server, user, Some("red")).await;

@@ -1,4 +1,4 @@
-//! What a request is called: by us, by its caller, and in a trace.
+//! Request ids, client request ids and trace context.
 
 use http::Request;
 
@@ -19,12 +19,12 @@ async fn send(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> Test
 async fn trace_context_continues_in_response_and_log() {
     let server = test_server().await;
     let parent = format!("00-{TRACE}-{SPAN}-01");
-    let answer = send(&server, "/v1/messages", &[("traceparent", &parent)]).await;
-    let line = log_line(answer.request_id()).await;
+    let response = send(&server, "/v1/messages", &[("traceparent", &parent)]).await;
+    let line = log_line(response.request_id()).await;
     assert_eq!(line["trace_id"], TRACE);
     let span = line["span_id"].as_str().unwrap();
     assert!(span.len() == 16 && span != SPAN, "{line}");
-    assert_eq!(answer.headers["traceresponse"], format!("00-{TRACE}-{span}-01"));
+    assert_eq!(response.headers["traceresponse"], format!("00-{TRACE}-{span}-01"));
 }
 
 #[tokio::test]
@@ -34,11 +34,11 @@ async fn invalid_traceparent_starts_a_new_trace() {
         [None, Some(format!("00-{TRACE}-{SPAN}")), Some(format!("00-{TRACE}-{}-01", "0".repeat(16)))]
     {
         let parent = broken.as_deref().map(|parent| ("traceparent", parent));
-        let answer = send(&server, "/v1/messages", parent.as_slice()).await;
-        let line = log_line(answer.request_id()).await;
+        let response = send(&server, "/v1/messages", parent.as_slice()).await;
+        let line = log_line(response.request_id()).await;
         let trace = line["trace_id"].as_str().unwrap();
         assert!(trace.len() == 32 && trace != TRACE, "{line}");
-        assert!(answer.headers["traceresponse"].to_str().unwrap().ends_with("-00"));
+        assert!(response.headers["traceresponse"].to_str().unwrap().ends_with("-00"));
     }
 }
 
@@ -62,15 +62,15 @@ async fn valid_client_request_id_is_returned() {
     let longest = "a".repeat(128);
     for path in ["/v1/messages", "/v1/chat/completions", "/nothing-here"] {
         for id in ["build-17.step_2", &longest] {
-            let answer = send(&server, path, &[("x-request-id", id)]).await;
-            assert_eq!(answer.headers["x-request-id"], id, "{path}");
-            assert!(answer.request_id().starts_with("req_"), "{path}");
-            assert_eq!(log_line(answer.request_id()).await["client_request_id"], id);
+            let response = send(&server, path, &[("x-request-id", id)]).await;
+            assert_eq!(response.headers["x-request-id"], id, "{path}");
+            assert!(response.request_id().starts_with("req_"), "{path}");
+            assert_eq!(log_line(response.request_id()).await["client_request_id"], id);
         }
         for id in ["", "a b", "<script>", "ä", &format!("{longest}a")] {
-            let answer = send(&server, path, &[("x-request-id", id)]).await;
-            assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"], "{path} {id}");
-            let line = log_line(answer.request_id()).await;
+            let response = send(&server, path, &[("x-request-id", id)]).await;
+            assert_eq!(response.headers["x-request-id"], response.headers["request-id"], "{path} {id}");
+            let line = log_line(response.request_id()).await;
             assert!(line.get("client_request_id").is_none(), "{line}");
         }
     }
@@ -79,7 +79,7 @@ async fn valid_client_request_id_is_returned() {
 #[tokio::test]
 async fn claude_code_request_id_is_only_logged() {
     let server = test_server().await;
-    let answer = send(&server, "/v1/messages", &[("x-client-request-id", "3f2a")]).await;
-    assert_eq!(answer.headers["x-request-id"], answer.headers["request-id"]);
-    assert_eq!(log_line(answer.request_id()).await["client_request_id"], "3f2a");
+    let response = send(&server, "/v1/messages", &[("x-client-request-id", "3f2a")]).await;
+    assert_eq!(response.headers["x-request-id"], response.headers["request-id"]);
+    assert_eq!(log_line(response.request_id()).await["client_request_id"], "3f2a");
 }

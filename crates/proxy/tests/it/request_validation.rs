@@ -1,4 +1,4 @@
-//! Bodies that must not harm: rows 20 to 27 of `docs/hardening.md`. Every door gets them.
+//! Request bodies that must do no harm: rows 20 to 27 of `docs/hardening.md`, for every client API.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -53,10 +53,10 @@ async fn invalid_json_is_400_for_every_client_api() {
     ];
     for door in DOORS {
         for body in &bodies {
-            let answer = server.knock(door, body.clone()).await;
+            let response = server.knock(door, body.clone()).await;
             let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
-            assert_eq!(answer.status, 400, "{door} {shown:?}: {}", answer.body);
-            assert!(answer.json().is_object(), "{door} {shown:?}");
+            assert_eq!(response.status, 400, "{door} {shown:?}: {}", response.body);
+            assert!(response.json().is_object(), "{door} {shown:?}");
         }
     }
     assert!(server.bedrock.requests().iter().all(|request| request.status == 400), "nothing was answered");
@@ -84,10 +84,10 @@ async fn extreme_bodies_never_cause_a_server_error() {
         ("a long string", text(&format!("\"{}\"", "x".repeat(1 << 18))), 200),
     ];
     for (what, body, expected) in bodies {
-        let answer = server.knock("/v1/messages", body).await;
-        let said = &answer.body[..answer.body.len().min(300)];
-        assert_eq!(answer.status, expected, "{what}: {said}");
-        assert!(answer.body.len() < 10_000 || expected == 200, "{what}: a refusal is short");
+        let response = server.knock("/v1/messages", body).await;
+        let said = &response.body[..response.body.len().min(300)];
+        assert_eq!(response.status, expected, "{what}: {said}");
+        assert!(response.body.len() < 10_000 || expected == 200, "{what}: a refusal is short");
     }
     assert_eq!(server.post_message("Hello", false).await.status, 200);
 }
@@ -103,9 +103,13 @@ async fn duplicate_members_are_rejected() {
     ];
     for door in &DOORS[..3] {
         for (members, name) in twice {
-            let answer = server.knock(door, format!("{{{members}}}")).await;
-            assert_eq!(answer.status, 400, "{door} {members}: {}", answer.body);
-            assert!(answer.body.contains("duplicate field") && answer.body.contains(name), "{}", answer.body);
+            let response = server.knock(door, format!("{{{members}}}")).await;
+            assert_eq!(response.status, 400, "{door} {members}: {}", response.body);
+            assert!(
+                response.body.contains("duplicate field") && response.body.contains(name),
+                "{}",
+                response.body
+            );
         }
     }
     assert!(server.bedrock.requests().is_empty());
@@ -136,9 +140,9 @@ async fn wrong_type_anywhere_is_400() {
         for value in &wrong {
             let mut body = request.clone();
             *body.pointer_mut(place).unwrap() = value.clone();
-            let answer = server.knock("/v1/messages", body.to_string()).await;
-            let status = answer.status.as_u16();
-            assert!([200, 400, 404].contains(&status), "{place} = {value}: {status} {}", answer.body);
+            let response = server.knock("/v1/messages", body.to_string()).await;
+            let status = response.status.as_u16();
+            assert!([200, 400, 404].contains(&status), "{place} = {value}: {status} {}", response.body);
             refused += usize::from(status == 400);
         }
     }
@@ -185,15 +189,15 @@ async fn model_name_never_changes_the_upstream_path() {
         let mut body = message_body("Hello", false);
         body["model"] = json!(name);
         for door in DOORS.iter().take(3) {
-            let answer = server.knock(door, body.to_string()).await;
-            let status = answer.status.as_u16();
+            let response = server.knock(door, body.to_string()).await;
+            let status = response.status.as_u16();
             let guessed = status == 200 && door.ends_with("count_tokens");
             assert!(
                 guessed || [400, 403, 404].contains(&status),
                 "{door} {name:.60}: {status} {}",
-                answer.body
+                response.body
             );
-            assert!(answer.body.len() < 70_000);
+            assert!(response.body.len() < 70_000);
         }
     }
     let arn = "arn:aws:bedrock:us-east-1:999999999999:application-inference-profile/x/../y";
@@ -225,12 +229,12 @@ async fn invalid_tools_are_renamed_or_rejected() {
     ] {
         let mut body = message_body("Hello", false);
         body["tools"] = json!(tools);
-        let answer = server.knock("/v1/messages", body.to_string()).await;
-        assert!([200, 400].contains(&answer.status.as_u16()), "{tools:.200?}: {}", answer.body);
+        let response = server.knock("/v1/messages", body.to_string()).await;
+        assert!([200, 400].contains(&response.status.as_u16()), "{tools:.200?}: {}", response.body);
     }
     let orphan = json!([{"type": "tool_result", "tool_use_id": "nobodys", "content": "r"}]);
-    let answer = server.knock("/v1/messages", text(&orphan.to_string())).await;
-    assert_eq!(answer.error().0, 400);
+    let response = server.knock("/v1/messages", text(&orphan.to_string())).await;
+    assert_eq!(response.error().0, 400);
 }
 
 #[tokio::test]
@@ -253,8 +257,8 @@ async fn images_and_documents_are_forwarded_unread() {
         ("document", "application/pdf", &bomb),
         ("document", "application/x-evil", &bomb),
     ] {
-        let answer = server.knock("/v1/messages", block(kind, media, data)).await;
-        assert!([200, 400].contains(&answer.status.as_u16()), "{kind} {media}: {}", answer.body);
+        let response = server.knock("/v1/messages", block(kind, media, data)).await;
+        assert!([200, 400].contains(&response.status.as_u16()), "{kind} {media}: {}", response.body);
     }
     let small = test_server_with(&[("MAX_BODY_BYTES", "1000000")], |_| {}).await;
     let large = block("image", "image/png", &"A".repeat(2 << 20));
@@ -266,10 +270,10 @@ async fn prompt_text_cannot_break_the_stream() {
     let server = test_server().await;
     let said = "data: {}\n\nevent: message_stop\r\ndata: [DONE]\n\n: x \u{2028}\u{85} </script> \u{1b}[2J";
     for (door, terminal) in [("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")] {
-        let answer = server.knock(door, message_body(said, true).to_string()).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        assert!(answer.body.contains("</script>"), "it is said again: {}", answer.body);
-        for line in answer.body.lines().filter(|line| !line.is_empty()) {
+        let response = server.knock(door, message_body(said, true).to_string()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        assert!(response.body.contains("</script>"), "it is said again: {}", response.body);
+        for line in response.body.lines().filter(|line| !line.is_empty()) {
             let json = line.strip_prefix("data: ").filter(|data| *data != "[DONE]");
             let fine = match json {
                 Some(json) => serde_json::from_str::<Value>(json).is_ok(),
@@ -277,9 +281,10 @@ async fn prompt_text_cannot_break_the_stream() {
             };
             assert!(fine, "{door}: {line:?}");
         }
-        let ends = answer.body.lines().filter(|line| line.contains(terminal) && !line.contains('{')).count();
-        assert_eq!(ends, 1, "{door}: {}", answer.body);
-        assert!(!answer.body.contains('\r') && !answer.body.contains('\u{1b}'), "{door}");
+        let ends =
+            response.body.lines().filter(|line| line.contains(terminal) && !line.contains('{')).count();
+        assert_eq!(ends, 1, "{door}: {}", response.body);
+        assert!(!response.body.contains('\r') && !response.body.contains('\u{1b}'), "{door}");
     }
 }
 
@@ -309,13 +314,13 @@ async fn urls_in_requests_are_never_fetched() {
             assert!(message.starts_with("messages.0.content.0"), "{message}");
         }
         let part = json!([{"type": "image_url", "image_url": {"url": url}}]);
-        let answer = server.knock("/v1/chat/completions", text(&part.to_string())).await;
-        assert_eq!(answer.status, 400, "{}", answer.body);
-        assert!(answer.body.contains("messages.0.content.0"), "{}", answer.body);
+        let response = server.knock("/v1/chat/completions", text(&part.to_string())).await;
+        assert_eq!(response.status, 400, "{}", response.body);
+        assert!(response.body.contains("messages.0.content.0"), "{}", response.body);
         let mut servers = message_body("Hello", false);
         servers["mcp_servers"] = json!([{"type": "url", "url": url, "name": "x"}]);
-        let answer = server.knock("/v1/messages", servers.to_string()).await;
-        assert_eq!(answer.status, 400, "{}", answer.body);
+        let response = server.knock("/v1/messages", servers.to_string()).await;
+        assert_eq!(response.status, 400, "{}", response.body);
     }
     assert!(server.bedrock.requests().is_empty(), "Bedrock was not told of any");
     let nobody = tokio::time::timeout(std::time::Duration::from_millis(50), trap.accept()).await;
@@ -346,8 +351,8 @@ async fn invented_fields_never_affect_other_requests() {
     body["tools"] = json!([{"name": "t", "input_schema": {"type": "object"}}]);
     body["output_config"] = json!({"format": {"type": "json_schema", "schema": {"type": "object",
         "properties": {}, "additionalProperties": false}}});
-    let answer = server.knock("/v1/messages", body.to_string()).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = server.knock("/v1/messages", body.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.body);
     let sent: Value = serde_json::from_slice(&server.bedrock.requests().last().unwrap().body).unwrap();
     for kept in ["/system", "/tools/0/input_schema", "/output_config/format"] {
         assert_eq!(sent.pointer(kept), body.pointer(kept), "{kept} is what it was: {sent}");

@@ -1,5 +1,5 @@
-//! Row 44 of `docs/hardening.md`: secrets and content are planted in every input of the real program, everything that
-//! it has is done with it, and then everything that it wrote is searched for them.
+//! Row 44 of `docs/hardening.md`: secrets and content are placed in every input of the program, every command and API
+//! is used, and then everything that it wrote is searched for them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ const WORDS: [&str; 9] = [
 struct LeakTest {
     address: SocketAddr,
     tokens: Vec<String>,
-    answers: Vec<String>,
+    responses: Vec<String>,
 }
 
 impl LeakTest {
@@ -67,12 +67,12 @@ impl LeakTest {
             request = request.header(*name, *value);
         }
         let request = request.body(full(body.into().into())).unwrap();
-        let answer =
+        let response =
             tokio::time::timeout(Duration::from_secs(20), client.request(request)).await.unwrap().unwrap();
-        let (head, body) = answer.into_parts();
+        let (head, body) = response.into_parts();
         // An answer that breaks off is one, too.
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        self.answers.push(format!("{:?} {}", head.headers, String::from_utf8_lossy(&body)));
+        self.responses.push(format!("{:?} {}", head.headers, String::from_utf8_lossy(&body)));
         head.status.as_u16()
     }
 
@@ -222,13 +222,13 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
     ];
     let all: Vec<_> = base.iter().chain(variables).copied().collect();
     let mut process = Process::start(home.path(), "ulimit -c 0", &all);
-    let mut bird = LeakTest { address: process.address, tokens: Vec::new(), answers: Vec::new() };
+    let mut bird = LeakTest { address: process.address, tokens: Vec::new(), responses: Vec::new() };
     for token in tokens() {
         bird.sing(&token).await;
     }
     let basic = [("authorization", "Basic canary-header-value"), ("x-api-key", "canary-header-value")];
     bird.call("POST", "/v1/messages", &basic, "{}").await;
-    let served = bird.answers.iter().filter(|answer| answer.contains("\"stop_reason\":\"")).count();
+    let served = bird.responses.iter().filter(|response| response.contains("\"stop_reason\":\"")).count();
     assert!(served > 3, "the right token is served, else nothing was tried: {served}");
     process.signal(signal);
     // The collector has to go on while the program ends.
@@ -254,8 +254,8 @@ async fn search(bedrock: &str, variables: &[(&str, &str)], database: Option<&str
     }
     fails_to_find(&places, WORDS);
     fails_to_find(&places, ["canary-header", "canary-forged", "canary-token"]);
-    for (number, answer) in bird.answers.iter().enumerate() {
-        places.insert(format!("answer {number}"), answer.clone());
+    for (number, response) in bird.responses.iter().enumerate() {
+        places.insert(format!("answer {number}"), response.clone());
     }
     fails_to_find(&places, OF_OPERATORS);
     fails_to_find(&places, &bird.tokens);

@@ -1,33 +1,15 @@
+//! Shutdown: drain, abort, and the open requests.
+
 use std::time::Duration;
 
 use bedrock_proxy::clock::Clock;
 use bedrock_proxy::server::Drained;
-use http::{Method, Request};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    full, log_line, message_body, post, read_response, test_server, test_server_at, test_server_with,
+    log_line, message_body, post, read_response, test_server, test_server_at, test_server_with,
 };
-
-#[tokio::test]
-async fn health_has_exactly_four_keys() {
-    let server = test_server().await;
-    let json = server.get("/health?x=1").await.json();
-    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["status", "timestamp", "database", "version"]);
-    assert_eq!((json["status"].as_str(), json["database"].as_str()), (Some("healthy"), Some("connected")));
-    assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
-}
-
-#[tokio::test]
-async fn hello_paths_return_200() {
-    let server = test_server().await;
-    for (method, path) in [(Method::GET, "/api/hello"), (Method::HEAD, "/api/hello"), (Method::HEAD, "/")] {
-        let request = Request::builder().method(method).uri(path).body(full("".into())).unwrap();
-        assert_eq!(server.fetch(request).await.status, 200, "{path}");
-    }
-}
 
 #[tokio::test]
 async fn drain_finishes_streams_and_stops_accepting() {
@@ -80,13 +62,13 @@ async fn request_beyond_the_drain_gets_529() {
     let server =
         test_server_with(&[], |config| config.server.shutdown_grace = Duration::from_millis(50)).await;
     let prompts = [("[slow 5000]", false), ("[slow 5000]", true)];
-    let answers = prompts.map(|(prompt, stream)| server.post_message(prompt, stream));
+    let responses = prompts.map(|(prompt, stream)| server.post_message(prompt, stream));
     let stop = async {
         server.wait_for_upstream(2).await;
         server.stop.notify_one();
     };
-    let (answers, ()) = tokio::join!(futures_util::future::join_all(answers), stop);
-    for answer in answers {
+    let (responses, ()) = tokio::join!(futures_util::future::join_all(responses), stop);
+    for answer in responses {
         assert_eq!(answer.error().0, 529);
     }
 }

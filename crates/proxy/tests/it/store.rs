@@ -1,4 +1,4 @@
-//! The store's contract: every promise is tried on SQLite and on PostgreSQL, always.
+//! The contract of the store, always on SQLite and on PostgreSQL.
 
 mod events;
 mod maintenance;

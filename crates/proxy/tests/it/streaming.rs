@@ -1,3 +1,5 @@
+//! Streams: pings, timeouts, and clients that leave.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

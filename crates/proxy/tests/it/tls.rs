@@ -1,4 +1,4 @@
-//! TLS at the proxy's own door, with an authority of the test's own.
+//! TLS of the server, with a certificate authority of the tests.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};

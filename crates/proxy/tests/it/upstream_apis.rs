@@ -1,4 +1,4 @@
-//! Which way a request takes, and what is learnt from being refused.
+//! The choice of the upstream API, and what is remembered of its errors.
 
 use serde_json::{Value, json};
 
@@ -65,9 +65,9 @@ async fn claude_code_request_goes_to_invoke_unchanged() {
 async fn converse_is_the_default_upstream_api() {
     for (policy, route) in [("auto", "converse"), ("converse", "converse"), ("invoke", "invoke")] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", policy)], |_| {}).await;
-        let answer = server.post_message("Hello", true).await;
+        let response = server.post_message("Hello", true).await;
         assert_eq!(
-            (answer.status.as_u16(), answer.headers["x-bedrock-proxy-route"].to_str().unwrap()),
+            (response.status.as_u16(), response.headers["x-bedrock-proxy-route"].to_str().unwrap()),
             (200, route)
         );
     }
@@ -84,11 +84,11 @@ async fn invoke_and_converse_return_the_same_events() {
     for stream in [true, false] {
         let mut body = message_body("[tools]", stream);
         body["tools"] = tool.clone();
-        let answer = server.post(body.to_string()).await;
+        let response = server.post(body.to_string()).await;
         assert!(
-            answer.status == 200 && answer.body.matches("\"type\":\"tool_use\"").count() >= 2,
+            response.status == 200 && response.body.matches("\"type\":\"tool_use\"").count() >= 2,
             "{}",
-            answer.body
+            response.body
         );
     }
     let broken = server.post_message("[exception throttlingException]", true).await;
@@ -104,9 +104,9 @@ async fn unsupported_field_is_removed_and_remembered() {
     let mut body = message_body("Hello", false);
     body["novel_member"] = json!({"z": 1});
     for _ in 0..2 {
-        let answer = server.post(body.to_string()).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        let response = server.post(body.to_string()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.contains("novel_member: left out: this model was seen to refuse it"), "{notice}");
     }
     assert_eq!(server.bedrock.requests().len(), 3, "the second request was right from the start");
@@ -115,8 +115,8 @@ async fn unsupported_field_is_removed_and_remembered() {
 #[tokio::test]
 async fn unsupported_beta_is_removed_on_fallback() {
     let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
-    let answer = send(&server, &message_body("Hello", true), "novel-beta-2027-01-01").await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    let response = send(&server, &message_body("Hello", true), "novel-beta-2027-01-01").await;
+    assert_eq!(response.status, 200, "{}", response.body);
     assert_eq!(server.bedrock.requests().len(), 2);
     // One in the body is one in the header.
     let mut body = message_body("Hello", true);
@@ -144,15 +144,15 @@ async fn converse_forwards_betas_and_reports_ignored_ones() {
         let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
         let mut body = message_body("Hello", true);
         body["anthropic_beta"] = json!(["context-1m-2025-08-07", "effort-2025-11-24"]);
-        let answer = send(&server, &body, CLAUDE_CODE).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        let response = send(&server, &body, CLAUDE_CODE).await;
+        assert_eq!(response.status, 200, "{}", response.body);
         assert_eq!(
             fields(&server)["anthropic_beta"],
             json!(["interleaved-thinking-2025-05-14", "effort-2025-11-24", "context-1m-2025-08-07"])
         );
-        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.starts_with("anthropic-beta: not sent: claude-code-20250219, context-management-"));
-        assert_eq!(crate::harness::log_line(answer.request_id()).await["notices"], 1, "{notice}");
+        assert_eq!(crate::harness::log_line(response.request_id()).await["notices"], 1, "{notice}");
         assert_eq!(server.bedrock.requests().len(), 1, "the double refuses what Converse does not know");
     }
 }
@@ -167,9 +167,9 @@ async fn unsupported_converse_betas_are_removed_and_remembered() {
         (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
         (in_body, "oauth-2025-04-20"),
     ] {
-        let answer = send(&server, &body, betas).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        let response = send(&server, &body, betas).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(
             notice.contains("novel-2027-01-01") && notice.contains("seen to refuse"),
             "what was left out is named: {notice}"
@@ -185,8 +185,8 @@ async fn strict_mode_sends_unsupported_beta_by_invoke() {
         let strict = [("AWS_BEDROCK_STRICT", "true"), ("AWS_BEDROCK_ROUTE", route)];
         let server = test_server_with(&strict, |_| {}).await;
         for _ in 0..2 {
-            let answer = send(&server, &message_body("Hello", true), "novel-2027-01-01").await;
-            assert_eq!(answer.status, 400, "neither route knows it: {}", answer.body);
+            let response = send(&server, &message_body("Hello", true), "novel-2027-01-01").await;
+            assert_eq!(response.status, 400, "neither route knows it: {}", response.body);
         }
         let paths: Vec<String> = server.bedrock.requests().into_iter().map(|sent| sent.path).collect();
         let invoked = paths.iter().any(|path| path.ends_with("/invoke-with-response-stream"));
@@ -202,14 +202,14 @@ async fn non_claude_models_get_no_betas() {
         let server = test_server_with(&[("AWS_BEDROCK_STRICT", strict)], |_| {}).await;
         let mut body = message_body("Hello", true);
         body["model"] = "us.amazon.nova-pro-v1:0".into();
-        let answer = send(&server, &body, betas).await;
-        assert_eq!(answer.status, status, "{}", answer.body);
+        let response = send(&server, &body, betas).await;
+        assert_eq!(response.status, status, "{}", response.body);
         if status == 200 {
-            let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+            let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
             assert!(notice.starts_with("anthropic-beta: ") && notice.contains(&betas[..16]), "{notice}");
             assert_eq!(fields(&server).get("anthropic_beta"), None);
         } else {
-            let text = answer.error().2;
+            let text = response.error().2;
             assert!(text.starts_with("anthropic-beta: novel-2027-01-01 not sent"), "{text}");
         }
     }
@@ -233,11 +233,11 @@ async fn model_without_tool_streaming_is_called_unstreamed() {
         let mut body = message_body("[tool]", stream);
         body["model"] = "us.meta.llama3-3-70b-instruct-v1:0".into();
         body["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
-        let answer = server.post(body.to_string()).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        assert!(answer.body.contains("\"tool_use\""), "{}", answer.body);
+        let response = server.post(body.to_string()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        assert!(response.body.contains("\"tool_use\""), "{}", response.body);
         if stream {
-            assert!(answer.events().ends_with(&["message_delta", "message_stop"]), "{}", answer.body);
+            assert!(response.events().ends_with(&["message_delta", "message_stop"]), "{}", response.body);
         }
         let sent = server.bedrock.requests().pop().unwrap();
         assert!(sent.path.ends_with("/converse"), "{}", sent.path);
@@ -252,8 +252,8 @@ async fn client_model_version_selects_sampling_parameters() {
     body["temperature"] = json!(0);
     for (version, status) in [("2023-06-01", 200), ("2026-10-21", 400)] {
         let request = http::Request::post("/v1/messages").header("anthropic-version", version);
-        let answer = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
-        assert_eq!(answer.status, status, "{}", answer.body);
+        let response = server.fetch(request.body(full(body.to_string().into())).unwrap()).await;
+        assert_eq!(response.status, status, "{}", response.body);
     }
 }
 
@@ -273,9 +273,9 @@ async fn strict_mode_rejects_lossy_requests_only() {
     let mut body = message_body("Hello", false);
     body["metadata"] = json!({"user_id": "{\"device\":1}"});
     body["max_tokens"] = json!(1_000_000);
-    let answer = strict.post(body.to_string()).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(answer.headers.contains_key("x-bedrock-proxy-notice"));
+    let response = strict.post(body.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    assert!(response.headers.contains_key("x-bedrock-proxy-notice"));
 }
 
 #[tokio::test]
@@ -288,9 +288,14 @@ async fn strict_mode_prefers_invoke_to_dropping_fields() {
             {"role": "assistant", "content": [{"type": "thinking", "thinking": "unsigned"}, {"type": "text", "text": "b"}]},
             {"role": "user", "content": "c"},
         ]);
-        let answer = server.post(body.to_string()).await;
+        let response = server.post(body.to_string()).await;
         let sent = server.bedrock.requests().pop().unwrap();
-        assert_eq!(sent.path.ends_with("/invoke-with-response-stream"), route == "invoke", "{}", answer.body);
+        assert_eq!(
+            sent.path.ends_with("/invoke-with-response-stream"),
+            route == "invoke",
+            "{}",
+            response.body
+        );
     }
 }
 
@@ -300,13 +305,13 @@ async fn notice_about_tools_is_sent_once() {
     let mut body = message_body("Hello", false);
     let tool = |n: usize| json!({"name": format!("t{n}"), "input_schema": {"type": "object"}, "eager_input_streaming": true});
     body["tools"] = (0..25).map(tool).collect();
-    let answer = server.post(body.to_string()).await;
-    let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+    let response = server.post(body.to_string()).await;
+    let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
     assert_eq!(
         notice,
         "tools[*].eager_input_streaming (25x): left out: Bedrock decides how arguments are streamed"
     );
-    assert_eq!(crate::harness::log_line(answer.request_id()).await["notices"], 25);
+    assert_eq!(crate::harness::log_line(response.request_id()).await["notices"], 25);
 }
 
 #[tokio::test]
@@ -322,9 +327,9 @@ async fn client_without_thinking_blocks_gets_none() {
         messages.push(
             json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "It."}]}),
         );
-        let answer = server.post(body.to_string()).await;
-        assert_eq!(answer.status, 200, "{route}: {}", answer.body);
-        let notice = answer.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        let response = server.post(body.to_string()).await;
+        assert_eq!(response.status, 200, "{route}: {}", response.body);
+        let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(notice.starts_with("thinking: left out: the tool calls being answered"), "{notice}");
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger: what it is told reaches the database once, whatever happens on the way.
+//! The usage recorder: each record reaches the database once, through kills and outages.
 
 use std::future::poll_fn;
 use std::path::Path;

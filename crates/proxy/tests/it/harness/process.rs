@@ -1,4 +1,4 @@
-//! The program as a process of its own, within limits that a shell sets.
+//! The program as a process, within limits that a shell sets.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

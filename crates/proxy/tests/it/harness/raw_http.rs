@@ -1,4 +1,4 @@
-//! Requests byte by byte, for what a client library would not send.
+//! Requests byte by byte, which no client library would send.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ impl TestServer {
 
 /// Everything that comes until the connection is closed.
 pub(crate) async fn read_to_end(socket: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
-    let text = String::from_utf8_lossy(&answer).into_owned();
+    let mut response = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut response)).await;
+    let text = String::from_utf8_lossy(&response).into_owned();
     // A reset is an end, too.
     assert!(read.is_ok(), "the connection was not closed: {text}");
     text
@@ -36,12 +36,12 @@ pub(crate) async fn read_to_end(socket: &mut TcpStream) -> String {
 
 /// The next `count` bytes.
 pub(crate) async fn next(socket: &mut TcpStream, count: usize) -> String {
-    let mut answer = vec![0; count];
-    tokio::time::timeout(PATIENCE, socket.read_exact(&mut answer)).await.unwrap().unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = vec![0; count];
+    tokio::time::timeout(PATIENCE, socket.read_exact(&mut response)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 /// The first line of an answer's status: its number.
-pub(crate) fn status(answer: &str) -> &str {
-    answer.split(' ').nth(1).unwrap_or(answer)
+pub(crate) fn status(response: &str) -> &str {
+    response.split(' ').nth(1).unwrap_or(response)
 }

@@ -1,4 +1,4 @@
-//! Tokens for tests, made by hand, and servers that ask for them.
+//! Tokens made by hand, and servers that require them.
 
 use std::time::SystemTime;
 

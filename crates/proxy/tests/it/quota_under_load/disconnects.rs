@@ -54,10 +54,10 @@ async fn tasks(address: SocketAddr) -> usize {
         "GET /metrics HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let line = answer.lines().find_map(|line| line.strip_prefix("bedrock_proxy_tokio_alive_tasks "));
-    line.unwrap_or_else(|| panic!("no tasks in {answer}")).parse().unwrap()
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let line = response.lines().find_map(|line| line.strip_prefix("bedrock_proxy_tokio_alive_tasks "));
+    line.unwrap_or_else(|| panic!("no tasks in {response}")).parse().unwrap()
 }
 
 /// What is still there of them.

@@ -41,8 +41,8 @@ async fn hanging_database_opens_the_circuit_until_it_responds() {
     let lock = "BEGIN; LOCK TABLE users, reservations IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     for id in ["a", "b"] {
-        for answer in hot(&store, id).await {
-            assert!(matches!(answer, Some(StoreError::Unavailable(_))), "{answer:?}");
+        for response in hot(&store, id).await {
+            assert!(matches!(response, Some(StoreError::Unavailable(_))), "{response:?}");
         }
     }
     sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
@@ -164,7 +164,7 @@ async fn full_pool_is_busy_not_unavailable() {
         }
     };
     let (reserved, ()) = tokio::join!(reserving, others);
-    assert!(reserved.iter().all(|answer| matches!(answer, Err(StoreError::Busy(_)))), "{reserved:?}");
+    assert!(reserved.iter().all(|response| matches!(response, Err(StoreError::Busy(_)))), "{reserved:?}");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     assert!(matches!(store.reserve(&wanted("three")).await, Ok(ReserveOutcome::Reserved(_))));
 }
