@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::anthropic::ErrorType;
+
 /// API that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientApi {
@@ -14,6 +16,33 @@ pub enum ClientApi {
 }
 
 impl ClientApi {
+    /// HTTP status of an error of `kind`: as Anthropic documents it, which OpenAI's clients understand too, or as AWS has
+    /// it.
+    ///
+    /// <https://docs.anthropic.com/en/api/errors>,
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html>
+    #[must_use]
+    pub const fn error_status(self, kind: ErrorType) -> u16 {
+        let is_aws = matches!(self, Self::Bedrock);
+        match kind {
+            ErrorType::InvalidRequest => 400,
+            ErrorType::Authentication if is_aws => 403,
+            ErrorType::Authentication => 401,
+            // AWS's own quotas have the status of throttles.
+            ErrorType::Billing if is_aws => 429,
+            ErrorType::Billing => 402,
+            ErrorType::Permission => 403,
+            ErrorType::NotFound => 404,
+            ErrorType::TooLarge => 413,
+            ErrorType::RateLimit => 429,
+            ErrorType::Api => 500,
+            ErrorType::Timeout if is_aws => 408,
+            ErrorType::Timeout => 504,
+            ErrorType::Overloaded if is_aws => 503,
+            ErrorType::Overloaded => 529,
+        }
+    }
+
     /// Name in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

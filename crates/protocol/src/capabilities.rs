@@ -1,68 +1,68 @@
-//! What a model can take. Data in, answers out: the table itself belongs to whoever knows the models.
+//! Capabilities of a model: plain data, filled from the table of models.
 //!
-//! Each member is a question the translator asks. A row of the table that does not mention one gets the
-//! cautious answer, except that Claude models newer than the table get [`Capabilities::NEWEST_CLAUDE`].
+//! Each member is read by a translation. A row of the table that does not mention one gets the
+//! cautious default, except that Claude models newer than the table get [`Capabilities::NEWEST_CLAUDE`].
 
 use serde::Deserialize;
 
-/// What a model can take.
+/// Capabilities of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capabilities {
-    /// Whether it is a Claude model, which takes Anthropic's own members.
+    /// Whether it is a Claude model, which takes Anthropic's members.
     pub claude: bool,
-    /// How many tokens fit, question and answer together.
+    /// Context window in tokens, input and output together.
     pub context_tokens: Option<u64>,
-    /// The most tokens it answers with; more is clamped.
+    /// Maximum of output tokens; `max_tokens` above it is lowered.
     pub max_output_tokens: Option<u64>,
-    /// The fewest tokens it can be asked to answer with; fewer is raised.
+    /// Minimum of `max_tokens`; a lower value is raised.
     pub min_output_tokens: u64,
-    /// How it caches prompts on request.
+    /// Prompt caching on request.
     pub prompt_cache: PromptCache,
     /// Whether tools, and messages with tool content, may end a cached prefix.
     pub cache_with_tools: bool,
-    /// A prefix shorter than this is silently not cached.
+    /// Minimum length of a cached prefix, in tokens.
     pub min_cache_tokens: Option<u64>,
     /// Whether it can call tools.
     pub tools: bool,
     /// Whether it can call tools while streaming.
     pub streaming_tools: bool,
-    /// What it can be told about calling tools.
+    /// Tool choices it takes.
     pub tool_choice: ToolChoices,
-    /// Whether arguments can be made to obey the schema (`strict`).
+    /// Whether arguments can be forced to match the schema (`strict`).
     pub strict_tools: bool,
-    /// Whether tools can be searched for and loaded later (`defer_loading`); not by Converse.
+    /// Whether it has tool search (`defer_loading`); not by Converse.
     pub tool_search: bool,
-    /// Whether it sees images.
+    /// Whether it takes images.
     pub images: bool,
-    /// Whether tool results may hold images.
+    /// Whether tool results may contain images.
     pub images_in_results: bool,
-    /// Whether it reads documents.
+    /// Whether it takes documents.
     pub documents: bool,
     /// Whether it takes stop sequences.
     pub stop_sequences: bool,
-    /// Which sampling parameters it takes.
+    /// Sampling parameters it takes.
     pub sampling: Sampling,
-    /// Where it takes `top_k` when it is not a Claude model.
+    /// Field for `top_k` of a model that is not a Claude model.
     pub top_k: TopK,
-    /// Whether the conversation may end with the beginning of the answer.
+    /// Whether the conversation may end with an assistant message (prefill).
     pub prefill: bool,
-    /// Whether the answer can be made to obey a schema (`output_config.format`).
+    /// Whether it has structured output (`output_config.format`).
     pub structured_output: bool,
-    /// Whether system messages may stand in the middle of a conversation.
+    /// Whether system messages are allowed inside a conversation.
     pub mid_conversation_system: bool,
-    /// The kinds of `thinking` it takes.
+    /// Types of `thinking` it takes.
     pub thinking: Thinking,
-    /// How reasoning is asked for when it is not a Claude model.
+    /// Field for the reasoning effort of a model that is not a Claude model.
     pub reasoning: Reasoning,
-    /// The levels of `output_config.effort` it takes.
+    /// Levels of `output_config.effort` it takes.
     pub effort: Efforts,
-    /// Whether Bedrock's CountTokens counts for it.
+    /// Whether Bedrock's CountTokens knows it.
     pub counts_tokens: bool,
 }
 
 impl Capabilities {
-    /// What is known of a model that nothing is known of.
+    /// Defaults for an unknown model.
     pub const UNKNOWN: Self = Self {
         claude: false,
         context_tokens: None,
@@ -91,7 +91,7 @@ impl Capabilities {
         counts_tokens: false,
     };
 
-    /// A Claude model of the newest generation: what one that ships tomorrow is taken for.
+    /// Claude model of the newest generation; the default for Claude models that are not in the table.
     pub const NEWEST_CLAUDE: Self = Self {
         claude: true,
         context_tokens: Some(1_000_000),
@@ -110,7 +110,7 @@ impl Capabilities {
         ..Self::UNKNOWN
     };
 
-    /// A Claude model before the restrictions of later generations: takes most of what can be asked.
+    /// Claude model before the restrictions of later generations.
     pub const CLASSIC_CLAUDE: Self = Self {
         claude: true,
         context_tokens: Some(200_000),
@@ -137,10 +137,10 @@ impl Default for Capabilities {
     }
 }
 
-/// How a model caches prompts.
+/// Prompt caching of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum PromptCache {
-    /// Not on request: a cache point is refused.
+    /// Not on request: a cache point is rejected.
     #[default]
     #[serde(rename = "none")]
     None,
@@ -152,26 +152,26 @@ pub enum PromptCache {
     OneHour,
 }
 
-/// What a model can be told about calling tools. Each includes the ones before it.
+/// Tool choices that a model takes. Each includes the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolChoices {
-    /// Nothing.
+    /// No tool choice.
     None,
-    /// That it may.
+    /// `auto`.
     #[default]
     Auto,
-    /// That it has to.
+    /// `any`.
     Any,
-    /// Which one it has to.
+    /// A named tool.
     Named,
 }
 
-/// Which sampling parameters a model takes.
+/// Sampling parameters that a model takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// All of them.
+    /// All known errors. The first that matches counts.
     #[default]
     All,
     /// `temperature` or `top_p`, not both.
@@ -180,18 +180,18 @@ pub enum Sampling {
     None,
 }
 
-/// Where a model that is not a Claude model takes `top_k`.
+/// Field for `top_k` of a model that is not a Claude model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TopK {
-    /// It takes none.
+    /// Not supported.
     #[default]
     Nowhere,
     /// `inferenceConfig: {topK}` in `additionalModelRequestFields`.
     InferenceConfig,
 }
 
-/// The kinds of `thinking` a model takes. Of a model that is not a Claude model only `disabled` is asked.
+/// Types of `thinking` that a model takes. Of a model that is not a Claude model only `disabled` is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<ThinkingKind>")]
 pub struct Thinking {
@@ -225,12 +225,12 @@ impl From<Vec<ThinkingKind>> for Thinking {
     }
 }
 
-/// How reasoning is asked for when the model is not a Claude model: the member of
-/// `additionalModelRequestFields` that takes the effort.
+/// Field for the reasoning effort of a model that is not a Claude model: the member of
+/// `additionalModelRequestFields`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reasoning {
-    /// Not at all.
+    /// None.
     #[default]
     None,
     /// `reasoningConfig: {type: enabled, maxReasoningEffort}`.
@@ -260,8 +260,8 @@ pub struct Efforts {
 }
 
 impl Efforts {
-    /// The level itself, or the highest below it that the model takes; `None` when it takes no effort or
-    /// does not know the word.
+    /// The level, or the highest below it that the model takes; `None` when it takes no effort or
+    /// the level is unknown.
     #[must_use]
     pub fn at_most(self, level: &str) -> Option<&'static str> {
         let levels = [

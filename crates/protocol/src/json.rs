@@ -1,7 +1,7 @@
-//! How JSON is read here: text borrowed from the body, values left exactly as they were written,
-//! objects that remember what nobody took out of them, and lists with a limit.
+//! JSON: text borrowed from the body, values kept exactly as they were written,
+//! objects that keep unknown members, and lists with a limit.
 //!
-//! Not here: what any object means. That is `anthropic` and `converse`.
+//! The meaning of objects is in `anthropic` and `converse`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ pub const MAX_UNKNOWN: usize = 256;
 pub struct JsonStr<'a>(pub Cow<'a, str>);
 
 impl JsonStr<'_> {
-    /// Whether there is anything but white space in it.
+    /// Whether it is empty or white space only.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.0.chars().all(char::is_whitespace)
@@ -114,16 +114,16 @@ impl<'a> RawJson<'a> {
         self.get().starts_with('{')
     }
 
-    /// The value itself, for writing it out again.
+    /// The value as serde_json has it, for serialization.
     #[must_use]
     pub fn raw(self) -> &'a RawValue {
         self.0
     }
 
-    /// Reads the value as `T`.
+    /// Parses the value as `T`.
     ///
     /// # Errors
-    /// What [`serde_json`] says when the value is not a `T`.
+    /// The error of [`serde_json`] when the value is not a `T`.
     pub fn read<T: Deserialize<'a>>(self) -> serde_json::Result<T> {
         serde_json::from_str(self.get())
     }
@@ -164,7 +164,7 @@ fn check(json: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// `at` points behind the opening quote; returns the place behind the closing one.
+/// `at` points behind the opening quote; returns the position behind the closing one.
 fn after_string(bytes: &[u8], mut at: usize) -> Result<usize, &'static str> {
     // Strings are most of a body, and most of a string is neither of these two.
     while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
@@ -177,7 +177,7 @@ fn after_string(bytes: &[u8], mut at: usize) -> Result<usize, &'static str> {
     Ok(bytes.len())
 }
 
-/// `at` points to the `u`; returns the place after the escape, or after the pair it begins.
+/// `at` points to the `u`; returns the position after the escape, or after the pair it begins.
 fn after_unicode_escape(bytes: &[u8], at: usize) -> Result<usize, &'static str> {
     const LONE: &str = "lone surrogate in a \\u escape";
     match code_unit(bytes, at) {
@@ -197,7 +197,7 @@ fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// What may stand in a [`List`].
+/// Item of a [`List`].
 pub trait Item {
     /// How it is called in an error.
     const WHAT: &'static str;
@@ -267,9 +267,9 @@ impl<'de, T: Item + Deserialize<'de>> Deserialize<'de> for List<T> {
 
 /// Declares a JSON object whose members are all optional and which keeps the members it does not know.
 ///
-/// Reading never drops anything: a member is in its field, or in `unknown`, or the object is refused
+/// Parsing never drops anything: a member is in its field, or in `unknown`, or the object is rejected
 /// (a member given twice). `null` counts as absent. Whoever translates the object *takes* the fields;
-/// what is [`left_over`](object) afterwards was not translated and has to be accounted for.
+/// what is [`left_over`](object) afterwards was not translated and has to be reported.
 macro_rules! object {
     (
         $(#[$meta:meta])*

@@ -1,7 +1,7 @@
-//! Changes to a JSON text that leave every other byte as it is.
+//! Edits of a JSON text that keep every other byte.
 //!
 //! Key order, the spelling of numbers, white space and members without a name in this version survive: the
-//! prompt cache and the faith of clients depend on it. A change is a cut or a replacement at a place found
+//! prompt cache depends on it. A change is a removal or a replacement of a value found
 //! by [`members`] or [`items`]; nothing is parsed beyond what has to be found.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use crate::json::{JsonStr, RawJson};
 /// A member of an object and where it stands in the text that holds the object.
 #[derive(Clone, Debug)]
 pub struct Member<'t> {
-    /// Its name.
+    /// Name.
     pub key: JsonStr<'t>,
     /// Its value.
     pub value: RawJson<'t>,
@@ -33,21 +33,21 @@ pub fn checked_members(text: &str) -> serde_json::Result<Vec<Member<'_>>> {
     Ok(members.0.into_iter().map(|(key, value)| Member { key, value }).collect())
 }
 
-/// The members of an object in the order they stand; none when it is no object.
+/// Members of an object in their order; none when it is no object.
 #[must_use]
 pub fn members(value: RawJson<'_>) -> Vec<Member<'_>> {
     let members: Members<'_, &RawValue> = value.read().unwrap_or_default();
     members.0.into_iter().map(|(key, value)| Member { key, value: RawJson::inside(value) }).collect()
 }
 
-/// The items of an array; none when it is no array.
+/// Items of an array; none when it is no array.
 #[must_use]
 pub fn items(value: RawJson<'_>) -> Vec<RawJson<'_>> {
     let items: Vec<&RawValue> = value.read().unwrap_or_default();
     items.into_iter().map(RawJson::inside).collect()
 }
 
-/// What an object holds, in order.
+/// Members of an object, in order.
 struct Members<'t, V>(Vec<(JsonStr<'t>, V)>);
 
 impl<V> Default for Members<'_, V> {
@@ -94,7 +94,7 @@ impl<'t> Edit<'t> {
         Self { text, changes: Vec::new() }
     }
 
-    /// Writes something else in the place of `value`.
+    /// Replaces `value`.
     pub fn replace(&mut self, value: RawJson<'t>, with: impl Into<Cow<'t, str>>) {
         let span = self.span(value.get());
         self.changes.push((span, with.into()));
@@ -108,8 +108,8 @@ impl<'t> Edit<'t> {
         leave_out: impl Fn(&str) -> bool,
         added: &[String],
     ) {
-        let whole = self.span(object);
-        let spans: Vec<Range<usize>> = self.member_spans(&whole, members);
+        let span = self.span(object);
+        let spans: Vec<Range<usize>> = self.member_spans(&span, members);
         let kept: Vec<bool> = members.iter().map(|member| !leave_out(&member.key)).collect();
 
         let mut insertion = added.join(",");
@@ -117,9 +117,9 @@ impl<'t> Edit<'t> {
             if kept.contains(&true) {
                 insertion.push(',');
             }
-            self.changes.push((whole.start + 1..whole.start + 1, insertion.into()));
+            self.changes.push((span.start + 1..span.start + 1, insertion.into()));
         }
-        self.cut(&whole, &spans, &kept);
+        self.cut(&span, &spans, &kept);
     }
 
     /// Leaves items out of `array`, by their places.
@@ -129,14 +129,14 @@ impl<'t> Edit<'t> {
         items: &[RawJson<'t>],
         leave_out: impl Fn(usize) -> bool,
     ) {
-        let whole = self.span(array.get());
+        let span = self.span(array.get());
         let spans: Vec<Range<usize>> = items.iter().map(|item| self.span(item.get())).collect();
         let kept: Vec<bool> = (0..items.len()).map(|index| !leave_out(index)).collect();
-        self.cut(&whole, &spans, &kept);
+        self.cut(&span, &spans, &kept);
     }
 
     /// Cuts what is not kept of the parts of `whole`, and the commas that go with them.
-    fn cut(&mut self, whole: &Range<usize>, spans: &[Range<usize>], kept: &[bool]) {
+    fn cut(&mut self, span: &Range<usize>, spans: &[Range<usize>], kept: &[bool]) {
         // A part goes with the comma after it; those at the end go with the comma before them.
         let last_kept = kept.iter().rposition(|kept| *kept);
         let tail = last_kept.map_or(0, |last| last + 1);
@@ -144,7 +144,7 @@ impl<'t> Edit<'t> {
             self.changes.push((spans[at].start..spans[at + 1].start, Cow::Borrowed("")));
         }
         if let Some(last) = spans.last().filter(|_| tail < spans.len()) {
-            let from = last_kept.map_or(whole.start + 1, |last| spans[last].end);
+            let from = last_kept.map_or(span.start + 1, |last| spans[last].end);
             self.changes.push((from..last.end, Cow::Borrowed("")));
         }
     }
@@ -181,7 +181,7 @@ impl<'t> Edit<'t> {
         spans.collect()
     }
 
-    /// Where a part of the text stands in it.
+    /// Range of a part of the text.
     fn span(&self, part: &str) -> Range<usize> {
         let start = (part.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         debug_assert!(self.text.get(start..start + part.len()) == Some(part), "a part of this text");

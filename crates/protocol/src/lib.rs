@@ -1,31 +1,32 @@
-//! Anthropic Messages to Bedrock and back: values and bytes in, values and bytes out.
+//! Translation between client APIs and Bedrock: values and bytes in, values and bytes out.
 //!
-//! This package does no I/O, reads no clock, rolls no dice and logs nothing; what it depends on says so.
+//! This package does no I/O, uses no clock and no randomness, and logs nothing; its dependencies show it.
 //!
 //! ```
-//! use protocol::anthropic::{Request, sse};
+//! use protocol::anthropic::{MessagesEncoder, Request};
 //! use protocol::capabilities::Capabilities;
-//! use protocol::translate::{self, RequestedBetas, End, StreamContext, TranslationOptions, ConverseStream};
+//! use protocol::event_sink::Encoder;
+//! use protocol::translate::{self, ConverseStream, End, RequestedBetas, StreamContext, TranslationOptions};
 //!
-//! // A client asks …
+//! // A client sends a Messages request …
 //! let body = br#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hello"}]}"#;
 //! let request = Request::parse(body)?;
-//! let call = translate::to_converse(request, RequestedBetas::default(), body.len(), &Capabilities::CLASSIC_CLAUDE, &TranslationOptions::new(8192))?;
+//! let (model, options) = (Capabilities::CLASSIC_CLAUDE, TranslationOptions::new(8192));
+//! let call = translate::to_converse(request, RequestedBetas::default(), body.len(), &model, &options)?;
 //! assert!(call.unsupported.is_empty());
 //!
-//! // … and Bedrock answers, here with nothing at all.
-//! let opening = StreamContext { message_id: "msg_1".into(), model: "m".into(), names: call.names, ..StreamContext::default() };
-//! let mut out = Vec::new();
-//! let mut pipeline = ConverseStream::new(opening);
-//! pipeline.push(b"", &mut |event| sse::write(event, &mut out));
-//! pipeline.finish(End::Eof, &mut |event| sse::write(event, &mut out));
-//! assert!(out.starts_with(b"event: error"));
+//! // … and Bedrock responds, here with an empty stream.
+//! let context = StreamContext { message_id: "msg_1".into(), model: "m".into(), ..StreamContext::default() };
+//! let (mut stream, mut encoder) = (ConverseStream::new(context), MessagesEncoder::default());
+//! stream.push(b"", &mut encoder);
+//! stream.finish(End::Eof, &mut encoder);
+//! assert!(encoder.take().starts_with(b"event: error"));
 //! # Ok::<(), protocol::anthropic::InvalidRequest>(())
 //! ```
 //!
-//! Reading order: [`anthropic`] (the client's language), [`converse`] (Bedrock's language), [`openai`] (other clients'
-//! language), [`translate`] (the only place that knows more than one), [`tag_buffer`] and [`capabilities`] (what it needs for that), [`json`] (how
-//! both are read).
+//! Reading order: [`apis`] (both sides), [`anthropic`], [`openai`] and [`converse`] (one wire format each),
+//! [`event_sink`] (consumers of events), [`translate`] (the only module that knows several wire formats), [`tag_buffer`]
+//! and [`capabilities`] (what it needs for that), [`json`] (how all of them are parsed).
 
 pub mod anthropic;
 pub mod apis;

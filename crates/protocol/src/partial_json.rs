@@ -1,11 +1,11 @@
-//! The complete part of a JSON text that was cut off.
+//! Complete part of a truncated JSON text.
 
 /// Closes what is open in `json`, without the member or item that was cut.
 ///
 /// `{"a":1,"b":"hal` becomes `{"a":1}`. What is not the beginning of a JSON value comes back as something
 /// that is not JSON either.
 pub(crate) fn complete_partial_json(json: &str) -> String {
-    // The place up to which everything is complete, and the brackets open there.
+    // The position up to which everything is complete, and the brackets open there.
     let (mut safe, mut safe_open) = (0, Vec::new());
     let mut open: Vec<u8> = Vec::new();
     let mut in_string = false;
@@ -37,9 +37,12 @@ pub(crate) fn complete_partial_json(json: &str) -> String {
         }
     }
     // A string or literal that ends the text is complete when the whole becomes JSON with it.
-    let whole = closed(json, &open);
-    if !in_string && serde_json::from_str::<serde::de::IgnoredAny>(&whole).is_ok() && !ends_in_number(json) {
-        return whole;
+    let closed_json = closed(json, &open);
+    if !in_string
+        && serde_json::from_str::<serde::de::IgnoredAny>(&closed_json).is_ok()
+        && !ends_in_number(json)
+    {
+        return closed_json;
     }
     closed(&json[..safe], &safe_open)
 }

@@ -1,10 +1,10 @@
-//! The XML-tag buffer: a tag in the text of an answer is never cut between two deltas.
+//! XML tag buffer: a tag in the text of a response is never split between two deltas.
 //!
 //! Clients that look for tool tags in text (`<write_file>`) miss one that arrives in two pieces. The
-//! buffer keeps back the beginning of a tag until its end has come. It moves cuts, never characters: what
-//! comes out, joined, is what went in. It keeps back [`MAX_HELD`] characters at the most.
+//! buffer holds the beginning of a tag until its end has come. It moves cuts, never characters: what
+//! comes out, joined, is what went in. It buffers at most [`MAX_HELD`] characters.
 
-/// The most characters that are kept back.
+/// Maximum of buffered characters.
 pub const MAX_HELD: usize = 100;
 
 /// Keeps back the beginning of a tag at the end of the text so far.
@@ -14,13 +14,13 @@ pub struct TagBuffer {
 }
 
 impl TagBuffer {
-    /// Whether nothing is kept back.
+    /// Whether the buffer is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// Takes the next piece of text and passes on what can be passed on, at most once.
+    /// Takes the next piece of text and releases what can be released, at most once.
     pub fn push(&mut self, text: &str, out: impl FnOnce(&str)) {
         if self.held.is_empty() {
             let (free, held) = split(text);
@@ -38,7 +38,7 @@ impl TagBuffer {
         }
     }
 
-    /// Passes on what is kept back: nothing more will come.
+    /// Releases the buffered text at the end.
     pub fn flush(&mut self, out: impl FnOnce(&str)) {
         if !self.held.is_empty() {
             out(&self.held);
@@ -47,7 +47,7 @@ impl TagBuffer {
     }
 }
 
-/// What can be passed on, and what has to wait for its end.
+/// Splits text into what can be released and what has to be buffered.
 fn split(text: &str) -> (&str, &str) {
     // Only the last `<` can begin an unfinished tag: a tag holds no other.
     let at = memchr::memrchr(b'<', text.as_bytes()).unwrap_or(text.len());
@@ -55,7 +55,7 @@ fn split(text: &str) -> (&str, &str) {
     if is_unfinished(tail) && tail.chars().nth(MAX_HELD).is_none() { (free, tail) } else { (text, "") }
 }
 
-/// Whether `tail` is the beginning of `<name …>` or `</name>` and not all of it.
+/// Whether `tail` is an unfinished `<name …>` or `</name>`.
 fn is_unfinished(tail: &str) -> bool {
     let Some(tag) = tail.strip_prefix('<') else {
         return false;

@@ -12,7 +12,7 @@ use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, members};
 use crate::partial_json::complete_partial_json;
 
-/// An object as ordered members of JSON text.
+/// Object as ordered members of JSON text.
 #[derive(Clone, Debug, Default)]
 struct Members(Vec<(String, Box<RawValue>)>);
 
@@ -325,7 +325,7 @@ impl Block {
             self.members.set("citations", raw_value(&self.citations));
         }
         if !self.json.trim().is_empty() {
-            match arguments(self.json) {
+            match arguments(&self.json) {
                 Ok(input) => self.members.set("input", input),
                 Err(error) => {
                     if let Some(tool) = self.checked_tool {
@@ -343,8 +343,8 @@ impl Block {
 
 /// Arguments of a tool call. A response that ends at `max_tokens` may cut them off: the members that are complete are
 /// kept, as the SDKs do.
-fn arguments(json: String) -> serde_json::Result<Box<RawValue>> {
-    RawValue::from_string(json.clone()).or_else(|_| RawValue::from_string(complete_partial_json(&json)))
+fn arguments(json: &str) -> serde_json::Result<Box<RawValue>> {
+    RawValue::from_string(json.to_owned()).or_else(|_| RawValue::from_string(complete_partial_json(json)))
 }
 
 fn raw_value(value: &(impl Serialize + ?Sized)) -> Box<RawValue> {

@@ -1,50 +1,50 @@
-//! Errors in Anthropic's words: a kind and a sentence.
+//! Errors of the Messages API: a type and a message.
 //!
-//! Not here: HTTP status codes (the server's table) and what AWS calls them (`translate::error`).
+//! HTTP status codes belong to the server, the errors of AWS to `translate::error`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of error that clients of the Messages API know.
+/// Error types of the Messages API.
 ///
 /// See <https://platform.claude.com/docs/en/api/errors>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorType {
-    /// The request is malformed or asks for what cannot be had.
+    /// Malformed or unsupported request.
     #[serde(rename = "invalid_request_error")]
     InvalidRequest,
-    /// No credentials, or wrong ones.
+    /// Missing or invalid credentials.
     #[serde(rename = "authentication_error")]
     Authentication,
-    /// A budget is spent.
+    /// Spent budget.
     #[serde(rename = "billing_error")]
     Billing,
-    /// Known, and not allowed.
+    /// Valid credentials without the permission.
     #[serde(rename = "permission_error")]
     Permission,
-    /// No such path or model.
+    /// Unknown path or model.
     #[serde(rename = "not_found_error")]
     NotFound,
-    /// The body is too large.
+    /// Too large body.
     #[serde(rename = "request_too_large")]
     TooLarge,
-    /// Too much in too short a time.
+    /// Exceeded rate limit.
     #[serde(rename = "rate_limit_error")]
     RateLimit,
-    /// Something failed that the client cannot mend.
+    /// Internal error, which the client cannot correct.
     #[serde(rename = "api_error")]
     Api,
-    /// It took too long.
+    /// Timeout.
     #[serde(rename = "timeout_error")]
     Timeout,
-    /// No capacity at the moment.
+    /// Missing capacity at the moment.
     #[serde(rename = "overloaded_error")]
     Overloaded,
 }
 
 impl ErrorType {
-    /// The name on the wire.
+    /// Name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,18 +62,18 @@ impl ErrorType {
     }
 }
 
-/// An error that a client may see.
+/// Error for a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
-    /// What kind it is.
+    /// Type of the error.
     #[serde(rename = "type")]
     pub kind: ErrorType,
-    /// What is wrong and what to do, without secrets, account ids or ARNs.
+    /// Problem and remedy, without secrets, account ids or ARNs.
     pub message: String,
 }
 
 impl Error {
-    /// An error of `kind` that says `message`.
+    /// Error of this type with this message.
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
@@ -87,18 +87,18 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A request that is not a Messages request: where, and what is wrong there.
+/// Request that is not valid: the JSON path and the problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRequest {
-    /// The place in the body, members and indices joined by dots (`messages.0.content`); empty for the
-    /// body as a whole.
+    /// JSON path, members and indices joined by dots (`messages.0.content`); empty for the
+    /// whole body.
     pub path: String,
-    /// What is wrong there.
+    /// Problem at that path.
     pub message: String,
 }
 
 impl InvalidRequest {
-    /// Says that what stands at `path` is wrong.
+    /// Error for the value at `path`.
     pub fn new(path: impl fmt::Display, message: impl Into<String>) -> Self {
         Self { path: path.to_string(), message: message.into() }
     }

@@ -1,6 +1,6 @@
-//! What a streaming client is told, piece by piece.
+//! Stream events of the Messages API.
 //!
-//! The grammar: `message_start (content_block_start content_block_delta* content_block_stop)*
+//! Order of events: `message_start (content_block_start content_block_delta* content_block_stop)*
 //! message_delta message_stop`, or a beginning of that and then one `error`; `ping` anywhere before the
 //! end. See <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
@@ -11,61 +11,61 @@ use serde::{Deserialize, Serialize};
 use super::message::{Citation, MessageKind, Role};
 use super::{Error, Usage};
 
-/// One event of the stream.
+/// Stream event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event<'a> {
-    /// The answer begins.
+    /// Begin of the message.
     MessageStart {
-        /// The answer as far as it is known: everything but content.
+        /// The message without content.
         #[serde(borrow)]
         message: MessageStart<'a>,
     },
-    /// A block begins.
+    /// Begin of a content block.
     ContentBlockStart {
-        /// Which: counted from 0, without gaps.
+        /// Index of the block, counted from 0 without gaps.
         index: u32,
-        /// The block as far as it is known.
+        /// The block without its content.
         #[serde(borrow)]
         content_block: BlockStart<'a>,
     },
-    /// A block goes on.
+    /// Further content of a block.
     ContentBlockDelta {
-        /// Which.
+        /// Index of the block.
         index: u32,
-        /// What is added to it.
+        /// The addition.
         #[serde(borrow)]
         delta: Delta<'a>,
     },
-    /// A block is complete.
+    /// End of a content block.
     ContentBlockStop {
-        /// Which.
+        /// Index of the block.
         index: u32,
     },
-    /// The answer is complete.
+    /// End of the content.
     MessageDelta {
-        /// Why it stopped.
+        /// Stop reason and stop sequence.
         #[serde(borrow)]
         delta: MessageEnd<'a>,
-        /// What it cost, all in all.
+        /// Usage of the whole message.
         usage: Usage,
     },
-    /// Nothing follows.
+    /// End of the stream.
     MessageStop,
-    /// Still here.
+    /// Keep-alive.
     Ping,
-    /// The answer failed; nothing follows.
+    /// Failure; ends the stream.
     Error {
-        /// Why.
+        /// The error.
         error: Cow<'a, Error>,
-        /// Names the request.
+        /// Id of the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<Cow<'a, str>>,
     },
 }
 
 impl Event<'_> {
-    /// The same event without borrowed data.
+    /// Copy of the event without borrowed data.
     #[must_use]
     pub fn into_owned(self) -> Event<'static> {
         match self {
@@ -110,7 +110,7 @@ impl Event<'_> {
     }
 }
 
-/// The answer before anything was said. Clients break when one of these members is missing.
+/// Message without content. Clients fail when one of these members is missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageStart<'a> {
     /// `msg_…`.
@@ -121,7 +121,7 @@ pub struct MessageStart<'a> {
     pub kind: MessageKind,
     /// Always `assistant`.
     pub role: Role,
-    /// The model, as the client called it.
+    /// Model, as the client named it.
     #[serde(borrow)]
     pub model: Cow<'a, str>,
     /// Always empty.
@@ -130,12 +130,12 @@ pub struct MessageStart<'a> {
     pub stop_reason: Option<()>,
     /// Always null.
     pub stop_sequence: Option<()>,
-    /// Bedrock counts at the end: all zero here, complete in `message_delta`.
+    /// All zero, as Bedrock counts at the end; complete in `message_delta`.
     pub usage: UsageStart,
 }
 
 impl<'a> MessageStart<'a> {
-    /// The beginning of the answer `id` of `model`.
+    /// Begin of the message `id` of `model`.
     #[must_use]
     pub fn new(id: &'a str, model: &'a str) -> Self {
         Self {
@@ -151,7 +151,7 @@ impl<'a> MessageStart<'a> {
     }
 }
 
-/// The counts before anything was counted. No `cache_creation`: clients that collect a stream never correct it.
+/// Counts at the begin of a message. No `cache_creation`: clients that accumulate a stream never correct it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageStart {
     /// Always 0.
@@ -164,7 +164,7 @@ pub struct UsageStart {
     pub output_tokens: u64,
 }
 
-/// A block before anything was added to it. Clients want the empty members, too.
+/// Content block without content. Clients need the empty members, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BlockStart<'a> {
@@ -183,18 +183,18 @@ pub enum BlockStart<'a> {
         #[serde(borrow)]
         signature: Cow<'a, str>,
     },
-    /// Redacted thinking, whole.
+    /// Complete redacted thinking.
     RedactedThinking {
-        /// Opaque.
+        /// Opaque data.
         #[serde(borrow)]
         data: Cow<'a, str>,
     },
-    /// A call of a tool.
+    /// Tool call.
     ToolUse {
-        /// Names the call.
+        /// Id of the call.
         #[serde(borrow)]
         id: Cow<'a, str>,
-        /// Names the tool.
+        /// Name of the tool.
         #[serde(borrow)]
         name: Cow<'a, str>,
         /// Always `{}`.
@@ -225,37 +225,37 @@ fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmptyObject {}
 
-/// What is added to a block.
+/// Addition to a content block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Delta<'a> {
-    /// To text.
+    /// Addition to text.
     TextDelta {
-        /// More of it.
+        /// The addition.
         #[serde(borrow)]
         text: Cow<'a, str>,
     },
-    /// To thinking.
+    /// Addition to thinking.
     ThinkingDelta {
-        /// More of it.
+        /// The addition.
         #[serde(borrow)]
         thinking: Cow<'a, str>,
     },
-    /// To thinking, last.
+    /// Signature of thinking, which comes last.
     SignatureDelta {
-        /// The signature.
+        /// Signature.
         #[serde(borrow)]
         signature: Cow<'a, str>,
     },
-    /// To the arguments of a call.
+    /// Addition to the arguments of a tool call.
     InputJsonDelta {
-        /// More of the JSON text.
+        /// Addition to the JSON text.
         #[serde(borrow)]
         partial_json: Cow<'a, str>,
     },
-    /// To the citations of text.
+    /// Citation of text.
     CitationsDelta {
-        /// One more.
+        /// The citation.
         citation: Citation,
     },
 }
@@ -274,13 +274,13 @@ impl Delta<'_> {
     }
 }
 
-/// How the answer ended.
+/// Stop reason of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageEnd<'a> {
-    /// Why; an open set.
+    /// Stop reason; an open set.
     #[serde(borrow)]
     pub stop_reason: Option<Cow<'a, str>>,
-    /// At which stop sequence.
+    /// Stop sequence that was reached.
     #[serde(borrow)]
     pub stop_sequence: Option<Cow<'a, str>>,
 }

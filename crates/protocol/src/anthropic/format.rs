@@ -26,10 +26,12 @@ pub struct MessagesEncoder {
 }
 
 impl EventSink for MessagesEncoder {
+    #[inline]
     fn event(&mut self, event: &Event<'_>) {
         sse::write(event, &mut self.out);
     }
 
+    #[inline]
     fn raw(&mut self, name: &str, json: &str) {
         sse::write_raw(name, json, &mut self.out);
     }

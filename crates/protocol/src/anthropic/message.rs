@@ -1,4 +1,4 @@
-//! A whole answer: the `Message` that a client which does not stream is given.
+//! Parts of a message: usage, citations.
 //!
 //! See <https://platform.claude.com/docs/en/api/messages/create>.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageKind {
-    /// The one kind there is.
+    /// The only value.
     #[default]
     Message,
 }
@@ -23,87 +23,87 @@ pub enum Role {
     Assistant,
 }
 
-/// Where a piece of text comes from.
+/// Source of a piece of text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Citation {
-    /// A document, by characters.
+    /// Document, by characters.
     CharLocation {
-        /// What is cited.
+        /// Cited text.
         cited_text: String,
-        /// Which document, counted over the request.
+        /// Index of the document in the request.
         document_index: u64,
-        /// What it is called.
+        /// Title.
         document_title: Option<String>,
-        /// From here.
+        /// Start.
         start_char_index: u64,
-        /// To here.
+        /// End.
         end_char_index: u64,
         /// Always null: Bedrock keeps no files.
         file_id: Option<String>,
     },
-    /// A document, by pages.
+    /// Document, by pages.
     PageLocation {
-        /// What is cited.
+        /// Cited text.
         cited_text: String,
-        /// Which document, counted over the request.
+        /// Index of the document in the request.
         document_index: u64,
-        /// What it is called.
+        /// Title.
         document_title: Option<String>,
-        /// From here.
+        /// Start.
         start_page_number: u64,
-        /// To here.
+        /// End.
         end_page_number: u64,
         /// Always null: Bedrock keeps no files.
         file_id: Option<String>,
     },
-    /// A document, by parts.
+    /// Document, by content blocks.
     ContentBlockLocation {
-        /// What is cited.
+        /// Cited text.
         cited_text: String,
-        /// Which document, counted over the request.
+        /// Index of the document in the request.
         document_index: u64,
-        /// What it is called.
+        /// Title.
         document_title: Option<String>,
-        /// From here.
+        /// Start.
         start_block_index: u64,
-        /// To here.
+        /// End.
         end_block_index: u64,
         /// Always null: Bedrock keeps no files.
         file_id: Option<String>,
     },
-    /// A search result, by parts.
+    /// Search result, by content blocks.
     SearchResultLocation {
-        /// What is cited.
+        /// Cited text.
         cited_text: String,
-        /// Which search result, counted over the request.
+        /// Index of the search result in the request.
         search_result_index: u64,
-        /// Where it was found.
+        /// Source of the search result.
         source: String,
-        /// What it is called.
+        /// Title.
         title: Option<String>,
-        /// From here.
+        /// Start.
         start_block_index: u64,
-        /// To here.
+        /// End.
         end_block_index: u64,
     },
-    /// The web.
+    /// Web page.
     WebSearchResultLocation {
-        /// What is cited.
+        /// Cited text.
         cited_text: String,
         /// Always empty: Bedrock has none.
         encrypted_index: String,
-        /// What the page is called.
+        /// Title of the page.
         title: Option<String>,
-        /// Its address.
+        /// URL of the page.
         url: String,
     },
 }
 
-/// Tokens of a request. `input_tokens` excludes what was read from or written to the cache.
+/// Tokens of a request. `input_tokens` excludes the tokens read from or written to the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens read afresh.
+    /// Input tokens that are not cached.
     pub input_tokens: u64,
     /// Tokens written to the cache.
     #[serde(default)]
@@ -111,15 +111,15 @@ pub struct Usage {
     /// Tokens read from the cache.
     #[serde(default)]
     pub cache_read_input_tokens: u64,
-    /// The tokens written to the cache, by lifetime.
+    /// Tokens written to the cache, by lifetime.
     #[serde(default)]
     pub cache_creation: CacheCreation,
-    /// Tokens of the answer.
+    /// Output tokens.
     pub output_tokens: u64,
-    /// What the tokens of the answer were for.
+    /// Purposes of the output tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_details: Option<OutputTokensDetails>,
-    /// Which capacity was used.
+    /// Service tier that was used.
     #[serde(default, deserialize_with = "known_tier", skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
 }
@@ -127,7 +127,7 @@ pub struct Usage {
 /// Token counts of one event: each is cumulative, in any of several events, and the last value counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct PartialUsage {
-    /// Tokens read anew.
+    /// Input tokens that are not cached.
     #[serde(default)]
     pub input_tokens: Option<u64>,
     /// Tokens written to the cache.
@@ -175,32 +175,32 @@ impl Usage {
     }
 }
 
-/// What the tokens of an answer were for.
+/// Purposes of output tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputTokensDetails {
-    /// How many were thought.
+    /// Tokens of thinking.
     #[serde(default)]
     pub thinking_tokens: u64,
 }
 
-/// Which capacity was used.
+/// Service tier that was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceTier {
-    /// What everybody has.
+    /// The default.
     Standard,
-    /// Served first.
+    /// Served before others.
     Priority,
-    /// Served some time.
+    /// Served asynchronously.
     Batch,
-    /// Served when there is room; Bedrock's own.
+    /// Served with spare capacity; Bedrock only.
     Flex,
-    /// Set aside; Bedrock's own.
+    /// Reserved capacity; Bedrock only.
     Reserved,
 }
 
 impl ServiceTier {
-    /// The tier that Bedrock calls `name`.
+    /// Tier with this name in Bedrock.
     #[must_use]
     pub fn from_bedrock(name: &str) -> Option<Self> {
         match name {
@@ -213,7 +213,7 @@ impl ServiceTier {
     }
 }
 
-/// A tier without a name in this version is no reason to lose the rest of the usage.
+/// An unknown tier does not make the rest of the usage unreadable.
 fn known_tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ServiceTier>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -231,8 +231,8 @@ fn known_tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Servi
 /// Tokens written to the cache, by lifetime; the two add up to `cache_creation_input_tokens`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheCreation {
-    /// Kept for five minutes.
+    /// Tokens kept for five minutes.
     pub ephemeral_5m_input_tokens: u64,
-    /// Kept for an hour.
+    /// Tokens kept for an hour.
     pub ephemeral_1h_input_tokens: u64,
 }

@@ -1,8 +1,8 @@
-//! The client's language: Anthropic's Messages API, its types and its text.
+//! Anthropic's Messages API: types and wire format.
 //!
-//! Reading order: `request` (what a client asks), `event` (what it is told, piece by piece),
-//! `message` (the same, whole), `fold` (from one to the other), `sse` (the bytes of an event),
-//! `error`. No decisions are made here; those are in [`translate`](crate::translate).
+//! Reading order: `request`, `event` (stream events), `message` (usage, citations),
+//! `accumulate` (events into a message), `sse` (events as bytes), `format`,
+//! `error`. Decisions are made in [`translate`](crate::translate).
 //!
 //! See <https://platform.claude.com/docs/en/api/messages>.
 
@@ -13,6 +13,7 @@ mod format;
 mod message;
 pub mod request;
 pub mod sse;
+#[cfg(feature = "test-support")]
 mod validate;
 mod version;
 
@@ -25,5 +26,6 @@ pub use message::{
     Usage,
 };
 pub use request::Request;
+#[cfg(feature = "test-support")]
 pub use validate::StreamValidator;
 pub use version::check_version;

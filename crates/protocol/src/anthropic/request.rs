@@ -1,7 +1,7 @@
-//! What a client asks: the body of `POST /v1/messages`.
+//! Messages request: the body of `POST /v1/messages`.
 //!
-//! Every member is optional here and every unknown one is kept: reading says what the body *is*,
-//! translating decides whether that will do. See
+//! Every member is optional here and every unknown one is kept: parsing yields what the body *is*,
+//! translation decides whether it is valid. See
 //! <https://platform.claude.com/docs/en/api/messages/create>.
 
 use std::fmt;
@@ -14,67 +14,67 @@ use super::InvalidRequest;
 use crate::json::{Item, JsonStr, List, MAX_UNKNOWN, RawJson, object};
 
 object! {
-    /// The whole body.
+    /// Body of the request.
     pub struct Request {
-        /// The model, as the client calls it.
+        /// Model, as the client names it.
         "model" => model: JsonStr<'a>,
-        /// The conversation, oldest first.
+        /// Conversation, oldest message first.
         "messages" => messages: List<InputMessage<'a>>,
-        /// What the model is told before the conversation.
+        /// System prompt.
         "system" => system: Content<'a>,
-        /// The most tokens to answer with.
+        /// Maximum of output tokens.
         "max_tokens" => max_tokens: u64,
-        /// Whether the answer is to come piece by piece.
+        /// Whether the response is streamed.
         "stream" => stream: bool,
-        /// Texts that end the answer.
+        /// Stop sequences.
         "stop_sequences" => stop_sequences: List<JsonStr<'a>>,
-        /// Randomness, 0 to 1; 0 is not the same as absent.
+        /// Temperature, 0 to 1; 0 is not the same as absent.
         "temperature" => temperature: f64,
         /// Nucleus sampling, 0 to 1.
         "top_p" => top_p: f64,
-        /// Sample from this many tokens only.
+        /// Number of tokens to sample from.
         "top_k" => top_k: u64,
-        /// What the model may call.
+        /// Tools that the model may call.
         "tools" => tools: List<Tool<'a>>,
-        /// Whether and what it has to call.
+        /// Which tool the model has to call, if any.
         "tool_choice" => tool_choice: ToolChoice<'a>,
-        /// How the model may think; passed on as it came.
+        /// Thinking, forwarded unchanged where it is valid.
         "thinking" => thinking: RawJson<'a>,
-        /// Effort and format of the answer.
+        /// Effort and output format.
         "output_config" => output_config: OutputConfig<'a>,
-        /// The format of the answer: what `output_config.format` was before.
+        /// Output format in its older place.
         "output_format" => output_format: OutputFormat<'a>,
-        /// Who asks.
+        /// End user.
         "metadata" => metadata: Metadata<'a>,
-        /// Which capacity to use.
+        /// Service tier.
         "service_tier" => service_tier: JsonStr<'a>,
-        /// Automatic caching of the whole prompt.
+        /// Automatic prompt caching.
         "cache_control" => cache_control: CacheControl<'a>,
-        /// Edits of the context on the server.
+        /// Context management on the server.
         "context_management" => context_management: RawJson<'a>,
-        /// Betas, where they are not in the header.
+        /// Betas that are not in the header.
         "anthropic_beta" => anthropic_beta: List<JsonStr<'a>>,
     }
 }
 
 impl<'a> Request<'a> {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// When the body is not JSON, or a member is not of its type; the error names the place.
+    /// When the body is not JSON, or a member is not of its type; the error has the JSON path.
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
         read(body)
     }
 }
 
-/// Reads a body of any language; what is wrong is said with its place.
+/// Parses a body of any client API; errors have a JSON path.
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, InvalidRequest> {
     let text = std::str::from_utf8(body)
         .map_err(|error| InvalidRequest::new("", format!("the body is not valid UTF-8: {error}")))?;
     serde_json::from_str(text).map_err(|error| located::<T>(text, &error))
 }
 
-/// Reads the body once more to learn where it is wrong: only a refusal pays for the bookkeeping.
+/// Parses the body again to find the JSON path of the error, so that only invalid bodies cost the bookkeeping.
 fn located<'a, T: Deserialize<'a>>(body: &'a str, error: &serde_json::Error) -> InvalidRequest {
     let mut json = serde_json::Deserializer::from_str(body);
     let path = serde_path_to_error::deserialize::<_, T>(&mut json)
@@ -97,17 +97,17 @@ fn dotted(path: &serde_path_to_error::Path) -> String {
     segments.collect::<Vec<_>>().join(".")
 }
 
-/// serde_json ends its messages with a position, which says less than the path.
+/// The error of serde_json without its position: the path is more precise.
 fn without_position(message: &str) -> &str {
     message.rfind(" at line ").map_or(message, |at| &message[..at])
 }
 
 object! {
-    /// One message of the conversation.
+    /// Message of the conversation.
     pub struct InputMessage {
         /// `user` or `assistant`; newer clients also send `system`.
         "role" => role: JsonStr<'a>,
-        /// What was said.
+        /// Content of the message.
         "content" => content: Content<'a>,
     }
 }
@@ -121,7 +121,7 @@ impl Item for InputMessage<'_> {
     }
 }
 
-/// Text, or blocks.
+/// Text, or content blocks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Content<'a> {
@@ -129,16 +129,16 @@ pub enum Content<'a> {
     Text(JsonStr<'a>),
     /// Content blocks.
     Blocks(List<Block<'a>>),
-    /// A single object, as some blocks of server tools hold; not looked into.
+    /// Single object, as in some blocks of server tools; not parsed.
     Object(Members<'a>),
 }
 
-/// The members of an object that is not looked into.
+/// Members of an object that is not parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Members<'a>(Vec<(JsonStr<'a>, RawJson<'a>)>);
 
 impl<'a> Members<'a> {
-    /// The members, in the order they came.
+    /// The members in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, RawJson<'a>)> {
         self.0.iter().map(|(key, value)| (&**key, *value))
     }
@@ -199,26 +199,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 }
 
 object! {
-    /// One content block: the members of all the kinds that are translated, flat.
+    /// Content block with the members of all types that are translated.
     ///
     /// Flat because `type` need not come first, and a second pass over the text would cost more than
     /// the absent members do.
     pub struct Block {
-        /// The kind.
+        /// Type of the block.
         "type" => kind: JsonStr<'a>,
         /// Of `text`.
         "text" => text: JsonStr<'a>,
         /// Of `thinking`.
         "thinking" => thinking: JsonStr<'a>,
-        /// Of `thinking`: proves that the model wrote it.
+        /// Of `thinking`: signature of the model.
         "signature" => signature: JsonStr<'a>,
-        /// Of `redacted_thinking`: opaque.
+        /// Of `redacted_thinking`: opaque data.
         "data" => data: JsonStr<'a>,
         /// Of `image`, `document` and `search_result`.
         "source" => source: Source<'a>,
         /// Of `document` and `search_result`.
         "title" => title: JsonStr<'a>,
-        /// Of `document`: what it is about.
+        /// Of `document`: its context.
         "context" => context: JsonStr<'a>,
         /// Of `tool_use`.
         "id" => id: JsonStr<'a>,
@@ -226,17 +226,17 @@ object! {
         "name" => name: JsonStr<'a>,
         /// Of `tool_use`.
         "input" => input: RawJson<'a>,
-        /// Of `tool_use`: who called.
+        /// Of `tool_use`: the caller.
         "caller" => caller: RawJson<'a>,
-        /// Of `tool_result`: which call it answers.
+        /// Of `tool_result`: id of the call.
         "tool_use_id" => tool_use_id: JsonStr<'a>,
         /// Of `tool_result` and `search_result`.
         "content" => content: Content<'a>,
         /// Of `tool_result`: whether the tool failed.
         "is_error" => is_error: bool,
-        /// Of `text`: where it comes from; of `document` and `search_result`: whether it may be cited.
+        /// Of `text`: its citations; of `document` and `search_result`: whether citations are enabled.
         "citations" => citations: RawJson<'a>,
-        /// Ends a prefix to cache.
+        /// Cache marker: end of a prefix to cache.
         "cache_control" => cache_control: CacheControl<'a>,
     }
 }
@@ -254,18 +254,18 @@ impl Item for Block<'_> {
     }
 }
 
-/// Where the bytes of an image or a document are; of a search result, the name of the place.
+/// Source of an image or a document; of a search result, its name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Source<'a> {
-    /// A name.
+    /// Name.
     Name(JsonStr<'a>),
-    /// Bytes, or a place to fetch them from.
+    /// Data, or a URL to fetch.
     Data(Box<SourceData<'a>>),
 }
 
 object! {
-    /// Bytes, or a place to fetch them from.
+    /// Data, or a URL to fetch.
     pub struct SourceData {
         /// `base64`, `text`, `content`, `url`, `file`, …
         "type" => kind: JsonStr<'a>,
@@ -308,25 +308,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for Source<'a> {
 }
 
 object! {
-    /// Something the model may call.
+    /// Tool that the model may call.
     pub struct Tool {
-        /// Absent or `custom` for a tool of the client's own; else a kind that Anthropic defines.
+        /// Absent or `custom` for a tool of the client; else a type that Anthropic defines.
         "type" => kind: JsonStr<'a>,
-        /// What the model calls it by.
+        /// Name of the tool.
         "name" => name: JsonStr<'a>,
-        /// What it is for.
+        /// Description.
         "description" => description: JsonStr<'a>,
-        /// The JSON Schema of its arguments.
+        /// JSON Schema of the arguments.
         "input_schema" => input_schema: RawJson<'a>,
-        /// Ends a prefix to cache.
+        /// Cache marker: end of a prefix to cache.
         "cache_control" => cache_control: CacheControl<'a>,
-        /// Whether the arguments must obey the schema.
+        /// Whether the arguments must match the schema.
         "strict" => strict: bool,
-        /// Whether the model learns of it only through a tool search.
+        /// Whether the tool is loaded by tool search only.
         "defer_loading" => defer_loading: bool,
-        /// Whether arguments are to be streamed before they are checked.
+        /// Whether arguments are streamed before they are validated.
         "eager_input_streaming" => eager_input_streaming: bool,
-        /// Who may call it.
+        /// Callers that are allowed.
         "allowed_callers" => allowed_callers: List<JsonStr<'a>>,
     }
 }
@@ -337,69 +337,69 @@ impl Item for Tool<'_> {
 }
 
 object! {
-    /// Whether the model has to call a tool.
+    /// Tool choice.
     pub struct ToolChoice {
         /// `auto`, `any`, `tool` or `none`.
         "type" => kind: JsonStr<'a>,
-        /// Of `tool`: which.
+        /// Of `tool`: name of the tool.
         "name" => name: JsonStr<'a>,
-        /// Whether it may call one tool at the most.
+        /// Whether parallel tool calls are disabled.
         "disable_parallel_tool_use" => disable_parallel_tool_use: bool,
     }
 }
 
 object! {
-    /// Effort and format of the answer.
+    /// Effort and output format.
     pub struct OutputConfig {
         /// `low` … `max`.
         "effort" => effort: JsonStr<'a>,
-        /// What the answer has to look like.
+        /// Output format.
         "format" => format: OutputFormat<'a>,
     }
 }
 
 object! {
-    /// What the answer has to look like.
+    /// Output format.
     pub struct OutputFormat {
         /// `json_schema`.
         "type" => kind: JsonStr<'a>,
-        /// The schema.
+        /// JSON Schema.
         "schema" => schema: RawJson<'a>,
     }
 }
 
 object! {
-    /// How the model may think.
+    /// Thinking.
     pub struct Thinking {
         /// `enabled`, `adaptive`, `disabled` or `between_tools`.
         "type" => kind: JsonStr<'a>,
-        /// Of `enabled`: how many tokens it may think.
+        /// Of `enabled`: budget of thinking, in tokens.
         "budget_tokens" => budget_tokens: u64,
-        /// Whether the thoughts are shown.
+        /// Whether thinking is shown.
         "display" => display: RawJson<'a>,
     }
 }
 
 object! {
-    /// Whether a document or a search result may be cited.
+    /// Citation settings of a document or a search result.
     pub struct CitationsConfig {
-        /// Whether it may.
+        /// Whether citations are enabled.
         "enabled" => enabled: bool,
     }
 }
 
 object! {
-    /// Where a piece of an answer comes from: the members of all the kinds, flat.
+    /// Citation with the members of all types.
     pub struct Citation {
-        /// The kind.
+        /// Type of the block.
         "type" => kind: JsonStr<'a>,
-        /// What is cited.
+        /// Cited text.
         "cited_text" => cited_text: JsonStr<'a>,
-        /// Of documents: which, counted over the request.
+        /// Of documents: index in the request.
         "document_index" => document_index: u64,
-        /// Of documents.
+        /// Of documents: title.
         "document_title" => document_title: JsonStr<'a>,
-        /// Of documents: the uploaded file.
+        /// Of documents: id of the file.
         "file_id" => file_id: JsonStr<'a>,
         /// Of `char_location`.
         "start_char_index" => start_char_index: u64,
@@ -413,9 +413,9 @@ object! {
         "start_block_index" => start_block_index: u64,
         /// Of `content_block_location` and `search_result_location`.
         "end_block_index" => end_block_index: u64,
-        /// Of `search_result_location`: which, counted over the request.
+        /// Of `search_result_location`: index in the request.
         "search_result_index" => search_result_index: u64,
-        /// Of `search_result_location`: the name of the place.
+        /// Of `search_result_location`: source.
         "source" => source: JsonStr<'a>,
         /// Of `search_result_location`.
         "title" => title: JsonStr<'a>,
@@ -428,21 +428,21 @@ impl Item for Citation<'_> {
 }
 
 object! {
-    /// Who asks.
+    /// End user.
     pub struct Metadata {
-        /// An opaque name of the user.
+        /// Opaque id of the user.
         "user_id" => user_id: JsonStr<'a>,
     }
 }
 
 object! {
-    /// The end of a prefix to cache.
+    /// End of a prefix to cache.
     pub struct CacheControl {
         /// `ephemeral`.
         "type" => kind: JsonStr<'a>,
         /// `5m` or `1h`.
         "ttl" => ttl: JsonStr<'a>,
-        /// How widely the cache is shared; unknown to Bedrock.
+        /// Scope of the cache; unknown to Bedrock.
         "scope" => scope: RawJson<'a>,
     }
 }

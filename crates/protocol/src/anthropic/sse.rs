@@ -1,4 +1,4 @@
-//! The bytes of an event, as server-sent events.
+//! Events as server-sent events.
 //!
 //! Clients read the `event:` line as well as the `data:` line; some drop an event that lacks the
 //! former. See <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
@@ -9,12 +9,13 @@ pub use reader::{MAX_EVENT, SseError, SseReader};
 
 use super::Event;
 
-/// A `ping` event: keeps clients from giving up on a silent stream.
+/// Ping event, against idle timeouts of clients.
 pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
-/// Appends an event that is passed on as it came: its name and its JSON.
+/// Appends a forwarded event: its name and its JSON.
 ///
 /// A line end between members would end the `data:` line; each line of the JSON gets one of its own.
+#[inline]
 pub fn write_raw(name: &str, json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());

@@ -1,10 +1,10 @@
-//! The order in which events may come, as something that can be asked.
+//! Validation of the order of events, for tests and fuzz targets.
 //!
-//! The tests and the fuzz targets hold every stream against it.
+//! Every stream of the tests and the fuzz targets is validated.
 
 use super::{BlockStart, Delta, Event};
 
-/// Follows a stream and says when it breaks the rules.
+/// Validator of the order of events of one stream.
 #[derive(Debug, Default)]
 pub struct StreamValidator {
     state: State,
@@ -30,10 +30,10 @@ enum Block {
 }
 
 impl StreamValidator {
-    /// Takes the next event.
+    /// Validates the next event.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the event violates.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), String> {
         let broken = |rule: &str| Err(format!("{rule}: {event:?} in {self:?}"));
         self.state = match (self.state, event) {

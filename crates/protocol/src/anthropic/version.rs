@@ -1,18 +1,18 @@
-//! What the newer version of the API takes no more.
+//! Rules of `anthropic-version`.
 //!
-//! The version is a header (`anthropic-version`). Only what `2026-10-21` refuses is checked here; everything else
-//! holds for both. See <https://platform.claude.com/docs/en/api/versioning>.
+//! The version is a header. Only what `2026-10-21` rejects is checked here; everything else
+//! is equal in both. See <https://platform.claude.com/docs/en/api/versioning>.
 
 use super::InvalidRequest;
 use super::request::{Block, Content, Request};
 
-/// The version from which sampling parameters are gone.
+/// First version without sampling parameters.
 const WITHOUT_SAMPLING: &str = "2026-10-21";
 
 /// Checks `request` against the rules of `version`.
 ///
 /// # Errors
-/// When the version takes no such member or block; the error names the place.
+/// When the version does not have a member or a block; the error has the JSON path.
 pub fn check_version(request: &Request<'_>, version: &str) -> Result<(), InvalidRequest> {
     if version != WITHOUT_SAMPLING {
         return Ok(());

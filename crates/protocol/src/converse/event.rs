@@ -1,6 +1,6 @@
-//! A frame of ConverseStream into what it says.
+//! Events of ConverseStream.
 //!
-//! Reading is lenient where the API may grow: unknown members are passed over (each payload carries a
+//! Parsing is lenient where the API may grow: unknown members are ignored (each payload carries a
 //! random `p` that hides its length), unknown kinds of event, block and delta become `Unknown`.
 
 use std::borrow::Cow;
@@ -10,30 +10,30 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::request::{DocumentRange, SearchResultRange};
 use crate::json::{JsonStr, RawJson};
 
-/// One event of the stream.
+/// Stream event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// The answer begins.
+    /// Begin of the message.
     MessageStart,
     /// A block begins; sent for tool calls, not for text and reasoning.
     ContentBlockStart(ContentBlockStart<'a>),
-    /// A block goes on.
+    /// Further content of a block.
     ContentBlockDelta(ContentBlockDelta<'a>),
-    /// A block is complete.
+    /// End of a content block.
     ContentBlockStop(ContentBlockStop),
-    /// The model stopped. Usage follows in `Metadata`.
+    /// End of the content. Usage follows in `Metadata`.
     MessageStop(MessageStop<'a>),
-    /// What it cost.
+    /// Usage.
     Metadata(Metadata),
     /// A kind that this version does not know, by its name.
     Unknown(&'a str),
 }
 
 impl<'a> Event<'a> {
-    /// Reads the payload of an event of type `kind`.
+    /// Parses the payload of an event of type `kind`.
     ///
     /// # Errors
-    /// When the payload is not what the API promises for that kind.
+    /// When the payload does not match the event type.
     pub fn parse(kind: &'a str, payload: &'a [u8]) -> serde_json::Result<Self> {
         Ok(match kind {
             "contentBlockDelta" => Self::ContentBlockDelta(serde_json::from_slice(payload)?),
@@ -63,13 +63,13 @@ impl<'a> Event<'a> {
     }
 }
 
-/// A block begins.
+/// Begin of a content block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContentBlockStart<'a> {
-    /// Which; may skip numbers.
+    /// Index of the block; numbers may be skipped.
     pub content_block_index: u32,
-    /// How.
+    /// Content.
     #[serde(borrow)]
     pub start: Start<'a>,
 }
@@ -83,30 +83,30 @@ pub struct Start<'a> {
     pub tool_use: Option<ToolUseStart<'a>>,
 }
 
-/// A call of a tool.
+/// Tool call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolUseStart<'a> {
-    /// Names the call.
+    /// Id of the call.
     #[serde(borrow)]
     pub tool_use_id: JsonStr<'a>,
-    /// Names the tool.
+    /// Name of the tool.
     #[serde(borrow)]
     pub name: JsonStr<'a>,
 }
 
-/// A block goes on.
+/// Further content of a block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContentBlockDelta<'a> {
-    /// Which.
+    /// Index of the block.
     pub content_block_index: u32,
-    /// How.
+    /// Content.
     #[serde(borrow)]
     pub delta: Delta<'a>,
 }
 
-/// What is added to a block. One member is present; none for a kind that this version does not know.
+/// Addition to a block. One member is present; none for an unknown type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delta<'a> {
@@ -119,25 +119,25 @@ pub struct Delta<'a> {
     /// Reasoning.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<ReasoningDelta<'a>>,
-    /// Where text comes from.
+    /// Citation.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub citation: Option<Box<Citation<'a>>>,
 }
 
-/// Where text comes from.
+/// Citation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Citation<'a> {
-    /// What the document or search result is called.
+    /// Title of the document or search result.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub title: Option<JsonStr<'a>>,
-    /// Of a search result: where it was found.
+    /// Of a search result: its source.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub source: Option<JsonStr<'a>>,
-    /// What is cited.
+    /// Cited text.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub source_content: Vec<SourceContent<'a>>,
-    /// Where it stands.
+    /// Location.
     #[serde(borrow, default)]
     pub location: Location<'a>,
 }
@@ -145,25 +145,25 @@ pub struct Citation<'a> {
 /// A piece of what is cited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceContent<'a> {
-    /// The text.
+    /// Text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub text: Option<JsonStr<'a>>,
 }
 
-/// Where something stands. One member is present; none for a kind that this version does not know.
+/// Location. One member is present; none for an unknown type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Location<'a> {
-    /// In a document, by characters.
+    /// Range in a document, in characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_char: Option<DocumentRange>,
-    /// In a document, by pages.
+    /// Range in a document, in pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_page: Option<DocumentRange>,
-    /// In a document, by parts.
+    /// Range in a document, in content blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_chunk: Option<DocumentRange>,
-    /// In a search result, by parts.
+    /// Range in a search result, in content blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_result_location: Option<SearchResultRange>,
     /// On the web.
@@ -174,10 +174,10 @@ pub struct Location<'a> {
 /// A place on the web.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WebLocation<'a> {
-    /// Its address.
+    /// URL of the page.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub url: Option<JsonStr<'a>>,
-    /// The name of its host.
+    /// Host name.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<JsonStr<'a>>,
 }
@@ -185,7 +185,7 @@ pub struct WebLocation<'a> {
 /// Arguments of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolUseDelta<'a> {
-    /// More of the JSON text.
+    /// Addition to the JSON text.
     #[serde(borrow)]
     pub input: JsonStr<'a>,
 }
@@ -197,7 +197,7 @@ pub struct ReasoningDelta<'a> {
     /// More of the text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub text: Option<JsonStr<'a>>,
-    /// The signature.
+    /// Signature.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<JsonStr<'a>>,
     /// Base64 of reasoning that is not shown.
@@ -205,27 +205,27 @@ pub struct ReasoningDelta<'a> {
     pub redacted_content: Option<JsonStr<'a>>,
 }
 
-/// A block is complete.
+/// End of a content block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContentBlockStop {
-    /// Which.
+    /// Index of the block.
     pub content_block_index: u32,
 }
 
-/// The model stopped.
+/// End of the content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageStop<'a> {
-    /// Why; an open set.
+    /// Stop reason; an open set.
     #[serde(borrow)]
     pub stop_reason: JsonStr<'a>,
-    /// What was asked for with `additionalModelResponseFieldPaths`.
+    /// Fields requested with `additionalModelResponseFieldPaths`.
     #[serde(borrow, default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub additional_model_response_fields: Option<AdditionalFields<'a>>,
 }
 
-/// What a model says in its own words is no reason to lose its answer when it is not as expected.
+/// Fields of the model that cannot be parsed are ignored: they do not make the response unreadable.
 pub(super) fn lenient<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<AdditionalFields<'a>>, D::Error> {
@@ -236,13 +236,13 @@ pub(super) fn lenient<'de: 'a, 'a, D: Deserializer<'de>>(
 /// Members of the model's own answer. Which of the places a model uses is not documented.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdditionalFields<'a> {
-    /// The stop sequence it stopped at.
+    /// Stop sequence that was reached.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub stop_sequence: Option<JsonStr<'a>>,
     /// The same, in the streamed form.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<AdditionalDelta<'a>>,
-    /// What it cost.
+    /// Usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<AdditionalUsage>,
     /// A part of what it cost, without the rest.
@@ -258,62 +258,62 @@ impl<'a> AdditionalFields<'a> {
         inside.or(self.output_tokens_details)?.thinking_tokens
     }
 
-    /// The stop sequence, wherever it stands.
+    /// Stop sequence, from either place.
     #[must_use]
     pub fn into_stop_sequence(self) -> Option<Cow<'a, str>> {
         self.stop_sequence.or_else(|| self.delta?.stop_sequence).map(|text| text.0)
     }
 }
 
-/// The streamed form of [`AdditionalFields`].
+/// Streamed form of [`AdditionalFields`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdditionalDelta<'a> {
-    /// The stop sequence it stopped at.
+    /// Stop sequence that was reached.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub stop_sequence: Option<JsonStr<'a>>,
 }
 
-/// What an answer cost, in the model's own words.
+/// Usage, in the format of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdditionalUsage {
-    /// What the tokens of the answer were for.
+    /// Purposes of the output tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_details: Option<OutputTokensDetails>,
 }
 
-/// What the tokens of an answer were for.
+/// Purposes of output tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputTokensDetails {
-    /// How many were thought.
+    /// Tokens of thinking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking_tokens: Option<u64>,
 }
 
-/// What it cost.
+/// Usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Tokens.
     pub usage: TokenUsage,
-    /// Which capacity was used.
+    /// Service tier that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
 }
 
-/// Which capacity was used.
+/// Service tier that was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceTier {
     /// `default`, `priority`, …; an open set.
     pub r#type: String,
 }
 
-/// Tokens. `input_tokens` excludes what was read from or written to the cache.
+/// Tokens. `input_tokens` excludes the tokens read from or written to the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenUsage {
-    /// Tokens read afresh.
+    /// Input tokens that are not cached.
     pub input_tokens: u64,
-    /// Tokens of the answer.
+    /// Output tokens.
     pub output_tokens: u64,
     /// Tokens read from the cache.
     #[serde(default)]
@@ -321,7 +321,7 @@ pub struct TokenUsage {
     /// Tokens written to the cache.
     #[serde(default)]
     pub cache_write_input_tokens: u64,
-    /// The tokens written to the cache, by lifetime.
+    /// Tokens written to the cache, by lifetime.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache_details: Vec<CacheDetail>,
 }
@@ -336,23 +336,23 @@ pub struct CacheDetail {
     pub input_tokens: u64,
 }
 
-/// The payload of an exception frame, or the body of an error.
+/// Payload of an exception frame, or body of an error response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exception {
-    /// What AWS says; both spellings occur.
+    /// Message of AWS; both spellings occur.
     #[serde(default, alias = "Message")]
     pub message: Option<String>,
-    /// What the model's own server answered, of a `modelStreamErrorException`.
+    /// Status of the model's own server, of a `modelStreamErrorException`.
     #[serde(default)]
     pub original_status_code: Option<u16>,
-    /// What the model's own server said.
+    /// Message of the model's own server.
     #[serde(default)]
     pub original_message: Option<String>,
 }
 
 impl Exception {
-    /// Reads a payload; one that is not JSON says nothing.
+    /// Parses a payload; one that is not JSON is empty.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Self {
         serde_json::from_slice(payload).unwrap_or_default()

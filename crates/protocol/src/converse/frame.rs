@@ -7,13 +7,13 @@
 use std::fmt;
 use std::ops::Range;
 
-/// The largest frame that is accepted, in bytes.
+/// Maximum size of a frame, in bytes.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
 
-/// What a frame carries.
+/// Type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind<'a> {
     /// An event of this type.
@@ -34,13 +34,13 @@ pub enum FrameKind<'a> {
 /// One frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What it carries.
+    /// Content of the frame.
     pub kind: FrameKind<'a>,
-    /// The payload, JSON for all the kinds that are known.
+    /// Payload; JSON for all known types.
     pub payload: &'a [u8],
 }
 
-/// Why bytes are not frames. The stream cannot go on after any of these.
+/// Error of decoding frames. The stream cannot continue after any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// The lengths contradict each other.
@@ -72,8 +72,8 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Puts frames together from chunks. Holds the bytes of one incomplete frame at the most, beyond the
-/// chunk it was fed last.
+/// Decoder of frames. Buffers at most the bytes of one incomplete frame, beyond the
+/// bytes it was fed last.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     buffer: Vec<u8>,
@@ -81,7 +81,7 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Takes the next chunk. Call [`next_frame`](Self::next_frame) until it has nothing before feeding another.
+    /// Takes the next bytes. Call [`next_frame`](Self::next_frame) until it returns `None` before the next call.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.buffer.drain(..self.read);
         self.read = 0;
@@ -91,7 +91,7 @@ impl FrameDecoder {
     /// The next whole frame, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// When the bytes are not a frame. Every later call says the same.
+    /// When the bytes are not a frame. Every later call returns the same.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let bytes = &self.buffer[self.read..];
         let Some(prelude) = bytes.first_chunk::<PRELUDE>() else {
@@ -106,7 +106,7 @@ impl FrameDecoder {
         Ok(Some(frame))
     }
 
-    /// Says whether the stream may end here.
+    /// Checks that the stream ended between two of them.
     ///
     /// # Errors
     /// [`FrameError::Truncated`] when it ended inside a frame.

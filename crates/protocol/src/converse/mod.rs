@@ -1,7 +1,7 @@
-//! Bedrock's language: the Converse API, its types and its frames.
+//! Bedrock's Converse API: types and frames.
 //!
-//! Reading order: `request` (what Bedrock is asked), `frame` (bytes into frames), `event` (a frame into
-//! what it says), `response` (an answer that was not streamed). No decisions are made here; those are in [`translate`](crate::translate).
+//! Reading order: `request`, `frame` (bytes into frames), `event` (frames into
+//! events), `response` (documents). Decisions are made in [`translate`](crate::translate).
 //!
 //! See <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>.
 

@@ -1,4 +1,4 @@
-//! What Bedrock is asked: the body of `POST /model/{id}/converse-stream`.
+//! Converse request: the body of `POST /model/{id}/converse-stream`.
 //!
 //! Borrowed from the client's request wherever it can be. Order of members is fixed, so that equal
 //! requests are equal bytes: the prompt cache depends on it. See
@@ -9,21 +9,21 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The whole body. The model is in the path.
+/// Body of the request. The model is in the path.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a> {
-    /// What the model is told before the conversation.
+    /// System prompt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub system: Vec<SystemBlock<'a>>,
     /// The conversation; roles alternate, the user begins.
     pub messages: Vec<Message<'a>>,
-    /// Limits and sampling.
+    /// Inference configuration: limits and sampling.
     pub inference_config: InferenceConfig<'a>,
     /// Tools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_config: Option<ToolConfig<'a>>,
-    /// Members of the model's own request that Converse has no name for.
+    /// Members of the model's own request that Converse does not have.
     #[serde(skip_serializing_if = "AdditionalRequestFields::is_empty")]
     pub additional_model_request_fields: AdditionalRequestFields<'a>,
     /// Members of the model's own answer to hand back, as JSON pointers.
@@ -32,15 +32,15 @@ pub struct Request<'a> {
     /// Labels for the invocation log of the AWS account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_metadata: Option<RequestMetadata<'a>>,
-    /// Which capacity to use.
+    /// Service tier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
-    /// What the answer has to look like.
+    /// Output format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_config: Option<OutputConfig<'a>>,
 }
 
-/// Who speaks.
+/// Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -48,16 +48,16 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
-    /// Whoever built the client, in the middle of the conversation.
+    /// Instructions inside the conversation.
     System,
 }
 
 /// One turn.
 #[derive(Clone, Debug, Serialize)]
 pub struct Message<'a> {
-    /// Who speaks.
+    /// Role.
     pub role: Role,
-    /// What is said.
+    /// Content of the turn.
     pub content: Vec<ContentBlock<'a>>,
 }
 
@@ -67,7 +67,7 @@ pub struct Message<'a> {
 pub enum SystemBlock<'a> {
     /// Text; never blank.
     Text(Cow<'a, str>),
-    /// The end of a prefix to cache.
+    /// End of a prefix to cache.
     CachePoint(CachePoint),
 }
 
@@ -79,19 +79,19 @@ pub enum ContentBlock<'a> {
     Text(Cow<'a, str>),
     /// An image.
     Image(Image<'a>),
-    /// A document.
+    /// Document.
     Document(Document<'a>),
-    /// What a search found.
+    /// Search result.
     SearchResult(SearchResult<'a>),
-    /// Text that says where it comes from.
+    /// Text with citations.
     CitationsContent(CitationsContent<'a>),
-    /// A call that the model made.
+    /// Tool call.
     ToolUse(ToolUse<'a>),
-    /// What came of a call.
+    /// Tool result.
     ToolResult(ToolResult<'a>),
-    /// What the model thought.
+    /// Reasoning.
     ReasoningContent(Reasoning<'a>),
-    /// The end of a prefix to cache.
+    /// End of a prefix to cache.
     CachePoint(CachePoint),
 }
 
@@ -104,7 +104,7 @@ pub struct Image<'a> {
     pub source: Bytes<'a>,
 }
 
-/// A document.
+/// Document.
 #[derive(Clone, Debug, Serialize)]
 pub struct Document<'a> {
     /// `pdf` or `txt`; absent for a document in parts.
@@ -112,17 +112,17 @@ pub struct Document<'a> {
     pub format: Option<&'static str>,
     /// Names it: `[a-zA-Z0-9 \-()\[\]]{1,200}`, no two spaces in a row, unlike any other of the request.
     pub name: Cow<'a, str>,
-    /// What is in it.
+    /// Content of the document.
     pub source: DocumentSource<'a>,
-    /// What it is about.
+    /// Context of the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<Cow<'a, str>>,
-    /// Whether it may be cited.
+    /// Citation settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub citations: Option<CitationsConfig>,
 }
 
-/// What is in a document.
+/// Content of a document.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DocumentSource<'a> {
@@ -137,67 +137,67 @@ pub enum DocumentSource<'a> {
 /// A piece of text; never blank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TextPart<'a> {
-    /// The text.
+    /// Text.
     pub text: Cow<'a, str>,
 }
 
-/// Whether a document or a search result may be cited.
+/// Citation settings of a document or a search result.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct CitationsConfig {
-    /// Whether it may.
+    /// Whether citations are enabled.
     pub enabled: bool,
 }
 
-/// What a search found.
+/// Search result.
 #[derive(Clone, Debug, Serialize)]
 pub struct SearchResult<'a> {
-    /// Where.
+    /// Location.
     pub source: Cow<'a, str>,
-    /// What it is called.
+    /// Title.
     pub title: Cow<'a, str>,
-    /// What it says.
+    /// Content.
     pub content: Vec<TextPart<'a>>,
-    /// Whether it may be cited.
+    /// Citation settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub citations: Option<CitationsConfig>,
 }
 
-/// Text that says where it comes from.
+/// Text with citations.
 #[derive(Clone, Debug, Serialize)]
 pub struct CitationsContent<'a> {
-    /// The text.
+    /// Text.
     pub content: [TextPart<'a>; 1],
-    /// Where it comes from.
+    /// Citations.
     pub citations: Vec<Citation<'a>>,
 }
 
-/// Where a piece of text comes from.
+/// Source of a piece of text.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Citation<'a> {
-    /// What the document or search result is called.
+    /// Title of the document or search result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<Cow<'a, str>>,
-    /// Of a search result: where it was found.
+    /// Of a search result: its source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Cow<'a, str>>,
-    /// What is cited.
+    /// Cited text.
     pub source_content: [TextPart<'a>; 1],
-    /// Where it stands.
+    /// Location.
     pub location: Location,
 }
 
-/// Where something stands.
+/// Location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Location {
-    /// In a document, by characters.
+    /// Range in a document, in characters.
     DocumentChar(DocumentRange),
-    /// In a document, by pages.
+    /// Range in a document, in pages.
     DocumentPage(DocumentRange),
-    /// In a document, by parts.
+    /// Range in a document, in content blocks.
     DocumentChunk(DocumentRange),
-    /// In a search result, by parts.
+    /// Range in a search result, in content blocks.
     SearchResultLocation(SearchResultRange),
 }
 
@@ -205,11 +205,11 @@ pub enum Location {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DocumentRange {
-    /// Which, counted over the request.
+    /// Index in the request.
     pub document_index: u64,
-    /// From here.
+    /// Start.
     pub start: u64,
-    /// To here.
+    /// End.
     pub end: u64,
 }
 
@@ -217,11 +217,11 @@ pub struct DocumentRange {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SearchResultRange {
-    /// Which, counted over the request.
+    /// Index in the request.
     pub search_result_index: u64,
-    /// From here.
+    /// Start.
     pub start: u64,
-    /// To here.
+    /// End.
     pub end: u64,
 }
 
@@ -232,7 +232,7 @@ pub struct Bytes<'a> {
     pub bytes: Cow<'a, str>,
 }
 
-/// A call that the model made.
+/// Tool call.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolUse<'a> {
@@ -244,11 +244,11 @@ pub struct ToolUse<'a> {
     pub input: &'a RawValue,
 }
 
-/// What came of a call.
+/// Tool result.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolResult<'a> {
-    /// Names the call.
+    /// Id of the call.
     pub tool_use_id: Cow<'a, str>,
     /// The result; never empty.
     pub content: Vec<ToolResultBlock<'a>>,
@@ -265,28 +265,28 @@ pub enum ToolResultBlock<'a> {
     Text(Cow<'a, str>),
     /// An image.
     Image(Image<'a>),
-    /// A document.
+    /// Document.
     Document(Document<'a>),
-    /// What a search found.
+    /// Search result.
     SearchResult(SearchResult<'a>),
 }
 
-/// What the model thought.
+/// Reasoning.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reasoning<'a> {
-    /// Shown.
+    /// Reasoning that is shown.
     ReasoningText {
-        /// The thought.
+        /// Text of the reasoning.
         text: Cow<'a, str>,
-        /// Proves that the model wrote it.
+        /// Signature of the model.
         signature: Cow<'a, str>,
     },
     /// Not shown: base64 of the opaque text.
     RedactedContent(Cow<'a, str>),
 }
 
-/// The end of a prefix to cache.
+/// End of a prefix to cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CachePoint {
     /// Always `default`.
@@ -296,21 +296,21 @@ pub struct CachePoint {
     pub ttl: Option<&'static str>,
 }
 
-/// Limits and sampling.
+/// Inference configuration: limits and sampling.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceConfig<'a> {
-    /// The most tokens to answer with. Sent wherever the model takes it: Bedrock reserves the model's maximum
+    /// Maximum of output tokens. Sent wherever the model takes it: Bedrock reserves the model's maximum
     /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Randomness, 0 to 1.
+    /// Temperature, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Nucleus sampling, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Texts that end the answer.
+    /// Stop sequences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop_sequences: Vec<Cow<'a, str>>,
 }
@@ -319,9 +319,9 @@ pub struct InferenceConfig<'a> {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolConfig<'a> {
-    /// What may be called.
+    /// Tools that may be called.
     pub tools: Vec<Tool<'a>>,
-    /// What has to be called.
+    /// Tool choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice<'a>>,
 }
@@ -330,24 +330,24 @@ pub struct ToolConfig<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Tool<'a> {
-    /// A tool.
+    /// Tool.
     ToolSpec(ToolSpec<'a>),
-    /// The end of a prefix to cache.
+    /// End of a prefix to cache.
     CachePoint(CachePoint),
 }
 
-/// A tool.
+/// Tool.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolSpec<'a> {
-    /// What the model calls it by: `[a-zA-Z0-9_-]{1,64}`.
+    /// Name of the tool: `[a-zA-Z0-9_-]{1,64}`.
     pub name: Cow<'a, str>,
-    /// What it is for; never empty.
+    /// Description; never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Cow<'a, str>>,
     /// The schema of its arguments.
     pub input_schema: InputSchema<'a>,
-    /// Whether the arguments must obey it.
+    /// Whether the arguments must match the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
@@ -359,28 +359,28 @@ pub struct InputSchema<'a> {
     pub json: &'a RawValue,
 }
 
-/// What has to be called.
+/// Tool choice.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ToolChoice<'a> {
-    /// Whatever the model likes.
+    /// The model decides.
     Auto {},
     /// Some tool.
     Any {},
     /// This tool.
     Tool {
-        /// Its name.
+        /// Name.
         name: Cow<'a, str>,
     },
 }
 
-/// Members of the model's own request that Converse has no name for.
+/// Members of the model's own request that Converse does not have.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AdditionalRequestFields<'a> {
     /// How a Claude model may think.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Cow<'a, RawValue>>,
-    /// Sample from this many tokens only.
+    /// Number of tokens to sample from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u64>,
     /// The same for Amazon's models.
@@ -392,10 +392,10 @@ pub struct AdditionalRequestFields<'a> {
     /// A Claude model's effort.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_config: Option<Effort<'a>>,
-    /// Tools that a Claude model knows by their type, as the client wrote them.
+    /// Anthropic-defined client tools, as the client wrote them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Box<RawValue>>,
-    /// What has to be switched on.
+    /// Betas that are required.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anthropic_beta: Vec<Cow<'a, str>>,
     /// Another model's effort.
@@ -416,11 +416,11 @@ impl AdditionalRequestFields<'_> {
     }
 }
 
-/// What Amazon's models take beside the limits of Converse.
+/// Inference configuration of Amazon's models beside that of Converse.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MoreInferenceConfig {
-    /// Sample from this many tokens only.
+    /// Number of tokens to sample from.
     pub top_k: u64,
 }
 
@@ -438,7 +438,7 @@ pub enum ReasoningControl {
     /// DeepSeek's.
     #[serde(rename = "reasoning_config")]
     ConfigText(&'static str),
-    /// That of OpenAI's open models.
+    /// Effort of OpenAI's open models.
     #[serde(rename = "reasoning_effort")]
     Effort(&'static str),
     /// OpenAI's.
@@ -455,7 +455,7 @@ pub struct ParallelToolUse {
     /// `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#type: Option<&'static str>,
-    /// Whether calls have to come one at a time.
+    /// Whether parallel tool calls are disabled.
     pub disable_parallel_tool_use: bool,
 }
 
@@ -466,23 +466,23 @@ pub struct Effort<'a> {
     pub effort: Cow<'a, str>,
 }
 
-/// What the answer has to look like.
+/// Output format.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputConfig<'a> {
-    /// The form of the text.
+    /// Text format.
     pub text_format: TextFormat<'a>,
     /// `low` … `max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effort: Option<Cow<'a, str>>,
 }
 
-/// The form of the text.
+/// Text format.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct TextFormat<'a> {
     /// `json_schema`.
     pub r#type: &'static str,
-    /// The schema.
+    /// JSON Schema.
     pub structure: TextStructure<'a>,
 }
 
@@ -504,7 +504,7 @@ pub struct RequestMetadata<'a> {
     pub user_id: Cow<'a, str>,
 }
 
-/// Which capacity to use.
+/// Service tier.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ServiceTier {
     /// `default`, `priority`, `flex` or `reserved`.

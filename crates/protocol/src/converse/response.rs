@@ -1,6 +1,6 @@
-//! A whole answer: what `POST /model/{id}/converse` says, for models that cannot stream what is asked of them.
+//! Converse response: the document of `POST /model/{id}/converse`, for requests that a model cannot stream.
 //!
-//! Reading is as lenient as it is for [events](super::event). See
+//! Parsing is as lenient as for [events](super::event). See
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>.
 
 use serde::{Deserialize, Serialize};
@@ -12,27 +12,27 @@ use super::event::{
 };
 use crate::json::{JsonStr, RawJson};
 
-/// A whole answer.
+/// Response that is not streamed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConverseResponse<'a> {
-    /// What the model said.
+    /// Content of the model.
     #[serde(borrow)]
     pub output: Output<'a>,
-    /// Why it stopped; an open set.
+    /// Stop reason; an open set.
     #[serde(borrow)]
     pub stop_reason: JsonStr<'a>,
-    /// What it cost.
+    /// Usage.
     pub usage: TokenUsage,
-    /// What was asked for with `additionalModelResponseFieldPaths`.
+    /// Fields requested with `additionalModelResponseFieldPaths`.
     #[serde(borrow, default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub additional_model_response_fields: Option<AdditionalFields<'a>>,
-    /// Which capacity was used.
+    /// Service tier that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
 }
 
-/// What the model said.
+/// Content of the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Output<'a> {
     /// Its turn.
@@ -55,25 +55,25 @@ pub struct Block<'a> {
     /// Text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub text: Option<JsonStr<'a>>,
-    /// A call of a tool.
+    /// Tool call.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUse<'a>>,
     /// Reasoning.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<Reasoning<'a>>,
-    /// Text that says where it comes from.
+    /// Text with citations.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub citations_content: Option<CitationsContent<'a>>,
 }
 
-/// A call of a tool.
+/// Tool call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolUse<'a> {
-    /// Names the call.
+    /// Id of the call.
     #[serde(borrow)]
     pub tool_use_id: JsonStr<'a>,
-    /// Names the tool.
+    /// Name of the tool.
     #[serde(borrow)]
     pub name: JsonStr<'a>,
     /// The arguments.
@@ -85,7 +85,7 @@ pub struct ToolUse<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reasoning<'a> {
-    /// Shown.
+    /// Reasoning that is shown.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reasoning_text: Option<ReasoningText<'a>>,
     /// Base64 of reasoning that is not shown.
@@ -96,27 +96,27 @@ pub struct Reasoning<'a> {
 /// Reasoning that is shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReasoningText<'a> {
-    /// The text.
+    /// Text.
     #[serde(borrow, default)]
     pub text: JsonStr<'a>,
-    /// The signature.
+    /// Signature.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<JsonStr<'a>>,
 }
 
-/// Text that says where it comes from.
+/// Text with citations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CitationsContent<'a> {
-    /// The text.
+    /// Text.
     #[serde(borrow, default)]
     pub content: Vec<SourceContent<'a>>,
-    /// Where it comes from.
+    /// Citations.
     #[serde(borrow, default)]
     pub citations: Vec<Citation<'a>>,
 }
 
 impl<'a> ConverseResponse<'a> {
-    /// The events that a stream would have told the same answer by.
+    /// Events of a stream with the same content.
     pub fn into_events(self, out: &mut impl FnMut(Event<'a>)) {
         out(Event::MessageStart);
         for (index, block) in (0_u32..).zip(self.output.message.content) {
@@ -169,7 +169,7 @@ impl<'a> Reasoning<'a> {
             ReasoningDelta { signature: signature.flatten(), ..ReasoningDelta::default() },
             ReasoningDelta { redacted_content: self.redacted_content, ..ReasoningDelta::default() },
         ];
-        let said = members.into_iter().filter(|delta| *delta != ReasoningDelta::default());
-        said.map(|reasoning| Delta { reasoning_content: Some(reasoning), ..Delta::default() })
+        let deltas = members.into_iter().filter(|delta| *delta != ReasoningDelta::default());
+        deltas.map(|reasoning| Delta { reasoning_content: Some(reasoning), ..Delta::default() })
     }
 }

@@ -1,4 +1,4 @@
-//! The bytes of a stream: one `chat.completion.chunk` for each event, as server-sent events without names.
+//! Chunks of a stream: one `chat.completion.chunk` for each event, as server-sent events without names.
 //!
 //! All chunks of an answer begin alike, so that beginning is written once and copied; what is in between is written
 //! straight into the buffer. See <https://platform.openai.com/docs/api-reference/chat/streaming>.
@@ -13,7 +13,7 @@ pub const DONE: &[u8] = b"data: [DONE]\n\n";
 /// A comment: keeps clients from giving up on a silent stream, and they do not read it.
 pub const PING: &[u8] = b": ping\n\n";
 
-/// Writes the chunks of one answer.
+/// Writer of the chunks of one response.
 #[derive(Clone, Debug)]
 pub struct ChunkWriter {
     /// `data: {"id":…,"model":…`
@@ -43,7 +43,7 @@ impl ChunkWriter {
         json.extend(serde_json::to_vec(&beginning).unwrap_or_default());
         // The closing brace: more follows.
         json.pop();
-        // Who wants to know what it cost finds the place for it in every chunk.
+        // With `include_usage` every chunk has the member `usage`.
         let choice: &[u8] = if head.include_usage {
             br#","usage":null,"choices":[{"index":0,"delta":{"#
         } else {
@@ -52,7 +52,7 @@ impl ChunkWriter {
         Self { beginning: json, choice }
     }
 
-    /// The first chunk, which says who speaks.
+    /// Writes the first chunk, with the role.
     pub fn role(&self, out: &mut Vec<u8>) {
         self.delta(out, |out| out.extend_from_slice(br#""role":"assistant","content":"""#));
     }
@@ -95,7 +95,7 @@ impl ChunkWriter {
         });
     }
 
-    /// The one call there can be begins, for clients that offered `functions`.
+    /// Writes the begin of the only function call, for clients that offered `functions`.
     pub fn function(&self, name: &str, out: &mut Vec<u8>) {
         self.delta(out, |out| {
             out.extend_from_slice(br#""function_call":{"name":"#);
@@ -113,7 +113,7 @@ impl ChunkWriter {
         });
     }
 
-    /// The chunk that says why the model stopped.
+    /// Writes the chunk with the finish reason.
     pub fn finish(&self, reason: &'static str, out: &mut Vec<u8>) {
         self.head(out);
         out.extend_from_slice(b"},\"finish_reason\":\"");
@@ -121,7 +121,7 @@ impl ChunkWriter {
         out.extend_from_slice(b"\"}]}\n\n");
     }
 
-    /// The chunk that says what it cost.
+    /// Writes the chunk with the usage.
     pub fn usage(&self, usage: &Usage, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.beginning);
         out.extend_from_slice(br#","choices":[],"usage":"#);

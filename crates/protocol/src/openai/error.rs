@@ -1,20 +1,20 @@
-//! Errors in OpenAI's words.
+//! Errors of OpenAI's API.
 //!
 //! See <https://platform.openai.com/docs/guides/error-codes>.
 
 use serde::Serialize;
 
-/// What is wrong.
+/// Error of OpenAI's API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Error {
-    /// What is wrong and what to do.
+    /// Problem and remedy.
     pub message: String,
-    /// What kind it is.
+    /// Type of the error.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The place in the body, members and indices joined by dots.
+    /// JSON path in the request, members and indices joined by dots.
     pub param: Option<String>,
-    /// What exactly it is, for programs.
+    /// Error code for programs.
     pub code: Option<&'static str>,
 }
 

@@ -1,7 +1,7 @@
-//! OpenAI's language: the chat-completions API, its types and its text.
+//! OpenAI's chat completions API: types and wire format.
 //!
-//! Reading order: `request` (what a client asks), `chunk` (what it is told, piece by piece), `completion` (the same,
-//! whole), `error`. No decisions are made here; those are in [`translate`](crate::translate).
+//! Reading order: `request`, `chunk` (streamed responses), `completion` (documents),
+//! `error`. Decisions are made in [`translate`](crate::translate).
 //!
 //! See <https://platform.openai.com/docs/api-reference/chat>.
 

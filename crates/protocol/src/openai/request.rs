@@ -1,4 +1,4 @@
-//! What a client asks: the body of `POST /v1/chat/completions`.
+//! Chat completions request: the body of `POST /v1/chat/completions`.
 //!
 //! Every member is optional here and every unknown one is kept: reading says what the body *is*, translating decides
 //! whether that will do. See <https://platform.openai.com/docs/api-reference/chat/create>.
@@ -15,54 +15,54 @@ use crate::anthropic::request::{CacheControl, read};
 use crate::json::{Item, JsonStr, List, RawJson, object};
 
 object! {
-    /// The whole body.
+    /// Body of the request.
     pub struct Request {
-        /// The model, as the client calls it.
+        /// Model, as the client names it.
         "model" => model: JsonStr<'a>,
-        /// The conversation, oldest first, with what the model is told before it.
+        /// Conversation with the system prompt, oldest message first.
         "messages" => messages: List<Message<'a>>,
-        /// Whether the answer is to come piece by piece.
+        /// Whether the response is streamed.
         "stream" => stream: bool,
-        /// What a stream is to hold beside the answer.
+        /// Stream options.
         "stream_options" => stream_options: StreamOptions<'a>,
-        /// The most tokens to answer with, thinking included.
+        /// Maximum of output tokens, thinking included.
         "max_completion_tokens" => max_completion_tokens: u64,
-        /// What it was called before.
+        /// The older name of `max_completion_tokens`.
         "max_tokens" => max_tokens: u64,
-        /// Texts that end the answer.
+        /// Stop sequences.
         "stop" => stop: TextOr<'a, List<JsonStr<'a>>>,
-        /// Randomness, 0 to 2.
+        /// Temperature, 0 to 2.
         "temperature" => temperature: f64,
         /// Nucleus sampling, 0 to 1.
         "top_p" => top_p: f64,
         /// How many answers to give.
         "n" => n: u64,
-        /// What the model may call.
+        /// Tools that the model may call.
         "tools" => tools: List<Tool<'a>>,
-        /// Whether and what it has to call.
+        /// Which tool the model has to call, if any.
         "tool_choice" => tool_choice: TextOr<'a, ToolChoice<'a>>,
-        /// Whether it may call several at once.
+        /// Whether parallel tool calls are allowed.
         "parallel_tool_calls" => parallel_tool_calls: bool,
-        /// What `tools` was before.
+        /// The older form of `tools`.
         "functions" => functions: List<Function<'a>>,
-        /// What `tool_choice` was before.
+        /// The older form of `tool_choice`.
         "function_call" => function_call: TextOr<'a, NamedFunction<'a>>,
-        /// What the answer has to look like.
+        /// Output format.
         "response_format" => response_format: ResponseFormat<'a>,
         /// How hard to think.
         "reasoning_effort" => reasoning_effort: JsonStr<'a>,
-        /// Who asks.
+        /// End user.
         "user" => user: JsonStr<'a>,
-        /// Which capacity to use.
+        /// Service tier.
         "service_tier" => service_tier: JsonStr<'a>,
     }
 }
 
 impl<'a> Request<'a> {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// When the body is not JSON, or a member is not of its type; the error names the place.
+    /// When the body is not JSON, or a member is not of its type; the error has the JSON path.
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
         read(body)
     }
@@ -72,7 +72,7 @@ impl<'a> Request<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum TextOr<'a, T> {
-    /// The text.
+    /// Text.
     Text(JsonStr<'a>),
     /// The rest.
     More(T),
@@ -115,9 +115,9 @@ object! {
     pub struct Message {
         /// `system`, `developer`, `user`, `assistant`, `tool` or `function`.
         "role" => role: JsonStr<'a>,
-        /// What was said.
+        /// Content of the message.
         "content" => content: TextOr<'a, List<Part<'a>>>,
-        /// Who said it; of `function`: what was called.
+        /// Name of the participant; of `function`: name of the function.
         "name" => name: JsonStr<'a>,
         /// Of `assistant`: what it calls.
         "tool_calls" => tool_calls: List<ToolCall<'a>>,
@@ -148,7 +148,7 @@ impl Item for Message<'_> {
 object! {
     /// One part of what was said: the members of all the kinds that are translated, flat.
     pub struct Part {
-        /// The kind.
+        /// Type of the block.
         "type" => kind: JsonStr<'a>,
         /// Of `text`.
         "text" => text: JsonStr<'a>,
@@ -169,7 +169,7 @@ impl Item for Part<'_> {
 }
 
 object! {
-    /// Where an image is.
+    /// Image.
     pub struct ImageUrl {
         /// A data URL, or an address.
         "url" => url: JsonStr<'a>,
@@ -179,25 +179,25 @@ object! {
 }
 
 object! {
-    /// A document.
+    /// Document.
     pub struct File {
         /// A data URL.
         "file_data" => file_data: JsonStr<'a>,
-        /// What it is called.
+        /// Title.
         "filename" => filename: JsonStr<'a>,
     }
 }
 
 object! {
-    /// A call of a tool.
+    /// Tool call.
     pub struct ToolCall {
-        /// Names the call.
+        /// Id of the call.
         "id" => id: JsonStr<'a>,
         /// `function`.
         "type" => kind: JsonStr<'a>,
-        /// What is called.
+        /// Function that is called.
         "function" => function: FunctionCall<'a>,
-        /// Which one of a stream it was; clients send back what they collected.
+        /// Index in the stream; clients send back what they accumulated.
         "index" => index: u64,
     }
 }
@@ -208,21 +208,21 @@ impl Item for ToolCall<'_> {
 }
 
 object! {
-    /// What is called, and with what.
+    /// Function call.
     pub struct FunctionCall {
-        /// The tool.
+        /// Name of the tool.
         "name" => name: JsonStr<'a>,
-        /// The text of a JSON object.
+        /// JSON text of the arguments.
         "arguments" => arguments: JsonStr<'a>,
     }
 }
 
 object! {
-    /// Something the model may call.
+    /// Tool that the model may call.
     pub struct Tool {
         /// `function`.
         "type" => kind: JsonStr<'a>,
-        /// What it is.
+        /// The function.
         "function" => function: Function<'a>,
         /// Ends a prefix to cache. Not OpenAI's; as in [`Part`].
         "cache_control" => cache_control: CacheControl<'a>,
@@ -237,13 +237,13 @@ impl Item for Tool<'_> {
 object! {
     /// A function that the model may call.
     pub struct Function {
-        /// What the model calls it by.
+        /// Name of the tool.
         "name" => name: JsonStr<'a>,
-        /// What it is for.
+        /// Description.
         "description" => description: JsonStr<'a>,
-        /// The JSON Schema of its arguments.
+        /// JSON Schema of the arguments.
         "parameters" => parameters: RawJson<'a>,
-        /// Whether the arguments must obey the schema.
+        /// Whether the arguments must match the schema.
         "strict" => strict: bool,
     }
 }
@@ -254,11 +254,11 @@ impl Item for Function<'_> {
 }
 
 object! {
-    /// Which tool has to be called.
+    /// Tool that has to be called.
     pub struct ToolChoice {
         /// `function`.
         "type" => kind: JsonStr<'a>,
-        /// Which.
+        /// Index of the block.
         "function" => function: NamedFunction<'a>,
     }
 }
@@ -272,7 +272,7 @@ object! {
 }
 
 object! {
-    /// What the answer has to look like.
+    /// Output format.
     pub struct ResponseFormat {
         /// `text`, `json_object` or `json_schema`.
         "type" => kind: JsonStr<'a>,
@@ -284,21 +284,21 @@ object! {
 object! {
     /// A schema for the answer.
     pub struct JsonSchema {
-        /// What it is called.
+        /// Title.
         "name" => name: JsonStr<'a>,
-        /// What it is for.
+        /// Description.
         "description" => description: JsonStr<'a>,
-        /// The schema.
+        /// JSON Schema.
         "schema" => schema: RawJson<'a>,
-        /// Whether the answer must obey it.
+        /// Whether the output must match the schema.
         "strict" => strict: bool,
     }
 }
 
 object! {
-    /// What a stream is to hold beside the answer.
+    /// Stream options.
     pub struct StreamOptions {
-        /// What it cost, in a chunk of its own.
+        /// Whether the usage is sent, in a chunk of its own.
         "include_usage" => include_usage: bool,
     }
 }

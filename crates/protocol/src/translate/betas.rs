@@ -1,6 +1,6 @@
-//! BetaFilter: what clients switch on, in the names that Bedrock's routes know.
+//! Betas: features that clients request, by the names that each upstream API knows.
 //!
-//! One unknown beta spoils a whole request, so names that Bedrock is known to refuse stay behind; every other
+//! One unknown beta makes a request fail, so names that Bedrock is known to reject are not sent; every other
 //! name passes, because clients switch on new ones every month. Those that pass are in the order they came, first those
 //! of the header.
 
@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use super::diagnostics::{Diagnostics, JsonPath};
 use crate::apis::UpstreamApi;
 
-/// BetaFilter that are called something else on Bedrock.
+/// Betas with another name on Bedrock.
 const ALIASES: [(&str, &str); 2] =
     [("advanced-tool-use-2025-11-20", TOOL_SEARCH), ("per-turn-control-2026-07-01", TURN_OUTPUT_CONFIG)];
 
-/// BetaFilter that say something to Anthropic's own service only, or that Bedrock has without asking.
+/// Betas for Anthropic's own service only, or for features that Bedrock has anyway.
 const UNSUPPORTED_BETAS: [&str; 19] = [
     "claude-code-20250219",
     "prompt-caching-2024-07-31",
@@ -40,8 +40,8 @@ const UNSUPPORTED_BETAS: [&str; 19] = [
 const UNSUPPORTED_BETA_PREFIXES: [&str; 5] =
     ["mcp-client-", "advisor-tool-", "server-side-fallback-", "managed-agents-", "message-threads-"];
 
-/// BetaFilter that Converse has no name for. What they switch on it has without asking, or it stands in a member of the
-/// request that is refused there by itself.
+/// Betas that Converse does not know. It has their feature anyway, or the feature is a member of the
+/// request that is rejected by itself.
 const CONVERSE_UNSUPPORTED_BETAS: [&str; 7] = [
     CONTEXT_MANAGEMENT,
     TOOL_SEARCH,
@@ -52,8 +52,8 @@ const CONVERSE_UNSUPPORTED_BETAS: [&str; 7] = [
     "model-context-window-exceeded-2025-08-26",
 ];
 
-/// BetaFilter that say nothing to a model that is not a Claude model: what they are about stands in members, which are
-/// translated or named themselves, or is a limit, which the model refuses to exceed.
+/// Betas without a meaning for models that are not Claude models: their features are members, which are
+/// translated or reported themselves, or is a limit, which the model rejects to exceed.
 const CLAUDE_ONLY_BETAS: [&str; 11] = [
     "interleaved-thinking-2025-05-14",
     "context-1m-2025-08-07",
@@ -68,7 +68,7 @@ const CLAUDE_ONLY_BETAS: [&str; 11] = [
     "thinking-display-updates-2026-08-18",
 ];
 
-/// Of those that stay behind, the ones that the Messages API knows.
+/// Unsupported betas that the Messages API supports.
 const MESSAGES_API_BETAS: [&str; 5] = [
     "claude-code-20250219",
     "mid-conversation-system-2026-04-07",
@@ -86,7 +86,7 @@ pub(super) const COMPACTION: &str = "compact-2026-01-12";
 pub(super) const COMPUTER_USE: [(&str, &str); 2] =
     [("computer_20250124", "computer-use-2025-01-24"), ("computer_20251124", "computer-use-2025-11-24")];
 
-/// What a client asked for in the header `anthropic-beta`, and what is known of the model.
+/// Betas of the header `anthropic-beta`, and what the model was seen not to support.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestedBetas<'a> {
     /// Values of the header, in their order.
@@ -150,7 +150,7 @@ impl<'a> BetaFilter<'a> {
             || UNSUPPORTED_BETA_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    /// Adds one that a member of the request needs.
+    /// Adds a beta that a member of the request requires.
     pub(super) fn require(&mut self, name: impl Into<Cow<'a, str>>) {
         let name = name.into();
         if !self.names.contains(&name) {
@@ -158,17 +158,17 @@ impl<'a> BetaFilter<'a> {
         }
     }
 
-    /// Those to send.
+    /// Betas to send.
     pub(super) fn names(&self) -> &[Cow<'a, str>] {
         &self.names
     }
 
-    /// Those to send, taken.
+    /// Consumes the filter and returns the betas to send.
     pub(super) fn into_names(self) -> Vec<Cow<'a, str>> {
         self.names
     }
 
-    /// Says what is not sent: in one line what says nothing to Bedrock, in another what was wished for.
+    /// Reports betas that are not sent: irrelevant ones as adjusted, unsupported ones as dropped.
     pub(super) fn report(&self, diagnostics: &mut Diagnostics) {
         let path = JsonPath::ROOT;
         let path = path.key("anthropic-beta");
@@ -207,7 +207,7 @@ mod tests {
         betas.require(TOOL_SEARCH);
         assert_eq!(betas.names(), ["novel-2027-01-01", TOOL_SEARCH, CONTEXT_MANAGEMENT]);
         assert_eq!(
-            told(&betas),
+            reported(&betas),
             [
                 ("not sent: claude-code-20250219, mcp-client-2099-01-01".to_owned(), false),
                 ("learned-2026-01-01 not sent: this model was seen to refuse it".to_owned(), true),
@@ -215,7 +215,7 @@ mod tests {
         );
     }
 
-    fn told(betas: &BetaFilter<'_>) -> Vec<(String, bool)> {
+    fn reported(betas: &BetaFilter<'_>) -> Vec<(String, bool)> {
         let mut diagnostics = Diagnostics::default();
         betas.report(&mut diagnostics);
         diagnostics.notices.into_iter().map(|notice| (notice.what, notice.dropped)).collect()
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn each_upstream_api_gets_its_betas() {
-        let asked = [
+        let requested = [
             "claude-code-20250219",
             "interleaved-thinking-2025-05-14",
             "advanced-tool-use-2025-11-20",
@@ -236,38 +236,42 @@ mod tests {
             (
                 UpstreamApi::Messages,
                 true,
-                &[asked[0], asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]] as &[_],
+                &[requested[0], requested[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, requested[4], requested[5]]
+                    as &[_],
             ),
             (
                 UpstreamApi::InvokeModel,
                 true,
-                &[asked[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, asked[4], asked[5]],
+                &[requested[1], TOOL_SEARCH, TURN_OUTPUT_CONFIG, requested[4], requested[5]],
             ),
-            (UpstreamApi::Converse, true, &[asked[1], asked[4], asked[5]]),
+            (UpstreamApi::Converse, true, &[requested[1], requested[4], requested[5]]),
             (UpstreamApi::Converse, false, &[]),
         ] {
             let mut betas = BetaFilter::new(api, is_claude);
-            asked.into_iter().for_each(|name| betas.add(name, |_| false));
+            requested.into_iter().for_each(|name| betas.add(name, |_| false));
             assert_eq!(betas.names(), expected, "{api} {is_claude}");
         }
         let mut betas = BetaFilter::new(UpstreamApi::Converse, false);
-        asked.into_iter().for_each(|name| betas.add(name, |_| false));
-        let told = told(&betas);
-        assert_eq!(told[1], ("novel-2027-01-01 not sent: the model is not a Claude model".to_owned(), true));
-        assert!(!told[0].1 && told[0].0.contains("context-1m-2025-08-07"), "{told:?}");
+        requested.into_iter().for_each(|name| betas.add(name, |_| false));
+        let reported = reported(&betas);
+        assert_eq!(
+            reported[1],
+            ("novel-2027-01-01 not sent: the model is not a Claude model".to_owned(), true)
+        );
+        assert!(!reported[0].1 && reported[0].0.contains("context-1m-2025-08-07"), "{reported:?}");
     }
 
     #[test]
     fn model_that_rejects_betas_gets_required_ones_only() {
-        let asked = RequestedBetas { all_unsupported: true, ..RequestedBetas::default() };
+        let requested = RequestedBetas { all_unsupported: true, ..RequestedBetas::default() };
         let mut betas = BetaFilter::new(UpstreamApi::Converse, true);
         ["a-2027-01-01", "claude-code-20250219", "b-2027-01-01"]
             .into_iter()
-            .for_each(|name| betas.add(name, |name| asked.is_unsupported(name)));
+            .for_each(|name| betas.add(name, |name| requested.is_unsupported(name)));
         betas.require("effort-2025-11-24");
         assert_eq!(betas.names(), ["effort-2025-11-24"]);
         assert_eq!(
-            told(&betas)[1],
+            reported(&betas)[1],
             ("a-2027-01-01, b-2027-01-01 not sent: this model was seen to refuse some".to_owned(), true)
         );
     }

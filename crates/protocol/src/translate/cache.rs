@@ -1,4 +1,4 @@
-//! `cache_control` on a block into a `cachePoint` after it.
+//! `cache_control` on a block → `cachePoint` after it.
 
 use super::diagnostics::{Diagnostics, JsonPath};
 use crate::anthropic::InvalidRequest;
@@ -6,7 +6,7 @@ use crate::anthropic::request::CacheControl;
 use crate::capabilities::{Capabilities, PromptCache};
 use crate::converse::request::{CachePoint, ContentBlock, Message};
 
-/// How many places a request may end a cached prefix at; Anthropic's limit and Bedrock's.
+/// Maximum of cache points of a request, by Anthropic and by Bedrock.
 const MAX_POINTS: usize = 4;
 
 /// Counter of the cache markers of a request.
@@ -115,7 +115,7 @@ pub(super) fn remove_points_beside_tools(
     content.retain(|block| !is_point(block));
 }
 
-/// Puts a cache point behind the last block that can be cached, unless there is one.
+/// Adds a cache point after the last block that can be cached, unless there is one.
 pub(super) fn close_prefix<'m, 'a: 'm>(
     messages: impl DoubleEndedIterator<Item = &'m mut Message<'a>>,
     point: CachePoint,

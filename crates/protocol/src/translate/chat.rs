@@ -1,8 +1,8 @@
-//! OpenAI's chat completions, into a Messages request and back.
+//! Chat completions API → Messages API, and back.
 //!
-//! `request` (with `conversation`, `tools`, `thinking` and `cache`) makes the body of a Messages request, which from there
-//! goes the one way that all requests go. `stream` tells the events of its answer in chunks, `completion` the message it
-//! folds to, `error` what went wrong. Nothing here knows Bedrock.
+//! `request` (with `conversation`, `tools` and `cache`) makes a Messages request, which is then handled like every other.
+//! `stream` writes the events of its response as chunks, `completion` writes its message as a completion, `error` maps
+//! errors. Nothing here depends on Bedrock.
 
 mod cache;
 mod completion;
@@ -69,7 +69,7 @@ fn openai_usage(usage: &anthropic::Usage) -> Usage {
     }
 }
 
-/// Why the model stopped, in OpenAI's words. `functions`: calls are told as `function_call`.
+/// Finish reason of the chat completions API. `functions`: calls are written as `function_call`.
 fn finish_reason(stop_reason: Option<&str>, functions: bool) -> &'static str {
     match stop_reason {
         Some("max_tokens" | "model_context_window_exceeded") => "length",

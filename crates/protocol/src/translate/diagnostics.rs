@@ -133,12 +133,12 @@ impl fmt::Display for JsonPath<'_> {
     }
 }
 
-/// Something that was said otherwise or left out.
+/// Change of a request, for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Where it stands, or which part of the answer it is about.
+    /// JSON path in the request, or the part of the response.
     pub path: String,
-    /// What was done.
+    /// The change.
     pub what: String,
     /// Whether it may change the answer: something that was asked for is not done. Otherwise the same was said in other
     /// words, or what was left out says nothing to the model.
@@ -151,10 +151,10 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The notices as one line of at most `most` bytes: what was dropped comes first, and what was done at many places of
-/// a list is said once (`tools[*].strict (25x): left out`).
+/// The notices as one line of at most `max_bytes` bytes: what was dropped comes first, and what was done at many places of
+/// a list is written once (`tools[*].strict (25x): left out`).
 #[must_use]
-pub fn notice_summary(notices: &[Notice], most: usize) -> String {
+pub fn notice_summary(notices: &[Notice], max_bytes: usize) -> String {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for notice in notices {
         let places = places(&notice.path);
@@ -170,7 +170,7 @@ pub fn notice_summary(notices: &[Notice], most: usize) -> String {
         let text = group.to_string();
         let left = groups.len() - at;
         let and_more = format!("; and {left} more");
-        let room = if left == 1 { most } else { most.saturating_sub(and_more.len()) };
+        let room = if left == 1 { max_bytes } else { max_bytes.saturating_sub(and_more.len()) };
         if at > 0 && line.len() + 2 + text.len() > room {
             line.push_str(&and_more);
             break;

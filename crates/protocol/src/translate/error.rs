@@ -1,8 +1,8 @@
-//! What AWS calls a failure, into what Anthropic calls it.
+//! AWS errors → errors of the Messages API.
 //!
-//! Whose fault it is, whether to try again and what to do are part of the answer: one row of [`KNOWN_ERRORS`] each. The
-//! text is the one that clients recover on, without ARNs and account ids. Not here: status codes (the server's
-//! table).
+//! Fault, retry and advice are columns of the table [`KNOWN_ERRORS`]. The
+//! message is the one that clients recover on, without ARNs and account ids. Status codes belong to the
+//! server.
 
 pub(super) mod anthropic_error;
 mod known_error;
@@ -17,84 +17,84 @@ use crate::converse::event::Exception;
 use crate::converse::{Frame, FrameKind};
 use known_error::ClientMessage;
 
-/// Who can mend it.
+/// Who can correct the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Whoever wrote the request.
+    /// The client.
     Client,
-    /// AWS, or time.
+    /// AWS; a retry may succeed.
     Upstream,
-    /// Whoever runs this: credentials, clock, access to models.
+    /// The operator: credentials, clock, access to models.
     Operator,
-    /// Whoever runs what lies between this and AWS, or time.
+    /// The network between the gateway and AWS; a retry may succeed.
     Network,
-    /// Whoever wrote this: the translation should have prevented it.
+    /// The gateway: the translation should have prevented it.
     Gateway,
 }
 
-/// Whether to try again, as long as the client has been told nothing.
+/// Whether to retry, before the response to the client begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It would fail again.
+    /// Not retried: it would fail again.
     Never,
-    /// That is for the client to decide.
+    /// Only by the client.
     ByClient,
-    /// After a pause.
+    /// After a backoff.
     AfterPause,
-    /// With credentials fetched anew.
+    /// With refreshed credentials.
     WithNewCredentials,
 }
 
-/// A failure of an upstream call.
+/// Upstream error, mapped to an error of the Messages API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappedError {
-    /// What the client may see.
+    /// Error for the client.
     pub error: Error,
-    /// AWS's code, or one of the constants here.
+    /// AWS's code, or one of the constants of this type.
     pub code: String,
-    /// AWS's own text, for the operator's log only.
+    /// AWS's message, for the operator's log only.
     pub aws_message: String,
-    /// Who can mend it.
+    /// Who can correct the error.
     pub fault: Fault,
-    /// Whether to try again.
+    /// Whether to retry.
     pub retry: Retry,
-    /// What is known of it.
+    /// The known error that matched.
     pub known_error: &'static KnownError,
 }
 
 impl MappedError {
-    /// The code of an answer that cannot be read.
+    /// Code of an unreadable response.
     pub const BAD_STREAM: &str = "BadStream";
-    /// The code of an answer that is not what was asked for.
+    /// Code of a response with another content type.
     pub const NOT_A_STREAM: &str = "NotAStream";
-    /// The code of a connection that failed.
+    /// Code of a failed connection.
     pub const UNREACHABLE: &str = "Unreachable";
-    /// The code of an answer that did not come in time.
+    /// Code of a timeout.
     pub const SILENT: &str = "Silent";
-    /// The code of a call that could not be signed.
+    /// Code of a request without credentials.
     pub const NO_CREDENTIALS: &str = "NoCredentials";
 
-    /// A failure that AWS has no part in: `code` is one of the constants here, `text` what the client is told,
-    /// as far as the table has no better words.
+    /// Error that is not AWS's: `code` is one of the constants of this type, `text` the message for the client,
+    /// unless the known error has a message.
     #[must_use]
     pub fn local(code: &str, text: &str) -> Self {
         map_error(0, code, &Exception { message: Some(text.to_owned()), ..Exception::default() })
     }
 
-    /// The answer cannot be read.
+    /// Error of an unreadable response.
     pub(super) fn unreadable(what: String) -> Self {
-        let told = Self::local(Self::BAD_STREAM, &format!("Bedrock's answer cannot be read: {what}."));
-        Self { aws_message: what, ..told }
+        let mapped = Self::local(Self::BAD_STREAM, &format!("Bedrock's answer cannot be read: {what}."));
+        Self { aws_message: what, ..mapped }
     }
 
-    /// The model broke its own format and said nothing else.
+    /// Error of a response that a model malformed.
     pub(super) fn malformed(reason: &str) -> Self {
-        let told = Self::local(reason, &format!("The model broke its own format ({reason})."));
-        Self { code: reason.to_owned(), aws_message: String::new(), ..told }
+        let mapped = Self::local(reason, &format!("The model broke its own format ({reason})."));
+        Self { code: reason.to_owned(), aws_message: String::new(), ..mapped }
     }
 
     /// The same, when it is the client itself that wrote the id of the model, and not a mapping of the gateway's:
-    /// then the client can mend it.
+    /// then the client can correct it.
     #[must_use]
     pub fn blame_client(mut self) -> Self {
         let kind = match self.known_error.code {
@@ -112,20 +112,20 @@ impl MappedError {
 ///
 /// `code` is `x-amzn-errortype`, the body's `__type` or the exception type of a frame, in any spelling.
 #[must_use]
-pub fn map_error(status: u16, code: &str, said: &Exception) -> MappedError {
+pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError {
     let code = message::code(code);
-    let text = said.message.as_deref().unwrap_or_default();
+    let text = exception.message.as_deref().unwrap_or_default();
     let searched = message::searchable(text);
     let known_error = KNOWN_ERRORS
         .iter()
         .find(|known_error| known_error.matches(&code, &searched))
         .unwrap_or_else(|| known_errors::by_status(status));
-    let (kind, fault, retry) = match said.original_status_code {
+    let (kind, fault, retry) = match exception.original_status_code {
         // 424 means nothing to clients; what the model's own server said does.
         Some(original) if known_error.code == "E15c" => of_model(original),
         _ => (known_error.kind, known_error.fault, known_error.retry),
     };
-    let inner = said.original_message.as_deref().filter(|text| !text.is_empty());
+    let inner = exception.original_message.as_deref().filter(|text| !text.is_empty());
     let shown = message::visible(inner.unwrap_or(text), &code);
     let message = match known_error.client_message {
         ClientMessage::AwsText => shown,

@@ -1,9 +1,9 @@
-//! What can be told of a text at a glance, without parsing it: the shapes that nearly all events have.
+//! Recognition of the shapes that nearly all events have, without parsing.
 //!
-//! Each function knows one spelling, byte for byte, and says nothing about every other: that is for the parser. What
+//! Each function recognizes one spelling, byte for byte, and leaves every other to the parser. What
 //! it does recognise is valid JSON.
 
-/// A delta that a glance is enough for.
+/// Shape of a delta that needs no parsing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeltaShape<'a> {
     /// Text, as JSON spells it; a `<` in it stands for itself.
@@ -12,7 +12,7 @@ pub(super) enum DeltaShape<'a> {
     Other,
 }
 
-/// `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"…"}}` and its like.
+/// Shape of `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"…"}}` and its like.
 pub(super) fn delta_shape(json: &str) -> Option<DeltaShape<'_>> {
     let rest = json.as_bytes().strip_prefix(br#"{"type":"content_block_delta","index":"#)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -73,8 +73,12 @@ mod tests {
 
     #[test]
     fn deltas_of_the_usual_shape_are_recognised() {
-        for said in ["", "Hello", "héllo \u{1F600}", r#"a\n\"b\"\\ \/"#, "a < b"] {
-            assert_eq!(delta_shape(&text(said)), Some(DeltaShape::Text(said.as_bytes())), "{said}");
+        for text_of_delta in ["", "Hello", "héllo \u{1F600}", r#"a\n\"b\"\\ \/"#, "a < b"] {
+            assert_eq!(
+                delta_shape(&text(text_of_delta)),
+                Some(DeltaShape::Text(text_of_delta.as_bytes())),
+                "{text_of_delta}"
+            );
         }
         for json in [
             r#"{"type":"content_block_delta","index":12,"delta":{"type":"input_json_delta","partial_json":"{\"a\":"}}"#,
@@ -86,8 +90,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_to_the_parser() {
-        for said in [r#"a"b"#, r"a\", r"\x", r"\u003c", "a\nb", r#"","more":"x"#, r#"a","text":"b"#] {
-            assert_eq!(delta_shape(&text(said)), None, "{said}");
+        for text_of_delta in [r#"a"b"#, r"a\", r"\x", r"\u003c", "a\nb", r#"","more":"x"#, r#"a","text":"b"#]
+        {
+            assert_eq!(delta_shape(&text(text_of_delta)), None, "{text_of_delta}");
         }
         let usual = text("a");
         for json in [

@@ -1,4 +1,4 @@
-//! Anthropic's own events, passed on: as they came, byte for byte, with three exceptions.
+//! Events of the Messages API, forwarded byte for byte with three exceptions.
 //!
 //! The model's name is the one the client used, Bedrock's own metrics are left out of the last event, and text is
 //! re-cut where the tag buffer has to keep a tag whole.
@@ -18,7 +18,7 @@ use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, members};
 use crate::tag_buffer::TagBuffer;
 
-/// Passes on the events of one answer, and knows how far it has come.
+/// Forwarder of the events of one response.
 #[derive(Debug)]
 pub(super) struct EventForwarder {
     context: StreamContext,
@@ -97,7 +97,7 @@ impl EventForwarder {
         self.failure.as_ref()
     }
 
-    /// Passes the next event on, or keeps why there is none.
+    /// Forwards the next event, or stores the error.
     pub(super) fn take(&mut self, json: Result<&[u8], MappedError>, sink: &mut (impl EventSink + ?Sized)) {
         let passed = json.and_then(|json| {
             let text =
@@ -109,7 +109,7 @@ impl EventForwarder {
         }
     }
 
-    /// Ends the answer: says what has to be said last, and what it came to. `truncated`: the bytes ended inside of
+    /// Ends the stream: writes the last events, and returns the summary. `truncated`: the bytes ended inside
     /// an event.
     pub(super) fn finish(
         mut self,
@@ -135,7 +135,7 @@ impl EventForwarder {
         StreamSummary { outcome, usage: self.usage, stop_reason: self.stop_reason, notices: self.notices }
     }
 
-    /// Passes one event on.
+    /// Forwards one event.
     fn pass(&mut self, json: &str, sink: &mut (impl EventSink + ?Sized)) -> Result<(), MappedError> {
         // Nearly all events are deltas of a known shape with nothing in them to look after.
         if fast_path::delta_shape(json).is_some_and(|delta| self.needs_nothing(delta)) {
@@ -182,7 +182,7 @@ impl EventForwarder {
         }
     }
 
-    /// Text that may hold the beginning of a tag goes through the buffer; everything else as it came.
+    /// Sends text that may contain the begin of a tag through the buffer; forwards everything else unchanged.
     fn delta(&mut self, json: &str, header: &EventHeader<'_>, sink: &mut (impl EventSink + ?Sized)) {
         let text = header.delta.as_ref().and_then(|delta| delta.text.as_deref());
         if let (Some(tags), Some(text), Some(index)) = (&mut self.tags, text, header.index)
@@ -201,7 +201,7 @@ impl EventForwarder {
         }
     }
 
-    /// Clients compare the model of an answer with the one they asked for.
+    /// Replaces the model: clients compare the model of a response with the one they requested.
     fn with_requested_model(&self, json: &str, header: &EventHeader<'_>) -> String {
         let Some(model) = header.message.as_ref().and_then(|message| message.model) else {
             return json.to_owned();

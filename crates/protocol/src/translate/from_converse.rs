@@ -1,4 +1,4 @@
-//! The bytes of ConverseStream, into what the client is told: frames, events, translation, in one step.
+//! Streams of ConverseStream: frames → events → events of the Messages API.
 
 mod response;
 mod stream;
@@ -12,16 +12,16 @@ use super::error::frame_error;
 use crate::converse::{self, FrameDecoder, FrameKind};
 use crate::event_sink::EventSink;
 
-/// Whether more bytes are wanted.
+/// Whether more bytes are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// They are.
     More,
-    /// The answer is complete or has failed: call [`ConverseStream::finish`].
+    /// The response has ended or failed: call [`ConverseStream::finish`].
     Ended,
 }
 
-/// Translates the bytes of one answer.
+/// Decoder of the frames of one response.
 #[derive(Debug)]
 pub struct ConverseStream {
     frames: FrameDecoder,
@@ -30,7 +30,7 @@ pub struct ConverseStream {
 }
 
 impl ConverseStream {
-    /// Begins an answer.
+    /// New stream.
     #[must_use]
     pub fn new(context: StreamContext) -> Self {
         Self { frames: FrameDecoder::default(), translator: StreamTranslator::new(context), failure: None }
@@ -62,19 +62,19 @@ impl ConverseStream {
         if self.translator.is_complete() || self.failure().is_some() { Step::Ended } else { Step::More }
     }
 
-    /// Whether anything has been said to the client.
+    /// Whether the first event was written.
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.translator.is_started()
     }
 
-    /// What went wrong, if anything: AWS's word, the wire, or the answer itself.
+    /// Error of the stream, if any: AWS's, of the frames, or of the response itself.
     #[must_use]
     pub fn failure(&self) -> Option<&MappedError> {
         self.failure.as_ref().or(self.translator.failure())
     }
 
-    /// Ends the answer: says what has to be said last, and what it came to.
+    /// Ends the stream: writes the last events, and returns the summary.
     pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let end = match (self.failure, end) {
             (Some(failure), End::Eof | End::Failed(_)) => End::Failed(failure.error),

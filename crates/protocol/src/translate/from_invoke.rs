@@ -1,4 +1,4 @@
-//! The answer of InvokeModelWithResponseStream: Anthropic's own events, in frames of AWS's. Each `chunk` holds the
+//! Streams of InvokeModelWithResponseStream: events of the Messages API in AWS's frames. Each `chunk` holds the
 //! base64 of one event.
 
 use base64::Engine;
@@ -13,7 +13,7 @@ use crate::converse::{FrameDecoder, FrameKind};
 use crate::event_sink::EventSink;
 use crate::json::JsonStr;
 
-/// Passes on the events of one answer.
+/// Decoder of the events of one response.
 #[derive(Debug)]
 pub struct InvokeStream {
     frames: FrameDecoder,
@@ -30,7 +30,7 @@ struct Chunk<'a> {
 }
 
 impl InvokeStream {
-    /// Begins an answer.
+    /// New stream.
     #[must_use]
     pub fn new(context: StreamContext) -> Self {
         Self { frames: FrameDecoder::default(), json: Vec::new(), events: EventForwarder::new(context) }
@@ -56,19 +56,19 @@ impl InvokeStream {
         if self.events.is_over() { Step::Ended } else { Step::More }
     }
 
-    /// Whether anything has been said to the client.
+    /// Whether the first event was written.
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.events.is_started()
     }
 
-    /// What went wrong, if anything.
+    /// Error of the stream, if any.
     #[must_use]
     pub fn failure(&self) -> Option<&MappedError> {
         self.events.failure()
     }
 
-    /// Ends the answer: says what has to be said last, and what it came to.
+    /// Ends the stream: writes the last events, and returns the summary.
     pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let truncated = self.frames.finish().err().map(|error| MappedError::unreadable(error.to_string()));
         self.events.finish(truncated, end, sink)
@@ -76,6 +76,7 @@ impl InvokeStream {
 }
 
 /// The event inside of a chunk, into `json`.
+#[inline]
 pub(super) fn decode_chunk(payload: &[u8], json: &mut Vec<u8>) -> Result<(), MappedError> {
     json.clear();
     if fast_path::chunk_bytes(payload).is_some_and(|encoded| STANDARD.decode_vec(encoded, json).is_ok()) {

@@ -1,4 +1,4 @@
-//! The answer of Bedrock's own Messages API: Anthropic's events, as server-sent events.
+//! Streams of Bedrock's Messages API: server-sent events.
 
 use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};
@@ -6,7 +6,7 @@ use super::{MappedError, Step};
 use crate::anthropic::sse::SseReader;
 use crate::event_sink::EventSink;
 
-/// Passes on the events of one answer.
+/// Decoder of the events of one response.
 #[derive(Debug)]
 pub struct MessagesApiStream {
     reader: SseReader,
@@ -14,7 +14,7 @@ pub struct MessagesApiStream {
 }
 
 impl MessagesApiStream {
-    /// Begins an answer.
+    /// New stream.
     #[must_use]
     pub fn new(context: StreamContext) -> Self {
         Self { reader: SseReader::default(), events: EventForwarder::new(context) }
@@ -34,19 +34,19 @@ impl MessagesApiStream {
         if self.events.is_over() { Step::Ended } else { Step::More }
     }
 
-    /// Whether anything has been said to the client.
+    /// Whether the first event was written.
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.events.is_started()
     }
 
-    /// What went wrong, if anything.
+    /// Error of the stream, if any.
     #[must_use]
     pub fn failure(&self) -> Option<&MappedError> {
         self.events.failure()
     }
 
-    /// Ends the answer: says what has to be said last, and what it came to.
+    /// Ends the stream: writes the last events, and returns the summary.
     pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
         let truncated = self.reader.finish().err().map(|error| MappedError::unreadable(error.to_string()));
         self.events.finish(truncated, end, sink)

@@ -1,28 +1,28 @@
-//! Tool calls that are answered without the thinking that led to them.
+//! Tool results whose turn has no thinking.
 //!
-//! With a budget for thinking a model refuses such a conversation, and some clients keep no thinking between calls.
-//! Then thinking gives way, and not the conversation.
+//! With a budget of thinking a model rejects such a conversation, and some clients keep no thinking between calls.
+//! Then thinking is dropped, so that the conversation continues.
 
 use crate::converse::request::{ContentBlock, Message, Role};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{items, members};
 
-/// What a client is told.
+/// Notice for the client.
 pub(super) const DROPPED_NOTICE: &str =
     "left out: the tool calls being answered came without thinking, which the model wants back with them";
 
-/// A message, as far as the rule is concerned.
+/// Begin of a message, as far as the rule needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TurnStart {
-    /// The user asked for something.
+    /// User message without tool results.
     UserText,
-    /// The user's tools answered.
+    /// User message with tool results.
     ToolResults,
-    /// The model began with a thought.
+    /// Assistant message that begins with thinking.
     Thinking,
-    /// The model began with something else.
+    /// Assistant message that begins with something else.
     Other,
-    /// Neither of them spoke.
+    /// Message of another role.
     Ignored,
 }
 

@@ -1,14 +1,17 @@
-//! The only place that knows more than one language.
+//! Translation between wire formats.
 //!
-//! `request` (with `content`, `tools` and `cache`): what a client asks, into what Converse is asked.
-//! `stream`: what Converse answers, into what the client is told; `pipeline` runs it over raw bytes, `unfold`
-//! over an answer that comes whole. `invoke` and `events`: the same two ways where Bedrock speaks the client's
-//! language already; `chunks` and `sent` read the events of InvokeModel and of the Messages API. `error` and
-//! `envelope`: what AWS calls a failure, into what Anthropic calls it; `lesson`: what a
-//! refusal teaches. `chat`: what clients of OpenAI's ask and are told, into a Messages request and out of its answer.
+//! | upstream API | request | response |
+//! |---|---|---|
+//! | Converse | `to_converse` | `from_converse`, streamed and not |
+//! | InvokeModel | `to_invoke`: the client's body, edited | `from_invoke` and `forward`: events, unchanged |
+//! | Messages | `to_invoke` | `from_messages_api` and `forward` |
 //!
-//! Nothing is dropped in silence. What a route cannot carry is a [`UnsupportedField`] that names its place in the
-//! request; what was left out or changed all the same is a [`Notice`], which says whether that may change the answer.
+//! `chat` translates chat completions into Messages requests, and the events of their responses into chunks. `error` maps
+//! AWS's errors, `unsupported` detects in them what a model does not support. `passthrough` observes responses of the
+//! Bedrock Runtime API.
+//!
+//! Nothing is dropped silently. A field that an upstream API cannot carry is an [`UnsupportedField`] with its JSON path;
+//! another change of the request is a [`Notice`], which tells whether it may change the response.
 
 mod betas;
 mod cache;

@@ -1,34 +1,34 @@
-//! Tools that Anthropic runs itself and Bedrock does not have.
+//! Server tools: tools that Anthropic runs and Bedrock does not have.
 //!
 //! Some clients offer them with every request, whether they are needed or not. Leaving such a tool out takes
-//! nothing from a model that has others to call; where it does, the request is refused by the tool's name.
+//! nothing from a model that has other tools; otherwise the request is rejected with the tool's type.
 
 use super::diagnostics::JsonPath;
 use crate::anthropic::InvalidRequest;
 
-/// How the types of such tools begin; dates follow.
+/// Prefixes of the types of server tools; dates follow.
 const FAMILIES: [&str; 5] = ["web_search_", "web_fetch_", "code_execution_", "advisor_", "mcp_toolset"];
 
-/// What becomes of tools that Bedrock does not have.
+/// Handling of server tools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServerTools {
-    /// They are left out as long as the model has others to call.
+    /// Dropped as long as the model has other tools.
     #[default]
     LeaveOut,
     /// The request is refused.
     Refuse,
 }
 
-/// What has to be known of a tool.
+/// Tool, as far as the decision needs it.
 #[derive(Clone, Copy)]
 pub(super) struct Offered<'t> {
-    /// Its type; none for a tool of the client's own.
+    /// Type; `None` for a tool of the client.
     pub(super) kind: Option<&'t str>,
-    /// What the model calls it by.
+    /// Name of the tool.
     pub(super) name: Option<&'t str>,
 }
 
-/// A tool to leave out.
+/// Tool to drop.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeftOut {
     /// Where it stands among the tools.

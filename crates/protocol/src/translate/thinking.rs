@@ -1,6 +1,6 @@
-//! How hard the model thinks: `thinking` and effort, in the words of its generation.
+//! Thinking and effort, mapped to what each model takes.
 //!
-//! Clients learn these words from the newest model and say them to every other one; unlike most refusals
+//! Clients send the thinking of the newest model to every model; unlike most rejections
 //! these end a conversation, so each kind of thinking becomes the nearest that the model takes.
 
 use std::borrow::Cow;
@@ -14,9 +14,9 @@ use crate::capabilities::{Capabilities, Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
 use crate::json::{JsonStr, RawJson};
 
-/// The fewest tokens that thinking takes.
+/// Minimum budget of thinking, in tokens.
 const MIN_BUDGET: u64 = 1024;
-/// How many tokens an effort is worth; more effort than these is worth [`HIGH_BUDGET`].
+/// Budget of an effort, in tokens; a higher effort has [`HIGH_BUDGET`].
 const BUDGETS: [(&str, u64); 2] = [("low", 2048), ("medium", 8192)];
 const HIGH_BUDGET: u64 = 16_384;
 /// The levels of effort that there are.
@@ -24,7 +24,7 @@ const LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 /// Switches effort on for models that have it without adaptive thinking.
 const EFFORT_BETA: &str = "effort-2025-11-24";
 
-/// What the model is told about thinking.
+/// Thinking and effort for a model.
 #[derive(Default)]
 pub(in crate::translate) struct ThinkingConfig<'a> {
     /// A Claude model's `thinking`.
@@ -38,7 +38,7 @@ pub(in crate::translate) struct ThinkingConfig<'a> {
 }
 
 impl ThinkingConfig<'_> {
-    /// Whether the model is told how many tokens to think.
+    /// Whether thinking has a budget.
     pub(in crate::translate) fn has_budget(&self) -> bool {
         let thinking = self.thinking.as_deref().map(RawValue::get);
         let thinking = thinking.and_then(|json| serde_json::from_str::<Thinking<'_>>(json).ok());
@@ -46,7 +46,7 @@ impl ThinkingConfig<'_> {
     }
 }
 
-/// What becomes of a kind of thinking.
+/// Result of mapping a type of thinking.
 enum ThinkingMapping {
     Unchanged,
     Adaptive,
@@ -146,7 +146,7 @@ impl ThinkingMapper<'_> {
         Ok(mapping)
     }
 
-    /// The operator's own wish, when the request has none and room for it.
+    /// Thinking by the operator's setting, for requests without it and with room for it.
     fn thinking_by_default<'a>(
         &mut self,
         limits: &InferenceConfig<'_>,
@@ -182,7 +182,7 @@ impl ThinkingMapper<'_> {
         printed(thinking, "enabled")
     }
 
-    /// Adaptive thinking, and the effort that the budget stood for unless the client set one.
+    /// Adaptive thinking, with the effort that matches the budget unless the client set one.
     fn made_adaptive<'a>(
         &mut self,
         mut thinking: Thinking<'a>,
@@ -358,9 +358,9 @@ pub(super) fn drop_limits_at_high_effort(
     }
 }
 
-/// Thoughts are shown: newer models keep them to themselves unless they are told.
+/// Adaptive thinking that is shown: newer models hide it by default.
 const ADAPTIVE: &str = r#"{"type":"adaptive","display":"summarized"}"#;
-/// For models that take a budget instead, which they are given for the effort; these always show.
+/// For models with a budget, which is derived from the effort; they always show thinking.
 const WITH_BUDGET: &str = r#"{"type":"adaptive"}"#;
 const DISABLED: &str = r#"{"type":"disabled"}"#;
 

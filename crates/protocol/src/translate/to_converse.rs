@@ -1,4 +1,4 @@
-//! What a client asks, into what Bedrock is asked.
+//! Messages request → Converse request.
 
 mod builtin_tools;
 mod citations;
@@ -33,27 +33,27 @@ const STREAMED_STOP_SEQUENCE: &str = "/delta/stop_sequence";
 /// Where it says how many tokens it thought, whole and streamed.
 const THINKING_TOKENS: &str = "/usage/output_tokens_details";
 
-/// By how much a translated body is longer than the client's, mostly at the most.
+/// Capacity beyond the length of the client's body, enough for most requests.
 const EXTRA_CAPACITY: usize = 2048;
 
-/// What the operator decided.
+/// Settings of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TranslationOptions {
-    /// How many tokens to answer with when the request does not say.
+    /// `max_tokens` of requests without one.
     pub default_max_tokens: u64,
-    /// How many tokens to think when the request does not say whether to think; none for what the model does
+    /// Budget of thinking for requests without `thinking`, in tokens; `None` for the default of the
     /// by itself.
     pub default_thinking_budget: Option<u64>,
     /// Whether the model may use a computer.
     pub computer_use: bool,
-    /// What becomes of tools that Bedrock does not have.
+    /// Handling of server tools.
     pub server_tools: ServerTools,
     /// Whether a request is refused when something that may change its answer would be left out.
     pub strict: bool,
 }
 
 impl TranslationOptions {
-    /// Nothing but what has to be decided.
+    /// Options with their defaults.
     #[must_use]
     pub const fn new(default_max_tokens: u64) -> Self {
         Self {
@@ -71,21 +71,23 @@ impl TranslationOptions {
 pub struct ConverseCall {
     /// The body, JSON.
     pub body: Vec<u8>,
-    /// For translating the answer back.
+    /// The limit of output tokens in it; `None` when it has none.
+    pub max_tokens: Option<u64>,
+    /// Tool names, for translating the response.
     pub tool_names: ToolNames,
-    /// What Converse cannot carry. When there is any, do not send the body.
+    /// Fields that Converse cannot carry. If there are any, the body must not be sent.
     pub unsupported: Vec<UnsupportedField>,
-    /// What was changed or left out.
+    /// Changes of the request.
     pub notices: Vec<Notice>,
 }
 
-/// The state of one builder.
+/// Builder of a Converse request.
 pub(super) struct ConverseRequestBuilder<'a> {
     pub(super) capabilities: Capabilities,
     pub(super) options: TranslationOptions,
     pub(super) tool_names: ToolNames,
     pub(super) diagnostics: Diagnostics,
-    /// How many blocks asked to be cached.
+    /// Counter of the cache markers.
     pub(super) cache_markers: CacheMarkers,
     /// The tools that the conversation calls, by their upstream names.
     pub(super) called: Vec<Cow<'a, str>>,
@@ -101,7 +103,7 @@ pub(super) struct ConverseRequestBuilder<'a> {
     pub(super) builtin_tools: Vec<Box<RawValue>>,
     /// Their names.
     pub(super) builtin_tool_names: Vec<Cow<'a, str>>,
-    /// What has to be switched on.
+    /// Betas that are required.
     pub(super) betas: Vec<Cow<'static, str>>,
 }
 
@@ -121,16 +123,17 @@ pub fn to_converse<'a>(
 ) -> Result<ConverseCall, InvalidRequest> {
     let mut builder = ConverseRequestBuilder::new(*capabilities, *options);
     let upstream = builder.request(request, betas)?;
+    let max_tokens = upstream.inference_config.max_tokens;
     let mut body = Vec::with_capacity(length + EXTRA_CAPACITY);
     serde_json::to_writer(&mut body, &upstream)
         .map_err(|error| InvalidRequest::new("", error.to_string()))?;
     let ConverseRequestBuilder { tool_names, diagnostics, .. } = builder;
     let (unsupported, notices) = diagnostics.finish(options.strict);
-    Ok(ConverseCall { body, tool_names, unsupported, notices })
+    Ok(ConverseCall { body, max_tokens, tool_names, unsupported, notices })
 }
 
 impl<'a> ConverseRequestBuilder<'a> {
-    /// Nothing translated yet.
+    /// New builder.
     pub(super) fn new(capabilities: Capabilities, options: TranslationOptions) -> Self {
         Self {
             capabilities,
@@ -234,7 +237,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         betas.into_names()
     }
 
-    /// Effort, and what the answer has to look like.
+    /// Effort and output format.
     fn output_config(
         &mut self,
         config: Option<OutputConfig<'a>>,
@@ -253,7 +256,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok((effort, format))
     }
 
-    /// Takes the format when the model can be held to it.
+    /// Takes the output format when the model has structured output.
     fn output_format(
         &mut self,
         format: &mut Option<OutputFormat<'a>>,
@@ -280,7 +283,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(converse::TextFormat { r#type: "json_schema", structure }))
     }
 
-    /// Members of a Claude model's own answer that Converse has no name for.
+    /// Members of a Claude model's response that Converse does not have.
     fn response_fields(&self, config: &converse::InferenceConfig<'_>) -> &'static [&'static str] {
         let thinks = self.capabilities.thinking.enabled || self.capabilities.thinking.adaptive;
         match (self.capabilities.claude, config.stop_sequences.is_empty(), thinks) {
@@ -300,7 +303,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         self.cache_markers.point(control, path, &self.capabilities, &mut self.diagnostics)
     }
 
-    /// What only a Claude model understands; others do without it.
+    /// Drops a value that only a Claude model takes, for other models.
     pub(super) fn claude_only<T>(&mut self, value: Option<T>, path: JsonPath<'_>) -> Option<T> {
         if value.is_some() && !self.capabilities.claude {
             self.diagnostics.dropped(path, "left out: the model is not a Claude model");
@@ -325,7 +328,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Some(converse::RequestMetadata { user_id: user_id.0 })
     }
 
-    /// An edit that keeps everything asks for nothing.
+    /// Leaves out an edit that keeps everything, as it changes nothing.
     fn context_management(&mut self, request: &mut Request<'a>) {
         if request.context_management.take_if(|edits| keeps_everything(*edits)).is_some() {
             let path = JsonPath::ROOT.key("context_management");

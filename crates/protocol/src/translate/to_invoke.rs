@@ -1,6 +1,6 @@
-//! The client's own body, made fit for InvokeModel and for Bedrock's own Messages API.
+//! The client's own body, edited for InvokeModel and for Bedrock's Messages API.
 //!
-//! Nothing is parsed and printed again: the body is edited in place, so key order, numbers and members that
+//! The body is edited in place and not serialized again, so key order, numbers and members that
 //! this version has no name for arrive as they were sent. Each change has a rule here and a notice for the
 //! client. See
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
@@ -22,10 +22,10 @@ use crate::capabilities::{Capabilities, Sampling};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, Member, checked_members, items, members};
 
-/// The dialect of the body. Newer dialects are refused by older models.
+/// Version of the body. Older models reject newer versions.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
-/// Members that say something to Anthropic's own service only; leaving them out changes no answer.
+/// Members for Anthropic's own service only; leaving them out changes no response.
 const IGNORED_FIELDS: [&str; 9] = [
     "diagnostics",
     "tags",
@@ -38,7 +38,7 @@ const IGNORED_FIELDS: [&str; 9] = [
     "thread",
 ];
 
-/// Members that change the answer and that Bedrock has nothing for.
+/// Members that change the response and that Bedrock does not support.
 const UNSUPPORTED_FIELDS: [&str; 5] =
     ["container", "mcp_servers", "inference_geo", "safeguards", "compaction"];
 
@@ -92,17 +92,19 @@ impl<'a> InvokeOptions<'a> {
 pub struct InvokeCall {
     /// The body, JSON.
     pub body: Vec<u8>,
+    /// The limit of output tokens in it; `None` when it has none.
+    pub max_tokens: Option<u64>,
     /// For the header `anthropic-beta`; InvokeModel has them in its body.
     pub betas: Vec<String>,
     /// For the header `X-Amzn-Bedrock-Service-Tier`.
     pub service_tier: Option<String>,
-    /// What cannot be carried. When there is any, do not send the body.
+    /// Fields that are unsupported. If there are any, the body must not be sent.
     pub unsupported: Vec<UnsupportedField>,
-    /// What was changed or left out.
+    /// Changes of the request.
     pub notices: Vec<Notice>,
 }
 
-/// Makes `body` fit for a Claude model with these `capabilities`.
+/// Edits `body` for a Claude model with these `capabilities`.
 ///
 /// # Errors
 /// When the body is not a JSON object, or a member that has to be read is not of its type.
@@ -122,6 +124,7 @@ pub fn to_invoke(
         left_out: Vec::new(),
         added: Vec::new(),
         service_tier: None,
+        sent_max_tokens: None,
     };
     for beta in options.betas.names {
         editing.add_beta(Cow::Borrowed(beta));
@@ -141,6 +144,8 @@ struct Editing<'t, 'o> {
     /// Top-level members to add.
     added: Vec<String>,
     service_tier: Option<String>,
+    /// Limit of output tokens in the body.
+    sent_max_tokens: Option<u64>,
 }
 
 impl<'t> Editing<'t, '_> {
@@ -180,7 +185,7 @@ impl<'t> Editing<'t, '_> {
                     self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
                 key if self.is_unsupported(key) => {
-                    self.leave_out(path, key, "this model was seen to refuse it")
+                    self.leave_out(path, key, "this model was seen to refuse it");
                 }
                 _ => {}
             }
@@ -188,6 +193,7 @@ impl<'t> Editing<'t, '_> {
         if !has_max_tokens && !self.options.count_tokens {
             let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
             let default = self.options.options.default_max_tokens.min(most);
+            self.sent_max_tokens = Some(default);
             self.diagnostics
                 .adjusted(JsonPath::ROOT.key("max_tokens"), format!("not given; {default} was used"));
             self.added.push(format!(r#""max_tokens":{default}"#));
@@ -203,7 +209,7 @@ impl<'t> Editing<'t, '_> {
         Ok(())
     }
 
-    /// Model and stream are ours to say: in the URL and by the choice of operation, or in their own places.
+    /// Sets `model` and `stream`, or leaves them out where the URL has them.
     fn ours(&mut self, key: &str, value: RawJson<'t>) {
         match key {
             "model" if self.options.is_messages() => {
@@ -232,6 +238,7 @@ impl<'t> Editing<'t, '_> {
         let (unsupported, notices) = self.diagnostics.finish(self.options.options.strict);
         Ok(InvokeCall {
             body: self.edit.apply(),
+            max_tokens: self.sent_max_tokens,
             betas,
             service_tier: self.service_tier,
             unsupported,
@@ -287,7 +294,9 @@ impl<'t> Editing<'t, '_> {
         let Some(wanted) = wanted else {
             return Ok(false);
         };
-        if let Some(most) = self.capabilities.max_output_tokens.filter(|most| wanted > *most) {
+        let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
+        self.sent_max_tokens = Some(wanted.min(most));
+        if wanted > most {
             self.edit.replace(value, most.to_string());
             self.diagnostics.adjusted(path, format!("lowered to {most}, the most this model answers with"));
         }
@@ -393,7 +402,7 @@ impl<'t> Editing<'t, '_> {
                     self.betas.require(betas::TOOL_SEARCH);
                 }
                 "type" if value.get().starts_with("\"memory_") => {
-                    self.betas.require(betas::CONTEXT_MANAGEMENT)
+                    self.betas.require(betas::CONTEXT_MANAGEMENT);
                 }
                 "type" if value.get().starts_with("\"computer_") => self.computer(*value, path),
                 "eager_input_streaming" if invoke => {
@@ -512,7 +521,7 @@ fn wrong(path: JsonPath<'_>, error: &serde_json::Error) -> InvalidRequest {
     InvalidRequest::new(path, text.rfind(" at line ").map_or(&*text, |at| &text[..at]))
 }
 
-/// FNV-1a: names a user without telling who it is. Not a secret, only legal characters.
+/// FNV-1a: a pseudonym of the user id in valid characters. Not a protection of secrets.
 fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -1,14 +1,14 @@
-//! Names of tools and calls that Bedrock accepts, and the way back.
+//! Tool names and tool use ids that Bedrock accepts, and the reverse mapping.
 //!
 //! Bedrock takes 64 characters of `[a-zA-Z0-9_-]` for a tool and of `[a-zA-Z0-9_.:-]` for a call;
-//! Anthropic takes more. A name that will not do gets an alias made from it: equal names get equal
+//! Anthropic takes more. An invalid name gets an alias made from it: equal names get equal
 //! aliases, so that the prompt cache holds from one request to the next.
 
 use std::borrow::Cow;
 
 const MAX_NAME_BYTES: usize = 64;
 
-/// The names a request used, for translating the answer back.
+/// Aliases of the tool names of a request, for translating the response.
 #[derive(Clone, Debug, Default)]
 pub struct ToolNames {
     aliases: Vec<Alias>,
@@ -21,7 +21,7 @@ struct Alias {
 }
 
 impl ToolNames {
-    /// The name of a tool on Bedrock; remembers the alias when it gets one.
+    /// Name of a tool on Bedrock; stores the alias of an invalid name.
     pub(super) fn alias_for<'a>(&mut self, name: Cow<'a, str>) -> Cow<'a, str> {
         match sanitize(&name, is_tool_character) {
             None => name,
@@ -51,7 +51,7 @@ fn is_tool_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
-/// An alias for a name that will not do: what is legal of it and a checksum of the whole.
+/// Alias of an invalid name: its valid characters and a checksum of the name.
 fn sanitize(name: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
     if !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(&allowed) {
         return None;

@@ -1,19 +1,19 @@
-//! What a refusal teaches: AWS's sentences that name what to leave out the next time.
+//! Detection of unsupported features in AWS's error messages.
 //!
-//! A beta, a member or a parameter that a model does not know is refused in a few fixed sentences. Reading them
-//! lets one request be repaired at once and the next ones be right from the start.
+//! AWS rejects betas, members and parameters that a model does not support with a few fixed messages. Parsing them
+//! lets the gateway send the request again without it, and leave it out of later requests.
 
 use crate::json::RawJson;
 use crate::json_edit::{Member, items, members};
 
-/// Something a model was seen to refuse.
+/// Feature that a model was seen not to support.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UnsupportedFeature {
     /// This beta, or the member at this path (`temperature`, `tools.strict`, `output_config.format`).
     Field(String),
-    /// Some beta; the sentence does not say which.
+    /// All betas: the message does not name one.
     AllBetas,
-    /// The bare id: it has to be called by an inference profile.
+    /// On-demand throughput: the model needs an inference profile.
     OnDemandThroughput,
     /// Calling tools while streaming.
     ToolStreaming,
@@ -23,10 +23,10 @@ pub enum UnsupportedFeature {
 const PREFIX: &str = "The model returned the following errors: ";
 const UNKNOWN: &str = ": Extra inputs are not permitted";
 
-/// Reads the text of a refused request (AWS's `ValidationException`) with this `body`.
+/// Detects what a rejected request used that the model does not support, from AWS's message and the `body`.
 ///
-/// What is learnt is believed about everybody's requests, and AWS repeats names and words of the client's. So a
-/// sentence counts only as a whole, and a path only when no name in the body can pass for one.
+/// The result applies to the requests of all users, and AWS's messages repeat text of the client. So a
+/// message counts only as a whole, and a path only when no name in the body looks like one.
 #[must_use]
 pub fn detect_unsupported(text: &str, body: &str) -> Option<UnsupportedFeature> {
     let text = text.trim();
@@ -39,7 +39,7 @@ pub fn detect_unsupported(text: &str, body: &str) -> Option<UnsupportedFeature> 
     feature.filter(|_| !path || !has_dotted_names(body))
 }
 
-/// The other sentences.
+/// Parses the other messages.
 fn parse_sentence(sentence: &str) -> Option<UnsupportedFeature> {
     let lower = sentence.to_lowercase();
     if lower.contains(&UNKNOWN.to_lowercase()) {
@@ -73,7 +73,7 @@ fn parse_sentence(sentence: &str) -> Option<UnsupportedFeature> {
 
 /// Whether a member near the top has a name that can be taken for a path.
 fn has_dotted_names(body: &str) -> bool {
-    /// Objects in objects; what models check by name is not deeper.
+    /// Maximum nesting of objects; members that models check by name are not deeper.
     const MAX_DEPTH: usize = 4;
 
     fn has_dotted_name(value: RawJson<'_>, depth: usize) -> bool {

@@ -1,14 +1,14 @@
-//! Bytes into server-sent events, as an upstream that speaks Anthropic's language sends them.
+//! Decoder of server-sent events, as Bedrock's Messages API sends them.
 //!
-//! Only the data of an event is of interest: its JSON names it as well. See
+//! Only the data of an event is used: its JSON has the type as well. See
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>.
 
 use std::fmt;
 
-/// The largest event that is accepted, in bytes.
+/// Maximum size of an event, in bytes.
 pub const MAX_EVENT: usize = 16 * 1024 * 1024;
 
-/// Why bytes are not events. The stream cannot go on after any of these.
+/// Error of decoding events. The stream cannot continue after any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SseError {
     /// The event is larger than [`MAX_EVENT`].
@@ -28,7 +28,7 @@ impl fmt::Display for SseError {
 
 impl std::error::Error for SseError {}
 
-/// Puts events together from chunks. Holds the bytes of one incomplete event at the most, beyond the chunk it was
+/// Decoder of server-sent events. Buffers at most the bytes of one incomplete event, beyond the bytes it was
 /// fed last.
 #[derive(Debug, Default)]
 pub struct SseReader {
@@ -41,12 +41,12 @@ pub struct SseReader {
     /// The data of the event so far.
     data: Vec<u8>,
     has_data: bool,
-    /// Whether that event has been handed out.
-    told: bool,
+    /// Whether that event was returned.
+    returned_event: bool,
 }
 
 impl SseReader {
-    /// Takes the next chunk. Call [`next_event`](Self::next_event) until it has nothing before feeding another.
+    /// Takes the next bytes. Call [`next_event`](Self::next_event) until it returns `None` before the next call.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.buffer.drain(..self.read);
         self.read = 0;
@@ -56,9 +56,9 @@ impl SseReader {
     /// The data of the next whole event, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// When the event is too large. Every later call says the same.
+    /// When the event is too large. Every later call returns the same.
     pub fn next_event(&mut self) -> Result<Option<&[u8]>, SseError> {
-        if std::mem::take(&mut self.told) {
+        if std::mem::take(&mut self.returned_event) {
             self.data.clear();
             self.has_data = false;
         }
@@ -78,7 +78,7 @@ impl SseReader {
             self.returned = returned;
             if line.is_empty() {
                 if self.has_data && !is_second_half {
-                    self.told = true;
+                    self.returned_event = true;
                     return Ok(Some(&self.data));
                 }
             } else if let Some(value) = value(line) {
@@ -93,17 +93,17 @@ impl SseReader {
         }
     }
 
-    /// Says whether the stream may end here.
+    /// Checks that the stream ended between two of them.
     ///
     /// # Errors
     /// [`SseError::Truncated`] when it ended inside an event.
     pub fn finish(&self) -> Result<(), SseError> {
-        let between = (!self.has_data || self.told) && self.read == self.buffer.len();
+        let between = (!self.has_data || self.returned_event) && self.read == self.buffer.len();
         if between { Ok(()) } else { Err(SseError::Truncated) }
     }
 }
 
-/// What a line adds to the data; `None` for the other fields and for comments.
+/// Data of a line; `None` for other fields and comments.
 fn value(line: &[u8]) -> Option<&[u8]> {
     let value = line.strip_prefix(b"data")?;
     match value {

@@ -9,11 +9,11 @@ use crate::capabilities::{Capabilities, PromptCache};
 use crate::json::JsonStr;
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
-/// How many turns of the user end a prefix.
+/// Number of user turns that end a prefix.
 const TURNS: usize = 2;
 /// Bytes that make a token, at the least.
 const BYTES: usize = 2;
-/// Stands for the bytes of an image or a document, which say nothing about its tokens.
+/// Assumed size of an image or a document, whose bytes are unrelated to its tokens.
 const MEDIUM: usize = 3_000;
 /// A prefix shorter than this is not cached by any model whose own minimum is not known.
 const USUAL_MINIMUM: u64 = 1024;

@@ -1,4 +1,4 @@
-//! A whole message, as a chat completion.
+//! Message → chat completion.
 
 use serde::Deserialize;
 
@@ -35,36 +35,39 @@ struct Piece<'a> {
     input: Option<RawJson<'a>>,
 }
 
-/// Tells the JSON of a message as that of a completion that begins with `head`.
+/// Translates the JSON of a message into a completion that begins with `head`.
 ///
 /// # Errors
 /// When it is not the JSON of a message.
 pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>, Error> {
     let api = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
     let answer: Answer<'_> = serde_json::from_slice(message).map_err(api)?;
-    let mut told = Message { role: "assistant", ..Message::default() };
+    let mut message = Message { role: "assistant", ..Message::default() };
     for piece in answer.content {
         match &*piece.kind {
-            "text" => told.content.get_or_insert_default().push_str(&piece.text.unwrap_or_default()),
+            "text" => message.content.get_or_insert_default().push_str(&piece.text.unwrap_or_default()),
             "thinking" => {
-                told.reasoning_content.get_or_insert_default().push_str(&piece.thinking.unwrap_or_default());
+                message
+                    .reasoning_content
+                    .get_or_insert_default()
+                    .push_str(&piece.thinking.unwrap_or_default());
             }
             "tool_use" => {
                 let text = |text: Option<JsonStr<'_>>| text.unwrap_or_default().0.into_owned();
                 let arguments = piece.input.map_or(RawJson::EMPTY_OBJECT, RawJson::get).to_owned();
                 let function = FunctionCall { name: text(piece.name), arguments };
-                told.tool_calls.push(ToolCall { id: text(piece.id), kind: "function", function });
+                message.tool_calls.push(ToolCall { id: text(piece.id), kind: "function", function });
             }
             _ => {}
         }
     }
-    if head.functions && told.tool_calls.len() <= 1 {
-        told.function_call = told.tool_calls.pop().map(|call| call.function);
+    if head.functions && message.tool_calls.len() <= 1 {
+        message.function_call = message.tool_calls.pop().map(|call| call.function);
     } else if head.functions {
         return Err(multiple_functions_error());
     }
     // Thoughts that are not shown are none.
-    told.reasoning_content.take_if(|thoughts| thoughts.is_empty());
+    message.reasoning_content.take_if(|thoughts| thoughts.is_empty());
     let finish_reason = finish_reason(answer.stop_reason.as_deref(), head.functions);
     let mut usage = anthropic::Usage::default();
     update_usage(&mut usage, &answer.usage);
@@ -73,7 +76,7 @@ pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>,
         object: "chat.completion",
         created: head.created,
         model: &head.model,
-        choices: [Choice { index: 0, message: told, logprobs: None, finish_reason }],
+        choices: [Choice { index: 0, message, logprobs: None, finish_reason }],
         usage: openai_usage(&usage),
     };
     serde_json::to_vec(&completion).map_err(api)

@@ -1,4 +1,4 @@
-//! The messages: who said what, in turns.
+//! Messages of a chat request → turns.
 //!
 //! OpenAI's roles become two: what the system says goes before the conversation, results of tools are the user's words,
 //! first in the turn that follows the calls.
@@ -11,7 +11,7 @@ use crate::json::{JsonStr, List, RawJson};
 use crate::openai::request::{File, FunctionCall, ImageUrl, Message, Part, TextOr, ToolCall};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
-/// How a call and its result are named where the language has no name for them: there is one of each at a time.
+/// Prefix of the ids of `function_call`, which has no ids in OpenAI's API.
 const FUNCTION_CALL: &str = "function_call_";
 
 type Blocks<'a> = Vec<Block<'a>>;
@@ -54,7 +54,7 @@ struct ConversationBuilder<'a, 'f, 'c> {
     capabilities: &'f Capabilities,
     system: Blocks<'a>,
     turns: Vec<(&'static str, Blocks<'a>)>,
-    /// How many calls were made that have no id.
+    /// Number of calls without an id.
     functions: usize,
     messages: &'a [Message<'c>],
 }
@@ -149,20 +149,20 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             return;
         }
         match self.turns.last_mut() {
-            Some((last, said)) if *last == role => said.extend(blocks),
+            Some((last, blocks_of_turn)) if *last == role => blocks_of_turn.extend(blocks),
             _ => self.turns.push((role, blocks)),
         }
     }
 
-    /// A result, before everything else in the turn.
+    /// Adds a tool result before everything else in the turn.
     fn result(&mut self, id: JsonStr<'a>, blocks: Blocks<'a>) {
         let content = (!blocks.is_empty()).then_some(Content::Blocks(List(blocks)));
         let result =
             Block { kind: Some("tool_result".into()), tool_use_id: Some(id), content, ..Block::default() };
         match self.turns.last_mut() {
-            Some(("user", said)) => {
-                let after = said.iter().rposition(|block| block.tool_use_id.is_some());
-                said.insert(after.map_or(0, |at| at + 1), result);
+            Some(("user", blocks_of_turn)) => {
+                let after = blocks_of_turn.iter().rposition(|block| block.tool_use_id.is_some());
+                blocks_of_turn.insert(after.map_or(0, |at| at + 1), result);
             }
             _ => self.turns.push(("user", vec![result])),
         }

@@ -3,10 +3,10 @@
 use crate::anthropic::{self, ErrorType};
 use crate::openai;
 
-/// What clients of a conversation that has grown too long look for.
+/// Messages of the prompt being too long.
 const TOO_LONG: [&str; 2] = ["prompt is too long", "exceed context limit"];
 
-/// The same error for a client of the chat-completions API.
+/// Maps an error to one of the chat completions API.
 #[must_use]
 pub fn chat_error(error: &anthropic::Error) -> openai::Error {
     let (kind, code) = match error.kind {
@@ -28,7 +28,7 @@ pub fn chat_error(error: &anthropic::Error) -> openai::Error {
     openai::Error { message: error.message.clone(), kind, param, code }
 }
 
-/// The place that a message begins with: `messages.0.content: …`.
+/// JSON path that a message begins with: `messages.0.content: …`.
 fn param(message: &str) -> Option<String> {
     let (place, _) = message.split_once(": ")?;
     let is_step = |step: &str| {

@@ -1,4 +1,4 @@
-//! A chat request into the body of a Messages request.
+//! Chat completions request → Messages request.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
 use crate::translate::thinking::apply_reasoning_effort;
 
-/// Members that say something to OpenAI's own service only, or that change nothing about the answer.
+/// Members for OpenAI's own service only, or without effect on the response.
 const IGNORED_FIELDS: [&str; 7] = [
     "store",
     "metadata",
@@ -24,10 +24,10 @@ const IGNORED_FIELDS: [&str; 7] = [
 ];
 /// Values that ask for nothing.
 const EMPTY_VALUES: [&str; 7] = ["false", "0", "0.0", "\"\"", "[]", "{}", "[\"text\"]"];
-/// By how much a translated body is longer than the client's, mostly at the most.
+/// Capacity beyond the length of the client's body, enough for most requests.
 const EXTRA_CAPACITY: usize = 1024;
 
-/// What the operator decided.
+/// Settings of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChatOptions {
     /// Whether cache points are set for clients that set none.
@@ -41,15 +41,15 @@ pub struct ChatOptions {
 pub struct ChatCall<'a> {
     /// The request.
     pub request: Request<'a>,
-    /// Its body, JSON.
+    /// Body, JSON.
     pub body: Vec<u8>,
-    /// Whether a stream is to say what it cost.
+    /// Whether a stream has a chunk with the usage.
     pub include_usage: bool,
     /// Whether calls are to be told as `function_call`.
     pub functions: bool,
-    /// What must not be left out. When there is any, do not send the body.
+    /// Fields that are unsupported. If there are any, the body must not be sent.
     pub unsupported: Vec<UnsupportedField>,
-    /// What was changed or left out.
+    /// Changes of the request.
     pub notices: Vec<Notice>,
 }
 
@@ -76,7 +76,7 @@ pub fn chat_to_messages<'a>(
     Ok(ChatCall { request, body, include_usage, functions, unsupported, notices })
 }
 
-/// Takes the request apart: a member that is added and not translated here does not compile.
+/// Destructures the request, so that a new member that is not translated does not compile.
 fn request<'a>(
     chat: &'a openai::Request<'_>,
     capabilities: &Capabilities,
@@ -149,7 +149,7 @@ pub(super) fn borrowed<'a>(text: &'a JsonStr<'_>) -> JsonStr<'a> {
     JsonStr(Cow::Borrowed(&**text))
 }
 
-/// Members that have no place in a Messages request.
+/// Reports members without a counterpart in a Messages request.
 pub(super) fn leave_out(
     path: JsonPath<'_>,
     unknown: &[(JsonStr<'_>, RawJson<'_>)],
@@ -186,7 +186,7 @@ fn stop_sequences<'a>(stop: &'a TextOr<'_, List<JsonStr<'_>>>) -> List<JsonStr<'
     }
 }
 
-/// OpenAI's scale is twice as long.
+/// Lowers a temperature above 1: OpenAI's scale ends at 2.
 fn cooled(temperature: f64, diagnostics: &mut Diagnostics) -> f64 {
     if temperature > 1.0 && temperature <= 2.0 {
         diagnostics
@@ -196,7 +196,7 @@ fn cooled(temperature: f64, diagnostics: &mut Diagnostics) -> f64 {
     temperature
 }
 
-/// Those that the main road knows under the same names.
+/// Tiers with equal names in the Messages API.
 fn known_tier<'a>(tier: &'a JsonStr<'_>, diagnostics: &mut Diagnostics) -> Option<JsonStr<'a>> {
     if matches!(&**tier, "auto" | "default" | "flex" | "priority") {
         return Some(borrowed(tier));
@@ -205,7 +205,7 @@ fn known_tier<'a>(tier: &'a JsonStr<'_>, diagnostics: &mut Diagnostics) -> Optio
     None
 }
 
-/// Calls one after the other are a matter of the choice, which has to be said then.
+/// Disabled parallel calls need a tool choice.
 fn with_parallel(choice: Option<ToolChoice<'_>>, one_at_a_time: bool) -> Option<ToolChoice<'_>> {
     if !one_at_a_time {
         return choice;

@@ -49,6 +49,7 @@ struct OpenCall {
 }
 
 /// What an event means for the chunks.
+#[derive(Clone, Copy)]
 enum Change<'e> {
     /// The message begins, with these counts.
     Start(PartialUsage),

@@ -74,7 +74,7 @@ fn declared<'a>(
     })
 }
 
-/// What has to be called.
+/// Tool choice.
 pub(super) fn choice<'a>(
     choice: Option<&'a TextOr<'_, openai::ToolChoice<'_>>>,
     function_call: Option<&'a TextOr<'_, NamedFunction<'_>>>,

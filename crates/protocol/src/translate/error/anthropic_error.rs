@@ -1,13 +1,13 @@
-//! Errors in Anthropic's own envelope, which Bedrock's Messages API answers with and models put into their streams.
+//! Errors in Anthropic's format, from Bedrock's Messages API and inside streams of models.
 //!
-//! They become what AWS would call them, so that one table decides what they mean.
+//! They are mapped to AWS's exceptions, so that one table decides what they mean.
 
 use serde::Deserialize;
 
 use super::{MappedError, map_error};
 use crate::converse::event::Exception;
 
-/// The inside of the envelope.
+/// Error object of the body.
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::translate) struct ErrorBody {
     #[serde(default, rename = "type")]
@@ -16,7 +16,7 @@ pub(in crate::translate) struct ErrorBody {
     message: String,
 }
 
-/// Reads `{"type":"error","error":{"type":…,"message":…}}`; `None` when it is something else.
+/// Parses `{"type":"error","error":{"type":…,"message":…}}`; `None` when it is something else.
 #[must_use]
 pub fn parse_error(body: &[u8]) -> Option<MappedError> {
     #[derive(Deserialize)]
@@ -27,7 +27,7 @@ pub fn parse_error(body: &[u8]) -> Option<MappedError> {
     (!error.kind.is_empty()).then(|| map_error_body(error))
 }
 
-/// What it means.
+/// Maps the error.
 pub(in crate::translate) fn map_error_body(body: ErrorBody) -> MappedError {
     let (status, code) = match body.kind.as_str() {
         "invalid_request_error" => (400, "ValidationException"),

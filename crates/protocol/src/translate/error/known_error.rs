@@ -1,31 +1,31 @@
-//! What a row of the table of errors says.
+//! Known error.
 
 use super::{Fault, Retry};
 use crate::anthropic::ErrorType;
 
-/// One thing that goes wrong: how it is known, what the client is told, and what to do about it.
+/// Known error: how it is recognized, the message for the client, and the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownError {
-    /// Its name, which stays: people look it up and match on it.
+    /// Stable code, for documentation and for matching.
     pub code: &'static str,
-    /// The status that AWS answers with; 0 for what AWS does not say.
+    /// Status of AWS's response; 0 for errors that are not AWS's.
     pub status: u16,
-    /// AWS's names for it. The first is the usual one.
+    /// AWS's exceptions. The first is the usual one.
     pub exceptions: &'static [&'static str],
-    /// In lower case; one of them has to stand in the text. None for any text.
+    /// Patterns in lower case; one of them has to be in the message. Empty for any message.
     pub(super) patterns: &'static [&'static str],
     /// The text, as AWS writes it.
     pub example: &'static str,
-    /// What kind of error a client sees.
+    /// Error type for the client.
     pub kind: ErrorType,
-    /// Who can mend it.
+    /// Who can correct the error.
     pub fault: Fault,
-    /// Whether to try again.
+    /// Whether to retry.
     pub retry: Retry,
     /// The seconds that a client should wait; 0 when there is nothing to say.
     pub retry_after: u16,
     pub(super) client_message: ClientMessage,
-    /// What is behind it.
+    /// Cause.
     pub cause: &'static str,
     /// What to do about it; empty when there is nothing to do.
     pub advice: &'static str,
@@ -34,18 +34,18 @@ pub struct KnownError {
 /// What the client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientMessage {
-    /// AWS's text as it is: clients recover on the words.
+    /// AWS's message unchanged: clients recover on its text.
     AwsText,
-    /// AWS's text, and what to do.
+    /// AWS's message and the advice.
     AwsTextWithAdvice,
-    /// Other words, and what to do.
+    /// Another message and the advice.
     Fixed(&'static str),
-    /// That the prompt is too long, in words that clients know.
+    /// `prompt is too long`, which clients recover on.
     PromptTooLong,
 }
 
 impl KnownError {
-    /// A row for these exceptions when one of `words` stands in the text.
+    /// Error with one of these exceptions when one of `patterns` is in the message.
     pub(super) const fn new(
         code: &'static str,
         status: u16,
@@ -84,17 +84,17 @@ impl KnownError {
         Self { cause, ..self }
     }
 
-    /// What to do; only the operator reads it, unless [`KnownError::told`] or [`KnownError::says`] follows.
+    /// What to do; only the operator reads it, unless [`KnownError::with_advice`] or [`KnownError::with_message`] follows.
     pub(super) const fn advice(self, advice: &'static str) -> Self {
         Self { advice, ..self }
     }
 
-    /// The client reads the advice, too.
+    /// Adds the advice to the client's message.
     pub(super) const fn with_advice(self) -> Self {
         Self { client_message: ClientMessage::AwsTextWithAdvice, ..self }
     }
 
-    /// The client reads these words and the advice.
+    /// Replaces AWS's message by this one and the advice.
     pub(super) const fn with_message(self, message: &'static str) -> Self {
         Self { client_message: ClientMessage::Fixed(message), ..self }
     }

@@ -1,4 +1,4 @@
-//! Everything that goes wrong between here and a model, one row each. The first row that fits is the one.
+//! Known errors on the way to a model. The first that matches counts.
 //!
 //! See <https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html>.
 
@@ -16,7 +16,7 @@ const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 const THROTTLED: &[&str] = &["ThrottlingException", "TooManyRequestsException"];
 const ANY_TEXT: &[&str] = &[];
 
-/// What an unknown failure is taken for.
+/// Default for unknown errors.
 pub(super) const INTERNAL: KnownError = KnownError::new(
     "E15e",
     500,
@@ -28,7 +28,7 @@ pub(super) const INTERNAL: KnownError = KnownError::new(
 .cause("something inside AWS failed")
 .advice("Try again; if it stays, look at the AWS Health Dashboard.");
 
-/// All of them.
+/// All known errors. The first that matches counts.
 pub static KNOWN_ERRORS: &[KnownError] = &[
     // --- Which model, and whether it may be used ---------------------------------------------------------------
     KnownError::new("E01", 400, VALIDATION, &["with on-demand throughput isn"])

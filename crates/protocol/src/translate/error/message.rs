@@ -1,8 +1,8 @@
-//! What is read out of AWS's words, and what a client may read of them.
+//! Messages: parsing AWS's, writing the client's.
 
 /// What stands before the text of the model's own server.
 const PREFIX: &str = "The model returned the following errors: ";
-/// Converse's names for members that clients know by others.
+/// Members of Converse, with the names that clients know.
 const MEMBERS: [(&str, &str); 4] = [
     ("inferenceConfig.maxTokens", "max_tokens"),
     ("inferenceConfig.temperature", "temperature"),
@@ -23,7 +23,7 @@ pub(super) fn searchable(text: &str) -> String {
     text.to_lowercase().replace('\u{2019}', "'")
 }
 
-/// AWS's text as a client may see it.
+/// AWS's message as a client may see it.
 pub(super) fn visible(text: &str, code: &str) -> String {
     let text = text.trim();
     let text = text.strip_prefix(PREFIX).unwrap_or(text);
@@ -43,13 +43,13 @@ pub(super) fn visible(text: &str, code: &str) -> String {
     )
 }
 
-/// One sentence after the other.
+/// Joins the message and the advice.
 pub(super) fn sentences(text: &str, advice: &str) -> String {
     let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{text}{stop} {advice}")
 }
 
-/// That the prompt is too long, in words that clients know: with numbers when the text tells them.
+/// `prompt is too long`, which clients recover on: with numbers when AWS's message has them.
 pub(super) fn overflow(text: &str) -> String {
     const UNKNOWN: &str = "capability_rejected: prompt_too_long";
     // Of a text in characters the numbers say nothing about tokens.
@@ -67,7 +67,7 @@ pub(super) fn overflow(text: &str) -> String {
     }
 }
 
-/// Takes out ARNs and account ids.
+/// Redacts ARNs and account ids.
 fn redacted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -2,19 +2,19 @@ use std::fmt::Write as _;
 
 use super::*;
 
-fn said(message: &str) -> Exception {
+fn with_message(message: &str) -> Exception {
     Exception { message: Some(message.to_owned()), ..Exception::default() }
 }
 
 fn refused(text: &str) -> MappedError {
-    map_error(400, "ValidationException", &said(text))
+    map_error(400, "ValidationException", &with_message(text))
 }
 
 #[test]
 fn each_example_matches_its_own_row() {
     for expected in KNOWN_ERRORS {
         let [exception, ..] = expected.exceptions else { panic!("{} has no exception", expected.code) };
-        let found = map_error(expected.status, exception, &said(expected.example));
+        let found = map_error(expected.status, exception, &with_message(expected.example));
         assert_eq!(found.known_error.code, expected.code, "{}", expected.example);
         assert_eq!(
             (found.error.kind, found.fault, found.retry),
@@ -45,7 +45,8 @@ fn each_row_has_a_cause_and_advice() {
 fn messages_of_all_known_errors() {
     let mut table = String::new();
     for known_error in KNOWN_ERRORS {
-        let failure = map_error(known_error.status, known_error.exceptions[0], &said(known_error.example));
+        let failure =
+            map_error(known_error.status, known_error.exceptions[0], &with_message(known_error.example));
         let MappedError { error, fault, retry, .. } = failure;
         let _ = writeln!(
             table,
@@ -90,7 +91,7 @@ fn every_wording_matches_its_row() {
         ("E39", "The provided request is not valid"),
     ] {
         let exception = if code == "E10" { "ResourceNotFoundException" } else { "ValidationException" };
-        assert_eq!(map_error(400, exception, &said(text)).known_error.code, code, "{text}");
+        assert_eq!(map_error(400, exception, &with_message(text)).known_error.code, code, "{text}");
     }
 }
 
@@ -112,7 +113,7 @@ fn codes_match_in_every_spelling() {
         (500, "NovelException", "", "E15e"),
     ] {
         assert_eq!(
-            map_error(status, code, &said(text)).known_error.code,
+            map_error(status, code, &with_message(text)).known_error.code,
             known_error,
             "{status} {code} {text}"
         );
@@ -121,7 +122,7 @@ fn codes_match_in_every_spelling() {
 
 #[test]
 fn model_errors_use_the_original_status() {
-    let said = |status| Exception {
+    let exception = |status| Exception {
         message: Some("outer".to_owned()),
         original_status_code: Some(status),
         original_message: Some("inner".to_owned()),
@@ -134,7 +135,7 @@ fn model_errors_use_the_original_status() {
         (529, ErrorType::Overloaded),
         (500, ErrorType::Api),
     ] {
-        let failure = map_error(424, "ModelErrorException", &said(status));
+        let failure = map_error(424, "ModelErrorException", &exception(status));
         assert_eq!(failure.error, Error::new(kind, "inner"));
     }
 }
@@ -158,7 +159,7 @@ fn texts_that_clients_recover_on_are_unchanged() {
 
 #[test]
 fn other_wordings_become_prompt_is_too_long() {
-    for (text, told) in [
+    for (text, expected) in [
         (
             "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
             "capability_rejected: prompt_too_long",
@@ -176,7 +177,7 @@ fn other_wordings_become_prompt_is_too_long() {
             "capability_rejected: prompt_too_long",
         ),
     ] {
-        assert_eq!(refused(text).error, Error::new(ErrorType::InvalidRequest, told));
+        assert_eq!(refused(text).error, Error::new(ErrorType::InvalidRequest, expected));
     }
 }
 
@@ -184,9 +185,9 @@ fn other_wordings_become_prompt_is_too_long() {
 fn throttling_never_mentions_the_context() {
     for text in ["Too many tokens, please wait before trying again.", "Too many tokens per day, please wait"]
     {
-        let told = map_error(429, "ThrottlingException", &said(text)).error.message.to_lowercase();
+        let message = map_error(429, "ThrottlingException", &with_message(text)).error.message.to_lowercase();
         for words in ["too long", "prompt_too_long", "context", "exceed"] {
-            assert!(!told.contains(words), "{told}");
+            assert!(!message.contains(words), "{message}");
         }
     }
 }
@@ -194,7 +195,7 @@ fn throttling_never_mentions_the_context() {
 #[test]
 fn arns_and_account_ids_are_redacted() {
     let text = "User: arn:aws:sts::123456789012:assumed-role/x/y may not use \"arn:aws:bedrock:us-east-1::foundation-model/z\" in 123456789012, 1234567890123 tokens";
-    let failure = map_error(403, "AccessDeniedException", &said(text));
+    let failure = map_error(403, "AccessDeniedException", &with_message(text));
     assert!(
         failure
             .error
@@ -204,18 +205,19 @@ fn arns_and_account_ids_are_redacted() {
     );
     assert_eq!(failure.aws_message, text);
     for known_error in KNOWN_ERRORS {
-        let told = map_error(known_error.status, known_error.exceptions[0], &said(known_error.example))
-            .error
-            .message;
-        assert!(!told.contains("arn:") && !told.contains("123456789012"), "{told}");
+        let message =
+            map_error(known_error.status, known_error.exceptions[0], &with_message(known_error.example))
+                .error
+                .message;
+        assert!(!message.contains("arn:") && !message.contains("123456789012"), "{message}");
     }
 }
 
 #[test]
 fn constraint_names_the_clients_member() {
-    let told =
+    let message =
         refused("Value '7' at 'inferenceConfig.temperature' failed to satisfy constraint: x").error.message;
-    assert_eq!(told, "Value '7' at 'temperature' failed to satisfy constraint: x");
+    assert_eq!(message, "Value '7' at 'temperature' failed to satisfy constraint: x");
 }
 
 #[test]
@@ -223,7 +225,7 @@ fn gateway_credentials_are_an_operator_fault() {
     let failure = map_error(
         403,
         "UnrecognizedClientException",
-        &said("The security token included in the request is invalid."),
+        &with_message("The security token included in the request is invalid."),
     );
     assert_eq!((failure.fault, failure.error.kind), (Fault::Operator, ErrorType::Api));
     assert!(failure.error.message.contains("credentials of this gateway"));
@@ -234,7 +236,7 @@ fn model_id_of_the_client_is_a_client_fault() {
     let id = refused("The provided model identifier is invalid.");
     assert_eq!(id.error.kind, ErrorType::Permission);
     assert_eq!(id.blame_client().error.kind, ErrorType::InvalidRequest);
-    let arn = map_error(404, "ResourceNotFoundException", &said("nothing here")).blame_client();
+    let arn = map_error(404, "ResourceNotFoundException", &with_message("nothing here")).blame_client();
     assert_eq!((arn.error.kind, arn.fault), (ErrorType::NotFound, Fault::Client));
     assert_eq!(refused("x").blame_client(), refused("x"));
 }

@@ -1,11 +1,11 @@
-//! A whole answer of Converse, into the events of a stream: for models that cannot stream what was asked.
+//! Converse document → events, for requests that a model cannot stream.
 
 use super::{End, StreamContext, StreamSummary, StreamTranslator};
 use crate::converse::ConverseResponse;
 use crate::event_sink::EventSink;
 use crate::translate::MappedError;
 
-/// Tells a whole answer as if it had been streamed; one that cannot be read ends with an `error`.
+/// Translates a Converse document into the events of a stream; an unreadable one ends with an `error`.
 pub fn translate_response(
     answer: &[u8],
     context: StreamContext,

@@ -1,7 +1,7 @@
-//! Tools that the client runs and that a Claude model knows by their type: shell, editor, memory, computer.
+//! Anthropic-defined client tools: shell, editor, memory, computer.
 //!
 //! Converse has no words for them, so they go beside it in the model's own. That works until the conversation
-//! holds calls: then Bedrock wants them declared in its words as well, and the model refuses a name given twice.
+//! holds calls: then Bedrock wants them declared in `toolConfig` as well, and the model rejects a duplicate name.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::translate::diagnostics::JsonPath;
 
 /// The first version of all of them came with computer use.
 const FIRST: &str = "20241022";
-/// The setting that allows computer use.
+/// Setting that enables computer use.
 const COMPUTER_SETTING: &str = "AWS_BEDROCK_ENABLE_COMPUTER_USE";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Family {
 }
 
 impl<'a> ConverseRequestBuilder<'a> {
-    /// Takes a tool of this type as it is, or says why it is lost.
+    /// Takes a built-in tool unchanged, or reports it as unsupported.
     pub(super) fn builtin_tool(
         &mut self,
         kind: JsonStr<'a>,
@@ -72,7 +72,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         self.has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {says}"))
     }
 
-    /// A marker on such a tool stays where it is, and counts.
+    /// Keeps the marker of a built-in tool, and counts it.
     fn native_cache_marker(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
         if let Some(control) = &mut tool.cache_control {
             self.cache_markers.count();

@@ -1,4 +1,4 @@
-//! Text that the model said with citations, on its way back to the model.
+//! Assistant text with citations, sent back to the model.
 
 use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
@@ -12,7 +12,7 @@ use crate::translate::diagnostics::required;
 
 impl<'a> ConverseRequestBuilder<'a> {
     /// What the assistant said, with where it comes from; nothing when it is blank.
-    pub(super) fn said(
+    pub(super) fn assistant_text(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -50,7 +50,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(translated)
     }
 
-    /// A citation; nothing when it is lost.
+    /// Translates a citation; `None` when it is unsupported.
     fn citation(
         &mut self,
         mut citation: Citation<'a>,

@@ -1,7 +1,7 @@
-//! The conversation: system prompt, turns and their blocks.
+//! System prompt, turns and content blocks.
 //!
 //! What Bedrock wants and Anthropic does not: roles that alternate, tool results first in their turn, no
-//! blank text, names of a certain form. All of that is arranged here without changing what is said.
+//! blank text, names of a certain form. All of that is arranged here without changing the meaning.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -24,18 +24,18 @@ use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
 use crate::translate::tool_names;
 
-/// Stands for a turn in which nothing but blank text was said: Bedrock takes no empty turn.
+/// Placeholder for a blank turn: Bedrock takes none.
 const EMPTY_TURN: &str = "(no content)";
-/// Stands for the result of a tool that returned nothing.
+/// Placeholder for an empty tool result.
 const EMPTY_TOOL_RESULT: &str = "(no output)";
 
-/// Stands in a result for an image that follows it.
+/// Placeholder in a tool result for an image behind it.
 const IMAGE_FOLLOWS: &str = "(the image follows)";
 
-/// Marks opaque reasoning that did not come as text, so that it can go back as it came.
+/// Prefix of redacted reasoning that is not text, so that it can be sent back unchanged.
 pub(in crate::translate) const VERBATIM: &str = "bedrock:";
 
-/// A turn, and the first message that is part of it.
+/// Turn, and the index of its first message.
 struct Turn<'a> {
     index: usize,
     message: Message<'a>,
@@ -123,7 +123,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(turns.into_iter().map(|turn| turn.message).collect())
     }
 
-    /// Role and content of one message; nothing when its role is lost.
+    /// Role and content of one message; `None` when its role is unsupported.
     fn message(
         &mut self,
         mut message: InputMessage<'a>,
@@ -161,7 +161,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok((!says_nothing).then_some((role, content)))
     }
 
-    /// Puts the images of results, where the model takes none, behind the results.
+    /// Moves the images of tool results behind them, for models that take none inside.
     fn images_after_results(&mut self, content: &mut Vec<ContentBlock<'a>>) {
         let images = std::mem::take(&mut self.moved_images);
         let last = content.iter().rposition(|block| matches!(block, ContentBlock::ToolResult(_)));
@@ -189,7 +189,7 @@ impl<'a> ConverseRequestBuilder<'a> {
                 cache_control = block.cache_control.take();
             }
             ("text", Role::Assistant) => {
-                out.extend(self.said(&mut block, path)?);
+                out.extend(self.assistant_text(&mut block, path)?);
                 cache_control = block.cache_control.take();
             }
             ("image", Role::User) => {
@@ -321,7 +321,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(ToolUse { tool_use_id, name, input })
     }
 
-    /// A result, and the cache marker inside it: Bedrock takes one only after the result.
+    /// Translates a tool result and the cache marker inside it: Bedrock takes one only after the result.
     fn tool_result(
         &mut self,
         block: &mut Block<'a>,
@@ -367,7 +367,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok((ToolResult { tool_use_id, content, status }, cache_control))
     }
 
-    /// An image of a result; where the model takes none, a word that says where it is.
+    /// Translates an image of a tool result; where the model takes none, a text that refers to it.
     fn image_of_result(
         &mut self,
         block: &mut Block<'a>,
@@ -396,7 +396,7 @@ impl<'a> ConverseRequestBuilder<'a> {
                 self.diagnostics.dropped(path, "left out: the model takes no thinking back");
             }
             None => {
-                self.diagnostics.dropped(path, "left out: thinking without a signature cannot be sent back")
+                self.diagnostics.dropped(path, "left out: thinking without a signature cannot be sent back");
             }
             Some(JsonStr(signature)) => {
                 let reasoning = Reasoning::ReasoningText { text, signature };
@@ -421,7 +421,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(ContentBlock::ReasoningContent(Reasoning::RedactedContent(wire.into()))))
     }
 
-    /// Bedrock wants the results of a turn before anything else in it; cache points stay with their block.
+    /// Moves tool results to the begin of their turn, as Bedrock requires; cache points stay with their block.
     fn results_first(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
         let is_result = |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolResult(_));
         let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));

@@ -16,15 +16,15 @@ use crate::json::{JsonStr, RawJson};
 use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
 
-/// What a document without a usable title is called.
+/// Name of a document without a usable title.
 const UNTITLED: &str = "document";
-/// How long the name of a document may be.
+/// Maximum length of a document name.
 const MAX_NAME: usize = 200;
-/// Stands beside documents that nothing is said about: Bedrock takes none alone.
+/// Text beside documents without one, which Bedrock requires.
 const BESIDE_DOCUMENT: &str = "(document)";
 
 impl<'a> ConverseRequestBuilder<'a> {
-    /// A document; nothing when it is lost or blank.
+    /// Translates a document; `None` when it is unsupported or blank.
     pub(super) fn document(
         &mut self,
         block: &mut Block<'a>,
@@ -161,7 +161,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Some(text.0)
     }
 
-    /// What a search found; nothing when it is lost or blank.
+    /// Translates a search result; `None` when it is unsupported or blank.
     pub(super) fn search_result(
         &mut self,
         block: &mut Block<'a>,
@@ -187,7 +187,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(SearchResult { source: source.0, title: title.0, content, citations }))
     }
 
-    /// Present only when citations are on.
+    /// Citation settings; present only when citations are enabled.
     fn citations_config(
         &mut self,
         config: Option<RawJson<'a>>,
@@ -208,7 +208,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(enabled.then_some(converse::CitationsConfig { enabled }))
     }
 
-    /// A name that Bedrock takes and that no other document of the request has.
+    /// Name that Bedrock accepts and that no other document of the request has.
     fn document_name(&mut self, title: Option<JsonStr<'a>>, path: JsonPath<'_>) -> String {
         let wanted = title.as_ref().map_or_else(String::new, |title| legal_name(title));
         let base = if wanted.is_empty() { UNTITLED.to_owned() } else { wanted };
@@ -228,7 +228,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         name
     }
 
-    /// Puts a word beside documents that come without any.
+    /// Adds a text to documents without one: Bedrock requires it.
     pub(super) fn text_beside_documents(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
         let Some(first) = content.iter().position(|block| matches!(block, ContentBlock::Document(_))) else {
             return;

@@ -1,4 +1,4 @@
-//! How long the answer may be, how it is sampled and what ends it.
+//! `inferenceConfig`: `max_tokens`, sampling and stop sequences.
 
 use super::ConverseRequestBuilder;
 use crate::anthropic::{InvalidRequest, Request};
@@ -7,7 +7,7 @@ use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
 use crate::json::{JsonStr, List};
 use crate::translate::diagnostics::JsonPath;
 
-/// The largest number Bedrock takes for `maxTokens`.
+/// Maximum of `maxTokens` in Bedrock.
 const MAX_TOKENS: u64 = i32::MAX as u64;
 
 impl<'a> ConverseRequestBuilder<'a> {
@@ -23,10 +23,10 @@ impl<'a> ConverseRequestBuilder<'a> {
 
     fn max_tokens(&mut self, given: Option<u64>) -> Result<u64, InvalidRequest> {
         let path = JsonPath::ROOT.key("max_tokens");
-        let most = self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS);
-        let least = self.capabilities.min_output_tokens.clamp(1, most);
+        let max = self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS);
+        let min = self.capabilities.min_output_tokens.clamp(1, max);
         let Some(given) = given else {
-            let default = self.options.default_max_tokens.clamp(least, most);
+            let default = self.options.default_max_tokens.clamp(min, max);
             self.diagnostics.adjusted(path, format!("not given; {default} was used"));
             return Ok(default);
         };
@@ -41,7 +41,7 @@ impl<'a> ConverseRequestBuilder<'a> {
                 format!("Input should be less than or equal to {MAX_TOKENS}"),
             ));
         }
-        let sent = given.clamp(least, most);
+        let sent = given.clamp(min, max);
         if sent < given {
             self.shortened = true;
             self.diagnostics
@@ -64,7 +64,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// `temperature` and `top_p`, as far as the model takes them. Even values that change nothing are
-    /// refused by models that take none.
+    /// rejected by models that take none.
     fn sampling(&mut self, request: &mut Request<'_>) -> Result<(Option<f64>, Option<f64>), InvalidRequest> {
         let temperature = fraction(request.temperature.take(), "temperature")?;
         let top_p = fraction(request.top_p.take(), "top_p")?;

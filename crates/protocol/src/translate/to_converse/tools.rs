@@ -1,4 +1,4 @@
-//! Tools, and whether one of them has to be called.
+//! Tools and tool choice.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
 use crate::translate::server_tools::{Offered, left_out};
 
-/// Says of a tool that only history knows that it is gone.
+/// Description of a placeholder tool.
 const TOOL_NO_LONGER_AVAILABLE: &str = "No longer available.";
 /// The schema that takes any arguments.
 static ANY_ARGUMENTS: LazyLock<Box<RawValue>> = LazyLock::new(|| constant(r#"{"type":"object"}"#));
@@ -81,7 +81,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(left_out.into_iter().map(|tool| tool.index).collect())
     }
 
-    /// A tool that is left out leaves the end of the cached prefix to the one before it.
+    /// Moves the cache marker of a dropped tool to the tool before it.
     fn inherit_marker(
         &mut self,
         mut tool: request::Tool<'a>,
@@ -152,7 +152,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(())
     }
 
-    /// Takes `strict` when the model knows it, or when it asks for nothing.
+    /// Takes `strict` when the model knows it, or when it is false.
     pub(super) fn strict(&mut self, strict: &mut Option<bool>, path: JsonPath<'_>) -> Option<bool> {
         if self.capabilities.strict_tools {
             return strict.take();
@@ -165,7 +165,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         None
     }
 
-    /// Bedrock wants tools declared when the conversation calls some, even if the client has none left.
+    /// Declares tools that the conversation calls when the request has none: Bedrock requires it.
     fn placeholder_tools(&mut self, path: JsonPath<'_>, out: &mut Vec<Tool<'a>>) {
         for name in std::mem::take(&mut self.called) {
             self.diagnostics
@@ -219,7 +219,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok((upstream, parallel))
     }
 
-    /// The choice, unless there is nothing in Converse's words to choose from.
+    /// The choice, unless Converse has no tools to choose from.
     fn declared(
         &mut self,
         choice: ToolChoice<'a>,
@@ -236,7 +236,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         None
     }
 
-    /// The choice itself, or the strongest below it that the model can be told. Nothing else ever weakens a
+    /// The choice, or the strongest below it that the model takes. Nothing else ever weakens a
     /// choice.
     fn at_most(&mut self, choice: ToolChoice<'a>, path: JsonPath<'_>) -> Option<ToolChoice<'a>> {
         let wanted = match choice {
@@ -259,7 +259,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         sent
     }
 
-    /// `none` has no counterpart: without history the tools can stay at home, with it they cannot.
+    /// Handles `none`, which Converse lacks: without tool calls in the conversation the tools are left out.
     fn no_tool(
         &mut self,
         mut choice: request::ToolChoice<'a>,

@@ -1,4 +1,4 @@
-//! How hard the model thinks, and what its answer has to look like.
+//! Thinking, effort and output format in the client's own body.
 
 use super::{Editing, wrong};
 use crate::anthropic::InvalidRequest;
@@ -16,13 +16,13 @@ fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
     Some(member.value).filter(|value| value.get() != "null")
 }
 
-/// A member that is text.
+/// Member that is a string.
 fn text<'t>(value: RawJson<'t>, name: &str) -> Option<JsonStr<'t>> {
     given(&members(value), name)?.read().ok()
 }
 
 impl<'t> Editing<'t, '_> {
-    /// Thinking in the words of the model's generation, as on the other route; returns the effort to send.
+    /// Maps thinking to the model as for Converse; returns the effort to send.
     pub(super) fn thinking_config(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
         let read =
             |name, value: RawJson<'t>| value.read().map_err(|error| wrong(JsonPath::ROOT.key(name), &error));

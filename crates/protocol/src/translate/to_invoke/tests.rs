@@ -1,4 +1,4 @@
-//! What becomes of bodies, rule by rule.
+//! Rules of the edits, one by one.
 
 use super::*;
 use crate::capabilities::{Efforts, Thinking};

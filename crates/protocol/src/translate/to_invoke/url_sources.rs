@@ -1,11 +1,11 @@
-//! Sources that somebody would have to fetch: no route to Bedrock does, and its own refusal names no place.
+//! URL and file sources: no upstream API fetches them, and Bedrock's own error has no path.
 
 use crate::anthropic::InvalidRequest;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{items, members};
 use crate::translate::diagnostics::JsonPath;
 
-/// Refuses images and documents that are only pointed at, also in the results of tools.
+/// Rejects images and documents with a URL or file source, also in tool results.
 pub(super) fn check(content: RawJson<'_>, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
     for (index, block) in items(content).into_iter().enumerate() {
         let path = path.index(index);
