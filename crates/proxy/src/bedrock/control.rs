@@ -8,14 +8,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::encode_segment;
-use super::exchange::Exchange;
-use super::passthrough::Passed;
-use super::{Attempts, Bedrock, Failure, failure};
+use super::{Bedrock, SignedRequest, UpstreamError, UpstreamResponse};
 
-/// Some hundreds of models of some hundred bytes each, and room for more.
-const LONGEST_LIST: usize = 8 << 20;
-/// A list that does not end is not followed for ever.
-const MOST_PAGES: usize = 20;
+/// A list holds some hundreds of models of some hundred bytes each.
+const MAX_LIST_BYTES: usize = 8 << 20;
+/// A page holds up to 1,000 profiles; a list that does not end is cut here.
+const MAX_PAGES: usize = 20;
 
 /// A foundation model of the region.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -23,25 +21,25 @@ const MOST_PAGES: usize = 20;
 pub struct FoundationModel {
     /// Its id, without a profile prefix.
     pub model_id: String,
-    /// What people call it.
+    /// Its display name.
     pub model_name: Option<String>,
     /// `TEXT`, `IMAGE`, `EMBEDDING` …
     pub output_modalities: Vec<String>,
     /// `ON_DEMAND`, `PROVISIONED`, `INFERENCE_PROFILE`.
     pub inference_types_supported: Vec<String>,
-    /// Where it is in its life.
+    /// Its lifecycle.
     pub model_lifecycle: Lifecycle,
 }
 
-/// Where a model is in its life.
+/// The lifecycle of a model.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lifecycle {
     /// `ACTIVE` or `LEGACY`.
     pub status: Option<String>,
-    /// Since when it can be called, RFC 3339.
+    /// First day, RFC 3339.
     pub start_of_life_time: Option<String>,
-    /// Until when, RFC 3339.
+    /// Last day, RFC 3339.
     pub end_of_life_time: Option<String>,
 }
 
@@ -51,11 +49,11 @@ pub struct Lifecycle {
 pub struct InferenceProfile {
     /// `us.anthropic.…`, or the account's own.
     pub inference_profile_id: String,
-    /// The models it leads to, one for each region.
+    /// The models it routes to, one for each region.
     pub models: Vec<ProfileModel>,
 }
 
-/// A model behind an inference profile.
+/// A model of an inference profile.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProfileModel {
@@ -64,7 +62,7 @@ pub struct ProfileModel {
 }
 
 impl InferenceProfile {
-    /// The ARNs of the models it leads to.
+    /// The ARNs of the models it routes to.
     pub fn arns(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(|model| model.model_arn.as_str())
     }
@@ -74,21 +72,21 @@ impl Bedrock {
     /// ListFoundationModels: all of the region.
     ///
     /// # Errors
-    /// When AWS refuses, or the answer cannot be had or read.
-    pub async fn foundation_models(&self) -> Result<Vec<FoundationModel>, Failure> {
+    /// When AWS responds with an error, or there is no usable response.
+    pub async fn foundation_models(&self) -> Result<Vec<FoundationModel>, UpstreamError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct List {
             model_summaries: Vec<FoundationModel>,
         }
-        self.list::<List>("/foundation-models", "").await.map(|list| list.model_summaries)
+        self.get_json::<List>("/foundation-models", "").await.map(|list| list.model_summaries)
     }
 
-    /// ListInferenceProfiles: all of AWS's own in the region.
+    /// ListInferenceProfiles: all system-defined profiles of the region.
     ///
     /// # Errors
-    /// When AWS refuses, or an answer cannot be had or read.
-    pub async fn inference_profiles(&self) -> Result<Vec<InferenceProfile>, Failure> {
+    /// When AWS responds with an error, or there is no usable response.
+    pub async fn inference_profiles(&self) -> Result<Vec<InferenceProfile>, UpstreamError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Page {
@@ -96,13 +94,13 @@ impl Bedrock {
             next_token: Option<String>,
         }
         let (mut all, mut token) = (Vec::new(), String::new());
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let mut path = "/inference-profiles?maxResults=1000&type=SYSTEM_DEFINED".to_owned();
             if !token.is_empty() {
                 path.push_str("&nextToken=");
                 encode_segment(&token, &mut path);
             }
-            let page: Page = self.list(&path, "").await?;
+            let page: Page = self.get_json(&path, "").await?;
             all.extend(page.inference_profile_summaries);
             match page.next_token {
                 Some(next) if !next.is_empty() && next != token => token = next,
@@ -112,50 +110,45 @@ impl Bedrock {
         Ok(all)
     }
 
-    /// GetInferenceProfile, in the region that an ARN names.
+    /// GetInferenceProfile, in the region of an ARN.
     ///
     /// # Errors
-    /// When AWS refuses, or the answer cannot be had or read.
-    pub async fn inference_profile(&self, id: &str) -> Result<InferenceProfile, Failure> {
-        self.list(&profile_path(id), id).await
+    /// When AWS responds with an error, or there is no usable response.
+    pub async fn inference_profile(&self, id: &str) -> Result<InferenceProfile, UpstreamError> {
+        self.get_json(&profile_path(id), id).await
     }
 
-    /// `GET /inference-profiles` with the client's own query, not looked into.
+    /// `GET /inference-profiles` with the client's own query, forwarded.
     ///
     /// # Errors
-    /// When AWS refuses, or there is no answer.
-    pub async fn pass_profiles(&self, query: Option<&str>) -> Result<Passed, Failure> {
+    /// When AWS responds with an error, or there is no response.
+    pub async fn forward_profiles(&self, query: Option<&str>) -> Result<UpstreamResponse, UpstreamError> {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         self.get(&format!("/inference-profiles{query}"), "").await
     }
 
-    /// `GET /inference-profiles/{id}`, not looked into.
+    /// `GET /inference-profiles/{id}`, forwarded.
     ///
     /// # Errors
-    /// When AWS refuses, or there is no answer.
-    pub async fn pass_profile(&self, id: &str) -> Result<Passed, Failure> {
+    /// When AWS responds with an error, or there is no response.
+    pub async fn forward_profile(&self, id: &str) -> Result<UpstreamResponse, UpstreamError> {
         self.get(&profile_path(id), id).await
     }
 
-    async fn get(&self, path: &str, id: &str) -> Result<Passed, Failure> {
-        let place = self.control_place(id);
-        let no_client = || Failure::unsendable("there are no root certificates for the control plane");
-        let exchange = Exchange {
-            place: &place,
-            client: self.places.control_client.as_ref().ok_or_else(no_client)?,
+    async fn get(&self, path: &str, id: &str) -> Result<UpstreamResponse, UpstreamError> {
+        let request = SignedRequest {
             method: Method::GET,
-            uri: place.endpoint.url(path).map_err(Failure::unsendable)?,
-            headers: &HeaderMap::new(),
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
             body: Bytes::new(),
+            media_type: None,
         };
-        self.exchange(&exchange, &mut Attempts::default()).await.map(Passed::from)
+        self.send(&self.targets.control(id), &request).await
     }
 
-    async fn list<T: DeserializeOwned>(&self, path: &str, id: &str) -> Result<T, Failure> {
-        let answer = self.get(path, id).await?;
-        let bytes = failure::read(answer.body, LONGEST_LIST).await.unwrap_or_default();
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::unreadable(self.control_place(id).endpoint.host(), &error))
+    async fn get_json<T: DeserializeOwned>(&self, path: &str, id: &str) -> Result<T, UpstreamError> {
+        let host = self.targets.control(id).host().to_owned();
+        self.get(path, id).await?.json(&host, MAX_LIST_BYTES).await
     }
 }
 

@@ -5,8 +5,6 @@
 use http::Uri;
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
 
-use crate::config;
-
 /// The base of every URL: scheme, host, and a path in front if the operator gave one.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
@@ -28,14 +26,6 @@ const PARTITIONS: [(&str, &str, &str); 8] = [
 ];
 
 impl Endpoint {
-    /// The runtime the configuration asks for. A custom one is used exactly as typed.
-    pub(super) fn new(config: &config::BedrockConfig) -> Result<Self, InvalidUri> {
-        match &config.endpoint {
-            Some(uri) => Self::custom(uri),
-            None => Self::of("bedrock-runtime", &config.region, config.fips, config.dual_stack),
-        }
-    }
-
     /// An endpoint as typed.
     pub(super) fn custom(uri: &Uri) -> Result<Self, InvalidUri> {
         let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
@@ -61,16 +51,6 @@ impl Endpoint {
     pub(super) fn host(&self) -> &str {
         let default_port = if self.is_https() { ":443" } else { ":80" };
         self.authority.as_str().trim_end_matches(default_port)
-    }
-
-    /// The URL of `operation` for `model_id`, which becomes exactly one path segment.
-    pub(super) fn model(&self, model_id: &str, operation: &str) -> Result<Uri, http::Error> {
-        let mut path = String::with_capacity(model_id.len() + 48);
-        path.push_str("/model/");
-        encode_segment(model_id, &mut path);
-        path.push('/');
-        path.push_str(operation);
-        self.url(&path)
     }
 
     /// The URL of a path, encoded already, and perhaps a query.
@@ -124,15 +104,18 @@ pub(super) fn encode_segment(text: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::bedrock::{Bedrock, Operation};
+    use crate::clock::Clock;
     use crate::config::Config;
 
     fn url(variables: &[(&str, &str)], model_id: &str) -> String {
         let config = Config::load(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         });
-        let endpoint = Endpoint::new(&config.unwrap().bedrock).unwrap();
-        endpoint.model(model_id, "converse-stream").unwrap().to_string()
+        let bedrock = Bedrock::new(&config.unwrap().bedrock, Clock::machine()).unwrap();
+        let operation = Operation::ConverseStream;
+        let target = bedrock.target_for(operation, "m");
+        target.endpoint.url(&operation.path(model_id)).unwrap().to_string()
     }
 
     #[test]

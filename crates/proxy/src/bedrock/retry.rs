@@ -1,87 +1,144 @@
-//! How often one request may be sent to Bedrock. The rest of the retries belongs to the client.
+//! The retry policy of every request to AWS: what follows a failed attempt. Retries end when the client has got a byte;
+//! later ones are the client's.
 
 use std::time::Duration;
 
-use super::Failure;
+use protocol::translate::{Retry, UnsupportedFeature, detect_unsupported};
+
+use super::UpstreamError;
 use crate::ids::{self, RequestId};
 
-const MOST_RETRIES: u32 = 2;
+/// The AWS SDK's standard mode makes three attempts in all.
+const MAX_RETRIES: u32 = 2;
+/// A throttled request is worth a second try soon: AWS's buckets refill by the second.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(2);
+/// Clients give up on their own after some seconds without a response.
+const MAX_DELAY: Duration = Duration::from_secs(2);
+/// How often one request may be changed and sent again. Each fallback needs a 400 that names something new.
+const MAX_FALLBACKS: usize = 4;
 
-/// The retries of one request. They are over when the client has been told anything.
-#[derive(Debug, Default)]
+/// Which errors may be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryPolicy {
+    /// Throttles, unavailability, failed connections and rejected credentials; a 400 may lead to a fallback.
+    Standard,
+    /// Failed connections and rejected credentials: clients of the Bedrock API retry the rest themselves.
+    ConnectOnly,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send the same request again, after this delay.
+    Retry(Duration),
+    /// Fetch new credentials, then send the same request again.
+    RefreshCredentials,
+    /// Change the request so that it goes without this, then send it.
+    Fallback(UnsupportedFeature),
+    /// Return the error.
+    GiveUp,
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
 pub struct Attempts {
-    /// Which request they are of, for the log.
+    policy: RetryPolicy,
+    /// For the log.
     request_id: Option<RequestId>,
     retries: u32,
-    refreshed: bool,
-    failures: Vec<&'static str>,
+    has_refreshed: bool,
+    fallbacks: Vec<UnsupportedFeature>,
 }
 
 impl Attempts {
-    /// The attempts of the request `id`.
+    /// No attempt yet.
     #[must_use]
-    pub fn of(id: &RequestId) -> Self {
-        Self { request_id: Some(id.clone()), ..Self::default() }
+    pub fn new(policy: RetryPolicy, request_id: Option<&RequestId>) -> Self {
+        let request_id = request_id.cloned();
+        Self { policy, request_id, retries: 0, has_refreshed: false, fallbacks: Vec::new() }
     }
 
-    /// Says in the log how an attempt went that came to nothing, without AWS's words.
-    pub(super) fn tell(&self, failure: &Failure) {
-        let (status, code) = failure.brief();
-        let request_id = self.request_id.as_ref().map(RequestId::as_str);
-        tracing::debug!(request_id, status, code, "an attempt has failed");
-    }
-
-    /// How often the request was sent again.
+    /// How often the same request was sent again after a delay.
     #[must_use]
     pub fn retries(&self) -> u32 {
         self.retries
     }
 
-    /// Remembers why an attempt failed, in one word.
-    pub fn failed(&mut self, outcome: &'static str) {
-        self.failures.push(outcome);
-    }
-
-    /// Why attempts failed, in order.
-    #[must_use]
-    pub fn failures(&self) -> &[&'static str] {
-        &self.failures
-    }
-
-    /// Waits for a random part of the current delay and says whether to try again; at once `false` when the
-    /// attempts are used up.
-    pub async fn again(&mut self) -> bool {
-        if self.retries == MOST_RETRIES {
-            return false;
+    /// Decides what follows `error`. `client_body` is the body as the client sent it: names in AWS's text are only
+    /// believed when they stand in it.
+    pub fn next(&mut self, error: &UpstreamError, can_refresh: bool, client_body: &[u8]) -> Next {
+        let request_id = self.request_id.clone();
+        let request_id = request_id.as_ref().map(RequestId::as_str);
+        let (status, code) = error.summary();
+        tracing::debug!(request_id, status, code, "attempt failed");
+        if error.is_credentials_rejected() && can_refresh && !self.has_refreshed {
+            self.has_refreshed = true;
+            tracing::warn!(request_id, %error, "AWS rejected the credentials; fetching new ones");
+            return Next::RefreshCredentials;
         }
-        let delay = (FIRST_DELAY * 2_u32.pow(self.retries)).min(LONGEST_DELAY);
+        if let Some(feature) = self.fallback(error, client_body) {
+            return Next::Fallback(feature);
+        }
+        let is_retryable = match self.policy {
+            RetryPolicy::Standard => error.is_retryable(),
+            RetryPolicy::ConnectOnly => error.is_connect_error(),
+        };
+        if !is_retryable || self.retries == MAX_RETRIES {
+            return Next::GiveUp;
+        }
+        // Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+        let delay = (FIRST_DELAY * 2_u32.pow(self.retries)).min(MAX_DELAY).mul_f64(ids::fraction());
         self.retries += 1;
-        let delay = delay.mul_f64(ids::fraction());
-        let request_id = self.request_id.as_ref().map(RequestId::as_str);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(request_id, retry = self.retries, delay_ms, "Bedrock will be asked again");
-        tokio::time::sleep(delay).await;
-        true
+        tracing::debug!(request_id, retry = self.retries, delay_ms, "request is sent again after a delay");
+        Next::Retry(delay)
     }
 
-    /// Whether refused credentials may be replaced: once per request.
-    pub(super) fn refresh(&mut self) -> bool {
-        !std::mem::replace(&mut self.refreshed, true)
+    /// What a 400 names that the request can go without; each thing once.
+    fn fallback(&mut self, error: &UpstreamError, client_body: &[u8]) -> Option<UnsupportedFeature> {
+        let mapped = error.service()?;
+        if self.policy != RetryPolicy::Standard || !error.may_name_unsupported_feature() {
+            return None;
+        }
+        let body = std::str::from_utf8(client_body).unwrap_or_default();
+        let feature = detect_unsupported(&mapped.aws_message, body)?;
+        if self.fallbacks.len() == MAX_FALLBACKS || self.fallbacks.contains(&feature) {
+            return None;
+        }
+        self.fallbacks.push(feature.clone());
+        Some(feature)
+    }
+}
+
+impl UpstreamError {
+    /// Whether the same request may succeed a moment later.
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Service(error) => error.mapped.retry == Retry::AfterPause,
+            Self::Dispatch { .. } => self.is_connect_error(),
+            _ => false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bedrock::ConnectStage;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_request_is_sent_at_most_three_times_and_waits_at_most_three_tenths_of_a_second() {
-        let start = tokio::time::Instant::now();
-        let mut attempts = Attempts::default();
-        assert!(attempts.again().await && attempts.again().await && !attempts.again().await);
-        assert!(start.elapsed() <= Duration::from_millis(302));
-        assert!(attempts.refresh() && !attempts.refresh());
+    fn unreachable() -> UpstreamError {
+        UpstreamError::Dispatch { host: "h".to_owned(), cause: "c".to_owned(), stage: ConnectStage::Connect }
+    }
+
+    #[test]
+    fn requests_are_sent_three_times_within_three_tenths_of_a_second() {
+        let mut attempts = Attempts::new(RetryPolicy::Standard, None);
+        let mut waited = Duration::ZERO;
+        for _ in 0..MAX_RETRIES {
+            let Next::Retry(delay) = attempts.next(&unreachable(), true, b"") else { panic!("no retry") };
+            waited += delay;
+        }
+        assert_eq!(attempts.next(&unreachable(), true, b""), Next::GiveUp);
+        assert!(waited <= Duration::from_millis(300), "{waited:?}");
     }
 }

@@ -1,18 +1,17 @@
-//! Puts an identity's proof on a request: a SigV4 signature, or a bearer token.
+//! Signs a request: a SigV4 signature, or a bearer token.
 //!
 //! The path is encoded twice in the canonical request, and no `x-amz-content-sha256` header is sent.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
 use std::time::SystemTime;
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign as compute_signature};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, header};
 
-use super::credentials::Identity;
+use super::credentials::Credentials;
 
 /// The name Bedrock signs under, on the runtime host as well.
 pub(super) const BEDROCK: &str = "bedrock";
@@ -20,50 +19,51 @@ pub(super) const BEDROCK: &str = "bedrock";
 pub(super) const MANTLE: &str = "bedrock-mantle";
 /// The name that STS signs under.
 pub(super) const STS: &str = "sts";
-/// How the names of Bedrock's own headers begin.
-pub(super) const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
+/// Prefix of Bedrock's own headers.
+pub(super) const BEDROCK_HEADER_PREFIX: &str = "x-amzn-bedrock-";
 
-/// What a signature cannot be made of: a header or URL that is not text, or a bearer token with control characters.
+/// A header or URL that is not text, or a bearer token with control characters.
 #[derive(Debug, thiserror::Error)]
 #[error("the request cannot be signed: {0}")]
-pub(super) struct Unsignable(String);
+pub(super) struct SigningError(String);
 
-/// What a signature is good for: the name of a service, and a region.
+/// What a signature is valid for: a service and a region.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
+pub(super) struct CredentialScope<'a> {
     pub(super) service: &'static str,
     pub(super) region: &'a str,
 }
 
-/// Adds the headers that prove `identity` to `request`, whose `body` is signed with it.
-pub(super) fn authorize<B>(
+/// Adds the signature of `credentials` over `request` and `body` to its headers.
+pub(super) fn sign<B>(
     request: &mut Request<B>,
     body: &Bytes,
-    identity: &Identity,
-    scope: Scope<'_>,
+    credentials: &Credentials,
+    scope: CredentialScope<'_>,
     now: SystemTime,
-) -> Result<(), Unsignable> {
-    match identity {
-        Identity::Bearer(token) => {
+) -> Result<(), SigningError> {
+    match credentials {
+        Credentials::Bearer(token) => {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-                .map_err(|_| Unsignable("the bearer token is not a header value".to_owned()))?;
+                .map_err(|_| SigningError("the bearer token is not a header value".to_owned()))?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
             Ok(())
         }
-        Identity::Keys(credentials) => sigv4(request, body, credentials, scope, now),
+        Credentials::Keys(keys) => sigv4(request, body, keys, scope, now),
     }
 }
 
 fn sigv4<B>(
     request: &mut Request<B>,
     body: &Bytes,
-    credentials: &Credentials,
-    scope: Scope<'_>,
+    keys: &aws_credential_types::Credentials,
+    scope: CredentialScope<'_>,
     now: SystemTime,
-) -> Result<(), Unsignable> {
-    let unsignable = |error: &dyn std::fmt::Display| Unsignable(error.to_string());
-    let identity = credentials.clone().into();
+) -> Result<(), SigningError> {
+    let unsignable = |error: &dyn std::fmt::Display| SigningError(error.to_string());
+    let identity = keys.clone().into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(scope.region)
@@ -75,7 +75,8 @@ fn sigv4<B>(
     let uri = request.uri().to_string();
     // Only these are signed: what a hop may rewrite must not break the signature.
     let is_signed = |name: &header::HeaderName| {
-        [header::CONTENT_TYPE, header::HOST].contains(name) || name.as_str().starts_with(BEDROCK_HEADERS)
+        [header::CONTENT_TYPE, header::HOST].contains(name)
+            || name.as_str().starts_with(BEDROCK_HEADER_PREFIX)
     };
     let headers = request.headers().iter().filter(|(name, _)| is_signed(name));
     let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
@@ -83,7 +84,7 @@ fn sigv4<B>(
     let signable = SignableRequest::new(method, uri, headers, SignableBody::Bytes(body))
         .map_err(|error| unsignable(&error))?;
     let (instructions, _) =
-        sign(signable, &parameters.into()).map_err(|error| unsignable(&error))?.into_parts();
+        compute_signature(signable, &parameters.into()).map_err(|error| unsignable(&error))?.into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
 }
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    const SCOPE: Scope<'_> = Scope { service: BEDROCK, region: "us-east-1" };
+    const SCOPE: CredentialScope<'_> = CredentialScope { service: BEDROCK, region: "us-east-1" };
     const BODY: &str = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#;
 
     fn request(path: &str) -> Request<()> {
@@ -108,7 +109,7 @@ mod tests {
     }
 
     fn authorization(path: &str, token: Option<&str>) -> String {
-        let credentials = Credentials::new(
+        let keys = aws_credential_types::Credentials::new(
             "AKIDEXAMPLE",
             "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
             token.map(str::to_owned),
@@ -118,15 +119,15 @@ mod tests {
         // 2026-11-22T12:00:00Z
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800);
         let mut request = request(path);
-        let identity = Identity::Keys(credentials);
-        authorize(&mut request, &Bytes::from(BODY), &identity, SCOPE, now).unwrap();
+        let credentials = Credentials::Keys(keys);
+        sign(&mut request, &Bytes::from(BODY), &credentials, SCOPE, now).unwrap();
         assert!(!request.headers().contains_key("x-amz-content-sha256"));
         assert_eq!(request.headers().contains_key("x-amz-security-token"), token.is_some());
         request.headers()[AUTHORIZATION].to_str().unwrap().to_owned()
     }
 
     #[test]
-    fn signatures_are_those_of_botocore() {
+    fn signatures_match_botocore() {
         let encoded = authorization("/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse", None);
         assert_eq!(
             encoded,
@@ -143,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_token_is_sent_instead_of_a_signature_and_marked_sensitive() {
+    fn bearer_token_replaces_the_signature_and_is_sensitive() {
         let mut request = request("/model/m/converse-stream");
-        let identity = Identity::Bearer(Secret::new("ABSKtoken"));
-        authorize(&mut request, &Bytes::new(), &identity, SCOPE, SystemTime::UNIX_EPOCH).unwrap();
+        let credentials = Credentials::Bearer(Secret::new("ABSKtoken"));
+        sign(&mut request, &Bytes::new(), &credentials, SCOPE, SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer ABSKtoken");
         assert!(request.headers()[AUTHORIZATION].is_sensitive());
         assert!(!request.headers().contains_key("x-amz-date"));

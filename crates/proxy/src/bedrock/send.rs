@@ -1,0 +1,108 @@
+//! One signed request to AWS and the head of its response.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::{Target, UpstreamError, error, sign};
+
+pub(super) const USER_AGENT: &str = concat!("bedrock-proxy/", env!("CARGO_PKG_VERSION"));
+
+/// A request before it is signed. Cheap to clone: a retry sends the same bytes.
+#[derive(Clone, Debug)]
+pub struct SignedRequest {
+    /// The method.
+    pub method: Method,
+    /// The path, percent-encoded, with its query.
+    pub path: String,
+    /// Headers beside `host`, `user-agent` and those of the signature.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The media type that a response of status 200 must have; `None` accepts any successful response.
+    pub media_type: Option<&'static str>,
+}
+
+/// A successful response whose body has not been read.
+#[derive(Debug)]
+pub struct UpstreamResponse {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Incoming,
+    /// `x-amzn-requestid`, which AWS support asks for.
+    pub request_id: Option<String>,
+}
+
+impl Target {
+    /// Signs and sends `request` once.
+    ///
+    /// # Errors
+    /// When there are no credentials, no response, or AWS responded with an error.
+    pub async fn send(&self, request: &SignedRequest) -> Result<UpstreamResponse, UpstreamError> {
+        let credentials = self.credentials.get().await?;
+        let mut signed = Request::builder()
+            .method(request.method.clone())
+            .uri(self.endpoint.url(&request.path).map_err(UpstreamError::construction)?)
+            .header(header::HOST, self.host())
+            .header(header::USER_AGENT, USER_AGENT)
+            .body(Full::new(request.body.clone()))
+            .map_err(UpstreamError::construction)?;
+        let headers = request.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        signed.headers_mut().extend(headers);
+        sign::sign(&mut signed, &request.body, &credentials, self.credential_scope(), self.clock.now())
+            .map_err(UpstreamError::construction)?;
+        let response = self.client()?.request(signed).await;
+        let response = response.map_err(|error| UpstreamError::dispatch(self.host(), &error))?;
+        let (head, body) = response.into_parts();
+        let is_success = match request.media_type {
+            Some(_) => head.status == 200,
+            None => head.status.is_success(),
+        };
+        if !is_success {
+            let error = error::service_error(&head, body).await;
+            if error.is_credentials_rejected() {
+                self.credentials.mark_rejected(&credentials);
+            }
+            return Err(error);
+        }
+        if let Some(expected) = request.media_type {
+            let content_type = error::text_header(&head, header::CONTENT_TYPE.as_str());
+            if content_type.as_deref().is_none_or(|value| !value.starts_with(expected)) {
+                return Err(error::unexpected_content_type(&head, body).await);
+            }
+        }
+        let request_id = error::text_header(&head, error::REQUEST_ID);
+        Ok(UpstreamResponse { status: head.status.as_u16(), headers: head.headers, body, request_id })
+    }
+}
+
+impl UpstreamResponse {
+    /// Reads a short body.
+    ///
+    /// # Errors
+    /// When it is longer than `max_bytes`, late, or broken off.
+    pub(crate) async fn bytes(self, host: &str, max_bytes: usize) -> Result<Bytes, UpstreamError> {
+        let incomplete = || UpstreamError::Response {
+            host: host.to_owned(),
+            cause: "the body is incomplete or too long".to_owned(),
+        };
+        error::read(self.body, max_bytes).await.ok_or_else(incomplete)
+    }
+
+    /// Reads a short JSON document.
+    ///
+    /// # Errors
+    /// When the body is longer than `max_bytes`, late, broken off, or not the document expected.
+    pub(crate) async fn json<T: serde::de::DeserializeOwned>(
+        self,
+        host: &str,
+        max_bytes: usize,
+    ) -> Result<T, UpstreamError> {
+        let bytes = error::read(self.body, max_bytes).await.unwrap_or_default();
+        serde_json::from_slice(&bytes).map_err(|error| UpstreamError::response(host, &error))
+    }
+}
