@@ -1,12 +1,6 @@
 //! What handlers share: built once from the configuration, read by every request.
 //!
-//! Not here: routes and listening (`server`), and what a request does with all this (`http`).
-
-mod counts;
-mod discovery;
-mod identity;
-mod readiness;
-mod resolution;
+//! Not here: routes and listening (`server`), and what is done with a request (`api`, `inference`).
 
 use std::io;
 use std::path::PathBuf;
@@ -15,48 +9,45 @@ use std::time::Duration;
 
 use serde_json::json;
 
-pub use crate::inference::detach::{Abandonable, Drains};
-pub use counts::Counts;
-pub use readiness::{Check, Readiness};
-
 use crate::admin::Admin;
-use crate::auth::Authenticator;
-use crate::auth::JwtKeys;
-use crate::bedrock::Bedrock;
-use crate::catalog::Catalog;
+use crate::auth::{Authenticator, JwtKeys};
+use crate::bedrock::{Bedrock, credential_monitor};
+use crate::catalog::{Catalog, ModelResolver, discovery};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{Config, ControlPlaneConfig, ServerConfig};
 use crate::http_client::HttpClientError;
 use crate::ids;
-use crate::inference::unsupported::Learned;
+use crate::inference::Inference;
 use crate::quota::Quota;
+use crate::readiness::Readiness;
 use crate::store::{Event, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::telemetry::TelemetrySinks;
 use crate::telemetry::metrics::{Metrics, Snapshot};
 use crate::telemetry::otel::{ExporterError, Otel};
 use crate::usage::UsageRecorder;
 
-/// How long the last batch may take when the server ends. What is not stored then waits in the journal.
-const LAST_BATCH: Duration = Duration::from_secs(5);
+/// Time limit for the last batch at shutdown. What is not stored then waits in the WAL.
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why handlers cannot be given what they need.
+/// Why the server cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum CannotOpen {
-    /// There is no way to Bedrock.
+pub enum OpenError {
+    /// No client for Bedrock.
     #[error(transparent)]
-    Transport(#[from] HttpClientError),
-    /// There is no way to a collector.
+    Client(#[from] HttpClientError),
+    /// No exporter for OpenTelemetry.
     #[error(transparent)]
-    Collector(#[from] ExporterError),
+    Exporter(#[from] ExporterError),
     /// The database cannot be opened.
     #[error("cannot open the database: {0}; see DATA_DIR, DATABASE_URL and DB_*")]
     Store(#[from] StoreError),
-    /// There is no place for the journal.
-    #[error("cannot keep the journal in {path}: {error}; name a folder of this process's own with DATA_DIR")]
-    Journal {
-        /// Where.
+    /// The WAL cannot be opened.
+    #[error("cannot open the WAL in {path}: {error}; name a folder of this process alone with DATA_DIR")]
+    Wal {
+        /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
 }
@@ -64,64 +55,78 @@ pub enum CannotOpen {
 /// What handlers share.
 #[derive(Debug)]
 pub struct App {
-    /// What an operator can do.
+    /// Actions of operators.
     pub admin: Admin,
-    /// Who may pass.
+    /// Authentication.
     pub authenticator: Authenticator,
-    /// Names to models.
-    pub catalog: Catalog,
-    /// The way to AWS.
-    pub bedrock: Bedrock,
-    /// What models were seen to refuse.
-    pub learned: Learned,
-    /// What is asked of the control plane.
-    pub control: config::ControlPlaneConfig,
-    /// Prompts that were counted a moment ago.
-    pub counts: Counts,
-    /// Where abandoned answers are read to their end.
-    pub drains: Drains,
+    /// Model names and prices.
+    pub catalog: Arc<Catalog>,
+    /// Resolves model names.
+    pub models: ModelResolver,
+    /// AWS.
+    pub bedrock: Arc<Bedrock>,
+    /// Inference requests.
+    pub inference: Arc<Inference>,
     /// Users, quotas, usage.
     pub store: Store,
-    /// What collectors are told.
-    pub otel: Otel,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// What was spent and done.
+    /// Metrics, OpenTelemetry and the access log.
+    pub telemetry: Arc<TelemetrySinks>,
+    /// Usage records and audit events on their way to the store.
     pub recorder: Arc<UsageRecorder>,
-    /// What may be spent.
-    pub quota: Quota,
-    /// Whether requests may come.
+    /// Limits.
+    pub quota: Arc<Quota>,
+    /// Health checks.
     pub readiness: Readiness,
-    /// Whether a limit refuses requests while the database is away.
-    outages_are_closed: bool,
-    /// How one request is served.
-    pub relay: config::InferenceConfig,
-    /// Sizes and times of the server itself.
-    pub limits: config::ServerConfig,
+    /// What is asked of the control plane.
+    pub control: ControlPlaneConfig,
+    /// Sizes and time limits of the server.
+    pub limits: ServerConfig,
     /// The wall clock.
     pub clock: Clock,
     /// Everything that runs for requests.
     pub tasks: Tasks,
-    /// What outlives the last request: the recorder, and the upkeep of quotas.
-    pub upkeep: Tasks,
+    /// Everything that outlives the last request: the usage recorder and the maintenance of quotas.
+    pub background: Tasks,
 }
 
 impl App {
-    /// Everything but the listener.
+    /// Builds everything but the listener.
     ///
     /// # Errors
-    /// When there is no way to Bedrock, or no place for what has to be kept.
-    pub async fn open(config: &Config, clock: Clock) -> Result<Self, CannotOpen> {
-        let (tasks, upkeep) = (Tasks::default(), Tasks::default());
-        let catalog = Catalog::new(&config.catalog);
-        let store = Store::open(&config.database, &upkeep).await?;
-        let path = config.database.data_dir.join("journal");
+    /// When there is no client for Bedrock, or no place for the database or the WAL.
+    pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        let (tasks, background) = (Tasks::default(), Tasks::default());
+        let catalog = Arc::new(Catalog::new(&config.catalog));
+        let bedrock = Arc::new(Bedrock::new(&config.bedrock, clock.clone())?);
+        let store = Store::open(&config.database, &background).await?;
         let metrics = Arc::new(Metrics::new(&catalog.foundation_models(), config.metrics.user_label));
         metrics.set_price_versions(&catalog.price_versions());
+        let path = config.database.data_dir.join("journal");
         let recorder =
             UsageRecorder::open(&path, &config.usage, store.clone(), clock.clone(), Arc::clone(&metrics));
-        let recorder = Arc::new(recorder.map_err(|error| CannotOpen::Journal { path, error })?);
+        let recorder = Arc::new(recorder.map_err(|error| OpenError::Wal { path, error })?);
         let quota = Quota::new(config.quota.clone(), store.clone(), Arc::clone(&recorder), clock.clone());
+        let quota = Arc::new(quota);
+        let control = config.bedrock.control.clone();
+        let models = ModelResolver::new(
+            Arc::clone(&catalog),
+            Arc::clone(&bedrock),
+            tasks.clone(),
+            control.resolve_profiles,
+        );
+        let inference = Inference::new(
+            models.clone(),
+            Arc::clone(&catalog),
+            Arc::clone(&bedrock),
+            Arc::clone(&quota),
+            Arc::clone(&metrics),
+            &config.inference,
+            &tasks,
+            &clock,
+        );
+        let otel = Otel::open(&config.otel, config.bedrock.ca_bundle.as_deref(), &background)?;
+        let aws_region = bedrock.region().to_owned();
+        let telemetry = TelemetrySinks { metrics, otel, clock: clock.clone(), aws_region };
         Ok(Self {
             admin: Admin::new(config, store.clone(), clock.clone()),
             authenticator: Authenticator::new(
@@ -130,31 +135,33 @@ impl App {
                 config.callers.clone(),
                 clock.clone(),
             ),
+            readiness: Readiness::new(Arc::clone(&bedrock), store.clone(), &config.quota),
             catalog,
-            bedrock: Bedrock::new(&config.bedrock, clock.clone())?,
-            learned: Learned::new(clock.clone()),
-            control: config.bedrock.control.clone(),
-            counts: Counts::default(),
-            drains: Drains::new(&config.inference, &tasks),
+            models,
+            bedrock,
+            inference: Arc::new(inference),
             store,
-            otel: Otel::open(&config.otel, config.bedrock.ca_bundle.as_deref(), &upkeep)?,
-            metrics,
+            telemetry: Arc::new(telemetry),
             recorder,
             quota,
-            readiness: Readiness::default(),
-            outages_are_closed: readiness::closed(&config.quota),
-            relay: config.inference.clone(),
+            control,
             limits: config.server.clone(),
             clock,
             tasks,
-            upkeep,
+            background,
         })
     }
 
-    /// Lets the metrics tell what is true now.
-    pub fn look(&self) {
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.telemetry.metrics
+    }
+
+    /// Updates the gauges.
+    pub fn refresh_gauges(&self) {
         let backlog = self.recorder.backlog();
-        self.metrics.refresh(&Snapshot {
+        self.metrics().refresh(&Snapshot {
             usage_queue_depth: backlog.depth,
             usage_dropped: backlog.lost,
             wal_bytes: backlog.bytes,
@@ -162,17 +169,21 @@ impl App {
             db_connections: self.store.connections(),
             db_up: self.store.is_connected(),
             credentials_expire_at: self.bedrock.credentials_expiry(),
-            spans_dropped: self.otel.dropped_spans(),
+            spans_dropped: self.telemetry.otel.dropped_spans(),
         });
     }
 
     /// Starts what runs beside requests.
     pub fn start(self: &Arc<Self>) {
         if self.control.discover {
-            self.tasks.spawn(discovery::keep_discovering(Arc::clone(self)));
+            self.tasks.spawn(discovery::run(
+                Arc::clone(&self.catalog),
+                Arc::clone(&self.bedrock),
+                self.tasks.clone(),
+            ));
         }
-        self.recorder.start(&self.upkeep);
-        self.otel.start(&self.upkeep);
+        self.recorder.start(&self.background);
+        self.telemetry.otel.start(&self.background);
         self.recorder.record_event(Event {
             id: ids::event_id(),
             kind: "config_loaded".to_owned(),
@@ -189,15 +200,21 @@ impl App {
             at: self.clock.milliseconds(),
         });
         let app = Arc::clone(self);
-        self.upkeep.spawn(async move { app.quota.run(&app.upkeep).await });
+        self.background.spawn(async move { app.quota.run(&app.background).await });
     }
 
-    /// Ends what runs beside requests, once there are none: what was spent is stored, if that does not take long.
-    pub async fn finish(&self) {
-        self.upkeep.shutdown();
-        self.otel.shut_down().await;
-        if tokio::time::timeout(LAST_BATCH, self.upkeep.wait()).await.is_err() {
-            tracing::warn!("the database did not take the last usage rows; they wait in the journal");
+    /// Checks the AWS credentials until requests end.
+    pub fn monitor_credentials(&self) {
+        let bedrock = Arc::clone(&self.bedrock);
+        self.tasks.spawn(credential_monitor::run(bedrock, self.clock.clone(), self.tasks.clone()));
+    }
+
+    /// Ends what runs beside requests, once there are none: stores the last usage records, if that is fast.
+    pub async fn shut_down(&self) {
+        self.background.shutdown();
+        self.telemetry.otel.shut_down().await;
+        if tokio::time::timeout(FINAL_FLUSH_TIMEOUT, self.background.wait()).await.is_err() {
+            tracing::warn!("last usage records are not stored; they wait in the WAL");
         }
         self.store.close().await;
     }

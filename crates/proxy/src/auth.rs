@@ -14,7 +14,7 @@ mod error;
 mod jwt;
 mod rate_limiter;
 
-pub use caller::{AccessDecision, Authenticator, Caller};
+pub use caller::{AccessDecision, Authenticated, Authenticator, Caller};
 pub use claims::{Claims, Scope, check_name};
 pub use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
 pub use credential::Credential;

@@ -2,23 +2,27 @@
 //!
 //! Names are compared exactly, never by prefix: `claude-opus-4-8` is not a version of `claude-opus-4`.
 
+pub(crate) mod discovery;
 mod inference_profiles;
 mod list;
 mod names;
 mod pricing;
 pub mod rates;
+mod resolution;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use protocol::apis::UpstreamApi;
 use protocol::capabilities::{Capabilities, PromptCache};
 
-use crate::config::{self, ModelConfig, RoutePolicy};
+use crate::config::{self, ModelConfig, UpstreamPolicy};
 pub use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
 pub use list::{ModelInfo, OfferedProfile};
 pub use pricing::{InferenceScope, Pricing};
 pub use rates::Rates;
+pub use resolution::ModelResolver;
 pub use table::DiscoveredModel;
 use table::ModelTable;
 
@@ -40,32 +44,9 @@ pub struct ResolvedModel {
     /// Capabilities of the model.
     pub capabilities: Capabilities,
     /// Upstream APIs that its row in the table requires.
-    pub route: Option<RoutePolicy>,
+    pub route: Option<UpstreamPolicy>,
     /// Whether only the Mantle endpoint serves it.
     pub mantle: bool,
-}
-
-/// The way a request takes to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// Translated, by ConverseStream.
-    Converse,
-    /// With the client's own body, by InvokeModelWithResponseStream.
-    Invoke,
-    /// With the client's own body, by Bedrock's own Messages API.
-    Messages,
-}
-
-impl Route {
-    /// Its name in logs and headers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Converse => "converse",
-            Self::Invoke => "invoke",
-            Self::Messages => "messages",
-        }
-    }
 }
 
 impl ResolvedModel {
@@ -82,10 +63,14 @@ impl ResolvedModel {
         self.model_id.starts_with("arn:") && self.model_id.contains(":application-inference-profile/")
     }
 
-    /// Which routes requests to it may take, `usual` being what holds for models without a wish of their own.
+    /// Upstream APIs that requests may use; `configured` for models without a policy of their own.
     #[must_use]
-    pub fn route(&self, usual: RoutePolicy) -> RoutePolicy {
-        if self.mantle { RoutePolicy::Messages } else { self.route.unwrap_or(usual) }
+    pub fn upstream_policy(&self, configured: UpstreamPolicy) -> UpstreamPolicy {
+        if self.mantle {
+            UpstreamPolicy::Only(UpstreamApi::Messages)
+        } else {
+            self.route.unwrap_or(configured)
+        }
     }
 
     /// Whether the Messages API has it: it serves Claude models, and knows no ARNs.

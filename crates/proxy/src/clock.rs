@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// The wall clock. Cheap to clone; clones of a manual clock move together.
 #[derive(Clone, Debug)]
@@ -60,6 +61,33 @@ impl Clock {
         if let Source::Manual(now) = &self.0 {
             *now.lock().unwrap_or_else(PoisonError::into_inner) += by;
         }
+    }
+}
+
+/// A stopwatch of the monotonic clock, for time spent waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch {
+    started_at: Option<Instant>,
+    total: Duration,
+}
+
+impl Stopwatch {
+    /// Starts, unless it runs.
+    pub(crate) fn start(&mut self) {
+        self.started_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Stops, if it runs.
+    pub(crate) fn stop(&mut self) {
+        if let Some(started_at) = self.started_at.take() {
+            self.total += started_at.elapsed();
+        }
+    }
+
+    /// Stops and resets. Returns how long it ran.
+    pub(crate) fn take(&mut self) -> Duration {
+        self.stop();
+        std::mem::take(&mut self.total)
     }
 }
 

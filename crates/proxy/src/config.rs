@@ -26,7 +26,7 @@ pub use database::{DatabaseConfig, DatabaseUrl, PostgresParts};
 pub use effective::{Origin, Setting, Settings};
 pub use env::ConfigError;
 use env::EnvReader;
-pub use inference::{InferenceConfig, RoutePolicy};
+pub use inference::{InferenceConfig, UpstreamPolicy};
 pub use load::{Loaded, load_from_env};
 pub use models::{CatalogConfig, ModelConfig, parse_models};
 pub(crate) use parse::{PREFIXES, is_region};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use protocol::translate::{self, known_error};
 use serde::Serialize;
 
-use crate::bedrock::{Bedrock, Failure};
+use crate::bedrock::{Bedrock, UpstreamError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 
@@ -65,9 +65,9 @@ impl Finding {
     }
 
     /// An upstream error, with the cause and advice of its known error. The operator sees the whole AWS message.
-    fn from_upstream_error(name: &str, error: Failure) -> Self {
+    fn from_upstream_error(name: &str, error: UpstreamError) -> Self {
         let detail = error.to_string();
-        Self::from_known_error(name, &detail, error.meaning().known_error)
+        Self::from_known_error(name, &detail, error.into_mapped().known_error)
     }
 
     /// As [`Finding::from_upstream_error`], from the code of the known error.

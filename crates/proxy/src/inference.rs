@@ -1,4 +1,145 @@
-//! The path of an inference request, between the client-facing API and Bedrock.
+//! The path of an inference request: from the parsed body to the settled usage. It knows neither HTTP handlers nor client
+//! APIs: `api` calls [`Inference::handle`] and turns the result into HTTP.
+//!
+//! Reading order: [`request`] (the values that travel), `plan` (which upstream API, which body, what it may cost),
+//! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` and `decoder`
+//! (the response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
+//! its client). Beside them `count_tokens`, `unsupported` (features that models were seen not to support), `debug`
+//! and [`error`].
 
-pub mod detach;
-pub mod unsupported;
+mod count_tokens;
+mod debug;
+mod decoder;
+mod detach;
+mod error;
+mod json_body;
+mod metering;
+mod plan;
+mod request;
+mod send;
+mod stream;
+mod streaming_body;
+mod token_counts;
+mod unsupported;
+
+use std::sync::Arc;
+
+use protocol::anthropic::Request;
+use tokio::time::Instant;
+
+pub(crate) use count_tokens::{CountTokensResponse, TokenCount};
+pub(crate) use error::{InferenceError, error_class, message_with_code, resolve_kind};
+pub(crate) use request::{ClientBody, InferenceRequest, InferenceResponse, ResponseBody, ResponseHead};
+
+pub(crate) use metering::quota_subject;
+
+use crate::auth::Caller;
+use crate::bedrock::Bedrock;
+use crate::catalog::{Catalog, ModelResolver, ResolvedModel};
+use crate::clock::Clock;
+use crate::config::InferenceConfig;
+use crate::quota::Quota;
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::OverheadPhase;
+use detach::{Detachable, DetachedReads};
+use token_counts::TokenCountCache;
+use unsupported::UnsupportedFeatures;
+
+/// What serves inference requests. Built once, shared by all.
+#[derive(Debug)]
+pub struct Inference {
+    models: ModelResolver,
+    catalog: Arc<Catalog>,
+    bedrock: Arc<Bedrock>,
+    quota: Arc<Quota>,
+    metrics: Arc<Metrics>,
+    config: InferenceConfig,
+    unsupported: UnsupportedFeatures,
+    token_counts: TokenCountCache,
+    detached: DetachedReads,
+    tasks: Tasks,
+}
+
+impl Inference {
+    /// Serves requests by `config`.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one caller, which builds all of them")]
+    pub fn new(
+        models: ModelResolver,
+        catalog: Arc<Catalog>,
+        bedrock: Arc<Bedrock>,
+        quota: Arc<Quota>,
+        metrics: Arc<Metrics>,
+        config: &InferenceConfig,
+        tasks: &Tasks,
+        clock: &Clock,
+    ) -> Self {
+        Self {
+            models,
+            catalog,
+            bedrock,
+            quota,
+            metrics,
+            config: config.clone(),
+            unsupported: UnsupportedFeatures::new(clock.clone()),
+            token_counts: TokenCountCache::default(),
+            detached: DetachedReads::new(config, tasks),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// The settings of inference requests.
+    pub(crate) fn config(&self) -> &InferenceConfig {
+        &self.config
+    }
+
+    /// The model that `caller` means by `requested`.
+    ///
+    /// # Errors
+    /// When no such model is known.
+    pub(crate) async fn resolve(
+        &self,
+        requested: Option<&str>,
+        caller: &Caller,
+    ) -> Result<ResolvedModel, InferenceError> {
+        let profile = caller.default_inference_profile.as_deref();
+        Ok(self.models.resolve_for(requested, profile).await?)
+    }
+
+    /// Serves one request: plans it, reserves what it may cost, sends it, and returns the response once its first
+    /// event is there. `parsed` is the Messages request in its body; `None` for the Bedrock API, whose body is forwarded.
+    ///
+    /// # Errors
+    /// 400 for what cannot be translated, 429 when a limit is reached, and what Bedrock responds with.
+    pub(crate) async fn handle(
+        self: &Arc<Self>,
+        request: InferenceRequest,
+        parsed: Option<Request<'_>>,
+    ) -> Result<InferenceResponse, InferenceError> {
+        let record = request.record.clone();
+        let begun = Instant::now();
+        let upstream = self.plan(&request, parsed)?;
+        record.add_phase(OverheadPhase::Translate, begun.elapsed());
+        let begun = Instant::now();
+        let meter = self.admit(&request, &upstream).await;
+        record.add_phase(OverheadPhase::Quota, begun.elapsed());
+        let meter = meter?;
+        let mut head = ResponseHead::new(&upstream, meter.most_used_limit());
+        let (format, is_streamed) = (Arc::clone(&request.format), request.is_streamed);
+        let permit = Arc::clone(&request.caller);
+        let deadline = self.deadline(&upstream);
+        let sending = Detachable::new(&self.detached, Arc::clone(self).send(request, upstream, meter));
+        let aborted = self.tasks.aborted();
+        tokio::select! {
+            body = async {
+                if is_streamed {
+                    self.streaming_body(sending, &mut head, format, deadline, record, permit).await
+                } else {
+                    self.json_body(sending, &mut head, format).await
+                }
+            } => Ok(InferenceResponse { head, body: body? }),
+            () = aborted => Err(InferenceError::ShuttingDown),
+        }
+    }
+}

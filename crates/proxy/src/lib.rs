@@ -24,6 +24,7 @@ pub mod http_client;
 pub mod ids;
 pub mod inference;
 pub mod quota;
+pub mod readiness;
 pub mod secret;
 pub mod server;
 pub mod store;

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 pub use tls::{Tls, TlsError};
 
-use crate::app::{App, CannotOpen};
+use crate::app::{App, OpenError};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -33,7 +33,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub enum StartupError {
     /// The application cannot be opened.
     #[error(transparent)]
-    Open(#[from] CannotOpen),
+    Open(#[from] OpenError),
     /// The address is not available.
     #[error("cannot listen on {address}: {error}{}", advice(error))]
     Listen {
@@ -120,15 +120,15 @@ impl Server {
         let mut force_shutdown = pin!(force_shutdown.fuse());
         let shutdown = async {
             shutdown.await;
-            app.readiness.stop();
+            app.readiness.begin_shutdown();
             tokio::select! {
                 () = tokio::time::sleep(app.limits.shutdown_delay) => {}
                 () = force_shutdown.as_mut() => {}
             }
         };
         if let Some(tls) = self.tls.clone() {
-            let tasks = app.upkeep.clone();
-            app.upkeep.spawn(async move {
+            let tasks = app.background.clone();
+            app.background.spawn(async move {
                 tokio::select! {
                     () = tls.watch() => {}
                     () = tasks.shutdown_begun() => {}
@@ -147,7 +147,7 @@ impl Server {
             }
         })
         .await;
-        app.finish().await;
+        app.shut_down().await;
         drained
     }
 

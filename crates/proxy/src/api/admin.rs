@@ -1,9 +1,9 @@
-//! `/admin/v1`: an operator's acts over HTTP, as JSON. Each object has a `type`; lists come in pages.
+//! `/admin/v1`: actions of operators over HTTP, as JSON. Each object has a `type`; lists come in pages.
 //!
-//! Behind the operators' door (`caller`): `admin:read` may look, `admin` may change. A body with a member that is not
-//! known here is refused, so that nobody believes to have set what was not.
+//! The scope `admin:read` may read, `admin` may change. A body with an unknown field is rejected, so that no operator
+//! takes a field for set that was ignored.
 
-mod ask;
+mod requests;
 
 use std::sync::Arc;
 
@@ -16,19 +16,18 @@ use http::{StatusCode, Uri, header};
 use protocol::anthropic::{ErrorType, InvalidRequest};
 use serde_json::{Value, json};
 
-use super::body::Whole;
-use super::caller::Caller;
 use super::error::ApiError;
+use super::extract::{AuthenticatedCaller, BodyBytes};
 use crate::admin::AdminError;
 use crate::app::App;
 use crate::store::ListPage;
-use ask::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
+use requests::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
 
 type Answer = Result<Response, ApiError>;
 type Name = Result<Path<String>, PathRejection>;
 
 /// All of its paths.
-pub fn router() -> Router<Arc<App>> {
+pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/admin/v1/users", get(users).post(add_user))
         .route("/admin/v1/users/{user_id}", get(user).patch(set_user))
@@ -38,11 +37,11 @@ pub fn router() -> Router<Arc<App>> {
         .route("/admin/v1/tokens/{jti}", delete(revoke))
         .route("/admin/v1/usage", get(usage))
         .route("/admin/v1/events", get(events))
-        .route("/admin/{*nowhere}", any(nowhere))
+        .route("/admin/{*path}", any(not_found))
 }
 
-async fn nowhere(uri: Uri) -> ApiError {
-    ApiError::new(ErrorType::NotFound, format!("there is nothing at {}", uri.path()))
+async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(ErrorType::NotFound, format!("path {} not found", uri.path()))
 }
 
 async fn users(State(app): State<Arc<App>>, uri: Uri) -> Answer {
@@ -54,19 +53,23 @@ async fn user(State(app): State<Arc<App>>, name: Name) -> Answer {
     answer(StatusCode::OK, &app.admin.user(&named(name)?).await?)
 }
 
-async fn add_user(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
+async fn add_user(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    BodyBytes(bytes): BodyBytes,
+) -> Answer {
     let NewUser { user_id, change } = body(&bytes)?;
-    answer(StatusCode::CREATED, &app.admin.add_user(&user_id, &change, &caller.user_id).await?)
+    answer(StatusCode::CREATED, &app.admin.add_user(&user_id, &change, &caller.caller.user_id).await?)
 }
 
 async fn set_user(
     State(app): State<Arc<App>>,
-    Caller(caller): Caller,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
     name: Name,
-    Whole(bytes): Whole,
+    BodyBytes(bytes): BodyBytes,
 ) -> Answer {
     let UserPatch(change) = body(&bytes)?;
-    answer(StatusCode::OK, &app.admin.set_user(&named(name)?, &change, &caller.user_id).await?)
+    answer(StatusCode::OK, &app.admin.set_user(&named(name)?, &change, &caller.caller.user_id).await?)
 }
 
 async fn teams(State(app): State<Arc<App>>, uri: Uri) -> Answer {
@@ -77,19 +80,23 @@ async fn team(State(app): State<Arc<App>>, name: Name) -> Answer {
     answer(StatusCode::OK, &app.admin.team(&named(name)?).await?)
 }
 
-async fn add_team(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
+async fn add_team(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    BodyBytes(bytes): BodyBytes,
+) -> Answer {
     let NewTeam { team, change } = body(&bytes)?;
-    answer(StatusCode::CREATED, &app.admin.add_team(&team, &change, &caller.user_id).await?)
+    answer(StatusCode::CREATED, &app.admin.add_team(&team, &change, &caller.caller.user_id).await?)
 }
 
 async fn set_team(
     State(app): State<Arc<App>>,
-    Caller(caller): Caller,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
     name: Name,
-    Whole(bytes): Whole,
+    BodyBytes(bytes): BodyBytes,
 ) -> Answer {
     let TeamPatch(change) = body(&bytes)?;
-    answer(StatusCode::OK, &app.admin.set_team(&named(name)?, &change, &caller.user_id).await?)
+    answer(StatusCode::OK, &app.admin.set_team(&named(name)?, &change, &caller.caller.user_id).await?)
 }
 
 async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> Answer {
@@ -98,24 +105,36 @@ async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> Answer {
 }
 
 /// The one answer that holds a token.
-async fn issue(State(app): State<Arc<App>>, Caller(caller): Caller, Whole(bytes): Whole) -> Answer {
+async fn issue(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    BodyBytes(bytes): BodyBytes,
+) -> Answer {
     let NewToken(wanted) = body(&bytes)?;
-    let issued = app.admin.issue_token(&wanted, &caller.user_id).await?;
+    let issued = app.admin.issue_token(&wanted, &caller.caller.user_id).await?;
     let mut object = issued.record;
     object["token"] = issued.token.expose().into();
     answer(StatusCode::CREATED, &object)
 }
 
-async fn revoke(State(app): State<Arc<App>>, Caller(caller): Caller, name: Name) -> Answer {
+async fn revoke(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    name: Name,
+) -> Answer {
     let jti = named(name)?;
-    let fresh = app.admin.revoke_token(&jti, &caller.user_id).await?;
+    let fresh = app.admin.revoke_token(&jti, &caller.caller.user_id).await?;
     answer(StatusCode::OK, &json!({"type": "token_revoked", "jti": jti, "was_valid": fresh}))
 }
 
-async fn revoke_all(State(app): State<Arc<App>>, Caller(caller): Caller, uri: Uri) -> Answer {
+async fn revoke_all(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    uri: Uri,
+) -> Answer {
     let query = Query::read(&uri, &["user_id"])?;
     let user_id = query.text("user_id").ok_or_else(|| InvalidRequest::new("user_id", "Field required"))?;
-    app.admin.revoke_user_tokens(user_id, &caller.user_id).await?;
+    app.admin.revoke_user_tokens(user_id, &caller.caller.user_id).await?;
     answer(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
 }
 

@@ -11,7 +11,7 @@ use http::{Uri, header};
 use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
-use super::{chat, count_tokens, health, messages as endpoint, models};
+use super::{chat_completions, count_tokens, health, messages, models};
 use crate::app::App;
 
 /// For clients that append `/v1/messages` to their base URL.
@@ -33,52 +33,52 @@ const MODELS: [(&str, &str); 3] = [("/models", V1), ("/v1/messages/models", V1),
 const CHAT: [(&str, &str); 3] =
     [("/chat/completions", V1), ("/v1/messages/chat/completions", V1), ("/openai/v1/chat/completions", V1)];
 /// Other servers' lists of models, which some clients try first.
-const FOREIGN: [&str; 2] = ["/api/v1/models", "/api/tags"];
+const OTHER_SERVERS: [&str; 2] = ["/api/v1/models", "/api/tags"];
 
-/// Those where anybody is greeted.
-pub fn open() -> Router<Arc<App>> {
+/// The greetings, which need no authentication.
+pub(crate) fn unauthenticated() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in HELLO {
-        router = router.route(path, noticed(get(health::hello), path, advice));
+        router = router.route(path, warn_once(get(health::hello), path, advice));
     }
     router
 }
 
-/// The others of clients that speak Anthropic's language, and the lists of models.
-pub fn router() -> Router<Arc<App>> {
+/// The other aliases of the Messages API, and the lists of models.
+pub(crate) fn router() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in MESSAGES {
-        router = router.route(path, noticed(post(endpoint::post), path, advice));
+        router = router.route(path, warn_once(post(messages::post), path, advice));
         let counting = format!("{path}/count_tokens");
-        router = router.route(&counting, noticed(post(count_tokens::post), path, advice));
+        router = router.route(&counting, warn_once(post(count_tokens::post), path, advice));
     }
     for (path, advice) in MODELS {
-        router = router.route(path, noticed(get(models::list), path, advice));
+        router = router.route(path, warn_once(get(models::list), path, advice));
     }
-    for path in FOREIGN {
-        router = router.route(path, get(elsewhere));
+    for path in OTHER_SERVERS {
+        router = router.route(path, get(not_found_with_hint));
     }
     router
 }
 
-/// Those of clients that speak OpenAI's language.
-pub fn chat() -> Router<Arc<App>> {
+/// The aliases of chat completions.
+pub(super) fn chat_completions() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in CHAT {
-        router = router.route(path, noticed(post(chat::answer), path, advice));
+        router = router.route(path, warn_once(post(chat_completions::create), path, advice));
     }
     router
 }
 
-/// Says once, in the log, that a client is set up wrongly.
-fn noticed(
+/// Logs once that a client has a non-canonical base URL.
+fn warn_once(
     route: MethodRouter<Arc<App>>,
     alias: &'static str,
     advice: &'static str,
 ) -> MethodRouter<Arc<App>> {
-    let said = Arc::new(Once::new());
+    let warned = Arc::new(Once::new());
     route.layer(from_fn(move |request: Request, next: Next| {
-        said.call_once(|| {
+        warned.call_once(|| {
             let client = request.headers().get(header::USER_AGENT).and_then(|name| name.to_str().ok());
             let client: String = client.unwrap_or("unknown").chars().take(100).collect();
             tracing::warn!(alias, client, "client uses a non-canonical base URL; set it so that {advice}");
@@ -87,9 +87,9 @@ fn noticed(
     }))
 }
 
-async fn elsewhere(uri: Uri) -> ApiError {
+async fn not_found_with_hint(uri: Uri) -> ApiError {
     let message = format!(
-        "there is nothing at {}: this server speaks the Messages API and chat completions; its models are listed at /v1/models",
+        "path {} not found: this server has the Messages API and chat completions; /v1/models lists its models",
         uri.path()
     );
     ApiError::new(ErrorType::NotFound, message)

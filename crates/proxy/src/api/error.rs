@@ -1,129 +1,109 @@
-//! The one table of errors: kind → status, and what a client is told beside it. Two renderings: JSON before the first
-//! byte of a stream, in Anthropic's envelope or OpenAI's, and `event: error` after it.
+//! Errors on their way to the client: kind → status and retry advice, and one rendering for each client API.
 //!
 //! <https://docs.anthropic.com/en/api/errors>
+
+mod aws;
 
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use protocol::anthropic::{Error, ErrorType, Event, InvalidRequest, sse};
-use protocol::translate::{self, Fault, Retry};
+use protocol::anthropic::{Error, ErrorType, InvalidRequest};
+use protocol::apis::ClientApi;
+use protocol::translate::{Fault, Retry, chat_error};
 use serde::Serialize;
 
-use crate::bedrock::Failure;
+use crate::bedrock::{ServiceError, UpstreamError};
 use crate::catalog::ResolveError;
 use crate::ids::RequestId;
+use crate::inference::{InferenceError, error_class, message_with_code, resolve_kind};
+use crate::telemetry::record::ErrorRecord;
+use aws::AwsResponse;
 
-/// Seconds a client should wait when there is too much at once and nobody knows better; AWS names none.
-const PAUSE: u16 = 5;
+/// Seconds a client should wait after a throttle of AWS, which names none.
+const RETRY_AFTER_THROTTLE: u16 = 5;
+
+/// The shape of errors, by route group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorFormat {
+    /// Anthropic's.
+    Anthropic,
+    /// OpenAI's.
+    OpenAi,
+    /// AWS's.
+    Aws,
+}
 
 /// An error on its way to the client. Returned by handlers; rendered once, where the request id is known.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     error: Error,
     status: StatusCode,
-    /// `x-should-retry: false`, which Anthropic's SDKs obey.
-    hopeless: bool,
-    /// `retry-after`, in seconds; 0 says nothing.
-    pause: u16,
-    /// The row of `docs/errors.md` that explains it, unless clients have to read AWS's words as they are.
-    explained: Option<&'static str>,
-    /// Whose fault it is, where AWS or the way to it said so.
+    /// Whether the status is another than that of the kind.
+    has_own_status: bool,
+    /// `x-should-retry`, which Anthropic's SDKs obey.
+    should_retry: Option<bool>,
+    /// `retry-after`, in seconds; 0 sends no header.
+    retry_after: u16,
+    /// The code of the error in `docs/errors.md`, unless clients have to read AWS's text as it is.
+    doc_code: Option<&'static str>,
+    /// Whose fault it is, where AWS or the connection to it failed.
     fault: Option<Fault>,
-    /// Whether the client speaks OpenAI's language.
-    chat: bool,
+    format: ErrorFormat,
     /// Further headers; boxed, as hardly any error has some.
     headers: Option<Box<HeaderMap>>,
+    /// For [`ErrorFormat::Aws`].
+    aws: Option<Box<AwsResponse>>,
 }
 
-/// The status of each kind of error.
 fn status(kind: ErrorType) -> StatusCode {
-    match kind {
-        ErrorType::InvalidRequest => StatusCode::BAD_REQUEST,
-        ErrorType::Authentication => StatusCode::UNAUTHORIZED,
-        ErrorType::Billing => StatusCode::PAYMENT_REQUIRED,
-        ErrorType::Permission => StatusCode::FORBIDDEN,
-        ErrorType::NotFound => StatusCode::NOT_FOUND,
-        ErrorType::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorType::RateLimit => StatusCode::TOO_MANY_REQUESTS,
-        ErrorType::Api => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorType::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        ErrorType::Overloaded => StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-    }
+    StatusCode::from_u16(ClientApi::Messages.error_status(kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl ApiError {
     /// An error of `kind` with the status of its kind.
-    pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorType, message: impl Into<String>) -> Self {
         Error::new(kind, message).into()
     }
 
     /// The same error with another status.
     #[must_use]
-    pub fn with_status(self, status: StatusCode) -> Self {
-        Self { status, ..self }
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, has_own_status: true, ..self }
     }
 
-    /// Something between the client and the model is broken, and the client cannot mend it: 502.
-    pub fn gateway(message: impl Into<String>) -> Self {
-        Self::new(ErrorType::Api, message).with_status(StatusCode::BAD_GATEWAY)
-    }
-
-    /// The server ends before the answer does.
-    #[must_use]
-    pub fn shutting_down() -> Self {
-        Self::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again")
+    /// 502: something between the client and the model is broken, and the client cannot mend it.
+    pub(crate) fn bad_gateway(message: impl Into<String>) -> Self {
+        let error = Self::new(ErrorType::Api, message).with_status(StatusCode::BAD_GATEWAY);
+        Self { fault: Some(Fault::Upstream), ..error }
     }
 
     /// The same error with further headers, which win over those that its kind brings.
     #[must_use]
-    pub fn with_headers(self, headers: HeaderMap) -> Self {
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
         Self { headers: Some(Box::new(headers)), ..self }
     }
 
-    /// The same error for a client that speaks OpenAI's language.
+    /// Sets the shape.
+    pub(super) fn set_format(&mut self, format: ErrorFormat) {
+        self.format = format;
+    }
+
+    /// The cause, for the log: `client`, `auth`, `quota`, `upstream` or `gateway`.
     #[must_use]
-    pub fn for_chat(self) -> Self {
-        Self { chat: true, ..self }
+    pub(crate) fn class(&self) -> &'static str {
+        error_class(self.fault, self.error.kind)
     }
 
-    /// What happened, in Anthropic's words.
+    /// The error for the request record.
+    pub(super) fn to_record(&self) -> ErrorRecord {
+        ErrorRecord { kind: self.error.kind.as_str(), class: self.class() }
+    }
+
+    /// Renders the response.
     #[must_use]
-    pub fn error(&self) -> &Error {
-        &self.error
-    }
-
-    /// Whose fault it is, for the log: `client`, `auth`, `quota`, `upstream` or `gateway`.
-    #[must_use]
-    pub fn class(&self) -> &'static str {
-        match (self.fault, self.error.kind) {
-            (Some(Fault::Client), _) => "client",
-            (Some(Fault::Upstream | Fault::Network), _) => "upstream",
-            (Some(Fault::Operator | Fault::Gateway), _) => "gateway",
-            (None, ErrorType::InvalidRequest | ErrorType::NotFound | ErrorType::TooLarge) => "client",
-            (None, ErrorType::Authentication | ErrorType::Permission) => "auth",
-            (None, ErrorType::Billing | ErrorType::RateLimit) => "quota",
-            (None, ErrorType::Timeout) => "upstream",
-            (None, _) if self.status == StatusCode::BAD_GATEWAY => "upstream",
-            (None, ErrorType::Api | ErrorType::Overloaded) => "gateway",
-        }
-    }
-
-    /// The row of `docs/errors.md` that explains it.
-    pub(super) fn explained(&self) -> Option<&'static str> {
-        self.explained
-    }
-
-    /// Its further headers.
-    pub(super) fn headers(&self) -> HeaderMap {
-        self.headers.as_deref().cloned().unwrap_or_default()
-    }
-
-    /// The JSON rendering.
-    #[must_use]
-    pub fn render(&self, request_id: &RequestId) -> Response {
+    pub(crate) fn render(&self, request_id: &RequestId) -> Response {
         #[derive(Serialize)]
         struct Envelope<'a> {
             #[serde(rename = "type")]
@@ -131,12 +111,14 @@ impl ApiError {
             error: &'a Error,
             request_id: &'a str,
         }
-        let error = &self.worded(request_id);
-        let envelope = Envelope { kind: "error", error, request_id: request_id.as_str() };
-        let json = if self.chat {
-            translate::chat_error(error).envelope()
-        } else {
-            serde_json::to_vec(&envelope).unwrap_or_default()
+        let error = &self.message_with_code(request_id);
+        let json = match self.format {
+            ErrorFormat::Aws => return aws::render(self),
+            ErrorFormat::OpenAi => chat_error(error).envelope(),
+            ErrorFormat::Anthropic => {
+                let envelope = Envelope { kind: "error", error, request_id: request_id.as_str() };
+                serde_json::to_vec(&envelope).unwrap_or_default()
+            }
         };
         let mut response = (self.status, Bytes::from(json)).into_response();
         let headers = response.headers_mut();
@@ -145,10 +127,11 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.hopeless {
-            headers.insert("x-should-retry", HeaderValue::from_static("false"));
-        } else if self.pause > 0 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.pause));
+        if let Some(should_retry) = self.should_retry {
+            let value = if should_retry { "true" } else { "false" };
+            headers.insert("x-should-retry", HeaderValue::from_static(value));
+        } else if self.retry_after > 0 {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         for (name, value) in self.headers.iter().flat_map(|headers| headers.iter()) {
             headers.insert(name, value.clone());
@@ -156,17 +139,12 @@ impl ApiError {
         response
     }
 
-    /// The error with where to read on: many clients show the message and nothing else.
-    pub(super) fn worded(&self, request_id: &RequestId) -> Cow<'_, Error> {
-        let Some(code) = self.explained else { return Cow::Borrowed(&self.error) };
-        let message = format!("{} [{code} {}]", self.error.message, request_id.as_str());
-        Cow::Owned(Error::new(self.error.kind, message))
-    }
-
-    /// The event rendering, appended to `out`.
-    pub(super) fn render_event(&self, request_id: &RequestId, out: &mut Vec<u8>) {
-        let error = self.worded(request_id);
-        sse::write(&Event::Error { error, request_id: Some(Cow::Borrowed(request_id.as_str())) }, out);
+    /// The error with its code in the message: many clients show the message alone.
+    fn message_with_code(&self, request_id: &RequestId) -> Cow<'_, Error> {
+        match self.doc_code {
+            Some(code) => message_with_code(&self.error, code, request_id),
+            None => Cow::Borrowed(&self.error),
+        }
     }
 }
 
@@ -181,18 +159,20 @@ impl IntoResponse for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let pause = if error.kind == ErrorType::RateLimit { PAUSE } else { 0 };
-        // The same token will not be better a moment later.
-        let hopeless = matches!(error.kind, ErrorType::Authentication | ErrorType::Permission);
+        let retry_after = if error.kind == ErrorType::RateLimit { RETRY_AFTER_THROTTLE } else { 0 };
+        // The same token is no better a moment later.
+        let is_final = matches!(error.kind, ErrorType::Authentication | ErrorType::Permission);
         Self {
             status: status(error.kind),
+            has_own_status: false,
             error,
-            hopeless,
-            pause,
-            explained: None,
+            should_retry: is_final.then_some(false),
+            retry_after,
+            doc_code: None,
             fault: None,
-            chat: false,
+            format: ErrorFormat::Anthropic,
             headers: None,
+            aws: None,
         }
     }
 }
@@ -204,38 +184,60 @@ impl From<InvalidRequest> for ApiError {
 }
 
 impl From<ResolveError> for ApiError {
-    fn from(unresolved: ResolveError) -> Self {
-        let kind = match unresolved {
-            ResolveError::MissingModel | ResolveError::InvalidName(_) => ErrorType::InvalidRequest,
-            ResolveError::UnknownModel(_) => ErrorType::NotFound,
+    fn from(error: ResolveError) -> Self {
+        Self::new(resolve_kind(&error), error.to_string())
+    }
+}
+
+impl From<InferenceError> for ApiError {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            InferenceError::Resolve(error) => error.into(),
+            InferenceError::Admit(error) => error.into(),
+            InferenceError::Upstream(error) => (*error).into(),
+            InferenceError::BadGateway(message) => Self::bad_gateway(message),
+            InferenceError::Invalid(_) | InferenceError::Timeout(_) | InferenceError::ShuttingDown => {
+                error.to_error().into()
+            }
+        }
+    }
+}
+
+impl From<UpstreamError> for ApiError {
+    fn from(error: UpstreamError) -> Self {
+        InferenceError::from(error).into()
+    }
+}
+
+/// What AWS responded with, before a stream or inside one.
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        let ServiceError { mapped, status, request_id } = error;
+        let kind = mapped.error.kind;
+        let aws = AwsResponse {
+            status,
+            code: mapped.code,
+            request_id,
+            is_operator_fault: mapped.fault == Fault::Operator && kind == ErrorType::Api,
         };
-        Self::new(kind, unresolved.to_string())
-    }
-}
-
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        failure.meaning().into()
-    }
-}
-
-/// What went wrong upstream, before a stream or inside one.
-impl From<translate::MappedError> for ApiError {
-    fn from(failure: translate::MappedError) -> Self {
-        let kind = failure.error.kind;
-        // The gateway's own credentials, or the way to AWS: not the client's fault and not the model's.
-        let gateway = kind == ErrorType::Api && matches!(failure.fault, Fault::Operator | Fault::Network);
-        // What clients would try again by themselves, in vain: a daily quota, wrong credentials.
-        let retried = matches!(
+        // The gateway's own credentials, or the connection to AWS: neither the client's fault nor the model's.
+        let is_gateway = kind == ErrorType::Api && matches!(mapped.fault, Fault::Operator | Fault::Network);
+        // What clients would retry by themselves, in vain: a daily quota, rejected credentials.
+        let is_retried = matches!(
             kind,
             ErrorType::RateLimit | ErrorType::Api | ErrorType::Timeout | ErrorType::Overloaded
         );
-        let hopeless = retried && matches!(failure.retry, Retry::Never | Retry::WithNewCredentials);
-        let explained = (!failure.known_error.is_verbatim()).then_some(failure.known_error.code);
-        let error = Self::from(failure.error);
-        let pause = failure.known_error.retry_after.max(error.pause);
-        let error = Self { hopeless, explained, pause, fault: Some(failure.fault), ..error };
-        if gateway { error.with_status(StatusCode::BAD_GATEWAY) } else { error }
+        let is_final = is_retried && matches!(mapped.retry, Retry::Never | Retry::WithNewCredentials);
+        let error = Self::from(mapped.error);
+        let error = Self {
+            should_retry: is_final.then_some(false),
+            doc_code: (!mapped.known_error.is_verbatim()).then_some(mapped.known_error.code),
+            retry_after: mapped.known_error.retry_after.max(error.retry_after),
+            fault: Some(mapped.fault),
+            aws: Some(Box::new(aws)),
+            ..error
+        };
+        if is_gateway { Self { status: StatusCode::BAD_GATEWAY, ..error } } else { error }
     }
 }
 
@@ -244,11 +246,12 @@ mod tests {
     use std::fmt::Write as _;
 
     use protocol::converse::event::Exception;
+    use protocol::translate::{KNOWN_ERRORS, MappedError, map_error};
 
     use super::*;
 
     #[test]
-    fn every_kind_has_the_status_that_anthropic_documents() {
+    fn error_kinds_have_anthropics_statuses() {
         let table = [
             (ErrorType::InvalidRequest, 400),
             (ErrorType::Authentication, 401),
@@ -266,14 +269,18 @@ mod tests {
         }
     }
 
+    fn service_error(mapped: MappedError) -> ApiError {
+        ServiceError { mapped, status: None, request_id: None }.into()
+    }
+
     /// Each row of the table of errors as it reaches a client.
     #[test]
-    fn what_clients_see_of_each_row() {
+    fn known_errors_render_as_documented() {
         let mut table = String::new();
         let id = RequestId::generate();
-        for row in translate::KNOWN_ERRORS {
+        for row in KNOWN_ERRORS {
             let exception = Exception { message: Some(row.example.to_owned()), ..Exception::default() };
-            let error = ApiError::from(translate::map_error(row.status, row.exceptions[0], &exception));
+            let error = service_error(map_error(row.status, row.exceptions[0], &exception));
             let response = error.render(&id);
             let _ =
                 write!(table, "{:5}{} {}", row.code, response.status().as_u16(), error.error.kind.as_str());
@@ -282,16 +289,16 @@ mod tests {
                     let _ = write!(table, ", {name}: {}", value.to_str().unwrap());
                 }
             }
-            let worded = error.worded(&id).message.clone();
-            let named = worded.ends_with(&format!("[{} {}]", row.code, id.as_str()));
-            assert_eq!(named, !row.is_verbatim(), "{worded}");
+            let message = error.message_with_code(&id).message.clone();
+            let named = message.ends_with(&format!("[{} {}]", row.code, id.as_str()));
+            assert_eq!(named, !row.is_verbatim(), "{message}");
             table.push_str(if named { ", explained\n" } else { "\n" });
         }
         insta::assert_snapshot!(table);
     }
 
     #[test]
-    fn an_error_is_somebodys_fault() {
+    fn errors_have_a_class() {
         for (kind, class) in [
             (ErrorType::InvalidRequest, "client"),
             (ErrorType::Authentication, "auth"),
@@ -304,24 +311,15 @@ mod tests {
         ] {
             assert_eq!(ApiError::new(kind, "").class(), class);
         }
-        assert_eq!(ApiError::gateway("").class(), "upstream");
+        assert_eq!(ApiError::bad_gateway("").class(), "upstream");
         let throttled = Exception { message: Some("Too many requests".to_owned()), ..Exception::default() };
-        let throttled = translate::map_error(429, "ThrottlingException", &throttled);
-        assert_eq!(ApiError::from(throttled).class(), "upstream");
+        let throttled = map_error(429, "ThrottlingException", &throttled);
+        assert_eq!(service_error(throttled).class(), "upstream");
     }
 
     #[test]
-    fn a_throttle_says_when_to_come_back() {
+    fn throttle_has_retry_after() {
         let response = ApiError::new(ErrorType::RateLimit, "slow down").render(&RequestId::generate());
         assert_eq!(response.headers()["retry-after"], "5");
-    }
-
-    #[test]
-    fn the_event_rendering_names_the_request() {
-        let (id, mut out) = (RequestId::generate(), Vec::new());
-        ApiError::new(ErrorType::Overloaded, "full").render_event(&id, &mut out);
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("event: error\ndata: {\"type\":\"error\""), "{text}");
-        assert!(text.contains("overloaded_error") && text.contains(id.as_str()), "{text}");
     }
 }

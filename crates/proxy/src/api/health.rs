@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 use protocol::anthropic::ErrorType;
 
-use super::caller::Caller;
 use super::error::ApiError;
-use crate::app::{App, Check};
+use super::extract::AuthenticatedCaller;
+use crate::app::App;
 use crate::auth::Scope;
+use crate::readiness::Check;
 use crate::telemetry::metrics;
 
 /// The paths that load balancers and container platforms ask, without a token and without a line in the log.
@@ -18,14 +19,14 @@ const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startup
 
 /// Whether nobody wants to read in the log that this path was asked.
 #[must_use]
-pub fn is_probe(path: &str) -> bool {
+pub(crate) fn is_probe(path: &str) -> bool {
     PROBES.contains(&path)
 }
 
 /// `GET /health`: exactly four keys. Touches neither AWS nor the database: whether they are there is known from the last
 /// time they were asked. Without the database the gateway still answers, so it is degraded and not ill; without
 /// credentials it cannot.
-pub async fn health(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     #[derive(serde::Serialize)]
     struct Health<'a> {
         status: &'a str,
@@ -33,59 +34,59 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
         database: &'a str,
         version: &'a str,
     }
-    let (connected, ill) = (app.store.is_connected(), app.is_ill());
+    let (is_connected, is_unhealthy) = (app.store.is_connected(), app.readiness.is_unhealthy());
     let health = Health {
-        status: match (ill, connected) {
+        status: match (is_unhealthy, is_connected) {
             (true, _) => "unhealthy",
             (false, true) => "healthy",
             (false, false) => "degraded",
         },
         timestamp: app.clock.rfc3339(),
-        database: if connected { "connected" } else { "disconnected" },
+        database: if is_connected { "connected" } else { "disconnected" },
         version: env!("CARGO_PKG_VERSION"),
     };
     let json = serde_json::to_vec(&health).unwrap_or_default();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    let status = if ill { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let status = if is_unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, headers, json).into_response()
 }
 
 /// `GET /livez`: the process answers. It looks at nothing, so that nothing outside can have it restarted.
-pub async fn live() -> Response {
-    told(true, "ok\n".to_owned())
+pub(crate) async fn live() -> Response {
+    respond(true, "ok\n".to_owned())
 }
 
 /// `GET /readyz`: whether requests may come; with `?verbose`, why.
-pub async fn ready(State(app): State<Arc<App>>, uri: Uri) -> Response {
-    checked("readyz", &app.readiness(), &uri)
+pub(crate) async fn ready(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    render_checks("readyz", &app.readiness.checks(), &uri)
 }
 
 /// `GET /startupz`: whether the start is over; with `?verbose`, why.
-pub async fn startup(State(app): State<Arc<App>>, uri: Uri) -> Response {
-    checked("startupz", &app.startup(), &uri)
+pub(crate) async fn startup(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    render_checks("startupz", &app.readiness.startup_checks(), &uri)
 }
 
 /// The checks as Kubernetes writes its own: all of them when one failed, or when somebody wants to know.
-fn checked(name: &str, checks: &[Check], uri: &Uri) -> Response {
+fn render_checks(name: &str, checks: &[Check], uri: &Uri) -> Response {
     let passed = checks.iter().all(|check| check.passed);
     let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word.starts_with("verbose")));
     if passed && !verbose {
-        return told(true, "ok\n".to_owned());
+        return respond(true, "ok\n".to_owned());
     }
     let mut text = String::new();
     for check in checks {
-        let line = match (check.passed, check.said) {
+        let line = match (check.passed, check.detail) {
             (true, "") => format!("[+]{} ok\n", check.name),
-            (true, said) => format!("[+]{} ok, though {said}\n", check.name),
-            (false, said) => format!("[-]{} failed: {said}\n", check.name),
+            (true, detail) => format!("[+]{} ok, though {detail}\n", check.name),
+            (false, detail) => format!("[-]{} failed: {detail}\n", check.name),
         };
         text.push_str(&line);
     }
     text.push_str(&format!("{name} check {}\n", if passed { "passed" } else { "failed" }));
-    told(passed, text)
+    respond(passed, text)
 }
 
-fn told(passed: bool, text: String) -> Response {
+fn respond(passed: bool, text: String) -> Response {
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     (status, headers, text).into_response()
@@ -96,12 +97,12 @@ fn told(passed: bool, text: String) -> Response {
 ///
 /// # Errors
 /// For everybody else.
-pub async fn metrics(
+pub(crate) async fn metrics(
     State(app): State<Arc<App>>,
-    Caller(caller): Caller,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if caller.scope == Scope::Inference && app.authenticator.anonymous().is_none() {
+    if caller.caller.scope == Scope::Inference && !caller.caller.is_anonymous() {
         return Err(ApiError::new(
             ErrorType::Permission,
             "metrics are for operators; use a token with scope admin:read",
@@ -109,13 +110,13 @@ pub async fn metrics(
     }
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open = accepts.flat_map(|value| value.split(',')).any(|kind| kind.contains("openmetrics-text"));
-    app.look();
+    app.refresh_gauges();
     let kind = if open { metrics::OPENMETRICS_TYPE } else { metrics::TEXT_TYPE };
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, app.metrics.render(open)).into_response())
+    Ok((headers, app.metrics().render(open)).into_response())
 }
 
 /// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that is asked.
-pub async fn hello() -> Response {
+pub(crate) async fn hello() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], r#"{"message":"hello"}"#).into_response()
 }

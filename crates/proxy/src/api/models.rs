@@ -15,13 +15,14 @@ use protocol::capabilities::Capabilities;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::extract::query_pairs;
 use super::messages::VERSION;
-use super::query;
 use crate::app::App;
 use crate::catalog::ModelInfo;
 
 const DEFAULT_LIMIT: usize = 20;
-const MOST: usize = 1000;
+/// Anthropic's maximum of a page.
+const MAX_LIMIT: usize = 1000;
 
 /// Which part of the list is wanted.
 #[derive(Debug)]
@@ -37,20 +38,24 @@ struct Page {
 ///
 /// # Errors
 /// When a parameter cannot be what it is.
-pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     // OpenAI's clients know no pages and would see the first one only; Anthropic's name a version.
-    let limit = if headers.contains_key(VERSION) { DEFAULT_LIMIT } else { MOST };
+    let limit = if headers.contains_key(VERSION) { DEFAULT_LIMIT } else { MAX_LIMIT };
     let page = Page::read(uri.query(), limit)?;
     let today = app.clock.rfc3339();
     let models: Vec<_> = app.catalog.list().iter().map(|listed| model(listed, &today)).collect();
-    Ok(answer(&page.cut(models)?))
+    Ok(json_response(&page.paginate(models)?))
 }
 
 /// One model, by any name that a request may use.
 ///
 /// # Errors
 /// When nothing is known of it.
-pub async fn get(
+pub(crate) async fn get(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
@@ -59,10 +64,10 @@ pub async fn get(
         let id: String = id.chars().take(200).collect();
         return Err(ApiError::new(ErrorType::NotFound, format!("model: {id}")));
     };
-    Ok(answer(&model(&listed, &app.clock.rfc3339())))
+    Ok(json_response(&model(&listed, &app.clock.rfc3339())))
 }
 
-fn answer(value: &Value) -> Response {
+fn json_response(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
@@ -70,14 +75,15 @@ impl Page {
     fn read(query: Option<&str>, limit: usize) -> Result<Self, InvalidRequest> {
         let mut page = Self { limit, after: None, before: None, lifecycles: Vec::new() };
         // Unknown parameters are let pass: clients bring their own.
-        for (name, value) in query::pairs(query) {
-            match name.as_str() {
+        for (name, value) in query_pairs(query) {
+            let value = value.into_owned();
+            match &*name {
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+                    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
                     page.limit = limit.ok_or_else(|| {
                         InvalidRequest::new(
                             "limit",
-                            format!("Input should be a whole number from 1 to {MOST}"),
+                            format!("Input should be a whole number from 1 to {MAX_LIMIT}"),
                         )
                     })?;
                 }
@@ -99,7 +105,7 @@ impl Page {
         Ok(page)
     }
 
-    fn cut(&self, mut models: Vec<Value>) -> Result<Value, InvalidRequest> {
+    fn paginate(&self, mut models: Vec<Value>) -> Result<Value, InvalidRequest> {
         models.retain(|model| {
             let lifecycle = model["lifecycle"].as_str().unwrap_or_default();
             if self.lifecycles.is_empty() {
@@ -202,10 +208,10 @@ fn capabilities(of: &Capabilities) -> Value {
 mod tests {
     use super::*;
 
-    fn cut(query: &str) -> Result<(Vec<String>, bool), String> {
+    fn paginate(query: &str) -> Result<(Vec<String>, bool), String> {
         let lifecycle = |id| if id == "d" { "retired" } else { "active" };
         let models = ["a", "b", "c", "d"].map(|id| json!({"id": id, "lifecycle": lifecycle(id)}));
-        let page = Page::read(Some(query), DEFAULT_LIMIT).and_then(|page| page.cut(models.to_vec()));
+        let page = Page::read(Some(query), DEFAULT_LIMIT).and_then(|page| page.paginate(models.to_vec()));
         let page = page.map_err(|error| error.to_string())?;
         let data = page["data"].as_array().unwrap();
         assert_eq!(page["first_id"], data.first().map_or(Value::Null, |first| first["id"].clone()));
@@ -243,7 +249,7 @@ mod tests {
     #[test]
     fn pages_go_forwards_and_backwards() {
         let page = |query: &str| {
-            let (ids, more) = cut(query).unwrap();
+            let (ids, more) = paginate(query).unwrap();
             (ids.concat(), more)
         };
         assert_eq!(page(""), ("abc".to_owned(), false));
@@ -260,7 +266,7 @@ mod tests {
         for query in
             limits.iter().chain(&["after_id=x", "before_id=x", "lifecycle[]=x", "after_id=a&before_id=b"])
         {
-            let error = cut(query).unwrap_err();
+            let error = paginate(query).unwrap_err();
             assert!(query.contains(error.split(':').next().unwrap()), "{query}: {error}");
         }
     }

@@ -14,7 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::cache::LruCache;
-use super::{AccessError, Claims, ConcurrencyLimiter, Credential, JwtKeys, RateLimiter, Scope, TokenError};
+use super::{
+    AccessError, Claims, ConcurrencyLimiter, ConcurrencyPermit, Credential, JwtKeys, RateLimiter, Scope,
+    TokenError,
+};
 use crate::clock::Clock;
 use crate::config;
 use crate::ids;
@@ -54,6 +57,15 @@ impl Caller {
     pub fn is_anonymous(&self) -> bool {
         self.expires_at.is_none()
     }
+}
+
+/// Caller of one request, with its permit.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// The caller.
+    pub caller: Arc<Caller>,
+    /// Permit of a request for inference; `None` without authentication and for other requests.
+    pub permit: Option<ConcurrencyPermit>,
 }
 
 /// The caller, or the reason why the request is rejected.
@@ -121,6 +133,27 @@ impl Authenticator {
     #[must_use]
     pub fn anonymous(&self) -> Option<&Arc<Caller>> {
         self.keys.is_none().then_some(&self.anonymous)
+    }
+
+    /// The caller of requests that nobody sent, such as those of the doctor.
+    pub(crate) fn anonymous_caller(&self) -> Arc<Caller> {
+        Arc::clone(&self.anonymous)
+    }
+
+    /// A permit for one more inference request of `caller`; `None` without authentication, as callers cannot be told
+    /// apart then.
+    ///
+    /// # Errors
+    /// [`AccessError::TooManyRequests`].
+    pub fn acquire(&self, caller: &Caller) -> Result<Option<ConcurrencyPermit>, AccessError> {
+        if caller.is_anonymous() {
+            return Ok(None);
+        }
+        let denied = || AccessError::TooManyRequests {
+            user_id: caller.user_id.clone(),
+            max: self.concurrency.max_per_user(),
+        };
+        self.concurrency.try_acquire(&caller.user_id).ok_or_else(denied).map(Some)
     }
 
     /// Authenticates `credential`.
@@ -202,7 +235,7 @@ impl Authenticator {
         if rows.revoked {
             return Err(AccessError::Revoked);
         }
-        let Some(user) = rows.user else { return Ok(self.from_claims(claims)) };
+        let Some(user) = rows.user else { return Ok(self.caller_from_claims(claims)) };
         if user.disabled {
             return Err(AccessError::UserDisabled(user.user_id));
         }
@@ -230,7 +263,7 @@ impl Authenticator {
     }
 
     /// Makes a caller of the claims, with the default limits.
-    fn from_claims(&self, claims: &Claims) -> Arc<Caller> {
+    fn caller_from_claims(&self, claims: &Claims) -> Arc<Caller> {
         Arc::new(Caller {
             user_id: claims.user_id.clone(),
             team: claims.team.clone(),
@@ -247,6 +280,6 @@ impl Authenticator {
     fn fail_open_decision(&self, claims: &Claims) -> AccessDecision {
         // An admin token may be revoked, and its operations need the database anyway.
         let open = self.config.open_on_outage && claims.scope == Scope::Inference;
-        if open { Ok(self.from_claims(claims)) } else { Err(AccessError::StoreUnavailable) }
+        if open { Ok(self.caller_from_claims(claims)) } else { Err(AccessError::StoreUnavailable) }
     }
 }

@@ -32,7 +32,7 @@ pub enum TokenError {
     TooLong,
     /// Not three parts of base64url, or an invalid header.
     #[error(
-        "the credential is not a token of this gateway (a JSON Web Token in three parts); ask its operator for one"
+        "the credential is not a token of this gateway (a JSON Web Token in three parts); get one from its operator"
     )]
     Malformed,
     /// Another algorithm than HS256.
@@ -121,6 +121,16 @@ pub enum AccessError {
         /// Permission that the operation requires.
         access: Access,
     },
+    /// The user has as many open requests as are allowed.
+    #[error(
+        "the user {user_id:?} has {max} requests open, and no more are served at a time; wait until one of them ends"
+    )]
+    TooManyRequests {
+        /// The user.
+        user_id: String,
+        /// `MAX_CONCURRENT_REQUESTS_PER_USER`.
+        max: usize,
+    },
     /// The operation requires authentication, which is off.
     #[error("the admin API needs authentication; set JWT_SECRET_KEY, or use the command line")]
     AuthenticationDisabled,
@@ -151,6 +161,7 @@ impl AccessError {
             Self::UnknownUser(_) => "unknown_user",
             Self::StoreUnavailable => "database_unavailable",
             Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::AuthenticationDisabled => "authentication_disabled",
         }
     }
@@ -166,6 +177,7 @@ impl AccessError {
             | Self::TeamDisabled(_)
             | Self::StoreUnavailable
             | Self::InsufficientScope { .. }
+            | Self::TooManyRequests { .. }
             | Self::AuthenticationDisabled => None,
         }
     }

@@ -44,11 +44,11 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     if !config.log.stdout {
         print(&banner(&config, server.address()));
     }
-    app.keep_identified();
+    app.monitor_credentials();
     if let Some(tls) = server.tls().cloned() {
         let mut hangup = signal_stream(SignalKind::hangup())?;
-        let tasks = app.upkeep.clone();
-        app.upkeep.spawn(async move {
+        let tasks = app.background.clone();
+        app.background.spawn(async move {
             loop {
                 tokio::select! {
                     _ = hangup.recv() => tls.reload().await,

@@ -5,27 +5,46 @@ use std::time::Duration;
 use protocol::translate::{ServerTools, TranslationOptions};
 use serde::Deserialize;
 
+use protocol::apis::UpstreamApi;
+
 use super::env::EnvReader;
 
-/// Which upstream APIs a request may use.
+/// Which upstream APIs a request may use: `auto`, `converse`, `invoke` or `messages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RoutePolicy {
+#[serde(try_from = "String")]
+pub enum UpstreamPolicy {
     /// Converse, and InvokeModel for requests to Claude models that Converse cannot carry.
     Auto,
-    /// Converse only.
-    Converse,
-    /// InvokeModel for Claude models, Converse for the others.
-    Invoke,
-    /// Bedrock's Messages API for Claude models, InvokeModel for Claude models known by ARN only, Converse for the others.
-    Messages,
+    /// One API for the models that have it. The Messages API needs a model id, so Claude models known by ARN only use
+    /// InvokeModel; other models have only Converse.
+    Only(UpstreamApi),
 }
+
+impl UpstreamPolicy {
+    fn from_name(name: &str) -> Option<Self> {
+        let apis = [UpstreamApi::Converse, UpstreamApi::InvokeModel, UpstreamApi::Messages];
+        match name {
+            "auto" => Some(Self::Auto),
+            _ => apis.into_iter().find(|api| api.as_str() == name).map(Self::Only),
+        }
+    }
+}
+
+impl TryFrom<String> for UpstreamPolicy {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::from_name(&name).ok_or(UPSTREAM_POLICIES)
+    }
+}
+
+const UPSTREAM_POLICIES: &str = "use auto, converse, invoke or messages";
 
 /// Upstream API, options, timeouts and limits of one request.
 #[derive(Clone, Debug)]
 pub struct InferenceConfig {
     /// `AWS_BEDROCK_ROUTE`.
-    pub route: RoutePolicy,
+    pub upstream_policy: UpstreamPolicy,
     /// Options of the translation: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
     /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`,
     /// `AWS_BEDROCK_STRICT`.
@@ -50,7 +69,7 @@ pub struct InferenceConfig {
 
 pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
     InferenceConfig {
-        route: route(env),
+        upstream_policy: upstream_policy(env),
         options: options(env),
         auto_cache: env.boolean("AWS_BEDROCK_AUTO_CACHE", true),
         xml_buffer: env.boolean("AWS_BEDROCK_XML_BUFFER", true),
@@ -69,19 +88,14 @@ pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
     }
 }
 
-fn route(env: &mut EnvReader<'_>) -> RoutePolicy {
+fn upstream_policy(env: &mut EnvReader<'_>) -> UpstreamPolicy {
     const NAME: &str = "AWS_BEDROCK_ROUTE";
     env.set_default(NAME, "auto");
-    match env.text(NAME).as_deref() {
-        None | Some("auto") => RoutePolicy::Auto,
-        Some("converse") => RoutePolicy::Converse,
-        Some("invoke") => RoutePolicy::Invoke,
-        Some("messages") => RoutePolicy::Messages,
-        Some(other) => {
-            env.error(NAME, Some(other), "use auto, converse, invoke or messages");
-            RoutePolicy::Auto
-        }
-    }
+    let Some(name) = env.text(NAME) else { return UpstreamPolicy::Auto };
+    UpstreamPolicy::from_name(&name).unwrap_or_else(|| {
+        env.error(NAME, Some(&name), UPSTREAM_POLICIES);
+        UpstreamPolicy::Auto
+    })
 }
 
 fn options(env: &mut EnvReader<'_>) -> TranslationOptions {

@@ -3,7 +3,7 @@
 use protocol::capabilities::Capabilities;
 use serde::Deserialize;
 
-use super::RoutePolicy;
+use super::UpstreamPolicy;
 use super::env::EnvReader;
 use super::parse;
 use super::prices::Prices;
@@ -38,7 +38,7 @@ pub struct ModelConfig {
     pub end_of_life: Option<String>,
     /// Overrides `AWS_BEDROCK_ROUTE` for this model.
     #[serde(default)]
-    pub route: Option<RoutePolicy>,
+    pub route: Option<UpstreamPolicy>,
     /// Whether only the Mantle endpoint serves it, with the Messages API.
     #[serde(default)]
     pub mantle: bool,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{DoctorOptions, Finding, humanize_duration, models};
-use crate::bedrock::{Bedrock, Failure, Known};
+use crate::bedrock::{Bedrock, CredentialStatus, UpstreamError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 
@@ -19,13 +19,13 @@ pub(super) async fn examine(
     report: &mut (dyn FnMut(Finding) + Send),
 ) {
     report(region(bedrock, config));
-    let reachable = match bedrock.date().await {
+    let reachable = match bedrock.server_time().await {
         Ok(aws_time) => {
             report(clock_skew(aws_time, clock.now()));
             true
         }
         // A test server may respond without a date.
-        Err(error @ Failure::Unreadable { .. }) => {
+        Err(error @ UpstreamError::Response { .. }) => {
             report(Finding::note("Clock", format!("not compared: {error}")));
             true
         }
@@ -75,14 +75,14 @@ fn clock_skew(aws_time: SystemTime, local_time: SystemTime) -> Finding {
 /// The AWS identity, and whether AWS accepts the credentials as far as that can be checked.
 async fn identity(bedrock: &Bedrock, clock: &Clock) -> (Finding, bool) {
     const NAME: &str = "AWS identity";
-    if let Err(error) = bedrock.warm_up().await {
+    if let Err(error) = bedrock.preload_credentials().await {
         return (Finding::from_upstream_error(NAME, error.into()), false);
     }
-    let status = bedrock.known();
-    if status == Known::ApiKey {
+    let status = bedrock.credential_status();
+    if status == CredentialStatus::ApiKey {
         return match bedrock.foundation_models().await {
             Ok(_) => (Finding::ok(NAME, "a Bedrock API key, which AWS accepts"), true),
-            Err(error) if error.is_about_us() => (Finding::from_upstream_error(NAME, error), false),
+            Err(error) if error.is_identity_error() => (Finding::from_upstream_error(NAME, error), false),
             Err(_) => (
                 Finding::note(NAME, "a Bedrock API key, not checked: it has no permission to list models"),
                 true,
@@ -91,14 +91,14 @@ async fn identity(bedrock: &Bedrock, clock: &Clock) -> (Finding, bool) {
     }
     match bedrock.caller_identity().await {
         Ok(identity) => (Finding::ok(NAME, format!("{}{}", identity.arn, expiry(status, clock.now()))), true),
-        Err(error) if error.is_about_us() => (Finding::from_upstream_error(NAME, error), false),
+        Err(error) if error.is_identity_error() => (Finding::from_upstream_error(NAME, error), false),
         Err(error) => (Finding::note(NAME, format!("credentials found, not checked by STS: {error}")), true),
     }
 }
 
-fn expiry(status: Known, now: SystemTime) -> String {
+fn expiry(status: CredentialStatus, now: SystemTime) -> String {
     match status {
-        Known::Keys(Some(end)) => {
+        CredentialStatus::Keys(Some(end)) => {
             format!(" (expires in {})", humanize_duration(end.duration_since(now).unwrap_or_default()))
         }
         _ => String::new(),

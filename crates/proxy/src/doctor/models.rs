@@ -6,11 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Finding;
-use crate::api::probe::{self, Probed};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use protocol::anthropic::{MessagesFormat, Request};
+use protocol::apis::{ClientApi, UpstreamApi};
+use serde_json::json;
+use tokio::time::Instant;
+
 use crate::app::App;
-use crate::catalog::ResolveError;
+use crate::auth::Authenticated;
+use crate::catalog::{ResolveError, ResolvedModel};
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseConfig, DatabaseUrl};
+use crate::ids::RequestId;
+use crate::inference::{ClientBody, InferenceError, InferenceRequest};
+use crate::telemetry::RecordHandle;
+use crate::telemetry::record::RequestHead;
+use crate::telemetry::trace_context::TraceContext;
+use crate::telemetry::user_agent::UserAgent;
 
 /// Limit for one request: a cold model may need tens of seconds for its first token.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,8 +79,8 @@ async fn open(config: &Config, clock: &Clock, directory: PathBuf) -> Result<Arc<
 }
 
 async fn check_model(app: &Arc<App>, name: &str) -> Finding {
-    let target = match app.resolve(Some(name)).await {
-        Ok(target) => target,
+    let model = match app.models.resolve(Some(name)).await {
+        Ok(model) => model,
         Err(
             error @ (ResolveError::MissingModel
             | ResolveError::InvalidName(_)
@@ -76,19 +89,77 @@ async fn check_model(app: &Arc<App>, name: &str) -> Finding {
             return Finding::fail(name, error.to_string(), "GET /v1/models lists the known models.");
         }
     };
-    let id = target.model_id.clone();
-    match tokio::time::timeout(REQUEST_TIMEOUT, probe::ask(app, target)).await {
-        Ok(Ok(Probed { route, milliseconds, tokens, cost })) => {
-            let detail = format!("{id} by {route}, {milliseconds} ms, {tokens} tokens ({})", dollars(cost));
-            Finding::ok(name, detail)
+    let id = model.model_id.clone();
+    match tokio::time::timeout(REQUEST_TIMEOUT, request_one_token(app, model)).await {
+        Ok(Ok(response)) => {
+            let OneToken { upstream_api, milliseconds, tokens, cost_nano_usd } = response;
+            let cost = dollars(cost_nano_usd);
+            Finding::ok(name, format!("{id} by {upstream_api}, {milliseconds} ms, {tokens} tokens ({cost})"))
         }
-        Ok(Err(error)) => Finding::from_code(name, format!("{id}: {}", error.said), error.code),
+        Ok(Err(error)) => {
+            Finding::from_code(name, format!("{id}: {}", error.to_error().message), error.doc_code())
+        }
         Err(_) => Finding::from_code(
             name,
             format!("{id}: no response within {} s", REQUEST_TIMEOUT.as_secs()),
             Some("E15b"),
         ),
     }
+}
+
+/// The response to a request for one token.
+struct OneToken {
+    upstream_api: &'static str,
+    milliseconds: u128,
+    tokens: u64,
+    cost_nano_usd: i64,
+}
+
+/// Requests one token of `model`, by the path of every request. The caller is anonymous, so no limit applies.
+async fn request_one_token(app: &Arc<App>, model: ResolvedModel) -> Result<OneToken, InferenceError> {
+    let begun = Instant::now();
+    let body = json!({
+        "model": model.requested_model,
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "Hi"}],
+    });
+    let body = Bytes::from(body.to_string());
+    let head = RequestHead {
+        request_id: RequestId::generate(),
+        client_request_id: None,
+        trace: TraceContext::from_headers(&HeaderMap::new()),
+        method: Method::POST,
+        path: "/v1/messages".to_owned(),
+        route: None,
+        user_agent: UserAgent::from_headers(&HeaderMap::new()),
+        session_id: None,
+        peer: None,
+        started_at: begun,
+    };
+    let record = RecordHandle::new(head, Arc::clone(&app.telemetry));
+    record.set_model(model.requested_model.clone(), false, ClientApi::Messages.as_str());
+    let caller = Authenticated { caller: app.authenticator.anonymous_caller(), permit: None };
+    let request = InferenceRequest {
+        id: record.request_id().clone(),
+        session_id: None,
+        caller: Arc::new(caller),
+        record: record.clone(),
+        model,
+        body: ClientBody::Messages { body: body.clone(), betas: Vec::new() },
+        is_streamed: false,
+        notices: Vec::new(),
+        format: Arc::new(MessagesFormat),
+    };
+    let response = app.inference.handle(request, Some(Request::parse(&body)?)).await?;
+    let charge = record.charge().unwrap_or_default();
+    let usage = charge.usage;
+    let read = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+    Ok(OneToken {
+        upstream_api: response.head.upstream_api.map_or("unknown", UpstreamApi::as_str),
+        milliseconds: begun.elapsed().as_millis(),
+        tokens: read + usage.output_tokens,
+        cost_nano_usd: charge.cost_nano_usd,
+    })
 }
 
 /// Nano-dollars as dollars, never in scientific notation.

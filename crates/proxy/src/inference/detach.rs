@@ -1,5 +1,5 @@
-//! Answers that nobody waits for any more. Bedrock finishes and bills an answer whose client has left, so it is read
-//! to its end, within bounds, to learn what it cost.
+//! Detached reads: responses whose client has left. Bedrock finishes and bills them, so they are read to their end,
+//! within bounds, to learn what they cost.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,77 +9,80 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::config;
+use crate::config::InferenceConfig;
 use crate::tasks::Tasks;
 
-/// Where abandoned answers are read to their end.
+/// Runs detached reads, a bounded number at a time.
 #[derive(Clone, Debug)]
-pub struct Drains {
+pub(crate) struct DetachedReads {
     tasks: Tasks,
-    room: Arc<Semaphore>,
-    patience: Duration,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
 }
 
-impl Drains {
-    /// Room for as many as configured.
-    #[must_use]
-    pub fn new(config: &config::InferenceConfig, tasks: &Tasks) -> Self {
+impl DetachedReads {
+    /// As many as configured.
+    pub(super) fn new(config: &InferenceConfig, tasks: &Tasks) -> Self {
         Self {
             tasks: tasks.clone(),
-            room: Arc::new(Semaphore::new(config.max_detached_reads)),
-            patience: config.detached_read_timeout,
+            permits: Arc::new(Semaphore::new(config.max_detached_reads)),
+            timeout: config.detached_read_timeout,
         }
     }
 
-    /// Runs `reading` to its end, for a limited time. Without room it is dropped at once.
-    pub fn take(&self, reading: impl Future<Output = ()> + Send + 'static) {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            tracing::warn!(
-                "too many abandoned answers are being read to their end; the cost of one is estimated"
-            );
+    /// Runs `reading` to its end, for a limited time. Without a permit it is dropped at once.
+    pub(super) fn spawn(&self, reading: impl Future<Output = ()> + Send + 'static) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            tracing::warn!("too many detached reads; the cost of one response is estimated");
             return;
         };
-        let (patience, cut) = (self.patience, self.tasks.aborted());
+        let (timeout, aborted) = (self.timeout, self.tasks.aborted());
         self.tasks.spawn(async move {
             let _permit = permit;
             tokio::select! {
-                _ = tokio::time::timeout(patience, reading) => {}
-                () = cut => {}
+                _ = tokio::time::timeout(timeout, reading) => {}
+                () = aborted => {}
             }
         });
     }
 }
 
-/// Work that, once begun, goes on when it is dropped.
-pub struct Abandonable<T: 'static> {
-    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    drains: Drains,
+/// A future that goes on as a detached read when it is dropped before its end.
+pub(super) struct Detachable<T: 'static> {
+    future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    detached: DetachedReads,
 }
 
-impl<T: 'static> Abandonable<T> {
-    /// `work`, which is run by whoever polls this, or else by `drains`.
-    pub fn new(drains: &Drains, work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { work: Some(Box::pin(work)), drains: drains.clone() }
+impl<T: 'static> Detachable<T> {
+    /// `future`, run by whatever polls this, or else by `detached`.
+    pub(super) fn new(detached: &DetachedReads, future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { future: Some(Box::pin(future)), detached: detached.clone() }
     }
 }
 
-impl<T: 'static> Future for Abandonable<T> {
+impl<T: 'static> std::fmt::Debug for Detachable<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Detachable").finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> Future for Detachable<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Some(work) = &mut self.work else { return Poll::Pending };
-        let done = work.as_mut().poll(context);
-        if done.is_ready() {
-            self.work = None;
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let polled = future.as_mut().poll(context);
+        if polled.is_ready() {
+            self.future = None;
         }
-        done
+        polled
     }
 }
 
-impl<T: 'static> Drop for Abandonable<T> {
+impl<T: 'static> Drop for Detachable<T> {
     fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
-            self.drains.take(async move { drop(work.await) });
+        if let Some(future) = self.future.take() {
+            self.detached.spawn(async move { drop(future.await) });
         }
     }
 }

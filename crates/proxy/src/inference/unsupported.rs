@@ -1,64 +1,62 @@
-//! What models were seen to refuse: betas, members of a request, a whole route, an id.
+//! Features that models were seen not to support: betas, fields of a request, tool streaming, on-demand throughput.
 //!
-//! AWS's documentation is behind its models and ahead of its regions; the 400 of a moment ago is neither. A fact
-//! is kept for a day and asked again after that. Not here: what to do about it (`http::call`).
+//! AWS's documentation is behind its models and ahead of its regions; a 400 is neither. An entry is kept for a day, then
+//! the feature is sent again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use protocol::apis::UpstreamApi;
 use protocol::translate::UnsupportedFeature;
 
-use crate::catalog::Route;
 use crate::clock::Clock;
 
-/// How long a fact is believed.
-const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most facts that are kept; the oldest go first.
-const MOST: usize = 1000;
+/// AWS adds features to models within days, not minutes.
+const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Entries kept; the oldest are evicted first. Models times features in use are some hundred.
+const MAX_ENTRIES: usize = 1000;
 
-/// Facts about models.
+/// A bounded cache of unsupported features, by upstream API and model.
 #[derive(Debug)]
-pub struct Learned {
+pub(crate) struct UnsupportedFeatures {
     clock: Clock,
-    facts: Mutex<HashMap<(Route, String, UnsupportedFeature), SystemTime>>,
+    entries: Mutex<HashMap<(UpstreamApi, String, UnsupportedFeature), SystemTime>>,
 }
 
-impl Learned {
-    /// Nothing yet.
-    #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, facts: Mutex::default() }
+impl UnsupportedFeatures {
+    /// An empty cache.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, entries: Mutex::default() }
     }
 
-    /// Remembers that `model_id` taught `lesson` on `route`. Returns whether that was new.
-    pub fn remember(&self, route: Route, model_id: &str, lesson: UnsupportedFeature) -> bool {
+    /// Records that `model_id` does not support `feature` by `api`. Returns whether that was new.
+    pub(super) fn insert(&self, api: UpstreamApi, model_id: &str, feature: UnsupportedFeature) -> bool {
         let now = self.clock.now();
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        if facts.len() >= MOST {
-            let oldest = facts.iter().min_by_key(|(_, learned)| **learned).map(|(fact, _)| fact.clone());
-            oldest.map(|fact| facts.remove(&fact));
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= MAX_ENTRIES {
+            let oldest = entries.iter().min_by_key(|(_, seen_at)| **seen_at).map(|(key, _)| key.clone());
+            oldest.map(|key| entries.remove(&key));
         }
-        let known = facts.insert((route, model_id.to_owned(), lesson), now);
-        known.is_none_or(|learned| is_stale(learned, now))
+        let previous = entries.insert((api, model_id.to_owned(), feature), now);
+        previous.is_none_or(|seen_at| is_expired(seen_at, now))
     }
 
-    /// What is known of `model_id` on `route`.
-    #[must_use]
-    pub fn about(&self, route: Route, model_id: &str) -> Vec<UnsupportedFeature> {
+    /// What `model_id` does not support by `api`.
+    pub(super) fn get(&self, api: UpstreamApi, model_id: &str) -> Vec<UnsupportedFeature> {
         let now = self.clock.now();
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        if facts.is_empty() {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.is_empty() {
             return Vec::new();
         }
-        facts.retain(|_, learned| !is_stale(*learned, now));
-        let about = facts.keys().filter(|(of, model, _)| *of == route && model == model_id);
-        about.map(|(_, _, lesson)| lesson.clone()).collect()
+        entries.retain(|_, seen_at| !is_expired(*seen_at, now));
+        let found = entries.keys().filter(|(of, model, _)| *of == api && model == model_id);
+        found.map(|(_, _, feature)| feature.clone()).collect()
     }
 }
 
-fn is_stale(learned: SystemTime, now: SystemTime) -> bool {
-    now.duration_since(learned).is_ok_and(|age| age > BELIEVED)
+fn is_expired(seen_at: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(seen_at).is_ok_and(|age| age > TTL)
 }
 
 #[cfg(test)]
@@ -66,28 +64,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_is_believed_for_a_day_and_about_its_model_only() {
+    fn features_expire_after_a_day_and_concern_one_model() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
-        let learned = Learned::new(clock.clone());
-        let lesson = UnsupportedFeature::Field("temperature".to_owned());
-        assert!(learned.remember(Route::Invoke, "m", lesson.clone()));
-        assert!(!learned.remember(Route::Invoke, "m", lesson.clone()), "the second time is nothing new");
-        assert_eq!(learned.about(Route::Invoke, "m"), std::slice::from_ref(&lesson));
-        assert!(
-            learned.about(Route::Invoke, "other").is_empty()
-                && learned.about(Route::Converse, "m").is_empty()
-        );
-        clock.advance(BELIEVED + Duration::from_secs(1));
-        assert!(learned.about(Route::Invoke, "m").is_empty());
-        assert!(learned.remember(Route::Invoke, "m", lesson), "and can be learnt anew");
+        let features = UnsupportedFeatures::new(clock.clone());
+        let feature = UnsupportedFeature::Field("temperature".to_owned());
+        assert!(features.insert(UpstreamApi::InvokeModel, "m", feature.clone()));
+        assert!(!features.insert(UpstreamApi::InvokeModel, "m", feature.clone()), "not new");
+        assert_eq!(features.get(UpstreamApi::InvokeModel, "m"), std::slice::from_ref(&feature));
+        assert!(features.get(UpstreamApi::InvokeModel, "other").is_empty());
+        assert!(features.get(UpstreamApi::Converse, "m").is_empty());
+        clock.advance(TTL + Duration::from_secs(1));
+        assert!(features.get(UpstreamApi::InvokeModel, "m").is_empty());
+        assert!(features.insert(UpstreamApi::InvokeModel, "m", feature), "new again");
     }
 
     #[test]
-    fn the_number_of_facts_is_bounded() {
-        let learned = Learned::new(Clock::manual(SystemTime::UNIX_EPOCH));
-        for n in 0..2 * MOST {
-            learned.remember(Route::Converse, &n.to_string(), UnsupportedFeature::AllBetas);
+    fn number_of_entries_is_bounded() {
+        let features = UnsupportedFeatures::new(Clock::manual(SystemTime::UNIX_EPOCH));
+        for n in 0..2 * MAX_ENTRIES {
+            features.insert(UpstreamApi::Converse, &n.to_string(), UnsupportedFeature::AllBetas);
         }
-        assert_eq!(learned.facts.lock().unwrap().len(), MOST);
+        assert_eq!(features.entries.lock().unwrap().len(), MAX_ENTRIES);
     }
 }

@@ -47,7 +47,7 @@ impl Store {
             "UPDATE users SET used_period = $1 WHERE used_period IS NULL AND tokens_used_today > 0";
         let date = datetime::parse_date(date)?;
         validate::event(event)?;
-        let reset = self.dialect(SQLITE, POSTGRES);
+        let reset = self.query_for_driver(SQLITE, POSTGRES);
         self.with_deadline(BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let inserted =

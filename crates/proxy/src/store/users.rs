@@ -181,7 +181,7 @@ impl Store {
         const LOCK: &str =
             concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1 FOR UPDATE");
         validate::key("the user", user_id)?;
-        let find = self.dialect(FIND, LOCK);
+        let find = self.query_for_driver(FIND, LOCK);
         let now = datetime::timestamp(now)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
@@ -259,7 +259,7 @@ impl Store {
     ) -> Result<Team> {
         const FIND: &str = "SELECT * FROM teams WHERE team = $1";
         validate::key("the team", team)?;
-        let find = self.dialect(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
+        let find = self.query_for_driver(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
         let now: PrimitiveDateTime = datetime::timestamp(now)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
@@ -284,7 +284,7 @@ impl Store {
     }
 
     /// The text for the database in use. SQLite needs no row locks: only one transaction writes.
-    pub(super) fn dialect(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+    pub(super) fn query_for_driver(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         if self.kind() == "sqlite" { sqlite } else { postgres }
     }
 }

@@ -3,7 +3,6 @@
 //! A request is counted once, from its [`RequestRecord`], when the record is complete; gauges are refreshed on each scrape.
 //! <https://prometheus.io/docs/practices/naming/>
 
-mod inputs;
 mod labels;
 mod process;
 mod text;
@@ -21,7 +20,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-pub use inputs::{Answered, Counted, Spent};
 pub use labels::LabelValue;
 pub use text::{OPENMETRICS_TYPE, TEXT_TYPE};
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 use protocol::anthropic::Usage;
+use tokio::time::Instant;
 
 use super::access_log;
 use super::metrics::Metrics;
 use super::otel::Otel;
 use super::record::{
-    CallerRecord, ErrorRecord, ModelRecord, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord,
+    CallerRecord, Charge, ErrorRecord, ModelRecord, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord,
 };
 use crate::clock::Clock;
 use crate::ids::RequestId;
@@ -122,6 +123,19 @@ impl RecordHandle {
         self.lock().upstream_waited += waited;
     }
 
+    /// Counts the time that AWS is waited for, until the returned guard is dropped.
+    #[must_use]
+    pub fn upstream_wait(&self) -> UpstreamWait<'_> {
+        UpstreamWait(self, Instant::now())
+    }
+
+    /// Status of the response, once sent, and the outcome as far as it is known. For the usage record.
+    #[must_use]
+    pub fn status_and_outcome(&self) -> (Option<u16>, &'static str) {
+        let record = self.lock();
+        (record.status.map(|status| status.as_u16()), record.outcome())
+    }
+
     /// Id of the request.
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
@@ -158,8 +172,24 @@ impl RecordHandle {
         self.lock().upstream.as_ref()?.usage
     }
 
+    /// What was charged, once settled.
+    #[must_use]
+    pub fn charge(&self) -> Option<Charge> {
+        self.lock().upstream.as_ref()?.charge
+    }
+
     fn lock(&self) -> MutexGuard<'_, RequestRecord> {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Guard of a wait for AWS.
+#[derive(Debug)]
+pub struct UpstreamWait<'a>(&'a RecordHandle, Instant);
+
+impl Drop for UpstreamWait<'_> {
+    fn drop(&mut self) {
+        self.0.add_upstream_wait(self.1.elapsed());
     }
 }
 

@@ -172,7 +172,7 @@ fn unpriced_scope_has_the_highest_multiplier() {
 }
 
 #[test]
-fn a_kind_of_token_without_a_price_is_guessed_only_when_there_are_such_tokens() {
+fn missing_cache_price_is_estimated_only_for_used_tokens() {
     let id = "us.anthropic.claude-opus-4-1-20250805-v1:0";
     let rates = |usage: &Usage| rates_in(&catalog(), id, "us-east-1", usage);
     assert!(rates(&prompt(5)).known);
@@ -182,7 +182,7 @@ fn a_kind_of_token_without_a_price_is_guessed_only_when_there_are_such_tokens() 
 }
 
 #[test]
-fn capacity_of_another_kind_is_priced_high_and_said_to_be_a_guess() {
+fn other_service_tiers_have_estimated_rates() {
     let rates = |tier| {
         let usage = Usage { service_tier: tier, ..Usage::default() };
         rates_in(&catalog(), "global.anthropic.claude-opus-5", "us-east-1", &usage)

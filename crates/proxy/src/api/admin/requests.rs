@@ -1,0 +1,230 @@
+//! What an operator's request says: its query and its body, each member by name and no other.
+
+use http::Uri;
+use jiff::Timestamp;
+use protocol::anthropic::{ErrorType, InvalidRequest};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+
+use crate::admin::{TeamChange, TokenRequest, UserChange};
+use crate::api::error::ApiError;
+use crate::api::extract::query_pairs;
+use crate::auth::Scope;
+use crate::store::{Dimensions, EventFilter, Page, UsageQuery};
+
+const DEFAULT_LIMIT: i64 = 20;
+const MOST: i64 = 1000;
+
+/// The body of a request.
+///
+/// # Errors
+/// When it is no JSON, lacks a member, or has one that is not known.
+pub(super) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        ApiError::new(ErrorType::InvalidRequest, format!("the body is not as expected: {error}"))
+    })
+}
+
+/// A user to add.
+pub(super) struct NewUser {
+    pub(super) user_id: String,
+    pub(super) change: UserChange,
+}
+
+/// What to change of a user.
+pub(super) struct UserPatch(pub(super) UserChange);
+
+/// A team to add.
+pub(super) struct NewTeam {
+    pub(super) team: String,
+    pub(super) change: TeamChange,
+}
+
+/// What to change of a team.
+pub(super) struct TeamPatch(pub(super) TeamChange);
+
+/// A token to issue.
+pub(super) struct NewToken(pub(super) TokenRequest);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserBody {
+    user_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    team: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    daily_token_limit: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "given")]
+    default_inference_profile: Option<Option<String>>,
+    disabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TeamBody {
+    team: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    daily_token_limit: Option<Option<i64>>,
+    disabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenBody {
+    user_id: String,
+    team: Option<String>,
+    default_inference_profile: Option<String>,
+    scope: Option<String>,
+    expires_in_seconds: Option<i64>,
+}
+
+/// `null` is a value, and leaving out is none.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl UserBody {
+    fn change(self) -> UserChange {
+        UserChange {
+            team: self.team,
+            daily_token_limit: self.daily_token_limit,
+            default_inference_profile: self.default_inference_profile,
+            disabled: self.disabled,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NewUser {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut body = UserBody::deserialize(deserializer)?;
+        let user_id = body.user_id.take().ok_or_else(|| D::Error::missing_field("user_id"))?;
+        Ok(Self { user_id, change: body.change() })
+    }
+}
+
+impl<'de> Deserialize<'de> for UserPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let body = UserBody::deserialize(deserializer)?;
+        match body.user_id {
+            None => Ok(Self(body.change())),
+            Some(_) => Err(D::Error::custom("a user cannot be renamed; leave user_id out")),
+        }
+    }
+}
+
+impl TeamBody {
+    fn change(self) -> TeamChange {
+        TeamChange { daily_token_limit: self.daily_token_limit, disabled: self.disabled }
+    }
+}
+
+impl<'de> Deserialize<'de> for NewTeam {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut body = TeamBody::deserialize(deserializer)?;
+        let team = body.team.take().ok_or_else(|| D::Error::missing_field("team"))?;
+        Ok(Self { team, change: body.change() })
+    }
+}
+
+impl<'de> Deserialize<'de> for TeamPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let body = TeamBody::deserialize(deserializer)?;
+        match body.team {
+            None => Ok(Self(body.change())),
+            Some(_) => Err(D::Error::custom("a team cannot be renamed; leave team out")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NewToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let body = TokenBody::deserialize(deserializer)?;
+        let name = body.scope.as_deref().unwrap_or(Scope::Inference.as_str());
+        let scope = Scope::from_name(name)
+            .ok_or_else(|| D::Error::custom("scope is one of inference, admin and admin:read"))?;
+        Ok(Self(TokenRequest {
+            user_id: body.user_id,
+            team: body.team,
+            default_inference_profile: body.default_inference_profile,
+            scope,
+            ttl: body.expires_in_seconds,
+        }))
+    }
+}
+
+/// The query of a list.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) page: Page,
+    pairs: Vec<(String, String)>,
+}
+
+impl Query {
+    /// The page and the parameters in `known`.
+    ///
+    /// # Errors
+    /// When another one is named, or one twice, or the page cannot be one.
+    pub(super) fn read(uri: &Uri, known: &[&'static str]) -> Result<Self, InvalidRequest> {
+        let mut page = Page { after: None, limit: DEFAULT_LIMIT };
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (name, value) in query_pairs(uri.query()) {
+            let (name, value) = (name.into_owned(), value.into_owned());
+            match name.as_str() {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+                    let reason = format!("Input should be a whole number from 1 to {MOST}");
+                    page.limit = limit.ok_or_else(|| InvalidRequest::new("limit", reason))?;
+                }
+                "after_id" => page.after = Some(value).filter(|value| !value.is_empty()),
+                _ if known.contains(&name.as_str()) && !pairs.iter().any(|(given, _)| *given == name) => {
+                    pairs.push((name, value));
+                }
+                _ => {
+                    let reason = format!("use limit, after_id and {known:?}, each of them once");
+                    return Err(InvalidRequest::new("query", reason));
+                }
+            }
+        }
+        Ok(Self { page, pairs })
+    }
+
+    /// The value of a parameter that is not empty.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.pairs.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A report: of today, and of each user, unless it says otherwise.
+    pub(super) fn usage(&self, today: &str) -> Result<UsageQuery, InvalidRequest> {
+        let owned = |name: &str| self.text(name).map(str::to_owned);
+        let by = Dimensions::parse(self.text("by").unwrap_or("user"));
+        let to = owned("to").unwrap_or_else(|| today.to_owned());
+        Ok(UsageQuery {
+            from: owned("from").unwrap_or_else(|| to.clone()),
+            to,
+            by: by.map_err(|reason| InvalidRequest::new("by", reason))?,
+            user_id: owned("user_id"),
+            team: owned("team"),
+            model: owned("model"),
+        })
+    }
+
+    /// Which events: `from` is inclusive and `to` is not, both in RFC 3339.
+    pub(super) fn events(&self) -> Result<EventFilter, InvalidRequest> {
+        let moment = |name: &'static str| {
+            let moment = self.text(name).map(str::parse::<Timestamp>).transpose();
+            let moment =
+                moment.map_err(|_| InvalidRequest::new(name, "use a time such as 2026-11-22T12:00:00Z"));
+            Ok(moment?.map(Timestamp::as_millisecond))
+        };
+        let owned = |name: &str| self.text(name).map(str::to_owned);
+        Ok(EventFilter {
+            kind: owned("kind"),
+            user_id: owned("user_id"),
+            from: moment("from")?,
+            until: moment("to")?,
+        })
+    }
+}

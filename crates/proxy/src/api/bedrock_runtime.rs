@@ -1,0 +1,94 @@
+//! The Bedrock Runtime API, for clients of AWS's SDKs: its own paths, also below `/bedrock`. Bodies are forwarded to AWS
+//! and responses come back byte for byte; the model's name is resolved, and the signature is the gateway's.
+//!
+//! A client's own signature is not checked: with authentication on, clients send their token as a Bedrock API key
+//! (`AWS_BEARER_TOKEN_BEDROCK`).
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::post;
+use http::HeaderMap;
+use protocol::anthropic::{ErrorType, MessagesFormat};
+use protocol::apis::ClientApi;
+
+use super::error::ApiError;
+use super::extract::{AuthenticatedCaller, BodyBytes, Record};
+use super::messages::respond;
+use super::{count_tokens, inference_profiles};
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::bedrock::Operation;
+use crate::inference::{ClientBody, InferenceRequest};
+use crate::telemetry::RecordHandle;
+
+/// The id in a path, decoded once.
+pub(super) type ModelId = Result<Path<String>, PathRejection>;
+
+/// The paths of the API.
+pub(crate) fn router() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for base in ["", "/bedrock"] {
+        for operation in Operation::OF_A_MODEL {
+            let handler = move |State(app): State<Arc<App>>,
+                                Record(record): Record,
+                                AuthenticatedCaller(caller): AuthenticatedCaller,
+                                id: ModelId,
+                                headers: HeaderMap,
+                                BodyBytes(body): BodyBytes| async move {
+                let body = ClientBody::Bedrock { operation, headers, body };
+                call(app, record, caller, operation, id, body).await
+            };
+            router = router.route(&format!("{base}/model/{{id}}/{}", operation.name()), post(handler));
+        }
+        router = router.merge(inference_profiles::router(base));
+    }
+    router
+}
+
+/// Forwards one call of `operation`.
+async fn call(
+    app: Arc<App>,
+    record: RecordHandle,
+    caller: Arc<Authenticated>,
+    operation: Operation,
+    id: ModelId,
+    body: ClientBody,
+) -> Result<Response, ApiError> {
+    let id = decode(id)?;
+    let model = app.inference.resolve(Some(without_own_arn(&id)), &caller.caller).await?;
+    let is_streamed = operation.is_streamed();
+    record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Bedrock.as_str());
+    if let (Operation::CountTokens, ClientBody::Bedrock { headers, body, .. }) = (operation, &body) {
+        return count_tokens::forward(&app, &record, &model, headers, body).await;
+    }
+    let request = InferenceRequest {
+        id: record.request_id().clone(),
+        session_id: record.head().session_id.clone(),
+        caller,
+        record,
+        model,
+        body,
+        // A document of AWS is forwarded as it arrives, too.
+        is_streamed: true,
+        notices: Vec::new(),
+        format: Arc::new(MessagesFormat),
+    };
+    Ok(respond(app.inference.handle(request, None).await?))
+}
+
+/// The id in a path.
+pub(super) fn decode(id: ModelId) -> Result<String, ApiError> {
+    let invalid = |_| ApiError::new(ErrorType::InvalidRequest, "the model id in the path is not valid UTF-8");
+    id.map(|Path(id)| id).map_err(invalid)
+}
+
+/// The ARNs of [`inference_profiles`] have no account; they stand for the id in them.
+pub(super) fn without_own_arn(id: &str) -> &str {
+    let own = id.strip_prefix("arn:").and_then(|arn| arn.split_once("::inference-profile/"));
+    own.map_or(id, |(_, id)| id)
+}

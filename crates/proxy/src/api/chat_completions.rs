@@ -1,0 +1,76 @@
+//! `POST /v1/chat/completions`, for clients of OpenAI's API. The request is translated into a Messages request.
+//!
+//! <https://platform.openai.com/docs/api-reference/chat/create>
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use bytes::Bytes;
+use http::HeaderMap;
+use protocol::apis::ClientApi;
+use protocol::openai::{self, CompletionHead};
+use protocol::translate::{self, ChatFormat, ChatOptions};
+use tokio::time::Instant;
+
+use super::aliases;
+use super::error::ApiError;
+use super::extract::{AuthenticatedCaller, BodyBytes, Record};
+use super::messages::{betas, respond};
+use crate::app::App;
+use crate::ids;
+use crate::inference::{ClientBody, InferenceRequest};
+use crate::telemetry::record::OverheadPhase;
+
+/// The paths of the API.
+pub(crate) fn router() -> Router<Arc<App>> {
+    Router::new().route("/v1/chat/completions", post(create)).merge(aliases::chat_completions())
+}
+
+/// Serves a chat completion in chunks or as one document.
+///
+/// # Errors
+/// As [`super::messages::post`], in OpenAI's format.
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Record(record): Record,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    headers: HeaderMap,
+    BodyBytes(body): BodyBytes,
+) -> Result<Response, ApiError> {
+    let begun = Instant::now();
+    let chat = openai::Request::parse(&body)?;
+    let parsing = begun.elapsed();
+    let model = app.inference.resolve(chat.model.as_deref(), &caller.caller).await?;
+    let is_streamed = chat.stream.unwrap_or(false);
+    record.set_model(model.requested_model.clone(), is_streamed, ClientApi::ChatCompletions.as_str());
+    let config = app.inference.config();
+    let options = ChatOptions { auto_cache: config.auto_cache, strict: config.options.strict };
+    let begun = Instant::now();
+    let call = translate::chat_to_messages(&chat, body.len(), &model.capabilities, &options)?;
+    record.add_phase(OverheadPhase::Translate, parsing + begun.elapsed());
+    if !call.unsupported.is_empty() {
+        return Err(translate::unsupported_error(&call.unsupported).into());
+    }
+    let head = CompletionHead {
+        id: ids::completion_id(),
+        created: app.clock.milliseconds() / 1000,
+        model: model.requested_model.clone(),
+        include_usage: call.include_usage,
+        functions: call.functions,
+    };
+    let request = InferenceRequest {
+        id: record.request_id().clone(),
+        session_id: record.head().session_id.clone(),
+        caller,
+        record,
+        model,
+        body: ClientBody::Messages { body: Bytes::from(call.body), betas: betas(&headers) },
+        is_streamed,
+        notices: call.notices,
+        format: Arc::new(ChatFormat::new(head)),
+    };
+    Ok(respond(app.inference.handle(request, Some(call.request)).await?))
+}

@@ -1,0 +1,142 @@
+//! Extractors: the caller, the record and the body of a request. A body is bounded in size and in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use protocol::anthropic::ErrorType;
+
+use super::error::ApiError;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::telemetry::RecordHandle;
+
+/// A sender that has not noticed the response by then does not read it.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A buffer grows as bytes arrive; a declared length reserves no more than this.
+const FIRST_BUFFER_BYTES: usize = 256 << 10;
+
+/// The record of the request, from the layer that opened it.
+#[derive(Clone, Debug)]
+pub(crate) struct Record(pub(crate) RecordHandle);
+
+impl<S: Sync> FromRequestParts<S> for Record {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let record = parts.extensions.get::<RecordHandle>().cloned();
+        record.map(Self).ok_or_else(|| ApiError::new(ErrorType::Api, "the request has no record"))
+    }
+}
+
+/// The caller, from the layer that authenticated it.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthenticatedCaller(pub(crate) Arc<Authenticated>);
+
+impl<S: Sync> FromRequestParts<S> for AuthenticatedCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Arc<Authenticated>>().cloned();
+        caller.map(Self).ok_or_else(|| ApiError::new(ErrorType::Api, "the request was not authenticated"))
+    }
+}
+
+/// The parameters of a query string, decoded.
+pub(super) fn query_pairs(query: Option<&str>) -> form_urlencoded::Parse<'_> {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+}
+
+/// The error for a body above `limit` bytes.
+pub(super) fn too_large(limit: usize) -> ApiError {
+    ApiError::new(ErrorType::TooLarge, format!("the request body is larger than {limit} bytes"))
+}
+
+/// Reads and discards up to `max_bytes`: a connection that is closed on a sender in mid-body is reset, and the response
+/// is lost with it.
+pub(super) async fn discard(body: Body, max_bytes: usize) {
+    let mut body = Limited::new(body, max_bytes);
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
+}
+
+/// The complete body of a request, of any content type.
+#[derive(Debug)]
+pub(crate) struct BodyBytes(pub(crate) Bytes);
+
+impl FromRequest<Arc<App>> for BodyBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        refuse_encodings(request.headers())?;
+        let timeout = app.limits.body_timeout;
+        let read = tokio::time::timeout(timeout, read(request.into_body(), app.limits.max_body_bytes));
+        let timed_out = |_| {
+            let message = format!("the request body did not arrive within {} seconds", timeout.as_secs());
+            ApiError::new(ErrorType::InvalidRequest, message).with_status(StatusCode::REQUEST_TIMEOUT)
+        };
+        read.await.map_err(timed_out)?.map(Self)
+    }
+}
+
+fn refuse_encodings(headers: &HeaderMap) -> Result<(), ApiError> {
+    let encoded = |value: &&http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|value| encoded(&value)) {
+        let error = ApiError::new(ErrorType::InvalidRequest, "content-encoding: send the body uncompressed");
+        return Err(error.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    Ok(())
+}
+
+/// Reads `body` to its end. A body of one piece is not copied.
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let Some(first) = next_piece(&mut body, limit).await? else {
+        return Ok(Bytes::new());
+    };
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    let mut all = BytesMut::with_capacity(first.len() + expected.min(FIRST_BUFFER_BYTES));
+    all.extend_from_slice(&first);
+    while let Some(piece) = next_piece(&mut body, limit).await? {
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.freeze())
+}
+
+async fn next_piece(body: &mut Body, limit: usize) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => return Ok(Some(data)),
+                Err(_trailers) => {}
+            },
+            Some(Err(error)) if is_limit(&error) => return Err(too_large(limit)),
+            Some(Err(_)) => {
+                return Err(ApiError::new(
+                    ErrorType::InvalidRequest,
+                    "the request body ended before it was complete",
+                ));
+            }
+        }
+    }
+}
+
+fn is_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

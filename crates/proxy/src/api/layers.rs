@@ -1,0 +1,11 @@
+//! The layers around every route, outermost first: `request_id`, `record`, `catch_panic`, `host`; and those of a route
+//! group: `error_format`, `authenticate`, `body_limit`.
+
+pub(crate) mod authenticate;
+pub(crate) mod body_limit;
+pub(crate) mod catch_panic;
+mod counting;
+pub(crate) mod error_format;
+pub(crate) mod host;
+pub(crate) mod record;
+pub(crate) mod request_id;

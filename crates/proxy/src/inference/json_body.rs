@@ -1,0 +1,64 @@
+//! A response that is not streamed: the same events, accumulated into one message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::anthropic::MessageAccumulator;
+use protocol::event_sink::ClientFormat;
+
+use super::request::{ResponseBody, ResponseHead};
+use super::streaming_body::Sending;
+use super::{Inference, InferenceError};
+
+/// Time limit for the end of a finished response, before its connection is given up.
+const TRAILER_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl Inference {
+    /// One JSON document, complete within the request timeout. After a timeout the response is read on detached.
+    ///
+    /// # Errors
+    /// What `sending` fails with, an error in the response, or a timeout.
+    pub(super) async fn json_body(
+        &self,
+        sending: Sending,
+        head: &mut ResponseHead,
+        format: Arc<dyn ClientFormat>,
+    ) -> Result<ResponseBody, InferenceError> {
+        let limit = self.config.request_timeout;
+        let document = self.document(sending, head, format.as_ref());
+        tokio::time::timeout(limit, document).await.map_err(|_| {
+            let seconds = limit.as_secs_f32();
+            InferenceError::Timeout(format!(
+                "the response was not complete after {seconds} s; use \"stream\": true for long responses"
+            ))
+        })?
+    }
+
+    async fn document(
+        &self,
+        sending: Sending,
+        head: &mut ResponseHead,
+        format: &dyn ClientFormat,
+    ) -> Result<ResponseBody, InferenceError> {
+        let idle = self.config.idle_timeout;
+        let idle_timeout = |_| InferenceError::idle_timeout();
+        let started = tokio::time::timeout(idle, sending).await.map_err(idle_timeout)??;
+        head.upstream_api = started.upstream_api;
+        head.notices = started.notices;
+        let mut accumulator = MessageAccumulator::default();
+        started.first_events.replay(&mut accumulator);
+        let mut stream = started.stream;
+        while !stream.has_ended() {
+            let chunk = tokio::time::timeout(idle, stream.chunk()).await.map_err(idle_timeout)?;
+            stream.push(&chunk, &mut accumulator);
+        }
+        if let Some(failure) = stream.failure() {
+            return Err(InferenceError::from_mapped(failure.clone(), None));
+        }
+        // Without an error of AWS, the fault lies between AWS and the gateway.
+        let document = accumulator.finish().and_then(|message| format.document(message));
+        let document = document.map_err(|error| InferenceError::BadGateway(error.message.to_string()))?;
+        let _ = tokio::time::timeout(TRAILER_TIMEOUT, stream.drain()).await;
+        Ok(ResponseBody::Json(document))
+    }
+}

@@ -1,0 +1,426 @@
+//! Plans a request: which upstream API, which body, and what it may cost.
+//!
+//! Converse is tried first: every model has it. What it cannot carry goes by InvokeModel with the client's own body, if
+//! the model is a Claude model; else the request is rejected with the fields that are not supported. Bedrock's own
+//! Messages API is for operators who choose it, and for models that have nothing else.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use protocol::anthropic::{InvalidRequest, Request};
+use protocol::apis::UpstreamApi;
+use protocol::capabilities::Capabilities;
+use protocol::translate::{
+    self, InvokeOptions, Notice, RequestedBetas, StreamContext, ToolNames, UnsupportedFeature,
+    UnsupportedField,
+};
+
+use serde::Deserialize;
+
+use super::request::{ClientBody, InferenceRequest, UpstreamRequest};
+use super::{Inference, InferenceError, debug};
+use crate::bedrock::{self, Operation, RetryPolicy};
+use crate::catalog::ResolvedModel;
+use crate::config::UpstreamPolicy;
+use crate::estimate::{self, Tokenizer};
+use crate::ids;
+use crate::quota::TokenEstimate;
+
+/// Why an upstream API was taken without a choice.
+const CONFIGURED: &str = "AWS_BEDROCK_ROUTE or the row of the model sets it";
+
+/// The client's body on its way to a plan.
+struct Planned<'a> {
+    request: &'a InferenceRequest,
+    body: &'a Bytes,
+    betas: &'a [String],
+    /// Tokens of the prompt.
+    prompt: u64,
+}
+
+/// A body for an upstream API.
+struct Body {
+    api: UpstreamApi,
+    reason: &'static str,
+    operation: Operation,
+    bytes: Vec<u8>,
+    /// The limit of output tokens in it.
+    max_tokens: Option<u64>,
+    service_tier: Option<String>,
+    betas: Vec<String>,
+    tool_names: ToolNames,
+    notices: Vec<Notice>,
+}
+
+impl Inference {
+    /// Plans `request`. `parsed` is the Messages request in its body, parsed here when a fallback is planned.
+    ///
+    /// # Errors
+    /// When the request is not valid, or no upstream API that may be used can carry all of it.
+    pub(super) fn plan(
+        &self,
+        request: &InferenceRequest,
+        parsed: Option<Request<'_>>,
+    ) -> Result<UpstreamRequest, InferenceError> {
+        match &request.body {
+            ClientBody::Bedrock { operation, headers, body } => {
+                self.forward(request, *operation, headers, body)
+            }
+            ClientBody::Messages { body, betas } => {
+                let parsed = match parsed {
+                    Some(parsed) => parsed,
+                    None => Request::parse(body)?,
+                };
+                debug::request(&request.id, body, betas, &parsed);
+                let prompt = estimate::tokens(&parsed, tokenizer(&request.model));
+                let planned = Planned { request, body, betas, prompt };
+                let body = self.choose(&planned, parsed)?;
+                self.upstream_request(&planned, body)
+            }
+        }
+    }
+
+    /// The request that goes without `feature`, unless it is the same one, is not valid, or may cost more than is
+    /// reserved.
+    pub(super) fn replan(
+        &self,
+        request: &InferenceRequest,
+        failed: &UpstreamRequest,
+        feature: &UnsupportedFeature,
+        reserved: Option<i64>,
+    ) -> Option<UpstreamRequest> {
+        let api = failed.upstream_api?;
+        let model = &request.model.model_id;
+        if self.unsupported.insert(api, model, feature.clone()) {
+            self.metrics.unsupported_feature(api.as_str(), debug::feature_kind(feature));
+            tracing::info!(model, route = api.as_str(), ?feature, "model does not support a feature");
+        }
+        let other = self.plan(request, None).ok()?;
+        let is_covered = reserved.is_none_or(|reserved| other.estimate.total() <= reserved);
+        (is_covered && !other.is_same_as(failed)).then_some(other)
+    }
+
+    fn choose(&self, planned: &Planned<'_>, parsed: Request<'_>) -> Result<Body, InferenceError> {
+        let model = &planned.request.model;
+        let is_claude = model.capabilities.claude;
+        match model.upstream_policy(self.config.upstream_policy) {
+            UpstreamPolicy::Only(UpstreamApi::Converse) => {
+                self.converse(planned, parsed)?.map_err(|fields| translate::unsupported_error(&fields).into())
+            }
+            UpstreamPolicy::Only(UpstreamApi::Messages) if model.has_messages_api() => {
+                self.client_body(planned, UpstreamApi::Messages, CONFIGURED)
+            }
+            UpstreamPolicy::Only(UpstreamApi::Messages | UpstreamApi::InvokeModel) if is_claude => {
+                self.client_body(planned, UpstreamApi::InvokeModel, CONFIGURED)
+            }
+            UpstreamPolicy::Only(_) | UpstreamPolicy::Auto => match self.converse(planned, parsed)? {
+                Ok(body) if !(is_claude && self.has_field_unsupported_by_converse(planned)) => Ok(body),
+                Err(fields) if !is_claude => Err(translate::unsupported_error(&fields).into()),
+                Ok(_) => self.client_body(
+                    planned,
+                    UpstreamApi::InvokeModel,
+                    "Converse was seen not to support one of its fields",
+                ),
+                Err(_) => self.client_body(
+                    planned,
+                    UpstreamApi::InvokeModel,
+                    "Converse cannot carry all of its fields",
+                ),
+            },
+        }
+    }
+
+    /// The body for Converse, or the fields that it cannot carry.
+    fn converse(
+        &self,
+        planned: &Planned<'_>,
+        parsed: Request<'_>,
+    ) -> Result<Result<Body, Vec<UnsupportedField>>, InferenceError> {
+        let model = &planned.request.model;
+        let has_tools = parsed.tools.as_ref().is_some_and(|tools| !tools.is_empty());
+        let features = self.unsupported.get(UpstreamApi::Converse, &model.model_id);
+        let fields = field_names(&features);
+        let betas = requested_betas(planned, &fields, &features);
+        let call = translate::to_converse(
+            parsed,
+            betas,
+            planned.body.len(),
+            &model.capabilities,
+            &self.config.options,
+        )?;
+        if !call.unsupported.is_empty() {
+            debug::unsupported_fields(&call.unsupported);
+            return Ok(Err(call.unsupported));
+        }
+        let can_stream_tools =
+            model.capabilities.streaming_tools && !features.contains(&UnsupportedFeature::ToolStreaming);
+        let is_streamed = !has_tools || can_stream_tools;
+        Ok(Ok(Body {
+            api: UpstreamApi::Converse,
+            reason: "Converse carries all of it",
+            operation: if is_streamed { Operation::ConverseStream } else { Operation::Converse },
+            bytes: call.body,
+            max_tokens: call.max_tokens,
+            service_tier: None,
+            betas: Vec::new(),
+            tool_names: call.tool_names,
+            notices: call.notices,
+        }))
+    }
+
+    /// The client's own body, edited for InvokeModel or for the Messages API.
+    fn client_body(
+        &self,
+        planned: &Planned<'_>,
+        api: UpstreamApi,
+        reason: &'static str,
+    ) -> Result<Body, InferenceError> {
+        let model = &planned.request.model;
+        let features = self.unsupported.get(api, &model.model_id);
+        let fields = field_names(&features);
+        let model_id = self.upstream_model_id(model, api);
+        let options = self.config.options;
+        let options = match api {
+            UpstreamApi::Messages => InvokeOptions::messages(&model_id, options),
+            UpstreamApi::InvokeModel | UpstreamApi::Converse => InvokeOptions::invoke_model(options),
+        };
+        let options = InvokeOptions { betas: requested_betas(planned, &fields, &features), ..options };
+        let body = std::str::from_utf8(planned.body)
+            .map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
+        let call = translate::to_invoke(body, &model.capabilities, &options)?;
+        if !call.unsupported.is_empty() {
+            return Err(translate::unsupported_error(&call.unsupported).into());
+        }
+        let operation = match api {
+            UpstreamApi::Messages if model.mantle => Operation::MantleMessages,
+            UpstreamApi::Messages => Operation::Messages,
+            UpstreamApi::InvokeModel | UpstreamApi::Converse => Operation::InvokeModelWithResponseStream,
+        };
+        Ok(Body {
+            api,
+            reason,
+            operation,
+            bytes: call.body,
+            max_tokens: call.max_tokens,
+            service_tier: call.service_tier,
+            betas: call.betas,
+            tool_names: ToolNames::default(),
+            notices: call.notices,
+        })
+    }
+
+    fn upstream_request(&self, planned: &Planned<'_>, body: Body) -> Result<UpstreamRequest, InferenceError> {
+        let request = planned.request;
+        let model_id = self.upstream_model_id(&request.model, body.api);
+        let headers = body.operation.headers(body.service_tier.as_deref(), &body.betas)?;
+        let context = StreamContext {
+            message_id: ids::message_id(),
+            model: request.model.requested_model.clone(),
+            request_id: request.id.as_str().to_owned(),
+            tag_buffer: self.config.xml_buffer,
+            tool_names: body.tool_names,
+            ..StreamContext::default()
+        };
+        let upstream = UpstreamRequest {
+            target: self.bedrock.target_for(body.operation, &model_id),
+            operation: body.operation,
+            upstream_api: Some(body.api),
+            reason: body.reason,
+            model_id,
+            headers,
+            body: Bytes::from(body.bytes),
+            retry: RetryPolicy::Standard,
+            estimate: self.estimate(planned.prompt, body.max_tokens, &request.model.capabilities),
+            context,
+            notices: request.notices.iter().cloned().chain(body.notices).collect(),
+        };
+        debug::upstream_request(&request.id, &upstream);
+        Ok(upstream)
+    }
+
+    /// A request of the Bedrock API, forwarded. A Claude body is edited by the rules of InvokeModel, as clients in
+    /// their Bedrock mode send what AWS rejects (JSON in `metadata`, betas of Anthropic's own service). What the rules
+    /// cannot mend is forwarded as it came: AWS decides.
+    fn forward(
+        &self,
+        request: &InferenceRequest,
+        operation: Operation,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<UpstreamRequest, InferenceError> {
+        let model = &request.model;
+        let is_invoke =
+            matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
+        let (body, notices) = if is_invoke && model.capabilities.claude {
+            self.edit_for_invoke(&model.capabilities, body)
+        } else {
+            (body.clone(), Vec::new())
+        };
+        let id = model.foundation_model.as_deref().unwrap_or(&model.model_id);
+        let cost = forwarded_cost(operation, id, &body, tokenizer(model));
+        Ok(UpstreamRequest {
+            target: self.bedrock.target_for(operation, &model.model_id),
+            operation,
+            upstream_api: None,
+            reason: "the client called the Bedrock API",
+            model_id: model.model_id.clone(),
+            headers: bedrock::forwarded_request_headers(headers),
+            estimate: self.estimate(cost.prompt, cost.max_tokens, &model.capabilities),
+            body,
+            retry: RetryPolicy::ConnectOnly,
+            context: StreamContext::default(),
+            notices,
+        })
+    }
+
+    /// A Claude body as InvokeModel takes it, and what was changed; the same bytes if it is none.
+    pub(super) fn edit_for_invoke(&self, capabilities: &Capabilities, body: &Bytes) -> (Bytes, Vec<Notice>) {
+        let options = InvokeOptions::invoke_model(self.config.options);
+        let text = std::str::from_utf8(body).ok();
+        match text.map(|text| translate::to_invoke(text, capabilities, &options)) {
+            Some(Ok(call)) if call.unsupported.is_empty() => (Bytes::from(call.body), call.notices),
+            _ => (body.clone(), Vec::new()),
+        }
+    }
+
+    /// What a request may cost: the prompt, and the limit of output tokens that is sent, or else the most that the
+    /// model writes.
+    fn estimate(&self, prompt: u64, max_tokens: Option<u64>, capabilities: &Capabilities) -> TokenEstimate {
+        let most = capabilities.max_output_tokens;
+        let output = match (max_tokens, most) {
+            (Some(sent), Some(most)) => sent.min(most),
+            (Some(sent), None) => sent,
+            (None, most) => most.unwrap_or(self.config.options.default_max_tokens),
+        };
+        let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        TokenEstimate { input_tokens: tokens(prompt), output_tokens: tokens(output) }
+    }
+
+    /// The model id for `api`: the inference profile where AWS wants one, the foundation model on Mantle, else the id
+    /// as it is.
+    fn upstream_model_id(&self, model: &ResolvedModel, api: UpstreamApi) -> String {
+        let id = &model.model_id;
+        if model.mantle {
+            return model.foundation_model.clone().unwrap_or_else(|| id.clone());
+        }
+        let needs_profile = api == UpstreamApi::Messages
+            || self.unsupported.get(api, id).contains(&UnsupportedFeature::OnDemandThroughput);
+        let profile = needs_profile.then(|| self.catalog.inference_profile_for(id)).flatten();
+        profile.unwrap_or_else(|| id.clone())
+    }
+
+    /// Whether the body holds a field that Converse was seen not to support for this model. Betas do not count: they
+    /// are left out.
+    fn has_field_unsupported_by_converse(&self, planned: &Planned<'_>) -> bool {
+        let features = self.unsupported.get(UpstreamApi::Converse, &planned.request.model.model_id);
+        let is_beta = |name: &str| name.contains('-') || name == "anthropic_beta";
+        features.iter().filter_map(field_name).filter(|name| !is_beta(name)).any(|name| {
+            let member = format!("\"{}\"", name.split('.').next_back().unwrap_or(name));
+            memchr::memmem::find(planned.body, member.as_bytes()).is_some()
+        })
+    }
+}
+
+/// The tokenizer of a model.
+pub(super) fn tokenizer(model: &ResolvedModel) -> Tokenizer {
+    Tokenizer::for_model(model.foundation_model.as_deref().unwrap_or(&model.model_id))
+}
+
+/// The betas of the client, with what the model was seen not to support.
+fn requested_betas<'a>(
+    planned: &Planned<'a>,
+    fields: &'a [String],
+    features: &[UnsupportedFeature],
+) -> RequestedBetas<'a> {
+    let all_unsupported = features.contains(&UnsupportedFeature::AllBetas);
+    RequestedBetas { names: planned.betas, unsupported: fields, all_unsupported }
+}
+
+fn field_names(features: &[UnsupportedFeature]) -> Vec<String> {
+    features.iter().filter_map(field_name).map(str::to_owned).collect()
+}
+
+fn field_name(feature: &UnsupportedFeature) -> Option<&str> {
+    match feature {
+        UnsupportedFeature::Field(name) => Some(name),
+        UnsupportedFeature::AllBetas
+        | UnsupportedFeature::OnDemandThroughput
+        | UnsupportedFeature::ToolStreaming => None,
+    }
+}
+
+/// What a body of the Bedrock API may cost.
+struct ForwardedCost {
+    /// Tokens of the prompt.
+    prompt: u64,
+    /// The limit of output tokens that the operation reads; `None` when the body has none.
+    max_tokens: Option<u64>,
+}
+
+fn forwarded_cost(operation: Operation, id: &str, body: &[u8], tokenizer: Tokenizer) -> ForwardedCost {
+    let (prompt, _) = estimate::body_tokens(body, tokenizer);
+    ForwardedCost { prompt, max_tokens: sent_limit(operation, id, body) }
+}
+
+/// The limit of output tokens in a body of the Bedrock API, where the operation and the model read it: a limit that
+/// stands elsewhere is not believed.
+fn sent_limit(operation: Operation, id: &str, body: &[u8]) -> Option<u64> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Converse {
+        inference_config: ConverseLimit,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct ConverseLimit {
+        max_tokens: Option<u64>,
+    }
+    match operation {
+        Operation::Converse | Operation::ConverseStream => {
+            serde_json::from_slice::<Converse>(body).ok()?.inference_config.max_tokens
+        }
+        _ => invoke_limit(id, body),
+    }
+}
+
+/// The limit in the native body of a model family.
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html>
+fn invoke_limit(id: &str, body: &[u8]) -> Option<u64> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Native {
+        max_tokens: Option<u64>,
+        max_completion_tokens: Option<u64>,
+        max_gen_len: Option<u64>,
+        #[serde(rename = "inferenceConfig")]
+        inference_config: Nova,
+        #[serde(rename = "textGenerationConfig")]
+        text_generation_config: Titan,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Nova {
+        #[serde(rename = "maxTokens", alias = "max_new_tokens")]
+        max_tokens: Option<u64>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Titan {
+        #[serde(rename = "maxTokenCount")]
+        max_tokens: Option<u64>,
+    }
+    let native: Native = serde_json::from_slice(body).ok()?;
+    let id = id.rsplit_once("amazon.").map_or(id, |(_, name)| name);
+    if id.contains("anthropic.") || id.contains("mistral.") || id.contains("cohere.") || id.contains("ai21.")
+    {
+        native.max_tokens
+    } else if id.starts_with("nova") {
+        native.inference_config.max_tokens
+    } else if id.starts_with("titan") {
+        native.text_generation_config.max_tokens
+    } else if id.contains("meta.") {
+        native.max_gen_len
+    } else {
+        // Families with OpenAI's body take either name; of two, AWS may read the larger.
+        native.max_tokens.max(native.max_completion_tokens)
+    }
+}

@@ -1,0 +1,169 @@
+//! The values that hold one request on its way to Bedrock and back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use protocol::apis::{ClientApi, UpstreamApi};
+use protocol::event_sink::ClientFormat;
+use protocol::translate::{Notice, StreamContext};
+
+use super::streaming_body::StreamingBody;
+use crate::auth::Authenticated;
+use crate::bedrock::{Operation, RetryPolicy, SignedRequest, Target};
+use crate::catalog::ResolvedModel;
+use crate::ids::RequestId;
+use crate::quota::{LimitStatus, Period, TokenEstimate};
+use crate::telemetry::RecordHandle;
+
+/// A request as `api` hands it over. Dropped with its body at the first event or the last failure.
+#[derive(Debug)]
+pub(crate) struct InferenceRequest {
+    /// Our id of the request.
+    pub(crate) id: RequestId,
+    /// The authenticated caller, with the permit of the request.
+    pub(crate) caller: Arc<Authenticated>,
+    /// The record of the request.
+    pub(crate) record: RecordHandle,
+    /// The model, resolved.
+    pub(crate) model: ResolvedModel,
+    /// The body, with what is sent beside it.
+    pub(crate) body: ClientBody,
+    /// Whether the client wants a stream.
+    pub(crate) is_streamed: bool,
+    /// What was changed before planning.
+    pub(crate) notices: Vec<Notice>,
+    /// The session of the client program.
+    pub(crate) session_id: Option<String>,
+    /// The form of the response.
+    pub(crate) format: Arc<dyn ClientFormat>,
+}
+
+/// The body of a request, by what is done with it.
+#[derive(Clone, Debug)]
+pub(crate) enum ClientBody {
+    /// A Messages request: translated, or edited in place.
+    Messages {
+        /// The body; it has been parsed once.
+        body: Bytes,
+        /// The values of `anthropic-beta`.
+        betas: Vec<String>,
+    },
+    /// A request of the Bedrock API: forwarded.
+    Bedrock {
+        /// The operation that the client called.
+        operation: Operation,
+        /// The headers to forward.
+        headers: HeaderMap,
+        /// The body.
+        body: Bytes,
+    },
+}
+
+impl ClientBody {
+    /// The client API. Chat completions are Messages requests by now, and have the same statuses.
+    pub(crate) fn client_api(&self) -> ClientApi {
+        match self {
+            Self::Messages { .. } => ClientApi::Messages,
+            Self::Bedrock { .. } => ClientApi::Bedrock,
+        }
+    }
+
+    /// The bytes of the body.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Messages { body, .. } | Self::Bedrock { body, .. } => body,
+        }
+    }
+}
+
+/// A request as it is sent to Bedrock. Made by `plan` and never changed: a fallback makes another.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamRequest {
+    /// Where it is sent.
+    pub(crate) target: Arc<Target>,
+    /// The operation.
+    pub(crate) operation: Operation,
+    /// The upstream API, where the gateway chose it.
+    pub(crate) upstream_api: Option<UpstreamApi>,
+    /// Why that one.
+    pub(crate) reason: &'static str,
+    /// The model id or ARN.
+    pub(crate) model_id: String,
+    /// The headers beside those of the signature.
+    pub(crate) headers: HeaderMap,
+    /// The body.
+    pub(crate) body: Bytes,
+    /// Which errors may be retried.
+    pub(crate) retry: RetryPolicy,
+    /// What it may cost, computed from what is sent.
+    pub(crate) estimate: TokenEstimate,
+    /// What decoding the response needs.
+    pub(crate) context: StreamContext,
+    /// What was changed in the request, for the client.
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl UpstreamRequest {
+    /// The request before it is signed.
+    pub(crate) fn unsigned(&self) -> SignedRequest {
+        SignedRequest {
+            method: Method::POST,
+            path: self.operation.path(&self.model_id),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            // The Bedrock API forwards whatever AWS responds with.
+            media_type: self.upstream_api.map(|_| self.operation.media_type()),
+        }
+    }
+
+    /// Whether sending `other` would send the same.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.operation == other.operation
+            && self.model_id == other.model_id
+            && self.body == other.body
+            && self.headers == other.headers
+    }
+}
+
+/// What the head of the response needs.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseHead {
+    /// The upstream API, for `x-bedrock-proxy-route`.
+    pub(crate) upstream_api: Option<UpstreamApi>,
+    /// What was changed in the request.
+    pub(crate) notices: Vec<Notice>,
+    /// The limit with the largest used part, when the request was admitted.
+    pub(crate) limit: Option<(LimitStatus, Period)>,
+    /// The status and headers of AWS, forwarded to clients of the Bedrock API.
+    pub(crate) forwarded: Option<(u16, HeaderMap)>,
+}
+
+impl ResponseHead {
+    pub(super) fn new(upstream: &UpstreamRequest, limit: Option<(LimitStatus, Period)>) -> Self {
+        Self {
+            upstream_api: upstream.upstream_api,
+            notices: upstream.notices.clone(),
+            limit,
+            forwarded: None,
+        }
+    }
+}
+
+/// A response that has begun.
+#[derive(Debug)]
+pub(crate) struct InferenceResponse {
+    /// Its head.
+    pub(crate) head: ResponseHead,
+    /// Its body.
+    pub(crate) body: ResponseBody,
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// One JSON document.
+    Json(Vec<u8>),
+    /// A body that is read from Bedrock as the client takes it.
+    Streaming(StreamingBody),
+}

@@ -1,0 +1,160 @@
+//! Sends a request until its first event: the one loop of attempts, with retries, new credentials and fallbacks. The
+//! client has got nothing yet, so a failure here is still an HTTP error.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use hyper::body::Incoming;
+use protocol::apis::UpstreamApi;
+use protocol::event_sink::FirstEvents;
+use protocol::translate::{Fault, MappedError, Notice};
+
+use super::decoder::{Decoder, Progress};
+use super::metering::Meter;
+use super::request::{InferenceRequest, UpstreamRequest};
+use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
+use super::{Inference, InferenceError};
+use crate::bedrock::{Attempts, Next, ServiceError, UpstreamError, forwarded_response_headers};
+use crate::ids::RequestId;
+
+/// A response whose first event has arrived.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The events that have arrived.
+    pub(super) first_events: FirstEvents,
+    /// What follows.
+    pub(super) stream: UpstreamStream,
+    /// The upstream API of the attempt that succeeded.
+    pub(super) upstream_api: Option<UpstreamApi>,
+    /// What was changed in the request that was sent last.
+    pub(super) notices: Vec<Notice>,
+    /// AWS's status and headers, for the Bedrock API.
+    pub(super) forwarded: Option<(u16, HeaderMap)>,
+}
+
+/// The beginning of a response.
+struct Beginning {
+    body: Incoming,
+    decoder: Decoder,
+    first_events: FirstEvents,
+    forwarded: Option<(u16, HeaderMap)>,
+}
+
+impl Inference {
+    /// Sends `upstream` until there is a first event. Goes on when its client has left. Dropped, it is charged by
+    /// `meter`.
+    pub(super) async fn send(
+        self: Arc<Self>,
+        request: InferenceRequest,
+        mut upstream: UpstreamRequest,
+        mut meter: Meter,
+    ) -> Result<Started, InferenceError> {
+        let mut attempts = Attempts::new(upstream.retry, Some(&request.id));
+        loop {
+            meter.begin_attempt(&upstream);
+            let error = match start(&upstream, &mut meter).await {
+                Ok(beginning) => return Ok(self.started(beginning, upstream, meter)),
+                Err(error) => error,
+            };
+            meter.end_attempt(&error);
+            match attempts.next(&error, upstream.target.can_refresh(), request.body.bytes()) {
+                Next::Retry(delay) => meter.retry_after(delay).await,
+                Next::RefreshCredentials => {
+                    if let Err(error) = upstream.target.refresh_credentials().await {
+                        return Err(give_up(error.into(), &request, meter));
+                    }
+                }
+                Next::Fallback(feature) => {
+                    match self.replan(&request, &upstream, &feature, meter.reserved()) {
+                        Some(other) => upstream = other,
+                        None => return Err(give_up(error, &request, meter)),
+                    }
+                }
+                Next::GiveUp => return Err(give_up(error, &request, meter)),
+            }
+        }
+    }
+
+    fn started(&self, beginning: Beginning, upstream: UpstreamRequest, mut meter: Meter) -> Started {
+        let Beginning { body, decoder, first_events, forwarded } = beginning;
+        meter.begin_response(forwarded.is_none());
+        Started {
+            first_events,
+            stream: UpstreamStream::new(body, decoder, meter, self.detached.clone()),
+            upstream_api: upstream.upstream_api,
+            notices: upstream.notices,
+            forwarded,
+        }
+    }
+}
+
+/// Sends once and decodes until the first event.
+async fn start(upstream: &UpstreamRequest, meter: &mut Meter) -> Result<Beginning, UpstreamError> {
+    let response = meter.wait(upstream.target.send(&upstream.unsigned())).await?;
+    meter.set_aws_request_id(response.request_id);
+    let mut decoder = Decoder::new(upstream, &response.headers);
+    let mut body = response.body;
+    let mut first_events = FirstEvents::default();
+    if upstream.upstream_api.is_none() {
+        let forwarded = Some((response.status, forwarded_response_headers(&response.headers)));
+        return Ok(Beginning { body, decoder, first_events, forwarded });
+    }
+    loop {
+        let chunk = meter.wait(poll_fn(|context| poll_chunk(&mut body, context))).await;
+        let progress = match chunk {
+            UpstreamChunk::Bytes(bytes) => meter.decode(&mut decoder, &bytes, &mut first_events),
+            UpstreamChunk::End(end) => decoder.end_early(end, &mut first_events),
+        };
+        match progress {
+            Progress::Started => return Ok(Beginning { body, decoder, first_events, forwarded: None }),
+            Progress::Waiting => {}
+            Progress::Ended => return Err(early_end(&decoder, meter.aws_request_id())),
+        }
+    }
+}
+
+/// The error of a response that ended before its first event: an exception frame, or nothing at all.
+fn early_end(decoder: &Decoder, request_id: Option<&str>) -> UpstreamError {
+    match decoder.failure() {
+        Some(mapped) => UpstreamError::Service(Box::new(ServiceError {
+            mapped: mapped.clone(),
+            status: None,
+            request_id: request_id.map(str::to_owned),
+        })),
+        None => UpstreamError::Incomplete,
+    }
+}
+
+/// Settles and returns the last error.
+fn give_up(error: UpstreamError, request: &InferenceRequest, meter: Meter) -> InferenceError {
+    if let Some(mapped) = error.service() {
+        log_service_error(&request.id, error.request_id(), mapped);
+    } else {
+        tracing::error!(request_id = %request.id, %error, "no response from Bedrock");
+    }
+    let is_typed_id = request.model.requested_model == request.model.model_id;
+    let error = match InferenceError::from(error) {
+        InferenceError::Upstream(error) if is_typed_id => {
+            let ServiceError { mapped, status, request_id } = *error;
+            let mapped = mapped.blame_client();
+            InferenceError::Upstream(Box::new(ServiceError { mapped, status, request_id }))
+        }
+        error => error,
+    };
+    meter.give_up(&error);
+    error
+}
+
+/// Logs AWS's own text, for the operator, and what to do about it.
+pub(super) fn log_service_error(request_id: &RequestId, aws_request_id: Option<&str>, error: &MappedError) {
+    /// Enough for every text that AWS is known to send.
+    const MAX_CHARS: usize = 1000;
+    let text: String = error.aws_message.chars().take(MAX_CHARS).collect();
+    let (code, row, advice) = (error.code.as_str(), error.known_error.code, error.known_error.advice);
+    if matches!(error.fault, Fault::Operator | Fault::Gateway) {
+        tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+    } else {
+        tracing::warn!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+    }
+}

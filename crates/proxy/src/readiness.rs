@@ -1,0 +1,106 @@
+//! Readiness and startup checks, for load balancers. They ask nothing of anybody: what the last requests found counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::bedrock::{Bedrock, CredentialStatus};
+use crate::config::{FailMode, QuotaConfig};
+use crate::store::Store;
+
+/// What the checks read.
+#[derive(Debug)]
+pub struct Readiness {
+    bedrock: Arc<Bedrock>,
+    store: Store,
+    /// Whether a limit denies requests while the database is unavailable.
+    needs_database: bool,
+    is_shutting_down: AtomicBool,
+}
+
+/// The result of one check. It names no address, no account and no reason that would help an attacker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether requests can be served.
+    pub passed: bool,
+    /// What is wrong; empty when nothing is.
+    pub detail: &'static str,
+}
+
+impl Check {
+    const fn passed(name: &'static str, detail: &'static str) -> Self {
+        Self { name, passed: true, detail }
+    }
+
+    const fn failed(name: &'static str, detail: &'static str) -> Self {
+        Self { name, passed: false, detail }
+    }
+}
+
+impl Readiness {
+    /// Checks of `bedrock` and `store`.
+    #[must_use]
+    pub fn new(bedrock: Arc<Bedrock>, store: Store, quota: &QuotaConfig) -> Self {
+        let needs_database = [quota.user_on_outage, quota.team_on_outage].contains(&FailMode::Closed);
+        Self { bedrock, store, needs_database, is_shutting_down: AtomicBool::new(false) }
+    }
+
+    /// Fails `/readyz` from here on, so that load balancers send requests elsewhere.
+    pub fn begin_shutdown(&self) {
+        self.is_shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// The checks of `/readyz`.
+    #[must_use]
+    pub fn checks(&self) -> [Check; 4] {
+        [self.serving(), self.credentials(), self.database(), self.migrations()]
+    }
+
+    /// The checks of `/startupz`.
+    #[must_use]
+    pub fn startup_checks(&self) -> [Check; 1] {
+        [self.migrations()]
+    }
+
+    /// Whether no request can be served, as there are no credentials that AWS accepts.
+    #[must_use]
+    pub fn is_unhealthy(&self) -> bool {
+        matches!(self.bedrock.credential_status(), CredentialStatus::Missing | CredentialStatus::Rejected)
+    }
+
+    fn serving(&self) -> Check {
+        if self.is_shutting_down.load(Ordering::Relaxed) {
+            Check::failed("serving", "the server is shutting down")
+        } else {
+            Check::passed("serving", "")
+        }
+    }
+
+    fn credentials(&self) -> Check {
+        const NAME: &str = "credentials";
+        match self.bedrock.credential_status() {
+            CredentialStatus::Rejected => Check::failed(NAME, "AWS rejects them"),
+            CredentialStatus::Unknown => Check::failed(NAME, "they are being looked up"),
+            CredentialStatus::Missing => Check::failed(NAME, "there are none"),
+            CredentialStatus::ApiKey | CredentialStatus::Keys(_) => Check::passed(NAME, ""),
+        }
+    }
+
+    fn database(&self) -> Check {
+        self.storage_check("database", self.store.is_connected(), "it is unavailable")
+    }
+
+    fn migrations(&self) -> Check {
+        self.storage_check("migrations", self.store.is_migrated(), "they are not done yet")
+    }
+
+    /// Requests are served without the database, unless limits deny what they cannot check.
+    fn storage_check(&self, name: &'static str, is_fine: bool, detail: &'static str) -> Check {
+        match is_fine {
+            true => Check::passed(name, ""),
+            false if self.needs_database => Check::failed(name, detail),
+            false => Check::passed(name, detail),
+        }
+    }
+}
