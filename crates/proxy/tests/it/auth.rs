@@ -158,7 +158,7 @@ async fn foreign_issuer_audience_or_duplicate_claim_is_rejected() {
         assert!(server.post_as(&token("ana", &claim)).await.refused(said).contains(said));
     }
     let twice = claims("ana", &json!({})).to_string().replacen('{', r#"{"user_id":"boss","#, 1);
-    assert!(server.post_as(&signed(&hs256(), &twice, KEY)).await.refused("twice").contains("once"));
+    assert!(server.post_as(&signed(&hs256(), &twice, KEY)).await.refused("twice").contains("unique"));
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ fn migrations_are_listed_before_they_are_applied() {
     let broken = [("DATABASE_URL", "postgres://u:canary@127.0.0.1:1/none?sslmode=disable")];
     let output = run(directory.path(), &["migrate", "--dry-run"], &broken);
     assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("away") && !said(&output).contains("canary"), "{}", said(&output));
+    assert!(said(&output).contains("unavailable") && !said(&output).contains("canary"), "{}", said(&output));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +144,7 @@ async fn healthcheck_command_checks_the_local_server() {
     assert_eq!((code(&alive), said(&alive).trim()), (0, "ok"));
     let ready = check(&["healthcheck", "--ready"], port.clone()).await.unwrap();
     assert!(code(&ready) == 0 && said(&ready).contains("healthy"), "{}", said(&ready));
-    server.app.readiness.refuse(true);
+    server.app.bedrock.set_credentials_rejected(true);
     let ill = check(&["healthcheck", "--ready"], port).await.unwrap();
     assert!(code(&ill) == 1 && said(&ill).contains("503"), "{}", said(&ill));
     let nobody = check(&["healthcheck"], "1".to_owned()).await.unwrap();

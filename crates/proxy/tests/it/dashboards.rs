@@ -39,7 +39,7 @@ fn record() -> RequestRecord {
     let charge =
         Charge { usage, cost_nano_usd: 1, cache_savings_nano_usd: 1, is_priced: false, estimated: true };
     let mut record = RequestRecord::new(Arc::new(RequestHead {
-        request_id: RequestId::draw(),
+        request_id: RequestId::generate(),
         client_request_id: None,
         trace: TraceContext::from_headers(&HeaderMap::new()),
         method: Method::POST,

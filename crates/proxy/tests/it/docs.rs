@@ -57,7 +57,7 @@ fn every_variable_is_documented_with_its_default() {
 
 #[test]
 fn every_field_of_a_requests_line_is_described() {
-    let source = source("api/access_log/line.rs");
+    let source = source("telemetry/access_log.rs");
     let call = source.split_once("tracing::info!(").unwrap().1.split_once(");").unwrap().0;
     let names = call.lines().filter_map(|line| line.strip_prefix("        ")?.split([' ', ',']).next());
     let is_name = |name: &&str| {
@@ -78,12 +78,14 @@ fn every_metric_is_described() {
     let sources: Vec<_> =
         files.chain(["telemetry/metrics.rs".to_owned()]).map(|file| source(&file)).collect();
     let names = sources.iter().flat_map(|text| {
-        let calls = [".put(", ".register(", ".encode_descriptor("];
+        let text: String = text.split_whitespace().collect();
+        let calls = ["register(registry,", ".register(", ".encode_descriptor("];
         let calls = calls.into_iter().flat_map(|call| text.split(call).skip(1));
-        calls.filter_map(|call| call.trim_start().strip_prefix('"')?.split('"').next()).collect::<Vec<_>>()
+        let names = calls.filter_map(|call| call.strip_prefix('"')?.split('"').next());
+        names.map(str::to_owned).collect::<Vec<_>>()
     });
-    let prefixed = |name: &str| match name.strip_prefix("process_") {
-        Some(_) => name.to_owned(),
+    let prefixed = |name: String| match name.strip_prefix("process_") {
+        Some(_) => name,
         None => format!("bedrock_proxy_{name}"),
     };
     let real: BTreeSet<String> = names.map(prefixed).collect();

@@ -330,7 +330,7 @@ struct Content {
 }
 
 impl telemetry::LogWriter for Lines {
-    fn put(&self, line: &[u8]) {
+    fn write_line(&self, line: &[u8]) {
         let mut content = self.0.content.lock().unwrap();
         content.text.extend_from_slice(line);
         let parsed: Value = serde_json::from_slice(line).unwrap();

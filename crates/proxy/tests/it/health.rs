@@ -68,8 +68,8 @@ async fn shutdown_delay_fails_readiness_and_serves_requests() {
 async fn rejected_credentials_fail_health_with_advice() {
     let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "canary-not-the-secret")], |_| {}).await;
     assert_eq!(server.get("/health").await.json()["status"], "healthy", "nobody has asked yet");
-    server.app.keep_identified();
-    assert_eq!(until_ready_says(&server, "[-]credentials failed: AWS does not accept them").await, 503);
+    server.app.monitor_credentials();
+    assert_eq!(until_ready_says(&server, "[-]credentials failed: AWS rejects them").await, 503);
     let health = server.get("/health").await;
     assert_eq!((health.status.as_u16(), &health.json()["status"]), (503, &"unhealthy".into()));
     let log = captured_logs();
@@ -83,7 +83,7 @@ async fn rejected_credentials_fail_health_with_advice() {
 #[tokio::test]
 async fn log_names_the_aws_identity() {
     let server = test_server().await;
-    server.app.keep_identified();
+    server.app.monitor_credentials();
     let arn = "arn:aws:sts::123456789012:assumed-role/gateway/fake";
     server.wait_for_upstream(1).await;
     wait_until("the identity is logged", || captured_logs().contains(arn)).await;
@@ -101,7 +101,7 @@ async fn an_api_key_is_not_sent_to_sts() {
             ("AWS_BEARER_TOKEN_BEDROCK", key),
         ];
         let server = test_server_with(&keys, |_| {}).await;
-        server.app.keep_identified();
+        server.app.monitor_credentials();
         wait_until("the fake has responded", || {
             server.bedrock.requests().first().is_some_and(|request| request.status != 0)
         })

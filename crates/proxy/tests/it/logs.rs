@@ -297,16 +297,16 @@ async fn debug_logs_hold_shapes_and_no_content() {
     let all = lines(&said);
     let told =
         |msg: &str| all.iter().find(|line| line["msg"] == msg).unwrap_or_else(|| panic!("{msg}: {said}"));
-    let shape = told("a request has arrived");
+    let shape = told("request received");
     assert_eq!((&shape["messages"], &shape["text"], &shape["betas"]), (&json!(1), &json!(1), &json!(3)));
-    assert!(told("Converse cannot carry all of the request")["losses"].as_u64() > Some(0));
-    let route = told("the route is chosen");
+    assert!(told("Converse cannot carry all fields of the request")["fields"].as_u64() > Some(0));
+    let route = told("upstream API chosen");
     assert_eq!(
         (&route["upstream_api"], &route["why"]),
-        (&json!("invoke"), &json!("Converse would lose something"))
+        (&json!("invoke"), &json!("Converse cannot carry all of its fields"))
     );
-    assert_eq!(told("an attempt has failed")["status"], 429);
-    assert!(told("Bedrock will be asked again")["delay_ms"].is_u64());
+    assert_eq!(told("attempt failed")["status"], 429);
+    assert!(told("request is sent again after a delay")["delay_ms"].is_u64());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,8 +31,22 @@ const ROOMS: &[(&str, &[&str])] = &[
             "usage",
         ],
     ),
-    ("server", &["api", "app", "telemetry"]),
-    ("doctor", &["admin", "app", "bedrock", "catalog", "http_client", "inference", "readiness", "store"]),
+    ("server", &["api", "app", "auth", "telemetry"]),
+    (
+        "doctor",
+        &[
+            "admin",
+            "app",
+            "auth",
+            "bedrock",
+            "catalog",
+            "http_client",
+            "inference",
+            "readiness",
+            "store",
+            "telemetry",
+        ],
+    ),
     (
         "api",
         &[
@@ -89,7 +103,7 @@ const PROTOCOL: &[(&str, &[&str])] = &[
     ("partial_json", &[]),
     ("capabilities", &[]),
     ("tag_buffer", &[]),
-    ("apis", &[]),
+    ("apis", &["anthropic"]),
     ("anthropic", &["json", "json_edit", "partial_json"]),
     ("openai", &["json"]),
     ("converse", &["json"]),

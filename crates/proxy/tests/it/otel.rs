@@ -273,8 +273,8 @@ async fn unavailable_collector_drops_spans_not_requests() {
         }
         let app = Arc::clone(&server.app);
         end(server).await;
-        assert_eq!(app.otel.dropped_spans(), 10, "{address}: two spans for each request");
-        app.look();
-        assert!(app.metrics.render(true).contains("bedrock_proxy_otel_spans_dropped_total 10"));
+        assert_eq!(app.telemetry.otel.dropped_spans(), 10, "{address}: two spans for each request");
+        app.refresh_gauges();
+        assert!(app.metrics().render(true).contains("bedrock_proxy_otel_spans_dropped_total 10"));
     }
 }

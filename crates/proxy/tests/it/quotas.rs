@@ -242,7 +242,7 @@ async fn fail_closed_limit_denies_during_outage() {
     let answer = ask_short(&server, &token, "Hello", false).await;
     let (status, kind, message) = answer.error();
     assert_eq!((status, kind.as_str()), (429, "billing_error"), "{message}");
-    assert!(message.contains("database is away"), "{message}");
+    assert!(message.contains("database is unavailable"), "{message}");
     assert_eq!(answer.headers["anthropic-ratelimit-unified-overage-disabled-reason"], "fetch_error");
     assert_eq!(answer.headers["x-should-retry"], "false");
 }

@@ -95,7 +95,8 @@ fn redact(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len()).max(first.len_utf8());
         let (word, after) = rest.split_at(end);
-        let is_duration = redacted.ends_with("Ms\":") || redacted.ends_with("Latency\":");
+        let durations = ["Ms\":", "Latency\":", "Latency\\\":", "latency: "];
+        let is_duration = durations.iter().any(|name| redacted.ends_with(name));
         let is_uuid = word.len() == 36 && word.matches('-').count() == 4;
         let is_number = !word.is_empty() && word.bytes().all(|letter| letter.is_ascii_digit());
         match IDS.iter().find(|prefix| word.starts_with(**prefix) && word.len() > prefix.len() + 8) {

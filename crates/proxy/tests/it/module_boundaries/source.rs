@@ -47,9 +47,7 @@ impl Source {
         for tokens in self.tokens.windows(2) {
             match &tokens[1] {
                 Token::Identifier(name) if is(&tokens[0], "fn") => {
-                    if std::mem::take(&mut is_test) {
-                        names.push(name.as_str());
-                    }
+                    names.extend(std::mem::take(&mut is_test).then_some(name.as_str()));
                 }
                 // `#[test]` and `#[tokio::test(…)]`.
                 Token::Identifier(name) if name == "test" => {
@@ -76,11 +74,11 @@ impl Source {
                     depth = depth.saturating_sub(1);
                     depth_of_tests = depth_of_tests.filter(|tests| depth > *tests);
                 }
-                Token::Identifier(word) if word == "mod" => {
-                    // An inline module is one level deeper.
-                    if self.tokens.get(at + 2) == Some(&Token::Other('{')) {
-                        depth_of_tests = Some(depth);
-                    }
+                // An inline module is one level deeper.
+                Token::Identifier(word)
+                    if word == "mod" && self.tokens.get(at + 2) == Some(&Token::Other('{')) =>
+                {
+                    depth_of_tests = Some(depth);
                 }
                 Token::Identifier(word) if ["crate", "super", "self"].contains(&word.as_str()) => {
                     let mut base = match word.as_str() {
