@@ -93,7 +93,7 @@ impl Targets {
     pub(super) fn new(
         config: &config::BedrockConfig,
         credentials: &Arc<CredentialCache>,
-        clock: Clock,
+        clock: &Clock,
     ) -> Result<Self, HttpClientError> {
         let invalid = |error: http::uri::InvalidUri| HttpClientError::Endpoint(error.to_string());
         let endpoint = |custom: Option<&http::Uri>, service: &str, fips: bool, dual_stack: bool| {

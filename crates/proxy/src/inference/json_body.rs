@@ -57,7 +57,7 @@ impl Inference {
         }
         // Without an error of AWS, the fault lies between AWS and the gateway.
         let document = accumulator.finish().and_then(|message| format.document(message));
-        let document = document.map_err(|error| InferenceError::BadGateway(error.message.to_string()))?;
+        let document = document.map_err(|error| InferenceError::BadGateway(error.message))?;
         let _ = tokio::time::timeout(TRAILER_TIMEOUT, stream.drain()).await;
         Ok(ResponseBody::Json(document))
     }

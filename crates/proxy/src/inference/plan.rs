@@ -218,7 +218,6 @@ impl Inference {
             request_id: request.id.as_str().to_owned(),
             tag_buffer: self.config.xml_buffer,
             tool_names: body.tool_names,
-            ..StreamContext::default()
         };
         let upstream = UpstreamRequest {
             target: self.bedrock.target_for(body.operation, &model_id),

@@ -276,7 +276,7 @@ impl StreamingBody {
                 Output::Unchanged(_) => {
                     stream.end_unchanged(End::Failed(error.to_error()));
                     self.state = State::Done;
-                    return Err(io::Error::other(error.to_error().message.to_string()));
+                    return Err(io::Error::other(error.to_error().message));
                 }
             },
             State::Draining(_) | State::Done => {}
