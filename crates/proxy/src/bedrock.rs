@@ -49,9 +49,9 @@ impl Bedrock {
     ///
     /// # Errors
     /// When there are no usable root certificates, or the endpoint is not a URL.
-    pub fn new(config: &config::BedrockConfig, clock: Clock) -> Result<Self, HttpClientError> {
+    pub fn new(config: &config::BedrockConfig, clock: &Clock) -> Result<Self, HttpClientError> {
         let credentials = Arc::new(CredentialCache::new(config, clock.clone()));
-        let targets = Targets::new(config, &credentials, &clock)?;
+        let targets = Targets::new(config, &credentials, clock)?;
         Ok(Self { region: config.region.clone(), credentials, targets })
     }
 

@@ -111,7 +111,7 @@ pub async fn examine(
         report(Finding::note("Configuration", warning));
     }
     report(host::authentication(config));
-    match Bedrock::new(&config.bedrock, clock.clone()) {
+    match Bedrock::new(&config.bedrock, clock) {
         Ok(bedrock) => aws::examine(&bedrock, config, options, clock, report).await,
         Err(error) => {
             report(Finding::fail(

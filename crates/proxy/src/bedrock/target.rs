@@ -216,7 +216,7 @@ mod tests {
         let config = Config::load(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         });
-        Bedrock::new(&config.unwrap().bedrock, Clock::machine()).unwrap()
+        Bedrock::new(&config.unwrap().bedrock, &Clock::machine()).unwrap()
     }
 
     /// Host and region of the runtime, then of the control plane.
