@@ -1,7 +1,7 @@
 //! The HTTP API: routes, bodies, errors, and the only room that decides about status codes.
 //!
 //! Reading order: `messages` (the Messages API), `chat_completions` (OpenAI's API), `bedrock_runtime` (AWS's API), each of
-//! which makes an [`crate::inference::InferenceRequest`] of its body; beside them `count_tokens`, `models`,
+//! which makes an `InferenceRequest` of its body; beside them `count_tokens`, `models`,
 //! `inference_profiles`, `admin`, `me`, `health` and `aliases`. `extract` has the extractors, `layers` the layers, `error`
 //! the errors, `response_headers` and `rate_limit_headers` the headers.
 

@@ -1,8 +1,8 @@
 //! AWS I/O: credentials, signatures, sending, retries, the control plane and STS.
 //!
-//! Reading order: [`operation`] (operations of the Bedrock Runtime), [`target`] (account, region and endpoint of a
-//! request), `send` (one signed request), [`retry`] (the one retry policy), [`error`] (how a request can fail),
-//! `credentials` (the cache) and [`credential_monitor`] (checks and renews them), `control` (models and inference
+//! Reading order: `operation` (operations of the Bedrock Runtime), `target` (account, region and endpoint of a
+//! request), `send` (one signed request), `retry` (the one retry policy), `error` (how a request can fail),
+//! `credentials` (the cache) and `credential_monitor` (checks and renews them), `control` (models and inference
 //! profiles), `sts` (identity and clock). Responses are returned as bytes: decoding them is `inference`'s.
 
 mod control;

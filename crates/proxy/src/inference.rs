@@ -1,11 +1,11 @@
 //! The path of an inference request: from the parsed body to the settled usage. It knows neither HTTP handlers nor client
-//! APIs: `api` calls [`Inference::handle`] and turns the result into HTTP.
+//! APIs: `api` calls `Inference::handle` and turns the result into HTTP.
 //!
-//! Reading order: [`request`] (the values that travel), `plan` (which upstream API, which body, what it may cost),
+//! Reading order: `request` (the values that travel), `plan` (which upstream API, which body, what it may cost),
 //! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` and `decoder`
 //! (the response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
 //! its client). Beside them `count_tokens`, `unsupported` (features that models were seen not to support), `debug`
-//! and [`error`].
+//! and `error`.
 
 mod count_tokens;
 mod debug;

@@ -1,11 +1,28 @@
-//! Anthropic Messages API in, AWS Bedrock out.
+//! A server between clients of three APIs and AWS Bedrock: Anthropic's Messages API, OpenAI's chat completions API and
+//! the Bedrock Runtime API.
 //!
-//! The rooms, in reading order: [`server`] (what surrounds a request), [`api`] (what the client sees), [`app`]
-//! (what handlers share), [`auth`] (authentication), [`catalog`] (names to models and prices), [`estimate`] (tokens of a
-//! prompt), [`inference`] (the path of a request), [`bedrock`] (the only one that talks to AWS), [`store`] (the only one
-//! with SQL), [`usage`] (usage records on their way to the store); [`config`], [`cli`], [`connect`], [`doctor`],
-//! [`http_client`] and [`telemetry`] around them; [`certificate`], [`clock`], [`ids`], [`secret`] and [`tasks`] for all.
-//! The translation itself is the package `bedrock-protocol`.
+//! Each module here is a room: its file and its folder. The order below is the order to read them in.
+//!
+//! The path of a request:
+//!
+//! - [`server`]: listener, connections, TLS, drain, and the table of all routes
+//! - [`api`]: HTTP handlers, layers, headers and errors; the only room that decides about status codes
+//! - [`auth`]: authentication and authorization of callers
+//! - [`catalog`]: model names, capabilities and prices
+//! - [`inference`]: plan, admission, sending, decoding and settling of one inference request
+//! - [`quota`]: admission within token limits
+//! - [`bedrock`]: all communication with AWS
+//! - [`usage`]: usage records and audit events on their way to the database, behind a WAL
+//! - [`store`]: all SQL
+//! - [`telemetry`]: the record of a request; log lines, metrics and spans
+//!
+//! Around it: [`app`] (what handlers share), [`readiness`], [`admin`] (operations of operators), [`cli`], [`doctor`]
+//! (checks of an installation), [`connect`] (settings of clients), [`http_client`].
+//!
+//! For all rooms: [`config`], [`estimate`] (tokens of a prompt), [`certificate`], [`clock`], [`ids`], [`secret`], [`tasks`].
+//!
+//! A room uses only those below it; a test, `tests/it/module_boundaries.rs`, has the table. The translation between wire
+//! formats is the package `bedrock-protocol`. `docs/ARCHITECTURE.md` follows a request through the files.
 
 pub mod admin;
 pub mod api;

@@ -1,4 +1,4 @@
-//! Whether the gateway lives and may be asked, what it counts, and the greeting some clients send before anything else.
+//! Health checks, metrics, and the hello path that some clients request first.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`: what can be asked for here. Anthropic's page and OpenAI's list in one
-//! document, as neither family of clients minds the other's members.
+//! `GET /v1/models` and `GET /v1/models/{id}`: the models that clients can request. Anthropic's page and OpenAI's list are
+//! one document, as clients of each ignore the members of the other.
 //!
-//! <https://platform.claude.com/docs/en/api/models/list>. Nothing is asked of anybody on the way.
+//! <https://platform.claude.com/docs/en/api/models/list>. No request is sent to AWS for it.
 
 use std::sync::Arc;
 

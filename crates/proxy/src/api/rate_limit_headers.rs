@@ -1,7 +1,7 @@
-//! Limits in the client's words: how full they are on an answer, and why a request is refused.
+//! Rate-limit headers: the used part of a limit in a response, and the limit that denied a request.
 //!
-//! The headers are those that Claude Code turns into its own notices. Left out on a refusal on purpose:
-//! `representative-claim` and `overage-status`, with which it would print a line of its own instead of ours.
+//! Claude Code turns these headers into its own notices. A denied request has no `representative-claim` and no
+//! `overage-status` on purpose: with them it would print a line of its own instead of ours.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};

@@ -1,5 +1,5 @@
-//! The retry policy of every request to AWS: what follows a failed attempt. Retries end when the client has got a byte;
-//! later ones are the client's.
+//! The retry policy of every request to AWS: what follows a failed attempt. Retries end with the first event of a
+//! response; later ones are the client's.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Sends a request until its first event: the one loop of attempts, with retries, new credentials and fallbacks. The
-//! client has got nothing yet, so a failure here is still an HTTP error.
+//! Sends a request until its first event: the one loop of attempts, with retries, new credentials and fallbacks. An
+//! error here is an HTTP error, unless the head of the response was sent without an event: then it is an error event.
 
 use std::future::poll_fn;
 use std::sync::Arc;

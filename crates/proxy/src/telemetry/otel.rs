@@ -161,7 +161,7 @@ impl Otel {
         self.dropped_spans.load(Ordering::Relaxed)
     }
 
-    /// Exports the last metrics and waits for the last spans, within [`FINAL_FLUSH_TIMEOUT`]; then aborts all requests to
+    /// Exports the last metrics and waits for the last spans, within `FINAL_FLUSH_TIMEOUT`; then aborts all requests to
     /// the collector.
     pub async fn shut_down(&self) {
         // A batcher that was never started has nothing to export.

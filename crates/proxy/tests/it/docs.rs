@@ -158,6 +158,26 @@ fn links_within_the_repository_lead_somewhere() {
 }
 
 #[test]
+fn architecture_names_existing_files_and_tests() {
+    const BASES: [&str; 4] = ["", "crates/proxy", "crates/proxy/src", "crates/protocol/src"];
+    let mut tests = BTreeSet::new();
+    crate::hardening::tests(&root().join("crates"), &mut tests);
+    let mut names = 0;
+    for name in Page::read("docs/ARCHITECTURE.md").quoted() {
+        let is_path = name.contains('/') && !name.contains([' ', '*']) || name.ends_with(".rs");
+        let is_snake =
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        // Functions that are no tests have shorter names.
+        let is_test = is_snake && name.split('_').count() > 3;
+        let exists = BASES.iter().any(|base| root().join(base).join(&name).exists());
+        assert!(!is_path || exists, "there is no file {name}");
+        assert!(!is_test || tests.contains(&name), "there is no test {name}");
+        names += usize::from(is_path || is_test);
+    }
+    assert!(names > 150, "{names}");
+}
+
+#[test]
 fn every_alert_links_to_its_runbook_entry() {
     let alerts = std::fs::read_to_string(root().join("deploy/prometheus/alerts.yaml")).unwrap();
     let anchors = Page::read(OPERATIONS).anchors();

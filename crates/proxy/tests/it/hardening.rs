@@ -8,7 +8,7 @@ fn root() -> PathBuf {
 }
 
 /// The names of all tests in the sources below `folder`.
-fn tests(folder: &Path, names: &mut BTreeSet<String>) {
+pub(crate) fn tests(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -212,11 +212,11 @@ async fn fail_open_limit_charges_after_the_outage() {
     server.stop.notify_one();
     (&mut server.task).await.unwrap();
     drop(server);
-    // The next process finds the journal.
+    // The next process finds the WAL.
     let config = Config::load(|name| (name == "DATA_DIR").then(|| data.to_owned())).unwrap();
     let tasks = Tasks::default();
     let store = Store::open(&config.database, &tasks).await.unwrap();
-    let ledger = UsageRecorder::open(
+    let recorder = UsageRecorder::open(
         &folder.path().join("journal"),
         &config.usage,
         store.clone(),
@@ -224,7 +224,7 @@ async fn fail_open_limit_charges_after_the_outage() {
         std::sync::Arc::default(),
     )
     .unwrap();
-    ledger.start(&tasks);
+    recorder.start(&tasks);
     wait_for("the log on disk is stored", async || {
         let spent = store.caller_totals("ana", None, period.start, period.end).await.unwrap();
         assert!(spent.user.used <= total, "counted twice");

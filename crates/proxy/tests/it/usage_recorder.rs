@@ -16,13 +16,13 @@ use tempfile::TempDir;
 use crate::harness::wait_for;
 use crate::store::{NOW, TODAY};
 
-/// A ledger in a folder of its own, and the store behind it.
+/// A usage recorder in a folder of its own, with its store.
 struct TestRecorder {
     folder: TempDir,
     config: Config,
     tasks: Tasks,
     store: Store,
-    ledger: UsageRecorder,
+    usage: UsageRecorder,
 }
 
 impl TestRecorder {
@@ -39,21 +39,21 @@ impl TestRecorder {
         let config = Config::load(lookup).unwrap();
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();
-        let ledger = open(folder.path(), &config, &store);
-        Self { folder, config, tasks, store, ledger }
+        let usage = open(folder.path(), &config, &store);
+        Self { folder, config, tasks, store, usage }
     }
 
-    /// The process ends without a word, and the next begins.
+    /// The process is killed, and the next begins.
     async fn killed(self) -> Self {
-        let Self { folder, config, tasks, store, ledger } = self;
-        drop(ledger);
+        let Self { folder, config, tasks, store, usage } = self;
+        drop(usage);
         tasks.shutdown();
         tasks.wait().await;
         store.close().await;
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.unwrap();
-        let ledger = open(folder.path(), &config, &store);
-        Self { folder, config, tasks, store, ledger }
+        let usage = open(folder.path(), &config, &store);
+        Self { folder, config, tasks, store, usage }
     }
 
     async fn used(&self) -> i64 {
@@ -107,9 +107,9 @@ fn receipt(number: usize) -> UsageRecord {
 #[tokio::test]
 async fn settled_records_are_stored_in_batches() {
     let recorder = TestRecorder::new().await;
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     for number in 0..1500 {
-        recorder.ledger.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
     }
     recorder.until(1500).await;
 }
@@ -117,29 +117,29 @@ async fn settled_records_are_stored_in_batches() {
 #[tokio::test]
 async fn killed_process_replays_each_record_once() {
     let recorder = TestRecorder::new().await;
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     for number in 0..10 {
-        recorder.ledger.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
     }
     recorder.until(10).await;
     let recorder = recorder.killed().await;
     // Never started: what it is told stands in the journal only.
     for number in 5..30 {
-        recorder.ledger.reserve_slot().await.unwrap().settle(receipt(number));
+        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
     }
     let recorder = recorder.killed().await;
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     recorder.until(30).await;
 }
 
 #[tokio::test]
 async fn invalid_record_is_quarantined_without_blocking_others() {
     let recorder = TestRecorder::new().await;
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     let places = [
-        recorder.ledger.reserve_slot().await,
-        recorder.ledger.reserve_slot().await,
-        recorder.ledger.reserve_slot().await,
+        recorder.usage.reserve_slot().await,
+        recorder.usage.reserve_slot().await,
+        recorder.usage.reserve_slot().await,
     ];
     for (number, place) in places.into_iter().enumerate() {
         let poison = if number == 1 { "m\0" } else { "m" };
@@ -154,12 +154,12 @@ async fn full_queue_delays_admission() {
     let recorder = TestRecorder::with("10").await;
     let mut places = Vec::new();
     for _ in 0..10 {
-        places.push(recorder.ledger.reserve_slot().await.unwrap());
+        places.push(recorder.usage.reserve_slot().await.unwrap());
     }
-    let mut eleventh = pin!(recorder.ledger.reserve_slot());
+    let mut eleventh = pin!(recorder.usage.reserve_slot());
     let polled = poll_fn(|context| Poll::Ready(eleventh.as_mut().poll(context))).await;
     assert!(polled.is_pending(), "the eleventh waits");
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     for (number, place) in places.into_iter().enumerate() {
         place.settle(receipt(number));
     }
@@ -171,13 +171,13 @@ async fn full_queue_delays_admission() {
 #[tokio::test]
 async fn unavailable_database_never_fills_the_queue() {
     let recorder = TestRecorder::with("10").await;
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     recorder.store.close().await;
     for number in 0..200 {
-        let place = tokio::time::timeout(Duration::from_secs(10), recorder.ledger.reserve_slot()).await;
+        let place = tokio::time::timeout(Duration::from_secs(10), recorder.usage.reserve_slot()).await;
         place.unwrap().unwrap().settle(receipt(number));
     }
     let recorder = recorder.killed().await;
-    recorder.ledger.start(&recorder.tasks);
+    recorder.usage.start(&recorder.tasks);
     recorder.until(200).await;
 }

@@ -1,4 +1,4 @@
-//! What an operator's request says: its query and its body, each member by name and no other.
+//! Queries and bodies of requests to `/admin/v1`. Unknown members are rejected.
 
 use http::Uri;
 use jiff::Timestamp;
