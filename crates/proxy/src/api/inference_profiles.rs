@@ -34,7 +34,10 @@ pub(super) fn router(base: &str) -> Router<Arc<App>> {
 /// ListInferenceProfiles.
 async fn list(State(app): State<Arc<App>>, Record(record): Record, uri: Uri) -> Result<Response, ApiError> {
     if app.control.discover {
-        return forward(&record, app.bedrock.forward_profiles(uri.query()).await);
+        let waiting = record.upstream_wait();
+        let response = app.bedrock.forward_profiles(uri.query()).await;
+        drop(waiting);
+        return forward(&record, response);
     }
     let is_own = query_pairs(uri.query()).any(|(name, value)| name == "type" && value == "APPLICATION");
     let offered = if is_own { Vec::new() } else { app.catalog.offered_profiles() };
@@ -51,7 +54,10 @@ async fn describe(
     let id = decode(id)?;
     let model = app.catalog.resolve(Some(without_own_arn(&id)))?;
     if app.control.discover || (app.control.resolve_profiles && model.is_application_profile()) {
-        return forward(&record, app.bedrock.forward_profile(&model.model_id).await);
+        let waiting = record.upstream_wait();
+        let response = app.bedrock.forward_profile(&model.model_id).await;
+        drop(waiting);
+        return forward(&record, response);
     }
     let offered = app.catalog.offered_profiles();
     match offered.iter().find(|profile| profile.id == model.model_id) {

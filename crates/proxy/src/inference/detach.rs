@@ -47,26 +47,32 @@ impl DetachedReads {
     }
 }
 
+/// What a detached future leaves to be read.
+pub(super) trait DetachedOutput: Send + 'static {
+    /// Reads it to its end.
+    fn read_on(self) -> impl Future<Output = ()> + Send;
+}
+
 /// A future that goes on as a detached read when it is dropped before its end.
-pub(super) struct Detachable<T: 'static> {
+pub(super) struct Detachable<T: DetachedOutput> {
     future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     detached: DetachedReads,
 }
 
-impl<T: 'static> Detachable<T> {
+impl<T: DetachedOutput> Detachable<T> {
     /// `future`, run by whatever polls this, or else by `detached`.
     pub(super) fn new(detached: &DetachedReads, future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { future: Some(Box::pin(future)), detached: detached.clone() }
     }
 }
 
-impl<T: 'static> std::fmt::Debug for Detachable<T> {
+impl<T: DetachedOutput> std::fmt::Debug for Detachable<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Detachable").finish_non_exhaustive()
     }
 }
 
-impl<T: 'static> Future for Detachable<T> {
+impl<T: DetachedOutput> Future for Detachable<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -79,10 +85,37 @@ impl<T: 'static> Future for Detachable<T> {
     }
 }
 
-impl<T: 'static> Drop for Detachable<T> {
+impl<T: DetachedOutput> Drop for Detachable<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
-            self.detached.spawn(async move { drop(future.await) });
+            // In one task: sending and reading share a permit and a time limit.
+            self.detached.spawn(async move { future.await.read_on().await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Config;
+
+    struct Output(oneshot::Sender<()>);
+
+    impl DetachedOutput for Output {
+        async fn read_on(self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[tokio::test]
+    async fn sending_and_reading_on_share_one_permit() {
+        let mut config = Config::load(|_| None).unwrap().inference;
+        config.max_detached_reads = 1;
+        let detached = DetachedReads::new(&config, &Tasks::default());
+        let (read, done) = oneshot::channel();
+        drop(Detachable::new(&detached, async { Output(read) }));
+        assert_eq!(done.await, Ok(()), "the output is read on");
     }
 }

@@ -11,6 +11,7 @@ use protocol::event_sink::FirstEvents;
 use protocol::translate::{Fault, MappedError, Notice};
 
 use super::decoder::{Decoder, Progress};
+use super::detach::DetachedOutput;
 use super::metering::Meter;
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
@@ -31,6 +32,14 @@ pub(super) struct Started {
     pub(super) notices: Vec<Notice>,
     /// AWS's status and headers, for the Bedrock API.
     pub(super) forwarded: Option<(u16, HeaderMap)>,
+}
+
+impl DetachedOutput for Result<Started, InferenceError> {
+    async fn read_on(self) {
+        if let Ok(started) = self {
+            started.stream.read_on().await;
+        }
+    }
 }
 
 /// The beginning of a response.

@@ -87,6 +87,13 @@ impl UpstreamStream {
         Self { reading: Some(Box::new(reading)), detached }
     }
 
+    /// Reads a response that has lost its client to its end, in a task that is detached already.
+    pub(super) async fn read_on(mut self) {
+        if let Some(reading) = self.reading.take_if(|reading| !reading.is_settled) {
+            reading.read_to_end().await;
+        }
+    }
+
     /// The next bytes.
     pub(super) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<UpstreamChunk> {
         match &mut self.reading {

@@ -49,7 +49,6 @@ pub(super) const AVOIDED_WORDS: &[(&str, usize)] = &[
     ("protocol/src/translate/to_invoke/output_config.rs", 3),
     ("protocol/src/translate/to_invoke/tests.rs", 2),
     ("proxy/src/api/admin.rs", 28),
-    ("proxy/src/bedrock/identity.rs", 8),
     ("proxy/src/config/auth.rs", 2),
     ("proxy/src/doctor.rs", 1),
 ];
