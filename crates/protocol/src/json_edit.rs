@@ -10,10 +10,14 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::json::{JsonStr, RawJson};
+use crate::json::{Item, JsonStr, List, RawJson};
+
+/// Most members or items of one value that are listed, as a list takes many times the memory of short values. Requests
+/// of the Messages API have fewer.
+const MAX_PARTS: usize = 100_000;
 
 /// A member of an object and where it stands in the text that holds the object.
 #[derive(Clone, Debug)]
@@ -27,24 +31,29 @@ pub struct Member<'t> {
 /// The members of the object that `text` is, each of them checked as [`RawJson`] is.
 ///
 /// # Errors
-/// When it is not a JSON object.
+/// When it is not a JSON object, or has more than 100,000 members.
 pub fn checked_members(text: &str) -> serde_json::Result<Vec<Member<'_>>> {
     let members: Members<'_, RawJson<'_>> = serde_json::from_str(text)?;
     Ok(members.0.into_iter().map(|(key, value)| Member { key, value }).collect())
 }
 
-/// Members of an object in their order; none when it is no object.
+/// Members of an object in their order; none when it is no object, or has more than 100,000.
 #[must_use]
 pub fn members(value: RawJson<'_>) -> Vec<Member<'_>> {
     let members: Members<'_, &RawValue> = value.read().unwrap_or_default();
     members.0.into_iter().map(|(key, value)| Member { key, value: RawJson::inside(value) }).collect()
 }
 
-/// Items of an array; none when it is no array.
+/// Items of an array; none when it is no array, or has more than 100,000.
 #[must_use]
 pub fn items(value: RawJson<'_>) -> Vec<RawJson<'_>> {
-    let items: Vec<&RawValue> = value.read().unwrap_or_default();
+    let items = value.read().map_or_else(|_| Vec::new(), |list: List<&RawValue>| list.0);
     items.into_iter().map(RawJson::inside).collect()
+}
+
+impl Item for &RawValue {
+    const WHAT: &'static str = "items";
+    const MAX: usize = MAX_PARTS;
 }
 
 /// Members of an object, in order.
@@ -70,6 +79,9 @@ impl<'de: 't, 't, V: Deserialize<'de>> Deserialize<'de> for Members<'t, V> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
+                    if members.len() == MAX_PARTS {
+                        return Err(A::Error::custom(format_args!("too many fields: at most {MAX_PARTS}")));
+                    }
                     members.push(member);
                 }
                 Ok(Members(members))
@@ -248,5 +260,17 @@ mod tests {
         edit.replace(outer[1].value, "3");
         edit.edit_object(text, &outer, |key| key == "a", &[]);
         assert_eq!(edit.apply(), br#"{"c":3}"#);
+    }
+
+    #[test]
+    fn too_many_parts_are_not_listed() {
+        let array = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
+        let object = |count: usize| format!(r#"{{"a":0{}}}"#, r#","a":0"#.repeat(count - 1));
+        for (count, listed) in [(MAX_PARTS, MAX_PARTS), (MAX_PARTS + 1, 0)] {
+            let (array, object) = (array(count), object(count));
+            assert_eq!(items(serde_json::from_str(&array).unwrap()).len(), listed);
+            assert_eq!(members(serde_json::from_str(&object).unwrap()).len(), listed);
+            assert_eq!(checked_members(&object).is_ok(), listed > 0);
+        }
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! Reads each byte of text once and no byte of an image: a body of 200 KB takes some 10 µs.
 
+use std::fmt;
+
 use protocol::anthropic::Request;
 use protocol::anthropic::request::{Block, Content, OutputFormat, Source, SourceData, Tool};
 use protocol::json::{JsonStr, RawJson};
-use serde_json::Value;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Tokens of a request beside its content. This and the constants below are chosen high, because an
 /// estimate must not be below the usage.
@@ -94,35 +96,121 @@ pub fn tokens(request: &Request<'_>, tokenizer: Tokenizer) -> u64 {
     REQUEST_TOKENS + system + messages + tools + tools_prompt + formats + unknown(&request.unknown, tokenizer)
 }
 
-/// Estimates the tokens of the prompt of a Bedrock Runtime body in any format; returns the maximum output tokens as well,
-/// if the body has a field for them. All text counts; base64 counts as an image or as pages.
+/// Estimates the tokens of the prompt of a Bedrock Runtime body in any format. All text counts; base64 counts as an image
+/// or as pages. Time is linear in the body, and no memory is needed beside it: a body of small values would be a tree of
+/// many times its size.
 #[must_use]
-pub fn body_tokens(body: &[u8], tokenizer: Tokenizer) -> (u64, Option<u64>) {
-    let Ok(body) = serde_json::from_slice::<Value>(body) else {
-        return (REQUEST_TOKENS + body.len() as u64 / 2, None);
-    };
-    let fields =
-        ["/inferenceConfig/maxTokens", "/max_tokens", "/max_gen_len", "/inferenceConfig/max_new_tokens"];
-    let max_output = fields.iter().find_map(|pointer| body.pointer(pointer)?.as_u64());
-    (REQUEST_TOKENS + TOOLS_PROMPT_TOKENS + json_tokens(&body, tokenizer), max_output)
+pub fn body_tokens(body: &[u8], tokenizer: Tokenizer) -> u64 {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let counted = BodyValue { tokenizer, name: None }.deserialize(&mut json);
+    match counted.and_then(|tokens| json.end().map(|()| tokens)) {
+        Ok(tokens) => REQUEST_TOKENS + TOOLS_PROMPT_TOKENS + tokens,
+        Err(_) => REQUEST_TOKENS + body.len() as u64 / 2,
+    }
 }
 
-fn json_tokens(value: &Value, tokenizer: Tokenizer) -> u64 {
-    match value {
-        Value::String(text) => tokenizer.text(text),
-        Value::Array(values) => {
-            values.iter().map(|value| MESSAGE_TOKENS + json_tokens(value, tokenizer)).sum()
+/// Counts the tokens of a value while it is parsed, and keeps nothing of it.
+struct BodyValue {
+    tokenizer: Tokenizer,
+    /// Name of the member that has the value.
+    name: Option<BodyName>,
+}
+
+/// Counts the tokens of the name of a member.
+struct BodyNameSeed(Tokenizer);
+
+struct BodyName {
+    tokens: u64,
+    /// Whether a string of this name is base64.
+    holds_base64: bool,
+}
+
+impl BodyValue {
+    /// Tokens of a value that has `tokens`, with its name.
+    fn named(&self, tokens: u64) -> u64 {
+        self.name.as_ref().map_or(0, |name| name.tokens) + tokens
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for BodyValue {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for BodyValue {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        Ok(if self.name.as_ref().is_some_and(|name| name.holds_base64) {
+            self.tokenizer.image_tokens().max(pages(text) * PAGE_TOKENS)
+        } else {
+            self.named(self.tokenizer.text(text))
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<u64, A::Error> {
+        let mut tokens = 0;
+        while let Some(value) =
+            values.next_element_seed(BodyValue { tokenizer: self.tokenizer, name: None })?
+        {
+            tokens += MESSAGE_TOKENS + value;
         }
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| match (name.as_str(), value) {
-                ("bytes" | "data", Value::String(base64)) => {
-                    tokenizer.image_tokens().max(pages(base64) * PAGE_TOKENS)
-                }
-                _ => tokenizer.text(name) + json_tokens(value, tokenizer),
-            })
-            .sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Ok(self.named(tokens))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<u64, A::Error> {
+        let mut tokens = 0;
+        while let Some(name) = members.next_key_seed(BodyNameSeed(self.tokenizer))? {
+            tokens += members.next_value_seed(BodyValue { tokenizer: self.tokenizer, name: Some(name) })?;
+        }
+        Ok(self.named(tokens))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<u64, E> {
+        Ok(self.named(1))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<u64, E> {
+        Ok(self.named(1))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<u64, E> {
+        Ok(self.named(1))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<u64, E> {
+        Ok(self.named(1))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<u64, E> {
+        Ok(self.named(1))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for BodyNameSeed {
+    type Value = BodyName;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<BodyName, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for BodyNameSeed {
+    type Value = BodyName;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<BodyName, E> {
+        Ok(BodyName { tokens: self.0.text(name), holds_base64: matches!(name, "bytes" | "data") })
     }
 }
 
@@ -291,6 +379,41 @@ mod tests {
         assert!((4_800..5_000).contains(&block("image", "image/png", &data)));
         assert!((10 * PAGE_TOKENS..11 * PAGE_TOKENS).contains(&block("document", "application/pdf", &data)));
         assert!(block("document", "text/plain", &data) > 10 * MIN_PAGE_BYTES as u64 / 2);
+    }
+
+    #[test]
+    fn body_counts_text_names_images_and_pages() {
+        let (tokenizer, base) = (Tokenizer::Dense, REQUEST_TOKENS + TOOLS_PROMPT_TOKENS);
+        let pdf = "A".repeat(10 * MIN_PAGE_BYTES);
+        for (body, tokens) in [
+            (json!({}), 0),
+            (json!({"name": "text"}), 2 + 2),
+            (json!({"name": ["text", 1, 1.5, -1, true, null]}), 2 + 6 * MESSAGE_TOKENS + 2 + 5),
+            (json!({"name": {"text": {}}}), 2 + 2),
+            (json!({"bytes": "AAAA"}), 4800),
+            (json!({"data": pdf}), 10 * PAGE_TOKENS),
+            (json!({"data": {"text": "\"\n漢"}}), 2 + 2 + 1 + 2),
+        ] {
+            assert_eq!(body_tokens(body.to_string().as_bytes(), tokenizer), base + tokens, "{body:.80}");
+        }
+    }
+
+    #[test]
+    fn invalid_body_is_counted_by_its_length() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for body in ["", "{", "{} {}", r#"{"a":"\ud800"}"#, "[1e999]", deep.as_str()] {
+            let expected = REQUEST_TOKENS + body.len() as u64 / 2;
+            assert_eq!(body_tokens(body.as_bytes(), Tokenizer::Dense), expected, "{body}");
+        }
+    }
+
+    /// A tree of these values would take 32 bytes a value beside the 10 MB of the body, or 80 for a member.
+    #[test]
+    fn millions_of_small_values_are_counted() {
+        const VALUES: usize = 5_000_000;
+        let body = format!("[0{}]", ",0".repeat(VALUES - 1));
+        let expected = REQUEST_TOKENS + TOOLS_PROMPT_TOKENS + VALUES as u64 * (MESSAGE_TOKENS + 1);
+        assert_eq!(body_tokens(body.as_bytes(), Tokenizer::Dense), expected);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::server_tools::{self, Offered};
 use crate::anthropic::InvalidRequest;
 use crate::apis::UpstreamApi;
 use crate::capabilities::{Capabilities, Sampling};
-use crate::json::{JsonStr, RawJson};
+use crate::json::{JsonStr, List, RawJson};
 use crate::json_edit::{Edit, Member, checked_members, items, members};
 
 /// Version of the body. Older models reject newer versions.
@@ -161,9 +161,9 @@ impl<'t> Editing<'t, '_> {
                     self.left_out.push(key.to_owned());
                 }
                 "anthropic_beta" => {
-                    let betas = value.read::<Option<Vec<String>>>().map_err(|error| wrong(path, &error))?;
-                    for beta in betas.into_iter().flatten() {
-                        self.add_beta(Cow::Owned(beta));
+                    let betas = value.read::<Option<List<JsonStr<'t>>>>();
+                    for beta in betas.map_err(|error| wrong(path, &error))?.unwrap_or_default().0 {
+                        self.add_beta(beta.0);
                     }
                 }
                 "max_tokens" => has_max_tokens = self.max_tokens(*value, path)?,

@@ -255,7 +255,8 @@ impl Inference {
             (body.clone(), Vec::new())
         };
         let id = model.foundation_model.as_deref().unwrap_or(&model.model_id);
-        let cost = forwarded_cost(operation, id, &body, tokenizer(model));
+        let prompt = estimate::body_tokens(&body, tokenizer(model));
+        let max_tokens = sent_limit(operation, id, &body);
         Ok(UpstreamRequest {
             target: self.bedrock.target_for(operation, &model.model_id),
             operation,
@@ -263,7 +264,7 @@ impl Inference {
             reason: "the client called the Bedrock API",
             model_id: model.model_id.clone(),
             headers: bedrock::forwarded_request_headers(headers),
-            estimate: self.estimate(cost.prompt, cost.max_tokens, &model.capabilities),
+            estimate: self.estimate(prompt, max_tokens, &model.capabilities),
             body,
             retry: RetryPolicy::ConnectOnly,
             context: StreamContext::default(),
@@ -347,19 +348,6 @@ fn field_name(feature: &UnsupportedFeature) -> Option<&str> {
     }
 }
 
-/// What a body of the Bedrock API may cost.
-struct ForwardedCost {
-    /// Tokens of the prompt.
-    prompt: u64,
-    /// The limit of output tokens that the operation reads; `None` when the body has none.
-    max_tokens: Option<u64>,
-}
-
-fn forwarded_cost(operation: Operation, id: &str, body: &[u8], tokenizer: Tokenizer) -> ForwardedCost {
-    let (prompt, _) = estimate::body_tokens(body, tokenizer);
-    ForwardedCost { prompt, max_tokens: sent_limit(operation, id, body) }
-}
-
 /// The limit of output tokens in a body of the Bedrock API, where the operation and the model read it: a limit that
 /// stands elsewhere is not believed.
 fn sent_limit(operation: Operation, id: &str, body: &[u8]) -> Option<u64> {
@@ -367,6 +355,7 @@ fn sent_limit(operation: Operation, id: &str, body: &[u8]) -> Option<u64> {
     #[serde(rename_all = "camelCase", default)]
     struct Converse {
         inference_config: ConverseLimit,
+        additional_model_request_fields: Option<NativeLimits>,
     }
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -375,51 +364,294 @@ fn sent_limit(operation: Operation, id: &str, body: &[u8]) -> Option<u64> {
     }
     match operation {
         Operation::Converse | Operation::ConverseStream => {
-            serde_json::from_slice::<Converse>(body).ok()?.inference_config.max_tokens
+            let body: Converse = serde_json::from_slice(body).ok()?;
+            let limit = body.inference_config.max_tokens?;
+            // AWS may let the model's own field win.
+            let native = body.additional_model_request_fields.and_then(|fields| fields.largest());
+            Some(native.map_or(limit, |native| native.max(limit)))
         }
-        _ => invoke_limit(id, body),
+        _ => serde_json::from_slice::<NativeLimits>(body).ok()?.of_model(id),
     }
 }
 
-/// The limit in the native body of a model family.
+/// The limits in the native bodies of all model families.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html>
-fn invoke_limit(id: &str, body: &[u8]) -> Option<u64> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Native {
-        max_tokens: Option<u64>,
-        max_completion_tokens: Option<u64>,
-        max_gen_len: Option<u64>,
-        #[serde(rename = "inferenceConfig")]
-        inference_config: Nova,
-        #[serde(rename = "textGenerationConfig")]
-        text_generation_config: Titan,
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NativeLimits {
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    max_gen_len: Option<u64>,
+    #[serde(rename = "inferenceConfig")]
+    inference_config: NovaLimit,
+    #[serde(rename = "textGenerationConfig")]
+    text_generation_config: TitanLimit,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NovaLimit {
+    #[serde(rename = "maxTokens", alias = "max_new_tokens")]
+    max_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TitanLimit {
+    #[serde(rename = "maxTokenCount")]
+    max_tokens: Option<u64>,
+}
+
+impl NativeLimits {
+    /// The limit that the family of model `id` reads.
+    fn of_model(&self, id: &str) -> Option<u64> {
+        let id = id.rsplit_once("amazon.").map_or(id, |(_, name)| name);
+        let reads_max_tokens = ["anthropic.", "mistral.", "cohere.", "ai21."];
+        if reads_max_tokens.iter().any(|family| id.contains(family)) {
+            self.max_tokens
+        } else if id.starts_with("nova") {
+            self.inference_config.max_tokens
+        } else if id.starts_with("titan") {
+            self.text_generation_config.max_tokens
+        } else if id.contains("meta.") {
+            self.max_gen_len
+        } else if id.starts_with("arn:") {
+            self.largest()
+        } else {
+            // Families with OpenAI's body take either name; of two, AWS may read the larger.
+            self.max_tokens.max(self.max_completion_tokens)
+        }
     }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Nova {
-        #[serde(rename = "maxTokens", alias = "max_new_tokens")]
-        max_tokens: Option<u64>,
+
+    /// The largest limit, for a model whose family is not known.
+    fn largest(&self) -> Option<u64> {
+        let all = [
+            self.max_tokens,
+            self.max_completion_tokens,
+            self.max_gen_len,
+            self.inference_config.max_tokens,
+            self.text_generation_config.max_tokens,
+        ];
+        all.into_iter().flatten().max()
     }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Titan {
-        #[serde(rename = "maxTokenCount")]
-        max_tokens: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use http::Method;
+    use protocol::anthropic::MessagesFormat;
+    use protocol::openai;
+    use protocol::translate::ChatOptions;
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::auth::{Authenticated, Caller, Scope};
+    use crate::bedrock::Bedrock;
+    use crate::catalog::{Catalog, ModelResolver};
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::ids::RequestId;
+    use crate::quota::Quota;
+    use crate::store::Store;
+    use crate::tasks::Tasks;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::otel::Otel;
+    use crate::telemetry::record::RequestHead;
+    use crate::telemetry::trace_context::TraceContext;
+    use crate::telemetry::user_agent::UserAgent;
+    use crate::telemetry::{RecordHandle, TelemetrySinks};
+    use crate::usage::UsageRecorder;
+
+    /// What serves inference requests, and where their records go.
+    struct Served {
+        inference: Inference,
+        telemetry: Arc<TelemetrySinks>,
     }
-    let native: Native = serde_json::from_slice(body).ok()?;
-    let id = id.rsplit_once("amazon.").map_or(id, |(_, name)| name);
-    if id.contains("anthropic.") || id.contains("mistral.") || id.contains("cohere.") || id.contains("ai21.")
-    {
-        native.max_tokens
-    } else if id.starts_with("nova") {
-        native.inference_config.max_tokens
-    } else if id.starts_with("titan") {
-        native.text_generation_config.max_tokens
-    } else if id.contains("meta.") {
-        native.max_gen_len
-    } else {
-        // Families with OpenAI's body take either name; of two, AWS may read the larger.
-        native.max_tokens.max(native.max_completion_tokens)
+
+    async fn served(data: &TempDir, route: &str) -> Served {
+        let set = [
+            ("DATA_DIR", data.path().to_str().unwrap()),
+            ("AWS_BEDROCK_ACCESS_KEY", "AKID"),
+            ("AWS_BEDROCK_SECRET_KEY", "secret"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+            ("AWS_BEDROCK_ROUTE", route),
+        ];
+        let lookup =
+            |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let (config, clock) = (Config::load(lookup).unwrap(), Clock::manual(SystemTime::UNIX_EPOCH));
+        let (tasks, metrics) = (Tasks::default(), Arc::new(Metrics::default()));
+        let catalog = Arc::new(Catalog::new(&config.catalog));
+        let bedrock = Arc::new(Bedrock::new(&config.bedrock, &clock).unwrap());
+        let store = Store::open(&config.database, &tasks).await.unwrap();
+        let wal = data.path().join("journal");
+        let recorder =
+            UsageRecorder::open(&wal, &config.usage, store.clone(), clock.clone(), Arc::clone(&metrics));
+        let quota = Quota::new(config.quota.clone(), store, Arc::new(recorder.unwrap()), clock.clone());
+        let models = ModelResolver::new(Arc::clone(&catalog), Arc::clone(&bedrock), tasks.clone(), false);
+        let telemetry = TelemetrySinks {
+            metrics: Arc::clone(&metrics),
+            otel: Otel::open(&config.otel, None, &tasks).unwrap(),
+            clock: clock.clone(),
+            aws_region: bedrock.region().to_owned(),
+        };
+        let inference = Inference::new(
+            models,
+            catalog,
+            bedrock,
+            Arc::new(quota),
+            metrics,
+            &config.inference,
+            &tasks,
+            &clock,
+        );
+        Served { inference, telemetry: Arc::new(telemetry) }
+    }
+
+    fn request(
+        served: &Served,
+        model: &str,
+        body: impl FnOnce(&ResolvedModel) -> ClientBody,
+    ) -> InferenceRequest {
+        let head = RequestHead {
+            request_id: RequestId::generate(),
+            client_request_id: None,
+            trace: TraceContext::from_headers(&HeaderMap::new()),
+            method: Method::POST,
+            path: "/".to_owned(),
+            route: None,
+            user_agent: UserAgent::from_headers(&HeaderMap::new()),
+            session_id: None,
+            peer: None,
+            started_at: Instant::now(),
+        };
+        let record = RecordHandle::new(head, Arc::clone(&served.telemetry));
+        let caller = Caller {
+            user_id: "ana".to_owned(),
+            team: None,
+            user_limit: None,
+            team_limit: None,
+            default_inference_profile: None,
+            scope: Scope::Inference,
+            jti: None,
+            expires_at: None,
+        };
+        let model = served.inference.catalog.resolve(Some(model)).unwrap();
+        InferenceRequest {
+            id: record.request_id().clone(),
+            caller: Arc::new(Authenticated { caller: Arc::new(caller), permit: None }),
+            record,
+            body: body(&model),
+            model,
+            is_streamed: true,
+            notices: Vec::new(),
+            session_id: None,
+            format: Arc::new(MessagesFormat),
+        }
+    }
+
+    fn messages_body(body: &Value) -> ClientBody {
+        ClientBody::Messages { body: body.to_string().into(), betas: Vec::new() }
+    }
+
+    /// The body of a Messages request that a chat completion is translated into.
+    fn chat_body(body: &Value, model: &ResolvedModel) -> ClientBody {
+        let (body, options) = (body.to_string(), ChatOptions { auto_cache: false, strict: false });
+        let chat = openai::Request::parse(body.as_bytes()).unwrap();
+        let call = translate::chat_to_messages(&chat, body.len(), &model.capabilities, &options).unwrap();
+        ClientBody::Messages { body: call.body.into(), betas: Vec::new() }
+    }
+
+    /// The limit in the body that is sent.
+    fn sent_max_tokens(upstream: &UpstreamRequest) -> Option<u64> {
+        let body: Value = serde_json::from_slice(&upstream.body).unwrap();
+        let limit = match upstream.upstream_api {
+            Some(UpstreamApi::Converse) => {
+                let fields = body["additionalModelRequestFields"].to_string();
+                assert!(!fields.contains("max_tokens") && !fields.contains("maxTokens"), "{body}");
+                &body["inferenceConfig"]["maxTokens"]
+            }
+            _ => &body["max_tokens"],
+        };
+        limit.as_u64()
+    }
+
+    #[tokio::test]
+    async fn reserved_output_is_the_limit_that_is_sent() {
+        let mut sent_without_limit = BTreeSet::new();
+        for route in ["auto", "converse", "invoke", "messages"] {
+            let data = tempfile::tempdir().unwrap();
+            let served = served(&data, route).await;
+            for model in served.inference.catalog.foundation_models() {
+                let mut planned = 0;
+                let efforts = [None, Some("low"), Some("high")];
+                let limits = [None, Some(1), Some(3_000), Some(2_000_000)];
+                for (effort, limit) in
+                    efforts.into_iter().flat_map(|effort| limits.map(|limit| (effort, limit)))
+                {
+                    let mut messages = json!({"messages": [{"role": "user", "content": "x"}]});
+                    let mut chat = messages.clone();
+                    if let Some(effort) = effort {
+                        messages["output_config"] = json!({"effort": effort});
+                        messages["thinking"] = json!({"type": "adaptive"});
+                        chat["reasoning_effort"] = json!(effort);
+                    }
+                    if let Some(limit) = limit {
+                        messages["max_tokens"] = json!(limit);
+                        chat["max_tokens"] = json!(limit);
+                    }
+                    let requests = [
+                        request(&served, &model, |_| messages_body(&messages)),
+                        request(&served, &model, |model| chat_body(&chat, model)),
+                    ];
+                    for (request, client_api) in requests.iter().zip(["messages", "chat"]) {
+                        let Ok(upstream) = served.inference.plan(request, None) else { continue };
+                        let most = request.model.capabilities.max_output_tokens.unwrap();
+                        let sent = sent_max_tokens(&upstream);
+                        let reserved = u64::try_from(upstream.estimate.output_tokens).unwrap();
+                        let expected = sent.unwrap_or(most).min(most);
+                        assert_eq!(reserved, expected, "{route} {model} {client_api} {effort:?} {limit:?}");
+                        if limit.is_some() && sent.is_none() {
+                            sent_without_limit.insert(model.clone());
+                        }
+                        planned += 1;
+                    }
+                }
+                assert!(planned >= 12, "{route} {model}: {planned}");
+            }
+        }
+        assert!(!sent_without_limit.is_empty(), "Nova 2 takes no limit with a high effort");
+    }
+
+    #[test]
+    fn limit_counts_where_the_operation_reads_it() {
+        let converse = |body: &str| sent_limit(Operation::Converse, "anthropic.claude-x", body.as_bytes());
+        let invoke = |id: &str, body: &str| sent_limit(Operation::InvokeModel, id, body.as_bytes());
+        let config = r#"{"max_tokens":1,"inferenceConfig":{"maxTokens":9}}"#;
+        assert_eq!(converse(config), Some(9));
+        assert_eq!(converse(r#"{"max_tokens":1,"maxTokens":1,"inferenceConfig":{"max_tokens":1}}"#), None);
+        assert_eq!(
+            converse(r#"{"inferenceConfig":{"maxTokens":9},"inferenceConfig":{"maxTokens":1}}"#),
+            None
+        );
+        assert_eq!(converse(r#"{"inferenceConfig":{"maxTokens":9,"maxTokens":1}}"#), None);
+        let fields = |fields: &str| {
+            converse(&format!(
+                r#"{{"inferenceConfig":{{"maxTokens":9}},"additionalModelRequestFields":{fields}}}"#
+            ))
+        };
+        assert_eq!(fields(r#"{"max_tokens":99}"#), Some(99));
+        assert_eq!(fields(r#"{"max_tokens":1,"inferenceConfig":{"topK":20}}"#), Some(9));
+        assert_eq!(fields("null"), Some(9));
+        assert_eq!(invoke("anthropic.claude-x", config), Some(1));
+        assert_eq!(invoke("amazon.nova-pro-v1:0", config), Some(9));
+        assert_eq!(invoke("meta.llama3-8b-instruct-v1:0", r#"{"max_tokens":1,"max_gen_len":9}"#), Some(9));
+        assert_eq!(invoke("meta.llama3-8b-instruct-v1:0", config), None);
+        assert_eq!(invoke("arn:aws:bedrock:us-east-1:1:imported-model/x", config), Some(9));
     }
 }

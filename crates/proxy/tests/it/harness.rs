@@ -4,6 +4,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod raw_http;
 pub(crate) mod tokens;
+pub(crate) mod usage_records;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

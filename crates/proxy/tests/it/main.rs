@@ -4,6 +4,7 @@
 
 mod admin_api;
 mod aliases;
+mod attacks;
 mod auth;
 mod bedrock_api;
 mod chat_completions;
