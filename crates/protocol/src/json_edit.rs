@@ -106,6 +106,12 @@ impl<'t> Edit<'t> {
         Self { text, changes: Vec::new() }
     }
 
+    /// Whether there are no changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Replaces `value`.
     pub fn replace(&mut self, value: RawJson<'t>, with: impl Into<Cow<'t, str>>) {
         let span = self.span(value.get());

@@ -1,21 +1,21 @@
-//! Events of the Messages API, forwarded byte for byte with three exceptions.
+//! Events of the Messages API, forwarded byte for byte with four exceptions.
 //!
-//! The model's name is the one the client used, Bedrock's own metrics are left out of the last event, and text is
+//! The names of the model and of tools are those the client used, Bedrock's own metrics are left out of the last event, and text is
 //! re-cut where the tag buffer has to keep a tag whole.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::MappedError;
 use super::diagnostics::Notice;
 use super::error::anthropic_error::{self, ErrorBody};
 use super::fast_path::{self, DeltaShape};
 use super::from_converse::{End, Outcome, StreamContext, StreamSummary};
+use super::{MappedError, ToolNames};
 use crate::anthropic::{Delta, Error, ErrorType, Event, PartialUsage, Usage};
 use crate::event_sink::EventSink;
 use crate::json::{JsonStr, RawJson};
-use crate::json_edit::{Edit, members};
+use crate::json_edit::{Edit, Member, items, members};
 use crate::tag_buffer::TagBuffer;
 
 /// Forwarder of the events of one response.
@@ -166,8 +166,13 @@ impl EventForwarder {
                 if let Some(reason) = header.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
                     self.stop_reason = Some(reason.to_string());
                 }
-                let without = header.metrics.map(|_| without_metrics(json));
-                sink.raw(kind, without.as_deref().unwrap_or(json));
+                let edited = match kind {
+                    "content_block_start" if !self.context.tool_names.is_empty() => {
+                        Some(with_original_names(json, &self.context.tool_names))
+                    }
+                    _ => header.metrics.map(|_| without_metrics(json)),
+                };
+                sink.raw(kind, edited.as_deref().unwrap_or(json));
                 self.complete = kind == "message_stop";
             }
         }
@@ -214,6 +219,26 @@ impl EventForwarder {
 
 fn text_delta(index: u32, text: &str) -> Event<'_> {
     Event::ContentBlockDelta { index, delta: Delta::TextDelta { text: Cow::Borrowed(text) } }
+}
+
+/// Replaces the aliases of tools in a block by the client's names: that of a call, and those of found tools.
+fn with_original_names(json: &str, tool_names: &ToolNames) -> String {
+    let Ok(event) = serde_json::from_str::<RawJson<'_>>(json) else { return json.to_owned() };
+    let inside = |all: &[Member<'_>], name: &str| all.iter().position(|member| &*member.key == name);
+    let all = members(event);
+    let block = inside(&all, "content_block").map(|at| members(all[at].value)).unwrap_or_default();
+    let content = inside(&block, "content").map(|at| members(block[at].value)).unwrap_or_default();
+    let found = inside(&content, "tool_references").map(|at| items(content[at].value)).unwrap_or_default();
+    let mut edit = Edit::new(json);
+    let found = found.into_iter().flat_map(members).filter(|member| &*member.key == "tool_name");
+    for member in found.chain(block.into_iter().filter(|member| &*member.key == "name")) {
+        let Ok(alias) = member.value.read::<JsonStr<'_>>() else { continue };
+        let name = tool_names.original(&alias);
+        if name != &*alias {
+            edit.replace(member.value, serde_json::to_string(name).unwrap_or_default());
+        }
+    }
+    String::from_utf8(edit.apply()).unwrap_or_default()
 }
 
 fn without_metrics(json: &str) -> String {

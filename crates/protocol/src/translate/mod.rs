@@ -6,6 +6,8 @@
 //! | InvokeModel | `to_invoke`: the client's body, edited | `from_invoke` and `forward`: events, unchanged |
 //! | Messages | `to_invoke` | `from_messages_api` and `forward` |
 //!
+//! `normalize` makes a Messages request valid for each of them, before one is chosen.
+//!
 //! `chat` translates chat completions into Messages requests, and the events of their responses into chunks. `error` maps
 //! AWS's errors, `unsupported` detects in them what a model does not support. `passthrough` observes responses of the
 //! Bedrock Runtime API.
@@ -24,6 +26,7 @@ mod from_converse;
 mod from_invoke;
 mod from_messages_api;
 mod missing_thinking;
+mod normalize;
 mod passthrough;
 mod server_tools;
 mod thinking;
@@ -44,6 +47,7 @@ pub use from_converse::{
 };
 pub use from_invoke::InvokeStream;
 pub use from_messages_api::MessagesApiStream;
+pub use normalize::{Normalized, normalize};
 pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
 pub use server_tools::ServerTools;
 pub use to_converse::{ConverseCall, TranslationOptions, to_converse};

@@ -24,7 +24,7 @@ use crate::apis::UpstreamApi;
 use crate::capabilities::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{JsonStr, List, RawJson};
-pub(super) use content::VERBATIM;
+pub(super) use content::{EMPTY_TOOL_RESULT, EMPTY_TURN, VERBATIM};
 
 /// Where a Claude model's answer names the stop sequence.
 const STOP_SEQUENCE: &str = "/stop_sequence";

@@ -5,19 +5,17 @@
 //! aliases, so that the prompt cache holds from one request to the next.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use crate::capabilities::Capabilities;
 
 const MAX_NAME_BYTES: usize = 64;
 
 /// Aliases of the tool names of a request, for translating the response.
 #[derive(Clone, Debug, Default)]
 pub struct ToolNames {
-    aliases: Vec<Alias>,
-}
-
-#[derive(Clone, Debug)]
-struct Alias {
-    alias: String,
-    name: String,
+    /// Alias → name.
+    aliases: HashMap<String, String>,
 }
 
 impl ToolNames {
@@ -26,9 +24,7 @@ impl ToolNames {
         match sanitize(&name, is_tool_character) {
             None => name,
             Some(alias) => {
-                if !self.aliases.iter().any(|known| known.name == *name) {
-                    self.aliases.push(Alias { alias: alias.clone(), name: name.into_owned() });
-                }
+                self.aliases.entry(alias.clone()).or_insert_with(|| name.into_owned());
                 Cow::Owned(alias)
             }
         }
@@ -37,8 +33,20 @@ impl ToolNames {
     /// The name that the client gave the tool.
     #[must_use]
     pub fn original<'a>(&'a self, upstream: &'a str) -> &'a str {
-        let known = self.aliases.iter().find(|known| known.alias == upstream);
-        known.map_or(upstream, |known| &known.name)
+        self.aliases.get(upstream).map_or(upstream, String::as_str)
+    }
+
+    /// Whether no name has an alias.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.aliases.is_empty()
+    }
+
+    /// Adds the aliases of `other`.
+    pub fn extend(&mut self, other: &Self) {
+        for (alias, name) in &other.aliases {
+            self.aliases.entry(alias.clone()).or_insert_with(|| name.clone());
+        }
     }
 }
 
@@ -47,13 +55,32 @@ pub(super) fn tool_use_id(id: Cow<'_, str>) -> Cow<'_, str> {
     sanitize(&id, |c| is_tool_character(c) || matches!(c, '.' | ':')).map_or(id, Cow::Owned)
 }
 
+/// Alias of an id that is not valid for every upstream API of the model: a Claude model takes neither `.` nor `:`.
+pub(super) fn tool_use_id_alias(id: &str, capabilities: &Capabilities) -> Option<String> {
+    sanitize(id, |c| is_tool_character(c) || (!capabilities.claude && matches!(c, '.' | ':')))
+}
+
+/// Whether [`tool_use_id_alias`] is not needed.
+pub(super) fn is_valid_tool_use_id(id: &str, capabilities: &Capabilities) -> bool {
+    is_valid(id, |c| is_tool_character(c) || (!capabilities.claude && matches!(c, '.' | ':')))
+}
+
+/// Whether a name needs no alias.
+pub(super) fn is_valid_tool_name(name: &str) -> bool {
+    is_valid(name, is_tool_character)
+}
+
+fn is_valid(name: &str, allowed: impl Fn(char) -> bool) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(allowed)
+}
+
 fn is_tool_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
 /// Alias of an invalid name: its valid characters and a checksum of the name.
 fn sanitize(name: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
-    if !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(&allowed) {
+    if is_valid(name, &allowed) {
         return None;
     }
     let readable = name.chars().take(MAX_NAME_BYTES - 9).map(|c| if allowed(c) { c } else { '_' });

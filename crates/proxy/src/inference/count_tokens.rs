@@ -9,14 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use protocol::anthropic::{ErrorType, Request};
+use protocol::anthropic::{ErrorType, InvalidRequest, Request};
 use protocol::capabilities::Capabilities;
 use protocol::translate::{self, InvokeOptions, Notice, RequestedBetas, TranslationOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::plan::tokenizer;
+use super::plan::{normalize, tokenizer};
 use super::{Inference, InferenceError};
 use crate::bedrock::{self, Operation, SignedRequest, UpstreamError};
 use crate::catalog::ResolvedModel;
@@ -65,17 +65,15 @@ impl Inference {
         &self,
         record: &RecordHandle,
         model: &ResolvedModel,
-        mut parsed: Request<'_>,
+        parsed: Request<'_>,
         body: &Bytes,
         betas: &[String],
     ) -> Result<TokenCount, InferenceError> {
-        let estimate = estimate::tokens(&parsed, tokenizer(model));
-        // Betas cost nothing, and one that the model does not know would spoil the count.
-        parsed.anthropic_beta = None;
-        let count = if model.mantle {
-            self.mantle_count(model, body, betas)?
-        } else {
-            self.runtime_count(model, parsed, body)?
+        let (estimate, count) = match normalize(body, &parsed, &model.capabilities)? {
+            None => self.count_request(model, parsed, body, betas)?,
+            Some((body, normalized)) => self
+                .count_request(model, Request::parse(&body)?, &body, betas)
+                .map_err(|error| normalized.locate_error(error))?,
         };
         let Some(count) = count else { return Ok(TokenCount::Estimate(estimate)) };
         let counted = tokio::select! {
@@ -85,13 +83,32 @@ impl Inference {
         Ok(counted.map_or(TokenCount::Estimate(estimate), TokenCount::Exact))
     }
 
+    /// The estimate, and the request to AWS; `None` for what cannot be counted there.
+    fn count_request(
+        &self,
+        model: &ResolvedModel,
+        mut parsed: Request<'_>,
+        body: &Bytes,
+        betas: &[String],
+    ) -> Result<(u64, Option<CountRequest>), InvalidRequest> {
+        let estimate = estimate::tokens(&parsed, tokenizer(model));
+        // Betas cost nothing, and one that the model does not know would spoil the count.
+        parsed.anthropic_beta = None;
+        let count = if model.mantle {
+            self.mantle_count(model, body, betas)?
+        } else {
+            self.runtime_count(model, parsed, body)?
+        };
+        Ok((estimate, count))
+    }
+
     /// The CountTokens request; `None` for what Converse cannot carry.
     fn runtime_count(
         &self,
         model: &ResolvedModel,
         parsed: Request<'_>,
         body: &Bytes,
-    ) -> Result<Option<CountRequest>, InferenceError> {
+    ) -> Result<Option<CountRequest>, InvalidRequest> {
         let options = self.config.options;
         let max_tokens = model.capabilities.max_output_tokens.unwrap_or(options.default_max_tokens);
         // Translating needs a max_tokens; it is not in what is counted.
@@ -111,7 +128,7 @@ impl Inference {
         model: &ResolvedModel,
         body: &Bytes,
         betas: &[String],
-    ) -> Result<Option<CountRequest>, InferenceError> {
+    ) -> Result<Option<CountRequest>, InvalidRequest> {
         let id = model.foundation_model.as_deref().unwrap_or(&model.model_id);
         let options = TranslationOptions { strict: false, ..self.config.options };
         let options = InvokeOptions {

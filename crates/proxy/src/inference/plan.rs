@@ -1,5 +1,6 @@
 //! Plans a request: which upstream API, which body, and what it may cost.
 //!
+//! The body is normalized first, so that every upstream API gets the same conversation.
 //! Converse is tried first: every model has it. What it cannot carry goes by InvokeModel with the client's own body, if
 //! the model is a Claude model; else the request is rejected with the fields that are not supported. Bedrock's own
 //! Messages API is for operators who choose it, and for models that have nothing else.
@@ -10,7 +11,7 @@ use protocol::anthropic::{InvalidRequest, Request};
 use protocol::apis::UpstreamApi;
 use protocol::capabilities::Capabilities;
 use protocol::translate::{
-    self, InvokeOptions, Notice, RequestedBetas, StreamContext, ToolNames, UnsupportedFeature,
+    self, InvokeOptions, Normalized, Notice, RequestedBetas, StreamContext, ToolNames, UnsupportedFeature,
     UnsupportedField,
 };
 
@@ -35,6 +36,25 @@ struct Planned<'a> {
     betas: &'a [String],
     /// Tokens of the prompt.
     prompt: u64,
+    /// What normalization has changed in the client's body.
+    normalized: Option<&'a Normalized>,
+}
+
+impl Planned<'_> {
+    /// The error with the path of the client's body.
+    fn locate_error(&self, error: InvalidRequest) -> InvalidRequest {
+        match self.normalized {
+            Some(normalized) => normalized.locate_error(error),
+            None => error,
+        }
+    }
+
+    /// Changes the paths to those of the client's body.
+    fn locate(&self, unsupported: &mut [UnsupportedField], notices: &mut [Notice]) {
+        if let Some(normalized) = self.normalized {
+            normalized.locate(unsupported, notices);
+        }
+    }
 }
 
 /// A body for an upstream API.
@@ -71,12 +91,30 @@ impl Inference {
                     None => Request::parse(body)?,
                 };
                 debug::request(&request.id, body, betas, &parsed);
-                let prompt = estimate::tokens(&parsed, tokenizer(&request.model));
-                let planned = Planned { request, body, betas, prompt };
-                let body = self.choose(&planned, parsed)?;
-                self.upstream_request(&planned, body)
+                match normalize(body, &parsed, &request.model.capabilities)? {
+                    None => self.plan_messages(request, body, betas, parsed, None),
+                    Some((body, normalized)) => {
+                        let parsed = Request::parse(&body)?;
+                        self.plan_messages(request, &body, betas, parsed, Some(&normalized))
+                    }
+                }
             }
         }
+    }
+
+    /// Plans a Messages request that is valid for every upstream API.
+    fn plan_messages(
+        &self,
+        request: &InferenceRequest,
+        body: &Bytes,
+        betas: &[String],
+        parsed: Request<'_>,
+        normalized: Option<&Normalized>,
+    ) -> Result<UpstreamRequest, InferenceError> {
+        let prompt = estimate::tokens(&parsed, tokenizer(&request.model));
+        let planned = Planned { request, body, betas, prompt, normalized };
+        let body = self.choose(&planned, parsed)?;
+        self.upstream_request(&planned, body)
     }
 
     /// The request that goes without `feature`, unless it is the same one, is not valid, or may cost more than is
@@ -140,13 +178,15 @@ impl Inference {
         let features = self.unsupported.get(UpstreamApi::Converse, &model.model_id);
         let fields = field_names(&features);
         let betas = requested_betas(planned, &fields, &features);
-        let call = translate::to_converse(
+        let mut call = translate::to_converse(
             parsed,
             betas,
             planned.body.len(),
             &model.capabilities,
             &self.config.options,
-        )?;
+        )
+        .map_err(|error| planned.locate_error(error))?;
+        planned.locate(&mut call.unsupported, &mut call.notices);
         if !call.unsupported.is_empty() {
             debug::unsupported_fields(&call.unsupported);
             return Ok(Err(call.unsupported));
@@ -186,7 +226,9 @@ impl Inference {
         let options = InvokeOptions { betas: requested_betas(planned, &fields, &features), ..options };
         let body = std::str::from_utf8(planned.body)
             .map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
-        let call = translate::to_invoke(body, &model.capabilities, &options)?;
+        let mut call = translate::to_invoke(body, &model.capabilities, &options)
+            .map_err(|error| planned.locate_error(error))?;
+        planned.locate(&mut call.unsupported, &mut call.notices);
         if !call.unsupported.is_empty() {
             return Err(translate::unsupported_error(&call.unsupported).into());
         }
@@ -212,12 +254,19 @@ impl Inference {
         let request = planned.request;
         let model_id = self.upstream_model_id(&request.model, body.api);
         let headers = body.operation.headers(body.service_tier.as_deref(), &body.betas)?;
+        let mut tool_names = body.tool_names;
+        let mut notices = request.notices.clone();
+        if let Some(normalized) = planned.normalized {
+            tool_names.extend(&normalized.tool_names);
+            notices.extend_from_slice(&normalized.notices);
+        }
+        notices.extend(body.notices);
         let context = StreamContext {
             message_id: ids::message_id(),
             model: request.model.requested_model.clone(),
             request_id: request.id.as_str().to_owned(),
             tag_buffer: self.config.xml_buffer,
-            tool_names: body.tool_names,
+            tool_names,
         };
         let upstream = UpstreamRequest {
             target: self.bedrock.target_for(body.operation, &model_id),
@@ -230,7 +279,7 @@ impl Inference {
             retry: RetryPolicy::Standard,
             estimate: self.estimate(planned.prompt, body.max_tokens, &request.model.capabilities),
             context,
-            notices: request.notices.iter().cloned().chain(body.notices).collect(),
+            notices,
         };
         debug::upstream_request(&request.id, &upstream);
         Ok(upstream)
@@ -318,6 +367,18 @@ impl Inference {
             memchr::memmem::find(planned.body, member.as_bytes()).is_some()
         })
     }
+}
+
+/// Normalizes a Messages request: the new body, and what was changed; `None` for a body that is valid as it is.
+pub(super) fn normalize(
+    body: &Bytes,
+    parsed: &Request<'_>,
+    capabilities: &Capabilities,
+) -> Result<Option<(Bytes, Normalized)>, InvalidRequest> {
+    let text =
+        std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
+    let normalized = translate::normalize(text, parsed, capabilities)?;
+    Ok(normalized.map(|mut normalized| (Bytes::from(std::mem::take(&mut normalized.body)), normalized)))
 }
 
 /// The tokenizer of a model.

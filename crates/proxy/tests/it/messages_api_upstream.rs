@@ -70,7 +70,7 @@ async fn messages_api_errors_match_other_upstream_apis() {
     assert_eq!(broken.last()["error"]["type"], "rate_limit_error", "{}", broken.body);
     assert_eq!(broken.body.matches("event: error").count(), 1);
     let mut wrong = message_body("Hello", true);
-    wrong["messages"][0]["content"] = json!([{"type": "text", "text": ""}]);
+    wrong["messages"][0]["role"] = "assistant".into();
     let (status, kind, text) = server.post(wrong.to_string()).await.error();
     assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
     assert!(text.starts_with("messages"), "{text}");

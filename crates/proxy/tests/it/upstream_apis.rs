@@ -333,3 +333,192 @@ async fn client_without_thinking_blocks_gets_none() {
         assert!(notice.starts_with("thinking: left out: the tool calls being answered"), "{notice}");
     }
 }
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+
+fn call(id: &str, name: &str) -> Value {
+    json!({"type": "tool_use", "id": id, "name": name, "input": {}})
+}
+
+fn result(id: &str) -> Value {
+    json!({"type": "tool_result", "tool_use_id": id, "content": "x"})
+}
+
+/// Requests with what Bedrock rejects and can be normalized; the notice of each.
+fn invalid_requests() -> Vec<(&'static str, Value, &'static str)> {
+    let chat = |messages: Value, more: Value| {
+        let mut body = json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "messages": messages});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let messages = chat;
+    let pdf = json!({"type": "file", "file": {"filename": "r.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK"}});
+    let function = |name: &str, parameters: Value| json!([{"type": "function", "function": {"name": name, "parameters": parameters}}]);
+    let object = json!({"type": "object", "properties": {}});
+    let chat_call = |id: &str, text: &str| json!({"role": "assistant", "content": text, "tool_calls": [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let user = json!({"role": "user", "content": "go"});
+    let tools = json!({"tools": [{"name": "f", "input_schema": object}]});
+    let odd = json!({"tools": [{"name": "files/read it", "input_schema": object}]});
+    let no_type = json!({"properties": {"x": {"type": "string"}}, "required": ["x"]});
+    vec![
+        (
+            CHAT,
+            chat(
+                json!([user, chat_call("call_1", "\n"), {"role": "tool", "tool_call_id": "call_1", "content": "x"}, {"role": "user", "content": [pdf, {"type": "text", "text": "read"}]}]),
+                json!({"tools": function("f", object.clone())}),
+            ),
+            "left out: Bedrock takes no blank text",
+        ),
+        (
+            CHAT,
+            chat(
+                json!([user, chat_call("call_1", "\n"), {"role": "tool", "tool_call_id": "call_1", "content": "x"}]),
+                json!({"tools": function("f", object.clone())}),
+            ),
+            "left out: Bedrock takes no blank text",
+        ),
+        (CHAT, chat(json!([user, {"role": "assistant", "content": " "}, user]), json!({})), "no blank turn"),
+        (
+            MESSAGES,
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": "go"}, {"type": "text", "text": " "}]}]),
+                json!({}),
+            ),
+            "no blank text",
+        ),
+        (
+            CHAT,
+            chat(
+                json!([user, chat_call("functions.f:0", "so"), {"role": "tool", "tool_call_id": "functions.f:0", "content": "x"}]),
+                json!({"tools": function("f", object)}),
+            ),
+            "sent under another id",
+        ),
+        (
+            MESSAGES,
+            messages(
+                json!([user, {"role": "assistant", "content": [call("a|b", "f")]}, {"role": "user", "content": [result("a|b")]}]),
+                tools.clone(),
+            ),
+            "sent under another id",
+        ),
+        (
+            MESSAGES,
+            messages(
+                json!([user, {"role": "assistant", "content": [call("a", "files/read it")]}, {"role": "user", "content": [result("a")]}]),
+                odd,
+            ),
+            "Bedrock takes no such name",
+        ),
+        (
+            MESSAGES,
+            messages(json!([user, {"role": "assistant", "content": "Title: "}]), json!({})),
+            "white space at the end left out",
+        ),
+        (
+            CHAT,
+            chat(json!([user, {"role": "assistant", "content": "Title:\n"}]), json!({})),
+            "white space at the end left out",
+        ),
+        (CHAT, chat(json!([user]), json!({"stop": "\n"})), "stop: left out"),
+        (CHAT, chat(json!([user]), json!({"stop": ["END", "\n\n"]})), "stop.1: left out"),
+        (
+            MESSAGES,
+            messages(json!([user]), json!({"tools": [{"name": "f", "input_schema": no_type}]})),
+            "added",
+        ),
+        (CHAT, chat(json!([user]), json!({"tools": function("f", no_type)})), "added"),
+        (
+            CHAT,
+            chat(json!([user]), json!({"tools": function("f", json!({"type": ["object", "null"]}))})),
+            "sent as \"object\"",
+        ),
+        (
+            CHAT,
+            chat(json!([{"role": "assistant", "content": "Hello."}, user]), json!({})),
+            "begins with the assistant",
+        ),
+        (
+            MESSAGES,
+            messages(
+                json!([user, {"role": "assistant", "content": [call("a", "f")]}, {"role": "user", "content": "x"}, {"role": "user", "content": [result("a")]}]),
+                tools.clone(),
+            ),
+            "tool results moved",
+        ),
+        (
+            MESSAGES,
+            messages(
+                json!([user, {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": ""}]}, {"role": "user", "content": [result("a")]}]),
+                tools,
+            ),
+            "sent as `{}`",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn normalized_requests_succeed_on_every_upstream_api() {
+    for route in ["converse", "invoke", "messages", "auto"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        for (path, body, expected) in invalid_requests() {
+            // Converse gives Claude models no more than the text of a PDF.
+            if route == "converse" && body.to_string().contains("application/pdf") {
+                continue;
+            }
+            for stream in [true, false] {
+                let mut body = body.clone();
+                body["stream"] = stream.into();
+                let request = http::Request::post(path).body(full(body.to_string().into())).unwrap();
+                let response = server.fetch(request).await;
+                assert_eq!(response.status, 200, "{route}: {body}: {}", response.body);
+                let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+                assert!(notice.contains(expected), "{route}: {body}: {notice}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn client_sees_its_own_tool_names() {
+    for route in ["converse", "invoke", "messages"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        for stream in [true, false] {
+            let mut body = message_body("[tool]", stream);
+            body["tools"] = json!([{"name": "files/read it", "input_schema": {"type": "object"}}]);
+            let response = server.post(body.to_string()).await;
+            assert!(response.body.contains(r#""name":"files/read it""#), "{route}: {}", response.body);
+            let sent = server.bedrock.requests().pop().unwrap();
+            assert!(!String::from_utf8_lossy(&sent.body).contains("files/read it"));
+            body = json!({"model": "claude-sonnet-4-5", "messages": body["messages"], "stream": stream,
+                "tools": [{"type": "function", "function": {"name": "größe.lesen", "parameters": {}}}]});
+            let request = http::Request::post(CHAT).body(full(body.to_string().into())).unwrap();
+            let response = server.fetch(request).await;
+            assert!(response.body.contains(r#""name":"größe.lesen""#), "{route}: {}", response.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn invalid_request_is_rejected_before_it_is_sent() {
+    for route in ["converse", "invoke"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let mut body = message_body("Hello", false);
+        body["stop_sequences"] = json!(["END", "\n\n"]);
+        let text = server.post(body.to_string()).await.error().2;
+        assert!(text.starts_with("stop_sequences.1: each stop sequence must contain"), "{text}");
+        let mut body = message_body("Hello", false);
+        body["tools"] =
+            json!([{"name": "f", "input_schema": {"type": "object", "anyOf": [{"required": ["a"]}]}}]);
+        let text = server.post(body.to_string()).await.error().2;
+        assert!(text.starts_with("tools.0.input_schema: tool 'f': "), "{text}");
+        // Behind a blank text that is left out, the path is still the client's.
+        let mut body = message_body("Hello", false);
+        let image = json!({"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}});
+        body["messages"] = json!([{"role": "user", "content": [{"type": "text", "text": ""}, image]}]);
+        let text = server.post(body.to_string()).await.error().2;
+        assert!(text.starts_with("messages.0.content.1.source"), "{text}");
+        assert!(server.bedrock.requests().is_empty());
+    }
+}

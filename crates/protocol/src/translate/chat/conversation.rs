@@ -10,6 +10,7 @@ use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
 use crate::openai::request::{File, FunctionCall, ImageUrl, Message, Part, TextOr, ToolCall};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
+use crate::translate::to_converse::EMPTY_TURN;
 
 /// Prefix of the ids of `function_call`, which has no ids in OpenAI's API.
 const FUNCTION_CALL: &str = "function_call_";
@@ -37,9 +38,15 @@ pub(super) fn conversation<'a>(
     for (index, message) in messages.iter().enumerate() {
         builder.message(index, message, path.index(index))?;
     }
-    let ConversationBuilder { system, turns, .. } = builder;
-    if turns.is_empty() {
-        return Err(InvalidRequest::new(path, "at least one message of the user is required"));
+    let ConversationBuilder { system, mut turns, diagnostics, .. } = builder;
+    match turns.first() {
+        None => return Err(InvalidRequest::new(path, "at least one message of the user is required")),
+        Some(("assistant", _)) => {
+            turns.insert(0, ("user", vec![text_block(JsonStr::from(EMPTY_TURN))]));
+            let what = "begins with the assistant; a turn of the user, \"(no content)\", was put before it, because Bedrock begins with the user";
+            diagnostics.adjusted(path, what);
+        }
+        Some(_) => {}
     }
     let turns = turns.into_iter().map(|(role, blocks)| InputMessage {
         role: Some(JsonStr::from(role)),

@@ -10,6 +10,7 @@ use crate::json::{JsonStr, List, RawJson};
 use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
+use crate::translate::normalize::is_valid_stop_sequence;
 use crate::translate::thinking::apply_reasoning_effort;
 
 /// Members for OpenAI's own service only, or without effect on the response.
@@ -120,7 +121,7 @@ fn request<'a>(
         system,
         max_tokens: most_tokens(*max_completion_tokens, *max_tokens, diagnostics),
         stream: *stream,
-        stop_sequences: stop.as_ref().map(stop_sequences),
+        stop_sequences: stop.as_ref().and_then(|stop| stop_sequences(stop, capabilities, diagnostics)),
         temperature: temperature.map(|value| cooled(value, diagnostics)),
         top_p: *top_p,
         tools: offered,
@@ -179,11 +180,28 @@ fn most_tokens(newer: Option<u64>, older: Option<u64>, diagnostics: &mut Diagnos
     newer.or(older)
 }
 
-fn stop_sequences<'a>(stop: &'a TextOr<'_, List<JsonStr<'_>>>) -> List<JsonStr<'a>> {
-    match stop {
-        TextOr::Text(text) => List(vec![borrowed(text)]),
-        TextOr::More(texts) => List(texts.iter().map(borrowed).collect()),
+/// The stop sequences without blank ones, which Bedrock rejects.
+fn stop_sequences<'a>(
+    stop: &'a TextOr<'_, List<JsonStr<'_>>>,
+    capabilities: &Capabilities,
+    diagnostics: &mut Diagnostics,
+) -> Option<List<JsonStr<'a>>> {
+    let (texts, is_list) = match stop {
+        TextOr::Text(text) => (std::slice::from_ref(text), false),
+        TextOr::More(texts) => (&texts[..], true),
+    };
+    let path = JsonPath::ROOT;
+    let path = path.key("stop");
+    let mut sequences = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        if is_valid_stop_sequence(text, capabilities) {
+            sequences.push(borrowed(text));
+        } else {
+            let path = if is_list { path.index(index) } else { path };
+            diagnostics.dropped(path, "left out: the model takes no blank stop sequence");
+        }
     }
+    (!sequences.is_empty() || texts.is_empty()).then_some(List(sequences))
 }
 
 /// Lowers a temperature above 1: OpenAI's scale ends at 2.

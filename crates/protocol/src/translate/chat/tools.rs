@@ -3,7 +3,8 @@
 use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
-use crate::json::{JsonStr, List, RawJson};
+use crate::json::{JsonStr, List};
+use crate::json_edit::members;
 use crate::openai::request::{self as openai, Function, NamedFunction, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
@@ -64,7 +65,7 @@ fn declared<'a>(
     let Function { name, description, parameters, strict, unknown } = function;
     leave_out(path, unknown, diagnostics);
     let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
-    let input_schema = parameters.filter(|schema| schema.get() != RawJson::EMPTY_OBJECT);
+    let input_schema = parameters.filter(|schema| !schema.is_object() || !members(*schema).is_empty());
     Ok(Tool {
         name: Some(borrowed(name)),
         description: description.as_ref().map(borrowed),

@@ -25,9 +25,9 @@ use crate::translate::diagnostics::required;
 use crate::translate::tool_names;
 
 /// Placeholder for a blank turn: Bedrock takes none.
-const EMPTY_TURN: &str = "(no content)";
+pub(in crate::translate) const EMPTY_TURN: &str = "(no content)";
 /// Placeholder for an empty tool result.
-const EMPTY_TOOL_RESULT: &str = "(no output)";
+pub(in crate::translate) const EMPTY_TOOL_RESULT: &str = "(no output)";
 
 /// Placeholder in a tool result for an image behind it.
 const IMAGE_FOLLOWS: &str = "(the image follows)";
