@@ -8,9 +8,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{Reservation, ReserveOutcome, Store, UsageRecord};
-use bedrock_proxy::tasks::Tasks;
+use bedrock_proxy::testing::{Config, Reservation, ReserveOutcome, Store, Tasks, UsageRecord};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;

@@ -20,12 +20,12 @@ use crate::quota::Periods;
 use crate::store::{
     Event, EventFilter, ListPage, Page, Store, StoreError, UsageQuery, UsageRow, dollars, rfc3339,
 };
-pub use tokens::{IssuedToken, TokenRequest, parse_ttl};
-pub use users::{TeamChange, UserChange};
+pub(crate) use tokens::{IssuedToken, TokenRequest, parse_ttl};
+pub(crate) use users::{TeamChange, UserChange};
 
 /// Operations of operators.
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     store: Store,
     keys: Option<JwtKeys>,
     clock: Clock,
@@ -48,7 +48,7 @@ struct Defaults {
 
 /// Failure of an operation. The text is for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     /// A value is invalid.
     #[error("{0}")]
     Invalid(String),
@@ -82,7 +82,7 @@ type Result<T> = std::result::Result<T, AdminError>;
 impl Admin {
     /// Operations on `store`.
     #[must_use]
-    pub fn new(config: &Config, store: Store, clock: Clock) -> Self {
+    pub(crate) fn new(config: &Config, store: Store, clock: Clock) -> Self {
         let defaults = Defaults {
             ttl: i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX),
             provision: config.callers.provision,
@@ -97,7 +97,7 @@ impl Admin {
     ///
     /// # Errors
     /// When a day is invalid, or the database is unavailable.
-    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
+    pub(crate) async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
         let rows = self.store.usage_report(query, page).await;
         let page = rows.map_err(|error| AdminError::from_store(error, "usage"))?;
         let view = |row: &UsageRow| {
@@ -112,7 +112,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the cursor is invalid, or the database is unavailable.
-    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Value>> {
+    pub(crate) async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Value>> {
         let rows = self.store.events(filter, page).await;
         let page = rows.map_err(|error| AdminError::from_store(error, "event"))?;
         let view = |event: &Event| {
@@ -132,7 +132,7 @@ impl Admin {
 
     /// Current day in UTC, such as `2026-11-22`.
     #[must_use]
-    pub fn today(&self) -> String {
+    pub(crate) fn today(&self) -> String {
         self.clock.rfc3339().chars().take(10).collect()
     }
 

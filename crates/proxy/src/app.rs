@@ -32,7 +32,7 @@ const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the server cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// No client for Bedrock.
     #[error(transparent)]
     Client(#[from] HttpClientError),
@@ -56,37 +56,37 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct App {
     /// Actions of operators.
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// Authentication.
-    pub authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     /// Model names and prices.
-    pub catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<Catalog>,
     /// Resolves model names.
-    pub models: ModelResolver,
+    pub(crate) models: ModelResolver,
     /// AWS.
-    pub bedrock: Arc<Bedrock>,
+    pub(crate) bedrock: Arc<Bedrock>,
     /// Inference requests.
-    pub inference: Arc<Inference>,
+    pub(crate) inference: Arc<Inference>,
     /// Users, quotas, usage.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Metrics, OpenTelemetry and the access log.
-    pub telemetry: Arc<TelemetrySinks>,
+    pub(crate) telemetry: Arc<TelemetrySinks>,
     /// Usage records and audit events on their way to the store.
-    pub recorder: Arc<UsageRecorder>,
+    pub(crate) recorder: Arc<UsageRecorder>,
     /// Limits.
-    pub quota: Arc<Quota>,
+    pub(crate) quota: Arc<Quota>,
     /// Health checks.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// What is asked of the control plane.
-    pub control: ControlPlaneConfig,
+    pub(crate) control: ControlPlaneConfig,
     /// Sizes and time limits of the server.
-    pub limits: ServerConfig,
+    pub(crate) limits: ServerConfig,
     /// The wall clock.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Everything that runs for requests.
-    pub tasks: Tasks,
+    pub(crate) tasks: Tasks,
     /// Everything that outlives the last request: the usage recorder and the maintenance of quotas.
-    pub background: Tasks,
+    pub(crate) background: Tasks,
 }
 
 impl App {
@@ -94,7 +94,7 @@ impl App {
     ///
     /// # Errors
     /// When there is no client for Bedrock, or no place for the database or the WAL.
-    pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+    pub(crate) async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
         let (tasks, background) = (Tasks::default(), Tasks::default());
         let catalog = Arc::new(Catalog::new(&config.catalog));
         let bedrock = Arc::new(Bedrock::new(&config.bedrock, &clock)?);
@@ -154,12 +154,12 @@ impl App {
 
     /// The metrics.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.telemetry.metrics
     }
 
     /// Updates the gauges.
-    pub fn refresh_gauges(&self) {
+    pub(crate) fn refresh_gauges(&self) {
         let backlog = self.recorder.backlog();
         self.metrics().refresh(&Snapshot {
             usage_queue_depth: backlog.depth,
@@ -174,7 +174,7 @@ impl App {
     }
 
     /// Starts what runs beside requests.
-    pub fn start(self: &Arc<Self>) {
+    pub(crate) fn start(self: &Arc<Self>) {
         if self.control.discover {
             self.tasks.spawn(discovery::run(
                 Arc::clone(&self.catalog),
@@ -204,13 +204,13 @@ impl App {
     }
 
     /// Checks the AWS credentials until requests end.
-    pub fn monitor_credentials(&self) {
+    pub(crate) fn monitor_credentials(&self) {
         let bedrock = Arc::clone(&self.bedrock);
         self.tasks.spawn(credential_monitor::run(bedrock, self.clock.clone(), self.tasks.clone()));
     }
 
     /// Ends what runs beside requests, once there are none: stores the last usage records, if that is fast.
-    pub async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         self.background.shutdown();
         self.telemetry.otel.shut_down().await;
         if tokio::time::timeout(FINAL_FLUSH_TIMEOUT, self.background.wait()).await.is_err() {

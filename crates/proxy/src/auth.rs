@@ -14,17 +14,17 @@ mod error;
 mod jwt;
 mod rate_limiter;
 
-pub use caller::{AccessDecision, Authenticated, Authenticator, Caller};
-pub use claims::{Claims, Scope, check_name};
-pub use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
-pub use credential::Credential;
-pub use error::{AccessError, TokenError};
-pub use jwt::JwtKeys;
-pub use rate_limiter::RateLimiter;
+pub(crate) use caller::{AccessDecision, Authenticated, Authenticator, Caller};
+pub(crate) use claims::{Claims, Scope, check_name};
+pub(crate) use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
+pub(crate) use credential::Credential;
+pub(crate) use error::{AccessError, TokenError};
+pub(crate) use jwt::JwtKeys;
+pub(crate) use rate_limiter::RateLimiter;
 
 /// Permission that an operation requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
+pub(crate) enum Access {
     /// Requests to models: scope `inference`.
     Inference,
     /// Users, teams, tokens and reports: scope `admin`, and `admin:read` for operations that only read.
@@ -35,7 +35,7 @@ pub enum Access {
 
 /// Effect of an operation on what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
+pub(crate) enum Action {
     /// Nothing is changed.
     Read,
     /// Something is changed.
@@ -47,7 +47,7 @@ pub enum Action {
 ///
 /// # Errors
 /// [`AccessError::InsufficientScope`], or [`AccessError::AuthenticationDisabled`].
-pub fn authorize(caller: &Caller, access: Access, action: Action) -> Result<(), AccessError> {
+pub(crate) fn authorize(caller: &Caller, access: Access, action: Action) -> Result<(), AccessError> {
     match (access, caller.scope) {
         (Access::Admin, _) if caller.is_anonymous() => Err(AccessError::AuthenticationDisabled),
         (Access::Inference, Scope::Inference) | (Access::Admin, Scope::Admin) | (Access::AnyToken, _) => {

@@ -20,15 +20,15 @@ mod target;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use control::{FoundationModel, InferenceProfile};
-pub use credentials::{CredentialStatus, CredentialsError};
-pub use error::{ConnectStage, ServiceError, UpstreamError, attempt_outcome};
-pub use operation::Operation;
+pub(crate) use control::{FoundationModel, InferenceProfile};
+pub(crate) use credentials::{CredentialStatus, CredentialsError};
+pub(crate) use error::{ConnectStage, ServiceError, UpstreamError, attempt_outcome};
+pub(crate) use operation::Operation;
 pub(crate) use operation::{forwarded_request_headers, forwarded_response_headers};
-pub use retry::{Attempts, Next, RetryPolicy};
-pub use send::{SignedRequest, UpstreamResponse};
-pub use sts::CallerIdentity;
-pub use target::Target;
+pub(crate) use retry::{Attempts, Next, RetryPolicy};
+pub(crate) use send::{SignedRequest, UpstreamResponse};
+pub(crate) use sts::CallerIdentity;
+pub(crate) use target::Target;
 
 use crate::clock::Clock;
 use crate::config;
@@ -38,7 +38,7 @@ use target::Targets;
 
 /// Bedrock in one region, with the credentials of one account.
 #[derive(Debug)]
-pub struct Bedrock {
+pub(crate) struct Bedrock {
     region: String,
     credentials: Arc<CredentialCache>,
     targets: Targets,
@@ -49,7 +49,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When there are no usable root certificates, or the endpoint is not a URL.
-    pub fn new(config: &config::BedrockConfig, clock: &Clock) -> Result<Self, HttpClientError> {
+    pub(crate) fn new(config: &config::BedrockConfig, clock: &Clock) -> Result<Self, HttpClientError> {
         let credentials = Arc::new(CredentialCache::new(config, clock.clone()));
         let targets = Targets::new(config, &credentials, clock)?;
         Ok(Self { region: config.region.clone(), credentials, targets })
@@ -57,19 +57,19 @@ impl Bedrock {
 
     /// The configured region, which prices depend on.
     #[must_use]
-    pub fn region(&self) -> &str {
+    pub(crate) fn region(&self) -> &str {
         &self.region
     }
 
     /// The host of the runtime endpoint, for people to read.
     #[must_use]
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.targets.runtime().host()
     }
 
     /// When the credentials in use expire, in seconds since the epoch; `None` for those that do not.
     #[must_use]
-    pub fn credentials_expiry(&self) -> Option<i64> {
+    pub(crate) fn credentials_expiry(&self) -> Option<i64> {
         let since = self.credentials.expiry()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         i64::try_from(since.as_secs()).ok()
     }
@@ -78,18 +78,18 @@ impl Bedrock {
     ///
     /// # Errors
     /// When there are none.
-    pub async fn preload_credentials(&self) -> Result<(), CredentialsError> {
+    pub(crate) async fn preload_credentials(&self) -> Result<(), CredentialsError> {
         self.credentials.get().await.map(drop)
     }
 
     /// What is known of the credentials without a look-up.
     #[must_use]
-    pub fn credential_status(&self) -> CredentialStatus {
+    pub(crate) fn credential_status(&self) -> CredentialStatus {
         self.credentials.status()
     }
 
     /// Records whether AWS rejects the credentials, for `/readyz`.
-    pub fn set_credentials_rejected(&self, rejected: bool) {
+    pub(crate) fn set_credentials_rejected(&self, rejected: bool) {
         self.credentials.set_rejected(rejected);
     }
 
@@ -98,7 +98,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// The last error, when no attempt got a response.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         target: &Target,
         request: &SignedRequest,

@@ -7,7 +7,7 @@ mod inference_profiles;
 mod list;
 mod names;
 mod pricing;
-pub mod rates;
+pub(crate) mod rates;
 mod resolution;
 mod table;
 
@@ -18,12 +18,12 @@ use protocol::apis::UpstreamApi;
 use protocol::capabilities::{Capabilities, PromptCache};
 
 use crate::config::{self, ModelConfig, UpstreamPolicy};
-pub use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
-pub use list::{ModelInfo, OfferedProfile};
-pub use pricing::{InferenceScope, Pricing};
-pub use rates::Rates;
-pub use resolution::ModelResolver;
-pub use table::DiscoveredModel;
+pub(crate) use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
+pub(crate) use list::{ModelInfo, OfferedProfile};
+pub(crate) use pricing::{InferenceScope, Pricing};
+pub(crate) use rates::Rates;
+pub(crate) use resolution::ModelResolver;
+pub(crate) use table::DiscoveredModel;
 use table::ModelTable;
 
 /// Suffix by which Claude Code requests the long context; unknown to Bedrock.
@@ -34,38 +34,38 @@ const MAX_ID_BYTES: usize = 2048;
 
 /// A model name from a request, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResolvedModel {
+pub(crate) struct ResolvedModel {
     /// Name in the request, which the response repeats.
-    pub requested_model: String,
+    pub(crate) requested_model: String,
     /// Id or ARN for the URL, not encoded.
-    pub model_id: String,
+    pub(crate) model_id: String,
     /// Foundation-model id, if known.
-    pub foundation_model: Option<String>,
+    pub(crate) foundation_model: Option<String>,
     /// Capabilities of the model.
-    pub capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
     /// Upstream APIs that its row in the table requires.
-    pub route: Option<UpstreamPolicy>,
+    pub(crate) route: Option<UpstreamPolicy>,
     /// Whether only the Mantle endpoint serves it.
-    pub mantle: bool,
+    pub(crate) mantle: bool,
 }
 
 impl ResolvedModel {
     /// Whether the request names an inference profile, or any resource by its ARN.
     #[must_use]
-    pub fn is_profile_requested(&self) -> bool {
+    pub(crate) fn is_profile_requested(&self) -> bool {
         self.requested_model.starts_with("arn:")
             || without_prefix(&self.requested_model) != self.requested_model
     }
 
     /// Whether this is an application inference profile.
     #[must_use]
-    pub fn is_application_profile(&self) -> bool {
+    pub(crate) fn is_application_profile(&self) -> bool {
         self.model_id.starts_with("arn:") && self.model_id.contains(":application-inference-profile/")
     }
 
     /// Upstream APIs that requests may use; `configured` for models without a policy of their own.
     #[must_use]
-    pub fn upstream_policy(&self, configured: UpstreamPolicy) -> UpstreamPolicy {
+    pub(crate) fn upstream_policy(&self, configured: UpstreamPolicy) -> UpstreamPolicy {
         if self.mantle {
             UpstreamPolicy::Only(UpstreamApi::Messages)
         } else {
@@ -75,20 +75,20 @@ impl ResolvedModel {
 
     /// Whether the Messages API has it: it serves Claude models, and knows no ARNs.
     #[must_use]
-    pub fn has_messages_api(&self) -> bool {
+    pub(crate) fn has_messages_api(&self) -> bool {
         self.capabilities.claude && (self.mantle || !self.model_id.starts_with("arn:"))
     }
 
     /// Whether this is an application inference profile whose model is unknown.
     #[must_use]
-    pub fn is_unresolved_profile(&self) -> bool {
+    pub(crate) fn is_unresolved_profile(&self) -> bool {
         self.foundation_model.is_none() && self.is_application_profile()
     }
 }
 
 /// Reason why a model name cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// The request names no model, and no default is configured.
     #[error("model: Field required")]
     MissingModel,
@@ -105,7 +105,7 @@ pub enum ResolveError {
 
 /// The built-in models and the operator's names.
 #[derive(Debug)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     default_model: Option<String>,
     mappings: HashMap<String, String>,
     /// Names of the mappings, in the operator's order.
@@ -114,13 +114,13 @@ pub struct Catalog {
     overrides: Vec<ModelConfig>,
     table: RwLock<Arc<ModelTable>>,
     /// Models of application inference profiles.
-    pub inference_profiles: InferenceProfiles,
+    pub(crate) inference_profiles: InferenceProfiles,
 }
 
 impl Catalog {
     /// Catalog of the built-in models and those of `config`.
     #[must_use]
-    pub fn new(config: &config::CatalogConfig) -> Self {
+    pub(crate) fn new(config: &config::CatalogConfig) -> Self {
         Self {
             default_model: config.default_model.clone(),
             mappings: config.mappings.iter().cloned().collect(),
@@ -133,20 +133,20 @@ impl Catalog {
     }
 
     /// Replaces the models discovered from AWS.
-    pub fn set_discovered(&self, discovered: Vec<DiscoveredModel>) {
+    pub(crate) fn set_discovered(&self, discovered: Vec<DiscoveredModel>) {
         let table = Arc::new(ModelTable::with_discovered(&self.overrides, discovered));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
     /// Foundation models with a row in the table.
     #[must_use]
-    pub fn foundation_models(&self) -> Vec<String> {
+    pub(crate) fn foundation_models(&self) -> Vec<String> {
         self.table().rows().iter().map(|model| model.id.clone()).collect()
     }
 
     /// Versions of all prices: the built-in one, and the operator's.
     #[must_use]
-    pub fn price_versions(&self) -> Vec<String> {
+    pub(crate) fn price_versions(&self) -> Vec<String> {
         let table = self.table();
         let prices = table.rows().iter().filter_map(|model| model.prices.as_ref());
         let versions =
@@ -163,7 +163,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When no model is named, or the name is malformed or unknown.
-    pub fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
+    pub(crate) fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
         let requested = requested.or(self.default_model.as_deref()).ok_or(ResolveError::MissingModel)?;
         check_name(requested)?;
         let name = requested.strip_suffix(LONG_CONTEXT_SUFFIX).unwrap_or(requested);
@@ -194,7 +194,7 @@ impl Catalog {
 
     /// The inference profile of foundation model `id`, if there is one.
     #[must_use]
-    pub fn inference_profile_for(&self, id: &str) -> Option<String> {
+    pub(crate) fn inference_profile_for(&self, id: &str) -> Option<String> {
         if id.starts_with("arn:") || without_prefix(id) != id {
             return None;
         }

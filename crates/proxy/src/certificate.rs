@@ -17,28 +17,28 @@ use x509_cert::der::Decode;
 
 /// A valid certificate chain with its private key.
 #[derive(Clone, Debug)]
-pub struct CertifiedPair {
+pub(crate) struct CertifiedPair {
     /// The chain and key for rustls.
-    pub key: Arc<CertifiedKey>,
+    pub(crate) key: Arc<CertifiedKey>,
     /// Start of validity, in seconds since the epoch.
-    pub valid_from: u64,
+    pub(crate) valid_from: u64,
     /// End of validity, in seconds since the epoch.
-    pub valid_until: u64,
+    pub(crate) valid_until: u64,
 }
 
 /// Why the files cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct CertificateError {
+pub(crate) struct CertificateError {
     /// The file that is wrong.
-    pub file: File,
+    pub(crate) file: File,
     /// What is wrong, then what to do; never contents of the file.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum File {
+pub(crate) enum File {
     /// The certificate and its intermediate certificates.
     Certificate,
     /// Its private key.
@@ -55,7 +55,7 @@ impl File {
 ///
 /// # Errors
 /// When a file cannot be read or is not PEM, the key does not belong to the certificate, or other users can read the key.
-pub fn read(certificate: &Path, key: &Path) -> Result<CertifiedPair, CertificateError> {
+pub(crate) fn read(certificate: &Path, key: &Path) -> Result<CertifiedPair, CertificateError> {
     let chain = read_chain(certificate)?;
     let (valid_from, valid_until) = validity(&chain[0])?;
     let key = read_private_key(key)?;

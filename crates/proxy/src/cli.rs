@@ -2,9 +2,9 @@
 
 mod config;
 mod connect;
-pub mod demo;
+pub(crate) mod demo;
 mod doctor;
-pub mod explain;
+pub(crate) mod explain;
 mod healthcheck;
 mod man;
 mod migrate;

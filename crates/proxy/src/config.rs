@@ -20,51 +20,52 @@ mod telemetry;
 mod unknown_variables;
 mod usage;
 
-pub use auth::{AuthConfig, CallerConfig, parse_limit};
-pub use bedrock::{AccessKeyConfig, BedrockConfig, ControlPlaneConfig};
-pub use database::{DatabaseConfig, DatabaseUrl, PostgresParts};
-pub use effective::{Origin, Setting, Settings};
-pub use env::ConfigError;
+pub(crate) use auth::{AuthConfig, CallerConfig, parse_limit};
+pub(crate) use bedrock::{AccessKeyConfig, BedrockConfig, ControlPlaneConfig};
+pub(crate) use database::PostgresParts;
+pub use database::{DatabaseConfig, DatabaseUrl};
+pub(crate) use effective::{Origin, Setting, Settings};
+pub(crate) use env::ConfigError;
 use env::EnvReader;
-pub use inference::{InferenceConfig, UpstreamPolicy};
-pub use load::{Loaded, load_from_env};
-pub use models::{CatalogConfig, ModelConfig, parse_models};
+pub(crate) use inference::{InferenceConfig, UpstreamPolicy};
+pub(crate) use load::{Loaded, load_from_env};
+pub(crate) use models::{CatalogConfig, ModelConfig, parse_models};
 pub(crate) use parse::{PREFIXES, is_region};
-pub use prices::{Factor, IN_REGION, LongPrices, Price, Prices};
-pub use quota::{FailMode, QuotaConfig, Schedule};
-pub use server::{ServerConfig, TlsConfig, TlsVersion};
-pub use telemetry::{CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig, SamplerConfig};
-pub use usage::UsageConfig;
+pub(crate) use prices::{Factor, IN_REGION, LongPrices, Price, Prices};
+pub(crate) use quota::{FailMode, QuotaConfig, Schedule};
+pub(crate) use server::{ServerConfig, TlsConfig, TlsVersion};
+pub(crate) use telemetry::{CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig, SamplerConfig};
+pub(crate) use usage::UsageConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The listener.
-    pub server: ServerConfig,
+    pub(crate) server: ServerConfig,
     /// Authentication.
-    pub auth: AuthConfig,
+    pub(crate) auth: AuthConfig,
     /// Provisioning and limits of callers.
-    pub callers: CallerConfig,
+    pub(crate) callers: CallerConfig,
     /// Inference requests.
-    pub inference: InferenceConfig,
+    pub(crate) inference: InferenceConfig,
     /// Model names.
-    pub catalog: CatalogConfig,
+    pub(crate) catalog: CatalogConfig,
     /// Region, credentials and endpoints of Bedrock.
-    pub bedrock: BedrockConfig,
+    pub(crate) bedrock: BedrockConfig,
     /// The database of users, quotas, usage and events.
-    pub database: DatabaseConfig,
+    pub(crate) database: DatabaseConfig,
     /// Limits.
-    pub quota: QuotaConfig,
+    pub(crate) quota: QuotaConfig,
     /// Usage records.
-    pub usage: UsageConfig,
+    pub(crate) usage: UsageConfig,
     /// Prometheus metrics.
-    pub metrics: MetricsConfig,
+    pub(crate) metrics: MetricsConfig,
     /// OpenTelemetry.
-    pub otel: OtelConfig,
+    pub(crate) otel: OtelConfig,
     /// Logging.
-    pub log: LogConfig,
+    pub(crate) log: LogConfig,
     /// Variables that are set without effect or with a risk; logged once at start.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
@@ -72,7 +73,7 @@ impl Config {
     ///
     /// # Errors
     /// All errors at once.
-    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
+    pub(crate) fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
         Self::read(&lookup).0
     }
 

@@ -5,11 +5,11 @@
 
 /// A client and the templates of its settings.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its name on the command line.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its full name.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// The settings without authentication.
     without_auth: &'static str,
     /// The settings with authentication, when they differ by more than the token.
@@ -20,21 +20,21 @@ pub struct Client {
 
 /// Values for the placeholders of a template.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub(crate) struct Context {
     /// The base URL of the proxy, without a trailing slash.
-    pub base: String,
+    pub(crate) base: String,
     /// Whether requests need a token.
-    pub requires_token: bool,
+    pub(crate) requires_token: bool,
     /// The user of the token.
-    pub user: String,
+    pub(crate) user: String,
     /// The model name for requests.
-    pub model: String,
+    pub(crate) model: String,
     /// A shell command on this machine that prints a token and nothing else.
-    pub token_command: String,
+    pub(crate) token_command: String,
 }
 
 /// All supported clients.
-pub const CLIENTS: [Client; 15] = [
+pub(crate) const CLIENTS: [Client; 15] = [
     Client {
         name: "claude-code",
         title: "Claude Code",
@@ -146,7 +146,7 @@ pub const CLIENTS: [Client; 15] = [
 
 /// The settings of `client`.
 #[must_use]
-pub fn settings(client: &Client, context: &Context) -> String {
+pub(crate) fn settings(client: &Client, context: &Context) -> String {
     let template =
         client.with_auth.filter(|_| context.requires_token).unwrap_or(client.without_auth).trim_end();
     let text = format!("{}\n\n{template}\n", client.title);
@@ -173,7 +173,7 @@ pub fn settings(client: &Client, context: &Context) -> String {
 
 /// A list of all clients, one line each.
 #[must_use]
-pub fn list() -> String {
+pub(crate) fn list() -> String {
     let lines = CLIENTS.iter().map(|client| format!("  {:<20} {}\n", client.name, client.title));
     format!("bedrock-proxy connect CLIENT, where CLIENT is one of:\n\n{}", lines.collect::<String>())
 }

@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigError};
 /// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// No problem.
     Ok,
     /// Information, no failure.
@@ -30,21 +30,21 @@ pub enum Severity {
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The subject: a few words, or the name of a model.
-    pub name: String,
+    pub(crate) name: String,
     /// How severe it is; `state` in JSON.
     #[serde(rename = "state")]
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// What was found; `said` in JSON.
     #[serde(rename = "said")]
-    pub detail: String,
+    pub(crate) detail: String,
     /// The code of the known error that explains it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'static str>,
+    pub(crate) code: Option<&'static str>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
+    pub(crate) fix: Option<String>,
 }
 
 impl Finding {
@@ -92,15 +92,15 @@ impl Finding {
 
 /// Which models to check.
 #[derive(Clone, Debug)]
-pub struct DoctorOptions {
+pub(crate) struct DoctorOptions {
     /// Models to check beside those of the configuration.
-    pub models: Vec<String>,
+    pub(crate) models: Vec<String>,
     /// Send one request to each model, which costs a little.
-    pub calls: bool,
+    pub(crate) calls: bool,
 }
 
 /// Runs all checks and passes each finding to `report` as soon as it is known.
-pub async fn examine(
+pub(crate) async fn examine(
     config: &Config,
     options: &DoctorOptions,
     clock: &Clock,
@@ -130,7 +130,7 @@ pub async fn examine(
 
 /// The errors of an invalid configuration as findings.
 #[must_use]
-pub fn config_findings(errors: &[ConfigError]) -> Vec<Finding> {
+pub(crate) fn config_findings(errors: &[ConfigError]) -> Vec<Finding> {
     let finding = |error: &ConfigError| Finding {
         fix: Some("bedrock-proxy config print shows each value and its origin.".to_owned()),
         ..Finding::new("Configuration", Severity::Fail, error.to_string())

@@ -41,7 +41,7 @@ pub enum Tokenizer {
 impl Tokenizer {
     /// Tokenizer of a foundation-model id.
     #[must_use]
-    pub fn for_model(id: &str) -> Self {
+    pub(crate) fn for_model(id: &str) -> Self {
         const NEWER: [&str; 2] = ["fable", "mythos"];
         let Some((_, name)) = id.split_once("anthropic.claude-") else { return Self::Dense };
         let mut numbers = name.split(['-', '.', ':']).filter_map(|part| part.parse::<u32>().ok());
@@ -100,7 +100,7 @@ pub fn tokens(request: &Request<'_>, tokenizer: Tokenizer) -> u64 {
 /// or as pages. Time is linear in the body, and no memory is needed beside it: a body of small values would be a tree of
 /// many times its size.
 #[must_use]
-pub fn body_tokens(body: &[u8], tokenizer: Tokenizer) -> u64 {
+pub(crate) fn body_tokens(body: &[u8], tokenizer: Tokenizer) -> u64 {
     let mut json = serde_json::Deserializer::from_slice(body);
     let counted = BodyValue { tokenizer, name: None }.deserialize(&mut json);
     match counted.and_then(|tokens| json.end().map(|()| tokens)) {

@@ -35,11 +35,11 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 const MAX_HEALTH_BYTES: usize = 64 << 10;
 
 /// An HTTP client with its connection pool. Cheap to clone.
-pub type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum HttpClientError {
+pub(crate) enum HttpClientError {
     /// The endpoint is not a URL.
     #[error("the Bedrock endpoint is not a URL: {0}")]
     Endpoint(String),
@@ -63,7 +63,7 @@ pub enum HttpClientError {
 ///
 /// # Errors
 /// When there are no root certificates, or TLS cannot be set up.
-pub fn new(https: bool, ca_bundle: Option<&Path>) -> Result<Client, HttpClientError> {
+pub(crate) fn new(https: bool, ca_bundle: Option<&Path>) -> Result<Client, HttpClientError> {
     Ok(with_tls(if https { tls_config(ca_bundle)? } else { config_trusting(RootCertStore::empty())? }))
 }
 
@@ -113,17 +113,17 @@ fn read_ca_bundle(path: &Path) -> Result<RootCertStore, HttpClientError> {
 
 /// The response of a server on this machine.
 #[derive(Debug)]
-pub struct HealthResponse {
+pub(crate) struct HealthResponse {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The body.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl HealthResponse {
     /// Whether the status is 2xx.
     #[must_use]
-    pub fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
@@ -132,14 +132,14 @@ impl HealthResponse {
 ///
 /// # Errors
 /// When no complete response arrives within 4 s.
-pub async fn get_local(url: &str) -> Result<HealthResponse, String> {
+pub(crate) async fn get_local(url: &str) -> Result<HealthResponse, String> {
     let response = tokio::time::timeout(HEALTH_TIMEOUT, get(url)).await;
     response.unwrap_or_else(|_| Err(format!("{url}: no response within {} s", HEALTH_TIMEOUT.as_secs())))
 }
 
 /// The address that reaches a listener on `host` from the same machine: loopback for an unspecified address.
 #[must_use]
-pub fn loopback_for(host: IpAddr) -> IpAddr {
+pub(crate) fn loopback_for(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(address) if address.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(address) if address.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),

@@ -18,13 +18,13 @@ pub struct RequestId(String);
 impl RequestId {
     /// Generates an id.
     #[must_use]
-    pub fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         Self(id("req_"))
     }
 
     /// The id as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -37,13 +37,13 @@ impl fmt::Display for RequestId {
 
 /// Generates the id of a message: `msg_` and 24 letters and digits.
 #[must_use]
-pub fn message_id() -> String {
+pub(crate) fn message_id() -> String {
     id("msg_")
 }
 
 /// Generates the id of a chat completion: `chatcmpl-` and 24 letters and digits.
 #[must_use]
-pub fn completion_id() -> String {
+pub(crate) fn completion_id() -> String {
     id("chatcmpl-")
 }
 
@@ -55,25 +55,25 @@ pub fn event_id() -> String {
 
 /// Generates the id of a token made at `now`, in milliseconds since the epoch; ids of later tokens sort after it.
 #[must_use]
-pub fn token_id(now: i64) -> String {
+pub(crate) fn token_id(now: i64) -> String {
     id(&format!("tok_{now:012x}"))
 }
 
 /// Generates the id of a replica: `gw_` and 24 letters and digits.
 #[must_use]
-pub fn holder() -> String {
+pub(crate) fn holder() -> String {
     id("gw_")
 }
 
 /// Generates the id of a trace; never all zero, which is invalid in W3C Trace Context.
 #[must_use]
-pub fn trace_id() -> [u8; 16] {
+pub(crate) fn trace_id() -> [u8; 16] {
     random_bytes()
 }
 
 /// Generates the id of a span; never all zero.
 #[must_use]
-pub fn span_id() -> [u8; 8] {
+pub(crate) fn span_id() -> [u8; 8] {
     random_bytes()
 }
 
@@ -81,7 +81,7 @@ pub fn span_id() -> [u8; 8] {
 ///
 /// # Errors
 /// When it provides none: ids would repeat, and a usage record with a repeated id would be dropped.
-pub fn check() -> Result<(), String> {
+pub(crate) fn check() -> Result<(), String> {
     getrandom::u32().map(drop).map_err(|error| {
         format!("the system provides no random numbers ({error}); allow the process to read /dev/urandom")
     })
@@ -89,7 +89,7 @@ pub fn check() -> Result<(), String> {
 
 /// A random fraction in `0.0..1.0`, for the jitter of retries.
 #[must_use]
-pub fn fraction() -> f64 {
+pub(crate) fn fraction() -> f64 {
     // An f64 represents 53 bits exactly.
     let bits = getrandom::u64().unwrap_or(u64::MAX / 2) >> 11;
     #[allow(clippy::cast_precision_loss)]

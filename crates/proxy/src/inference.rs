@@ -48,7 +48,7 @@ use unsupported::UnsupportedFeatures;
 
 /// What serves inference requests. Built once, shared by all.
 #[derive(Debug)]
-pub struct Inference {
+pub(crate) struct Inference {
     models: ModelResolver,
     catalog: Arc<Catalog>,
     bedrock: Arc<Bedrock>,
@@ -65,7 +65,7 @@ impl Inference {
     /// Serves requests by `config`.
     #[must_use]
     #[expect(clippy::too_many_arguments, reason = "one caller, which builds all of them")]
-    pub fn new(
+    pub(crate) fn new(
         models: ModelResolver,
         catalog: Arc<Catalog>,
         bedrock: Arc<Bedrock>,

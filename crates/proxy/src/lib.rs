@@ -24,27 +24,51 @@
 //! A room uses only those below it; a test, `tests/it/module_boundaries.rs`, has the table. The translation between wire
 //! formats is the package `bedrock-protocol`. `docs/ARCHITECTURE.md` follows a request through the files.
 
-pub mod admin;
-pub mod api;
-pub mod app;
-pub mod auth;
-pub mod bedrock;
-pub mod catalog;
-pub mod certificate;
+mod admin;
+mod api;
+mod app;
+mod auth;
+mod bedrock;
+mod catalog;
+mod certificate;
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod connect;
-pub mod doctor;
-pub mod estimate;
-pub mod http_client;
-pub mod ids;
-pub mod inference;
-pub mod quota;
-pub mod readiness;
-pub mod secret;
-pub mod server;
-pub mod store;
-pub mod tasks;
-pub mod telemetry;
-pub mod usage;
+mod clock;
+mod config;
+mod connect;
+mod doctor;
+mod estimate;
+mod http_client;
+mod ids;
+mod inference;
+mod quota;
+mod readiness;
+mod secret;
+mod server;
+mod store;
+mod tasks;
+mod telemetry;
+mod usage;
+
+/// What the integration tests and the benches use of the rooms. Every other item is private to the crate, so that the
+/// compiler reports what is not used.
+pub mod testing {
+    pub use crate::app::App;
+    pub use crate::clock::Clock;
+    pub use crate::config::{Config, DatabaseConfig, DatabaseUrl};
+    pub use crate::estimate::{Tokenizer, tokens as estimate_tokens};
+    pub use crate::ids::{RequestId, event_id};
+    pub use crate::server::{Drained, Server, Tls};
+    pub use crate::store::{
+        CallerRows, CallerTotals, Dimensions, Event, EventFilter, NewUser, Page, Reservation, ReserveOutcome, Store,
+        StoreError, Team, Token, UsageQuery, UsageRecord, UsageRow, UsageTotals, User,
+    };
+    pub use crate::tasks::Tasks;
+    pub use crate::telemetry::metrics::{Metrics, Snapshot};
+    pub use crate::telemetry::record::{
+        Attempt, Charge, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord,
+    };
+    pub use crate::telemetry::trace_context::TraceContext;
+    pub use crate::telemetry::user_agent::UserAgent;
+    pub use crate::telemetry::{LogLayer, LogWriter};
+    pub use crate::usage::UsageRecorder;
+}

@@ -21,11 +21,11 @@ use crate::config::{self, FailMode};
 use crate::ids;
 use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
 use crate::usage::{QueuePermit, UsageRecorder};
-pub use period::{Period, Periods};
+pub(crate) use period::{Period, Periods};
 
 /// Admission of requests.
 #[derive(Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     store: Store,
     recorder: Arc<UsageRecorder>,
     config: config::QuotaConfig,
@@ -46,20 +46,20 @@ const MAX_REPORTED: usize = 1000;
 
 /// User and team that are charged, with their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuotaSubject {
+pub(crate) struct QuotaSubject {
     /// User.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Team of the user.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Limit of the user in tokens per period; `None` is unlimited.
-    pub user_limit: Option<i64>,
+    pub(crate) user_limit: Option<i64>,
     /// Limit of the team in tokens per period; `None` is unlimited.
-    pub team_limit: Option<i64>,
+    pub(crate) team_limit: Option<i64>,
 }
 
 /// Kind of the limit's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LimitScope {
+pub(crate) enum LimitScope {
     /// Limit of one user.
     User,
     /// Limit of a team, shared by its users.
@@ -69,7 +69,7 @@ pub enum LimitScope {
 impl LimitScope {
     /// Name in metrics and events.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Team => "team",
@@ -85,39 +85,39 @@ impl fmt::Display for LimitScope {
 
 /// Usage of one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitStatus {
+pub(crate) struct LimitStatus {
     /// Kind of the limit's owner.
-    pub scope: LimitScope,
+    pub(crate) scope: LimitScope,
     /// Name of the user or team.
-    pub name: String,
+    pub(crate) name: String,
     /// Limit in tokens per period.
-    pub limit: i64,
+    pub(crate) limit: i64,
     /// Tokens charged in the period.
-    pub used: i64,
+    pub(crate) used: i64,
     /// Tokens reserved by open requests.
-    pub reserved: i64,
+    pub(crate) reserved: i64,
 }
 
 impl LimitStatus {
     /// Used share of the limit in percent; a limit of 0 is 100 % used.
     #[must_use]
-    pub fn percent(&self) -> i64 {
+    pub(crate) fn percent(&self) -> i64 {
         if self.limit <= 0 { 100 } else { self.used.saturating_mul(100) / self.limit }
     }
 }
 
 /// Upper estimate of the tokens of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenEstimate {
+pub(crate) struct TokenEstimate {
     /// Tokens of the prompt.
-    pub input_tokens: i64,
+    pub(crate) input_tokens: i64,
     /// Maximum tokens of the response.
-    pub output_tokens: i64,
+    pub(crate) output_tokens: i64,
 }
 
 /// Reason why a request is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdmitError {
+pub(crate) enum AdmitError {
     /// A limit would be exceeded.
     LimitExceeded {
         /// Status of the limit; of two, the one with fewer tokens left.
@@ -140,7 +140,7 @@ pub enum AdmitError {
 impl AdmitError {
     /// Whether the limit is exceeded only by reservations, so that the request may be admitted once they are settled.
     #[must_use]
-    pub fn is_blocked_by_reservations(&self) -> bool {
+    pub(crate) fn is_blocked_by_reservations(&self) -> bool {
         match self {
             Self::LimitExceeded { status, need, .. } => status.used.saturating_add(*need) <= status.limit,
             Self::StoreUnavailable(_) | Self::StoreBusy | Self::ShuttingDown => false,
@@ -150,7 +150,7 @@ impl AdmitError {
 
 /// Permission to use tokens. Settled once, by [`Grant::settle`].
 #[derive(Debug)]
-pub struct Grant {
+pub(crate) struct Grant {
     permit: QueuePermit,
     /// Id of the usage record and of the reservation.
     id: String,
@@ -188,7 +188,7 @@ impl Drop for LeaseGuard {
 impl Quota {
     /// Quotas by `config`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: config::QuotaConfig,
         store: Store,
         recorder: Arc<UsageRecorder>,
@@ -209,7 +209,7 @@ impl Quota {
 
     /// Current period.
     #[must_use]
-    pub fn period(&self) -> Period {
+    pub(crate) fn period(&self) -> Period {
         self.periods.at(self.clock.milliseconds())
     }
 
@@ -218,7 +218,7 @@ impl Quota {
     ///
     /// # Errors
     /// When a limit would be exceeded, or cannot be checked and is configured to deny then.
-    pub async fn admit(
+    pub(crate) async fn admit(
         &self,
         subject: QuotaSubject,
         id: &str,
@@ -330,7 +330,7 @@ impl Quota {
 impl TokenEstimate {
     /// Sum of both; at least one token, so that a limit of 0 denies everything.
     #[must_use]
-    pub fn total(self) -> i64 {
+    pub(crate) fn total(self) -> i64 {
         self.input_tokens.saturating_add(self.output_tokens).max(1)
     }
 }
@@ -365,25 +365,25 @@ impl QuotaSubject {
 impl Grant {
     /// Status of the most used limit when the request was admitted, and its period.
     #[must_use]
-    pub fn most_used(&self) -> Option<(&LimitStatus, Period)> {
+    pub(crate) fn most_used(&self) -> Option<(&LimitStatus, Period)> {
         let most_used = self.limits.iter().max_by_key(|status| status.percent());
         most_used.map(|status| (status, self.period))
     }
 
     /// Estimate that was reserved.
     #[must_use]
-    pub fn estimate(&self) -> TokenEstimate {
+    pub(crate) fn estimate(&self) -> TokenEstimate {
         self.estimate
     }
 
     /// Percentage of a token read from the cache that counts towards limits.
     #[must_use]
-    pub fn cache_read_percent(&self) -> u32 {
+    pub(crate) fn cache_read_percent(&self) -> u32 {
         self.cache_read_percent
     }
 
     /// Settles the request: `fill` completes a record that has its id, user, team, period and start.
-    pub fn settle(self, fill: impl FnOnce(&mut UsageRecord)) {
+    pub(crate) fn settle(self, fill: impl FnOnce(&mut UsageRecord)) {
         let mut record = UsageRecord {
             id: self.id.clone(),
             request_id: self.id,

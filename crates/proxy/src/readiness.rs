@@ -9,7 +9,7 @@ use crate::store::Store;
 
 /// What the checks read.
 #[derive(Debug)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     bedrock: Arc<Bedrock>,
     store: Store,
     /// Whether a limit denies requests while the database is unavailable.
@@ -19,13 +19,13 @@ pub struct Readiness {
 
 /// The result of one check. It names no address, no account and no reason that would help an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether requests can be served.
-    pub passed: bool,
+    pub(crate) passed: bool,
     /// What is wrong; empty when nothing is.
-    pub detail: &'static str,
+    pub(crate) detail: &'static str,
 }
 
 impl Check {
@@ -41,31 +41,31 @@ impl Check {
 impl Readiness {
     /// Checks of `bedrock` and `store`.
     #[must_use]
-    pub fn new(bedrock: Arc<Bedrock>, store: Store, quota: &QuotaConfig) -> Self {
+    pub(crate) fn new(bedrock: Arc<Bedrock>, store: Store, quota: &QuotaConfig) -> Self {
         let needs_database = [quota.user_on_outage, quota.team_on_outage].contains(&FailMode::Closed);
         Self { bedrock, store, needs_database, is_shutting_down: AtomicBool::new(false) }
     }
 
     /// Fails `/readyz` from here on, so that load balancers send requests elsewhere.
-    pub fn begin_shutdown(&self) {
+    pub(crate) fn begin_shutdown(&self) {
         self.is_shutting_down.store(true, Ordering::Relaxed);
     }
 
     /// The checks of `/readyz`.
     #[must_use]
-    pub fn checks(&self) -> [Check; 4] {
+    pub(crate) fn checks(&self) -> [Check; 4] {
         [self.serving(), self.credentials(), self.database(), self.migrations()]
     }
 
     /// The checks of `/startupz`.
     #[must_use]
-    pub fn startup_checks(&self) -> [Check; 1] {
+    pub(crate) fn startup_checks(&self) -> [Check; 1] {
         [self.migrations()]
     }
 
     /// Whether no request can be served, as there are no credentials that AWS accepts.
     #[must_use]
-    pub fn is_unhealthy(&self) -> bool {
+    pub(crate) fn is_unhealthy(&self) -> bool {
         matches!(self.bedrock.credential_status(), CredentialStatus::Missing | CredentialStatus::Rejected)
     }
 

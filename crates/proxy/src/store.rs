@@ -68,12 +68,14 @@ use tokio::time::timeout;
 pub(crate) use datetime::rfc3339;
 pub use error::StoreError;
 pub use events::EventFilter;
-pub use inspect::{Inspection, sqlite_version};
-pub use records::{CallerRows, Event, ListPage, Page, Team, Token, UsageRecord, User};
+pub(crate) use inspect::{Inspection, sqlite_version};
+pub(crate) use records::ListPage;
+pub use records::{CallerRows, Event, Page, Team, Token, UsageRecord, User};
 pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
 pub(crate) use usage::dollars;
 pub use usage_report::{Dimensions, UsageQuery, UsageRow};
-pub use users::{NewUser, RowChange};
+pub use users::NewUser;
+pub(crate) use users::RowChange;
 
 use crate::config;
 use crate::tasks::Tasks;
@@ -135,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be opened, the URL of the server is invalid, or the schema is incompatible.
-    pub async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
+    pub(crate) async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
         let not_connected = StoreError::Unavailable("no connection yet".to_owned());
         let (schema_tx, mut schema) = watch::channel(Err(not_connected));
@@ -163,7 +165,7 @@ impl Store {
 
     /// Kind of the database: `sqlite` or `postgresql`.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self.0.pools {
             Pools::Sqlite { .. } => "sqlite",
             Pools::Postgres { .. } => "postgresql",
@@ -172,19 +174,19 @@ impl Store {
 
     /// Whether the schema is known to be up to date.
     #[must_use]
-    pub fn is_migrated(&self) -> bool {
+    pub(crate) fn is_migrated(&self) -> bool {
         self.0.schema.borrow().is_ok()
     }
 
     /// Whether the last call reached the database; [`Store::ping`] finds out anew.
     #[must_use]
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.0.connected.load(Ordering::Relaxed)
     }
 
     /// Numbers of connections in use and idle.
     #[must_use]
-    pub fn connections(&self) -> (u32, u32) {
+    pub(crate) fn connections(&self) -> (u32, u32) {
         self.0.pools.connections()
     }
 
@@ -192,12 +194,12 @@ impl Store {
     ///
     /// # Errors
     /// When it does not, within a second.
-    pub async fn ping(&self) -> Result<()> {
+    pub(crate) async fn ping(&self) -> Result<()> {
         self.with_deadline(REQUEST_TIMEOUT, self.probe()).await
     }
 
     /// Closes all connections after the calls in progress have ended.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.0.pools.close().await;
     }
 

@@ -15,7 +15,7 @@ pub struct Tasks {
 
 impl Tasks {
     /// Spawns `task` and tracks it until it ends.
-    pub fn spawn<F>(&self, task: F)
+    pub(crate) fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -24,41 +24,41 @@ impl Tasks {
     }
 
     /// Begins the shutdown: tasks finish their open work.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.shutdown.cancel();
         self.tracker.close();
     }
 
     /// Resolves when the shutdown has begun.
-    pub async fn shutdown_begun(&self) {
+    pub(crate) async fn shutdown_begun(&self) {
         self.shutdown.cancelled().await;
     }
 
     /// Whether the shutdown has begun.
     #[must_use]
-    pub fn is_shutdown(&self) -> bool {
+    pub(crate) fn is_shutdown(&self) -> bool {
         self.shutdown.is_cancelled()
     }
 
     /// Aborts open work: streams send their error event and end.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.abort.cancel();
     }
 
     /// Resolves when [`Tasks::abort`] was called.
-    pub fn aborted(&self) -> WaitForCancellationFutureOwned {
+    pub(crate) fn aborted(&self) -> WaitForCancellationFutureOwned {
         self.abort.clone().cancelled_owned()
     }
 
     /// Resolves when the shutdown has begun and all tasks have ended.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         self.tracker.wait().await;
     }
 
     /// The number of running tasks.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // only the count is needed
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tracker.len()
     }
 }

@@ -5,15 +5,15 @@
 
 mod access_log;
 mod logging;
-pub mod metrics;
-pub mod otel;
+pub(crate) mod metrics;
+pub(crate) mod otel;
 mod queue;
-pub mod record;
+pub(crate) mod record;
 mod record_handle;
 mod rolling_file;
 mod scrub;
-pub mod trace_context;
-pub mod user_agent;
+pub(crate) mod trace_context;
+pub(crate) mod user_agent;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -26,7 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::logging::Formatter;
 pub use self::logging::{LogLayer, LogWriter};
 use self::queue::{DroppedLines, LineQueue, LineSink, WorkerGuard};
-pub use self::record_handle::{RecordHandle, TelemetrySinks};
+pub(crate) use self::record_handle::{RecordHandle, TelemetrySinks};
 use self::rolling_file::RollingFile;
 use crate::clock::Clock;
 use crate::config::LogConfig;
@@ -36,14 +36,14 @@ static DROPPED: OnceLock<Vec<DroppedLines>> = OnceLock::new();
 
 /// Guard of the log. When it is dropped, queued lines are written, for two seconds at most.
 #[derive(Debug, Default)]
-pub struct LogGuard {
+pub(crate) struct LogGuard {
     dropped: Vec<DroppedLines>,
     workers: Vec<WorkerGuard>,
 }
 
 /// Number of log lines that this process dropped, because they came too fast or could not be written.
 #[must_use]
-pub fn dropped_log_lines() -> u64 {
+pub(crate) fn dropped_log_lines() -> u64 {
     DROPPED.get().into_iter().flatten().map(DroppedLines::count).sum()
 }
 
@@ -51,7 +51,7 @@ pub fn dropped_log_lines() -> u64 {
 ///
 /// # Errors
 /// When the log file cannot be opened, with what to do; or when a log is installed already.
-pub fn install(log: &LogConfig, clock: &Clock) -> Result<LogGuard, String> {
+pub(crate) fn install(log: &LogConfig, clock: &Clock) -> Result<LogGuard, String> {
     let mut guard = LogGuard::default();
     let mut writers: Vec<Box<dyn LogWriter>> = Vec::new();
     if let Some(path) = &log.file {
@@ -98,7 +98,7 @@ fn open_error(path: &Path, error: &io::Error) -> String {
 ///
 /// # Errors
 /// When a log is installed already.
-pub fn install_quiet() -> Result<(), String> {
+pub(crate) fn install_quiet() -> Result<(), String> {
     struct Stderr;
     impl LogWriter for Stderr {
         fn write_line(&self, line: &[u8]) {

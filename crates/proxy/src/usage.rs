@@ -51,15 +51,15 @@ struct Shared {
 
 /// Records that are not in the database yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Backlog {
+pub(crate) struct Backlog {
     /// Slots of the queue in use, by open requests and by records.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// Number of records that are neither in the database nor in the WAL.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Size of the WAL in bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Age of the oldest record.
-    pub oldest: Duration,
+    pub(crate) oldest: Duration,
 }
 
 /// One line of the WAL.
@@ -80,7 +80,7 @@ struct Queued {
 
 /// A reserved slot of the queue for one usage record.
 #[derive(Debug)]
-pub struct QueuePermit {
+pub(crate) struct QueuePermit {
     permit: mpsc::OwnedPermit<Queued>,
     shared: Arc<Shared>,
 }
@@ -90,7 +90,7 @@ impl UsageRecorder {
     ///
     /// # Errors
     /// When the folder cannot be written to or another process uses it.
-    pub fn open(
+    pub(crate) fn open(
         folder: &Path,
         config: &config::UsageConfig,
         store: Store,
@@ -111,7 +111,7 @@ impl UsageRecorder {
     }
 
     /// Starts writing to the database, until `tasks` shut down and the queue is empty.
-    pub fn start(&self, tasks: &Tasks) {
+    pub(crate) fn start(&self, tasks: &Tasks) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(tasks.clone()));
@@ -120,7 +120,7 @@ impl UsageRecorder {
 
     /// Records that are not in the database yet.
     #[must_use]
-    pub fn backlog(&self) -> Backlog {
+    pub(crate) fn backlog(&self) -> Backlog {
         let shared = &*self.shared;
         let bytes = shared.wal.pending_bytes();
         let age_ms = shared.clock.milliseconds().saturating_sub(shared.stored_until.load(Ordering::Relaxed));
@@ -134,13 +134,13 @@ impl UsageRecorder {
     }
 
     /// Reserves a slot for a usage record. Waits while the queue is full; `None` after shutdown.
-    pub async fn reserve_slot(&self) -> Option<QueuePermit> {
+    pub(crate) async fn reserve_slot(&self) -> Option<QueuePermit> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
         Some(QueuePermit { permit, shared: Arc::clone(&self.shared) })
     }
 
     /// Records an audit event.
-    pub fn record_event(&self, event: Event) {
+    pub(crate) fn record_event(&self, event: Event) {
         let queued = self.shared.append(WalEntry::Event(event));
         if self.queue.try_send(queued).is_err() {
             self.shared.needs_replay.store(true, Ordering::Release);
@@ -150,7 +150,7 @@ impl UsageRecorder {
 
 impl QueuePermit {
     /// Appends the record to the WAL and queues it. Never waits and never fails.
-    pub fn settle(self, record: UsageRecord) {
+    pub(crate) fn settle(self, record: UsageRecord) {
         let queued = self.shared.append(WalEntry::Usage(Box::new(record)));
         let _ = self.permit.send(queued);
     }

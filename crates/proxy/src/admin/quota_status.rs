@@ -11,7 +11,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn quota_status(&self, subject: &QuotaSubject) -> Result<Value> {
+    pub(crate) async fn quota_status(&self, subject: &QuotaSubject) -> Result<Value> {
         let now = self.clock.milliseconds();
         let period = self.periods.at(now);
         let totals =
@@ -35,7 +35,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the user does not exist, or the database is unavailable.
-    pub async fn user_quota_status(&self, user_id: &str) -> Result<Value> {
+    pub(crate) async fn user_quota_status(&self, user_id: &str) -> Result<Value> {
         let user = self.store.user(user_id).await;
         let user = user.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
         let (mut team_limit, mut team_disabled) = (self.defaults.team_limit, false);

@@ -14,26 +14,26 @@ const MAX_TTL_SECONDS: i64 = 10 * 365 * 86_400;
 
 /// Token to issue.
 #[derive(Clone, Debug)]
-pub struct TokenRequest {
+pub(crate) struct TokenRequest {
     /// User of the token.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Claim `team`; ignored once the user has a row.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Claim `default_inference_profile`.
-    pub default_inference_profile: Option<String>,
+    pub(crate) default_inference_profile: Option<String>,
     /// Scope.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// Lifetime in seconds; `None` for the configured one.
-    pub ttl: Option<i64>,
+    pub(crate) ttl: Option<i64>,
 }
 
 /// An issued token.
 #[derive(Clone, Debug)]
-pub struct IssuedToken {
+pub(crate) struct IssuedToken {
     /// The token, which is not stored.
-    pub token: Secret,
+    pub(crate) token: Secret,
     /// Its row as JSON.
-    pub record: Value,
+    pub(crate) record: Value,
 }
 
 impl Admin {
@@ -42,7 +42,7 @@ impl Admin {
     /// # Errors
     /// When there is no key to sign with, the user is disabled, unknown or in another team, or the database is
     /// unavailable.
-    pub async fn issue_token(&self, request: &TokenRequest, actor: &str) -> Result<IssuedToken> {
+    pub(crate) async fn issue_token(&self, request: &TokenRequest, actor: &str) -> Result<IssuedToken> {
         let Some(keys) = &self.keys else {
             let reason = "there is no key to sign with; set JWT_SECRET_KEY to that of the gateway";
             return Err(AdminError::Invalid(reason.to_owned()));
@@ -122,7 +122,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
+    pub(crate) async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
         let result = self.store.tokens(user_id, page).await;
         let page = result.map_err(|error| AdminError::from_store(error, "token"))?;
         Ok(map_rows(&page, to_json))
@@ -132,7 +132,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the id is malformed, or the database is unavailable.
-    pub async fn revoke_token(&self, jti: &str, actor: &str) -> Result<bool> {
+    pub(crate) async fn revoke_token(&self, jti: &str, actor: &str) -> Result<bool> {
         check_name("token", jti)?;
         let event = self.event("token_revoked", actor, Subject::default(), json!({"jti": jti}));
         self.store.revoke_token(jti, &event).await.map_err(|error| AdminError::from_store(error, "token"))
@@ -142,7 +142,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the user does not exist, or the database is unavailable.
-    pub async fn revoke_user_tokens(&self, user_id: &str, actor: &str) -> Result<()> {
+    pub(crate) async fn revoke_user_tokens(&self, user_id: &str, actor: &str) -> Result<()> {
         let subject = Subject { user: Some(user_id), team: None };
         let event = self.event("tokens_revoked", actor, subject, json!({}));
         let revoked = self.store.revoke_user_tokens(user_id, &event).await;
@@ -154,7 +154,7 @@ impl Admin {
 ///
 /// # Errors
 /// When it has another form or is longer than ten years.
-pub fn parse_ttl(text: &str) -> std::result::Result<i64, String> {
+pub(crate) fn parse_ttl(text: &str) -> std::result::Result<i64, String> {
     let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
     let unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
     let seconds =

@@ -8,24 +8,24 @@ use crate::store::{ListPage, Page, StoreError, Team, User};
 
 /// Changes of a user; `None` keeps a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserChange {
+pub(crate) struct UserChange {
     /// Team; `Some(None)` removes the user from it.
-    pub team: Option<Option<String>>,
+    pub(crate) team: Option<Option<String>>,
     /// Limit in tokens per quota period; `Some(None)` is unlimited.
-    pub daily_token_limit: Option<Option<i64>>,
+    pub(crate) daily_token_limit: Option<Option<i64>>,
     /// Inference profile; `Some(None)` removes it.
-    pub default_inference_profile: Option<Option<String>>,
+    pub(crate) default_inference_profile: Option<Option<String>>,
     /// Whether requests are rejected.
-    pub disabled: Option<bool>,
+    pub(crate) disabled: Option<bool>,
 }
 
 /// Changes of a team; `None` keeps a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TeamChange {
+pub(crate) struct TeamChange {
     /// Limit of all its users in tokens per quota period; `Some(None)` is unlimited.
-    pub daily_token_limit: Option<Option<i64>>,
+    pub(crate) daily_token_limit: Option<Option<i64>>,
     /// Whether requests of its users are rejected.
-    pub disabled: Option<bool>,
+    pub(crate) disabled: Option<bool>,
 }
 
 impl Admin {
@@ -33,7 +33,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
+    pub(crate) async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<Value>> {
         let result = self.store.users(team, page).await;
         let page = result.map_err(|error| AdminError::from_store(error, "user"))?;
         Ok(map_rows(&page, to_json))
@@ -43,7 +43,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not exist, or the database is unavailable.
-    pub async fn user(&self, user_id: &str) -> Result<Value> {
+    pub(crate) async fn user(&self, user_id: &str) -> Result<Value> {
         let result = self.store.user(user_id).await;
         let row = result.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
         Ok(to_json(&row))
@@ -53,7 +53,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it exists already, a name is malformed, the team does not exist, or the database is unavailable.
-    pub async fn add_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
+    pub(crate) async fn add_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
         let new = User {
             user_id: user_id.to_owned(),
             team: None,
@@ -77,7 +77,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not exist, a name is malformed, the team does not exist, or the database is unavailable.
-    pub async fn set_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
+    pub(crate) async fn set_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
         self.put_user(user_id, change, actor, "user_changed", |current| current.ok_or(StoreError::NotFound))
             .await
     }
@@ -131,7 +131,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn teams(&self, page: &Page) -> Result<ListPage<Value>> {
+    pub(crate) async fn teams(&self, page: &Page) -> Result<ListPage<Value>> {
         let result = self.store.teams(page).await;
         let page = result.map_err(|error| AdminError::from_store(error, "team"))?;
         Ok(map_rows(&page, to_json))
@@ -141,7 +141,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not exist, or the database is unavailable.
-    pub async fn team(&self, team: &str) -> Result<Value> {
+    pub(crate) async fn team(&self, team: &str) -> Result<Value> {
         let result = self.store.team(team).await;
         let row = result.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
         Ok(to_json(&row))
@@ -151,7 +151,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it exists already, its name is malformed, or the database is unavailable.
-    pub async fn add_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
+    pub(crate) async fn add_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
         let daily_token_limit = self.defaults.team_limit;
         let name = team.to_owned();
         let new = Team { team: name, daily_token_limit, disabled: false, created_at: 0, updated_at: 0 };
@@ -166,7 +166,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not exist, or the database is unavailable.
-    pub async fn set_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
+    pub(crate) async fn set_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
         self.put_team(team, change, actor, "team_changed", |current| current.ok_or(StoreError::NotFound))
             .await
     }

@@ -32,48 +32,48 @@ const ANONYMOUS: &str = "anonymous";
 
 /// Authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// User that is charged.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Team that is charged as well.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Limit of the user in tokens per quota period; `None` is unlimited.
-    pub user_limit: Option<i64>,
+    pub(crate) user_limit: Option<i64>,
     /// Limit of the team in tokens per quota period; `None` is unlimited.
-    pub team_limit: Option<i64>,
+    pub(crate) team_limit: Option<i64>,
     /// Inference profile used for requests to the model that it serves.
-    pub default_inference_profile: Option<String>,
+    pub(crate) default_inference_profile: Option<String>,
     /// Scope of the token.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// Id of the token.
-    pub jti: Option<String>,
+    pub(crate) jti: Option<String>,
     /// Expiry of the token in seconds since the epoch; `None` without authentication.
-    pub expires_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
 }
 
 impl Caller {
     /// Whether the caller was not authenticated because authentication is off.
     #[must_use]
-    pub fn is_anonymous(&self) -> bool {
+    pub(crate) fn is_anonymous(&self) -> bool {
         self.expires_at.is_none()
     }
 }
 
 /// Caller of one request, with its permit.
 #[derive(Debug)]
-pub struct Authenticated {
+pub(crate) struct Authenticated {
     /// The caller.
-    pub caller: Arc<Caller>,
+    pub(crate) caller: Arc<Caller>,
     /// Permit of a request for inference; `None` without authentication and for other requests.
-    pub permit: Option<ConcurrencyPermit>,
+    pub(crate) permit: Option<ConcurrencyPermit>,
 }
 
 /// The caller, or the reason why the request is rejected.
-pub type AccessDecision = Result<Arc<Caller>, AccessError>;
+pub(crate) type AccessDecision = Result<Arc<Caller>, AccessError>;
 
 /// Authentication of requests.
 #[derive(Debug)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     keys: Option<JwtKeys>,
     store: Store,
     config: config::CallerConfig,
@@ -82,9 +82,9 @@ pub struct Authenticator {
     /// Verified tokens by their SHA-256.
     tokens: Mutex<LruCache<[u8; 32], Arc<CachedToken>>>,
     /// Limits the rate of events about rejected requests.
-    pub event_limiter: RateLimiter,
+    pub(crate) event_limiter: RateLimiter,
     /// Limits the open requests of each user.
-    pub concurrency: ConcurrencyLimiter,
+    pub(crate) concurrency: ConcurrencyLimiter,
 }
 
 /// A verified token, and the last decision about its user.
@@ -106,7 +106,7 @@ struct CachedDecision {
 impl Authenticator {
     /// Authenticator by `settings`; without `keys` everybody is the same one.
     #[must_use]
-    pub fn new(keys: Option<JwtKeys>, store: Store, config: config::CallerConfig, clock: Clock) -> Self {
+    pub(crate) fn new(keys: Option<JwtKeys>, store: Store, config: config::CallerConfig, clock: Clock) -> Self {
         let anonymous = Arc::new(Caller {
             user_id: ANONYMOUS.to_owned(),
             team: None,
@@ -131,7 +131,7 @@ impl Authenticator {
 
     /// The anonymous caller when authentication is off; `None` when it is on.
     #[must_use]
-    pub fn anonymous(&self) -> Option<&Arc<Caller>> {
+    pub(crate) fn anonymous(&self) -> Option<&Arc<Caller>> {
         self.keys.is_none().then_some(&self.anonymous)
     }
 
@@ -145,7 +145,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AccessError::TooManyRequests`].
-    pub fn acquire(&self, caller: &Caller) -> Result<Option<ConcurrencyPermit>, AccessError> {
+    pub(crate) fn acquire(&self, caller: &Caller) -> Result<Option<ConcurrencyPermit>, AccessError> {
         if caller.is_anonymous() {
             return Ok(None);
         }
@@ -161,7 +161,7 @@ impl Authenticator {
     /// # Errors
     /// When the token is invalid, expired or revoked, the user or team is disabled or unknown, or the database is
     /// unavailable and the configuration denies access then.
-    pub async fn authenticate(&self, credential: Credential<'_>) -> AccessDecision {
+    pub(crate) async fn authenticate(&self, credential: Credential<'_>) -> AccessDecision {
         let Some(keys) = &self.keys else { return Ok(Arc::clone(&self.anonymous)) };
         let token = self.verified(keys, credential.token())?;
         let mut cached = token.decision.lock().await;

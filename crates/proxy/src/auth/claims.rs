@@ -14,7 +14,7 @@ const MAX_PROFILE_BYTES: usize = 2048;
 
 /// Scope of a token. Inference and administration are separate: neither includes the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Requests to models: no claim `scope`, or `inference`.
     Inference,
     /// Reading and changing users, teams and tokens: `admin`.
@@ -25,11 +25,11 @@ pub enum Scope {
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 3] = [Self::Inference, Self::Admin, Self::AdminRead];
+    pub(crate) const ALL: [Self; 3] = [Self::Inference, Self::Admin, Self::AdminRead];
 
     /// Value in the claim.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Inference => "inference",
             Self::Admin => "admin",
@@ -39,28 +39,28 @@ impl Scope {
 
     /// The scope with this value in the claim.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 }
 
 /// Claims of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claims {
+pub(crate) struct Claims {
     /// `user_id`.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// `team`.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// `default_inference_profile`: id or ARN for requests to the model that it serves.
-    pub default_inference_profile: Option<String>,
+    pub(crate) default_inference_profile: Option<String>,
     /// `scope`.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// `jti`: id by which the token can be revoked.
-    pub jti: Option<String>,
+    pub(crate) jti: Option<String>,
     /// `iat`, seconds since the epoch.
-    pub issued_at: Option<i64>,
+    pub(crate) issued_at: Option<i64>,
     /// `exp`, seconds since the epoch.
-    pub expires_at: i64,
+    pub(crate) expires_at: i64,
 }
 
 /// Values that the claims must have.
@@ -136,7 +136,7 @@ impl Claims {
 /// # Errors
 /// When it is empty, longer than 255 bytes, or has invisible characters: the rest of a sentence that begins with the
 /// name.
-pub fn check_name(name: &str) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.trim().is_empty() {
         return Err("is empty");
     }

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Limiter of the open requests of each user. Users without open requests have no entry, so that it stays small.
 #[derive(Debug)]
-pub struct ConcurrencyLimiter {
+pub(crate) struct ConcurrencyLimiter {
     max_per_user: usize,
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 /// Permit for one open request, until it is dropped.
 #[derive(Debug)]
-pub struct ConcurrencyPermit {
+pub(crate) struct ConcurrencyPermit {
     user_id: String,
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
@@ -22,19 +22,19 @@ pub struct ConcurrencyPermit {
 impl ConcurrencyLimiter {
     /// Allows `max_per_user` open requests of each user.
     #[must_use]
-    pub fn new(max_per_user: usize) -> Self {
+    pub(crate) fn new(max_per_user: usize) -> Self {
         Self { max_per_user, open: Arc::default() }
     }
 
     /// Maximum number of open requests of one user.
     #[must_use]
-    pub fn max_per_user(&self) -> usize {
+    pub(crate) fn max_per_user(&self) -> usize {
         self.max_per_user
     }
 
     /// Permit for one more request of `user_id`; `None` at the limit.
     #[must_use]
-    pub fn try_acquire(&self, user_id: &str) -> Option<ConcurrencyPermit> {
+    pub(crate) fn try_acquire(&self, user_id: &str) -> Option<ConcurrencyPermit> {
         let mut open = lock(&self.open);
         match open.get_mut(user_id) {
             Some(count) if *count >= self.max_per_user => return None,
@@ -47,7 +47,7 @@ impl ConcurrencyLimiter {
 
     /// Number of open requests of all users.
     #[must_use]
-    pub fn open_requests(&self) -> usize {
+    pub(crate) fn open_requests(&self) -> usize {
         lock(&self.open).values().sum()
     }
 }

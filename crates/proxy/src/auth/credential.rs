@@ -10,14 +10,14 @@ const AWS_SCHEME: &str = "AWS4-";
 
 /// A bearer token as a client sent it, not verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Credential<'a>(&'a str);
+pub(crate) struct Credential<'a>(&'a str);
 
 impl<'a> Credential<'a> {
     /// Reads the token from the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
     ///
     /// # Errors
     /// When there is no token, there are several, or the scheme is not `Bearer`.
-    pub fn from_headers(
+    pub(crate) fn from_headers(
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, TokenError> {

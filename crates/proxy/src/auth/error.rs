@@ -4,7 +4,7 @@ use super::{Access, Scope};
 
 /// Failed check of a credential. The text is safe for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     /// No token in the headers.
     #[error(
         "no credential was sent; send the header `Authorization: Bearer <token>` or `x-api-key: <token>`"
@@ -69,7 +69,7 @@ pub enum TokenError {
 impl TokenError {
     /// Name of the failed check, in metrics and events.
     #[must_use]
-    pub fn check(self) -> &'static str {
+    pub(crate) fn check(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Conflicting => "conflicting",
@@ -91,7 +91,7 @@ impl TokenError {
 
 /// Reason why a request is rejected. The text is safe for clients.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
+pub(crate) enum AccessError {
     /// The credential is invalid.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -151,7 +151,7 @@ fn insufficient_scope(scope: Scope, access: Access) -> &'static str {
 impl AccessError {
     /// Name of the failed check, in metrics and events.
     #[must_use]
-    pub fn check(&self) -> &'static str {
+    pub(crate) fn check(&self) -> &'static str {
         match self {
             Self::Token(error) => error.check(),
             Self::Revoked => "revoked",
@@ -168,7 +168,7 @@ impl AccessError {
 
     /// User that was rejected, if it is authenticated.
     #[must_use]
-    pub fn user_id(&self) -> Option<&str> {
+    pub(crate) fn user_id(&self) -> Option<&str> {
         match self {
             Self::UserDisabled(user) | Self::UnknownUser(user) => Some(user),
             Self::Token(_)

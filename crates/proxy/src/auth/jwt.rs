@@ -18,7 +18,7 @@ const HEADER: &[u8] = br#"{"alg":"HS256","typ":"JWT"}"#;
 
 /// Keys of tokens, and the values that claims must have.
 #[derive(Clone)]
-pub struct JwtKeys {
+pub(crate) struct JwtKeys {
     /// Initialized once, cloned for each use. The first one signs; all verify.
     macs: Vec<Hmac<Sha256>>,
     expected: Expected,
@@ -33,7 +33,7 @@ impl std::fmt::Debug for JwtKeys {
 impl JwtKeys {
     /// Keys of the configuration; `None` when authentication is off.
     #[must_use]
-    pub fn new(config: &config::AuthConfig) -> Option<Self> {
+    pub(crate) fn new(config: &config::AuthConfig) -> Option<Self> {
         let secrets = config.secret.iter().chain(&config.previous_secrets);
         // HMAC accepts keys of any length, so no key is dropped here.
         let mac = |secret: &Secret| Hmac::new_from_slice(secret.expose().as_bytes()).ok();
@@ -51,7 +51,7 @@ impl JwtKeys {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenError> {
+    pub(crate) fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -68,13 +68,13 @@ impl JwtKeys {
 
     /// Whether a token that expires at `expires_at` is expired at `now`, both in seconds since the epoch.
     #[must_use]
-    pub fn is_expired(&self, expires_at: i64, now: i64) -> bool {
+    pub(crate) fn is_expired(&self, expires_at: i64, now: i64) -> bool {
         now.saturating_sub(self.expected.leeway) >= expires_at
     }
 
     /// Signs a token with `claims`, and with the expected issuer and audience.
     #[must_use]
-    pub fn sign(&self, claims: &Claims) -> Secret {
+    pub(crate) fn sign(&self, claims: &Claims) -> Secret {
         let payload = URL_SAFE_NO_PAD.encode(claims.encode(&self.expected));
         let mut token = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(HEADER));
         let signature = self.macs.first().map(|key| mac_of(key, &token).finalize().into_bytes());

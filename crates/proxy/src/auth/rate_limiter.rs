@@ -12,7 +12,7 @@ const REFILL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Limits a rate, and counts what exceeds it.
 #[derive(Debug, Default)]
-pub struct RateLimiter(Mutex<State>);
+pub(crate) struct RateLimiter(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -25,7 +25,7 @@ struct State {
 
 impl RateLimiter {
     /// Number of events suppressed before this one; `None` when this one is suppressed as well.
-    pub fn try_acquire(&self) -> Option<u64> {
+    pub(crate) fn try_acquire(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let drained_at = *state.drained_at.get_or_insert(now);

@@ -18,52 +18,52 @@ const MAX_PAGES: usize = 20;
 /// A foundation model of the region.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct FoundationModel {
+pub(crate) struct FoundationModel {
     /// Its id, without a profile prefix.
-    pub model_id: String,
+    pub(crate) model_id: String,
     /// Its display name.
-    pub model_name: Option<String>,
+    pub(crate) model_name: Option<String>,
     /// `TEXT`, `IMAGE`, `EMBEDDING` …
-    pub output_modalities: Vec<String>,
+    pub(crate) output_modalities: Vec<String>,
     /// `ON_DEMAND`, `PROVISIONED`, `INFERENCE_PROFILE`.
-    pub inference_types_supported: Vec<String>,
+    pub(crate) inference_types_supported: Vec<String>,
     /// Its lifecycle.
-    pub model_lifecycle: Lifecycle,
+    pub(crate) model_lifecycle: Lifecycle,
 }
 
 /// The lifecycle of a model.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Lifecycle {
+pub(crate) struct Lifecycle {
     /// `ACTIVE` or `LEGACY`.
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     /// First day, RFC 3339.
-    pub start_of_life_time: Option<String>,
+    pub(crate) start_of_life_time: Option<String>,
     /// Last day, RFC 3339.
-    pub end_of_life_time: Option<String>,
+    pub(crate) end_of_life_time: Option<String>,
 }
 
 /// An inference profile of AWS or of the account.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct InferenceProfile {
+pub(crate) struct InferenceProfile {
     /// `us.anthropic.…`, or the account's own.
-    pub inference_profile_id: String,
+    pub(crate) inference_profile_id: String,
     /// The models it routes to, one for each region.
-    pub models: Vec<ProfileModel>,
+    pub(crate) models: Vec<ProfileModel>,
 }
 
 /// A model of an inference profile.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ProfileModel {
+pub(crate) struct ProfileModel {
     /// `arn:aws:bedrock:us-east-1::foundation-model/…`
-    pub model_arn: String,
+    pub(crate) model_arn: String,
 }
 
 impl InferenceProfile {
     /// The ARNs of the models it routes to.
-    pub fn arns(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn arns(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(|model| model.model_arn.as_str())
     }
 }
@@ -73,7 +73,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no usable response.
-    pub async fn foundation_models(&self) -> Result<Vec<FoundationModel>, UpstreamError> {
+    pub(crate) async fn foundation_models(&self) -> Result<Vec<FoundationModel>, UpstreamError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct List {
@@ -86,7 +86,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no usable response.
-    pub async fn inference_profiles(&self) -> Result<Vec<InferenceProfile>, UpstreamError> {
+    pub(crate) async fn inference_profiles(&self) -> Result<Vec<InferenceProfile>, UpstreamError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Page {
@@ -114,7 +114,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no usable response.
-    pub async fn inference_profile(&self, id: &str) -> Result<InferenceProfile, UpstreamError> {
+    pub(crate) async fn inference_profile(&self, id: &str) -> Result<InferenceProfile, UpstreamError> {
         self.get_json(&profile_path(id), id).await
     }
 
@@ -122,7 +122,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no response.
-    pub async fn forward_profiles(&self, query: Option<&str>) -> Result<UpstreamResponse, UpstreamError> {
+    pub(crate) async fn forward_profiles(&self, query: Option<&str>) -> Result<UpstreamResponse, UpstreamError> {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         self.get(&format!("/inference-profiles{query}"), "").await
     }
@@ -131,7 +131,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no response.
-    pub async fn forward_profile(&self, id: &str) -> Result<UpstreamResponse, UpstreamError> {
+    pub(crate) async fn forward_profile(&self, id: &str) -> Result<UpstreamResponse, UpstreamError> {
         self.get(&profile_path(id), id).await
     }
 

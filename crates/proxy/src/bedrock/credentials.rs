@@ -33,7 +33,7 @@ pub(super) enum Credentials {
 
 /// What is known of the credentials without a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialStatus {
+pub(crate) enum CredentialStatus {
     /// No look-up has ended yet.
     Unknown,
     /// None, or expired ones that could not be replaced.
@@ -49,7 +49,7 @@ pub enum CredentialStatus {
 /// The credential chain has no credentials. The text is the chain's own and holds no secret.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no AWS credentials: {0}")]
-pub struct CredentialsError(String);
+pub(crate) struct CredentialsError(String);
 
 /// The cache and its source.
 #[derive(Debug)]

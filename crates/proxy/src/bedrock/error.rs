@@ -26,7 +26,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a request to AWS got no usable response.
 #[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// AWS responded with an error, before a stream or as its first frame.
     #[error("{0}")]
     Service(Box<ServiceError>),
@@ -72,18 +72,18 @@ pub enum UpstreamError {
 
 /// An error that AWS responded with.
 #[derive(Debug)]
-pub struct ServiceError {
+pub(crate) struct ServiceError {
     /// The error as clients see it, with its row in the table of known errors.
-    pub mapped: translate::MappedError,
+    pub(crate) mapped: translate::MappedError,
     /// The HTTP status; `None` for an exception frame and for errors that are not AWS's.
-    pub status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// `x-amzn-requestid`.
-    pub request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 /// How far a request came that got no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectStage {
+pub(crate) enum ConnectStage {
     /// The name of the host has no address.
     Dns,
     /// No connection.
@@ -119,7 +119,7 @@ impl std::fmt::Display for ServiceError {
 impl UpstreamError {
     /// The outcome of the attempt, one of a closed list, for metrics and the request record.
     #[must_use]
-    pub fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Service(error) => attempt_outcome(error.mapped.error.kind),
             Self::UnexpectedContentType { .. } | Self::Response { .. } => "unreadable",
@@ -133,7 +133,7 @@ impl UpstreamError {
 
     /// AWS's error, if AWS responded with one.
     #[must_use]
-    pub fn service(&self) -> Option<&translate::MappedError> {
+    pub(crate) fn service(&self) -> Option<&translate::MappedError> {
         match self {
             Self::Service(error) => Some(&error.mapped),
             _ => None,
@@ -142,7 +142,7 @@ impl UpstreamError {
 
     /// AWS's id of the request, if AWS responded.
     #[must_use]
-    pub fn request_id(&self) -> Option<&str> {
+    pub(crate) fn request_id(&self) -> Option<&str> {
         match self {
             Self::Service(error) => error.request_id.as_deref(),
             _ => None,
@@ -159,13 +159,13 @@ impl UpstreamError {
 
     /// Whether AWS does not accept the credentials, so that new ones may help.
     #[must_use]
-    pub fn is_credentials_rejected(&self) -> bool {
+    pub(crate) fn is_credentials_rejected(&self) -> bool {
         matches!(self, Self::Service(error) if error.mapped.retry == Retry::WithNewCredentials)
     }
 
     /// Whether AWS rejects the gateway's identity or its clock, and so every other request, too.
     #[must_use]
-    pub fn is_identity_error(&self) -> bool {
+    pub(crate) fn is_identity_error(&self) -> bool {
         const ROWS: [&str; 4] = ["E17", "E17b", "E18", "E28"];
         matches!(self, Self::Service(error) if ROWS.contains(&error.mapped.known_error.code))
     }
@@ -186,7 +186,7 @@ impl UpstreamError {
 
     /// The error as clients see it.
     #[must_use]
-    pub fn into_mapped(self) -> translate::MappedError {
+    pub(crate) fn into_mapped(self) -> translate::MappedError {
         use translate::MappedError as Mapped;
         match self {
             Self::Service(error) => error.mapped,
@@ -229,7 +229,7 @@ impl UpstreamError {
 
 /// The outcome of an attempt that ended with an error of `kind`, one of a closed list.
 #[must_use]
-pub fn attempt_outcome(kind: ErrorType) -> &'static str {
+pub(crate) fn attempt_outcome(kind: ErrorType) -> &'static str {
     match kind {
         ErrorType::InvalidRequest | ErrorType::TooLarge => "validation",
         ErrorType::Authentication | ErrorType::Permission | ErrorType::Billing => "access",

@@ -25,7 +25,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An operation of the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Converse.
     Converse,
     /// ConverseStream.
@@ -46,7 +46,7 @@ pub enum Operation {
 
 impl Operation {
     /// All operations that have their model in the path.
-    pub const OF_A_MODEL: [Self; 5] = [
+    pub(crate) const OF_A_MODEL: [Self; 5] = [
         Self::Converse,
         Self::ConverseStream,
         Self::InvokeModel,
@@ -56,7 +56,7 @@ impl Operation {
 
     /// The upstream API as metrics and logs name it.
     #[must_use]
-    pub fn api(self) -> &'static str {
+    pub(crate) fn api(self) -> &'static str {
         match self {
             Self::Converse | Self::ConverseStream => "converse",
             Self::InvokeModel | Self::InvokeModelWithResponseStream => "invoke",
@@ -67,7 +67,7 @@ impl Operation {
 
     /// The last segment of the path.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Converse => "converse",
             Self::ConverseStream => "converse-stream",
@@ -97,7 +97,7 @@ impl Operation {
 
     /// The media type of a successful response.
     #[must_use]
-    pub fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::ConverseStream | Self::InvokeModelWithResponseStream => EVENT_STREAM,
             Self::Messages | Self::MantleMessages => "text/event-stream",
@@ -109,7 +109,7 @@ impl Operation {
 
     /// Whether the response is a stream of events.
     #[must_use]
-    pub fn is_streamed(self) -> bool {
+    pub(crate) fn is_streamed(self) -> bool {
         !matches!(self, Self::Converse | Self::InvokeModel | Self::CountTokens | Self::MantleCountTokens)
     }
 

@@ -19,7 +19,7 @@ const MAX_FALLBACKS: usize = 4;
 
 /// Which errors may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryPolicy {
+pub(crate) enum RetryPolicy {
     /// Throttles, unavailability, failed connections and rejected credentials; a 400 may lead to a fallback.
     Standard,
     /// Failed connections and rejected credentials: clients of the Bedrock API retry the rest themselves.
@@ -28,7 +28,7 @@ pub enum RetryPolicy {
 
 /// What follows a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Send the same request again, after this delay.
     Retry(Duration),
     /// Fetch new credentials, then send the same request again.
@@ -41,7 +41,7 @@ pub enum Next {
 
 /// The attempts of one request.
 #[derive(Debug)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     policy: RetryPolicy,
     /// For the log.
     request_id: Option<RequestId>,
@@ -53,20 +53,20 @@ pub struct Attempts {
 impl Attempts {
     /// No attempt yet.
     #[must_use]
-    pub fn new(policy: RetryPolicy, request_id: Option<&RequestId>) -> Self {
+    pub(crate) fn new(policy: RetryPolicy, request_id: Option<&RequestId>) -> Self {
         let request_id = request_id.cloned();
         Self { policy, request_id, retries: 0, has_refreshed: false, fallbacks: Vec::new() }
     }
 
     /// How often the same request was sent again after a delay.
     #[must_use]
-    pub fn retries(&self) -> u32 {
+    pub(crate) fn retries(&self) -> u32 {
         self.retries
     }
 
     /// Decides what follows `error`. `client_body` is the body as the client sent it: names in AWS's text are only
     /// believed when they stand in it.
-    pub fn next(&mut self, error: &UpstreamError, can_refresh: bool, client_body: &[u8]) -> Next {
+    pub(crate) fn next(&mut self, error: &UpstreamError, can_refresh: bool, client_body: &[u8]) -> Next {
         let request_id = self.request_id.clone();
         let request_id = request_id.as_ref().map(RequestId::as_str);
         let (status, code) = error.summary();

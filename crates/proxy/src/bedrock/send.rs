@@ -11,30 +11,30 @@ pub(super) const USER_AGENT: &str = concat!("bedrock-proxy/", env!("CARGO_PKG_VE
 
 /// A request before it is signed. Cheap to clone: a retry sends the same bytes.
 #[derive(Clone, Debug)]
-pub struct SignedRequest {
+pub(crate) struct SignedRequest {
     /// The method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// The path, percent-encoded, with its query.
-    pub path: String,
+    pub(crate) path: String,
     /// Headers beside `host`, `user-agent` and those of the signature.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// The media type that a response of status 200 must have; `None` accepts any successful response.
-    pub media_type: Option<&'static str>,
+    pub(crate) media_type: Option<&'static str>,
 }
 
 /// A successful response whose body has not been read.
 #[derive(Debug)]
-pub struct UpstreamResponse {
+pub(crate) struct UpstreamResponse {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body.
-    pub body: Incoming,
+    pub(crate) body: Incoming,
     /// `x-amzn-requestid`, which AWS support asks for.
-    pub request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 impl Target {
@@ -42,7 +42,7 @@ impl Target {
     ///
     /// # Errors
     /// When there are no credentials, no response, or AWS responded with an error.
-    pub async fn send(&self, request: &SignedRequest) -> Result<UpstreamResponse, UpstreamError> {
+    pub(crate) async fn send(&self, request: &SignedRequest) -> Result<UpstreamResponse, UpstreamError> {
         let credentials = self.credentials.get().await?;
         let mut signed = Request::builder()
             .method(request.method.clone())

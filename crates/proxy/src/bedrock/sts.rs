@@ -23,11 +23,11 @@ const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 
 /// The AWS identity behind the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallerIdentity {
+pub(crate) struct CallerIdentity {
     /// The number of the AWS account.
-    pub account: String,
+    pub(crate) account: String,
     /// The ARN of the user or of the role session.
-    pub arn: String,
+    pub(crate) arn: String,
 }
 
 impl Bedrock {
@@ -36,7 +36,7 @@ impl Bedrock {
     /// # Errors
     /// When AWS rejects the credentials, there is no usable response, or the credential is a Bedrock API key, which STS
     /// does not know.
-    pub async fn caller_identity(&self) -> Result<CallerIdentity, UpstreamError> {
+    pub(crate) async fn caller_identity(&self) -> Result<CallerIdentity, UpstreamError> {
         if self.credentials.is_api_key() {
             return Err(UpstreamError::construction("STS does not know Bedrock API keys"));
         }
@@ -65,7 +65,7 @@ impl Bedrock {
     ///
     /// # Errors
     /// When there is no response, or it has no date.
-    pub async fn server_time(&self) -> Result<SystemTime, UpstreamError> {
+    pub(crate) async fn server_time(&self) -> Result<SystemTime, UpstreamError> {
         let target = self.targets.runtime();
         let host = target.host();
         let request = Request::get(target.endpoint.url("/").map_err(UpstreamError::construction)?)

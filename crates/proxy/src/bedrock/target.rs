@@ -16,7 +16,7 @@ use crate::http_client::{self, Client};
 
 /// An endpoint of AWS in one region, with a client, credentials and their scope.
 #[derive(Debug)]
-pub struct Target {
+pub(crate) struct Target {
     pub(super) endpoint: Endpoint,
     region: String,
     service: &'static str,
@@ -29,19 +29,19 @@ pub struct Target {
 impl Target {
     /// The host and port, as the `Host` header carries them.
     #[must_use]
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.endpoint.host()
     }
 
     /// The region that requests are signed for.
     #[must_use]
-    pub fn region(&self) -> &str {
+    pub(crate) fn region(&self) -> &str {
         &self.region
     }
 
     /// Whether rejected credentials can be replaced.
     #[must_use]
-    pub fn can_refresh(&self) -> bool {
+    pub(crate) fn can_refresh(&self) -> bool {
         self.credentials.can_refresh()
     }
 
@@ -49,7 +49,7 @@ impl Target {
     ///
     /// # Errors
     /// When there are no new ones.
-    pub async fn refresh_credentials(&self) -> Result<(), CredentialsError> {
+    pub(crate) async fn refresh_credentials(&self) -> Result<(), CredentialsError> {
         self.credentials.refresh_rejected().await.map(drop)
     }
 
@@ -173,7 +173,7 @@ impl Targets {
 impl Bedrock {
     /// The target of `operation` for `model_id`.
     #[must_use]
-    pub fn target_for(&self, operation: Operation, model_id: &str) -> Arc<Target> {
+    pub(crate) fn target_for(&self, operation: Operation, model_id: &str) -> Arc<Target> {
         if operation.is_on_mantle() {
             return Arc::clone(&self.targets.mantle);
         }
@@ -183,13 +183,13 @@ impl Bedrock {
 
     /// The region of `model_id`: that of an ARN, else the configured one.
     #[must_use]
-    pub fn region_of<'a>(&'a self, model_id: &'a str) -> &'a str {
+    pub(crate) fn region_of<'a>(&'a self, model_id: &'a str) -> &'a str {
         arn_region(model_id, &self.region).unwrap_or(&self.region)
     }
 
     /// The ARN of a system-defined resource in the configured region.
     #[must_use]
-    pub fn arn(&self, kind: &str, id: &str) -> String {
+    pub(crate) fn arn(&self, kind: &str, id: &str) -> String {
         let partition = endpoint::partition_name(&self.region);
         format!("arn:{partition}:bedrock:{}::{kind}/{id}", self.region)
     }

@@ -26,7 +26,7 @@ const MAX_PENDING: usize = 8;
 
 /// The cache.
 #[derive(Debug, Default)]
-pub struct InferenceProfiles(Mutex<HashMap<String, Entry>>);
+pub(crate) struct InferenceProfiles(Mutex<HashMap<String, Entry>>);
 
 #[derive(Clone, Debug)]
 enum Entry {
@@ -38,16 +38,16 @@ enum Entry {
 
 /// Model of an inference profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProfileModel {
+pub(crate) struct ProfileModel {
     /// Foundation-model id.
-    pub foundation_model: String,
+    pub(crate) foundation_model: String,
     /// Inference scope, as far as the regions of its models show it.
-    pub scope: Option<InferenceScope>,
+    pub(crate) scope: Option<InferenceScope>,
 }
 
 impl ProfileModel {
     /// Parses the ARNs of the models of a profile, one for each region; an ARN without a region is global.
-    pub fn from_arns<'a>(arns: impl Iterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn from_arns<'a>(arns: impl Iterator<Item = &'a str>) -> Option<Self> {
         let models: Vec<_> = arns.filter_map(|arn| arn.split_once(":foundation-model/")).collect();
         let base = models.first()?.1.to_owned();
         let regions: Vec<_> =
@@ -73,7 +73,7 @@ fn scope(regions: &[&str]) -> Option<InferenceScope> {
 
 /// State of an ARN in the cache.
 #[derive(Debug)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     /// There is a result, or none to be had now.
     Cached,
     /// The caller has to request the model, and to [`InferenceProfiles::insert`] the result.
@@ -95,13 +95,13 @@ pub enum Lookup {
 impl InferenceProfiles {
     /// Foundation-model id of `arn`, if known. An expired result is used until there is a new one.
     #[must_use]
-    pub fn foundation_model(&self, arn: &str) -> Option<String> {
+    pub(crate) fn foundation_model(&self, arn: &str) -> Option<String> {
         self.model(arn).map(|model| model.foundation_model)
     }
 
     /// Inference scope of `arn`, if known.
     #[must_use]
-    pub fn scope(&self, arn: &str) -> Option<InferenceScope> {
+    pub(crate) fn scope(&self, arn: &str) -> Option<InferenceScope> {
         self.model(arn)?.scope
     }
 
@@ -114,7 +114,7 @@ impl InferenceProfiles {
 
     /// Looks up `arn`, and registers a pending request if the caller has to make one.
     #[must_use]
-    pub fn lookup(&self, arn: &str) -> Lookup {
+    pub(crate) fn lookup(&self, arn: &str) -> Lookup {
         let now = Instant::now();
         self.with(|entries| {
             match entries.get(arn) {
@@ -142,7 +142,7 @@ impl InferenceProfiles {
     }
 
     /// Inserts the result of a request for `arn`; after a failure (`None`) the old result is kept.
-    pub fn insert(&self, arn: &str, model: Option<ProfileModel>) {
+    pub(crate) fn insert(&self, arn: &str, model: Option<ProfileModel>) {
         let until = Instant::now() + if model.is_some() { PROFILE_TTL } else { FAILURE_TTL };
         let model = model.or_else(|| self.model(arn));
         let previous = self.with(|entries| {

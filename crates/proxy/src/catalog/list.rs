@@ -8,42 +8,42 @@ use crate::config::ModelConfig;
 
 /// Entry of the list of models.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ModelInfo {
+pub(crate) struct ModelInfo {
     /// Name in requests.
-    pub id: String,
+    pub(crate) id: String,
     /// Display name.
-    pub display_name: String,
+    pub(crate) display_name: String,
     /// Vendor.
-    pub vendor: String,
+    pub(crate) vendor: String,
     /// Id or ARN of requests to Bedrock.
-    pub model_id: String,
+    pub(crate) model_id: String,
     /// Family of a Claude model.
-    pub family: Option<&'static str>,
+    pub(crate) family: Option<&'static str>,
     /// Release date, such as `2025-09-29`.
-    pub released: Option<String>,
+    pub(crate) released: Option<String>,
     /// Date after which AWS may stop serving it.
-    pub end_of_life: Option<String>,
+    pub(crate) end_of_life: Option<String>,
     /// Whether its lifecycle status is `LEGACY`.
-    pub legacy: bool,
+    pub(crate) legacy: bool,
     /// Capabilities.
-    pub capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
 }
 
 /// An inference profile of AWS that the region offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OfferedProfile {
+pub(crate) struct OfferedProfile {
     /// Id, such as `us.anthropic.…`.
-    pub id: String,
+    pub(crate) id: String,
     /// Foundation-model id.
-    pub foundation_model: String,
+    pub(crate) foundation_model: String,
     /// Display name.
-    pub display_name: String,
+    pub(crate) display_name: String,
 }
 
 impl Catalog {
     /// Inference profiles of the configured geography, and the global ones.
     #[must_use]
-    pub fn offered_profiles(&self) -> Vec<OfferedProfile> {
+    pub(crate) fn offered_profiles(&self) -> Vec<OfferedProfile> {
         let table = self.table();
         let is_offered = |prefix: &&String| {
             table.is_discovered()
@@ -64,7 +64,7 @@ impl Catalog {
 
     /// The operator's names, the Claude models of the region, and after a discovery all other models.
     #[must_use]
-    pub fn list(&self) -> Vec<ModelInfo> {
+    pub(crate) fn list(&self) -> Vec<ModelInfo> {
         let table = self.table();
         let configured = self.mapped_names.iter().filter_map(|name| self.describe(name));
         let mut all: Vec<ModelInfo> = configured.collect();
@@ -87,7 +87,7 @@ impl Catalog {
 
     /// One model by any name that a request may use; `None` if it has neither a row nor a mapping.
     #[must_use]
-    pub fn describe(&self, name: &str) -> Option<ModelInfo> {
+    pub(crate) fn describe(&self, name: &str) -> Option<ModelInfo> {
         let target = self.resolve(Some(name)).ok()?;
         let table = self.table();
         let model = target.foundation_model.as_deref().and_then(|base| table.by_id(base));

@@ -21,7 +21,7 @@ const UNKNOWN_SCOPE: Factor = Factor { input: 12_000, output: 12_000 };
 /// Where Bedrock may process the requests of a model id.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InferenceScope {
+pub(crate) enum InferenceScope {
     /// One Region: a foundation-model id.
     InRegion,
     /// Regions of a geography: an inference profile with this prefix.
@@ -51,7 +51,7 @@ impl InferenceScope {
 
 /// Price list of a resolved model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pricing {
+pub(crate) struct Pricing {
     short: Tier,
     /// Rates of prompts with more tokens than the number.
     long: Option<(u64, Tier)>,
@@ -63,7 +63,7 @@ impl Pricing {
     /// Rates of a request with `usage`. The rates of a long prompt apply to all its tokens. Flex, batch and reserved
     /// capacity, whose prices are not in the table and not higher, have the standard rates.
     #[must_use]
-    pub fn rates(&self, usage: &Usage) -> Rates {
+    pub(crate) fn rates(&self, usage: &Usage) -> Rates {
         let prompt = usage
             .input_tokens
             .saturating_add(usage.cache_creation_input_tokens)
@@ -102,7 +102,7 @@ impl Estimated {
 impl Catalog {
     /// Price list of `model` for requests to `region`. A model without a price has the highest rates of the table.
     #[must_use]
-    pub fn pricing(&self, model: &ResolvedModel, region: &str) -> Pricing {
+    pub(crate) fn pricing(&self, model: &ResolvedModel, region: &str) -> Pricing {
         let table = self.table();
         let row = model.foundation_model.as_deref().and_then(|id| table.by_id(id));
         let Some(prices) = row.and_then(|row| row.prices.as_ref()) else {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Factor, LongPrices, ModelConfig, Price, Prices};
 
 /// Date of the built-in prices.
-pub const VERSION: &str = "2026-11-22";
+pub(crate) const VERSION: &str = "2026-11-22";
 
 /// Pico-dollars per nano-dollar.
 const PICO_PER_NANO: u128 = 1_000;
@@ -18,21 +18,21 @@ const PICO_PER_NANO: u128 = 1_000;
 /// Rates in pico-dollars per token: a dollar per million tokens is 1,000,000. Stored as JSON in the row of the request, so
 /// that the cost can be verified after the prices have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rates {
+pub(crate) struct Rates {
     /// Version of the prices: the date of the built-in ones, or the operator's version.
-    pub version: Cow<'static, str>,
+    pub(crate) version: Cow<'static, str>,
     /// Input token that was not cached.
-    pub input: u64,
+    pub(crate) input: u64,
     /// Output token.
-    pub output: u64,
+    pub(crate) output: u64,
     /// Input token read from the cache.
-    pub cache_read: u64,
+    pub(crate) cache_read: u64,
     /// Input token written to the cache for five minutes.
-    pub cache_write_5m: u64,
+    pub(crate) cache_write_5m: u64,
     /// Input token written to the cache for an hour.
-    pub cache_write_1h: u64,
+    pub(crate) cache_write_1h: u64,
     /// Whether all rates are from the table; otherwise they are estimates that err high.
-    pub known: bool,
+    pub(crate) known: bool,
 }
 
 impl Rates {
@@ -41,7 +41,7 @@ impl Rates {
     /// Tokens written to the cache without a lifetime in the response were written for five minutes, the default of the
     /// API.
     #[must_use]
-    pub fn cost(&self, usage: &Usage) -> i64 {
+    pub(crate) fn cost(&self, usage: &Usage) -> i64 {
         let (five, hour) = cache_writes(usage);
         let parts = [
             (usage.input_tokens, self.input),
@@ -58,7 +58,7 @@ impl Rates {
 
     /// Nano-dollars saved by the tokens of `usage` that were read from the cache.
     #[must_use]
-    pub fn cache_savings(&self, usage: &Usage) -> i64 {
+    pub(crate) fn cache_savings(&self, usage: &Usage) -> i64 {
         let difference = u128::from(self.input.saturating_sub(self.cache_read));
         let pico = u128::from(usage.cache_read_input_tokens).saturating_mul(difference);
         i64::try_from(pico / PICO_PER_NANO).unwrap_or(i64::MAX)

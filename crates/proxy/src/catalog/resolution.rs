@@ -8,7 +8,7 @@ use crate::tasks::Tasks;
 
 /// Resolves model names. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ModelResolver {
+pub(crate) struct ModelResolver {
     catalog: Arc<Catalog>,
     bedrock: Arc<Bedrock>,
     tasks: Tasks,
@@ -19,7 +19,7 @@ pub struct ModelResolver {
 impl ModelResolver {
     /// A resolver over `catalog`, which asks AWS about profiles if `looks_up_profiles`.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, bedrock: Arc<Bedrock>, tasks: Tasks, looks_up_profiles: bool) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, bedrock: Arc<Bedrock>, tasks: Tasks, looks_up_profiles: bool) -> Self {
         Self { catalog, bedrock, tasks, looks_up_profiles }
     }
 
@@ -28,7 +28,7 @@ impl ModelResolver {
     ///
     /// # Errors
     /// As [`Catalog::resolve`].
-    pub async fn resolve_for(
+    pub(crate) async fn resolve_for(
         &self,
         requested: Option<&str>,
         profile: Option<&str>,
@@ -52,7 +52,7 @@ impl ModelResolver {
     ///
     /// # Errors
     /// As [`Catalog::resolve`].
-    pub async fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
+    pub(crate) async fn resolve(&self, requested: Option<&str>) -> Result<ResolvedModel, ResolveError> {
         let model = self.catalog.resolve(requested)?;
         let profiles = &self.catalog.inference_profiles;
         if !self.looks_up_profiles || !model.is_application_profile() {

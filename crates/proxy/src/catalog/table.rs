@@ -16,21 +16,21 @@ const BUILT_IN: &str = include_str!("models.json");
 
 /// A model that AWS offers in the region.
 #[derive(Clone, Debug, Default)]
-pub struct DiscoveredModel {
+pub(crate) struct DiscoveredModel {
     /// Foundation-model id.
-    pub id: String,
+    pub(crate) id: String,
     /// Name for people.
-    pub display_name: Option<String>,
+    pub(crate) display_name: Option<String>,
     /// Prefixes of its inference profiles.
-    pub prefixes: Vec<String>,
+    pub(crate) prefixes: Vec<String>,
     /// Whether it can be called by its foundation-model id.
-    pub on_demand: bool,
+    pub(crate) on_demand: bool,
     /// Whether its lifecycle status is `LEGACY`.
-    pub legacy: bool,
+    pub(crate) legacy: bool,
     /// Start of life, RFC 3339.
-    pub start_of_life: Option<String>,
+    pub(crate) start_of_life: Option<String>,
     /// End of life, RFC 3339.
-    pub end_of_life: Option<String>,
+    pub(crate) end_of_life: Option<String>,
 }
 
 /// Rows by id and by name.

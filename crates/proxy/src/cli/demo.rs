@@ -17,7 +17,7 @@ use crate::{http_client, telemetry};
 ///
 /// # Errors
 /// When the port is taken, or the fake cannot start.
-pub async fn run(host: IpAddr, port: u16) -> Result<(), String> {
+pub(crate) async fn run(host: IpAddr, port: u16) -> Result<(), String> {
     telemetry::install_quiet()?;
     let identity = fake_bedrock::Config::default();
     let (access_key, secret_key) = (identity.access_key.clone(), identity.secret_key.clone());

@@ -6,7 +6,7 @@ use protocol::translate::{KNOWN_ERRORS, KnownError, known_error};
 
 /// The explanation of the error with this code.
 #[must_use]
-pub fn one(code: &str) -> Option<String> {
+pub(crate) fn one(code: &str) -> Option<String> {
     let row = known_error(code.trim())?;
     let mut text = format!("{}: {}.\n\n{}\n", row.code, row.cause, row.advice);
     if !row.example.is_empty() {
@@ -18,7 +18,7 @@ pub fn one(code: &str) -> Option<String> {
 
 /// All known errors as a Markdown table.
 #[must_use]
-pub fn all() -> String {
+pub(crate) fn all() -> String {
     let mut rows: Vec<&KnownError> = KNOWN_ERRORS.iter().collect();
     rows.sort_by_key(|row| sort_key(row.code));
     let mut text = String::from(

@@ -19,36 +19,36 @@ const PREVIOUS_KEYS: &str = "JWT_PREVIOUS_SECRET_KEYS";
 
 /// Keys and claims of tokens.
 #[derive(Clone, Debug)]
-pub struct AuthConfig {
+pub(crate) struct AuthConfig {
     /// `JWT_SECRET_KEY`: signs and verifies tokens; `None` switches authentication off.
-    pub secret: Option<Secret>,
+    pub(crate) secret: Option<Secret>,
     /// `JWT_PREVIOUS_SECRET_KEYS`: verify tokens, but do not sign them.
-    pub previous_secrets: Vec<Secret>,
+    pub(crate) previous_secrets: Vec<Secret>,
     /// `JWT_ISSUER`: the claim `iss`.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// `JWT_AUDIENCE`: a value that the claim `aud` must contain.
-    pub audience: String,
+    pub(crate) audience: String,
     /// `JWT_EXPIRY_HOURS`: lifetime of a token that is issued without one.
-    pub expiry: Duration,
+    pub(crate) expiry: Duration,
     /// `JWT_LEEWAY_SECONDS`: accepted difference between the clocks of two machines.
-    pub leeway: Duration,
+    pub(crate) leeway: Duration,
     /// `ALLOW_UNAUTHENTICATED`: listen on other addresses than loopback without a key.
-    pub allow_unauthenticated: bool,
+    pub(crate) allow_unauthenticated: bool,
 }
 
 /// Provisioning and limits of callers.
 #[derive(Clone, Debug)]
-pub struct CallerConfig {
+pub(crate) struct CallerConfig {
     /// `PROVISION_USERS`: create a user at the first request with a valid token.
-    pub provision: bool,
+    pub(crate) provision: bool,
     /// `DEFAULT_USER_DAILY_TOKENS`: daily limit of a new user; `None` is unlimited.
-    pub user_limit: Option<i64>,
+    pub(crate) user_limit: Option<i64>,
     /// `DEFAULT_TEAM_DAILY_TOKENS`: daily limit of a new team; `None` is unlimited.
-    pub team_limit: Option<i64>,
+    pub(crate) team_limit: Option<i64>,
     /// `QUOTA_USER_ON_OUTAGE=open`: serve callers without cached rows while the database is unavailable.
-    pub open_on_outage: bool,
+    pub(crate) open_on_outage: bool,
     /// `MAX_CONCURRENT_REQUESTS_PER_USER`: open requests of one user on this replica.
-    pub max_concurrent_requests: usize,
+    pub(crate) max_concurrent_requests: usize,
 }
 
 pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
@@ -123,7 +123,7 @@ fn daily_limit(env: &mut EnvReader<'_>, name: &'static str, default: Option<i64>
 ///
 /// # Errors
 /// When it is neither.
-pub fn parse_limit(text: &str) -> Result<Option<i64>, &'static str> {
+pub(crate) fn parse_limit(text: &str) -> Result<Option<i64>, &'static str> {
     if text.eq_ignore_ascii_case("unlimited") {
         return Ok(None);
     }

@@ -10,49 +10,49 @@ use crate::secret::Secret;
 
 /// Region, credentials and endpoints.
 #[derive(Clone, Debug)]
-pub struct BedrockConfig {
+pub(crate) struct BedrockConfig {
     /// `AWS_BEDROCK_REGION`.
-    pub region: String,
+    pub(crate) region: String,
     /// `AWS_BEDROCK_ACCESS_KEY` and companions; `None` leaves the choice to the AWS credential chain.
-    pub keys: Option<AccessKeyConfig>,
+    pub(crate) keys: Option<AccessKeyConfig>,
     /// `AWS_BEARER_TOKEN_BEDROCK`: a Bedrock API key.
-    pub bearer: Option<Secret>,
+    pub(crate) bearer: Option<Secret>,
     /// `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, used unchanged.
-    pub endpoint: Option<Uri>,
+    pub(crate) endpoint: Option<Uri>,
     /// `AWS_USE_FIPS_ENDPOINT`.
-    pub fips: bool,
+    pub(crate) fips: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`.
-    pub dual_stack: bool,
+    pub(crate) dual_stack: bool,
     /// `AWS_CA_BUNDLE`: a PEM file that replaces the system's root certificates.
-    pub ca_bundle: Option<PathBuf>,
+    pub(crate) ca_bundle: Option<PathBuf>,
     /// The control plane.
-    pub control: ControlPlaneConfig,
+    pub(crate) control: ControlPlaneConfig,
     /// `AWS_ENDPOINT_URL_BEDROCK_MANTLE`, used unchanged: the endpoint of models that the runtime does not serve.
-    pub mantle: Option<Uri>,
+    pub(crate) mantle: Option<Uri>,
     /// `AWS_ENDPOINT_URL_STS`, used unchanged.
-    pub sts: Option<Uri>,
+    pub(crate) sts: Option<Uri>,
 }
 
 /// Static AWS access keys.
 #[derive(Clone, Debug)]
-pub struct AccessKeyConfig {
+pub(crate) struct AccessKeyConfig {
     /// `AWS_BEDROCK_ACCESS_KEY`.
-    pub access_key: String,
+    pub(crate) access_key: String,
     /// `AWS_BEDROCK_SECRET_KEY`.
-    pub secret_key: Secret,
+    pub(crate) secret_key: Secret,
     /// `AWS_BEDROCK_SESSION_TOKEN`.
-    pub session_token: Option<Secret>,
+    pub(crate) session_token: Option<Secret>,
 }
 
 /// The control plane, which lists models and inference profiles.
 #[derive(Clone, Debug, Default)]
-pub struct ControlPlaneConfig {
+pub(crate) struct ControlPlaneConfig {
     /// `AWS_BEDROCK_DISCOVER_MODELS`: list the models at start and every hour.
-    pub discover: bool,
+    pub(crate) discover: bool,
     /// `AWS_BEDROCK_RESOLVE_PROFILES`: look up the model of an application inference profile.
-    pub resolve_profiles: bool,
+    pub(crate) resolve_profiles: bool,
     /// `AWS_ENDPOINT_URL_BEDROCK`, used unchanged.
-    pub endpoint: Option<Uri>,
+    pub(crate) endpoint: Option<Uri>,
 }
 
 pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {

@@ -13,15 +13,15 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
     /// `DATA_DIR`: the directory of the SQLite file and of the WAL; created when missing.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// `DATABASE_URL`, or the `DB_*` variables, or a file in `DATA_DIR`.
-    pub url: DatabaseUrl,
+    pub(crate) url: DatabaseUrl,
     /// `DB_MAX_CONNS`: maximum of connections to PostgreSQL.
-    pub max_connections: u32,
+    pub(crate) max_connections: u32,
     /// `DB_MIN_CONNS`: connections to PostgreSQL that stay open.
-    pub min_connections: u32,
+    pub(crate) min_connections: u32,
     /// `DB_SSLROOTCERT`: a PEM file with the certificate authority of the database.
-    pub ssl_root_cert: Option<PathBuf>,
+    pub(crate) ssl_root_cert: Option<PathBuf>,
 }
 
 /// Which database.
@@ -37,19 +37,19 @@ pub enum DatabaseUrl {
 
 /// The parts of a PostgreSQL URL.
 #[derive(Clone, Debug)]
-pub struct PostgresParts {
+pub(crate) struct PostgresParts {
     /// `DB_HOST`: a name, an address, or the directory of a unix socket.
-    pub host: String,
+    pub(crate) host: String,
     /// `DB_PORT`.
-    pub port: u16,
+    pub(crate) port: u16,
     /// `DB_NAME`.
-    pub name: String,
+    pub(crate) name: String,
     /// `DB_USER`.
-    pub user: String,
+    pub(crate) user: String,
     /// `DB_PASSWORD`.
-    pub password: Option<Secret>,
+    pub(crate) password: Option<Secret>,
     /// `DB_SSLMODE`, as in libpq: disable, allow, prefer, require, verify-ca or verify-full.
-    pub ssl_mode: PgSslMode,
+    pub(crate) ssl_mode: PgSslMode,
 }
 
 const SSL_MODES: [(&str, PgSslMode); 6] = [

@@ -5,18 +5,18 @@ use std::fmt;
 
 /// One variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its value; `[redacted]` for a secret, `None` when unset.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
     /// Its default, if it has one.
-    pub default: Option<String>,
+    pub(crate) default: Option<String>,
     /// Whether its value is never printed.
-    pub secret: bool,
+    pub(crate) secret: bool,
 }
 
 /// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The environment of the process.
     Environment,
     /// The file `.env`.
@@ -51,17 +51,17 @@ const CREDENTIALS: [&str; 4] = [
 
 /// All variables by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings(pub(super) BTreeMap<&'static str, Setting>);
+pub(crate) struct Settings(pub(super) BTreeMap<&'static str, Setting>);
 
 impl Settings {
     /// The names of all variables.
     #[must_use]
-    pub fn names(&self) -> BTreeSet<&'static str> {
+    pub(crate) fn names(&self) -> BTreeSet<&'static str> {
         self.0.keys().copied().collect()
     }
 
     /// Each variable with its effective value and origin; `in_file` is true for those that `.env` set.
-    pub fn rows(
+    pub(crate) fn rows(
         &self,
         in_file: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = (&'static str, Option<&str>, Origin)> {

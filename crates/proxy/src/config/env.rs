@@ -12,13 +12,13 @@ use crate::secret::Secret;
 /// One error in the configuration, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}{}: {reason}", value.as_ref().map(|value| format!("={value:?}")).unwrap_or_default())]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     /// The variable (or file) that is wrong.
-    pub variable: String,
+    pub(crate) variable: String,
     /// Its value; `None` when unset or secret.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
     /// What is wrong, then what to do.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Text that replaces a secret in output.

@@ -12,7 +12,7 @@ use super::env::EnvReader;
 /// Which upstream APIs a request may use: `auto`, `converse`, `invoke` or `messages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum UpstreamPolicy {
+pub(crate) enum UpstreamPolicy {
     /// Converse, and InvokeModel for requests to Claude models that Converse cannot carry.
     Auto,
     /// One API for the models that have it. The Messages API needs a model id, so Claude models known by ARN only use
@@ -42,29 +42,29 @@ const UPSTREAM_POLICIES: &str = "use auto, converse, invoke or messages";
 
 /// Upstream API, options, timeouts and limits of one request.
 #[derive(Clone, Debug)]
-pub struct InferenceConfig {
+pub(crate) struct InferenceConfig {
     /// `AWS_BEDROCK_ROUTE`.
-    pub upstream_policy: UpstreamPolicy,
+    pub(crate) upstream_policy: UpstreamPolicy,
     /// Options of the translation: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
     /// `AWS_BEDROCK_REASON_BUDGET_TOKENS`, `AWS_BEDROCK_ENABLE_COMPUTER_USE`, `AWS_BEDROCK_SERVER_TOOLS`,
     /// `AWS_BEDROCK_STRICT`.
-    pub options: TranslationOptions,
+    pub(crate) options: TranslationOptions,
     /// `AWS_BEDROCK_AUTO_CACHE`: set cache points for clients of the chat-completions API, which set none.
-    pub auto_cache: bool,
+    pub(crate) auto_cache: bool,
     /// `AWS_BEDROCK_XML_BUFFER`: never cut an XML-like tag between two deltas.
-    pub xml_buffer: bool,
+    pub(crate) xml_buffer: bool,
     /// `REQUEST_TIMEOUT_SECONDS`: limit for a whole request that is not streamed.
-    pub request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     /// `STREAM_IDLE_TIMEOUT_SECONDS`: longest time without bytes from Bedrock.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// `PING_INTERVAL_SECONDS`: longest time without bytes to the client.
-    pub ping_interval: Duration,
+    pub(crate) ping_interval: Duration,
     /// `ABANDONED_TIMEOUT_SECONDS`: how long a detached read goes on after its client left, to learn the usage.
-    pub detached_read_timeout: Duration,
+    pub(crate) detached_read_timeout: Duration,
     /// `ABANDONED_MAX`: concurrent detached reads; the usage of further ones is estimated.
-    pub max_detached_reads: usize,
+    pub(crate) max_detached_reads: usize,
     /// `FIRST_FRAME_GRACE_SECONDS`: how long the response head waits for the first event.
-    pub max_head_delay: Duration,
+    pub(crate) max_head_delay: Duration,
 }
 
 pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {

@@ -8,23 +8,23 @@ use super::{Config, ConfigError, Origin, Settings, unknown_variables};
 
 /// The configuration and where its values came from.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The configuration, or all of its errors.
-    pub config: Result<Config, Vec<ConfigError>>,
+    pub(crate) config: Result<Config, Vec<ConfigError>>,
     settings: Settings,
     from_file: BTreeSet<String>,
 }
 
 impl Loaded {
     /// Each variable with its effective value and origin. Secrets are masked.
-    pub fn rows(&self) -> impl Iterator<Item = (&'static str, Option<&str>, Origin)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, Option<&str>, Origin)> {
         self.settings.rows(|name| self.from_file.contains(name))
     }
 }
 
 /// Reads `file`, which may be missing, and the environment. Must run before any thread starts.
 #[must_use]
-pub fn load_from_env(file: &Path) -> Loaded {
+pub(crate) fn load_from_env(file: &Path) -> Loaded {
     let (dotenv, file_error) = match dotenv::load_dotenv(file) {
         Ok(dotenv) => (dotenv, None),
         Err(error) => (DotEnv::default(), Some(error)),

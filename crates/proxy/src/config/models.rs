@@ -10,50 +10,50 @@ use super::prices::Prices;
 
 /// Model names, and rows that override the built-in table.
 #[derive(Clone, Debug)]
-pub struct CatalogConfig {
+pub(crate) struct CatalogConfig {
     /// `AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL`: used when a request names no model.
-    pub default_model: Option<String>,
+    pub(crate) default_model: Option<String>,
     /// `AWS_BEDROCK_MODEL_MAPPINGS`: model name of the client → id or ARN for Bedrock.
-    pub mappings: Vec<(String, String)>,
+    pub(crate) mappings: Vec<(String, String)>,
     /// `AWS_BEDROCK_REGION_PREFIX`, or the prefix of the region; `None` for ids without an inference profile.
-    pub prefix: Option<&'static str>,
+    pub(crate) prefix: Option<&'static str>,
     /// The rows of `AWS_BEDROCK_MODELS_FILE`, which override the built-in ones.
-    pub models: Vec<ModelConfig>,
+    pub(crate) models: Vec<ModelConfig>,
 }
 
 /// One row of the model table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ModelConfig {
+pub(crate) struct ModelConfig {
     /// The id of the foundation model, without an inference-profile prefix.
-    pub id: String,
+    pub(crate) id: String,
     /// The model's names in Anthropic's API.
     #[serde(default)]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// The prefixes of its inference profiles; empty: requests use the id itself.
     #[serde(default)]
-    pub prefixes: Vec<String>,
+    pub(crate) prefixes: Vec<String>,
     /// The day after which AWS may stop serving it, as `2027-01-08`.
     #[serde(default)]
-    pub end_of_life: Option<String>,
+    pub(crate) end_of_life: Option<String>,
     /// Overrides `AWS_BEDROCK_ROUTE` for this model.
     #[serde(default)]
-    pub route: Option<UpstreamPolicy>,
+    pub(crate) route: Option<UpstreamPolicy>,
     /// Whether only the Mantle endpoint serves it, with the Messages API.
     #[serde(default)]
-    pub mantle: bool,
+    pub(crate) mantle: bool,
     /// Its capabilities.
     #[serde(default)]
-    pub capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
     /// Its prices; absent: unknown.
     #[serde(default)]
-    pub prices: Option<Prices>,
+    pub(crate) prices: Option<Prices>,
 }
 
 impl ModelConfig {
     /// Whether the row contains nothing but an id and prices.
     #[must_use]
-    pub fn is_only_prices(&self) -> bool {
+    pub(crate) fn is_only_prices(&self) -> bool {
         let no_names = self.names.is_empty() && self.prefixes.is_empty() && self.end_of_life.is_none();
         let no_options = self.route.is_none() && !self.mantle && self.capabilities == Capabilities::default();
         self.prices.is_some() && no_names && no_options
@@ -64,7 +64,7 @@ impl ModelConfig {
 ///
 /// # Errors
 /// When it is not a JSON array of rows; the text names the line and column.
-pub fn parse_models(json: &str) -> Result<Vec<ModelConfig>, String> {
+pub(crate) fn parse_models(json: &str) -> Result<Vec<ModelConfig>, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 

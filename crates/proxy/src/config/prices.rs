@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::parse::{PREFIXES, is_region};
 
 /// The scope of a model id without an inference profile: in-Region inference.
-pub const IN_REGION: &str = "bare";
+pub(crate) const IN_REGION: &str = "bare";
 
 /// Decimals of a price in dollars per million tokens; the smallest step is one pico-dollar per token.
 const PRICE_DIGITS: u32 = 6;
@@ -24,79 +24,79 @@ const MAX_INTEGER_DIGITS: usize = 7;
 /// The prices of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Prices {
+pub(crate) struct Prices {
     /// Version of the prices, such as the day of the look-up; stored in each usage record.
     #[serde(default)]
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Whose prices they are: a prefix of inference profiles, or `bare` for in-Region inference.
     #[serde(deserialize_with = "scope")]
-    pub basis: String,
+    pub(crate) basis: String,
     /// Per input token that is not cached.
-    pub input: Price,
+    pub(crate) input: Price,
     /// Per output token.
-    pub output: Price,
+    pub(crate) output: Price,
     /// Per token read from the cache; absent: unknown.
     #[serde(default)]
-    pub cache_read: Option<Price>,
+    pub(crate) cache_read: Option<Price>,
     /// Per token written to the five-minute cache; absent: unknown.
     #[serde(default)]
-    pub write_5m: Option<Price>,
+    pub(crate) write_5m: Option<Price>,
     /// Per token written to the one-hour cache; absent: unknown.
     #[serde(default)]
-    pub write_1h: Option<Price>,
+    pub(crate) write_1h: Option<Price>,
     /// Prices of a request with a long prompt.
     #[serde(default)]
-    pub long: Option<LongPrices>,
+    pub(crate) long: Option<LongPrices>,
     /// Factors of other prefixes, and of `bare`, relative to the basis.
     #[serde(default, deserialize_with = "scopes")]
-    pub by_prefix: BTreeMap<String, Factor>,
+    pub(crate) by_prefix: BTreeMap<String, Factor>,
     /// Factors of in-Region inference by region, relative to the basis.
     #[serde(default, deserialize_with = "regions")]
-    pub by_region: BTreeMap<String, Factor>,
+    pub(crate) by_region: BTreeMap<String, Factor>,
 }
 
 /// Prices of a request with a long prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LongPrices {
+pub(crate) struct LongPrices {
     /// A prompt with more tokens than this is long, cached tokens included.
-    pub above: u64,
+    pub(crate) above: u64,
     /// Per input token that is not cached.
-    pub input: Price,
+    pub(crate) input: Price,
     /// Per output token.
-    pub output: Price,
+    pub(crate) output: Price,
     /// Per token read from the cache; absent: unknown.
     #[serde(default)]
-    pub cache_read: Option<Price>,
+    pub(crate) cache_read: Option<Price>,
     /// Per token written to the five-minute cache; absent: unknown.
     #[serde(default)]
-    pub write_5m: Option<Price>,
+    pub(crate) write_5m: Option<Price>,
     /// Per token written to the one-hour cache; absent: unknown.
     #[serde(default)]
-    pub write_1h: Option<Price>,
+    pub(crate) write_1h: Option<Price>,
 }
 
 /// Pico-dollars per token. Serialized in dollars per million tokens: 1 dollar per million tokens is 1,000,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Price(pub u64);
+pub(crate) struct Price(pub(crate) u64);
 
 /// A multiplier of the basis, in ten-thousandths. Serialized as `1.1`, or as `1.43/1.4388` when input and output tokens
 /// differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Factor {
+pub(crate) struct Factor {
     /// For input tokens, cached ones included.
-    pub input: u64,
+    pub(crate) input: u64,
     /// For output tokens.
-    pub output: u64,
+    pub(crate) output: u64,
 }
 
 impl Factor {
     /// The multiplier 1.
-    pub const ONE: Self = Self { input: 10_000, output: 10_000 };
+    pub(crate) const ONE: Self = Self { input: 10_000, output: 10_000 };
 
     /// The larger multiplier of both, for input and output separately.
     #[must_use]
-    pub fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         Self { input: self.input.max(other.input), output: self.output.max(other.output) }
     }
 }

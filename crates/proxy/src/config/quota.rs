@@ -11,22 +11,22 @@ use super::env::EnvReader;
 
 /// Reset schedule, weights and failure mode of limits.
 #[derive(Clone, Debug)]
-pub struct QuotaConfig {
+pub(crate) struct QuotaConfig {
     /// `QUOTA_RESET_CRON` and `QUOTA_RESET_TIMEZONE`.
-    pub schedule: Schedule,
+    pub(crate) schedule: Schedule,
     /// `QUOTA_CACHE_READ_PERCENT`: percentage of a token read from the cache that counts towards a limit.
-    pub cache_read_percent: u32,
+    pub(crate) cache_read_percent: u32,
     /// `QUOTA_USER_ON_OUTAGE`: behaviour of user limits while the database is unavailable.
-    pub user_on_outage: FailMode,
+    pub(crate) user_on_outage: FailMode,
     /// `QUOTA_TEAM_ON_OUTAGE`: behaviour of team limits while the database is unavailable.
-    pub team_on_outage: FailMode,
+    pub(crate) team_on_outage: FailMode,
     /// `QUOTA_LEASE_SECONDS`: time after which the reservations of a killed process are released.
-    pub lease: Duration,
+    pub(crate) lease: Duration,
 }
 
 /// What a limit does while the database is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailMode {
+pub(crate) enum FailMode {
     /// Fail open: requests pass and are charged later.
     Open,
     /// Fail closed: requests that need the limit are denied.
@@ -35,11 +35,11 @@ pub enum FailMode {
 
 /// When limits reset.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// The reset times; `None` is every day at 00:00.
-    pub cron: Option<Cron>,
+    pub(crate) cron: Option<Cron>,
     /// The time zone of `cron`.
-    pub zone: TimeZone,
+    pub(crate) zone: TimeZone,
 }
 
 impl Schedule {
@@ -47,7 +47,7 @@ impl Schedule {
     ///
     /// # Errors
     /// When the expression is invalid or never matches, or the time zone is unknown.
-    pub fn parse(cron: &str, zone: &str) -> Result<Self, String> {
+    pub(crate) fn parse(cron: &str, zone: &str) -> Result<Self, String> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
         let cron = parser.parse(cron).map_err(|error| {
             format!("{error}; use five fields such as 0 0 * * * (minute, hour, day, month, weekday)")
@@ -61,7 +61,7 @@ impl Schedule {
 
     /// Every day at 00:00 UTC.
     #[must_use]
-    pub fn daily() -> Self {
+    pub(crate) fn daily() -> Self {
         Self { cron: None, zone: TimeZone::UTC }
     }
 }

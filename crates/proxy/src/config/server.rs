@@ -13,44 +13,44 @@ use crate::certificate::{self, CertificateError, File};
 
 /// Address, limits, timeouts and TLS of the listener.
 #[derive(Clone, Debug)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// `HOST`: the listen address; loopback unless there is `JWT_SECRET_KEY` or `ALLOW_UNAUTHENTICATED=true`.
-    pub host: IpAddr,
+    pub(crate) host: IpAddr,
     /// `PORT`; 0 lets the system choose.
-    pub port: u16,
+    pub(crate) port: u16,
     /// `MAX_CONNECTIONS`: further connections wait in the kernel's queue.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// `MAX_BODY_BYTES`: larger requests get 413.
-    pub max_body_bytes: usize,
+    pub(crate) max_body_bytes: usize,
     /// `HEADER_TIMEOUT_SECONDS`: limit for the first request head of a connection.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// `BODY_TIMEOUT_SECONDS`: limit for a request body.
-    pub body_timeout: Duration,
+    pub(crate) body_timeout: Duration,
     /// `WRITE_TIMEOUT_SECONDS`: limit for a client that does not read its response.
-    pub write_timeout: Duration,
+    pub(crate) write_timeout: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`: limit for open requests after SIGTERM.
-    pub shutdown_grace: Duration,
+    pub(crate) shutdown_grace: Duration,
     /// `SHUTDOWN_DELAY_SECONDS`: time after SIGTERM in which `/readyz` fails and requests are still accepted, so that
     /// load balancers stop sending requests first.
-    pub shutdown_delay: Duration,
+    pub(crate) shutdown_delay: Duration,
     /// `TLS_CERT_FILE` and companions; `None` is plain HTTP.
-    pub tls: Option<TlsConfig>,
+    pub(crate) tls: Option<TlsConfig>,
 }
 
 /// Certificate, key and versions of TLS.
 #[derive(Clone, Debug)]
-pub struct TlsConfig {
+pub(crate) struct TlsConfig {
     /// `TLS_CERT_FILE`: a PEM file with the certificate and its intermediate certificates.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// `TLS_KEY_FILE`: a PEM file with the private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// `TLS_MIN_VERSION`.
-    pub min_version: TlsVersion,
+    pub(crate) min_version: TlsVersion,
 }
 
 /// The minimum version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
+pub(crate) enum TlsVersion {
     /// TLS 1.2, and 1.3.
     V1_2,
     /// TLS 1.3 only.

@@ -18,28 +18,28 @@ const OUR_TARGET: &str = "bedrock_proxy";
 
 /// Filter, format and destination of log lines.
 #[derive(Clone, Debug)]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// `RUST_LOG`, or a filter made from `LOG_LEVEL` and `AWS_BEDROCK_DEBUG`.
-    pub filter: String,
+    pub(crate) filter: String,
     /// `LOG_FORMAT=json`; otherwise text.
-    pub json: bool,
+    pub(crate) json: bool,
     /// `LOG_OUTPUT=stdout` or `both`.
-    pub stdout: bool,
+    pub(crate) stdout: bool,
     /// `LOG_FILE_PATH`, with `LOG_OUTPUT=file` or `both`.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// `LOG_RETENTION_DAYS` and `LOG_RETENTION_BYTES`.
-    pub retention: LogRetention,
+    pub(crate) retention: LogRetention,
     /// Every secret of the configuration; the log scrubber removes them.
-    pub secrets: Vec<Secret>,
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// Retention of log files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogRetention {
+pub(crate) struct LogRetention {
     /// `LOG_RETENTION_DAYS`.
-    pub days: u32,
+    pub(crate) days: u32,
     /// `LOG_RETENTION_BYTES`, for all files together.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
@@ -99,48 +99,48 @@ fn file(env: &mut EnvReader<'_>) -> Option<PathBuf> {
 
 /// Labels of the Prometheus metrics.
 #[derive(Clone, Debug)]
-pub struct MetricsConfig {
+pub(crate) struct MetricsConfig {
     /// `METRICS_USER_LABEL`: label tokens and cost by user.
-    pub user_label: bool,
+    pub(crate) user_label: bool,
 }
 
 /// Export of spans and metrics by OTLP; nothing is exported without an endpoint.
 #[derive(Clone, Debug)]
-pub struct OtelConfig {
+pub(crate) struct OtelConfig {
     /// The collector of spans.
-    pub traces: Option<CollectorConfig>,
+    pub(crate) traces: Option<CollectorConfig>,
     /// The collector of metrics.
-    pub metrics: Option<CollectorConfig>,
+    pub(crate) metrics: Option<CollectorConfig>,
     /// `OTEL_SERVICE_NAME`, or `service.name` of `OTEL_RESOURCE_ATTRIBUTES`.
-    pub service_name: String,
+    pub(crate) service_name: String,
     /// `OTEL_RESOURCE_ATTRIBUTES` without `service.name`.
-    pub attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
     /// `OTEL_TRACES_SAMPLER`.
-    pub sampler: SamplerConfig,
+    pub(crate) sampler: SamplerConfig,
     /// `OTEL_METRIC_EXPORT_INTERVAL`: time between two exports of metrics.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`: use the latest names of the semantic conventions.
-    pub newest_names: bool,
+    pub(crate) newest_names: bool,
 }
 
 /// The collector of one signal.
 #[derive(Clone, Debug)]
-pub struct CollectorConfig {
+pub(crate) struct CollectorConfig {
     /// `OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT` unchanged, or `OTEL_EXPORTER_OTLP_ENDPOINT` with its path.
-    pub url: Uri,
+    pub(crate) url: Uri,
     /// `OTEL_EXPORTER_OTLP_HEADERS` or `…_<SIGNAL>_HEADERS`; they often contain a token.
-    pub headers: Vec<(HeaderName, Secret)>,
+    pub(crate) headers: Vec<(HeaderName, Secret)>,
     /// `OTEL_EXPORTER_OTLP_TIMEOUT` or `…_<SIGNAL>_TIMEOUT`: limit for one export.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// Sampling of traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SamplerConfig {
+pub(crate) struct SamplerConfig {
     /// Follow the sampling decision of the parent span.
-    pub parent_based: bool,
+    pub(crate) parent_based: bool,
     /// Ratio of sampled traces without a parent, from 0 to 1.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
 }
 
 /// The variables of one signal.

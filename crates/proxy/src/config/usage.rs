@@ -4,13 +4,13 @@ use super::env::EnvReader;
 
 /// Queue and retention of usage records and audit events.
 #[derive(Clone, Debug)]
-pub struct UsageConfig {
+pub(crate) struct UsageConfig {
     /// `LEDGER_QUEUE`: requests that may be open or not yet stored; further requests wait.
-    pub queue: usize,
+    pub(crate) queue: usize,
     /// `USAGE_RETENTION_DAYS`: retention of usage records; daily aggregates stay.
-    pub usage_days: u32,
+    pub(crate) usage_days: u32,
     /// `EVENTS_RETENTION_DAYS`: retention of audit events.
-    pub event_days: u32,
+    pub(crate) event_days: u32,
 }
 
 pub(super) fn usage(env: &mut EnvReader<'_>) -> UsageConfig {

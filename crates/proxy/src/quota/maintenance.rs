@@ -16,7 +16,7 @@ const RESET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Quota {
     /// Runs until shutdown of `tasks`, which begins when the last request has ended.
-    pub async fn run(&self, tasks: &Tasks) {
+    pub(crate) async fn run(&self, tasks: &Tasks) {
         let mut renewal = tokio::time::interval(self.config.lease / 3);
         let mut reset_check = tokio::time::interval(RESET_CHECK_INTERVAL);
         let mut recorded = None;
@@ -30,7 +30,7 @@ impl Quota {
     }
 
     /// Renews the leases of this process.
-    pub async fn renew_leases(&self) {
+    pub(crate) async fn renew_leases(&self) {
         let lease_ms = i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX);
         let expires_at = self.clock.milliseconds().saturating_add(lease_ms);
         let open: Vec<_> = self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
@@ -40,7 +40,7 @@ impl Quota {
     }
 
     /// Records the start of the current period, unless `recorded` is that period. On failure the next call tries again.
-    pub async fn record_reset(&self, recorded: &mut Option<Period>) {
+    pub(crate) async fn record_reset(&self, recorded: &mut Option<Period>) {
         let period = self.period();
         if *recorded == Some(period) {
             return;

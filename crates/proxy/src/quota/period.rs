@@ -16,26 +16,26 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Time between two resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Period {
+pub(crate) struct Period {
     /// First instant, epoch milliseconds.
-    pub start: i64,
+    pub(crate) start: i64,
     /// First instant after the period, epoch milliseconds.
-    pub end: i64,
+    pub(crate) end: i64,
     /// Calendar day of the start, in the time zone of the schedule.
-    pub date: Date,
+    pub(crate) date: Date,
 }
 
 impl Period {
     /// Milliseconds from `now` to the reset.
     #[must_use]
-    pub fn remaining(&self, now: i64) -> i64 {
+    pub(crate) fn remaining(&self, now: i64) -> i64 {
         self.end.saturating_sub(now).max(0)
     }
 }
 
 /// Computes the period of an instant.
 #[derive(Debug)]
-pub struct Periods {
+pub(crate) struct Periods {
     schedule: Schedule,
     /// Last result: nearly every call is about the same period.
     last: Mutex<Option<Period>>,
@@ -44,13 +44,13 @@ pub struct Periods {
 impl Periods {
     /// Periods by `schedule`.
     #[must_use]
-    pub fn new(schedule: Schedule) -> Self {
+    pub(crate) fn new(schedule: Schedule) -> Self {
         Self { schedule, last: Mutex::new(None) }
     }
 
     /// The period that holds `now` (epoch milliseconds).
     #[must_use]
-    pub fn at(&self, now: i64) -> Period {
+    pub(crate) fn at(&self, now: i64) -> Period {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match *last {
             Some(period) if (period.start..period.end).contains(&now) => period,

@@ -12,15 +12,15 @@ use crate::config::{DatabaseConfig, DatabaseUrl};
 
 /// State of a database.
 #[derive(Debug)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// Kind of the database: `sqlite` or `postgresql`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// File or server, without secrets.
-    pub location: String,
+    pub(crate) location: String,
     /// Whether the file exists; always true for a server.
-    pub exists: bool,
+    pub(crate) exists: bool,
     /// Migrations that are not applied yet, in their order.
-    pub pending: Vec<&'static str>,
+    pub(crate) pending: Vec<&'static str>,
     config: DatabaseConfig,
 }
 
@@ -29,7 +29,7 @@ impl Inspection {
     ///
     /// # Errors
     /// When it cannot be reached or read.
-    pub async fn read(config: &DatabaseConfig) -> Result<Self> {
+    pub(crate) async fn read(config: &DatabaseConfig) -> Result<Self> {
         let (kind, location) = match &config.url {
             DatabaseUrl::Sqlite(path) => ("sqlite", path.display().to_string()),
             DatabaseUrl::Postgres(_) => ("postgresql", "DATABASE_URL".to_owned()),
@@ -49,7 +49,7 @@ impl Inspection {
     ///
     /// # Errors
     /// When one of them fails.
-    pub async fn migrate(&self) -> Result<()> {
+    pub(crate) async fn migrate(&self) -> Result<()> {
         let pools = Pools::new(&self.config).await?;
         let result = migrate::run(&pools).await;
         pools.close().await;
@@ -61,7 +61,7 @@ impl Inspection {
 ///
 /// # Errors
 /// Never, unless memory is short.
-pub async fn sqlite_version() -> Result<String> {
+pub(crate) async fn sqlite_version() -> Result<String> {
     let mut connection = SqliteConnection::connect("sqlite::memory:").await?;
     Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?)
 }

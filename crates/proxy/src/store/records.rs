@@ -12,28 +12,28 @@ use super::datetime;
 #[serde(tag = "type", rename = "user")]
 pub struct User {
     /// Claim `user_id` of the token.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Team that is charged as well.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Limit in tokens per quota period; `None` is unlimited.
-    pub daily_token_limit: Option<i64>,
+    pub(crate) daily_token_limit: Option<i64>,
     /// Inference profile used for requests to the model that it serves.
-    pub default_inference_profile: Option<String>,
+    pub(crate) default_inference_profile: Option<String>,
     /// Whether requests are rejected, even with a valid token.
-    pub disabled: bool,
+    pub(crate) disabled: bool,
     /// Tokens issued before this instant are rejected.
     #[serde(serialize_with = "datetime::serialize_option")]
-    pub tokens_valid_from: Option<i64>,
+    pub(crate) tokens_valid_from: Option<i64>,
     /// Tokens charged since the last reset.
-    pub tokens_used_today: i64,
+    pub(crate) tokens_used_today: i64,
     /// Day of the last reset.
-    pub last_reset_date: Option<String>,
+    pub(crate) last_reset_date: Option<String>,
     /// Instant at which the row was inserted.
     #[serde(serialize_with = "datetime::serialize")]
-    pub created_at: i64,
+    pub(crate) created_at: i64,
     /// Instant of the last change by an operator.
     #[serde(serialize_with = "datetime::serialize")]
-    pub updated_at: i64,
+    pub(crate) updated_at: i64,
 }
 
 /// A team: users who share a limit.
@@ -41,28 +41,28 @@ pub struct User {
 #[serde(tag = "type", rename = "team")]
 pub struct Team {
     /// Name of the team.
-    pub team: String,
+    pub(crate) team: String,
     /// Limit in tokens per quota period for all its users; `None` is unlimited.
-    pub daily_token_limit: Option<i64>,
+    pub(crate) daily_token_limit: Option<i64>,
     /// Whether requests are rejected, even with a valid token.
-    pub disabled: bool,
+    pub(crate) disabled: bool,
     /// Instant at which the row was inserted.
     #[serde(serialize_with = "datetime::serialize")]
-    pub created_at: i64,
+    pub(crate) created_at: i64,
     /// Instant of the last change by an operator.
     #[serde(serialize_with = "datetime::serialize")]
-    pub updated_at: i64,
+    pub(crate) updated_at: i64,
 }
 
 /// Rows of a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerRows {
     /// Row of the user.
-    pub user: Option<User>,
+    pub(crate) user: Option<User>,
     /// Row of the team: the team in the user's row if there is one, else the claimed team.
-    pub team: Option<Team>,
+    pub(crate) team: Option<Team>,
     /// Whether the token was revoked by its id.
-    pub revoked: bool,
+    pub(crate) revoked: bool,
 }
 
 /// An issued token, or a token of another tool that was revoked; never the token itself.
@@ -70,111 +70,111 @@ pub struct CallerRows {
 #[serde(tag = "type", rename = "token")]
 pub struct Token {
     /// Id of the token.
-    pub jti: String,
+    pub(crate) jti: String,
     /// Claim `user_id`; empty when only the id is known.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Claim `team`.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Claim `scope`; empty when only the id is known.
-    pub scope: String,
+    pub(crate) scope: String,
     /// Instant of issue; 0 when only the id is known.
     #[serde(serialize_with = "datetime::serialize_known")]
-    pub issued_at: i64,
+    pub(crate) issued_at: i64,
     /// Instant of expiry; `i64::MAX` when only the id is known.
     #[serde(serialize_with = "datetime::serialize_known")]
-    pub expires_at: i64,
+    pub(crate) expires_at: i64,
     /// Instant of revocation.
     #[serde(serialize_with = "datetime::serialize_option")]
-    pub revoked_at: Option<i64>,
+    pub(crate) revoked_at: Option<i64>,
     /// Operator who issued it.
-    pub issued_by: String,
+    pub(crate) issued_by: String,
 }
 
 /// Usage and cost of one request: a row of `metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UsageRecord {
     /// Unique id, also of the reservation that it settles.
-    pub id: String,
+    pub(crate) id: String,
     /// Request id in the response to the client.
-    pub request_id: String,
+    pub(crate) request_id: String,
     /// Number of the attempt that ended the request, from 1.
-    pub attempt: i64,
+    pub(crate) attempt: i64,
     /// User that is charged.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Team that is charged as well.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Session id from the client.
-    pub session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// Foundation model, or the requested model if that is unknown.
-    pub model: String,
+    pub(crate) model: String,
     /// Model name in the request.
-    pub model_requested: Option<String>,
+    pub(crate) model_requested: Option<String>,
     /// Model id sent to Bedrock: an id, a profile or an ARN.
-    pub model_upstream: Option<String>,
+    pub(crate) model_upstream: Option<String>,
     /// Upstream API: `converse`, `invoke` or `messages`.
-    pub route: Option<String>,
+    pub(crate) route: Option<String>,
     /// HTTP status of the response to the client.
-    pub status: i64,
+    pub(crate) status: i64,
     /// Outcome in one word; `failed` counts as a failure with any status.
-    pub outcome: String,
+    pub(crate) outcome: String,
     /// Stop reason of the response.
-    pub stop_reason: Option<String>,
+    pub(crate) stop_reason: Option<String>,
     /// Input tokens that were not cached.
-    pub input_tokens: i64,
+    pub(crate) input_tokens: i64,
     /// Output tokens.
-    pub output_tokens: i64,
+    pub(crate) output_tokens: i64,
     /// Tokens read from the cache.
-    pub cache_read_tokens: i64,
+    pub(crate) cache_read_tokens: i64,
     /// Tokens written to the cache, for five minutes or an hour.
-    pub cache_write_tokens: i64,
+    pub(crate) cache_write_tokens: i64,
     /// Tokens written to the cache for an hour.
-    pub cache_write_1h_tokens: i64,
+    pub(crate) cache_write_1h_tokens: i64,
     /// Tokens that count towards limits.
-    pub charged_tokens: i64,
+    pub(crate) charged_tokens: i64,
     /// Start of the quota period that is charged.
-    pub period: i64,
+    pub(crate) period: i64,
     /// Cost in nano-dollars.
-    pub cost: i64,
+    pub(crate) cost: i64,
     /// Rates that were applied.
-    pub rates: serde_json::Value,
+    pub(crate) rates: serde_json::Value,
     /// Whether the price of the model is known.
-    pub priced: bool,
+    pub(crate) priced: bool,
     /// Whether the tokens are estimated.
-    pub estimated: bool,
+    pub(crate) estimated: bool,
     /// Duration of the request in milliseconds.
-    pub duration_ms: i64,
+    pub(crate) duration_ms: i64,
     /// Time to the first token in milliseconds.
-    pub ttft_ms: Option<i64>,
+    pub(crate) ttft_ms: Option<i64>,
     /// Instant at which the request started.
-    pub at: i64,
+    pub(crate) at: i64,
 }
 
 /// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Unique id.
-    pub id: String,
+    pub(crate) id: String,
     /// Kind of the event, in snake case.
-    pub kind: String,
+    pub(crate) kind: String,
     /// User that it is about.
-    pub user_id: Option<String>,
+    pub(crate) user_id: Option<String>,
     /// Team that it is about.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Operator or task that caused it.
-    pub actor: Option<String>,
+    pub(crate) actor: Option<String>,
     /// Details, by kind.
-    pub details: serde_json::Value,
+    pub(crate) details: serde_json::Value,
     /// Instant of the event.
-    pub at: i64,
+    pub(crate) at: i64,
 }
 
 /// Position and size of a page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Cursor: [`ListPage::next`] of the page before.
-    pub after: Option<String>,
+    pub(crate) after: Option<String>,
     /// Maximum number of rows; clamped to 1..=1000.
-    pub limit: i64,
+    pub(crate) limit: i64,
 }
 
 /// Maximum rows of a page: a response of about a megabyte.
@@ -189,11 +189,11 @@ impl Page {
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListPage<T> {
+pub(crate) struct ListPage<T> {
     /// Rows of the page.
-    pub rows: Vec<T>,
+    pub(crate) rows: Vec<T>,
     /// Cursor of the next page; `None` at the end.
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 impl<T> ListPage<T> {

@@ -7,32 +7,32 @@ use super::{BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, valid
 #[derive(Clone, Debug, Default)]
 pub struct UsageQuery {
     /// First day in UTC, such as `2026-11-22`.
-    pub from: String,
+    pub(crate) from: String,
     /// Last day in UTC, inclusive.
-    pub to: String,
+    pub(crate) to: String,
     /// Dimensions to group by; without any, the report has one row.
-    pub by: Dimensions,
+    pub(crate) by: Dimensions,
     /// Only usage of this user.
-    pub user_id: Option<String>,
+    pub(crate) user_id: Option<String>,
     /// Only usage of this team.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Only usage of this model.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 /// Dimensions that a report is grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dimensions {
     /// By day.
-    pub day: bool,
+    pub(crate) day: bool,
     /// By user.
-    pub user: bool,
+    pub(crate) user: bool,
     /// By team.
-    pub team: bool,
+    pub(crate) team: bool,
     /// By model.
-    pub model: bool,
+    pub(crate) model: bool,
     /// By route.
-    pub route: bool,
+    pub(crate) route: bool,
 }
 
 impl Dimensions {
@@ -40,7 +40,7 @@ impl Dimensions {
     ///
     /// # Errors
     /// When a name is unknown.
-    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
         let mut by = Self::default();
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             match name {
@@ -62,40 +62,40 @@ impl Dimensions {
 pub struct UsageRow {
     /// Day in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub day: Option<String>,
+    pub(crate) day: Option<String>,
     /// User.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
+    pub(crate) user_id: Option<String>,
     /// Team.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Model.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// Upstream API (`route`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    pub(crate) route: Option<String>,
     /// Number of requests.
-    pub requests: i64,
+    pub(crate) requests: i64,
     /// Number of failed requests.
-    pub failed: i64,
+    pub(crate) failed: i64,
     /// Number of requests whose tokens are estimated.
-    pub estimated: i64,
+    pub(crate) estimated: i64,
     /// Number of requests whose model has no known price.
-    pub unpriced: i64,
+    pub(crate) unpriced: i64,
     /// Input tokens that were not cached.
-    pub input_tokens: i64,
+    pub(crate) input_tokens: i64,
     /// Output tokens.
-    pub output_tokens: i64,
+    pub(crate) output_tokens: i64,
     /// Tokens read from the cache.
-    pub cache_read_tokens: i64,
+    pub(crate) cache_read_tokens: i64,
     /// Tokens written to the cache.
-    pub cache_write_tokens: i64,
+    pub(crate) cache_write_tokens: i64,
     /// Tokens that counted towards limits.
-    pub charged_tokens: i64,
+    pub(crate) charged_tokens: i64,
     /// Cost in nano-dollars.
     #[serde(rename = "cost_nano_usd")]
-    pub cost: i64,
+    pub(crate) cost: i64,
 }
 
 macro_rules! sum {
@@ -121,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, a day is invalid, or `page.after` is not a cursor of this list.
-    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
+    pub(crate) async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
         let (from, to) = (datetime::parse_date(&query.from)?, datetime::parse_date(&query.to)?);
         let offset = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
         let offset = offset.ok().filter(|offset| *offset >= 0);

@@ -49,7 +49,7 @@ impl LogLayer {
     ///
     /// # Errors
     /// When the secrets are too long for the scrubber.
-    pub fn new(
+    pub(crate) fn new(
         json: bool,
         clock: Clock,
         secrets: &[Secret],

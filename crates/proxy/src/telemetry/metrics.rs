@@ -20,8 +20,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-pub use labels::LabelValue;
-pub use text::{OPENMETRICS_TYPE, TEXT_TYPE};
+pub(crate) use labels::LabelValue;
+pub(crate) use text::{OPENMETRICS_TYPE, TEXT_TYPE};
 
 use super::record::{Charge, OverheadPhase, RequestRecord, UpstreamRecord};
 use labels::{
@@ -108,26 +108,26 @@ struct Gauges {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Requests that are open or whose usage is not yet stored.
-    pub usage_queue_depth: usize,
+    pub(crate) usage_queue_depth: usize,
     /// Usage records that neither the database nor the WAL took.
-    pub usage_dropped: u64,
+    pub(crate) usage_dropped: u64,
     /// Bytes of the WAL that are not yet in the database.
-    pub wal_bytes: u64,
+    pub(crate) wal_bytes: u64,
     /// Time that the oldest usage record has waited for the database.
-    pub oldest_usage_age: Duration,
+    pub(crate) oldest_usage_age: Duration,
     /// Connections to the database, in use and idle.
-    pub db_connections: (u32, u32),
+    pub(crate) db_connections: (u32, u32),
     /// Whether the last call reached the database.
-    pub db_up: bool,
+    pub(crate) db_up: bool,
     /// When the AWS credentials expire, in seconds since the epoch; `None` for those that do not.
-    pub credentials_expire_at: Option<i64>,
+    pub(crate) credentials_expire_at: Option<i64>,
     /// Spans that were not sent.
-    pub spans_dropped: u64,
+    pub(crate) spans_dropped: u64,
 }
 
 /// Counts an open stream until it is dropped.
 #[derive(Debug)]
-pub struct OpenStream(Gauge);
+pub(crate) struct OpenStream(Gauge);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
@@ -156,7 +156,7 @@ impl Metrics {
     /// Creates the metrics. `models` always have a label value of their own; `has_user_label` says whether tokens and
     /// cost are split by user.
     #[must_use]
-    pub fn new(models: &[String], has_user_label: bool) -> Self {
+    pub(crate) fn new(models: &[String], has_user_label: bool) -> Self {
         let mut model_labels = BoundedLabels::new(MAX_LABEL_VALUES);
         for model in models {
             model_labels.reserve(model);
@@ -278,12 +278,12 @@ impl Metrics {
     }
 
     /// Counts a request as in flight, until [`Metrics::record`] counts it as complete.
-    pub fn request_started(&self, route: &str) {
+    pub(crate) fn request_started(&self, route: &str) {
         self.requests_in_flight.get_or_create(&RouteLabels { route: self.routes.get(route) }).inc();
     }
 
     /// Counts a complete request: the request itself, its overhead, its attempts and its charge.
-    pub fn record(&self, record: &RequestRecord) {
+    pub(crate) fn record(&self, record: &RequestRecord) {
         let head = &record.head;
         let status = record.status.map_or(0, |status| status.as_u16());
         self.count_request(
@@ -401,65 +401,65 @@ impl Metrics {
 
     /// Label values of the model and the Region of `upstream`.
     #[must_use]
-    pub fn upstream_labels(&self, upstream: &UpstreamRecord) -> (LabelValue, LabelValue) {
+    pub(crate) fn upstream_labels(&self, upstream: &UpstreamRecord) -> (LabelValue, LabelValue) {
         (self.model_label(&upstream.foundation_model), self.region_label(&upstream.region))
     }
 
     /// Label value of a model.
     #[must_use]
-    pub fn model_label(&self, model: &str) -> LabelValue {
+    pub(crate) fn model_label(&self, model: &str) -> LabelValue {
         self.models.get(model)
     }
 
     /// Label value of a Region.
     #[must_use]
-    pub fn region_label(&self, region: &str) -> LabelValue {
+    pub(crate) fn region_label(&self, region: &str) -> LabelValue {
         self.regions.get(region)
     }
 
     /// Counts a stream as open until the result is dropped.
     #[must_use]
-    pub fn stream_opened(&self) -> OpenStream {
+    pub(crate) fn stream_opened(&self) -> OpenStream {
         self.open_streams.inc();
         OpenStream(self.open_streams.clone())
     }
 
     /// Counts a request without a valid credential.
-    pub fn auth_failed(&self, reason: &'static str) {
+    pub(crate) fn auth_failed(&self, reason: &'static str) {
         self.auth_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts a quota decision, by the scope of the limit and the reason.
-    pub fn quota_decided(&self, scope: &'static str, decision: &'static str, reason: &'static str) {
+    pub(crate) fn quota_decided(&self, scope: &'static str, decision: &'static str, reason: &'static str) {
         self.quota_decisions.get_or_create(&QuotaDecisionLabels { scope, decision, reason }).inc();
     }
 
     /// Counts a feature that a model was seen not to support through `api`.
-    pub fn unsupported_feature(&self, api: &'static str, feature: &'static str) {
+    pub(crate) fn unsupported_feature(&self, api: &'static str, feature: &'static str) {
         self.unsupported_features.get_or_create(&UnsupportedFeatureLabels { api, feature }).inc();
     }
 
     /// Counts a batch of usage records that the database took.
-    pub fn usage_flushed(&self, duration: Duration) {
+    pub(crate) fn usage_flushed(&self, duration: Duration) {
         self.usage_flush.observe(duration.as_secs_f64());
     }
 
     /// Shows the versions of the prices in use.
-    pub fn set_price_versions(&self, versions: &[String]) {
+    pub(crate) fn set_price_versions(&self, versions: &[String]) {
         for version in versions {
             self.gauges.price_versions.get_or_create(&VersionLabels { version: version.clone() }).set(1);
         }
     }
 
     /// Refreshes the gauges and the metrics of the process.
-    pub fn refresh(&self, snapshot: &Snapshot) {
+    pub(crate) fn refresh(&self, snapshot: &Snapshot) {
         self.gauges.set(snapshot);
         self.process.refresh();
     }
 
     /// Renders all metrics, as OpenMetrics or as Prometheus's text format 0.0.4.
     #[must_use]
-    pub fn render(&self, as_openmetrics: bool) -> String {
+    pub(crate) fn render(&self, as_openmetrics: bool) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -26,7 +26,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use request_span::{RequestSpan, UpstreamSpan};
+pub(crate) use request_span::{RequestSpan, UpstreamSpan};
 
 use crate::config::{CollectorConfig, OtelConfig, SamplerConfig};
 use crate::http_client::{self, HttpClientError};
@@ -40,7 +40,7 @@ use spans::SpanBuilder;
 
 /// Failed setup of the export.
 #[derive(Debug, thiserror::Error)]
-pub enum ExporterError {
+pub(crate) enum ExporterError {
     /// The HTTP client could not be built.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT: the HTTP client for the collector cannot be built: {0}")]
     HttpClient(#[from] HttpClientError),
@@ -50,7 +50,7 @@ pub enum ExporterError {
 }
 
 /// Exporter of spans and metrics.
-pub struct Otel {
+pub(crate) struct Otel {
     span_queue: Option<mpsc::Sender<SpanData>>,
     /// Taken by `start`.
     batcher: Mutex<Option<SpanBatcher>>,
@@ -75,7 +75,7 @@ impl Otel {
     ///
     /// # Errors
     /// When an exporter or its HTTP client cannot be built. A collector that is unavailable is no error here.
-    pub fn open(config: &OtelConfig, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, ExporterError> {
+    pub(crate) fn open(config: &OtelConfig, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, ExporterError> {
         let abort = CancellationToken::new();
         let client = |collector: &CollectorConfig| -> Result<CollectorClient, HttpClientError> {
             let client = http_client::new(collector.url.scheme_str() == Some("https"), ca_bundle)?;
@@ -122,7 +122,7 @@ impl Otel {
     }
 
     /// Starts to export spans, until `tasks` stop.
-    pub fn start(&self, tasks: &Tasks) {
+    pub(crate) fn start(&self, tasks: &Tasks) {
         let batcher = self.batcher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(batcher) = batcher {
             tasks.spawn(batcher.run(tasks.clone()));
@@ -131,7 +131,7 @@ impl Otel {
 
     /// Whether anything is exported.
     #[must_use]
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.span_queue.is_some() || self.metrics.is_some()
     }
 
@@ -141,7 +141,7 @@ impl Otel {
     }
 
     /// Exports a complete request. Never waits: spans that do not fit into the queue are dropped and counted.
-    pub fn export_span(&self, request: &RequestSpan<'_>) {
+    pub(crate) fn export_span(&self, request: &RequestSpan<'_>) {
         if let Some((_, instruments)) = &self.metrics {
             instruments.record(request);
         }
@@ -157,13 +157,13 @@ impl Otel {
 
     /// Number of spans that were not exported.
     #[must_use]
-    pub fn dropped_spans(&self) -> u64 {
+    pub(crate) fn dropped_spans(&self) -> u64 {
         self.dropped_spans.load(Ordering::Relaxed)
     }
 
     /// Exports the last metrics and waits for the last spans, within `FINAL_FLUSH_TIMEOUT`; then aborts all requests to
     /// the collector.
-    pub async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         // A batcher that was never started has nothing to export.
         drop(self.batcher.lock().unwrap_or_else(PoisonError::into_inner).take());
         let spans = async {

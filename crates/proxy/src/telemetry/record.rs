@@ -20,31 +20,31 @@ use crate::ids::RequestId;
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     /// Id of the request, also in the header `request-id`.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// Id that the client sent, if it is a valid one.
-    pub client_request_id: Option<String>,
+    pub(crate) client_request_id: Option<String>,
     /// Trace and span of the request.
-    pub trace: TraceContext,
+    pub(crate) trace: TraceContext,
     /// HTTP method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// Path as the client sent it, without the query.
-    pub path: String,
+    pub(crate) path: String,
     /// Route (path template); `None` when no route matches.
-    pub route: Option<String>,
+    pub(crate) route: Option<String>,
     /// Client program.
-    pub user_agent: UserAgent,
+    pub(crate) user_agent: UserAgent,
     /// Session id of the client program.
-    pub session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// Remote address of the connection: the client, or a reverse proxy in front.
-    pub peer: Option<SocketAddr>,
+    pub(crate) peer: Option<SocketAddr>,
     /// When the head arrived.
-    pub started_at: Instant,
+    pub(crate) started_at: Instant,
 }
 
 impl RequestHead {
     /// Route, or `other` when none matches. One of a closed list.
     #[must_use]
-    pub fn route_or_other(&self) -> &str {
+    pub(crate) fn route_or_other(&self) -> &str {
         self.route.as_deref().unwrap_or("other")
     }
 }
@@ -53,69 +53,69 @@ impl RequestHead {
 #[derive(Clone, Debug)]
 pub struct RequestRecord {
     /// Head. Written by the record layer.
-    pub head: Arc<RequestHead>,
+    pub(crate) head: Arc<RequestHead>,
     /// Authenticated caller. Written by the authentication layer.
-    pub caller: Option<CallerRecord>,
+    pub(crate) caller: Option<CallerRecord>,
     /// Requested model. Written by the handler.
-    pub model: Option<ModelRecord>,
+    pub(crate) model: Option<ModelRecord>,
     /// Status of the response; `None` when none was sent. Written by the record layer.
-    pub status: Option<StatusCode>,
+    pub(crate) status: Option<StatusCode>,
     /// Error that the client was sent, in the response or in the stream. Written where the error is rendered.
-    pub error: Option<ErrorRecord>,
+    pub(crate) error: Option<ErrorRecord>,
     /// Time the proxy itself took, by [`OverheadPhase`]; `None` for a phase that did not happen.
-    pub phases: [Option<Duration>; OverheadPhase::ALL.len()],
+    pub(crate) phases: [Option<Duration>; OverheadPhase::ALL.len()],
     /// Request body. Written by the counting body.
-    pub request_body: BodyRecord,
+    pub(crate) request_body: BodyRecord,
     /// Response body. Written by the counting body.
-    pub response_body: BodyRecord,
+    pub(crate) response_body: BodyRecord,
     /// Whether the response body was sent to its end.
-    pub response_sent: bool,
+    pub(crate) response_sent: bool,
     /// Bedrock's part. Written by the meter, whole, when metering ends.
-    pub upstream: Option<UpstreamRecord>,
+    pub(crate) upstream: Option<UpstreamRecord>,
     /// Time that AWS was waited for outside of [`UpstreamRecord::waited`].
-    pub upstream_waited: Duration,
+    pub(crate) upstream_waited: Duration,
     /// Time from the head to the end of the record. Set when the record is exported.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 }
 
 /// Authenticated caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallerRecord {
+pub(crate) struct CallerRecord {
     /// User.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Team of the user.
-    pub team: Option<String>,
+    pub(crate) team: Option<String>,
     /// Id of the token (`jti`).
-    pub token_id: Option<String>,
+    pub(crate) token_id: Option<String>,
 }
 
 /// Model, as the client requested it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelRecord {
+pub(crate) struct ModelRecord {
     /// Name that the client sent.
-    pub requested: String,
+    pub(crate) requested: String,
     /// Whether the client requested a stream.
-    pub streamed: bool,
+    pub(crate) streamed: bool,
     /// Client API: `messages`, `chat_completions` or `bedrock`.
-    pub client_api: &'static str,
+    pub(crate) client_api: &'static str,
 }
 
 /// Error that the client was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorRecord {
+pub(crate) struct ErrorRecord {
     /// Error type in Anthropic's words, e.g. `rate_limit_error`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Cause: `client`, `auth`, `quota`, `upstream` or `gateway`.
-    pub class: &'static str,
+    pub(crate) class: &'static str,
 }
 
 /// Body of a request or a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BodyRecord {
+pub(crate) struct BodyRecord {
     /// Bytes transferred.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Time that the client was waited for.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
 }
 
 /// Bedrock's part of a request: attempts, timings, usage, charge and outcome.
@@ -125,45 +125,45 @@ pub struct BodyRecord {
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamRecord {
     /// Upstream API: `converse`, `invoke` or `messages`.
-    pub upstream_api: Option<&'static str>,
+    pub(crate) upstream_api: Option<&'static str>,
     /// Model id sent to AWS.
-    pub model_id: Option<String>,
+    pub(crate) model_id: Option<String>,
     /// Foundation model, or the model id where that is not known. A label of metrics.
-    pub foundation_model: String,
+    pub(crate) foundation_model: String,
     /// Region the request was sent to. A label of metrics.
-    pub region: String,
+    pub(crate) region: String,
     /// Host the request was sent to.
-    pub host: String,
+    pub(crate) host: String,
     /// Every attempt, in order, the last included.
-    pub attempts: Vec<Attempt>,
+    pub(crate) attempts: Vec<Attempt>,
     /// Sends after a backoff; a send with refreshed credentials or as a fallback is none.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// Whether the last attempt failed before its first event, so that no response followed.
-    pub gave_up: bool,
+    pub(crate) gave_up: bool,
     /// When the first attempt was sent.
-    pub started_at: Option<Instant>,
+    pub(crate) started_at: Option<Instant>,
     /// When the first event arrived.
-    pub first_token_at: Option<Instant>,
+    pub(crate) first_token_at: Option<Instant>,
     /// When the response ended, after a first event.
-    pub ended_at: Option<Instant>,
+    pub(crate) ended_at: Option<Instant>,
     /// Error that interrupted the response after its first event.
-    pub interrupted_by: Option<&'static str>,
+    pub(crate) interrupted_by: Option<&'static str>,
     /// Whether the client left before the response ended.
-    pub detached: bool,
+    pub(crate) detached: bool,
     /// Notices about the request and the response.
-    pub notices: usize,
+    pub(crate) notices: usize,
     /// Usage that Bedrock reported.
-    pub usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     /// Stop reason in Anthropic's words.
-    pub stop_reason: Option<String>,
+    pub(crate) stop_reason: Option<String>,
     /// How the response ended; `None` without a first event.
-    pub outcome: Option<Outcome>,
+    pub(crate) outcome: Option<Outcome>,
     /// What was charged, once settled.
-    pub charge: Option<Charge>,
+    pub(crate) charge: Option<Charge>,
     /// Time that AWS was waited for.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
     /// Bytes of text that were delivered.
-    pub delivered_bytes: u64,
+    pub(crate) delivered_bytes: u64,
 }
 
 /// One send to AWS.
@@ -171,24 +171,24 @@ pub struct UpstreamRecord {
 pub struct Attempt {
     /// Outcome of an attempt that failed before its first event, out of a closed list, e.g. `throttled`. Read for every
     /// attempt but the last, and for the last when the proxy gave up.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// `x-amzn-requestid` of the response.
-    pub aws_request_id: Option<String>,
+    pub(crate) aws_request_id: Option<String>,
 }
 
 /// Copy of what was charged for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     /// Tokens that were charged.
-    pub usage: Usage,
+    pub(crate) usage: Usage,
     /// Cost in nano-dollars.
-    pub cost_nano_usd: i64,
+    pub(crate) cost_nano_usd: i64,
     /// Nano-dollars that the prompt would have cost more without the tokens read from the cache.
-    pub cache_savings_nano_usd: i64,
+    pub(crate) cache_savings_nano_usd: i64,
     /// Whether the price of the model is known.
-    pub is_priced: bool,
+    pub(crate) is_priced: bool,
     /// Whether the tokens are an estimate.
-    pub estimated: bool,
+    pub(crate) estimated: bool,
 }
 
 /// Part of the time that the proxy itself takes for a request.
@@ -208,11 +208,11 @@ pub enum OverheadPhase {
 
 impl OverheadPhase {
     /// All phases, in the order of their discriminants.
-    pub const ALL: [Self; 5] = [Self::Auth, Self::Quota, Self::Translate, Self::Stream, Self::Persist];
+    pub(crate) const ALL: [Self; 5] = [Self::Auth, Self::Quota, Self::Translate, Self::Stream, Self::Persist];
 
     /// Name of the phase, as a label.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Auth => "auth",
             Self::Quota => "quota",
@@ -226,7 +226,7 @@ impl OverheadPhase {
 impl RequestRecord {
     /// Creates the record of a request of which only the head is known.
     #[must_use]
-    pub fn new(head: Arc<RequestHead>) -> Self {
+    pub(crate) fn new(head: Arc<RequestHead>) -> Self {
         Self {
             head,
             caller: None,
@@ -244,7 +244,7 @@ impl RequestRecord {
     }
 
     /// Adds `duration` to a phase.
-    pub fn add_phase(&mut self, phase: OverheadPhase, duration: Duration) {
+    pub(crate) fn add_phase(&mut self, phase: OverheadPhase, duration: Duration) {
         if let Some(sum) = self.phases.get_mut(phase as usize) {
             *sum = Some(sum.unwrap_or_default() + duration);
         }
@@ -252,7 +252,7 @@ impl RequestRecord {
 
     /// `finished`, `failed` or `cancelled`: as the upstream response ended, else by whether the response was sent.
     #[must_use]
-    pub fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         let upstream = self.upstream.as_ref();
         match upstream.and_then(|upstream| upstream.outcome) {
             _ if self.error.is_some() => "failed",
@@ -267,7 +267,7 @@ impl RequestRecord {
 
     /// Time that AWS was waited for; `None` when nothing was sent to AWS.
     #[must_use]
-    pub fn upstream_time(&self) -> Option<Duration> {
+    pub(crate) fn upstream_time(&self) -> Option<Duration> {
         let upstream = self.upstream.as_ref();
         let waited = self.upstream_waited + upstream.map_or(Duration::ZERO, |upstream| upstream.waited);
         let is_sent = upstream.is_some_and(|upstream| upstream.started_at.is_some());
@@ -276,7 +276,7 @@ impl RequestRecord {
 
     /// Time that neither AWS nor the client took.
     #[must_use]
-    pub fn overhead(&self) -> Duration {
+    pub(crate) fn overhead(&self) -> Duration {
         let waited_for_client = self.request_body.waited + self.response_body.waited;
         let waited_for_aws = self.upstream_time().unwrap_or_default();
         self.duration.saturating_sub(waited_for_aws).saturating_sub(waited_for_client)
@@ -286,13 +286,13 @@ impl RequestRecord {
 impl UpstreamRecord {
     /// Attempts that were followed by another.
     #[must_use]
-    pub fn repeated_attempts(&self) -> &[Attempt] {
+    pub(crate) fn repeated_attempts(&self) -> &[Attempt] {
         self.attempts.split_last().map_or(&[], |(_, repeated)| repeated)
     }
 
     /// Outcome of the last attempt, out of a closed list: `ok`, or the reason why not. `None` when nothing was sent.
     #[must_use]
-    pub fn final_outcome(&self) -> Option<&'static str> {
+    pub(crate) fn final_outcome(&self) -> Option<&'static str> {
         self.started_at?;
         Some(match self.outcome {
             _ if self.gave_up => self.attempts.last().map_or("broken", |attempt| attempt.outcome),
@@ -304,13 +304,13 @@ impl UpstreamRecord {
 
     /// `x-amzn-requestid` of the latest attempt that has one.
     #[must_use]
-    pub fn aws_request_id(&self) -> Option<&str> {
+    pub(crate) fn aws_request_id(&self) -> Option<&str> {
         self.attempts.iter().rev().find_map(|attempt| attempt.aws_request_id.as_deref())
     }
 
     /// Output tokens of a response that finished.
     #[must_use]
-    pub fn finished_output_tokens(&self) -> Option<u64> {
+    pub(crate) fn finished_output_tokens(&self) -> Option<u64> {
         let usage = self.usage.filter(|_| self.outcome == Some(Outcome::Finished))?;
         Some(usage.output_tokens)
     }

@@ -23,15 +23,15 @@ const METRICS_PATH: &str = "/metrics";
 
 /// Where records go: metrics, OpenTelemetry and the access log.
 #[derive(Debug)]
-pub struct TelemetrySinks {
+pub(crate) struct TelemetrySinks {
     /// Metrics for Prometheus.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Spans and metrics for OpenTelemetry collectors.
-    pub otel: Otel,
+    pub(crate) otel: Otel,
     /// Wall clock of the spans.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// AWS Region of the configuration, as logged.
-    pub aws_region: String,
+    pub(crate) aws_region: String,
 }
 
 impl TelemetrySinks {
@@ -51,7 +51,7 @@ impl TelemetrySinks {
 
 /// Handle to the record of one request. Clones write to the same record; it is exported when the last is dropped.
 #[derive(Clone, Debug)]
-pub struct RecordHandle(Arc<Shared>);
+pub(crate) struct RecordHandle(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -63,7 +63,7 @@ struct Shared {
 impl RecordHandle {
     /// Opens the record of a request, and counts the request as in flight.
     #[must_use]
-    pub fn new(mut head: RequestHead, sinks: Arc<TelemetrySinks>) -> Self {
+    pub(crate) fn new(mut head: RequestHead, sinks: Arc<TelemetrySinks>) -> Self {
         if let Some((end, _)) = head.path.char_indices().nth(MAX_PATH_CHARS) {
             head.path.truncate(end);
         }
@@ -74,39 +74,39 @@ impl RecordHandle {
     }
 
     /// Sets the authenticated caller.
-    pub fn set_caller(&self, caller: CallerRecord) {
+    pub(crate) fn set_caller(&self, caller: CallerRecord) {
         self.lock().caller = Some(caller);
     }
 
     /// Sets the model that the client requested, whether as a stream, and through which client API.
-    pub fn set_model(&self, requested: String, streamed: bool, client_api: &'static str) {
+    pub(crate) fn set_model(&self, requested: String, streamed: bool, client_api: &'static str) {
         self.lock().model = Some(ModelRecord { requested, streamed, client_api });
     }
 
     /// Sets the status of the response.
-    pub fn set_response(&self, status: StatusCode) {
+    pub(crate) fn set_response(&self, status: StatusCode) {
         self.lock().status = Some(status);
     }
 
     /// Sets the error that the client is sent. The last one counts.
-    pub fn set_error(&self, error: ErrorRecord) {
+    pub(crate) fn set_error(&self, error: ErrorRecord) {
         self.lock().error = Some(error);
     }
 
     /// Adds time that the proxy itself took.
-    pub fn add_phase(&self, phase: OverheadPhase, duration: Duration) {
+    pub(crate) fn add_phase(&self, phase: OverheadPhase, duration: Duration) {
         self.lock().add_phase(phase, duration);
     }
 
     /// Adds bytes of the request body, and the time that the client was waited for.
-    pub fn add_request_body(&self, bytes: u64, waited: Duration) {
+    pub(crate) fn add_request_body(&self, bytes: u64, waited: Duration) {
         let body = &mut self.lock().request_body;
         body.bytes += bytes;
         body.waited += waited;
     }
 
     /// Adds bytes of the response body and the time that the client was waited for; `sent` says that the end was sent.
-    pub fn add_response_body(&self, bytes: u64, waited: Duration, sent: bool) {
+    pub(crate) fn add_response_body(&self, bytes: u64, waited: Duration, sent: bool) {
         let mut record = self.lock();
         record.response_body.bytes += bytes;
         record.response_body.waited += waited;
@@ -114,67 +114,67 @@ impl RecordHandle {
     }
 
     /// Sets Bedrock's part, whole.
-    pub fn set_upstream(&self, upstream: UpstreamRecord) {
+    pub(crate) fn set_upstream(&self, upstream: UpstreamRecord) {
         self.lock().upstream = Some(upstream);
     }
 
     /// Adds time that AWS was waited for, where no [`UpstreamRecord`] counts it.
-    pub fn add_upstream_wait(&self, waited: Duration) {
+    pub(crate) fn add_upstream_wait(&self, waited: Duration) {
         self.lock().upstream_waited += waited;
     }
 
     /// Counts the time that AWS is waited for, until the returned guard is dropped.
     #[must_use]
-    pub fn upstream_wait(&self) -> UpstreamWait<'_> {
+    pub(crate) fn upstream_wait(&self) -> UpstreamWait<'_> {
         UpstreamWait(self, Instant::now())
     }
 
     /// Status of the response, once sent, and the outcome as far as it is known. For the usage record.
     #[must_use]
-    pub fn status_and_outcome(&self) -> (Option<u16>, &'static str) {
+    pub(crate) fn status_and_outcome(&self) -> (Option<u16>, &'static str) {
         let record = self.lock();
         (record.status.map(|status| status.as_u16()), record.outcome())
     }
 
     /// Id of the request.
     #[must_use]
-    pub fn request_id(&self) -> &RequestId {
+    pub(crate) fn request_id(&self) -> &RequestId {
         &self.0.head.request_id
     }
 
     /// Head of the request.
     #[must_use]
-    pub fn head(&self) -> &RequestHead {
+    pub(crate) fn head(&self) -> &RequestHead {
         &self.0.head
     }
 
     /// Name of the client program, out of a closed list.
     #[must_use]
-    pub fn client_name(&self) -> &'static str {
+    pub(crate) fn client_name(&self) -> &'static str {
         self.0.head.user_agent.name
     }
 
     /// Route, or `other` when none matches.
     #[must_use]
-    pub fn route(&self) -> &str {
+    pub(crate) fn route(&self) -> &str {
         self.0.head.route_or_other()
     }
 
     /// `x-amzn-requestid` of the latest attempt, once the upstream record is set.
     #[must_use]
-    pub fn aws_request_id(&self) -> Option<String> {
+    pub(crate) fn aws_request_id(&self) -> Option<String> {
         self.lock().upstream.as_ref()?.aws_request_id().map(str::to_owned)
     }
 
     /// Usage that Bedrock reported, once the upstream record is set.
     #[must_use]
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         self.lock().upstream.as_ref()?.usage
     }
 
     /// What was charged, once settled.
     #[must_use]
-    pub fn charge(&self) -> Option<Charge> {
+    pub(crate) fn charge(&self) -> Option<Charge> {
         self.lock().upstream.as_ref()?.charge
     }
 
@@ -185,7 +185,7 @@ impl RecordHandle {
 
 /// Guard of a wait for AWS.
 #[derive(Debug)]
-pub struct UpstreamWait<'a>(&'a RecordHandle, Instant);
+pub(crate) struct UpstreamWait<'a>(&'a RecordHandle, Instant);
 
 impl Drop for UpstreamWait<'_> {
     fn drop(&mut self) {

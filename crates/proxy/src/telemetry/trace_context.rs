@@ -15,7 +15,7 @@ use crate::ids;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 /// Response header that names the trace. <https://w3c.github.io/trace-context/#traceresponse-header>
-pub const TRACERESPONSE: &str = "traceresponse";
+pub(crate) const TRACERESPONSE: &str = "traceresponse";
 
 /// Bytes of a `traceparent` of version 0: `00-` trace id `-` span id `-` flags.
 const TRACEPARENT_BYTES: usize = 55;
@@ -27,38 +27,38 @@ const SAMPLED: u8 = 1;
 
 /// Trace id: 16 bytes, never all zero. Displayed in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId(pub [u8; 16]);
+pub(crate) struct TraceId(pub(crate) [u8; 16]);
 
 /// Span id: 8 bytes, never all zero. Displayed in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanId(pub [u8; 8]);
+pub(crate) struct SpanId(pub(crate) [u8; 8]);
 
 /// Trace context of one request. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     /// Trace the request belongs to.
-    pub trace_id: TraceId,
+    pub(crate) trace_id: TraceId,
     /// Span of the request.
-    pub span_id: SpanId,
+    pub(crate) span_id: SpanId,
     /// The client's span, when the client sent a trace context.
-    pub parent: Option<ParentSpan>,
+    pub(crate) parent: Option<ParentSpan>,
 }
 
 /// Span of the client, from `traceparent` and `tracestate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParentSpan {
+pub(crate) struct ParentSpan {
     /// Span id.
-    pub span_id: SpanId,
+    pub(crate) span_id: SpanId,
     /// Whether the client records the trace.
-    pub sampled: bool,
+    pub(crate) sampled: bool,
     /// `tracestate` to pass on; empty without one, or when it is invalid.
-    pub state: Arc<str>,
+    pub(crate) state: Arc<str>,
 }
 
 impl TraceContext {
     /// Parses the trace context of `headers`; starts a new trace when there is none, an invalid one or more than one.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let span_id = SpanId(ids::span_id());
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next().and_then(parse_traceparent), values.next()) {
@@ -72,13 +72,13 @@ impl TraceContext {
 
     /// Whether the client records this trace.
     #[must_use]
-    pub fn is_sampled(&self) -> bool {
+    pub(crate) fn is_sampled(&self) -> bool {
         self.parent.as_ref().is_some_and(|parent| parent.sampled)
     }
 
     /// Value of the response header [`TRACERESPONSE`].
     #[must_use]
-    pub fn response_header(&self) -> Option<HeaderValue> {
+    pub(crate) fn response_header(&self) -> Option<HeaderValue> {
         let sampled = u8::from(self.is_sampled());
         HeaderValue::from_str(&format!("00-{}-{}-{sampled:02x}", self.trace_id, self.span_id)).ok()
     }

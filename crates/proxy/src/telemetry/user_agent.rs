@@ -40,15 +40,15 @@ const LIBRARIES: [(&str, &str, &str); 4] = [
 pub struct UserAgent {
     /// `claude-code`, `cline`, `opencode`, `codex`, `ai-sdk` (also of programs built with it that send no name of
     /// their own), `aws-sdk`, `sdk-python`, `sdk-typescript`, `openai-python`, `openai-node`, `curl` or `other`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Version, where the header holds a plain one.
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 impl UserAgent {
     /// Parses the `user-agent` of `headers`.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let value = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
         let value = value.get(..MAX_USER_AGENT_BYTES).unwrap_or(value).to_ascii_lowercase();
         Self::parse(&String::from_utf8_lossy(&value))
@@ -85,7 +85,7 @@ fn parse_version(text: &str) -> Option<String> {
 /// Session id of the client, from the first header that holds a plain one: letters, digits, `.`, `_` and `-`, at most
 /// 128 bytes.
 #[must_use]
-pub fn session_id(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn session_id(headers: &HeaderMap) -> Option<String> {
     let mut ids = SESSION_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
     ids.find(|id| is_plain_id(id)).map(str::to_owned)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::store::{Event, StoreError, User};
+use bedrock_proxy::testing::{Event, StoreError, User};
 use http::{Method, Request};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +21,7 @@ fn hs256() -> Value {
 }
 
 fn event(kind: &str) -> Event {
-    let id = bedrock_proxy::ids::event_id();
+    let id = bedrock_proxy::testing::event_id();
     let (user_id, team, actor) = (None, None, Some("test".to_owned()));
     Event { id, kind: kind.to_owned(), user_id, team, actor, details: json!({}), at: now() * 1000 }
 }

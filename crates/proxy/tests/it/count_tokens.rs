@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bedrock_proxy::estimate::{self, Tokenizer};
+use bedrock_proxy::testing::{Tokenizer, estimate_tokens};
 use http::Request;
 use protocol::anthropic::Usage;
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ async fn estimate_is_never_below_upstream_input_tokens() {
         let usage: Usage = serde_json::from_value(response.json()["usage"].clone()).unwrap();
         let read = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
         let request = protocol::anthropic::Request::parse(body.as_bytes()).unwrap();
-        let guess = estimate::tokens(&request, Tokenizer::Classic);
+        let guess = estimate_tokens(&request, Tokenizer::Classic);
         assert!(guess >= read, "{}: {guess} < {read}", file.display());
     }
     assert!(served > 10, "{served} of the fixtures were served");

@@ -6,13 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedrock_proxy::ids::RequestId;
-use bedrock_proxy::telemetry::metrics::{Metrics, Snapshot};
-use bedrock_proxy::telemetry::record::{
-    Attempt, Charge, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord,
-};
-use bedrock_proxy::telemetry::trace_context::TraceContext;
-use bedrock_proxy::telemetry::user_agent::UserAgent;
+use bedrock_proxy::testing::{Attempt, Charge, Metrics, OverheadPhase, RequestHead, RequestId, RequestRecord, Snapshot, TraceContext, UpstreamRecord, UserAgent};
 use http::{HeaderMap, Method, StatusCode};
 use protocol::anthropic::Usage;
 use protocol::translate::Outcome;

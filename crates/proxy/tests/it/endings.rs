@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use bedrock_proxy::config::Config;
+use bedrock_proxy::testing::Config;
 use bytes::Bytes;
 use fake_bedrock::FakeBedrock;
 use futures_util::StreamExt;

@@ -12,11 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use bedrock_proxy::app::App;
-use bedrock_proxy::clock::Clock;
-use bedrock_proxy::config::Config;
-use bedrock_proxy::server::{Drained, Server, Tls};
-use bedrock_proxy::telemetry;
+use bedrock_proxy::testing::{App, Clock, Config, Drained, LogLayer, LogWriter, Server, Tls};
 use bytes::Bytes;
 use fake_bedrock::FakeBedrock;
 use http::{HeaderMap, Request, StatusCode};
@@ -279,7 +275,7 @@ fn captured() -> &'static Captured {
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
         let layer =
-            telemetry::LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+            LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
         tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
         lines
     });
@@ -330,7 +326,7 @@ struct Content {
     requests: Vec<Value>,
 }
 
-impl telemetry::LogWriter for Lines {
+impl LogWriter for Lines {
     fn write_line(&self, line: &[u8]) {
         let mut content = self.0.content.lock().unwrap();
         content.text.extend_from_slice(line);

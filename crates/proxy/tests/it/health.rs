@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::server::Drained;
+use bedrock_proxy::testing::Drained;
 use http::{Method, Request};
 
 use crate::harness::tokens::authenticated_server;
@@ -52,7 +52,7 @@ async fn readiness_lists_its_checks() {
 #[tokio::test]
 async fn shutdown_delay_fails_readiness_and_serves_requests() {
     let long =
-        |config: &mut bedrock_proxy::config::Config| config.server.shutdown_delay = Duration::from_secs(60);
+        |config: &mut bedrock_proxy::testing::Config| config.server.shutdown_delay = Duration::from_secs(60);
     let mut server = test_server_with(&[], long).await;
     server.stop.notify_one();
     assert_eq!(until_ready_says(&server, "[-]serving failed: the server is shutting down").await, 503);

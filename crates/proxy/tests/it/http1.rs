@@ -104,7 +104,7 @@ async fn request_needs_exactly_one_host() {
 
 #[tokio::test]
 async fn connection_without_a_request_times_out() {
-    let soon = |config: &mut bedrock_proxy::config::Config| {
+    let soon = |config: &mut bedrock_proxy::testing::Config| {
         config.server.header_timeout = Duration::from_millis(100);
     };
     let server = test_server_with(&[], soon).await;
@@ -116,7 +116,7 @@ async fn connection_without_a_request_times_out() {
 
 #[tokio::test]
 async fn announced_body_that_never_arrives_times_out() {
-    let soon = |config: &mut bedrock_proxy::config::Config| {
+    let soon = |config: &mut bedrock_proxy::testing::Config| {
         config.server.body_timeout = Duration::from_millis(100);
     };
     let server = authenticated_server_with(&[], soon).await;

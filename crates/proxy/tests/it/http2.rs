@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::config::Config;
+use bedrock_proxy::testing::Config;
 use bytes::Bytes;
 use http::Request;
 use serde_json::json;

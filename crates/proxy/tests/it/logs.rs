@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
-use bedrock_proxy::clock::Clock;
+use bedrock_proxy::testing::Clock;
 use fake_bedrock::FakeBedrock;
 use serde_json::{Value, json};
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bedrock_proxy::clock::Clock;
+use bedrock_proxy::testing::Clock;
 use fake_bedrock::{FakeBedrock, Log};
 use serde_json::json;
 use tempfile::TempDir;

@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bedrock_proxy::clock::Clock;
-use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{CallerTotals, EventFilter, Page, Store, User};
-use bedrock_proxy::tasks::Tasks;
-use bedrock_proxy::usage::UsageRecorder;
+use bedrock_proxy::testing::{CallerTotals, Clock, Config, EventFilter, Page, Store, Tasks, UsageRecorder, User};
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;

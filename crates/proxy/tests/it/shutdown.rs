@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::clock::Clock;
-use bedrock_proxy::server::Drained;
+use bedrock_proxy::testing::{Clock, Drained};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 

@@ -10,9 +10,7 @@ mod usage;
 mod usage_report;
 mod users;
 
-use bedrock_proxy::config::DatabaseConfig;
-use bedrock_proxy::store::{Event, NewUser, Store, UsageRecord};
-use bedrock_proxy::tasks::Tasks;
+use bedrock_proxy::testing::{DatabaseConfig, Event, NewUser, Store, Tasks, UsageRecord};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -58,7 +56,7 @@ pub(crate) fn place(kind: &'static str, variables: &[(&str, &str)]) -> Place {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data").display().to_string();
     let own = [("DATA_DIR", data.as_str()), ("DB_MIN_CONNS", "0"), ("DB_MAX_CONNS", "10")];
-    let config = bedrock_proxy::config::Config::load(|name| {
+    let config = bedrock_proxy::testing::Config::load(|name| {
         let mut all = variables.iter().chain(&own);
         all.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     });

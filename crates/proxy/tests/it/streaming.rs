@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bedrock_proxy::config::Config;
+use bedrock_proxy::testing::Config;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};

@@ -194,7 +194,7 @@ async fn a_drain_waits_for_no_handshake() {
     assert!(text(begin(stream, "hello").await).await.contains("event: message_stop"));
     server.stop.notify_one();
     let drained = tokio::time::timeout(Duration::from_secs(5), &mut server.task).await;
-    assert_eq!(drained.unwrap().unwrap(), bedrock_proxy::server::Drained::Clean);
+    assert_eq!(drained.unwrap().unwrap(), bedrock_proxy::testing::Drained::Clean);
     drop(silent);
 }
 

@@ -6,11 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use bedrock_proxy::clock::Clock;
-use bedrock_proxy::config::Config;
-use bedrock_proxy::store::{Store, UsageRecord};
-use bedrock_proxy::tasks::Tasks;
-use bedrock_proxy::usage::UsageRecorder;
+use bedrock_proxy::testing::{Clock, Config, Store, Tasks, UsageRecord, UsageRecorder};
 use tempfile::TempDir;
 
 use crate::harness::wait_for;

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
 /// Value out of `BoundedLabels`, or a word of a closed list. Cheap to clone.
-pub type LabelValue = Arc<str>;
+pub(crate) type LabelValue = Arc<str>;
 
 /// Label values that are kept apart, up to a maximum; further ones become `other`.
 #[derive(Debug)]

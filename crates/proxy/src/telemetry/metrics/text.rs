@@ -3,9 +3,9 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 /// Content type of the text format 0.0.4.
-pub const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Content type of OpenMetrics.
-pub const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Converts OpenMetrics into the text format: without units and the end mark, and with the full names of counters.
 pub(super) fn from_openmetrics(openmetrics: &str) -> String {

@@ -12,64 +12,64 @@ use crate::telemetry::trace_context::TraceContext;
 
 /// Complete request.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestSpan<'a> {
+pub(crate) struct RequestSpan<'a> {
     /// Trace context of the request.
-    pub trace: &'a TraceContext,
+    pub(crate) trace: &'a TraceContext,
     /// Id of the request, as logged.
-    pub request_id: &'a str,
+    pub(crate) request_id: &'a str,
     /// HTTP method, if it is a standard one, else `_OTHER`.
-    pub method: &'static str,
+    pub(crate) method: &'static str,
     /// Route; `None` when none matches.
-    pub route: Option<&'a str>,
+    pub(crate) route: Option<&'a str>,
     /// Status of the response.
-    pub status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// Client program, out of a closed list.
-    pub client: &'static str,
+    pub(crate) client: &'static str,
     /// Team of the caller.
-    pub team: Option<&'a str>,
+    pub(crate) team: Option<&'a str>,
     /// Error type, or the outcome of a request that did not finish.
-    pub error: Option<&'static str>,
+    pub(crate) error: Option<&'static str>,
     /// When the request arrived.
-    pub started_at: SystemTime,
+    pub(crate) started_at: SystemTime,
     /// When the request was complete.
-    pub ended_at: SystemTime,
+    pub(crate) ended_at: SystemTime,
     /// Bedrock's part, if anything was sent to a model.
-    pub upstream: Option<UpstreamSpan<'a>>,
+    pub(crate) upstream: Option<UpstreamSpan<'a>>,
 }
 
 /// Bedrock's part of a request, all attempts together.
 #[derive(Clone, Copy, Debug)]
-pub struct UpstreamSpan<'a> {
+pub(crate) struct UpstreamSpan<'a> {
     /// Model that the client requested.
-    pub requested_model: &'a str,
+    pub(crate) requested_model: &'a str,
     /// Foundation model, out of a bounded list.
-    pub model: &'a str,
+    pub(crate) model: &'a str,
     /// Region, out of a bounded list.
-    pub region: &'a str,
+    pub(crate) region: &'a str,
     /// Host.
-    pub host: &'a str,
+    pub(crate) host: &'a str,
     /// Upstream API: `converse`, `invoke` or `messages`.
-    pub upstream_api: &'static str,
+    pub(crate) upstream_api: &'static str,
     /// Whether the client requested a stream.
-    pub streamed: bool,
+    pub(crate) streamed: bool,
     /// Session id of the client program.
-    pub session_id: Option<&'a str>,
+    pub(crate) session_id: Option<&'a str>,
     /// Stop reason.
-    pub stop_reason: Option<&'a str>,
+    pub(crate) stop_reason: Option<&'a str>,
     /// Outcome: `ok`, or the reason why not.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// `x-amzn-requestid`.
-    pub aws_request_id: Option<&'a str>,
+    pub(crate) aws_request_id: Option<&'a str>,
     /// Sends after a backoff.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// Usage that Bedrock reported.
-    pub usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     /// From the first attempt to the first event.
-    pub time_to_first_chunk: Option<Duration>,
+    pub(crate) time_to_first_chunk: Option<Duration>,
     /// When the first attempt was sent.
-    pub started_at: SystemTime,
+    pub(crate) started_at: SystemTime,
     /// When the response ended.
-    pub ended_at: SystemTime,
+    pub(crate) ended_at: SystemTime,
 }
 
 impl<'a> RequestSpan<'a> {

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bedrock_proxy::config::Config;
+use bedrock_proxy::testing::Config;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use http::Request;

@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{EventFilter, NewUser, Page, StoreError};
+use bedrock_proxy::testing::{EventFilter, NewUser, Page, StoreError};
 
 use super::{NOW, both, event};
 

@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{EventFilter, Page, Reservation, StoreError, UsageQuery, UsageRecord};
+use bedrock_proxy::testing::{EventFilter, Page, Reservation, StoreError, UsageQuery, UsageRecord};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, ana, both, event, receipt};

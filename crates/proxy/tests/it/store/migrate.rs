@@ -1,5 +1,4 @@
-use bedrock_proxy::config;
-use bedrock_proxy::store::{EventFilter, NewUser, Page, Store, StoreError};
+use bedrock_proxy::testing::{DatabaseConfig, DatabaseUrl, EventFilter, NewUser, Page, Store, StoreError};
 use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
@@ -122,20 +121,20 @@ async fn five_replicas_may_start_at_once() {
 }
 
 /// Says `text` to the database, around the store.
-async fn say(place: &config::DatabaseConfig, text: &'static str) {
+async fn say(place: &DatabaseConfig, text: &'static str) {
     match &place.url {
-        config::DatabaseUrl::Sqlite(path) => {
+        DatabaseUrl::Sqlite(path) => {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
-        config::DatabaseUrl::Postgres(url) => {
+        DatabaseUrl::Postgres(url) => {
             let mut connection = postgres::connect(url.expose()).await;
             sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
         }
-        config::DatabaseUrl::PostgresParts(_) => unreachable!(),
+        DatabaseUrl::PostgresParts(_) => unreachable!(),
     }
 }
 
@@ -181,7 +180,7 @@ async fn newer_schema_is_served_unchanged() {
 async fn previous_schema_is_migrated_with_its_rows() {
     for place in both().await {
         let seed = match place.config.url {
-            config::DatabaseUrl::Sqlite(_) => {
+            DatabaseUrl::Sqlite(_) => {
                 include_str!("../../../src/store/migrations/sqlite/0001_seed.sql")
             }
             _ => include_str!("../../../src/store/migrations/postgres/0001_seed.sql"),

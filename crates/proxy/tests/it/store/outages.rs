@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bedrock_proxy::store::{Reservation, ReserveOutcome, Store, StoreError};
+use bedrock_proxy::testing::{Reservation, ReserveOutcome, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
 use super::{NOW, TODAY, ana, place, receipt};

@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{CallerTotals, Reservation, ReserveOutcome, Store, StoreError, UsageTotals};
+use bedrock_proxy::testing::{CallerTotals, Reservation, ReserveOutcome, Store, StoreError, UsageTotals};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, both};

@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{Page, StoreError, Token};
+use bedrock_proxy::testing::{Page, StoreError, Token};
 
 use super::{NOW, ana, both, event};
 

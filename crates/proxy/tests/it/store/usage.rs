@@ -1,7 +1,4 @@
-use bedrock_proxy::config::DatabaseUrl as Where;
-use bedrock_proxy::store::{
-    EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord, UsageTotals, User,
-};
+use bedrock_proxy::testing::{DatabaseUrl as Where, EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord, UsageTotals, User};
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Connection;

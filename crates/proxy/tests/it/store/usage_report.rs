@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{Dimensions, Page, Store, StoreError, UsageQuery, UsageRecord, UsageRow};
+use bedrock_proxy::testing::{Dimensions, Page, Store, StoreError, UsageQuery, UsageRecord, UsageRow};
 
 use super::{NOW, both, receipt};
 

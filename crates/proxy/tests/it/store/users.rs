@@ -1,4 +1,4 @@
-use bedrock_proxy::store::{CallerRows, EventFilter, NewUser, Page, StoreError, Team, User};
+use bedrock_proxy::testing::{CallerRows, EventFilter, NewUser, Page, StoreError, Team, User};
 use serde_json::json;
 
 use super::{NOW, ana, both, event};
