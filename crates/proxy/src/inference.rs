@@ -4,8 +4,8 @@
 //! Reading order: `request` (the values that travel), `plan` (which upstream API, which body, what it may cost),
 //! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` and `decoder`
 //! (the response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
-//! its client). Beside them `count_tokens`, `unsupported` (features that models were seen not to support), `debug`
-//! and `error`.
+//! its client). Beside them `count_tokens`, `output_limit` (the limit in a body of the Bedrock API), `unsupported`
+//! (features that models were seen not to support), `debug` and `error`.
 
 mod count_tokens;
 mod debug;
@@ -14,6 +14,7 @@ mod detach;
 mod error;
 mod json_body;
 mod metering;
+mod output_limit;
 mod plan;
 mod request;
 mod send;
