@@ -20,7 +20,7 @@ use crate::quota::Periods;
 use crate::store::{
     Event, EventFilter, ListPage, Page, Store, StoreError, UsageQuery, UsageRow, dollars, rfc3339,
 };
-pub(crate) use tokens::{IssuedToken, TokenRequest, parse_ttl};
+pub(crate) use tokens::{TokenRequest, parse_ttl};
 pub(crate) use users::{TeamChange, UserChange};
 
 /// Operations of operators.

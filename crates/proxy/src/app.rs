@@ -32,7 +32,7 @@ const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the server cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// No client for Bedrock.
     #[error(transparent)]
     Client(#[from] HttpClientError),
@@ -58,23 +58,23 @@ pub struct App {
     /// Actions of operators.
     pub(crate) admin: Admin,
     /// Authentication.
-    pub(crate) authenticator: Authenticator,
+    pub authenticator: Authenticator,
     /// Model names and prices.
     pub(crate) catalog: Arc<Catalog>,
     /// Resolves model names.
     pub(crate) models: ModelResolver,
     /// AWS.
-    pub(crate) bedrock: Arc<Bedrock>,
+    pub bedrock: Arc<Bedrock>,
     /// Inference requests.
     pub(crate) inference: Arc<Inference>,
     /// Users, quotas, usage.
-    pub(crate) store: Store,
+    pub store: Store,
     /// Metrics, OpenTelemetry and the access log.
-    pub(crate) telemetry: Arc<TelemetrySinks>,
+    pub telemetry: Arc<TelemetrySinks>,
     /// Usage records and audit events on their way to the store.
     pub(crate) recorder: Arc<UsageRecorder>,
     /// Limits.
-    pub(crate) quota: Arc<Quota>,
+    pub quota: Arc<Quota>,
     /// Health checks.
     pub(crate) readiness: Readiness,
     /// What is asked of the control plane.
@@ -82,9 +82,9 @@ pub struct App {
     /// Sizes and time limits of the server.
     pub(crate) limits: ServerConfig,
     /// The wall clock.
-    pub(crate) clock: Clock,
+    pub clock: Clock,
     /// Everything that runs for requests.
-    pub(crate) tasks: Tasks,
+    pub tasks: Tasks,
     /// Everything that outlives the last request: the usage recorder and the maintenance of quotas.
     pub(crate) background: Tasks,
 }
@@ -154,12 +154,12 @@ impl App {
 
     /// The metrics.
     #[must_use]
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Metrics {
         &self.telemetry.metrics
     }
 
     /// Updates the gauges.
-    pub(crate) fn refresh_gauges(&self) {
+    pub fn refresh_gauges(&self) {
         let backlog = self.recorder.backlog();
         self.metrics().refresh(&Snapshot {
             usage_queue_depth: backlog.depth,
@@ -204,7 +204,7 @@ impl App {
     }
 
     /// Checks the AWS credentials until requests end.
-    pub(crate) fn monitor_credentials(&self) {
+    pub fn monitor_credentials(&self) {
         let bedrock = Arc::clone(&self.bedrock);
         self.tasks.spawn(credential_monitor::run(bedrock, self.clock.clone(), self.tasks.clone()));
     }

@@ -14,7 +14,7 @@ mod error;
 mod jwt;
 mod rate_limiter;
 
-pub(crate) use caller::{AccessDecision, Authenticated, Authenticator, Caller};
+pub(crate) use caller::{Authenticated, Authenticator, Caller};
 pub(crate) use claims::{Claims, Scope, check_name};
 pub(crate) use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
 pub(crate) use credential::Credential;

@@ -22,12 +22,11 @@ use std::time::SystemTime;
 
 pub(crate) use control::{FoundationModel, InferenceProfile};
 pub(crate) use credentials::{CredentialStatus, CredentialsError};
-pub(crate) use error::{ConnectStage, ServiceError, UpstreamError, attempt_outcome};
+pub(crate) use error::{ServiceError, UpstreamError, attempt_outcome};
 pub(crate) use operation::Operation;
 pub(crate) use operation::{forwarded_request_headers, forwarded_response_headers};
 pub(crate) use retry::{Attempts, Next, RetryPolicy};
 pub(crate) use send::{SignedRequest, UpstreamResponse};
-pub(crate) use sts::CallerIdentity;
 pub(crate) use target::Target;
 
 use crate::clock::Clock;
@@ -38,7 +37,7 @@ use target::Targets;
 
 /// Bedrock in one region, with the credentials of one account.
 #[derive(Debug)]
-pub(crate) struct Bedrock {
+pub struct Bedrock {
     region: String,
     credentials: Arc<CredentialCache>,
     targets: Targets,
@@ -89,7 +88,7 @@ impl Bedrock {
     }
 
     /// Records whether AWS rejects the credentials, for `/readyz`.
-    pub(crate) fn set_credentials_rejected(&self, rejected: bool) {
+    pub fn set_credentials_rejected(&self, rejected: bool) {
         self.credentials.set_rejected(rejected);
     }
 

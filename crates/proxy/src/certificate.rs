@@ -29,7 +29,7 @@ pub(crate) struct CertifiedPair {
 /// Why the files cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub(crate) struct CertificateError {
+pub struct CertificateError {
     /// The file that is wrong.
     pub(crate) file: File,
     /// What is wrong, then what to do; never contents of the file.

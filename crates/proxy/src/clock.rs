@@ -21,20 +21,20 @@ enum Source {
 impl Clock {
     /// The system clock.
     #[must_use]
-    pub(crate) fn machine() -> Self {
+    pub fn machine() -> Self {
         Self(Source::Machine)
     }
 
     /// A clock that stays at `now` until [`Clock::advance`] moves it.
     #[must_use]
-    pub(crate) fn manual(now: SystemTime) -> Self {
+    pub fn manual(now: SystemTime) -> Self {
         Self(Source::Manual(Arc::new(Mutex::new(now))))
     }
 
     /// The current time.
     #[must_use]
     #[allow(clippy::disallowed_methods)] // this is the one place the ban points to
-    pub(crate) fn now(&self) -> SystemTime {
+    pub fn now(&self) -> SystemTime {
         match &self.0 {
             Source::Machine => SystemTime::now(),
             Source::Manual(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
@@ -43,21 +43,21 @@ impl Clock {
 
     /// The current time in epoch milliseconds; 0 before 1970.
     #[must_use]
-    pub(crate) fn milliseconds(&self) -> i64 {
+    pub fn milliseconds(&self) -> i64 {
         let since = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// The current time as RFC 3339 in UTC with whole seconds, as `2026-11-22T12:00:00Z`.
     #[must_use]
-    pub(crate) fn rfc3339(&self) -> String {
+    pub fn rfc3339(&self) -> String {
         let seconds = self.now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
     }
 
     /// Moves a manual clock forward; no effect on the system clock.
-    pub(crate) fn advance(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
             *now.lock().unwrap_or_else(PoisonError::into_inner) += by;
         }

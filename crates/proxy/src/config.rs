@@ -21,43 +21,47 @@ mod unknown_variables;
 mod usage;
 
 pub(crate) use auth::{AuthConfig, CallerConfig, parse_limit};
-pub(crate) use bedrock::{AccessKeyConfig, BedrockConfig, ControlPlaneConfig};
+pub(crate) use bedrock::{BedrockConfig, ControlPlaneConfig};
 pub(crate) use database::PostgresParts;
 pub use database::{DatabaseConfig, DatabaseUrl};
-pub(crate) use effective::{Origin, Setting, Settings};
+pub(crate) use effective::{Origin, Settings};
 pub(crate) use env::ConfigError;
 use env::EnvReader;
 pub(crate) use inference::{InferenceConfig, UpstreamPolicy};
 pub(crate) use load::{Loaded, load_from_env};
-pub(crate) use models::{CatalogConfig, ModelConfig, parse_models};
+#[cfg(test)]
+pub(crate) use models::parse_models;
+pub(crate) use models::{CatalogConfig, ModelConfig};
 pub(crate) use parse::{PREFIXES, is_region};
 pub(crate) use prices::{Factor, IN_REGION, LongPrices, Price, Prices};
 pub(crate) use quota::{FailMode, QuotaConfig, Schedule};
 pub(crate) use server::{ServerConfig, TlsConfig, TlsVersion};
-pub(crate) use telemetry::{CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig, SamplerConfig};
+pub(crate) use telemetry::{
+    CollectorConfig, LogConfig, LogRetention, MetricsConfig, OtelConfig, SamplerConfig,
+};
 pub(crate) use usage::UsageConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The listener.
-    pub(crate) server: ServerConfig,
+    pub server: ServerConfig,
     /// Authentication.
     pub(crate) auth: AuthConfig,
     /// Provisioning and limits of callers.
     pub(crate) callers: CallerConfig,
     /// Inference requests.
-    pub(crate) inference: InferenceConfig,
+    pub inference: InferenceConfig,
     /// Model names.
     pub(crate) catalog: CatalogConfig,
     /// Region, credentials and endpoints of Bedrock.
     pub(crate) bedrock: BedrockConfig,
     /// The database of users, quotas, usage and events.
-    pub(crate) database: DatabaseConfig,
+    pub database: DatabaseConfig,
     /// Limits.
-    pub(crate) quota: QuotaConfig,
+    pub quota: QuotaConfig,
     /// Usage records.
-    pub(crate) usage: UsageConfig,
+    pub usage: UsageConfig,
     /// Prometheus metrics.
     pub(crate) metrics: MetricsConfig,
     /// OpenTelemetry.
@@ -73,7 +77,7 @@ impl Config {
     ///
     /// # Errors
     /// All errors at once.
-    pub(crate) fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
+    pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
         Self::read(&lookup).0
     }
 

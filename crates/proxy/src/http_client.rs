@@ -39,7 +39,7 @@ pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Byte
 
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpClientError {
+pub enum HttpClientError {
     /// The endpoint is not a URL.
     #[error("the Bedrock endpoint is not a URL: {0}")]
     Endpoint(String),

@@ -18,7 +18,7 @@ pub struct RequestId(String);
 impl RequestId {
     /// Generates an id.
     #[must_use]
-    pub(crate) fn generate() -> Self {
+    pub fn generate() -> Self {
         Self(id("req_"))
     }
 

@@ -5,24 +5,27 @@
 //!
 //! The path of a request:
 //!
-//! - [`server`]: listener, connections, TLS, drain, and the table of all routes
-//! - [`api`]: HTTP handlers, layers, headers and errors; the only room that decides about status codes
-//! - [`auth`]: authentication and authorization of callers
-//! - [`catalog`]: model names, capabilities and prices
-//! - [`inference`]: plan, admission, sending, decoding and settling of one inference request
-//! - [`quota`]: admission within token limits
-//! - [`bedrock`]: all communication with AWS
-//! - [`usage`]: usage records and audit events on their way to the database, behind a WAL
-//! - [`store`]: all SQL
-//! - [`telemetry`]: the record of a request; log lines, metrics and spans
+//! - `server`: listener, connections, TLS, drain, and the table of all routes
+//! - `api`: HTTP handlers, layers, headers and errors; the only room that decides about status codes
+//! - `auth`: authentication and authorization of callers
+//! - `catalog`: model names, capabilities and prices
+//! - `inference`: plan, admission, sending, decoding and settling of one inference request
+//! - `quota`: admission within token limits
+//! - `bedrock`: all communication with AWS
+//! - `usage`: usage records and audit events on their way to the database, behind a WAL
+//! - `store`: all SQL
+//! - `telemetry`: the record of a request; log lines, metrics and spans
 //!
-//! Around it: [`app`] (what handlers share), [`readiness`], [`admin`] (operations of operators), [`cli`], [`doctor`]
-//! (checks of an installation), [`connect`] (settings of clients), [`http_client`].
+//! Around it: `app` (what handlers share), `readiness`, `admin` (operations of operators), `cli`, `doctor`
+//! (checks of an installation), `connect` (settings of clients), `http_client`.
 //!
-//! For all rooms: [`config`], [`estimate`] (tokens of a prompt), [`certificate`], [`clock`], [`ids`], [`secret`], [`tasks`].
+//! For all rooms: `config`, `estimate` (tokens of a prompt), `certificate`, `clock`, `ids`, `secret`, `tasks`.
 //!
 //! A room uses only those below it; a test, `tests/it/module_boundaries.rs`, has the table. The translation between wire
 //! formats is the package `bedrock-protocol`. `docs/ARCHITECTURE.md` follows a request through the files.
+
+// The rooms are private, and `missing_docs` checks public items only.
+#![warn(clippy::missing_docs_in_private_items)]
 
 mod admin;
 mod api;
@@ -59,8 +62,8 @@ pub mod testing {
     pub use crate::ids::{RequestId, event_id};
     pub use crate::server::{Drained, Server, Tls};
     pub use crate::store::{
-        CallerRows, CallerTotals, Dimensions, Event, EventFilter, NewUser, Page, Reservation, ReserveOutcome, Store,
-        StoreError, Team, Token, UsageQuery, UsageRecord, UsageRow, UsageTotals, User,
+        CallerRows, CallerTotals, Dimensions, Event, EventFilter, NewUser, Page, Reservation, ReserveOutcome,
+        Store, StoreError, Team, Token, UsageQuery, UsageRecord, UsageRow, UsageTotals, User,
     };
     pub use crate::tasks::Tasks;
     pub use crate::telemetry::metrics::{Metrics, Snapshot};

@@ -25,7 +25,7 @@ pub(crate) use period::{Period, Periods};
 
 /// Admission of requests.
 #[derive(Debug)]
-pub(crate) struct Quota {
+pub struct Quota {
     store: Store,
     recorder: Arc<UsageRecorder>,
     config: config::QuotaConfig,
@@ -155,7 +155,6 @@ pub(crate) struct Grant {
     /// Id of the usage record and of the reservation.
     id: String,
     subject: QuotaSubject,
-    estimate: TokenEstimate,
     period: Period,
     cache_read_percent: u32,
     /// Instant of admission, epoch milliseconds.
@@ -209,7 +208,7 @@ impl Quota {
 
     /// Current period.
     #[must_use]
-    pub(crate) fn period(&self) -> Period {
+    pub fn period(&self) -> Period {
         self.periods.at(self.clock.milliseconds())
     }
 
@@ -233,17 +232,7 @@ impl Quota {
         let lease = (!limits.is_empty()).then(|| LeaseGuard::new(&self.open, id));
         let cache_read_percent = self.config.cache_read_percent;
         let id = id.to_owned();
-        Ok(Grant {
-            permit,
-            id,
-            subject,
-            estimate,
-            period,
-            cache_read_percent,
-            at: now,
-            limits,
-            _lease: lease,
-        })
+        Ok(Grant { permit, id, subject, period, cache_read_percent, at: now, limits, _lease: lease })
     }
 
     async fn reserve(
@@ -368,12 +357,6 @@ impl Grant {
     pub(crate) fn most_used(&self) -> Option<(&LimitStatus, Period)> {
         let most_used = self.limits.iter().max_by_key(|status| status.percent());
         most_used.map(|status| (status, self.period))
-    }
-
-    /// Estimate that was reserved.
-    #[must_use]
-    pub(crate) fn estimate(&self) -> TokenEstimate {
-        self.estimate
     }
 
     /// Percentage of a token read from the cache that counts towards limits.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A secret value: an AWS secret key, a session token, a bearer token.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
     /// Wraps `value`; only [`Secret::expose`] returns it.
@@ -15,7 +15,7 @@ impl Secret {
 
     /// The value, for code that sends it or signs with it.
     #[must_use]
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -31,7 +31,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartupError {
+pub enum StartupError {
     /// The application cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -81,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// When the address is not available, the certificate is invalid, or the application cannot be opened.
-    pub(crate) async fn bind(config: &Config, clock: Clock) -> Result<Self, StartupError> {
+    pub async fn bind(config: &Config, clock: Clock) -> Result<Self, StartupError> {
         let tls = config.server.tls.as_ref().map(|tls| Tls::new(tls, clock.clone())).transpose()?;
         let app = Arc::new(App::open(config, clock).await?);
         let address = SocketAddr::new(config.server.host, config.server.port);
@@ -93,25 +93,25 @@ impl Server {
 
     /// The listen address.
     #[must_use]
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The state of the handlers.
     #[must_use]
-    pub(crate) fn app(&self) -> &Arc<App> {
+    pub fn app(&self) -> &Arc<App> {
         &self.app
     }
 
     /// The TLS certificate, if any.
     #[must_use]
-    pub(crate) fn tls(&self) -> Option<&Tls> {
+    pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
 
     /// Serves until `shutdown`. Then readiness fails during the shutdown delay, new connections are refused, and open ones
     /// drain until the shutdown grace ends or `force_shutdown` resolves. Aborted streams get an error event.
-    pub(crate) async fn run(
+    pub async fn run(
         self,
         shutdown: impl Future<Output = ()>,
         force_shutdown: impl Future<Output = ()>,

@@ -75,7 +75,6 @@ pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
 pub(crate) use usage::dollars;
 pub use usage_report::{Dimensions, UsageQuery, UsageRow};
 pub use users::NewUser;
-pub(crate) use users::RowChange;
 
 use crate::config;
 use crate::tasks::Tasks;
@@ -137,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be opened, the URL of the server is invalid, or the schema is incompatible.
-    pub(crate) async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
+    pub async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
         let pools = Pools::new(config).await?;
         let not_connected = StoreError::Unavailable("no connection yet".to_owned());
         let (schema_tx, mut schema) = watch::channel(Err(not_connected));
@@ -165,7 +164,7 @@ impl Store {
 
     /// Kind of the database: `sqlite` or `postgresql`.
     #[must_use]
-    pub(crate) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self.0.pools {
             Pools::Sqlite { .. } => "sqlite",
             Pools::Postgres { .. } => "postgresql",
@@ -180,7 +179,7 @@ impl Store {
 
     /// Whether the last call reached the database; [`Store::ping`] finds out anew.
     #[must_use]
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         self.0.connected.load(Ordering::Relaxed)
     }
 
@@ -194,12 +193,12 @@ impl Store {
     ///
     /// # Errors
     /// When it does not, within a second.
-    pub(crate) async fn ping(&self) -> Result<()> {
+    pub async fn ping(&self) -> Result<()> {
         self.with_deadline(REQUEST_TIMEOUT, self.probe()).await
     }
 
     /// Closes all connections after the calls in progress have ended.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         self.0.pools.close().await;
     }
 

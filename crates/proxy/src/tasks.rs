@@ -24,7 +24,7 @@ impl Tasks {
     }
 
     /// Begins the shutdown: tasks finish their open work.
-    pub(crate) fn shutdown(&self) {
+    pub fn shutdown(&self) {
         self.shutdown.cancel();
         self.tracker.close();
     }
@@ -51,14 +51,14 @@ impl Tasks {
     }
 
     /// Resolves when the shutdown has begun and all tasks have ended.
-    pub(crate) async fn wait(&self) {
+    pub async fn wait(&self) {
         self.tracker.wait().await;
     }
 
     /// The number of running tasks.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // only the count is needed
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.tracker.len()
     }
 }

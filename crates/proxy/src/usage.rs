@@ -80,7 +80,7 @@ struct Queued {
 
 /// A reserved slot of the queue for one usage record.
 #[derive(Debug)]
-pub(crate) struct QueuePermit {
+pub struct QueuePermit {
     permit: mpsc::OwnedPermit<Queued>,
     shared: Arc<Shared>,
 }
@@ -90,7 +90,7 @@ impl UsageRecorder {
     ///
     /// # Errors
     /// When the folder cannot be written to or another process uses it.
-    pub(crate) fn open(
+    pub fn open(
         folder: &Path,
         config: &config::UsageConfig,
         store: Store,
@@ -111,7 +111,7 @@ impl UsageRecorder {
     }
 
     /// Starts writing to the database, until `tasks` shut down and the queue is empty.
-    pub(crate) fn start(&self, tasks: &Tasks) {
+    pub fn start(&self, tasks: &Tasks) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(tasks.clone()));
@@ -134,7 +134,7 @@ impl UsageRecorder {
     }
 
     /// Reserves a slot for a usage record. Waits while the queue is full; `None` after shutdown.
-    pub(crate) async fn reserve_slot(&self) -> Option<QueuePermit> {
+    pub async fn reserve_slot(&self) -> Option<QueuePermit> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
         Some(QueuePermit { permit, shared: Arc::clone(&self.shared) })
     }
@@ -150,7 +150,7 @@ impl UsageRecorder {
 
 impl QueuePermit {
     /// Appends the record to the WAL and queues it. Never waits and never fails.
-    pub(crate) fn settle(self, record: UsageRecord) {
+    pub fn settle(self, record: UsageRecord) {
         let queued = self.shared.append(WalEntry::Usage(Box::new(record)));
         let _ = self.permit.send(queued);
     }

@@ -65,6 +65,7 @@ pub(crate) struct Authenticated {
     /// The caller.
     pub(crate) caller: Arc<Caller>,
     /// Permit of a request for inference; `None` without authentication and for other requests.
+    #[expect(dead_code, reason = "its drop ends the request")]
     pub(crate) permit: Option<ConcurrencyPermit>,
 }
 
@@ -73,7 +74,7 @@ pub(crate) type AccessDecision = Result<Arc<Caller>, AccessError>;
 
 /// Authentication of requests.
 #[derive(Debug)]
-pub(crate) struct Authenticator {
+pub struct Authenticator {
     keys: Option<JwtKeys>,
     store: Store,
     config: config::CallerConfig,
@@ -84,7 +85,7 @@ pub(crate) struct Authenticator {
     /// Limits the rate of events about rejected requests.
     pub(crate) event_limiter: RateLimiter,
     /// Limits the open requests of each user.
-    pub(crate) concurrency: ConcurrencyLimiter,
+    pub concurrency: ConcurrencyLimiter,
 }
 
 /// A verified token, and the last decision about its user.
@@ -106,7 +107,12 @@ struct CachedDecision {
 impl Authenticator {
     /// Authenticator by `settings`; without `keys` everybody is the same one.
     #[must_use]
-    pub(crate) fn new(keys: Option<JwtKeys>, store: Store, config: config::CallerConfig, clock: Clock) -> Self {
+    pub(crate) fn new(
+        keys: Option<JwtKeys>,
+        store: Store,
+        config: config::CallerConfig,
+        clock: Clock,
+    ) -> Self {
         let anonymous = Arc::new(Caller {
             user_id: ANONYMOUS.to_owned(),
             team: None,

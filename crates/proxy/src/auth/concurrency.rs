@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Limiter of the open requests of each user. Users without open requests have no entry, so that it stays small.
 #[derive(Debug)]
-pub(crate) struct ConcurrencyLimiter {
+pub struct ConcurrencyLimiter {
     max_per_user: usize,
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
@@ -47,7 +47,7 @@ impl ConcurrencyLimiter {
 
     /// Number of open requests of all users.
     #[must_use]
-    pub(crate) fn open_requests(&self) -> usize {
+    pub fn open_requests(&self) -> usize {
         lock(&self.open).values().sum()
     }
 }

@@ -58,12 +58,6 @@ impl Attempts {
         Self { policy, request_id, retries: 0, has_refreshed: false, fallbacks: Vec::new() }
     }
 
-    /// How often the same request was sent again after a delay.
-    #[must_use]
-    pub(crate) fn retries(&self) -> u32 {
-        self.retries
-    }
-
     /// Decides what follows `error`. `client_body` is the body as the client sent it: names in AWS's text are only
     /// believed when they stand in it.
     pub(crate) fn next(&mut self, error: &UpstreamError, can_refresh: bool, client_body: &[u8]) -> Next {
@@ -124,7 +118,7 @@ impl UpstreamError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bedrock::ConnectStage;
+    use crate::bedrock::error::ConnectStage;
 
     fn unreachable() -> UpstreamError {
         UpstreamError::Dispatch { host: "h".to_owned(), cause: "c".to_owned(), stage: ConnectStage::Connect }

@@ -181,12 +181,6 @@ impl Bedrock {
         targets.for_id(model_id, &targets.runtime, targets.has_custom_runtime, "bedrock-runtime")
     }
 
-    /// The region of `model_id`: that of an ARN, else the configured one.
-    #[must_use]
-    pub(crate) fn region_of<'a>(&'a self, model_id: &'a str) -> &'a str {
-        arn_region(model_id, &self.region).unwrap_or(&self.region)
-    }
-
     /// The ARN of a system-defined resource in the configured region.
     #[must_use]
     pub(crate) fn arn(&self, kind: &str, id: &str) -> String {

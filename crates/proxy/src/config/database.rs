@@ -15,7 +15,7 @@ pub struct DatabaseConfig {
     /// `DATA_DIR`: the directory of the SQLite file and of the WAL; created when missing.
     pub(crate) data_dir: PathBuf,
     /// `DATABASE_URL`, or the `DB_*` variables, or a file in `DATA_DIR`.
-    pub(crate) url: DatabaseUrl,
+    pub url: DatabaseUrl,
     /// `DB_MAX_CONNS`: maximum of connections to PostgreSQL.
     pub(crate) max_connections: u32,
     /// `DB_MIN_CONNS`: connections to PostgreSQL that stay open.
@@ -37,7 +37,7 @@ pub enum DatabaseUrl {
 
 /// The parts of a PostgreSQL URL.
 #[derive(Clone, Debug)]
-pub(crate) struct PostgresParts {
+pub struct PostgresParts {
     /// `DB_HOST`: a name, an address, or the directory of a unix socket.
     pub(crate) host: String,
     /// `DB_PORT`.

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 /// One error in the configuration, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}{}: {reason}", value.as_ref().map(|value| format!("={value:?}")).unwrap_or_default())]
-pub(crate) struct ConfigError {
+pub struct ConfigError {
     /// The variable (or file) that is wrong.
     pub(crate) variable: String,
     /// Its value; `None` when unset or secret.

@@ -42,7 +42,7 @@ const UPSTREAM_POLICIES: &str = "use auto, converse, invoke or messages";
 
 /// Upstream API, options, timeouts and limits of one request.
 #[derive(Clone, Debug)]
-pub(crate) struct InferenceConfig {
+pub struct InferenceConfig {
     /// `AWS_BEDROCK_ROUTE`.
     pub(crate) upstream_policy: UpstreamPolicy,
     /// Options of the translation: `AWS_BEDROCK_MAX_TOKENS`, `AWS_BEDROCK_ENABLE_OUTPUT_REASON` with
@@ -54,17 +54,17 @@ pub(crate) struct InferenceConfig {
     /// `AWS_BEDROCK_XML_BUFFER`: never cut an XML-like tag between two deltas.
     pub(crate) xml_buffer: bool,
     /// `REQUEST_TIMEOUT_SECONDS`: limit for a whole request that is not streamed.
-    pub(crate) request_timeout: Duration,
+    pub request_timeout: Duration,
     /// `STREAM_IDLE_TIMEOUT_SECONDS`: longest time without bytes from Bedrock.
-    pub(crate) idle_timeout: Duration,
+    pub idle_timeout: Duration,
     /// `PING_INTERVAL_SECONDS`: longest time without bytes to the client.
-    pub(crate) ping_interval: Duration,
+    pub ping_interval: Duration,
     /// `ABANDONED_TIMEOUT_SECONDS`: how long a detached read goes on after its client left, to learn the usage.
-    pub(crate) detached_read_timeout: Duration,
+    pub detached_read_timeout: Duration,
     /// `ABANDONED_MAX`: concurrent detached reads; the usage of further ones is estimated.
-    pub(crate) max_detached_reads: usize,
+    pub max_detached_reads: usize,
     /// `FIRST_FRAME_GRACE_SECONDS`: how long the response head waits for the first event.
-    pub(crate) max_head_delay: Duration,
+    pub max_head_delay: Duration,
 }
 
 pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {

@@ -11,7 +11,7 @@ use super::env::EnvReader;
 
 /// Reset schedule, weights and failure mode of limits.
 #[derive(Clone, Debug)]
-pub(crate) struct QuotaConfig {
+pub struct QuotaConfig {
     /// `QUOTA_RESET_CRON` and `QUOTA_RESET_TIMEZONE`.
     pub(crate) schedule: Schedule,
     /// `QUOTA_CACHE_READ_PERCENT`: percentage of a token read from the cache that counts towards a limit.
@@ -21,7 +21,7 @@ pub(crate) struct QuotaConfig {
     /// `QUOTA_TEAM_ON_OUTAGE`: behaviour of team limits while the database is unavailable.
     pub(crate) team_on_outage: FailMode,
     /// `QUOTA_LEASE_SECONDS`: time after which the reservations of a killed process are released.
-    pub(crate) lease: Duration,
+    pub lease: Duration,
 }
 
 /// What a limit does while the database is unavailable.

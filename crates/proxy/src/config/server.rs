@@ -13,7 +13,7 @@ use crate::certificate::{self, CertificateError, File};
 
 /// Address, limits, timeouts and TLS of the listener.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerConfig {
+pub struct ServerConfig {
     /// `HOST`: the listen address; loopback unless there is `JWT_SECRET_KEY` or `ALLOW_UNAUTHENTICATED=true`.
     pub(crate) host: IpAddr,
     /// `PORT`; 0 lets the system choose.
@@ -23,16 +23,16 @@ pub(crate) struct ServerConfig {
     /// `MAX_BODY_BYTES`: larger requests get 413.
     pub(crate) max_body_bytes: usize,
     /// `HEADER_TIMEOUT_SECONDS`: limit for the first request head of a connection.
-    pub(crate) header_timeout: Duration,
+    pub header_timeout: Duration,
     /// `BODY_TIMEOUT_SECONDS`: limit for a request body.
-    pub(crate) body_timeout: Duration,
+    pub body_timeout: Duration,
     /// `WRITE_TIMEOUT_SECONDS`: limit for a client that does not read its response.
-    pub(crate) write_timeout: Duration,
+    pub write_timeout: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`: limit for open requests after SIGTERM.
-    pub(crate) shutdown_grace: Duration,
+    pub shutdown_grace: Duration,
     /// `SHUTDOWN_DELAY_SECONDS`: time after SIGTERM in which `/readyz` fails and requests are still accepted, so that
     /// load balancers stop sending requests first.
-    pub(crate) shutdown_delay: Duration,
+    pub shutdown_delay: Duration,
     /// `TLS_CERT_FILE` and companions; `None` is plain HTTP.
     pub(crate) tls: Option<TlsConfig>,
 }

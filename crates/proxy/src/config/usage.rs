@@ -4,7 +4,7 @@ use super::env::EnvReader;
 
 /// Queue and retention of usage records and audit events.
 #[derive(Clone, Debug)]
-pub(crate) struct UsageConfig {
+pub struct UsageConfig {
     /// `LEDGER_QUEUE`: requests that may be open or not yet stored; further requests wait.
     pub(crate) queue: usize,
     /// `USAGE_RETENTION_DAYS`: retention of usage records; daily aggregates stay.

@@ -40,7 +40,7 @@ impl Quota {
     }
 
     /// Records the start of the current period, unless `recorded` is that period. On failure the next call tries again.
-    pub(crate) async fn record_reset(&self, recorded: &mut Option<Period>) {
+    pub async fn record_reset(&self, recorded: &mut Option<Period>) {
         let period = self.period();
         if *recorded == Some(period) {
             return;

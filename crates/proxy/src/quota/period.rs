@@ -16,11 +16,11 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Time between two resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Period {
+pub struct Period {
     /// First instant, epoch milliseconds.
-    pub(crate) start: i64,
+    pub start: i64,
     /// First instant after the period, epoch milliseconds.
-    pub(crate) end: i64,
+    pub end: i64,
     /// Calendar day of the start, in the time zone of the schedule.
     pub(crate) date: Date,
 }

@@ -46,7 +46,7 @@ impl ResolvesServerCert for CurrentCertificate {
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
+pub enum TlsError {
     /// The files cannot be used.
     #[error("TLS_CERT_FILE and TLS_KEY_FILE: the {} {error}", match error.file {
         certificate::File::Certificate => "certificate",
@@ -94,7 +94,7 @@ impl Tls {
 
     /// Reads the files again, for new connections. Logs an error and keeps the current certificate when the files are
     /// invalid.
-    pub(crate) async fn reload(&self) {
+    pub async fn reload(&self) {
         let (certificate, key) = self.files.clone();
         // Network file systems may block.
         let read = tokio::task::spawn_blocking(move || certificate::read(&certificate, &key)).await;

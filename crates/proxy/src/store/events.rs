@@ -8,13 +8,13 @@ use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, datetime
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
     /// Kind of the event, in snake case.
-    pub(crate) kind: Option<String>,
+    pub kind: Option<String>,
     /// User that the event is about.
-    pub(crate) user_id: Option<String>,
+    pub user_id: Option<String>,
     /// First instant, epoch milliseconds.
-    pub(crate) from: Option<i64>,
+    pub from: Option<i64>,
     /// First instant after the range, epoch milliseconds.
-    pub(crate) until: Option<i64>,
+    pub until: Option<i64>,
 }
 
 impl Store {
@@ -22,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, or `page.after` is not a cursor of this list.
-    pub(crate) async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Event>> {
+    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Event>> {
         const QUERY: &str = "SELECT id, event_id, event_type, user_id, team, actor, details, created_at FROM events
              WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR event_type = $2) AND ($3 IS NULL OR user_id = $3)
              AND ($4 IS NULL OR created_at >= $4) AND ($5 IS NULL OR created_at < $5) ORDER BY id DESC LIMIT $6";

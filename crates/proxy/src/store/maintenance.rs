@@ -26,7 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, or `date` is invalid.
-    pub(crate) async fn record_reset(&self, period: i64, date: &str, event: &Event) -> Result<bool> {
+    pub async fn record_reset(&self, period: i64, date: &str, event: &Event) -> Result<bool> {
         const SQLITE: &str = "UPDATE users SET tokens_used_today = 0, last_reset_date = $2, used_period = $1
              WHERE used_period < $1
                 OR (used_period IS NULL AND (last_reset_date IS NULL OR last_reset_date < $2))";
@@ -71,7 +71,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable; rows deleted before that stay deleted.
-    pub(crate) async fn prune(
+    pub async fn prune(
         &self,
         usage_before: Option<i64>,
         events_before: Option<i64>,

@@ -17,25 +17,25 @@ pub(super) const MAX_TOKENS: i64 = 1_000_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Reservation<'a> {
     /// Unique id; the usage record that settles it has the same.
-    pub(crate) id: &'a str,
+    pub id: &'a str,
     /// Process that holds it.
-    pub(crate) holder: &'a str,
+    pub holder: &'a str,
     /// User that is charged.
-    pub(crate) user_id: &'a str,
+    pub user_id: &'a str,
     /// Team that is charged as well.
-    pub(crate) team: Option<&'a str>,
+    pub team: Option<&'a str>,
     /// Start of the quota period, epoch milliseconds.
-    pub(crate) period: i64,
+    pub period: i64,
     /// Tokens to reserve.
-    pub(crate) tokens: i64,
+    pub tokens: i64,
     /// Expiry unless renewed, epoch milliseconds.
-    pub(crate) expires_at: i64,
+    pub expires_at: i64,
     /// Limit of the user; `None` is unlimited.
-    pub(crate) user_limit: Option<i64>,
+    pub user_limit: Option<i64>,
     /// Limit of the team; `None` is unlimited.
-    pub(crate) team_limit: Option<i64>,
+    pub team_limit: Option<i64>,
     /// Current time, epoch milliseconds.
-    pub(crate) now: i64,
+    pub now: i64,
 }
 
 /// Outcome of a [`Reservation`], with the totals before it.
@@ -51,18 +51,18 @@ pub enum ReserveOutcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageTotals {
     /// Charged tokens.
-    pub(crate) used: i64,
+    pub used: i64,
     /// Tokens reserved by open requests.
-    pub(crate) reserved: i64,
+    pub reserved: i64,
 }
 
 /// Totals of a user and its team.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerTotals {
     /// Totals of the user.
-    pub(crate) user: UsageTotals,
+    pub user: UsageTotals,
     /// Totals of the team; zero without one.
-    pub(crate) team: UsageTotals,
+    pub team: UsageTotals,
 }
 
 /// Sums of used and reserved tokens; `$now` is the parameter with the time.
@@ -136,7 +136,7 @@ impl Store {
     /// # Errors
     /// When the database is unavailable; [`StoreError::Busy`] when it responds to other calls only;
     /// [`StoreError::Conflict`] when the id is taken.
-    pub(crate) async fn reserve(&self, reservation: &Reservation<'_>) -> Result<ReserveOutcome> {
+    pub async fn reserve(&self, reservation: &Reservation<'_>) -> Result<ReserveOutcome> {
         validate::key("the reservation's id", reservation.id)?;
         validate::key("the holder", reservation.holder)?;
         validate::key("the user", reservation.user_id)?;
@@ -194,7 +194,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn renew(&self, ids: &[String], expires_at: i64) -> Result<u64> {
+    pub async fn renew(&self, ids: &[String], expires_at: i64) -> Result<u64> {
         // Rows that are being settled right now are skipped: waiting for them could deadlock.
         const POSTGRES: &str = "UPDATE reservations SET expires_at = $2 WHERE id IN
              (SELECT id FROM reservations WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED)";
@@ -224,7 +224,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn release(&self, ids: &[String]) -> Result<()> {
+    pub async fn release(&self, ids: &[String]) -> Result<()> {
         const POSTGRES: &str = "DELETE FROM reservations WHERE id IN
              (SELECT id FROM reservations WHERE id = ANY($1) ORDER BY id FOR UPDATE)";
         const SQLITE: &str = "DELETE FROM reservations WHERE id IN (SELECT value FROM json_each($1))";
@@ -249,7 +249,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn caller_totals(
+    pub async fn caller_totals(
         &self,
         user_id: &str,
         team: Option<&str>,

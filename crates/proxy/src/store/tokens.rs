@@ -9,7 +9,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when its id is taken, or when the database is unavailable.
-    pub(crate) async fn record_token(&self, token: &Token, event: &Event) -> Result<()> {
+    pub async fn record_token(&self, token: &Token, event: &Event) -> Result<()> {
         validate::key("the token's id", &token.jti)?;
         validate::text("the user", &token.user_id, validate::MAX_NAME)?;
         validate::optional("the team", token.team.as_deref(), validate::MAX_NAME)?;
@@ -44,7 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
+    pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
         validate::key("the token's id", jti)?;
         validate::event(event)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for an unknown user, or when the database is unavailable.
-    pub(crate) async fn revoke_user_tokens(&self, user_id: &str, event: &Event) -> Result<()> {
+    pub async fn revoke_user_tokens(&self, user_id: &str, event: &Event) -> Result<()> {
         validate::key("the user", user_id)?;
         validate::event(event)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Token>> {
+    pub async fn tokens(&self, user_id: Option<&str>, page: &Page) -> Result<ListPage<Token>> {
         const QUERY: &str =
             "SELECT * FROM tokens WHERE ($1 IS NULL OR jti < $1) AND ($2 IS NULL OR user_id = $2)
              ORDER BY jti DESC LIMIT $3";

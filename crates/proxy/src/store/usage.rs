@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Invalid`] when one of them can never be written: the caller has to find out which.
     /// [`StoreError::Unavailable`] when the database is: the whole batch may be written again.
-    pub(crate) async fn write_batch(&self, records: &[UsageRecord], events: &[Event]) -> Result<usize> {
+    pub async fn write_batch(&self, records: &[UsageRecord], events: &[Event]) -> Result<usize> {
         for record in records {
             check_record(record)?;
         }

@@ -7,32 +7,32 @@ use super::{BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, valid
 #[derive(Clone, Debug, Default)]
 pub struct UsageQuery {
     /// First day in UTC, such as `2026-11-22`.
-    pub(crate) from: String,
+    pub from: String,
     /// Last day in UTC, inclusive.
-    pub(crate) to: String,
+    pub to: String,
     /// Dimensions to group by; without any, the report has one row.
-    pub(crate) by: Dimensions,
+    pub by: Dimensions,
     /// Only usage of this user.
-    pub(crate) user_id: Option<String>,
+    pub user_id: Option<String>,
     /// Only usage of this team.
-    pub(crate) team: Option<String>,
+    pub team: Option<String>,
     /// Only usage of this model.
-    pub(crate) model: Option<String>,
+    pub model: Option<String>,
 }
 
 /// Dimensions that a report is grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dimensions {
     /// By day.
-    pub(crate) day: bool,
+    pub day: bool,
     /// By user.
-    pub(crate) user: bool,
+    pub user: bool,
     /// By team.
-    pub(crate) team: bool,
+    pub team: bool,
     /// By model.
-    pub(crate) model: bool,
+    pub model: bool,
     /// By route.
-    pub(crate) route: bool,
+    pub route: bool,
 }
 
 impl Dimensions {
@@ -62,40 +62,40 @@ impl Dimensions {
 pub struct UsageRow {
     /// Day in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) day: Option<String>,
+    pub day: Option<String>,
     /// User.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) user_id: Option<String>,
+    pub user_id: Option<String>,
     /// Team.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) team: Option<String>,
+    pub team: Option<String>,
     /// Model.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) model: Option<String>,
+    pub model: Option<String>,
     /// Upstream API (`route`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) route: Option<String>,
+    pub route: Option<String>,
     /// Number of requests.
-    pub(crate) requests: i64,
+    pub requests: i64,
     /// Number of failed requests.
-    pub(crate) failed: i64,
+    pub failed: i64,
     /// Number of requests whose tokens are estimated.
-    pub(crate) estimated: i64,
+    pub estimated: i64,
     /// Number of requests whose model has no known price.
-    pub(crate) unpriced: i64,
+    pub unpriced: i64,
     /// Input tokens that were not cached.
-    pub(crate) input_tokens: i64,
+    pub input_tokens: i64,
     /// Output tokens.
-    pub(crate) output_tokens: i64,
+    pub output_tokens: i64,
     /// Tokens read from the cache.
-    pub(crate) cache_read_tokens: i64,
+    pub cache_read_tokens: i64,
     /// Tokens written to the cache.
-    pub(crate) cache_write_tokens: i64,
+    pub cache_write_tokens: i64,
     /// Tokens that counted towards limits.
-    pub(crate) charged_tokens: i64,
+    pub charged_tokens: i64,
     /// Cost in nano-dollars.
     #[serde(rename = "cost_nano_usd")]
-    pub(crate) cost: i64,
+    pub cost: i64,
 }
 
 macro_rules! sum {
@@ -121,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, a day is invalid, or `page.after` is not a cursor of this list.
-    pub(crate) async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
+    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
         let (from, to) = (datetime::parse_date(&query.from)?, datetime::parse_date(&query.to)?);
         let offset = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
         let offset = offset.ok().filter(|offset| *offset >= 0);

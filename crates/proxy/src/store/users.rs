@@ -11,17 +11,17 @@ use super::{
 
 /// A new user, as the claims and the default limits describe it.
 #[derive(Clone, Debug)]
-pub(crate) struct NewUser<'a> {
+pub struct NewUser<'a> {
     /// Claim `user_id`.
-    pub(crate) user_id: &'a str,
+    pub user_id: &'a str,
     /// Claim `team`.
-    pub(crate) team: Option<&'a str>,
+    pub team: Option<&'a str>,
     /// Claim `default_inference_profile`.
-    pub(crate) profile: Option<&'a str>,
+    pub profile: Option<&'a str>,
     /// Limit of the user in tokens; `None` is unlimited.
-    pub(crate) user_limit: Option<i64>,
+    pub user_limit: Option<i64>,
     /// Limit of the team in tokens, if it has no row yet; `None` is unlimited.
-    pub(crate) team_limit: Option<i64>,
+    pub team_limit: Option<i64>,
 }
 
 /// Maximum length of an inference profile in characters: the longest ARN that Bedrock accepts.
@@ -55,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn lookup_caller(
+    pub async fn lookup_caller(
         &self,
         user_id: &str,
         claimed_team: Option<&str>,
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, or a name is too long.
-    pub(crate) async fn provision(&self, new: &NewUser<'_>, event: &Event) -> Result<bool> {
+    pub async fn provision(&self, new: &NewUser<'_>, event: &Event) -> Result<bool> {
         validate::key("the user", new.user_id)?;
         validate::optional("the profile", new.profile, MAX_PROFILE)?;
         validate::event(event)?;
@@ -133,7 +133,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database is unavailable.
-    pub(crate) async fn user(&self, user_id: &str) -> Result<User> {
+    pub async fn user(&self, user_id: &str) -> Result<User> {
         const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
         validate::key("the user", user_id)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
@@ -146,7 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<User>> {
+    pub async fn users(&self, team: Option<&str>, page: &Page) -> Result<ListPage<User>> {
         const QUERY: &str = concat!(
             "SELECT ",
             user_columns!(),
@@ -171,7 +171,7 @@ impl Store {
     /// # Errors
     /// The error of `decide`, [`StoreError::Conflict`] if another replica inserted the user meanwhile, or when the
     /// database is unavailable.
-    pub(crate) async fn put_user(
+    pub async fn put_user(
         &self,
         user_id: &str,
         now: i64,
@@ -220,7 +220,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database is unavailable.
-    pub(crate) async fn team(&self, team: &str) -> Result<Team> {
+    pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| {
@@ -234,7 +234,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub(crate) async fn teams(&self, page: &Page) -> Result<ListPage<Team>> {
+    pub async fn teams(&self, page: &Page) -> Result<ListPage<Team>> {
         const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
@@ -251,7 +251,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::put_user`].
-    pub(crate) async fn put_team(
+    pub async fn put_team(
         &self,
         team: &str,
         now: i64,

@@ -49,7 +49,7 @@ impl LogLayer {
     ///
     /// # Errors
     /// When the secrets are too long for the scrubber.
-    pub(crate) fn new(
+    pub fn new(
         json: bool,
         clock: Clock,
         secrets: &[Secret],

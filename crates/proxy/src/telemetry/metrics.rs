@@ -108,21 +108,21 @@ struct Gauges {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Requests that are open or whose usage is not yet stored.
-    pub(crate) usage_queue_depth: usize,
+    pub usage_queue_depth: usize,
     /// Usage records that neither the database nor the WAL took.
-    pub(crate) usage_dropped: u64,
+    pub usage_dropped: u64,
     /// Bytes of the WAL that are not yet in the database.
-    pub(crate) wal_bytes: u64,
+    pub wal_bytes: u64,
     /// Time that the oldest usage record has waited for the database.
-    pub(crate) oldest_usage_age: Duration,
+    pub oldest_usage_age: Duration,
     /// Connections to the database, in use and idle.
-    pub(crate) db_connections: (u32, u32),
+    pub db_connections: (u32, u32),
     /// Whether the last call reached the database.
-    pub(crate) db_up: bool,
+    pub db_up: bool,
     /// When the AWS credentials expire, in seconds since the epoch; `None` for those that do not.
-    pub(crate) credentials_expire_at: Option<i64>,
+    pub credentials_expire_at: Option<i64>,
     /// Spans that were not sent.
-    pub(crate) spans_dropped: u64,
+    pub spans_dropped: u64,
 }
 
 /// Counts an open stream until it is dropped.
@@ -278,12 +278,12 @@ impl Metrics {
     }
 
     /// Counts a request as in flight, until [`Metrics::record`] counts it as complete.
-    pub(crate) fn request_started(&self, route: &str) {
+    pub fn request_started(&self, route: &str) {
         self.requests_in_flight.get_or_create(&RouteLabels { route: self.routes.get(route) }).inc();
     }
 
     /// Counts a complete request: the request itself, its overhead, its attempts and its charge.
-    pub(crate) fn record(&self, record: &RequestRecord) {
+    pub fn record(&self, record: &RequestRecord) {
         let head = &record.head;
         let status = record.status.map_or(0, |status| status.as_u16());
         self.count_request(
@@ -425,41 +425,41 @@ impl Metrics {
     }
 
     /// Counts a request without a valid credential.
-    pub(crate) fn auth_failed(&self, reason: &'static str) {
+    pub fn auth_failed(&self, reason: &'static str) {
         self.auth_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts a quota decision, by the scope of the limit and the reason.
-    pub(crate) fn quota_decided(&self, scope: &'static str, decision: &'static str, reason: &'static str) {
+    pub fn quota_decided(&self, scope: &'static str, decision: &'static str, reason: &'static str) {
         self.quota_decisions.get_or_create(&QuotaDecisionLabels { scope, decision, reason }).inc();
     }
 
     /// Counts a feature that a model was seen not to support through `api`.
-    pub(crate) fn unsupported_feature(&self, api: &'static str, feature: &'static str) {
+    pub fn unsupported_feature(&self, api: &'static str, feature: &'static str) {
         self.unsupported_features.get_or_create(&UnsupportedFeatureLabels { api, feature }).inc();
     }
 
     /// Counts a batch of usage records that the database took.
-    pub(crate) fn usage_flushed(&self, duration: Duration) {
+    pub fn usage_flushed(&self, duration: Duration) {
         self.usage_flush.observe(duration.as_secs_f64());
     }
 
     /// Shows the versions of the prices in use.
-    pub(crate) fn set_price_versions(&self, versions: &[String]) {
+    pub fn set_price_versions(&self, versions: &[String]) {
         for version in versions {
             self.gauges.price_versions.get_or_create(&VersionLabels { version: version.clone() }).set(1);
         }
     }
 
     /// Refreshes the gauges and the metrics of the process.
-    pub(crate) fn refresh(&self, snapshot: &Snapshot) {
+    pub fn refresh(&self, snapshot: &Snapshot) {
         self.gauges.set(snapshot);
         self.process.refresh();
     }
 
     /// Renders all metrics, as OpenMetrics or as Prometheus's text format 0.0.4.
     #[must_use]
-    pub(crate) fn render(&self, as_openmetrics: bool) -> String {
+    pub fn render(&self, as_openmetrics: bool) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);

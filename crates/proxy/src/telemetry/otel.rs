@@ -26,7 +26,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use request_span::{RequestSpan, UpstreamSpan};
+pub(crate) use request_span::RequestSpan;
 
 use crate::config::{CollectorConfig, OtelConfig, SamplerConfig};
 use crate::http_client::{self, HttpClientError};
@@ -40,7 +40,7 @@ use spans::SpanBuilder;
 
 /// Failed setup of the export.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ExporterError {
+pub enum ExporterError {
     /// The HTTP client could not be built.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT: the HTTP client for the collector cannot be built: {0}")]
     HttpClient(#[from] HttpClientError),
@@ -50,7 +50,7 @@ pub(crate) enum ExporterError {
 }
 
 /// Exporter of spans and metrics.
-pub(crate) struct Otel {
+pub struct Otel {
     span_queue: Option<mpsc::Sender<SpanData>>,
     /// Taken by `start`.
     batcher: Mutex<Option<SpanBatcher>>,
@@ -75,7 +75,11 @@ impl Otel {
     ///
     /// # Errors
     /// When an exporter or its HTTP client cannot be built. A collector that is unavailable is no error here.
-    pub(crate) fn open(config: &OtelConfig, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, ExporterError> {
+    pub(crate) fn open(
+        config: &OtelConfig,
+        ca_bundle: Option<&Path>,
+        tasks: &Tasks,
+    ) -> Result<Self, ExporterError> {
         let abort = CancellationToken::new();
         let client = |collector: &CollectorConfig| -> Result<CollectorClient, HttpClientError> {
             let client = http_client::new(collector.url.scheme_str() == Some("https"), ca_bundle)?;
@@ -157,7 +161,7 @@ impl Otel {
 
     /// Number of spans that were not exported.
     #[must_use]
-    pub(crate) fn dropped_spans(&self) -> u64 {
+    pub fn dropped_spans(&self) -> u64 {
         self.dropped_spans.load(Ordering::Relaxed)
     }
 

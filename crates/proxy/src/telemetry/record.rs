@@ -20,25 +20,25 @@ use crate::ids::RequestId;
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     /// Id of the request, also in the header `request-id`.
-    pub(crate) request_id: RequestId,
+    pub request_id: RequestId,
     /// Id that the client sent, if it is a valid one.
-    pub(crate) client_request_id: Option<String>,
+    pub client_request_id: Option<String>,
     /// Trace and span of the request.
-    pub(crate) trace: TraceContext,
+    pub trace: TraceContext,
     /// HTTP method.
-    pub(crate) method: Method,
+    pub method: Method,
     /// Path as the client sent it, without the query.
-    pub(crate) path: String,
+    pub path: String,
     /// Route (path template); `None` when no route matches.
-    pub(crate) route: Option<String>,
+    pub route: Option<String>,
     /// Client program.
-    pub(crate) user_agent: UserAgent,
+    pub user_agent: UserAgent,
     /// Session id of the client program.
-    pub(crate) session_id: Option<String>,
+    pub session_id: Option<String>,
     /// Remote address of the connection: the client, or a reverse proxy in front.
-    pub(crate) peer: Option<SocketAddr>,
+    pub peer: Option<SocketAddr>,
     /// When the head arrived.
-    pub(crate) started_at: Instant,
+    pub started_at: Instant,
 }
 
 impl RequestHead {
@@ -59,7 +59,7 @@ pub struct RequestRecord {
     /// Requested model. Written by the handler.
     pub(crate) model: Option<ModelRecord>,
     /// Status of the response; `None` when none was sent. Written by the record layer.
-    pub(crate) status: Option<StatusCode>,
+    pub status: Option<StatusCode>,
     /// Error that the client was sent, in the response or in the stream. Written where the error is rendered.
     pub(crate) error: Option<ErrorRecord>,
     /// Time the proxy itself took, by [`OverheadPhase`]; `None` for a phase that did not happen.
@@ -71,11 +71,11 @@ pub struct RequestRecord {
     /// Whether the response body was sent to its end.
     pub(crate) response_sent: bool,
     /// Bedrock's part. Written by the meter, whole, when metering ends.
-    pub(crate) upstream: Option<UpstreamRecord>,
+    pub upstream: Option<UpstreamRecord>,
     /// Time that AWS was waited for outside of [`UpstreamRecord::waited`].
     pub(crate) upstream_waited: Duration,
     /// Time from the head to the end of the record. Set when the record is exported.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
 }
 
 /// Authenticated caller.
@@ -125,45 +125,45 @@ pub(crate) struct BodyRecord {
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamRecord {
     /// Upstream API: `converse`, `invoke` or `messages`.
-    pub(crate) upstream_api: Option<&'static str>,
+    pub upstream_api: Option<&'static str>,
     /// Model id sent to AWS.
-    pub(crate) model_id: Option<String>,
+    pub model_id: Option<String>,
     /// Foundation model, or the model id where that is not known. A label of metrics.
-    pub(crate) foundation_model: String,
+    pub foundation_model: String,
     /// Region the request was sent to. A label of metrics.
-    pub(crate) region: String,
+    pub region: String,
     /// Host the request was sent to.
-    pub(crate) host: String,
+    pub host: String,
     /// Every attempt, in order, the last included.
-    pub(crate) attempts: Vec<Attempt>,
+    pub attempts: Vec<Attempt>,
     /// Sends after a backoff; a send with refreshed credentials or as a fallback is none.
-    pub(crate) retries: u32,
+    pub retries: u32,
     /// Whether the last attempt failed before its first event, so that no response followed.
-    pub(crate) gave_up: bool,
+    pub gave_up: bool,
     /// When the first attempt was sent.
-    pub(crate) started_at: Option<Instant>,
+    pub started_at: Option<Instant>,
     /// When the first event arrived.
-    pub(crate) first_token_at: Option<Instant>,
+    pub first_token_at: Option<Instant>,
     /// When the response ended, after a first event.
-    pub(crate) ended_at: Option<Instant>,
+    pub ended_at: Option<Instant>,
     /// Error that interrupted the response after its first event.
-    pub(crate) interrupted_by: Option<&'static str>,
+    pub interrupted_by: Option<&'static str>,
     /// Whether the client left before the response ended.
-    pub(crate) detached: bool,
+    pub detached: bool,
     /// Notices about the request and the response.
-    pub(crate) notices: usize,
+    pub notices: usize,
     /// Usage that Bedrock reported.
-    pub(crate) usage: Option<Usage>,
+    pub usage: Option<Usage>,
     /// Stop reason in Anthropic's words.
-    pub(crate) stop_reason: Option<String>,
+    pub stop_reason: Option<String>,
     /// How the response ended; `None` without a first event.
-    pub(crate) outcome: Option<Outcome>,
+    pub outcome: Option<Outcome>,
     /// What was charged, once settled.
-    pub(crate) charge: Option<Charge>,
+    pub charge: Option<Charge>,
     /// Time that AWS was waited for.
-    pub(crate) waited: Duration,
+    pub waited: Duration,
     /// Bytes of text that were delivered.
-    pub(crate) delivered_bytes: u64,
+    pub delivered_bytes: u64,
 }
 
 /// One send to AWS.
@@ -171,24 +171,24 @@ pub struct UpstreamRecord {
 pub struct Attempt {
     /// Outcome of an attempt that failed before its first event, out of a closed list, e.g. `throttled`. Read for every
     /// attempt but the last, and for the last when the proxy gave up.
-    pub(crate) outcome: &'static str,
+    pub outcome: &'static str,
     /// `x-amzn-requestid` of the response.
-    pub(crate) aws_request_id: Option<String>,
+    pub aws_request_id: Option<String>,
 }
 
 /// Copy of what was charged for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     /// Tokens that were charged.
-    pub(crate) usage: Usage,
+    pub usage: Usage,
     /// Cost in nano-dollars.
-    pub(crate) cost_nano_usd: i64,
+    pub cost_nano_usd: i64,
     /// Nano-dollars that the prompt would have cost more without the tokens read from the cache.
-    pub(crate) cache_savings_nano_usd: i64,
+    pub cache_savings_nano_usd: i64,
     /// Whether the price of the model is known.
-    pub(crate) is_priced: bool,
+    pub is_priced: bool,
     /// Whether the tokens are an estimate.
-    pub(crate) estimated: bool,
+    pub estimated: bool,
 }
 
 /// Part of the time that the proxy itself takes for a request.
@@ -226,7 +226,7 @@ impl OverheadPhase {
 impl RequestRecord {
     /// Creates the record of a request of which only the head is known.
     #[must_use]
-    pub(crate) fn new(head: Arc<RequestHead>) -> Self {
+    pub fn new(head: Arc<RequestHead>) -> Self {
         Self {
             head,
             caller: None,
@@ -244,7 +244,7 @@ impl RequestRecord {
     }
 
     /// Adds `duration` to a phase.
-    pub(crate) fn add_phase(&mut self, phase: OverheadPhase, duration: Duration) {
+    pub fn add_phase(&mut self, phase: OverheadPhase, duration: Duration) {
         if let Some(sum) = self.phases.get_mut(phase as usize) {
             *sum = Some(sum.unwrap_or_default() + duration);
         }

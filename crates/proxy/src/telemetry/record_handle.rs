@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use protocol::anthropic::Usage;
 use tokio::time::Instant;
 
 use super::access_log;
@@ -23,11 +22,11 @@ const METRICS_PATH: &str = "/metrics";
 
 /// Where records go: metrics, OpenTelemetry and the access log.
 #[derive(Debug)]
-pub(crate) struct TelemetrySinks {
+pub struct TelemetrySinks {
     /// Metrics for Prometheus.
     pub(crate) metrics: Arc<Metrics>,
     /// Spans and metrics for OpenTelemetry collectors.
-    pub(crate) otel: Otel,
+    pub otel: Otel,
     /// Wall clock of the spans.
     pub(crate) clock: Clock,
     /// AWS Region of the configuration, as logged.
@@ -148,30 +147,6 @@ impl RecordHandle {
         &self.0.head
     }
 
-    /// Name of the client program, out of a closed list.
-    #[must_use]
-    pub(crate) fn client_name(&self) -> &'static str {
-        self.0.head.user_agent.name
-    }
-
-    /// Route, or `other` when none matches.
-    #[must_use]
-    pub(crate) fn route(&self) -> &str {
-        self.0.head.route_or_other()
-    }
-
-    /// `x-amzn-requestid` of the latest attempt, once the upstream record is set.
-    #[must_use]
-    pub(crate) fn aws_request_id(&self) -> Option<String> {
-        self.lock().upstream.as_ref()?.aws_request_id().map(str::to_owned)
-    }
-
-    /// Usage that Bedrock reported, once the upstream record is set.
-    #[must_use]
-    pub(crate) fn usage(&self) -> Option<Usage> {
-        self.lock().upstream.as_ref()?.usage
-    }
-
     /// What was charged, once settled.
     #[must_use]
     pub(crate) fn charge(&self) -> Option<Charge> {
@@ -206,7 +181,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::{Duration, SystemTime};
 
-    use protocol::translate::Outcome;
+    use protocol::anthropic::Usage;
     use serde_json::{Value, json};
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -361,18 +336,5 @@ mod tests {
         let text = sinks.metrics.render(true);
         assert!(text.contains(r#"bedrock_proxy_inflight_requests{route="/metrics"} 0"#), "{text}");
         assert!(text.contains(r#"route="/metrics",method="POST",status="200""#), "{text}");
-    }
-
-    #[test]
-    fn upstream_readers_are_empty_until_metering_ends() {
-        let handle = RecordHandle::new(head(), sinks());
-        assert_eq!((handle.aws_request_id(), handle.usage()), (None, None));
-        let mut record = upstream(&["ok"]);
-        record.attempts[0].aws_request_id = Some("aws-1".to_owned());
-        record.outcome = Some(Outcome::Cancelled);
-        handle.set_upstream(record);
-        assert_eq!(handle.aws_request_id().as_deref(), Some("aws-1"));
-        assert_eq!(handle.usage().map(|usage| usage.output_tokens), Some(101));
-        assert_eq!((handle.client_name(), handle.route()), ("curl", "/v1/messages"));
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct ParentSpan {
 impl TraceContext {
     /// Parses the trace context of `headers`; starts a new trace when there is none, an invalid one or more than one.
     #[must_use]
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let span_id = SpanId(ids::span_id());
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next().and_then(parse_traceparent), values.next()) {

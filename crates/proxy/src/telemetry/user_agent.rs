@@ -40,9 +40,9 @@ const LIBRARIES: [(&str, &str, &str); 4] = [
 pub struct UserAgent {
     /// `claude-code`, `cline`, `opencode`, `codex`, `ai-sdk` (also of programs built with it that send no name of
     /// their own), `aws-sdk`, `sdk-python`, `sdk-typescript`, `openai-python`, `openai-node`, `curl` or `other`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Version, where the header holds a plain one.
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
 }
 
 impl UserAgent {
