@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::Request;
 use protocol::capabilities::Capabilities;
-use protocol::event_sink::{Encoder, EventSink};
+use protocol::anthropic::event_sink::{Encoder, EventSink};
 use protocol::openai::{self, CompletionHead};
 use protocol::translate::{self, RequestedBetas, ChatOptions, ChatStream, TranslationOptions};
 

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::{MessagesEncoder, Request};
 use protocol::capabilities::Capabilities;
-use protocol::event_sink::Encoder;
+use protocol::anthropic::event_sink::Encoder;
 use protocol::translate::{self, InvokeStream, End, InvokeOptions, StreamContext, TranslationOptions, Outcome};
 
 /// One frame of `application/vnd.amazon.eventstream` that holds `event`.

@@ -5,7 +5,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use protocol::anthropic::{Error, ErrorType, Event, MessageAccumulator, StreamValidator};
 use protocol::converse;
-use protocol::event_sink::EventSink;
+use protocol::anthropic::event_sink::EventSink;
 use protocol::converse::event::{
     ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, MessageStop, Metadata, ReasoningDelta, Start,
     TokenUsage, ToolUseDelta, ToolUseStart,

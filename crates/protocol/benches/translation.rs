@@ -11,9 +11,9 @@ use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::base64;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use protocol::anthropic::event_sink::Encoder;
 use protocol::anthropic::{MessagesEncoder, Request};
 use protocol::capabilities::Capabilities;
-use protocol::event_sink::Encoder;
 use protocol::openai::CompletionHead;
 use protocol::tag_buffer::TagBuffer;
 use protocol::translate::{

@@ -5,7 +5,7 @@
 //! ```
 //! use protocol::anthropic::{MessagesEncoder, Request};
 //! use protocol::capabilities::Capabilities;
-//! use protocol::event_sink::Encoder;
+//! use protocol::anthropic::event_sink::Encoder;
 //! use protocol::translate::{self, ConverseStream, End, RequestedBetas, StreamContext, TranslationOptions};
 //!
 //! // A client sends a Messages request …
@@ -24,18 +24,19 @@
 //! # Ok::<(), protocol::anthropic::InvalidRequest>(())
 //! ```
 //!
-//! Reading order: [`apis`] (both sides), [`anthropic`], [`openai`] and [`converse`] (one wire format each),
-//! [`event_sink`] (consumers of events), [`translate`] (the only module that knows several wire formats), [`tag_buffer`]
-//! and [`capabilities`] (what it needs for that), [`json`] (how all of them are parsed).
+//! Reading order: [`apis`] (both sides), [`anthropic`] (with the events that every response is decoded into), [`openai`]
+//! and [`converse`] (one wire format each), [`translate`] (the only module that knows several wire formats),
+//! [`tag_buffer`] and [`capabilities`] (what it needs for that), `request_body` and [`json`] (how all of them are
+//! parsed).
 
 pub mod anthropic;
 pub mod apis;
 pub mod capabilities;
 pub mod converse;
-pub mod event_sink;
 pub mod json;
 pub mod json_edit;
 pub mod openai;
 mod partial_json;
+mod request_body;
 pub mod tag_buffer;
 pub mod translate;

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use super::event_sink::EventSink;
 use super::{BlockStart, Delta, Error, ErrorType, Event};
-use crate::event_sink::EventSink;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, members};
 use crate::partial_json::complete_partial_json;

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::request_body::InvalidRequest;
+
 /// Error types of the Messages API.
 ///
 /// See <https://platform.claude.com/docs/en/api/errors>.
@@ -86,35 +88,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// Request that is not valid: the JSON path and the problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidRequest {
-    /// JSON path, members and indices joined by dots (`messages.0.content`); empty for the
-    /// whole body.
-    pub path: String,
-    /// Problem at that path.
-    pub message: String,
-}
-
-impl InvalidRequest {
-    /// Error for the value at `path`.
-    pub fn new(path: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { path: path.to_string(), message: message.into() }
-    }
-}
-
-impl fmt::Display for InvalidRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
-        }
-    }
-}
-
-impl std::error::Error for InvalidRequest {}
 
 impl From<InvalidRequest> for Error {
     fn from(invalid: InvalidRequest) -> Self {

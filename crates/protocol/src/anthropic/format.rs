@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::event_sink::{ClientFormat, Encoder, EventSink};
 use super::{Error, Event, sse};
-use crate::event_sink::{ClientFormat, Encoder, EventSink};
 
 /// Response format of the Messages API: server-sent events, or the message itself.
 #[derive(Clone, Copy, Debug, Default)]

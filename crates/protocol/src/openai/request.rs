@@ -10,9 +10,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{CacheControl, read};
 use crate::json::{Item, JsonStr, List, RawJson, object};
+use crate::request_body::{CacheControl, InvalidRequest, read};
 
 object! {
     /// Body of the request.

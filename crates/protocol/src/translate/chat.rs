@@ -17,8 +17,8 @@ pub use error::chat_error;
 pub use request::{ChatCall, ChatOptions, chat_to_messages};
 pub use stream::ChatStream;
 
+use crate::anthropic::event_sink::{ClientFormat, Encoder};
 use crate::anthropic::{self, OutputTokensDetails, PartialUsage};
-use crate::event_sink::{ClientFormat, Encoder};
 use crate::openai::{CompletionHead, CompletionTokens, PromptTokens, Usage};
 
 /// Response format of the chat completions API: chunks, or one completion.

@@ -9,8 +9,8 @@ pub use stream::{End, Outcome, StreamContext, StreamSummary, StreamTranslator};
 
 use super::MappedError;
 use super::error::frame_error;
+use crate::anthropic::event_sink::EventSink;
 use crate::converse::{self, FrameDecoder, FrameKind};
-use crate::event_sink::EventSink;
 
 /// Whether more bytes are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use super::error::frame_error;
 use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};
 use super::{MappedError, Step, fast_path};
+use crate::anthropic::event_sink::EventSink;
 use crate::converse::{FrameDecoder, FrameKind};
-use crate::event_sink::EventSink;
 use crate::json::JsonStr;
 
 /// Decoder of the events of one response.

@@ -3,8 +3,8 @@
 use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};
 use super::{MappedError, Step};
+use crate::anthropic::event_sink::EventSink;
 use crate::anthropic::sse::SseReader;
-use crate::event_sink::EventSink;
 
 /// Decoder of the events of one response.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use protocol::anthropic::event_sink::{Encoder, EventSink};
 use protocol::anthropic::{
     BlockStart, Delta, EmptyObject, Error, ErrorType, Event, MessageAccumulator, MessageEnd, MessageStart,
     Usage,
 };
-use protocol::event_sink::{Encoder, EventSink};
 use protocol::openai::{self, CompletionHead};
 use protocol::translate::{
     self, ChatCall, ChatOptions, ChatStream, End, Notice, RequestedBetas, TranslationOptions,

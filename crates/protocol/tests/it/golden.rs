@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{MessageAccumulator, Request, sse};
 use protocol::capabilities::{Capabilities, PromptCache, Reasoning, Sampling, Thinking, ToolChoices, TopK};
-use protocol::event_sink::EventSink;
 use protocol::json::RawJson;
 use protocol::json_edit::{items, members};
 use protocol::translate::{self, End, RequestedBetas, ServerTools, TranslationOptions};

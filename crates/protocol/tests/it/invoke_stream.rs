@@ -4,8 +4,8 @@ use aws_smithy_types::base64;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use protocol::anthropic::event_sink::{Encoder, EventSink};
 use protocol::anthropic::{MessageAccumulator, MessagesEncoder, sse};
-use protocol::event_sink::{Encoder, EventSink};
 use protocol::translate::{End, InvokeStream, MessagesApiStream, Outcome, Step, StreamSummary};
 use serde_json::json;
 

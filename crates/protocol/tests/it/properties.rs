@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{
     self, BlockStart, Citation, Delta, Error, ErrorType, Event, MessageAccumulator, MessageEnd, MessageStart,
     Request, Usage,
@@ -19,7 +20,6 @@ use protocol::capabilities::Capabilities;
 use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
 use protocol::converse::request::DocumentRange;
 use protocol::converse::{self, FrameDecoder};
-use protocol::event_sink::EventSink;
 use protocol::tag_buffer::{MAX_HELD, TagBuffer};
 use protocol::translate::{self, End, InvokeOptions, Outcome, RequestedBetas, TranslationOptions};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use protocol::anthropic::Usage;
-use protocol::event_sink::EventSink;
+use protocol::anthropic::event_sink::EventSink;
 use protocol::translate::{
     self, ConverseStream, End, InvokeStream, MappedError, MessagesApiStream, Outcome, Step, StreamContext,
     StreamSummary, UsageObserver,

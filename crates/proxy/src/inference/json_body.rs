@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::anthropic::MessageAccumulator;
-use protocol::event_sink::ClientFormat;
+use protocol::anthropic::event_sink::ClientFormat;
 
 use super::request::{ResponseBody, ResponseHead};
 use super::streaming_body::Sending;

@@ -7,9 +7,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{Delta, Event, Usage};
 use protocol::apis::ClientApi;
-use protocol::event_sink::EventSink;
 use protocol::translate::{Outcome, StreamSummary};
 use serde_json::json;
 use tokio::time::Instant;

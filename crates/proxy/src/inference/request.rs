@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use protocol::anthropic::event_sink::ClientFormat;
 use protocol::apis::{ClientApi, UpstreamApi};
-use protocol::event_sink::ClientFormat;
 use protocol::translate::{Notice, StreamContext};
 
 use super::streaming_body::StreamingBody;

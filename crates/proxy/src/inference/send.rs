@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use hyper::body::Incoming;
+use protocol::anthropic::event_sink::FirstEvents;
 use protocol::apis::UpstreamApi;
-use protocol::event_sink::FirstEvents;
 use protocol::translate::{Fault, MappedError, Notice};
 
 use super::decoder::{Decoder, Progress};

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
+use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{Error, ErrorType, Event};
-use protocol::event_sink::EventSink;
 use protocol::translate::{End, MappedError};
 
 use super::InferenceError;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use protocol::event_sink::{ClientFormat, Encoder};
+use protocol::anthropic::event_sink::{ClientFormat, Encoder};
 use protocol::translate::End;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;

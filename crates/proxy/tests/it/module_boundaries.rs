@@ -104,10 +104,10 @@ const PROTOCOL: &[(&str, &[&str])] = &[
     ("capabilities", &[]),
     ("tag_buffer", &[]),
     ("apis", &["anthropic"]),
-    ("anthropic", &["json", "json_edit", "partial_json"]),
-    ("openai", &["json"]),
+    ("request_body", &["json"]),
+    ("anthropic", &["json", "json_edit", "partial_json", "request_body"]),
+    ("openai", &["json", "request_body"]),
     ("converse", &["json"]),
-    ("event_sink", &["anthropic"]),
     (
         "translate",
         &[
@@ -115,7 +115,6 @@ const PROTOCOL: &[(&str, &[&str])] = &[
             "apis",
             "capabilities",
             "converse",
-            "event_sink",
             "json",
             "json_edit",
             "openai",

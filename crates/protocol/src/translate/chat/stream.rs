@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::completion::multiple_functions_error;
 use super::{chat_error, finish_reason, openai_usage, update_usage};
+use crate::anthropic::event_sink::{Encoder, EventSink};
 use crate::anthropic::{
     BlockStart, Delta, Error, Event, OutputTokensDetails, PartialOutputTokensDetails, PartialUsage, Usage,
 };
-use crate::event_sink::{Encoder, EventSink};
 use crate::json::JsonStr;
 use crate::openai::{ChunkWriter, CompletionHead, DONE, PING};
 use crate::translate::fast_path::{self, DeltaShape};

@@ -1,8 +1,8 @@
 //! Converse document → events, for requests that a model cannot stream.
 
 use super::{End, StreamContext, StreamSummary, StreamTranslator};
+use crate::anthropic::event_sink::EventSink;
 use crate::converse::ConverseResponse;
-use crate::event_sink::EventSink;
 use crate::translate::MappedError;
 
 /// Translates a Converse document into the events of a stream; an unreadable one ends with an `error`.

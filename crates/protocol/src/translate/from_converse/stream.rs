@@ -12,13 +12,13 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::anthropic::event_sink::EventSink;
 use crate::anthropic::{
     BlockStart, CacheCreation, Citation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart,
     OutputTokensDetails, ServiceTier, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentRange, SearchResultRange};
-use crate::event_sink::EventSink;
 use crate::tag_buffer::TagBuffer;
 use crate::translate::diagnostics::Notice;
 use crate::translate::to_converse::VERBATIM;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::anthropic::MessagesEncoder;
-use crate::event_sink::Encoder as _;
+use crate::anthropic::event_sink::Encoder as _;
 use crate::translate::forward::EventForwarder;
 use crate::translate::{
     End, InvokeOptions, RequestedBetas, StreamContext, TranslationOptions, to_converse, to_invoke,

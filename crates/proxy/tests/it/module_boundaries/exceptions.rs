@@ -4,7 +4,7 @@
 pub(super) const ROOM_USES: &[(&str, &str)] = &[];
 
 /// The same in the pure package.
-pub(super) const PROTOCOL_USES: &[(&str, &str)] = &[("anthropic", "event_sink"), ("openai", "anthropic")];
+pub(super) const PROTOCOL_USES: &[(&str, &str)] = &[];
 
 /// Rooms that use each other.
 pub(super) const CIRCLES_OF_ROOMS: &[&[&str]] = &[];

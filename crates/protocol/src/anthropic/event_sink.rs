@@ -1,11 +1,12 @@
 //! Consumers of stream events, and the formats of client APIs.
 //!
-//! Each decoder of an upstream API writes to an [`EventSink`]. A [`ClientFormat`] makes the [`Encoder`] that a streamed
-//! response is written with, and the JSON document of a response that is not streamed.
+//! Each decoder of an upstream API makes the events of the Messages API and writes them to an [`EventSink`]. A
+//! [`ClientFormat`] makes the [`Encoder`] that a streamed response is written with, and the JSON document of a response
+//! that is not streamed.
 
 use std::fmt;
 
-use crate::anthropic::{Error, Event};
+use super::{Error, Event};
 
 /// Consumer of the events of one response.
 pub trait EventSink {
