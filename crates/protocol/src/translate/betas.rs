@@ -93,7 +93,7 @@ pub struct RequestedBetas<'a> {
     pub names: &'a [String],
     /// Features that this model was seen not to support: betas, and paths of fields.
     pub unsupported: &'a [String],
-    /// Whether the model was seen to reject betas without saying which; then only required ones are sent.
+    /// Whether the model was seen to reject betas without naming them; then only required ones are sent.
     pub all_unsupported: bool,
 }
 

@@ -330,7 +330,7 @@ async fn client_without_thinking_blocks_gets_none() {
         let response = server.post(body.to_string()).await;
         assert_eq!(response.status, 200, "{route}: {}", response.body);
         let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
-        assert!(notice.starts_with("thinking: left out: the tool calls being answered"), "{notice}");
+        assert!(notice.starts_with("thinking: left out: the tool calls came without thinking"), "{notice}");
     }
 }
 
