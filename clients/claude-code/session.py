@@ -99,7 +99,7 @@ SHOWN = json.dumps(
 )
 IN_JSON = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
 
-ECHO_OK = "You said: say ok"
+ECHO_OK = "You sent: say ok"
 SONNET = ["--model", "claude-sonnet-4-6"]
 OLD_SONNET = ["--model", "claude-sonnet-4-5"]
 BASH = ["--tools", "Bash", "--allowedTools", "Bash"]
@@ -114,7 +114,7 @@ ORDINARY = [
     # The thinking of the turn before goes back, and fake-bedrock checks its seal.
     Session([*SONNET, "--continue"], "say ok", ECHO_OK),
     # fake-bedrock asks for `ls -la`, Claude Code runs it and sends back what it printed.
-    Session(BASH, "[tool] please", "The tool said: total"),
+    Session(BASH, "[tool] please", "The tool sent: total"),
     Session(READ, "[tool] please", "Read me first."),
     # Two calls in one answer: both are run, and both results go back in one message.
     Session(
@@ -138,11 +138,11 @@ LONG = [
         [
             ("say", [], "turn 0", None),
             ("say", [], "turn 1", READS_THE_CACHE),
-            ("[tool Bash]", ["--allowedTools", "Bash"], "The tool said: total", READS_THE_CACHE),
+            ("[tool Bash]", ["--allowedTools", "Bash"], "The tool sent: total", READS_THE_CACHE),
             ("[thinking]", [], "I have thought about it.", READS_THE_CACHE),
             ("[tool Read]", ["--allowedTools", "Read"], "Read me first.", READS_THE_CACHE),
             ("[redacted]", [], "", READS_THE_CACHE),
-            ("[tool ToolSearch]", [], "The tool said:", READS_THE_CACHE),
+            ("[tool ToolSearch]", [], "The tool sent:", READS_THE_CACHE),
             ("[max_tokens]", [], "", None),
             ("say", SONNET, "turn 8", None),
             ("say", [], "turn 9", None),
@@ -156,19 +156,19 @@ REFUSED = [
     Session(
         ["--tools", "WebSearch", "--allowedTools", "WebSearch"],
         "[tool WebSearch] please",
-        "The tool said:",
+        "The tool sent:",
         refusal="tool type 'web_search_20250305' is not supported",
     ),
     Session(
         OLD_SONNET, "", "Prompt is too long", stdin=WORDS_BEYOND_THE_WINDOW, code=1, refusal="prompt is too long: "
     ),
     Session(OLD_SONNET, "say ok", ECHO_OK),
-    Session([*OLD_SONNET, "--continue"], "", "You said: word", stdin=MANY_WORDS),
+    Session([*OLD_SONNET, "--continue"], "", "You sent: word", stdin=MANY_WORDS),
     # Here it makes a summary and tries again with that.
     Session(
         [*OLD_SONNET, "--continue"],
         "",
-        "You said: word",
+        "You sent: word",
         stdin=MANY_WORDS,
         refusal="prompt is too long: ",
         shows=COMPACTS,

@@ -89,7 +89,7 @@ def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
     request = message_request(word, **THINKS)
     message = send_request(client, request)
     request["messages"] += [{"role": "assistant", "content": message.content}, {"role": "user", "content": "Go on"}]
-    assert text_of(send_request(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You sent: Go on")
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -103,7 +103,7 @@ def test_a_tool_loop_goes_round(client, send_request):
     ]
     results = [{"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name} is done"} for call in calls]
     request["messages"] += [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
-    assert text_of(send_request(client, request)) == "The tool said: get_weather is done and get_time is done"
+    assert text_of(send_request(client, request)) == "The tool sent: get_weather is done and get_time is done"
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -131,7 +131,7 @@ def test_the_async_client_streams_too(make_async_client):
         async with make_async_client() as client, client.messages.stream(**message_request("Hello")) as stream:
             return "".join([text async for text in stream.text_stream])
 
-    assert asyncio.run(send_request()).endswith("You said: Hello")
+    assert asyncio.run(send_request()).endswith("You sent: Hello")
 
 
 def test_tokens_are_counted_and_models_listed(client):

@@ -265,7 +265,7 @@ def test_an_answer_has_all_that_the_api_documents(client):
     assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
     assert message.usage.input_tokens > 0 and message.usage.output_tokens > 0
     assert (message.usage.cache_read_input_tokens, message.usage.cache_creation_input_tokens) == (0, 0)
-    assert text_of(message).endswith("You said: Hello")
+    assert text_of(message).endswith("You sent: Hello")
     assert message._request_id.startswith("req_")
 
 
@@ -351,13 +351,13 @@ def test_a_tool_loop_goes_round(client, send_request):
         {"role": "user", "content": results},
     ]
     message = send_request(client, request)
-    assert text_of(message) == "The tool said: get_weather is done and get_time is done"
+    assert text_of(message) == "The tool sent: get_weather is done and get_time is done"
     # And on from there.
     request["messages"] += [
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Thank you"},
     ]
-    assert text_of(send_request(client, request)).endswith("You said: Thank you")
+    assert text_of(send_request(client, request)).endswith("You sent: Thank you")
 
 
 def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
@@ -366,9 +366,9 @@ def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
     [call] = calls_of(message)
     responded = {"type": "tool_result", "tool_use_id": call.id}
     for result, texts in [
-        ({"content": [{"type": "text", "text": "see"}, image()]}, "The tool said: see"),
-        ({"content": "it broke", "is_error": True}, "The tool said: it broke"),
-        ({}, "The tool said: "),
+        ({"content": [{"type": "text", "text": "see"}, image()]}, "The tool sent: see"),
+        ({"content": "it broke", "is_error": True}, "The tool sent: it broke"),
+        ({}, "The tool sent: "),
     ]:
         messages = [
             *request["messages"],
@@ -418,7 +418,7 @@ def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     ]
-    assert text_of(send_request(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You sent: Go on")
 
 
 @pytest.mark.parametrize("member", ["thinking", "signature"])
@@ -616,7 +616,7 @@ def test_a_client_that_leaves_is_noticed_and_the_next_one_is_served(proxy, clien
         for _ in zip(range(5), stream):
             pass
         request_id = stream.request_id
-    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You said: Hello")
+    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You sent: Hello")
     # Bedrock bills an answer to its end, so that is waited for.
     gone = proxy.logged(request_id)
     assert gone["outcome"] == "cancelled" and gone["out_tok"] >= 150
@@ -626,7 +626,7 @@ def test_a_client_that_leaves_is_noticed_and_the_next_one_is_served(proxy, clien
 def test_a_client_that_loses_patience_is_noticed(proxy, client):
     with pytest.raises(anthropic.APITimeoutError):
         client.with_options(timeout=0.3).messages.create(**message_request("[slow 1500] losing patience"))
-    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You said: Hello")
+    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You sent: Hello")
     gone = proxy.line(lambda line: line.get("outcome") == "cancelled" and line.get("stream") is False)
     assert gone["duration_ms"] >= 1500 and gone["out_tok"] > 0
 
@@ -645,4 +645,4 @@ def test_many_at_once_each_get_their_own_answer(make_async_client):
             return await asyncio.gather(*(send_request(client, number) for number in range(50)))
 
     for number, text in enumerate(asyncio.run(ask_all())):
-        assert text is None if number % 5 == 4 else text.endswith(f"You said: I am number {number}.")
+        assert text is None if number % 5 == 4 else text.endswith(f"You sent: I am number {number}.")

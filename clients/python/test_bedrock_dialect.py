@@ -81,7 +81,7 @@ def test_a_tool_loop_goes_round(client, send_request):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": results},
     ]
-    assert text_of(send_request(client, request)) == "The tool said: get_weather is done and get_time is done"
+    assert text_of(send_request(client, request)) == "The tool sent: get_weather is done and get_time is done"
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -94,7 +94,7 @@ def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     ]
-    assert text_of(send_request(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You sent: Go on")
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -118,8 +118,8 @@ def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, send_r
 def test_a_key_of_bedrock_will_do_instead_of_a_signature(auto_proxy):
     url = f"{auto_proxy.url}/bedrock"
     with anthropic.AnthropicBedrock(base_url=url, api_key="any", aws_region="us-east-1", **PATIENT) as client:
-        assert text_of(non_streaming(client, bedrock("Hello"))).endswith("You said: Hello")
-        assert text_of(streamed(client, bedrock("Hello"))).endswith("You said: Hello")
+        assert text_of(non_streaming(client, bedrock("Hello"))).endswith("You sent: Hello")
+        assert text_of(streamed(client, bedrock("Hello"))).endswith("You sent: Hello")
 
 
 def test_the_async_client_streams_too(auto_proxy):
@@ -128,4 +128,4 @@ def test_the_async_client_streams_too(auto_proxy):
             async with client.messages.stream(**bedrock("Hello")) as stream:
                 return "".join([text async for text in stream.text_stream])
 
-    assert asyncio.run(send_request()).endswith("You said: Hello")
+    assert asyncio.run(send_request()).endswith("You sent: Hello")

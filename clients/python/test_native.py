@@ -180,7 +180,7 @@ def test_a_search_for_tools_finds_one_and_the_call_of_it_goes_round(client, send
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": [result]},
     )
-    assert text_of(send_request(client, again)) == "The tool said: rain"
+    assert text_of(send_request(client, again)) == "The tool sent: rain"
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -218,7 +218,7 @@ def test_a_cited_answer_goes_back_as_it_came(client):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     )
-    assert text_of(non_streaming(client, again)).endswith("You said: Go on")
+    assert text_of(non_streaming(client, again)).endswith("You sent: Go on")
 
 
 def test_documents_reach_the_model(client):

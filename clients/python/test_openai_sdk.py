@@ -164,7 +164,7 @@ def test_functions_of_old_are_called(client):
     result = {"role": "function", "name": "get_weather", "content": "rain"}
     call = {"role": "assistant", "content": None, "function_call": message.function_call.to_dict()}
     request["messages"] = [*request["messages"], call, result]
-    assert non_streaming(client, request).choices[0].message.content == "The tool said: rain"
+    assert non_streaming(client, request).choices[0].message.content == "The tool sent: rain"
 
 
 def test_an_answer_obeys_a_schema(client):

@@ -140,7 +140,7 @@ def test_the_sdk_does_not_notice_pings(impatient_proxy):
     with anthropic.Anthropic(base_url=impatient_proxy.url, **SETTINGS) as client:
         with client.messages.stream(**asking("[slow 2500]")) as stream:
             kinds = {event.type for event in stream}
-            assert stream.get_final_text().endswith("You said: [slow 2500]")
+            assert stream.get_final_text().endswith("You sent: [slow 2500]")
     assert "ping" not in kinds
 
 

@@ -94,14 +94,14 @@ for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
     assert.deepEqual(call.input, { city: 'Paris', days: 1 });
     const result = { type: 'tool_result', tool_use_id: call.id, content: 'rain' };
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: [result] }];
-    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool said: rain');
+    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool sent: rain');
   });
 
   test(`thinking is accepted when it comes back, ${how}`, async () => {
     const request = messageRequest('[thinking]', THINKS);
     const { content } = await sendRequest(request);
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: 'Go on' }];
-    assert.match(textOf(await sendRequest({ ...request, messages })), /You said: Go on$/);
+    assert.match(textOf(await sendRequest({ ...request, messages })), /You sent: Go on$/);
   });
 
   test(`errors have their class and their words, ${how}`, async () => {

@@ -145,7 +145,7 @@ for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
       content: `${name} is done`,
     }));
     const response = await sendRequest(continued(request, message, results));
-    assert.equal(textOf(response), 'The tool said: get_weather is done and get_time is done');
+    assert.equal(textOf(response), 'The tool sent: get_weather is done and get_time is done');
   });
 
   for (const word of ['[thinking]', '[redacted]']) {
@@ -154,7 +154,7 @@ for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
       const request = messageRequest(word, THINKS);
       const message = await sendRequest(request);
       assert.match(message.content[0].type, /thinking$/);
-      assert.match(textOf(await sendRequest(continued(request, message, 'Go on'))), /You said: Go on$/);
+      assert.match(textOf(await sendRequest(continued(request, message, 'Go on'))), /You sent: Go on$/);
     });
   }
 
@@ -206,7 +206,7 @@ test('a stream that is aborted is noticed, and the next request is served', asyn
   stream.abort();
   await assert.rejects(stream.finalMessage(), Anthropic.APIUserAbortError);
   assert.equal((await servers.logged(requestId)).outcome, 'cancelled');
-  assert.match(textOf(await nonStreaming(messageRequest('Hello'))), /You said: Hello$/);
+  assert.match(textOf(await nonStreaming(messageRequest('Hello'))), /You sent: Hello$/);
 });
 
 test('pages of models are the whole list in its order, and each can be retrieved', async () => {

@@ -35,7 +35,7 @@ pytest_plugins = ["running"]
 def test_converse_quotes_the_prompt(bedrock):
     response = bedrock.converse(modelId=SONNET, messages=user("hello there"))
     assert response["output"]["message"]["role"] == "assistant"
-    assert response["output"]["message"]["content"][0]["text"].endswith("You said: hello there")
+    assert response["output"]["message"]["content"][0]["text"].endswith("You sent: hello there")
     assert response["stopReason"] == "end_turn"
     usage = response["usage"]
     assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
@@ -65,7 +65,7 @@ def test_a_whole_agent_loop_passes_validation(bedrock):
     ]
     messages += [message, {"role": "user", "content": results}]
     response = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
-    assert "The tool said: 21 degrees" in response["output"]["message"]["content"][0]["text"]
+    assert "The tool sent: 21 degrees" in response["output"]["message"]["content"][0]["text"]
     messages[2]["content"].pop()
     with pytest.raises(ClientError, match="Expected toolResult blocks at messages.2.content"):
         bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
@@ -170,7 +170,7 @@ def test_a_streamed_text_has_no_block_start_and_ends_with_metadata(bedrock):
     assert order[-3:] == ["contentBlockStop", "messageStop", "metadata"]
     assert order.count("contentBlockDelta") > 2
     text = "".join(delta["text"] for delta in deltas(got))
-    assert text == "This answer came from fake-bedrock over ConverseStream. You said: hello there"
+    assert text == "This output came from fake-bedrock over ConverseStream. You sent: hello there"
     assert got[-1]["metadata"]["usage"]["outputTokens"] == 11
 
 

@@ -30,7 +30,7 @@ def test_invoke_model_answers_a_message(bedrock):
     message = json.loads(answer["body"].read())
     assert message["type"] == "message"
     assert message["id"].startswith("msg_bdrk_")
-    assert message["content"][0]["text"].endswith("You said: hello")
+    assert message["content"][0]["text"].endswith("You sent: hello")
     assert message["usage"]["output_tokens"] == 10
 
 
@@ -174,7 +174,7 @@ def test_a_search_for_tools_is_answered_and_can_be_replayed(bedrock):
         {"role": "user", "content": [result]},
     ]
     again = invoke(bedrock, "", OPUS, messages=messages, **more)
-    assert again["content"][0]["text"] == "The tool said: done"
+    assert again["content"][0]["text"] == "The tool sent: done"
 
 
 def test_the_callers_own_search_may_answer_with_references(bedrock):

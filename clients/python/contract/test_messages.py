@@ -60,7 +60,7 @@ def mantle(mantle_url):
 
 def test_the_runtime_answers_in_one_piece_and_in_events(runtime):
     message = runtime.messages.create(**message_request("hello"))
-    assert message.content[0].text == "This answer came from fake-bedrock over Messages. You said: hello"
+    assert message.content[0].text == "This output came from fake-bedrock over Messages. You sent: hello"
     assert message.model == "claude-opus-5"
     with runtime.messages.stream(**message_request("hello")) as stream:
         streamed = stream.get_final_message()
@@ -155,7 +155,7 @@ def test_a_late_failure_is_an_error_event(url, word, kind):
 
 def test_the_bedrock_client_of_the_sdk_is_served_by_invoke_model(invoker):
     message = invoker.messages.create(**message_request("hello"))
-    assert message.content[0].text.endswith("over InvokeModel. You said: hello")
+    assert message.content[0].text.endswith("over InvokeModel. You sent: hello")
     with invoker.messages.stream(**message_request("[thinking]")) as stream:
         assert stream.get_final_message().content[0].signature
     with pytest.raises(anthropic.BadRequestError, match="temperature: Extra inputs are not permitted"):
@@ -164,7 +164,7 @@ def test_the_bedrock_client_of_the_sdk_is_served_by_invoke_model(invoker):
 
 def test_mantle_answers_counts_and_signs_with_a_name_of_its_own(mantle):
     message = mantle.messages.create(**message_request("hello", MANTLE_OPUS))
-    assert message.content[0].text.endswith("over Mantle. You said: hello")
+    assert message.content[0].text.endswith("over Mantle. You sent: hello")
     messages = [{"role": "user", "content": "hello there"}]
     assert mantle.messages.count_tokens(model=MANTLE_OPUS, messages=messages).input_tokens > 3
     with mantle.messages.stream(**message_request("hello", "anthropic.claude-haiku-4-5")) as stream:

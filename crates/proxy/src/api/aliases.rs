@@ -1,4 +1,4 @@
-//! Paths that arrive from clients whose base URL is a little wrong. The table is closed and exact; nothing is guessed
+//! Paths that arrive from clients whose base URL is slightly wrong. The table is closed and exact; there is no heuristic
 //! and nothing is redirected, as a redirect loses bodies and credentials.
 
 use std::sync::{Arc, Once};
