@@ -913,9 +913,11 @@ def parse_arguments():
     parser.add_argument("--nginx-workers", type=int, default=1, choices=(1, 2))
     parser.add_argument("--case", action="append", metavar="TEXT", help="only cases whose name contains TEXT")
     parser.add_argument("--concurrency", type=int, action="append", choices=CONCURRENCY)
-    parser.add_argument("--route", choices=("auto", "converse", "invoke", "messages"), default="auto", help="upstream API")
+    routes = ("auto", "converse", "invoke", "messages")
+    parser.add_argument("--route", choices=routes, default="auto", help="upstream API")
     parser.add_argument("--chat", action="store_true", help="measure each case also as a chat completion")
-    parser.add_argument("--accounts", choices=("sqlite", "postgres"), help="enable authentication, limits and usage records in this database")
+    databases = ("sqlite", "postgres")
+    parser.add_argument("--accounts", choices=databases, help="enable authentication, limits and usage records")
     parser.add_argument("--no-paced", action="store_true", help="skip the paced streams")
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Soak test of bedrock-proxy: mixed load or many disconnects, then checks for leaks. See README.md in this directory."""
+"""Soak test of bedrock-proxy: mixed load or disconnects, then checks for leaks. See README.md in this directory."""
 
 import argparse
 import asyncio
