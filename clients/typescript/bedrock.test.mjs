@@ -1,16 +1,16 @@
-// Anthropic's TypeScript client for Bedrock, which speaks Bedrock's language to the proxy as if that were AWS.
+// Anthropic's TypeScript client for Bedrock, with the proxy as its endpoint.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { AnthropicBedrock } from '@anthropic-ai/bedrock-sdk';
 
-import { PATIENCE, start } from './servers.mjs';
+import { TIMEOUT, start } from './servers.mjs';
 
 const MODEL = 'us.anthropic.claude-sonnet-4-5-20250929-v1:0';
 const WEATHER = {
   name: 'get_weather',
-  description: 'Tells the weather.',
+  description: 'Returns the weather.',
   input_schema: {
     type: 'object',
     properties: { city: { type: 'string' }, days: { type: 'integer' } },
@@ -27,12 +27,12 @@ before(async () => {
   servers = await start();
   client = new AnthropicBedrock({
     baseURL: `${servers.url}/bedrock`,
-    // Whoever signs with these is nobody to AWS; the proxy signs anew.
+    // AWS does not know these credentials; the proxy signs with its own.
     awsAccessKey: 'AKIANOBODY',
     awsSecretKey: 'none',
     awsRegion: 'eu-west-1',
     maxRetries: 0,
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
   });
 });
 
