@@ -308,7 +308,7 @@ impl ThinkingMapper<'_> {
             None => self.diagnostics.dropped(path, "left out: the model takes no such effort"),
             Some(taken) if taken != effort => {
                 self.diagnostics
-                    .adjusted(path, format!("lowered to `{taken}`, the most that the model takes"));
+                    .adjusted(path, format!("lowered to `{taken}`, the maximum of the model"));
             }
             Some(_) => {}
         }

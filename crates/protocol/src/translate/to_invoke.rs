@@ -185,7 +185,7 @@ impl<'t> Editing<'t, '_> {
                     self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
                 key if self.is_unsupported(key) => {
-                    self.leave_out(path, key, "this model was seen to refuse it");
+                    self.leave_out(path, key, "this model rejected it before");
                 }
                 _ => {}
             }
@@ -340,7 +340,7 @@ impl<'t> Editing<'t, '_> {
                 self.leave_out(path, key, "the model takes temperature or top_p, not both");
             }
             Sampling::OneOf | Sampling::All if self.is_unsupported(key) => {
-                self.leave_out(path, key, "this model was seen to refuse it");
+                self.leave_out(path, key, "this model rejected it before");
             }
             Sampling::OneOf | Sampling::All => {}
         }

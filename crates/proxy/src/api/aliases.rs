@@ -35,7 +35,7 @@ const CHAT: [(&str, &str); 3] =
 /// Other servers' lists of models, which some clients try first.
 const OTHER_SERVERS: [&str; 2] = ["/api/v1/models", "/api/tags"];
 
-/// The greetings, which need no authentication.
+/// Aliases of the hello path, which need no authentication.
 pub(crate) fn unauthenticated() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in HELLO {

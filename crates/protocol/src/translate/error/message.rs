@@ -29,7 +29,7 @@ pub(super) fn visible(text: &str, code: &str) -> String {
     let text = text.strip_prefix(PREFIX).unwrap_or(text);
     if text.is_empty() {
         return if code.is_empty() {
-            "Bedrock refused the request".to_owned()
+            "Bedrock rejected the request".to_owned()
         } else {
             format!("Bedrock returned {code}")
         };
