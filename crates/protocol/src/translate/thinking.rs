@@ -271,7 +271,7 @@ impl ThinkingMapper<'_> {
                 return Ok(self.reasoning_control(Some(effort)));
             }
             _ if effort.is_some() => {
-                self.diagnostics.adjusted(path, "left out: the model takes effort instead")
+                self.diagnostics.adjusted(path, "left out: the model takes effort instead");
             }
             _ => self.diagnostics.dropped(path, "left out: the model decides by itself how hard it thinks"),
         }
@@ -307,8 +307,7 @@ impl ThinkingMapper<'_> {
         match taken {
             None => self.diagnostics.dropped(path, "left out: the model takes no such effort"),
             Some(taken) if taken != effort => {
-                self.diagnostics
-                    .adjusted(path, format!("lowered to `{taken}`, the maximum of the model"));
+                self.diagnostics.adjusted(path, format!("lowered to `{taken}`, the maximum of the model"));
             }
             Some(_) => {}
         }

@@ -106,7 +106,12 @@ struct CachedDecision {
 impl Authenticator {
     /// Authenticator by `settings`; without `keys` all clients are one caller.
     #[must_use]
-    pub(crate) fn new(keys: Option<JwtKeys>, store: Store, config: config::CallerConfig, clock: Clock) -> Self {
+    pub(crate) fn new(
+        keys: Option<JwtKeys>,
+        store: Store,
+        config: config::CallerConfig,
+        clock: Clock,
+    ) -> Self {
         let anonymous = Arc::new(Caller {
             user_id: ANONYMOUS.to_owned(),
             team: None,

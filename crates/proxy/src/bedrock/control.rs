@@ -122,7 +122,10 @@ impl Bedrock {
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no response.
-    pub(crate) async fn forward_profiles(&self, query: Option<&str>) -> Result<UpstreamResponse, UpstreamError> {
+    pub(crate) async fn forward_profiles(
+        &self,
+        query: Option<&str>,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         self.get(&format!("/inference-profiles{query}"), "").await
     }

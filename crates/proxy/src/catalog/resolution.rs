@@ -19,7 +19,12 @@ pub(crate) struct ModelResolver {
 impl ModelResolver {
     /// A resolver over `catalog`, which looks profiles up at AWS if `looks_up_profiles`.
     #[must_use]
-    pub(crate) fn new(catalog: Arc<Catalog>, bedrock: Arc<Bedrock>, tasks: Tasks, looks_up_profiles: bool) -> Self {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        bedrock: Arc<Bedrock>,
+        tasks: Tasks,
+        looks_up_profiles: bool,
+    ) -> Self {
         Self { catalog, bedrock, tasks, looks_up_profiles }
     }
 

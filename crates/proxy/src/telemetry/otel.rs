@@ -75,7 +75,11 @@ impl Otel {
     ///
     /// # Errors
     /// When an exporter or its HTTP client cannot be built. A collector that is unavailable is no error here.
-    pub(crate) fn open(config: &OtelConfig, ca_bundle: Option<&Path>, tasks: &Tasks) -> Result<Self, ExporterError> {
+    pub(crate) fn open(
+        config: &OtelConfig,
+        ca_bundle: Option<&Path>,
+        tasks: &Tasks,
+    ) -> Result<Self, ExporterError> {
         let abort = CancellationToken::new();
         let client = |collector: &CollectorConfig| -> Result<CollectorClient, HttpClientError> {
             let client = http_client::new(collector.url.scheme_str() == Some("https"), ca_bundle)?;

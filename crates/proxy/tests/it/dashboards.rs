@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedrock_proxy::testing::{Attempt, Charge, Metrics, OverheadPhase, RequestHead, RequestId, RequestRecord, Snapshot, TraceContext, UpstreamRecord, UserAgent};
+use bedrock_proxy::testing::{
+    Attempt, Charge, Metrics, OverheadPhase, RequestHead, RequestId, RequestRecord, Snapshot, TraceContext,
+    UpstreamRecord, UserAgent,
+};
 use http::{HeaderMap, Method, StatusCode};
 use protocol::anthropic::Usage;
 use protocol::translate::Outcome;

@@ -274,8 +274,7 @@ fn captured() -> &'static Captured {
     static LINES: OnceLock<Lines> = OnceLock::new();
     let lines = LINES.get_or_init(|| {
         let lines = Lines::default();
-        let layer =
-            LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+        let layer = LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
         tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
         lines
     });

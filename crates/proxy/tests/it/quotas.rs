@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bedrock_proxy::testing::{CallerTotals, Clock, Config, EventFilter, Page, Store, Tasks, UsageRecorder, User};
+use bedrock_proxy::testing::{
+    CallerTotals, Clock, Config, EventFilter, Page, Store, Tasks, UsageRecorder, User,
+};
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;

@@ -60,16 +60,8 @@ async fn served(data: &TempDir, route: &str) -> Served {
         clock: clock.clone(),
         aws_region: bedrock.region().to_owned(),
     };
-    let inference = Inference::new(
-        models,
-        catalog,
-        bedrock,
-        Arc::new(quota),
-        metrics,
-        &config.inference,
-        &tasks,
-        &clock,
-    );
+    let inference =
+        Inference::new(models, catalog, bedrock, Arc::new(quota), metrics, &config.inference, &tasks, &clock);
     Served { inference, telemetry: Arc::new(telemetry) }
 }
 
@@ -151,8 +143,7 @@ async fn reserved_output_is_the_limit_that_is_sent() {
             let mut planned = 0;
             let efforts = [None, Some("low"), Some("high")];
             let limits = [None, Some(1), Some(3_000), Some(2_000_000)];
-            for (effort, limit) in
-                efforts.into_iter().flat_map(|effort| limits.map(|limit| (effort, limit)))
+            for (effort, limit) in efforts.into_iter().flat_map(|effort| limits.map(|limit| (effort, limit)))
             {
                 let mut messages = json!({"messages": [{"role": "user", "content": "x"}]});
                 let mut chat = messages.clone();

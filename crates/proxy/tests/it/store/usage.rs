@@ -1,4 +1,7 @@
-use bedrock_proxy::testing::{DatabaseUrl as Where, EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord, UsageTotals, User};
+use bedrock_proxy::testing::{
+    DatabaseUrl as Where, EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord,
+    UsageTotals, User,
+};
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Connection;
