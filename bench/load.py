@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Load on bedrock-proxy, with nginx as a yardstick. See README.md beside this file."""
+"""Load test of bedrock-proxy, with nginx as reference. See README.md in this directory."""
 
 import argparse
 import base64
@@ -31,13 +31,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["wrk", "nginx-light"]
 
-# What fake-bedrock knows by default; AWS's own documentation examples.
+# Defaults of fake-bedrock; the examples of AWS's documentation.
 REGION = "us-east-1"
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 BEARER = "bedrock-api-key-example"
 
-# Signs the token of the bench's one user, where tokens are asked for.
+# Signs the token of the test user, with --accounts.
 TOKEN_KEY = "the-key-of-the-bench-0123456789abcdef"
 
 MODEL = "claude-sonnet-4-5"
@@ -50,11 +50,11 @@ CORES = os.cpu_count() or 1
 
 
 class Failed(Exception):
-    """The numbers would mean nothing."""
+    """The measurement is not valid."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is asked
+# Requests
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +63,15 @@ class Case:
     prompt: str
     body_bytes: int
     stream: bool
-    # Frames of ConverseStream; None where the answer depends on the prompt's wording.
+    # Frames of ConverseStream; None if the response depends on the text of the prompt.
     frames: int | None
-    # Most CPU milliseconds of the proxy per request.
+    # Maximum CPU time of the proxy per request, in milliseconds.
     target: float
-    # Whether the client speaks chat completions.
+    # Whether the client API is chat completions.
     chat: bool = False
 
-    def twin(self):
-        """The same question by the other door, which may take 15 % more."""
+    def chat_variant(self):
+        """The same case as a chat completion, which may take 15 % more CPU."""
         return dataclasses.replace(self, name=f"{self.name}, chat", target=round(1.15 * self.target, 3), chat=True)
 
 
@@ -88,9 +88,9 @@ PACED_EVENTS = 50
 PACED_GAP_MS = 20
 PACED = Case("paced", f"[paced {PACED_EVENTS} {PACED_GAP_MS}]", 8 << 10, True, PACED_EVENTS + 4, 0.0)
 
-MOST_RSS_MB = 25
-MOST_GAP_MS = 5
-MOST_FIRST_MS = 5
+MAX_RSS_MB = 25
+MAX_GAP_MS = 5
+MAX_FIRST_EVENT_MS = 5
 
 SYSTEM = (
     "You are an assistant that works in a repository of source code. Read before you write. Keep to the style of the "
@@ -211,7 +211,7 @@ def anthropic(case, filler):
 
 
 def chat(case, filler):
-    """`anthropic` as a client of OpenAI's language says it."""
+    """The body of `anthropic` as a chat completions request."""
     messages = [{"role": "system", "content": SYSTEM}]
     for message in anthropic(case, filler)["messages"]:
         blocks = message["content"]
@@ -249,7 +249,7 @@ def chat(case, filler):
 
 
 def converse(case, filler):
-    """What the proxy makes of `anthropic`, near enough for a path that only carries it."""
+    """Approximates the Converse request that the proxy sends for `anthropic`; nginx only forwards it."""
     point = {"cachePoint": {"type": "default"}}
     first = "Look for the place where frames are read, and explain it."
     messages = [{"role": "user", "content": [{"text": first}]}]
@@ -287,9 +287,9 @@ def encoded(value):
 
 
 def filler_for(case):
-    """How much listing brings the client's body to the size of the case."""
+    """Number of listing characters that bring the body to the size of the case."""
     filler = 0
-    # Escapes and further calls take room of their own, so a few rounds are needed.
+    # Escapes and further calls add bytes, so this iterates.
     for _ in range(8):
         filler = max(0, filler + case.body_bytes - len(encoded(anthropic(case, filler))))
     return filler
@@ -297,7 +297,7 @@ def filler_for(case):
 
 @dataclasses.dataclass(frozen=True)
 class HttpRequest:
-    """One request of one path."""
+    """Request of one measured path."""
 
     address: tuple[str, int]
     path: str
@@ -311,7 +311,7 @@ class HttpRequest:
 
 
 def token(user="bench", team="benches", **more):
-    """A JWT, by hand: the proxy accepts those of any maker."""
+    """Signs a JWT; the proxy accepts the tokens of any issuer with the key."""
     now = int(time.time())
     claims = {"iss": "bedrock-proxy", "aud": "bedrock-api", "iat": now, "exp": now + 86_400}
     claims |= {"user_id": user, "team": team, **more}
@@ -334,13 +334,13 @@ def proxy_request(case, address):
 
 
 def upstream_request(case, address):
-    """Straight to fake-bedrock, or to what carries bytes to it. The Bearer key spares the client a signature."""
+    """Request to fake-bedrock, directly or through nginx. A Bearer key replaces the signature."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {BEARER}"}
     return HttpRequest(address, UPSTREAM_PATH, headers, encoded(converse(case, filler_for(case))))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The processes
+# Processes
 
 
 def free_port():
@@ -350,13 +350,13 @@ def free_port():
 
 
 class Process:
-    """A server of this bench, with what the kernel says about it."""
+    """Server process of this test, with its CPU time and memory from /proc."""
 
     def __init__(self, stack, name, command, directory, environment=None, pipe=False):
         self.name = name
         self.log = directory / f"{name}.log"
-        # Its own session, so that its children end with it, and nothing of the caller's environment but the path:
-        # AWS variables would change what the proxy does.
+        # A session of its own, so that its children end with it. Only PATH is inherited: AWS variables would change
+        # the behaviour of the proxy.
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
                 [str(part) for part in command],
@@ -370,7 +370,7 @@ class Process:
         stack.callback(self.kill)
 
     def kill(self):
-        # Asked first: only nginx's master can wait for nginx's workers.
+        # SIGTERM first: only nginx's master can wait for nginx's workers.
         self.child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(timeout=2)
@@ -397,7 +397,7 @@ class Process:
         """Seconds of CPU of all threads, ended ones included."""
         ticks = 0
         for pid in self.pids():
-            # The command's name may hold spaces; what follows its parenthesis does not.
+            # The command's name may contain spaces, the fields after its parenthesis do not.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / TICK
@@ -410,9 +410,9 @@ class Process:
             total += int(match[1]) if match else 0
         return total / 1024
 
-    def forget_peak(self):
+    def reset_peak(self):
         for pid in self.pids():
-            # Where the kernel forbids it, a row shows the peak so far.
+            # If the kernel forbids it, a row shows the peak so far.
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -472,23 +472,24 @@ class Servers:
 
 
 def start_postgres(stack, directory):
-    """A cluster of its own on a socket in `directory`. Returns its URL. PostgreSQL refuses to run as root."""
-    places = [os.environ.get("PATH", os.defpath), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
-    initdb, postgres = (shutil.which(name, path=":".join(places)) for name in ("initdb", "postgres"))
+    """Starts PostgreSQL on a socket in `directory` and returns its URL. PostgreSQL does not run as root."""
+    directories = [os.environ.get("PATH", os.defpath), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
+    initdb, postgres = (shutil.which(name, path=":".join(directories)) for name in ("initdb", "postgres"))
     if not initdb or not postgres:
         raise Failed("initdb and postgres are missing: apt-get install -y postgresql")
     home = directory / "postgres"
     home.mkdir()
-    who = {}
+    credentials = {}
     if os.geteuid() == 0:
-        nobody = pwd.getpwnam("postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody")
-        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        account = pwd.getpwnam("postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody")
+        os.chown(home, account.pw_uid, account.pw_gid)
         directory.chmod(0o711)
-        who = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+        credentials = {"user": account.pw_uid, "group": account.pw_gid}
     data = home / "data"
-    subprocess.run([initdb, "-D", data, "-U", "bench", "-A", "trust"], check=True, capture_output=True, cwd=home, **who)
+    command = [initdb, "-D", data, "-U", "bench", "-A", "trust"]
+    subprocess.run(command, check=True, capture_output=True, cwd=home, **credentials)
     command = [postgres, "-D", data, "-k", home, "-c", "listen_addresses="]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home, **who)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home, **credentials)
     stack.callback(lambda: (child.terminate(), child.wait()))
     for _ in range(200):
         if (home / ".s.PGSQL.5432").exists():
@@ -498,7 +499,7 @@ def start_postgres(stack, directory):
 
 
 def accounts(stack, directory, database):
-    """What makes the proxy ask for tokens and mind a limit, which is never met."""
+    """Environment that enables authentication, and limits that are never reached."""
     if not database:
         return {}
     url = {"DATABASE_URL": start_postgres(stack, directory)} if database == "postgres" else {}
@@ -540,7 +541,7 @@ def start(stack, directory, binaries, workers, database, route):
     proxy, proxy_at = start_proxy(stack, directory, binaries, fake_at, environment)
 
     nginx_at = ("127.0.0.1", free_port())
-    # Started by root, workers would become nobody and could not write to the temporary directory.
+    # As root, nginx starts its workers as another user, who cannot write to the temporary directory.
     user = "user root;" if os.geteuid() == 0 else ""
     conf = directory / "nginx.conf"
     conf.write_text(
@@ -553,7 +554,7 @@ def start(stack, directory, binaries, workers, database, route):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Whether answers are whole
+# Checks of the responses
 
 
 def fetch(http_request):
@@ -594,7 +595,7 @@ def sse(body):
 
 
 def chat_text(case, response_body):
-    """The text of an answer by the other door, and what it came in."""
+    """Text of a chat completion, whether it is complete, and a description."""
     if not case.stream:
         choice = json.loads(response_body)["choices"][0]
         return choice["message"]["content"], choice["finish_reason"] == "stop", "one completion"
@@ -605,7 +606,7 @@ def chat_text(case, response_body):
 
 
 def verify(case, servers):
-    """One request on each path. Returns the length of the answer on each."""
+    """Sends one request on each path and compares the texts. Returns the lengths of the responses."""
     raw = fetch(upstream_request(case, servers.nginx_at))
     upstream = frames(raw)
     text = "".join(payload["delta"]["text"] for kind, payload in upstream if kind == "contentBlockDelta")
@@ -620,7 +621,7 @@ def verify(case, servers):
     elif case.stream:
         events = sse(response_body)
         text_received = "".join(data["delta"]["text"] for name, data in events if name == "content_block_delta")
-        # Bedrock has no start of a text block, and one metadata for what message_delta says.
+        # Bedrock sends no start of a text block, and metadata instead of message_delta.
         if events[-1][0] != "message_stop" or len(events) != len(upstream) + 1:
             raise Failed(f"{case.name}: {len(events)} events through the proxy, the last is {events[-1][0]}")
         found = f"{len(events)} events"
@@ -631,9 +632,9 @@ def verify(case, servers):
             raise Failed(f"{case.name}: stopped for {message['stop_reason']}")
         found = "one message"
     if text_received != text:
-        raise Failed(f"{case.name}: the proxy's answer has another text: {text_received!r} instead of {text!r}")
+        raise Failed(f"{case.name}: the proxy's response has another text: {text_received!r} instead of {text!r}")
     size = len(proxy_request(case, servers.proxy_at).body)
-    note(f"{case.name}: {size} bytes asked; proxy: 200, {found}; nginx: 200, {len(upstream)} frames; same text")
+    note(f"{case.name}: {size} bytes sent; proxy: 200, {found}; nginx: 200, {len(upstream)} frames; same text")
     return len(response_body), len(raw)
 
 
@@ -641,7 +642,7 @@ def verify(case, servers):
 # Load
 
 
-# `done` runs once; a `response` function would run for each answer and take CPU from the servers.
+# `done` runs once; a `response` function would run for each response and use CPU of the servers.
 LUA = """\
 local file = assert(io.open("%s", "rb"))
 wrk.method = "POST"
@@ -681,20 +682,20 @@ def machine_cpu():
 
 
 def own_cpu(servers):
-    """Seconds of the bench and of everything it started."""
+    """CPU seconds of this test and of its servers."""
     spent = servers.fake.cpu() + servers.proxy.cpu() + servers.nginx.cpu()
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        usage = resource.getrusage(who)
+    for usage_of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(usage_of)
         spent += usage.ru_utime + usage.ru_stime
     return spent
 
 
-def measure(http_request, answer_bytes, carrier, servers, concurrency, options, directory):
-    """One path of one row."""
+def measure(http_request, response_bytes, carrier, servers, concurrency, options, directory):
+    """Measures one path of one row."""
     wrk(http_request, concurrency, 1, directory)
-    # What the warm-up left unfinished must not be counted.
+    # Requests of the warm-up must not be counted.
     time.sleep(0.2)
-    carrier.forget_peak()
+    carrier.reset_peak()
     machine, own, began = machine_cpu(), own_cpu(servers), time.monotonic()
     carrier_cpu, fake_cpu = carrier.cpu(), servers.fake.cpu()
     result = wrk(http_request, concurrency, options.seconds, directory)
@@ -705,9 +706,9 @@ def measure(http_request, answer_bytes, carrier, servers, concurrency, options, 
     requests = result["requests"]
     if result["status"] or result["broken"] or not requests:
         raise Failed(f"{carrier.name}, {concurrency} connections: {result}")
-    # A stream that breaks off has status 200 all the same. Padding makes lengths vary.
-    if result["bytes"] < 0.9 * answer_bytes * requests:
-        raise Failed(f"{carrier.name}, {concurrency} connections: answers are shorter than {answer_bytes} bytes")
+    # A truncated stream has status 200, too. Padding makes lengths vary.
+    if result["bytes"] < 0.9 * response_bytes * requests:
+        raise Failed(f"{carrier.name}, {concurrency} connections: responses are shorter than {response_bytes} bytes")
     return {
         "requests": requests,
         "requests_per_second": requests / (result["us"] / 1e6),
@@ -725,7 +726,7 @@ def measure(http_request, answer_bytes, carrier, servers, concurrency, options, 
 # Pace
 
 
-# What begins a text delta on the wire: the line of an event, and the header of a frame.
+# Bytes that begin a text delta: the line of an event, and the header of a frame.
 SSE_DELTA = b"event: content_block_delta"
 FRAME_DELTA = b"\x07\x00\x11contentBlockDelta"
 
@@ -750,7 +751,7 @@ class Stream:
             raise Failed("a paced stream broke off")
         data = self.tail + data
         self.times += [now] * data.count(self.mark)
-        # A mark cut in two is found with the next read, a whole one is not found twice.
+        # A mark split between two reads is found with the second one; no mark is found twice.
         self.tail = data[-(len(self.mark) - 1) :]
         return data.endswith(b"\r\n0\r\n\r\n")
 
@@ -773,7 +774,7 @@ def play(http_request, mark, count):
         while selector.get_map():
             ready = selector.select(timeout=30)
             if not ready:
-                raise Failed("a paced stream fell silent")
+                raise Failed("a paced stream received no data for 30 seconds")
             for key, _ in ready:
                 if key.data.receive():
                     selector.unregister(key.fileobj)
@@ -794,7 +795,7 @@ def paced(servers):
         "direct": (upstream_request(PACED, servers.fake_at), FRAME_DELTA),
         "proxy": (proxy_request(PACED, servers.proxy_at), SSE_DELTA),
     }
-    # One short round first: connections and caches are not what is measured.
+    # Warm-up of connections and caches.
     for http_request, _ in paths.values():
         fetch(http_request)
     rows = []
@@ -818,7 +819,7 @@ def paced(servers):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The report
+# Report
 
 
 def table(head, rows):
@@ -826,8 +827,8 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def judged(value, most, form="{:.3f}"):
-    """`value`, in bold when it is more than `most`."""
+def mark_above(value, most, form="{:.3f}"):
+    """Formats `value`, in bold if it is more than `most`."""
     return form.format(value) if value <= most else f"**{form.format(value)}**"
 
 
@@ -843,7 +844,7 @@ def load_table(rows):
                 row["concurrency"],
                 f"{proxy['requests_per_second']:.0f}",
                 f"{nginx['requests_per_second']:.0f}",
-                judged(proxy["cpu_ms"], row["target_ms"]),
+                mark_above(proxy["cpu_ms"], row["target_ms"]),
                 row["target_ms"],
                 f"{nginx['cpu_ms']:.3f}",
                 f"{row['ratio']:.2f}",
@@ -863,34 +864,34 @@ def paced_table(rows):
     lines = []
     for row in rows:
         proxy, direct = row["proxy"], row["direct"]
-        # What fake-bedrock's own timer and the machine add is not the proxy's.
-        most = MOST_GAP_MS + max(0.0, direct["gap_p99_over_pace_ms"])
+        # Excludes the delay of fake-bedrock's timer and of the machine.
+        most = MAX_GAP_MS + max(0.0, direct["gap_p99_over_pace_ms"])
         lines.append(
             [
                 row["concurrent"],
-                judged(proxy["gap_p99_over_pace_ms"], most, "{:.2f}"),
+                mark_above(proxy["gap_p99_over_pace_ms"], most, "{:.2f}"),
                 f"{direct['gap_p99_over_pace_ms']:.2f}",
                 f"{proxy['gap_p50_ms']:.2f}",
                 f"{direct['gap_p50_ms']:.2f}",
                 f"{proxy['first_event_ms']:.2f}",
                 f"{direct['first_event_ms']:.2f}",
-                judged(row["first_event_added_ms"], MOST_FIRST_MS, "{:.2f}"),
+                mark_above(row["first_event_added_ms"], MAX_FIRST_EVENT_MS, "{:.2f}"),
             ]
         )
     return table(head, lines)
 
 
 def note(text):
-    """Progress; stdout is for the report."""
+    """Prints progress to stderr; stdout is for the report."""
     print(text, file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The program
+# Command line
 
 
 def find_tool(name):
-    # nginx lives where only root's path leads.
+    # nginx is in a directory of root's path only.
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
@@ -908,14 +909,16 @@ def parse_arguments():
     parser.add_argument("--seconds", type=int, default=3, help="length of each measurement, after a second of warm-up")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--install", action="store_true", help="install wrk and nginx when they are missing")
-    parser.add_argument("--bin", type=Path, default=ROOT / "target/release", help="where the two binaries are")
+    parser.add_argument("--bin", type=Path, default=ROOT / "target/release", help="directory of the two binaries")
     parser.add_argument("--nginx-workers", type=int, default=1, choices=(1, 2))
     parser.add_argument("--case", action="append", metavar="TEXT", help="only cases whose name contains TEXT")
     parser.add_argument("--concurrency", type=int, action="append", choices=CONCURRENCY)
-    parser.add_argument("--route", choices=("auto", "converse", "invoke", "messages"), default="auto", help="to Bedrock")
-    parser.add_argument("--chat", action="store_true", help="ask each case by the door for chat completions, too")
-    parser.add_argument("--accounts", choices=("sqlite", "postgres"), help="ask for tokens, mind limits, keep the books")
-    parser.add_argument("--no-paced", action="store_true", help="leave the paced streams out")
+    routes = ("auto", "converse", "invoke", "messages")
+    parser.add_argument("--route", choices=routes, default="auto", help="upstream API")
+    parser.add_argument("--chat", action="store_true", help="measure each case also as a chat completion")
+    databases = ("sqlite", "postgres")
+    parser.add_argument("--accounts", choices=databases, help="enable authentication, limits and usage records")
+    parser.add_argument("--no-paced", action="store_true", help="skip the paced streams")
     return parser.parse_args()
 
 
@@ -927,7 +930,7 @@ def run(options):
             raise Failed(f"{binaries / name} is missing: cargo build --release -p bedrock-proxy -p fake-bedrock")
     cases = [case for case in CASES if not options.case or any(text in case.name for text in options.case)]
     if options.chat:
-        cases = [each for case in cases for each in (case, case.twin())]
+        cases = [each for case in cases for each in (case, case.chat_variant())]
     report = {"cores": CORES, "seconds": options.seconds, "nginx_workers": options.nginx_workers, "load": []}
 
     with contextlib.ExitStack() as stack:
@@ -935,7 +938,7 @@ def run(options):
         servers = start(stack, directory, binaries, options.nginx_workers, options.accounts, options.route)
         report["rss_before_mb"] = servers.proxy.memory("VmRSS")
         lengths = {case.name: verify(case, servers) for case in [*cases, PACED]}
-        # Before the load, which leaves its mark on every process.
+        # Before the load, which changes the memory of every process.
         if not options.no_paced:
             note("paced streams")
             report["paced"] = paced(servers)
@@ -956,23 +959,23 @@ def run(options):
         report["rss_after_mb"] = servers.proxy.memory("VmRSS")
         report["peak_rss_mb"] = max((row["proxy"]["peak_rss_mb"] for row in report["load"]), default=0.0)
         if servers.proxy.log_text():
-            note(f"the proxy said:\n{servers.proxy.log_text()[:2000]}")
+            note(f"log of the proxy:\n{servers.proxy.log_text()[:2000]}")
     return report
 
 
 def show(report):
     if report["load"]:
         print(load_table(report["load"]))
-        after = judged(report["rss_after_mb"], MOST_RSS_MB, "{:.1f}")
+        after = mark_above(report["rss_after_mb"], MAX_RSS_MB, "{:.1f}")
         print(f"\nRSS of the proxy: {report['rss_before_mb']:.1f} MB at the start, {after} MB after the load", end="")
-        print(f" (target {MOST_RSS_MB}), {report['peak_rss_mb']:.1f} MB at its peak.")
+        print(f" (target {MAX_RSS_MB}), {report['peak_rss_mb']:.1f} MB at its peak.")
     if "paced" in report:
         print(f"\nPaced: {PACED_EVENTS} events, {PACED_GAP_MS} ms apart.\n")
         print(paced_table(report["paced"]))
 
 
 def main():
-    # Ends like any error: servers are killed on the way out.
+    # Exits like after an error, so that the servers are killed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse_arguments()
     try:

@@ -1,6 +1,6 @@
-"""A relay between a real client and `bedrock-proxy demo`, which writes down every request.
+"""HTTP relay between a client and `bedrock-proxy demo` that records every request.
 
-The real client's own words are the best list of what a Messages API has to understand.
+The requests of real clients are the best list of what a Messages API has to support.
 """
 
 import base64
@@ -20,8 +20,8 @@ DEBUG_BIN = pathlib.Path(__file__).resolve().parents[1] / "target" / "debug" / "
 # Absolute, because the process starts in a directory of its own.
 PROXY_BIN = os.path.abspath(os.environ.get("BEDROCK_PROXY_BIN", DEBUG_BIN))
 
-# Seconds until an answer is given up.
-PATIENCE = 120
+# Seconds until a response is given up.
+TIMEOUT = 120
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade", "host"}
 
@@ -34,7 +34,7 @@ def parsed(body):
 
 
 def outline(body):
-    """A request without what was said in it."""
+    """Summary of a request without its texts."""
     body = parsed(body)
     if not body:
         return "no JSON"
@@ -51,7 +51,7 @@ def outline(body):
 
 
 class Relay(http.server.ThreadingHTTPServer):
-    """Passes everything on, and remembers it."""
+    """Relay that forwards and records requests."""
 
     daemon_threads = True
 
@@ -69,9 +69,9 @@ class Relay(http.server.ThreadingHTTPServer):
             self.news.notify_all()
 
     def settled(self):
-        """All requests, once each is over: a client may leave before the relay has seen the end of an answer."""
+        """Waits for the end of all requests and returns them: clients may disconnect before the end of a response."""
         with self.news:
-            self.news.wait_for(lambda: self.open == 0, timeout=PATIENCE)
+            self.news.wait_for(lambda: self.open == 0, timeout=TIMEOUT)
             return list(self.requests)
 
 
@@ -81,21 +81,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def relay(self):
         self.server.change(+1)
         try:
-            self.pass_on()
+            self.forward()
         finally:
             self.server.change(-1)
 
-    def pass_on(self):
+    def forward(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=PATIENCE)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=TIMEOUT)
         upstream.request(self.command, self.path, body, headers)
         response = upstream.getresponse()
         self.send_response(response.status)
         for name, value in response.getheaders():
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
-        # The end of the connection is the end of the body: nothing has to be counted or cut into chunks.
+        # The end of the connection ends the body, so neither a length nor chunks are needed.
         self.send_header("connection", "close")
         self.end_headers()
         self.close_connection = True
@@ -112,21 +112,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "error": None,
         }
         self.server.requests.append(seen)
-        answer = b""
+        received = b""
         try:
             while piece := response.read1(65536):
-                answer += piece
+                received += piece
                 self.wfile.write(piece)
                 self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:
             upstream.close()
-        if response.status >= 400 or b"event: error\n" in answer or b'data: {"error"' in answer:
-            seen["error"] = answer.decode("utf-8", "replace")[-1000:]
-        # Bedrock wraps each event of a stream in letters.
-        answer += b"".join(map(base64.b64decode, re.findall(rb'"bytes":"([\w+/=]+)"', answer)))
-        seen["cache_read"] = max(map(int, re.findall(rb'"cache_read_input_tokens":(\d+)', answer)), default=0)
+        if response.status >= 400 or b"event: error\n" in received or b'data: {"error"' in received:
+            seen["error"] = received.decode("utf-8", "replace")[-1000:]
+        # Bedrock encodes each event of a stream as base64.
+        received += b"".join(map(base64.b64decode, re.findall(rb'"bytes":"([\w+/=]+)"', received)))
+        seen["cache_read"] = max(map(int, re.findall(rb'"cache_read_input_tokens":(\d+)', received)), default=0)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = relay
 
@@ -135,20 +135,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def raise_loopback():
-    """In a network of one's own even loopback is down at first."""
+    """Enables the loopback interface, which is down in a new network namespace."""
     up, name = 0x1 | 0x40, b"lo"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", name, up))
 
 
 def demo(directory):
-    """The demo as a process, and the port that it chose."""
+    """Starts the demo and returns the process and its port."""
     process = subprocess.Popen(
         [PROXY_BIN, "demo", "--port", "0"], env={}, cwd=directory, stdout=subprocess.PIPE, text=True
     )
     for line in process.stdout:
         if found := re.search(r"http://127\.0\.0\.1:(\d+) +Anthropic Messages API", line):
-            # The rest is for people; it still has to be read, so that the pipe does not fill up.
+            # The rest of the output is discarded, so that the pipe does not fill up.
             threading.Thread(target=process.stdout.read, daemon=True).start()
             return process, int(found[1])
     raise SystemExit(f"{PROXY_BIN} demo did not start")

@@ -1,6 +1,6 @@
-"""Claude Code itself against `bedrock-proxy demo`, and an account of what it sent.
+"""Runs Claude Code against `bedrock-proxy demo` and prints its requests.
 
-Exit code 0 means that every session went as its row says: an ordinary one prints the answer and sees no error at all.
+Exit code 0: every session had the expected outcome. An ordinary session prints the response and gets no error.
 """
 
 import base64
@@ -16,7 +16,7 @@ import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from relay import PATIENCE, Relay, demo, raise_loopback  # noqa: E402
+from relay import TIMEOUT, Relay, demo, raise_loopback  # noqa: E402
 
 CLAUDE = HERE / "node_modules" / ".bin" / "claude"
 
@@ -24,27 +24,27 @@ CLAUDE = HERE / "node_modules" / ".bin" / "claude"
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 FILES = {"README.md": b"Read me first.\n", "pixel.png": base64.b64decode(PNG)}
 WORDS_BEYOND_THE_WINDOW = "word " * 220_000
-# Alone they fit, twice they do not.
+# Fits into the context window once, but not twice.
 MANY_WORDS = "word " * 100_000
 
 
 @dataclasses.dataclass
 class Session:
-    """One call of `claude -p`, and what has to come of it."""
+    """One call of `claude -p` with its expected outcome."""
 
     arguments: list[str]
     prompt: str
-    # What the printed answer has to hold.
+    # Text that the output has to contain.
     expected: str
     stdin: str | None = None
-    # Whether Claude Code speaks Bedrock's language to the proxy instead of Anthropic's.
+    # Whether Claude Code uses the Bedrock API of the proxy instead of the Messages API.
     bedrock: bool = False
     code: int = 0
-    # What every refusal has to say, and there has to be one; an ordinary session sees none.
-    refusal: str | None = None
-    # What the requests have to show: the words for it, and the question.
+    # Text of every error response, of which there has to be one; None for no error.
+    rejection: str | None = None
+    # Check of the requests: its description and the predicate.
     shows: tuple[str, typing.Callable[[list[dict]], bool]] | None = None
-    # Why it cannot pass yet. A session that passes all the same fails, so that this does not outlive its reason.
+    # Reason of a known failure. A session that passes although this is set fails.
     fails: str | None = None
 
     def __str__(self):
@@ -54,7 +54,7 @@ class Session:
 
 
 def blocks(seen):
-    """Every content block of a request, with those inside of tool results."""
+    """All content blocks of a request, including those in tool results."""
     for message in seen["body"].get("messages", []):
         for block in message["content"] if isinstance(message["content"], list) else []:
             yield block
@@ -76,7 +76,7 @@ def some_request_has(kind):
     return f"a block {kind}", look
 
 
-def asked_for(path):
+def request_for(path):
     return f"a request for {path}", lambda requests: any(f" {path}" in seen["line"] for seen in requests)
 
 
@@ -99,7 +99,7 @@ SHOWN = json.dumps(
 )
 IN_JSON = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
 
-ECHO_OK = "You said: say ok"
+ECHO_OK = "You sent: say ok"
 SONNET = ["--model", "claude-sonnet-4-6"]
 OLD_SONNET = ["--model", "claude-sonnet-4-5"]
 BASH = ["--tools", "Bash", "--allowedTools", "Bash"]
@@ -111,24 +111,24 @@ ORDINARY = [
     Session(["--model", "haiku"], "say ok", ECHO_OK),
     Session(["--model", "claude-opus-4-8"], "say ok", ECHO_OK),
     Session(SONNET, "[thinking] please", "I have thought about it."),
-    # The thinking of the turn before goes back, and fake-bedrock checks its seal.
+    # Claude Code sends the thinking of the previous turn back; fake-bedrock checks its signature.
     Session([*SONNET, "--continue"], "say ok", ECHO_OK),
-    # fake-bedrock asks for `ls -la`, Claude Code runs it and sends back what it printed.
-    Session(BASH, "[tool] please", "The tool said: total"),
+    # fake-bedrock calls `ls -la`; Claude Code runs it and sends its output back.
+    Session(BASH, "[tool] please", "The tool sent: total"),
     Session(READ, "[tool] please", "Read me first."),
-    # Two calls in one answer: both are run, and both results go back in one message.
+    # Two calls in one response: both results go back in one message.
     Session(
         ["--tools", "Read,Glob", "--allowedTools", "Read,Glob"],
         "[tools] please",
         "Read me first.",
         shows=last_turn_has("tool_result", 2),
     ),
-    # Most of Claude Code's tools stay away until it has looked for them itself.
+    # Claude Code defers most of its tools until a tool search loads them.
     Session([], "[tool ToolSearch] WebFetch", "WebFetch is loaded", shows=some_request_has("tool_reference")),
     Session(SONNET, "[tool ToolSearch] WebFetch", "WebFetch is loaded", shows=some_request_has("tool_reference")),
     Session(IN_JSON, "", "I see 1 image (image/png", stdin=SHOWN, shows=some_request_has("image")),
     Session(["--effort", "high"], "say ok", ECHO_OK),
-    Session([], "/context", "Context Usage", shows=asked_for("/v1/messages/count_tokens")),
+    Session([], "/context", "Context Usage", shows=request_for("/v1/messages/count_tokens")),
 ]
 
 # One conversation.
@@ -138,11 +138,11 @@ LONG = [
         [
             ("say", [], "turn 0", None),
             ("say", [], "turn 1", READS_THE_CACHE),
-            ("[tool Bash]", ["--allowedTools", "Bash"], "The tool said: total", READS_THE_CACHE),
+            ("[tool Bash]", ["--allowedTools", "Bash"], "The tool sent: total", READS_THE_CACHE),
             ("[thinking]", [], "I have thought about it.", READS_THE_CACHE),
             ("[tool Read]", ["--allowedTools", "Read"], "Read me first.", READS_THE_CACHE),
             ("[redacted]", [], "", READS_THE_CACHE),
-            ("[tool ToolSearch]", [], "The tool said:", READS_THE_CACHE),
+            ("[tool ToolSearch]", [], "The tool sent:", READS_THE_CACHE),
             ("[max_tokens]", [], "", None),
             ("say", SONNET, "turn 8", None),
             ("say", [], "turn 9", None),
@@ -150,27 +150,27 @@ LONG = [
     )
 ]
 
-# Where a refusal is the right answer, and Claude Code has to make something of it.
-REFUSED = [
-    # Claude Code lets the model search by a request of its own, whose only tool is one that Anthropic runs.
+# Sessions with an expected error, which Claude Code has to handle.
+REJECTED = [
+    # Claude Code searches with a separate request, whose only tool is a server tool of Anthropic.
     Session(
         ["--tools", "WebSearch", "--allowedTools", "WebSearch"],
         "[tool WebSearch] please",
-        "The tool said:",
-        refusal="tool type 'web_search_20250305' is not supported",
+        "The tool sent:",
+        rejection="tool type 'web_search_20250305' is not supported",
     ),
     Session(
-        OLD_SONNET, "", "Prompt is too long", stdin=WORDS_BEYOND_THE_WINDOW, code=1, refusal="prompt is too long: "
+        OLD_SONNET, "", "Prompt is too long", stdin=WORDS_BEYOND_THE_WINDOW, code=1, rejection="prompt is too long: "
     ),
     Session(OLD_SONNET, "say ok", ECHO_OK),
-    Session([*OLD_SONNET, "--continue"], "", "You said: word", stdin=MANY_WORDS),
-    # Here it makes a summary and tries again with that.
+    Session([*OLD_SONNET, "--continue"], "", "You sent: word", stdin=MANY_WORDS),
+    # Claude Code compacts the conversation and retries.
     Session(
         [*OLD_SONNET, "--continue"],
         "",
-        "You said: word",
+        "You sent: word",
         stdin=MANY_WORDS,
-        refusal="prompt is too long: ",
+        rejection="prompt is too long: ",
         shows=COMPACTS,
     ),
     Session([*OLD_SONNET, "--continue"], "say ok", ECHO_OK),
@@ -182,10 +182,10 @@ OF_SONNET = "/bedrock/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0"
 BEDROCK = [
     dataclasses.replace(session, bedrock=True, shows=shows)
     for session, shows in [
-        (ORDINARY[0], asked_for("/bedrock/model/us.anthropic.claude-opus-5-5/invoke-with-response-stream")),
-        (ORDINARY[1], asked_for("/bedrock/inference-profiles")),
+        (ORDINARY[0], request_for("/bedrock/model/us.anthropic.claude-opus-5-5/invoke-with-response-stream")),
+        (ORDINARY[1], request_for("/bedrock/inference-profiles")),
         *((session, session.shows) for session in ORDINARY[2:12]),
-        *((session, session.shows) for session in LONG[:7] + REFUSED[1:6]),
+        *((session, session.shows) for session in LONG[:7] + REJECTED[1:6]),
     ]
 ] + [
     Session(
@@ -193,17 +193,17 @@ BEDROCK = [
         "/context",
         "Context Usage",
         bedrock=True,
-        shows=asked_for(f"{OF_SONNET}/count-tokens"),
+        shows=request_for(f"{OF_SONNET}/count-tokens"),
     ),
-    # Bedrock does not count for its newer models; the proxy then makes estimates.
-    Session([], "/context", "Context Usage", bedrock=True, shows=asked_for("/bedrock/model/anthropic.claude-opus-5-5/count-tokens")),
+    # Bedrock does not count tokens for newer models; the proxy estimates them.
+    Session([], "/context", "Context Usage", bedrock=True, shows=request_for("/bedrock/model/anthropic.claude-opus-5-5/count-tokens")),
 ]
 
-SESSIONS = [*ORDINARY, *LONG, *REFUSED, *BEDROCK]
+SESSIONS = [*ORDINARY, *LONG, *REJECTED, *BEDROCK]
 
 
 def environment(home, port, bedrock):
-    """Nothing of this machine: no account, no settings, no way out."""
+    """Environment without accounts, settings or network access of this machine."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -212,7 +212,7 @@ def environment(home, port, bedrock):
         "DISABLE_AUTOUPDATER": "1",
         **(of_bedrock(port) if bedrock else {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}"}),
         "ANTHROPIC_AUTH_TOKEN": "x",
-        # Where the network could not be taken away, nobody listens here.
+        # Without a network namespace, this unused port blocks other connections.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1,localhost",
     }
@@ -226,28 +226,28 @@ def of_bedrock(port):
     }
 
 
-def complaints(session, code, printed, requests):
-    """What did not go as it has to."""
+def failures(session, code, printed, requests):
+    """Returns the differences from the expected outcome."""
     found = []
     if code != session.code:
         found.append(f"the exit code is {code}")
     if session.expected not in printed:
         found.append(f"it did not print {session.expected!r}")
     errors = [seen["error"] or seen["line"] for seen in requests if seen["error"] or seen["status"] >= 400]
-    if session.refusal is None and errors:
+    if session.rejection is None and errors:
         found.append(f"{len(errors)} of {len(requests)} requests failed")
-    elif session.refusal and not errors:
-        found.append("nothing was refused")
-    elif session.refusal and not all(session.refusal in error for error in errors):
-        found.append(f"something else than {session.refusal!r} was refused")
+    elif session.rejection and not errors:
+        found.append("no request was rejected")
+    elif session.rejection and not all(session.rejection in error for error in errors):
+        found.append(f"a request was rejected without {session.rejection!r}")
     if session.shows and not session.shows[1](requests):
         found.append(f"the requests do not show {session.shows[0]}")
     return found
 
 
 def send_request(session, home, work, relay):
-    """The exit code and what was printed."""
-    # An end of file at once, for a session that reads nothing: an open standard input would be waited for.
+    """Returns the exit code and the output."""
+    # Without input, standard input is closed: the client would wait for it.
     given = {"input": session.stdin} if session.stdin else {"stdin": subprocess.DEVNULL}
     try:
         done = subprocess.run(
@@ -256,24 +256,24 @@ def send_request(session, home, work, relay):
             cwd=work,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             **given,
         )
     except subprocess.TimeoutExpired:
-        return None, f"nothing within {PATIENCE} s"
+        return None, f"no exit within {TIMEOUT} s"
     return done.returncode, f"{done.stdout}{done.stderr}".strip()
 
 
 def run(session, home, work, relay):
-    """Whether it went as it has to."""
+    """Runs a session, prints a report, and returns whether it had the expected outcome."""
     relay.requests.clear()
     started = time.monotonic()
     code, printed = send_request(session, home, work, relay)
     seconds = time.monotonic() - started
     requests = relay.settled()
-    found = complaints(session, code, printed, requests)
+    found = failures(session, code, printed, requests)
     if session.fails:
-        verdict = f"fails, as known: {session.fails}" if found else "FAILED: it passes now, so take the mark off"
+        verdict = f"fails, as known: {session.fails}" if found else "FAILED: it passes now; remove `fails`"
     else:
         verdict = f"FAILED: {'; '.join(found)}" if found else "ok"
     print(f"\n{session}\n  {verdict}")
@@ -304,7 +304,7 @@ def main():
         finally:
             process.terminate()
             process.wait(timeout=10)
-    print(f"\n{sum(passed)} of {len(SESSIONS)} sessions went as they have to")
+    print(f"\n{sum(passed)} of {len(SESSIONS)} sessions had the expected outcome")
     return 0 if all(passed) else 1
 
 

@@ -1,6 +1,6 @@
-"""The command line of Cline against `bedrock-proxy demo`, and an account of what it sent.
+"""Runs the command line of Cline against `bedrock-proxy demo` and prints its requests.
 
-Exit code 0 means that every session went as its row says: each prints its answer and sees no error at all.
+Exit code 0: every session had the expected outcome: it prints the response and gets no error.
 """
 
 import concurrent.futures
@@ -16,34 +16,34 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from relay import PATIENCE, Relay, demo, raise_loopback  # noqa: E402
+from relay import TIMEOUT, Relay, demo, raise_loopback  # noqa: E402
 
 AT_ONCE = 4
 
 CLINE = HERE / "node_modules" / ".bin" / "cline"
 
 SONNET = "claude-sonnet-4-6"
-# Of the models whose thinking has a budget.
+# A model whose thinking has a budget.
 OLD_SONNET = "claude-sonnet-4-5"
 
 
 @dataclasses.dataclass
 class Session:
-    """One task for Cline, and what has to come of it."""
+    """One task for Cline with its expected outcome."""
 
     prompt: str
-    # What the printed answer has to hold.
+    # Text that the output has to contain.
     expected: str
-    # What follows the origin in the base URL, and the path that requests then have.
+    # Path of the base URL, and the resulting path of requests.
     base: str = "/v1"
     path: str = "/v1/messages"
     model: str = SONNET
-    # Which of Cline's providers: Anthropic's, or the one for everything OpenAI-shaped.
+    # Provider of Cline: "anthropic" or "openai-compatible".
     provider: str = "anthropic"
     arguments: tuple[str, ...] = ()
-    # At least so many requests.
+    # Minimum number of requests.
     requests: int = 1
-    # Why it cannot pass yet. A session that passes all the same fails, so that this does not outlive its reason.
+    # Reason of a known failure. A session that passes although this is set fails.
     fails: str | None = None
 
     def __str__(self):
@@ -67,26 +67,26 @@ SESSIONS = [
     Session("[thinking] please", "I have thought about it.", arguments=("--thinking", "high")),
     Session("say ok", "say ok", arguments=("--thinking", "none")),
     Session("[tool read_files] please", "Read me first.", requests=2),
-    # Cline keeps no thinking for the next round of a task, whether the model has to begin with some or not.
+    # Cline does not send thinking back, although some models require it.
     Session("[tool read_files] please", "Read me first.", arguments=("--thinking", "high"), requests=2),
     Session(
         "[tool read_files] please",
-        "The tool said:",
+        "The tool sent:",
         model=OLD_SONNET,
         arguments=("--thinking", "high"),
         requests=2,
     ),
-    Session("[tools] please", "The tool said:", requests=2),
+    Session("[tools] please", "The tool sent:", requests=2),
     compatible("say ok", "say ok", "/v1"),
-    # The recipe of old: the address of the Messages API itself.
+    # The base URL of older instructions: the address of the Messages API.
     compatible("say ok", "say ok", "/v1/messages"),
     compatible("[tool read_files] please", "Read me first.", "/v1", requests=2),
     compatible("[tool read_files] please", "Read me first.", "/v1/messages", requests=2),
-    compatible("[tools] please", "The tool said:", "/v1/messages", model=OLD_SONNET, requests=2),
+    compatible("[tools] please", "The tool sent:", "/v1/messages", model=OLD_SONNET, requests=2),
     compatible("[thinking] please", "I have thought about it.", "/v1", arguments=("--thinking", "high")),
     compatible(
         "[tool read_files] please",
-        "The tool said:",
+        "The tool sent:",
         "/v1/messages",
         model=OLD_SONNET,
         arguments=("--thinking", "high"),
@@ -96,21 +96,21 @@ SESSIONS = [
 
 
 def environment(home):
-    """Nothing of this machine: no account, no settings, no way out."""
+    """Environment without accounts, settings or network access of this machine."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "NO_COLOR": "1",
         "CLINE_NO_AUTO_UPDATE": "1",
         "CLINE_TELEMETRY_DISABLED": "1",
-        # Where the network could not be taken away, nobody listens here.
+        # Without a network namespace, this unused port blocks other connections.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1,localhost",
     }
 
 
 def set_up(data, session, port):
-    """What `cline auth` writes, with the base URL that it does not take for this provider."""
+    """Writes the settings of `cline auth`, with a base URL that it does not support for this provider."""
     settings = {
         "provider": session.provider,
         "apiKey": "key",
@@ -125,7 +125,7 @@ def set_up(data, session, port):
 
 
 def ours(home):
-    """The processes that Cline leaves behind, which no other program can be: they have our home."""
+    """Remaining processes of Cline, found by their HOME."""
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             if f"HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
@@ -143,10 +143,10 @@ def reap(home):
 
 
 def send_request(session, home, data, work):
-    """The exit code and what was printed."""
-    command = [CLINE, "--data-dir", data, "--cwd", work, "--timeout", str(PATIENCE), *session.arguments, session.prompt]
+    """Returns the exit code and the output."""
+    command = [CLINE, "--data-dir", data, "--cwd", work, "--timeout", str(TIMEOUT), *session.arguments, session.prompt]
     with tempfile.TemporaryFile("w+") as printed:
-        # A file and no pipe: what Cline leaves behind would keep a pipe open.
+        # A file instead of a pipe, which remaining processes of Cline would keep open.
         try:
             done = subprocess.run(
                 command,
@@ -155,7 +155,7 @@ def send_request(session, home, data, work):
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
             )
             code = done.returncode
         except subprocess.TimeoutExpired:
@@ -164,8 +164,8 @@ def send_request(session, home, data, work):
         return code, printed.read().strip()
 
 
-def complaints(session, code, printed, requests):
-    """What did not go as it has to."""
+def failures(session, code, printed, requests):
+    """Returns the differences from the expected outcome."""
     found = []
     if code != 0:
         found.append(f"the exit code is {code}")
@@ -177,7 +177,7 @@ def complaints(session, code, printed, requests):
         found.append(f"{len(errors)} of {len(requests)} requests failed")
     for seen in requests:
         if seen["line"].split()[:2] != ["POST", session.path]:
-            found.append(f"it asked {seen['line']}")
+            found.append(f"it requested {seen['line']}")
         keys = (seen["headers"]["x-api-key"], seen["headers"]["authorization"])
         if keys != (("key", None) if session.provider == "anthropic" else (None, "Bearer key")):
             found.append("the key is not where this provider has it")
@@ -185,7 +185,7 @@ def complaints(session, code, printed, requests):
 
 
 def run(session, directory, work, port):
-    """Whether it went as it has to, and the account of it."""
+    """Runs a session and returns whether it had the expected outcome, and the report."""
     relay = Relay(port)
     home = pathlib.Path(tempfile.mkdtemp(prefix="home-", dir=directory))
     data = home / "data"
@@ -197,9 +197,9 @@ def run(session, directory, work, port):
         reap(home)
     seconds = time.monotonic() - started
     requests = relay.settled()
-    found = complaints(session, code, printed, requests)
+    found = failures(session, code, printed, requests)
     if session.fails:
-        verdict = f"fails, as known: {session.fails}" if found else "FAILED: it passes now, so take the mark off"
+        verdict = f"fails, as known: {session.fails}" if found else "FAILED: it passes now; remove `fails`"
     else:
         verdict = f"FAILED: {'; '.join(found)}" if found else "ok"
     lines = [
@@ -227,7 +227,7 @@ def main():
         process, port = demo(directory)
         try:
             passed = []
-            # Most of its time Cline waits for a network that is not there.
+            # Cline mostly waits for network timeouts, so sessions run concurrently.
             with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
                 for fine, account in pool.map(lambda session: run(session, directory, work, port), SESSIONS):
                     print(account, flush=True)
@@ -235,7 +235,7 @@ def main():
         finally:
             process.terminate()
             process.wait(timeout=10)
-    print(f"\n{sum(passed)} of {len(SESSIONS)} sessions went as they have to")
+    print(f"\n{sum(passed)} of {len(SESSIONS)} sessions had the expected outcome")
     return 0 if all(passed) else 1
 
 

@@ -1,4 +1,4 @@
-"""The servers of the tests next door, under a major of the SDK that many programs still have."""
+"""The fixtures of ../python, with the previous major version of the SDK."""
 
 import importlib.util
 import pathlib
@@ -23,5 +23,5 @@ def client(proxy):
 
 @pytest.fixture()
 def make_async_client(proxy):
-    """For use inside an event loop, which the client belongs to."""
+    """Factory to call inside the event loop that the client belongs to."""
     return lambda: anthropic.AsyncAnthropic(base_url=proxy.url, **servers.SETTINGS)

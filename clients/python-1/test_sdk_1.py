@@ -1,4 +1,4 @@
-"""The last previous major of Anthropic's Python SDK: another way to name the key, and an older version of the API."""
+"""The previous major version of Anthropic's Python SDK: another header for the key, and an older API version."""
 
 import asyncio
 import json
@@ -9,14 +9,14 @@ import pytest
 MODEL = "claude-sonnet-4-6"
 WEATHER = {
     "name": "get_weather",
-    "description": "Tells the weather.",
+    "description": "Returns the weather.",
     "input_schema": {
         "type": "object",
         "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
         "required": ["city", "days"],
     },
 }
-CLOCK = {"name": "get_time", "description": "Tells the time.", "input_schema": {"type": "object", "properties": {}}}
+CLOCK = {"name": "get_time", "description": "Returns the time.", "input_schema": {"type": "object", "properties": {}}}
 THINKS = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 
 
@@ -27,8 +27,8 @@ def message_request(text, **more):
 SCENARIOS = {
     "text": message_request("Hello"),
     "many scripts": message_request("Grüße, 世界, مرحبا, 🦀"),
-    "a long answer": message_request("[long 500]"),
-    # No parameters of this major any more, but its version of the API still has them.
+    "a long response": message_request("[long 500]"),
+    # This SDK has no parameters for these any more, but the API version has.
     "sampling": message_request("Hello", extra_body={"temperature": 0.5, "top_k": 5}),
     "a stop sequence": message_request("[stop-sequence]", stop_sequences=["END"]),
     "max_tokens": message_request("[max_tokens]"),
@@ -55,10 +55,10 @@ def text_of(message):
 
 
 def comparable(message):
-    """Without ids and seals, and without what is null on one side and not there on the other."""
+    """Removes ids, signatures, and members that are null on one side and absent on the other."""
     message = message.to_dict(mode="json")
     del message["id"]
-    # The one comes at the beginning of a stream only, the other at its end.
+    # One is at the beginning of a stream only, the other at its end.
     message["usage"].pop("cache_creation", None)
     for block in message["content"]:
         for name in ("id", "data"):
@@ -89,7 +89,7 @@ def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
     request = message_request(word, **THINKS)
     message = send_request(client, request)
     request["messages"] += [{"role": "assistant", "content": message.content}, {"role": "user", "content": "Go on"}]
-    assert text_of(send_request(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You sent: Go on")
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -103,7 +103,7 @@ def test_a_tool_loop_goes_round(client, send_request):
     ]
     results = [{"type": "tool_result", "tool_use_id": call.id, "content": f"{call.name} is done"} for call in calls]
     request["messages"] += [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
-    assert text_of(send_request(client, request)) == "The tool said: get_weather is done and get_time is done"
+    assert text_of(send_request(client, request)) == "The tool sent: get_weather is done and get_time is done"
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -118,7 +118,7 @@ def test_errors_have_their_class_and_their_words(client, send_request):
         assert caught.value.body["request_id"] == caught.value.request_id
 
 
-def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client):
+def test_truncated_response_is_an_error(client):
     for word in ["[cut]", "[no-stop]", "[exception internalServerException]"]:
         for send_request in (streamed, non_streaming):
             with pytest.raises(anthropic.APIStatusError) as caught:
@@ -131,13 +131,13 @@ def test_the_async_client_streams_too(make_async_client):
         async with make_async_client() as client, client.messages.stream(**message_request("Hello")) as stream:
             return "".join([text async for text in stream.text_stream])
 
-    assert asyncio.run(send_request()).endswith("You said: Hello")
+    assert asyncio.run(send_request()).endswith("You sent: Hello")
 
 
 def test_tokens_are_counted_and_models_listed(client):
     counted = client.messages.count_tokens(model=MODEL, messages=message_request("Hello")["messages"])
     assert counted.input_tokens > 0
-    # Unparsed: what a strict client of this major makes of newer members of a model is not asked here.
+    # Not parsed: this version of the SDK does not know newer members of models.
     listed = client.models.with_raw_response.list(limit=3)
     assert len(json.loads(listed.text())["data"]) == 3
 

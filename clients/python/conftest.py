@@ -1,4 +1,4 @@
-"""What the tests stand on: a fake Bedrock and the proxy in front of it, both as real processes on free ports."""
+"""Fixtures: fake-bedrock and the proxy, as processes on free ports."""
 
 import http.client
 import json
@@ -16,10 +16,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROXY_BIN = os.path.abspath(os.environ.get("BEDROCK_PROXY_BIN", ROOT / "target" / "debug" / "bedrock-proxy"))
 FAKE_BIN = os.path.abspath(os.environ.get("FAKE_BEDROCK_BIN", ROOT / "target" / "debug" / "fake-bedrock"))
 
-# Long enough for a loaded machine; nothing waits this long unless it is broken.
-PATIENCE = 20
+# Seconds; long enough for a loaded machine.
+TIMEOUT = 20
 
-# The SDKs read their own variables, and a company's HTTP proxy has no way to this machine's loopback.
+# The SDKs read their own variables, and an HTTP proxy cannot connect to the loopback of this machine.
 for name in list(os.environ):
     if name.startswith(("ANTHROPIC_", "AWS_", "OPENAI_")) or name.lower().endswith("_proxy"):
         del os.environ[name]
@@ -40,11 +40,11 @@ class Process:
             encoding="utf-8",
         )
         self._lines = []
-        self._complaints = []
+        self._stderr_lines = []
         self._news = threading.Condition()
         self._command = command
         threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._read_complaints, daemon=True).start()
+        threading.Thread(target=self._read_stderr, daemon=True).start()
 
     def _read(self):
         for line in self._process.stdout:
@@ -59,13 +59,13 @@ class Process:
             self._lines.append({"ended": True})
             self._news.notify_all()
 
-    def _read_complaints(self):
-        # A pipe that nobody reads fills up and stops the process.
-        self._complaints.extend(self._process.stderr)
+    def _read_stderr(self):
+        # A pipe that is not read fills up and blocks the process.
+        self._stderr_lines.extend(self._process.stderr)
 
     def line(self, wanted):
-        """The first line that `wanted` accepts, once it is there."""
-        deadline = time.monotonic() + PATIENCE
+        """Waits for the first line that `wanted` accepts."""
+        deadline = time.monotonic() + TIMEOUT
         seen = 0
         with self._news:
             while True:
@@ -73,7 +73,7 @@ class Process:
                     if wanted(line):
                         return line
                     if line.get("ended"):
-                        raise RuntimeError(f"{self._command} ended: {''.join(self._complaints)} {self._lines}")
+                        raise RuntimeError(f"{self._command} ended: {''.join(self._stderr_lines)} {self._lines}")
                 seen = len(self._lines)
                 if not self._news.wait(max(0, deadline - time.monotonic())) and time.monotonic() >= deadline:
                     raise TimeoutError(f"{self._command} did not write the line; it wrote {self._lines[-20:]}")
@@ -91,7 +91,7 @@ class Process:
 
 
 class HttpResponse:
-    """What came over the wire, unparsed."""
+    """Response as received, not parsed."""
 
     def __init__(self, response):
         self.status = response.status
@@ -103,7 +103,7 @@ class HttpResponse:
 
 
 class Proxy(Process):
-    """The proxy, its log, and ways to talk to it without an SDK."""
+    """The proxy, its log, and requests without an SDK."""
 
     def __init__(self, bedrock_url, directory, route="auto", **more):
         self.route = route
@@ -114,7 +114,7 @@ class Proxy(Process):
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock_url,
             "AWS_BEDROCK_ROUTE": route,
             "HOST": "127.0.0.1",
-            # The system chooses a free port, and the log says which: no other process can take it in between.
+            # The system chooses a free port, which is in the log: no other process can take it meanwhile.
             "PORT": "0",
             "LOG_OUTPUT": "stdout",
             **more,
@@ -122,7 +122,7 @@ class Proxy(Process):
         super().__init__([PROXY_BIN, "serve"], environment, directory)
         self.address = self.line(lambda line: "address" in line)["address"]
         self.url = f"http://{self.address}"
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 if self.send_request("GET", "/health").status == 200:
@@ -134,7 +134,7 @@ class Proxy(Process):
 
     def connect(self):
         host, port = self.address.rsplit(":", 1)
-        return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        return http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
 
     def send_request(self, method, path, body=None, more_headers=None):
         connection = self.connect()
@@ -146,7 +146,7 @@ class Proxy(Process):
             connection.close()
 
     def logged(self, request_id):
-        """The access log's line about a request, once that is over."""
+        """Waits for the access log line of a request."""
         return self.line(lambda line: line.get("event") == "request" and line["request_id"] == request_id)
 
 
@@ -161,7 +161,7 @@ def bedrock_url(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=["auto", "invoke", "messages"])
 def proxy(request, bedrock_url, tmp_path_factory):
-    """The proxy, once as it comes, which asks by Converse where it can, and by each of the routes with own bodies."""
+    """The proxy with its default route, which prefers Converse, and with each of the other upstream APIs."""
     proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("proxy"), request.param)
     try:
         yield proxy
@@ -171,7 +171,7 @@ def proxy(request, bedrock_url, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def impatient_proxy(bedrock_url, tmp_path_factory):
-    """A proxy that does not wait for Bedrock's first word, and breaks a silence after a second."""
+    """A proxy that sends the response head at once and pings every second."""
     directory = tmp_path_factory.mktemp("impatient-proxy")
     proxy = Proxy(bedrock_url, directory, PING_INTERVAL_SECONDS="1", FIRST_FRAME_GRACE_SECONDS="0")
     try:
@@ -180,13 +180,13 @@ def impatient_proxy(bedrock_url, tmp_path_factory):
         proxy.stop()
 
 
-# Strict: the SDK checks every answer and every event against its own types. No retries: each test sees the first answer.
-SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": PATIENCE, "_strict_response_validation": True}
+# Strict: the SDK checks each response and each event against its types. No retries: each test gets the first response.
+SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": TIMEOUT, "_strict_response_validation": True}
 
 
 @pytest.fixture(scope="session")
 def auto_proxy(bedrock_url, tmp_path_factory):
-    """The proxy as it comes, for what is no matter of the route."""
+    """The proxy with its default route, for tests that do not depend on the route."""
     proxy = Proxy(bedrock_url, tmp_path_factory.mktemp("auto-proxy"))
     try:
         yield proxy
@@ -202,5 +202,5 @@ def client(proxy):
 
 @pytest.fixture()
 def make_async_client(proxy):
-    """For use inside an event loop, which the client belongs to."""
+    """Factory to call inside the event loop that the client belongs to."""
     return lambda: anthropic.AsyncAnthropic(base_url=proxy.url, **SETTINGS)

@@ -1,6 +1,6 @@
-"""Anthropic's Python SDK as the judge of the proxy.
+"""Tests of the Messages API with Anthropic's Python SDK.
 
-The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+The oracle: the result that the SDK accumulates from a stream equals the unstreamed response to the same request.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ PNG = base64.b64encode(
 
 WEATHER = {
     "name": "get_weather",
-    "description": "Tells the weather.",
+    "description": "Returns the weather.",
     "input_schema": {
         "type": "object",
         "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
         "required": ["city", "days"],
     },
 }
-CLOCK = {"name": "get_time", "description": "Tells the time.", "input_schema": {"type": "object", "properties": {}}}
+CLOCK = {"name": "get_time", "description": "Returns the time.", "input_schema": {"type": "object", "properties": {}}}
 
 
 def tool_with(**arguments):
@@ -58,7 +58,7 @@ def cut_tool(kept):
     raise AssertionError(f"nothing to fill up {kept} with")
 
 
-# Where arguments break off, and a whole that begins like that.
+# Truncated arguments, and complete ones with the same beginning.
 COMPLETED = {
     '{"a':                        {"a": "one", "b": "two"},
     '{"a":':                      {"a": "one", "b": "two"},
@@ -112,12 +112,12 @@ def calls_of(message):
 SCENARIOS = {
     "plain text": message_request("Hello"),
     "text of many scripts": message_request("Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ \" \u2028 too"),
-    "a long answer": message_request("[long 3000]"),
+    "a long response": message_request("[long 3000]"),
     "an empty first delta": message_request("[empty-first]"),
     "block numbers that skip": message_request("[index-gap]"),
     "text like tags": message_request("[xml]"),
-    "events and members nobody knows": message_request("[unknown-event]"),
-    "an answer without its cost": message_request("[no-metadata]"),
+    "unknown events and members": message_request("[unknown-event]"),
+    "a response without usage": message_request("[no-metadata]"),
     "a system prompt": message_request("Hello", system="Be brief."),
     "a system prompt in blocks": message_request(
         "Hello", system=[{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
@@ -156,10 +156,10 @@ SCENARIOS = {
 }
 
 
-# What does not come up on the way by InvokeModel, where the events are those of the model.
+# Cases that do not occur with InvokeModel, whose events are the model's own.
 BY_CONVERSE_ONLY = {
-    "an answer without its cost": "a stream of Anthropic's that has no message_stop is not complete",
-    "events and members nobody knows": "they are passed on, and a strict SDK refuses them",
+    "a response without usage": "a stream of Anthropic's that has no message_stop is not complete",
+    "unknown events and members": "they are forwarded, and a strict SDK rejects them",
     "a tool name that Bedrock does not take": "Anthropic's API does not take it either",
     "block numbers that skip": "Anthropic leaves no gaps; one is passed on, and the SDK cannot collect it",
 }
@@ -176,7 +176,7 @@ def streamed_beta(client, request):
 
 
 def comparable(message):
-    """A message as JSON, without what differs from one answer to the next and without what no SDK takes from a stream."""
+    """A message as JSON, without members that differ between responses and those that SDKs ignore in streams."""
     message = json.loads(json.dumps(message))
     message["id"] = "msg"
     for number, block in enumerate(message["content"]):
@@ -186,7 +186,7 @@ def comparable(message):
         if block["type"] == "redacted_thinking":
             assert block["data"]
             block["data"] = "opaque"
-    # Bedrock counts at the end, and the SDKs look for this one at the beginning only.
+    # Bedrock reports usage at the end; the SDKs read this member at the beginning only.
     message["usage"].pop("cache_creation", None)
     return without_unset(message)
 
@@ -210,9 +210,9 @@ def non_streaming(proxy, request):
     body = {**request, **request.get("extra_body", {})}
     body.pop("extra_body", None)
     headers = body.pop("extra_headers", {})
-    answer = proxy.send_request("POST", "/v1/messages", body, headers)
-    assert answer.status == 200, answer.body
-    return answer.json()
+    response = proxy.send_request("POST", "/v1/messages", body, headers)
+    assert response.status == 200, response.body
+    return response.json()
 
 
 RESPONSES = [
@@ -236,14 +236,14 @@ def test_the_async_client_accumulates_the_same_messages(proxy, make_async_client
         responded = await client.messages.create(**request)
         return streamed, responded
 
-    async def ask_all():
+    async def send_all():
         async with make_async_client() as client:
             return await asyncio.gather(*(send_request(client, SCENARIOS[name]) for name in names))
 
     names = set(SCENARIOS)
     if proxy.route != "auto":
         names -= {*BY_CONVERSE_ONLY}
-    for (streamed, responded), name in zip(asyncio.run(ask_all()), names):
+    for (streamed, responded), name in zip(asyncio.run(send_all()), names):
         streamed, responded = (comparable(message.to_dict(mode="json")) for message in (streamed, responded))
         assert streamed == responded, name
 
@@ -258,14 +258,14 @@ def test_a_number_that_ends_cut_arguments_is_left_out_because_digits_may_be_miss
     assert (streamed.pop("Aa"), streamed) == ("x" * 60, {"a": "one", "b": 12})
 
 
-def test_an_answer_has_all_that_the_api_documents(client):
+def test_response_has_all_documented_members(client):
     message = client.messages.create(**message_request("Hello"))
     assert message.id.startswith("msg_")
     assert (message.type, message.role, message.model) == ("message", "assistant", MODEL)
     assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
     assert message.usage.input_tokens > 0 and message.usage.output_tokens > 0
     assert (message.usage.cache_read_input_tokens, message.usage.cache_creation_input_tokens) == (0, 0)
-    assert text_of(message).endswith("You said: Hello")
+    assert text_of(message).endswith("You sent: Hello")
     assert message._request_id.startswith("req_")
 
 
@@ -295,7 +295,7 @@ def test_raw_events_come_in_the_documented_order(client):
 def test_text_arrives_while_the_model_still_writes(client):
     with client.messages.stream(**message_request("[paced 20 50]")) as stream:
         times = [time.monotonic() for _ in stream.text_stream]
-    # The fake takes a second; all at once would mean that something holds text back.
+    # The response takes a second; text that arrives at once was buffered.
     assert times[-1] - times[0] > 0.5
 
 
@@ -351,13 +351,13 @@ def test_a_tool_loop_goes_round(client, send_request):
         {"role": "user", "content": results},
     ]
     message = send_request(client, request)
-    assert text_of(message) == "The tool said: get_weather is done and get_time is done"
-    # And on from there.
+    assert text_of(message) == "The tool sent: get_weather is done and get_time is done"
+    # The conversation continues.
     request["messages"] += [
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Thank you"},
     ]
-    assert text_of(send_request(client, request)).endswith("You said: Thank you")
+    assert text_of(send_request(client, request)).endswith("You sent: Thank you")
 
 
 def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
@@ -366,20 +366,20 @@ def test_a_tool_result_may_be_an_image_or_an_error_or_nothing(client):
     [call] = calls_of(message)
     responded = {"type": "tool_result", "tool_use_id": call.id}
     for result, texts in [
-        ({"content": [{"type": "text", "text": "see"}, image()]}, "The tool said: see"),
-        ({"content": "it broke", "is_error": True}, "The tool said: it broke"),
-        ({}, "The tool said: "),
+        ({"content": [{"type": "text", "text": "see"}, image()]}, "The tool sent: see"),
+        ({"content": "it broke", "is_error": True}, "The tool sent: it broke"),
+        ({}, "The tool sent: "),
     ]:
         messages = [
             *request["messages"],
             {"role": "assistant", "content": message.content},
             {"role": "user", "content": [{**responded, **result}]},
         ]
-        answer = client.messages.create(**{**request, "messages": messages})
-        assert text_of(answer).startswith(texts)
+        response = client.messages.create(**{**request, "messages": messages})
+        assert text_of(response).startswith(texts)
 
 
-def test_a_missing_tool_result_is_refused_and_named(client):
+def test_missing_tool_result_is_rejected_by_name(client):
     request = message_request("[tool]", tools=[WEATHER])
     message = client.messages.create(**request)
     request["messages"] += [
@@ -410,7 +410,7 @@ def test_thinking_streams_as_thoughts_and_one_signature(client):
 @pytest.mark.parametrize("send_request", [streamed_sync, lambda client, request: client.messages.create(**request)])
 @pytest.mark.parametrize("word", ["[thinking]", "[redacted]"])
 def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
-    # fake-bedrock checks the seals of what it issued, as Bedrock does.
+    # fake-bedrock checks the signatures of thinking, as Bedrock does.
     request = message_request(word, **THINKS)
     message = send_request(client, request)
     assert message.content[0].type == ("thinking" if word == "[thinking]" else "redacted_thinking")
@@ -418,11 +418,11 @@ def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     ]
-    assert text_of(send_request(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You sent: Go on")
 
 
 @pytest.mark.parametrize("member", ["thinking", "signature"])
-def test_altered_thinking_is_refused_in_the_words_that_clients_recover_on(client, member):
+def test_altered_thinking_error_keeps_recoverable_wording(client, member):
     request = message_request("[thinking]", **THINKS)
     message = client.messages.create(**request).to_dict()
     thinking = message["content"][0]
@@ -444,7 +444,7 @@ def test_images_reach_the_model_byte_for_byte(client):
     assert f"I see 1 image (image/png, {size} bytes)" in text_of(message)
 
 
-def test_an_image_by_address_is_refused_with_its_place(client):
+def test_image_url_is_rejected_with_its_path(client):
     linked = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     with pytest.raises(anthropic.BadRequestError, match=r"messages\.0\.content\.0\.source"):
         client.messages.create(**message_request("What is this?", linked))
@@ -481,18 +481,18 @@ def test_the_second_turn_reads_what_the_first_one_cached(client, send_request, r
     system = cached(request.node.name)
     first = send_request(client, message_request("Hello", system=system))
     assert first.usage.cache_creation_input_tokens > 1024 and first.usage.cache_read_input_tokens == 0
-    question = message_request("Hello", system=system)
-    question["messages"] += [
+    following = message_request("Hello", system=system)
+    following["messages"] += [
         {"role": "assistant", "content": first.content},
         {"role": "user", "content": "And again"},
     ]
-    second = send_request(client, question)
+    second = send_request(client, following)
     assert second.usage.cache_read_input_tokens == first.usage.cache_creation_input_tokens
     assert second.usage.cache_creation_input_tokens == 0
     assert second.usage.input_tokens < 1024
 
 
-def test_a_cached_prompt_says_for_how_long(proxy, client):
+def test_cache_usage_has_its_ttl(proxy, client):
     for ttl, member in [("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens")]:
         usage = client.messages.create(**message_request("Hello", system=cached(f"for {ttl} by {proxy.route}", ttl=ttl))).usage
         assert getattr(usage.cache_creation, member) == usage.cache_creation_input_tokens > 0
@@ -501,7 +501,7 @@ def test_a_cached_prompt_says_for_how_long(proxy, client):
 # Errors
 
 
-def refused(client, kind, **request):
+def expected_error(client, kind, **request):
     """The error of a request, which has to be the same with and without a stream."""
     errors = []
     for send_request in (streamed_sync, lambda client, request: client.messages.create(**request)):
@@ -516,40 +516,40 @@ def refused(client, kind, **request):
     return errors[0]
 
 
-def test_a_bad_request_names_the_place(client):
+def test_bad_request_names_the_path(client):
     request = message_request("Hello")
     request["messages"].append({"role": "user", "content": [{"type": "text"}]})
-    error = refused(client, anthropic.BadRequestError, **request)
+    error = expected_error(client, anthropic.BadRequestError, **request)
     assert error.status_code == 400
     assert error.body["error"]["type"] == "invalid_request_error"
-    # By InvokeModel these are the words of the model itself, which name the kind of the block as well.
+    # With InvokeModel the message is the model's own, which also names the type of the block.
     place = r"messages\.1\.content\.0\.text(\.text)?"
     assert re.fullmatch(f"{place}: Field required", error.body["error"]["message"])
 
 
-def test_a_member_that_no_route_carries_is_refused_by_name(client):
-    error = refused(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"inference_geo": "eu"}))
+def test_unsupported_member_is_rejected_by_name(client):
+    error = expected_error(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"inference_geo": "eu"}))
     assert "inference_geo: Extra inputs are not permitted" in error.body["error"]["message"]
 
 
 def test_a_member_that_bedrock_does_not_know_is_left_out_and_named(client):
-    answer = client.messages.with_raw_response.create(**message_request("Hello", extra_body={"flavour": "sweet"}))
-    assert "flavour: left out" in answer.headers["x-bedrock-proxy-notice"]
-    assert answer.parse().stop_reason == "end_turn"
+    response = client.messages.with_raw_response.create(**message_request("Hello", extra_body={"flavour": "sweet"}))
+    assert "flavour: left out" in response.headers["x-bedrock-proxy-notice"]
+    assert response.parse().stop_reason == "end_turn"
 
 
 def test_the_version_that_the_sdk_names_takes_no_sampling_parameters(client):
-    error = refused(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"temperature": 0}))
+    error = expected_error(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"temperature": 0}))
     assert error.body["error"]["message"] == "temperature: Extra inputs are not permitted"
 
 
 def test_a_value_of_the_wrong_type_is_named(client):
-    error = refused(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"temperature": "warm"}))
+    error = expected_error(client, anthropic.BadRequestError, **message_request("Hello", extra_body={"temperature": "warm"}))
     assert error.body["error"]["message"].startswith("temperature: ")
 
 
 def test_an_unknown_model_is_not_found(client):
-    error = refused(client, anthropic.NotFoundError, **{**message_request("Hello"), "model": "gpt-4o"})
+    error = expected_error(client, anthropic.NotFoundError, **{**message_request("Hello"), "model": "gpt-4o"})
     assert error.body["error"]["type"] == "not_found_error" and "gpt-4o" in error.body["error"]["message"]
 
 
@@ -560,14 +560,14 @@ def test_an_unknown_path_is_not_found(client):
 
 
 @pytest.mark.parametrize("word", ["[throttle]", "[throttle-first-frame]"])
-def test_a_throttle_is_a_rate_limit_that_says_when_to_come_back(client, word):
-    error = refused(client, anthropic.RateLimitError, **message_request(word))
+def test_throttling_is_a_rate_limit_with_retry_after(client, word):
+    error = expected_error(client, anthropic.RateLimitError, **message_request(word))
     assert error.status_code == 429
     assert error.body["error"]["type"] == "rate_limit_error"
     assert int(error.response.headers["retry-after"]) > 0
 
 
-def test_a_throttle_that_passes_is_not_noticed(client):
+def test_short_throttling_is_retried(client):
     assert text_of(streamed_sync(client, message_request("[throttle-once] streamed"))) == "This time it went through. "
     assert text_of(client.messages.create(**message_request("[throttle-once] whole"))) == "This time it went through. "
 
@@ -582,7 +582,7 @@ def test_a_throttle_that_passes_is_not_noticed(client):
         ("throttlingException", anthropic.RateLimitError, "rate_limit_error"),
     ],
 )
-def test_an_exception_in_the_middle_ends_a_stream_and_is_the_answer_without_one(client, name, kind, error_type):
+def test_exception_within_a_response_is_an_error(client, name, kind, error_type):
     request = message_request(f"[exception {name}]")
     texts = []
     with pytest.raises(anthropic.APIStatusError) as caught, client.messages.stream(**request) as stream:
@@ -592,14 +592,14 @@ def test_an_exception_in_the_middle_ends_a_stream_and_is_the_answer_without_one(
     assert caught.value.body["request_id"] == caught.value.request_id
     with pytest.raises(kind) as whole_error:
         client.messages.create(**request)
-    # An answer that never began also says which row of docs/errors.md explains it.
+    # An error before the first event also has its code in docs/errors.md.
     explained = re.sub(r" \[E\w+ req_\w+\]$", "", whole_error.value.body["error"]["message"])
     assert whole_error.value.body["error"]["type"] == error_type
     assert explained == caught.value.body["error"]["message"]
 
 
 @pytest.mark.parametrize("word", ["[cut]", "[no-stop]", "[bad-crc]", "[error-frame]"])
-def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, word):
+def test_truncated_response_is_an_error(client, word):
     with pytest.raises(anthropic.APIStatusError) as caught:
         streamed_sync(client, message_request(word))
     assert caught.value.body["type"] == "error"
@@ -608,41 +608,41 @@ def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, word):
     assert caught.value.status_code >= 429
 
 
-# Leaving early
+# Disconnects
 
 
-def test_a_client_that_leaves_is_noticed_and_the_next_one_is_served(proxy, client):
+def test_disconnect_is_logged_and_next_request_is_served(proxy, client):
     with client.messages.stream(**message_request("[paced 150 10]")) as stream:
         for _ in zip(range(5), stream):
             pass
         request_id = stream.request_id
-    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You said: Hello")
-    # Bedrock bills an answer to its end, so that is waited for.
+    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You sent: Hello")
+    # Bedrock bills a response to its end, so the proxy reads it to its end.
     gone = proxy.logged(request_id)
     assert gone["outcome"] == "cancelled" and gone["out_tok"] >= 150
     assert proxy.is_alive() and proxy.send_request("GET", "/health").status == 200
 
 
-def test_a_client_that_loses_patience_is_noticed(proxy, client):
+def test_client_timeout_is_logged_as_disconnect(proxy, client):
     with pytest.raises(anthropic.APITimeoutError):
         client.with_options(timeout=0.3).messages.create(**message_request("[slow 1500] losing patience"))
-    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You said: Hello")
+    assert text_of(client.messages.create(**message_request("Hello"))).endswith("You sent: Hello")
     gone = proxy.line(lambda line: line.get("outcome") == "cancelled" and line.get("stream") is False)
     assert gone["duration_ms"] >= 1500 and gone["out_tok"] > 0
 
 
-def test_many_at_once_each_get_their_own_answer(make_async_client):
+def test_concurrent_requests_get_their_own_responses(make_async_client):
     async def send_request(client, number):
         async with client.messages.stream(**message_request(f"I am number {number}.")) as stream:
             if number % 5 == 4:
-                # One in five leaves early.
+                # One in five disconnects.
                 await anext(aiter(stream))
                 return None
             return await stream.get_final_text()
 
-    async def ask_all():
+    async def send_all():
         async with make_async_client() as client:
             return await asyncio.gather(*(send_request(client, number) for number in range(50)))
 
-    for number, text in enumerate(asyncio.run(ask_all())):
-        assert text is None if number % 5 == 4 else text.endswith(f"You said: I am number {number}.")
+    for number, text in enumerate(asyncio.run(send_all())):
+        assert text is None if number % 5 == 4 else text.endswith(f"You sent: I am number {number}.")

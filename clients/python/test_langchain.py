@@ -1,4 +1,4 @@
-"""LangChain's `ChatOpenAI` at the other door: what programs use that have never heard of Anthropic's API."""
+"""LangChain's `ChatOpenAI`, for programs that use chat completions only."""
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
@@ -6,23 +6,23 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from conftest import PATIENCE
+from conftest import TIMEOUT
 
 
 @tool
 def get_weather(city: str, days: int) -> str:
-    """Tells the weather."""
+    """Returns the weather."""
     return f"rain in {city} for {days} days"
 
 
 @tool
 def get_time() -> str:
-    """Tells the time."""
+    """Returns the time."""
     return "noon"
 
 
 class Place(BaseModel):
-    """Where something is."""
+    """Location of something."""
 
     city: str
 
@@ -31,11 +31,11 @@ class Place(BaseModel):
 def model(proxy, request):
     base = f"{proxy.url}{request.param}"
     return ChatOpenAI(
-        model="claude-sonnet-4-6", base_url=base, api_key="key", max_retries=0, timeout=PATIENCE, stream_usage=True
+        model="claude-sonnet-4-6", base_url=base, api_key="key", max_retries=0, timeout=TIMEOUT, stream_usage=True
     )
 
 
-def test_a_stream_adds_up_to_the_whole_answer(model):
+def test_stream_adds_up_to_the_unstreamed_response(model):
     sent_request = [SystemMessage("Be kind."), HumanMessage("Hello")]
     non_streaming = model.invoke(sent_request)
     pieces = list(model.stream(sent_request))
@@ -60,5 +60,5 @@ def test_a_loop_of_parallel_calls_goes_round(model):
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_an_answer_has_the_shape_that_was_asked_for(model, method):
+def test_structured_output_has_the_requested_schema(model, method):
     assert isinstance(model.with_structured_output(Place, method=method).invoke("Where?"), Place)

@@ -1,4 +1,4 @@
-"""Lists of models and counts of tokens, as Anthropic's Python SDK asks for them."""
+"""Model lists and token counts with Anthropic's Python SDK."""
 
 import anthropic
 import pytest
@@ -16,7 +16,7 @@ def strict_client(auto_proxy):
 
 @pytest.fixture()
 def client(auto_proxy):
-    # As programs use it: what does not fit the SDK's types is taken as it is.
+    # As programs use it: values outside the SDK's types are accepted.
     with anthropic.Anthropic(base_url=auto_proxy.url, **{**SETTINGS, "_strict_response_validation": False}) as client:
         yield client
 
@@ -28,7 +28,7 @@ def test_the_list_of_models_fits_the_types_of_the_sdk(strict_client):
 def test_pages_of_models_are_the_whole_list_in_its_order(client):
     every = [model.id for model in client.models.list(limit=1000)]
     assert MODEL in every and len(every) == len(set(every))
-    # The SDK asks for the next page when it has come to the end of one.
+    # The SDK requests the next page at the end of each page.
     for limit in (1, 3, len(every) - 1, len(every)):
         assert [model.id for model in client.models.list(limit=limit)] == every
     assert [model.id for model in client.models.list()] == every
@@ -51,7 +51,7 @@ def test_every_model_of_the_list_can_be_retrieved_and_is_the_same_there(client):
         assert found.type == "model" and found.display_name and found.created_at.year >= 1970
 
 
-def test_a_model_says_what_it_can_take(client):
+def test_model_lists_its_limits(client):
     model = client.models.retrieve(MODEL)
     assert model.max_input_tokens >= 200_000 and model.max_tokens >= 32_000
     capabilities = model.capabilities
@@ -61,7 +61,7 @@ def test_a_model_says_what_it_can_take(client):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_model_that_is_listed_answers(client):
+def test_every_listed_model_responds(client):
     for listed in client.models.list(limit=1000):
         message = client.messages.create(**{**message_request("Hello"), "model": listed.id})
         assert message.model == listed.id and message.stop_reason == "end_turn"
@@ -75,7 +75,7 @@ def test_a_model_that_is_not_there_is_not_found(client):
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 1001}, {"after_id": "no-such-model"}])
-def test_a_page_that_cannot_be_is_refused_by_name(client, wrong):
+def test_invalid_page_is_rejected_by_name(client, wrong):
     with pytest.raises(anthropic.BadRequestError, match=next(iter(wrong))):
         client.models.list(**wrong)
 
@@ -109,7 +109,7 @@ def counting(request):
 
 
 @pytest.mark.parametrize("name", COUNTED)
-# For the first of the two Bedrock counts, for the second it does not.
+# Bedrock counts tokens for the first model, but not for the second.
 @pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-5-5"])
 def test_tokens_are_counted(client, model, name):
     request = counting(COUNTED[name])
@@ -131,14 +131,14 @@ def test_more_words_cost_more_tokens(client):
     assert with_tools > without + 20
 
 
-def test_a_count_is_near_to_what_the_answer_costs(client):
+def test_count_is_near_the_input_tokens_of_usage(client):
     request = message_request("word " * 2000, system="Be brief. " * 100, tools=[WEATHER])
     counted = client.messages.count_tokens(**counting(request)).input_tokens
     cost = client.messages.create(**request).usage.input_tokens
     assert counted == pytest.approx(cost, rel=0.5)
 
 
-def test_a_count_of_nothing_that_can_be_asked_is_refused_with_its_place(client):
+def test_count_of_invalid_request_is_rejected_with_path(client):
     request = counting(message_request("Hello"))
     request["messages"].append({"role": "user", "content": [{"type": "text"}]})
     with pytest.raises(anthropic.BadRequestError, match=r"messages\.1\.content\.0\.text: Field required"):

@@ -1,6 +1,6 @@
-"""What only InvokeModel carries, asked through the SDK: the proxy has to find the way by itself.
+"""Requests that only InvokeModel supports, through the SDK: the proxy has to choose the upstream API.
 
-The same oracle as for everything else: the accumulated stream equals the whole message.
+The same oracle as elsewhere: the accumulated stream equals the unstreamed message.
 """
 
 import base64
@@ -54,11 +54,11 @@ FOUND = {
     "citations": {"enabled": True},
 }
 BY_THE_WAY = {"role": "system", "content": "The user has gone to lunch."}
-ASKED_FOR_TOOLS = {
+SEARCH_CALL = {
     "role": "assistant",
     "content": [{"type": "tool_use", "id": "toolu_1", "name": "ToolSearch", "input": {"query": "weather"}}],
 }
-GOT_TOOLS = {
+SEARCH_RESULT = {
     "role": "user",
     "content": [
         {
@@ -90,8 +90,8 @@ SCENARIOS = {
     ),
     "a search for tools by the client": with_messages(
         message_request("What is the weather?", model=NEWEST),
-        ASKED_FOR_TOOLS,
-        GOT_TOOLS,
+        SEARCH_CALL,
+        SEARCH_RESULT,
         betas=["advanced-tool-use-2025-11-20"],
         tools=[FINDER, LATER],
     ),
@@ -156,13 +156,13 @@ def test_a_streamed_message_equals_the_whole_one(client, name):
 
 
 def without_ids(message):
-    """Without the ids of server tools and without the seals, which differ from one answer to the next."""
+    """Removes ids of server tools and signatures, which differ between responses."""
     text = re.sub(r'"(srvtoolu_\w+)"', '"srvtoolu"', json.dumps(message))
     return json.loads(re.sub(r'"signature": "[^"]*"', '"signature": ""', text))
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
-def test_an_edit_of_the_context_is_told(client, send_request):
+def test_context_edit_is_reported(client, send_request):
     assert send_request(client, SCENARIOS["an edit of the context"]).context_management.applied_edits == []
 
 
@@ -180,7 +180,7 @@ def test_a_search_for_tools_finds_one_and_the_call_of_it_goes_round(client, send
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": [result]},
     )
-    assert text_of(send_request(client, again)) == "The tool said: rain"
+    assert text_of(send_request(client, again)) == "The tool sent: rain"
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -210,7 +210,7 @@ def test_a_format_is_kept(client, send_request):
     assert response.keys() == {"title", "count"}
 
 
-def test_a_cited_answer_goes_back_as_it_came(client):
+def test_cited_response_can_be_sent_back(client):
     request = SCENARIOS["a text that is cited"]
     message = non_streaming(client, request)
     again = with_messages(
@@ -218,16 +218,16 @@ def test_a_cited_answer_goes_back_as_it_came(client):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     )
-    assert text_of(non_streaming(client, again)).endswith("You said: Go on")
+    assert text_of(non_streaming(client, again)).endswith("You sent: Go on")
 
 
 def test_documents_reach_the_model(client):
-    # fake-bedrock does not speak of documents, but it makes a price for them.
+    # fake-bedrock ignores the content of documents, but counts their tokens.
     sent_request = non_streaming(client, message_request("What is this?")).usage.input_tokens
     assert non_streaming(client, SCENARIOS["a PDF"]).usage.input_tokens > sent_request + 1000
 
 
-def test_a_client_that_is_not_strict_bears_events_nobody_knows(proxy):
+def test_lenient_client_accepts_unknown_events(proxy):
     with anthropic.Anthropic(base_url=proxy.url, **{**SETTINGS, "_strict_response_validation": False}) as client:
         with client.messages.stream(**message_request("[unknown-event]")) as stream:
             assert stream.get_final_text() == text_of(client.messages.create(**message_request("[unknown-event]")))

@@ -1,6 +1,6 @@
-"""OpenAI's Python SDK as the judge of the other door.
+"""Tests of chat completions with OpenAI's Python SDK.
 
-The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+The oracle: the result that the SDK accumulates from a stream equals the unstreamed response to the same request.
 """
 
 import json
@@ -9,17 +9,17 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from conftest import PATIENCE, Proxy
+from conftest import TIMEOUT, Proxy
 from test_anthropic_sdk import PNG
 
 MODEL = "claude-sonnet-4-6"
-# Strict: the SDK checks every answer and every chunk against its own types. No retries: each test sees the first answer.
-SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": PATIENCE, "_strict_response_validation": True}
+# Strict: the SDK checks each response and each chunk against its types. No retries: each test gets the first response.
+SETTINGS = {"api_key": "key", "max_retries": 0, "timeout": TIMEOUT, "_strict_response_validation": True}
 WEATHER = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "description": "Tells the weather.",
+        "description": "Returns the weather.",
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
@@ -37,7 +37,7 @@ class Place(BaseModel):
     sunny: bool
 
 
-# Both ways in: what everybody is told to configure, and the Messages API's own address as a base URL.
+# Both base URLs: the documented one, and the address of the Messages API.
 @pytest.fixture(params=["/v1", "/v1/messages"])
 def base(request):
     return request.param
@@ -65,7 +65,7 @@ def streamed(client, request):
 
 
 def texts(completion):
-    """A completion as JSON, without what differs from one answer to the next."""
+    """A completion as JSON, without members that differ between responses."""
     response = completion.to_dict(mode="json")
     choice = response["choices"][0]
     message = {name: value for name, value in choice["message"].items() if value is not None and name != "parsed"}
@@ -77,7 +77,7 @@ def texts(completion):
         call.pop("index", None)
         call["function"].pop("parsed_arguments", None)
     assert response["id"].startswith("chatcmpl-") and response["model"] == MODEL
-    # What the first of two equal requests writes to the cache the second reads.
+    # The second of two equal requests reads from the cache.
     return message, choice["finish_reason"], response["usage"] | {"prompt_tokens_details": None}
 
 
@@ -88,7 +88,7 @@ IMAGE = [
 SCENARIOS = {
     "plain text": (message_request("Hello"), "stop"),
     "text of many scripts": (message_request('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'), "stop"),
-    "a long answer": (message_request("[long 2000]"), "stop"),
+    "a long response": (message_request("[long 2000]"), "stop"),
     "text like tags": (message_request("[xml]"), "stop"),
     "an image": (message_request(IMAGE), "stop"),
     "a stop sequence": (message_request("[stop-sequence]", stop="END"), "stop"),
@@ -104,7 +104,7 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_sdk_accumulates_what_a_whole_completion_says(client, name):
+def test_accumulated_stream_equals_unstreamed_completion(client, name):
     request, finish = SCENARIOS[name]
     message, reason, usage = texts(non_streaming(client, request))
     assert (message, reason, usage) == texts(streamed(client, request))
@@ -113,7 +113,7 @@ def test_the_sdk_accumulates_what_a_whole_completion_says(client, name):
 
 
 @pytest.mark.parametrize("prompt, finish", [("[max_tokens]", "length"), ("[stop content_filtered]", "content_filter")])
-def test_an_answer_that_was_cut_short_says_so(client, prompt, finish):
+def test_truncated_response_has_its_finish_reason(client, prompt, finish):
     message, reason, _ = texts(non_streaming(client, message_request(prompt)))
     chunks = list(client.chat.completions.create(**message_request(prompt), stream=True))
     content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -164,17 +164,17 @@ def test_functions_of_old_are_called(client):
     result = {"role": "function", "name": "get_weather", "content": "rain"}
     call = {"role": "assistant", "content": None, "function_call": message.function_call.to_dict()}
     request["messages"] = [*request["messages"], call, result]
-    assert non_streaming(client, request).choices[0].message.content == "The tool said: rain"
+    assert non_streaming(client, request).choices[0].message.content == "The tool sent: rain"
 
 
-def test_an_answer_obeys_a_schema(client):
+def test_response_follows_a_schema(client):
     place = client.chat.completions.parse(**message_request("Where?"), response_format=Place).choices[0].message.parsed
     assert isinstance(place, Place)
     with client.chat.completions.stream(**message_request("Where?"), response_format=Place) as stream:
         assert isinstance(stream.get_final_completion().choices[0].message.parsed, Place)
 
 
-def test_a_stream_says_what_it_cost_only_if_asked(client):
+def test_stream_has_usage_only_on_request(client):
     chunks = list(client.chat.completions.create(**message_request("Hello"), stream=True))
     assert chunks[0].choices[0].delta.role == "assistant" and not any(chunk.usage for chunk in chunks)
     options = {"include_usage": True}
@@ -185,7 +185,7 @@ def test_a_stream_says_what_it_cost_only_if_asked(client):
 
 def test_the_second_turn_reads_what_the_first_one_cached(client):
     request = message_request("Hello")
-    # Nobody else's: the fake remembers what it has seen.
+    # Unique, because fake-bedrock remembers prompts.
     prompt = f"{client.base_url} You are careful. " * 600
     request["messages"].insert(0, {"role": "system", "content": prompt})
     first = non_streaming(client, request)
@@ -210,13 +210,13 @@ def test_errors_have_their_class_and_their_words(client):
             assert caught.value.request_id.startswith("req_") and caught.value.body["message"]
 
 
-def test_a_failure_in_the_middle_is_raised(client):
+def test_error_within_a_stream_is_raised(client):
     with pytest.raises(openai.APIError) as caught:
         list(client.chat.completions.create(**message_request("[throttle-mid]"), stream=True))
     assert caught.value.code == "rate_limit_exceeded"
 
 
-def test_a_client_that_leaves_is_noticed(client, proxy):
+def test_disconnect_is_logged(client, proxy):
     response = client.chat.completions.with_raw_response.create(**message_request("[paced 200 20]"), stream=True)
     stream = response.parse()
     next(iter(stream))
@@ -233,6 +233,6 @@ def test_all_models_are_listed(client, proxy):
     assert (model.object, model.owned_by) == ("model", "anthropic") and model.created > 1_700_000_000
 
 
-def test_silence_does_not_disturb(impatient_proxy: Proxy):
+def test_pings_are_ignored_by_the_sdk(impatient_proxy: Proxy):
     with openai.OpenAI(base_url=f"{impatient_proxy.url}/v1", **SETTINGS) as client:
         assert streamed(client, message_request("[slow 1200]")).choices[0].message.content

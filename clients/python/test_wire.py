@@ -1,4 +1,4 @@
-"""The wire without an SDK in between: what any client sees."""
+"""Responses of the proxy without an SDK."""
 
 import json
 
@@ -10,7 +10,7 @@ from conftest import SETTINGS
 REQUEST = {"model": "claude-sonnet-4-6", "max_tokens": 1024, "messages": [{"role": "user", "content": "Hello"}]}
 
 
-def asking(text, **more):
+def request_body(text, **more):
     return {**REQUEST, "messages": [{"role": "user", "content": text}], **more}
 
 
@@ -29,7 +29,7 @@ def events(body):
 
 
 def streamed(proxy, text, path="/v1/messages", **more):
-    response = proxy.send_request("POST", path, asking(text, stream=True, **more))
+    response = proxy.send_request("POST", path, request_body(text, stream=True, **more))
     assert response.status == 200, response.body
     return response
 
@@ -42,12 +42,12 @@ def test_a_stream_is_well_formed(proxy, word):
     assert found[-1]["type"] == ("error" if word == "[throttle-mid]" else "message_stop")
 
 
-def test_a_stream_says_what_it_is(proxy):
+def test_stream_has_its_response_headers(proxy):
     response = streamed(proxy, "Hello")
     assert response.headers["content-type"].split(";")[0] == "text/event-stream"
     assert response.headers["cache-control"] == "no-cache"
     assert response.headers["request-id"].startswith("req_")
-    # Something on the way may compress, and hold back, what does not say that it is plain.
+    # Without this header, intermediaries may compress and buffer the stream.
     assert response.headers["content-encoding"] in (None, "identity")
 
 
@@ -85,7 +85,7 @@ def test_an_error_in_a_stream_carries_the_id_of_the_request(proxy):
     assert error["request_id"] == response.headers["request-id"]
 
 
-def test_an_answer_without_a_stream_is_json_with_an_id(proxy):
+def test_unstreamed_response_is_json_with_an_id(proxy):
     response = proxy.send_request("POST", "/v1/messages", REQUEST)
     assert response.headers["content-type"] == "application/json"
     assert response.headers["request-id"].startswith("req_")
@@ -104,14 +104,14 @@ def test_an_error_is_json_with_an_id(proxy):
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
 def test_the_last_usage_of_a_stream_is_that_of_the_whole_message(proxy, ttl):
     def system(label):
-        # Equally long, so that they cost the same, but not the same, so that neither finds the other in the cache.
+        # Equally long, so that the usage is equal; different, so that neither reads the cache entry of the other.
         text = f"{label}{ttl}{proxy.route}: " + "a long and winding system prompt. " * 400
         return [{"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}}]
 
     found = events(streamed(proxy, "Hello", system=system("s")).body)
-    # What the first event says of the cost holds until the last one says something else.
+    # The usage of the last event replaces that of the first one.
     reported = {**found[0]["message"]["usage"], **found[-2]["usage"]}
-    non_streaming = proxy.send_request("POST", "/v1/messages", asking("Hello", system=system("w"))).json()["usage"]
+    non_streaming = proxy.send_request("POST", "/v1/messages", request_body("Hello", system=system("w"))).json()["usage"]
     assert reported == non_streaming
     written = reported["cache_creation"]
     assert sum(written.values()) == reported["cache_creation_input_tokens"] == written[f"ephemeral_{ttl}_input_tokens"] > 0
@@ -123,13 +123,13 @@ def test_the_query_that_sdks_add_changes_nothing(proxy):
     assert found[-1]["type"] == "message_stop"
 
 
-def test_silence_before_the_first_word_is_filled_with_pings(impatient_proxy):
+def test_pings_fill_the_wait_for_the_first_event(impatient_proxy):
     kinds = [event["type"] for event in events(streamed(impatient_proxy, "[slow 2500]").body)]
     assert kinds.index("message_start") == kinds.count("ping") >= 2
     assert kinds[-1] == "message_stop"
 
 
-def test_silence_in_the_middle_is_filled_with_pings(impatient_proxy):
+def test_pings_fill_a_pause_within_a_stream(impatient_proxy):
     kinds = [event["type"] for event in events(streamed(impatient_proxy, "[pause 2500] Hello").body)]
     start = kinds.index("message_start")
     assert kinds[start:].count("ping") >= 2
@@ -138,9 +138,9 @@ def test_silence_in_the_middle_is_filled_with_pings(impatient_proxy):
 
 def test_the_sdk_does_not_notice_pings(impatient_proxy):
     with anthropic.Anthropic(base_url=impatient_proxy.url, **SETTINGS) as client:
-        with client.messages.stream(**asking("[slow 2500]")) as stream:
+        with client.messages.stream(**request_body("[slow 2500]")) as stream:
             kinds = {event.type for event in stream}
-            assert stream.get_final_text().endswith("You said: [slow 2500]")
+            assert stream.get_final_text().endswith("You sent: [slow 2500]")
     assert "ping" not in kinds
 
 
@@ -152,7 +152,7 @@ def test_health_has_exactly_four_members(proxy):
 
 
 @pytest.mark.parametrize("method, path", [("HEAD", "/api/hello"), ("GET", "/api/hello"), ("HEAD", "/")])
-def test_the_greeting_of_clients_is_answered(proxy, method, path):
+def test_hello_responds(proxy, method, path):
     response = proxy.send_request(method, path)
     assert response.status == 200
     assert response.headers["request-id"]

@@ -1,16 +1,16 @@
-// Anthropic's TypeScript client for Bedrock, which speaks Bedrock's language to the proxy as if that were AWS.
+// Anthropic's TypeScript client for Bedrock, with the proxy as its endpoint.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { AnthropicBedrock } from '@anthropic-ai/bedrock-sdk';
 
-import { PATIENCE, start } from './servers.mjs';
+import { TIMEOUT, start } from './servers.mjs';
 
 const MODEL = 'us.anthropic.claude-sonnet-4-5-20250929-v1:0';
 const WEATHER = {
   name: 'get_weather',
-  description: 'Tells the weather.',
+  description: 'Returns the weather.',
   input_schema: {
     type: 'object',
     properties: { city: { type: 'string' }, days: { type: 'integer' } },
@@ -27,12 +27,12 @@ before(async () => {
   servers = await start();
   client = new AnthropicBedrock({
     baseURL: `${servers.url}/bedrock`,
-    // Whoever signs with these is nobody to AWS; the proxy signs anew.
+    // AWS does not know these credentials; the proxy signs with its own.
     awsAccessKey: 'AKIANOBODY',
     awsSecretKey: 'none',
     awsRegion: 'eu-west-1',
     maxRetries: 0,
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
   });
 });
 
@@ -53,13 +53,13 @@ const ways = {
 for (const [how, sendRequest] of Object.entries(ways)) {
   test(`text comes through, ${how}`, async () => {
     const message = await sendRequest(messageRequest('Grüße, 世界, 🦀'));
-    assert.match(textOf(message), /You said: Grüße, 世界, 🦀$/u);
+    assert.match(textOf(message), /You sent: Grüße, 世界, 🦀$/u);
     assert.equal(message.stop_reason, 'end_turn');
     assert.ok(message.usage.input_tokens > 0 && message.usage.output_tokens > 0);
   });
 
   test(`a name of Anthropic's will do, ${how}`, async () => {
-    assert.match(textOf(await sendRequest(messageRequest('Hello', { model: 'claude-opus-5-5' }))), /You said: Hello$/);
+    assert.match(textOf(await sendRequest(messageRequest('Hello', { model: 'claude-opus-5-5' }))), /You sent: Hello$/);
   });
 
   test(`a tool loop goes round, ${how}`, async () => {
@@ -76,7 +76,7 @@ for (const [how, sendRequest] of Object.entries(ways)) {
     const results = calls.map(({ id, name }) => ({ type: 'tool_result', tool_use_id: id, content: `${name} is done` }));
     const { content } = message;
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: results }];
-    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool said: get_weather is done and get_time is done');
+    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool sent: get_weather is done and get_time is done');
   });
 
   test(`thinking is accepted when it comes back, ${how}`, async () => {
@@ -84,7 +84,7 @@ for (const [how, sendRequest] of Object.entries(ways)) {
     const { content } = await sendRequest(request);
     assert.equal(content[0].type, 'thinking');
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: 'Go on' }];
-    assert.match(textOf(await sendRequest({ ...request, messages })), /You said: Go on$/);
+    assert.match(textOf(await sendRequest({ ...request, messages })), /You sent: Go on$/);
   });
 
   test(`errors have their class and their words, ${how}`, async () => {

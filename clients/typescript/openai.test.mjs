@@ -1,13 +1,13 @@
-// OpenAI's TypeScript SDK as the judge of the other door.
+// Tests of chat completions with OpenAI's TypeScript SDK.
 //
-// The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+// The oracle: the result that the SDK accumulates from a stream equals the unstreamed response to the same request.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import OpenAI from 'openai';
 
-import { PATIENCE, start } from './servers.mjs';
+import { TIMEOUT, start } from './servers.mjs';
 
 const MODEL = 'claude-sonnet-4-6';
 const PNG =
@@ -45,10 +45,10 @@ before(async () => {
   // The SDK reads variables of its own.
   for (const name of Object.keys(process.env)) if (name.startsWith('OPENAI_')) delete process.env[name];
   servers = await start();
-  // No retries: each test sees the first answer.
+  // No retries: each test gets the first response.
   const client = (base) =>
-    new OpenAI({ baseURL: `${servers.url}${base}`, apiKey: 'key', maxRetries: 0, timeout: PATIENCE });
-  // Both ways in: what everybody is told to configure, and the Messages API's own address as a base URL.
+    new OpenAI({ baseURL: `${servers.url}${base}`, apiKey: 'key', maxRetries: 0, timeout: TIMEOUT });
+  // Both base URLs: the documented one, and the address of the Messages API.
   clients = { '/v1': client('/v1'), '/v1/messages': client('/v1/messages') };
 });
 
@@ -64,14 +64,14 @@ const nonStreaming = (client, request) => client.chat.completions.create(request
 async function streamed(client, request) {
   const stream = client.chat.completions.stream({ ...request, stream_options: { include_usage: true } });
   let thoughts = '';
-  // The SDK has no name for these and keeps the last piece only.
+  // The SDK has no type for these and keeps the last delta only.
   stream.on('chunk', ({ choices: [choice] }) => (thoughts += choice?.delta.reasoning_content ?? ''));
   const completion = await stream.finalChatCompletion();
   if (thoughts) completion.choices[0].message.reasoning_content = thoughts;
   return completion;
 }
 
-/** A completion without what differs from one answer to the next. */
+/** A completion without members that differ between responses. */
 function comparable({ id, created, choices: [{ message, finish_reason }], usage }) {
   assert.match(id, /^chatcmpl-/);
   assert.ok(created > 0);
@@ -88,7 +88,7 @@ function comparable({ id, created, choices: [{ message, finish_reason }], usage 
 const scenarios = {
   'plain text': messageRequest('Hello'),
   'text of many scripts': messageRequest('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
-  'a long answer': messageRequest('[long 2000]'),
+  'a long response': messageRequest('[long 2000]'),
   'text like tags': messageRequest('[xml]'),
   'an image': messageRequest([
     { type: 'text', text: 'What is this?' },
@@ -103,7 +103,7 @@ const scenarios = {
 
 for (const base of ['/v1', '/v1/messages']) {
   for (const [name, request] of Object.entries(scenarios)) {
-    test(`the SDK accumulates what a whole completion says: ${name} at ${base}`, async () => {
+    test(`the accumulated stream equals the unstreamed completion: ${name} at ${base}`, async () => {
       const [once, piecewise] = [await nonStreaming(clients[base], request), await streamed(clients[base], request)];
       assert.deepEqual(comparable(piecewise), comparable(once));
     });
@@ -116,12 +116,12 @@ for (const base of ['/v1', '/v1/messages']) {
       assert.deepEqual(JSON.parse(message.tool_calls[0].function.arguments), { city: 'Paris', days: 1 });
       const results = message.tool_calls.map(({ id }) => ({ role: 'tool', tool_call_id: id, content: 'rain' }));
       const messages = [...request.messages, message, ...results];
-      const answer = await sendRequest(clients[base], { ...request, messages });
-      assert.match(answer.choices[0].message.content, /rain/);
+      const response = await sendRequest(clients[base], { ...request, messages });
+      assert.match(response.choices[0].message.content, /rain/);
     });
   }
 
-  test(`an answer obeys a schema at ${base}`, async () => {
+  test(`a response follows a schema at ${base}`, async () => {
     const { choices } = await clients[base].chat.completions.parse(messageRequest('Where?', { response_format: PLACE }));
     assert.equal(typeof choices[0].message.parsed.city, 'string');
   });

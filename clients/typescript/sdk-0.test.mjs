@@ -1,15 +1,15 @@
-// The last previous major of Anthropic's TypeScript SDK: another way to name the key, and an older version of the API.
+// The previous major version of Anthropic's TypeScript SDK: another header for the key, and an older API version.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import Anthropic from 'sdk-0';
 
-import { PATIENCE, start } from './servers.mjs';
+import { TIMEOUT, start } from './servers.mjs';
 
 const WEATHER = {
   name: 'get_weather',
-  description: 'Tells the weather.',
+  description: 'Returns the weather.',
   input_schema: {
     type: 'object',
     properties: { city: { type: 'string' }, days: { type: 'integer' } },
@@ -29,7 +29,7 @@ before(async () => {
     baseURL: servers.url,
     apiKey: 'key',
     maxRetries: 0,
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
     fetch: (url, options) => {
       sent = new Headers(options.headers);
       return fetch(url, options);
@@ -49,7 +49,7 @@ const streamed = (request) => client.messages.stream(request).finalMessage();
 const nonStreaming = (request) => client.messages.create(request);
 const textOf = (message) => message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 
-/** Without ids and seals, without what is null, and without the cost that only the beginning of a stream tells. */
+/** Removes ids, signatures, null, and usage that only the beginning of a stream has. */
 const comparable = (message) => {
   const { id, ...rest } = message;
   assert.match(id, /^msg_/);
@@ -64,7 +64,7 @@ const comparable = (message) => {
 
 const scenarios = {
   'text': messageRequest('Hello'),
-  'a long answer': messageRequest('[long 500]'),
+  'a long response': messageRequest('[long 500]'),
   'sampling': messageRequest('Hello', { temperature: 0.5, top_k: 5 }),
   'a stop sequence': messageRequest('[stop-sequence]', { stop_sequences: ['END'] }),
   'max_tokens': messageRequest('[max_tokens]'),
@@ -94,14 +94,14 @@ for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
     assert.deepEqual(call.input, { city: 'Paris', days: 1 });
     const result = { type: 'tool_result', tool_use_id: call.id, content: 'rain' };
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: [result] }];
-    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool said: rain');
+    assert.equal(textOf(await sendRequest({ ...request, messages })), 'The tool sent: rain');
   });
 
   test(`thinking is accepted when it comes back, ${how}`, async () => {
     const request = messageRequest('[thinking]', THINKS);
     const { content } = await sendRequest(request);
     const messages = [...request.messages, { role: 'assistant', content }, { role: 'user', content: 'Go on' }];
-    assert.match(textOf(await sendRequest({ ...request, messages })), /You said: Go on$/);
+    assert.match(textOf(await sendRequest({ ...request, messages })), /You sent: Go on$/);
   });
 
   test(`errors have their class and their words, ${how}`, async () => {

@@ -1,20 +1,20 @@
-// Anthropic's TypeScript SDK as the judge of the proxy.
+// Tests of the Messages API with Anthropic's TypeScript SDK.
 //
-// The oracle: whatever the SDK accumulates from a stream equals what the proxy answers to the same request without one.
+// The oracle: the result that the SDK accumulates from a stream equals the unstreamed response to the same request.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import Anthropic from '@anthropic-ai/sdk';
 
-import { PATIENCE, start } from './servers.mjs';
+import { TIMEOUT, start } from './servers.mjs';
 
 const MODEL = 'claude-sonnet-4-6';
 const PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC';
 const WEATHER = {
   name: 'get_weather',
-  description: 'Tells the weather.',
+  description: 'Returns the weather.',
   input_schema: {
     type: 'object',
     properties: { city: { type: 'string' }, days: { type: 'integer' } },
@@ -31,8 +31,8 @@ before(async () => {
   // The SDK reads variables of its own.
   for (const name of Object.keys(process.env)) if (name.startsWith('ANTHROPIC_')) delete process.env[name];
   servers = await start();
-  // No retries: each test sees the first answer.
-  client = new Anthropic({ baseURL: servers.url, apiKey: 'key', maxRetries: 0, timeout: PATIENCE });
+  // No retries: each test gets the first response.
+  client = new Anthropic({ baseURL: servers.url, apiKey: 'key', maxRetries: 0, timeout: TIMEOUT });
 });
 
 after(() => servers?.stop());
@@ -52,7 +52,7 @@ const continued = (request, message, content) => ({
   messages: [...request.messages, { role: 'assistant', content: message.content }, { role: 'user', content }],
 });
 
-/** A message as JSON, without what differs from one answer to the next and without what no SDK takes from a stream. */
+/** A message as JSON, without members that differ between responses and those that SDKs ignore in streams. */
 function comparable(message) {
   const { id, content, usage, ...rest } = JSON.parse(JSON.stringify(message));
   assert.match(id, /^msg_/);
@@ -60,11 +60,11 @@ function comparable(message) {
     if (block.type === 'tool_use') assert.ok(block.id);
     if (block.type === 'redacted_thinking') assert.ok(block.data);
     const { id, data, ...comparable } = block;
-    // What asked for a format of the answer would find it here.
+    // Requests with an output format have it here.
     if (comparable.parsed_output === null) delete comparable.parsed_output;
     return comparable;
   });
-  // Bedrock counts at the end, and the SDKs look for this one at the beginning only.
+  // Bedrock reports usage at the end; the SDKs read this member at the beginning only.
   delete usage.cache_creation;
   const kept = new Set(['stop_reason', 'stop_sequence']);
   const members = Object.entries(rest).filter(([name, value]) => value !== null || kept.has(name));
@@ -75,11 +75,11 @@ const image = { type: 'image', source: { type: 'base64', media_type: 'image/png'
 const scenarios = {
   'plain text': messageRequest('Hello'),
   'text of many scripts': messageRequest('Grüße, 世界, مرحبا, 🦀👩‍👩‍👧 and \\ " \u2028 too'),
-  'a long answer': messageRequest('[long 3000]'),
+  'a long response': messageRequest('[long 3000]'),
   'an empty first delta': messageRequest('[empty-first]'),
   'block numbers that skip': messageRequest('[index-gap]'),
   'text like tags': messageRequest('[xml]'),
-  'events nobody knows': messageRequest('[unknown-event]'),
+  'unknown events': messageRequest('[unknown-event]'),
   'an image': messageRequest([image, { type: 'text', text: 'What is this?' }]),
   'max_tokens': messageRequest('[max_tokens]'),
   'a stop sequence': messageRequest('[stop-sequence]', { stop_sequences: ['END'] }),
@@ -145,16 +145,16 @@ for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
       content: `${name} is done`,
     }));
     const response = await sendRequest(continued(request, message, results));
-    assert.equal(textOf(response), 'The tool said: get_weather is done and get_time is done');
+    assert.equal(textOf(response), 'The tool sent: get_weather is done and get_time is done');
   });
 
   for (const word of ['[thinking]', '[redacted]']) {
     test(`${word} is accepted when it comes back, ${how}`, async () => {
-      // fake-bedrock checks the seals of what it issued, as Bedrock does.
+      // fake-bedrock checks the signatures of thinking, as Bedrock does.
       const request = messageRequest(word, THINKS);
       const message = await sendRequest(request);
       assert.match(message.content[0].type, /thinking$/);
-      assert.match(textOf(await sendRequest(continued(request, message, 'Go on'))), /You said: Go on$/);
+      assert.match(textOf(await sendRequest(continued(request, message, 'Go on'))), /You sent: Go on$/);
     });
   }
 
@@ -187,7 +187,7 @@ for (const [how, sendRequest] of Object.entries({ streamed, nonStreaming })) {
   });
 
   for (const word of ['[cut]', '[no-stop]', '[exception internalServerException]']) {
-    test(`an answer that breaks off is never taken for a whole one: ${word}, ${how}`, async () => {
+    test(`a truncated response is an error: ${word}, ${how}`, async () => {
       await assert.rejects(sendRequest(messageRequest(word)), (error) => error instanceof Anthropic.APIError && error.type === 'api_error');
     });
   }
@@ -206,7 +206,7 @@ test('a stream that is aborted is noticed, and the next request is served', asyn
   stream.abort();
   await assert.rejects(stream.finalMessage(), Anthropic.APIUserAbortError);
   assert.equal((await servers.logged(requestId)).outcome, 'cancelled');
-  assert.match(textOf(await nonStreaming(messageRequest('Hello'))), /You said: Hello$/);
+  assert.match(textOf(await nonStreaming(messageRequest('Hello'))), /You sent: Hello$/);
 });
 
 test('pages of models are the whole list in its order, and each can be retrieved', async () => {

@@ -1,4 +1,4 @@
-// What the tests stand on: a fake Bedrock and the proxy in front of it, both as real processes on free ports.
+// Servers of the tests: fake-bedrock and the proxy, as processes on free ports.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,8 +13,8 @@ const binary = (name) => fileURLToPath(new URL(`../../target/debug/${name}`, imp
 const PROXY_BIN = resolve(process.env.BEDROCK_PROXY_BIN ?? binary('bedrock-proxy'));
 const FAKE_BIN = resolve(process.env.FAKE_BEDROCK_BIN ?? binary('fake-bedrock'));
 
-// Long enough for a loaded machine; nothing waits this long unless it is broken.
-export const PATIENCE = 20_000;
+// Milliseconds; long enough for a loaded machine.
+export const TIMEOUT = 20_000;
 
 /** A server that writes JSON lines to its standard output. */
 class Process {
@@ -41,7 +41,7 @@ class Process {
     for (const look of this.#waiting) look();
   }
 
-  /** The first line that `wanted` accepts, once it is there. */
+  /** Waits for the first line that `wanted` accepts. */
   line(wanted) {
     return new Promise((accept, reject) => {
       const settle = (act, value) => {
@@ -55,7 +55,7 @@ class Process {
         if (found) settle(accept, found);
         else if (end) settle(reject, new Error(`the server ended: ${JSON.stringify(this.#lines)} ${end.error ?? ''}`));
       };
-      const deadline = setTimeout(() => settle(reject, new Error('the server did not write the line')), PATIENCE);
+      const deadline = setTimeout(() => settle(reject, new Error('the server did not write the line')), TIMEOUT);
       this.#waiting.add(look);
       look();
     });
@@ -85,7 +85,7 @@ export async function start() {
       AWS_BEDROCK_REGION: 'us-east-1',
       AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock,
       HOST: '127.0.0.1',
-      // The system chooses a free port, and the log says which.
+      // The system chooses a free port, which is in the log.
       PORT: '0',
       LOG_OUTPUT: 'stdout',
     },
@@ -93,13 +93,13 @@ export async function start() {
   );
   const { address } = await proxy.line((line) => line.address);
   const url = `http://${address}`;
-  const deadline = Date.now() + PATIENCE;
+  const deadline = Date.now() + TIMEOUT;
   while (!(await fetch(`${url}/health`).then((response) => response.ok, () => false))) {
     if (Date.now() > deadline) throw new Error('the proxy is not healthy');
   }
   return {
     url,
-    /** The access log's line about a request, once that is over. */
+    /** Waits for the access log line of a request. */
     logged: (requestId) => proxy.line((line) => line.event === 'request' && line.request_id === requestId),
     async stop() {
       await proxy.stop();

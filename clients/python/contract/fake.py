@@ -1,4 +1,4 @@
-"""What the contract tests share: who may ask the fake, and ways to ask it."""
+"""Shared by the contract tests: credentials, fixtures and clients of fake-bedrock."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ RED_PIXEL = base64.b64decode(
 WEATHER = {
     "toolSpec": {
         "name": "get_weather",
-        "description": "Tells the weather",
+        "description": "Returns the weather",
         "inputSchema": {
             "json": {
                 "type": "object",
@@ -39,7 +39,7 @@ WEATHER = {
 
 
 class Fake:
-    """The fake on a free port; it says which on its first line."""
+    """fake-bedrock on a free port, which it prints on its first line."""
 
     def __init__(self, *arguments):
         command = [BINARY, "--listen", "127.0.0.1:0", *arguments]
@@ -63,7 +63,7 @@ def client(url, service="bedrock-runtime", **credentials):
         service,
         region_name="us-east-1",
         endpoint_url=url,
-        # One attempt: a retry would hide what the first one did.
+        # One attempt: a retry would hide the first response.
         config=Config(retries={"total_max_attempts": 1}, read_timeout=10),
         **credentials,
     )

@@ -1,4 +1,4 @@
-"""The fakes that the contract tests talk to, each a real process on a free port.
+"""Instances of fake-bedrock for the contract tests, each a process on a free port.
 
 A plugin and no `conftest.py`: the tests one level up import theirs by that name.
 """

@@ -1,4 +1,4 @@
-"""The contract of fake-bedrock with boto3: what AWS's own client makes of Converse, its errors and its credentials.
+"""The contract of fake-bedrock with boto3: Converse, its errors and its credentials.
 
 Needs the binary (`FAKE_BEDROCK_BIN`, by default `target/debug/fake-bedrock`) and no AWS account.
 """
@@ -35,7 +35,7 @@ pytest_plugins = ["running"]
 def test_converse_quotes_the_prompt(bedrock):
     response = bedrock.converse(modelId=SONNET, messages=user("hello there"))
     assert response["output"]["message"]["role"] == "assistant"
-    assert response["output"]["message"]["content"][0]["text"].endswith("You said: hello there")
+    assert response["output"]["message"]["content"][0]["text"].endswith("You sent: hello there")
     assert response["stopReason"] == "end_turn"
     usage = response["usage"]
     assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
@@ -65,7 +65,7 @@ def test_a_whole_agent_loop_passes_validation(bedrock):
     ]
     messages += [message, {"role": "user", "content": results}]
     response = bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
-    assert "The tool said: 21 degrees" in response["output"]["message"]["content"][0]["text"]
+    assert "The tool sent: 21 degrees" in response["output"]["message"]["content"][0]["text"]
     messages[2]["content"].pop()
     with pytest.raises(ClientError, match="Expected toolResult blocks at messages.2.content"):
         bedrock.converse(modelId=SONNET, messages=messages, toolConfig=tools)
@@ -97,7 +97,7 @@ def test_an_image_is_seen(bedrock):
     assert f"I see 1 image (image/png, {len(RED_PIXEL)} bytes)" in text
 
 
-def test_an_answer_stops_at_max_tokens(bedrock):
+def test_response_stops_at_max_tokens(bedrock):
     response = bedrock.converse(
         modelId=SONNET, messages=user("[long 50]"), inferenceConfig={"maxTokens": 7}
     )
@@ -153,7 +153,7 @@ def test_every_form_of_model_id_is_served(bedrock, model):
         (BARE_SONNET, "with on-demand throughput isn\u2019t supported"),
     ],
 )
-def test_other_model_ids_are_refused(bedrock, model, text):
+def test_other_model_ids_are_rejected(bedrock, model, text):
     with pytest.raises(ClientError, match=text) as error:
         bedrock.converse(modelId=model, messages=user("hi"))
     assert code(error) == "ValidationException"
@@ -170,7 +170,7 @@ def test_a_streamed_text_has_no_block_start_and_ends_with_metadata(bedrock):
     assert order[-3:] == ["contentBlockStop", "messageStop", "metadata"]
     assert order.count("contentBlockDelta") > 2
     text = "".join(delta["text"] for delta in deltas(got))
-    assert text == "This answer came from fake-bedrock over ConverseStream. You said: hello there"
+    assert text == "This output came from fake-bedrock over ConverseStream. You sent: hello there"
     assert got[-1]["metadata"]["usage"]["outputTokens"] == 11
 
 
@@ -258,7 +258,7 @@ def test_a_long_stream_arrives_whole(bedrock):
     assert len(deltas(events(bedrock, "[long 500]"))) == 500
 
 
-# What models take and give
+# Features of models
 
 
 LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
@@ -330,7 +330,7 @@ def test_pages_and_search_results_are_cited_too(bedrock):
     ]
 
 
-def test_the_native_answer_shines_through_the_response_paths(bedrock):
+def test_response_paths_return_native_fields(bedrock):
     paths = ["/usage/output_tokens_details", "/stop_details", "/nothing"]
     response = bedrock.converse(
         modelId=SONNET, messages=user("[thinking]"), additionalModelResponseFieldPaths=paths
@@ -381,7 +381,7 @@ def test_a_throttle_once_goes_through_the_second_time(bedrock):
     assert bedrock.converse(modelId=SONNET, messages=messages)["stopReason"] == "end_turn"
 
 
-def test_a_connection_may_be_dropped_before_the_answer(bedrock):
+def test_connection_may_be_closed_before_the_response(bedrock):
     with pytest.raises(ConnectionClosedError):
         bedrock.converse(modelId=SONNET, messages=user("[cut-before]"))
 
@@ -397,7 +397,7 @@ def test_a_connection_may_be_dropped_before_the_answer(bedrock):
         ("ServiceUnavailableException", 503),
     ],
 )
-def test_every_modelled_error_can_be_asked_for(bedrock, name, http):
+def test_directive_returns_every_modelled_error(bedrock, name, http):
     with pytest.raises(getattr(bedrock.exceptions, name)) as error:
         bedrock.converse(modelId=SONNET, messages=user(f"[refuse {name}]"))
     assert status(error) == http
@@ -425,7 +425,7 @@ def test_an_unknown_key_or_session_is_an_unrecognized_client(url, bedrock):
 
 
 def bearer_client(url):
-    """A client whose requests leave without TLS: botocore refuses to put a bearer key on an `http` URL itself."""
+    """Client without TLS: botocore does not send a bearer key to an `http` URL by itself."""
     bedrock = client(url.replace("http://", "https://"))
 
     def leave_tls(request, **_):

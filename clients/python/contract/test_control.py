@@ -1,4 +1,4 @@
-"""The contract with boto3 of the control plane: models, profiles, and what hides behind a profile of one's own."""
+"""The contract of the control plane with boto3: models, profiles, and the models of application profiles."""
 
 import pytest
 from botocore.exceptions import ClientError
@@ -26,7 +26,7 @@ def test_a_foundation_model_is_found_by_its_id_and_its_arn(control):
     assert details["inputModalities"] == ["TEXT", "IMAGE"]
     assert control.get_foundation_model(modelIdentifier=details["modelArn"])["modelDetails"] == details
     with pytest.raises(ClientError) as error:
-        control.get_foundation_model(modelIdentifier="amazon.nobody-v1:0")
+        control.get_foundation_model(modelIdentifier="amazon.unknown-v1:0")
     assert (code(error), status(error)) == ("ResourceNotFoundException", 404)
 
 
@@ -47,7 +47,7 @@ def test_profiles_are_filtered_by_their_type(control, own_profile):
     assert SONNET in ids and not any(name.startswith("eu.") for name in ids)
 
 
-def test_a_profile_tells_its_models(control, bedrock, own_profile):
+def test_profile_lists_its_models(control, bedrock, own_profile):
     profile = control.get_inference_profile(inferenceProfileIdentifier=own_profile)
     assert (profile["type"], profile["status"]) == ("APPLICATION", "ACTIVE")
     assert profile["models"][0]["modelArn"].endswith("foundation-model/anthropic.claude-opus-5")
@@ -61,14 +61,14 @@ def test_a_profile_tells_its_models(control, bedrock, own_profile):
 
 def test_what_does_not_exist_is_not_found(control, bedrock):
     with pytest.raises(ClientError) as error:
-        control.get_inference_profile(inferenceProfileIdentifier="us.nobody")
+        control.get_inference_profile(inferenceProfileIdentifier="us.unknown")
     assert (code(error), status(error)) == ("ResourceNotFoundException", 404)
     with pytest.raises(ClientError, match="The provided model identifier is invalid."):
-        arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/nobody"
+        arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/unknown"
         bedrock.converse(modelId=arn, messages=user("hi"))
 
 
-def test_the_control_plane_wants_a_signature_too(url, no_bearer):
+def test_control_plane_requires_a_signature(url, no_bearer):
     other = client(url, "bedrock", aws_access_key_id=ACCESS_KEY, aws_secret_access_key="wrong")
     with pytest.raises(ClientError) as error:
         other.list_inference_profiles(maxResults=5, typeEquals="SYSTEM_DEFINED")

@@ -1,4 +1,4 @@
-"""The contract with boto3 of InvokeModel and CountTokens, whose bodies are Anthropic's."""
+"""The contract of InvokeModel and CountTokens with boto3; their bodies have Anthropic's format."""
 
 import base64
 import json
@@ -24,17 +24,17 @@ def native(text, **more):
     return json.dumps(body)
 
 
-def test_invoke_model_answers_a_message(bedrock):
-    answer = bedrock.invoke_model(modelId=SONNET, body=native("hello"))
-    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-output-token-count"] == "10"
-    message = json.loads(answer["body"].read())
+def test_invoke_model_returns_a_message(bedrock):
+    response = bedrock.invoke_model(modelId=SONNET, body=native("hello"))
+    assert response["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-output-token-count"] == "10"
+    message = json.loads(response["body"].read())
     assert message["type"] == "message"
     assert message["id"].startswith("msg_bdrk_")
-    assert message["content"][0]["text"].endswith("You said: hello")
+    assert message["content"][0]["text"].endswith("You sent: hello")
     assert message["usage"]["output_tokens"] == 10
 
 
-def test_invoke_model_wants_a_version_and_no_unknown_fields(bedrock):
+def test_invoke_model_requires_a_version_and_known_fields(bedrock):
     with pytest.raises(ClientError, match="anthropic_version: Field required"):
         bedrock.invoke_model(modelId=SONNET, body=json.dumps({"max_tokens": 1, "messages": []}))
     with pytest.raises(ClientError, match="stream: Extra inputs are not permitted") as error:
@@ -43,11 +43,11 @@ def test_invoke_model_wants_a_version_and_no_unknown_fields(bedrock):
 
 
 def chunks(bedrock, text, model=SONNET, **more):
-    answer = bedrock.invoke_model_with_response_stream(modelId=model, body=native(text, **more))
-    return [json.loads(event["chunk"]["bytes"]) for event in answer["body"]]
+    response = bedrock.invoke_model_with_response_stream(modelId=model, body=native(text, **more))
+    return [json.loads(event["chunk"]["bytes"]) for event in response["body"]]
 
 
-def test_invoke_model_with_response_stream_speaks_anthropic(bedrock):
+def test_invoke_stream_has_anthropic_events(bedrock):
     got = chunks(bedrock, "hello")
     kinds = [event["type"] for event in got]
     assert kinds[:2] == ["message_start", "content_block_start"]
@@ -114,7 +114,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("text", REFUSALS)
-def test_invoke_model_refuses_by_name(bedrock, text):
+def test_invoke_model_names_rejected_fields(bedrock, text):
     with pytest.raises(ClientError) as error:
         bedrock.invoke_model(modelId=OPUS, body=native("hello", **REFUSALS[text]))
     assert (code(error), status(error)) == ("ValidationException", 400)
@@ -134,11 +134,11 @@ def test_the_usage_is_split_at_the_start_and_whole_at_the_end(bedrock):
 
 
 def test_native_thinking_is_signed_and_can_be_replayed(bedrock):
-    answer = invoke(bedrock, "[thinking]")
-    thought = answer["content"][0]
+    response = invoke(bedrock, "[thinking]")
+    thought = response["content"][0]
     assert thought["thinking"].startswith("The user wants")
-    assert answer["usage"]["output_tokens_details"]["thinking_tokens"] > 0
-    messages = [*json.loads(native("[thinking]"))["messages"], {"role": "assistant", "content": answer["content"]}]
+    assert response["usage"]["output_tokens_details"]["thinking_tokens"] > 0
+    messages = [*json.loads(native("[thinking]"))["messages"], {"role": "assistant", "content": response["content"]}]
     messages.append({"role": "user", "content": "go on"})
     assert invoke(bedrock, "", messages=messages)["stop_reason"] == "end_turn"
     thought["thinking"] += "!"
@@ -146,14 +146,14 @@ def test_native_thinking_is_signed_and_can_be_replayed(bedrock):
         invoke(bedrock, "", messages=messages)
 
 
-def test_new_models_hide_their_thinking_unless_asked(bedrock):
+def test_new_models_omit_thinking_text_by_default(bedrock):
     hidden = invoke(bedrock, "[thinking]", OPUS, thinking={"type": "adaptive"})["content"][0]
     assert hidden["thinking"] == "" and hidden["signature"]
     shown = invoke(bedrock, "[thinking]", OPUS, thinking={"type": "adaptive", "display": "summarized"})
     assert shown["content"][0]["thinking"]
 
 
-def test_a_search_for_tools_is_answered_and_can_be_replayed(bedrock):
+def test_tool_search_returns_and_can_be_replayed(bedrock):
     more = {
         "anthropic_beta": [SEARCH],
         "tools": [
@@ -161,8 +161,8 @@ def test_a_search_for_tools_is_answered_and_can_be_replayed(bedrock):
             {"name": "later", "input_schema": OBJECT, "defer_loading": True},
         ],
     }
-    answer = invoke(bedrock, "[tool-search]", OPUS, **more)
-    sent_request, found, call = answer["content"]
+    response = invoke(bedrock, "[tool-search]", OPUS, **more)
+    sent_request, found, call = response["content"]
     assert (sent_request["type"], sent_request["input"]) == ("server_tool_use", {"query": "later"})
     assert found["content"]["tool_references"] == [{"type": "tool_reference", "tool_name": "later"}]
     assert found["tool_use_id"] == sent_request["id"]
@@ -170,14 +170,14 @@ def test_a_search_for_tools_is_answered_and_can_be_replayed(bedrock):
     result = {"type": "tool_result", "tool_use_id": call["id"], "content": "done"}
     messages = [
         *json.loads(native("[tool-search]"))["messages"],
-        {"role": "assistant", "content": answer["content"]},
+        {"role": "assistant", "content": response["content"]},
         {"role": "user", "content": [result]},
     ]
     again = invoke(bedrock, "", OPUS, messages=messages, **more)
-    assert again["content"][0]["text"] == "The tool said: done"
+    assert again["content"][0]["text"] == "The tool sent: done"
 
 
-def test_the_callers_own_search_may_answer_with_references(bedrock):
+def test_client_tool_search_may_return_references(bedrock):
     more = {
         "anthropic_beta": [SEARCH],
         "tools": [
@@ -185,14 +185,14 @@ def test_the_callers_own_search_may_answer_with_references(bedrock):
             {"name": "later", "input_schema": OBJECT, "defer_loading": True},
         ],
     }
-    answer = invoke(bedrock, "[tool-search]", OPUS, **more)
-    call = answer["content"][0]
+    response = invoke(bedrock, "[tool-search]", OPUS, **more)
+    call = response["content"][0]
     assert (call["name"], call["input"]) == ("ToolSearch", {"query": "select:later"})
     reference = {"type": "tool_reference", "tool_name": "later"}
     result = {"type": "tool_result", "tool_use_id": call["id"], "content": [reference]}
     messages = [
         *json.loads(native("[tool-search]"))["messages"],
-        {"role": "assistant", "content": answer["content"]},
+        {"role": "assistant", "content": response["content"]},
         {"role": "user", "content": [result, {"type": "text", "text": "[tool later]"}]},
     ]
     assert invoke(bedrock, "", OPUS, messages=messages, **more)["content"][1]["name"] == "later"
@@ -201,13 +201,13 @@ def test_the_callers_own_search_may_answer_with_references(bedrock):
 def test_a_native_citation_follows_its_text(bedrock):
     source = {"type": "text", "media_type": "text/plain", "data": "Snow falls in winter."}
     document = {"type": "document", "title": "Notes", "source": source, "citations": {"enabled": True}}
-    answer = invoke(bedrock, [document, {"type": "text", "text": "[cite]"}])
-    citation = answer["content"][0]["citations"][0]
+    response = invoke(bedrock, [document, {"type": "text", "text": "[cite]"}])
+    citation = response["content"][0]["citations"][0]
     assert citation["type"] == "char_location"
     assert source["data"][citation["start_char_index"] : citation["end_char_index"]] == citation["cited_text"]
 
 
-def test_an_edit_of_the_context_is_told(bedrock):
+def test_context_edit_is_reported(bedrock):
     more = {
         "anthropic_beta": ["context-management-2025-06-27"],
         "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]},
@@ -223,14 +223,14 @@ def test_a_format_is_kept_by_models_that_have_formats(bedrock):
     assert json.loads(text) == {"title": "example"}
 
 
-def test_nothing_but_the_cache_can_be_wanted(bedrock):
-    answer = invoke(bedrock, "hi", max_tokens=0)
-    assert (answer["content"], answer["stop_reason"]) == ([], "max_tokens")
+def test_zero_max_tokens_only_fills_the_cache(bedrock):
+    response = invoke(bedrock, "hi", max_tokens=0)
+    assert (response["content"], response["stop_reason"]) == ([], "max_tokens")
 
 
 def test_the_service_tier_comes_back(bedrock):
-    answer = bedrock.invoke_model(modelId=SONNET, body=native("hi"), serviceTier="flex")
-    assert answer["serviceTier"] == "flex"
+    response = bedrock.invoke_model(modelId=SONNET, body=native("hi"), serviceTier="flex")
+    assert response["serviceTier"] == "flex"
 
 
 def test_an_error_object_may_come_in_a_chunk(bedrock):
@@ -243,18 +243,18 @@ def test_a_cut_invoke_stream_is_a_broken_connection(bedrock):
         chunks(bedrock, "[cut]")
 
 
-def test_a_refusal_says_why(bedrock):
-    answer = invoke(bedrock, "[stop content_filtered]")
-    assert (answer["stop_reason"], answer["stop_details"]["type"]) == ("refusal", "refusal")
+def test_refusal_has_stop_details(bedrock):
+    response = invoke(bedrock, "[stop content_filtered]")
+    assert (response["stop_reason"], response["stop_details"]["type"]) == ("refusal", "refusal")
     stopped = invoke(bedrock, "[stop-sequence]", stop_sequences=["DONE"])
     assert (stopped["stop_reason"], stopped["stop_sequence"]) == ("stop_sequence", "DONE")
 
 
-def test_images_are_seen_and_addresses_are_not_fetched(bedrock):
+def test_images_are_read_and_urls_are_rejected(bedrock):
     data = base64.b64encode(RED_PIXEL).decode()
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
-    answer = invoke(bedrock, [image, {"type": "text", "text": "look"}])
-    assert "I see 1 image" in answer["content"][0]["text"]
+    response = invoke(bedrock, [image, {"type": "text", "text": "look"}])
+    assert "I see 1 image" in response["content"][0]["text"]
     image["source"] = {"type": "url", "url": "https://example.com/a.png"}
     with pytest.raises(ClientError, match="URL sources not supported"):
         invoke(bedrock, [image])
@@ -263,7 +263,7 @@ def test_images_are_seen_and_addresses_are_not_fetched(bedrock):
 # CountTokens
 
 
-def test_count_tokens_takes_both_forms_of_body(bedrock):
+def test_count_tokens_takes_both_body_formats(bedrock):
     counted = bedrock.count_tokens(modelId=BARE_SONNET, input={"converse": {"messages": user("hello there")}})
     assert counted["inputTokens"] > 3
     counted = bedrock.count_tokens(modelId=BARE_SONNET, input={"invokeModel": {"body": native("hello there")}})
@@ -271,12 +271,12 @@ def test_count_tokens_takes_both_forms_of_body(bedrock):
 
 
 @pytest.mark.parametrize("model", [SONNET, "anthropic.claude-opus-5"])
-def test_count_tokens_refuses_profiles_and_newer_models(bedrock, model):
+def test_count_tokens_rejects_profiles_and_newer_models(bedrock, model):
     with pytest.raises(ClientError, match="The provided model doesn't support counting tokens"):
         bedrock.count_tokens(modelId=model, input={"converse": {"messages": user("hi")}})
 
 
-def test_count_tokens_refuses_what_the_operation_itself_would_refuse(bedrock):
+def test_count_tokens_validates_like_the_operation(bedrock):
     with pytest.raises(ClientError, match="max_tokens: Field required"):
         body = json.dumps({"anthropic_version": "bedrock-2023-05-31", "messages": []})
         bedrock.count_tokens(modelId=BARE_SONNET, input={"invokeModel": {"body": body}})

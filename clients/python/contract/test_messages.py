@@ -1,4 +1,4 @@
-"""The contract of the Messages routes with Anthropic's own clients for Bedrock, and with bare HTTP where they are too polite."""
+"""The contract of the Messages API with Anthropic's clients for Bedrock, and with plain HTTP for invalid requests."""
 
 import http.client
 import json
@@ -58,9 +58,9 @@ def mantle(mantle_url):
         yield client
 
 
-def test_the_runtime_answers_in_one_piece_and_in_events(runtime):
+def test_runtime_responds_streamed_and_unstreamed(runtime):
     message = runtime.messages.create(**message_request("hello"))
-    assert message.content[0].text == "This answer came from fake-bedrock over Messages. You said: hello"
+    assert message.content[0].text == "This output came from fake-bedrock over Messages. You sent: hello"
     assert message.model == "claude-opus-5"
     with runtime.messages.stream(**message_request("hello")) as stream:
         streamed = stream.get_final_message()
@@ -69,7 +69,7 @@ def test_the_runtime_answers_in_one_piece_and_in_events(runtime):
 
 
 @pytest.mark.parametrize("word", ["[tools]", "[thinking]", "[redacted]", "[cite]", "[long 300]", "[stop refusal]"])
-def test_every_kind_of_answer_passes_the_sdk(runtime, word):
+def test_sdk_accepts_every_kind_of_response(runtime, word):
     tools = [{"name": "t", "input_schema": {"type": "object", "properties": {}, "required": ["path"]}}]
     source = {"type": "text", "media_type": "text/plain", "data": "Snow."}
     document = {"type": "document", "source": source, "citations": {"enabled": True}}
@@ -121,7 +121,7 @@ def test_a_key_is_taken_from_either_header_and_a_signature_as_well(url):
         ({"messages": [{"role": "user", "content": "[throttle]"}]}, {}, "Too many tokens, please wait"),
     ],
 )
-def test_refusals_come_in_anthropics_envelope(url, more, headers, text):
+def test_errors_have_anthropics_envelope(url, more, headers, text):
     status, headers, body = keyed(url, {**message_request("hi"), **more}, **headers)
     error = json.loads(body)
     assert error["type"] == "error" and error["request_id"] == headers["x-amzn-requestid"]
@@ -155,23 +155,23 @@ def test_a_late_failure_is_an_error_event(url, word, kind):
 
 def test_the_bedrock_client_of_the_sdk_is_served_by_invoke_model(invoker):
     message = invoker.messages.create(**message_request("hello"))
-    assert message.content[0].text.endswith("over InvokeModel. You said: hello")
+    assert message.content[0].text.endswith("over InvokeModel. You sent: hello")
     with invoker.messages.stream(**message_request("[thinking]")) as stream:
         assert stream.get_final_message().content[0].signature
     with pytest.raises(anthropic.BadRequestError, match="temperature: Extra inputs are not permitted"):
         invoker.messages.create(**message_request("hello"), extra_body={"temperature": 0.5})
 
 
-def test_mantle_answers_counts_and_signs_with_a_name_of_its_own(mantle):
+def test_mantle_responds_counts_and_has_its_own_scope(mantle):
     message = mantle.messages.create(**message_request("hello", MANTLE_OPUS))
-    assert message.content[0].text.endswith("over Mantle. You said: hello")
+    assert message.content[0].text.endswith("over Mantle. You sent: hello")
     messages = [{"role": "user", "content": "hello there"}]
     assert mantle.messages.count_tokens(model=MANTLE_OPUS, messages=messages).input_tokens > 3
     with mantle.messages.stream(**message_request("hello", "anthropic.claude-haiku-4-5")) as stream:
         assert stream.get_final_message().stop_reason == "end_turn"
 
 
-def test_mantle_refuses_profiles_and_other_signatures(mantle, mantle_url):
+def test_mantle_rejects_profiles_and_other_signatures(mantle, mantle_url):
     with pytest.raises(anthropic.NotFoundError):
         mantle.messages.create(**message_request("hello"))
     with pytest.raises(anthropic.BadRequestError, match="data retention mode 'default' is not available"):

@@ -177,7 +177,7 @@ fn citable_sources(body: &Value) -> Vec<CitableSource> {
                     _ => {
                         let location =
                             json!({"documentPage": {"documentIndex": index, "start": 1, "end": 2}});
-                        ("what the first page says".to_owned(), location)
+                        ("text of the first page".to_owned(), location)
                     }
                 };
                 if is_enabled {

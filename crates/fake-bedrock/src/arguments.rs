@@ -15,7 +15,7 @@ pub(crate) fn arguments(schema: &Value, user_text: &str) -> Value {
 
 /// Example value that satisfies the schema in common cases.
 pub(crate) fn instance(schema: &Value, user_text: &str) -> Value {
-    value("answer", schema, user_text)
+    value("output", schema, user_text)
 }
 
 fn value(name: &str, schema: &Value, user_text: &str) -> Value {
@@ -51,7 +51,7 @@ fn example(name: &str, user_text: &str) -> String {
         () if has("path") || has("file") => "README.md",
         () if has("city") || has("location") => "Paris",
         () if has("url") => "https://example.com/",
-        () if has("query") || has("prompt") || has("question") => user_text,
+        () if has("query") || has("prompt") => user_text,
         () if has("pattern") || has("regex") => "fn main",
         () if has("unit") => "celsius",
         () => "example",

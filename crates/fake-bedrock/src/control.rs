@@ -339,7 +339,7 @@ mod tests {
         let application =
             inference_profiles(&config, &parts("/inference-profiles?type=APPLICATION")).unwrap();
         assert_eq!(ids(&application), ["abc123"]);
-        assert_eq!(inference_profile(&config, "us.nobody").unwrap_err().status, 404);
+        assert_eq!(inference_profile(&config, "us.unknown").unwrap_err().status, 404);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn weather() -> Tool {
 #[test]
 fn default_response_quotes_the_prompt() {
     let steps = steps(&prompt("hello there"));
-    assert_eq!(text(&steps), "This answer came from fake-bedrock over ConverseStream. You said: hello there");
+    assert_eq!(text(&steps), "This output came from fake-bedrock over ConverseStream. You sent: hello there");
     assert!(steps.len() > 6);
     assert_eq!(output_tokens(&steps), 11);
 }
@@ -109,7 +109,7 @@ fn parallel_calls_have_different_ids() {
 #[test]
 fn tool_result_is_quoted() {
     let prompt = Prompt { tool_results: vec!["21 degrees".into()], ..Prompt::default() };
-    assert_eq!(text(&steps(&prompt)), "The tool said: 21 degrees");
+    assert_eq!(text(&steps(&prompt)), "The tool sent: 21 degrees");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn citation_follows_its_text() {
     let citable_sources =
         CitableSource { title: "Notes".into(), source: None, text: "Snow".into(), location };
     let steps = steps(&Prompt { citable_sources: vec![citable_sources], ..prompt("[cite]") });
-    assert_eq!(text(&steps), "Notes says so: Snow");
+    assert_eq!(text(&steps), "Notes contains: Snow");
     assert!(matches!(&steps[3], Step::Event(Event::Citation { citation, .. })
         if citation["sourceContent"][0]["text"] == "Snow"));
 }

@@ -104,7 +104,7 @@ impl AwsError {
         if let Some(original_status) = original_status {
             error.extra_members.push(("originalStatusCode".into(), original_status.into()));
             let key = if error.kind == "ModelErrorException" { "resourceName" } else { "originalMessage" };
-            error.extra_members.push((key.into(), "the model said no".into()));
+            error.extra_members.push((key.into(), "the model failed".into()));
         }
         error
     }

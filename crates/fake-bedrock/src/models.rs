@@ -49,7 +49,7 @@ impl Model {
         self.generation >= 45
     }
 
-    /// Whether thinking has no text unless the request asks for a summary: Claude 4.7 and later.
+    /// Whether thinking has no text unless the request enables a summary: Claude 4.7 and later.
     pub(crate) fn omits_thinking_by_default(&self) -> bool {
         self.generation >= 47
     }

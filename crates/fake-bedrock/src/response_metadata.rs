@@ -110,7 +110,9 @@ pub(crate) fn stop_reason(reason: &str) -> &str {
 /// `stop_details` of a refusal; null for other stop reasons.
 pub(crate) fn stop_details(reason: &str) -> Value {
     match stop_reason(reason) {
-        "refusal" => json!({"type": "refusal", "category": "cyber", "explanation": "The script says so."}),
+        "refusal" => {
+            json!({"type": "refusal", "category": "cyber", "explanation": "The script requires it."})
+        }
         _ => Value::Null,
     }
 }

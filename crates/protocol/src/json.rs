@@ -268,7 +268,7 @@ impl<'de, T: Item + Deserialize<'de>> Deserialize<'de> for List<T> {
 /// Declares a JSON object whose members are all optional and which keeps the members it does not know.
 ///
 /// Parsing never drops anything: a member is in its field, or in `unknown`, or the object is rejected
-/// (a member given twice). `null` counts as absent. Whoever translates the object *takes* the fields;
+/// (a member given twice). `null` counts as absent. The translation *takes* the fields;
 /// what is [`left_over`](object) afterwards was not translated and has to be reported.
 macro_rules! object {
     (

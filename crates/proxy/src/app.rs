@@ -77,7 +77,7 @@ pub struct App {
     pub quota: Arc<Quota>,
     /// Health checks.
     pub(crate) readiness: Readiness,
-    /// What is asked of the control plane.
+    /// Requests to the control plane.
     pub(crate) control: ControlPlaneConfig,
     /// Sizes and time limits of the server.
     pub(crate) limits: ServerConfig,

@@ -238,7 +238,7 @@ fn content(content: Option<&Content<'_>>, tokenizer: Tokenizer) -> u64 {
     }
 }
 
-/// All fields of a block, whatever its type; images and documents count by size.
+/// All fields of a block of any type; images and documents count by size.
 fn block(block: &Block<'_>, tokenizer: Tokenizer) -> u64 {
     let kind = block.kind.as_deref();
     let source = match (&block.source, kind) {

@@ -1,4 +1,4 @@
-//! Readiness and startup checks, for load balancers. They ask nothing of anybody: what the last requests found counts.
+//! Readiness and startup checks, for load balancers. They send no requests: the results of the last requests count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

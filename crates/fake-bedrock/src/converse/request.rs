@@ -134,7 +134,7 @@ fn citable_sources(body: &Value) -> Vec<CitableSource> {
                 (text.to_owned(), location)
             } else {
                 let location = json!({"documentPage": {"documentIndex": index, "start": 1, "end": 2}});
-                ("what the first page says".to_owned(), location)
+                ("text of the first page".to_owned(), location)
             };
             let title = document["name"].as_str().unwrap_or_default().to_owned();
             sources.push(CitableSource { title, source: None, text, location });

@@ -30,7 +30,7 @@ impl ScriptBuilder {
         }
         if !prompt.tool_results.is_empty() {
             let results: Vec<&str> = prompt.tool_results.iter().map(|result| truncate(result)).collect();
-            let mut text = format!("The tool said: {}", results.join(" and "));
+            let mut text = format!("The tool sent: {}", results.join(" and "));
             text.push_str(&describe_images(&prompt.images));
             return self.text_block(&text).stop("end_turn");
         }
@@ -44,7 +44,7 @@ impl ScriptBuilder {
             }
         }
         let text = format!(
-            "This answer came from fake-bedrock over {}. You said: {}{}",
+            "This output came from fake-bedrock over {}. You sent: {}{}",
             prompt.api.name(),
             truncate(prompt.user_text()),
             describe_images(&prompt.images)

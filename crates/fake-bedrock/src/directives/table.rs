@@ -87,7 +87,7 @@ fn chosen_tool<'a>(directive: &Directive, prompt: &'a Prompt) -> Option<&'a supe
 }
 
 fn no_tool(builder: &mut ScriptBuilder) -> Plan {
-    builder.text_block("I was asked to call a tool, but there is none in this request. ").stop("end_turn")
+    builder.text_block("The prompt requires a tool call, but the request has no tool. ").stop("end_turn")
 }
 
 fn tool(builder: &mut ScriptBuilder, directive: &Directive, prompt: &Prompt) -> Plan {
@@ -185,7 +185,7 @@ fn citations(builder: &mut ScriptBuilder, _: &Directive, prompt: &Prompt) -> Pla
     for source in &prompt.citable_sources {
         let index = builder.index;
         let quote = truncate(&source.text);
-        let text = format!("{} says so: ", source.title);
+        let text = format!("{} contains: ", source.title);
         builder.event(Event::Text { index, text: text.into() });
         builder.pace();
         builder.event(Event::Text { index, text: quote.to_owned().into() });
@@ -262,7 +262,7 @@ fn no_metadata(builder: &mut ScriptBuilder, _: &Directive, _: &Prompt) -> Plan {
 
 fn bad_crc(builder: &mut ScriptBuilder, _: &Directive, _: &Prompt) -> Plan {
     builder.unfinished_text().step(Step::CorruptNext);
-    builder.text_block("Nobody should read this. ").stop("end_turn")
+    builder.text_block("This is never delivered. ").stop("end_turn")
 }
 
 fn unknown_event(builder: &mut ScriptBuilder, _: &Directive, _: &Prompt) -> Plan {

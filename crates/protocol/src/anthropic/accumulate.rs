@@ -188,7 +188,7 @@ impl MessageAccumulator {
             return Err(error);
         }
         let (Some(mut message), true) = (self.message, self.complete) else {
-            return Err(Error::new(ErrorType::Api, "the answer ended before it was complete"));
+            return Err(Error::new(ErrorType::Api, "the response ended before it was complete"));
         };
         let broken = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
         let blocks: Vec<Members> = self.blocks.into_iter().map(Block::close).collect::<Result<_, _>>()?;
@@ -216,7 +216,7 @@ impl MessageAccumulator {
         }
         if self.error.is_none() {
             let message = format!(
-                "the answer is larger than {} MiB; use \"stream\": true for long answers",
+                "the response is larger than {} MiB; use \"stream\": true for long responses",
                 MAX_MESSAGE_BYTES >> 20
             );
             self.fail(Error::new(ErrorType::Api, message));
@@ -364,7 +364,7 @@ mod tests {
             ("content_block_start", r#"{"index":2,"content_block":{"type":"text","text":""}}"#),
             ("content_block_delta", r#"{"index":0,"delta":{"text":"first"}}"#),
             ("content_block_delta", r#"{"index":2,"delta":{"text":"second"}}"#),
-            ("content_block_delta", r#"{"index":1,"delta":{"text":"nobody's"}}"#),
+            ("content_block_delta", r#"{"index":1,"delta":{"text":"other"}}"#),
             ("message_stop", "{}"),
         ] {
             accumulator.raw(kind, json);

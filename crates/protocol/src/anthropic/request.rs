@@ -432,7 +432,7 @@ mod tests {
             (r#"{"system":[{"cache_control":"yes"}]}"#, "system.0.cache_control: "),
         ] {
             let text = refusal(body);
-            assert!(text.starts_with(path) && !text.contains("line 1"), "{body} said: {text}");
+            assert!(text.starts_with(path) && !text.contains("line 1"), "{body}: {text}");
         }
     }
 

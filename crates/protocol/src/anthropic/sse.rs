@@ -25,7 +25,7 @@ pub fn write_raw(name: &str, json: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\n\n");
         return;
     }
-    // JSON has line ends between its tokens only, where an empty line says nothing.
+    // JSON has line ends between its tokens only, where an empty line has no meaning.
     for line in json.split(['\n', '\r']).filter(|line| !line.is_empty()) {
         out.extend_from_slice(b"\ndata: ");
         out.extend_from_slice(line.as_bytes());

@@ -233,7 +233,7 @@ pub(super) fn lenient<'de: 'a, 'a, D: Deserializer<'de>>(
     Ok(fields.and_then(|fields| fields.read().ok()))
 }
 
-/// Members of the model's own answer. Which of the places a model uses is not documented.
+/// Members of the model's own response. Where a model has them is not documented.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdditionalFields<'a> {
     /// Stop sequence that was reached.

@@ -26,7 +26,7 @@ pub struct Request<'a> {
     /// Members of the model's own request that Converse does not have.
     #[serde(skip_serializing_if = "AdditionalRequestFields::is_empty")]
     pub additional_model_request_fields: AdditionalRequestFields<'a>,
-    /// Members of the model's own answer to hand back, as JSON pointers.
+    /// Members of the model's own response to return, as JSON pointers.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub additional_model_response_field_paths: &'static [&'static str],
     /// Labels for the invocation log of the AWS account.
@@ -424,7 +424,7 @@ pub struct MoreInferenceConfig {
     pub top_k: u64,
 }
 
-/// How models other than Claude are told how hard to think: each family has a member of its own.
+/// Reasoning effort of models other than Claude: each family has a member of its own.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub enum ReasoningControl {
     /// Amazon's.

@@ -151,7 +151,7 @@ impl<'a> Block<'a> {
             let citations = citations.into_iter().map(Box::new);
             deltas.extend(citations.map(|citation| Delta { citation: Some(citation), ..Delta::default() }));
         } else {
-            // Of a kind that this version does not know; a delta without a kind says so.
+            // Of a kind that this version does not know; a delta without a kind marks it.
             deltas.push(Delta::default());
         }
         for delta in deltas {

@@ -1,6 +1,6 @@
 //! Chunks of a stream: one `chat.completion.chunk` for each event, as server-sent events without names.
 //!
-//! All chunks of an answer begin alike, so that beginning is written once and copied; what is in between is written
+//! All chunks of a response begin alike, so that beginning is written once and copied; what is in between is written
 //! straight into the buffer. See <https://platform.openai.com/docs/api-reference/chat/streaming>.
 
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// For the answer that begins like this.
+    /// Chunk writer for the response with this head.
     #[must_use]
     pub fn new(head: &CompletionHead) -> Self {
         #[derive(Serialize)]

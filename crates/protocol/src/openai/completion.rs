@@ -22,7 +22,7 @@ pub struct CompletionHead {
 /// Response that is not streamed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Completion<'a> {
-    /// Names the answer.
+    /// Id of the completion.
     pub id: &'a str,
     /// Always `chat.completion`.
     pub object: &'static str,
@@ -36,7 +36,7 @@ pub struct Completion<'a> {
     pub usage: Usage,
 }
 
-/// An answer of possibly several.
+/// One choice; the proxy returns one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Choice {
     /// Always 0.
@@ -56,7 +56,7 @@ pub struct Message {
     pub role: &'static str,
     /// The text; null when there is none.
     pub content: Option<String>,
-    /// Always null: what Claude says when it refuses is text.
+    /// Always null: a refusal of Claude is text.
     pub refusal: Option<()>,
     /// Thinking that is shown. Not part of OpenAI's API, but clients of other providers read it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub struct FunctionCall {
 pub struct Usage {
     /// All prompt tokens.
     pub prompt_tokens: u64,
-    /// All tokens of the answer, thinking included.
+    /// All tokens of the response, thinking included.
     pub completion_tokens: u64,
     /// The two together.
     pub total_tokens: u64,

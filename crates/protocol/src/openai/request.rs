@@ -1,6 +1,6 @@
 //! Chat completions request: the body of `POST /v1/chat/completions`.
 //!
-//! Every member is optional here and every unknown one is kept: reading says what the body *is*, translating decides
+//! Every member is optional here and every unknown one is kept: decoding shows what the body *is*, translating decides
 //! whether that will do. See <https://platform.openai.com/docs/api-reference/chat/create>.
 
 use std::fmt;
@@ -34,7 +34,7 @@ object! {
         "temperature" => temperature: f64,
         /// Nucleus sampling, 0 to 1.
         "top_p" => top_p: f64,
-        /// How many answers to give.
+        /// Number of choices.
         "n" => n: u64,
         /// Tools that the model may call.
         "tools" => tools: List<Tool<'a>>,
@@ -67,7 +67,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A text, or something that says more.
+/// A text, or a structure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum TextOr<'a, T> {
@@ -120,13 +120,13 @@ object! {
         "name" => name: JsonStr<'a>,
         /// Of `assistant`: what it calls.
         "tool_calls" => tool_calls: List<ToolCall<'a>>,
-        /// Of `assistant`: what it calls, as it was said before.
+        /// Of `assistant`: its tool calls.
         "function_call" => function_call: FunctionCall<'a>,
-        /// Of `assistant`: why it would not answer.
+        /// Of `assistant`: the text of its refusal.
         "refusal" => refusal: JsonStr<'a>,
         /// Of `assistant`: what it thought, as far as it was shown.
         "reasoning_content" => reasoning_content: RawJson<'a>,
-        /// Of `tool`: which call it answers.
+        /// Of `tool`: id of the call that it is the result of.
         "tool_call_id" => tool_call_id: JsonStr<'a>,
     }
 }
@@ -145,7 +145,7 @@ impl Item for Message<'_> {
 }
 
 object! {
-    /// One part of what was said: the members of all the kinds that are translated, flat.
+    /// One part of a content: the members of all the kinds that are translated, flat.
     pub struct Part {
         /// Type of the block.
         "type" => kind: JsonStr<'a>,
@@ -281,7 +281,7 @@ object! {
 }
 
 object! {
-    /// A schema for the answer.
+    /// A schema for the output.
     pub struct JsonSchema {
         /// Title.
         "name" => name: JsonStr<'a>,

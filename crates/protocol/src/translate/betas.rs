@@ -93,7 +93,7 @@ pub struct RequestedBetas<'a> {
     pub names: &'a [String],
     /// Features that this model was seen not to support: betas, and paths of fields.
     pub unsupported: &'a [String],
-    /// Whether the model was seen to reject betas without saying which; then only required ones are sent.
+    /// Whether the model was seen to reject betas without naming them; then only required ones are sent.
     pub all_unsupported: bool,
 }
 
@@ -178,8 +178,8 @@ impl<'a> BetaFilter<'a> {
         if !self.unsupported.is_empty() {
             let why = match (self.is_claude, self.unsupported.len()) {
                 (false, _) => "the model is not a Claude model",
-                (_, 1) => "this model was seen to refuse it",
-                (..) => "this model was seen to refuse some",
+                (_, 1) => "this model rejected it before",
+                (..) => "this model rejected some of them before",
             };
             diagnostics.dropped(path, format!("{} not sent: {why}", self.unsupported.join(", ")));
         }
@@ -210,7 +210,7 @@ mod tests {
             reported(&betas),
             [
                 ("not sent: claude-code-20250219, mcp-client-2099-01-01".to_owned(), false),
-                ("learned-2026-01-01 not sent: this model was seen to refuse it".to_owned(), true),
+                ("learned-2026-01-01 not sent: this model rejected it before".to_owned(), true),
             ]
         );
     }
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(betas.names(), ["effort-2025-11-24"]);
         assert_eq!(
             reported(&betas)[1],
-            ("a-2027-01-01, b-2027-01-01 not sent: this model was seen to refuse some".to_owned(), true)
+            ("a-2027-01-01, b-2027-01-01 not sent: this model rejected some of them before".to_owned(), true)
         );
     }
 }

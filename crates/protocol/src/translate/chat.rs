@@ -76,7 +76,7 @@ fn finish_reason(stop_reason: Option<&str>, functions: bool) -> &'static str {
         Some("tool_use") if functions => "function_call",
         Some("tool_use") => "tool_calls",
         Some("refusal") => "content_filter",
-        // `end_turn`, `stop_sequence`, and whatever comes to be said beside them: it stopped.
+        // `end_turn`, `stop_sequence`, and reasons that this version does not know.
         _ => "stop",
     }
 }

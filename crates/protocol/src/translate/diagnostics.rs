@@ -61,7 +61,7 @@ impl Diagnostics {
         self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: true });
     }
 
-    /// The result. `strict`: whatever was dropped is an unsupported field.
+    /// The result. `strict`: each dropped field is an unsupported field.
     pub(super) fn finish(self, strict: bool) -> (Vec<UnsupportedField>, Vec<Notice>) {
         let Self { mut unsupported, notices } = self;
         let (dropped, kept): (Vec<_>, Vec<_>) =
@@ -140,8 +140,8 @@ pub struct Notice {
     pub path: String,
     /// The change.
     pub what: String,
-    /// Whether it may change the answer: something that was asked for is not done. Otherwise the same was said in other
-    /// words, or what was left out says nothing to the model.
+    /// Whether it may change the response: a requested effect is missing. Otherwise the request was rewritten with the
+    /// same meaning, or what was left out has no effect on the model.
     pub dropped: bool,
 }
 

@@ -83,7 +83,7 @@ impl MappedError {
 
     /// Error of an unreadable response.
     pub(super) fn unreadable(what: String) -> Self {
-        let mapped = Self::local(Self::BAD_STREAM, &format!("Bedrock's answer cannot be read: {what}."));
+        let mapped = Self::local(Self::BAD_STREAM, &format!("Bedrock's response cannot be read: {what}."));
         Self { aws_message: what, ..mapped }
     }
 
@@ -108,7 +108,7 @@ impl MappedError {
     }
 }
 
-/// Translates an error answer (`status` ≥ 400), or an exception inside a stream (`status` 400).
+/// Translates an error response (`status` ≥ 400), or an exception inside a stream (`status` 400).
 ///
 /// `code` is `x-amzn-errortype`, the body's `__type` or the exception type of a frame, in any spelling.
 #[must_use]
@@ -121,7 +121,7 @@ pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError 
         .find(|known_error| known_error.matches(&code, &searched))
         .unwrap_or_else(|| known_errors::by_status(status));
     let (kind, fault, retry) = match exception.original_status_code {
-        // 424 means nothing to clients; what the model's own server said does.
+        // Clients do not know 424, but the status of the model's own server.
         Some(original) if known_error.code == "E15c" => of_model(original),
         _ => (known_error.kind, known_error.fault, known_error.retry),
     };

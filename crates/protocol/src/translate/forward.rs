@@ -122,7 +122,9 @@ impl EventForwarder {
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
             (_, End::Failed(error)) => error,
             (Some(failure), End::Eof) => failure.error,
-            (None, End::Eof) => Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"),
+            (None, End::Eof) => {
+                Error::new(ErrorType::Api, "Bedrock ended the response before it was complete")
+            }
         };
         self.flush_text(sink);
         let request_id =

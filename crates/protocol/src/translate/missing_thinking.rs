@@ -9,7 +9,7 @@ use crate::json_edit::{items, members};
 
 /// Notice for the client.
 pub(super) const DROPPED_NOTICE: &str =
-    "left out: the tool calls being answered came without thinking, which the model wants back with them";
+    "left out: the tool calls came without thinking, which the model requires with their results";
 
 /// Begin of a message, as far as the rule needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ enum TurnStart {
     Ignored,
 }
 
-/// Whether tools have just answered and no message of the model since the user spoke began with a thought. A model that
+/// Whether the last message has tool results and no message of the model since the last user text began with thinking. A model that
 /// does not think between calls begins its later messages without; so one thought is enough.
 fn lacks_thinking(backwards: impl Iterator<Item = TurnStart>) -> bool {
     let mut messages = backwards.filter(|turn| *turn != TurnStart::Ignored);

@@ -13,7 +13,7 @@
 //! Bedrock Runtime API.
 //!
 //! Nothing is dropped silently. A field that an upstream API cannot carry is an [`UnsupportedField`] with its JSON path;
-//! another change of the request is a [`Notice`], which tells whether it may change the response.
+//! another change of the request is a [`Notice`], with a flag for changes that may change the response.
 
 mod betas;
 mod cache;

@@ -1,7 +1,7 @@
 //! Messages request → a body that is valid for every upstream API.
 //!
 //! Bedrock rejects what Anthropic's clients send from time to time: blank text, tool names and ids in other characters,
-//! tool results behind other content. What can be mended without a change of meaning is mended here, once, before an
+//! tool results behind other content. What can be corrected without a change of meaning is corrected here, once, before an
 //! upstream API is chosen, so that each of them and every fallback sends the same conversation. A valid body is not
 //! changed; in another, only the values that are not valid are.
 
@@ -60,7 +60,7 @@ impl Normalized {
 /// Normalizes `body`, which is `request`, for a model with these `capabilities`; `None` when it is valid as it is.
 ///
 /// # Errors
-/// When a value is not valid and cannot be mended.
+/// When a value is not valid and cannot be corrected.
 pub fn normalize(
     body: &str,
     request: &Request<'_>,
@@ -233,8 +233,8 @@ impl<'t> Normalizer<'t, '_> {
     }
 }
 
-/// Where a value that moved stood in the client's body: new path → old path. A value without an entry stands where
-/// its parent's entry says.
+/// Where a value that moved stood in the client's body: new path → old path. The path of a value without an
+/// entry follows from the entry of its parent.
 #[derive(Debug, Default)]
 struct MovedPaths(HashMap<String, String>);
 

@@ -78,7 +78,7 @@ impl UsageObserver {
         Self::new(Source::ConverseFrames(FrameDecoder::default()), None)
     }
 
-    /// Observer of an InvokeModel document. `counts` are those of the response headers; the document only says how
+    /// Observer of an InvokeModel document. `counts` are those of the response headers; the document only has how
     /// long the tokens written to the cache are kept. Without headers its own `usage` counts.
     #[must_use]
     pub fn invoke_model(counts: Option<Usage>) -> Self {
@@ -117,7 +117,7 @@ impl UsageObserver {
         self.output_bytes
     }
 
-    /// Ends the observation. `end` tells why no more bytes come.
+    /// Ends the observation. `end` is the reason why no more bytes come.
     #[must_use]
     pub fn finish(mut self, end: &End) -> ObservedResponse {
         match std::mem::replace(&mut self.source, Source::ConverseFrames(FrameDecoder::default())) {

@@ -33,7 +33,7 @@ pub(super) struct Offered<'t> {
 pub(super) struct LeftOut {
     /// Where it stands among the tools.
     pub(super) index: usize,
-    /// What the client is told about it.
+    /// Notice for the client.
     pub(super) what: String,
 }
 

@@ -124,7 +124,7 @@ impl ThinkingMapper<'_> {
             "adaptive" => takes.adaptive,
             "disabled" => takes.disabled,
             "between_tools" => takes.between_tools,
-            // The model will know, or say so.
+            // Unknown to this version: the model accepts or rejects it.
             _ => true,
         };
         let mapping = match kind {
@@ -137,7 +137,7 @@ impl ThinkingMapper<'_> {
         if matches!(mapping, ThinkingMapping::Dropped) {
             let always_thinks = takes.enabled || takes.adaptive;
             let reason = if always_thinks {
-                "left out: the model cannot be told not to think"
+                "left out: thinking of this model cannot be switched off"
             } else {
                 "left out: the model takes no thinking"
             };
@@ -220,7 +220,7 @@ impl ThinkingMapper<'_> {
     }
 
     fn effort<'a>(&mut self, effort: JsonStr<'a>) -> Option<Cow<'a, str>> {
-        // The model will know a new word, or say so.
+        // Unknown to this version: the model accepts or rejects it.
         if !LEVELS.contains(&&*effort) {
             return Some(effort.0);
         }
@@ -245,7 +245,7 @@ impl ThinkingMapper<'_> {
             }
             return Ok(None);
         }
-        let Some(raw) = thinking else { return Ok(self.told_by_effort(effort)) };
+        let Some(raw) = thinking else { return Ok(self.reasoning_control(effort)) };
         let thinking: Thinking<'a> = read_thinking(raw, path)?;
         match (thinking.kind.as_deref(), thinking.budget_tokens) {
             (Some("disabled"), _) if self.capabilities.thinking.disabled => {
@@ -253,7 +253,7 @@ impl ThinkingMapper<'_> {
                 self.no_effort(effort);
                 return Ok(Some(ReasoningControl::Object { effort: "none" }));
             }
-            // Models with these members do not think unless they are told to.
+            // Models with these members think on request only.
             (Some("disabled"), _)
                 if matches!(control, Reasoning::ReasoningConfig | Reasoning::ReasoningConfigText) =>
             {
@@ -262,21 +262,23 @@ impl ThinkingMapper<'_> {
                 return Ok(None);
             }
             (Some("disabled"), _) => {
-                self.diagnostics.dropped(path, "left out: the model cannot be told not to think");
+                self.diagnostics.dropped(path, "left out: thinking of this model cannot be switched off");
             }
             (Some("enabled"), Some(budget)) if effort.is_none() => {
                 let effort = effort_of(budget);
                 self.diagnostics
                     .adjusted(path, format!("sent as effort `{effort}`, which the model takes instead"));
-                return Ok(self.told_by_effort(Some(effort)));
+                return Ok(self.reasoning_control(Some(effort)));
             }
-            _ if effort.is_some() => self.diagnostics.adjusted(path, "left out: the model is told by effort"),
+            _ if effort.is_some() => {
+                self.diagnostics.adjusted(path, "left out: the model takes effort instead");
+            }
             _ => self.diagnostics.dropped(path, "left out: the model decides by itself how hard it thinks"),
         }
-        Ok(self.told_by_effort(effort))
+        Ok(self.reasoning_control(effort))
     }
 
-    /// Thinking is off: what says how hard to think says nothing.
+    /// Reports an effort that has no effect, as thinking is off.
     fn no_effort(&mut self, effort: Option<&str>) {
         if effort.is_some() {
             let root = JsonPath::ROOT.key("output_config");
@@ -284,7 +286,7 @@ impl ThinkingMapper<'_> {
         }
     }
 
-    fn told_by_effort(&mut self, effort: Option<&str>) -> Option<ReasoningControl> {
+    fn reasoning_control(&mut self, effort: Option<&str>) -> Option<ReasoningControl> {
         let effort = self.lowered(effort?)?;
         match self.capabilities.reasoning {
             Reasoning::None => None,
@@ -305,8 +307,7 @@ impl ThinkingMapper<'_> {
         match taken {
             None => self.diagnostics.dropped(path, "left out: the model takes no such effort"),
             Some(taken) if taken != effort => {
-                self.diagnostics
-                    .adjusted(path, format!("lowered to `{taken}`, the most that the model takes"));
+                self.diagnostics.adjusted(path, format!("lowered to `{taken}`, the maximum of the model"));
             }
             Some(_) => {}
         }

@@ -26,11 +26,11 @@ use crate::converse::request as converse;
 use crate::json::{JsonStr, List, RawJson};
 pub(super) use content::{EMPTY_TOOL_RESULT, EMPTY_TURN, VERBATIM};
 
-/// Where a Claude model's answer names the stop sequence.
+/// JSON pointer to the stop sequence in a Claude model's response.
 const STOP_SEQUENCE: &str = "/stop_sequence";
-/// The same, when it is streamed.
+/// The same in a streamed response.
 const STREAMED_STOP_SEQUENCE: &str = "/delta/stop_sequence";
-/// Where it says how many tokens it thought, whole and streamed.
+/// JSON pointer to the number of thinking tokens, streamed or not.
 const THINKING_TOKENS: &str = "/usage/output_tokens_details";
 
 /// Capacity beyond the length of the client's body, enough for most requests.
@@ -48,7 +48,7 @@ pub struct TranslationOptions {
     pub computer_use: bool,
     /// Handling of server tools.
     pub server_tools: ServerTools,
-    /// Whether a request is refused when something that may change its answer would be left out.
+    /// Whether a request is rejected when leaving out a field may change the response.
     pub strict: bool,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct ConverseRequestBuilder<'a> {
     pub(super) called: Vec<Cow<'a, str>>,
     /// Whether the conversation holds calls or results.
     pub(super) has_tool_blocks: bool,
-    /// Whether the answer may be no longer than the model's limit, which is less than was asked for.
+    /// Whether `max_tokens` was lowered to the limit of the model.
     pub(super) shortened: bool,
     /// The images of results that the model takes only beside them, of the message at hand.
     pub(super) moved_images: Vec<converse::Image<'a>>,
@@ -112,7 +112,7 @@ pub(super) struct ConverseRequestBuilder<'a> {
 /// conversations.
 ///
 /// # Errors
-/// When the request is not valid whatever the route. What merely cannot be carried by Converse is in
+/// When the request is not valid on any route. What Converse alone cannot carry is in
 /// [`ConverseCall::unsupported`].
 pub fn to_converse<'a>(
     request: Request<'a>,
@@ -345,19 +345,19 @@ fn is_forced(choice: &ToolChoice<'_>) -> bool {
     matches!(choice.kind.as_deref(), Some("any" | "tool"))
 }
 
-/// Whether a request that does not ask for thinking would still be taken with it: thinking goes with no
-/// sampling, begins the answer, and has to begin a turn whose calls are being answered.
+/// Whether a request without thinking would be valid with it: thinking excludes sampling and a prefill, and has to
+/// begin a turn with tool calls.
 fn bears_thinking(limits: &converse::InferenceConfig<'_>, messages: &[converse::Message<'_>]) -> bool {
     use converse::{ContentBlock, Role};
 
     let samples = limits.temperature.is_some_and(|value| value < 1.0) || limits.top_p.is_some();
     let prefilled = messages.last().is_some_and(|message| message.role == Role::Assistant);
     let turn = messages.iter().rev().find(|message| message.role == Role::Assistant);
-    let thoughtless = turn.is_some_and(|turn| {
+    let calls_without_thinking = turn.is_some_and(|turn| {
         let calls = turn.content.iter().any(|block| matches!(block, ContentBlock::ToolUse(_)));
         calls && !matches!(turn.content.first(), Some(ContentBlock::ReasoningContent(_)))
     });
-    !samples && !prefilled && !thoughtless
+    !samples && !prefilled && !calls_without_thinking
 }
 
 fn service_tier(tier: Option<&str>) -> Result<Option<converse::ServiceTier>, InvalidRequest> {

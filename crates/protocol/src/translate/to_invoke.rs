@@ -179,13 +179,13 @@ impl<'t> Editing<'t, '_> {
                 }
                 key if IGNORED_FIELDS.contains(&key) => {
                     self.left_out.push(key.to_owned());
-                    self.diagnostics.adjusted(path, "left out: it says nothing to Bedrock");
+                    self.diagnostics.adjusted(path, "left out: Bedrock ignores it");
                 }
                 key if UNSUPPORTED_FIELDS.contains(&key) => {
                     self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
                 key if self.is_unsupported(key) => {
-                    self.leave_out(path, key, "this model was seen to refuse it");
+                    self.leave_out(path, key, "this model rejected it before");
                 }
                 _ => {}
             }
@@ -246,7 +246,7 @@ impl<'t> Editing<'t, '_> {
         })
     }
 
-    /// What this form of the body says first, unless the client has said it.
+    /// Members that this format of the body requires, unless the client set them.
     fn added_first(&self, all: &[Member<'t>]) -> Vec<String> {
         let given = |name: &str| all.iter().any(|member| &*member.key == name);
         let mut added = Vec::new();
@@ -298,7 +298,7 @@ impl<'t> Editing<'t, '_> {
         self.sent_max_tokens = Some(wanted.min(most));
         if wanted > most {
             self.edit.replace(value, most.to_string());
-            self.diagnostics.adjusted(path, format!("lowered to {most}, the most this model answers with"));
+            self.diagnostics.adjusted(path, format!("lowered to {most}, the maximum of the model"));
         }
         Ok(true)
     }
@@ -310,7 +310,7 @@ impl<'t> Editing<'t, '_> {
             tier @ ("default" | "priority" | "flex" | "reserved") => Some(tier.to_owned()),
             _ => return Err(InvalidRequest::new(path, "Input should be 'auto' or 'standard_only'")),
         };
-        // Its answer costs the same and comes later or sooner.
+        // The tier changes the latency only.
         if self.options.is_messages() && self.service_tier.take().is_some_and(|tier| tier != "default") {
             self.diagnostics.dropped(path, "left out: this route has no tiers");
         }
@@ -340,7 +340,7 @@ impl<'t> Editing<'t, '_> {
                 self.leave_out(path, key, "the model takes temperature or top_p, not both");
             }
             Sampling::OneOf | Sampling::All if self.is_unsupported(key) => {
-                self.leave_out(path, key, "this model was seen to refuse it");
+                self.leave_out(path, key, "this model rejected it before");
             }
             Sampling::OneOf | Sampling::All => {}
         }
@@ -368,8 +368,8 @@ impl<'t> Editing<'t, '_> {
             let member = members(tool).into_iter().find(|member| &*member.key == name);
             member.and_then(|member| member.value.read::<JsonStr<'t>>().ok())
         };
-        let said: Vec<_> = tools.iter().map(|tool| (text(*tool, "type"), text(*tool, "name"))).collect();
-        let offered: Vec<Offered<'_>> = said
+        let names: Vec<_> = tools.iter().map(|tool| (text(*tool, "type"), text(*tool, "name"))).collect();
+        let offered: Vec<Offered<'_>> = names
             .iter()
             .map(|(kind, name)| Offered { kind: kind.as_deref(), name: name.as_deref() })
             .collect();
@@ -396,7 +396,7 @@ impl<'t> Editing<'t, '_> {
         for Member { key, value } in &all {
             let path = path.key(key);
             match &**key {
-                // What InvokeModel takes for granted it does not want to be told.
+                // InvokeModel rejects the type of custom tools.
                 "type" if invoke && is(*value, "\"custom\"") => left_out.push("type"),
                 "type" if value.get().starts_with("\"tool_search_tool_") => {
                     self.betas.require(betas::TOOL_SEARCH);

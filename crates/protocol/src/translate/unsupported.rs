@@ -67,7 +67,7 @@ fn parse_sentence(sentence: &str) -> Option<UnsupportedFeature> {
         return field(rest.strip_suffix("` is deprecated for this model")?);
     }
     let rest = lower.starts_with("malformed input request: #").then_some(sentence)?;
-    // The last one: whatever the client wrote stands before it.
+    // The last one: the text that the client wrote stands before it.
     field(rest.split_once("extraneous key [")?.1.rsplit_once("] is not permitted")?.0)
 }
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn client_text_never_becomes_an_unsupported_feature() {
-        // Each is what AWS says of a member, a type or a beta that a client made up.
+        // Each is AWS's message for a member, a type or a beta that a client made up.
         for text in [
             "system: Extra inputs are not permitted: Extra inputs are not permitted",
             "x system: Extra inputs are not permitted",

@@ -141,7 +141,7 @@ fn error_chunk_or_exception_ends_with_one_error() {
         assert_eq!(summary.outcome, Outcome::Failed);
     }
     let (sse, _) = run([&*chunk(START)], End::Eof);
-    assert!(sse.ends_with("\n\n") && sse.contains("ended the answer before it was complete"), "{sse}");
+    assert!(sse.ends_with("\n\n") && sse.contains("ended the response before it was complete"), "{sse}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::store::ListPage;
 use requests::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
 
-type Answer = Result<Response, ApiError>;
+type AdminResult = Result<Response, ApiError>;
 type Name = Result<Path<String>, PathRejection>;
 
 /// All of its paths.
@@ -44,22 +44,22 @@ async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(ErrorType::NotFound, format!("path {} not found", uri.path()))
 }
 
-async fn users(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+async fn users(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     let query = Query::read(&uri, &["team"])?;
     list(&app.admin.users(query.text("team"), &query.page).await?)
 }
 
-async fn user(State(app): State<Arc<App>>, name: Name) -> Answer {
-    answer(StatusCode::OK, &app.admin.user(&named(name)?).await?)
+async fn user(State(app): State<Arc<App>>, name: Name) -> AdminResult {
+    json_response(StatusCode::OK, &app.admin.user(&named(name)?).await?)
 }
 
 async fn add_user(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
     BodyBytes(bytes): BodyBytes,
-) -> Answer {
+) -> AdminResult {
     let NewUser { user_id, change } = body(&bytes)?;
-    answer(StatusCode::CREATED, &app.admin.add_user(&user_id, &change, &caller.caller.user_id).await?)
+    json_response(StatusCode::CREATED, &app.admin.add_user(&user_id, &change, &caller.caller.user_id).await?)
 }
 
 async fn set_user(
@@ -67,26 +67,26 @@ async fn set_user(
     AuthenticatedCaller(caller): AuthenticatedCaller,
     name: Name,
     BodyBytes(bytes): BodyBytes,
-) -> Answer {
+) -> AdminResult {
     let UserPatch(change) = body(&bytes)?;
-    answer(StatusCode::OK, &app.admin.set_user(&named(name)?, &change, &caller.caller.user_id).await?)
+    json_response(StatusCode::OK, &app.admin.set_user(&named(name)?, &change, &caller.caller.user_id).await?)
 }
 
-async fn teams(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+async fn teams(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     list(&app.admin.teams(&Query::read(&uri, &[])?.page).await?)
 }
 
-async fn team(State(app): State<Arc<App>>, name: Name) -> Answer {
-    answer(StatusCode::OK, &app.admin.team(&named(name)?).await?)
+async fn team(State(app): State<Arc<App>>, name: Name) -> AdminResult {
+    json_response(StatusCode::OK, &app.admin.team(&named(name)?).await?)
 }
 
 async fn add_team(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
     BodyBytes(bytes): BodyBytes,
-) -> Answer {
+) -> AdminResult {
     let NewTeam { team, change } = body(&bytes)?;
-    answer(StatusCode::CREATED, &app.admin.add_team(&team, &change, &caller.caller.user_id).await?)
+    json_response(StatusCode::CREATED, &app.admin.add_team(&team, &change, &caller.caller.user_id).await?)
 }
 
 async fn set_team(
@@ -94,69 +94,69 @@ async fn set_team(
     AuthenticatedCaller(caller): AuthenticatedCaller,
     name: Name,
     BodyBytes(bytes): BodyBytes,
-) -> Answer {
+) -> AdminResult {
     let TeamPatch(change) = body(&bytes)?;
-    answer(StatusCode::OK, &app.admin.set_team(&named(name)?, &change, &caller.caller.user_id).await?)
+    json_response(StatusCode::OK, &app.admin.set_team(&named(name)?, &change, &caller.caller.user_id).await?)
 }
 
-async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     let query = Query::read(&uri, &["user_id"])?;
     list(&app.admin.tokens(query.text("user_id"), &query.page).await?)
 }
 
-/// The one answer that holds a token.
+/// Issues a token: the only response that holds one.
 async fn issue(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
     BodyBytes(bytes): BodyBytes,
-) -> Answer {
+) -> AdminResult {
     let NewToken(wanted) = body(&bytes)?;
     let issued = app.admin.issue_token(&wanted, &caller.caller.user_id).await?;
     let mut object = issued.record;
     object["token"] = issued.token.expose().into();
-    answer(StatusCode::CREATED, &object)
+    json_response(StatusCode::CREATED, &object)
 }
 
 async fn revoke(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
     name: Name,
-) -> Answer {
+) -> AdminResult {
     let jti = named(name)?;
     let fresh = app.admin.revoke_token(&jti, &caller.caller.user_id).await?;
-    answer(StatusCode::OK, &json!({"type": "token_revoked", "jti": jti, "was_valid": fresh}))
+    json_response(StatusCode::OK, &json!({"type": "token_revoked", "jti": jti, "was_valid": fresh}))
 }
 
 async fn revoke_all(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
     uri: Uri,
-) -> Answer {
+) -> AdminResult {
     let query = Query::read(&uri, &["user_id"])?;
     let user_id = query.text("user_id").ok_or_else(|| InvalidRequest::new("user_id", "Field required"))?;
     app.admin.revoke_user_tokens(user_id, &caller.caller.user_id).await?;
-    answer(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
+    json_response(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
 }
 
-async fn usage(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+async fn usage(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     let query = Query::read(&uri, &["from", "to", "by", "user_id", "team", "model"])?;
     list(&app.admin.usage_report(&query.usage(&app.admin.today())?, &query.page).await?)
 }
 
-async fn events(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+async fn events(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     let query = Query::read(&uri, &["kind", "user_id", "from", "to"])?;
     list(&app.admin.events(&query.events()?, &query.page).await?)
 }
 
-fn list(found: &ListPage<Value>) -> Answer {
+fn list(found: &ListPage<Value>) -> AdminResult {
     let has_more = found.next.is_some();
-    answer(
+    json_response(
         StatusCode::OK,
         &json!({"type": "list", "data": found.rows, "has_more": has_more, "last_id": found.next}),
     )
 }
 
-fn answer(status: StatusCode, object: &Value) -> Answer {
+fn json_response(status: StatusCode, object: &Value) -> AdminResult {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((status, headers, object.to_string()).into_response())
 }
@@ -174,10 +174,10 @@ impl From<AdminError> for ApiError {
             AdminError::Conflict(_) => {
                 Self::new(ErrorType::InvalidRequest, message).with_status(StatusCode::CONFLICT)
             }
-            // Where the database is, the operator's log says.
+            // The address of the database goes to the operator's log only.
             AdminError::Unavailable(reason) => {
-                tracing::warn!(reason, "an operator's act found no database");
-                let message = "the gateway's database is away; try again in a moment";
+                tracing::warn!(reason, "administration request failed: database unavailable");
+                let message = "the gateway's database is unavailable; try again in a moment";
                 Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
             }
         }

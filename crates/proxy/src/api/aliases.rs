@@ -1,4 +1,4 @@
-//! Paths that arrive from clients whose base URL is a little wrong. The table is closed and exact; nothing is guessed
+//! Paths that arrive from clients whose base URL is slightly wrong. The table is closed and exact; there is no heuristic
 //! and nothing is redirected, as a redirect loses bodies and credentials.
 
 use std::sync::{Arc, Once};
@@ -35,7 +35,7 @@ const CHAT: [(&str, &str); 3] =
 /// Other servers' lists of models, which some clients try first.
 const OTHER_SERVERS: [&str; 2] = ["/api/v1/models", "/api/tags"];
 
-/// The greetings, which need no authentication.
+/// Aliases of the hello path, which need no authentication.
 pub(crate) fn unauthenticated() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in HELLO {

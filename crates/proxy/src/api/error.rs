@@ -222,7 +222,7 @@ impl From<ServiceError> for ApiError {
         };
         // The gateway's own credentials, or the connection to AWS: neither the client's fault nor the model's.
         let is_gateway = kind == ErrorType::Api && matches!(mapped.fault, Fault::Operator | Fault::Network);
-        // What clients would retry by themselves, in vain: a daily quota, rejected credentials.
+        // Errors that clients retry by default although a retry cannot help: a daily quota, rejected credentials.
         let is_retried = matches!(
             kind,
             ErrorType::RateLimit | ErrorType::Api | ErrorType::Timeout | ErrorType::Overloaded

@@ -14,18 +14,18 @@ use crate::auth::Scope;
 use crate::readiness::Check;
 use crate::telemetry::metrics;
 
-/// The paths that load balancers and container platforms ask, without a token and without a line in the log.
+/// Paths of probes by load balancers and container platforms: no token is required, and nothing is logged.
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
 
-/// Whether nobody wants to read in the log that this path was asked.
+/// Whether requests to this path stay out of the log.
 #[must_use]
 pub(crate) fn is_probe(path: &str) -> bool {
     PROBES.contains(&path)
 }
 
-/// `GET /health`: exactly four keys. Touches neither AWS nor the database: whether they are there is known from the last
-/// time they were asked. Without the database the gateway still answers, so it is degraded and not ill; without
-/// credentials it cannot.
+/// `GET /health`: exactly four keys. Calls neither AWS nor the database: the results of their last use
+/// count. Without the database the gateway still serves requests, so it is degraded; without credentials it is
+/// unhealthy.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     #[derive(serde::Serialize)]
     struct Health<'a> {
@@ -51,7 +51,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     (status, headers, json).into_response()
 }
 
-/// `GET /livez`: the process answers. It looks at nothing, so that nothing outside can have it restarted.
+/// `GET /livez`: the process responds. It checks nothing, so that an outage elsewhere does not restart the process.
 pub(crate) async fn live() -> Response {
     respond(true, "ok\n".to_owned())
 }
@@ -66,7 +66,7 @@ pub(crate) async fn startup(State(app): State<Arc<App>>, uri: Uri) -> Response {
     render_checks("startupz", &app.readiness.startup_checks(), &uri)
 }
 
-/// The checks as Kubernetes writes its own: all of them when one failed, or when somebody wants to know.
+/// The checks in the format of Kubernetes: all of them when one failed, or with `?verbose`.
 fn render_checks(name: &str, checks: &[Check], uri: &Uri) -> Response {
     let passed = checks.iter().all(|check| check.passed);
     let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word.starts_with("verbose")));
@@ -92,11 +92,11 @@ fn respond(passed: bool, text: String) -> Response {
     (status, headers, text).into_response()
 }
 
-/// `GET /metrics`: counters for Prometheus, in OpenMetrics for whoever accepts that, else in the older format. They tell what is spent, so a token of an operator is asked for where tokens
-/// are asked for at all.
+/// `GET /metrics`: metrics for Prometheus, in OpenMetrics if the request accepts that, else in the older format. They include
+/// the cost, so with authentication a token of an operator is required.
 ///
 /// # Errors
-/// For everybody else.
+/// For other callers.
 pub(crate) async fn metrics(
     State(app): State<Arc<App>>,
     AuthenticatedCaller(caller): AuthenticatedCaller,
@@ -116,7 +116,7 @@ pub(crate) async fn metrics(
     Ok((headers, app.metrics().render(open)).into_response())
 }
 
-/// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that is asked.
+/// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that clients check.
 pub(crate) async fn hello() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], r#"{"message":"hello"}"#).into_response()
 }

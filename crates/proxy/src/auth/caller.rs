@@ -105,7 +105,7 @@ struct CachedDecision {
 }
 
 impl Authenticator {
-    /// Authenticator by `settings`; without `keys` everybody is the same one.
+    /// Authenticator by `settings`; without `keys` all clients are one caller.
     #[must_use]
     pub(crate) fn new(
         keys: Option<JwtKeys>,
@@ -141,13 +141,13 @@ impl Authenticator {
         self.keys.is_none().then_some(&self.anonymous)
     }
 
-    /// The caller of requests that nobody sent, such as those of the doctor.
+    /// The caller of requests of the proxy itself, such as those of the doctor.
     pub(crate) fn anonymous_caller(&self) -> Arc<Caller> {
         Arc::clone(&self.anonymous)
     }
 
-    /// A permit for one more inference request of `caller`; `None` without authentication, as callers cannot be told
-    /// apart then.
+    /// A permit for one more inference request of `caller`; `None` without authentication, as callers cannot be
+    /// distinguished then.
     ///
     /// # Errors
     /// [`AccessError::TooManyRequests`].

@@ -1,7 +1,7 @@
 //! The cache of AWS credentials.
 //!
 //! Order: keys given by name, a Bedrock API key, then the usual chain (environment, profile, SSO, web identity,
-//! container and instance roles). The chain itself asks its source at every call, so the cache is ours: refreshed
+//! container and instance roles). The chain itself calls its source every time, so the cache is ours: refreshed
 //! before expiry by one request at a time, while the others go on with what they have until it expires.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -288,7 +288,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives keys that live for an hour and counts how often it is asked; fails while told to.
+    /// Provides keys that are valid for an hour and counts its calls; fails while `fails` is set.
     #[derive(Clone, Debug)]
     struct Counting {
         clock: Clock,
@@ -309,7 +309,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 let _ = clock;
                 if failing {
-                    return Err(CredentialsError::not_loaded("told to"));
+                    return Err(CredentialsError::not_loaded("test"));
                 }
                 Ok(aws_credential_types::Credentials::new(
                     format!("AKID{call}"),

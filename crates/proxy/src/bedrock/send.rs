@@ -33,7 +33,7 @@ pub(crate) struct UpstreamResponse {
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: Incoming,
-    /// `x-amzn-requestid`, which AWS support asks for.
+    /// `x-amzn-requestid`, which AWS support requires.
     pub(crate) request_id: Option<String>,
 }
 

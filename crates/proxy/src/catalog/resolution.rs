@@ -17,7 +17,7 @@ pub(crate) struct ModelResolver {
 }
 
 impl ModelResolver {
-    /// A resolver over `catalog`, which asks AWS about profiles if `looks_up_profiles`.
+    /// A resolver over `catalog`, which looks profiles up at AWS if `looks_up_profiles`.
     #[must_use]
     pub(crate) fn new(
         catalog: Arc<Catalog>,

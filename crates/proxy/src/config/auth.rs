@@ -87,11 +87,11 @@ fn weakness(key: &str) -> Option<&'static str> {
     characters.dedup();
     let lower = key.to_ascii_lowercase();
     if length < MIN_KEY_CHARACTERS {
-        Some("is shorter than 32 characters, so it can be guessed")
+        Some("is shorter than 32 characters, which is too weak")
     } else if key.starts_with("-----BEGIN") {
         Some("is a PEM file of a key pair, not a shared secret")
     } else if characters.len() < MIN_DISTINCT_CHARACTERS {
-        Some("repeats a few characters, so it can be guessed")
+        Some("repeats a few characters, which is too weak")
     } else if PLACEHOLDERS.iter().any(|placeholder| lower.contains(placeholder)) {
         Some("is a placeholder from an example")
     } else {

@@ -60,7 +60,7 @@ pub(super) struct Detachable<T: DetachedOutput> {
 }
 
 impl<T: DetachedOutput> Detachable<T> {
-    /// `future`, run by whatever polls this, or else by `detached`.
+    /// `future`, run by the task that polls this; after a drop, by `detached`.
     pub(super) fn new(detached: &DetachedReads, future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { future: Some(Box::pin(future)), detached: detached.clone() }
     }

@@ -112,7 +112,7 @@ impl UpstreamRequest {
             path: self.operation.path(&self.model_id),
             headers: self.headers.clone(),
             body: self.body.clone(),
-            // The Bedrock API forwards whatever AWS responds with.
+            // The Bedrock API forwards AWS's response unchanged.
             media_type: self.upstream_api.map(|_| self.operation.media_type()),
         }
     }

@@ -89,7 +89,7 @@ impl Formatter {
         self.assemble(*event.metadata().level(), fields)
     }
 
-    /// Formats the line that says how many lines were dropped.
+    /// Formats the line with the number of dropped lines.
     pub(super) fn format_dropped(&self, lines: u64) -> Vec<u8> {
         let mut fields = Fields::new(self);
         fields.set_message("log lines dropped");

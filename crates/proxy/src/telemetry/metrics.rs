@@ -153,7 +153,7 @@ fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, 
 }
 
 impl Metrics {
-    /// Creates the metrics. `models` always have a label value of their own; `has_user_label` says whether tokens and
+    /// Creates the metrics. `models` always have a label value of their own; `has_user_label`: whether tokens and
     /// cost are split by user.
     #[must_use]
     pub(crate) fn new(models: &[String], has_user_label: bool) -> Self {

@@ -73,7 +73,7 @@ pub(super) struct WorkerGuard {
 }
 
 impl LineQueue {
-    /// Starts the thread that writes to `sink`. After a drop, `report` makes the line that says how many were dropped.
+    /// Starts the thread that writes to `sink`. After a drop, `report` makes the line with the number of dropped lines.
     ///
     /// # Errors
     /// When the thread cannot be started.

@@ -104,7 +104,7 @@ impl RecordHandle {
         body.waited += waited;
     }
 
-    /// Adds bytes of the response body and the time that the client was waited for; `sent` says that the end was sent.
+    /// Adds bytes of the response body and the time that the client was waited for; `sent`: whether the end was sent.
     pub(crate) fn add_response_body(&self, bytes: u64, waited: Duration, sent: bool) {
         let mut record = self.lock();
         record.response_body.bytes += bytes;

@@ -70,7 +70,7 @@ async fn streamed_and_whole_completions_are_equal() {
             && completion["created"].as_u64() > Some(0)
     );
     let message = &completion["choices"][0]["message"];
-    assert!(message["content"].as_str().unwrap().ends_with("You said: Hello"), "{message}");
+    assert!(message["content"].as_str().unwrap().ends_with("You sent: Hello"), "{message}");
     assert_eq!(completion["choices"][0]["finish_reason"], "stop");
 
     let answer = send(&server, PATH, &chat_body("Hello", true)).await;

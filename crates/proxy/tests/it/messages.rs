@@ -34,7 +34,7 @@ async fn unstreamed_response_is_the_same_message() {
     let message = response.json();
     assert_eq!((&message["type"], &message["model"]), (&json!("message"), &json!("claude-sonnet-4-5")));
     assert_eq!(message["stop_reason"], "end_turn");
-    assert!(message["content"][0]["text"].as_str().unwrap().ends_with("You said: Hello"));
+    assert!(message["content"][0]["text"].as_str().unwrap().ends_with("You sent: Hello"));
     let asked = &server.bedrock.requests()[0];
     assert_eq!(asked.path, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream");
 }

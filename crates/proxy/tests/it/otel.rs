@@ -194,7 +194,7 @@ async fn request_and_upstream_spans_join_the_trace() {
         ("gateway", "test")
     );
     for (path, _, body) in received.iter() {
-        for secret in ["canary-in-the-prompt", "careful and kind", "This answer came from", "collector-token"]
+        for secret in ["canary-in-the-prompt", "careful and kind", "This output came from", "collector-token"]
         {
             let found = body.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} was sent to {path}");

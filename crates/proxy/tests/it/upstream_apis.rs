@@ -107,7 +107,7 @@ async fn unsupported_field_is_removed_and_remembered() {
         let response = server.post(body.to_string()).await;
         assert_eq!(response.status, 200, "{}", response.body);
         let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
-        assert!(notice.contains("novel_member: left out: this model was seen to refuse it"), "{notice}");
+        assert!(notice.contains("novel_member: left out: this model rejected it before"), "{notice}");
     }
     assert_eq!(server.bedrock.requests().len(), 3, "the second request was right from the start");
 }
@@ -171,7 +171,7 @@ async fn unsupported_converse_betas_are_removed_and_remembered() {
         assert_eq!(response.status, 200, "{}", response.body);
         let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
         assert!(
-            notice.contains("novel-2027-01-01") && notice.contains("seen to refuse"),
+            notice.contains("novel-2027-01-01") && notice.contains("rejected"),
             "what was left out is named: {notice}"
         );
         assert_eq!(fields(&server).get("anthropic_beta"), None);
@@ -330,7 +330,7 @@ async fn client_without_thinking_blocks_gets_none() {
         let response = server.post(body.to_string()).await;
         assert_eq!(response.status, 200, "{route}: {}", response.body);
         let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
-        assert!(notice.starts_with("thinking: left out: the tool calls being answered"), "{notice}");
+        assert!(notice.starts_with("thinking: left out: the tool calls came without thinking"), "{notice}");
     }
 }
 

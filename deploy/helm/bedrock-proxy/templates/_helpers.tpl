@@ -50,7 +50,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.tls.secretName }}HTTPS{{ else }}HTTP{{ end }}
 {{- end }}
 
-{{- /* What cannot work is refused here, before the cluster has anything to do with it. */ -}}
+{{- /* Rejects invalid values before anything is sent to the cluster. */ -}}
 {{- define "bedrock-proxy.check" -}}
 {{- $values := .Values }}
 {{- $open := eq (toString (get $values.config "ALLOW_UNAUTHENTICATED")) "true" }}
@@ -61,13 +61,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "persistence is one volume for one pod: set persistence.enabled=false, or replicaCount=1 and autoscaling.enabled=false" }}
 {{- end }}
 {{- if and $values.database.host $values.database.urlInSecret }}
-{{- fail "database.host and database.urlInSecret exclude each other: leave one of them out" }}
+{{- fail "database.host and database.urlInSecret exclude each other: remove one of them" }}
 {{- end }}
 {{- if and $values.database.urlInSecret (not $values.existingSecret) }}
 {{- fail "database.urlInSecret means that DATABASE_URL is in existingSecret: set existingSecret" }}
 {{- end }}
 {{- if not (or $values.existingSecret $values.extraEnv $open) }}
-{{- fail "nobody could use the proxy, because it listens to others only with a key for their tokens: make a Secret with JWT_SECRET_KEY and name it in existingSecret (or set config.ALLOW_UNAUTHENTICATED=true if something in front of it decides who may pass)" }}
+{{- fail "connections from other pods need a key for tokens: create a Secret with JWT_SECRET_KEY and set existingSecret to its name (or set config.ALLOW_UNAUTHENTICATED=true if another component authenticates the clients)" }}
 {{- end }}
 {{- range $name := list "JWT_SECRET_KEY" "JWT_PREVIOUS_SECRET_KEYS" "DATABASE_URL" "DB_PASSWORD" "AWS_BEDROCK_SECRET_KEY" "AWS_BEDROCK_SESSION_TOKEN" "AWS_BEARER_TOKEN_BEDROCK" "OTEL_EXPORTER_OTLP_HEADERS" }}
 {{- if hasKey $values.config $name }}
@@ -76,7 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- range $name := list "HOST" "PORT" "DATA_DIR" "DB_HOST" "DB_PORT" "DB_NAME" "DB_USER" "DB_SSLMODE" "SHUTDOWN_DELAY_SECONDS" "SHUTDOWN_GRACE_SECONDS" "TLS_CERT_FILE" "TLS_KEY_FILE" }}
 {{- if hasKey $values.config $name }}
-{{- fail (printf "config.%s is decided by other values of this chart: see service, persistence, database, shutdown and tls" $name) }}
+{{- fail (printf "config.%s is set by other values of this chart: see service, persistence, database, shutdown and tls" $name) }}
 {{- end }}
 {{- end }}
 {{- end }}

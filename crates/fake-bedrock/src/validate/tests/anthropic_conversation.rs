@@ -192,8 +192,8 @@ fn tool_references_must_name_a_tool() {
     assert_invoke_accepted(OPUS_55, &with(json!([SEARCH]), tools.clone(), "later"));
     assert_invoke_rejected(
         OPUS_55,
-        &with(json!([SEARCH]), tools.clone(), "nobody"),
-        "Tool reference 'nobody' has no corresponding tool definition",
+        &with(json!([SEARCH]), tools.clone(), "unknown"),
+        "Tool reference 'unknown' has no corresponding tool definition",
     );
     let plain_tools = json!([tools[0]]);
     let rejection = outcome(OPUS_55, &with(json!([]), plain_tools, "ToolSearch"));

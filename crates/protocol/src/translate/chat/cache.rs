@@ -1,4 +1,4 @@
-//! Cache points for clients that set none: OpenAI's models cache by themselves, Claude models only where they are told.
+//! Cache points for clients that set none: OpenAI's models cache by themselves, Claude models at cache points only.
 //!
 //! Behind the tools, behind the system prompt, and behind the last two turns of the user: the last one is written, the
 //! one before is what the previous request wrote. See

@@ -7,10 +7,10 @@ use crate::anthropic::{self, Error, ErrorType, PartialUsage};
 use crate::json::{JsonStr, RawJson};
 use crate::openai::{Choice, Completion, CompletionHead, FunctionCall, Message, ToolCall};
 
-/// What has to be known of a message. Blocks and members without a name here are Anthropic's own: chat completions have
-/// no words for them, and no chat request asks for any.
+/// Members of a message that a completion needs. Other blocks and members are specific to Anthropic: chat completions
+/// have no counterpart, and no chat request enables them.
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct MessageFields<'a> {
     #[serde(borrow, default)]
     content: Vec<Piece<'a>>,
     #[serde(borrow, default)]
@@ -41,9 +41,9 @@ struct Piece<'a> {
 /// When it is not the JSON of a message.
 pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>, Error> {
     let api = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
-    let answer: Answer<'_> = serde_json::from_slice(message).map_err(api)?;
+    let fields: MessageFields<'_> = serde_json::from_slice(message).map_err(api)?;
     let mut message = Message { role: "assistant", ..Message::default() };
-    for piece in answer.content {
+    for piece in fields.content {
         match &*piece.kind {
             "text" => message.content.get_or_insert_default().push_str(&piece.text.unwrap_or_default()),
             "thinking" => {
@@ -68,9 +68,9 @@ pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>,
     }
     // Thoughts that are not shown are none.
     message.reasoning_content.take_if(|thoughts| thoughts.is_empty());
-    let finish_reason = finish_reason(answer.stop_reason.as_deref(), head.functions);
+    let finish_reason = finish_reason(fields.stop_reason.as_deref(), head.functions);
     let mut usage = anthropic::Usage::default();
-    update_usage(&mut usage, &answer.usage);
+    update_usage(&mut usage, &fields.usage);
     let completion = Completion {
         id: &head.id,
         object: "chat.completion",

@@ -1,6 +1,6 @@
 //! Messages of a chat request → turns.
 //!
-//! OpenAI's roles become two: what the system says goes before the conversation, results of tools are the user's words,
+//! OpenAI's roles become two: instructions go before the conversation, results of tools belong to the user,
 //! first in the turn that follows the calls.
 
 use super::request::{borrowed, leave_out};
@@ -91,7 +91,7 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             self.diagnostics.dropped(path.key("name"), "left out: participants have no names here");
         }
         if reasoning_content.is_some() {
-            let why = "left out: thoughts are not told a second time, as they came without a signature";
+            let why = "left out: it has no signature, so it cannot be sent back";
             self.diagnostics.adjusted(path.key("reasoning_content"), why);
         }
         let mut blocks = self.content(content.as_ref(), path.key("content"))?;
@@ -99,7 +99,7 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             "system" | "developer" => self.instructions(index, blocks, at_role),
             "user" => {
                 if blocks.is_empty() {
-                    // The main road says what becomes of a turn without words.
+                    // Normalization decides about a turn without text.
                     blocks.push(text_block(JsonStr::default()));
                 }
                 self.push("user", blocks);
@@ -110,7 +110,7 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
                 }
                 self.calls(tool_calls.as_ref(), function_call.as_ref(), &mut blocks, path)?;
                 if blocks.is_empty() {
-                    self.diagnostics.adjusted(path, "left out: it says nothing");
+                    self.diagnostics.adjusted(path, "left out: it is empty");
                 }
                 self.push("assistant", blocks);
             }
@@ -185,7 +185,7 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
         let at_calls = path.key("tool_calls");
         for (index, call) in calls.map_or(&[][..], |calls| calls).iter().enumerate() {
             let path = at_calls.index(index);
-            // Which one of a stream it was is said by its place.
+            // The position in the list replaces `index`, which chunks need.
             let ToolCall { id, kind, function, index: _, unknown } = call;
             leave_out(path, unknown, self.diagnostics);
             if kind.as_deref().is_some_and(|kind| kind != "function") {
@@ -234,7 +234,7 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
     ) -> Result<Blocks<'a>, InvalidRequest> {
         match content {
             None => Ok(Vec::new()),
-            // An empty text says nothing, and no model takes one.
+            // No model accepts an empty text.
             Some(TextOr::Text(text)) if text.is_empty() => Ok(Vec::new()),
             Some(TextOr::Text(text)) => Ok(vec![text_block(borrowed(text))]),
             Some(TextOr::More(parts)) => {

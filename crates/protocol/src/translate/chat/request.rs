@@ -23,7 +23,7 @@ const IGNORED_FIELDS: [&str; 7] = [
     "safety_identifier",
     "include_obfuscation",
 ];
-/// Values that ask for nothing.
+/// Values that request nothing.
 const EMPTY_VALUES: [&str; 7] = ["false", "0", "0.0", "\"\"", "[]", "{}", "[\"text\"]"];
 /// Capacity beyond the length of the client's body, enough for most requests.
 const EXTRA_CAPACITY: usize = 1024;
@@ -33,11 +33,11 @@ const EXTRA_CAPACITY: usize = 1024;
 pub struct ChatOptions {
     /// Whether cache points are set for clients that set none.
     pub auto_cache: bool,
-    /// Whether a request is refused when something that may change its answer would be left out.
+    /// Whether a request is rejected when leaving out a field may change the response.
     pub strict: bool,
 }
 
-/// A Messages request that asks for the same.
+/// Messages request with the same meaning.
 #[derive(Debug)]
 pub struct ChatCall<'a> {
     /// The request.
@@ -46,7 +46,7 @@ pub struct ChatCall<'a> {
     pub body: Vec<u8>,
     /// Whether a stream has a chunk with the usage.
     pub include_usage: bool,
-    /// Whether calls are to be told as `function_call`.
+    /// Whether the response has calls as `function_call`.
     pub functions: bool,
     /// Fields that are unsupported. If there are any, the body must not be sent.
     pub unsupported: Vec<UnsupportedField>,
@@ -57,7 +57,7 @@ pub struct ChatCall<'a> {
 /// Translates a chat request for a model with these `capabilities`. `length` is that of the client's body, in bytes.
 ///
 /// # Errors
-/// When the request is not valid, or asks for what cannot be had; the paths are those of the chat request.
+/// When the request is not valid, or requests something that is not available; the paths are those of the chat request.
 pub fn chat_to_messages<'a>(
     chat: &'a openai::Request<'_>,
     length: usize,
@@ -107,7 +107,10 @@ fn request<'a>(
     } = chat;
     let root = JsonPath::ROOT;
     if n.is_some_and(|n| n != 1) {
-        return Err(InvalidRequest::new("n", "Input should be 1: one request gives one answer here"));
+        return Err(InvalidRequest::new(
+            "n",
+            "Input should be 1: Bedrock returns one completion for each request",
+        ));
     }
     let offered = tools::offered(tools.as_ref(), functions.as_ref(), diagnostics)?;
     let choice = tools::choice(tool_choice.as_ref(), function_call.as_ref(), diagnostics)?;
@@ -159,7 +162,7 @@ pub(super) fn leave_out(
     for (name, value) in unknown {
         let path = path.key(name);
         if IGNORED_FIELDS.contains(&&**name) || EMPTY_VALUES.contains(&value.get()) {
-            diagnostics.adjusted(path, "left out: it says nothing here");
+            diagnostics.adjusted(path, "left out: it has no effect on Bedrock");
         } else {
             diagnostics.dropped(path, "left out: models on Bedrock have nothing like it");
         }
@@ -174,8 +177,7 @@ fn include_usage(options: Option<&StreamOptions<'_>>, diagnostics: &mut Diagnost
 
 fn most_tokens(newer: Option<u64>, older: Option<u64>, diagnostics: &mut Diagnostics) -> Option<u64> {
     if newer.is_some() && older.is_some_and(|older| newer != Some(older)) {
-        diagnostics
-            .adjusted(JsonPath::ROOT.key("max_tokens"), "left out: max_completion_tokens says otherwise");
+        diagnostics.adjusted(JsonPath::ROOT.key("max_tokens"), "left out: max_completion_tokens replaces it");
     }
     newer.or(older)
 }
@@ -262,7 +264,7 @@ fn output_format<'a>(
                 diagnostics.adjusted(path.key("name"), "left out: the schema has none here");
             }
             if description.is_some() {
-                diagnostics.dropped(path.key("description"), "left out: say it in the schema");
+                diagnostics.dropped(path.key("description"), "left out: write it into the schema instead");
             }
             if *strict == Some(false) {
                 diagnostics.adjusted(path.key("strict"), "left out: schemas are always obeyed here");

@@ -1,7 +1,7 @@
 //! Stream events into chat completion chunks.
 //!
 //! The output is always one chunk with the role, deltas, one chunk with the finish reason, a chunk with the usage if
-//! the client asked for it, and `[DONE]`; or a beginning of that closed by one error. That holds for every order of
+//! the client requested it, and `[DONE]`; or a beginning of that closed by one error. That holds for every order of
 //! events.
 
 use serde::Deserialize;
@@ -248,7 +248,7 @@ impl EventSink for ChatStream {
                 Delta::TextDelta { text } => Change::Text(text),
                 Delta::ThinkingDelta { thinking } => Change::Thinking(thinking),
                 Delta::InputJsonDelta { partial_json } => Change::Arguments(partial_json),
-                // Signatures have no field in chunks, and no chat request asks for citations.
+                // Signatures have no field in chunks, and no chat request enables citations.
                 Delta::SignatureDelta { .. } | Delta::CitationsDelta { .. } => return,
             },
             Event::ContentBlockStop { .. } => Change::BlockStop,
@@ -272,7 +272,7 @@ impl EventSink for ChatStream {
             }
             return;
         }
-        // Events of another shape are Anthropic's own, which no chat request asks for.
+        // Events of another shape are Anthropic's own, which no chat request enables.
         let Ok(event) = serde_json::from_str::<RawEvent<'_>>(json) else { return };
         match (name, event) {
             ("message_start", RawEvent { message, .. }) => {

@@ -22,7 +22,7 @@ pub struct KnownError {
     pub fault: Fault,
     /// Whether to retry.
     pub retry: Retry,
-    /// The seconds that a client should wait; 0 when there is nothing to say.
+    /// The seconds that a client should wait; 0 for no `retry-after`.
     pub retry_after: u16,
     pub(super) client_message: ClientMessage,
     /// Cause.

@@ -25,7 +25,7 @@ pub(super) const INTERNAL: KnownError = KnownError::new(
 )
 .example("The system encountered an unexpected error during processing. Try your request again.")
 .maps_to(Api, Upstream, AfterPause)
-.cause("something inside AWS failed")
+.cause("AWS had an internal error")
 .advice("Try again; if it stays, look at the AWS Health Dashboard.");
 
 /// All known errors. The first that matches counts.
@@ -40,7 +40,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E02", 400, VALIDATION, &["support on-demand throughput"])
         .example("The provided model doesn't support on-demand throughput.")
         .maps_to(Permission, Operator, Never)
-        .cause("the same in older words")
+        .cause("the same error with an older message")
         .advice("Use the id of a profile: us., eu., apac. or global. before the model's id, one that the gateway's region has.")
         .with_advice(),
     KnownError::new("E03", 400, VALIDATION, &["model identifier is invalid"])
@@ -59,7 +59,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("Model access is denied due to IAM user or service role is not authorized to perform the required AWS Marketplace actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe) to enable access to this model.")
         .maps_to(Permission, Operator, Never)
         .cause("the first call of a model subscribes the account, and these credentials may not subscribe")
-        .advice("Have somebody with aws-marketplace:Subscribe and ViewSubscriptions call the model once; then wait up to 15 minutes.")
+        .advice("Call the model once with credentials that have aws-marketplace:Subscribe and ViewSubscriptions; then wait up to 15 minutes.")
         .with_advice(),
     KnownError::new("E06", 403, DENIED, &["invalid_payment_instrument", "payment instrument"])
         .example("Model access is denied due to INVALID_PAYMENT_INSTRUMENT: A valid payment instrument must be provided.")
@@ -71,7 +71,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("You don't have access to the model with the specified model ID.")
         .maps_to(Permission, Operator, Never)
         .cause("the model is not enabled for the account in this region")
-        .advice("Enable it in the Bedrock console (Model access) of the gateway's region and look for service control policies; only a call proves access.")
+        .advice("Enable it in the Bedrock console (Model access) of the gateway's region and check the service control policies; only a call proves access.")
         .with_advice(),
     KnownError::new("E28", 403, &["AccessDeniedException", "UnrecognizedClientException", "MissingAuthenticationTokenException", "MissingAuthenticationToken"], &["authorization header is missing", "api key", "bearer"])
         .example("Authentication failed: Please make sure your API Key is valid.")
@@ -102,7 +102,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("Too many tokens per day, please wait before trying again.")
         .maps_to(RateLimit, Upstream, Never)
         .cause("the daily quota of the account is spent; it may be 0 for a new account")
-        .advice("Waiting a moment does not help: use another model or region, or look at the applied quota in Service Quotas.")
+        .advice("A retry does not help: use another model or region, or look at the applied quota in Service Quotas.")
         .with_advice(),
     KnownError::new("E14b", 503, THROTTLED, &["too many connections"])
         .example("Too many connections, please wait before trying again.")
@@ -114,7 +114,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .maps_to(RateLimit, Upstream, AfterPause)
         .retry_after(10)
         .cause("the quota of tokens per minute for this model and region is spent; max_tokens is reserved when a request begins")
-        .advice("Ask for fewer max_tokens, spread the load over regions, or raise the quota in Service Quotas."),
+        .advice("Lower max_tokens, spread the load over regions, or raise the quota in Service Quotas."),
     KnownError::new("E12", 429, THROTTLED, ANY_TEXT)
         .example("Too many requests, please wait before trying again.")
         .maps_to(RateLimit, Upstream, AfterPause)
@@ -129,7 +129,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E16", 400, &["ServiceQuotaExceededException"], ANY_TEXT)
         .example("Your request exceeds the service quota for your account.")
         .maps_to(RateLimit, Upstream, Never)
-        .cause("a quota of the account, which a moment's wait does not change")
+        .cause("a quota of the account is exceeded; a retry does not help")
         .advice("Look at the applied quota in Service Quotas.")
         .with_advice(),
     // --- The model's own server ----------------------------------------------------------------------------------
@@ -137,27 +137,27 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("The model is not ready for inference. Wait and try again.")
         .maps_to(Overloaded, Upstream, AfterPause)
         .cause("an imported or custom model is being loaded")
-        .advice("Warm it up with a short request before people need it."),
+        .advice("Send a short request before users need the model."),
     KnownError::new("E15b", 408, &["ModelTimeoutException", MappedError::SILENT], ANY_TEXT)
         .example("The request took too long to process. Processing time exceeded the model timeout length.")
         .maps_to(Timeout, Upstream, ByClient)
         .cause("the model took too long")
-        .advice("Ask for less, or use another region."),
+        .advice("Send a smaller request, or use another region."),
     KnownError::new("E15d", 424, &["ModelStreamErrorException", "ModelErrorException"], &["invalid sequence as part of tooluse"])
         .example("Model produced invalid sequence as part of ToolUse. Please refer to the model tool use troubleshooting guide.")
         .maps_to(Api, Upstream, AfterPause)
         .cause("the model broke the syntax of a tool call; Nova and Llama do that")
         .advice("Set temperature to 0 (and top_k to 1 for Nova) when tools are offered.")
         .with_advice(),
-    // The kind is what the model's own server said.
+    // The error type is that of the model's own server.
     KnownError::new("E15c", 424, &["ModelErrorException", "ModelStreamErrorException"], ANY_TEXT)
         .example("The system encountered an unexpected error during processing. Try your request again.")
         .maps_to(Api, Upstream, AfterPause)
-        .cause("the model's own server failed; the error is the one that it gave")
+        .cause("the model's own server failed; the error type is that of the server")
         .advice("Try again; if it stays, look at the AWS Health Dashboard."),
     KnownError::new("E50", 0, &["Malformed_tool_use", "Malformed_model_output"], ANY_TEXT)
         .maps_to(Api, Upstream, AfterPause)
-        .cause("the model broke its own format before it said anything")
+        .cause("the model broke its own format before it wrote any content")
         .advice("Try again.")
         .with_advice(),
     INTERNAL,
@@ -165,7 +165,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E18", 403, &["InvalidSignatureException", "SignatureDoesNotMatch"], &["signature expired", "signature not yet current", "is now earlier than"])
         .example("Signature expired: 20261122T110000Z is now earlier than 20261122T115500Z (20261122T120000Z - 5 min.)")
         .maps_to(Api, Operator, Never)
-        .cause("the clock of the gateway's machine is more than five minutes wrong")
+        .cause("the clock of the gateway's machine is wrong by more than five minutes")
         .advice("Set the machine's clock (NTP).")
         .with_message("AWS does not accept the gateway's signature because of its clock."),
     KnownError::new("E17", 403, &["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "RequestExpired"], ANY_TEXT)
@@ -173,13 +173,13 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .maps_to(Api, Operator, WithNewCredentials)
         .cause("the gateway's own AWS credentials are expired or unknown")
         .advice("Renew them: `aws sso login`, the role, or the keys in the environment.")
-        .with_message("AWS refused the credentials of this gateway."),
+        .with_message("AWS rejected the credentials of this gateway."),
     KnownError::new("E17b", 403, &["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired"], ANY_TEXT)
         .example("The request signature we calculated does not match the signature you provided.")
         .maps_to(Api, Operator, Never)
         .cause("the gateway's own AWS credentials are wrong, or not allowed in this region")
-        .advice("Compare the secret key, and look whether the account has switched the region on.")
-        .with_message("AWS refused the credentials of this gateway."),
+        .advice("Compare the secret key, and check whether the region is enabled for the account.")
+        .with_message("AWS rejected the credentials of this gateway."),
     KnownError::new("E19", 0, &[MappedError::NO_CREDENTIALS], ANY_TEXT)
         .maps_to(Api, Operator, Never)
         .cause("the gateway has no AWS credentials; in a container the instance's metadata may be one hop too far")
@@ -187,15 +187,15 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .with_message("The gateway has no AWS credentials."),
     KnownError::new("E29", 0, &[MappedError::NOT_A_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
-        .cause("something between the gateway and Bedrock answers in its place: a proxy, a firewall, an API gateway")
+        .cause("something between the gateway and Bedrock sent the response: a proxy, a firewall, an API gateway")
         .advice("Look at the gateway's log for the content-type and the server, and at AWS_ENDPOINT_URL and HTTPS_PROXY.")
         .with_advice(),
     KnownError::new("E46", 200, &["UnknownOperationException"], ANY_TEXT)
         .example("UnknownOperationException")
         .maps_to(NotFound, Operator, Never)
-        .cause("this host of AWS does not have the operation")
+        .cause("this AWS endpoint does not have the operation")
         .advice("Look at the endpoint URL and the region, or choose another AWS_BEDROCK_ROUTE.")
-        .with_message("Bedrock does not have this operation here."),
+        .with_message("The Bedrock endpoint does not have this operation."),
     KnownError::new("E48", 0, &[MappedError::UNREACHABLE], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
         .cause("DNS, TLS or the connection failed on the way to Bedrock")
@@ -203,7 +203,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .with_advice(),
     KnownError::new("E48b", 0, &[MappedError::BAD_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
-        .cause("an answer was damaged on its way, or is not what Bedrock's answers look like")
+        .cause("a response was damaged in transit, or does not have the format of Bedrock's responses")
         .advice("Try again.")
         .with_advice(),
     // --- The prompt is too long ----------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E22b", 400, VALIDATION, &["input tokens exceeded", "maximum context length is", "too many total text bytes", "too many input tokens", "expected maxlength", "context window"])
         .example("Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the same in the words of other models")
+        .cause("the same error with the messages of other models")
         .advice("Shorten it; clients such as Claude Code compact it by themselves.")
         .prompt_too_long(),
     KnownError::new("E47", 413, &["RequestEntityTooLargeException", "RequestTooLargeException"], ANY_TEXT)
@@ -223,12 +223,12 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .maps_to(TooLarge, Client, Never)
         .cause("Bedrock takes bodies of 20 MB at most")
         .advice("Send fewer or smaller images and documents."),
-    // --- What a model or a route does not take; most of these are mended before the client hears of them ------------
+    // --- What a model or a route does not take; most of these are handled by a fallback, unseen by the client -------
     KnownError::new("E20", 400, VALIDATION, &["invalid beta flag", "for the `anthropic-beta` header"])
         .example("The model returned the following errors: invalid beta flag")
         .maps_to(InvalidRequest, Client, Never)
         .cause("a beta that the model does not know; the gateway leaves it out and remembers")
-        .advice("None; report a beta that keeps being refused."),
+        .advice("None; report a beta that is rejected repeatedly."),
     KnownError::new("E21", 400, VALIDATION, &["extra inputs are not permitted", "extraneous key ["])
         .example("context_management: Extra inputs are not permitted")
         .maps_to(InvalidRequest, Client, Never)
@@ -238,11 +238,11 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("messages.1.content.0: Invalid `signature` in `thinking` block")
         .maps_to(InvalidRequest, Client, Never)
         .cause("thinking was altered, moved, or comes from another model")
-        .advice("Send thinking back as it came, or leave all of it out."),
+        .advice("Send thinking back unchanged, or leave all of it out."),
     KnownError::new("E25", 400, VALIDATION, &["expected `thinking` or `redacted_thinking`", "must start with a thinking block"])
         .example("messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("thinking has a budget and a tool call being answered came without its thinking; the gateway leaves thinking out where it sees that")
+        .cause("thinking has a budget and the turn of a tool call came without its thinking; the gateway leaves thinking out where it sees that")
         .advice("Send thinking back with the call that it led to, or switch it off."),
     KnownError::new("E23", 400, VALIDATION, &["input tag 'adaptive' found", "thinking.type must be", "thinking.type.enabled", "adaptive thinking is not supported"])
         .example("adaptive thinking is not supported on this model")
@@ -252,7 +252,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E37", 400, VALIDATION, &["does not support assistant message prefill"])
         .example("This model does not support assistant message prefill. The conversation must end with a user message.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the conversation ends with the beginning of an answer, which newer models do not take")
+        .cause("the conversation ends with a prefill (an assistant message), which newer models do not take")
         .advice("End the conversation with a user message."),
     KnownError::new("E33", 400, VALIDATION, &["cannot both be specified"])
         .example("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
@@ -262,12 +262,12 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E32", 400, VALIDATION, &["exceeds the model limit of", "exceeds model maximum"])
         .example("The maximum tokens you requested exceeds the model limit of 64000. Try again with a maximum tokens value that is lower than 64000.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("max_tokens is more than the model answers with; the gateway lowers it for models that it knows")
+        .cause("max_tokens is more than the output limit of the model; the gateway lowers it for models that it knows")
         .advice("Lower max_tokens, or describe the model in AWS_BEDROCK_MODELS_FILE (max_output_tokens)."),
     KnownError::new("E34", 400, VALIDATION, &["support tool use in streaming mode"])
         .example("This model doesn't support tool use in streaming mode.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the model calls tools in whole answers only; the gateway asks for one and remembers")
+        .cause("the model calls tools in unstreamed responses only; the gateway requests one and remembers")
         .advice("None."),
     KnownError::new("E35", 400, VALIDATION, &["this model doesn't support the"])
         .example("This model doesn't support the cachePoint field. Remove cachePoint and try again.")
@@ -277,12 +277,12 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E30", 400, VALIDATION, &["url sources not supported", "url sources are not supported"])
         .example("URL sources not supported")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("Bedrock fetches nothing")
+        .cause("Bedrock does not fetch URLs")
         .advice("Send images and documents as base64."),
     KnownError::new("E38", 400, VALIDATION, &["compiled grammar size"])
         .example("Compiled grammar size (484.8MB) exceeds maximum allowed size (300MB)")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("the schema of the answer or of a strict tool is too complex")
+        .cause("the schema of the output or of a strict tool is too complex")
         .advice("Use a simpler schema."),
     KnownError::new("E39", 400, VALIDATION, &["tool type '", "the provided request is not valid"])
         .example("tool type 'web_search_20250305' is not supported")
@@ -298,23 +298,23 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E42", 400, &["ValidationException", "ResourceNotFoundException"], &["support counting tokens"])
         .example("The provided model doesn't support counting tokens")
         .maps_to(InvalidRequest, Upstream, Never)
-        .cause("CountTokens does not know the model; the gateway estimates and says so")
+        .cause("CountTokens does not know the model; the gateway estimates, and marks the result as an estimate")
         .advice("None."),
     // --- What the translation has to prevent -------------------------------------------------------------------------
     KnownError::new("E27", 400, VALIDATION, &["tooluse.input is empty"])
         .example("The value at messages.1.content.2.toolUse.input is empty.")
         .maps_to(InvalidRequest, Gateway, Never)
-        .cause("a mistake of the gateway: it should have sent an empty object")
+        .cause("an error of the gateway: it should have sent an empty object")
         .advice("Please report it with the request id."),
     KnownError::new("E31", 400, VALIDATION, &["request metadata contains a value"])
         .example("Request metadata contains a value that violates the regular expression")
         .maps_to(InvalidRequest, Gateway, Never)
-        .cause("a mistake of the gateway: it should have left metadata.user_id out")
+        .cause("an error of the gateway: it should have left metadata.user_id out")
         .advice("Please report it with the request id."),
     KnownError::new("E36", 400, VALIDATION, &["in the contentblock object at", "cannot end with trailing whitespace", "must alternate between user and assistant", "expected toolresult blocks", "the number of toolresult blocks", "the toolconfig field must be defined", "duplicate document names"])
         .example("A conversation must alternate between user and assistant roles. Make sure the conversation alternates between user and assistant roles and try again.")
         .maps_to(InvalidRequest, Gateway, Never)
-        .cause("a mistake of the gateway, which has to arrange conversations as Converse wants them")
+        .cause("an error of the gateway: it should have arranged the conversation as Converse requires")
         .advice("Please report it with the request id."),
     // --- Everything else -----------------------------------------------------------------------------------------------
     KnownError::new("E40", 400, VALIDATION, &["failed to satisfy constraint"])
@@ -325,30 +325,30 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E26", 403, DENIED, &["unsupported countries"])
         .example("Access to Anthropic models is not allowed from unsupported countries, regions, or territories.")
         .maps_to(Permission, Operator, Never)
-        .cause("the request, or the account, is where Anthropic's models are not offered")
+        .cause("the request or the account comes from a country where Anthropic's models are not offered")
         .advice("Look at the address that the gateway's requests leave from, and at the account's country.")
         .with_advice(),
     KnownError::new("E43", 404, NOT_FOUND, ANY_TEXT)
         .example("The provided model ARN was not found.")
         .maps_to(Permission, Operator, Never)
-        .cause("an ARN or id that names nothing")
+        .cause("the ARN or id does not exist")
         .advice("Look at AWS_BEDROCK_MODEL_MAPPINGS, the region and the account.")
         .with_advice(),
     KnownError::new("E44", 403, &["AccessDeniedException", "BadCScoreException"], ANY_TEXT)
         .example("Access denied.")
         .maps_to(Permission, Operator, Never)
-        .cause("AWS denies it without a reason that is known here; an account may be flagged")
+        .cause("AWS denies access with a message that this table does not have; the account may be flagged")
         .advice("AWS's own text is in the gateway's log; AWS support helps with a flagged account.")
         .with_advice(),
     KnownError::new("E45", 400, &["ConflictException"], ANY_TEXT)
         .example("The request conflicts with the state of the resource.")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("two operations on the same thing")
+        .cause("two operations on the same resource")
         .advice("Try again when the first is done."),
     KnownError::new("E49", 400, VALIDATION, ANY_TEXT)
         .example("messages.0.content.0.text: Field required")
         .maps_to(InvalidRequest, Client, Never)
-        .cause("Bedrock refuses the request in words that are not known here")
+        .cause("Bedrock rejects the request with a message that this table does not have")
         .advice("AWS's own text is in the gateway's log."),
 ];
 
@@ -358,7 +358,7 @@ pub fn known_error(code: &str) -> Option<&'static KnownError> {
     KNOWN_ERRORS.iter().find(|known_error| known_error.code.eq_ignore_ascii_case(code))
 }
 
-/// What went wrong, as far as the status tells.
+/// Known error by the status alone.
 pub(super) fn by_status(status: u16) -> &'static KnownError {
     let code = match status {
         413 => "E47",

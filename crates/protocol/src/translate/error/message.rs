@@ -29,9 +29,9 @@ pub(super) fn visible(text: &str, code: &str) -> String {
     let text = text.strip_prefix(PREFIX).unwrap_or(text);
     if text.is_empty() {
         return if code.is_empty() {
-            "Bedrock refused the request".to_owned()
+            "Bedrock rejected the request".to_owned()
         } else {
-            format!("Bedrock said {code}")
+            format!("Bedrock returned {code}")
         };
     }
     let text = redacted(text);
@@ -52,7 +52,7 @@ pub(super) fn sentences(text: &str, advice: &str) -> String {
 /// `prompt is too long`, which clients recover on: with numbers when AWS's message has them.
 pub(super) fn overflow(text: &str) -> String {
     const UNKNOWN: &str = "capability_rejected: prompt_too_long";
-    // Of a text in characters the numbers say nothing about tokens.
+    // Numbers of characters are no numbers of tokens.
     if !text.contains("token") {
         return UNKNOWN.to_owned();
     }

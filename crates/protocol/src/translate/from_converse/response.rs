@@ -7,17 +7,17 @@ use crate::translate::MappedError;
 
 /// Translates a Converse document into the events of a stream; an unreadable one ends with an `error`.
 pub fn translate_response(
-    answer: &[u8],
+    document: &[u8],
     context: StreamContext,
     sink: &mut (impl EventSink + ?Sized),
 ) -> StreamSummary {
     let mut translator = StreamTranslator::new(context);
-    let end = match serde_json::from_slice::<ConverseResponse<'_>>(answer) {
+    let end = match serde_json::from_slice::<ConverseResponse<'_>>(document) {
         Ok(whole) => {
             whole.into_events(&mut |event| translator.push(event, sink));
             End::Eof
         }
-        Err(error) => End::Failed(MappedError::unreadable(format!("the answer: {error}")).error),
+        Err(error) => End::Failed(MappedError::unreadable(format!("the document: {error}")).error),
     };
     translator.finish(end, sink)
 }

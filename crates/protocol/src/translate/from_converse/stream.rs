@@ -192,7 +192,7 @@ impl StreamTranslator {
             (Some(MappedError { error, .. }), _) | (None, End::Failed(error)) => Some(error),
             (None, End::Eof) if self.stop.is_some() => None,
             (None, End::Eof) => {
-                Some(Error::new(ErrorType::Api, "Bedrock ended the answer before it was complete"))
+                Some(Error::new(ErrorType::Api, "Bedrock ended the response before it was complete"))
             }
         };
         if let Some(error) = failure {
@@ -203,7 +203,7 @@ impl StreamTranslator {
             return self.summary(Outcome::Failed);
         }
         if !self.complete {
-            self.note("usage", "Bedrock ended the answer without saying what it cost".to_owned());
+            self.note("usage", "Bedrock ended the response without its usage".to_owned());
             self.end(Usage::default(), sink);
         }
         self.summary(Outcome::Finished)
@@ -293,7 +293,7 @@ impl StreamTranslator {
                     sink.event(&input_delta(*index, input));
                 }
             }
-            // Arguments without a call: nobody could tell which tool they are for.
+            // Arguments without a call belong to no tool.
             _ => {
                 self.failure =
                     Some(MappedError::unreadable("arguments for a tool call that never began".to_owned()));
@@ -350,7 +350,7 @@ impl StreamTranslator {
     fn message_stop(&mut self, stop: event::MessageStop<'_>, sink: &mut (impl EventSink + ?Sized)) {
         self.close(sink);
         let reason = match &*stop.stop_reason {
-            // Some models call tools and say that their turn is over.
+            // Some models call tools and end with `end_turn`.
             "end_turn" if self.called_a_tool => "tool_use",
             reason @ ("end_turn"
             | "tool_use"
@@ -358,7 +358,7 @@ impl StreamTranslator {
             | "stop_sequence"
             | "model_context_window_exceeded") => reason,
             reason @ ("content_filtered" | "guardrail_intervened") => {
-                self.note("stop_reason", format!("Bedrock said `{reason}`"));
+                self.note("stop_reason", format!("Bedrock sent `{reason}`"));
                 "refusal"
             }
             reason @ ("malformed_model_output" | "malformed_tool_use") if self.next_index == 0 => {
@@ -366,11 +366,11 @@ impl StreamTranslator {
                 return;
             }
             reason @ ("malformed_model_output" | "malformed_tool_use") => {
-                self.note("stop_reason", format!("Bedrock said `{reason}`"));
+                self.note("stop_reason", format!("Bedrock sent `{reason}`"));
                 "end_turn"
             }
             unknown => {
-                self.note("stop_reason", format!("Bedrock said `{unknown}`, which is passed on as it is"));
+                self.note("stop_reason", format!("Bedrock sent `{unknown}`, which is forwarded unchanged"));
                 unknown
             }
         };
@@ -478,8 +478,8 @@ fn input_delta(index: u32, json: &str) -> Event<'_> {
     Event::ContentBlockDelta { index, delta: Delta::InputJsonDelta { partial_json: Cow::Borrowed(json) } }
 }
 
-/// The opaque text that Bedrock encoded once more. Bytes that are no text go through marked, so that the
-/// way back can tell.
+/// The opaque text that Bedrock encoded once more. Bytes that are no text carry a mark, so that the
+/// next request restores them.
 fn opaque(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| format!("{VERBATIM}{}", STANDARD.encode(error.as_bytes())))

@@ -68,8 +68,8 @@ impl<'a> ConverseRequestBuilder<'a> {
                 "tool type '{kind}' is not supported here: Converse does not know its beta"
             ));
         }
-        let says = "Converse carries it only until the conversation holds tool calls";
-        self.has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {says}"))
+        let reason = "Converse carries it only until the conversation holds tool calls";
+        self.has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {reason}"))
     }
 
     /// Keeps the marker of a built-in tool, and counts it.
@@ -120,7 +120,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 }
 
-/// What the type of a tool says: what it is, and the date of its version.
+/// Family of a built-in tool and the date of its version, from the type.
 fn family(kind: &str) -> Option<(Family, &str)> {
     let (name, date) = kind.rsplit_once('_')?;
     let family = match name {

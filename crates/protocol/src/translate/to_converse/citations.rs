@@ -11,7 +11,7 @@ use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
 
 impl<'a> ConverseRequestBuilder<'a> {
-    /// What the assistant said, with where it comes from; nothing when it is blank.
+    /// Text of the assistant with its sources; nothing when it is blank.
     pub(super) fn assistant_text(
         &mut self,
         block: &mut Block<'a>,

@@ -156,9 +156,9 @@ impl<'a> ConverseRequestBuilder<'a> {
         }
         self.images_after_results(&mut content);
         self.diagnostics.unknown_fields(path, message.left_over());
-        // A blank system message says nothing to a model, and it is no turn.
-        let says_nothing = role == Role::System && content.is_empty();
-        Ok((!says_nothing).then_some((role, content)))
+        // A blank system message is left out: it is no turn.
+        let is_blank = role == Role::System && content.is_empty();
+        Ok((!is_blank).then_some((role, content)))
     }
 
     /// Moves the images of tool results behind them, for models that take none inside.
@@ -451,7 +451,7 @@ fn stands_between(roles: &[Option<JsonStr<'_>>], index: usize) -> bool {
     (before, after) == (Some("user"), Some("assistant"))
 }
 
-/// The user begins, and each call is answered in the turn that follows it.
+/// Checks that the user begins, and that each call has its result in the next turn.
 fn check_order(turns: &[Turn<'_>], path: JsonPath<'_>) -> Result<(), InvalidRequest> {
     if turns.first().is_some_and(|turn| turn.message.role != Role::User) {
         return Err(InvalidRequest::new(path, "first message must use the \"user\" role"));

@@ -1,4 +1,4 @@
-//! Documents and search results: what a model reads, and may be asked to cite.
+//! Documents and search results: what a model reads, and may have to cite.
 
 use std::borrow::Cow;
 

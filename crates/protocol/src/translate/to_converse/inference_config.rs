@@ -44,11 +44,9 @@ impl<'a> ConverseRequestBuilder<'a> {
         let sent = given.clamp(min, max);
         if sent < given {
             self.shortened = true;
-            self.diagnostics
-                .adjusted(path, format!("lowered to {sent}, the most that the model answers with"));
+            self.diagnostics.adjusted(path, format!("lowered to {sent}, the maximum of the model"));
         } else if sent > given {
-            self.diagnostics
-                .adjusted(path, format!("raised to {sent}, the least that the model can be asked for"));
+            self.diagnostics.adjusted(path, format!("raised to {sent}, the minimum of the model"));
         }
         Ok(sent)
     }

@@ -126,7 +126,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             return Err(InvalidRequest::new(at_schema, "Input should be an object"));
         }
         let strict = self.strict(&mut tool.strict, path.key("strict"));
-        // What says nothing beyond the default needs no carrying.
+        // The default value needs no counterpart.
         tool.defer_loading.take_if(|defer| !*defer);
         if !self.capabilities.claude && tool.defer_loading.take().is_some() {
             self.diagnostics.adjusted(
@@ -212,7 +212,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             parallel = Some(ParallelToolUse { r#type: None, disable_parallel_tool_use: true });
         }
         if let (None, Some(parallel)) = (&upstream, &mut parallel) {
-            // Somebody has to say what kind of choice it is.
+            // Without an upstream choice this object needs the type.
             parallel.r#type = Some("auto");
         }
         self.diagnostics.unknown_fields(path, choice.left_over());
@@ -254,7 +254,8 @@ impl<'a> ConverseRequestBuilder<'a> {
             ToolChoices::None => (None, "auto"),
         };
         if wanted > ToolChoices::Auto {
-            self.diagnostics.dropped(path, format!("weakened to `{name}`: the model cannot be told more"));
+            self.diagnostics
+                .dropped(path, format!("weakened to `{name}`: the model takes no stricter choice"));
         }
         sent
     }
@@ -270,15 +271,13 @@ impl<'a> ConverseRequestBuilder<'a> {
         choice.disable_parallel_tool_use.take();
         self.diagnostics.unknown_fields(path, choice.left_over());
         if self.has_tool_blocks {
-            self.diagnostics.unsupported(
-                path,
-                "'none' cannot be said through Converse once the conversation holds tool calls",
-            );
+            self.diagnostics
+                .unsupported(path, "Converse has no 'none' when the conversation holds tool calls");
             return Some(config);
         }
         let typed = std::mem::take(&mut self.builtin_tools);
         if !config.tools.is_empty() || !typed.is_empty() {
-            // What tools had to have switched on; nothing else has asked for anything yet.
+            // At this point all betas are those of the tools.
             self.betas.clear();
             self.diagnostics.adjusted(
                 JsonPath::ROOT.key("tools"),

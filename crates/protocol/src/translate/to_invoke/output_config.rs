@@ -104,9 +104,8 @@ impl<'t> Editing<'t, '_> {
         }
     }
 
-    /// Whether a request that does not ask for thinking would still be taken with it, as on the other route: thinking
-    /// goes with no sampling and no forced tool, begins the answer, and has to begin a turn whose calls are being
-    /// answered.
+    /// Whether a request without thinking would be valid with it, as for Converse: thinking excludes sampling, a forced
+    /// tool and a prefill, and has to begin a turn with tool calls.
     fn bears_thinking(&self, all: &[Member<'t>]) -> bool {
         let cool =
             given(all, "temperature").and_then(|value| value.read().ok()).is_some_and(|heat: f64| heat < 1.0);
@@ -115,9 +114,9 @@ impl<'t> Editing<'t, '_> {
         let choice = given(all, "tool_choice").and_then(|choice| text(choice, "type"));
         let forced = matches!(choice.as_deref(), Some("any" | "tool"));
         let messages = given(all, "messages").map(items).unwrap_or_default();
-        let is_answer = |message: &&RawJson<'t>| text(**message, "role").as_deref() == Some("assistant");
-        let prefilled = messages.last().is_some_and(|message| is_answer(&message));
-        let turn = messages.iter().rev().find(is_answer);
+        let is_assistant = |message: &&RawJson<'t>| text(**message, "role").as_deref() == Some("assistant");
+        let prefilled = messages.last().is_some_and(|message| is_assistant(&message));
+        let turn = messages.iter().rev().find(is_assistant);
         let blocks = turn.and_then(|turn| given(&members(*turn), "content")).map(items).unwrap_or_default();
         let kinds: Vec<_> = blocks.into_iter().map(|block| text(block, "type")).collect();
         let calls = kinds.iter().any(|kind| kind.as_deref() == Some("tool_use"));

@@ -173,8 +173,9 @@ fn default_thinking_applies_where_it_is_valid() {
         assert_eq!(thinking(&cannot, older), None, "{cannot}");
     }
     let thought = r#"{"type":"thinking","thinking":"t","signature":"s"}"#;
-    let answered = format!(r#""messages":[{{"role":"assistant","content":[{thought},{call}]}},{result}],"#);
-    assert_eq!(thinking(&answered, older), enabled);
+    let with_thinking =
+        format!(r#""messages":[{{"role":"assistant","content":[{thought},{call}]}},{result}],"#);
+    assert_eq!(thinking(&with_thinking, older), enabled);
     assert_eq!(thinking(r#""temperature":0.5,"#, newest), adaptive, "it is left out anyway");
 }
 
@@ -188,7 +189,10 @@ fn budget_is_dropped_when_thinking_is_missing() {
     let without = body(r#"{"type":"text","text":"so"},"#);
     let (sent_without, _, notices) = sent(&without, &Capabilities::CLASSIC_CLAUDE, &[]);
     assert!(!sent_without.contains("budget_tokens"), "{sent_without}");
-    assert!(notices[0].starts_with("thinking: left out: the tool calls being answered"), "{notices:?}");
+    assert!(
+        notices[0].starts_with("thinking: left out: the tool calls came without thinking"),
+        "{notices:?}"
+    );
     let with = body(r#"{"type":"thinking","thinking":"t","signature":"s"},"#);
     assert!(sent(&with, &Capabilities::CLASSIC_CLAUDE, &[]).0.contains("budget_tokens"));
     let adaptive = without.replace(r#""enabled","budget_tokens":2000"#, r#""adaptive""#);

@@ -196,7 +196,7 @@ impl Query {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A report: of today, and of each user, unless it says otherwise.
+    /// Report; by default of today and by user.
     pub(super) fn usage(&self, today: &str) -> Result<UsageQuery, InvalidRequest> {
         let owned = |name: &str| self.text(name).map(str::to_owned);
         let by = Dimensions::parse(self.text("by").unwrap_or("user"));

@@ -19,7 +19,7 @@ pub(super) struct AwsResponse {
     pub(super) code: String,
     /// Its id of the request.
     pub(super) request_id: Option<String>,
-    /// Whether the gateway's own credentials are at fault: a client that is told so would renew its own, in vain.
+    /// Whether the gateway's own credentials are at fault: a client that gets such an error would renew its own credentials, which does not help.
     pub(super) is_operator_fault: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The layer that authenticates and authorizes a request before anything of its body is read.
 //!
-//! Every path but the greeting and the health checks belongs to a route group with this layer, so a new path cannot be
+//! Every path except the hello path and the health checks belongs to a route group with this layer, so a new path cannot be
 //! open by oversight.
 
 use std::sync::Arc;

@@ -66,7 +66,7 @@ pub(super) struct CountedResponseBody {
     record: RecordHandle,
     bytes: u64,
     waited: Stopwatch,
-    /// Atomic, as hyper also learns the end by asking through a shared reference.
+    /// Atomic, as hyper also checks the end through a shared reference.
     is_sent: AtomicBool,
 }
 

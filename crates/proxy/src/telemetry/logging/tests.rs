@@ -111,7 +111,7 @@ fn secrets_are_redacted_in_all_kinds_of_values() {
     let url = format!("{}postgres://u:pw@h/db", " ".repeat(MAX_VALUE_BYTES - 15));
     for json in [true, false] {
         let lines = logged(json, || {
-            tracing::info!(text = canary, shown = %canary, debug = ?Some(canary), cut, "said {canary}");
+            tracing::info!(text = canary, shown = %canary, debug = ?Some(canary), cut, "text {canary}");
             tracing::info!(key = "AKIAIOSFODNN7EXAMPLE", long = url, url = %"postgres://u:pw@h/db", "x");
         });
         assert!(!lines.contains("canary") && !lines.contains("AKIA") && !lines.contains(":pw"), "{lines}");

@@ -1,4 +1,4 @@
-"""Anthropic's client for Bedrock, which speaks Bedrock's language to the proxy as if that were AWS.
+"""Anthropic's client for Bedrock, with the proxy as its endpoint.
 
 The oracle holds here, too: the accumulated stream equals the whole message.
 """
@@ -9,14 +9,14 @@ import anthropic
 import httpx2
 import pytest
 
-from conftest import PATIENCE
+from conftest import TIMEOUT
 from test_anthropic_sdk import CLOCK, WEATHER, message_request, calls_of, comparable, image, text_of
 
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 THINKS = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-# Whoever signs with these is nobody to AWS; the proxy signs anew.
+# AWS does not know these credentials; the proxy signs with its own.
 KEYS = {"aws_access_key": "AKIANOBODY", "aws_secret_key": "none", "aws_region": "eu-west-1"}
-PATIENT = {"max_retries": 0, "timeout": PATIENCE}
+PATIENT = {"max_retries": 0, "timeout": TIMEOUT}
 
 
 @pytest.fixture(params=["/bedrock", ""])
@@ -36,7 +36,7 @@ SCENARIOS = {
     "an application's own profile": bedrock(
         "Hello", model="arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
     ),
-    "a long answer": bedrock("[long 500]"),
+    "a long response": bedrock("[long 500]"),
     "a system prompt": bedrock("Hello", system=[{"type": "text", "text": "Be brief."}]),
     "an image": bedrock("What is this?", image()),
     "max_tokens": bedrock("[max_tokens]"),
@@ -81,7 +81,7 @@ def test_a_tool_loop_goes_round(client, send_request):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": results},
     ]
-    assert text_of(send_request(client, request)) == "The tool said: get_weather is done and get_time is done"
+    assert text_of(send_request(client, request)) == "The tool sent: get_weather is done and get_time is done"
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -94,7 +94,7 @@ def test_thinking_is_accepted_when_it_comes_back(client, send_request, word):
         {"role": "assistant", "content": message.content},
         {"role": "user", "content": "Go on"},
     ]
-    assert text_of(send_request(client, request)).endswith("You said: Go on")
+    assert text_of(send_request(client, request)).endswith("You sent: Go on")
 
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
@@ -110,16 +110,16 @@ def test_errors_have_their_class_and_their_words(client, send_request):
 
 @pytest.mark.parametrize("send_request", [streamed, non_streaming])
 @pytest.mark.parametrize("word", ["[cut]", "[exception internalServerException]", "[throttle-mid]"])
-def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(client, send_request, word):
+def test_truncated_response_is_an_error(client, send_request, word):
     with pytest.raises((anthropic.APIError, httpx2.RemoteProtocolError)):
         send_request(client, bedrock(word))
 
 
-def test_a_key_of_bedrock_will_do_instead_of_a_signature(auto_proxy):
+def test_bedrock_api_key_replaces_a_signature(auto_proxy):
     url = f"{auto_proxy.url}/bedrock"
     with anthropic.AnthropicBedrock(base_url=url, api_key="any", aws_region="us-east-1", **PATIENT) as client:
-        assert text_of(non_streaming(client, bedrock("Hello"))).endswith("You said: Hello")
-        assert text_of(streamed(client, bedrock("Hello"))).endswith("You said: Hello")
+        assert text_of(non_streaming(client, bedrock("Hello"))).endswith("You sent: Hello")
+        assert text_of(streamed(client, bedrock("Hello"))).endswith("You sent: Hello")
 
 
 def test_the_async_client_streams_too(auto_proxy):
@@ -128,4 +128,4 @@ def test_the_async_client_streams_too(auto_proxy):
             async with client.messages.stream(**bedrock("Hello")) as stream:
                 return "".join([text async for text in stream.text_stream])
 
-    assert asyncio.run(send_request()).endswith("You said: Hello")
+    assert asyncio.run(send_request()).endswith("You sent: Hello")
