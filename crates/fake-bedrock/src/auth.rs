@@ -196,10 +196,14 @@ impl Signed {
     }
 }
 
-/// Canonical request; `None` when a signed header is absent, or when `host` or `x-amz-date` is not signed.
+/// Header of the project that a request belongs to.
+pub(crate) const PROJECT_HEADER: &str = "x-amzn-bedrock-projectidentifier";
+
+/// Canonical request; `None` when a signed header is absent, or when a header that has to be signed is not.
 fn canonical_request(parts: &Parts, signed_headers: &[String], body: &[u8]) -> Option<String> {
     let mut text = format!("{}\n{}\n{}\n", parts.method, canonical_path(parts.uri.path()), query(parts));
-    for required in ["host", "x-amz-date"] {
+    let project = parts.headers.contains_key(PROJECT_HEADER).then_some(PROJECT_HEADER);
+    for required in ["host", "x-amz-date"].into_iter().chain(project) {
         if !signed_headers.iter().any(|name| name == required) {
             return None;
         }

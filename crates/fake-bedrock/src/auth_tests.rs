@@ -125,3 +125,11 @@ fn mantle_requires_its_own_service_name() {
     let error = check(&config, &request(ENCODED, ENCODED_SIGNATURE, None), now()).unwrap_err();
     assert_eq!(error.message, "Credential should be scoped to correct service: 'bedrock-mantle'. ");
 }
+
+#[test]
+fn project_header_must_be_signed() {
+    let config = Config::default();
+    let mut parts = request(ENCODED, ENCODED_SIGNATURE, None);
+    parts.headers.insert(PROJECT_HEADER, "payments".parse().unwrap());
+    assert_eq!(check(&config, &parts, now()).unwrap_err().kind, "InvalidSignatureException");
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::binding::Binding;
 use crate::error::AwsError;
 use crate::routes::Api;
 use crate::script::Step;
@@ -32,10 +33,14 @@ pub(crate) struct Prompt {
     pub(crate) stop_sequences: Vec<String>,
     /// Whether thinking is signed, as with Claude.
     pub(crate) signs_thinking: bool,
+    /// What thinking is bound to.
+    pub(crate) binding: Option<Binding>,
     /// Whether thinking has a signature but no text.
     pub(crate) omits_thinking: bool,
     /// API of the request; default responses name it.
     pub(crate) api: Api,
+    /// Wording of the model's family for a prompt that is too long.
+    pub(crate) too_long: &'static str,
     /// JSON schema of the response text.
     pub(crate) output_schema: Option<Value>,
     /// Sources with citations enabled.

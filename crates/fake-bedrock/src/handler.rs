@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::anthropic::{self, Translator};
 use crate::auth::{self, Caller};
+use crate::binding::{Binding, Conversation};
 use crate::directives::{self, Plan, ScriptOptions};
 use crate::error::AwsError;
 use crate::fixtures;
@@ -147,6 +148,7 @@ impl Handler<'_> {
         }
         models::check_on_demand(model, form, id)?;
         self.check_access(model)?;
+        self.check_project(config.application_profiles.contains_key(id))?;
         match operation {
             ModelOperation::Converse => self.converse(model, &mut value, body, false).await,
             ModelOperation::ConverseStream => self.converse(model, &mut value, body, true).await,
@@ -166,6 +168,33 @@ impl Handler<'_> {
         Ok(())
     }
 
+    /// Checks the header of the project: absent, `default`, or a project and no application inference profile.
+    fn check_project(&self, is_application_profile: bool) -> Result<(), AwsError> {
+        const MAX_BYTES: usize = 2048;
+        let Some(project) = self.parts.headers.get(auth::PROJECT_HEADER) else {
+            return Ok(());
+        };
+        let project = project.to_str().unwrap_or_default();
+        let id = match project.strip_prefix("arn:aws").and_then(|arn| arn.split_once(":bedrock:")) {
+            Some((_, arn)) => arn.split_once(":project/").map_or("", |(_, id)| id),
+            None => project,
+        };
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        if id.is_empty() || project.len() > MAX_BYTES || !id.chars().all(is_valid) {
+            return Err(AwsError::validation(format!(
+                "1 validation error detected: Value '{project}' at 'projectIdentifier' failed to satisfy constraint: \
+                 Member must satisfy regular expression pattern: ([a-zA-Z0-9_-]+|arn:aws(|-us-gov|-cn|-iso|-iso-b|\
+                 -iso-f|-eusc):bedrock:[0-9a-z-]{{1,20}}:[0-9]{{12}}:project/[a-zA-Z0-9_-]+)"
+            )));
+        }
+        if is_application_profile && id != "default" {
+            return Err(AwsError::validation(
+                "Application inference profiles don't support non-default projects.",
+            ));
+        }
+        Ok(())
+    }
+
     async fn converse(
         &self,
         model: &'static Model,
@@ -179,7 +208,8 @@ impl Handler<'_> {
         let betas = converse::items(&value["additionalModelRequestFields"], "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
         validate::check_context_window(cacheable.tokens(), &betas, model)?;
-        let prompt = converse::prompt(value, model);
+        let mut prompt = converse::prompt(value, model);
+        prompt.binding = self.check_bindings(&Conversation::from_converse(value), model)?;
         let max = converse::max_tokens(value, model);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
         let metadata = ResponseMetadata::from_converse(value, model, metered, &steps);
@@ -280,6 +310,7 @@ impl Handler<'_> {
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
         let version = self.api_version(Api::MantleMessages, &value)?;
         validate::mantle_count_tokens(&value, model, &betas, version)?;
+        Conversation::from_anthropic(&value).check(model)?;
         let tokens = anthropic::cacheable_prompt(&value, model).tokens();
         Ok(json_response(&json!({"input_tokens": tokens})))
     }
@@ -336,11 +367,22 @@ impl Handler<'_> {
     ) -> Result<(Vec<Step>, ResponseMetadata), HandlerError> {
         let cacheable = anthropic::cacheable_prompt(value, model);
         validate::check_context_window(cacheable.tokens(), betas, model)?;
-        let prompt = anthropic::prompt(value, model, api);
+        let mut prompt = anthropic::prompt(value, model, api);
+        prompt.binding = self.check_bindings(&Conversation::from_anthropic(value), model)?;
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output_tokens);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
         let metadata = ResponseMetadata::from_anthropic(value, metered, &steps);
         Ok((steps, metadata))
+    }
+
+    /// Checks the bindings of thinking blocks, logs the ignored ones, and returns the binding of the response.
+    fn check_bindings(
+        &self,
+        conversation: &Conversation,
+        model: &Model,
+    ) -> Result<Option<Binding>, AwsError> {
+        self.state.log.set_ignored_thinking(self.number, conversation.check(model)?);
+        Ok(conversation.binding(model))
     }
 
     /// Chooses the script and computes its usage.

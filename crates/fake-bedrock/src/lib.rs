@@ -28,9 +28,16 @@
 //! | `[chunk-error TYPE]` | the model's own error: in a chunk, as an `error` event, as an error frame |
 //! | `[no-metadata]`, `[no-stop]` | a stream that ends after `messageStop`, or after some deltas |
 //! | `[unknown-event]`, `[empty-first]`, `[index-gap]` | unusual events that a client must accept |
+//! | `[too-long NAME]` | a rejection in one of AWS's wordings for a prompt that is too long; without NAME, the model family's |
 //! | `[stop REASON]`, `[stop-sequence]`, `[max_tokens]` | other stop reasons |
 //!
 //! STATUS is the `originalStatusCode` of `ModelErrorException` and `ModelStreamErrorException`.
+//!
+//! NAME is one of `prompt`, `prompt-and-max-tokens`, `input`, `input-for-model`, `nova`, `context-length`, `text-bytes`,
+//! `titan`, `max-length`.
+//!
+//! Thinking of newer Claude models is bound to the conversation before it, as with preserved thinking: Fable 5.2 and
+//! Mythos 5.2 reject a block whose conversation was changed, the others ignore it, and the log counts it.
 //!
 //! Without a directive, structured output is supported: the response is JSON that satisfies the schema. Thinking has no
 //! text where `thinking.display` is `omitted`, explicitly or by the model's default.
@@ -38,6 +45,7 @@
 mod anthropic;
 mod arguments;
 mod auth;
+mod binding;
 mod control;
 mod converse;
 mod directives;

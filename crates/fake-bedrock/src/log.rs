@@ -56,6 +56,8 @@ pub struct RecordedRequest {
     pub status: u16,
     /// Usage in the response; zero until it has been sent.
     pub usage: Usage,
+    /// Number of thinking blocks that the model ignored, because they are bound to another conversation.
+    pub ignored_thinking: usize,
     /// Whether the complete response was sent; false when the client left a stream early.
     pub complete: bool,
 }
@@ -104,6 +106,7 @@ impl Log {
             body: Bytes::new(),
             status: 0,
             usage: Usage::default(),
+            ignored_thinking: 0,
             complete: false,
         };
         self.with(|state| {
@@ -127,6 +130,10 @@ impl Log {
     pub(crate) fn add_usage(&self, number: u64, usage: Usage) {
         self.with(|state| state.totals += usage);
         self.update(number, |recorded| recorded.usage = usage);
+    }
+
+    pub(crate) fn set_ignored_thinking(&self, number: u64, count: usize) {
+        self.update(number, |recorded| recorded.ignored_thinking = count);
     }
 
     pub(crate) fn set_complete(&self, number: u64) {

@@ -54,6 +54,16 @@ impl Model {
         self.generation >= 47
     }
 
+    /// Name of the models that can read this model's thinking; `None` for models whose thinking is not bound to its
+    /// conversation.
+    pub(crate) fn thinking_reader(&self) -> Option<&'static str> {
+        match self.has("binding") {
+            true if self.generation == 52 => Some("claude-5-2"),
+            true => Some(self.id),
+            false => None,
+        }
+    }
+
     /// Whether the model supports any `toolChoice`; Llama supports none.
     pub(crate) fn supports_tool_choice(&self) -> bool {
         self.is_claude() || self.has("forced_tool") || self.has("any_tool")
@@ -130,11 +140,13 @@ const fn row(
 #[rustfmt::skip]
 static MODELS: &[Model] = &[
     row("anthropic.claude-fable-5", 50, "global us eu apac au", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive", "low medium high xhigh max"),
-    row("anthropic.claude-fable-5-1", 51, "global us eu us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-fable-5-1", 51, "global us eu us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns binding", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-fable-5-2", 52, "us global", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h sampling_default system_turns binding binding_error", "adaptive", "low medium high xhigh max"),
     row("anthropic.claude-mythos-5", 50, "us", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive", "low medium high xhigh max"),
-    row("anthropic.claude-mythos-5-1", 51, "global us", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-mythos-5-1", 51, "global us", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns binding", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-mythos-5-2", 52, "us", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h sampling_default system_turns binding binding_error", "adaptive", "low medium high xhigh max"),
     row("anthropic.claude-mythos-preview", 50, "us apac au", 1_000_000, 128_000, 1024, "tools streaming_tools images documents cache cache_1h prefill", "adaptive", ""),
-    row("anthropic.claude-opus-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive", "low medium high xhigh max"),
+    row("anthropic.claude-opus-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns binding", "adaptive", "low medium high xhigh max"),
     row("anthropic.claude-opus-5", 50, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
     row("anthropic.claude-opus-4-8", 48, "global us eu apac au jp us-gov", 1_000_000, 128_000, 1024, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
     row("anthropic.claude-opus-4-7", 47, "global us eu apac au jp", 1_000_000, 128_000, 2048, "tools streaming_tools images documents cache cache_1h forced_tool", "adaptive disabled", "low medium high xhigh max"),
@@ -142,12 +154,12 @@ static MODELS: &[Model] = &[
     row("anthropic.claude-opus-4-5-20251101-v1:0", 45, "global us eu", 200_000, 64_000, 4096, "tools streaming_tools images documents cache cache_1h sampling prefill format forced_tool", "enabled disabled", "low medium high"),
     row("anthropic.claude-opus-4-1-20250805-v1:0", 41, "us eu", 200_000, 32_000, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool", "enabled disabled", ""),
     row("anthropic.claude-opus-4-20250514-v1:0", 40, "us eu", 200_000, 32_000, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool", "enabled disabled", ""),
-    row("anthropic.claude-sonnet-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns", "adaptive between_tools", "low medium high xhigh max"),
+    row("anthropic.claude-sonnet-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h system_turns binding", "adaptive between_tools", "low medium high xhigh max"),
     row("anthropic.claude-sonnet-5", 50, "global us eu apac au jp us-gov", 1_000_000, 128_000, 1024, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
     row("anthropic.claude-sonnet-4-6", 46, "global us eu apac au jp", 1_000_000, 64_000, 1024, "tools streaming_tools images documents cache cache_1h sampling format forced_tool", "adaptive enabled disabled", "low medium high max"),
     row("anthropic.claude-sonnet-4-5-20250929-v1:0", 45, "global us eu au jp us-gov", 200_000, 64_000, 1024, "tools streaming_tools images documents cache cache_1h sampling prefill format forced_tool", "enabled disabled", ""),
     row("anthropic.claude-sonnet-4-20250514-v1:0", 40, "global us eu apac", 200_000, 64_000, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool", "enabled disabled", ""),
-    row("anthropic.claude-haiku-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns", "adaptive disabled", "low medium high xhigh max"),
+    row("anthropic.claude-haiku-5-5", 55, "global us eu apac au jp us-gov", 1_000_000, 128_000, 512, "tools streaming_tools images documents cache cache_1h forced_tool system_turns binding", "adaptive disabled", "low medium high xhigh max"),
     row("anthropic.claude-haiku-4-5-20251001-v1:0", 45, "global us eu apac au jp", 200_000, 64_000, 4096, "tools streaming_tools images documents cache cache_1h sampling prefill format forced_tool", "enabled disabled", ""),
     row("anthropic.claude-3-7-sonnet-20250219-v1:0", 37, "us eu", 200_000, 8_192, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "enabled disabled", ""),
     row("anthropic.claude-3-5-sonnet-20241022-v2:0", 35, "us eu", 200_000, 8_192, 1024, "tools streaming_tools images documents cache sampling prefill forced_tool on_demand", "", ""),

@@ -182,3 +182,68 @@ async fn dropping_the_server_closes_its_connections() {
     assert!(rest.is_err(), "the stream should have been broken off");
     assert!(TcpStream::connect(fake.addr).await.is_err());
 }
+
+#[tokio::test]
+async fn project_header_needs_a_system_defined_profile() {
+    const HEADER: &str = "x-amzn-bedrock-projectidentifier";
+    let mut fake = start(Config::default()).await;
+    let profile = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123";
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:project/payments_1";
+    for (model, project, status) in [
+        (SONNET, "payments", 200),
+        (SONNET, arn, 200),
+        (SONNET, "default", 200),
+        (SONNET, "no spaces", 400),
+        (SONNET, "arn:aws:bedrock:us-east-1:123456789012:project/", 400),
+        (profile, "default", 200),
+        (profile, "payments", 400),
+    ] {
+        let mut request = fake.post(&format!("/model/{model}/converse"), &user_message("hello"));
+        request.headers_mut().insert(HEADER, project.parse().unwrap());
+        let response = fake.send(request).await.unwrap();
+        assert_eq!(response.status(), status, "{model} {project}");
+        let logged = fake.log.requests().pop().unwrap();
+        assert!(logged.headers.contains(&(HEADER.into(), project.into())));
+    }
+}
+
+#[tokio::test]
+async fn prompt_too_long_has_every_wording() {
+    let mut fake = start(Config::default()).await;
+    let mut text = async |model: &str, directive: &str| {
+        let request = fake.post(&format!("/model/{model}/converse"), &user_message(directive));
+        let response = fake.send(request).await.unwrap();
+        assert_eq!(response.status(), 400);
+        let body: Value = serde_json::from_slice(&bytes(response).await).unwrap();
+        let text = body["message"].as_str().unwrap().to_owned();
+        text.trim_start_matches("The model returned the following errors: ").to_owned()
+    };
+    let claude = "prompt is too long: 206456 tokens > 200000 maximum";
+    for (model, directive, expected) in [
+        (SONNET, "[too-long]", claude),
+        ("us.amazon.nova-pro-v1%3A0", "[too-long]", "Input Tokens Exceeded: Number of input tokens exceeds"),
+        (
+            "us.meta.llama3-3-70b-instruct-v1%3A0",
+            "[too-long]",
+            "This model's maximum context length is 200000 tokens.",
+        ),
+        ("us.amazon.nova-pro-v1%3A0", "[too-long prompt]", claude),
+        (
+            SONNET,
+            "[too-long prompt-and-max-tokens]",
+            "input length and `max_tokens` exceed context limit: 206456 + 8192 > 200000",
+        ),
+        (SONNET, "[too-long input]", "Input is too long."),
+        (SONNET, "[too-long input-for-model]", "Input is too long for requested model."),
+        (SONNET, "[too-long text-bytes]", "too many total text bytes"),
+        (SONNET, "[too-long titan]", "400 Bad Request: Too many input tokens. Max input tokens: 200000"),
+        (
+            SONNET,
+            "[too-long max-length]",
+            "Malformed input request: expected maxLength: 200000, actual: 206456",
+        ),
+    ] {
+        let found = text(model, directive).await;
+        assert!(found.starts_with(expected), "{model} {directive}: {found}");
+    }
+}

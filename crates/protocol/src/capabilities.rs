@@ -91,7 +91,8 @@ impl Capabilities {
         counts_tokens: false,
     };
 
-    /// Claude model of the newest generation; the default for Claude models that are not in the table.
+    /// Claude model of the newest generation; the default for Claude models that are not in the table. Where sources
+    /// disagree (structured output, strict tools), it is sent, and a 400 shows that it is not supported.
     pub const NEWEST_CLAUDE: Self = Self {
         claude: true,
         context_tokens: Some(1_000_000),
@@ -100,6 +101,8 @@ impl Capabilities {
         cache_with_tools: true,
         min_cache_tokens: Some(512),
         tool_choice: ToolChoices::Auto,
+        strict_tools: true,
+        structured_output: true,
         tool_search: true,
         images_in_results: true,
         documents: true,
@@ -171,13 +174,37 @@ pub enum ToolChoices {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// All known errors. The first that matches counts.
+    /// All of them.
     #[default]
     All,
     /// `temperature` or `top_p`, not both.
     OneOf,
+    /// The values that it uses anyway: [`Sampling::DEFAULT_TEMPERATURE`] or [`Sampling::DEFAULT_TOP_P`], not both.
+    Defaults,
     /// None of them.
     None,
+}
+
+impl Sampling {
+    /// The only `temperature` of a model that takes its defaults.
+    pub const DEFAULT_TEMPERATURE: f64 = 1.0;
+    /// The only `top_p` of a model that takes its defaults.
+    pub const DEFAULT_TOP_P: f64 = 0.99;
+
+    /// Whether a model that takes its defaults takes this value of `temperature` or `top_p`.
+    pub(crate) fn is_default(name: &str, value: f64) -> bool {
+        let default = match name {
+            "temperature" => Self::DEFAULT_TEMPERATURE,
+            "top_p" => Self::DEFAULT_TOP_P,
+            _ => return false,
+        };
+        (value - default).abs() < f64::EPSILON
+    }
+
+    /// Whether the model takes any value of a client's own.
+    pub(crate) fn is_adjustable(self) -> bool {
+        matches!(self, Self::All | Self::OneOf)
+    }
 }
 
 /// Field for `top_k` of a model that is not a Claude model.

@@ -114,8 +114,22 @@ impl<'t> Edit<'t> {
 
     /// Replaces `value`.
     pub fn replace(&mut self, value: RawJson<'t>, with: impl Into<Cow<'t, str>>) {
-        let span = self.span(value.get());
+        self.replace_part(value.get(), with);
+    }
+
+    /// Replaces a part of the text; an empty part is a place to insert.
+    pub fn replace_part(&mut self, part: &'t str, with: impl Into<Cow<'t, str>>) {
+        let span = self.span(part);
         self.changes.push((span, with.into()));
+    }
+
+    /// Leaves parts out of `whole`, an array or an object, by their places. The parts are all its items, or all its
+    /// members from key to value.
+    pub fn remove_parts(&mut self, whole: &'t str, parts: &[&'t str], leave_out: impl Fn(usize) -> bool) {
+        let span = self.span(whole);
+        let spans: Vec<Range<usize>> = parts.iter().map(|part| self.span(part)).collect();
+        let kept: Vec<bool> = (0..parts.len()).map(|index| !leave_out(index)).collect();
+        self.cut(&span, &spans, &kept);
     }
 
     /// Leaves members out of `object` and puts `added` (`"key":value` each) before the others.
@@ -147,10 +161,8 @@ impl<'t> Edit<'t> {
         items: &[RawJson<'t>],
         leave_out: impl Fn(usize) -> bool,
     ) {
-        let span = self.span(array.get());
-        let spans: Vec<Range<usize>> = items.iter().map(|item| self.span(item.get())).collect();
-        let kept: Vec<bool> = (0..items.len()).map(|index| !leave_out(index)).collect();
-        self.cut(&span, &spans, &kept);
+        let parts: Vec<&str> = items.iter().map(|item| item.get()).collect();
+        self.remove_parts(array.get(), &parts, leave_out);
     }
 
     /// Cuts what is not kept of the parts of `whole`, and the commas that go with them.

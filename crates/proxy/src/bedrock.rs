@@ -108,7 +108,7 @@ impl Bedrock {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            match attempts.next(&error, target.can_refresh(), &[]) {
+            match attempts.next(&error, target.can_refresh(), None, &[]) {
                 Next::Retry(delay) => tokio::time::sleep(delay).await,
                 Next::RefreshCredentials => target.refresh_credentials().await?,
                 Next::Fallback(_) | Next::GiveUp => return Err(error),

@@ -10,11 +10,16 @@ use crate::arguments::arguments;
 use crate::error::{AwsError, THROTTLED_MESSAGE};
 use crate::script::{Event, Step};
 use crate::signatures::{base62, redacted_data, sign};
+use crate::validate::too_long;
 
 /// Maximum number of deltas of `[long N]` and `[paced N MS]`.
 const MAX_DELTAS: u64 = 1_000_000;
 /// Maximum number of bytes of `[size N]`.
 const MAX_DELTA_BYTES: u64 = 16_000_000;
+
+/// Tokens and maximum in the rejection of `[too-long]`.
+const TOO_LONG_TOKENS: u64 = 206_456;
+const TOO_LONG_MAXIMUM: u64 = 200_000;
 
 /// Text of responses whose text does not matter.
 const FILLER_WORDS: &[&str] =
@@ -45,6 +50,9 @@ pub(super) static DIRECTIVES: &[(&str, BuildScript)] = &[
         builder.unfinished_text().interrupt(Step::Exception(named_exception(directive)))
     }),
     ("refuse", |_, directive, _| Plan::Fail(named_exception(directive))),
+    ("too-long", |_, directive, prompt| {
+        Plan::Fail(too_long(directive.text(0, prompt.too_long), TOO_LONG_TOKENS, TOO_LONG_MAXIMUM))
+    }),
     ("error-frame", |builder, _, _| {
         builder.unfinished_text().interrupt(Step::Error("InternalError".into(), THROTTLED_MESSAGE.into()))
     }),
@@ -162,13 +170,13 @@ fn thinking(builder: &mut ScriptBuilder, _: &Directive, prompt: &Prompt) -> Plan
         builder.pace();
     }
     if prompt.signs_thinking {
-        builder.event(Event::Signature { index, signature: sign(&deltas.concat()) });
+        builder.event(Event::Signature { index, signature: sign(&deltas.concat(), prompt.binding.as_ref()) });
     }
     builder.block_stop().text_block("I have thought about it. ").stop("end_turn")
 }
 
-fn redacted_thinking(builder: &mut ScriptBuilder, _: &Directive, _: &Prompt) -> Plan {
-    let data = redacted_data(builder.options.seed);
+fn redacted_thinking(builder: &mut ScriptBuilder, _: &Directive, prompt: &Prompt) -> Plan {
+    let data = redacted_data(builder.options.seed, prompt.binding.as_ref());
     let (first, second) = data.split_at(data.len() / 2);
     let index = builder.index;
     for part in [first, second] {

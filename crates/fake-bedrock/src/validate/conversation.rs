@@ -138,11 +138,13 @@ fn check_block(model: &Model, role: &str, block: &Value, at: &str) -> Validation
             "{at}: `tool_addition` and `tool_removal` blocks can only be in `system` messages"
         )));
     }
-    if block.get("toolUse").is_some() {
+    if let Some(call) = block.get("toolUse") {
         require_role("tool_use", "assistant")?;
+        check_tool_use_id(model, call, &format!("{at}.tool_use.id"))?;
     }
     if let Some(result) = block.get("toolResult") {
         require_role("tool_result", "user")?;
+        check_tool_use_id(model, result, &format!("{at}.tool_result.tool_use_id"))?;
         for (part, content) in items(result, "content").iter().enumerate() {
             let at = format!("{at}.toolResult.content.{part}");
             if is_blank(content.get("text")) {
@@ -166,6 +168,24 @@ fn check_block(model: &Model, role: &str, block: &Value, at: &str) -> Validation
         }
     }
     Ok(())
+}
+
+/// Checks the id of a call or a result: Claude takes fewer characters than Converse.
+fn check_tool_use_id(model: &Model, block: &Value, at: &str) -> ValidationResult {
+    let id = block["toolUseId"].as_str().unwrap_or_default();
+    if !model.is_claude() || is_valid_tool_use_id(id) {
+        return Ok(());
+    }
+    Err(invalid_tool_use_id(at))
+}
+
+/// Whether Claude takes the id of a call.
+pub(super) fn is_valid_tool_use_id(id: &str) -> bool {
+    !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+}
+
+pub(super) fn invalid_tool_use_id(at: &str) -> AwsError {
+    AwsError::model(format!("{at}: String should match pattern '^[a-zA-Z0-9_-]+$'"))
 }
 
 fn check_reasoning(reasoning: &Value, at: &str) -> ValidationResult {
@@ -289,6 +309,14 @@ pub(super) fn check_cache_support(model: &Model, point: &Value) -> ValidationRes
     }
     if point["ttl"] == "1h" && !model.has("cache_1h") {
         return Err(unsupported("cachePoint.ttl"));
+    }
+    Ok(())
+}
+
+/// Checks the stop sequences of Claude.
+pub(super) fn check_stop_sequences(sequences: &[Value]) -> ValidationResult {
+    if sequences.iter().any(|sequence| is_blank(Some(sequence))) {
+        return Err(AwsError::model("stop_sequences: each stop sequence must contain non-whitespace"));
     }
     Ok(())
 }

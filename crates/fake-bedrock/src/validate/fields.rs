@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::check::extraneous;
 use super::conversation::unsupported;
+use super::output_schema::{self, OUTPUT_SCHEMA};
 use crate::error::AwsError;
 use crate::models::Model;
 use crate::routes::Api;
@@ -27,13 +28,16 @@ const CLAUDE_FIELDS: &[&str] = &[
 /// Members of `additionalModelRequestFields` for Nova.
 const NOVA_FIELDS: &[&str] = &["inferenceConfig", "reasoningConfig"];
 
+/// Models of other vendors whose reasoning is set with `reasoning` alone.
+const NO_THINKING_FIELD: &[&str] = &["openai.gpt-5", "openai.gpt-6", "xai."];
+
 /// Parameters that all APIs have under different names.
 #[derive(Debug)]
 pub(super) struct ModelParameters<'a> {
     /// Anthropic's fields: `thinking`, `output_config`, `anthropic_beta`, `metadata`, `top_k`.
     pub(super) fields: &'a Map<String, Value>,
     pub(super) temperature: Option<f64>,
-    pub(super) top_p: bool,
+    pub(super) top_p: Option<f64>,
     pub(super) max_tokens: Option<u64>,
     /// Whether the tool choice forces a call.
     pub(super) forces_tool: bool,
@@ -56,6 +60,9 @@ pub(super) fn check_additional_fields(fields: &Map<String, Value>, model: &Model
             return Err(extra_input(key));
         }
         if model.is_nova() && !NOVA_FIELDS.contains(&key.as_str()) {
+            return Err(extraneous("", key));
+        }
+        if key == "thinking" && NO_THINKING_FIELD.iter().any(|vendor| model.id.starts_with(vendor)) {
             return Err(extraneous("", key));
         }
         // These models have no additional fields.
@@ -109,7 +116,8 @@ const MIN_OUTPUT_TOKENS: u64 = 16;
 /// Checks the rules of models other than Claude.
 fn check_other_models(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     if !model.has("sampling") {
-        let present = [(parameters.temperature.is_some(), "temperature"), (parameters.top_p, "topP")];
+        let present =
+            [(parameters.temperature.is_some(), "temperature"), (parameters.top_p.is_some(), "topP")];
         if let Some((_, name)) = present.iter().find(|(present, _)| *present) {
             return Err(unsupported(name));
         }
@@ -154,10 +162,11 @@ fn check_output_config(parameters: &ModelParameters<'_>, model: &Model) -> Valid
             _ => return Err(extra_input(&format!("output_config.{key}"))),
         }
     }
-    if let Some(format) = config.get("format").filter(|format| !format.is_null())
-        && (format["type"] != "json_schema" || !format["schema"].is_object())
-    {
-        return Err(AwsError::model("output_config.format.schema: Field required"));
+    if let Some(format) = config.get("format").filter(|format| !format.is_null()) {
+        if format["type"] != "json_schema" || !format["schema"].is_object() {
+            return Err(AwsError::model("output_config.format.schema: Field required"));
+        }
+        output_schema::check(&format["schema"], OUTPUT_SCHEMA)?;
     }
     let Some(effort) = config.get("effort").filter(|effort| !effort.is_null()) else {
         return Ok(());
@@ -194,16 +203,21 @@ pub(super) fn check_effort(level: &str, model: &Model) -> ValidationResult {
 fn check_sampling(parameters: &ModelParameters<'_>, model: &Model) -> ValidationResult {
     let top_k = parameters.fields.contains_key("top_k");
     if !model.has("sampling") {
+        // Some models take the values that they use anyway.
+        let takes_defaults = model.has("sampling_default");
+        let differs = |value: Option<f64>, default: f64| {
+            value.is_some_and(|value| !takes_defaults || (value - default).abs() > f64::EPSILON)
+        };
         let present = [
-            (parameters.temperature.is_some(), "temperature"),
-            (parameters.top_p, "top_p"),
+            (differs(parameters.temperature, 1.0), "temperature"),
+            (differs(parameters.top_p, 0.99), "top_p"),
             (top_k, "top_k"),
         ];
         if let Some((_, name)) = present.iter().find(|(present, _)| *present) {
             return Err(AwsError::model(format!("`{name}` is deprecated for this model.")));
         }
     }
-    if parameters.temperature.is_some() && parameters.top_p && model.generation >= 45 {
+    if parameters.temperature.is_some() && parameters.top_p.is_some() && model.generation >= 45 {
         return Err(AwsError::model(
             "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
         ));

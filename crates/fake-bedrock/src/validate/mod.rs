@@ -8,6 +8,7 @@ mod betas;
 mod check;
 mod conversation;
 mod fields;
+mod output_schema;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -60,13 +61,15 @@ pub(crate) fn converse(body: &Value, model: &Model, streaming: bool) -> Validati
             });
         }
     }
-    let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
-    if schema.as_str().is_some_and(|schema| serde_json::from_str::<Map<String, Value>>(schema).is_err()) {
-        return Err(AwsError::validation(
-            "The schema of outputConfig.textFormat must be a JSON object in a string.",
-        ));
+    match body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"].as_str() {
+        None => Ok(()),
+        Some(schema) => match serde_json::from_str(schema) {
+            Ok(schema @ Value::Object(_)) => output_schema::check(&schema, output_schema::OUTPUT_SCHEMA),
+            _ => Err(AwsError::validation(
+                "The schema of outputConfig.textFormat must be a JSON object in a string.",
+            )),
+        },
     }
-    Ok(())
 }
 
 /// Removes null members of content blocks, which AWS's front end ignores.
@@ -101,11 +104,14 @@ fn check_shared(body: &Value, model: &Model, streaming: bool) -> ValidationResul
     if model.has("no_stop_sequences") && !items(inference, "stopSequences").is_empty() {
         return Err(conversation::unsupported("stopSequences"));
     }
+    if model.is_claude() {
+        conversation::check_stop_sequences(items(inference, "stopSequences"))?;
+    }
     let choice = &body["toolConfig"]["toolChoice"];
     let parameters = fields::ModelParameters {
         fields,
         temperature: inference["temperature"].as_f64(),
-        top_p: inference["topP"].is_number(),
+        top_p: inference["topP"].as_f64(),
         max_tokens: inference["maxTokens"].as_u64(),
         forces_tool: choice.get("any").or_else(|| choice.get("tool")).is_some()
             || matches!(fields.get("tool_choice").and_then(|c| c["type"].as_str()), Some("any" | "tool")),
@@ -209,15 +215,41 @@ pub(crate) fn check_context_window(tokens: u64, betas: &[&str], model: &Model) -
     if tokens <= maximum {
         return Ok(());
     }
-    let text = if model.is_claude() {
-        format!("prompt is too long: {tokens} tokens > {maximum} maximum")
-    } else if model.is_nova() {
-        "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again."
-            .to_owned()
-    } else {
-        format!(
+    Err(too_long(too_long_wording(model), tokens, maximum))
+}
+
+/// Name of the wording that the model's family has for a prompt that is too long.
+pub(crate) fn too_long_wording(model: &Model) -> &'static str {
+    match () {
+        () if model.is_claude() => "prompt",
+        () if model.is_nova() => "nova",
+        () => "context-length",
+    }
+}
+
+/// Rejection of a prompt that is too long, in the wording of this name.
+pub(crate) fn too_long(wording: &str, tokens: u64, maximum: u64) -> AwsError {
+    match wording {
+        "prompt-and-max-tokens" => AwsError::model(format!(
+            "input length and `max_tokens` exceed context limit: {tokens} + 8192 > {maximum}, decrease input length or \
+             `max_tokens` and try again"
+        )),
+        "input" => AwsError::validation("Input is too long."),
+        "input-for-model" => AwsError::validation("Input is too long for requested model."),
+        "nova" => AwsError::model(
+            "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again.",
+        ),
+        "context-length" => AwsError::model(format!(
             "This model's maximum context length is {maximum} tokens. Please reduce the length of the prompt"
-        )
-    };
-    Err(AwsError::model(text))
+        )),
+        "text-bytes" => AwsError::model("too many total text bytes"),
+        "titan" => AwsError::validation(format!(
+            "400 Bad Request: Too many input tokens. Max input tokens: {maximum}, request input token count: {tokens} "
+        )),
+        "max-length" => AwsError::validation(format!(
+            "Malformed input request: expected maxLength: {maximum}, actual: {tokens}, please reformat your input and try \
+             again."
+        )),
+        _ => AwsError::model(format!("prompt is too long: {tokens} tokens > {maximum} maximum")),
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::conversation::{check_cache_support, role, unsupported};
+use super::output_schema;
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::models::Model;
@@ -133,13 +134,21 @@ fn check_tool_config(config: &Value, model: &Model, streaming: bool) -> Validati
                  field and try again."
             )));
         }
-        if model.is_claude() && schema["type"] != "object" {
-            let text =
-                if schema.get("type").is_some() { "Input should be 'object'" } else { "Field required" };
-            return Err(AwsError::model(format!("tools.{t}.custom.input_schema.type: {text}")));
+        if schema["type"] != "object" {
+            return Err(AwsError::validation(format!(
+                "The value at toolConfig.tools.{t}.toolSpec.inputSchema.json.type must be one of the following: object."
+            )));
         }
-        if model.is_claude() && spec.get("strict").is_some() && !model.has("format") {
-            return Err(AwsError::model(format!("tools.{t}.custom.strict: Extra inputs are not permitted")));
+        if model.is_claude() {
+            check_input_schema(schema, t)?;
+            if spec.get("strict").is_some() && !model.has("format") {
+                return Err(AwsError::model(format!(
+                    "tools.{t}.custom.strict: Extra inputs are not permitted"
+                )));
+            }
+        }
+        if spec["strict"] == true && model.has("format") {
+            output_schema::check(schema, &format!("tools.{t}.custom"))?;
         }
     }
     let Some(choice) = config.get("toolChoice") else {
@@ -158,6 +167,27 @@ fn check_tool_config(config: &Value, model: &Model, streaming: bool) -> Validati
     }
     if choice.get("any").is_some() && !model.has("forced_tool") && !model.has("any_tool") {
         return Err(unsupported("toolConfig.toolChoice.any"));
+    }
+    Ok(())
+}
+
+/// Checks the top level of the schema of a Claude tool.
+pub(super) fn check_input_schema(schema: &Value, t: usize) -> ValidationResult {
+    let at = format!("tools.{t}.custom.input_schema");
+    if ["oneOf", "allOf", "anyOf"].iter().any(|keyword| schema.get(keyword).is_some()) {
+        return Err(AwsError::model(format!(
+            "{at}: input_schema does not support oneOf, allOf, or anyOf at the top level"
+        )));
+    }
+    let is_valid = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    };
+    let properties = schema.get("properties").and_then(Value::as_object);
+    if properties.is_some_and(|properties| !properties.keys().all(|name| is_valid(name))) {
+        return Err(AwsError::model(format!(
+            "{at}.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$'"
+        )));
     }
     Ok(())
 }

@@ -53,4 +53,4 @@ pub use server_tools::ServerTools;
 pub use to_converse::{ConverseCall, TranslationOptions, to_converse};
 pub use to_invoke::{InvokeCall, InvokeOptions, to_invoke};
 pub use tool_names::ToolNames;
-pub use unsupported::{UnsupportedFeature, detect_unsupported};
+pub use unsupported::{UnsupportedFeature, detect_unsupported, has_field};

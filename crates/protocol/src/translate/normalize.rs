@@ -6,6 +6,7 @@
 //! changed; in another, only the values that are not valid are.
 
 mod conversation;
+mod output_schema;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -60,14 +61,15 @@ impl Normalized {
 /// Normalizes `body`, which is `request`, for a model with these `capabilities`; `None` when it is valid as it is.
 ///
 /// # Errors
-/// When a value is not valid and cannot be corrected.
+/// When a value is not valid and cannot be corrected; if `strict`, also when that may change the response.
 pub fn normalize(
     body: &str,
     request: &Request<'_>,
     capabilities: &Capabilities,
+    strict: bool,
 ) -> Result<Option<Normalized>, InvalidRequest> {
     check_stop_sequences(request, capabilities)?;
-    if valid::is_valid(request, capabilities) { Ok(None) } else { edited(body, capabilities) }
+    if valid::is_valid(request, capabilities) { Ok(None) } else { edited(body, capabilities, strict) }
 }
 
 /// Bedrock rejects blank stop sequences: Claude models those of white space, all models empty ones.
@@ -88,7 +90,11 @@ fn check_stop_sequences(request: &Request<'_>, capabilities: &Capabilities) -> R
     }
 }
 
-fn edited(body: &str, capabilities: &Capabilities) -> Result<Option<Normalized>, InvalidRequest> {
+fn edited(
+    body: &str,
+    capabilities: &Capabilities,
+    strict: bool,
+) -> Result<Option<Normalized>, InvalidRequest> {
     let all = checked_members(body)
         .map_err(|error| InvalidRequest::new("", format!("the body is not valid JSON: {error}")))?;
     let mut normalizer = Normalizer {
@@ -112,13 +118,18 @@ fn edited(body: &str, capabilities: &Capabilities) -> Result<Option<Normalized>,
     if let Some(messages) = member("messages") {
         normalizer.messages(messages);
     }
+    if capabilities.structured_output {
+        normalizer.output_format(&all);
+    }
     if let Some(management) = member("context_management").filter(|_| !normalizer.tool_names.is_empty()) {
         normalizer.context_management(management);
     }
     let Normalizer { edit, diagnostics, tool_names, moved, .. } = normalizer;
     let is_changed = !edit.is_empty();
-    // Nothing that is done here changes a response, so no setting forbids it.
-    let (_, notices) = diagnostics.finish(false);
+    let (unsupported, notices) = diagnostics.finish(strict);
+    if let Some(field) = unsupported.into_iter().next() {
+        return Err(InvalidRequest { path: field.path, message: field.reason });
+    }
     Ok(is_changed.then(|| Normalized { body: edit.apply(), tool_names, notices, moved }))
 }
 
@@ -143,14 +154,28 @@ impl<'t> Normalizer<'t, '_> {
             }
             let name = string(&all, "name");
             if let Some(schema) = find(&all, "input_schema") {
-                self.schema(schema, name.as_deref().unwrap_or_default(), path.key("input_schema"))?;
+                let is_strict = self.capabilities.strict_tools
+                    && find(&all, "strict").is_some_and(|strict| strict.get() == "true");
+                let name = name.as_deref().unwrap_or_default();
+                self.schema(schema, name, is_strict, path.key("input_schema"))?;
+                if is_strict {
+                    let changes = output_schema::rewrite(schema, true, &mut self.edit);
+                    changes.report(path.key("input_schema"), &mut self.diagnostics);
+                }
             }
             self.name_member(&all, path);
         }
         Ok(())
     }
 
-    fn schema(&mut self, schema: RawJson<'t>, tool: &str, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
+    /// The top of a tool's schema. A `type` is not added if the schema is `rewritten`, which adds it.
+    fn schema(
+        &mut self,
+        schema: RawJson<'t>,
+        tool: &str,
+        rewritten: bool,
+        path: JsonPath<'_>,
+    ) -> Result<(), InvalidRequest> {
         match schema::check(schema, self.capabilities) {
             schema::Problem::None => {}
             schema::Problem::Combinator(keyword) => {
@@ -160,8 +185,10 @@ impl<'t> Normalizer<'t, '_> {
                 return Err(InvalidRequest::new(path, message));
             }
             schema::Problem::NoType => {
-                let all = members(schema);
-                self.edit.edit_object(schema.get(), &all, |_| false, &[schema::OBJECT.to_owned()]);
+                if !rewritten {
+                    let all = members(schema);
+                    self.edit.edit_object(schema.get(), &all, |_| false, &[schema::OBJECT.to_owned()]);
+                }
                 self.diagnostics.adjusted(path, "`\"type\":\"object\"` added, as Bedrock requires it");
             }
             schema::Problem::OtherType(kind) => {
@@ -170,6 +197,23 @@ impl<'t> Normalizer<'t, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The schemas that the response is held to.
+    fn output_format(&mut self, all: &[Member<'t>]) {
+        let path = JsonPath::ROOT;
+        let config = find(all, "output_config").map(members).unwrap_or_default();
+        let formats = [
+            (find(&config, "format"), path.key("output_config"), "format"),
+            (find(all, "output_format"), path, "output_format"),
+        ];
+        for (format, path, name) in formats {
+            let format = format.map(members).unwrap_or_default();
+            if let Some(schema) = find(&format, "schema") {
+                let changes = output_schema::rewrite(schema, false, &mut self.edit);
+                changes.report(path.key(name).key("schema"), &mut self.diagnostics);
+            }
+        }
     }
 
     fn tool_choice(&mut self, value: RawJson<'t>) {

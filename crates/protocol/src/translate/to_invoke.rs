@@ -334,15 +334,26 @@ impl<'t> Editing<'t, '_> {
     fn sampling(&mut self, all: &[Member<'t>], key: &str, path: JsonPath<'_>) {
         let both =
             || ["temperature", "top_p"].iter().all(|name| all.iter().any(|member| member.key.0 == *name));
+        let is_default = |name: &str| {
+            let member = all.iter().find(|member| &*member.key == name);
+            let value = member.and_then(|member| member.value.read::<f64>().ok());
+            value.is_some_and(|value| Sampling::is_default(name, value))
+        };
         match self.capabilities.sampling {
             Sampling::None => self.leave_out(path, key, "the model takes no sampling parameters"),
+            Sampling::Defaults if !is_default(key) => {
+                self.leave_out(path, key, "the model takes its default only");
+            }
             Sampling::OneOf if key == "top_p" && both() => {
                 self.leave_out(path, key, "the model takes temperature or top_p, not both");
             }
-            Sampling::OneOf | Sampling::All if self.is_unsupported(key) => {
+            Sampling::Defaults if key == "top_p" && is_default("temperature") => {
+                self.leave_out(path, key, "the model takes temperature or top_p, not both");
+            }
+            _ if self.is_unsupported(key) => {
                 self.leave_out(path, key, "this model rejected it before");
             }
-            Sampling::OneOf | Sampling::All => {}
+            Sampling::Defaults | Sampling::OneOf | Sampling::All => {}
         }
     }
 
@@ -419,7 +430,9 @@ impl<'t> Editing<'t, '_> {
                     self.diagnostics
                         .adjusted(path, "left out: the model cannot search for tools, so it gets them all");
                 }
-                "strict" if !self.capabilities.strict_tools => {
+                // Some models reject it whatever it says.
+                "strict" if is(*value, "false") => left_out.push("strict"),
+                "strict" if !self.capabilities.strict_tools || self.is_unsupported("tools.strict") => {
                     left_out.push("strict");
                     if is(*value, "true") {
                         self.diagnostics

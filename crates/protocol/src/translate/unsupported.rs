@@ -71,6 +71,21 @@ fn parse_sentence(sentence: &str) -> Option<UnsupportedFeature> {
     field(rest.split_once("extraneous key [")?.1.rsplit_once("] is not permitted")?.0)
 }
 
+/// Whether `body` has the member at `path`, as in [`UnsupportedFeature::Field`]: names alone, for each item of a list.
+#[must_use]
+pub fn has_field(body: &str, path: &str) -> bool {
+    fn has(value: RawJson<'_>, path: &str) -> bool {
+        if !value.is_object() {
+            return items(value).into_iter().any(|item| has(item, path));
+        }
+        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        members(value)
+            .into_iter()
+            .any(|member| &*member.key == name && rest.is_none_or(|rest| has(member.value, rest)))
+    }
+    serde_json::from_str(body).is_ok_and(|body| has(body, path))
+}
+
 /// Whether a member near the top has a name that can be taken for a path.
 fn has_dotted_names(body: &str) -> bool {
     /// Maximum nesting of objects; members that models check by name are not deeper.
@@ -98,11 +113,13 @@ fn is_path(path: &str) -> bool {
     !path.is_empty() && path.len() < 200 && path.chars().all(legal)
 }
 
-/// A path without the numbers and the tag that a validator puts into it: `tools.0.custom.strict` is
-/// `tools.strict` for every tool.
+/// A path without the numbers and the tag that a validator puts into it: `tools.0.custom.strict` and
+/// `tools.0.bash_20250124.strict` are `tools.strict` for every tool.
 fn member(path: &str) -> String {
-    let steps =
-        path.split('.').filter(|step| *step != "custom" && !step.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_number = |step: &str| step.bytes().all(|byte| byte.is_ascii_digit());
+    let is_dated =
+        |step: &str| step.rsplit_once('_').is_some_and(|(_, date)| date.len() == 8 && is_number(date));
+    let steps = path.split('.').filter(|step| *step != "custom" && !is_number(step) && !is_dated(step));
     steps.collect::<Vec<_>>().join(".")
 }
 
@@ -129,6 +146,7 @@ mod tests {
                 field("output_config.format"),
             ),
             ("tools.0.custom.strict: Extra inputs are not permitted", field("tools.strict")),
+            ("tools.1.bash_20250124.strict: Extra inputs are not permitted", field("tools.strict")),
             (
                 "Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input and try again.",
                 field("top_k"),
@@ -155,6 +173,18 @@ mod tests {
         ] {
             assert_eq!(detect_unsupported(text, "{}"), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn field_is_found_by_its_path() {
+        let body = r#"{"tools":[{"name":"a"},{"strict":true}],"output_config":{"format":null}}"#;
+        for path in ["tools", "tools.strict", "tools.name", "output_config.format"] {
+            assert!(has_field(body, path), "{path}");
+        }
+        for path in ["strict", "format", "tools.format", "output_config.format.type", "x"] {
+            assert!(!has_field(body, path), "{path}");
+        }
+        assert!(!has_field("{", "x"));
     }
 
     #[test]

@@ -235,11 +235,12 @@ fn equal_requests_give_equal_bytes() {
 }
 
 /// Fixtures with something that Bedrock rejects and that can be changed.
-const INVALID: [&str; 5] = [
+const INVALID: [&str; 6] = [
     "blank_turns",
     "everything_claude",
     "newest_legalises_although_nothing_may_be_dropped",
     "newest_system_messages_in_the_middle",
+    "structured_output",
     "tools_only_in_history",
 ];
 
@@ -249,18 +250,26 @@ fn normalization_changes_invalid_bodies_only() {
     for (name, body) in fixtures("requests", "json") {
         let Ok(request) = Request::parse(body.as_bytes()) else { continue };
         let (capabilities, options) = (capabilities(&name), options(&name));
-        let Ok(Some(normalized)) = translate::normalize(&body, &request, &capabilities) else { continue };
+        let Ok(Some(normalized)) = translate::normalize(&body, &request, &capabilities, false) else {
+            continue;
+        };
         changed.push(name.clone());
         let again = Request::parse(&normalized.body).unwrap();
         let text = std::str::from_utf8(&normalized.body).unwrap();
-        assert!(translate::normalize(text, &again, &capabilities).unwrap().is_none(), "{name}: {text}");
+        assert!(
+            translate::normalize(text, &again, &capabilities, false).unwrap().is_none(),
+            "{name}: {text}"
+        );
         let converse = |request: Request<'_>| {
             let betas = RequestedBetas::default();
             let call = translate::to_converse(request, betas, 0, &capabilities, &options);
             call.map(|call| String::from_utf8(call.body).unwrap())
                 .map_err(|error| normalized.locate_error(error).to_string())
         };
-        assert_eq!(converse(again), converse(request), "{name}");
+        // Schemas are changed by normalization alone.
+        if name != "structured_output" {
+            assert_eq!(converse(again), converse(request), "{name}");
+        }
     }
     assert_eq!(changed, INVALID);
 }

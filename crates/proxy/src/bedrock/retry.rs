@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use protocol::apis::UpstreamApi;
 use protocol::translate::{Retry, UnsupportedFeature, detect_unsupported};
 
 use super::UpstreamError;
@@ -14,8 +15,9 @@ const MAX_RETRIES: u32 = 2;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// Clients give up on their own after some seconds without a response.
 const MAX_DELAY: Duration = Duration::from_secs(2);
-/// How often one request may be changed and sent again. Each fallback needs a 400 that names something new.
-const MAX_FALLBACKS: usize = 4;
+/// How often one request may be changed and sent again. Each fallback needs a 400 that names something new for its
+/// upstream API: structured output and strict tools alone may need two each.
+const MAX_FALLBACKS: usize = 6;
 
 /// Which errors may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(crate) struct Attempts {
     request_id: Option<RequestId>,
     retries: u32,
     has_refreshed: bool,
-    fallbacks: Vec<UnsupportedFeature>,
+    fallbacks: Vec<(Option<UpstreamApi>, UnsupportedFeature)>,
 }
 
 impl Attempts {
@@ -58,9 +60,15 @@ impl Attempts {
         Self { policy, request_id, retries: 0, has_refreshed: false, fallbacks: Vec::new() }
     }
 
-    /// Decides what follows `error`. `client_body` is the body as the client sent it: names in AWS's text are only
-    /// believed when they stand in it.
-    pub(crate) fn next(&mut self, error: &UpstreamError, can_refresh: bool, client_body: &[u8]) -> Next {
+    /// Decides what follows `error` of a request by `api`. `client_body` is the body as the client sent it: names in
+    /// AWS's text are only believed when they stand in it.
+    pub(crate) fn next(
+        &mut self,
+        error: &UpstreamError,
+        can_refresh: bool,
+        api: Option<UpstreamApi>,
+        client_body: &[u8],
+    ) -> Next {
         let request_id = self.request_id.clone();
         let request_id = request_id.as_ref().map(RequestId::as_str);
         let (status, code) = error.summary();
@@ -70,7 +78,7 @@ impl Attempts {
             tracing::warn!(request_id, %error, "AWS rejected the credentials; fetching new ones");
             return Next::RefreshCredentials;
         }
-        if let Some(feature) = self.fallback(error, client_body) {
+        if let Some(feature) = self.fallback(error, api, client_body) {
             return Next::Fallback(feature);
         }
         let is_retryable = match self.policy {
@@ -88,18 +96,24 @@ impl Attempts {
         Next::Retry(delay)
     }
 
-    /// What a 400 names that the request can go without; each thing once.
-    fn fallback(&mut self, error: &UpstreamError, client_body: &[u8]) -> Option<UnsupportedFeature> {
+    /// What a 400 names that the request can go without; each thing once by each upstream API.
+    fn fallback(
+        &mut self,
+        error: &UpstreamError,
+        api: Option<UpstreamApi>,
+        client_body: &[u8],
+    ) -> Option<UnsupportedFeature> {
         let mapped = error.service()?;
         if self.policy != RetryPolicy::Standard || !error.may_name_unsupported_feature() {
             return None;
         }
         let body = std::str::from_utf8(client_body).unwrap_or_default();
         let feature = detect_unsupported(&mapped.aws_message, body)?;
-        if self.fallbacks.len() == MAX_FALLBACKS || self.fallbacks.contains(&feature) {
+        let fallback = (api, feature.clone());
+        if self.fallbacks.len() == MAX_FALLBACKS || self.fallbacks.contains(&fallback) {
             return None;
         }
-        self.fallbacks.push(feature.clone());
+        self.fallbacks.push(fallback);
         Some(feature)
     }
 }
@@ -129,10 +143,12 @@ mod tests {
         let mut attempts = Attempts::new(RetryPolicy::Standard, None);
         let mut waited = Duration::ZERO;
         for _ in 0..MAX_RETRIES {
-            let Next::Retry(delay) = attempts.next(&unreachable(), true, b"") else { panic!("no retry") };
+            let Next::Retry(delay) = attempts.next(&unreachable(), true, None, b"") else {
+                panic!("no retry")
+            };
             waited += delay;
         }
-        assert_eq!(attempts.next(&unreachable(), true, b""), Next::GiveUp);
+        assert_eq!(attempts.next(&unreachable(), true, None, b""), Next::GiveUp);
         assert!(waited <= Duration::from_millis(300), "{waited:?}");
     }
 }

@@ -69,7 +69,7 @@ impl Inference {
         body: &Bytes,
         betas: &[String],
     ) -> Result<TokenCount, InferenceError> {
-        let (estimate, count) = match normalize(body, &parsed, &model.capabilities)? {
+        let (estimate, count) = match normalize(body, &parsed, &model.capabilities, false)? {
             None => self.count_request(model, parsed, body, betas)?,
             Some((body, normalized)) => self
                 .count_request(model, Request::parse(&body)?, &body, betas)

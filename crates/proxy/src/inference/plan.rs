@@ -90,7 +90,7 @@ impl Inference {
                     None => Request::parse(body)?,
                 };
                 debug::request(&request.id, body, betas, &parsed);
-                match normalize(body, &parsed, &request.model.capabilities)? {
+                match normalize(body, &parsed, &request.model.capabilities, self.config.options.strict)? {
                     None => self.plan_messages(request, body, betas, parsed, None),
                     Some((body, normalized)) => {
                         let parsed = Request::parse(&body)?;
@@ -361,9 +361,15 @@ impl Inference {
     fn has_field_unsupported_by_converse(&self, planned: &Planned<'_>) -> bool {
         let features = self.unsupported.get(UpstreamApi::Converse, &planned.request.model.model_id);
         let is_beta = |name: &str| name.contains('-') || name == "anthropic_beta";
+        let body = || std::str::from_utf8(planned.body).unwrap_or_default();
         features.iter().filter_map(field_name).filter(|name| !is_beta(name)).any(|name| {
-            let member = format!("\"{}\"", name.split('.').next_back().unwrap_or(name));
-            memchr::memmem::find(planned.body, member.as_bytes()).is_some()
+            // The older name has the same place in Converse.
+            let names = [name, if name == "output_config.format" { "output_format" } else { name }];
+            names.iter().any(|name| {
+                let member = format!("{}\"", name.split('.').next_back().unwrap_or(name));
+                memchr::memmem::find(planned.body, member.as_bytes()).is_some()
+                    && translate::has_field(body(), name)
+            })
         })
     }
 }
@@ -373,10 +379,11 @@ pub(super) fn normalize(
     body: &Bytes,
     parsed: &Request<'_>,
     capabilities: &Capabilities,
+    strict: bool,
 ) -> Result<Option<(Bytes, Normalized)>, InvalidRequest> {
     let text =
         std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
-    let normalized = translate::normalize(text, parsed, capabilities)?;
+    let normalized = translate::normalize(text, parsed, capabilities, strict)?;
     Ok(normalized.map(|mut normalized| (Bytes::from(std::mem::take(&mut normalized.body)), normalized)))
 }
 

@@ -67,7 +67,8 @@ impl Inference {
                 Err(error) => error,
             };
             meter.end_attempt(&error);
-            match attempts.next(&error, upstream.target.can_refresh(), request.body.bytes()) {
+            let can_refresh = upstream.target.can_refresh();
+            match attempts.next(&error, can_refresh, upstream.upstream_api, request.body.bytes()) {
                 Next::Retry(delay) => meter.retry_after(delay).await,
                 Next::RefreshCredentials => {
                     if let Err(error) = upstream.target.refresh_credentials().await {

@@ -64,6 +64,28 @@ async fn body_is_forwarded_unchanged_with_our_signature() {
 }
 
 #[tokio::test]
+async fn project_header_is_forwarded_and_signed() {
+    let server = test_server().await;
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:project/payments";
+    for (operation, body) in [
+        ("converse", CONVERSE),
+        ("converse-stream", CONVERSE),
+        ("invoke", INVOKE),
+        ("invoke-with-response-stream", INVOKE),
+    ] {
+        let request = Request::post(format!("/model/claude-sonnet-4-5/{operation}"))
+            .header("X-Amzn-Bedrock-ProjectIdentifier", arn)
+            .body(full(Bytes::from(body)))
+            .unwrap();
+        // The fake rejects the header where it is not signed.
+        let response = server.send(request).await;
+        assert_eq!(response.status(), 200, "{operation}");
+        let sent = server.bedrock.requests().pop().unwrap();
+        assert!(sent.headers.contains(&("x-amzn-bedrock-projectidentifier".to_owned(), arn.to_owned())));
+    }
+}
+
+#[tokio::test]
 async fn ids_are_decoded_once_and_encoded_once() {
     let mapping = format!("my/model={SONNET}:0");
     let variables =

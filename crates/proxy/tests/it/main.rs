@@ -45,6 +45,7 @@ mod shutdown;
 mod store;
 mod stories;
 mod streaming;
+mod structured_output;
 mod tls;
 mod upstream_apis;
 mod usage_recorder;

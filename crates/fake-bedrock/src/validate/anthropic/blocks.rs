@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
-use super::super::conversation::{MAX_IMAGE_BASE64_BYTES, check_signature, detect_image_format};
+use super::super::conversation::{
+    MAX_IMAGE_BASE64_BYTES, check_signature, detect_image_format, invalid_tool_use_id, is_valid_tool_use_id,
+};
 use super::super::fields::extra_input;
 use super::{Request, ValidationResult};
 use crate::converse::items;
@@ -141,12 +143,8 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Valida
             Err(AwsError::model(format!("{at}: Invalid `data` in `redacted_thinking` block")))
         }
         "tool_use" | "server_tool_use" => {
-            let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-            let id = block["id"].as_str().unwrap_or_default();
-            if id.is_empty() || !id.chars().all(fits) {
-                return Err(AwsError::model(format!(
-                    "{at}.{kind}.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
-                )));
+            if !is_valid_tool_use_id(block["id"].as_str().unwrap_or_default()) {
+                return Err(invalid_tool_use_id(&format!("{at}.{kind}.id")));
             }
             if !block["input"].is_object() {
                 return Err(AwsError::model(format!(
@@ -162,6 +160,9 @@ fn content(request: &Request<'_>, block: &Value, kind: &str, at: &str) -> Valida
 
 fn result(request: &Request<'_>, block: &Value, at: &str) -> ValidationResult {
     static REFERENCE: Kind = ("tool_reference", "", &["tool_name"], &["cache_control"]);
+    if !is_valid_tool_use_id(block["tool_use_id"].as_str().unwrap_or_default()) {
+        return Err(invalid_tool_use_id(&format!("{at}.tool_result.tool_use_id")));
+    }
     if block.get("is_error").is_some_and(|flag| !flag.is_boolean() && !flag.is_null()) {
         return Err(AwsError::model(format!("{at}.tool_result.is_error: Input should be a valid boolean")));
     }

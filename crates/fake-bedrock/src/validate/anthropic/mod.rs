@@ -185,7 +185,7 @@ fn check_request(request: &Request<'_>, is_streaming: bool) -> ValidationResult 
     let parameters = ModelParameters {
         fields: request.members,
         temperature: body["temperature"].as_f64(),
-        top_p: body["top_p"].is_number(),
+        top_p: body["top_p"].as_f64(),
         max_tokens: Some(max_tokens),
         forces_tool,
         api: request.api,
@@ -245,8 +245,5 @@ fn check_stop_sequences(request: &Request<'_>) -> ValidationResult {
     let Some(sequences) = sequences.as_array() else {
         return Err(AwsError::model("stop_sequences: Input should be a valid list"));
     };
-    if sequences.iter().any(|sequence| sequence.as_str().is_some_and(|text| text.trim().is_empty())) {
-        return Err(AwsError::model("stop_sequences: each stop sequence must contain non-whitespace"));
-    }
-    Ok(())
+    super::conversation::check_stop_sequences(sequences)
 }

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::super::fields::extra_input;
+use super::super::output_schema;
+use super::super::tools::check_input_schema;
 use super::{Request, ValidationResult};
 use crate::converse::items;
 use crate::error::AwsError;
@@ -155,7 +157,12 @@ fn check_custom(request: &Request<'_>, tool: &Value, t: usize) -> ValidationResu
             None => Err(at("input_schema.type", "Field required")),
         },
         Some(_) => Err(at("input_schema", "Input should be a valid dictionary")),
+    }?;
+    check_input_schema(&tool["input_schema"], t)?;
+    if tool["strict"] == true {
+        output_schema::check(&tool["input_schema"], &format!("tools.{t}.custom"))?;
     }
+    Ok(())
 }
 
 fn check_choice(request: &Request<'_>, names: &HashSet<&str>) -> ValidationResult {

@@ -254,10 +254,9 @@ fn deferred_tools_require_beta_and_model_support() {
 #[test]
 fn unknown_members_of_custom_tools_are_rejected() {
     let with = |tool: Value| request_with(json!({"tools": [tool]}));
-    assert_invoke_accepted(
-        SONNET,
-        &with(tool("t", json!({"type": "custom", "description": "d", "strict": true}))),
-    );
+    let closed = json!({"type": "object", "additionalProperties": false});
+    let strict = json!({"type": "custom", "description": "d", "strict": true, "input_schema": closed});
+    assert_invoke_accepted(SONNET, &with(tool("t", strict)));
     for (model, bad, expected) in [
         (OPUS, tool("t", json!({"strict": true})), "tools.0.custom.strict: Extra inputs are not permitted"),
         (

@@ -79,7 +79,7 @@ fn effort_and_format_depend_on_the_model() {
         assert_invoke_rejected(model, &effort(level), expected);
     }
     let format = request_with(
-        json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}),
+        json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": false}}}}),
     );
     assert_invoke_accepted(SONNET_46, &format);
     assert_invoke_rejected(OPUS_55, &format, "output_config.format: Extra inputs are not permitted");
@@ -100,7 +100,7 @@ fn thinking_is_replayed_first_and_unaltered() {
         ]}))
     };
     let enabled = json!({"type": "enabled", "budget_tokens": 2048});
-    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": sign("hm")});
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": sign("hm", None)});
     let text = json!({"type": "text", "text": "let me"});
     assert_invoke_accepted(SONNET, &replay(thought("hm"), enabled.clone()));
     assert_invoke_rejected(
@@ -113,7 +113,8 @@ fn thinking_is_replayed_first_and_unaltered() {
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
     ));
     assert_invoke_accepted(OPUS, &replay(text, json!({"type": "adaptive"})));
-    let marked = json!({"type": "thinking", "thinking": "hm", "signature": sign("hm"), "cache_control": {}});
+    let marked =
+        json!({"type": "thinking", "thinking": "hm", "signature": sign("hm", None), "cache_control": {}});
     assert_invoke_rejected(
         OPUS,
         &replay(marked, json!({"type": "adaptive"})),

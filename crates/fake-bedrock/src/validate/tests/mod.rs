@@ -6,6 +6,7 @@ mod anthropic;
 mod anthropic_conversation;
 mod anthropic_models;
 mod models;
+mod output_schema;
 
 use super::*;
 use crate::models::find;
@@ -255,6 +256,28 @@ fn tool_calls_must_pair_with_results() {
 }
 
 #[test]
+fn tool_use_ids_of_claude_have_fewer_characters() {
+    for id in ["functions.read:0", "a.b", "a:b"] {
+        let body = conversation_with_calls(json!([call(id)]), json!([result(id)]));
+        assert_rejected(
+            SONNET,
+            &body,
+            "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
+        );
+        assert_eq!(rejection(NOVA, &body), "accepted");
+    }
+}
+
+#[test]
+fn blank_stop_sequences_are_rejected_for_claude() {
+    for blank in [" ", "\n\n", "\u{a0}"] {
+        let body = request_with(json!({"inferenceConfig": {"stopSequences": ["END", blank]}}));
+        assert_rejected(SONNET, &body, "stop_sequences: each stop sequence must contain non-whitespace");
+        assert_eq!(rejection(NOVA, &body), "accepted");
+    }
+}
+
+#[test]
 fn null_members_are_ignored() {
     let mut body = user(json!([{"text": "hi", "toolUse": null, "image": null}]));
     drop_nulls(&mut body);
@@ -272,12 +295,12 @@ fn altered_thinking_is_rejected() {
     };
     let thought =
         |text: &str, signature: &str| json!({"reasoningText": {"text": text, "signature": signature}});
-    let data = BASE64.encode(redacted_data(1));
-    assert_eq!(rejection(SONNET, &replay(thought("hm", &sign("hm")))), "accepted");
+    let data = BASE64.encode(redacted_data(1, None));
+    assert_eq!(rejection(SONNET, &replay(thought("hm", &sign("hm", None)))), "accepted");
     assert_eq!(rejection(SONNET, &replay(json!({"redactedContent": data}))), "accepted");
     assert_rejected(
         SONNET,
-        &replay(thought("altered", &sign("hm"))),
+        &replay(thought("altered", &sign("hm", None))),
         "messages.1.content.0: Invalid `signature` in `thinking` block",
     );
     assert_rejected(

@@ -2,8 +2,10 @@
 
 use super::*;
 
+const FABLE_52: &str = "us.anthropic.claude-fable-5-2";
+
 fn format() -> Value {
-    let schema = json!({"type": "object", "properties": {}}).to_string();
+    let schema = json!({"type": "object", "properties": {}, "additionalProperties": false}).to_string();
     json!({"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": schema}}}})
 }
 
@@ -67,7 +69,7 @@ fn models_without_tools_reject_them() {
     assert_rejected(
         SONNET,
         &request_with(json!({"toolConfig": untyped})),
-        "tools.0.custom.input_schema.type: Field required",
+        "The value at toolConfig.tools.0.toolSpec.inputSchema.json.type must be one of the following: object.",
     );
     let strict = json!({"tools": [{"toolSpec": {"name": "t", "strict": true, "inputSchema": {"json": {"type": "object"}}}}]});
     assert_rejected(
@@ -225,6 +227,22 @@ fn each_claude_version_has_its_own_fields() {
             "`temperature` is deprecated for this model.",
         ),
         (OPUS, additional_fields(json!({"top_k": 5})), "`top_k` is deprecated for this model."),
+        (FABLE_52, additional_fields(json!({"top_k": 5})), "`top_k` is deprecated for this model."),
+        (
+            FABLE_52,
+            request_with(json!({"inferenceConfig": {"temperature": 0.9}})),
+            "`temperature` is deprecated for this model.",
+        ),
+        (
+            FABLE_52,
+            request_with(json!({"inferenceConfig": {"topP": 1.0}})),
+            "`top_p` is deprecated for this model.",
+        ),
+        (
+            FABLE_52,
+            request_with(json!({"inferenceConfig": {"temperature": 1.0, "topP": 0.99}})),
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+        ),
         (
             SONNET,
             request_with(json!({"inferenceConfig": {"temperature": 0.5, "topP": 0.5}})),
@@ -311,6 +329,8 @@ fn each_claude_version_has_its_own_fields() {
     );
     for (model, body) in [
         (OPUS, additional_fields(adaptive)),
+        (FABLE_52, request_with(json!({"inferenceConfig": {"temperature": 1.0}}))),
+        (FABLE_52, request_with(json!({"inferenceConfig": {"topP": 0.99}}))),
         (SONNET, additional_fields(enabled)),
         (SONNET, additional_fields(json!({"anthropic_beta": ["context-1m-2025-08-07"], "top_k": 5}))),
         (OPUS, additional_fields(json!({"output_config": {"effort": "xhigh"}}))),
@@ -336,6 +356,26 @@ fn other_vendors_have_their_own_errors() {
     for (model, body, expected) in [
         (GPT, request_with(json!({"inferenceConfig": {"temperature": 0.5}})), "the temperature field"),
         (GPT, request_with(json!({"inferenceConfig": {"maxTokens": 15}})), "below the model minimum of 16"),
+        (
+            "us.openai.gpt-6-sol",
+            request_with(json!({"inferenceConfig": {"maxTokens": 1}})),
+            "below the model minimum of 16",
+        ),
+        (
+            "us.xai.grok-4.7",
+            request_with(json!({"inferenceConfig": {"maxTokens": 15}})),
+            "below the model minimum of 16",
+        ),
+        (
+            "us.openai.gpt-6.1-terra",
+            additional_fields(json!({"thinking": {"type": "adaptive"}})),
+            "extraneous key [thinking] is not permitted",
+        ),
+        (
+            "us.xai.grok-4.6",
+            additional_fields(json!({"thinking": {"type": "disabled"}})),
+            "extraneous key [thinking] is not permitted",
+        ),
         (
             GPT,
             conversation_with_calls(json!([call("a")]), json!([shown])),

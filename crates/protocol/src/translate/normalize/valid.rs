@@ -1,6 +1,6 @@
 //! Whether a request is valid as it is: the usual case, for which no text is looked at a second time.
 
-use super::schema;
+use super::{output_schema, schema};
 use crate::anthropic::Request;
 use crate::anthropic::request::{Block, Content, InputMessage, Tool};
 use crate::capabilities::Capabilities;
@@ -18,12 +18,19 @@ pub(super) fn is_valid(request: &Request<'_>, capabilities: &Capabilities) -> bo
     let is_tool_valid = |tool: &Tool<'_>| {
         tool.kind.as_deref().is_some_and(|kind| kind != "custom")
             || (has_valid_name(&tool.name)
-                && tool
-                    .input_schema
-                    .is_none_or(|schema| schema::check(schema, capabilities) == schema::Problem::None))
+                && tool.input_schema.is_none_or(|schema| {
+                    let is_held_to_it = tool.strict == Some(true) && capabilities.strict_tools;
+                    schema::check(schema, capabilities) == schema::Problem::None
+                        && !(is_held_to_it && !output_schema::is_valid(schema, true))
+                }))
     };
+    let format = request.output_config.as_ref().and_then(|config| config.format.as_ref());
+    let schemas = format.into_iter().chain(&request.output_format).filter_map(|format| format.schema);
+    let are_schemas_valid = !capabilities.structured_output
+        || schemas.into_iter().all(|schema| output_schema::is_valid(schema, false));
     let messages = request.messages.as_ref().map_or(&[][..], |messages| messages);
     is_system_valid
+        && are_schemas_valid
         && request.tools.iter().flat_map(|tools| tools.iter()).all(is_tool_valid)
         && request.tool_choice.as_ref().is_none_or(|choice| has_valid_name(&choice.name))
         && messages.iter().all(|message| is_message_valid(message, capabilities))

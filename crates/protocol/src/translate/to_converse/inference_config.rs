@@ -10,6 +10,9 @@ use crate::translate::diagnostics::JsonPath;
 /// Maximum of `maxTokens` in Bedrock.
 const MAX_TOKENS: u64 = i32::MAX as u64;
 
+/// Notice for a sampling parameter of a model that takes its defaults.
+const NO_OTHER_VALUE: &str = "left out: the model takes its default only";
+
 impl<'a> ConverseRequestBuilder<'a> {
     pub(super) fn inference_config(
         &mut self,
@@ -68,15 +71,11 @@ impl<'a> ConverseRequestBuilder<'a> {
         let top_p = fraction(request.top_p.take(), "top_p")?;
         match self.capabilities.sampling {
             Sampling::All => Ok((temperature, top_p)),
-            Sampling::OneOf => {
-                let both = temperature.is_some() && top_p.is_some();
-                if both {
-                    self.diagnostics.dropped(
-                        JsonPath::ROOT.key("top_p"),
-                        "left out: the model takes temperature or top_p, not both",
-                    );
-                }
-                Ok((temperature, top_p.filter(|_| !both)))
+            Sampling::OneOf => Ok(self.one_of(temperature, top_p)),
+            Sampling::Defaults => {
+                let temperature = self.default_only("temperature", temperature);
+                let top_p = self.default_only("top_p", top_p);
+                Ok(self.one_of(temperature, top_p))
             }
             Sampling::None => {
                 for (name, value) in [("temperature", temperature), ("top_p", top_p)] {
@@ -89,6 +88,27 @@ impl<'a> ConverseRequestBuilder<'a> {
         }
     }
 
+    /// `temperature` or `top_p`, not both.
+    fn one_of(&mut self, temperature: Option<f64>, top_p: Option<f64>) -> (Option<f64>, Option<f64>) {
+        let both = temperature.is_some() && top_p.is_some();
+        if both {
+            self.diagnostics.dropped(
+                JsonPath::ROOT.key("top_p"),
+                "left out: the model takes temperature or top_p, not both",
+            );
+        }
+        (temperature, top_p.filter(|_| !both))
+    }
+
+    /// The value, if it is the one that the model uses anyway.
+    fn default_only(&mut self, name: &str, value: Option<f64>) -> Option<f64> {
+        let kept = value.filter(|value| Sampling::is_default(name, *value));
+        if kept.is_none() && value.is_some() {
+            self.diagnostics.dropped(JsonPath::ROOT.key(name), NO_OTHER_VALUE);
+        }
+        kept
+    }
+
     /// A Claude model's `top_k`, and that of Amazon's models.
     pub(super) fn top_k(&mut self, top_k: Option<u64>) -> (Option<u64>, Option<MoreInferenceConfig>) {
         let Some(value) = top_k else { return (None, None) };
@@ -96,7 +116,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             return (None, Some(MoreInferenceConfig { top_k: value }));
         }
         let top_k = self.claude_only(top_k, JsonPath::ROOT.key("top_k"));
-        if top_k.is_some() && self.capabilities.sampling == Sampling::None {
+        if top_k.is_some() && !self.capabilities.sampling.is_adjustable() {
             self.takes_no_sampling("top_k");
             return (None, None);
         }

@@ -152,14 +152,13 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(())
     }
 
-    /// Takes `strict` when the model knows it, or when it is false.
+    /// Takes `strict` when the model knows it. `false` says nothing, and some models reject it whatever it says.
     pub(super) fn strict(&mut self, strict: &mut Option<bool>, path: JsonPath<'_>) -> Option<bool> {
+        strict.take_if(|strict| !*strict);
         if self.capabilities.strict_tools {
             return strict.take();
         }
-        if strict.take_if(|strict| !*strict).is_some() {
-            self.diagnostics.adjusted(path, "left out: it is off, and the model does not know it");
-        } else if !self.capabilities.claude && strict.take().is_some() {
+        if !self.capabilities.claude && strict.take().is_some() {
             self.diagnostics.dropped(path, "left out: the model cannot be held to a schema on Bedrock");
         }
         None

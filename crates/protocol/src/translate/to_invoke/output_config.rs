@@ -2,7 +2,6 @@
 
 use super::{Editing, wrong};
 use crate::anthropic::InvalidRequest;
-use crate::capabilities::Sampling;
 use crate::converse::request::InferenceConfig;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, items, members};
@@ -109,7 +108,7 @@ impl<'t> Editing<'t, '_> {
     fn bears_thinking(&self, all: &[Member<'t>]) -> bool {
         let cool =
             given(all, "temperature").and_then(|value| value.read().ok()).is_some_and(|heat: f64| heat < 1.0);
-        let samples = self.capabilities.sampling != Sampling::None
+        let samples = self.capabilities.sampling.is_adjustable()
             && (cool || given(all, "top_p").is_some() || given(all, "top_k").is_some());
         let choice = given(all, "tool_choice").and_then(|choice| text(choice, "type"));
         let forced = matches!(choice.as_deref(), Some("any" | "tool"));

@@ -1,7 +1,9 @@
 //! Rules of the edits, one by one.
 
 use super::*;
-use crate::capabilities::{Efforts, Thinking};
+use crate::anthropic::Request;
+use crate::capabilities::{Efforts, Sampling, Thinking};
+use crate::translate::to_converse;
 
 fn sent(body: &str, capabilities: &Capabilities, betas: &[&str]) -> (String, Vec<String>, Vec<String>) {
     let names: Vec<String> = betas.iter().map(ToString::to_string).collect();
@@ -32,9 +34,52 @@ fn request_of_claude_code_is_carried() {
     assert_eq!(unsupported, [""; 0]);
     assert_eq!(
         body,
-        r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["tool-search-tool-2025-10-19","context-management-2025-06-27","mid-conversation-output-config-2026-07-01","fine-grained-tool-streaming-2025-05-14"],"messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true}],"metadata":{"user_id":"user_55dcddabb7cd7f49"},"max_tokens":128000,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high"}}"#
+        r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["tool-search-tool-2025-10-19","context-management-2025-06-27","mid-conversation-output-config-2026-07-01","fine-grained-tool-streaming-2025-05-14"],"messages":[{"role":"user","content":"a"},{"role":"system","content":"b","output_config":{"effort":"low"}}],"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"tools":[{"name":"t","input_schema":{"scope":1},"defer_loading":true}],"metadata":{"user_id":"user_55dcddabb7cd7f49"},"max_tokens":128000,"thinking":{"type":"adaptive"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"output_config":{"effort":"high","format":{"type":"json_schema","schema":{}}}}"#
     );
-    assert_eq!(notices.len(), 5, "{notices:?}");
+    assert_eq!(notices.len(), 4, "{notices:?}");
+}
+
+#[test]
+fn fields_that_were_rejected_are_left_out() {
+    let body = r#"{"max_tokens":1,"messages":[],"tools":[{"name":"t","strict":true},{"name":"u","strict":false}],"output_config":{"effort":"low","format":{"type":"json_schema"}}}"#;
+    let (taken, ..) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
+    assert!(taken.contains(r#"[{"name":"t","strict":true},{"name":"u"}]"#), "{taken}");
+    let unsupported = ["tools.strict".to_owned(), "output_config.format".to_owned()];
+    let betas = RequestedBetas { unsupported: &unsupported, ..RequestedBetas::default() };
+    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
+    let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    let text = String::from_utf8(call.body).unwrap();
+    assert!(
+        text.ends_with(r#""tools":[{"name":"t"},{"name":"u"}],"output_config":{"effort":"low"}}"#),
+        "{text}"
+    );
+    let notices: Vec<&str> = call.notices.iter().map(|notice| notice.path.as_str()).collect();
+    assert_eq!(notices, ["tools.0.strict", "output_config.format"]);
+}
+
+#[test]
+fn model_may_take_its_default_sampling_only() {
+    let capabilities = Capabilities { sampling: Sampling::Defaults, ..Capabilities::NEWEST_CLAUDE };
+    for (members, kept) in [
+        (r#""temperature":1"#, r#""temperature":1"#),
+        (r#""temperature":1.0,"top_p":0.99"#, r#""temperature":1.0"#),
+        (r#""top_p":0.99"#, r#""top_p":0.99"#),
+        (r#""temperature":0.5,"top_p":0.99,"top_k":5"#, r#""top_p":0.99"#),
+        (r#""temperature":0.999"#, ""),
+        (r#""top_p":1"#, ""),
+    ] {
+        let body = format!(r#"{{{members},"max_tokens":1,"messages":[{{"role":"user","content":"x"}}]}}"#);
+        let (sent, _, notices) = sent(&body, &capabilities, &[]);
+        let kept = if kept.is_empty() { String::new() } else { format!("{kept},") };
+        assert!(sent.contains(&format!(r#""bedrock-2023-05-31",{kept}"max_tokens""#)), "{sent}");
+        let request = Request::parse(body.as_bytes()).unwrap();
+        let options = TranslationOptions::new(1);
+        let call = to_converse(request, RequestedBetas::default(), 0, &capabilities, &options).unwrap();
+        let converse = String::from_utf8(call.body).unwrap();
+        let has = |name: &str| converse.contains(&format!(r#""{name}":"#));
+        assert_eq!((has("temperature"), has("topP")), (kept.contains("temperature"), kept.contains("top_p")));
+        assert_eq!(call.notices.len(), notices.len());
+    }
 }
 
 #[test]
