@@ -11,7 +11,8 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::json::{Item, JsonStr, List, RawJson, object};
-use crate::request_body::{CacheControl, InvalidRequest, read};
+use crate::json_error::{self, Wording};
+use crate::request_body::{CacheControl, InvalidRequest};
 
 object! {
     /// Body of the request.
@@ -63,7 +64,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When the body is not JSON, or a member is not of its type; the error has the JSON path.
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
-        read(body)
+        json_error::parse(body, Wording::OpenAi)
     }
 }
 
@@ -77,15 +78,37 @@ pub enum TextOr<'a, T> {
     More(T),
 }
 
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
+/// Value that a text may stand for.
+pub trait LongForm {
+    /// What an error expects: the text or the value.
+    const EXPECTED: &'static str;
+}
+
+impl<T> LongForm for List<T> {
+    const EXPECTED: &'static str = "a string or an array";
+}
+
+impl LongForm for ToolChoice<'_> {
+    const EXPECTED: &'static str = "a string or an object";
+}
+
+impl LongForm for NamedFunction<'_> {
+    const EXPECTED: &'static str = "a string or an object";
+}
+
+impl LongForm for ImageUrl<'_> {
+    const EXPECTED: &'static str = "a string or an object";
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de> + LongForm> Deserialize<'de> for TextOr<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visit<'a, T>(PhantomData<(&'a (), T)>);
 
-        impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for Visit<'a, T> {
+        impl<'de: 'a, 'a, T: Deserialize<'de> + LongForm> Visitor<'de> for Visit<'a, T> {
             type Value = TextOr<'a, T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, or what it is short for")
+                f.write_str(T::EXPECTED)
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<TextOr<'a, T>, E> {

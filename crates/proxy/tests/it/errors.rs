@@ -299,12 +299,12 @@ async fn invalid_body_is_rejected_with_its_json_path() {
         |message: &str| format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":9,"messages":[{message}]}}"#);
     for (body, place) in [
         ("{\"model\":".to_owned(), ""),
-        (r#"{"model":"a","model":"b"}"#.to_owned(), "duplicate field `model`"),
+        (r#"{"model":"a","model":"b"}"#.to_owned(), "model: the field is given twice"),
         (r#"{"max_tokens":"many"}"#.to_owned(), "max_tokens: "),
         (r#"{"max_tokens":1e99}"#.to_owned(), "max_tokens: "),
         (r#"{"max_tokens":123456789012345678901234567890}"#.to_owned(), "max_tokens: "),
         (says(r#"{"role":"user","content":"\ud800"}"#), "messages.0.content: "),
-        (says(r#"{"role":"user","content":"a","role":"user"}"#), "messages.0: duplicate field `role`"),
+        (says(r#"{"role":"user","content":"a","role":"user"}"#), "messages.0.role: the field is given twice"),
         (says(""), "messages: "),
         (says(r#"{"role":"robot","content":"x"}"#), "messages.0.role: "),
         (says(r#"{"role":"user","content":[{"type":"hologram"}]}"#), "messages.0.content.0"),
