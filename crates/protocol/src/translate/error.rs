@@ -17,6 +17,9 @@ use crate::converse::event::Exception;
 use crate::converse::{Frame, FrameKind};
 use known_error::ClientMessage;
 
+/// Known errors that mean a prompt that is too long.
+const CONTEXT_OVERFLOW: [&str; 2] = ["E22", "E22b"];
+
 /// Who can correct the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -93,6 +96,13 @@ impl MappedError {
         Self { code: reason.to_owned(), aws_message: String::new(), ..mapped }
     }
 
+    /// AWS's message as a client of its API may see it, where the message of [`Self::error`] is another.
+    #[must_use]
+    pub fn replaced_aws_message(&self) -> Option<String> {
+        let is_replaced = self.known_error.client_message == ClientMessage::PromptTooLong;
+        is_replaced.then(|| message::visible(&self.aws_message, &self.code))
+    }
+
     /// The same, when it is the client itself that wrote the id of the model, and not a mapping of the gateway's:
     /// then the client can correct it.
     #[must_use]
@@ -131,7 +141,9 @@ pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError 
         ClientMessage::AwsText => shown,
         ClientMessage::AwsTextWithAdvice => message::sentences(&shown, known_error.advice),
         ClientMessage::Fixed(words) => message::sentences(words, known_error.advice),
-        ClientMessage::PromptTooLong => message::overflow(text),
+        ClientMessage::PromptTooLong => {
+            message::overflow(text).unwrap_or_else(|| Error::PROMPT_TOO_LONG.to_owned())
+        }
     };
     MappedError {
         error: Error::new(kind, message),
@@ -141,6 +153,14 @@ pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError 
         known_error,
         code,
     }
+}
+
+/// Whether the message of an invalid request means that the prompt is too long.
+pub(super) fn is_context_overflow(text: &str) -> bool {
+    let searched = message::searchable(text);
+    let known_errors = CONTEXT_OVERFLOW.iter().filter_map(|code| known_error(code));
+    let mut patterns = known_errors.flat_map(|known_error| known_error.patterns);
+    patterns.any(|pattern| searched.contains(pattern))
 }
 
 /// Error that a frame stands for: a modelled exception, or an error without a model.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chat;
+mod chat_paths;
 mod golden;
 mod invoke_stream;
 mod passthrough;

@@ -216,6 +216,7 @@ impl From<ServiceError> for ApiError {
         let kind = mapped.error.kind;
         let aws = AwsResponse {
             status,
+            message: mapped.replaced_aws_message(),
             code: mapped.code,
             request_id,
             is_operator_fault: mapped.fault == Fault::Operator && kind == ErrorType::Api,

@@ -143,17 +143,20 @@ fn give_up(error: UpstreamError, request: &InferenceRequest, meter: Meter) -> In
     } else {
         tracing::error!(request_id = %request.id, %error, "no response from Bedrock");
     }
-    let is_typed_id = request.model.requested_model == request.model.model_id;
     let error = match InferenceError::from(error) {
-        InferenceError::Upstream(error) if is_typed_id => {
-            let ServiceError { mapped, status, request_id } = *error;
-            let mapped = mapped.blame_client();
-            InferenceError::Upstream(Box::new(ServiceError { mapped, status, request_id }))
-        }
+        InferenceError::Upstream(error) => InferenceError::Upstream(Box::new(for_client(*error, request))),
         error => error,
     };
     meter.give_up(&error);
     error
+}
+
+/// The error as the client of `request` has to read it.
+fn for_client(error: ServiceError, request: &InferenceRequest) -> ServiceError {
+    let is_typed_id = request.model.requested_model == request.model.model_id;
+    let mut mapped = if is_typed_id { error.mapped.blame_client() } else { error.mapped };
+    mapped.error = request.format.upstream_error(mapped.error);
+    ServiceError { mapped, ..error }
 }
 
 /// Logs AWS's own text, for the operator, and what to do about it.

@@ -12,6 +12,7 @@ mod cli_admin;
 mod cli_commands;
 mod cli_doctor;
 mod cli_serve;
+mod client_errors;
 mod control_plane;
 mod count_tokens;
 mod dashboards;

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::translate::chat_error;
 
 fn with_message(message: &str) -> Exception {
     Exception { message: Some(message.to_owned()), ..Exception::default() }
@@ -160,9 +161,12 @@ fn texts_that_clients_recover_on_are_unchanged() {
 #[test]
 fn other_wordings_become_prompt_is_too_long() {
     for (text, expected) in [
+        ("Input Tokens Exceeded: Number of input tokens exceeds maximum length.", Error::PROMPT_TOO_LONG),
+        ("This model's maximum context length is 4096 tokens.", Error::PROMPT_TOO_LONG),
+        ("too many total text bytes", Error::PROMPT_TOO_LONG),
         (
-            "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
-            "capability_rejected: prompt_too_long",
+            "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+            "prompt is too long: 40000 tokens > 32768 maximum",
         ),
         (
             "This model's maximum context length is 131072 tokens. However, you requested 140000 tokens (139000 in the messages, 1000 in the completion).",
@@ -174,10 +178,13 @@ fn other_wordings_become_prompt_is_too_long() {
         ),
         (
             "Malformed input request: expected maxLength: 50000, actual: 60000, please reformat your input and try again.",
-            "capability_rejected: prompt_too_long",
+            Error::PROMPT_TOO_LONG,
         ),
     ] {
-        assert_eq!(refused(text).error, Error::new(ErrorType::InvalidRequest, expected));
+        let mapped = refused(text);
+        assert_eq!(mapped.error, Error::new(ErrorType::InvalidRequest, expected));
+        assert_eq!(chat_error(&mapped.error).code, Some("context_length_exceeded"), "{text}");
+        assert_eq!(mapped.replaced_aws_message().as_deref(), Some(text), "clients of AWS read AWS's text");
     }
 }
 
