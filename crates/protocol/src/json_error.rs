@@ -23,15 +23,20 @@ pub enum Wording {
     OpenAi,
 }
 
-/// Parses the JSON `body`.
+/// Parses the JSON object `body`.
 ///
 /// # Errors
-/// When it is not JSON, or a value is not of its type; the error has the JSON path.
+/// When it is not a JSON object, or a value is not of its type; the error has the JSON path.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], wording: Wording) -> Result<T, InvalidRequest> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let message = format!("the body is not valid UTF-8: byte {} is wrong", error.valid_up_to() + 1);
         InvalidRequest::new("", message)
     })?;
+    if text.trim_start().starts_with('[') {
+        // Derived types would take its items for their fields.
+        let problem = Problem::WrongType { expected: Expected::Object, found: "an array" };
+        return Err(problem.at(String::new(), wording));
+    }
     serde_json::from_str(text).map_err(|error| located::<T>(text, &error, "", wording))
 }
 
@@ -208,7 +213,7 @@ impl Problem {
     /// Parses a message about a value.
     fn from_message(text: &str) -> Self {
         let (what, rest) = text.split_once(": ").unwrap_or((text, ""));
-        if let ("invalid type" | "invalid value" | "invalid length", Some((found, expected))) =
+        if let ("invalid type" | "invalid value", Some((found, expected))) =
             (what, rest.rsplit_once(", expected "))
         {
             let expected = Expected::new(expected);
@@ -219,6 +224,11 @@ impl Problem {
                 }
                 _ => Self::WrongType { expected, found: found_type(found) },
             };
+        }
+        if let Some(expected) =
+            text.strip_prefix("invalid length ").and_then(|rest| rest.split_once(", expected "))
+        {
+            return Self::WrongType { expected: Expected::new(expected.1), found: "an array" };
         }
         let name = |rest: &str| shortened(rest.split('`').next().unwrap_or_default());
         if let Some(rest) = text.strip_prefix("unknown field `") {
@@ -420,6 +430,7 @@ mod tests {
             (r#"{"user_id":"a","size":1}"#, "size: Extra inputs are not permitted; use user_id, limit"),
             ("{}", "user_id: Field required"),
             ("7", "the body should be a JSON object, not an integer"),
+            (r#"["a",5]"#, "the body should be a JSON object, not an array"),
         ] {
             let error = parse::<Body>(body.as_bytes(), Wording::Anthropic).unwrap_err();
             assert_eq!(error.to_string(), expected, "{body}");

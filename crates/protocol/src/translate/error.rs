@@ -20,6 +20,9 @@ use known_error::ClientMessage;
 /// Known errors that mean a prompt that is too long.
 const CONTEXT_OVERFLOW: [&str; 2] = ["E22", "E22b"];
 
+/// Known errors that mean an unknown model.
+const UNKNOWN_MODEL: [&str; 2] = ["E03", "E43"];
+
 /// Who can correct the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -103,18 +106,26 @@ impl MappedError {
         is_replaced.then(|| message::visible(&self.aws_message, &self.code))
     }
 
-    /// The same, when it is the client itself that wrote the id of the model, and not a mapping of the gateway's:
-    /// then the client can correct it.
-    #[must_use]
-    pub fn blame_client(mut self) -> Self {
-        let kind = match self.known_error.code {
-            "E03" => ErrorType::InvalidRequest,
-            "E43" => ErrorType::NotFound,
-            _ => return self,
+    /// Changes the error of an unknown model to the client's, when it is the client that chose the name `model`, and not
+    /// the operator: then the client can correct it, by the known name `suggestion` for example.
+    pub fn blame_client(&mut self, model: &str, suggestion: Option<&str>) {
+        /// Longest name in the message, in bytes.
+        const MAX_BYTES: usize = 200;
+        if !UNKNOWN_MODEL.contains(&self.known_error.code) {
+            return;
+        }
+        let name = &model[..model.floor_char_boundary(MAX_BYTES)];
+        let question = suggestion.map_or_else(String::new, |known| format!(" Did you mean {known}?"));
+        let message = message::visible(&self.aws_message, &self.code);
+        let message = message.trim_end_matches('.');
+        self.error = Error {
+            path: Some("model".to_owned()),
+            ..Error::new(
+                ErrorType::NotFound,
+                format!("{message}: {name}.{question} GET /v1/models lists the models of this gateway."),
+            )
         };
-        self.error.kind = kind;
         self.fault = Fault::Client;
-        self
     }
 }
 

@@ -9,3 +9,4 @@ mod invoke_stream;
 mod passthrough;
 mod properties;
 mod wire;
+mod wrong_types;

@@ -84,7 +84,7 @@ async fn check_model(app: &Arc<App>, name: &str) -> Finding {
         Err(
             error @ (ResolveError::MissingModel
             | ResolveError::InvalidName(_)
-            | ResolveError::UnknownModel(_)),
+            | ResolveError::UnknownModel { .. }),
         ) => {
             return Finding::fail(name, error.to_string(), "GET /v1/models lists the known models.");
         }

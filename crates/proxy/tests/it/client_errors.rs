@@ -4,7 +4,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{TestResponse, TestServer, full, message_body, spawn, test_server_with};
+use crate::harness::{TestResponse, TestServer, captured_logs, full, message_body, spawn, test_server_with};
 
 const CHAT: &str = "/v1/chat/completions";
 const ROUTES: [&str; 3] = ["converse", "invoke", "messages"];
@@ -254,4 +254,86 @@ async fn notices_name_places_in_the_clients_body() {
             assert!(notice.contains(place), "{route}: {place} in {notice}");
         }
     }
+}
+
+/// The log lines about a request that are no part of the access log.
+fn log_levels(request_id: &str) -> Vec<String> {
+    let logs = captured_logs();
+    let lines = logs.lines().filter(|line| line.contains(request_id));
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines.filter(|line| line["event"] != "request");
+    lines.map(|line| line["level"].as_str().unwrap().to_lowercase()).collect()
+}
+
+#[tokio::test]
+async fn unknown_model_is_404_with_a_suggestion() {
+    for route in ["auto", "converse", "invoke", "messages"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        for (model, suggestion) in [
+            ("claude-sonnet-9", Some("claude-sonnet-")),
+            ("claude-sonet-4-5", Some("claude-sonnet-4-5")),
+            ("claude-sonnet-4.5", Some("claude-sonnet-4-5")),
+            (
+                "us.anthropic.claude-sonet-4-5-20250929-v1:0",
+                Some("us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+            ),
+            ("sonnet-4-5", None),
+            ("gpt-4o", None),
+        ] {
+            for stream in [true, false] {
+                let mut body = message_body("Hello", stream);
+                body["model"] = json!(model);
+                let response = send(&server, "/v1/messages", &body, CLAUDE_CODE).await;
+                let (status, kind, message) = response.error();
+                assert_eq!((status, kind.as_str()), (404, "not_found_error"), "{route} {model}");
+                assert!(
+                    suggestion.is_none_or(|known| message.contains(&format!("id you mean {known}"))),
+                    "{message}"
+                );
+                assert!(message.contains(model), "{message}");
+                assert!(
+                    log_levels(response.request_id()).iter().all(|level| level == "info"),
+                    "{route} {model}"
+                );
+
+                let response = send(&server, CHAT, &body, "").await;
+                let error = &response.json()["error"];
+                assert_eq!(
+                    (response.status.as_u16(), &error["code"]),
+                    (404, &json!("model_not_found")),
+                    "{error}"
+                );
+                assert_eq!(
+                    (&error["type"], &error["param"]),
+                    (&json!("invalid_request_error"), &json!("model"))
+                );
+                let message = error["message"].as_str().unwrap();
+                assert!(
+                    suggestion.is_none_or(|known| message.contains(&format!("id you mean {known}"))),
+                    "{message}"
+                );
+            }
+            let body = json!({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]});
+            let path = format!("/model/{}/converse", model.replace(':', "%3A"));
+            let response = send(&server, &path, &body, "").await;
+            let code = response.headers["x-amzn-errortype"].to_str().unwrap();
+            assert!(
+                [(404, "ResourceNotFoundException"), (400, "ValidationException")]
+                    .contains(&(response.status.as_u16(), code)),
+                "{model}: {} {code}",
+                response.status
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn model_of_the_operator_that_aws_rejects_is_an_error_of_the_operator() {
+    let mapping = ("AWS_BEDROCK_MODEL_MAPPINGS", "house=us.anthropic.claude-nine-v1:0");
+    let server = test_server_with(&[mapping], |_| {}).await;
+    let mut body = message_body("Hello", false);
+    body["model"] = json!("house");
+    let response = server.post(body.to_string()).await;
+    assert_eq!(response.error().0, 403);
+    assert_eq!(log_levels(response.request_id()), ["error"]);
 }

@@ -197,7 +197,7 @@ async fn every_aws_exception_is_mapped_and_logged() {
 async fn invalid_model_id_blames_client_or_operator() {
     let mappings = ("AWS_BEDROCK_MODEL_MAPPINGS", "mine=us.anthropic.claude-nine-v1:0");
     let server = test_server_with(&[mappings], |_| {}).await;
-    for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 400)] {
+    for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 404)] {
         let mut body = message_body("Hello", false);
         body["model"] = json!(model);
         let (got, _, text) = server.post(body.to_string()).await.error();

@@ -239,11 +239,21 @@ fn gateway_credentials_are_an_operator_fault() {
 }
 
 #[test]
-fn model_id_of_the_client_is_a_client_fault() {
-    let id = refused("The provided model identifier is invalid.");
-    assert_eq!(id.error.kind, ErrorType::Permission);
-    assert_eq!(id.blame_client().error.kind, ErrorType::InvalidRequest);
-    let arn = map_error(404, "ResourceNotFoundException", &with_message("nothing here")).blame_client();
+fn model_that_the_client_named_is_a_client_fault() {
+    let mut id = refused("The provided model identifier is invalid.");
+    assert_eq!((id.error.kind, id.fault), (ErrorType::Permission, Fault::Operator));
+    id.blame_client("claude-sonet-4-5", Some("claude-sonnet-4-5"));
+    assert_eq!((id.error.kind, id.fault), (ErrorType::NotFound, Fault::Client));
+    assert_eq!(
+        id.error.message,
+        "The provided model identifier is invalid: claude-sonet-4-5. Did you mean claude-sonnet-4-5? \
+         GET /v1/models lists the models of this gateway."
+    );
+    let mut arn = map_error(404, "ResourceNotFoundException", &with_message("nothing here"));
+    arn.blame_client(&"é".repeat(1_000), None);
     assert_eq!((arn.error.kind, arn.fault), (ErrorType::NotFound, Fault::Client));
-    assert_eq!(refused("x").blame_client(), refused("x"));
+    assert!(arn.error.message.len() < 400 && !arn.error.message.contains("Did you mean"), "{arn:?}");
+    let (other, mut blamed) = (refused("x"), refused("x"));
+    blamed.blame_client("m", None);
+    assert_eq!(blamed, other);
 }
