@@ -4,6 +4,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::harness::tokens::{authenticated_server, token};
 use crate::harness::{TestResponse, TestServer, captured_logs, full, message_body, spawn, test_server_with};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -86,7 +87,8 @@ async fn prompt_too_long_has_one_code_at_chat() {
                 );
                 let message = error["message"].as_str().unwrap();
                 assert!(
-                    !message.contains("capability") && message.to_lowercase().contains("long"),
+                    !message.contains("capability")
+                        && (message.contains("long") || message.contains("exceed")),
                     "{message}"
                 );
                 let shown = text.trim_start_matches("The model returned the following errors: ");
@@ -199,8 +201,13 @@ async fn param_is_the_place_in_the_clients_body() {
             for stream in [true, false] {
                 body["stream"] = json!(stream);
                 let response = send(&server, CHAT, &body, "").await;
+                // InvokeModel and the Messages API get the limit of the model.
+                if what == "a limit" && response.status == 200 {
+                    assert!(matches!(route, "invoke" | "messages"), "{route}");
+                    continue;
+                }
+                assert_eq!(response.status, 400, "{route}: {what}: {}", response.body);
                 let error = &response.json()["error"];
-                assert_eq!(response.status, 400, "{route}: {what}: {error}");
                 let param = error["param"].as_str();
                 assert!(param.is_none_or(|param| param == expected), "{route}: {what}: {error}");
                 assert_eq!(param.is_none(), is_known_by_aws_alone(route, what), "{route}: {what}: {error}");
@@ -219,7 +226,6 @@ fn is_known_by_aws_alone(route: &str, what: &str) -> bool {
         "a result without a call in the fifth message",
         "a call without its result",
         "an image of another kind behind a blank part",
-        "a choice without tools",
     ];
     matches!(route, "invoke" | "messages") && checked_for_converse.contains(&what)
 }
@@ -336,4 +342,120 @@ async fn model_of_the_operator_that_aws_rejects_is_an_error_of_the_operator() {
     let response = server.post(body.to_string()).await;
     assert_eq!(response.error().0, 403);
     assert_eq!(log_levels(response.request_id()), ["error"]);
+}
+
+/// Words of Rust and of its JSON parser.
+const RUST_WORDS: [&str; 14] = [
+    "u64",
+    "i64",
+    "f64",
+    "usize",
+    "struct",
+    "enum",
+    "variant",
+    "invalid type",
+    "at line",
+    "serde",
+    "EOF",
+    "a sequence",
+    "missing field",
+    "unknown field",
+];
+
+fn assert_plain(place: &str, body: &str) {
+    for word in RUST_WORDS {
+        assert!(!body.contains(word), "`{word}` at {place}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_types_are_worded_as_the_client_api_does() {
+    for route in ["auto", "converse", "invoke", "messages"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        for (member, value, sentence, expected) in [
+            ("max_tokens", json!("a"), "Input should be a valid integer", "an integer, but got a string"),
+            ("max_tokens", json!(1.5), "Input should be a valid integer", "an integer, but got a decimal"),
+            ("temperature", json!("hot"), "Input should be a valid number", "a decimal, but got a string"),
+            ("stream", json!(1), "Input should be a valid boolean", "a boolean, but got an integer"),
+            ("model", json!([]), "Input should be a valid string", "a string, but got an array"),
+            ("messages", json!({}), "Input should be a valid list", "an array, but got an object"),
+            ("tools", json!("t"), "Input should be a valid list", "an array, but got a string"),
+        ] {
+            let mut body = message_body("Hello", false);
+            body[member] = value;
+            for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+                let (status, kind, message) = send(&server, path, &body, "").await.error();
+                assert_eq!((status, kind.as_str()), (400, "invalid_request_error"));
+                assert_eq!(message, format!("{member}: {sentence}"));
+            }
+            let response = send(&server, CHAT, &body, "").await;
+            let error = &response.json()["error"];
+            assert_eq!((response.status.as_u16(), &error["code"]), (400, &json!("invalid_type")));
+            assert_eq!(error["param"], member);
+            assert_eq!(
+                error["message"],
+                format!("Invalid type for '{member}': expected {expected} instead.")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn operators_read_plain_words() {
+    let server = authenticated_server().await;
+    let operator = token("op", &json!({"scope": "admin"}));
+    for (method, path, body, expected) in [
+        (
+            "GET",
+            "/usage?x=1",
+            json!(null),
+            "x: there is no such parameter; use limit, after_id, from, to, by, user_id",
+        ),
+        ("GET", "/usage?from=2026-01-01&from=2026-01-02", json!(null), "from: the parameter is given twice"),
+        ("GET", "/users?limit=a", json!(null), "limit: Input should be a whole number from 1 to 1000"),
+        ("GET", "/teams?team=a", json!(null), "team: there is no such parameter; use limit, after_id"),
+        ("GET", "/events?from=yesterday", json!(null), "from: use a time such as"),
+        ("GET", "/usage?by=colour", json!(null), "by: use a comma-separated list of"),
+        ("POST", "/users", json!({"user_id": 5}), "user_id: Input should be a valid string"),
+        (
+            "POST",
+            "/users",
+            json!({"user_id": "a", "daily_token_limit": "x"}),
+            "daily_token_limit: Input should be a valid integer",
+        ),
+        (
+            "POST",
+            "/users",
+            json!({"user_id": "a", "disabled": "no"}),
+            "disabled: Input should be a valid boolean",
+        ),
+        (
+            "POST",
+            "/users",
+            json!({"user_id": "a", "limit": 5}),
+            "limit: Extra inputs are not permitted; use user_id, team",
+        ),
+        ("POST", "/users", json!({}), "user_id: Field required"),
+        ("POST", "/teams", json!([]), "the body should be a JSON object, not an array"),
+        (
+            "POST",
+            "/tokens",
+            json!({"user_id": "a", "scope": "root"}),
+            "scope is one of inference, admin and admin:read",
+        ),
+        ("PATCH", "/users/a", json!({"user_id": "b"}), "a user cannot be renamed"),
+    ] {
+        let response = server.act_as(&operator, method, path, &body).await;
+        let (status, kind, message) = response.error();
+        assert_eq!((status, kind.as_str()), (400, "invalid_request_error"), "{method} {path}: {message}");
+        assert!(message.starts_with(expected), "{method} {path}: {message}");
+        assert_plain(path, &response.body);
+    }
+    for broken in ["{", "x", "{\"user_id\":\"a\"} x", "{\"user_id\":}"] {
+        let headers = [("authorization", &*format!("Bearer {operator}"))];
+        let response = server.request("POST", "/admin/v1/users", &headers, broken).await;
+        assert_eq!(response.error().0, 400);
+        assert!(response.body.contains("not valid JSON"), "{}", response.body);
+        assert_plain(broken, &response.body);
+    }
 }
