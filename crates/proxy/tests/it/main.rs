@@ -48,5 +48,6 @@ mod stories;
 mod streaming;
 mod structured_output;
 mod tls;
+mod tool_calls;
 mod upstream_apis;
 mod usage_recorder;

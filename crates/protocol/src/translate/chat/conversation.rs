@@ -9,7 +9,9 @@ use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
-use crate::openai::request::{self as openai, File, FunctionCall, ImageUrl, Message, TextOr, ToolCall};
+use crate::openai::request::{
+    self as openai, Arguments, File, FunctionCall, ImageUrl, Message, TextOr, ToolCall,
+};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 use crate::translate::to_converse::EMPTY_TURN;
 
@@ -261,15 +263,15 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
         let FunctionCall { name, arguments, unknown } = function;
         leave_out(path, unknown, self.diagnostics);
         let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
-        let input = match arguments {
-            Some(json) if !json.is_blank() => {
-                let input = serde_json::from_str::<RawJson<'_>>(json).ok().filter(|input| input.is_object());
-                let what = "Input should be the text of a JSON object";
-                Some(input.ok_or_else(|| InvalidRequest::new(path.key("arguments"), what))?)
-            }
-            // Clients send an empty text for a call without arguments.
-            _ => serde_json::from_str(RawJson::EMPTY_OBJECT).ok(),
+        let (input, is_repaired) = match arguments.as_ref().and_then(Arguments::object) {
+            Some((object, is_repaired)) => (Some(object), is_repaired),
+            None => (serde_json::from_str(RawJson::EMPTY_OBJECT).ok(), false),
         };
+        if is_repaired {
+            let what =
+                "sent as `{\"_invalid_arguments\": …}`, because they are not the text of a JSON object";
+            self.diagnostics.adjusted(path.key("arguments"), what);
+        }
         let (id, name) = (Some(id), Some(borrowed(name)));
         Ok(Block { kind: Some("tool_use".into()), id, name, input, ..Block::default() })
     }
