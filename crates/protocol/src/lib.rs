@@ -27,7 +27,7 @@
 //! Reading order: [`apis`] (both sides), [`anthropic`] (with the events that every response is decoded into), [`openai`]
 //! and [`converse`] (one wire format each), [`translate`] (the only module that knows several wire formats),
 //! [`tag_buffer`] and [`capabilities`] (what it needs for that), `request_body` and [`json`] (how all of them are
-//! parsed).
+//! parsed), [`json_error`] (what clients read when that fails).
 
 pub mod anthropic;
 pub mod apis;
@@ -35,6 +35,7 @@ pub mod capabilities;
 pub mod converse;
 pub mod json;
 pub mod json_edit;
+pub mod json_error;
 pub mod openai;
 mod partial_json;
 mod request_body;

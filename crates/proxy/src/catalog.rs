@@ -9,6 +9,7 @@ mod names;
 mod pricing;
 pub(crate) mod rates;
 mod resolution;
+mod suggestion;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
@@ -94,12 +95,23 @@ pub(crate) enum ResolveError {
     /// The name is malformed.
     #[error("model: {0}")]
     InvalidName(&'static str),
-    /// The name is unknown.
+    /// The name is unknown; with the known name that resembles it.
     #[error(
-        "model: {0} is unknown; use a Claude model name, a Bedrock model id or ARN, or have the operator map it \
-         with AWS_BEDROCK_MODEL_MAPPINGS={0}=<Bedrock id>"
+        "model: {name} is unknown; {}use a Claude model name, a Bedrock model id or ARN, or have the operator map it \
+         with AWS_BEDROCK_MODEL_MAPPINGS={name}=<Bedrock id>",
+        did_you_mean(suggestion.as_deref())
     )]
-    UnknownModel(String),
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// A known name.
+        suggestion: Option<String>,
+    },
+}
+
+/// A question that leads to a known model, with what separates it from the next sentence.
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |known| format!("did you mean {known}? Otherwise "))
 }
 
 /// The built-in models and the operator's names.
@@ -175,7 +187,10 @@ impl Catalog {
         if is_bedrock_id(name) {
             return Ok(self.by_id(requested, name, name));
         }
-        self.by_name(requested, name).ok_or_else(|| ResolveError::UnknownModel(requested.to_owned()))
+        self.by_name(requested, name).ok_or_else(|| ResolveError::UnknownModel {
+            name: requested.to_owned(),
+            suggestion: self.suggestion_for(requested),
+        })
     }
 
     /// The model with the name `name`, or a new Claude model of this name.

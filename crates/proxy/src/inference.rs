@@ -29,7 +29,7 @@ use protocol::anthropic::Request;
 use tokio::time::Instant;
 
 pub(crate) use count_tokens::{CountTokensResponse, TokenCount};
-pub(crate) use error::{InferenceError, error_class, message_with_code, resolve_kind};
+pub(crate) use error::{InferenceError, error_class, message_with_code, resolve_error};
 pub(crate) use request::{ClientBody, InferenceRequest, InferenceResponse, ResponseBody, ResponseHead};
 
 pub(crate) use metering::quota_subject;

@@ -72,12 +72,19 @@ pub struct Error {
     pub kind: ErrorType,
     /// Problem and remedy, without secrets, account ids or ARNs.
     pub message: String,
+    /// JSON path of the value at fault in the client's body, if there is one. The message names it, too.
+    #[serde(skip)]
+    pub path: Option<String>,
 }
 
 impl Error {
+    /// Message for a prompt that is too long by an unknown number of tokens.
+    pub const PROMPT_TOO_LONG: &str =
+        "prompt is too long: it does not fit into the model's context; shorten the conversation";
+
     /// Error of this type with this message.
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), path: None }
     }
 }
 
@@ -91,6 +98,8 @@ impl std::error::Error for Error {}
 
 impl From<InvalidRequest> for Error {
     fn from(invalid: InvalidRequest) -> Self {
-        Self::new(ErrorType::InvalidRequest, invalid.to_string())
+        let message = invalid.to_string();
+        let path = Some(invalid.path).filter(|path| !path.is_empty());
+        Self { path, ..Self::new(ErrorType::InvalidRequest, message) }
     }
 }

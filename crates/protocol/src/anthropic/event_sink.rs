@@ -59,6 +59,17 @@ pub trait ClientFormat: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the format has no representation for the message.
     fn document(&self, message: Vec<u8>) -> Result<Vec<u8>, Error>;
+
+    /// JSON path, in the client's body, of the value at `path` in the Messages request that was made from it; `None` when
+    /// the client sent no such value.
+    fn locate(&self, path: &str) -> Option<String> {
+        Some(path.to_owned())
+    }
+
+    /// Error of the upstream as the client shows it or recovers on it.
+    fn upstream_error(&self, error: Error) -> Error {
+        error
+    }
 }
 
 /// Recorder of the events that arrive before the response to the client begins.

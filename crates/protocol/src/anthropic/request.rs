@@ -11,8 +11,9 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::json::{Item, JsonStr, List, MAX_UNKNOWN, RawJson, object};
+use crate::json_error::{self, Wording};
 pub use crate::request_body::CacheControl;
-use crate::request_body::{InvalidRequest, read};
+use crate::request_body::InvalidRequest;
 
 object! {
     /// Body of the request.
@@ -64,7 +65,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When the body is not JSON, or a member is not of its type; the error has the JSON path.
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
-        read(body)
+        json_error::parse(body, Wording::Anthropic)
     }
 }
 
@@ -252,7 +253,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Source<'a> {
             type Value = Source<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a source object or a string")
+                f.write_str("a string or an object")
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Source<'a>, E> {
@@ -438,11 +439,11 @@ mod tests {
 
     #[test]
     fn duplicate_member_is_rejected() {
-        assert_eq!(refusal(r#"{"model":"a","model":"b"}"#), "duplicate field `model`");
-        assert_eq!(refusal(r#"{"novel":1,"novel":2}"#), "duplicate field `novel`");
+        assert_eq!(refusal(r#"{"model":"a","model":"b"}"#), "model: the field is given twice");
+        assert_eq!(refusal(r#"{"novel":1,"novel":2}"#), "novel: the field is given twice");
         assert_eq!(
             refusal(r#"{"messages":[{"role":"user","role":"user"}]}"#),
-            "messages.0: duplicate field `role`"
+            "messages.0.role: the field is given twice"
         );
     }
 
@@ -456,7 +457,7 @@ mod tests {
         assert!(Request::parse(b"{\"model\":\"\xff\"}").unwrap_err().message.contains("UTF-8"));
         assert_eq!(
             refusal(r#"{"model":"\ud800"}"#),
-            "model: the body is not valid JSON: unexpected end of hex escape at line 1 column 17"
+            "model: the body is not valid JSON: a string has an invalid escape (line 1, column 17)"
         );
         assert!(refusal(r#"{"messages":[{"content":"\ud800\u0041"}]}"#).starts_with("messages.0.content: "));
         assert!(refusal(r#"{"temperature":1e400}"#).starts_with("temperature: "));

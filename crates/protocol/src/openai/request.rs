@@ -5,13 +5,15 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::json::{Item, JsonStr, List, RawJson, object};
-use crate::request_body::{CacheControl, InvalidRequest, read};
+use crate::json_error::{self, Wording};
+use crate::request_body::{CacheControl, InvalidRequest};
 
 object! {
     /// Body of the request.
@@ -63,7 +65,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When the body is not JSON, or a member is not of its type; the error has the JSON path.
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
-        read(body)
+        json_error::parse(body, Wording::OpenAi)
     }
 }
 
@@ -77,15 +79,37 @@ pub enum TextOr<'a, T> {
     More(T),
 }
 
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
+/// Value that a text may stand for.
+pub trait LongForm {
+    /// What an error expects: the text or the value.
+    const EXPECTED: &'static str;
+}
+
+impl<T> LongForm for List<T> {
+    const EXPECTED: &'static str = "a string or an array";
+}
+
+impl LongForm for ToolChoice<'_> {
+    const EXPECTED: &'static str = "a string or an object";
+}
+
+impl LongForm for NamedFunction<'_> {
+    const EXPECTED: &'static str = "a string or an object";
+}
+
+impl LongForm for ImageUrl<'_> {
+    const EXPECTED: &'static str = "a string or an object";
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de> + LongForm> Deserialize<'de> for TextOr<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visit<'a, T>(PhantomData<(&'a (), T)>);
 
-        impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for Visit<'a, T> {
+        impl<'de: 'a, 'a, T: Deserialize<'de> + LongForm> Visitor<'de> for Visit<'a, T> {
             type Value = TextOr<'a, T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, or what it is short for")
+                f.write_str(T::EXPECTED)
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<TextOr<'a, T>, E> {
@@ -212,7 +236,64 @@ object! {
         /// Name of the tool.
         "name" => name: JsonStr<'a>,
         /// JSON text of the arguments.
-        "arguments" => arguments: JsonStr<'a>,
+        "arguments" => arguments: Arguments<'a>,
+    }
+}
+
+/// Arguments of a call: the text of a JSON object.
+///
+/// A response that was cut leaves a part of the text, and some clients send back the object, or another value. A
+/// conversation goes on after each of them: what is no object becomes the only member of one.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments<'a> {
+    text: JsonStr<'a>,
+    /// The object with a text that is none.
+    repaired: OnceLock<String>,
+}
+
+impl Arguments<'_> {
+    /// Member of an object with arguments that are no object.
+    pub const INVALID: &'static str = "_invalid_arguments";
+
+    /// The arguments as an object, and whether it holds a text that is none.
+    #[must_use]
+    pub fn object(&self) -> Option<(RawJson<'_>, bool)> {
+        if self.text.is_blank() || self.text.trim() == "null" {
+            return serde_json::from_str(RawJson::EMPTY_OBJECT).ok().map(|object| (object, false));
+        }
+        let object = serde_json::from_str::<RawJson<'_>>(&self.text).ok().filter(|json| json.is_object());
+        if let Some(object) = object {
+            return Some((object, false));
+        }
+        let repaired = self.repaired.get_or_init(|| {
+            let text = serde_json::to_string(&self.text).unwrap_or_default();
+            format!(r#"{{"{}":{text}}}"#, Self::INVALID)
+        });
+        serde_json::from_str(repaired).ok().map(|object| (object, true))
+    }
+}
+
+impl PartialEq for Arguments<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Serialize for Arguments<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.text.serialize(serializer)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = RawJson::deserialize(deserializer)?;
+        let text = if value.get().starts_with('"') {
+            value.read().map_err(de::Error::custom)?
+        } else {
+            JsonStr::from(value.get())
+        };
+        Ok(Self { text, repaired: OnceLock::new() })
     }
 }
 
@@ -299,5 +380,31 @@ object! {
     pub struct StreamOptions {
         /// Whether the usage is sent, in a chunk of its own.
         "include_usage" => include_usage: bool,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_an_object_whatever_was_sent() {
+        for (sent, object, is_repaired) in [
+            (r#""{\"z\":1.0,\"a\":[1e3]}""#, r#"{"z":1.0,"a":[1e3]}"#, false),
+            (r#"{"z":1.0}"#, r#"{"z":1.0}"#, false),
+            (r#""""#, "{}", false),
+            (r#"" \n""#, "{}", false),
+            (r#""null""#, "{}", false),
+            (r#""{\"x\": \"unter""#, r#"{"_invalid_arguments":"{\"x\": \"unter"}"#, true),
+            (r#""[1]""#, r#"{"_invalid_arguments":"[1]"}"#, true),
+            ("[1, 2]", r#"{"_invalid_arguments":"[1, 2]"}"#, true),
+            ("7.0", r#"{"_invalid_arguments":"7.0"}"#, true),
+            ("false", r#"{"_invalid_arguments":"false"}"#, true),
+            (r#""\u0000é\ud83d\ude00""#, "{\"_invalid_arguments\":\"\\u0000é\u{1f600}\"}", true),
+        ] {
+            let arguments: Arguments<'_> = serde_json::from_str(sent).unwrap();
+            let found = arguments.object().map(|(object, is_repaired)| (object.get(), is_repaired));
+            assert_eq!(found, Some((object, is_repaired)), "{sent}");
+        }
     }
 }

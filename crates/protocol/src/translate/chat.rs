@@ -8,12 +8,14 @@ mod cache;
 mod completion;
 mod conversation;
 mod error;
+mod paths;
 mod request;
 mod stream;
 mod tools;
 
 pub use completion::chat_completion;
 pub use error::chat_error;
+pub use paths::ChatPaths;
 pub use request::{ChatCall, ChatOptions, chat_to_messages};
 pub use stream::ChatStream;
 
@@ -25,13 +27,14 @@ use crate::openai::{CompletionHead, CompletionTokens, PromptTokens, Usage};
 #[derive(Clone, Debug)]
 pub struct ChatFormat {
     head: CompletionHead,
+    paths: ChatPaths,
 }
 
 impl ChatFormat {
-    /// Format of the response that begins with `head`.
+    /// Format of the response that begins with `head`, to a request with these `paths`.
     #[must_use]
-    pub fn new(head: CompletionHead) -> Self {
-        Self { head }
+    pub fn new(head: CompletionHead, paths: ChatPaths) -> Self {
+        Self { head, paths }
     }
 }
 
@@ -42,6 +45,14 @@ impl ClientFormat for ChatFormat {
 
     fn document(&self, message: Vec<u8>) -> Result<Vec<u8>, anthropic::Error> {
         chat_completion(&message, &self.head)
+    }
+
+    fn locate(&self, path: &str) -> Option<String> {
+        self.paths.locate(path)
+    }
+
+    fn upstream_error(&self, error: anthropic::Error) -> anthropic::Error {
+        error::without_upstream_path(error, &self.paths)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::anthropic::{self, InvalidRequest};
 /// Field of a request that the upstream API cannot carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnsupportedField {
-    /// Path in the request: members and indices joined by dots.
+    /// Path in the request: members and indices joined by dots; empty for what the client did not send.
     pub path: String,
     /// Reason, in the words of Anthropic's API where it has some: clients recover on them.
     pub reason: String,
@@ -15,6 +15,9 @@ pub struct UnsupportedField {
 
 impl fmt::Display for UnsupportedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return f.write_str(&self.reason);
+        }
         write!(f, "{}: {}", self.path, self.reason)
     }
 }
@@ -28,7 +31,8 @@ pub fn unsupported_error(unsupported: &[UnsupportedField]) -> anthropic::Error {
     if unsupported.len() > MAX_LISTED {
         message.push_str(&format!("; and {} more", unsupported.len() - MAX_LISTED));
     }
-    anthropic::Error::new(anthropic::ErrorType::InvalidRequest, message)
+    let path = unsupported.first().map(|field| field.path.clone()).filter(|path| !path.is_empty());
+    anthropic::Error { path, ..anthropic::Error::new(anthropic::ErrorType::InvalidRequest, message) }
 }
 
 /// Diagnostics collected during a translation.

@@ -17,6 +17,12 @@ use crate::converse::event::Exception;
 use crate::converse::{Frame, FrameKind};
 use known_error::ClientMessage;
 
+/// Known errors that mean a prompt that is too long.
+const CONTEXT_OVERFLOW: [&str; 2] = ["E22", "E22b"];
+
+/// Known errors that mean an unknown model.
+const UNKNOWN_MODEL: [&str; 2] = ["E03", "E43"];
+
 /// Who can correct the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -93,18 +99,33 @@ impl MappedError {
         Self { code: reason.to_owned(), aws_message: String::new(), ..mapped }
     }
 
-    /// The same, when it is the client itself that wrote the id of the model, and not a mapping of the gateway's:
-    /// then the client can correct it.
+    /// AWS's message as a client of its API may see it, where the message of [`Self::error`] is another.
     #[must_use]
-    pub fn blame_client(mut self) -> Self {
-        let kind = match self.known_error.code {
-            "E03" => ErrorType::InvalidRequest,
-            "E43" => ErrorType::NotFound,
-            _ => return self,
+    pub fn replaced_aws_message(&self) -> Option<String> {
+        let is_replaced = self.known_error.client_message == ClientMessage::PromptTooLong;
+        is_replaced.then(|| message::visible(&self.aws_message, &self.code))
+    }
+
+    /// Changes the error of an unknown model to the client's, when it is the client that chose the name `model`, and not
+    /// the operator: then the client can correct it, by the known name `suggestion` for example.
+    pub fn blame_client(&mut self, model: &str, suggestion: Option<&str>) {
+        /// Longest name in the message, in bytes.
+        const MAX_BYTES: usize = 200;
+        if !UNKNOWN_MODEL.contains(&self.known_error.code) {
+            return;
+        }
+        let name = &model[..model.floor_char_boundary(MAX_BYTES)];
+        let question = suggestion.map_or_else(String::new, |known| format!(" Did you mean {known}?"));
+        let message = message::visible(&self.aws_message, &self.code);
+        let message = message.trim_end_matches('.');
+        self.error = Error {
+            path: Some("model".to_owned()),
+            ..Error::new(
+                ErrorType::NotFound,
+                format!("{message}: {name}.{question} GET /v1/models lists the models of this gateway."),
+            )
         };
-        self.error.kind = kind;
         self.fault = Fault::Client;
-        self
     }
 }
 
@@ -131,7 +152,9 @@ pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError 
         ClientMessage::AwsText => shown,
         ClientMessage::AwsTextWithAdvice => message::sentences(&shown, known_error.advice),
         ClientMessage::Fixed(words) => message::sentences(words, known_error.advice),
-        ClientMessage::PromptTooLong => message::overflow(text),
+        ClientMessage::PromptTooLong => {
+            message::overflow(text).unwrap_or_else(|| Error::PROMPT_TOO_LONG.to_owned())
+        }
     };
     MappedError {
         error: Error::new(kind, message),
@@ -141,6 +164,14 @@ pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError 
         known_error,
         code,
     }
+}
+
+/// Whether the message of an invalid request means that the prompt is too long.
+pub(super) fn is_context_overflow(text: &str) -> bool {
+    let searched = message::searchable(text);
+    let known_errors = CONTEXT_OVERFLOW.iter().filter_map(|code| known_error(code));
+    let mut patterns = known_errors.flat_map(|known_error| known_error.patterns);
+    patterns.any(|pattern| searched.contains(pattern))
 }
 
 /// Error that a frame stands for: a modelled exception, or an error without a model.

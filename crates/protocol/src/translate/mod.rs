@@ -37,7 +37,7 @@ mod unsupported;
 
 pub use betas::RequestedBetas;
 pub use chat::{
-    ChatCall, ChatFormat, ChatOptions, ChatStream, chat_completion, chat_error, chat_to_messages,
+    ChatCall, ChatFormat, ChatOptions, ChatPaths, ChatStream, chat_completion, chat_error, chat_to_messages,
 };
 pub use diagnostics::{Notice, UnsupportedField, notice_summary, unsupported_error};
 pub use error::anthropic_error::parse_error;

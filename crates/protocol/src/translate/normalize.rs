@@ -21,6 +21,7 @@ use crate::anthropic::{InvalidRequest, Request};
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, Member, checked_members, items, members};
+use crate::json_error;
 
 /// Notice for a text that is left out.
 const BLANK_TEXT: &str = "left out: Bedrock takes no blank text";
@@ -95,8 +96,7 @@ fn edited(
     capabilities: &Capabilities,
     strict: bool,
 ) -> Result<Option<Normalized>, InvalidRequest> {
-    let all = checked_members(body)
-        .map_err(|error| InvalidRequest::new("", format!("the body is not valid JSON: {error}")))?;
+    let all = checked_members(body).map_err(|error| json_error::invalid_body(&error))?;
     let mut normalizer = Normalizer {
         capabilities,
         edit: Edit::new(body),

@@ -13,6 +13,7 @@ use crate::anthropic::request::{Request, Thinking};
 use crate::capabilities::{Capabilities, Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
 use crate::json::{JsonStr, RawJson};
+use crate::json_error::{self, Wording};
 
 /// Minimum budget of thinking, in tokens.
 const MIN_BUDGET: u64 = 1024;
@@ -319,11 +320,7 @@ fn read_thinking<'a>(raw: RawJson<'a>, path: JsonPath<'_>) -> Result<Thinking<'a
     if !raw.is_object() {
         return Err(InvalidRequest::new(path, "Input should be an object"));
     }
-    raw.read().map_err(|error| {
-        let message = error.to_string();
-        let end = message.rfind(" at line ").unwrap_or(message.len());
-        InvalidRequest::new(path, &message[..end])
-    })
+    json_error::read(raw, path, Wording::Anthropic)
 }
 
 /// The same thinking under another name; the other members stay as they were.

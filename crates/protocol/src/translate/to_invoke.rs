@@ -12,6 +12,8 @@ mod url_sources;
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use super::TranslationOptions;
 use super::betas::{self, BetaFilter, RequestedBetas};
 use super::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
@@ -21,6 +23,7 @@ use crate::apis::UpstreamApi;
 use crate::capabilities::{Capabilities, Sampling};
 use crate::json::{JsonStr, List, RawJson};
 use crate::json_edit::{Edit, Member, checked_members, items, members};
+use crate::json_error::{self, Wording};
 
 /// Version of the body. Older models reject newer versions.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
@@ -113,8 +116,7 @@ pub fn to_invoke(
     capabilities: &Capabilities,
     options: &InvokeOptions<'_>,
 ) -> Result<InvokeCall, InvalidRequest> {
-    let all = checked_members(body)
-        .map_err(|error| InvalidRequest::new("", format!("the body is not valid JSON: {error}")))?;
+    let all = checked_members(body).map_err(|error| json_error::invalid_body(&error))?;
     let mut editing = Editing {
         capabilities,
         options,
@@ -161,8 +163,8 @@ impl<'t> Editing<'t, '_> {
                     self.left_out.push(key.to_owned());
                 }
                 "anthropic_beta" => {
-                    let betas = value.read::<Option<List<JsonStr<'t>>>>();
-                    for beta in betas.map_err(|error| wrong(path, &error))?.unwrap_or_default().0 {
+                    let betas: Option<List<JsonStr<'t>>> = read(*value, path)?;
+                    for beta in betas.unwrap_or_default().0 {
                         self.add_beta(beta.0);
                     }
                 }
@@ -290,7 +292,7 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn max_tokens(&mut self, value: RawJson<'t>, path: JsonPath<'_>) -> Result<bool, InvalidRequest> {
-        let wanted: Option<u64> = value.read().map_err(|error| wrong(path, &error))?;
+        let wanted: Option<u64> = read(value, path)?;
         let Some(wanted) = wanted else {
             return Ok(false);
         };
@@ -304,7 +306,7 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn service_tier(&mut self, value: RawJson<'t>, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
-        self.service_tier = match &*value.read::<String>().map_err(|error| wrong(path, &error))? {
+        self.service_tier = match &*read::<String>(value, path)? {
             "auto" => None,
             "standard_only" => Some("default".to_owned()),
             tier @ ("default" | "priority" | "flex" | "reserved") => Some(tier.to_owned()),
@@ -529,9 +531,8 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-fn wrong(path: JsonPath<'_>, error: &serde_json::Error) -> InvalidRequest {
-    let text = error.to_string();
-    InvalidRequest::new(path, text.rfind(" at line ").map_or(&*text, |at| &text[..at]))
+fn read<'t, T: Deserialize<'t>>(value: RawJson<'t>, path: JsonPath<'_>) -> Result<T, InvalidRequest> {
+    json_error::read(value, path, Wording::Anthropic)
 }
 
 /// FNV-1a: a pseudonym of the user id in valid characters. Not a protection of secrets.

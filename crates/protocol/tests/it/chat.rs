@@ -56,7 +56,7 @@ fn translated(name: &str, body: &str) -> Result<(Became, String), String> {
     let mut then = String::new();
     then.extend(road.unsupported.iter().map(|loss| format!("\nthen loss: {loss}")));
     then.extend(road.notices.iter().map(|notice| format!("\nthen notice: {notice}")));
-    let ChatCall { request: _, body, include_usage, functions, unsupported, notices } = call;
+    let ChatCall { request: _, body, include_usage, functions, unsupported, notices, paths: _ } = call;
     Ok((Became { body, include_usage, functions, unsupported, notices }, then))
 }
 

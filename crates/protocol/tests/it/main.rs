@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chat;
+mod chat_paths;
 mod golden;
 mod invoke_stream;
 mod passthrough;
 mod properties;
 mod wire;
+mod wrong_types;

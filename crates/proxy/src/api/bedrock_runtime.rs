@@ -76,7 +76,7 @@ async fn call(
         // A document of AWS is forwarded as it arrives, too.
         is_streamed: true,
         notices: Vec::new(),
-        format: Arc::new(MessagesFormat),
+        format: Arc::new(MessagesFormat::default()),
     };
     Ok(respond(app.inference.handle(request, None).await?))
 }

@@ -70,7 +70,7 @@ pub(super) async fn create(
         body: ClientBody::Messages { body: Bytes::from(call.body), betas: betas(&headers) },
         is_streamed,
         notices: call.notices,
-        format: Arc::new(ChatFormat::new(head)),
+        format: Arc::new(ChatFormat::new(head, call.paths)),
     };
     Ok(respond(app.inference.handle(request, Some(call.request)).await?))
 }

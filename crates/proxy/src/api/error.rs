@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::bedrock::{ServiceError, UpstreamError};
 use crate::catalog::ResolveError;
 use crate::ids::RequestId;
-use crate::inference::{InferenceError, error_class, message_with_code, resolve_kind};
+use crate::inference::{InferenceError, error_class, message_with_code, resolve_error};
 use crate::telemetry::record::ErrorRecord;
 use aws::AwsResponse;
 
@@ -185,7 +185,7 @@ impl From<InvalidRequest> for ApiError {
 
 impl From<ResolveError> for ApiError {
     fn from(error: ResolveError) -> Self {
-        Self::new(resolve_kind(&error), error.to_string())
+        resolve_error(&error).into()
     }
 }
 
@@ -216,6 +216,7 @@ impl From<ServiceError> for ApiError {
         let kind = mapped.error.kind;
         let aws = AwsResponse {
             status,
+            message: mapped.replaced_aws_message(),
             code: mapped.code,
             request_id,
             is_operator_fault: mapped.fault == Fault::Operator && kind == ErrorType::Api,

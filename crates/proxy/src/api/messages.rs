@@ -18,6 +18,7 @@ use super::{rate_limit_headers, response_headers};
 use crate::app::App;
 use crate::inference::{ClientBody, InferenceRequest, InferenceResponse, ResponseBody};
 use crate::telemetry::record::OverheadPhase;
+use crate::telemetry::user_agent::CLAUDE_CODE;
 
 /// The version of the API; the older one's rules hold without it.
 pub(super) const VERSION: &str = "anthropic-version";
@@ -42,6 +43,7 @@ pub(crate) async fn post(
     let model = app.inference.resolve(parsed.model.as_deref(), &caller.caller).await?;
     let is_streamed = parsed.stream.unwrap_or(false);
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Messages.as_str());
+    let is_claude_code = record.head().user_agent.name == CLAUDE_CODE;
     let request = InferenceRequest {
         id: record.request_id().clone(),
         session_id: record.head().session_id.clone(),
@@ -51,7 +53,7 @@ pub(crate) async fn post(
         body: ClientBody::Messages { body: body.clone(), betas: betas(&headers) },
         is_streamed,
         notices: Vec::new(),
-        format: Arc::new(MessagesFormat),
+        format: Arc::new(MessagesFormat { is_claude_code }),
     };
     Ok(respond(app.inference.handle(request, Some(parsed)).await?))
 }

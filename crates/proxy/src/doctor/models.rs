@@ -84,7 +84,7 @@ async fn check_model(app: &Arc<App>, name: &str) -> Finding {
         Err(
             error @ (ResolveError::MissingModel
             | ResolveError::InvalidName(_)
-            | ResolveError::UnknownModel(_)),
+            | ResolveError::UnknownModel { .. }),
         ) => {
             return Finding::fail(name, error.to_string(), "GET /v1/models lists the known models.");
         }
@@ -148,7 +148,7 @@ async fn request_one_token(app: &Arc<App>, model: ResolvedModel) -> Result<OneTo
         body: ClientBody::Messages { body: body.clone(), betas: Vec::new() },
         is_streamed: false,
         notices: Vec::new(),
-        format: Arc::new(MessagesFormat),
+        format: Arc::new(MessagesFormat::default()),
     };
     let response = app.inference.handle(request, Some(Request::parse(&body)?)).await?;
     let charge = record.charge().unwrap_or_default();

@@ -46,7 +46,7 @@ impl InferenceError {
     pub(crate) fn to_error(&self) -> Error {
         match self {
             Self::Invalid(error) => error.clone(),
-            Self::Resolve(error) => Error::new(resolve_kind(error), error.to_string()),
+            Self::Resolve(error) => resolve_error(error),
             // Reported before anything is sent, by `api`, with more than this.
             Self::Admit(_) => Error::new(ErrorType::RateLimit, "a limit does not admit the request"),
             Self::Upstream(error) => error.mapped.error.clone(),
@@ -110,7 +110,7 @@ impl InferenceError {
 /// `error` with the code of its known error and the request id appended to the message.
 pub(crate) fn message_with_code<'a>(error: &'a Error, code: &str, request_id: &RequestId) -> Cow<'a, Error> {
     let message = format!("{} [{code} {}]", error.message, request_id.as_str());
-    Cow::Owned(Error::new(error.kind, message))
+    Cow::Owned(Error { message, ..error.clone() })
 }
 
 /// The cause of an error, for the log: `client`, `auth`, `quota`, `upstream` or `gateway`.
@@ -127,12 +127,13 @@ pub(crate) fn error_class(fault: Option<Fault>, kind: ErrorType) -> &'static str
     }
 }
 
-/// The kind of error for a model that cannot be resolved.
-pub(crate) fn resolve_kind(error: &ResolveError) -> ErrorType {
-    match error {
+/// The error for a model that cannot be resolved.
+pub(crate) fn resolve_error(error: &ResolveError) -> Error {
+    let kind = match error {
         ResolveError::MissingModel | ResolveError::InvalidName(_) => ErrorType::InvalidRequest,
-        ResolveError::UnknownModel(_) => ErrorType::NotFound,
-    }
+        ResolveError::UnknownModel { .. } => ErrorType::NotFound,
+    };
+    Error { path: Some("model".to_owned()), ..Error::new(kind, error.to_string()) }
 }
 
 impl From<Error> for InferenceError {

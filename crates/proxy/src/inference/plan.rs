@@ -42,16 +42,38 @@ struct Planned<'a> {
 impl Planned<'_> {
     /// The error with the path of the client's body.
     fn locate_error(&self, error: InvalidRequest) -> InvalidRequest {
-        match self.normalized {
+        let error = match self.normalized {
             Some(normalized) => normalized.locate_error(error),
             None => error,
-        }
+        };
+        locate_error(self.request, error)
     }
 
     /// Changes the paths to those of the client's body.
     fn locate(&self, unsupported: &mut [UnsupportedField], notices: &mut [Notice]) {
         if let Some(normalized) = self.normalized {
             normalized.locate(unsupported, notices);
+        }
+        for field in unsupported {
+            field.path = self.request.format.locate(&field.path).unwrap_or_default();
+        }
+        locate_notices(self.request, notices);
+    }
+}
+
+/// The error of a Messages request with the path of the client's body.
+fn locate_error(request: &InferenceRequest, mut error: InvalidRequest) -> InvalidRequest {
+    if !error.path.is_empty() {
+        error.path = request.format.locate(&error.path).unwrap_or_default();
+    }
+    error
+}
+
+/// Changes the paths of a Messages request to those of the client's body, where it has them.
+fn locate_notices(request: &InferenceRequest, notices: &mut [Notice]) {
+    for notice in notices {
+        if let Some(path) = request.format.locate(&notice.path) {
+            notice.path = path;
         }
     }
 }
@@ -90,7 +112,9 @@ impl Inference {
                     None => Request::parse(body)?,
                 };
                 debug::request(&request.id, body, betas, &parsed);
-                match normalize(body, &parsed, &request.model.capabilities, self.config.options.strict)? {
+                let strict = self.config.options.strict;
+                let normalized = normalize(body, &parsed, &request.model.capabilities, strict);
+                match normalized.map_err(|error| locate_error(request, error))? {
                     None => self.plan_messages(request, body, betas, parsed, None),
                     Some((body, normalized)) => {
                         let parsed = Request::parse(&body)?;
@@ -257,7 +281,9 @@ impl Inference {
         let mut notices = request.notices.clone();
         if let Some(normalized) = planned.normalized {
             tool_names.extend(&normalized.tool_names);
+            let before = notices.len();
             notices.extend_from_slice(&normalized.notices);
+            locate_notices(request, &mut notices[before..]);
         }
         notices.extend(body.notices);
         let context = StreamContext {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use hyper::body::Incoming;
+use protocol::anthropic::ErrorType;
 use protocol::anthropic::event_sink::FirstEvents;
 use protocol::apis::UpstreamApi;
 use protocol::translate::{Fault, MappedError, Notice};
@@ -17,6 +18,7 @@ use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
 use crate::bedrock::{Attempts, Next, ServiceError, UpstreamError, forwarded_response_headers};
+use crate::catalog::ResolvedModel;
 use crate::ids::RequestId;
 
 /// A response whose first event has arrived.
@@ -72,18 +74,50 @@ impl Inference {
                 Next::Retry(delay) => meter.retry_after(delay).await,
                 Next::RefreshCredentials => {
                     if let Err(error) = upstream.target.refresh_credentials().await {
-                        return Err(give_up(error.into(), &request, meter));
+                        return Err(self.give_up(error.into(), &request, meter));
                     }
                 }
                 Next::Fallback(feature) => {
                     match self.replan(&request, &upstream, &feature, meter.reserved()) {
                         Some(other) => upstream = other,
-                        None => return Err(give_up(error, &request, meter)),
+                        None => return Err(self.give_up(error, &request, meter)),
                     }
                 }
-                Next::GiveUp => return Err(give_up(error, &request, meter)),
+                Next::GiveUp => return Err(self.give_up(error, &request, meter)),
             }
         }
+    }
+
+    /// Settles and returns the last error.
+    fn give_up(&self, error: UpstreamError, request: &InferenceRequest, meter: Meter) -> InferenceError {
+        let aws_request_id = error.request_id().map(str::to_owned);
+        let is_from_aws = error.service().is_some();
+        if !is_from_aws {
+            tracing::error!(request_id = %request.id, %error, "no response from Bedrock");
+        }
+        let mut error = InferenceError::from(error);
+        if let InferenceError::Upstream(service) = &mut error {
+            self.word_for_client(&mut service.mapped, request);
+            if is_from_aws {
+                log_service_error(&request.id, aws_request_id.as_deref(), &service.mapped);
+            }
+        }
+        meter.give_up(&error);
+        error
+    }
+
+    /// Changes AWS's error to what the client of `request` has to read.
+    fn word_for_client(&self, mapped: &mut MappedError, request: &InferenceRequest) {
+        let ResolvedModel { requested_model, model_id, .. } = &request.model;
+        // Else the operator or the table of models gave the name its meaning.
+        if requested_model == model_id || !self.catalog.is_configured(requested_model) {
+            let suggestion = self.catalog.suggestion_for(requested_model);
+            mapped.blame_client(
+                requested_model,
+                suggestion.filter(|known| known != requested_model).as_deref(),
+            );
+        }
+        mapped.error = request.format.upstream_error(mapped.error.clone());
     }
 
     fn started(&self, beginning: Beginning, upstream: UpstreamRequest, mut meter: Meter) -> Started {
@@ -136,26 +170,6 @@ fn early_end(decoder: &Decoder, request_id: Option<&str>) -> UpstreamError {
     }
 }
 
-/// Settles and returns the last error.
-fn give_up(error: UpstreamError, request: &InferenceRequest, meter: Meter) -> InferenceError {
-    if let Some(mapped) = error.service() {
-        log_service_error(&request.id, error.request_id(), mapped);
-    } else {
-        tracing::error!(request_id = %request.id, %error, "no response from Bedrock");
-    }
-    let is_typed_id = request.model.requested_model == request.model.model_id;
-    let error = match InferenceError::from(error) {
-        InferenceError::Upstream(error) if is_typed_id => {
-            let ServiceError { mapped, status, request_id } = *error;
-            let mapped = mapped.blame_client();
-            InferenceError::Upstream(Box::new(ServiceError { mapped, status, request_id }))
-        }
-        error => error,
-    };
-    meter.give_up(&error);
-    error
-}
-
 /// Logs AWS's own text, for the operator, and what to do about it.
 pub(super) fn log_service_error(request_id: &RequestId, aws_request_id: Option<&str>, error: &MappedError) {
     /// Enough for every text that AWS is known to send.
@@ -164,6 +178,8 @@ pub(super) fn log_service_error(request_id: &RequestId, aws_request_id: Option<&
     let (code, row, advice) = (error.code.as_str(), error.known_error.code, error.known_error.advice);
     if matches!(error.fault, Fault::Operator | Fault::Gateway) {
         tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+    } else if error.error.kind == ErrorType::NotFound {
+        tracing::info!(%request_id, aws_request_id, code, text, row, "Bedrock does not know the model");
     } else {
         tracing::warn!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
     }

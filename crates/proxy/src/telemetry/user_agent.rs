@@ -1,4 +1,5 @@
-//! Client program and session of a request, for the log and as a label; no decision depends on them.
+//! Client program and session of a request, for the log, as a label, and for the wording of errors; nothing else depends on
+//! them.
 //!
 //! Clients can write any value into these headers, so only names of a closed list and ids of a plain alphabet come out.
 
@@ -14,11 +15,14 @@ const MAX_SESSION_ID_BYTES: usize = 128;
 const SESSION_HEADERS: [&str; 4] =
     ["x-claude-code-session-id", "session-id", "x-session-id", "x-session-affinity"];
 
+/// Name of Claude Code.
+pub(crate) const CLAUDE_CODE: &str = "claude-code";
+
 /// Prefixes of a product in `user-agent`, and the client they mean. The first row that matches any product wins, so
 /// agents stand before the libraries they are built with.
 const PRODUCT_PREFIXES: [(&str, &str); 9] = [
-    ("claude-cli/", "claude-code"),
-    ("claude-code/", "claude-code"),
+    ("claude-cli/", CLAUDE_CODE),
+    ("claude-code/", CLAUDE_CODE),
     ("cline/", "cline"),
     ("opencode/", "opencode"),
     ("codex", "codex"),

@@ -23,7 +23,7 @@ impl TestServer {
         self.act_as(&operator("admin"), method, path, body).await
     }
 
-    async fn act_as(&self, token: &str, method: &str, path: &str, body: &Value) -> TestResponse {
+    pub(crate) async fn act_as(&self, token: &str, method: &str, path: &str, body: &Value) -> TestResponse {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.request(
             method,

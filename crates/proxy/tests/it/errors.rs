@@ -197,7 +197,7 @@ async fn every_aws_exception_is_mapped_and_logged() {
 async fn invalid_model_id_blames_client_or_operator() {
     let mappings = ("AWS_BEDROCK_MODEL_MAPPINGS", "mine=us.anthropic.claude-nine-v1:0");
     let server = test_server_with(&[mappings], |_| {}).await;
-    for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 400)] {
+    for (model, status) in [("mine", 403), ("us.anthropic.claude-nine-v1:0", 404)] {
         let mut body = message_body("Hello", false);
         body["model"] = json!(model);
         let (got, _, text) = server.post(body.to_string()).await.error();
@@ -299,12 +299,12 @@ async fn invalid_body_is_rejected_with_its_json_path() {
         |message: &str| format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":9,"messages":[{message}]}}"#);
     for (body, place) in [
         ("{\"model\":".to_owned(), ""),
-        (r#"{"model":"a","model":"b"}"#.to_owned(), "duplicate field `model`"),
+        (r#"{"model":"a","model":"b"}"#.to_owned(), "model: the field is given twice"),
         (r#"{"max_tokens":"many"}"#.to_owned(), "max_tokens: "),
         (r#"{"max_tokens":1e99}"#.to_owned(), "max_tokens: "),
         (r#"{"max_tokens":123456789012345678901234567890}"#.to_owned(), "max_tokens: "),
         (says(r#"{"role":"user","content":"\ud800"}"#), "messages.0.content: "),
-        (says(r#"{"role":"user","content":"a","role":"user"}"#), "messages.0: duplicate field `role`"),
+        (says(r#"{"role":"user","content":"a","role":"user"}"#), "messages.0.role: the field is given twice"),
         (says(""), "messages: "),
         (says(r#"{"role":"robot","content":"x"}"#), "messages.0.role: "),
         (says(r#"{"role":"user","content":[{"type":"hologram"}]}"#), "messages.0.content.0"),

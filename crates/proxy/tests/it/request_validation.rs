@@ -106,7 +106,7 @@ async fn duplicate_members_are_rejected() {
             let response = server.knock(door, format!("{{{members}}}")).await;
             assert_eq!(response.status, 400, "{door} {members}: {}", response.body);
             assert!(
-                response.body.contains("duplicate field") && response.body.contains(name),
+                response.body.contains("given twice") && response.body.contains(name),
                 "{}",
                 response.body
             );

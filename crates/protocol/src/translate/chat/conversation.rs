@@ -3,20 +3,36 @@
 //! OpenAI's roles become two: instructions go before the conversation, results of tools belong to the user,
 //! first in the turn that follows the calls.
 
+use super::paths::{Origin, Part};
 use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
-use crate::openai::request::{File, FunctionCall, ImageUrl, Message, Part, TextOr, ToolCall};
+use crate::openai::request::{
+    self as openai, Arguments, File, FunctionCall, ImageUrl, Message, TextOr, ToolCall,
+};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 use crate::translate::to_converse::EMPTY_TURN;
 
 /// Prefix of the ids of `function_call`, which has no ids in OpenAI's API.
 const FUNCTION_CALL: &str = "function_call_";
 
-type Blocks<'a> = Vec<Block<'a>>;
-type Conversation<'a> = (Option<Content<'a>>, List<InputMessage<'a>>);
+type Blocks<'a> = Vec<Placed<'a>>;
+
+/// A block, and where it comes from.
+struct Placed<'a> {
+    block: Block<'a>,
+    origin: Origin,
+}
+
+/// The system prompt and the turns, with the origins of their blocks.
+pub(super) struct Conversation<'a> {
+    pub(super) system: Option<Content<'a>>,
+    pub(super) system_origins: Vec<Origin>,
+    pub(super) messages: List<InputMessage<'a>>,
+    pub(super) origins: Vec<Vec<Origin>>,
+}
 
 /// The system prompt and the turns.
 pub(super) fn conversation<'a>(
@@ -42,18 +58,32 @@ pub(super) fn conversation<'a>(
     match turns.first() {
         None => return Err(InvalidRequest::new(path, "at least one message of the user is required")),
         Some(("assistant", _)) => {
-            turns.insert(0, ("user", vec![text_block(JsonStr::from(EMPTY_TURN))]));
+            let block = text_block(JsonStr::from(EMPTY_TURN));
+            let origin = Origin { message: 0, part: Part::Added };
+            turns.insert(0, ("user", vec![Placed { block, origin }]));
             let what = "begins with the assistant; a turn of the user, \"(no content)\", was put before it, because Bedrock begins with the user";
             diagnostics.adjusted(path, what);
         }
         Some(_) => {}
     }
-    let turns = turns.into_iter().map(|(role, blocks)| InputMessage {
-        role: Some(JsonStr::from(role)),
-        content: Some(Content::Blocks(List(blocks))),
-        ..InputMessage::default()
+    let mut origins = Vec::with_capacity(turns.len());
+    let messages = turns.into_iter().map(|(role, blocks)| {
+        let (blocks, of_blocks) = unplaced(blocks);
+        origins.push(of_blocks);
+        InputMessage {
+            role: Some(JsonStr::from(role)),
+            content: Some(Content::Blocks(List(blocks))),
+            ..InputMessage::default()
+        }
     });
-    Ok(((!system.is_empty()).then_some(Content::Blocks(List(system))), List(turns.collect())))
+    let messages = List(messages.collect());
+    let (system, system_origins) = unplaced(system);
+    let system = (!system.is_empty()).then_some(Content::Blocks(List(system)));
+    Ok(Conversation { system, system_origins, messages, origins })
+}
+
+fn unplaced(blocks: Blocks<'_>) -> (Vec<Block<'_>>, Vec<Origin>) {
+    blocks.into_iter().map(|Placed { block, origin }| (block, origin)).unzip()
 }
 
 struct ConversationBuilder<'a, 'f, 'c> {
@@ -94,21 +124,24 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             let why = "left out: it has no signature, so it cannot be sent back";
             self.diagnostics.adjusted(path.key("reasoning_content"), why);
         }
-        let mut blocks = self.content(content.as_ref(), path.key("content"))?;
+        // Indexes fit: a list has at most 100,000 items.
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let place = |block, part| Placed { block, origin: Origin { message: number, part } };
+        let mut blocks = self.content(content.as_ref(), number, path.key("content"))?;
         match role {
             "system" | "developer" => self.instructions(index, blocks, at_role),
             "user" => {
                 if blocks.is_empty() {
                     // Normalization decides about a turn without text.
-                    blocks.push(text_block(JsonStr::default()));
+                    blocks.push(place(text_block(JsonStr::default()), Part::Content));
                 }
                 self.push("user", blocks);
             }
             "assistant" => {
                 if let Some(refusal) = refusal.as_ref().filter(|refusal| !refusal.is_empty()) {
-                    blocks.push(text_block(borrowed(refusal)));
+                    blocks.push(place(text_block(borrowed(refusal)), Part::Refusal));
                 }
-                self.calls(tool_calls.as_ref(), function_call.as_ref(), &mut blocks, path)?;
+                self.calls(tool_calls.as_ref(), function_call.as_ref(), &mut blocks, number, path)?;
                 if blocks.is_empty() {
                     self.diagnostics.adjusted(path, "left out: it is empty");
                 }
@@ -118,9 +151,12 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
                 let Some(id) = tool_call_id else {
                     return Err(InvalidRequest::new(path.key("tool_call_id"), "Field required"));
                 };
-                self.result(borrowed(id), blocks);
+                self.result(borrowed(id), content.as_ref(), blocks, number);
             }
-            "function" => self.result(JsonStr::from(format!("{FUNCTION_CALL}{}", self.functions)), blocks),
+            "function" => {
+                let id = JsonStr::from(format!("{FUNCTION_CALL}{}", self.functions));
+                self.result(id, content.as_ref(), blocks, number);
+            }
             _ => {
                 let message =
                     "Input should be 'system', 'developer', 'user', 'assistant', 'tool' or 'function'";
@@ -162,13 +198,22 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
     }
 
     /// Adds a tool result before everything else in the turn.
-    fn result(&mut self, id: JsonStr<'a>, blocks: Blocks<'a>) {
+    fn result(
+        &mut self,
+        id: JsonStr<'a>,
+        sent: Option<&TextOr<'_, List<openai::Part<'_>>>>,
+        blocks: Blocks<'a>,
+        message: u32,
+    ) {
+        let has_all_parts = matches!(sent, Some(TextOr::More(parts)) if parts.len() == blocks.len());
+        let (blocks, _) = unplaced(blocks);
         let content = (!blocks.is_empty()).then_some(Content::Blocks(List(blocks)));
-        let result =
+        let block =
             Block { kind: Some("tool_result".into()), tool_use_id: Some(id), content, ..Block::default() };
+        let result = Placed { block, origin: Origin { message, part: Part::Result { has_all_parts } } };
         match self.turns.last_mut() {
             Some(("user", blocks_of_turn)) => {
-                let after = blocks_of_turn.iter().rposition(|block| block.tool_use_id.is_some());
+                let after = blocks_of_turn.iter().rposition(|placed| placed.block.tool_use_id.is_some());
                 blocks_of_turn.insert(after.map_or(0, |at| at + 1), result);
             }
             _ => self.turns.push(("user", vec![result])),
@@ -180,6 +225,7 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
         calls: Option<&'a List<ToolCall<'_>>>,
         function_call: Option<&'a FunctionCall<'_>>,
         blocks: &mut Blocks<'a>,
+        message: u32,
         path: JsonPath<'_>,
     ) -> Result<(), InvalidRequest> {
         let at_calls = path.key("tool_calls");
@@ -195,12 +241,15 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
                 let missing = if id.is_none() { "id" } else { "function" };
                 return Err(InvalidRequest::new(path.key(missing), "Field required"));
             };
-            blocks.push(self.call(borrowed(id), function, path.key("function"))?);
+            let block = self.call(borrowed(id), function, path.key("function"))?;
+            let part = Part::Call(u32::try_from(index).unwrap_or(u32::MAX));
+            blocks.push(Placed { block, origin: Origin { message, part } });
         }
         if let Some(function) = function_call {
             self.functions += 1;
             let id = JsonStr::from(format!("{FUNCTION_CALL}{}", self.functions));
-            blocks.push(self.call(id, function, path.key("function_call"))?);
+            let block = self.call(id, function, path.key("function_call"))?;
+            blocks.push(Placed { block, origin: Origin { message, part: Part::FunctionCall } });
         }
         Ok(())
     }
@@ -214,42 +263,49 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
         let FunctionCall { name, arguments, unknown } = function;
         leave_out(path, unknown, self.diagnostics);
         let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
-        let input = match arguments {
-            Some(json) if !json.is_blank() => {
-                let input = serde_json::from_str::<RawJson<'_>>(json).ok().filter(|input| input.is_object());
-                let what = "Input should be the text of a JSON object";
-                Some(input.ok_or_else(|| InvalidRequest::new(path.key("arguments"), what))?)
-            }
-            // Clients send an empty text for a call without arguments.
-            _ => serde_json::from_str(RawJson::EMPTY_OBJECT).ok(),
+        let (input, is_repaired) = match arguments.as_ref().and_then(Arguments::object) {
+            Some((object, is_repaired)) => (Some(object), is_repaired),
+            None => (serde_json::from_str(RawJson::EMPTY_OBJECT).ok(), false),
         };
+        if is_repaired {
+            let what =
+                "sent as `{\"_invalid_arguments\": …}`, because they are not the text of a JSON object";
+            self.diagnostics.adjusted(path.key("arguments"), what);
+        }
         let (id, name) = (Some(id), Some(borrowed(name)));
         Ok(Block { kind: Some("tool_use".into()), id, name, input, ..Block::default() })
     }
 
     fn content(
         &mut self,
-        content: Option<&'a TextOr<'_, List<Part<'_>>>>,
+        content: Option<&'a TextOr<'_, List<openai::Part<'_>>>>,
+        message: u32,
         path: JsonPath<'_>,
     ) -> Result<Blocks<'a>, InvalidRequest> {
+        let place = |block, part| Placed { block, origin: Origin { message, part } };
         match content {
             None => Ok(Vec::new()),
             // No model accepts an empty text.
             Some(TextOr::Text(text)) if text.is_empty() => Ok(Vec::new()),
-            Some(TextOr::Text(text)) => Ok(vec![text_block(borrowed(text))]),
+            Some(TextOr::Text(text)) => Ok(vec![place(text_block(borrowed(text)), Part::Content)]),
             Some(TextOr::More(parts)) => {
                 let mut blocks = Vec::with_capacity(parts.len());
                 for (index, part) in parts.iter().enumerate() {
                     let block = self.part(part, path.index(index))?;
-                    blocks.extend(block);
+                    let part = Part::Item(u32::try_from(index).unwrap_or(u32::MAX));
+                    blocks.extend(block.map(|block| place(block, part)));
                 }
                 Ok(blocks)
             }
         }
     }
 
-    fn part(&mut self, part: &'a Part<'_>, path: JsonPath<'_>) -> Result<Option<Block<'a>>, InvalidRequest> {
-        let Part { kind, text, refusal, image_url, file, cache_control, unknown } = part;
+    fn part(
+        &mut self,
+        part: &'a openai::Part<'_>,
+        path: JsonPath<'_>,
+    ) -> Result<Option<Block<'a>>, InvalidRequest> {
+        let openai::Part { kind, text, refusal, image_url, file, cache_control, unknown } = part;
         let required = |name: &str| InvalidRequest::new(path.key(name), "Field required");
         let mut block = match (kind.as_deref(), text, refusal, image_url, file) {
             (Some("text"), Some(text), ..) if text.is_empty() && cache_control.is_none() => return Ok(None),

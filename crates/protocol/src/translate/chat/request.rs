@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::conversation::Conversation;
+use super::paths::{ChatPaths, Members};
 use super::{cache, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
+use crate::json_error;
 use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
@@ -52,6 +55,8 @@ pub struct ChatCall<'a> {
     pub unsupported: Vec<UnsupportedField>,
     /// Changes of the request.
     pub notices: Vec<Notice>,
+    /// Where the values of the request come from, for errors.
+    pub paths: ChatPaths,
 }
 
 /// Translates a chat request for a model with these `capabilities`. `length` is that of the client's body, in bytes.
@@ -67,14 +72,14 @@ pub fn chat_to_messages<'a>(
     let mut diagnostics = Diagnostics::default();
     let include_usage = include_usage(chat.stream_options.as_ref(), &mut diagnostics);
     let functions = chat.tools.is_none() && chat.functions.is_some();
-    let mut request = request(chat, capabilities, &mut diagnostics)?;
+    let (mut request, paths) = request(chat, capabilities, &mut diagnostics)?;
     if options.auto_cache {
         cache::set_points(&mut request, capabilities, &mut diagnostics);
     }
     let mut body = Vec::with_capacity(length + EXTRA_CAPACITY);
     serde_json::to_writer(&mut body, &request).map_err(|error| InvalidRequest::new("", error.to_string()))?;
     let (unsupported, notices) = diagnostics.finish(options.strict);
-    Ok(ChatCall { request, body, include_usage, functions, unsupported, notices })
+    Ok(ChatCall { request, body, include_usage, functions, unsupported, notices, paths })
 }
 
 /// Destructures the request, so that a new member that is not translated does not compile.
@@ -82,7 +87,7 @@ fn request<'a>(
     chat: &'a openai::Request<'_>,
     capabilities: &Capabilities,
     diagnostics: &mut Diagnostics,
-) -> Result<Request<'a>, InvalidRequest> {
+) -> Result<(Request<'a>, ChatPaths), InvalidRequest> {
     let openai::Request {
         model,
         messages,
@@ -116,7 +121,8 @@ fn request<'a>(
     let choice = tools::choice(tool_choice.as_ref(), function_call.as_ref(), diagnostics)?;
     let one_at_a_time = *parallel_tool_calls == Some(false) || (tools.is_none() && functions.is_some());
     let choice = with_parallel(choice, one_at_a_time && offered.is_some());
-    let (system, messages) = super::conversation::conversation(messages.as_ref(), capabilities, diagnostics)?;
+    let Conversation { system, system_origins, messages, origins } =
+        super::conversation::conversation(messages.as_ref(), capabilities, diagnostics)?;
 
     let mut request = Request {
         model: model.as_ref().map(borrowed),
@@ -145,7 +151,9 @@ fn request<'a>(
         request.output_config = Some(OutputConfig { effort, format, ..OutputConfig::default() });
     }
     leave_out(root, unknown, diagnostics);
-    Ok(request)
+    let members = Members::new(chat);
+    let paths = ChatPaths { system: system_origins, turns: origins, tools: None, members };
+    Ok((request, paths))
 }
 
 /// The same text, borrowed from the chat request.
@@ -259,7 +267,11 @@ fn output_format<'a>(
                 return Err(InvalidRequest::new(path, "Field required"));
             };
             leave_out(path, unknown, diagnostics);
-            let schema = schema.ok_or_else(|| InvalidRequest::new(path.key("schema"), "Field required"))?;
+            let at_schema = path.key("schema");
+            let schema = schema.ok_or_else(|| InvalidRequest::new(at_schema, "Field required"))?;
+            if !schema.is_object() {
+                return Err(json_error::not_an_object(at_schema, schema));
+            }
             if name.is_some() {
                 diagnostics.adjusted(path.key("name"), "left out: the schema has none here");
             }

@@ -5,6 +5,7 @@ use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
 use crate::json::{JsonStr, List};
 use crate::json_edit::members;
+use crate::json_error;
 use crate::openai::request::{self as openai, Function, NamedFunction, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
@@ -65,7 +66,10 @@ fn declared<'a>(
     let Function { name, description, parameters, strict, unknown } = function;
     leave_out(path, unknown, diagnostics);
     let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
-    let input_schema = parameters.filter(|schema| !schema.is_object() || !members(*schema).is_empty());
+    if let Some(schema) = parameters.filter(|schema| !schema.is_object()) {
+        return Err(json_error::not_an_object(path.key("parameters"), schema));
+    }
+    let input_schema = parameters.filter(|schema| !members(*schema).is_empty());
     Ok(Tool {
         name: Some(borrowed(name)),
         description: description.as_ref().map(borrowed),

@@ -212,7 +212,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .maps_to(InvalidRequest, Client, Never)
         .cause("the conversation does not fit into the model's context")
         .advice("Shorten it; clients such as Claude Code compact it by themselves."),
-    KnownError::new("E22b", 400, VALIDATION, &["input tokens exceeded", "maximum context length is", "too many total text bytes", "too many input tokens", "expected maxlength", "context window"])
+    KnownError::new("E22b", 400, VALIDATION, &["input tokens exceeded", "maximum context length", "too many total text bytes", "too many input tokens", "expected maxlength", "context window", "context length exceeded", "prompt token count", "exceeds the maximum number of input tokens"])
         .example("Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again.")
         .maps_to(InvalidRequest, Client, Never)
         .cause("the same error with the messages of other models")

@@ -50,20 +50,19 @@ pub(super) fn sentences(text: &str, advice: &str) -> String {
 }
 
 /// `prompt is too long`, which clients recover on: with numbers when AWS's message has them.
-pub(super) fn overflow(text: &str) -> String {
-    const UNKNOWN: &str = "capability_rejected: prompt_too_long";
+pub(super) fn overflow(text: &str) -> Option<String> {
     // Numbers of characters are no numbers of tokens.
     if !text.contains("token") {
-        return UNKNOWN.to_owned();
+        return None;
     }
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u64>().ok());
-    let numbers: Vec<u64> = numbers.take(2).collect();
+    let numbers: Vec<u64> = numbers.filter(|number| *number > 0).take(2).collect();
     match *numbers.as_slice() {
         [one, other] if one != other => {
             let (tokens, most) = (one.max(other), one.min(other));
-            format!("prompt is too long: {tokens} tokens > {most} maximum")
+            Some(format!("prompt is too long: {tokens} tokens > {most} maximum"))
         }
-        _ => UNKNOWN.to_owned(),
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::translate::chat_error;
 
 fn with_message(message: &str) -> Exception {
     Exception { message: Some(message.to_owned()), ..Exception::default() }
@@ -160,9 +161,12 @@ fn texts_that_clients_recover_on_are_unchanged() {
 #[test]
 fn other_wordings_become_prompt_is_too_long() {
     for (text, expected) in [
+        ("Input Tokens Exceeded: Number of input tokens exceeds maximum length.", Error::PROMPT_TOO_LONG),
+        ("This model's maximum context length is 4096 tokens.", Error::PROMPT_TOO_LONG),
+        ("too many total text bytes", Error::PROMPT_TOO_LONG),
         (
-            "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
-            "capability_rejected: prompt_too_long",
+            "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+            "prompt is too long: 40000 tokens > 32768 maximum",
         ),
         (
             "This model's maximum context length is 131072 tokens. However, you requested 140000 tokens (139000 in the messages, 1000 in the completion).",
@@ -174,10 +178,13 @@ fn other_wordings_become_prompt_is_too_long() {
         ),
         (
             "Malformed input request: expected maxLength: 50000, actual: 60000, please reformat your input and try again.",
-            "capability_rejected: prompt_too_long",
+            Error::PROMPT_TOO_LONG,
         ),
     ] {
-        assert_eq!(refused(text).error, Error::new(ErrorType::InvalidRequest, expected));
+        let mapped = refused(text);
+        assert_eq!(mapped.error, Error::new(ErrorType::InvalidRequest, expected));
+        assert_eq!(chat_error(&mapped.error).code, Some("context_length_exceeded"), "{text}");
+        assert_eq!(mapped.replaced_aws_message().as_deref(), Some(text), "clients of AWS read AWS's text");
     }
 }
 
@@ -232,11 +239,21 @@ fn gateway_credentials_are_an_operator_fault() {
 }
 
 #[test]
-fn model_id_of_the_client_is_a_client_fault() {
-    let id = refused("The provided model identifier is invalid.");
-    assert_eq!(id.error.kind, ErrorType::Permission);
-    assert_eq!(id.blame_client().error.kind, ErrorType::InvalidRequest);
-    let arn = map_error(404, "ResourceNotFoundException", &with_message("nothing here")).blame_client();
+fn model_that_the_client_named_is_a_client_fault() {
+    let mut id = refused("The provided model identifier is invalid.");
+    assert_eq!((id.error.kind, id.fault), (ErrorType::Permission, Fault::Operator));
+    id.blame_client("claude-sonet-4-5", Some("claude-sonnet-4-5"));
+    assert_eq!((id.error.kind, id.fault), (ErrorType::NotFound, Fault::Client));
+    assert_eq!(
+        id.error.message,
+        "The provided model identifier is invalid: claude-sonet-4-5. Did you mean claude-sonnet-4-5? \
+         GET /v1/models lists the models of this gateway."
+    );
+    let mut arn = map_error(404, "ResourceNotFoundException", &with_message("nothing here"));
+    arn.blame_client(&"é".repeat(1_000), None);
     assert_eq!((arn.error.kind, arn.fault), (ErrorType::NotFound, Fault::Client));
-    assert_eq!(refused("x").blame_client(), refused("x"));
+    assert!(arn.error.message.len() < 400 && !arn.error.message.contains("Did you mean"), "{arn:?}");
+    let (other, mut blamed) = (refused("x"), refused("x"));
+    blamed.blame_client("m", None);
+    assert_eq!(blamed, other);
 }

@@ -226,6 +226,10 @@ impl<'t> Normalizer<'t, '_> {
                 None => edit.edit_object(raw.get(), all, |_| false, &[r#""input":{}"#.to_owned()]),
             }
             self.diagnostics.adjusted(path.key("input"), "sent as `{}`, as Bedrock takes an object");
+        } else if let Some((input, object)) = input.and_then(|input| Some((input, object_in_text(input)?))) {
+            edit.replace(input, object);
+            self.diagnostics
+                .adjusted(path.key("input"), "sent as the object in the text, as Bedrock takes an object");
         }
     }
 
@@ -429,8 +433,15 @@ impl<'t> Normalizer<'t, '_> {
 }
 
 /// Whether the input of a call is none: clients send an empty string for a call without arguments.
-pub(super) fn is_no_input(input: RawJson<'_>) -> bool {
+fn is_no_input(input: RawJson<'_>) -> bool {
     input.get() == "null" || input.read::<JsonStr<'_>>().is_ok_and(|text| text.is_blank())
+}
+
+/// The object in an input that is a JSON text.
+fn object_in_text(input: RawJson<'_>) -> Option<String> {
+    let text: JsonStr<'_> = input.read().ok()?;
+    let object: RawJson<'_> = serde_json::from_str(&text).ok()?;
+    object.is_object().then(|| object.get().to_owned())
 }
 
 fn is_blank_text(all: &[Member<'_>]) -> bool {

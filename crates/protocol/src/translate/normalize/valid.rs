@@ -4,7 +4,7 @@ use super::{output_schema, schema};
 use crate::anthropic::Request;
 use crate::anthropic::request::{Block, Content, InputMessage, Tool};
 use crate::capabilities::Capabilities;
-use crate::json::JsonStr;
+use crate::json::{JsonStr, RawJson};
 use crate::translate::tool_names::{is_valid_tool_name, is_valid_tool_use_id};
 
 /// Whether normalization would change nothing.
@@ -56,7 +56,7 @@ fn is_block_valid(block: &Block<'_>, capabilities: &Capabilities) -> bool {
         Some("tool_use") => {
             has_valid_id(&block.id)
                 && block.name.as_deref().is_none_or(is_valid_tool_name)
-                && block.input.is_some_and(|input| !super::conversation::is_no_input(input))
+                && block.input.is_some_and(RawJson::is_object)
         }
         Some("tool_result") => {
             let content = match &block.content {

@@ -1,6 +1,6 @@
 //! Thinking, effort and output format in the client's own body.
 
-use super::{Editing, wrong};
+use super::{Editing, read};
 use crate::anthropic::InvalidRequest;
 use crate::converse::request::InferenceConfig;
 use crate::json::{JsonStr, RawJson};
@@ -23,12 +23,11 @@ fn text<'t>(value: RawJson<'t>, name: &str) -> Option<JsonStr<'t>> {
 impl<'t> Editing<'t, '_> {
     /// Maps thinking to the model as for Converse; returns the effort to send.
     pub(super) fn thinking_config(&mut self, all: &[Member<'t>]) -> Result<Option<String>, InvalidRequest> {
-        let read =
-            |name, value: RawJson<'t>| value.read().map_err(|error| wrong(JsonPath::ROOT.key(name), &error));
         let thinking = given(all, "thinking");
         let config = given(all, "output_config").map(members).unwrap_or_default();
+        let at_config = JsonPath::ROOT.key("output_config");
         let effort: Option<JsonStr<'t>> =
-            given(&config, "effort").map(|value| read("output_config", value)).transpose()?;
+            given(&config, "effort").map(|value| read(value, at_config.key("effort"))).transpose()?;
         let by_default = self.options.options.default_thinking_budget;
         let default_budget = by_default.filter(|_| thinking.is_none() && self.bears_thinking(all));
         if thinking.is_none() && effort.is_none() && default_budget.is_none() {

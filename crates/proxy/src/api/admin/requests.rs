@@ -2,7 +2,8 @@
 
 use http::Uri;
 use jiff::Timestamp;
-use protocol::anthropic::{ErrorType, InvalidRequest};
+use protocol::anthropic::InvalidRequest;
+use protocol::json_error::{self, Wording};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
@@ -15,14 +16,17 @@ use crate::store::{Dimensions, EventFilter, Page, UsageQuery};
 const DEFAULT_LIMIT: i64 = 20;
 const MOST: i64 = 1000;
 
+/// A name that fits into a message.
+fn shortened(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 /// The body of a request.
 ///
 /// # Errors
 /// When it is no JSON, lacks a member, or has one that is not known.
 pub(super) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        ApiError::new(ErrorType::InvalidRequest, format!("the body is not as expected: {error}"))
-    })
+    Ok(json_error::parse(bytes, Wording::Anthropic)?)
 }
 
 /// A user to add.
@@ -178,12 +182,14 @@ impl Query {
                     page.limit = limit.ok_or_else(|| InvalidRequest::new("limit", reason))?;
                 }
                 "after_id" => page.after = Some(value).filter(|value| !value.is_empty()),
-                _ if known.contains(&name.as_str()) && !pairs.iter().any(|(given, _)| *given == name) => {
-                    pairs.push((name, value));
+                _ if pairs.iter().any(|(given, _)| *given == name) => {
+                    return Err(InvalidRequest::new(shortened(&name), "the parameter is given twice"));
                 }
+                _ if known.contains(&name.as_str()) => pairs.push((name, value)),
                 _ => {
-                    let reason = format!("use limit, after_id and {known:?}, each of them once");
-                    return Err(InvalidRequest::new("query", reason));
+                    let names = ["limit", "after_id"].iter().chain(known).copied().collect::<Vec<_>>();
+                    let reason = format!("there is no such parameter; use {}", names.join(", "));
+                    return Err(InvalidRequest::new(shortened(&name), reason));
                 }
             }
         }

@@ -15,6 +15,8 @@ use super::ApiError;
 pub(super) struct AwsResponse {
     /// Its status; `None` for errors of the gateway.
     pub(super) status: Option<u16>,
+    /// Its message, where the error has another.
+    pub(super) message: Option<String>,
     /// Its code.
     pub(super) code: String,
     /// Its id of the request.
@@ -62,5 +64,6 @@ pub(super) fn render(error: &ApiError) -> Response {
             headers.insert(name, value);
         }
     }
-    (status, headers, json!({"message": error.error.message}).to_string()).into_response()
+    let message = aws.and_then(|aws| aws.message.as_ref()).unwrap_or(&error.error.message);
+    (status, headers, json!({"message": message}).to_string()).into_response()
 }

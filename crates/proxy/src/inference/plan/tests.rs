@@ -103,7 +103,7 @@ fn request(
         is_streamed: true,
         notices: Vec::new(),
         session_id: None,
-        format: Arc::new(MessagesFormat),
+        format: Arc::new(MessagesFormat::default()),
     }
 }
 

@@ -1,0 +1,216 @@
+//! Tool calls in conversations and in responses: arguments that are no object, equal ids, stop reasons.
+
+use http::Request;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::harness::{TestResponse, TestServer, full, test_server_with};
+
+const CHAT: &str = "/v1/chat/completions";
+pub(crate) const ROUTES: [&str; 3] = ["converse", "invoke", "messages"];
+
+pub(crate) async fn send(server: &TestServer, path: &str, body: &Value) -> TestResponse {
+    server.fetch(Request::post(path).body(full(body.to_string().into())).unwrap()).await
+}
+
+async fn server(route: &str) -> TestServer {
+    test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await
+}
+
+/// The body of the last request to AWS.
+pub(crate) fn last_sent(server: &TestServer) -> Value {
+    serde_json::from_slice(&server.bedrock.requests().pop().unwrap().body).unwrap()
+}
+
+/// The input of the first tool call in a body for AWS.
+fn sent_input(server: &TestServer) -> Value {
+    let sent = last_sent(server);
+    let contents =
+        sent["messages"].as_array().unwrap().iter().filter_map(|message| message["content"].as_array());
+    let blocks = contents.flatten();
+    let inputs = blocks.filter_map(|block| block["toolUse"].get("input").or(block.get("input")));
+    inputs.cloned().next().unwrap()
+}
+
+/// A chat whose call has these arguments.
+fn chat_with(arguments: &Value, stream: bool) -> Value {
+    json!({
+        "model": "claude-sonnet-4-5", "stream": stream,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}}}],
+        "messages": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "error: bad arguments"},
+        ],
+    })
+}
+
+#[tokio::test]
+async fn broken_arguments_reach_the_model_as_an_object() {
+    for route in ROUTES {
+        let server = server(route).await;
+        for (arguments, expected) in [
+            (json!("{\"x\": \"unter"), json!({"_invalid_arguments": "{\"x\": \"unter"})),
+            (json!("{\"x\": 1,}"), json!({"_invalid_arguments": "{\"x\": 1,}"})),
+            (json!("not json"), json!({"_invalid_arguments": "not json"})),
+            (json!("[1]"), json!({"_invalid_arguments": "[1]"})),
+            (json!("\"text\""), json!({"_invalid_arguments": "\"text\""})),
+            (json!([1]), json!({"_invalid_arguments": "[1]"})),
+            (json!(7), json!({"_invalid_arguments": "7"})),
+            (Value::Null, json!({})),
+            (json!(""), json!({})),
+            (json!(" \n\t"), json!({})),
+            (json!("null"), json!({})),
+            (json!({"x": "whole"}), json!({"x": "whole"})),
+            (json!("{\"x\":\"whole\"}"), json!({"x": "whole"})),
+        ] {
+            for stream in [true, false] {
+                let response = send(&server, CHAT, &chat_with(&arguments, stream)).await;
+                assert_eq!(response.status, 200, "{route} {arguments}: {}", response.body);
+                assert_eq!(sent_input(&server), expected, "{route} {arguments}");
+                let notice =
+                    response.headers.get("x-bedrock-proxy-notice").map(|notice| notice.to_str().unwrap());
+                let place = "messages.1.tool_calls.0.function.arguments";
+                let is_noticed = notice.is_some_and(|notice| notice.contains(place));
+                assert_eq!(
+                    is_noticed,
+                    expected.get("_invalid_arguments").is_some(),
+                    "{arguments}: {notice:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn broken_arguments_of_a_function_call_reach_the_model() {
+    for route in ROUTES {
+        let server = server(route).await;
+        for (arguments, expected) in [
+            (json!("{\"x\": \"unter"), json!({"_invalid_arguments": "{\"x\": \"unter"})),
+            (json!(["x"]), json!({"_invalid_arguments": "[\"x\"]"})),
+            (json!(""), json!({})),
+            (json!({"x": 1}), json!({"x": 1})),
+        ] {
+            let body = json!({
+                "model": "claude-sonnet-4-5",
+                "functions": [{"name": "f", "parameters": {"type": "object", "properties": {}}}],
+                "messages": [
+                    {"role": "user", "content": "go"},
+                    {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": arguments}},
+                    {"role": "function", "name": "f", "content": "error: bad arguments"},
+                ],
+            });
+            let response = send(&server, CHAT, &body).await;
+            assert_eq!(response.status, 200, "{route} {arguments}: {}", response.body);
+            assert_eq!(sent_input(&server), expected, "{route} {arguments}");
+        }
+    }
+}
+
+/// The call in a chat response: id and arguments, as a client accumulates them.
+fn called(response: &TestResponse, stream: bool) -> (Value, String, Value) {
+    if !stream {
+        let choice = &response.json()["choices"][0];
+        let call = &choice["message"]["tool_calls"][0];
+        let arguments = call["function"]["arguments"].as_str().unwrap().to_owned();
+        return (call["id"].clone(), arguments, choice["finish_reason"].clone());
+    }
+    let data = response.body.lines().filter_map(|line| line.strip_prefix("data: {"));
+    let chunks: Vec<Value> = data.map(|json| serde_json::from_str(&format!("{{{json}")).unwrap()).collect();
+    let choices = || chunks.iter().map(|chunk| &chunk["choices"][0]);
+    let calls = || choices().filter_map(|choice| choice["delta"]["tool_calls"].get(0));
+    let id = calls().find_map(|call| call.get("id")).unwrap().clone();
+    let arguments = calls().filter_map(|call| call["function"]["arguments"].as_str()).collect();
+    let reason = choices().find_map(|choice| choice["finish_reason"].as_str()).unwrap();
+    (id, arguments, json!(reason))
+}
+
+#[tokio::test]
+async fn cut_call_can_be_sent_back() {
+    for route in ROUTES {
+        let server = server(route).await;
+        for stream in [true, false] {
+            let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object",
+                "properties": {"x": {"type": "string"}}, "required": ["x"]}}}]);
+            let mut body = json!({"model": "claude-sonnet-4-5", "stream": stream, "tools": tools,
+                "messages": [{"role": "user", "content": "[toolcut] write a long text"}]});
+            let response = send(&server, CHAT, &body).await;
+            let (id, arguments, reason) = called(&response, stream);
+            assert_eq!(reason, "length", "{route}: {}", response.body);
+            assert!(!stream || serde_json::from_str::<Value>(&arguments).is_err(), "{route}: {arguments}");
+            let messages = body["messages"].as_array_mut().unwrap();
+            messages.push(json!({"role": "assistant", "content": null, "tool_calls": [
+                {"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}}]}));
+            messages.push(json!({"role": "tool", "tool_call_id": id, "content": "error: bad arguments"}));
+            let response = send(&server, CHAT, &body).await;
+            assert_eq!(response.status, 200, "{route}: {}", response.body);
+            if stream {
+                assert_eq!(sent_input(&server), json!({"_invalid_arguments": arguments}), "{route}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn input_in_a_text_is_sent_as_the_object_at_messages() {
+    for route in ROUTES {
+        let server = server(route).await;
+        for (input, expected) in [
+            (json!("{\"x\": 1.0, \"a\": []}"), Some(json!({"x": 1.0, "a": []}))),
+            (json!(" {} "), Some(json!({}))),
+            (Value::Null, Some(json!({}))),
+            (json!(""), Some(json!({}))),
+            (json!("{\"x\": \"unter"), None),
+            (json!([1]), None),
+        ] {
+            for stream in [true, false] {
+                let body = json!({
+                    "model": "claude-sonnet-4-5", "max_tokens": 64, "stream": stream,
+                    "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+                    "messages": [
+                        {"role": "user", "content": "go"},
+                        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": input}]},
+                        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "x"}]},
+                    ],
+                });
+                let response = send(&server, "/v1/messages", &body).await;
+                let Some(expected) = &expected else {
+                    // A client that sends this at Messages has made a mistake, and learns its place.
+                    assert_eq!(response.status, 400, "{route} {input}");
+                    assert!(response.error().2.starts_with("messages.1.content.0."), "{}", response.body);
+                    continue;
+                };
+                assert_eq!(response.status, 200, "{route} {input}: {}", response.body);
+                assert_eq!(sent_input(&server), *expected, "{route} {input}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever a client sends as arguments, the conversation goes on, and a text that is no object is kept.
+    #[test]
+    fn no_arguments_end_a_conversation(
+        text in prop_oneof![".{0,40}", "[{\\[\\]}:,\"a-z0-9 \\\\]{0,24}"],
+        route in prop::sample::select(&ROUTES[..]),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = server(route).await;
+            let response = send(&server, CHAT, &chat_with(&json!(text), false)).await;
+            prop_assert_eq!(response.status, 200, "{}: {}", text, response.body);
+            let sent = sent_input(&server);
+            let is_nothing = text.trim().is_empty() || text.trim() == "null";
+            let expected = match serde_json::from_str::<Value>(&text) {
+                _ if is_nothing => json!({}),
+                Ok(object @ Value::Object(_)) => object,
+                _ => json!({"_invalid_arguments": text}),
+            };
+            prop_assert_eq!(sent, expected);
+            Ok(())
+        })?;
+    }
+}
