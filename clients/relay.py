@@ -4,6 +4,7 @@ The requests of real clients are the best list of what a Messages API has to sup
 """
 
 import base64
+import contextlib
 import fcntl
 import http.client
 import http.server
@@ -15,10 +16,12 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
-DEBUG_BIN = pathlib.Path(__file__).resolve().parents[1] / "target" / "debug" / "bedrock-proxy"
-# Absolute, because the process starts in a directory of its own.
-PROXY_BIN = os.path.abspath(os.environ.get("BEDROCK_PROXY_BIN", DEBUG_BIN))
+DEBUG = pathlib.Path(__file__).resolve().parents[1] / "target" / "debug"
+# Absolute, because the processes start in a directory of their own.
+PROXY_BIN = os.path.abspath(os.environ.get("BEDROCK_PROXY_BIN", DEBUG / "bedrock-proxy"))
+FAKE_BIN = os.path.abspath(os.environ.get("FAKE_BEDROCK_BIN", DEBUG / "fake-bedrock"))
 
 # Seconds until a response is given up.
 TIMEOUT = 120
@@ -152,3 +155,84 @@ def demo(directory):
             threading.Thread(target=process.stdout.read, daemon=True).start()
             return process, int(found[1])
     raise SystemExit(f"{PROXY_BIN} demo did not start")
+
+
+class Fake:
+    """fake-bedrock as a process."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+        self.last_line = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [FAKE_BIN, "--listen", "127.0.0.1:0", *self.arguments], env={}, stdout=subprocess.PIPE, text=True
+        )
+        self.url = json.loads(self.process.stdout.readline())["url"]
+        return self
+
+    def __exit__(self, *_):
+        self.refused()
+
+    def refused(self):
+        """The number of requests that it refused. It serves no more."""
+        if self.last_line is None:
+            self.process.terminate()
+            self.last_line, _ = self.process.communicate(timeout=10)
+        return json.loads(self.last_line)["refused"]
+
+    def variables(self, directory, more):
+        """The environment of a proxy in front of it."""
+        return {
+            "AWS_BEDROCK_ACCESS_KEY": "AKIDEXAMPLE",
+            "AWS_BEDROCK_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            "AWS_BEDROCK_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+            "DATA_DIR": str(directory / "data"),
+            "PORT": str(free_port()),
+            "LOG_OUTPUT": "stdout",
+            **more,
+        }
+
+
+def free_port():
+    with socket.socket() as any_socket:
+        any_socket.bind(("127.0.0.1", 0))
+        return any_socket.getsockname()[1]
+
+
+def command(variables, directory, *arguments):
+    """What a command of the proxy prints."""
+    done = subprocess.run([PROXY_BIN, *arguments], env=variables, cwd=directory, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{PROXY_BIN} {' '.join(arguments)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def serve(variables, directory):
+    """The proxy as a process; its port."""
+    with open(directory / "proxy.log", "w") as log:
+        process = subprocess.Popen([PROXY_BIN, "serve"], env=variables, cwd=directory, stdout=log, stderr=log)
+    try:
+        for line in followed(directory / "proxy.log", process):
+            if '"server listening"' in line:
+                break
+        yield int(variables["PORT"])
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def followed(path, process):
+    """The lines of a file that a process writes."""
+    with open(path) as log:
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            if line := log.readline():
+                yield line
+            elif process.poll() is not None:
+                break
+            else:
+                time.sleep(0.05)
+    raise SystemExit(f"{PROXY_BIN} serve did not start: {path.read_text()[-2000:]}")

@@ -229,9 +229,10 @@ impl Handler<'_> {
         is_streaming: bool,
     ) -> Result<Response<ResponseBody>, HandlerError> {
         let echoed_headers = self.echoed_headers()?;
-        validate::invoke(value, model, is_streaming)?;
         let betas = converse::items(value, "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
+        self.state.config.safeguards.check(value, Api::InvokeModel, &betas)?;
+        validate::invoke(value, model, is_streaming)?;
         let (steps, metadata) = self.plan_anthropic(model, value, body, Api::InvokeModel, &betas)?;
         let translator = Translator::new(model, self.seed);
         let mut response = if is_streaming {
@@ -292,6 +293,7 @@ impl Handler<'_> {
         let betas = self.beta_header();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
         let version = self.api_version(api, &value)?;
+        self.state.config.safeguards.check(&value, api, &betas)?;
         validate::messages(&value, model, api, &betas, version)?;
         let (steps, metadata) = self.plan_anthropic(model, &value, body, api, &betas)?;
         let translator = Translator::new(model, self.seed);
@@ -371,7 +373,8 @@ impl Handler<'_> {
         prompt.binding = self.check_bindings(&Conversation::from_anthropic(value), model)?;
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output_tokens);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
-        let metadata = ResponseMetadata::from_anthropic(value, metered, &steps);
+        let safeguards = self.state.config.safeguards;
+        let metadata = ResponseMetadata::from_anthropic(value, metered, &steps, safeguards);
         Ok((steps, metadata))
     }
 

@@ -15,6 +15,7 @@
 //! | Directive | Response |
 //! |---|---|
 //! | `[tool]`, `[tool NAME]`, `[tools]` | one tool call, two parallel calls, with arguments generated from the schema |
+//! | `[tool NAME COMMAND]` | a call of a tool whose arguments have a `command`, with this command |
 //! | `[tool-empty]`, `[toolcut]` | a tool call without an input delta; arguments truncated by `max_tokens` |
 //! | `[thinking]`, `[redacted]` | thinking (signed for Claude), or redacted thinking in two parts, then text |
 //! | `[cite]` | a sentence and a citation for each document or search result with citations enabled |
@@ -59,6 +60,7 @@ mod mantle;
 mod models;
 mod response_metadata;
 mod routes;
+mod safeguards;
 mod script;
 mod scripted_body;
 mod server;
@@ -73,6 +75,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use log::{Log, RecordedRequest, Usage};
+pub use safeguards::Safeguards;
 pub use server::FakeBedrock;
 
 /// Configuration of a fake.
@@ -96,6 +99,8 @@ pub struct Config {
     pub denied_models: BTreeSet<String>,
     /// Clock skew in seconds; positive values are ahead of the machine's clock.
     pub clock_skew: i64,
+    /// What InvokeModel and the Messages API do with the `safeguards` of a request.
+    pub safeguards: Safeguards,
     /// Directory of `*.json` fixtures, which take precedence over directives.
     pub fixtures: Option<PathBuf>,
     /// Delay between the deltas of default responses; zero sends them as fast as possible.
@@ -119,6 +124,7 @@ impl Default for Config {
             mantle: false,
             denied_models: BTreeSet::new(),
             clock_skew: 0,
+            safeguards: Safeguards::Judged,
             fixtures: None,
             pace: Duration::ZERO,
             record_bodies: true,

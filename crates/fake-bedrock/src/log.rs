@@ -74,6 +74,8 @@ struct LogState {
     /// Number of requests evicted from the front.
     evicted: u64,
     totals: Usage,
+    /// Number of responses with a 4xx status.
+    refused: u64,
 }
 
 impl Log {
@@ -85,6 +87,11 @@ impl Log {
     /// Total usage of all responses.
     pub fn totals(&self) -> Usage {
         self.with(|state| state.totals)
+    }
+
+    /// Number of requests that were refused: responses with a 4xx status.
+    pub fn refused(&self) -> u64 {
+        self.with(|state| state.refused)
     }
 
     /// Adds a request and returns its number.
@@ -124,6 +131,7 @@ impl Log {
     }
 
     pub(crate) fn set_status(&self, number: u64, status: u16) {
+        self.with(|state| state.refused += u64::from((400..500).contains(&status)));
         self.update(number, |recorded| recorded.status = status);
     }
 
@@ -172,6 +180,9 @@ mod tests {
         assert_eq!(requests.len(), MAX_REQUESTS);
         assert_eq!(requests[0].path, "/5");
         assert_eq!(log.totals().input_tokens, MAX_REQUESTS as u64 + 5);
+        log.set_status(0, 400);
+        log.set_status(1, 200);
+        assert_eq!(log.refused(), 1);
         log.set_complete(0);
         log.set_complete(MAX_REQUESTS as u64 + 4);
         assert!(log.requests().last().unwrap().complete);

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use fake_bedrock::{Config, FakeBedrock};
+use fake_bedrock::{Config, FakeBedrock, Safeguards};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serve a fake Amazon Bedrock until SIGTERM. Prints one JSON line with the address at the start, and one with the
-/// number of tokens at the end.
+/// numbers of tokens and of refused requests at the end.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -45,6 +45,9 @@ struct Arguments {
     /// Set the clock ahead by this many seconds
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     clock_skew: i64,
+    /// Judge tool calls for `safeguards`, respond that this is unsupported, or refuse the field or its beta
+    #[arg(long, value_name = "judged|unsupported|refuse-field|refuse-beta", default_value = "judged")]
+    safeguards: Safeguards,
     /// Load the `*.json` fixtures of this directory
     #[arg(long)]
     fixtures: Option<PathBuf>,
@@ -74,6 +77,7 @@ async fn main() -> ExitCode {
         mantle: arguments.mantle,
         denied_models: arguments.denied_models.into_iter().collect(),
         clock_skew: arguments.clock_skew,
+        safeguards: arguments.safeguards,
         fixtures: arguments.fixtures,
         pace: Duration::from_millis(arguments.pace_ms),
         // Memory must stay flat under load.
@@ -87,7 +91,7 @@ async fn main() -> ExitCode {
                 () = fake.run() => {}
                 () = terminated() => {}
             }
-            print_json(&serde_json::json!({"tokens": log.totals().total()}));
+            print_json(&serde_json::json!({"tokens": log.totals().total(), "refused": log.refused()}));
             ExitCode::SUCCESS
         }
         Err(error) => {

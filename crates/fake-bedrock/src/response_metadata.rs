@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::converse::items;
 use crate::models::Model;
+use crate::safeguards::Safeguards;
 use crate::script::{self, Step};
 use crate::tokens::MeteredUsage;
 
@@ -19,6 +20,8 @@ pub(crate) struct ResponseMetadata {
     message: Option<&'static str>,
     /// Request members that the response repeats, such as `serviceTier`.
     pub(crate) echoed: Map<String, Value>,
+    /// What is responded to `safeguards`; `None` when the request has none.
+    pub(crate) safeguards: Option<Safeguards>,
 }
 
 impl ResponseMetadata {
@@ -35,17 +38,24 @@ impl ResponseMetadata {
             response_paths: paths.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             message: model.is_claude().then(|| model.model_name()),
             echoed,
+            safeguards: None,
         }
     }
 
     /// Metadata of a response to an Anthropic body.
-    pub(crate) fn from_anthropic(body: &Value, metered: MeteredUsage, steps: &[Step]) -> Self {
+    pub(crate) fn from_anthropic(
+        body: &Value,
+        metered: MeteredUsage,
+        steps: &[Step],
+        safeguards: Safeguards,
+    ) -> Self {
         let mut echoed = Map::new();
         if body["context_management"].is_object() {
             echoed.insert("context_management".into(), json!({"applied_edits": []}));
         }
         let thinking_tokens = script::thinking_tokens(steps);
-        Self { metered, thinking_tokens, response_paths: Vec::new(), message: None, echoed }
+        let safeguards = body["safeguards"].is_array().then_some(safeguards);
+        Self { metered, thinking_tokens, response_paths: Vec::new(), message: None, echoed, safeguards }
     }
 
     /// Final `usage` of an Anthropic message.

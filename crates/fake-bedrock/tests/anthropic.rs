@@ -7,7 +7,7 @@ mod harness;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use fake_bedrock::Config;
+use fake_bedrock::{Config, Safeguards};
 use harness::{TestServer, bytes, events, start};
 use http::header::HeaderValue;
 use http_body_util::BodyExt as _;
@@ -115,4 +115,98 @@ async fn mantle_serves_foundation_models_and_counts_tokens() {
     let (status, _) =
         post_messages(&mut fake, MESSAGES, &body("hi", json!({"model": "us.anthropic.claude-opus-5"}))).await;
     assert_eq!(status, 404);
+}
+
+const DANGEROUS_TOOL_USE: &str = "dangerous-tool-use-2026-09-03";
+
+/// A request that calls a tool and has it checked.
+fn guarded(more: Value) -> Value {
+    let tool = json!({"name": "Bash", "input_schema": {"type": "object", "required": ["command"]}});
+    let mut guarded = body(
+        "[tool Bash touch a]",
+        json!({
+            "anthropic_version": "bedrock-2023-05-31",
+            "anthropic_beta": [DANGEROUS_TOOL_USE],
+            "tools": [tool],
+            "safeguards": [{"type": "dangerous_tool_use", "classifier_context": {"rules": []}}],
+        }),
+    );
+    for (name, value) in more.as_object().unwrap() {
+        guarded[name] = value.clone();
+    }
+    guarded
+}
+
+/// The JSON of a complete response to InvokeModel.
+async fn invoke(fake: &mut TestServer, body: &Value) -> (u16, Value) {
+    let request = fake.request("invoke", body);
+    let response = fake.send(request).await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&bytes(response).await).unwrap())
+}
+
+#[tokio::test]
+async fn safeguards_judge_every_tool_call() {
+    let mut fake = start(Config::default()).await;
+    let (status, message) = invoke(&mut fake, &guarded(json!({}))).await;
+    assert_eq!(status, 200);
+    let call = message["content"].as_array().unwrap().last().unwrap();
+    assert_eq!(call["input"], json!({"command": "touch a"}));
+    let verdict = json!({call["id"].as_str().unwrap(): {"type": "evaluated", "outcome": "not_flagged"}});
+    let results = |status: Value| json!([{"type": "dangerous_tool_use", "status": status}]);
+    assert_eq!(message["safeguard_results"], results(json!({"type": "available", "tool_uses": verdict})));
+
+    let request = fake.request("invoke-with-response-stream", &guarded(json!({})));
+    let response = fake.send(request).await.unwrap();
+    let chunks = events(bytes(response).await);
+    let chunk = |at: usize| -> Value {
+        let payload = &chunks[at].1;
+        serde_json::from_slice(&BASE64.decode(payload["bytes"].as_str().unwrap()).unwrap()).unwrap()
+    };
+    let end = chunk(chunks.len() - 2);
+    assert_eq!(end["type"], "message_delta");
+    assert_eq!(end["delta"]["safeguard_results"][0]["status"]["type"], "available");
+
+    let mut fake = start(Config { safeguards: Safeguards::Unsupported, ..Config::default() }).await;
+    let (status, message) = invoke(&mut fake, &guarded(json!({}))).await;
+    assert_eq!((status, &message["safeguard_results"]), (200, &results(json!({"type": "unsupported"}))));
+}
+
+#[tokio::test]
+async fn safeguards_and_their_beta_arrive_together() {
+    let extra = "safeguards: Extra inputs are not permitted";
+    let mut fake = start(Config::default()).await;
+    for (members, expected) in [
+        (json!({"anthropic_beta": []}), extra),
+        (json!({"safeguards": null, "anthropic_beta": []}), extra),
+        (json!({"safeguards": {}}), "safeguards: Input should be a valid list"),
+        (
+            json!({"safeguards": [{"type": "x"}]}),
+            "safeguards.0: Input tag 'x' found using 'type' does not match any of the expected tags: \
+             'dangerous_tool_use'",
+        ),
+    ] {
+        let (status, error) = invoke(&mut fake, &guarded(members)).await;
+        assert_eq!((status, &error["message"]), (400, &json!(expected)));
+    }
+    let mut beta_alone = guarded(json!({}));
+    beta_alone.as_object_mut().unwrap().shift_remove("safeguards");
+    let (status, error) = invoke(&mut fake, &beta_alone).await;
+    assert_eq!((status, &error["message"]), (400, &json!("safeguards: Field required")));
+    for (safeguards, expected) in
+        [(Safeguards::RefuseField, extra), (Safeguards::RefuseBeta, "invalid beta flag")]
+    {
+        let mut fake = start(Config { safeguards, ..Config::default() }).await;
+        let (status, error) = invoke(&mut fake, &guarded(json!({}))).await;
+        assert_eq!((status, &error["message"]), (400, &json!(expected)));
+    }
+    let converse = json!({
+        "messages": [{"role": "user", "content": [{"text": "x"}]}],
+        "additionalModelRequestFields": {"safeguards": [{"type": "dangerous_tool_use"}]},
+    });
+    let request = fake.request("converse", &converse);
+    let response = fake.send(request).await.unwrap();
+    assert_eq!(response.status(), 400);
+    let error: Value = serde_json::from_slice(&bytes(response).await).unwrap();
+    assert!(error["message"].as_str().unwrap().ends_with(extra), "{error}");
 }

@@ -40,14 +40,18 @@ pub(crate) const CLIENTS: [Client; 15] = [
         title: "Claude Code",
         without_auth: include_str!("connect/claude-code.txt"),
         with_auth: Some(include_str!("connect/claude-code-auth.txt")),
-        note: "Tested with recorded requests of version 2.1.330. Log out of claude.ai first, because Claude Code sends its credential too, and the proxy rejects it.",
+        note: "Tested in a terminal and by recorded requests with version 2.1.332: prompts, tools, an action that auto mode checks, an image, a \
+               sub-agent, /model, /usage, /status. Where Bedrock does not check tool calls, auto mode needs your approval of each action; \
+               with CLAUDE_CODE_AUTO_MODE_SERVER=0 Claude Code checks them itself, by requests of its own, which count. Notices \
+               about the limit need ANTHROPIC_AUTH_TOKEN with a token issued here; apiKeyHelper does not show them. Log out of \
+               claude.ai first, because Claude Code sends its credential too, and the proxy rejects it.",
     },
     Client {
         name: "claude-code-bedrock",
         title: "Claude Code, Bedrock mode",
         without_auth: include_str!("connect/claude-code-bedrock.txt"),
         with_auth: Some(include_str!("connect/claude-code-bedrock-auth.txt")),
-        note: "Tested with recorded requests of version 2.1.330. Use the model names of Bedrock.",
+        note: "Tested by recorded requests with version 2.1.332. Use the model names of Bedrock.",
     },
     Client {
         name: "cline",
@@ -256,6 +260,21 @@ mod tests {
                 assert_eq!(command.is_some(), name == "claude-code" && requires_token, "{text}");
                 assert!(command.is_none_or(|command| command.ends_with("token print --user ana")));
             }
+        }
+    }
+
+    #[test]
+    fn notes_name_the_tested_version_of_claude_code() {
+        let package = include_str!("../../../clients/claude-code/package.json");
+        let package: serde_json::Value = serde_json::from_str(package).unwrap();
+        let version = package["dependencies"]["@anthropic-ai/claude-code"].as_str().unwrap();
+        for client in CLIENTS.iter().filter(|client| client.name.starts_with("claude-code")) {
+            assert!(
+                client.note.contains(&format!("with version {version}")),
+                "{}: {}",
+                client.name,
+                client.note
+            );
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Translator {
     /// Index of the block whose `content_block_start` has been sent.
     open: Option<u32>,
     redacted: String,
+    /// Ids of the tool calls so far.
+    tool_use_ids: Vec<String>,
 }
 
 impl Translator {
@@ -25,6 +27,7 @@ impl Translator {
             model: model.model_name(),
             open: None,
             redacted: String::new(),
+            tool_use_ids: Vec::new(),
         }
     }
 
@@ -60,7 +63,9 @@ impl Translator {
         match recognize_event(event) {
             Event::MessageStart => events.push(self.message_start(metadata)),
             Event::ToolStart { index, id, name } => {
-                let block = json!({"type": "tool_use", "id": tool_id(&id), "name": name, "input": {}});
+                let id = tool_id(&id);
+                let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+                self.tool_use_ids.push(id);
                 self.start(index, block, &mut events);
                 events.push(delta(index, json!({"type": "input_json_delta", "partial_json": ""})));
             }
@@ -99,7 +104,11 @@ impl Translator {
                 events.push(json!({"type": "content_block_stop", "index": index}));
             }
             Event::MessageStop { reason, stop_sequence } => {
-                events.push(message_delta(&reason, stop_sequence.as_deref(), metadata));
+                let mut event = message_delta(&reason, stop_sequence.as_deref(), metadata);
+                if let Some(safeguards) = metadata.safeguards {
+                    event["delta"]["safeguard_results"] = safeguards.results(&self.tool_use_ids);
+                }
+                events.push(event);
             }
             Event::Metadata => events.push(json!({"type": "message_stop"})),
             Event::Other { name, payload } => {
@@ -167,6 +176,9 @@ pub(crate) fn accumulate(mut translator: Translator, steps: Vec<Step>, metadata:
                     }
                     for name in metadata.echoed.keys() {
                         message[name.as_str()] = event[name.as_str()].clone();
+                    }
+                    if let Some(results) = event["delta"].get("safeguard_results") {
+                        message["safeguard_results"] = results.clone();
                     }
                 }
                 _ => {}

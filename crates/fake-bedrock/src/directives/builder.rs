@@ -118,8 +118,12 @@ impl ScriptBuilder {
 
     /// A tool call with arguments that satisfy the tool's schema.
     pub(super) fn tool_call(&mut self, tool: &Tool, user_text: &str) -> &mut Self {
+        self.tool_call_with(tool, &arguments(&tool.schema, truncate(user_text)).to_string())
+    }
+
+    /// A tool call with these arguments, JSON.
+    pub(super) fn tool_call_with(&mut self, tool: &Tool, json: &str) -> &mut Self {
         let index = self.tool_start(tool);
-        let json = arguments(&tool.schema, truncate(user_text)).to_string();
         let characters: Vec<char> = json.chars().collect();
         for part in characters.chunks(characters.len().div_ceil(4).max(5)) {
             self.event(Event::ToolInput { index, json: part.iter().collect() });

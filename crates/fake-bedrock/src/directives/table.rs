@@ -100,7 +100,16 @@ fn no_tool(builder: &mut ScriptBuilder) -> Plan {
 
 fn tool(builder: &mut ScriptBuilder, directive: &Directive, prompt: &Prompt) -> Plan {
     let Some(tool) = chosen_tool(directive, prompt) else { return no_tool(builder) };
-    builder.text_block("Let me use a tool. ").tool_call(tool, prompt.user_text()).stop("tool_use")
+    builder.text_block("Let me use a tool. ");
+    match directive.arguments.get(1..).filter(|words| !words.is_empty()) {
+        Some(words) => {
+            let mut arguments = arguments(&tool.schema, truncate(prompt.user_text()));
+            arguments["command"] = words.join(" ").into();
+            builder.tool_call_with(tool, &arguments.to_string())
+        }
+        None => builder.tool_call(tool, prompt.user_text()),
+    }
+    .stop("tool_use")
 }
 
 fn tools(builder: &mut ScriptBuilder, directive: &Directive, prompt: &Prompt) -> Plan {

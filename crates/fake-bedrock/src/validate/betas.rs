@@ -26,6 +26,9 @@ const COMMON: &[&str] = &[
 
 /// Betas of every API except Converse.
 const ANTHROPIC: &[&str] = &[
+    crate::safeguards::BETA,
+    // Claude Code sends it to InvokeModel.
+    "afk-mode-2026-01-31",
     "context-management-2025-06-27",
     "tool-search-tool-2025-10-19",
     "mid-conversation-tool-changes-2026-07-01",

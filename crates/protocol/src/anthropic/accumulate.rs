@@ -87,6 +87,8 @@ struct Block {
     signature: Option<String>,
     json: String,
     citations: Vec<Box<RawValue>>,
+    /// Texts of deltas without a type in this version, by the names of their members.
+    other_texts: Vec<(String, String)>,
     /// Name of the tool when its arguments have to be JSON.
     checked_tool: Option<String>,
 }
@@ -110,6 +112,8 @@ struct RawEvent<'a> {
 
 #[derive(Default, Deserialize)]
 struct RawDelta<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
     text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
@@ -271,7 +275,11 @@ impl MessageAccumulator {
 
     fn raw_delta(&mut self, index: Option<u64>, delta: RawJson<'_>) {
         if let Some(block) = self.block(index, delta.get().len()) {
-            block.add(delta.read().unwrap_or_default());
+            let known: RawDelta<'_> = delta.read().unwrap_or_default();
+            match known.kind.as_deref() {
+                Some(kind) if !DELTA_TYPES.contains(&kind) => block.add_unknown(delta),
+                _ => block.add(known),
+            }
         }
     }
 
@@ -300,7 +308,25 @@ impl MessageAccumulator {
     }
 }
 
+/// Types of deltas whose members have a meaning in this version.
+const DELTA_TYPES: [&str; 5] =
+    ["text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"];
+
 impl Block {
+    /// Takes a delta of an unknown type: its texts extend the members of the block, other values replace them.
+    fn add_unknown(&mut self, delta: RawJson<'_>) {
+        for Member { key, value } in members(delta).into_iter().filter(|member| &*member.key != "type") {
+            let Ok(text) = value.read::<JsonStr<'_>>() else {
+                self.members.set(&key, value.raw().to_owned());
+                continue;
+            };
+            match self.other_texts.iter_mut().find(|(known, _)| *known == *key) {
+                Some((_, known)) => known.push_str(&text),
+                None => self.other_texts.push((key.to_string(), text.to_string())),
+            }
+        }
+    }
+
     fn add(&mut self, delta: RawDelta<'_>) {
         self.text.push_str(delta.text.as_deref().unwrap_or_default());
         self.thinking.push_str(delta.thinking.as_deref().unwrap_or_default());
@@ -317,6 +343,10 @@ impl Block {
         if !self.thinking.is_empty() {
             let thinking = self.members.text("thinking") + &self.thinking;
             self.members.set("thinking", raw_value(&thinking));
+        }
+        for (key, more) in std::mem::take(&mut self.other_texts) {
+            let text = self.members.text(&key) + &more;
+            self.members.set(&key, raw_value(&text));
         }
         if let Some(signature) = &self.signature {
             self.members.set("signature", raw_value(signature));
@@ -410,6 +440,35 @@ mod tests {
         assert_eq!(
             String::from_utf8(accumulator.finish().unwrap()).unwrap(),
             r#"{"id":"msg_1","type":"message","content":[{"type":"server_tool_use","id":"s","input":{"q": 1e3}},{"type":"text","text":"a\n","citations":[{"type":"novel"}]}],"stop_reason":"end_turn","novel":{"z":1.0},"usage":{"input_tokens":3,"output_tokens":9},"context_management":{"applied_edits":[]},"container":null}"#
+        );
+    }
+
+    #[test]
+    fn deltas_of_unknown_types_extend_their_block() {
+        let mut accumulator = MessageAccumulator::default();
+        for (kind, json) in [
+            ("message_start", r#"{"message":{"content":[]}}"#),
+            (
+                "content_block_start",
+                r#"{"index":0,"content_block":{"type":"compaction","content":null,"n":0}}"#,
+            ),
+            (
+                "content_block_delta",
+                r#"{"index":0,"delta":{"type":"compaction_delta","content":"a\n","n":1}}"#,
+            ),
+            (
+                "content_block_delta",
+                r#"{"index":0,"delta":{"type":"compaction_delta","content":"b","n":2.0}}"#,
+            ),
+            ("novel_event", r#"{"type":"novel_event","index":0,"delta":{"content":"c"}}"#),
+            ("message_delta", r#"{"delta":{"stop_reason":"end_turn"},"input_transformations":[]}"#),
+            ("message_stop", "{}"),
+        ] {
+            accumulator.raw(kind, json);
+        }
+        assert_eq!(
+            String::from_utf8(accumulator.finish().unwrap()).unwrap(),
+            r#"{"content":[{"type":"compaction","content":"a\nb","n":2.0}],"input_transformations":[],"stop_reason":"end_turn"}"#
         );
     }
 

@@ -54,6 +54,8 @@ object! {
         "cache_control" => cache_control: CacheControl<'a>,
         /// Context management on the server.
         "context_management" => context_management: RawJson<'a>,
+        /// Check of the response's tool calls by the platform.
+        "safeguards" => safeguards: RawJson<'a>,
         /// Betas that are not in the header.
         "anthropic_beta" => anthropic_beta: List<JsonStr<'a>>,
     }

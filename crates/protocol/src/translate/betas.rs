@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::diagnostics::{Diagnostics, JsonPath};
+use super::safeguards;
 use crate::apis::UpstreamApi;
 
 /// Betas with another name on Bedrock.
@@ -14,8 +15,9 @@ const ALIASES: [(&str, &str); 2] =
     [("advanced-tool-use-2025-11-20", TOOL_SEARCH), ("per-turn-control-2026-07-01", TURN_OUTPUT_CONFIG)];
 
 /// Betas for Anthropic's own service only, or for features that Bedrock has anyway.
-const UNSUPPORTED_BETAS: [&str; 19] = [
+const UNSUPPORTED_BETAS: [&str; 20] = [
     "claude-code-20250219",
+    "redact-thinking-2026-02-12",
     "prompt-caching-2024-07-31",
     "prompt-caching-scope-2026-01-05",
     "extended-cache-ttl-2025-04-11",
@@ -36,13 +38,20 @@ const UNSUPPORTED_BETAS: [&str; 19] = [
     "request-tags-2026-08-21",
 ];
 
-/// The same, by the beginning of their names: each has several dates.
-const UNSUPPORTED_BETA_PREFIXES: [&str; 5] =
-    ["mcp-client-", "advisor-tool-", "server-side-fallback-", "managed-agents-", "message-threads-"];
+/// The same, by the beginning of their names: each has several dates. The last one is sent with its member only.
+const UNSUPPORTED_BETA_PREFIXES: [&str; 6] = [
+    "mcp-client-",
+    "advisor-tool-",
+    "server-side-fallback-",
+    "managed-agents-",
+    "message-threads-",
+    safeguards::BETA_PREFIX,
+];
 
 /// Betas that Converse does not know. It has their feature anyway, or the feature is a member of the
 /// request that is rejected by itself.
-const CONVERSE_UNSUPPORTED_BETAS: [&str; 7] = [
+const CONVERSE_UNSUPPORTED_BETAS: [&str; 8] = [
+    "afk-mode-2026-01-31",
     CONTEXT_MANAGEMENT,
     TOOL_SEARCH,
     TURN_OUTPUT_CONFIG,
@@ -54,7 +63,8 @@ const CONVERSE_UNSUPPORTED_BETAS: [&str; 7] = [
 
 /// Betas without a meaning for models that are not Claude models: their features are members, which are
 /// translated or reported themselves, or is a limit, which the model rejects to exceed.
-const CLAUDE_ONLY_BETAS: [&str; 11] = [
+const CLAUDE_ONLY_BETAS: [&str; 12] = [
+    "afk-mode-2026-01-31",
     "interleaved-thinking-2025-05-14",
     "context-1m-2025-08-07",
     "effort-2025-11-24",
@@ -65,7 +75,7 @@ const CLAUDE_ONLY_BETAS: [&str; 11] = [
     "computer-use-2025-01-24",
     "computer-use-2025-11-24",
     COMPACTION,
-    "thinking-display-updates-2026-08-18",
+    DISPLAY_UPDATES_BETA,
 ];
 
 /// Unsupported betas that the Messages API supports.
@@ -82,6 +92,10 @@ pub(super) const TURN_OUTPUT_CONFIG: &str = "mid-conversation-output-config-2026
 pub(super) const FINE_GRAINED_STREAMING: &str = "fine-grained-tool-streaming-2025-05-14";
 pub(super) const CONTEXT_MANAGEMENT: &str = "context-management-2025-06-27";
 pub(super) const COMPACTION: &str = "compact-2026-01-12";
+/// Switches on `"display":"updates"`.
+pub(super) const DISPLAY_UPDATES_BETA: &str = "thinking-display-updates-2026-08-18";
+/// How thinking is shown: the member, as it stands among the unsupported fields, alone or with a value behind it.
+const DISPLAY: &str = "thinking.display";
 /// Tools that use a computer, and what switches them on.
 pub(super) const COMPUTER_USE: [(&str, &str); 2] =
     [("computer_20250124", "computer-use-2025-01-24"), ("computer_20251124", "computer-use-2025-11-24")];
@@ -102,6 +116,21 @@ impl RequestedBetas<'_> {
     pub(super) fn is_unsupported(self, name: &str) -> bool {
         self.all_unsupported
             || self.unsupported.iter().any(|field| field == name || field == "anthropic_beta")
+    }
+
+    /// Whether this model was seen not to support thinking's `display`, or this value of it.
+    pub(super) fn is_display_unsupported(self, display: Option<&str>) -> bool {
+        let is_value = |name: &String| match (name.strip_prefix(DISPLAY), display) {
+            (Some(rest), Some(value)) => rest.strip_prefix('.') == Some(value),
+            (Some(rest), None) => rest.is_empty(),
+            (None, _) => false,
+        };
+        self.unsupported.iter().any(is_value)
+    }
+
+    /// Whether this model was seen not to support the beta of `safeguards`.
+    pub(super) fn is_safeguards_unsupported(self) -> bool {
+        self.all_unsupported || self.unsupported.iter().any(|name| name.starts_with(safeguards::BETA_PREFIX))
     }
 }
 
@@ -156,6 +185,13 @@ impl<'a> BetaFilter<'a> {
         if !self.names.contains(&name) {
             self.names.push(name);
         }
+    }
+
+    /// Adds the beta of `safeguards`, in the version that the client requested.
+    pub(super) fn require_safeguards(&mut self) {
+        let is_beta = |name: &Cow<'a, str>| name.starts_with(safeguards::BETA_PREFIX);
+        let requested = self.not_sent.iter().position(is_beta).map(|at| self.not_sent.remove(at));
+        self.require(requested.unwrap_or(Cow::Borrowed(safeguards::BETA)));
     }
 
     /// Betas to send.

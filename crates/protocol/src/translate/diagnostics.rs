@@ -35,6 +35,22 @@ pub fn unsupported_error(unsupported: &[UnsupportedField]) -> anthropic::Error {
     anthropic::Error { path, ..anthropic::Error::new(anthropic::ErrorType::InvalidRequest, message) }
 }
 
+/// Members for Anthropic's own service only; leaving them out changes no response.
+pub(super) const IGNORED_FIELDS: [&str; 9] = [
+    "diagnostics",
+    "tags",
+    "speed",
+    "fallbacks",
+    "fallback_credit_token",
+    "billing_policy",
+    "workspace_id",
+    "anthropic_version",
+    "thread",
+];
+
+/// Notice for one of them.
+pub(super) const IGNORED: &str = "left out: Bedrock ignores it";
+
 /// Diagnostics collected during a translation.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {

@@ -11,7 +11,7 @@ use super::diagnostics::Notice;
 use super::error::anthropic_error::{self, ErrorBody};
 use super::fast_path::{self, DeltaShape};
 use super::from_converse::{End, Outcome, StreamContext, StreamSummary};
-use super::{MappedError, ToolNames};
+use super::{MappedError, ToolNames, safeguards};
 use crate::anthropic::event_sink::EventSink;
 use crate::anthropic::{Delta, Error, ErrorType, Event, PartialUsage, Usage};
 use crate::json::{JsonStr, RawJson};
@@ -29,6 +29,8 @@ pub(super) struct EventForwarder {
     complete: bool,
     usage: Option<Usage>,
     stop_reason: Option<String>,
+    /// Whether a result of the platform's check of tool calls has passed.
+    has_safeguard_results: bool,
     failure: Option<MappedError>,
     notices: Vec<Notice>,
 }
@@ -58,6 +60,8 @@ struct DeltaHeader<'a> {
     text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
     stop_reason: Option<JsonStr<'a>>,
+    #[serde(borrow, default)]
+    safeguard_results: Option<RawJson<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +83,7 @@ impl EventForwarder {
             complete: false,
             usage: None,
             stop_reason: None,
+            has_safeguard_results: false,
             failure: None,
             notices: Vec::new(),
         }
@@ -168,10 +173,12 @@ impl EventForwarder {
                 if let Some(reason) = header.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
                     self.stop_reason = Some(reason.to_string());
                 }
+                let lacks_verdicts = self.lacks_verdicts(header.delta.as_ref());
                 let edited = match kind {
                     "content_block_start" if !self.context.tool_names.is_empty() => {
                         Some(with_original_names(json, &self.context.tool_names))
                     }
+                    "message_delta" if lacks_verdicts => Some(safeguards::with_no_verdicts(json)),
                     _ => header.metrics.map(|_| without_metrics(json)),
                 };
                 sink.raw(kind, edited.as_deref().unwrap_or(json));
@@ -179,6 +186,17 @@ impl EventForwarder {
             }
         }
         Ok(())
+    }
+
+    /// Whether `delta` has to get a result of the check of tool calls: the client expects one, and Bedrock makes no checks,
+    /// or the response ends without.
+    fn lacks_verdicts(&mut self, delta: Option<&DeltaHeader<'_>>) -> bool {
+        let Some(delta) = delta.filter(|_| self.context.expects_safeguard_results) else { return false };
+        if let Some(results) = delta.safeguard_results {
+            self.has_safeguard_results = true;
+            return safeguards::is_unsupported(results);
+        }
+        delta.stop_reason.is_some() && !self.has_safeguard_results
     }
 
     /// Whether nothing in `delta` has to be kept back.

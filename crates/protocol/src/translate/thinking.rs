@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::betas::{DISPLAY_UPDATES_BETA, RequestedBetas};
 use super::diagnostics::{Diagnostics, JsonPath, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Request, Thinking};
@@ -24,6 +25,10 @@ const HIGH_BUDGET: u64 = 16_384;
 const LEVELS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 /// Switches effort on for models that have it without adaptive thinking.
 const EFFORT_BETA: &str = "effort-2025-11-24";
+/// The display that every model has.
+const DISPLAY_SUMMARIZED: &str = "\"summarized\"";
+/// A display that requires a beta.
+const DISPLAY_UPDATES: &str = "updates";
 
 /// Thinking and effort for a model.
 #[derive(Default)]
@@ -34,8 +39,8 @@ pub(in crate::translate) struct ThinkingConfig<'a> {
     pub(in crate::translate) effort: Option<Effort<'a>>,
     /// Another model's effort.
     pub(super) reasoning: Option<ReasoningControl>,
-    /// Beta that the effort requires.
-    pub(super) beta: Option<&'static str>,
+    /// Betas that effort and display require.
+    pub(super) betas: Vec<&'static str>,
 }
 
 impl ThinkingConfig<'_> {
@@ -63,6 +68,8 @@ pub(super) struct ThinkingMapper<'d> {
     pub(super) shortened: bool,
     /// Budget for a request that does not mention thinking and can have it.
     pub(super) default_budget: Option<u64>,
+    /// What the model was seen not to support.
+    pub(super) unsupported: RequestedBetas<'d>,
 }
 
 impl ThinkingMapper<'_> {
@@ -109,8 +116,51 @@ impl ThinkingMapper<'_> {
         };
         let needs_beta =
             effort.is_some() && !self.capabilities.thinking.adaptive && self.capabilities.thinking.enabled;
-        let beta = needs_beta.then_some(EFFORT_BETA);
-        Ok(ThinkingConfig { thinking, effort: effort.map(|effort| Effort { effort }), reasoning: None, beta })
+        let (thinking, display_beta) = self.display(thinking, path);
+        let betas = needs_beta.then_some(EFFORT_BETA).into_iter().chain(display_beta).collect();
+        Ok(ThinkingConfig {
+            thinking,
+            effort: effort.map(|effort| Effort { effort }),
+            reasoning: None,
+            betas,
+        })
+    }
+
+    /// Thinking with a display that the model takes, and the beta that the display requires.
+    fn display<'a>(
+        &mut self,
+        thinking: Option<Cow<'a, RawValue>>,
+        path: JsonPath<'_>,
+    ) -> (Option<Cow<'a, RawValue>>, Option<&'static str>) {
+        let json = thinking.as_deref().map(RawValue::get).filter(|json| json.contains("\"display\""));
+        match json.map(|json| self.map_display(json, path)) {
+            Some((Some(changed), _)) => (Some(Cow::Owned(changed)), None),
+            Some((None, beta)) => (thinking, beta),
+            None => (thinking, None),
+        }
+    }
+
+    /// The thinking in `json`, if its display has to be changed; else the beta that the display requires.
+    fn map_display(
+        &mut self,
+        json: &str,
+        path: JsonPath<'_>,
+    ) -> (Option<Box<RawValue>>, Option<&'static str>) {
+        let Ok(mut thinking) = serde_json::from_str::<Thinking<'_>>(json) else { return (None, None) };
+        let name = thinking.display.and_then(|display| display.read::<JsonStr<'_>>().ok());
+        let Some(name) = name.as_deref() else { return (None, None) };
+        let without_beta = name == DISPLAY_UPDATES && self.unsupported.is_unsupported(DISPLAY_UPDATES_BETA);
+        if self.unsupported.is_display_unsupported(None) {
+            self.diagnostics.dropped(path.key("display"), "left out: this model rejected it before");
+            thinking.display = None;
+        } else if without_beta || self.unsupported.is_display_unsupported(Some(name)) {
+            self.diagnostics
+                .adjusted(path.key("display"), "sent as `summarized`, which the model takes instead");
+            thinking.display = serde_json::from_str(DISPLAY_SUMMARIZED).ok();
+        } else {
+            return (None, (name == DISPLAY_UPDATES).then_some(DISPLAY_UPDATES_BETA));
+        }
+        (to_raw_value(&thinking).ok(), None)
     }
 
     fn map_thinking(

@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 use super::betas::{BetaFilter, RequestedBetas};
 use super::cache::CacheMarkers;
 use super::diagnostics::required;
-use super::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
+use super::diagnostics::{Diagnostics, IGNORED, IGNORED_FIELDS, JsonPath, Notice, UnsupportedField};
 use super::server_tools::ServerTools;
 use super::thinking::{ThinkingMapper, drop_limits_at_high_effort};
-use super::{ToolNames, missing_thinking};
+use super::{ToolNames, missing_thinking, safeguards};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{CacheControl, Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::apis::UpstreamApi;
@@ -183,9 +183,10 @@ impl<'a> ConverseRequestBuilder<'a> {
             diagnostics: &mut self.diagnostics,
             shortened: self.shortened,
             default_budget: self.options.default_thinking_budget.filter(|_| bears_thinking),
+            unsupported: betas,
         };
         let mut thinking_config = mapper.map(request.thinking.take(), effort, &inference_config)?;
-        self.betas.extend(thinking_config.beta.map(Cow::Borrowed));
+        self.betas.extend(thinking_config.betas.drain(..).map(Cow::Borrowed));
         if thinking_config.has_budget() && missing_thinking::in_converse(&messages) {
             self.diagnostics.dropped(root.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
@@ -219,7 +220,16 @@ impl<'a> ConverseRequestBuilder<'a> {
             output_config,
         };
         self.context_management(&mut request);
-        self.diagnostics.unknown_fields(root, request.left_over());
+        if !self.capabilities.claude && request.safeguards.take().is_some() {
+            self.diagnostics
+                .adjusted(root.key(safeguards::FIELD), "left out: the model is not a Claude model");
+        }
+        let (ignored, unknown): (Vec<&str>, Vec<&str>) =
+            request.left_over().partition(|name| IGNORED_FIELDS.contains(name));
+        for name in ignored {
+            self.diagnostics.adjusted(root.key(name), IGNORED);
+        }
+        self.diagnostics.unknown_fields(root, unknown.into_iter());
         Ok(upstream)
     }
 

@@ -16,7 +16,8 @@ use serde::Deserialize;
 
 use super::TranslationOptions;
 use super::betas::{self, BetaFilter, RequestedBetas};
-use super::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
+use super::diagnostics::{Diagnostics, IGNORED, IGNORED_FIELDS, JsonPath, Notice, UnsupportedField};
+use super::safeguards;
 use super::server_tools::{self, Offered};
 use crate::anthropic::InvalidRequest;
 use crate::apis::UpstreamApi;
@@ -28,22 +29,11 @@ use crate::json_error::{self, Wording};
 /// Version of the body. Older models reject newer versions.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
-/// Members for Anthropic's own service only; leaving them out changes no response.
-const IGNORED_FIELDS: [&str; 9] = [
-    "diagnostics",
-    "tags",
-    "speed",
-    "fallbacks",
-    "fallback_credit_token",
-    "billing_policy",
-    "workspace_id",
-    "anthropic_version",
-    "thread",
-];
+/// Members with URLs, which Bedrock must not fetch in the account of the gateway.
+const URL_FIELDS: [&str; 1] = ["mcp_servers"];
 
-/// Members that change the response and that Bedrock does not support.
-const UNSUPPORTED_FIELDS: [&str; 5] =
-    ["container", "mcp_servers", "inference_geo", "safeguards", "compaction"];
+/// Members that no request is sent without: a response from elsewhere is not what the client requested.
+const REQUIRED_FIELDS: [&str; 1] = ["inference_geo"];
 
 /// Members of a Messages body that cost no tokens of the prompt.
 const FIELDS_NOT_COUNTED: [&str; 7] =
@@ -181,9 +171,13 @@ impl<'t> Editing<'t, '_> {
                 }
                 key if IGNORED_FIELDS.contains(&key) => {
                     self.left_out.push(key.to_owned());
-                    self.diagnostics.adjusted(path, "left out: Bedrock ignores it");
+                    self.diagnostics.adjusted(path, IGNORED);
                 }
-                key if UNSUPPORTED_FIELDS.contains(&key) => {
+                key if URL_FIELDS.contains(&key) => {
+                    self.diagnostics.unsupported(path, "Extra inputs are not permitted");
+                }
+                safeguards::FIELD => self.safeguards(*value, path),
+                key if self.is_unsupported(key) && REQUIRED_FIELDS.contains(&key) => {
                     self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
                 key if self.is_unsupported(key) => {
@@ -367,6 +361,18 @@ impl<'t> Editing<'t, '_> {
         self.betas.require(betas::CONTEXT_MANAGEMENT);
         if value.get().contains("\"compact_20260112\"") {
             self.betas.require(betas::COMPACTION);
+        }
+    }
+
+    /// The member and its beta travel together. The client learns from the response that its tool calls are not checked.
+    fn safeguards(&mut self, value: RawJson<'t>, path: JsonPath<'_>) {
+        if value.get() == "null" || self.options.count_tokens {
+            self.left_out.push(safeguards::FIELD.to_owned());
+        } else if self.is_unsupported(safeguards::FIELD) || self.options.betas.is_safeguards_unsupported() {
+            self.left_out.push(safeguards::FIELD.to_owned());
+            self.diagnostics.adjusted(path, "left out: this model rejected it before");
+        } else {
+            self.betas.require_safeguards();
         }
     }
 

@@ -12,6 +12,9 @@ const MAX_NAME_BYTES: usize = 255;
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>
 const MAX_PROFILE_BYTES: usize = 2048;
 
+/// Second audience of tokens for inference: Claude Code reads the headers about a limit only with a token for a gateway.
+const CLAUDE_GATEWAY: &str = "claude-gateway";
+
 /// Scope of a token. Inference and administration are separate: neither includes the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
@@ -109,9 +112,15 @@ impl Claims {
 
     /// Encodes the payload of a token with these claims.
     pub(super) fn encode(&self, expected: &Expected) -> Vec<u8> {
+        let audiences = match self.scope {
+            Scope::Inference if expected.audience != CLAUDE_GATEWAY => {
+                json!([expected.audience, CLAUDE_GATEWAY])
+            }
+            Scope::Inference | Scope::Admin | Scope::AdminRead => json!(expected.audience),
+        };
         let mut claims = json!({
             "iss": expected.issuer,
-            "aud": expected.audience,
+            "aud": audiences,
             "exp": self.expires_at,
             "user_id": self.user_id,
         });

@@ -114,6 +114,8 @@ impl Inference {
         // Translating needs a max_tokens; it is not in what is counted.
         let options = TranslationOptions { default_max_tokens: max_tokens, strict: false, ..options };
         let betas = RequestedBetas::default();
+        // It costs no tokens of the prompt.
+        let parsed = Request { safeguards: None, ..parsed };
         let call = translate::to_converse(parsed, betas, body.len(), &model.capabilities, &options)?;
         if !call.unsupported.is_empty() {
             return Ok(None);

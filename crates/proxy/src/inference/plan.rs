@@ -35,6 +35,8 @@ struct Planned<'a> {
     betas: &'a [String],
     /// Tokens of the prompt.
     prompt: u64,
+    /// Whether the client expects `safeguard_results`.
+    expects_safeguard_results: bool,
     /// What normalization has changed in the client's body.
     normalized: Option<&'a Normalized>,
 }
@@ -135,7 +137,8 @@ impl Inference {
         normalized: Option<&Normalized>,
     ) -> Result<UpstreamRequest, InferenceError> {
         let prompt = estimate::tokens(&parsed, tokenizer(&request.model));
-        let planned = Planned { request, body, betas, prompt, normalized };
+        let expects_safeguard_results = parsed.safeguards.is_some_and(translate::requests_check);
+        let planned = Planned { request, body, betas, prompt, expects_safeguard_results, normalized };
         let body = self.choose(&planned, parsed)?;
         self.upstream_request(&planned, body)
     }
@@ -160,12 +163,21 @@ impl Inference {
         (is_covered && !other.is_same_as(failed)).then_some(other)
     }
 
-    fn choose(&self, planned: &Planned<'_>, parsed: Request<'_>) -> Result<Body, InferenceError> {
+    fn choose(&self, planned: &Planned<'_>, mut parsed: Request<'_>) -> Result<Body, InferenceError> {
         let model = &planned.request.model;
         let is_claude = model.capabilities.claude;
         match model.upstream_policy(self.config.upstream_policy) {
             UpstreamPolicy::Only(UpstreamApi::Converse) => {
-                self.converse(planned, parsed)?.map_err(|fields| translate::unsupported_error(&fields).into())
+                // The client learns from the response that its tool calls are not checked.
+                let safeguards = parsed.safeguards.take().map(|_| Notice {
+                    path: "safeguards".to_owned(),
+                    what: "left out: Converse does not carry it".to_owned(),
+                    dropped: false,
+                });
+                let body = self.converse(planned, parsed)?;
+                let mut body = body.map_err(|fields| translate::unsupported_error(&fields))?;
+                body.notices.extend(safeguards);
+                Ok(body)
             }
             UpstreamPolicy::Only(UpstreamApi::Messages) if model.has_messages_api() => {
                 self.client_body(planned, UpstreamApi::Messages, CONFIGURED)
@@ -292,6 +304,7 @@ impl Inference {
             request_id: request.id.as_str().to_owned(),
             tag_buffer: self.config.xml_buffer,
             tool_names,
+            expects_safeguard_results: planned.expects_safeguard_results,
         };
         let upstream = UpstreamRequest {
             target: self.bedrock.target_for(body.operation, &model_id),

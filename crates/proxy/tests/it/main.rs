@@ -41,6 +41,7 @@ mod quota_under_load;
 mod quotas;
 mod request_ids;
 mod request_validation;
+mod safeguards;
 mod secret_leaks;
 mod shutdown;
 mod store;

@@ -31,8 +31,9 @@ const OTLP: &str = "canary-otlp-header-3Nb6";
 const OTLP_HEADERS: &str = "authorization=canary-otlp-header-3Nb6";
 const OF_OPERATORS: [&str; 7] = [KEY, OLD_KEY, AWS_SECRET, SESSION, BEARER, DB_PASSWORD, OTLP];
 
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 10] = [
     "canary-prompt",
+    "canary-context",
     "canary-system",
     "canary-tool-argument",
     "canary-file-name",
@@ -102,6 +103,12 @@ impl LeakTest {
             let body = question(&format!("{prompt} canary-prompt"), number % 2 == 0);
             self.call("POST", "/v1/messages", &key, body.to_string()).await;
         }
+        let mut body = question("canary-prompt", true);
+        body["safeguards"] =
+            json!([{"type": "dangerous_tool_use", "classifier_context": {"live_cwd": "canary-context"}}]);
+        self.call("POST", "/v1/messages", &key, body.to_string()).await;
+        body["safeguards"][0]["other"] = json!("canary-context");
+        self.call("POST", "/v1/messages", &key, body.to_string()).await;
         let body = question("canary-prompt", false);
         let mut chat = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "system", "content": "canary-system"},
             {"role": "user", "content": "canary-prompt"}], "user": "canary-prompt"});

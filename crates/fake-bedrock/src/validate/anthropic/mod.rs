@@ -6,6 +6,7 @@ mod blocks;
 mod cache_control;
 mod context_management;
 mod conversation;
+mod safeguards;
 mod tools;
 
 use serde_json::{Map, Value};
@@ -43,6 +44,7 @@ const COMMON: &[&str] = &[
     "metadata",
     "output_config",
     "context_management",
+    "safeguards",
 ];
 
 /// Further members of InvokeModel bodies.
@@ -182,6 +184,7 @@ fn check_request(request: &Request<'_>, is_streaming: bool) -> ValidationResult 
     check_sampling(request)?;
     check_stop_sequences(request)?;
     context_management::check(request)?;
+    safeguards::check(request)?;
     let parameters = ModelParameters {
         fields: request.members,
         temperature: body["temperature"].as_f64(),

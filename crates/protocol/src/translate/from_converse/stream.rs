@@ -22,7 +22,7 @@ use crate::converse::request::{DocumentRange, SearchResultRange};
 use crate::tag_buffer::TagBuffer;
 use crate::translate::diagnostics::Notice;
 use crate::translate::to_converse::VERBATIM;
-use crate::translate::{MappedError, ToolNames};
+use crate::translate::{MappedError, ToolNames, safeguards};
 
 /// Maximum of different notices of one response.
 const MAX_NOTICES: usize = 32;
@@ -40,6 +40,8 @@ pub struct StreamContext {
     pub tool_names: ToolNames,
     /// Whether tags in text are kept whole.
     pub tag_buffer: bool,
+    /// Whether the client expects `safeguard_results`.
+    pub expects_safeguard_results: bool,
 }
 
 /// Reason for the end of a stream.
@@ -408,7 +410,13 @@ impl StreamTranslator {
             None => (None, None),
         };
         let delta = MessageEnd { stop_reason: reason, stop_sequence: sequence };
-        sink.event(&Event::MessageDelta { delta, usage });
+        let end = Event::MessageDelta { delta, usage };
+        match serde_json::to_string(&end) {
+            Ok(json) if self.context.expects_safeguard_results => {
+                sink.raw(end.name(), &safeguards::with_no_verdicts(&json));
+            }
+            _ => sink.event(&end),
+        }
         sink.event(&Event::MessageStop);
         self.complete = true;
     }

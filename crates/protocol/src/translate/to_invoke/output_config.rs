@@ -42,15 +42,14 @@ impl<'t> Editing<'t, '_> {
             diagnostics: &mut self.diagnostics,
             shortened: wanted > most,
             default_budget,
+            unsupported: self.options.betas,
         };
         let mut thinking_config = mapper.map(thinking, effort.clone(), &limits)?;
         if thinking_config.has_budget() && given(all, "messages").is_some_and(missing_thinking::in_body) {
             self.diagnostics.dropped(JsonPath::ROOT.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
         }
-        if let Some(beta) = thinking_config.beta {
-            self.betas.add(beta, |_| false);
-        }
+        thinking_config.betas.drain(..).for_each(|beta| self.betas.require(beta));
         match (thinking, thinking_config.thinking) {
             (Some(_), None) => self.left_out.push("thinking".to_owned()),
             (Some(raw), Some(new)) if raw.get() != new.get() => self.edit.replace(raw, new.get().to_owned()),

@@ -127,7 +127,7 @@ fn unsupported_fields_are_reported() {
     let body =
         r#"{"max_tokens":1,"container":"c","mcp_servers":[{}],"messages":[{"role":"system","content":"x"}]}"#;
     let (_, unsupported, _) = sent(body, &Capabilities::CLASSIC_CLAUDE, &[]);
-    assert_eq!(unsupported.len(), 3, "{unsupported:?}");
+    assert_eq!(unsupported.len(), 2, "{unsupported:?}");
 }
 
 #[test]
@@ -142,6 +142,73 @@ fn unsupported_members_and_betas_are_dropped() {
         String::from_utf8(call.body).unwrap(),
         r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":2}"#
     );
+}
+
+/// The body for InvokeModel, with what the model was seen not to support.
+fn invoke(body: &str, betas: &[&str], unsupported: &[&str]) -> (String, Vec<Notice>) {
+    let [names, unsupported] =
+        [betas, unsupported].map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let betas = RequestedBetas { names: &names, unsupported: &unsupported, all_unsupported: false };
+    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(8192)) };
+    let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    assert!(call.unsupported.is_empty(), "{:?}", call.unsupported);
+    (String::from_utf8(call.body).unwrap(), call.notices)
+}
+
+const SAFEGUARDS: &str = r#""safeguards":[{"type":"dangerous_tool_use","classifier_context":{}}]"#;
+
+#[test]
+fn safeguards_travel_with_their_beta() {
+    let body = format!(r#"{{"max_tokens":1,{SAFEGUARDS}}}"#);
+    let version = r#""anthropic_version":"bedrock-2023-05-31""#;
+    let (known, later) = ("dangerous-tool-use-2026-09-03", "dangerous-tool-use-2027-01-01");
+    for (betas, beta) in [(vec![], known), (vec![known], known), (vec![later], later)] {
+        let (sent, notices) = invoke(&body, &betas, &[]);
+        let expected = format!(r#"{{{version},"anthropic_beta":["{beta}"],"max_tokens":1,{SAFEGUARDS}}}"#);
+        assert_eq!((sent, notices), (expected, vec![]));
+    }
+    let (sent, notices) = invoke(r#"{"max_tokens":1}"#, &[known], &[]);
+    assert_eq!(sent, format!(r#"{{{version},"max_tokens":1}}"#), "no beta without its member");
+    assert_eq!(notices.len(), 1);
+    for half in [known, later, "safeguards"] {
+        let (sent, notices) = invoke(&body, &[known], &[half]);
+        assert_eq!(sent, format!(r#"{{{version},"max_tokens":1}}"#), "{half}");
+        assert!(notices.iter().any(|notice| notice.path == "safeguards" && !notice.dropped), "{notices:?}");
+    }
+    let call = by_messages(&body, &[]);
+    assert_eq!(call.betas, [known]);
+}
+
+#[test]
+fn display_travels_with_its_beta() {
+    let beta = "thinking-display-updates-2026-08-18";
+    let body = r#"{"max_tokens":1,"thinking":{"type":"adaptive","display":"updates"}}"#;
+    for betas in [vec![], vec![beta]] {
+        let (sent, notices) = invoke(body, &betas, &[]);
+        assert!(sent.contains(&format!(r#""anthropic_beta":["{beta}"]"#)), "{sent}");
+        assert!(sent.contains(r#""display":"updates""#) && notices.is_empty(), "{sent}");
+    }
+    for unsupported in [beta, "thinking.display.updates"] {
+        let (sent, notices) = invoke(body, &[], &[unsupported]);
+        assert!(sent.contains(r#"{"type":"adaptive","display":"summarized"}"#), "{sent}");
+        assert!(!sent.contains(beta) && notices.len() == 1, "{sent}");
+    }
+    let (sent, _) = invoke(body, &[], &["thinking.display"]);
+    assert!(sent.contains(r#""thinking":{"type":"adaptive"}"#), "{sent}");
+    let other = body.replace("updates", "novel");
+    assert!(invoke(&other, &[], &[]).0.contains("novel"));
+    assert!(invoke(&other, &[], &["thinking.display.novel"]).0.contains("summarized"));
+}
+
+#[test]
+fn required_field_is_never_left_out() {
+    let body = r#"{"max_tokens":1,"inference_geo":"eu"}"#;
+    assert!(invoke(body, &[], &[]).0.contains(r#""inference_geo":"eu""#));
+    let unsupported = ["inference_geo".to_owned()];
+    let betas = RequestedBetas { unsupported: &unsupported, ..RequestedBetas::default() };
+    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
+    let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
+    assert_eq!(call.unsupported[0].to_string(), "inference_geo: Extra inputs are not permitted");
 }
 
 fn by_messages(body: &str, betas: &[&str]) -> InvokeCall {

@@ -51,6 +51,27 @@ fn token_of_another_tool_is_accepted() {
 }
 
 #[test]
+fn issued_inference_token_names_claude_gateway() {
+    let audiences = |scope| {
+        let claims = Claims {
+            user_id: "ana".to_owned(),
+            team: None,
+            default_inference_profile: None,
+            scope,
+            jti: None,
+            issued_at: None,
+            expires_at: NOW + 60,
+        };
+        let token = keys(KEY, "").sign(&claims);
+        let payload = token.expose().split('.').nth(1).unwrap().to_owned();
+        let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        payload["aud"].clone()
+    };
+    assert_eq!(audiences(Scope::Inference), json!(["bedrock-api", "claude-gateway"]));
+    assert_eq!(audiences(Scope::Admin), json!("bedrock-api"));
+}
+
+#[test]
 fn signed_token_verifies_with_the_same_claims() {
     for scope in Scope::ALL {
         let claims = Claims {
