@@ -10,7 +10,7 @@ const MAX_DISTANCE: usize = 4;
 impl Catalog {
     /// The known model whose name resembles `name`, if there is one.
     #[must_use]
-    pub fn suggestion_for(&self, name: &str) -> Option<String> {
+    pub(crate) fn suggestion_for(&self, name: &str) -> Option<String> {
         // Other gateways name the vendor first: `anthropic/claude-sonnet-4.5`.
         let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
         if name.len() > MAX_NAME_BYTES {
@@ -32,7 +32,7 @@ impl Catalog {
 
     /// Whether the operator or the table of models gave `requested` its meaning.
     #[must_use]
-    pub fn is_configured(&self, requested: &str) -> bool {
+    pub(crate) fn is_configured(&self, requested: &str) -> bool {
         let name = requested.strip_suffix(super::LONG_CONTEXT_SUFFIX).unwrap_or(requested);
         self.mappings.contains_key(requested)
             || self.mappings.contains_key(name)
