@@ -21,7 +21,7 @@ use crate::response_metadata::ResponseMetadata;
 use crate::routes::{Api, ModelOperation, Operation};
 use crate::script::{self, Step};
 use crate::scripted_body::{ScriptedBody, StreamFormat};
-use crate::server::State;
+use crate::state::State;
 use crate::tokens::{CacheablePrompt, MeteredUsage};
 use crate::validate::{self, Version};
 use crate::{control, converse, mantle, sts};

@@ -66,6 +66,7 @@ mod scripted_body;
 mod server;
 mod signatures;
 mod sse;
+mod state;
 mod sts;
 mod tokens;
 mod validate;

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::converse::items;
 use crate::models::Model;
 use crate::safeguards::Safeguards;
 use crate::script::{self, Step};
@@ -27,7 +26,7 @@ pub(crate) struct ResponseMetadata {
 impl ResponseMetadata {
     /// Metadata of a response to a Converse request.
     pub(crate) fn from_converse(body: &Value, model: &Model, metered: MeteredUsage, steps: &[Step]) -> Self {
-        let paths = items(body, "additionalModelResponseFieldPaths");
+        let paths = body.get("additionalModelResponseFieldPaths").and_then(Value::as_array);
         let echoed = ["serviceTier", "performanceConfig"]
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())))
@@ -35,7 +34,12 @@ impl ResponseMetadata {
         Self {
             metered,
             thinking_tokens: script::thinking_tokens(steps),
-            response_paths: paths.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            response_paths: paths
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             message: model.is_claude().then(|| model.model_name()),
             echoed,
             safeguards: None,

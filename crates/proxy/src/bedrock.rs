@@ -16,6 +16,7 @@ mod send;
 mod sign;
 mod sts;
 mod target;
+mod xml;
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 pub(crate) use count_tokens::{CountTokensResponse, TokenCount};
 pub(crate) use error::{InferenceError, error_class, message_with_code, resolve_error};
-pub(crate) use request::{ClientBody, InferenceRequest, InferenceResponse, ResponseBody, ResponseHead};
+pub(crate) use request::{ClientBody, InferenceRequest, ResponseHead};
 
 pub(crate) use metering::quota_subject;
 
@@ -44,6 +44,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::OverheadPhase;
 use detach::{Detachable, DetachedReads};
+use streaming_body::StreamingBody;
 use token_counts::TokenCountCache;
 use unsupported::UnsupportedFeatures;
 
@@ -60,6 +61,24 @@ pub(crate) struct Inference {
     token_counts: TokenCountCache,
     detached: DetachedReads,
     tasks: Tasks,
+}
+
+/// A response that has begun.
+#[derive(Debug)]
+pub(crate) struct InferenceResponse {
+    /// Its head.
+    pub(crate) head: ResponseHead,
+    /// Its body.
+    pub(crate) body: ResponseBody,
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// One JSON document.
+    Json(Vec<u8>),
+    /// A body that is read from Bedrock as the client takes it.
+    Streaming(StreamingBody),
 }
 
 impl Inference {
@@ -135,9 +154,10 @@ impl Inference {
         tokio::select! {
             body = async {
                 if is_streamed {
-                    self.streaming_body(sending, &mut head, format, deadline, record, permit).await
+                    let body = self.streaming_body(sending, &mut head, format, deadline, record, permit).await;
+                    body.map(ResponseBody::Streaming)
                 } else {
-                    self.json_body(sending, &mut head, format).await
+                    self.json_body(sending, &mut head, format).await.map(ResponseBody::Json)
                 }
             } => Ok(InferenceResponse { head, body: body? }),
             () = aborted => Err(InferenceError::ShuttingDown),

@@ -8,6 +8,7 @@ mod cache;
 mod completion;
 mod conversation;
 mod error;
+mod members;
 mod paths;
 mod request;
 mod stream;

@@ -62,7 +62,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
 }
 
 /// The aliases of chat completions.
-pub(super) fn chat_completions() -> Router<Arc<App>> {
+pub(crate) fn chat_completions() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in CHAT {
         router = router.route(path, warn_once(post(chat_completions::create), path, advice));

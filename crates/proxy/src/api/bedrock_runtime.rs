@@ -8,16 +8,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use http::HeaderMap;
-use protocol::anthropic::{ErrorType, MessagesFormat};
+use protocol::anthropic::MessagesFormat;
 use protocol::apis::ClientApi;
 
 use super::error::ApiError;
-use super::extract::{AuthenticatedCaller, BodyBytes, Record};
+use super::extract::{AuthenticatedCaller, BodyBytes, ModelId, Record, decode_model_id, without_own_arn};
 use super::messages::respond;
 use super::{count_tokens, inference_profiles};
 use crate::app::App;
@@ -25,9 +24,6 @@ use crate::auth::Authenticated;
 use crate::bedrock::Operation;
 use crate::inference::{ClientBody, InferenceRequest};
 use crate::telemetry::RecordHandle;
-
-/// The id in a path, decoded once.
-pub(super) type ModelId = Result<Path<String>, PathRejection>;
 
 /// The paths of the API.
 pub(crate) fn router() -> Router<Arc<App>> {
@@ -59,7 +55,7 @@ async fn call(
     id: ModelId,
     body: ClientBody,
 ) -> Result<Response, ApiError> {
-    let id = decode(id)?;
+    let id = decode_model_id(id)?;
     let model = app.inference.resolve(Some(without_own_arn(&id)), &caller.caller).await?;
     let is_streamed = operation.is_streamed();
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Bedrock.as_str());
@@ -79,16 +75,4 @@ async fn call(
         format: Arc::new(MessagesFormat::default()),
     };
     Ok(respond(app.inference.handle(request, None).await?))
-}
-
-/// The id in a path.
-pub(super) fn decode(id: ModelId) -> Result<String, ApiError> {
-    let invalid = |_| ApiError::new(ErrorType::InvalidRequest, "the model id in the path is not valid UTF-8");
-    id.map(|Path(id)| id).map_err(invalid)
-}
-
-/// The ARNs of [`inference_profiles`] have no account; they stand for the id in them.
-pub(super) fn without_own_arn(id: &str) -> &str {
-    let own = id.strip_prefix("arn:").and_then(|arn| arn.split_once("::inference-profile/"));
-    own.map_or(id, |(_, id)| id)
 }

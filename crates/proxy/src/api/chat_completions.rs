@@ -4,10 +4,8 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
 use bytes::Bytes;
 use http::HeaderMap;
 use protocol::apis::ClientApi;
@@ -15,7 +13,6 @@ use protocol::openai::{self, CompletionHead};
 use protocol::translate::{self, ChatFormat, ChatOptions};
 use tokio::time::Instant;
 
-use super::aliases;
 use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes, Record};
 use super::messages::{betas, respond};
@@ -24,16 +21,11 @@ use crate::ids;
 use crate::inference::{ClientBody, InferenceRequest};
 use crate::telemetry::record::OverheadPhase;
 
-/// The paths of the API.
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().route("/v1/chat/completions", post(create)).merge(aliases::chat_completions())
-}
-
 /// Serves a chat completion in chunks or as one document.
 ///
 /// # Errors
 /// As [`super::messages::post`], in OpenAI's format.
-pub(super) async fn create(
+pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Record(record): Record,
     AuthenticatedCaller(caller): AuthenticatedCaller,

@@ -1,10 +1,11 @@
-//! Extractors: the caller, the record and the body of a request. A body is bounded in size and in time.
+//! Extractors: the caller, the record, the model id in the path, and the body of a request. A body is bounded in size and in time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
@@ -51,6 +52,24 @@ impl<S: Sync> FromRequestParts<S> for AuthenticatedCaller {
 /// The parameters of a query string, decoded.
 pub(super) fn query_pairs(query: Option<&str>) -> form_urlencoded::Parse<'_> {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+}
+
+/// The model id in a path of the Bedrock API, decoded once.
+pub(super) type ModelId = Result<Path<String>, PathRejection>;
+
+/// The text of a model id.
+///
+/// # Errors
+/// When it is not valid UTF-8.
+pub(super) fn decode_model_id(id: ModelId) -> Result<String, ApiError> {
+    let invalid = |_| ApiError::new(ErrorType::InvalidRequest, "the model id in the path is not valid UTF-8");
+    id.map(|Path(id)| id).map_err(invalid)
+}
+
+/// The id in an ARN that the list of inference profiles has made: such an ARN has no account.
+pub(super) fn without_own_arn(id: &str) -> &str {
+    let own = id.strip_prefix("arn:").and_then(|arn| arn.split_once("::inference-profile/"));
+    own.map_or(id, |(_, id)| id)
 }
 
 /// The error for a body above `limit` bytes.

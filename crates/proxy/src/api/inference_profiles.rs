@@ -14,9 +14,8 @@ use http::{Uri, header};
 use protocol::anthropic::ErrorType;
 use serde_json::{Value, json};
 
-use super::bedrock_runtime::{ModelId, decode, without_own_arn};
 use super::error::ApiError;
-use super::extract::{Record, query_pairs};
+use super::extract::{ModelId, Record, decode_model_id, query_pairs, without_own_arn};
 use super::messages::success;
 use crate::app::App;
 use crate::bedrock::{UpstreamError, UpstreamResponse, forwarded_response_headers};
@@ -51,7 +50,7 @@ async fn describe(
     Record(record): Record,
     id: ModelId,
 ) -> Result<Response, ApiError> {
-    let id = decode(id)?;
+    let id = decode_model_id(id)?;
     let model = app.catalog.resolve(Some(without_own_arn(&id)))?;
     if app.control.discover || (app.control.resolve_profiles && model.is_application_profile()) {
         let waiting = record.upstream_wait();

@@ -16,7 +16,7 @@ use protocol::converse::event::Exception;
 use protocol::translate::{self, Retry};
 use serde::Deserialize;
 
-use super::{CredentialsError, sts};
+use super::{CredentialsError, xml};
 
 pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
 /// AWS's errors are some hundred bytes; a proxy in between may send a page.
@@ -302,7 +302,7 @@ pub(super) async fn service_error(head: &Parts, body: Incoming) -> UpstreamError
     let status = head.status.as_u16();
     // The Messages API wraps the model's own errors in Anthropic's envelope, but not those of AWS's front end.
     let enveloped = if header.is_none() { translate::parse_error(&bytes) } else { None };
-    let enveloped = enveloped.or_else(|| sts::parse_error(status, &bytes));
+    let enveloped = enveloped.or_else(|| xml::parse_error(status, &bytes));
     let mapped = enveloped.unwrap_or_else(|| {
         let code = header.or_else(|| {
             let error: ErrorCode = serde_json::from_slice(&bytes).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::anthropic::MessageAccumulator;
 use protocol::anthropic::event_sink::ClientFormat;
 
-use super::request::{ResponseBody, ResponseHead};
+use super::request::ResponseHead;
 use super::streaming_body::Sending;
 use super::{Inference, InferenceError};
 
@@ -23,7 +23,7 @@ impl Inference {
         sending: Sending,
         head: &mut ResponseHead,
         format: Arc<dyn ClientFormat>,
-    ) -> Result<ResponseBody, InferenceError> {
+    ) -> Result<Vec<u8>, InferenceError> {
         let limit = self.config.request_timeout;
         let document = self.document(sending, head, format.as_ref());
         tokio::time::timeout(limit, document).await.map_err(|_| {
@@ -39,7 +39,7 @@ impl Inference {
         sending: Sending,
         head: &mut ResponseHead,
         format: &dyn ClientFormat,
-    ) -> Result<ResponseBody, InferenceError> {
+    ) -> Result<Vec<u8>, InferenceError> {
         let idle = self.config.idle_timeout;
         let idle_timeout = |_| InferenceError::idle_timeout();
         let started = tokio::time::timeout(idle, sending).await.map_err(idle_timeout)??;
@@ -59,6 +59,6 @@ impl Inference {
         let document = accumulator.finish().and_then(|message| format.document(message));
         let document = document.map_err(|error| InferenceError::BadGateway(error.message))?;
         let _ = tokio::time::timeout(TRAILER_TIMEOUT, stream.drain()).await;
-        Ok(ResponseBody::Json(document))
+        Ok(document)
     }
 }

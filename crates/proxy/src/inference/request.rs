@@ -8,7 +8,6 @@ use protocol::anthropic::event_sink::ClientFormat;
 use protocol::apis::{ClientApi, UpstreamApi};
 use protocol::translate::{Notice, StreamContext};
 
-use super::streaming_body::StreamingBody;
 use crate::auth::Authenticated;
 use crate::bedrock::{Operation, RetryPolicy, SignedRequest, Target};
 use crate::catalog::ResolvedModel;
@@ -148,22 +147,4 @@ impl ResponseHead {
             forwarded: None,
         }
     }
-}
-
-/// A response that has begun.
-#[derive(Debug)]
-pub(crate) struct InferenceResponse {
-    /// Its head.
-    pub(crate) head: ResponseHead,
-    /// Its body.
-    pub(crate) body: ResponseBody,
-}
-
-/// The body of a response.
-#[derive(Debug)]
-pub(crate) enum ResponseBody {
-    /// One JSON document.
-    Json(Vec<u8>),
-    /// A body that is read from Bedrock as the client takes it.
-    Streaming(StreamingBody),
 }

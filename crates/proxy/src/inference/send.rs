@@ -6,20 +6,19 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use hyper::body::Incoming;
-use protocol::anthropic::ErrorType;
 use protocol::anthropic::event_sink::FirstEvents;
 use protocol::apis::UpstreamApi;
-use protocol::translate::{Fault, MappedError, Notice};
+use protocol::translate::Notice;
 
 use super::decoder::{Decoder, Progress};
 use super::detach::DetachedOutput;
+use super::error::log_service_error;
 use super::metering::Meter;
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
 use crate::bedrock::{Attempts, Next, ServiceError, UpstreamError, forwarded_response_headers};
 use crate::catalog::ResolvedModel;
-use crate::ids::RequestId;
 
 /// A response whose first event has arrived.
 #[derive(Debug)]
@@ -167,20 +166,5 @@ fn early_end(decoder: &Decoder, request_id: Option<&str>) -> UpstreamError {
             request_id: request_id.map(str::to_owned),
         })),
         None => UpstreamError::Incomplete,
-    }
-}
-
-/// Logs AWS's own text, for the operator, and what to do about it.
-pub(super) fn log_service_error(request_id: &RequestId, aws_request_id: Option<&str>, error: &MappedError) {
-    /// Enough for every text that AWS is known to send.
-    const MAX_CHARS: usize = 1000;
-    let text: String = error.aws_message.chars().take(MAX_CHARS).collect();
-    let (code, row, advice) = (error.code.as_str(), error.known_error.code, error.known_error.advice);
-    if matches!(error.fault, Fault::Operator | Fault::Gateway) {
-        tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
-    } else if error.error.kind == ErrorType::NotFound {
-        tracing::info!(%request_id, aws_request_id, code, text, row, "Bedrock does not know the model");
-    } else {
-        tracing::warn!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
     }
 }

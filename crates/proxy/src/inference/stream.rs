@@ -13,11 +13,10 @@ use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{Error, ErrorType, Event};
 use protocol::translate::{End, MappedError};
 
-use super::InferenceError;
 use super::decoder::{Decoder, Progress};
 use super::detach::DetachedReads;
+use super::error::{InferenceError, log_service_error};
 use super::metering::Meter;
-use super::send::log_service_error;
 
 /// What comes next from Bedrock.
 #[derive(Debug)]

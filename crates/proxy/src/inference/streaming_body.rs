@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::detach::Detachable;
-use super::request::{ResponseBody, ResponseHead, UpstreamRequest};
+use super::request::{ResponseHead, UpstreamRequest};
 use super::send::Started;
 use super::stream::{UpstreamChunk, UpstreamStream};
 use super::{Inference, InferenceError};
@@ -77,7 +77,7 @@ impl Inference {
         deadline: Deadline,
         record: RecordHandle,
         caller: Arc<Authenticated>,
-    ) -> Result<ResponseBody, InferenceError> {
+    ) -> Result<StreamingBody, InferenceError> {
         let started = tokio::time::timeout(deadline.head_delay, &mut sending).await;
         let output = |is_passthrough: bool| {
             if is_passthrough {
@@ -107,7 +107,7 @@ impl Inference {
         };
         let now = Instant::now();
         let (ping, idle) = (self.config.ping_interval, self.config.idle_timeout);
-        Ok(ResponseBody::Streaming(StreamingBody {
+        Ok(StreamingBody {
             state,
             output,
             timers: Timers {
@@ -121,7 +121,7 @@ impl Inference {
             record,
             _gauge: self.metrics.stream_opened(),
             _caller: caller,
-        }))
+        })
     }
 }
 

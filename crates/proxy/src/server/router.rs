@@ -51,7 +51,9 @@ pub(super) fn service(app: Arc<App>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(require(Access::Inference, ErrorFormat::Anthropic));
-    let chat_completions = chat_completions::router()
+    let chat_completions = Router::new()
+        .route("/v1/chat/completions", post(chat_completions::create))
+        .merge(aliases::chat_completions())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(require(Access::Inference, ErrorFormat::OpenAi));
     let bedrock = bedrock_runtime::router()

@@ -1,14 +1,11 @@
 //! Dependencies between rooms point one way, files form no circles, and names keep to the vocabulary.
 //!
-//! A room is a module at the root of a package: its file and everything in its folder. What does not hold yet is listed
-//! in `exceptions.rs`, which may only shrink: an exception that is no longer needed fails a test, too.
+//! A room is a module at the root of a package: its file and everything in its folder.
 
-mod exceptions;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exceptions::{CIRCLES_OF_FILES, CIRCLES_OF_ROOMS, PROTOCOL_USES, ROOM_USES, SQL, STATUS_CODES};
 use source::{Source, Token, root, sources, sources_below, words};
 
 /// Each room of the server, and the rooms that it may use beside those of [`FOR_ALL`].
@@ -235,14 +232,6 @@ fn circles<'a>(edges: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeSet<Vec<
     circles
 }
 
-/// Compares what was found with the exceptions: neither may have more than the other.
-fn compare<T: Ord + Clone + std::fmt::Debug>(about: &str, found: &BTreeSet<T>, exceptions: &BTreeSet<T>) {
-    let new: Vec<_> = found.difference(exceptions).collect();
-    assert!(new.is_empty(), "{about}: {new:#?}");
-    let gone: Vec<_> = exceptions.difference(found).collect();
-    assert!(gone.is_empty(), "{about}: these exceptions are no longer needed, remove them: {gone:#?}");
-}
-
 #[test]
 fn rooms_use_only_the_rooms_below_them() {
     let sources = sources("proxy");
@@ -261,7 +250,7 @@ fn rooms_use_only_the_rooms_below_them() {
             found.insert((room, used));
         }
     }
-    compare("a room uses another that is not below it", &found, &pairs(ROOM_USES));
+    assert!(found.is_empty(), "a room uses another that is not below it: {found:#?}");
 }
 
 #[test]
@@ -270,15 +259,7 @@ fn rooms_form_no_circles() {
     assert_eq!(circles(allowed), BTreeSet::new(), "the list itself");
     let uses = uses(&sources("proxy"));
     let found = circles(uses.keys().map(|(room, used)| (room.as_str(), used.as_str())));
-    compare("rooms that use each other", &found, &owned(CIRCLES_OF_ROOMS));
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> BTreeSet<(String, String)> {
-    pairs.iter().map(|(room, used)| ((*room).to_owned(), (*used).to_owned())).collect()
-}
-
-fn owned(circles: &[&[&str]]) -> BTreeSet<Vec<String>> {
-    circles.iter().map(|circle| circle.iter().map(|name| (*name).to_owned()).collect()).collect()
+    assert!(found.is_empty(), "rooms that use each other: {found:#?}");
 }
 
 #[test]
@@ -292,29 +273,33 @@ fn protocol_rooms_use_only_the_rooms_below_them() {
             found.insert((room, used));
         }
     }
-    compare("a room uses another that is not below it", &found, &pairs(PROTOCOL_USES));
+    assert!(found.is_empty(), "a room uses another that is not below it: {found:#?}");
 }
 
 #[test]
-fn translation_files_form_no_circles() {
-    let sources = sources("protocol");
-    let modules: BTreeSet<String> = sources.iter().map(|source| source.module.join("::")).collect();
-    let mut edges = BTreeSet::new();
-    for source in sources.iter().filter(|source| room(source) == "translate" && !source.is_test()) {
-        let from = source.module.join("::");
-        for path in source.paths() {
-            // The longest part of the path that is a module is the file it leads to.
-            let to = (1..=path.len()).rev().map(|length| path[..length].join("::"));
-            let Some(to) = to.into_iter().find(|to| modules.contains(to)) else { continue };
-            // A file that uses what its parent holds makes no circle.
-            let is_parent = from == to || from.starts_with(&format!("{to}::"));
-            if to.starts_with("translate") && !is_parent {
-                edges.insert((from.clone(), to));
+fn files_form_no_circles() {
+    let mut all = Vec::new();
+    for package in ["fake-bedrock", "protocol", "proxy"] {
+        let sources = sources(package);
+        let modules: BTreeSet<String> = sources.iter().map(|source| source.module.join("::")).collect();
+        let mut edges = BTreeSet::new();
+        for source in sources.iter().filter(|source| !source.is_test()) {
+            let from = source.module.join("::");
+            for path in source.paths_without_tests() {
+                // The longest part of the path that is a module is the file it leads to.
+                let to = (1..=path.len()).rev().map(|length| path[..length].join("::"));
+                let Some(to) = to.into_iter().find(|to| modules.contains(to)) else { continue };
+                // A file that uses what its parent holds makes no circle.
+                let is_parent = from == to || from.starts_with(&format!("{to}::"));
+                if !is_parent {
+                    edges.insert((from.clone(), to));
+                }
             }
         }
+        let found = circles(edges.iter().map(|(from, to)| (from.as_str(), to.as_str())));
+        all.extend(found.into_iter().map(|circle| (package, circle)));
     }
-    let found = circles(edges.iter().map(|(from, to)| (from.as_str(), to.as_str())));
-    compare("files that use each other", &found, &owned(CIRCLES_OF_FILES));
+    assert!(all.is_empty(), "files that use each other: {all:#?}");
 }
 
 #[test]
@@ -342,23 +327,23 @@ fn packages_depend_on_their_own_kind_only() {
 #[test]
 fn only_the_api_decides_about_status_codes() {
     // `telemetry` records the status that was sent.
-    files_that_name("StatusCode", &["api", "server", "telemetry"], STATUS_CODES);
+    no_file_names("StatusCode", &["api", "server", "telemetry"]);
 }
 
 #[test]
 fn only_the_store_uses_sql() {
     // `config` parses URLs and words of libpq with sqlx's types; it has no connection.
-    files_that_name("sqlx", &["store", "config"], SQL);
+    no_file_names("sqlx", &["store", "config"]);
 }
 
-/// Fails when a file outside `rooms` names `word`, unless it is an exception.
-fn files_that_name(word: &str, rooms: &[&str], exceptions: &[&str]) {
-    let word = Token::Identifier(word.to_owned());
+/// Fails when a file outside `rooms` names `word`.
+fn no_file_names(word: &str, rooms: &[&str]) {
+    let token = Token::Identifier(word.to_owned());
     let sources = sources("proxy");
     let outside = sources.iter().filter(|source| !rooms.contains(&room(source)));
-    let found =
-        outside.filter(|source| source.tokens.contains(&word)).map(|source| source.name.clone()).collect();
-    compare(&format!("{word:?}"), &found, &exceptions.iter().map(|name| (*name).to_owned()).collect());
+    let found: Vec<_> =
+        outside.filter(|source| source.tokens.contains(&token)).map(|source| &source.name).collect();
+    assert!(found.is_empty(), "`{word}` is named by {found:#?}");
 }
 
 #[test]

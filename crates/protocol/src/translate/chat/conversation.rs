@@ -3,8 +3,8 @@
 //! OpenAI's roles become two: instructions go before the conversation, results of tools belong to the user,
 //! first in the turn that follows the calls.
 
+use super::members::{borrowed, leave_out};
 use super::paths::{Origin, Part};
-use super::request::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
 use crate::capabilities::Capabilities;

@@ -1,14 +1,13 @@
 //! Chat completions request → Messages request.
 
-use std::borrow::Cow;
-
 use super::conversation::Conversation;
+use super::members::{borrowed, leave_out};
 use super::paths::{ChatPaths, Members};
 use super::{cache, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
 use crate::capabilities::Capabilities;
-use crate::json::{JsonStr, List, RawJson};
+use crate::json::{JsonStr, List};
 use crate::json_error;
 use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
@@ -16,18 +15,6 @@ use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedFi
 use crate::translate::normalize::is_valid_stop_sequence;
 use crate::translate::thinking::apply_reasoning_effort;
 
-/// Members for OpenAI's own service only, or without effect on the response.
-const IGNORED_FIELDS: [&str; 7] = [
-    "store",
-    "metadata",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "include_obfuscation",
-];
-/// Values that request nothing.
-const EMPTY_VALUES: [&str; 7] = ["false", "0", "0.0", "\"\"", "[]", "{}", "[\"text\"]"];
 /// Capacity beyond the length of the client's body, enough for most requests.
 const EXTRA_CAPACITY: usize = 1024;
 
@@ -154,27 +141,6 @@ fn request<'a>(
     let members = Members::new(chat);
     let paths = ChatPaths { system: system_origins, turns: origins, tools: None, members };
     Ok((request, paths))
-}
-
-/// The same text, borrowed from the chat request.
-pub(super) fn borrowed<'a>(text: &'a JsonStr<'_>) -> JsonStr<'a> {
-    JsonStr(Cow::Borrowed(&**text))
-}
-
-/// Reports members without a counterpart in a Messages request.
-pub(super) fn leave_out(
-    path: JsonPath<'_>,
-    unknown: &[(JsonStr<'_>, RawJson<'_>)],
-    diagnostics: &mut Diagnostics,
-) {
-    for (name, value) in unknown {
-        let path = path.key(name);
-        if IGNORED_FIELDS.contains(&&**name) || EMPTY_VALUES.contains(&value.get()) {
-            diagnostics.adjusted(path, "left out: it has no effect on Bedrock");
-        } else {
-            diagnostics.dropped(path, "left out: models on Bedrock have nothing like it");
-        }
-    }
 }
 
 fn include_usage(options: Option<&StreamOptions<'_>>, diagnostics: &mut Diagnostics) -> bool {

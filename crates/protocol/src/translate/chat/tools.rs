@@ -1,6 +1,6 @@
 //! What the model may call, and what it has to.
 
-use super::request::{borrowed, leave_out};
+use super::members::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
 use crate::json::{JsonStr, List};

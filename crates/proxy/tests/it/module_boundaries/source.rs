@@ -33,8 +33,9 @@ impl Source {
     pub(super) fn without_tests(&self) -> &[Token] {
         let name =
             |token: &Token, expected: &str| matches!(token, Token::Identifier(name) if name == expected);
-        let end = self.tokens.windows(7).position(|tokens| {
-            name(&tokens[2], "cfg") && name(&tokens[4], "test") && tokens[5] == Token::Other(')')
+        let end = self.tokens.windows(10).position(|tokens| {
+            let is_inline = name(&tokens[7], "mod") && tokens[9] == Token::Other('{');
+            name(&tokens[2], "cfg") && name(&tokens[4], "test") && is_inline
         });
         &self.tokens[..end.unwrap_or(self.tokens.len())]
     }
@@ -63,11 +64,21 @@ impl Source {
     ///
     /// `super::` and `self::` are resolved; the braces of a `use` are taken apart.
     pub(super) fn paths(&self) -> Vec<Vec<String>> {
+        self.paths_before(self.tokens.len())
+    }
+
+    /// The same without those of an inline module of tests.
+    pub(super) fn paths_without_tests(&self) -> Vec<Vec<String>> {
+        self.paths_before(self.without_tests().len())
+    }
+
+    /// The paths in the tokens before `end`.
+    fn paths_before(&self, end: usize) -> Vec<Vec<String>> {
         let mut paths = Vec::new();
         let mut at = 0;
         let mut depth_of_tests = None;
         let mut depth = 0_usize;
-        while let Some(token) = self.tokens.get(at) {
+        while let Some(token) = self.tokens[..end].get(at) {
             match token {
                 Token::Other('{') => depth += 1,
                 Token::Other('}') => {
