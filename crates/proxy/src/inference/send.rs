@@ -8,7 +8,7 @@ use http::HeaderMap;
 use hyper::body::Incoming;
 use protocol::anthropic::event_sink::FirstEvents;
 use protocol::apis::UpstreamApi;
-use protocol::translate::Notice;
+use protocol::translate::{MappedError, Notice};
 
 use super::decoder::{Decoder, Progress};
 use super::detach::DetachedOutput;
