@@ -430,7 +430,8 @@ impl<'t> Normalizer<'t, '_> {
 
 /// Whether the input of a call is none: clients send an empty string for a call without arguments.
 pub(super) fn is_no_input(input: RawJson<'_>) -> bool {
-    input.get() == "null" || input.read::<JsonStr<'_>>().is_ok_and(|text| text.is_blank())
+    let is_blank = || input.read::<JsonStr<'_>>().is_ok_and(|text| text.is_blank());
+    input.get() == "null" || (input.get().starts_with('"') && is_blank())
 }
 
 fn is_blank_text(all: &[Member<'_>]) -> bool {
