@@ -2,50 +2,144 @@
 //!
 //! Members are kept as JSON text and not as types, so that blocks and members without a name in this version survive.
 
-use serde::Deserialize;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::borrow::Cow;
+
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event_sink::EventSink;
-use super::{BlockStart, Delta, Error, ErrorType, Event};
+use super::{BlockStart, Delta, Error, ErrorType, Event, MessageStart};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, members};
 use crate::partial_json::complete_partial_json;
 
-/// Object as ordered members of JSON text.
+/// Value of a member.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Value {
+    Null,
+    Text(Cow<'static, str>),
+    Json(Box<RawValue>),
+}
+
+impl Value {
+    fn text(text: &str) -> Self {
+        Self::Text(Cow::Owned(text.to_owned()))
+    }
+
+    fn text_or_null(text: Option<&str>) -> Self {
+        text.map_or(Self::Null, Self::text)
+    }
+
+    fn json(value: &impl Serialize) -> Self {
+        Self::Json(serde_json::value::to_raw_value(value).unwrap_or_default())
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Null => "null".len(),
+            Self::Text(text) => text.len(),
+            Self::Json(json) => json.get().len(),
+        }
+    }
+
+    /// Appends to a text. Any other value is replaced.
+    fn append(&mut self, text: &str) {
+        if let Self::Json(json) = self {
+            *self = Self::Text(serde_json::from_str::<String>(json.get()).unwrap_or_default().into());
+        }
+        match self {
+            Self::Text(known) => known.to_mut().push_str(text),
+            Self::Null | Self::Json(_) => *self = Self::text(text),
+        }
+    }
+}
+
+/// Object as ordered members.
 #[derive(Clone, Debug, Default)]
-struct Members(Vec<(String, Box<RawValue>)>);
+struct Members(Vec<(Cow<'static, str>, Value)>);
 
 impl Members {
     fn read(json: &str) -> Self {
         let Ok(object) = serde_json::from_str::<RawJson<'_>>(json) else { return Self::default() };
-        let member = |member: Member<'_>| (member.key.to_string(), member.value.raw().to_owned());
+        let member = |Member { key, value }: Member<'_>| {
+            (Cow::Owned(key.0.into_owned()), Value::Json(value.raw().to_owned()))
+        };
         Self(members(object).into_iter().map(member).collect())
     }
 
-    fn from_value(value: &impl Serialize) -> Self {
-        Self::read(raw_value(value).get())
+    /// Members with known names.
+    fn new<const N: usize>(members: [(&'static str, Value); N]) -> Self {
+        Self(members.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)).collect())
     }
 
-    fn set(&mut self, key: &str, value: Box<RawValue>) {
-        match self.0.iter_mut().find(|(known, _)| known == key) {
-            Some((_, known)) => *known = value,
-            None => self.0.push((key.to_owned(), value)),
+    fn of_message(message: &MessageStart<'_>) -> Self {
+        let MessageStart { id, kind, role, model, content: [], stop_reason: _, stop_sequence: _, usage } =
+            message;
+        Self::new([
+            ("id", Value::text(id)),
+            ("type", Value::json(kind)),
+            ("role", Value::json(role)),
+            ("model", Value::text(model)),
+            ("content", Value::Null),
+            ("stop_reason", Value::Null),
+            ("stop_sequence", Value::Null),
+            ("usage", Value::json(usage)),
+        ])
+    }
+
+    fn of_block(block: &BlockStart<'_>) -> Self {
+        let kind = |kind| ("type", Value::Text(Cow::Borrowed(kind)));
+        match block {
+            BlockStart::Text { text } => Self::new([kind("text"), ("text", Value::text(text))]),
+            BlockStart::Thinking { thinking, signature } => Self::new([
+                kind("thinking"),
+                ("thinking", Value::text(thinking)),
+                ("signature", Value::text(signature)),
+            ]),
+            BlockStart::RedactedThinking { data } => {
+                Self::new([kind("redacted_thinking"), ("data", Value::text(data))])
+            }
+            BlockStart::ToolUse { id, name, input } => Self::new([
+                kind("tool_use"),
+                ("id", Value::text(id)),
+                ("name", Value::text(name)),
+                ("input", Value::json(input)),
+            ]),
         }
     }
 
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.get())
+    /// The value of `key`, which is `null` where there was none.
+    fn entry(&mut self, key: &str) -> &mut Value {
+        let at = self.0.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
+            self.0.push((Cow::Owned(key.to_owned()), Value::Null));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
     }
 
-    fn text(&self, key: &str) -> String {
-        self.get(key).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    fn set(&mut self, key: &str, value: Value) {
+        *self.entry(key) = value;
     }
-}
 
-impl Members {
+    /// Appends to the text of `key`.
+    fn append(&mut self, key: &str, text: &str) {
+        if !text.is_empty() {
+            self.entry(key).append(text);
+        }
+    }
+
+    /// The JSON of `key`.
+    fn json(&self, key: &str) -> Option<&str> {
+        match self.0.iter().find(|(known, _)| known == key) {
+            Some((_, Value::Json(json))) => Some(json.get()),
+            _ => None,
+        }
+    }
+
     fn size(&self) -> usize {
-        self.0.iter().map(|(key, value)| key.len() + value.get().len()).sum()
+        self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 }
 
@@ -54,6 +148,26 @@ impl Serialize for Members {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, value) in &self.0 {
             map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Message whose blocks take the place of its member `content`.
+struct Message {
+    members: Members,
+    blocks: Vec<Members>,
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.members.0.len()))?;
+        for (key, value) in &self.members.0 {
+            if key == "content" {
+                map.serialize_entry(key, &self.blocks)?;
+            } else {
+                map.serialize_entry(key, value)?;
+            }
         }
         map.end()
     }
@@ -82,13 +196,9 @@ pub struct MessageAccumulator {
 struct Block {
     index: Option<u64>,
     members: Members,
-    text: String,
-    thinking: String,
-    signature: Option<String>,
+    /// Arguments of a tool call.
     json: String,
-    citations: Vec<Box<RawValue>>,
-    /// Texts of deltas without a type in this version, by the names of their members.
-    other_texts: Vec<(String, String)>,
+    citations: Vec<Value>,
     /// Name of the tool when its arguments have to be JSON.
     checked_tool: Option<String>,
 }
@@ -130,23 +240,22 @@ impl EventSink for MessageAccumulator {
     /// Takes an event. Deltas of blocks that never began are ignored.
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::MessageStart { message } => self.start(Members::from_value(message)),
+            Event::MessageStart { message } => self.start(Members::of_message(message)),
             Event::ContentBlockStart { index, content_block } => {
                 let checked_tool = match content_block {
                     BlockStart::ToolUse { name, .. } => Some(name.to_string()),
                     _ => None,
                 };
-                let members = Members::from_value(content_block);
+                let members = Members::of_block(content_block);
                 self.open(Block { index: Some((*index).into()), members, checked_tool, ..Block::default() });
             }
             Event::ContentBlockDelta { index, delta } => self.typed_delta((*index).into(), delta),
             Event::MessageDelta { delta, usage } => {
                 let Some(message) = &mut self.message else { return };
-                for (key, value) in Members::from_value(delta).0 {
-                    message.set(&key, value);
-                }
+                message.set("stop_reason", Value::text_or_null(delta.stop_reason.as_deref()));
+                message.set("stop_sequence", Value::text_or_null(delta.stop_sequence.as_deref()));
                 // All counts are in it, in their order.
-                message.set("usage", raw_value(usage));
+                message.set("usage", Value::json(usage));
             }
             Event::MessageStop => self.complete = true,
             Event::Error { error, .. } => self.fail(error.clone().into_owned()),
@@ -191,13 +300,15 @@ impl MessageAccumulator {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let (Some(mut message), true) = (self.message, self.complete) else {
+        let (Some(mut members), true) = (self.message, self.complete) else {
             return Err(Error::new(ErrorType::Api, "the response ended before it was complete"));
         };
-        let broken = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
         let blocks: Vec<Members> = self.blocks.into_iter().map(Block::close).collect::<Result<_, _>>()?;
-        message.set("content", serde_json::value::to_raw_value(&blocks).map_err(broken)?);
-        serde_json::to_vec(&message).map_err(broken)
+        members.set("content", Value::Null);
+        let mut json = Vec::with_capacity(self.bytes);
+        serde_json::to_writer(&mut json, &Message { members, blocks })
+            .map_err(|error| Error::new(ErrorType::Api, error.to_string()))?;
+        Ok(json)
     }
 
     fn start(&mut self, message: Members) {
@@ -246,17 +357,17 @@ impl MessageAccumulator {
         match delta {
             Delta::TextDelta { text } => {
                 if let Some(block) = self.block(index, text.len()) {
-                    block.text.push_str(text);
+                    block.members.append("text", text);
                 }
             }
             Delta::ThinkingDelta { thinking } => {
                 if let Some(block) = self.block(index, thinking.len()) {
-                    block.thinking.push_str(thinking);
+                    block.members.append("thinking", thinking);
                 }
             }
             Delta::SignatureDelta { signature } => {
                 if let Some(block) = self.block(index, signature.len()) {
-                    block.signature = Some(signature.to_string());
+                    block.members.set("signature", Value::text(signature));
                 }
             }
             Delta::InputJsonDelta { partial_json } => {
@@ -265,8 +376,8 @@ impl MessageAccumulator {
                 }
             }
             Delta::CitationsDelta { citation } => {
-                let citation = raw_value(citation);
-                if let Some(block) = self.block(index, citation.get().len()) {
+                let citation = Value::json(citation);
+                if let Some(block) = self.block(index, citation.len()) {
                     block.citations.push(citation);
                 }
             }
@@ -291,19 +402,19 @@ impl MessageAccumulator {
         let Some(message) = &mut self.message else { return };
         // Some members of the end stand beside the delta (`context_management`).
         for (key, value) in Members::read(json).0 {
-            if !matches!(key.as_str(), "type" | "delta" | "usage") {
+            if !matches!(&*key, "type" | "delta" | "usage") {
                 message.set(&key, value);
             }
         }
         for member in event.delta.map(members).unwrap_or_default() {
-            message.set(&member.key, member.value.raw().to_owned());
+            message.set(&member.key, Value::json(&member.value));
         }
         if let Some(usage) = event.usage {
-            let mut all = message.get("usage").map(Members::read).unwrap_or_default();
+            let mut all = message.json("usage").map(Members::read).unwrap_or_default();
             for member in members(usage) {
-                all.set(&member.key, member.value.raw().to_owned());
+                all.set(&member.key, Value::json(&member.value));
             }
-            message.set("usage", raw_value(&all));
+            message.set("usage", Value::json(&all));
         }
     }
 }
@@ -316,47 +427,30 @@ impl Block {
     /// Takes a delta of an unknown type: its texts extend the members of the block, other values replace them.
     fn add_unknown(&mut self, delta: RawJson<'_>) {
         for Member { key, value } in members(delta).into_iter().filter(|member| &*member.key != "type") {
-            let Ok(text) = value.read::<JsonStr<'_>>() else {
-                self.members.set(&key, value.raw().to_owned());
-                continue;
-            };
-            match self.other_texts.iter_mut().find(|(known, _)| *known == *key) {
-                Some((_, known)) => known.push_str(&text),
-                None => self.other_texts.push((key.to_string(), text.to_string())),
+            match value.read::<JsonStr<'_>>() {
+                Ok(text) => self.members.append(&key, &text),
+                Err(_) => self.members.set(&key, Value::json(&value)),
             }
         }
     }
 
     fn add(&mut self, delta: RawDelta<'_>) {
-        self.text.push_str(delta.text.as_deref().unwrap_or_default());
-        self.thinking.push_str(delta.thinking.as_deref().unwrap_or_default());
+        self.members.append("text", delta.text.as_deref().unwrap_or_default());
+        self.members.append("thinking", delta.thinking.as_deref().unwrap_or_default());
         self.json.push_str(delta.partial_json.as_deref().unwrap_or_default());
-        self.signature = delta.signature.map(|text| text.to_string()).or(self.signature.take());
-        self.citations.extend(delta.citation.map(|citation| citation.raw().to_owned()));
+        if let Some(signature) = delta.signature {
+            self.members.set("signature", Value::text(&signature));
+        }
+        self.citations.extend(delta.citation.map(|citation| Value::json(&citation)));
     }
 
     fn close(mut self) -> Result<Members, Error> {
-        if !self.text.is_empty() {
-            let text = self.members.text("text") + &self.text;
-            self.members.set("text", raw_value(&text));
-        }
-        if !self.thinking.is_empty() {
-            let thinking = self.members.text("thinking") + &self.thinking;
-            self.members.set("thinking", raw_value(&thinking));
-        }
-        for (key, more) in std::mem::take(&mut self.other_texts) {
-            let text = self.members.text(&key) + &more;
-            self.members.set(&key, raw_value(&text));
-        }
-        if let Some(signature) = &self.signature {
-            self.members.set("signature", raw_value(signature));
-        }
         if !self.citations.is_empty() {
-            self.members.set("citations", raw_value(&self.citations));
+            self.members.set("citations", Value::json(&self.citations));
         }
         if !self.json.trim().is_empty() {
             match arguments(&self.json) {
-                Ok(input) => self.members.set("input", input),
+                Ok(input) => self.members.set("input", Value::Json(input)),
                 Err(error) => {
                     if let Some(tool) = self.checked_tool {
                         let message = format!(
@@ -375,10 +469,6 @@ impl Block {
 /// kept, as the SDKs do.
 fn arguments(json: &str) -> serde_json::Result<Box<RawValue>> {
     RawValue::from_string(json.to_owned()).or_else(|_| RawValue::from_string(complete_partial_json(json)))
-}
-
-fn raw_value(value: &(impl Serialize + ?Sized)) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).unwrap_or_default()
 }
 
 #[cfg(test)]

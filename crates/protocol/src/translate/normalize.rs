@@ -64,13 +64,18 @@ impl Normalized {
 /// # Errors
 /// When a value is not valid and cannot be corrected; if `strict`, also when that may change the response.
 pub fn normalize(
-    body: &str,
+    body: &[u8],
     request: &Request<'_>,
     capabilities: &Capabilities,
     strict: bool,
 ) -> Result<Option<Normalized>, InvalidRequest> {
     check_stop_sequences(request, capabilities)?;
-    if valid::is_valid(request, capabilities) { Ok(None) } else { edited(body, capabilities, strict) }
+    if valid::is_valid(request, capabilities) {
+        return Ok(None);
+    }
+    let body =
+        std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
+    edited(body, capabilities, strict)
 }
 
 /// Bedrock rejects blank stop sequences: Claude models those of white space, all models empty ones.

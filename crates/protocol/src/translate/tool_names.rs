@@ -70,8 +70,9 @@ pub(super) fn is_valid_tool_name(name: &str) -> bool {
     is_valid(name, is_tool_character)
 }
 
+/// Whether `name` has a valid length and only characters that are `allowed`, which are ASCII.
 fn is_valid(name: &str, allowed: impl Fn(char) -> bool) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(allowed)
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(|byte| allowed(byte.into()))
 }
 
 fn is_tool_character(c: char) -> bool {

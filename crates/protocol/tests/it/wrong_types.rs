@@ -165,7 +165,7 @@ fn errors(body: &str, capabilities: &Capabilities) -> Vec<Error> {
     };
     let options = TranslationOptions::new(8192);
     let mut errors: Vec<Error> = Vec::new();
-    errors.extend(normalize(body, &request, capabilities, false).err().map(Error::from));
+    errors.extend(normalize(body.as_bytes(), &request, capabilities, false).err().map(Error::from));
     for options in [InvokeOptions::invoke_model(options), InvokeOptions::messages("m", options)] {
         match to_invoke(body, capabilities, &options) {
             Ok(call) => errors.push(translate::unsupported_error(&call.unsupported)),

@@ -173,7 +173,8 @@ impl Authenticator {
         let mut cached = token.decision.lock().await;
         let is_fresh = cached.looked_up_at.is_some_and(|at| at.elapsed() < DECISION_TTL);
         if !is_fresh {
-            let decision = self.look_up(&token.claims).await;
+            // Boxed: a large and rare future, which the future of every request would have room for.
+            let decision = Box::pin(self.look_up(&token.claims)).await;
             cached.looked_up_at = Some(Instant::now());
             match decision {
                 Ok(decision) => cached.decision = Some(decision),

@@ -218,7 +218,8 @@ impl CredentialCache {
     }
 
     async fn load(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        let loaded = self.fetch().await;
+        // Boxed: a large and rare future, which the future of every request would have room for.
+        let loaded = Box::pin(self.fetch()).await;
         self.failed.store(loaded.is_err(), Ordering::Relaxed);
         loaded
     }

@@ -420,9 +420,7 @@ pub(super) fn normalize(
     capabilities: &Capabilities,
     strict: bool,
 ) -> Result<Option<(Bytes, Normalized)>, InvalidRequest> {
-    let text =
-        std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
-    let normalized = translate::normalize(text, parsed, capabilities, strict)?;
+    let normalized = translate::normalize(body, parsed, capabilities, strict)?;
     Ok(normalized.map(|mut normalized| (Bytes::from(std::mem::take(&mut normalized.body)), normalized)))
 }
 

@@ -2,6 +2,7 @@
 //! error here is an HTTP error, unless the head of the response was sent without an event: then it is an error event.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -134,7 +135,9 @@ impl Inference {
 
 /// Sends once and decodes until the first event.
 async fn start(upstream: &UpstreamRequest, meter: &mut Meter) -> Result<Beginning, UpstreamError> {
-    let response = meter.wait(upstream.target.send(&upstream.unsigned())).await?;
+    let unsigned = upstream.unsigned();
+    // Pinned here: a future that is an argument of another one takes its place twice.
+    let response = meter.wait(pin!(upstream.target.send(&unsigned))).await?;
     meter.set_aws_request_id(response.request_id);
     let mut decoder = Decoder::new(upstream, &response.headers);
     let mut body = response.body;

@@ -12,13 +12,13 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Json;
 use sqlx::{QueryBuilder, Row};
 
-use self::aggregates::{Aggregates, CounterKey, DailySums, DayKey, UsedToday, chunks};
+use self::aggregates::{Aggregates, CounterKey, DailySums, DayKey, UsedToday};
 use super::reservations::MAX_TOKENS;
 use super::users::{MAX_PROFILE, write_event};
 use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
 
-/// Rows of one INSERT: SQLite accepts 32,766 values (<https://www.sqlite.org/limits.html>), and a row of `metrics` has 28.
-const ROWS_PER_INSERT: usize = 500;
+/// Maximum rows of one statement: a prepared INSERT of so many rows of `metrics`, each with 28 values, takes about 150 KB.
+const MAX_ROWS: usize = 64;
 
 /// Maximum cost of one record in nano-dollars: a million dollars. More is an error of the caller.
 const MAX_COST: i64 = 1_000_000_000_000_000;
@@ -104,20 +104,21 @@ macro_rules! batch_statements {
     ($connection:ty) => {
         impl BatchStatements for $connection {
             async fn insert_missing_users(&mut self, users: &BTreeMap<&str, &UsageRecord>) -> Result<()> {
-                for rows in chunks(users, ROWS_PER_INSERT) {
+                let users: Vec<_> = users.iter().collect();
+                for rows in chunks(&users) {
                     let mut query = QueryBuilder::new("INSERT INTO users (user_id, team, used_period) ");
-                    query.push_values(rows, |mut row, (user_id, record)| {
+                    query.push_values(rows.iter().copied(), |mut row, (user_id, record)| {
                         row.push_bind(*user_id).push_bind(&record.team).push_bind(0_i64);
                     });
                     query.push(" ON CONFLICT (user_id) DO NOTHING");
-                    query.build().persistent(false).execute(&mut *self).await?;
+                    query.build().execute(&mut *self).await?;
                 }
                 Ok(())
             }
 
             async fn insert_records(&mut self, records: &[UsageRecord]) -> Result<HashSet<String>> {
                 let mut new_ids = HashSet::new();
-                for records in records.chunks(ROWS_PER_INSERT) {
+                for records in chunks(records) {
                     let times = records.iter().map(|record| datetime::timestamp(record.at));
                     let times = times.collect::<Result<Vec<_>>>()?;
                     let mut query = QueryBuilder::new(INSERT_RECORDS);
@@ -154,7 +155,7 @@ macro_rules! batch_statements {
                             .push_bind(created_at);
                     });
                     query.push(" ON CONFLICT (receipt_id) DO NOTHING RETURNING receipt_id");
-                    for row in query.build().persistent(false).fetch_all(&mut *self).await? {
+                    for row in query.build().fetch_all(&mut *self).await? {
                         new_ids.insert(row.try_get::<String, _>(0)?);
                     }
                 }
@@ -162,23 +163,25 @@ macro_rules! batch_statements {
             }
 
             async fn add_to_counters(&mut self, counters: &BTreeMap<CounterKey<'_>, i64>) -> Result<()> {
-                for rows in chunks(counters, ROWS_PER_INSERT) {
+                let counters: Vec<_> = counters.iter().collect();
+                for rows in chunks(&counters) {
                     let mut query = QueryBuilder::new("INSERT INTO counters (scope, name, period, used) ");
-                    query.push_values(rows, |mut row, ((scope, name, period), used)| {
+                    query.push_values(rows.iter().copied(), |mut row, ((scope, name, period), used)| {
                         row.push_bind(*scope).push_bind(*name).push_bind(*period).push_bind(*used);
                     });
                     query.push(
                         " ON CONFLICT (scope, name, period) DO UPDATE SET used = counters.used + excluded.used",
                     );
-                    query.build().persistent(false).execute(&mut *self).await?;
+                    query.build().execute(&mut *self).await?;
                 }
                 Ok(())
             }
 
             async fn add_to_days(&mut self, days: &BTreeMap<DayKey<'_>, DailySums>) -> Result<()> {
-                for rows in chunks(days, ROWS_PER_INSERT) {
+                let days: Vec<_> = days.iter().collect();
+                for rows in chunks(&days) {
                     let mut query = QueryBuilder::new(aggregates::INSERT_DAYS);
-                    query.push_values(rows, |mut row, (key, sums)| {
+                    query.push_values(rows.iter().copied(), |mut row, (key, sums)| {
                         let (day, user_id, team, model, route) = *key;
                         row.push_bind(day)
                             .push_bind(user_id)
@@ -190,37 +193,38 @@ macro_rules! batch_statements {
                         }
                     });
                     query.push(aggregates::ON_CONFLICT_DAYS);
-                    query.build().persistent(false).execute(&mut *self).await?;
+                    query.build().execute(&mut *self).await?;
                 }
                 Ok(())
             }
 
             async fn add_to_used_today(&mut self, users: &BTreeMap<&str, UsedToday>) -> Result<()> {
-                for rows in chunks(users, ROWS_PER_INSERT) {
+                let users: Vec<_> = users.iter().collect();
+                for rows in chunks(&users) {
                     let mut query = QueryBuilder::new(
                         "INSERT INTO users (user_id, tokens_used_today, last_reset_date, used_period) ",
                     );
-                    query.push_values(rows, |mut row, (user_id, used)| {
+                    query.push_values(rows.iter().copied(), |mut row, (user_id, used)| {
                         row.push_bind(*user_id)
                             .push_bind(used.tokens)
                             .push_bind(used.day)
                             .push_bind(used.period);
                     });
                     query.push(ON_CONFLICT_USED_TODAY);
-                    query.build().persistent(false).execute(&mut *self).await?;
+                    query.build().execute(&mut *self).await?;
                 }
                 Ok(())
             }
 
             async fn delete_reservations(&mut self, records: &[UsageRecord]) -> Result<()> {
-                for records in records.chunks(ROWS_PER_INSERT) {
+                for records in chunks(records) {
                     let mut query = QueryBuilder::new("DELETE FROM reservations WHERE id IN (");
                     let mut ids = query.separated(", ");
                     for record in records {
                         ids.push_bind(&record.id);
                     }
                     query.push(")");
-                    query.build().persistent(false).execute(&mut *self).await?;
+                    query.build().execute(&mut *self).await?;
                 }
                 Ok(())
             }
@@ -230,6 +234,17 @@ macro_rules! batch_statements {
 
 batch_statements!(SqliteConnection);
 batch_statements!(PgConnection);
+
+/// Splits rows into chunks whose lengths are powers of two, so that a few statements, each prepared once, write batches
+/// of every length.
+fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = MAX_ROWS.min(1 << rows.len().checked_ilog2()?);
+        let (chunk, rest) = rows.split_at(length);
+        rows = rest;
+        Some(chunk)
+    })
+}
 
 /// Formats nano-dollars as dollars with nine decimals.
 pub(crate) fn dollars(nanos: i64) -> String {
@@ -274,7 +289,19 @@ fn check_record(record: &UsageRecord) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::dollars;
+    use super::{MAX_ROWS, chunks, dollars};
+
+    #[test]
+    fn rows_of_every_number_have_few_chunk_lengths() {
+        for number in 0..=500 {
+            let rows: Vec<usize> = (0..number).collect();
+            assert!(
+                chunks(&rows).all(|chunk| chunk.len().is_power_of_two() && chunk.len() <= MAX_ROWS),
+                "{number}"
+            );
+            assert_eq!(chunks(&rows).collect::<Vec<_>>().concat(), rows);
+        }
+    }
 
     #[test]
     fn dollars_have_nine_decimals() {

@@ -51,7 +51,7 @@ pub(super) fn json(name: &str, value: &Value) -> Result<()> {
     if has_nul(value) {
         return Err(StoreError::Invalid(format!("{name} contains a NUL")));
     }
-    if value.to_string().len() > MAX_JSON_BYTES {
+    if serde_json::to_vec(value).is_ok_and(|json| json.len() > MAX_JSON_BYTES) {
         return Err(StoreError::Invalid(format!("{name} is longer than {MAX_JSON_BYTES} bytes")));
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::store::{Event, Store, StoreError, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-/// Maximum records in one transaction: 500 rows of `metrics` are one INSERT statement.
+/// Maximum records in one transaction, which holds locks on the rows of their users.
 const MAX_BATCH_RECORDS: usize = 500;
 /// How long the first record of a batch waits for others. Short, because its reservation counts until then.
 const BATCH_WINDOW: Duration = Duration::from_millis(25);

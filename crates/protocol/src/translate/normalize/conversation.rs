@@ -433,8 +433,9 @@ impl<'t> Normalizer<'t, '_> {
 }
 
 /// Whether the input of a call is none: clients send an empty string for a call without arguments.
-fn is_no_input(input: RawJson<'_>) -> bool {
-    input.get() == "null" || input.read::<JsonStr<'_>>().is_ok_and(|text| text.is_blank())
+pub(super) fn is_no_input(input: RawJson<'_>) -> bool {
+    let is_blank = || input.read::<JsonStr<'_>>().is_ok_and(|text| text.is_blank());
+    input.get() == "null" || (input.get().starts_with('"') && is_blank())
 }
 
 /// The object in an input that is a JSON text.

@@ -1,9 +1,15 @@
 //! The top level of a tool's schema.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::capabilities::Capabilities;
 use crate::json::RawJson;
+
+/// The end of the names of all combinators.
+static COMBINATOR_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Of\""));
 
 /// The member that every schema of a tool has.
 pub(super) const OBJECT: &str = r#""type":"object""#;
@@ -40,7 +46,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<R
 /// What Bedrock rejects in `schema` and what can be known without reading all of it.
 pub(super) fn check<'t>(schema: RawJson<'t>, capabilities: &Capabilities) -> Problem<'t> {
     let text = schema.get();
-    let has_combinator = capabilities.claude && memchr::memmem::find(text.as_bytes(), b"Of\"").is_some();
+    let has_combinator = capabilities.claude && COMBINATOR_END.find(text.as_bytes()).is_some();
     if !schema.is_object() || (!has_combinator && begins_with_type(text)) {
         return Problem::None;
     }

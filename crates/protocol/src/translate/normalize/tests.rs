@@ -14,7 +14,7 @@ const CLAUDE: &Capabilities = &Capabilities::CLASSIC_CLAUDE;
 
 fn normalized(body: &str, capabilities: &Capabilities) -> Option<Normalized> {
     let request = Request::parse(body.as_bytes()).unwrap();
-    let normalized = normalize(body, &request, capabilities, false).unwrap();
+    let normalized = normalize(body.as_bytes(), &request, capabilities, false).unwrap();
     // The quick look and the edits are of one mind.
     let edited = edited(body, capabilities, false).unwrap();
     assert_eq!(edited.as_ref().map(|edited| &edited.body), normalized.as_ref().map(|n| &n.body), "{body}");
@@ -275,7 +275,7 @@ fn blank_stop_sequence_is_rejected_with_its_path() {
     let rejected = |stop: Value, capabilities: &Capabilities| {
         let body = json!({"max_tokens": 1, "messages": [], "stop_sequences": stop}).to_string();
         let request = Request::parse(body.as_bytes()).unwrap();
-        normalize(&body, &request, capabilities, false).err().map(|error| error.to_string())
+        normalize(body.as_bytes(), &request, capabilities, false).err().map(|error| error.to_string())
     };
     let error = "each stop sequence must contain non-whitespace";
     assert_eq!(rejected(json!(["END", "\n\n"]), CLAUDE), Some(format!("stop_sequences.1: {error}")));
@@ -313,12 +313,12 @@ fn schema_with_a_combinator_on_top_is_rejected() {
     ]});
     let body = body.to_string();
     let request = Request::parse(body.as_bytes()).unwrap();
-    let error = normalize(&body, &request, CLAUDE, false).unwrap_err().to_string();
+    let error = normalize(body.as_bytes(), &request, CLAUDE, false).unwrap_err().to_string();
     assert!(
         error.starts_with("tools.1.input_schema: tool 'b': input_schema does not support oneOf"),
         "{error}"
     );
-    assert!(normalize(&body, &request, &Capabilities::UNKNOWN, false).unwrap().is_none());
+    assert!(normalize(body.as_bytes(), &request, &Capabilities::UNKNOWN, false).unwrap().is_none());
 }
 
 #[test]

@@ -110,15 +110,3 @@ impl<'a> Aggregates<'a> {
         Ok(())
     }
 }
-
-/// Splits the entries of `map` into chunks of at most `rows`.
-pub(super) fn chunks<K, V>(map: &BTreeMap<K, V>, rows: usize) -> Vec<Vec<(&K, &V)>> {
-    let mut chunks: Vec<Vec<(&K, &V)>> = Vec::new();
-    for entry in map {
-        match chunks.last_mut() {
-            Some(chunk) if chunk.len() < rows => chunk.push(entry),
-            _ => chunks.push(vec![entry]),
-        }
-    }
-    chunks
-}
