@@ -370,9 +370,9 @@ impl<'t> Editing<'t, '_> {
     /// The member and its beta travel together. The client learns from the response that its tool calls are not checked.
     fn safeguards(&mut self, value: RawJson<'t>, path: JsonPath<'_>) {
         if value.get() == "null" || self.options.count_tokens {
-            self.left_out.push(safeguards::FIELD.to_owned());
+            self.left_out.insert(safeguards::FIELD.to_owned());
         } else if self.is_unsupported(safeguards::FIELD) || self.options.betas.is_safeguards_unsupported() {
-            self.left_out.push(safeguards::FIELD.to_owned());
+            self.left_out.insert(safeguards::FIELD.to_owned());
             self.diagnostics.adjusted(path, "left out: this model rejected it before");
         } else {
             self.betas.require_safeguards();
