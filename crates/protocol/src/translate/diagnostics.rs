@@ -246,6 +246,7 @@ pub fn notice_summary(notices: &[Notice], max_bytes: usize) -> String {
         }
         line.push_str(&text);
     }
+    line.truncate(line.floor_char_boundary(max_bytes));
     line
 }
 

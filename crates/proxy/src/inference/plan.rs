@@ -453,4 +453,4 @@ fn field_name(feature: &UnsupportedFeature) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

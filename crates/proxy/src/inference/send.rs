@@ -78,9 +78,10 @@ impl Inference {
                     }
                 }
                 Next::Fallback(feature) => {
-                    match self.replan(&request, &upstream, &feature, meter.reserved()) {
-                        Some(other) => upstream = other,
-                        None => return Err(self.give_up(error, &request, meter)),
+                    let replan = || self.replan(&request, &upstream, &feature, meter.reserved());
+                    match self.work_on_body(request.body.bytes().len(), replan).await {
+                        Ok(Some(other)) => upstream = other,
+                        Ok(None) | Err(_) => return Err(self.give_up(error, &request, meter)),
                     }
                 }
                 Next::GiveUp => return Err(self.give_up(error, &request, meter)),
