@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::plan::{normalize, tokenizer};
+use super::plan::{forwarded_prompt, normalize, tokenizer};
 use super::{Inference, InferenceError};
 use crate::bedrock::{self, Operation, SignedRequest, UpstreamError};
 use crate::catalog::ResolvedModel;
@@ -111,7 +111,9 @@ impl Inference {
         body: &Bytes,
         betas: &[String],
     ) -> Result<(u64, Option<CountRequest>), InvalidRequest> {
-        let estimate = estimate::tokens(&parsed, tokenizer(model));
+        // A client takes the number for the length of its prompt: for what cannot be seen, the least.
+        let context = model.capabilities.context_tokens;
+        let estimate = estimate::tokens(&parsed, tokenizer(model), context).min_tokens;
         // Betas cost nothing, and one that the model does not know would spoil the count.
         parsed.anthropic_beta = None;
         let count = if model.mantle {
@@ -368,10 +370,8 @@ fn counted_body(body: &[u8]) -> Option<(Vec<u8>, bool)> {
 
 /// An estimate for a CountTokens request; `None` for what cannot be parsed, which AWS decides about.
 fn forwarded_estimate(model: &ResolvedModel, body: &[u8]) -> Option<u64> {
-    let (counted, _) = counted_body(body)?;
-    // Converse's other names count as unknown fields do.
-    let request = Request::parse(&counted).ok()?;
-    Some(estimate::tokens(&request, tokenizer(model)))
+    let (counted, is_native) = counted_body(body)?;
+    Some(forwarded_prompt(model, is_native, &counted).min_tokens)
 }
 
 /// Whether the model does not count at all, or the credentials may not count.

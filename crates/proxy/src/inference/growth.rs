@@ -163,11 +163,11 @@ async fn messages_time_grows_with_the_body() {
         ("auto", CLAUDE, Endpoint::Messages),
         ("auto", NEWEST_CLAUDE, Endpoint::Messages),
         ("auto", NOVA, Endpoint::Messages),
-        ("auto", CLAUDE, Endpoint::CountTokens),
         ("invoke", CLAUDE, Endpoint::Messages),
         ("messages", NEWEST_CLAUDE, Endpoint::Messages),
     ];
     check(families::messages(), &endpoints).await;
+    check(families::documents(), &[("auto", CLAUDE, Endpoint::CountTokens)]).await;
 }
 
 #[tokio::test]

@@ -424,7 +424,8 @@ fn prompt_usage(estimate: TokenEstimate) -> Usage {
 mod tests {
     use super::*;
 
-    const ESTIMATE: TokenEstimate = TokenEstimate { input_tokens: 1000, output_tokens: 500 };
+    const ESTIMATE: TokenEstimate =
+        TokenEstimate { input_tokens: 1000, min_input_tokens: 1000, output_tokens: 500 };
 
     fn charged(
         outcome: Outcome,

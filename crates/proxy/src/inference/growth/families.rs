@@ -17,7 +17,7 @@ pub(super) struct Family {
 }
 
 /// The usual number: large enough for a time that can be measured, within the limits of one list when it is doubled.
-const COUNT: usize = if cfg!(debug_assertions) { 2_500 } else { 5_000 };
+const COUNT: usize = if cfg!(debug_assertions) { 3_000 } else { 5_000 };
 /// Bytes of one text.
 const TEXT: usize = COUNT * 100;
 
@@ -93,7 +93,7 @@ pub(super) fn messages() -> Vec<Family> {
     [documents(), tools(), conversations(), texts(), top_level(), invalid()].into_iter().flatten().collect()
 }
 
-fn documents() -> Vec<Family> {
+pub(super) fn documents() -> Vec<Family> {
     vec![
         family("documents, one title", COUNT, |n| blocks(&list(n, |_| document("same")))),
         family("documents, no title", COUNT, |n| blocks(&list(n, |_| document("")))),
