@@ -156,6 +156,7 @@ async fn start(upstream: &UpstreamRequest, meter: &mut Meter) -> Result<Beginnin
         match progress {
             Progress::Started => return Ok(Beginning { body, decoder, first_events, forwarded: None }),
             Progress::Waiting => {}
+            Progress::Ended if decoder.is_too_large() => return Err(UpstreamError::TooLarge),
             Progress::Ended => return Err(early_end(&decoder, meter.aws_request_id())),
         }
     }
