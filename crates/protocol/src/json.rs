@@ -4,6 +4,7 @@
 //! The meaning of objects is in `anthropic` and `converse`.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -197,6 +198,15 @@ fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
+/// `text`, cut at `max_bytes` bytes and marked, if it is longer. For texts that repeat what a client or AWS wrote.
+pub(crate) fn truncated(mut text: String, max_bytes: usize) -> String {
+    if text.len() > max_bytes {
+        text.truncate(text.floor_char_boundary(max_bytes));
+        text.push('…');
+    }
+    text
+}
+
 /// Item of a [`List`].
 pub trait Item {
     /// How it is called in an error.
@@ -265,6 +275,74 @@ impl<'de, T: Item + Deserialize<'de>> Deserialize<'de> for List<T> {
     }
 }
 
+/// The methods of a visitor that takes nothing from strings, numbers, booleans and null.
+macro_rules! ignore_scalars {
+    () => {
+        fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+            Ok(())
+        }
+    };
+}
+pub(crate) use ignore_scalars;
+
+/// The unknown members of an object that is being parsed.
+#[derive(Default)]
+pub(crate) struct UnknownMembers<'a> {
+    pub(crate) members: Vec<(JsonStr<'a>, RawJson<'a>)>,
+    /// Their names, once they are too many to compare.
+    names: HashSet<JsonStr<'a>>,
+}
+
+impl<'a> UnknownMembers<'a> {
+    /// Number of members up to which comparing each name is faster than hashing.
+    const MAX_COMPARED: usize = 16;
+
+    /// Adds a member, unless it is `null`.
+    pub(crate) fn push(&mut self, name: JsonStr<'a>, value: RawJson<'a>) -> Result<(), String> {
+        if self.members.len() == MAX_UNKNOWN {
+            return Err("too many unknown fields".to_owned());
+        }
+        let is_known = match self.names.is_empty() {
+            true => self.members.iter().any(|(known, _)| *known == name),
+            false => self.names.contains(&name),
+        };
+        if is_known {
+            return Err(format!("duplicate field `{name}`"));
+        }
+        if value.get() == "null" {
+            return Ok(());
+        }
+        if self.members.len() == Self::MAX_COMPARED {
+            self.names.extend(self.members.iter().map(|(name, _)| name.clone()));
+        }
+        if !self.names.is_empty() {
+            self.names.insert(name.clone());
+        }
+        self.members.push((name, value));
+        Ok(())
+    }
+}
+
 /// Declares a JSON object whose members are all optional and which keeps the members it does not know.
 ///
 /// Parsing never drops anything: a member is in its field, or in `unknown`, or the object is rejected
@@ -311,6 +389,7 @@ macro_rules! object {
                         use serde::de::Error;
                         let mut object = $name::default();
                         let mut seen = Seen::default();
+                        let mut unknown = $crate::json::UnknownMembers::default();
                         while let Some(key) = map.next_key::<$crate::json::JsonStr<'a>>()? {
                             match &*key {
                                 $( $key => {
@@ -321,18 +400,11 @@ macro_rules! object {
                                 } )*
                                 _ => {
                                     let value = map.next_value::<$crate::json::RawJson<'a>>()?;
-                                    if object.unknown.len() == $crate::json::MAX_UNKNOWN {
-                                        return Err(A::Error::custom("too many unknown fields"));
-                                    }
-                                    if object.unknown.iter().any(|(known, _)| *known == key) {
-                                        return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
-                                    }
-                                    if value.get() != "null" {
-                                        object.unknown.push((key, value));
-                                    }
+                                    unknown.push(key, value).map_err(A::Error::custom)?;
                                 }
                             }
                         }
+                        object.unknown = unknown.members;
                         Ok(object)
                     }
                 }

@@ -5,8 +5,9 @@
 /// `{"a":1,"b":"hal` becomes `{"a":1}`. What is not the beginning of a JSON value comes back as something
 /// that is not JSON either.
 pub(crate) fn complete_partial_json(json: &str) -> String {
-    // The position up to which everything is complete, and the brackets open there.
-    let (mut safe, mut safe_open) = (0, Vec::new());
+    // The position up to which everything is complete. The brackets that are open there are those open at the end, as
+    // each bracket moves the position.
+    let mut safe = 0;
     let mut open: Vec<u8> = Vec::new();
     let mut in_string = false;
     let mut escaped = false;
@@ -31,8 +32,8 @@ pub(crate) fn complete_partial_json(json: &str) -> String {
         }
         match byte {
             // The value before a comma is complete; an opened bracket is a complete empty one.
-            b',' => (safe, safe_open) = (at, open.clone()),
-            b'{' | b'[' | b'}' | b']' => (safe, safe_open) = (at + 1, open.clone()),
+            b',' => safe = at,
+            b'{' | b'[' | b'}' | b']' => safe = at + 1,
             _ => {}
         }
     }
@@ -44,7 +45,7 @@ pub(crate) fn complete_partial_json(json: &str) -> String {
     {
         return closed_json;
     }
-    closed(&json[..safe], &safe_open)
+    closed(&json[..safe], &open)
 }
 
 fn closed(json: &str, open: &[u8]) -> String {

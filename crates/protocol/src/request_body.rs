@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::json::{JsonStr, RawJson, object};
+use crate::json::{JsonStr, RawJson, object, truncated};
 
 /// Request that is not valid: the JSON path and the problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,13 @@ pub struct InvalidRequest {
 }
 
 impl InvalidRequest {
+    /// Maximum length of path and message, in bytes: both repeat what the client wrote.
+    const MAX_BYTES: usize = 2000;
+
     /// Error for the value at `path`.
     pub fn new(path: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { path: path.to_string(), message: message.into() }
+        let path = truncated(path.to_string(), Self::MAX_BYTES);
+        Self { path, message: truncated(message.into(), Self::MAX_BYTES) }
     }
 }
 

@@ -4,15 +4,18 @@
 //! Reading order: `request` (the values that travel), `plan` (which upstream API, which body, what it may cost),
 //! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` and `decoder`
 //! (the response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
-//! its client). Beside them `count_tokens`, `output_limit` (the limit in a body of the Bedrock API), `unsupported`
-//! (features that models were seen not to support), `debug` and `error`.
+//! its client). Beside them `large_bodies` (bounds the work on large bodies), `count_tokens`, `output_limit` (the limit in a
+//! body of the Bedrock API), `unsupported` (features that models were seen not to support), `debug` and `error`.
 
 mod count_tokens;
 mod debug;
 mod decoder;
 mod detach;
 mod error;
+#[cfg(test)]
+mod growth;
 mod json_body;
+mod large_bodies;
 mod metering;
 mod output_limit;
 mod plan;
@@ -44,6 +47,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::OverheadPhase;
 use detach::{Detachable, DetachedReads};
+use large_bodies::LargeBodies;
 use streaming_body::StreamingBody;
 use token_counts::TokenCountCache;
 use unsupported::UnsupportedFeatures;
@@ -60,6 +64,7 @@ pub(crate) struct Inference {
     unsupported: UnsupportedFeatures,
     token_counts: TokenCountCache,
     detached: DetachedReads,
+    large_bodies: LargeBodies,
     tasks: Tasks,
 }
 
@@ -105,6 +110,7 @@ impl Inference {
             unsupported: UnsupportedFeatures::new(clock.clone()),
             token_counts: TokenCountCache::default(),
             detached: DetachedReads::new(config, tasks),
+            large_bodies: LargeBodies::default(),
             tasks: tasks.clone(),
         }
     }
@@ -139,7 +145,8 @@ impl Inference {
     ) -> Result<InferenceResponse, InferenceError> {
         let record = request.record.clone();
         let begun = Instant::now();
-        let upstream = self.plan(&request, parsed)?;
+        let bytes = request.body.bytes().len();
+        let upstream = self.work_on_body(bytes, || self.plan(&request, parsed)).await??;
         record.add_phase(OverheadPhase::Translate, begun.elapsed());
         let begun = Instant::now();
         let meter = self.admit(&request, &upstream).await;

@@ -106,11 +106,13 @@ impl LimitStatus {
     }
 }
 
-/// Upper estimate of the tokens of a request.
+/// Estimate of the tokens of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TokenEstimate {
-    /// Tokens of the prompt.
+    /// Maximum tokens of the prompt.
     pub(crate) input_tokens: i64,
+    /// Minimum tokens of the prompt: less than the maximum where it holds documents whose length cannot be seen.
+    pub(crate) min_input_tokens: i64,
     /// Maximum tokens of the response.
     pub(crate) output_tokens: i64,
 }
@@ -124,6 +126,8 @@ pub(crate) enum AdmitError {
         status: LimitStatus,
         /// Tokens that the request may use.
         need: i64,
+        /// Tokens that have to be left for the request to be admitted.
+        min_need: i64,
         /// Period of the limit.
         period: Period,
         /// Current time, epoch milliseconds.
@@ -142,7 +146,9 @@ impl AdmitError {
     #[must_use]
     pub(crate) fn is_blocked_by_reservations(&self) -> bool {
         match self {
-            Self::LimitExceeded { status, need, .. } => status.used.saturating_add(*need) <= status.limit,
+            Self::LimitExceeded { status, min_need, .. } => {
+                status.used.saturating_add(*min_need) <= status.limit
+            }
             Self::StoreUnavailable(_) | Self::StoreBusy | Self::ShuttingDown => false,
         }
     }
@@ -243,35 +249,43 @@ impl Quota {
         period: Period,
         now: i64,
     ) -> Result<Vec<LimitStatus>, AdmitError> {
-        let tokens = estimate.total();
         let lease_ms = i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX);
-        let reservation = Reservation {
+        let mut reservation = Reservation {
             id,
             holder: &self.holder,
             user_id: &subject.user_id,
             team: subject.team.as_deref(),
             period: period.start,
-            tokens,
+            tokens: estimate.total(),
             expires_at: now.saturating_add(lease_ms),
             user_limit: subject.user_limit,
             team_limit: subject.team_limit,
             now,
         };
-        match self.store.reserve(&reservation).await {
-            Ok(ReserveOutcome::Reserved(totals)) => Ok(subject.limits(&totals)),
-            Ok(ReserveOutcome::OverLimit(totals)) => {
-                let tightest = subject.limits(&totals).into_iter().min_by_key(LimitStatus::remaining);
-                let status = tightest.ok_or(AdmitError::StoreUnavailable(LimitScope::User))?;
-                self.report_exceeded(&status, subject, tokens, now);
-                Err(AdmitError::LimitExceeded { status, need: tokens, period, now })
-            }
-            Err(error @ StoreError::Busy(_)) => {
-                tracing::warn!(%error, user_id = subject.user_id, "limit not checked in time");
-                Err(AdmitError::StoreBusy)
-            }
-            Err(error) => {
-                tracing::warn!(%error, user_id = subject.user_id, "limit not checked");
-                self.outage_decision(subject)
+        loop {
+            match self.store.reserve(&reservation).await {
+                Ok(ReserveOutcome::Reserved(totals)) => return Ok(subject.limits(&totals)),
+                Ok(ReserveOutcome::OverLimit(totals)) => {
+                    let tightest = subject.limits(&totals).into_iter().min_by_key(LimitStatus::remaining);
+                    let status = tightest.ok_or(AdmitError::StoreUnavailable(LimitScope::User))?;
+                    // A guess reserves all that is left, so that no other request runs beside it; each time it is less.
+                    let left = status.remaining();
+                    if (estimate.min_total()..reservation.tokens).contains(&left) {
+                        reservation.tokens = left;
+                        continue;
+                    }
+                    let (need, min_need) = (estimate.total(), estimate.min_total());
+                    self.report_exceeded(&status, subject, need, now);
+                    return Err(AdmitError::LimitExceeded { status, need, min_need, period, now });
+                }
+                Err(error @ StoreError::Busy(_)) => {
+                    tracing::warn!(%error, user_id = subject.user_id, "limit not checked in time");
+                    return Err(AdmitError::StoreBusy);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, user_id = subject.user_id, "limit not checked");
+                    return self.outage_decision(subject);
+                }
             }
         }
     }
@@ -317,10 +331,16 @@ impl Quota {
 }
 
 impl TokenEstimate {
-    /// Sum of both; at least one token, so that a limit of 0 denies everything.
+    /// Sum of prompt and response; at least one token, so that a limit of 0 denies everything.
     #[must_use]
     pub(crate) fn total(self) -> i64 {
         self.input_tokens.saturating_add(self.output_tokens).max(1)
+    }
+
+    /// The same with the minimum of the prompt.
+    #[must_use]
+    pub(crate) fn min_total(self) -> i64 {
+        self.min_input_tokens.saturating_add(self.output_tokens).max(1)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Members are kept as JSON text and not as types, so that blocks and members without a name in this version survive.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::event_sink::EventSink;
 use super::{BlockStart, Delta, Error, ErrorType, Event, MessageStart};
-use crate::json::{JsonStr, RawJson};
+use crate::json::{JsonStr, MAX_UNKNOWN, RawJson};
 use crate::json_edit::{Member, members};
 use crate::partial_json::complete_partial_json;
 
@@ -56,7 +57,7 @@ impl Value {
     }
 }
 
-/// Object as ordered members.
+/// Object as ordered members, at most [`MAX_UNKNOWN`].
 #[derive(Clone, Debug, Default)]
 struct Members(Vec<(Cow<'static, str>, Value)>);
 
@@ -66,7 +67,7 @@ impl Members {
         let member = |Member { key, value }: Member<'_>| {
             (Cow::Owned(key.0.into_owned()), Value::Json(value.raw().to_owned()))
         };
-        Self(members(object).into_iter().map(member).collect())
+        Self(members(object).into_iter().take(MAX_UNKNOWN).map(member).collect())
     }
 
     /// Members with known names.
@@ -120,7 +121,10 @@ impl Members {
     }
 
     fn set(&mut self, key: &str, value: Value) {
-        *self.entry(key) = value;
+        let is_full = self.0.len() >= MAX_UNKNOWN && !self.0.iter().any(|(known, _)| known == key);
+        if !is_full {
+            *self.entry(key) = value;
+        }
     }
 
     /// Appends to the text of `key`.
@@ -186,6 +190,8 @@ const BLOCK_BYTES: usize = 256;
 pub struct MessageAccumulator {
     message: Option<Members>,
     blocks: Vec<Block>,
+    /// Position of the block of each number. Numbers may skip, and the last block of a number counts.
+    positions: HashMap<Option<u64>, usize>,
     bytes: usize,
     complete: bool,
     error: Option<Error>,
@@ -194,7 +200,6 @@ pub struct MessageAccumulator {
 /// Content block with the joined content of its deltas.
 #[derive(Debug, Default)]
 struct Block {
-    index: Option<u64>,
     members: Members,
     /// Arguments of a tool call.
     json: String,
@@ -247,7 +252,7 @@ impl EventSink for MessageAccumulator {
                     _ => None,
                 };
                 let members = Members::of_block(content_block);
-                self.open(Block { index: Some((*index).into()), members, checked_tool, ..Block::default() });
+                self.open(Some((*index).into()), Block { members, checked_tool, ..Block::default() });
             }
             Event::ContentBlockDelta { index, delta } => self.typed_delta((*index).into(), delta),
             Event::MessageDelta { delta, usage } => {
@@ -275,7 +280,7 @@ impl EventSink for MessageAccumulator {
             }
             "content_block_start" => {
                 let members = event.content_block.map(|block| Members::read(block.get())).unwrap_or_default();
-                self.open(Block { index: event.index, members, ..Block::default() });
+                self.open(event.index, Block { members, ..Block::default() });
             }
             "content_block_delta" => {
                 if let Some(delta) = event.delta {
@@ -317,8 +322,15 @@ impl MessageAccumulator {
         }
     }
 
-    fn open(&mut self, block: Block) {
+    /// Whether the message is larger than [`MAX_MESSAGE_BYTES`], so that further events are in vain.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.bytes > MAX_MESSAGE_BYTES
+    }
+
+    fn open(&mut self, index: Option<u64>, block: Block) {
         if self.reserve(BLOCK_BYTES + block.members.size()) {
+            self.positions.insert(index, self.blocks.len());
             self.blocks.push(block);
         }
     }
@@ -326,7 +338,7 @@ impl MessageAccumulator {
     /// Counts further bytes; `false` when the message has become too large.
     fn reserve(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes <= MAX_MESSAGE_BYTES {
+        if !self.is_too_large() {
             return true;
         }
         if self.error.is_none() {
@@ -341,15 +353,15 @@ impl MessageAccumulator {
 
     fn fail(&mut self, error: Error) {
         self.error = Some(error);
-        self.blocks = Vec::new();
+        (self.blocks, self.positions) = Default::default();
     }
 
-    /// The block of this number. Numbers may skip, so it is not a position.
+    /// The block of this number.
     fn block(&mut self, index: Option<u64>, bytes: usize) -> Option<&mut Block> {
         if !self.reserve(bytes) {
             return None;
         }
-        self.blocks.iter_mut().rev().find(|block| block.index == index)
+        self.blocks.get_mut(*self.positions.get(&index)?)
     }
 
     fn typed_delta(&mut self, index: u64, delta: &Delta<'_>) {

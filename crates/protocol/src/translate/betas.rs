@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::diagnostics::{Diagnostics, JsonPath};
+use super::ordered_set::OrderedSet;
 use super::safeguards;
 use crate::apis::UpstreamApi;
 
@@ -139,15 +140,16 @@ impl RequestedBetas<'_> {
 pub(super) struct BetaFilter<'a> {
     api: UpstreamApi,
     is_claude: bool,
-    names: Vec<Cow<'a, str>>,
-    not_sent: Vec<Cow<'a, str>>,
-    unsupported: Vec<Cow<'a, str>>,
+    names: OrderedSet<'a>,
+    not_sent: OrderedSet<'a>,
+    unsupported: OrderedSet<'a>,
 }
 
 impl<'a> BetaFilter<'a> {
     /// Filter without betas. A model that is not a Claude model knows no betas.
     pub(super) fn new(api: UpstreamApi, is_claude: bool) -> Self {
-        Self { api, is_claude, names: Vec::new(), not_sent: Vec::new(), unsupported: Vec::new() }
+        let (names, not_sent, unsupported) = Default::default();
+        Self { api, is_claude, names, not_sent, unsupported }
     }
 
     /// Adds a beta that the client requested.
@@ -156,14 +158,12 @@ impl<'a> BetaFilter<'a> {
         let renamed = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, renamed)| *renamed);
         let unsupported = is_unsupported(&name) || renamed.is_some_and(&is_unsupported) || !self.is_claude;
         let upstream = renamed.map_or(name, Cow::Borrowed);
-        let list = match (self.is_irrelevant(&upstream), unsupported) {
+        let set = match (self.is_irrelevant(&upstream), unsupported) {
             (true, _) => &mut self.not_sent,
             (false, true) => &mut self.unsupported,
             (false, false) => &mut self.names,
         };
-        if !list.contains(&upstream) {
-            list.push(upstream);
-        }
+        set.insert(upstream);
     }
 
     /// Whether a beta of this name changes nothing for the API and the model.
@@ -181,27 +181,23 @@ impl<'a> BetaFilter<'a> {
 
     /// Adds a beta that a member of the request requires.
     pub(super) fn require(&mut self, name: impl Into<Cow<'a, str>>) {
-        let name = name.into();
-        if !self.names.contains(&name) {
-            self.names.push(name);
-        }
+        self.names.insert(name);
     }
 
     /// Adds the beta of `safeguards`, in the version that the client requested.
     pub(super) fn require_safeguards(&mut self) {
-        let is_beta = |name: &Cow<'a, str>| name.starts_with(safeguards::BETA_PREFIX);
-        let requested = self.not_sent.iter().position(is_beta).map(|at| self.not_sent.remove(at));
+        let requested = self.not_sent.take(|name| name.starts_with(safeguards::BETA_PREFIX));
         self.require(requested.unwrap_or(Cow::Borrowed(safeguards::BETA)));
     }
 
     /// Betas to send.
     pub(super) fn names(&self) -> &[Cow<'a, str>] {
-        &self.names
+        self.names.as_slice()
     }
 
     /// Consumes the filter and returns the betas to send.
     pub(super) fn into_names(self) -> Vec<Cow<'a, str>> {
-        self.names
+        self.names.into_texts()
     }
 
     /// Reports betas that are not sent: irrelevant ones as adjusted, unsupported ones as dropped.
@@ -209,15 +205,15 @@ impl<'a> BetaFilter<'a> {
         let path = JsonPath::ROOT;
         let path = path.key("anthropic-beta");
         if !self.not_sent.is_empty() {
-            diagnostics.adjusted(path, format!("not sent: {}", self.not_sent.join(", ")));
+            diagnostics.adjusted(path, format!("not sent: {}", self.not_sent.as_slice().join(", ")));
         }
         if !self.unsupported.is_empty() {
-            let why = match (self.is_claude, self.unsupported.len()) {
+            let why = match (self.is_claude, self.unsupported.as_slice().len()) {
                 (false, _) => "the model is not a Claude model",
                 (_, 1) => "this model rejected it before",
                 (..) => "this model rejected some of them before",
             };
-            diagnostics.dropped(path, format!("{} not sent: {why}", self.unsupported.join(", ")));
+            diagnostics.dropped(path, format!("{} not sent: {why}", self.unsupported.as_slice().join(", ")));
         }
     }
 }

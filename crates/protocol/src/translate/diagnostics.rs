@@ -1,8 +1,19 @@
 //! What a translation reports beside its result: fields that an upstream API cannot carry, and changes to the request.
+//!
+//! Both lists are bounded, and so is each text in them: a body can have a million fields that are unknown.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::anthropic::{self, InvalidRequest};
+use crate::json::truncated;
+
+/// Fields or changes of one kind that are listed. The rest is counted.
+const MAX_LISTED: usize = 256;
+/// Maximum length of a path or of a text, in bytes. Clients choose names.
+const MAX_TEXT_BYTES: usize = 1000;
+/// Path of what is counted and not listed.
+const ELSEWHERE: &str = "*";
 
 /// Field of a request that the upstream API cannot carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +36,12 @@ impl fmt::Display for UnsupportedField {
 /// Error for a request with unsupported fields; names the first eight.
 #[must_use]
 pub fn unsupported_error(unsupported: &[UnsupportedField]) -> anthropic::Error {
-    const MAX_LISTED: usize = 8;
+    const MAX_NAMED: usize = 8;
     let mut message =
-        unsupported.iter().take(MAX_LISTED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    if unsupported.len() > MAX_LISTED {
-        message.push_str(&format!("; and {} more", unsupported.len() - MAX_LISTED));
+        unsupported.iter().take(MAX_NAMED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if unsupported.len() > MAX_NAMED {
+        let at_least = if unsupported.len() > MAX_LISTED { "at least " } else { "" };
+        message.push_str(&format!("; and {at_least}{} more", unsupported.len() - MAX_NAMED));
     }
     let path = unsupported.first().map(|field| field.path.clone()).filter(|path| !path.is_empty());
     anthropic::Error { path, ..anthropic::Error::new(anthropic::ErrorType::InvalidRequest, message) }
@@ -56,12 +68,24 @@ pub(super) const IGNORED: &str = "left out: Bedrock ignores it";
 pub(super) struct Diagnostics {
     pub(super) unsupported: Vec<UnsupportedField>,
     pub(super) notices: Vec<Notice>,
+    adjusted: Count,
+    dropped: Count,
+}
+
+/// Number of notices of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    listed: usize,
+    more: usize,
 }
 
 impl Diagnostics {
     /// Adds a field that the upstream API cannot carry.
     pub(super) fn unsupported(&mut self, path: JsonPath<'_>, reason: impl Into<String>) {
-        self.unsupported.push(UnsupportedField { path: path.to_string(), reason: reason.into() });
+        if self.unsupported.len() <= MAX_LISTED {
+            let (path, reason) = (bounded(path.to_string()), bounded(reason.into()));
+            self.unsupported.push(UnsupportedField { path, reason });
+        }
     }
 
     /// Adds members without a name in this version.
@@ -73,17 +97,34 @@ impl Diagnostics {
 
     /// Adds a change that does not change the meaning of the request.
     pub(super) fn adjusted(&mut self, path: JsonPath<'_>, what: impl Into<String>) {
-        self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: false });
+        self.notice(path, what, false);
     }
 
     /// Adds a change that may change the response.
     pub(super) fn dropped(&mut self, path: JsonPath<'_>, what: impl Into<String>) {
-        self.notices.push(Notice { path: path.to_string(), what: what.into(), dropped: true });
+        self.notice(path, what, true);
+    }
+
+    fn notice(&mut self, path: JsonPath<'_>, what: impl Into<String>, dropped: bool) {
+        let count = if dropped { &mut self.dropped } else { &mut self.adjusted };
+        if count.listed == MAX_LISTED {
+            count.more += 1;
+            return;
+        }
+        count.listed += 1;
+        let (path, what) = (bounded(path.to_string()), bounded(what.into()));
+        self.notices.push(Notice { path, what, dropped });
     }
 
     /// The result. `strict`: each dropped field is an unsupported field.
     pub(super) fn finish(self, strict: bool) -> (Vec<UnsupportedField>, Vec<Notice>) {
-        let Self { mut unsupported, notices } = self;
+        let Self { mut unsupported, mut notices, adjusted, dropped } = self;
+        for (count, dropped) in
+            [(dropped, true), (adjusted, false)].into_iter().filter(|(count, _)| count.more > 0)
+        {
+            let what = format!("{} further changes", count.more);
+            notices.push(Notice { path: ELSEWHERE.to_owned(), what, dropped });
+        }
         let (dropped, kept): (Vec<_>, Vec<_>) =
             notices.into_iter().partition(|notice| strict && notice.dropped);
         unsupported.extend(dropped.into_iter().map(|Notice { path, what, .. }| {
@@ -95,6 +136,10 @@ impl Diagnostics {
         }));
         (unsupported, kept)
     }
+}
+
+fn bounded(text: String) -> String {
+    truncated(text, MAX_TEXT_BYTES)
 }
 
 /// The value of a required member.
@@ -176,10 +221,11 @@ impl fmt::Display for Notice {
 #[must_use]
 pub fn notice_summary(notices: &[Notice], max_bytes: usize) -> String {
     let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut indexes: HashMap<(String, &str), usize> = HashMap::new();
     for notice in notices {
         let places = places(&notice.path);
-        let same = |group: &&mut Group<'_>| group.places == places && group.first.what == notice.what;
-        match groups.iter_mut().find(same) {
+        let index = *indexes.entry((places.clone(), &notice.what)).or_insert(groups.len());
+        match groups.get_mut(index) {
             Some(group) => group.count += 1,
             None => groups.push(Group { first: notice, places, count: 1 }),
         }
@@ -200,6 +246,7 @@ pub fn notice_summary(notices: &[Notice], max_bytes: usize) -> String {
         }
         line.push_str(&text);
     }
+    line.truncate(line.floor_char_boundary(max_bytes));
     line
 }
 
@@ -254,6 +301,35 @@ mod tests {
             "thinking: left out; tools[*].eager_input_streaming (25x): left out; messages.1.content.0: left out: blank"
         );
         assert_eq!(notice_summary(&[], 1000), "");
+    }
+
+    #[test]
+    fn unlisted_diagnostics_are_counted() {
+        let mut diagnostics = Diagnostics::default();
+        let root = JsonPath::ROOT;
+        let name = "x".repeat(3 * MAX_TEXT_BYTES);
+        for _ in 0..MAX_LISTED + 5 {
+            diagnostics.adjusted(root.key("a"), "b");
+        }
+        diagnostics.dropped(root.key(&name), "left out: é".repeat(MAX_TEXT_BYTES));
+        diagnostics.unknown_fields(root, std::iter::repeat_n("c", 3 * MAX_LISTED));
+        let (unsupported, notices) = diagnostics.finish(false);
+        assert_eq!(notices.len(), MAX_LISTED + 2);
+        assert_eq!(notices[MAX_LISTED + 1].to_string(), "*: 5 further changes");
+        assert!(notices.iter().all(|notice| notice.path.len().max(notice.what.len()) <= MAX_TEXT_BYTES + 3));
+        let message = unsupported_error(&unsupported).message;
+        assert!(message.ends_with(&format!("; and at least {} more", MAX_LISTED + 1 - 8)), "{message}");
+    }
+
+    #[test]
+    fn dropped_field_is_unsupported_in_strict_mode_after_many_changes() {
+        let mut diagnostics = Diagnostics::default();
+        for _ in 0..3 * MAX_LISTED {
+            diagnostics.adjusted(JsonPath::ROOT.key("a"), "b");
+        }
+        diagnostics.dropped(JsonPath::ROOT.key("c"), "left out: d");
+        let (unsupported, _) = diagnostics.finish(true);
+        assert_eq!(unsupported.len(), 1);
     }
 
     #[test]

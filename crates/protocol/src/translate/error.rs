@@ -15,6 +15,7 @@ pub use known_errors::{KNOWN_ERRORS, known_error};
 use crate::anthropic::{Error, ErrorType};
 use crate::converse::event::Exception;
 use crate::converse::{Frame, FrameKind};
+use crate::json::truncated;
 use known_error::ClientMessage;
 
 /// Known errors that mean a prompt that is too long.
@@ -22,6 +23,11 @@ const CONTEXT_OVERFLOW: [&str; 2] = ["E22", "E22b"];
 
 /// Known errors that mean an unknown model.
 const UNKNOWN_MODEL: [&str; 2] = ["E03", "E43"];
+
+/// Bytes of AWS's text that are read: its texts are some hundred bytes.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+/// Maximum length of AWS's code, in bytes.
+const MAX_CODE_BYTES: usize = 200;
 
 /// Who can correct the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +140,8 @@ impl MappedError {
 /// `code` is `x-amzn-errortype`, the body's `__type` or the exception type of a frame, in any spelling.
 #[must_use]
 pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError {
-    let code = message::code(code);
-    let text = exception.message.as_deref().unwrap_or_default();
+    let code = truncated(message::code(code), MAX_CODE_BYTES);
+    let text = bounded(exception.message.as_deref().unwrap_or_default());
     let searched = message::searchable(text);
     let known_error = KNOWN_ERRORS
         .iter()
@@ -146,7 +152,7 @@ pub fn map_error(status: u16, code: &str, exception: &Exception) -> MappedError 
         Some(original) if known_error.code == "E15c" => of_model(original),
         _ => (known_error.kind, known_error.fault, known_error.retry),
     };
-    let inner = exception.original_message.as_deref().filter(|text| !text.is_empty());
+    let inner = exception.original_message.as_deref().filter(|text| !text.is_empty()).map(bounded);
     let shown = message::visible(inner.unwrap_or(text), &code);
     let message = match known_error.client_message {
         ClientMessage::AwsText => shown,
@@ -172,6 +178,11 @@ pub(super) fn is_context_overflow(text: &str) -> bool {
     let known_errors = CONTEXT_OVERFLOW.iter().filter_map(|code| known_error(code));
     let mut patterns = known_errors.flat_map(|known_error| known_error.patterns);
     patterns.any(|pattern| searched.contains(pattern))
+}
+
+/// The first part of AWS's text: an exception frame can be as long as any frame.
+fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
 
 /// Error that a frame stands for: a modelled exception, or an error without a model.

@@ -18,6 +18,9 @@ use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, Member, items, members};
 use crate::tag_buffer::TagBuffer;
 
+/// Maximum of bytes before `message_start`, which begins every response: they are held until it comes.
+const MAX_BYTES_BEFORE_START: usize = 1 << 20;
+
 /// Forwarder of the events of one response.
 #[derive(Debug)]
 pub(super) struct EventForwarder {
@@ -26,6 +29,8 @@ pub(super) struct EventForwarder {
     /// The text block that is open.
     text_index: Option<u32>,
     started: bool,
+    /// Bytes of the events before `message_start`.
+    bytes_before_start: usize,
     complete: bool,
     usage: Option<Usage>,
     stop_reason: Option<String>,
@@ -80,6 +85,7 @@ impl EventForwarder {
             tags,
             text_index: None,
             started: false,
+            bytes_before_start: 0,
             complete: false,
             usage: None,
             stop_reason: None,
@@ -144,6 +150,12 @@ impl EventForwarder {
 
     /// Forwards one event.
     fn pass(&mut self, json: &str, sink: &mut (impl EventSink + ?Sized)) -> Result<(), MappedError> {
+        if !self.started {
+            self.bytes_before_start += json.len();
+            if self.bytes_before_start > MAX_BYTES_BEFORE_START {
+                return Err(MappedError::unreadable("no message_start among the first events".to_owned()));
+            }
+        }
         // Nearly all events are deltas of a known shape with nothing in them to look after.
         if fast_path::delta_shape(json).is_some_and(|delta| self.needs_nothing(delta)) {
             sink.raw("content_block_delta", json);

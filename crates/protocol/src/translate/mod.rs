@@ -27,6 +27,7 @@ mod from_invoke;
 mod from_messages_api;
 mod missing_thinking;
 mod normalize;
+mod ordered_set;
 mod passthrough;
 mod safeguards;
 mod server_tools;

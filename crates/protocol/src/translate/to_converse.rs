@@ -15,6 +15,7 @@ use super::betas::{BetaFilter, RequestedBetas};
 use super::cache::CacheMarkers;
 use super::diagnostics::required;
 use super::diagnostics::{Diagnostics, IGNORED, IGNORED_FIELDS, JsonPath, Notice, UnsupportedField};
+use super::ordered_set::OrderedSet;
 use super::server_tools::ServerTools;
 use super::thinking::{ThinkingMapper, drop_limits_at_high_effort};
 use super::{ToolNames, missing_thinking, safeguards};
@@ -25,6 +26,7 @@ use crate::capabilities::Capabilities;
 use crate::converse::request as converse;
 use crate::json::{JsonStr, List, RawJson};
 pub(super) use content::{EMPTY_TOOL_RESULT, EMPTY_TURN, VERBATIM};
+use documents::DocumentNames;
 
 /// JSON pointer to the stop sequence in a Claude model's response.
 const STOP_SEQUENCE: &str = "/stop_sequence";
@@ -90,7 +92,7 @@ pub(super) struct ConverseRequestBuilder<'a> {
     /// Counter of the cache markers.
     pub(super) cache_markers: CacheMarkers,
     /// The tools that the conversation calls, by their upstream names.
-    pub(super) called: Vec<Cow<'a, str>>,
+    pub(super) called: OrderedSet<'a>,
     /// Whether the conversation holds calls or results.
     pub(super) has_tool_blocks: bool,
     /// Whether `max_tokens` was lowered to the limit of the model.
@@ -98,13 +100,13 @@ pub(super) struct ConverseRequestBuilder<'a> {
     /// The images of results that the model takes only beside them, of the message at hand.
     pub(super) moved_images: Vec<converse::Image<'a>>,
     /// The names of the documents so far.
-    pub(super) documents: Vec<String>,
+    documents: DocumentNames,
     /// Tools that the model knows by their type, in its own words.
     pub(super) builtin_tools: Vec<Box<RawValue>>,
     /// Their names.
     pub(super) builtin_tool_names: Vec<Cow<'a, str>>,
     /// Betas that are required.
-    pub(super) betas: Vec<Cow<'static, str>>,
+    pub(super) betas: OrderedSet<'static>,
 }
 
 /// Translates a request, and the betas that came with it, for a model with these `capabilities`. `length` is that of the
@@ -141,14 +143,14 @@ impl<'a> ConverseRequestBuilder<'a> {
             tool_names: ToolNames::default(),
             diagnostics: Diagnostics::default(),
             cache_markers: CacheMarkers::default(),
-            called: Vec::new(),
+            called: OrderedSet::default(),
             has_tool_blocks: false,
             shortened: false,
             moved_images: Vec::new(),
-            documents: Vec::new(),
+            documents: DocumentNames::default(),
             builtin_tools: Vec::new(),
             builtin_tool_names: Vec::new(),
-            betas: Vec::new(),
+            betas: OrderedSet::default(),
         }
     }
 
@@ -186,7 +188,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             unsupported: betas,
         };
         let mut thinking_config = mapper.map(request.thinking.take(), effort, &inference_config)?;
-        self.betas.extend(thinking_config.betas.drain(..).map(Cow::Borrowed));
+        thinking_config.betas.drain(..).for_each(|beta| self.betas.insert(beta));
         if thinking_config.has_budget() && missing_thinking::in_converse(&messages) {
             self.diagnostics.dropped(root.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
@@ -242,7 +244,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         for name in body.into_iter().flat_map(|names| names.0) {
             betas.add(name.0, |name| requested.is_unsupported(name));
         }
-        self.betas.drain(..).for_each(|name| betas.require(name));
+        std::mem::take(&mut self.betas).into_texts().into_iter().for_each(|name| betas.require(name));
         betas.report(&mut self.diagnostics);
         betas.into_names()
     }

@@ -6,11 +6,13 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
 
 mod output_config;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod url_sources;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 
@@ -107,13 +109,15 @@ pub fn to_invoke(
     options: &InvokeOptions<'_>,
 ) -> Result<InvokeCall, InvalidRequest> {
     let all = checked_members(body).map_err(|error| json_error::invalid_body(&error))?;
+    check_duplicates(&all)?;
     let mut editing = Editing {
         capabilities,
         options,
         edit: Edit::new(body),
         diagnostics: Diagnostics::default(),
         betas: BetaFilter::new(options.api, true),
-        left_out: Vec::new(),
+        left_out: HashSet::new(),
+        unsupported: options.betas.unsupported.iter().map(String::as_str).collect(),
         added: Vec::new(),
         service_tier: None,
         sent_max_tokens: None,
@@ -132,7 +136,9 @@ struct Editing<'t, 'o> {
     diagnostics: Diagnostics,
     betas: BetaFilter<'o>,
     /// Top-level members to leave out.
-    left_out: Vec<String>,
+    left_out: HashSet<String>,
+    /// Members that the model was seen not to support.
+    unsupported: HashSet<&'o str>,
     /// Top-level members to add.
     added: Vec<String>,
     service_tier: Option<String>,
@@ -150,7 +156,7 @@ impl<'t> Editing<'t, '_> {
             match &**key {
                 "model" | "stream" => self.ours(key, *value),
                 key if self.options.count_tokens && FIELDS_NOT_COUNTED.contains(&key) => {
-                    self.left_out.push(key.to_owned());
+                    self.left_out.insert(key.to_owned());
                 }
                 "anthropic_beta" => {
                     let betas: Option<List<JsonStr<'t>>> = read(*value, path)?;
@@ -170,7 +176,7 @@ impl<'t> Editing<'t, '_> {
                     self.automatic_cache(*value, all, path);
                 }
                 key if IGNORED_FIELDS.contains(&key) => {
-                    self.left_out.push(key.to_owned());
+                    self.left_out.insert(key.to_owned());
                     self.diagnostics.adjusted(path, IGNORED);
                 }
                 key if URL_FIELDS.contains(&key) => {
@@ -214,7 +220,9 @@ impl<'t> Editing<'t, '_> {
             "stream" if self.options.is_messages() && !self.options.count_tokens => {
                 self.edit.replace(value, "true");
             }
-            _ => self.left_out.push(key.to_owned()),
+            _ => {
+                self.left_out.insert(key.to_owned());
+            }
         }
     }
 
@@ -223,12 +231,7 @@ impl<'t> Editing<'t, '_> {
         added.append(&mut self.added);
         let left_out = std::mem::take(&mut self.left_out);
         let moved = ["anthropic_beta", "service_tier", "anthropic_version"];
-        self.edit.edit_object(
-            object,
-            all,
-            |key| moved.contains(&key) || left_out.iter().any(|name| name == key),
-            &added,
-        );
+        self.edit.edit_object(object, all, |key| moved.contains(&key) || left_out.contains(key), &added);
         self.betas.report(&mut self.diagnostics);
         let betas = if self.options.is_messages() { self.header_betas()? } else { Vec::new() };
         let (unsupported, notices) = self.diagnostics.finish(self.options.options.strict);
@@ -277,11 +280,11 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn is_unsupported(&self, path: &str) -> bool {
-        self.options.betas.unsupported.iter().any(|field| field == path)
+        self.unsupported.contains(path)
     }
 
     fn leave_out(&mut self, path: JsonPath<'_>, key: &str, why: &str) {
-        self.left_out.push(key.to_owned());
+        self.left_out.insert(key.to_owned());
         self.diagnostics.dropped(path, format!("left out: {why}"));
     }
 
@@ -367,9 +370,9 @@ impl<'t> Editing<'t, '_> {
     /// The member and its beta travel together. The client learns from the response that its tool calls are not checked.
     fn safeguards(&mut self, value: RawJson<'t>, path: JsonPath<'_>) {
         if value.get() == "null" || self.options.count_tokens {
-            self.left_out.push(safeguards::FIELD.to_owned());
+            self.left_out.insert(safeguards::FIELD.to_owned());
         } else if self.is_unsupported(safeguards::FIELD) || self.options.betas.is_safeguards_unsupported() {
-            self.left_out.push(safeguards::FIELD.to_owned());
+            self.left_out.insert(safeguards::FIELD.to_owned());
             self.diagnostics.adjusted(path, "left out: this model rejected it before");
         } else {
             self.betas.require_safeguards();
@@ -399,7 +402,8 @@ impl<'t> Editing<'t, '_> {
         for out in &left_out {
             self.diagnostics.dropped(path.index(out.index), out.what.clone());
         }
-        let is_out = |index: usize| left_out.iter().any(|out| out.index == index);
+        let out: HashSet<usize> = left_out.iter().map(|out| out.index).collect();
+        let is_out = |index: usize| out.contains(&index);
         self.edit.remove_items(value, &tools, is_out);
         for (index, tool) in tools.into_iter().enumerate().filter(|(index, _)| !is_out(*index)) {
             self.tool(tool, path.index(index));
@@ -411,12 +415,13 @@ impl<'t> Editing<'t, '_> {
         let all = members(tool);
         let is = |value: RawJson<'_>, json: &str| value.get() == json;
         let invoke = !self.options.is_messages();
-        let mut left_out: Vec<&str> = Vec::new();
+        // A set, as members may be repeated.
+        let mut left_out: HashSet<&str> = HashSet::new();
         for Member { key, value } in &all {
             let path = path.key(key);
             match &**key {
                 // InvokeModel rejects the type of custom tools.
-                "type" if invoke && is(*value, "\"custom\"") => left_out.push("type"),
+                "type" if invoke && is(*value, "\"custom\"") => drop(left_out.insert("type")),
                 "type" if value.get().starts_with("\"tool_search_tool_") => {
                     self.betas.require(betas::TOOL_SEARCH);
                 }
@@ -425,7 +430,7 @@ impl<'t> Editing<'t, '_> {
                 }
                 "type" if value.get().starts_with("\"computer_") => self.computer(*value, path),
                 "eager_input_streaming" if invoke => {
-                    left_out.push("eager_input_streaming");
+                    left_out.insert("eager_input_streaming");
                     if is(*value, "true") {
                         self.betas.require(betas::FINE_GRAINED_STREAMING);
                     }
@@ -434,25 +439,25 @@ impl<'t> Editing<'t, '_> {
                     self.betas.require(betas::TOOL_SEARCH);
                 }
                 "defer_loading" => {
-                    left_out.push("defer_loading");
+                    left_out.insert("defer_loading");
                     self.diagnostics
                         .adjusted(path, "left out: the model cannot search for tools, so it gets them all");
                 }
                 // Some models reject it whatever it says.
-                "strict" if is(*value, "false") => left_out.push("strict"),
+                "strict" if is(*value, "false") => drop(left_out.insert("strict")),
                 "strict" if !self.capabilities.strict_tools || self.is_unsupported("tools.strict") => {
-                    left_out.push("strict");
+                    left_out.insert("strict");
                     if is(*value, "true") {
                         self.diagnostics
                             .dropped(path, "left out: the model cannot be held to a schema on Bedrock");
                     }
                 }
-                "allowed_callers" if is(*value, "[\"direct\"]") => left_out.push("allowed_callers"),
+                "allowed_callers" if is(*value, "[\"direct\"]") => drop(left_out.insert("allowed_callers")),
                 _ => {}
             }
         }
         if !left_out.is_empty() {
-            self.edit.edit_object(tool.get(), &all, |key| left_out.contains(&key), &[]);
+            self.edit.edit_object(tool.get(), &all, |key| left_out.contains(key), &[]);
         }
     }
 
@@ -481,7 +486,7 @@ impl<'t> Editing<'t, '_> {
                             .unsupported(path.key("role"), "Input should be 'user' or 'assistant'");
                     }
                     "output_config" => self.betas.require(betas::TURN_OUTPUT_CONFIG),
-                    "content" if has_addresses => url_sources::check(value, path.key("content"))?,
+                    "content" if has_addresses => url_sources::check(value, path.key("content"), false)?,
                     _ => {}
                 }
             }
@@ -491,7 +496,7 @@ impl<'t> Editing<'t, '_> {
 
     /// Automatic caching: InvokeModel does not know it, so the last block gets the marker.
     fn automatic_cache(&mut self, control: RawJson<'t>, all: &[Member<'t>], path: JsonPath<'_>) {
-        self.left_out.push("cache_control".to_owned());
+        self.left_out.insert("cache_control".to_owned());
         let last =
             all.iter().find(|member| &*member.key == "messages").and_then(|member| items(member.value).pop());
         let content = last.map(members).into_iter().flatten().find(|member| &*member.key == "content");
@@ -511,25 +516,22 @@ impl<'t> Editing<'t, '_> {
 
     /// Takes `scope` out of every `cache_control`, wherever it stands, but not out of what a tool is given.
     fn strip_scope(&mut self, value: RawJson<'t>) {
-        for item in items(value) {
-            self.strip_scope(item);
+        for marker in scope::scoped_markers(value) {
+            self.edit.edit_object(marker.get(), &members(marker), |key| key == "scope", &[]);
+            self.diagnostics.adjusted(
+                JsonPath::ROOT.key("cache_control.scope"),
+                "left out: Bedrock keeps one cache for the account",
+            );
         }
-        for Member { key, value } in members(value) {
-            match &*key {
-                "cache_control" => {
-                    let all = members(value);
-                    if all.iter().any(|member| &*member.key == "scope") {
-                        self.edit.edit_object(value.get(), &all, |key| key == "scope", &[]);
-                        self.diagnostics.adjusted(
-                            JsonPath::ROOT.key("cache_control.scope"),
-                            "left out: Bedrock keeps one cache for the account",
-                        );
-                    }
-                }
-                "input" | "input_schema" => {}
-                _ => self.strip_scope(value),
-            }
-        }
+    }
+}
+
+/// Rejects members that are given twice: each of them would be looked at for each of the others.
+fn check_duplicates(all: &[Member<'_>]) -> Result<(), InvalidRequest> {
+    let mut names = HashSet::with_capacity(all.len());
+    match all.iter().find(|member| !names.insert(&*member.key)) {
+        Some(member) => Err(InvalidRequest::new("", format!("duplicate field `{}`", member.key))),
+        None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 mod chat;
 mod chat_paths;
 mod golden;
+mod growth;
 mod invoke_stream;
 mod passthrough;
 mod properties;

@@ -33,7 +33,7 @@ pub(crate) async fn create(
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let begun = Instant::now();
-    let chat = openai::Request::parse(&body)?;
+    let chat = app.inference.work_on_body(body.len(), || openai::Request::parse(&body)).await??;
     let parsing = begun.elapsed();
     let model = app.inference.resolve(chat.model.as_deref(), &caller.caller).await?;
     let is_streamed = chat.stream.unwrap_or(false);
@@ -41,7 +41,8 @@ pub(crate) async fn create(
     let config = app.inference.config();
     let options = ChatOptions { auto_cache: config.auto_cache, strict: config.options.strict };
     let begun = Instant::now();
-    let call = translate::chat_to_messages(&chat, body.len(), &model.capabilities, &options)?;
+    let translate = || translate::chat_to_messages(&chat, body.len(), &model.capabilities, &options);
+    let call = app.inference.work_on_body(body.len(), translate).await??;
     record.add_phase(OverheadPhase::Translate, parsing + begun.elapsed());
     if !call.unsupported.is_empty() {
         return Err(translate::unsupported_error(&call.unsupported).into());

@@ -32,7 +32,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
-    let parsed = Request::parse(&body)?;
+    let parsed = app.inference.work_on_body(body.len(), || Request::parse(&body)).await??;
     let model = app.models.resolve(parsed.model.as_deref()).await?;
     record.set_model(model.requested_model.clone(), false, ClientApi::Messages.as_str());
     let betas = betas(&headers);

@@ -196,9 +196,10 @@ impl From<InferenceError> for ApiError {
             InferenceError::Admit(error) => error.into(),
             InferenceError::Upstream(error) => (*error).into(),
             InferenceError::BadGateway(message) => Self::bad_gateway(message),
-            InferenceError::Invalid(_) | InferenceError::Timeout(_) | InferenceError::ShuttingDown => {
-                error.to_error().into()
-            }
+            InferenceError::Invalid(_)
+            | InferenceError::Timeout(_)
+            | InferenceError::Busy
+            | InferenceError::ShuttingDown => error.to_error().into(),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn post(
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let begun = Instant::now();
-    let parsed = Request::parse(&body)?;
+    let parsed = app.inference.work_on_body(body.len(), || Request::parse(&body)).await??;
     record.add_phase(OverheadPhase::Translate, begun.elapsed());
     check_version(&parsed, version(&headers))?;
     let model = app.inference.resolve(parsed.model.as_deref(), &caller.caller).await?;

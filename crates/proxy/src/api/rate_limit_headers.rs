@@ -65,7 +65,7 @@ impl From<AdmitError> for ApiError {
                 headers.insert(DISABLED, HeaderValue::from_static("fetch_error"));
                 reject(text, headers)
             }
-            AdmitError::LimitExceeded { ref status, need, period, now } => {
+            AdmitError::LimitExceeded { ref status, need, period, now, .. } => {
                 let text = message(status, need, period, now);
                 if denied.is_blocked_by_reservations() {
                     let mut headers = HeaderMap::new();
@@ -165,8 +165,14 @@ mod tests {
         };
         let midnight = NOON - 12 * 3_600_000;
         let period = Period { start: midnight, end: midnight + 86_400_000, date: date(2026, 11, 22) };
-        ApiError::from(AdmitError::LimitExceeded { status: standing, need, period, now: NOON })
-            .render(&RequestId::generate())
+        ApiError::from(AdmitError::LimitExceeded {
+            status: standing,
+            need,
+            min_need: need,
+            period,
+            now: NOON,
+        })
+        .render(&RequestId::generate())
     }
 
     #[tokio::test]

@@ -46,6 +46,9 @@ pub(crate) enum UpstreamError {
         /// What is wrong with it.
         cause: String,
     },
+    /// A document that is too large to be translated.
+    #[error("the response is too large")]
+    TooLarge,
     /// A response that ended before its first event.
     #[error("the response ended before its first event")]
     Incomplete,
@@ -122,7 +125,7 @@ impl UpstreamError {
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Service(error) => attempt_outcome(error.mapped.error.kind),
-            Self::UnexpectedContentType { .. } | Self::Response { .. } => "unreadable",
+            Self::UnexpectedContentType { .. } | Self::Response { .. } | Self::TooLarge => "unreadable",
             Self::Incomplete => "broken",
             Self::Dispatch { .. } => "unreachable",
             Self::Timeout => "timeout",
@@ -196,6 +199,9 @@ impl UpstreamError {
             }
             Self::Response { .. } | Self::Incomplete => {
                 Mapped::local(Mapped::BAD_STREAM, "Bedrock's response cannot be decoded")
+            }
+            Self::TooLarge => {
+                Mapped::local(Mapped::BAD_STREAM, "Bedrock's response is too large; use \"stream\": true")
             }
             Self::Dispatch { stage, .. } => Mapped::local(Mapped::UNREACHABLE, stage.client_message()),
             Self::Timeout => Mapped::local("", "Bedrock did not respond in time"),

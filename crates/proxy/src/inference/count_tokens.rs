@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::plan::{normalize, tokenizer};
+use super::plan::{forwarded_prompt, normalize, tokenizer};
 use super::{Inference, InferenceError};
 use crate::bedrock::{self, Operation, SignedRequest, UpstreamError};
 use crate::catalog::ResolvedModel;
@@ -49,8 +49,16 @@ pub(crate) enum CountTokensResponse {
     Estimate(u64),
 }
 
+/// What becomes of a CountTokens request of the Bedrock API.
+pub(super) enum ForwardedCount {
+    /// An estimate, where AWS does not count.
+    Estimate(u64),
+    /// The body for AWS, and what was changed in it.
+    Request(Bytes, Vec<Notice>),
+}
+
 /// A request to count.
-struct CountRequest {
+pub(super) struct CountRequest {
     operation: Operation,
     body: Bytes,
     betas: Vec<String>,
@@ -69,18 +77,30 @@ impl Inference {
         body: &Bytes,
         betas: &[String],
     ) -> Result<TokenCount, InferenceError> {
-        let (estimate, count) = match normalize(body, &parsed, &model.capabilities, false)? {
-            None => self.count_request(model, parsed, body, betas)?,
-            Some((body, normalized)) => self
-                .count_request(model, Request::parse(&body)?, &body, betas)
-                .map_err(|error| normalized.locate_error(error))?,
-        };
+        let plan = || self.plan_count(model, parsed, body, betas);
+        let (estimate, count) = self.work_on_body(body.len(), plan).await??;
         let Some(count) = count else { return Ok(TokenCount::Estimate(estimate)) };
         let counted = tokio::select! {
             counted = self.send_count(record, model, count) => counted,
             () = self.tasks.aborted() => return Err(InferenceError::ShuttingDown),
         };
         Ok(counted.map_or(TokenCount::Estimate(estimate), TokenCount::Exact))
+    }
+
+    /// Normalizes the body, then plans the count.
+    pub(super) fn plan_count(
+        &self,
+        model: &ResolvedModel,
+        parsed: Request<'_>,
+        body: &Bytes,
+        betas: &[String],
+    ) -> Result<(u64, Option<CountRequest>), InvalidRequest> {
+        match normalize(body, &parsed, &model.capabilities, false)? {
+            None => self.count_request(model, parsed, body, betas),
+            Some((body, normalized)) => self
+                .count_request(model, Request::parse(&body)?, &body, betas)
+                .map_err(|error| normalized.locate_error(error)),
+        }
     }
 
     /// The estimate, and the request to AWS; `None` for what cannot be counted there.
@@ -91,7 +111,9 @@ impl Inference {
         body: &Bytes,
         betas: &[String],
     ) -> Result<(u64, Option<CountRequest>), InvalidRequest> {
-        let estimate = estimate::tokens(&parsed, tokenizer(model));
+        // A client takes the number for the length of its prompt: for what cannot be seen, the least.
+        let context = model.capabilities.context_tokens;
+        let estimate = estimate::tokens(&parsed, tokenizer(model), context).min_tokens;
         // Betas cost nothing, and one that the model does not know would spoil the count.
         parsed.anthropic_beta = None;
         let count = if model.mantle {
@@ -211,16 +233,12 @@ impl Inference {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<CountTokensResponse, InferenceError> {
-        // CountTokens takes foundation models, not inference profiles.
-        let id = model.foundation_model.as_ref().unwrap_or(&model.model_id);
-        let estimate = || forwarded_estimate(model, body).map(CountTokensResponse::Estimate);
-        let is_claude = model.capabilities.claude;
-        let is_unsupported =
-            (is_claude && !model.capabilities.counts_tokens) || self.token_counts.is_unsupported(id);
-        if is_unsupported && let Some(estimate) = estimate() {
-            return Ok(estimate);
-        }
-        let (sent, notices) = self.edit_count(&model.capabilities, body);
+        let id = counted_id(model);
+        let planned = self.work_on_body(body.len(), || self.plan_forwarded_count(model, body)).await?;
+        let (sent, notices) = match planned {
+            ForwardedCount::Estimate(tokens) => return Ok(CountTokensResponse::Estimate(tokens)),
+            ForwardedCount::Request(body, notices) => (body, notices),
+        };
         let target = self.bedrock.target_for(Operation::CountTokens, id);
         let request = SignedRequest {
             method: Method::POST,
@@ -260,13 +278,25 @@ impl Inference {
                 tracing::warn!(request_id = %record.request_id(), %error, "Bedrock failed");
                 if is_counting_unsupported(&error) {
                     self.token_counts.mark_unsupported(id);
-                    if let Some(estimate) = estimate() {
-                        return Ok(estimate);
+                    let estimate = || forwarded_estimate(model, body);
+                    if let Some(tokens) = self.work_on_body(body.len(), estimate).await? {
+                        return Ok(CountTokensResponse::Estimate(tokens));
                     }
                 }
                 Err(error.into())
             }
         }
+    }
+
+    /// An estimate where AWS does not count, else the body for AWS and what was changed in it.
+    pub(super) fn plan_forwarded_count(&self, model: &ResolvedModel, body: &Bytes) -> ForwardedCount {
+        let is_unsupported = (model.capabilities.claude && !model.capabilities.counts_tokens)
+            || self.token_counts.is_unsupported(counted_id(model));
+        if is_unsupported && let Some(tokens) = forwarded_estimate(model, body) {
+            return ForwardedCount::Estimate(tokens);
+        }
+        let (body, notices) = self.edit_count(&model.capabilities, body);
+        ForwardedCount::Request(body, notices)
     }
 
     fn edit_count(&self, capabilities: &Capabilities, body: &Bytes) -> (Bytes, Vec<Notice>) {
@@ -277,6 +307,11 @@ impl Inference {
         let native = STANDARD.encode(native);
         (json!({"input": {"invokeModel": {"body": native}}}).to_string().into(), notices)
     }
+}
+
+/// The id for CountTokens, which takes foundation models and no inference profiles.
+fn counted_id(model: &ResolvedModel) -> &String {
+    model.foundation_model.as_ref().unwrap_or(&model.model_id)
 }
 
 /// The CountTokens request for a Converse body: its fields that cost, byte for byte.
@@ -335,10 +370,8 @@ fn counted_body(body: &[u8]) -> Option<(Vec<u8>, bool)> {
 
 /// An estimate for a CountTokens request; `None` for what cannot be parsed, which AWS decides about.
 fn forwarded_estimate(model: &ResolvedModel, body: &[u8]) -> Option<u64> {
-    let (counted, _) = counted_body(body)?;
-    // Converse's other names count as unknown fields do.
-    let request = Request::parse(&counted).ok()?;
-    Some(estimate::tokens(&request, tokenizer(model)))
+    let (counted, is_native) = counted_body(body)?;
+    Some(forwarded_prompt(model, is_native, &counted).min_tokens)
 }
 
 /// Whether the model does not count at all, or the credentials may not count.

@@ -139,6 +139,11 @@ impl Decoder {
         }
     }
 
+    /// Whether it is a document that is too large to be translated.
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Converse(_, document) if document.len() > MAX_DOCUMENT_BYTES)
+    }
+
     /// Whether the response ended before it was read to its end.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self, Self::Ended(..))

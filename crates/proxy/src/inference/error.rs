@@ -27,6 +27,8 @@ pub(crate) enum InferenceError {
     BadGateway(String),
     /// No response in time.
     Timeout(String),
+    /// Too many large requests are being translated.
+    Busy,
     /// The server shuts down before the response ends.
     ShuttingDown,
 }
@@ -52,6 +54,10 @@ impl InferenceError {
             Self::Upstream(error) => error.mapped.error.clone(),
             Self::BadGateway(message) => Error::new(ErrorType::Api, message.clone()),
             Self::Timeout(message) => Error::new(ErrorType::Timeout, message.clone()),
+            Self::Busy => Error::new(
+                ErrorType::Overloaded,
+                "the gateway is busy with large requests; send the request again in some seconds",
+            ),
             Self::ShuttingDown => {
                 Error::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again")
             }

@@ -48,7 +48,8 @@ impl Inference {
         let mut accumulator = MessageAccumulator::default();
         started.first_events.replay(&mut accumulator);
         let mut stream = started.stream;
-        while !stream.has_ended() {
+        // What is left of a message that is too large is read detached, for its usage.
+        while !stream.has_ended() && !accumulator.is_too_large() {
             let chunk = tokio::time::timeout(idle, stream.chunk()).await.map_err(idle_timeout)?;
             stream.push(&chunk, &mut accumulator);
         }

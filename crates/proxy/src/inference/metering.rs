@@ -62,6 +62,8 @@ enum State {
     Idle,
     /// An attempt has begun and has neither an event nor an error.
     Attempt(Instant),
+    /// A whole response has arrived and is too large to be read.
+    Unread,
     /// The response has begun.
     Response,
 }
@@ -205,9 +207,9 @@ impl Meter {
         }
     }
 
-    /// The attempt has failed before its first event: AWS does not bill it.
+    /// The attempt has failed before its first event: AWS does not bill it, unless it sent a document that is too large.
     pub(super) fn end_attempt(&mut self, error: &UpstreamError) {
-        self.state = State::Idle;
+        self.state = if matches!(error, UpstreamError::TooLarge) { State::Unread } else { State::Idle };
         if let Some(attempt) = self.upstream.attempts.last_mut() {
             attempt.outcome = error.outcome();
             if let Some(id) = error.request_id() {
@@ -289,11 +291,15 @@ impl Meter {
         self.settle(usage, is_estimate, None);
     }
 
-    /// Settles a request whose last attempt failed: nothing is charged.
+    /// Settles a request whose last attempt failed: nothing is charged that AWS does not bill.
     pub(super) fn give_up(mut self, error: &InferenceError) {
         self.upstream.gave_up = true;
         self.record.set_error(error.to_record());
-        self.settle(Usage::default(), false, Some(error.status(self.client_api)));
+        let status = Some(error.status(self.client_api));
+        match self.state {
+            State::Unread => self.settle(worst_case(self.estimate, None), true, status),
+            _ => self.settle(Usage::default(), false, status),
+        }
     }
 
     /// Settles. Does nothing the second time. `error_status` is the status of an error that is about to be sent.
@@ -353,7 +359,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         match self.state {
-            State::Idle | State::Response => self.settle(Usage::default(), false, None),
+            State::Idle | State::Unread | State::Response => self.settle(Usage::default(), false, None),
             // Sent, and no event came in time: a stream that has not begun has cost its prompt.
             State::Attempt(began) if self.is_streamed && began.elapsed() >= self.idle_timeout => {
                 self.upstream.gave_up = true;
@@ -424,7 +430,8 @@ fn prompt_usage(estimate: TokenEstimate) -> Usage {
 mod tests {
     use super::*;
 
-    const ESTIMATE: TokenEstimate = TokenEstimate { input_tokens: 1000, output_tokens: 500 };
+    const ESTIMATE: TokenEstimate =
+        TokenEstimate { input_tokens: 1000, min_input_tokens: 1000, output_tokens: 500 };
 
     fn charged(
         outcome: Outcome,

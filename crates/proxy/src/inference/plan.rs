@@ -21,7 +21,7 @@ use super::{Inference, InferenceError, debug};
 use crate::bedrock::{self, Operation, RetryPolicy};
 use crate::catalog::ResolvedModel;
 use crate::config::UpstreamPolicy;
-use crate::estimate::{self, Tokenizer};
+use crate::estimate::{self, PromptEstimate, Tokenizer};
 use crate::ids;
 use crate::quota::TokenEstimate;
 
@@ -34,7 +34,7 @@ struct Planned<'a> {
     body: &'a Bytes,
     betas: &'a [String],
     /// Tokens of the prompt.
-    prompt: u64,
+    prompt: PromptEstimate,
     /// Whether the client expects `safeguard_results`.
     expects_safeguard_results: bool,
     /// What normalization has changed in the client's body.
@@ -136,7 +136,8 @@ impl Inference {
         parsed: Request<'_>,
         normalized: Option<&Normalized>,
     ) -> Result<UpstreamRequest, InferenceError> {
-        let prompt = estimate::tokens(&parsed, tokenizer(&request.model));
+        let context = context_tokens(&request.model, betas, body);
+        let prompt = estimate::tokens(&parsed, tokenizer(&request.model), context);
         let expects_safeguard_results = parsed.safeguards.is_some_and(translate::requests_check);
         let planned = Planned { request, body, betas, prompt, expects_safeguard_results, normalized };
         let body = self.choose(&planned, parsed)?;
@@ -342,7 +343,7 @@ impl Inference {
             (body.clone(), Vec::new())
         };
         let id = model.foundation_model.as_deref().unwrap_or(&model.model_id);
-        let prompt = estimate::body_tokens(&body, tokenizer(model));
+        let prompt = forwarded_prompt(model, is_invoke, &body);
         let max_tokens = sent_limit(operation, id, &body);
         Ok(UpstreamRequest {
             target: self.bedrock.target_for(operation, &model.model_id),
@@ -371,7 +372,12 @@ impl Inference {
 
     /// What a request may cost: the prompt, and the limit of output tokens that is sent, or else the most that the
     /// model writes.
-    fn estimate(&self, prompt: u64, max_tokens: Option<u64>, capabilities: &Capabilities) -> TokenEstimate {
+    fn estimate(
+        &self,
+        prompt: PromptEstimate,
+        max_tokens: Option<u64>,
+        capabilities: &Capabilities,
+    ) -> TokenEstimate {
         let most = capabilities.max_output_tokens;
         let output = match (max_tokens, most) {
             (Some(sent), Some(most)) => sent.min(most),
@@ -379,7 +385,11 @@ impl Inference {
             (None, most) => most.unwrap_or(self.config.options.default_max_tokens),
         };
         let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        TokenEstimate { input_tokens: tokens(prompt), output_tokens: tokens(output) }
+        TokenEstimate {
+            input_tokens: tokens(prompt.max_tokens),
+            min_input_tokens: tokens(prompt.min_tokens),
+            output_tokens: tokens(output),
+        }
     }
 
     /// The model id for `api`: the inference profile where AWS wants one, the foundation model on Mantle, else the id
@@ -429,6 +439,26 @@ pub(super) fn tokenizer(model: &ResolvedModel) -> Tokenizer {
     Tokenizer::for_model(model.foundation_model.as_deref().unwrap_or(&model.model_id))
 }
 
+/// The context window of a model, as far as a request can extend it.
+fn context_tokens(model: &ResolvedModel, betas: &[String], body: &[u8]) -> Option<u64> {
+    const LONG_CONTEXT: &str = "context-1m";
+    const LONG_CONTEXT_TOKENS: u64 = 1_000_000;
+    let tokens = model.capabilities.context_tokens?;
+    let is_long = betas.iter().any(|beta| beta.starts_with(LONG_CONTEXT))
+        || memchr::memmem::find(body, LONG_CONTEXT.as_bytes()).is_some();
+    Some(if is_long { tokens.max(LONG_CONTEXT_TOKENS) } else { tokens })
+}
+
+/// The tokens of the prompt in a body of the Bedrock API. What InvokeModel takes for a Claude model is a Messages request.
+pub(super) fn forwarded_prompt(model: &ResolvedModel, is_invoke: bool, body: &[u8]) -> PromptEstimate {
+    let context = context_tokens(model, &[], body);
+    let request = if is_invoke && model.capabilities.claude { Request::parse(body).ok() } else { None };
+    match request {
+        Some(request) => estimate::tokens(&request, tokenizer(model), context),
+        None => estimate::body_tokens(body, tokenizer(model), context),
+    }
+}
+
 /// The betas of the client, with what the model was seen not to support.
 fn requested_betas<'a>(
     planned: &Planned<'a>,
@@ -453,4 +483,4 @@ fn field_name(feature: &UnsupportedFeature) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

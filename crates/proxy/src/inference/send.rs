@@ -78,9 +78,10 @@ impl Inference {
                     }
                 }
                 Next::Fallback(feature) => {
-                    match self.replan(&request, &upstream, &feature, meter.reserved()) {
-                        Some(other) => upstream = other,
-                        None => return Err(self.give_up(error, &request, meter)),
+                    let replan = || self.replan(&request, &upstream, &feature, meter.reserved());
+                    match self.work_on_body(request.body.bytes().len(), replan).await {
+                        Ok(Some(other)) => upstream = other,
+                        Ok(None) | Err(_) => return Err(self.give_up(error, &request, meter)),
                     }
                 }
                 Next::GiveUp => return Err(self.give_up(error, &request, meter)),
@@ -155,6 +156,7 @@ async fn start(upstream: &UpstreamRequest, meter: &mut Meter) -> Result<Beginnin
         match progress {
             Progress::Started => return Ok(Beginning { body, decoder, first_events, forwarded: None }),
             Progress::Waiting => {}
+            Progress::Ended if decoder.is_too_large() => return Err(UpstreamError::TooLarge),
             Progress::Ended => return Err(early_end(&decoder, meter.aws_request_id())),
         }
     }

@@ -18,6 +18,9 @@ use super::detach::DetachedReads;
 use super::error::{InferenceError, log_service_error};
 use super::metering::Meter;
 
+/// Maximum of bytes that are read of a response without a client: 128,000 tokens in frames of their own are some 50 MB.
+const MAX_DETACHED_BYTES: usize = 128 << 20;
+
 /// What comes next from Bedrock.
 #[derive(Debug)]
 pub(super) enum UpstreamChunk {
@@ -217,15 +220,20 @@ impl Reading {
         }
     }
 
-    /// Reads a response that has no client to its end.
+    /// Reads a response that has no client to its end, unless it is longer than any that a model writes.
     async fn read_to_end(mut self: Box<Self>) {
         self.meter.detach();
-        loop {
+        let mut read = 0;
+        while read <= MAX_DETACHED_BYTES {
             let chunk = poll_fn(|context| self.poll_chunk(context)).await;
             if self.push(&chunk, &mut Discard) {
                 return;
             }
+            if let UpstreamChunk::Bytes(bytes) = &chunk {
+                read += bytes.len();
+            }
         }
+        tracing::warn!(request_id = %self.meter.request_id(), "a response does not end; its cost is estimated");
     }
 }
 

@@ -18,6 +18,7 @@ mod count_tokens;
 mod dashboards;
 mod docs;
 mod endings;
+mod endless;
 mod errors;
 mod faults;
 mod fidelity;

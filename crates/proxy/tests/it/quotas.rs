@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bedrock_proxy::testing::{
     CallerTotals, Clock, Config, EventFilter, Page, Store, Tasks, UsageRecorder, User,
 };
@@ -282,4 +284,41 @@ async fn every_client_api_shares_the_limits() {
     let counted = server.request("POST", "/v1/messages/count_tokens", &headers, body).await;
     assert_eq!(counted.status, 200, "counting is free");
     assert_eq!(server.request("GET", "/v1/models", &headers, "").await.status, 200);
+}
+
+/// The status of a request with a PDF that may be long, or is.
+async fn send_document(server: &TestServer, token: &str, prompt: &str, pdf: &str) -> u16 {
+    let data = STANDARD.encode(pdf);
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": data});
+    let body = json!({
+        "model": "claude-sonnet-4-5",
+        "max_tokens": ANSWER,
+        "messages": [{"role": "user", "content": [
+            {"type": "document", "source": source, "citations": {"enabled": true}},
+            {"type": "text", "text": prompt},
+        ]}],
+    });
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    server.request("POST", "/v1/messages", &headers, body.to_string()).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn documents_of_unknown_length_run_one_at_a_time() {
+    let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "10000")], |_| {}).await;
+    let (ana, ben) = (token("ana", &json!({})), token("ben", &json!({})));
+    let pages = format!("%PDF-1.4{}", "<</Type/Page>>".repeat(100));
+    assert_eq!(send_document(&server, &ben, "Hello", &pages).await, 429, "100 pages are more than the limit");
+
+    let compressed = "%PDF-1.5<</Type/ObjStm>>";
+    let all = (0..3).map(|_| send_document(&server, &ana, "[pause 300] Hello", compressed));
+    let mut statuses = join_all(all).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 429, 429]);
+    assert_eq!(settled(&server, "ana", None).await.user.reserved, 0);
+    assert_eq!(
+        send_document(&server, &ana, "Hello", compressed).await,
+        200,
+        "what is left is enough for a page"
+    );
 }

@@ -34,6 +34,32 @@ pub(super) struct Conversation<'a> {
     pub(super) origins: Vec<Vec<Origin>>,
 }
 
+/// One turn: the results of tools come before everything else in it.
+struct Turn<'a> {
+    role: &'static str,
+    results: Blocks<'a>,
+    blocks: Blocks<'a>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(role: &'static str, blocks: Blocks<'a>) -> Self {
+        Self { role, results: Vec::new(), blocks }
+    }
+
+    /// The message, and where its blocks come from.
+    fn into_message(self) -> (InputMessage<'a>, Vec<Origin>) {
+        let mut blocks = self.results;
+        blocks.extend(self.blocks);
+        let (blocks, origins) = unplaced(blocks);
+        let message = InputMessage {
+            role: Some(JsonStr::from(self.role)),
+            content: Some(Content::Blocks(List(blocks))),
+            ..InputMessage::default()
+        };
+        (message, origins)
+    }
+}
+
 /// The system prompt and the turns.
 pub(super) fn conversation<'a>(
     messages: Option<&'a List<Message<'_>>>,
@@ -49,7 +75,7 @@ pub(super) fn conversation<'a>(
         system: Vec::new(),
         turns: Vec::new(),
         functions: 0,
-        messages,
+        before_assistant: before_assistant(messages),
     };
     for (index, message) in messages.iter().enumerate() {
         builder.message(index, message, path.index(index))?;
@@ -57,26 +83,17 @@ pub(super) fn conversation<'a>(
     let ConversationBuilder { system, mut turns, diagnostics, .. } = builder;
     match turns.first() {
         None => return Err(InvalidRequest::new(path, "at least one message of the user is required")),
-        Some(("assistant", _)) => {
+        Some(Turn { role: "assistant", .. }) => {
             let block = text_block(JsonStr::from(EMPTY_TURN));
             let origin = Origin { message: 0, part: Part::Added };
-            turns.insert(0, ("user", vec![Placed { block, origin }]));
+            turns.insert(0, Turn::new("user", vec![Placed { block, origin }]));
             let what = "begins with the assistant; a turn of the user, \"(no content)\", was put before it, because Bedrock begins with the user";
             diagnostics.adjusted(path, what);
         }
         Some(_) => {}
     }
-    let mut origins = Vec::with_capacity(turns.len());
-    let messages = turns.into_iter().map(|(role, blocks)| {
-        let (blocks, of_blocks) = unplaced(blocks);
-        origins.push(of_blocks);
-        InputMessage {
-            role: Some(JsonStr::from(role)),
-            content: Some(Content::Blocks(List(blocks))),
-            ..InputMessage::default()
-        }
-    });
-    let messages = List(messages.collect());
+    let (messages, origins) = turns.into_iter().map(Turn::into_message).unzip();
+    let messages = List(messages);
     let (system, system_origins) = unplaced(system);
     let system = (!system.is_empty()).then_some(Content::Blocks(List(system)));
     Ok(Conversation { system, system_origins, messages, origins })
@@ -86,17 +103,33 @@ fn unplaced(blocks: Blocks<'_>) -> (Vec<Block<'_>>, Vec<Origin>) {
     blocks.into_iter().map(|Placed { block, origin }| (block, origin)).unzip()
 }
 
-struct ConversationBuilder<'a, 'f, 'c> {
+/// For each message, whether the assistant speaks next, after instructions at most.
+fn before_assistant(messages: &[Message<'_>]) -> Vec<bool> {
+    let mut is_before = false;
+    let mut before: Vec<bool> = Vec::with_capacity(messages.len());
+    for message in messages.iter().rev() {
+        before.push(is_before);
+        match message.role.as_deref() {
+            None | Some("system" | "developer") => {}
+            Some(role) => is_before = role == "assistant",
+        }
+    }
+    before.reverse();
+    before
+}
+
+struct ConversationBuilder<'a, 'f> {
     diagnostics: &'f mut Diagnostics,
     capabilities: &'f Capabilities,
     system: Blocks<'a>,
-    turns: Vec<(&'static str, Blocks<'a>)>,
+    turns: Vec<Turn<'a>>,
     /// Number of calls without an id.
     functions: usize,
-    messages: &'a [Message<'c>],
+    /// For each message, whether the assistant speaks next.
+    before_assistant: Vec<bool>,
 }
 
-impl<'a> ConversationBuilder<'a, '_, '_> {
+impl<'a> ConversationBuilder<'a, '_> {
     fn message(
         &mut self,
         index: usize,
@@ -173,11 +206,10 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             self.system.extend(blocks);
             return;
         }
-        let after_user = self.turns.iter().rev().find(|(role, _)| *role != "system");
-        let after_user = after_user.is_some_and(|(role, _)| *role == "user");
-        let is_instruction = |role: &&str| matches!(*role, "system" | "developer");
-        let mut next = self.messages[index..].iter().filter_map(|message| message.role.as_deref());
-        let before_assistant = next.find(|role| !is_instruction(role)) == Some("assistant");
+        // Turns of instructions are joined, so this looks at two turns at most.
+        let after_user = self.turns.iter().rev().find(|turn| turn.role != "system");
+        let after_user = after_user.is_some_and(|turn| turn.role == "user");
+        let before_assistant = self.before_assistant.get(index) == Some(&true);
         if self.capabilities.mid_conversation_system && after_user && before_assistant {
             self.push("system", blocks);
         } else {
@@ -192,8 +224,8 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             return;
         }
         match self.turns.last_mut() {
-            Some((last, blocks_of_turn)) if *last == role => blocks_of_turn.extend(blocks),
-            _ => self.turns.push((role, blocks)),
+            Some(turn) if turn.role == role => turn.blocks.extend(blocks),
+            _ => self.turns.push(Turn::new(role, blocks)),
         }
     }
 
@@ -212,11 +244,8 @@ impl<'a> ConversationBuilder<'a, '_, '_> {
             Block { kind: Some("tool_result".into()), tool_use_id: Some(id), content, ..Block::default() };
         let result = Placed { block, origin: Origin { message, part: Part::Result { has_all_parts } } };
         match self.turns.last_mut() {
-            Some(("user", blocks_of_turn)) => {
-                let after = blocks_of_turn.iter().rposition(|placed| placed.block.tool_use_id.is_some());
-                blocks_of_turn.insert(after.map_or(0, |at| at + 1), result);
-            }
-            _ => self.turns.push(("user", vec![result])),
+            Some(turn) if turn.role == "user" => turn.results.push(result),
+            _ => self.turns.push(Turn { role: "user", results: vec![result], blocks: Vec::new() }),
         }
     }
 

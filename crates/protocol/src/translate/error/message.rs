@@ -78,8 +78,9 @@ fn redacted(text: &str) -> String {
                 [rest.find(|c: char| c.is_whitespace() || "\"'`,;)]}".contains(c)).unwrap_or(rest.len())..];
             continue;
         }
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        if at_word && digits == 12 {
+        // At the beginning of a word only: each digit of a long number would begin another count.
+        let digits = if at_word { rest.bytes().take_while(u8::is_ascii_digit).count() } else { 0 };
+        if digits == 12 {
             out.push_str("[account]");
             rest = &rest[digits..];
             continue;

@@ -14,11 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::anthropic::event_sink::EventSink;
 use crate::anthropic::{
-    BlockStart, CacheCreation, Citation, Delta, Error, ErrorType, Event, MessageEnd, MessageStart,
-    OutputTokensDetails, ServiceTier, Usage,
+    BlockStart, CacheCreation, Citation, Delta, Error, ErrorType, Event, MAX_MESSAGE_BYTES, MessageEnd,
+    MessageStart, OutputTokensDetails, ServiceTier, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentRange, SearchResultRange};
+use crate::json::truncated;
 use crate::tag_buffer::TagBuffer;
 use crate::translate::diagnostics::Notice;
 use crate::translate::to_converse::VERBATIM;
@@ -26,6 +27,10 @@ use crate::translate::{MappedError, ToolNames, safeguards};
 
 /// Maximum of different notices of one response.
 const MAX_NOTICES: usize = 32;
+/// Maximum length of a notice, in bytes: some repeat what Bedrock sent.
+const MAX_NOTICE_BYTES: usize = 200;
+/// Maximum of redacted reasoning that is held until its block ends, in bytes.
+const MAX_REDACTED_BYTES: usize = MAX_MESSAGE_BYTES;
 
 /// What is known before a stream begins.
 #[derive(Clone, Debug, Default)]
@@ -345,6 +350,11 @@ impl StreamTranslator {
             self.open(upstream, Kind::Redacted(Vec::new()));
         }
         if let Some(Open { kind: Kind::Redacted(bytes), .. }) = &mut self.open {
+            if bytes.len() + piece.len() > MAX_REDACTED_BYTES {
+                let what = format!("redacted reasoning of more than {MAX_REDACTED_BYTES} bytes");
+                self.failure = Some(MappedError::unreadable(what));
+                return;
+            }
             bytes.extend(piece);
         }
     }
@@ -472,6 +482,7 @@ impl StreamTranslator {
     }
 
     fn note(&mut self, path: &str, what: String) {
+        let what = truncated(what, MAX_NOTICE_BYTES);
         if self.notices.len() < MAX_NOTICES && !self.notices.iter().any(|notice| notice.what == what) {
             self.notices.push(Notice { path: path.to_owned(), what, dropped: false });
         }

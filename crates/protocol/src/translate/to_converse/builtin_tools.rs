@@ -114,9 +114,7 @@ impl<'a> ConverseRequestBuilder<'a> {
                 Cow::Owned(format!("computer-use-{}-{}-{}", &date[..4], &date[4..6], &date[6..]))
             }
         };
-        if !self.betas.contains(&beta) {
-            self.betas.push(beta);
-        }
+        self.betas.insert(beta);
     }
 }
 

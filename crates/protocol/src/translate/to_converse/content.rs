@@ -4,6 +4,7 @@
 //! blank text, names of a certain form. All of that is arranged here without changing the meaning.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use base64::Engine;
@@ -82,11 +83,13 @@ impl<'a> ConverseRequestBuilder<'a> {
         if messages.is_empty() {
             return Err(InvalidRequest::new(path, "at least one message is required"));
         }
-        let roles: Vec<Option<JsonStr<'a>>> = messages.iter().map(|message| message.role.clone()).collect();
+        let system_fits = match self.capabilities.mid_conversation_system {
+            true => between_turns(&messages),
+            false => vec![false; messages.len()],
+        };
         let mut turns: Vec<Turn<'a>> = Vec::with_capacity(messages.len());
-        for (index, message) in messages.into_iter().enumerate() {
+        for ((index, message), system_fits) in messages.into_iter().enumerate().zip(system_fits) {
             let path = path.index(index);
-            let system_fits = self.capabilities.mid_conversation_system && stands_between(&roles, index);
             let Some((role, content)) = self.message(message, system_fits, path)? else {
                 continue;
             };
@@ -305,9 +308,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     fn tool_use(&mut self, block: &mut Block<'a>, path: JsonPath<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
         let tool_use_id = tool_names::tool_use_id(required(block.id.take(), path.key("id"))?.0);
         let name = self.tool_names.alias_for(required(block.name.take(), path.key("name"))?.0);
-        if !self.called.contains(&name) {
-            self.called.push(name.clone());
-        }
+        self.called.insert(name.clone());
         block.caller.take_if(|caller| is_direct(*caller));
         let input = match block.input.take() {
             // Clients send an empty string for a call without arguments; Bedrock wants an object.
@@ -441,14 +442,26 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 }
 
-/// Whether what stands at `index` comes between a user's and the assistant's turn: the one place where a
-/// system message may stand.
-fn stands_between(roles: &[Option<JsonStr<'_>>], index: usize) -> bool {
-    let is_system = |role: &&Option<JsonStr<'_>>| role.as_deref() == Some("system");
-    let (before, after) = roles.split_at(index);
-    let before = before.iter().rev().find(|role| !is_system(role)).and_then(Option::as_deref);
-    let after = after.iter().find(|role| !is_system(role)).and_then(Option::as_deref);
-    (before, after) == (Some("user"), Some("assistant"))
+/// For each message, whether it comes between a user's and the assistant's turn: the one place where a system message
+/// may stand.
+fn between_turns(messages: &[InputMessage<'_>]) -> Vec<bool> {
+    let role = |message: &InputMessage<'_>, name: &str| message.role.as_deref() == Some(name);
+    let mut is_before_assistant = false;
+    let mut between = vec![false; messages.len()];
+    for (message, between) in messages.iter().zip(&mut between).rev() {
+        *between = is_before_assistant;
+        if !role(message, "system") {
+            is_before_assistant = role(message, "assistant");
+        }
+    }
+    let mut is_after_user = false;
+    for (message, between) in messages.iter().zip(&mut between) {
+        *between &= is_after_user;
+        if !role(message, "system") {
+            is_after_user = role(message, "user");
+        }
+    }
+    between
 }
 
 /// Checks that the user begins, and that each call has its result in the next turn.
@@ -456,46 +469,70 @@ fn check_order(turns: &[Turn<'_>], path: JsonPath<'_>) -> Result<(), InvalidRequ
     if turns.first().is_some_and(|turn| turn.message.role != Role::User) {
         return Err(InvalidRequest::new(path, "first message must use the \"user\" role"));
     }
-    let mut calls: Vec<&str> = Vec::new();
+    let mut calls = OpenCalls::default();
     let mut calls_at = 0;
     for turn in turns {
-        let results = turn.message.content.iter().filter_map(|block| match block {
-            ContentBlock::ToolResult(result) => Some(&*result.tool_use_id),
-            _ => None,
-        });
-        for id in results {
-            let Some(at) = calls.iter().position(|call| *call == id) else {
+        for block in &turn.message.content {
+            if let ContentBlock::ToolResult(ToolResult { tool_use_id: id, .. }) = block
+                && !calls.close(id)
+            {
                 let message = format!(
                     "unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
                 );
                 return Err(InvalidRequest::new(path.index(turn.index), message));
-            };
-            calls.swap_remove(at);
+            }
         }
-        unanswered(&calls, path.index(calls_at))?;
+        calls.check(path.index(calls_at))?;
         calls_at = turn.index;
-        calls = turn
-            .message
-            .content
-            .iter()
-            .filter_map(|block| match block {
-                ContentBlock::ToolUse(call) => Some(&*call.tool_use_id),
-                _ => None,
-            })
-            .collect();
+        for block in &turn.message.content {
+            if let ContentBlock::ToolUse(call) = block {
+                calls.open(&call.tool_use_id);
+            }
+        }
     }
-    unanswered(&calls, path.index(calls_at))
+    calls.check(path.index(calls_at))
 }
 
-fn unanswered(calls: &[&str], path: JsonPath<'_>) -> Result<(), InvalidRequest> {
-    if calls.is_empty() {
-        return Ok(());
+/// The calls of a turn without a result so far.
+#[derive(Default)]
+struct OpenCalls<'t> {
+    ids: Vec<&'t str>,
+    /// Number of open calls of each id.
+    open: HashMap<&'t str, usize>,
+}
+
+impl<'t> OpenCalls<'t> {
+    fn open(&mut self, id: &'t str) {
+        self.ids.push(id);
+        *self.open.entry(id).or_default() += 1;
     }
-    let message = format!(
-        "`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
-        calls.join(", ")
-    );
-    Err(InvalidRequest::new(path, message))
+
+    /// Closes the call of a result; whether there is one.
+    fn close(&mut self, id: &str) -> bool {
+        let Some(count) = self.open.get_mut(id) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.open.remove(id);
+        }
+        true
+    }
+
+    /// Forgets the calls of the turn, all of which must have results.
+    fn check(&mut self, path: JsonPath<'_>) -> Result<(), InvalidRequest> {
+        if self.open.is_empty() {
+            self.ids.clear();
+            return Ok(());
+        }
+        let without_result: Vec<&str> = {
+            let ids = std::mem::take(&mut self.ids);
+            ids.into_iter().filter(|id| self.close(id)).collect()
+        };
+        let message = format!(
+            "`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+            without_result.join(", ")
+        );
+        Err(InvalidRequest::new(path, message))
+    }
 }
 
 pub(super) fn not_content(path: JsonPath<'_>) -> InvalidRequest {

@@ -1,6 +1,7 @@
 //! Documents and search results: what a model reads, and may have to cite.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +23,42 @@ const UNTITLED: &str = "document";
 const MAX_NAME: usize = 200;
 /// Text beside documents without one, which Bedrock requires.
 const BESIDE_DOCUMENT: &str = "(document)";
+
+/// The names of the documents of one request.
+#[derive(Debug, Default)]
+pub(super) struct DocumentNames {
+    taken: HashSet<String>,
+    /// The next number behind each beginning of a name.
+    next_numbers: HashMap<String, usize>,
+}
+
+impl DocumentNames {
+    /// `base`, or `base` with the first number that makes it a new name: `Report (2)`. Each number is tried once, so
+    /// that the time for all names is linear in their number.
+    fn unique(&mut self, base: String) -> String {
+        if self.taken.insert(base.clone()) {
+            return base;
+        }
+        let mut first = 2;
+        // All numbers of as many digits follow the same beginning.
+        for end in [10, 100, 1_000, 10_000, 100_000, 1_000_000, usize::MAX] {
+            let number_len = format!(" ({})", end - 1).len();
+            // Legal names are ASCII, so any place to cut is as good as another.
+            let beginning = base[..base.len().min(MAX_NAME - number_len)].trim_end();
+            let next = self.next_numbers.entry(beginning.to_owned()).or_insert(first);
+            *next = first.max(*next);
+            while *next < end {
+                let name = format!("{beginning} ({next})");
+                *next += 1;
+                if self.taken.insert(name.clone()) {
+                    return name;
+                }
+            }
+            first = end;
+        }
+        base
+    }
+}
 
 impl<'a> ConverseRequestBuilder<'a> {
     /// Translates a document; `None` when it is unsupported or blank.
@@ -212,19 +249,10 @@ impl<'a> ConverseRequestBuilder<'a> {
     fn document_name(&mut self, title: Option<JsonStr<'a>>, path: JsonPath<'_>) -> String {
         let wanted = title.as_ref().map_or_else(String::new, |title| legal_name(title));
         let base = if wanted.is_empty() { UNTITLED.to_owned() } else { wanted };
-        let mut name = base.clone();
-        let mut count = 1_usize;
-        while self.documents.contains(&name) {
-            count += 1;
-            let number = format!(" ({count})");
-            // Legal names are ASCII, so any place to cut is as good as another.
-            let end = base.len().min(MAX_NAME - number.len());
-            name = format!("{}{number}", base[..end].trim_end());
-        }
+        let name = self.documents.unique(base);
         if title.is_some_and(|title| *title != name) {
             self.diagnostics.adjusted(path, format!("sent as `{name}`: Bedrock is particular about names"));
         }
-        self.documents.push(name.clone());
         name
     }
 
@@ -272,6 +300,24 @@ fn legal_name(title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn document_names_are_numbered_in_their_order() {
+        let mut names = DocumentNames::default();
+        let mut unique = |base: &str| names.unique(base.to_owned());
+        let report: Vec<String> = (0..12).map(|_| unique("Report")).collect();
+        assert_eq!(report[..3], ["Report", "Report (2)", "Report (3)"]);
+        assert_eq!(report[8..], ["Report (9)", "Report (10)", "Report (11)", "Report (12)"]);
+        assert_eq!(unique("Report (2)"), "Report (2) (2)");
+        assert_eq!(unique("Report (13)"), "Report (13)");
+        assert_eq!(unique("Report"), "Report (14)");
+
+        let long = |end: &str| format!("{}{end}", "x".repeat(MAX_NAME - 4));
+        assert_eq!(unique(&long("1111")), long("1111"));
+        assert_eq!(unique(&long("2222")), long("2222"));
+        assert_eq!(unique(&long("1111")), long(" (2)"));
+        assert_eq!(unique(&long("2222")), long(" (3)"));
+    }
 
     #[test]
     fn document_name_is_the_legal_part_of_the_title() {

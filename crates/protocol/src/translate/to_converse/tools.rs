@@ -1,6 +1,7 @@
 //! Tools and tool choice.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde_json::value::RawValue;
@@ -15,6 +16,7 @@ use crate::converse::request::{
 use crate::json::List;
 use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
+use crate::translate::ordered_set::OrderedSet;
 use crate::translate::server_tools::{Offered, left_out};
 
 /// Description of a placeholder tool.
@@ -67,7 +69,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         tools: &[request::Tool<'a>],
         choice: Option<&request::ToolChoice<'a>>,
         path: JsonPath<'_>,
-    ) -> Result<Vec<usize>, InvalidRequest> {
+    ) -> Result<HashSet<usize>, InvalidRequest> {
         let forced = choice.filter(|choice| choice.kind.as_deref() == Some("tool"));
         let forced = forced.and_then(|choice| choice.name.as_deref());
         let offered: Vec<Offered<'_>> = tools
@@ -166,7 +168,7 @@ impl<'a> ConverseRequestBuilder<'a> {
 
     /// Declares tools that the conversation calls when the request has none: Bedrock requires it.
     fn placeholder_tools(&mut self, path: JsonPath<'_>, out: &mut Vec<Tool<'a>>) {
-        for name in std::mem::take(&mut self.called) {
+        for name in std::mem::take(&mut self.called).into_texts() {
             self.diagnostics
                 .adjusted(path, format!("`{name}` declared for Bedrock, because the conversation calls it"));
             out.push(Tool::ToolSpec(ToolSpec {
@@ -277,7 +279,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         let typed = std::mem::take(&mut self.builtin_tools);
         if !config.tools.is_empty() || !typed.is_empty() {
             // At this point all betas are those of the tools.
-            self.betas.clear();
+            self.betas = OrderedSet::default();
             self.diagnostics.adjusted(
                 JsonPath::ROOT.key("tools"),
                 "not sent, so that none can be called: tool_choice is none",

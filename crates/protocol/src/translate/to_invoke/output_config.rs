@@ -1,5 +1,7 @@
 //! Thinking, effort and output format in the client's own body.
 
+use std::collections::HashSet;
+
 use super::{Editing, read};
 use crate::anthropic::InvalidRequest;
 use crate::converse::request::InferenceConfig;
@@ -51,18 +53,18 @@ impl<'t> Editing<'t, '_> {
         }
         thinking_config.betas.drain(..).for_each(|beta| self.betas.require(beta));
         match (thinking, thinking_config.thinking) {
-            (Some(_), None) => self.left_out.push("thinking".to_owned()),
+            (Some(_), None) => drop(self.left_out.insert("thinking".to_owned())),
             (Some(raw), Some(new)) if raw.get() != new.get() => self.edit.replace(raw, new.get().to_owned()),
             (None, Some(new)) => {
                 // There may be a `null`.
-                self.left_out.push("thinking".to_owned());
+                self.left_out.insert("thinking".to_owned());
                 self.added.push(format!(r#""thinking":{}"#, new.get()));
             }
             _ => {}
         }
         let wanted = thinking_config.effort.map(|effort| effort.effort.into_owned());
         if let (true, Some(effort)) = (config.is_empty(), &wanted) {
-            self.left_out.push("output_config".to_owned());
+            self.left_out.insert("output_config".to_owned());
             self.added.push(format!(r#""output_config":{{"effort":"{effort}"}}"#));
         }
         Ok(wanted)
@@ -70,8 +72,7 @@ impl<'t> Editing<'t, '_> {
 
     pub(super) fn output_config(&mut self, value: RawJson<'t>, effort: Option<&str>, path: JsonPath<'_>) {
         let all = members(value);
-        let mut left_out = Vec::new();
-        let mut added = Vec::new();
+        let (mut left_out, mut new_effort) = (HashSet::new(), None);
         let is_given = |json: RawJson<'_>| json.get() != "null";
         for Member { key, value } in all.iter().filter(|member| is_given(member.value)) {
             let path = path.key(key);
@@ -80,24 +81,27 @@ impl<'t> Editing<'t, '_> {
                     if !self.capabilities.structured_output
                         || self.is_unsupported("output_config.format") =>
                 {
-                    left_out.push("format");
+                    left_out.insert("format");
                     self.diagnostics
                         .dropped(path, "left out: the model cannot be held to a schema on Bedrock");
                 }
                 "effort" if value.read::<String>().ok().as_deref() != effort => {
-                    left_out.push("effort");
-                    added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
+                    left_out.insert("effort");
+                    new_effort = effort;
                 }
                 _ => {}
             }
         }
         if effort.is_some() && !all.is_empty() && !all.iter().any(|member| &*member.key == "effort") {
-            added.extend(effort.map(|effort| format!(r#""effort":"{effort}""#)));
+            new_effort = effort;
         }
-        if added.is_empty() && !all.is_empty() && left_out.len() == all.len() {
-            self.left_out.push("output_config".to_owned());
+        let added: Vec<String> =
+            new_effort.map(|effort| format!(r#""effort":"{effort}""#)).into_iter().collect();
+        let is_kept = |member: &Member<'_>| !left_out.contains(&*member.key);
+        if added.is_empty() && !all.is_empty() && !all.iter().any(is_kept) {
+            self.left_out.insert("output_config".to_owned());
         } else if !left_out.is_empty() || !added.is_empty() {
-            self.edit.edit_object(value.get(), &all, |key| left_out.contains(&key), &added);
+            self.edit.edit_object(value.get(), &all, |key| left_out.contains(key), &added);
         }
     }
 

@@ -29,12 +29,12 @@ use crate::telemetry::{RecordHandle, TelemetrySinks};
 use crate::usage::UsageRecorder;
 
 /// What serves inference requests, and where their records go.
-struct Served {
-    inference: Inference,
+pub(in crate::inference) struct Served {
+    pub(in crate::inference) inference: Inference,
     telemetry: Arc<TelemetrySinks>,
 }
 
-async fn served(data: &TempDir, route: &str) -> Served {
+pub(in crate::inference) async fn served(data: &TempDir, route: &str) -> Served {
     let set = [
         ("DATA_DIR", data.path().to_str().unwrap()),
         ("AWS_BEDROCK_ACCESS_KEY", "AKID"),
@@ -65,7 +65,7 @@ async fn served(data: &TempDir, route: &str) -> Served {
     Served { inference, telemetry: Arc::new(telemetry) }
 }
 
-fn request(
+pub(in crate::inference) fn request(
     served: &Served,
     model: &str,
     body: impl FnOnce(&ResolvedModel) -> ClientBody,
