@@ -129,13 +129,13 @@ class Session:
 def prompts_and_screens(terminal, work):
     """A whole session, in which the server checks the actions."""
     terminal.type("say ok")
-    terminal.wait_for("You said: say ok")
+    terminal.wait_for("You sent: say ok")
     terminal.type(f"[tool Bash {CHECKED}]")
-    terminal.wait_for(r"The tool said: \(Bash completed")
+    terminal.wait_for(r"The tool sent: \(Bash completed")
     if not (work / "released.txt").exists():
         raise Wrong("the checked action was not run")
     terminal.type("[tool Read] please")
-    terminal.wait_for(r"The tool said: +1 +Read me first\.")
+    terminal.wait_for(r"The tool sent: +1 +Read me first\.")
     terminal.tmux("send-keys", "-l", "--", "what is in @pixel.png")
     terminal.wait_for(r"\+ pixel\.png")
     # The first one takes the file from the list, the second one sends.
@@ -149,7 +149,7 @@ def prompts_and_screens(terminal, work):
         terminal.type(name)
         terminal.leave(shown, "Escape")
     terminal.type("say goodbye")
-    terminal.wait_for("You said: say goodbye")
+    terminal.wait_for("You sent: say goodbye")
 
 
 def action_is_put_to_the_user(terminal, work):
@@ -158,13 +158,13 @@ def action_is_put_to_the_user(terminal, work):
         terminal.type(f"[tool Bash {CHECKED}]")
         terminal.wait_for(ASKED)
         terminal.choose("Yes")
-        terminal.until(lambda screen: screen.count("The tool said: (Bash completed") == number, "the result of the action")
+        terminal.until(lambda screen: screen.count("The tool sent: (Bash completed") == number, "the result of the action")
         (work / "released.txt").unlink()
 
 
 def limit_is_announced(terminal, work):
     terminal.type("say ok")
-    terminal.wait_for("You said: say ok")
+    terminal.wait_for("You sent: say ok")
     terminal.wait_for(r"You've used \d\d% of your usage credits . resets")
 
 
