@@ -37,7 +37,8 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
         all.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     });
     let tasks = Tasks::default();
-    let store = Store::open(&config.unwrap().database, &tasks).await.unwrap();
+    let config = config.unwrap();
+    let (store, new_users) = (Store::open(&config.database, &tasks).await.unwrap(), config.usage.new_users);
     println!("{kind}");
     reserve(&store, "warm", 200, 1).await;
     report("reserve, one after another", 2000, reserve(&store, "one", 2000, 1)).await;
@@ -54,7 +55,7 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
             .collect();
         report(&format!("receipt, in batches of {size}"), size * batches, async {
             for batch in &all {
-                assert_eq!(store.write_batch(batch, &[]).await.unwrap(), size);
+                assert_eq!(store.write_batch(batch, &[], &new_users).await.unwrap(), size);
             }
         })
         .await;

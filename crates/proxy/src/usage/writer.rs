@@ -178,7 +178,7 @@ impl Writer {
     async fn store_entries(&self, entries: &[&WalEntry]) -> Result<(), String> {
         let (records, events) = split(entries);
         let started = Instant::now();
-        match self.store.write_batch(&records, &events).await {
+        match self.store.write_batch(&records, &events, &self.config.new_users).await {
             Ok(_) => {
                 self.metrics.usage_flushed(started.elapsed());
                 Ok(())
