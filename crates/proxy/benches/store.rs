@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::testing::{Config, Reservation, ReserveOutcome, Store, Tasks, UsageRecord};
+use bedrock_proxy::testing::{Config, NewUserConfig, Reservation, ReserveOutcome, Store, Tasks, UsageRecord};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
@@ -38,7 +38,8 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
     });
     let tasks = Tasks::default();
     let config = config.unwrap();
-    let (store, new_users) = (Store::open(&config.database, &tasks).await.unwrap(), config.usage.new_users);
+    let store = Store::open(&config.database, &tasks).await.unwrap();
+    let new_users = NewUserConfig { provision: true, user_limit: None, team_limit: None };
     println!("{kind}");
     reserve(&store, "warm", 200, 1).await;
     report("reserve, one after another", 2000, reserve(&store, "one", 2000, 1)).await;

@@ -51,8 +51,10 @@ pub struct InvokeOptions<'a> {
     pub count_tokens: bool,
     /// Settings for every upstream API.
     pub options: TranslationOptions,
-    /// Betas of the header, and what the model was seen not to support.
+    /// Betas of the header, and those that the model was seen not to support.
     pub betas: RequestedBetas<'a>,
+    /// Paths of fields that the model was seen not to support.
+    pub unsupported_fields: &'a [String],
 }
 
 impl<'a> InvokeOptions<'a> {
@@ -60,7 +62,14 @@ impl<'a> InvokeOptions<'a> {
     #[must_use]
     pub const fn invoke_model(options: TranslationOptions) -> Self {
         let betas = RequestedBetas { names: &[], unsupported: &[], all_unsupported: false };
-        Self { api: UpstreamApi::InvokeModel, model: "", count_tokens: false, options, betas }
+        Self {
+            api: UpstreamApi::InvokeModel,
+            model: "",
+            count_tokens: false,
+            options,
+            betas,
+            unsupported_fields: &[],
+        }
     }
 
     /// For the Messages API, streamed, with this model.
@@ -277,7 +286,7 @@ impl<'t> Editing<'t, '_> {
     }
 
     fn is_unsupported(&self, path: &str) -> bool {
-        self.options.betas.unsupported.iter().any(|field| field == path)
+        self.options.unsupported_fields.iter().any(|field| field == path)
     }
 
     fn leave_out(&mut self, path: JsonPath<'_>, key: &str, why: &str) {

@@ -50,5 +50,6 @@ mod streaming;
 mod structured_output;
 mod tls;
 mod tool_calls;
+mod unsupported_features;
 mod upstream_apis;
 mod usage_recorder;
