@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use super::stalled::StallDetector;
 use super::write_timeout::WriteTimeout;
+use crate::api::aliases::normalize_slashes;
 use crate::app::App;
 
 /// Limit for the next request of a connection. Longer than the 60 s after which AWS load balancers close an idle
@@ -74,6 +75,7 @@ where
         let stalls = (request.version() == Version::HTTP_2).then(|| stalls.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        normalize_slashes(&mut request);
         let response = router.clone().oneshot(request);
         response.map_ok(|response| match stalls {
             Some(stalls) => response.map(|body| stalls.track(body)),
