@@ -5,6 +5,7 @@
 
 mod auth;
 mod bedrock;
+mod browser;
 mod database;
 mod dotenv;
 mod effective;
@@ -23,6 +24,7 @@ mod usage;
 pub use auth::NewUserConfig;
 pub(crate) use auth::{AuthConfig, CallerConfig, parse_limit};
 pub(crate) use bedrock::{BedrockConfig, ControlPlaneConfig};
+pub(crate) use browser::{BrowserConfig, CorsOrigins};
 pub(crate) use database::PostgresParts;
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub(crate) use effective::{Origin, Settings};

@@ -7,6 +7,7 @@ mod aliases;
 mod attacks;
 mod auth;
 mod bedrock_api;
+mod browsers;
 mod chat_completions;
 mod cli_admin;
 mod cli_commands;
