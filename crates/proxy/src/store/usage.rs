@@ -305,6 +305,40 @@ pub(crate) fn dollars(nanos: i64) -> String {
     format!("{sign}{}.{:09}", nanos / NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
 }
 
+impl UsageRecord {
+    /// Truncates texts and clamps numbers to what the databases store: a request is charged, whatever the client, the
+    /// model and AWS wrote. Ids, users and teams are checked where they come from.
+    pub(crate) fn clamp(&mut self) {
+        let texts = [
+            (Some(&mut self.request_id), validate::MAX_NAME),
+            (self.session_id.as_mut(), validate::MAX_NAME),
+            (Some(&mut self.model), validate::MAX_NAME),
+            (self.model_requested.as_mut(), validate::MAX_NAME),
+            (self.model_upstream.as_mut(), MAX_PROFILE),
+            (self.route.as_mut(), validate::MAX_WORD),
+            (Some(&mut self.outcome), validate::MAX_WORD),
+            (self.stop_reason.as_mut(), validate::MAX_NAME),
+        ];
+        for (text, max) in texts {
+            if let Some(text) = text {
+                validate::truncate(text, max);
+            }
+        }
+        let tokens = [
+            &mut self.input_tokens,
+            &mut self.output_tokens,
+            &mut self.cache_read_tokens,
+            &mut self.cache_write_tokens,
+            &mut self.cache_write_1h_tokens,
+            &mut self.charged_tokens,
+        ];
+        for tokens in tokens {
+            *tokens = (*tokens).clamp(0, MAX_TOKENS);
+        }
+        self.cost = self.cost.clamp(0, MAX_COST);
+    }
+}
+
 /// Rejects values that one of the databases could not store, or that would make sums meaningless.
 fn check_record(record: &UsageRecord) -> Result<()> {
     validate::key("the record's id", &record.id)?;
@@ -340,7 +374,41 @@ fn check_record(record: &UsageRecord) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_ROWS, chunks, dollars};
+    use super::*;
+
+    #[test]
+    fn clamped_record_can_be_stored() {
+        let long = "\u{e9}\0".repeat(3000);
+        let text = || Some(long.clone());
+        let mut record = UsageRecord {
+            id: "r".to_owned(),
+            request_id: long.clone(),
+            user_id: "ana".to_owned(),
+            session_id: text(),
+            model: long.clone(),
+            model_requested: text(),
+            model_upstream: text(),
+            route: text(),
+            outcome: long.clone(),
+            stop_reason: text(),
+            input_tokens: i64::MAX,
+            output_tokens: 2_000_000_000_000,
+            cache_read_tokens: -1,
+            cache_write_tokens: i64::MIN,
+            cache_write_1h_tokens: i64::MAX,
+            charged_tokens: i64::MAX,
+            cost: i64::MAX,
+            ..UsageRecord::default()
+        };
+        assert!(check_record(&record).is_err());
+        record.clamp();
+        check_record(&record).unwrap();
+        assert_eq!(record.model, "\u{e9}".repeat(255));
+        assert_eq!((record.charged_tokens, record.cache_read_tokens), (MAX_TOKENS, 0));
+        let clamped = record.clone();
+        record.clamp();
+        assert_eq!(record, clamped);
+    }
 
     #[test]
     fn rows_of_every_number_have_few_chunk_lengths() {
