@@ -233,7 +233,7 @@ async fn all_tokens_of_a_user_are_revoked_together() {
     for token in [&old, &undated] {
         assert_eq!(server.post_as(token).await.status, 200);
     }
-    server.app.store.revoke_user_tokens("ana", &event("tokens_revoked")).await.unwrap();
+    server.app.store.revoke_user_tokens("ana", None, &event("tokens_revoked")).await.unwrap();
     for token in [&old, &undated] {
         assert!(until(&server, token, 401).await.contains("revoked"));
     }
