@@ -220,3 +220,18 @@ async fn idle_streams_take_little_memory() {
     assert!(each < 400_000, "a quiet stream takes {each} bytes");
     assert!(process.resident() < 256 << 20, "{} bytes in all", process.resident());
 }
+
+#[tokio::test]
+async fn hangup_without_tls_ends_nothing() {
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let mut process = Process::start(home.path(), "", &variables(&bedrock, &[("DATA_DIR", "data")]));
+    let (status, ()) = tokio::join!(status_of(process.address, "[slow 500] Hello"), async {
+        for count in 1..=3 {
+            process.signal("HUP");
+            wait_until("it is logged", || process.said().matches("SIGHUP received").count() >= count).await;
+        }
+    });
+    assert_eq!(status, 200, "a request in flight");
+    assert!(process.child.try_wait().unwrap().is_none());
+    assert_eq!(status_of(process.address, "Hello").await, 200);
+}
