@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::testing::{Config, Reservation, ReserveOutcome, Store, Tasks, UsageRecord};
+use bedrock_proxy::testing::{Config, NewUserConfig, Reservation, ReserveOutcome, Store, Tasks, UsageRecord};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
@@ -37,7 +37,9 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
         all.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     });
     let tasks = Tasks::default();
-    let store = Store::open(&config.unwrap().database, &tasks).await.unwrap();
+    let config = config.unwrap();
+    let store = Store::open(&config.database, &tasks).await.unwrap();
+    let new_users = NewUserConfig { provision: true, user_limit: None, team_limit: None };
     println!("{kind}");
     reserve(&store, "warm", 200, 1).await;
     report("reserve, one after another", 2000, reserve(&store, "one", 2000, 1)).await;
@@ -54,7 +56,7 @@ async fn measure(kind: &str, variables: &[(&str, &str)]) {
             .collect();
         report(&format!("receipt, in batches of {size}"), size * batches, async {
             for batch in &all {
-                assert_eq!(store.write_batch(batch, &[]).await.unwrap(), size);
+                assert_eq!(store.write_batch(batch, &[], &new_users).await.unwrap(), size);
             }
         })
         .await;

@@ -85,9 +85,9 @@ impl Admin {
     pub(crate) fn new(config: &Config, store: Store, clock: Clock) -> Self {
         let defaults = Defaults {
             ttl: i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX),
-            provision: config.callers.provision,
-            user_limit: config.callers.user_limit,
-            team_limit: config.callers.team_limit,
+            provision: config.callers.new_users.provision,
+            user_limit: config.callers.new_users.user_limit,
+            team_limit: config.callers.new_users.team_limit,
         };
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
         Self { store, keys: JwtKeys::new(&config.auth), clock, periods, defaults }

@@ -5,6 +5,7 @@
 
 mod auth;
 mod bedrock;
+mod browser;
 mod database;
 mod dotenv;
 mod effective;
@@ -20,8 +21,10 @@ mod telemetry;
 mod unknown_variables;
 mod usage;
 
+pub use auth::NewUserConfig;
 pub(crate) use auth::{AuthConfig, CallerConfig, parse_limit};
 pub(crate) use bedrock::{BedrockConfig, ControlPlaneConfig};
+pub(crate) use browser::{BrowserConfig, CorsOrigins};
 pub(crate) use database::PostgresParts;
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub(crate) use effective::{Origin, Settings};
@@ -88,20 +91,21 @@ impl Config {
         let bedrock = bedrock::bedrock(env);
         let auth = auth::auth(env);
         let quota = quota::quota(env);
+        let callers = auth::callers(env, quota.user_on_outage == FailMode::Open);
         let mut config = Self {
             server: server::server(env, &auth),
-            callers: auth::callers(env, quota.user_on_outage == FailMode::Open),
             inference: inference::inference(env),
             catalog: models::catalog(env, &bedrock.region),
             database: database::database(env),
             quota,
-            usage: usage::usage(env),
+            usage: usage::usage(env, callers.new_users.clone()),
             metrics: telemetry::metrics(env),
             otel: telemetry::otel(env),
             log: telemetry::log(env),
             warnings: warnings(env, &bedrock, &auth),
             auth,
             bedrock,
+            callers,
         };
         config.log.secrets = env.take_secrets();
         let (errors, settings) = reader.finish();

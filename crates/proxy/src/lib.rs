@@ -57,7 +57,7 @@ mod usage;
 pub mod testing {
     pub use crate::app::App;
     pub use crate::clock::Clock;
-    pub use crate::config::{Config, DatabaseConfig, DatabaseUrl};
+    pub use crate::config::{Config, DatabaseConfig, DatabaseUrl, NewUserConfig};
     pub use crate::estimate::{Tokenizer, tokens as estimate_tokens};
     pub use crate::ids::{RequestId, event_id};
     pub use crate::server::{Drained, Server, Tls};

@@ -1,7 +1,9 @@
 //! The server: bind, accept connections, drain.
 
 mod connection;
+mod exchange;
 mod router;
+mod shared_tcp;
 mod stalled;
 mod tls;
 mod write_timeout;

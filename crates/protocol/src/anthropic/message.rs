@@ -156,6 +156,15 @@ pub struct PartialOutputTokensDetails {
 }
 
 impl Usage {
+    /// All tokens, cached ones included.
+    #[must_use]
+    pub fn total_tokens(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.output_tokens)
+            .saturating_add(self.cache_read_input_tokens)
+            .saturating_add(self.cache_creation_input_tokens)
+    }
+
     /// Replaces the counts that `newer` has. Its details of output tokens are not counts and stay out.
     pub fn update(&mut self, newer: &PartialUsage) {
         let set = |count: &mut u64, value: Option<u64>| *count = value.unwrap_or(*count);

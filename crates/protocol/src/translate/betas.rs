@@ -106,7 +106,7 @@ pub(super) const COMPUTER_USE: [(&str, &str); 2] =
 pub struct RequestedBetas<'a> {
     /// Values of the header, in their order.
     pub names: &'a [String],
-    /// Features that this model was seen not to support: betas, and paths of fields.
+    /// Betas that this model was seen not to support.
     pub unsupported: &'a [String],
     /// Whether the model was seen to reject betas without naming them; then only required ones are sent.
     pub all_unsupported: bool,
@@ -115,8 +115,7 @@ pub struct RequestedBetas<'a> {
 impl RequestedBetas<'_> {
     /// Whether this model was seen not to support the beta `name`.
     pub(super) fn is_unsupported(self, name: &str) -> bool {
-        self.all_unsupported
-            || self.unsupported.iter().any(|field| field == name || field == "anthropic_beta")
+        self.all_unsupported || self.unsupported.iter().any(|beta| beta == name)
     }
 
     /// Whether this model was seen not to support thinking's `display`, or this value of it.

@@ -10,7 +10,7 @@
 //!
 //! `chat` translates chat completions into Messages requests, and the events of their responses into chunks. `error` maps
 //! AWS's errors, `unsupported` detects in them what a model does not support. `passthrough` observes responses of the
-//! Bedrock Runtime API.
+//! Bedrock Runtime API, `s3_locations` finds what Bedrock would read from S3 for their requests.
 //!
 //! Nothing is dropped silently. A field that an upstream API cannot carry is an [`UnsupportedField`] with its JSON path;
 //! another change of the request is a [`Notice`], with a flag for changes that may change the response.
@@ -29,6 +29,7 @@ mod missing_thinking;
 mod normalize;
 mod ordered_set;
 mod passthrough;
+mod s3_locations;
 mod safeguards;
 mod server_tools;
 mod thinking;
@@ -51,6 +52,7 @@ pub use from_invoke::InvokeStream;
 pub use from_messages_api::MessagesApiStream;
 pub use normalize::{Normalized, normalize};
 pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
+pub use s3_locations::find_s3_location;
 pub use safeguards::requests_check;
 pub use server_tools::ServerTools;
 pub use to_converse::{ConverseCall, TranslationOptions, to_converse};

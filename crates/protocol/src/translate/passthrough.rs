@@ -127,7 +127,8 @@ impl UsageObserver {
                 self.usage = match (self.usage, counts) {
                     // Only the model's usage has the lifetimes of the cache.
                     (Some(metrics), Some(counts)) => {
-                        let larger = if total(&counts) > total(&metrics) { counts } else { metrics };
+                        let larger =
+                            if counts.total_tokens() > metrics.total_tokens() { counts } else { metrics };
                         Some(with_split(larger, counts.cache_creation))
                     }
                     (metrics, counts) => metrics.or(counts),
@@ -403,18 +404,10 @@ impl Seen<'_> {
 
     /// Of several usages the largest counts.
     fn state(&mut self, usage: Usage) {
-        if self.usage.is_none_or(|known| total(&known) <= total(&usage)) {
+        if self.usage.is_none_or(|known| known.total_tokens() <= usage.total_tokens()) {
             *self.usage = Some(usage);
         }
     }
-}
-
-fn total(usage: &Usage) -> u64 {
-    usage
-        .input_tokens
-        .saturating_add(usage.output_tokens)
-        .saturating_add(usage.cache_read_input_tokens)
-        .saturating_add(usage.cache_creation_input_tokens)
 }
 
 /// The same counts, with the part of the tokens written to the cache that is kept for an hour.

@@ -53,8 +53,10 @@ pub struct InvokeOptions<'a> {
     pub count_tokens: bool,
     /// Settings for every upstream API.
     pub options: TranslationOptions,
-    /// Betas of the header, and what the model was seen not to support.
+    /// Betas of the header, and those that the model was seen not to support.
     pub betas: RequestedBetas<'a>,
+    /// Paths of fields that the model was seen not to support.
+    pub unsupported_fields: &'a [String],
 }
 
 impl<'a> InvokeOptions<'a> {
@@ -62,7 +64,14 @@ impl<'a> InvokeOptions<'a> {
     #[must_use]
     pub const fn invoke_model(options: TranslationOptions) -> Self {
         let betas = RequestedBetas { names: &[], unsupported: &[], all_unsupported: false };
-        Self { api: UpstreamApi::InvokeModel, model: "", count_tokens: false, options, betas }
+        Self {
+            api: UpstreamApi::InvokeModel,
+            model: "",
+            count_tokens: false,
+            options,
+            betas,
+            unsupported_fields: &[],
+        }
     }
 
     /// For the Messages API, streamed, with this model.
@@ -117,7 +126,7 @@ pub fn to_invoke(
         diagnostics: Diagnostics::default(),
         betas: BetaFilter::new(options.api, true),
         left_out: HashSet::new(),
-        unsupported: options.betas.unsupported.iter().map(String::as_str).collect(),
+        unsupported: options.unsupported_fields.iter().map(String::as_str).collect(),
         added: Vec::new(),
         service_tier: None,
         sent_max_tokens: None,

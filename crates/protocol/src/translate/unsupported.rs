@@ -7,14 +7,17 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::json::{JsonStr, ignore_scalars};
+use crate::json::{JsonStr, RawJson, ignore_scalars};
+use crate::json_edit::{items, members};
 
 /// Feature that a model was seen not to support.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UnsupportedFeature {
-    /// This beta, or the member at this path (`temperature`, `tools.strict`, `output_config.format`).
+    /// The field at this path: `temperature`, `tools.strict` (of any tool), `output_config.format`.
     Field(String),
-    /// All betas: the message does not name one.
+    /// The beta of this name.
+    Beta(String),
+    /// One of the betas: the message does not name it.
     AllBetas,
     /// On-demand throughput: the model needs an inference profile.
     OnDemandThroughput,
@@ -22,56 +25,142 @@ pub enum UnsupportedFeature {
     ToolStreaming,
 }
 
+impl UnsupportedFeature {
+    /// Whether every request that uses the feature meets the same error, whoever sent it.
+    #[must_use]
+    pub fn is_same_for_all_callers(&self) -> bool {
+        // Each caller may have sent another beta.
+        *self != Self::AllBetas
+    }
+}
+
+/// Fields without which a request is another one. They are never left out: the client gets AWS's error instead.
+const CORE_FIELDS: [&str; 10] = [
+    "anthropic_version",
+    "max_tokens",
+    "messages",
+    "model",
+    "stop_sequences",
+    "stream",
+    "system",
+    "tool_choice",
+    "tools",
+    "anthropic_beta",
+];
+
+/// The same for the fields of a tool.
+const CORE_TOOL_FIELDS: [&str; 4] = ["description", "input_schema", "name", "type"];
+
 /// What stands before the words of a model's own validator.
 const PREFIX: &str = "The model returned the following errors: ";
 const UNKNOWN: &str = ": Extra inputs are not permitted";
+/// What stands before the name of an unknown field, at the top of a body only: a pointer such as `#/messages/0` is about
+/// a nested object, whose members are the client's.
+const TOP_LEVEL: &str = "Malformed input request: #: extraneous key [";
 
 /// Detects what a rejected request used that the model does not support, from AWS's message and the `body`.
 ///
-/// The result applies to the requests of all users, and AWS's messages repeat text of the client. So a
-/// message counts only as a whole, and a path only when no name in the body looks like one.
+/// The result may apply to the requests of all users, and AWS's messages repeat text of the client. So a message counts
+/// only as a whole, and a field only when it is in the body at the place that the message names.
 #[must_use]
 pub fn detect_unsupported(text: &str, body: &str) -> Option<UnsupportedFeature> {
     let text = text.trim();
     let sentence = text.strip_prefix(PREFIX).unwrap_or(text).trim_end_matches('.');
-    let feature = match sentence.strip_suffix(UNKNOWN) {
-        Some(path) => is_path(path).then(|| UnsupportedFeature::Field(member(path))),
-        None => parse_sentence(sentence),
-    };
-    let path = matches!(&feature, Some(UnsupportedFeature::Field(name)) if name.contains('.'));
-    feature.filter(|_| !path || !has_dotted_names(body))
+    match sentence.strip_suffix(UNKNOWN) {
+        Some(path) => field(path, body),
+        None => parse_sentence(sentence, body),
+    }
 }
 
 /// Parses the other messages.
-fn parse_sentence(sentence: &str) -> Option<UnsupportedFeature> {
-    let lower = sentence.to_lowercase();
+fn parse_sentence(sentence: &str, body: &str) -> Option<UnsupportedFeature> {
+    let lower = sentence.to_lowercase().replace('\u{2019}', "'");
     if lower.contains(&UNKNOWN.to_lowercase()) {
         return None;
     }
-    let field = |name: &str| is_path(name).then(|| UnsupportedFeature::Field(name.to_owned()));
     if lower.starts_with("invocation of model id ")
-        && (lower.contains("with on-demand throughput isn") || lower.contains("support on-demand throughput"))
+        && (lower.contains("with on-demand throughput isn't")
+            || lower.contains("support on-demand throughput"))
     {
         return Some(UnsupportedFeature::OnDemandThroughput);
     }
     if lower == "invalid beta flag" {
         return Some(UnsupportedFeature::AllBetas);
     }
-    if lower.starts_with("this model ") && lower.contains("tool use in streaming mode") {
+    if matches!(
+        lower.strip_prefix("this model "),
+        Some("doesn't support tool use in streaming mode" | "does not support tool use in streaming mode")
+    ) {
         return Some(UnsupportedFeature::ToolStreaming);
     }
-    if lower.starts_with("unexpected value") && lower.contains("anthropic-beta") {
-        return quoted(sentence).and_then(field);
+    if lower.starts_with("unexpected value") && lower.ends_with(" for the `anthropic-beta` header") {
+        let beta = quoted(sentence).filter(|beta| is_name(beta))?;
+        return Some(UnsupportedFeature::Beta(beta.to_owned()));
     }
     if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
-        return field("top_p");
+        return field("temperature", body).and_then(|_| field("top_p", body));
     }
     if let Some(rest) = sentence.strip_prefix('`') {
-        return field(rest.strip_suffix("` is deprecated for this model")?);
+        return top_level_field(rest.strip_suffix("` is deprecated for this model")?, body);
     }
-    let rest = lower.starts_with("malformed input request: #").then_some(sentence)?;
+    let rest = sentence.strip_prefix(TOP_LEVEL)?;
     // The last one: the text that the client wrote stands before it.
-    field(rest.split_once("extraneous key [")?.1.rsplit_once("] is not permitted")?.0)
+    let (name, rest) = rest.rsplit_once("] is not permitted")?;
+    matches!(rest, "" | ", please reformat your input and try again").then_some(())?;
+    top_level_field(name, body)
+}
+
+fn top_level_field(name: &str, body: &str) -> Option<UnsupportedFeature> {
+    if name.contains('.') { None } else { field(name, body) }
+}
+
+/// The field at `path`, if `body` has it there and it can be left out. The number of a tool, and the tag that a
+/// validator puts behind it, are not part of the result: `tools.0.custom.strict` and `tools.0.bash_20250124.strict` are
+/// `tools.strict` for every tool.
+fn field(path: &str, body: &str) -> Option<UnsupportedFeature> {
+    let names: Vec<_> = path.split('.').collect();
+    if !names.iter().all(|name| is_name(name)) {
+        return None;
+    }
+    if path == "anthropic_beta" {
+        return Some(UnsupportedFeature::AllBetas);
+    }
+    let body: RawJson<'_> = serde_json::from_str(body).ok()?;
+    // A name with a dot could stand for the same path.
+    if names.len() > 1 && has_dotted_names(body.get()) {
+        return None;
+    }
+    let tool = |index: &str, name: &str| {
+        let index = index.parse::<usize>().ok()?;
+        member(*items(member(body, "tools")?).get(index)?, name)
+    };
+    let (name, value, is_core) = match *names {
+        [name] => (name, member(body, name), CORE_FIELDS.contains(&name)),
+        ["tools", index, name] => (name, tool(index, name), CORE_TOOL_FIELDS.contains(&name)),
+        ["tools", index, tag, name] if tag == "custom" || is_dated(tag) => {
+            (name, tool(index, name), CORE_TOOL_FIELDS.contains(&name))
+        }
+        // The older name has the same place in what is sent.
+        ["output_config", "format"] => {
+            let older = || member(body, "output_format");
+            (
+                "format",
+                member(body, "output_config").and_then(|of| member(of, "format")).or_else(older),
+                false,
+            )
+        }
+        ["output_config", name] => {
+            (name, member(body, "output_config").and_then(|of| member(of, name)), false)
+        }
+        _ => return None,
+    };
+    value.filter(|_| !is_core)?;
+    let field = if names.len() == 1 { name.to_owned() } else { format!("{}.{name}", names[0]) };
+    Some(UnsupportedFeature::Field(field))
+}
+
+fn member<'t>(object: RawJson<'t>, name: &str) -> Option<RawJson<'t>> {
+    members(object).into_iter().find(|member| &*member.key == name).map(|member| member.value)
 }
 
 /// Whether `body` has the member at `path`, as in [`UnsupportedFeature::Field`]: names alone, for each item of a list. One
@@ -108,7 +197,8 @@ impl<'t> Visitor<'t> for Field<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
-        let (name, rest) = self.path.split_once('.').map_or((self.path, None), |(name, rest)| (name, Some(rest)));
+        let (name, rest) =
+            self.path.split_once('.').map_or((self.path, None), |(name, rest)| (name, Some(rest)));
         while let Some(key) = map.next_key::<JsonStr<'t>>()? {
             match rest.filter(|_| &*key == name) {
                 Some(path) => map.next_value_seed(Field { found: &mut *self.found, path })?,
@@ -191,37 +281,44 @@ fn quoted(text: &str) -> Option<&str> {
     text.split('`').nth(1).filter(|quoted| !quoted.is_empty() && quoted.len() < 100)
 }
 
-fn is_path(path: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    !path.is_empty() && path.len() < 200 && path.chars().all(legal)
+/// Whether a tag is the type of a tool that has a date.
+fn is_dated(tag: &str) -> bool {
+    tag.rsplit_once('_')
+        .is_some_and(|(_, date)| date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// A path without the numbers and the tag that a validator puts into it: `tools.0.custom.strict` and
-/// `tools.0.bash_20250124.strict` are `tools.strict` for every tool.
-fn member(path: &str) -> String {
-    let is_number = |step: &str| step.bytes().all(|byte| byte.is_ascii_digit());
-    let is_dated =
-        |step: &str| step.rsplit_once('_').is_some_and(|(_, date)| date.len() == 8 && is_number(date));
-    let steps = path.split('.').filter(|step| *step != "custom" && !is_number(step) && !is_dated(step));
-    steps.collect::<Vec<_>>().join(".")
+fn is_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    !name.is_empty() && name.len() < 200 && name.chars().all(legal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"x","system":1}],"system":"s","top_k":1,
+        "temperature":1,"top_p":1,"stop_sequences":["x"],"tool_choice":{"type":"auto"},"max_tokens":1,"stream":true,
+        "context_management":{},"output_config":{"format":{"type":"x"}},"thinking":{"type":"enabled"},
+        "metadata":{"user_id":"x"},"tools":[{"name":"t","input_schema":{},"strict":true,"type":"custom"},
+        {"type":"bash_20250124","name":"bash","strict":true}]}"#;
+
+    fn field(name: &str) -> Option<UnsupportedFeature> {
+        Some(UnsupportedFeature::Field(name.to_owned()))
+    }
+
     #[test]
     fn aws_messages_name_unsupported_features() {
-        let field = |name: &str| Some(UnsupportedFeature::Field(name.to_owned()));
+        let beta = "prompt-caching-scope-2026-01-05";
         for (text, expected) in [
             ("invalid beta flag", Some(UnsupportedFeature::AllBetas)),
             (
                 "The model returned the following errors: invalid beta flag",
                 Some(UnsupportedFeature::AllBetas),
             ),
+            ("anthropic_beta: Extra inputs are not permitted", Some(UnsupportedFeature::AllBetas)),
             (
                 "Unexpected value(s) `prompt-caching-scope-2026-01-05` for the `anthropic-beta` header",
-                field("prompt-caching-scope-2026-01-05"),
+                Some(UnsupportedFeature::Beta(beta.to_owned())),
             ),
             ("context_management: Extra inputs are not permitted", field("context_management")),
             (
@@ -230,6 +327,7 @@ mod tests {
             ),
             ("tools.0.custom.strict: Extra inputs are not permitted", field("tools.strict")),
             ("tools.1.bash_20250124.strict: Extra inputs are not permitted", field("tools.strict")),
+            ("tools.0.strict: Extra inputs are not permitted", field("tools.strict")),
             (
                 "Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input and try again.",
                 field("top_k"),
@@ -254,7 +352,7 @@ mod tests {
             ("prompt is too long: 5 tokens > 4 maximum", None),
             ("messages.0.content.0.text: Field required", None),
         ] {
-            assert_eq!(detect_unsupported(text, "{}"), expected, "{text}");
+            assert_eq!(detect_unsupported(text, BODY), expected, "{text}");
         }
     }
 
@@ -280,6 +378,7 @@ mod tests {
             "`system` is deprecated for this model: Extra inputs are not permitted",
             "invalid beta flag: Extra inputs are not permitted",
             "this model lacks tool use in streaming mode: Extra inputs are not permitted",
+            "This model does not know `tool use in streaming mode`",
             "messages.0.content.0: Input tag '`system` is deprecated for this model' found using 'type' does not match \
              any of the expected tags",
             "messages.0.content.0: Input tag 'invalid beta flag' found using 'type' does not match any of the expected \
@@ -287,17 +386,92 @@ mod tests {
             "Unexpected value(s) ``system`` for the `anthropic-beta` header",
             "Malformed input request: #: extraneous key [system] is not permitted, x] is not permitted, please \
              reformat your input and try again.",
+            "Malformed input request: #: extraneous key [tools.strict] is not permitted",
+            "custom: Extra inputs are not permitted",
+            "0: Extra inputs are not permitted",
+            "absent: Extra inputs are not permitted",
+            "tools.2.custom.strict: Extra inputs are not permitted",
+            "tools.0.other.strict: Extra inputs are not permitted",
+            "tools.0.custom.absent: Extra inputs are not permitted",
         ] {
-            assert_eq!(detect_unsupported(text, "{}"), None, "{text}");
+            assert_eq!(detect_unsupported(text, BODY), None, "{text}");
         }
         let text = "output_config.format: Extra inputs are not permitted";
-        assert!(detect_unsupported(text, r#"{"output_config":{"format":{"type":"x"}}}"#).is_some());
+        assert!(detect_unsupported(text, BODY).is_some());
+        assert!(detect_unsupported(text, r#"{"output_format":{"type":"x"}}"#).is_some());
         for body in [
             r#"{"output_config.format":1,"output_config":{"format":{"type":"x"}}}"#,
-            r#"{"output_config\u002eformat":1}"#,
-            r#"{"tools":[{"0.custom.strict":true}]}"#,
+            r#"{"output_config\u002eformat":1,"output_config":{"format":1}}"#,
+            r#"{"output_config":{"format":1},"tools":[{"0.custom.strict":true}]}"#,
         ] {
             assert_eq!(detect_unsupported(text, body), None, "{body}");
+        }
+        let beta = "Unexpected value(s) `temperature` for the `anthropic-beta` header";
+        let beta = detect_unsupported(beta, BODY);
+        assert_eq!(beta, Some(UnsupportedFeature::Beta("temperature".to_owned())), "a beta is no field");
+    }
+
+    #[test]
+    fn nested_fields_never_count_as_top_level_ones() {
+        let names =
+            ["system", "temperature", "top_p", "thinking", "stop_sequences", "metadata", "tool_choice"];
+        for name in names {
+            for pointer in [
+                "#/messages/0",
+                "#/messages/0/content/0",
+                "#/tools/0",
+                "#/tools/0/input_schema",
+                "#/toolConfig/tools/1/toolSpec/inputSchema/json",
+                "#/system",
+                "#/",
+                "#/#",
+                "##",
+                "#: #/messages/0",
+                "#:/messages/0",
+                "#/messages/#:",
+                "/",
+            ] {
+                for rest in ["", ", please reformat your input and try again."] {
+                    let text = format!(
+                        "Malformed input request: {pointer}: extraneous key [{name}] is not permitted{rest}"
+                    );
+                    assert_eq!(detect_unsupported(&text, BODY), None, "{text}");
+                }
+            }
+            for place in [
+                "messages.0",
+                "messages.0.content.0",
+                "messages.0.content.0.text",
+                "messages.0.content.0.tool_use.input",
+                "system.0",
+                "tools.0.custom.input_schema",
+                "tools.0.custom.cache_control",
+                "tools.custom",
+                "metadata",
+                "0",
+                "custom",
+            ] {
+                let text = format!("{place}.{name}: Extra inputs are not permitted");
+                assert_eq!(detect_unsupported(&text, BODY), None, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn core_fields_are_never_unsupported() {
+        for name in CORE_FIELDS.into_iter().filter(|name| *name != "anthropic_beta") {
+            let body = format!(r#"{{"{name}":1}}"#);
+            for text in [
+                format!("{name}: Extra inputs are not permitted"),
+                format!("`{name}` is deprecated for this model."),
+                format!("Malformed input request: #: extraneous key [{name}] is not permitted"),
+            ] {
+                assert_eq!(detect_unsupported(&text, &body), None, "{text}");
+            }
+        }
+        for name in CORE_TOOL_FIELDS {
+            let text = format!("tools.0.custom.{name}: Extra inputs are not permitted");
+            assert_eq!(detect_unsupported(&text, BODY), None, "{text}");
         }
     }
 }

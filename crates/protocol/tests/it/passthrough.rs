@@ -4,7 +4,7 @@ use aws_smithy_types::base64;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use protocol::anthropic::{CacheCreation, ErrorType, Usage};
+use protocol::anthropic::{CacheCreation, Error, ErrorType, Usage};
 use protocol::translate::{End, ObservedResponse, Outcome, UsageObserver};
 use serde_json::{Value, json};
 
@@ -167,6 +167,25 @@ fn larger_of_two_metadata_events_counts() {
     let bytes = response(Operation::ConverseStream, "x", &json!({}));
     for bytes in [[&small[..], &bytes].concat(), [&bytes[..], &small].concat()] {
         assert_eq!(observe(Operation::ConverseStream, [&*bytes], &End::Eof).usage, Some(USAGE));
+    }
+    // The translated stream: the first one stands before the text, and before or behind the stop.
+    let large = wire::event("metadata", br#"{"usage":{"inputTokens":10,"outputTokens":1500}}"#);
+    let text = wire::event("contentBlockDelta", br#"{"contentBlockIndex":0,"delta":{"text":"x"}}"#);
+    let stop = wire::event("messageStop", br#"{"stopReason":"end_turn"}"#);
+    for (events, output) in [
+        (vec![&small, &text, &stop, &large], 1500),
+        (vec![&small, &text, &large, &stop], 1500),
+        (vec![&large, &text, &small, &stop], 1500),
+        (vec![&large, &text, &stop, &small], 1500),
+        (vec![&small, &text, &stop], 0),
+    ] {
+        let bytes: Vec<u8> = events.into_iter().flatten().copied().collect();
+        for end in [End::Eof, End::Failed(Error::new(ErrorType::Api, "reset"))] {
+            let mut last = Vec::new();
+            let summary = wire::run(wire::opening(), [&*bytes], end, |event| last.push(format!("{event:?}")));
+            assert_eq!((summary.usage.unwrap().output_tokens, summary.outcome), (output, Outcome::Finished));
+            assert!(last.last().unwrap().starts_with("MessageStop"), "{last:?}");
+        }
     }
 }
 

@@ -145,8 +145,15 @@ impl Admin {
     pub(crate) async fn revoke_user_tokens(&self, user_id: &str, actor: &str) -> Result<()> {
         let subject = Subject { user: Some(user_id), team: None };
         let event = self.event("tokens_revoked", actor, subject, json!({}));
-        let revoked = self.store.revoke_user_tokens(user_id, &event).await;
-        revoked.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))
+        // With closed registration, the row of an operator must not let the name use models.
+        let limit = if self.defaults.provision { self.defaults.user_limit } else { Some(0) };
+        let revoked = self.store.revoke_user_tokens(user_id, limit, &event).await;
+        let unknown = || {
+            format!(
+                "user {user_id:?}, and no token was issued to it here; to revoke tokens of another tool, add the user first"
+            )
+        };
+        revoked.map_err(|error| AdminError::from_store(error, &unknown()))
     }
 }
 

@@ -1,5 +1,6 @@
-//! Paths that arrive from clients whose base URL is slightly wrong. The table is closed and exact; there is no heuristic
-//! and nothing is redirected, as a redirect loses bodies and credentials.
+//! Paths that arrive from clients whose base URL is slightly wrong. The table is closed and exact, and slashes that are
+//! repeated or at the end do not count. There is no heuristic and nothing is redirected, as a redirect loses bodies and
+//! credentials.
 
 use std::sync::{Arc, Once};
 
@@ -7,6 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::{MethodRouter, get, post};
+use http::uri::PathAndQuery;
 use http::{Uri, header};
 use protocol::anthropic::ErrorType;
 
@@ -32,8 +34,51 @@ const MODELS: [(&str, &str); 3] = [("/models", V1), ("/v1/messages/models", V1),
 /// The second is what follows from the base URL of the Messages API itself.
 const CHAT: [(&str, &str); 3] =
     [("/chat/completions", V1), ("/v1/messages/chat/completions", V1), ("/openai/v1/chat/completions", V1)];
+/// Paths of operators, which have one spelling only.
+const OPERATORS: [&str; 2] = ["/admin", "/metrics"];
 /// Other servers' lists of models, which some clients try first.
 const OTHER_SERVERS: [&str; 2] = ["/api/v1/models", "/api/tags"];
+
+/// Removes repeated slashes, and one at the end, from the path of `uri`, before a route is looked up: all layers and
+/// routes see the result. Nothing is decoded. `None` for a path without such slashes, and for operators' paths.
+fn without_extra_slashes(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let is_canonical = !path.contains("//") && (path == "/" || !path.ends_with('/'));
+    if is_canonical || !path.starts_with('/') {
+        return None;
+    }
+    let mut normalized = String::with_capacity(path.len());
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        normalized.push('/');
+        normalized.push_str(segment);
+    }
+    if normalized.is_empty() {
+        normalized.push('/');
+    }
+    // A proxy in front may block operators' paths by their exact spelling.
+    if OPERATORS.iter().any(|path| normalized.starts_with(path)) {
+        return None;
+    }
+    if let Some(query) = uri.query() {
+        normalized.push('?');
+        normalized.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(normalized).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Path of a request before [`normalize_slashes`] changed it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestedPath(pub(crate) String);
+
+/// Removes repeated slashes, and those at the end, from the path of `request`.
+pub(crate) fn normalize_slashes<B>(request: &mut http::Request<B>) {
+    if let Some(uri) = without_extra_slashes(request.uri()) {
+        let requested = std::mem::replace(request.uri_mut(), uri);
+        request.extensions_mut().insert(RequestedPath(requested.path().to_owned()));
+    }
+}
 
 /// Aliases of the hello path, which need no authentication.
 pub(crate) fn unauthenticated() -> Router<Arc<App>> {
@@ -93,4 +138,34 @@ async fn not_found_with_hint(uri: Uri) -> ApiError {
         uri.path()
     );
     ApiError::new(ErrorType::NotFound, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_are_normalized_and_nothing_else() {
+        for (path, expected) in [
+            ("/v1/messages", None),
+            ("/", None),
+            ("/v1/messages/", Some("/v1/messages")),
+            ("//v1/messages", Some("/v1/messages")),
+            ("/v1///messages//?beta=true&a=//", Some("/v1/messages?beta=true&a=//")),
+            ("//", Some("/")),
+            ("//?x", Some("/?x")),
+            ("http://host//v1/messages/", Some("http://host/v1/messages")),
+            ("/v1/%2f/messages", None),
+            ("/v1/./messages/../x", None),
+            ("/v1;a=b/messages", None),
+            ("/model/a%2F%2Fb//converse", Some("/model/a%2F%2Fb/converse")),
+            ("//admin/v1/users", None),
+            ("/admin/v1/users/", None),
+            ("//metrics", None),
+            ("*", None),
+        ] {
+            let normalized = without_extra_slashes(&path.parse().unwrap());
+            assert_eq!(normalized.map(|uri| uri.to_string()).as_deref(), expected, "{path}");
+        }
+    }
 }

@@ -11,9 +11,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
+use bytes::Bytes;
 use http::HeaderMap;
-use protocol::anthropic::MessagesFormat;
+use protocol::anthropic::{InvalidRequest, MessagesFormat};
 use protocol::apis::ClientApi;
+use protocol::translate;
 
 use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes, ModelId, Record, decode_model_id, without_own_arn};
@@ -59,6 +61,9 @@ async fn call(
     let model = app.inference.resolve(Some(without_own_arn(&id)), &caller.caller).await?;
     let is_streamed = operation.is_streamed();
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Bedrock.as_str());
+    if !app.inference.config().s3_locations {
+        check_s3_locations(body.bytes())?;
+    }
     if let (Operation::CountTokens, ClientBody::Bedrock { headers, body, .. }) = (operation, &body) {
         return count_tokens::forward(&app, &record, &model, headers, body).await;
     }
@@ -75,4 +80,12 @@ async fn call(
         format: Arc::new(MessagesFormat::default()),
     };
     Ok(respond(app.inference.handle(request, None).await?))
+}
+
+/// Rejects objects that Bedrock would read from S3: with the gateway's credentials, not with the client's.
+fn check_s3_locations(body: &Bytes) -> Result<(), ApiError> {
+    let Some(path) = translate::find_s3_location(body) else { return Ok(()) };
+    let reason = "S3 locations are not allowed, because Bedrock would read them with the gateway's credentials; send the \
+                  bytes, or have the gateway's operator set AWS_BEDROCK_ENABLE_S3_LOCATIONS=true";
+    Err(InvalidRequest::new(path, reason).into())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use protocol::anthropic::{MessagesFormat, Request, check_version};
 use protocol::apis::ClientApi;
 use tokio::time::Instant;
@@ -24,6 +24,12 @@ use crate::telemetry::user_agent::CLAUDE_CODE;
 pub(super) const VERSION: &str = "anthropic-version";
 /// Beta features.
 const BETA: &str = "anthropic-beta";
+/// Tells nginx not to buffer a stream.
+/// <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const NO_BUFFERING: HeaderValue = HeaderValue::from_static("no");
+/// The content type of a stream of the Bedrock API.
+const EVENT_STREAM: &[u8] = b"application/vnd.amazon.eventstream";
 
 /// Serves a Messages request with a stream or with one message.
 ///
@@ -64,14 +70,19 @@ pub(super) fn respond(response: InferenceResponse) -> Response {
     let mut response = match (body, head.forwarded) {
         (ResponseBody::Json(json), _) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         (ResponseBody::Streaming(body), Some((status, headers))) => {
-            (success(status), headers, Body::new(body)).into_response()
+            let mut response = (success(status), headers, Body::new(body)).into_response();
+            let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            if kind.is_some_and(|kind| kind.starts_with(EVENT_STREAM)) {
+                response.headers_mut().insert(ACCEL_BUFFERING, NO_BUFFERING);
+            }
+            response
         }
         (ResponseBody::Streaming(body), None) => {
             let headers = [
                 (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
                 (header::CACHE_CONTROL, "no-cache"),
             ];
-            (StatusCode::OK, headers, Body::new(body)).into_response()
+            (StatusCode::OK, headers, [(ACCEL_BUFFERING, NO_BUFFERING)], Body::new(body)).into_response()
         }
     };
     let headers = response.headers_mut();

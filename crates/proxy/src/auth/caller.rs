@@ -6,10 +6,9 @@
 //!
 //! Not here: signatures (`jwt`), headers (`credential`), and limits (`quota`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -20,13 +19,14 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config;
-use crate::ids;
 use crate::store::{CallerRows, Event, NewUser, Store, StoreError};
 
 /// How long a decision is cached: the delay until a revocation takes effect, which `docs/operations.md` promises.
 const DECISION_TTL: Duration = Duration::from_secs(2);
 /// Maximum number of cached tokens: some 10 MB.
 const MAX_CACHED_TOKENS: usize = 20_000;
+/// Maximum number of users whose last rows are cached: some 10 MB.
+const MAX_CACHED_USERS: usize = 20_000;
 /// User that is charged when authentication is off.
 const ANONYMOUS: &str = "anonymous";
 
@@ -82,6 +82,8 @@ pub struct Authenticator {
     anonymous: Arc<Caller>,
     /// Verified tokens by their SHA-256.
     tokens: Mutex<LruCache<[u8; 32], Arc<CachedToken>>>,
+    /// Last rows of users by their name, for their other tokens while the database is unavailable.
+    users: Mutex<LruCache<String, CallerRows>>,
     /// Limits the rate of events about rejected requests.
     pub(crate) event_limiter: RateLimiter,
     /// Limits the open requests of each user.
@@ -131,6 +133,7 @@ impl Authenticator {
             clock,
             anonymous,
             tokens: Mutex::new(LruCache::new(MAX_CACHED_TOKENS)),
+            users: Mutex::new(LruCache::new(MAX_CACHED_USERS)),
             event_limiter: RateLimiter::default(),
         }
     }
@@ -211,29 +214,36 @@ impl Authenticator {
         let rows = lookup().await?;
         // Operators need no row: they use no tokens.
         if rows.user.is_some() || rows.revoked || claims.scope != Scope::Inference {
-            return Ok(self.decide(claims, rows));
+            return Ok(self.remember_and_decide(claims, rows));
         }
-        if !self.config.provision {
+        if !self.config.new_users.provision {
             return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
         self.provision(claims).await?;
-        Ok(self.decide(claims, lookup().await?))
+        Ok(self.remember_and_decide(claims, lookup().await?))
+    }
+
+    /// Caches the rows of the user, and decides by them.
+    fn remember_and_decide(&self, claims: &Claims, rows: CallerRows) -> AccessDecision {
+        if rows.user.is_some() {
+            // Only this token is revoked, not the others of the user.
+            let rows = CallerRows { revoked: false, ..rows.clone() };
+            self.cached_users().insert(claims.user_id.clone(), rows);
+        }
+        self.decide(claims, rows)
+    }
+
+    fn cached_users(&self) -> MutexGuard<'_, LruCache<String, CallerRows>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn provision(&self, claims: &Claims) -> Result<(), StoreError> {
-        let (user_limit, team_limit) = (self.config.user_limit, self.config.team_limit);
-        let event = Event {
-            id: ids::event_id(),
-            kind: "user_provisioned".to_owned(),
-            user_id: Some(claims.user_id.clone()),
-            team: claims.team.clone(),
-            actor: None,
-            details: json!({"daily_token_limit": user_limit}),
-            at: self.clock.milliseconds(),
-        };
-        let user_id = &claims.user_id;
+        let new_users = &self.config.new_users;
+        let (user_limit, team_limit) = (new_users.user_limit, new_users.team_limit);
+        let (user_id, team) = (&claims.user_id, claims.team.as_deref());
+        let event = Event::user_provisioned(user_id, team, new_users, self.clock.milliseconds());
         // Without the profile: the row takes precedence, and a newer token may name another.
-        let new = NewUser { user_id, team: claims.team.as_deref(), profile: None, user_limit, team_limit };
+        let new = NewUser { user_id, team, profile: None, user_limit, team_limit };
         self.store.provision(&new, &event).await.map(drop)
     }
 
@@ -254,7 +264,7 @@ impl Authenticator {
         if let Some(team) = rows.team.as_ref().filter(|team| team.disabled) {
             return Err(AccessError::TeamDisabled(team.team.clone()));
         }
-        let team_limit = rows.team.map_or(self.config.team_limit, |team| team.daily_token_limit);
+        let team_limit = rows.team.map_or(self.config.new_users.team_limit, |team| team.daily_token_limit);
         Ok(Arc::new(Caller {
             user_id: user.user_id,
             team_limit: user.team.is_some().then_some(team_limit).flatten(),
@@ -274,8 +284,8 @@ impl Authenticator {
         Arc::new(Caller {
             user_id: claims.user_id.clone(),
             team: claims.team.clone(),
-            user_limit: self.config.user_limit,
-            team_limit: claims.team.is_some().then_some(self.config.team_limit).flatten(),
+            user_limit: self.config.new_users.user_limit,
+            team_limit: claims.team.is_some().then_some(self.config.new_users.team_limit).flatten(),
             default_inference_profile: claims.default_inference_profile.clone(),
             scope: claims.scope,
             jti: claims.jti.clone(),
@@ -283,10 +293,18 @@ impl Authenticator {
         })
     }
 
-    /// Decides about a user whose rows were never looked up, while the database is unavailable.
+    /// Decides about a token whose rows were never looked up, while the database is unavailable: by the last rows of its
+    /// user, else by its claims, if new users are provisioned.
     fn fail_open_decision(&self, claims: &Claims) -> AccessDecision {
         // An admin token may be revoked, and its operations need the database anyway.
-        let open = self.config.open_on_outage && claims.scope == Scope::Inference;
-        if open { Ok(self.caller_from_claims(claims)) } else { Err(AccessError::StoreUnavailable) }
+        if !self.config.open_on_outage || claims.scope != Scope::Inference {
+            return Err(AccessError::StoreUnavailable);
+        }
+        let rows = self.cached_users().get(&claims.user_id);
+        match rows {
+            Some(rows) => self.decide(claims, rows),
+            None if self.config.new_users.provision => Ok(self.caller_from_claims(claims)),
+            None => Err(AccessError::StoreUnavailable),
+        }
     }
 }

@@ -156,15 +156,52 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
         return Err("begins or ends with a space");
     }
     if name.chars().any(is_invisible) {
-        return Err("contains control characters");
+        return Err("contains control characters or other invisible characters");
     }
     Ok(())
 }
 
-/// Control characters, and characters that make different names look the same: zero width and direction marks.
+/// Characters that are not seen, so that different names look the same or empty: control characters, those of the general
+/// category `Cf`, default-ignorable and noncharacter code points, line separators, and letters that are blank.
+///
+/// <https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point>
 fn is_invisible(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    const FORMAT_OR_IGNORABLE: [(char, char); 29] = [
+        ('\u{ad}', '\u{ad}'),
+        ('\u{34f}', '\u{34f}'),
+        ('\u{600}', '\u{605}'),
+        ('\u{61c}', '\u{61c}'),
+        ('\u{6dd}', '\u{6dd}'),
+        ('\u{70f}', '\u{70f}'),
+        ('\u{890}', '\u{891}'),
+        ('\u{8e2}', '\u{8e2}'),
+        ('\u{115f}', '\u{1160}'),
+        ('\u{17b4}', '\u{17b5}'),
+        ('\u{180b}', '\u{180f}'),
+        ('\u{200b}', '\u{200f}'),
+        ('\u{2028}', '\u{202e}'),
+        ('\u{2060}', '\u{206f}'),
+        // Braille pattern blank.
+        ('\u{2800}', '\u{2800}'),
+        ('\u{3164}', '\u{3164}'),
+        ('\u{fdd0}', '\u{fdef}'),
+        ('\u{fe00}', '\u{fe0f}'),
+        ('\u{feff}', '\u{feff}'),
+        ('\u{ffa0}', '\u{ffa0}'),
+        ('\u{fff0}', '\u{fffb}'),
+        ('\u{110bd}', '\u{110bd}'),
+        ('\u{110cd}', '\u{110cd}'),
+        ('\u{13430}', '\u{1343f}'),
+        ('\u{16fe4}', '\u{16fe4}'),
+        ('\u{1bca0}', '\u{1bca3}'),
+        // Musical symbol null notehead.
+        ('\u{1d159}', '\u{1d159}'),
+        ('\u{1d173}', '\u{1d17a}'),
+        ('\u{e0000}', '\u{e0fff}'),
+    ];
+    let is_noncharacter = u32::from(character) & 0xfffe == 0xfffe;
+    let is_listed = |(first, last): &(char, char)| (*first..=*last).contains(&character);
+    character.is_control() || is_noncharacter || FORMAT_OR_IGNORABLE.iter().any(is_listed)
 }
 
 /// A claim that is not `null`, which means the same as a missing one.

@@ -14,6 +14,7 @@ pub(crate) struct Credential<'a>(&'a str);
 
 impl<'a> Credential<'a> {
     /// Reads the token from the values of `Authorization` and of `x-api-key`; both may hold it, if they hold the same.
+    /// A value without a token counts as absent: clients send one for a setting that is empty.
     ///
     /// # Errors
     /// When there is no token, there are several, or the scheme is not `Bearer`.
@@ -21,6 +22,8 @@ impl<'a> Credential<'a> {
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, TokenError> {
+        let authorization = authorization.into_iter().filter(|value| !is_empty_bearer(value));
+        let api_key = api_key.into_iter().filter(|value| !value.trim_ascii().is_empty());
         let authorization = single(AUTHORIZATION, authorization)?.map(bearer).transpose()?;
         let api_key = single(API_KEY, api_key)?.map(visible_ascii).transpose()?;
         match (authorization, api_key) {
@@ -51,6 +54,12 @@ fn single<'a>(
     if values.next().is_some() { Err(TokenError::Repeated(header)) } else { Ok(first) }
 }
 
+/// Whether the value is blank, or a scheme without a token.
+fn is_empty_bearer(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    value.is_empty() || value.eq_ignore_ascii_case(SCHEME.as_bytes())
+}
+
 fn bearer(value: &[u8]) -> Result<&str, TokenError> {
     if value.starts_with(AWS_SCHEME.as_bytes()) {
         return Err(TokenError::SignedForAws);
@@ -67,7 +76,7 @@ fn bearer(value: &[u8]) -> Result<&str, TokenError> {
 fn visible_ascii(value: &[u8]) -> Result<&str, TokenError> {
     let is_valid = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
     let text = std::str::from_utf8(value).ok().filter(|_| is_valid);
-    text.ok_or(if value.is_empty() { TokenError::Missing } else { TokenError::Malformed })
+    text.ok_or(TokenError::Malformed)
 }
 
 #[cfg(test)]
@@ -95,13 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn empty_headers_count_as_absent() {
+        for empty in ["", " ", "\t", "Bearer", "bearer ", "Bearer  "] {
+            assert_eq!(parse(&[empty], &[]), Err(TokenError::Missing), "{empty:?}");
+            assert_eq!(parse(&[empty], &["t"]), Ok("t"), "{empty:?}");
+            assert_eq!(parse(&[empty, "Bearer t"], &[]), Ok("t"), "{empty:?}");
+        }
+        for empty in ["", " ", "\t "] {
+            assert_eq!(parse(&["Bearer t"], &[empty]), Ok("t"), "{empty:?}");
+            assert_eq!(parse(&[], &[empty, "t", empty]), Ok("t"), "{empty:?}");
+        }
+    }
+
+    #[test]
     fn repeated_or_malformed_headers_are_rejected() {
         assert_eq!(parse(&["Bearer t", "Bearer t"], &[]), Err(TokenError::Repeated("Authorization")));
         assert_eq!(parse(&[], &["t", "t"]), Err(TokenError::Repeated("x-api-key")));
         for value in [
-            "",
-            "Bearer",
-            "Bearer ",
             "Bearer  t",
             "Bearer\tt",
             "Bearer t\n",

@@ -29,6 +29,8 @@ pub(super) fn serve_with_logging(config: Config) -> ExitCode {
 
 async fn serve(config: Config) -> Result<ExitCode, String> {
     ids::check()?;
+    // Before anything else: without a handler, the signal ends the process.
+    let mut hangup = signal_stream(SignalKind::hangup())?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -45,18 +47,18 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         print(&banner(&config, server.address()));
     }
     app.monitor_credentials();
-    if let Some(tls) = server.tls().cloned() {
-        let mut hangup = signal_stream(SignalKind::hangup())?;
-        let tasks = app.background.clone();
-        app.background.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = hangup.recv() => tls.reload().await,
-                    () = tasks.shutdown_begun() => return,
-                }
+    let (tls, tasks) = (server.tls().cloned(), app.background.clone());
+    app.background.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => match &tls {
+                    Some(tls) => tls.reload().await,
+                    None => tracing::info!("SIGHUP received; without TLS there is nothing to reload"),
+                },
+                () = tasks.shutdown_begun() => return,
             }
-        });
-    }
+        }
+    });
     run_until_signal(server).await.map(|()| ExitCode::SUCCESS)
 }
 

@@ -36,15 +36,22 @@ pub(crate) struct AuthConfig {
     pub(crate) allow_unauthenticated: bool,
 }
 
+/// What a new user gets.
+#[derive(Clone, Debug)]
+pub struct NewUserConfig {
+    /// `PROVISION_USERS`: create a user at the first request with a valid token.
+    pub provision: bool,
+    /// `DEFAULT_USER_DAILY_TOKENS`: daily limit of a new user; `None` is unlimited.
+    pub user_limit: Option<i64>,
+    /// `DEFAULT_TEAM_DAILY_TOKENS`: daily limit of a new team; `None` is unlimited.
+    pub team_limit: Option<i64>,
+}
+
 /// Provisioning and limits of callers.
 #[derive(Clone, Debug)]
 pub(crate) struct CallerConfig {
-    /// `PROVISION_USERS`: create a user at the first request with a valid token.
-    pub(crate) provision: bool,
-    /// `DEFAULT_USER_DAILY_TOKENS`: daily limit of a new user; `None` is unlimited.
-    pub(crate) user_limit: Option<i64>,
-    /// `DEFAULT_TEAM_DAILY_TOKENS`: daily limit of a new team; `None` is unlimited.
-    pub(crate) team_limit: Option<i64>,
+    /// What a user gets at its first request.
+    pub(crate) new_users: NewUserConfig,
     /// `QUOTA_USER_ON_OUTAGE=open`: serve callers without cached rows while the database is unavailable.
     pub(crate) open_on_outage: bool,
     /// `MAX_CONCURRENT_REQUESTS_PER_USER`: open requests of one user on this replica.
@@ -101,9 +108,11 @@ fn weakness(key: &str) -> Option<&'static str> {
 
 pub(super) fn callers(env: &mut EnvReader<'_>, open_on_outage: bool) -> CallerConfig {
     CallerConfig {
-        provision: env.boolean("PROVISION_USERS", true),
-        user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
-        team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS", None),
+        new_users: NewUserConfig {
+            provision: env.boolean("PROVISION_USERS", true),
+            user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
+            team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS", None),
+        },
         open_on_outage,
         // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
         max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),

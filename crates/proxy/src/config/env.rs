@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::effective::Setting;
-use crate::secret::Secret;
+use crate::secret::{REDACTED, Secret, redact_url};
 
 /// One error in the configuration, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,9 +20,6 @@ pub struct ConfigError {
     /// What is wrong, then what to do.
     pub(crate) reason: String,
 }
-
-/// Text that replaces a secret in output.
-const MASK: &str = "[redacted]";
 
 /// Looks variables up, converts them, and collects errors instead of stopping at the first one. It records every variable
 /// that was looked up, with its default.
@@ -44,11 +41,8 @@ impl<'a> EnvReader<'a> {
     }
 
     pub(super) fn error(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
-        self.errors.push(ConfigError {
-            variable: variable.to_owned(),
-            value: value.map(str::to_owned),
-            reason: reason.into(),
-        });
+        let value = value.map(|value| redact_url(value).into_owned());
+        self.errors.push(ConfigError { variable: variable.to_owned(), value, reason: reason.into() });
     }
 
     /// The trimmed value. Unset and empty are the same, because `--env-file` writes unset values empty.
@@ -56,7 +50,9 @@ impl<'a> EnvReader<'a> {
         let value =
             (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let setting = self.settings.entry(name).or_default();
-        let shown = |value: &String| if setting.secret { MASK.to_owned() } else { value.clone() };
+        let shown = |value: &String| {
+            if setting.secret { REDACTED.to_owned() } else { redact_url(value).into_owned() }
+        };
         setting.value = value.as_ref().map(shown);
         value
     }

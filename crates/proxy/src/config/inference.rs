@@ -53,6 +53,8 @@ pub struct InferenceConfig {
     pub(crate) auto_cache: bool,
     /// `AWS_BEDROCK_XML_BUFFER`: never cut an XML-like tag between two deltas.
     pub(crate) xml_buffer: bool,
+    /// `AWS_BEDROCK_ENABLE_S3_LOCATIONS`: let clients of the Bedrock API name objects that Bedrock reads from S3.
+    pub(crate) s3_locations: bool,
     /// `REQUEST_TIMEOUT_SECONDS`: limit for a whole request that is not streamed.
     pub request_timeout: Duration,
     /// `STREAM_IDLE_TIMEOUT_SECONDS`: longest time without bytes from Bedrock.
@@ -73,6 +75,7 @@ pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
         options: options(env),
         auto_cache: env.boolean("AWS_BEDROCK_AUTO_CACHE", true),
         xml_buffer: env.boolean("AWS_BEDROCK_XML_BUFFER", true),
+        s3_locations: env.boolean("AWS_BEDROCK_ENABLE_S3_LOCATIONS", false),
         // Less than the 10 minutes after which Anthropic's SDKs time out, so that clients receive the error.
         request_timeout: env.seconds("REQUEST_TIMEOUT_SECONDS", 300, 1..=86_400),
         // The default timeout of Anthropic's SDKs: a model may think for minutes without an event.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::AuthConfig;
+use super::browser::{self, BrowserConfig};
 use super::env::EnvReader;
 use crate::certificate::{self, CertificateError, File};
 
@@ -33,6 +34,8 @@ pub struct ServerConfig {
     /// `SHUTDOWN_DELAY_SECONDS`: time after SIGTERM in which `/readyz` fails and requests are still accepted, so that
     /// load balancers stop sending requests first.
     pub shutdown_delay: Duration,
+    /// `ALLOWED_HOSTS` and `CORS_ALLOWED_ORIGINS`.
+    pub(crate) browsers: BrowserConfig,
     /// `TLS_CERT_FILE` and companions; `None` is plain HTTP.
     pub(crate) tls: Option<TlsConfig>,
 }
@@ -78,6 +81,7 @@ pub(super) fn server(env: &mut EnvReader<'_>, auth: &AuthConfig) -> ServerConfig
         shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0..=3600),
         // Only servers behind a load balancer need a delay.
         shutdown_delay: env.seconds("SHUTDOWN_DELAY_SECONDS", 0, 0..=600),
+        browsers: browser::browsers(env, auth),
         tls: tls(env),
     }
 }

@@ -1,5 +1,6 @@
 //! Usage records: queue and retention.
 
+use super::NewUserConfig;
 use super::env::EnvReader;
 
 /// Queue and retention of usage records and audit events.
@@ -11,10 +12,13 @@ pub struct UsageConfig {
     pub(crate) usage_days: u32,
     /// `EVENTS_RETENTION_DAYS`: retention of audit events.
     pub(crate) event_days: u32,
+    /// What a user without a row gets when its usage is stored.
+    pub(crate) new_users: NewUserConfig,
 }
 
-pub(super) fn usage(env: &mut EnvReader<'_>) -> UsageConfig {
+pub(super) fn usage(env: &mut EnvReader<'_>, new_users: NewUserConfig) -> UsageConfig {
     UsageConfig {
+        new_users,
         // Bounds the memory of records that are not stored yet.
         queue: env.number("LEDGER_QUEUE", 1000, 10..=1_000_000),
         // 13 months, so that a month can be compared with the same month of the last year.

@@ -82,7 +82,7 @@ pub(super) fn unsupported_fields(fields: &[UnsupportedField]) {
 /// The kind of an unsupported feature, for metrics.
 pub(super) fn feature_kind(feature: &UnsupportedFeature) -> &'static str {
     match feature {
-        UnsupportedFeature::Field(name) if name.contains("-20") => "beta",
+        UnsupportedFeature::Beta(_) => "beta",
         UnsupportedFeature::Field(_) => "member",
         UnsupportedFeature::AllBetas => "betas",
         UnsupportedFeature::OnDemandThroughput => "profile",

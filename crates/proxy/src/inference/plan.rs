@@ -154,8 +154,8 @@ impl Inference {
         reserved: Option<i64>,
     ) -> Option<UpstreamRequest> {
         let api = failed.upstream_api?;
-        let model = &request.model.model_id;
-        if self.unsupported.insert(api, model, feature.clone()) {
+        let (model, caller) = (&request.model.model_id, caller_id(request));
+        if self.unsupported.insert(api, model, feature, caller) {
             self.metrics.unsupported_feature(api.as_str(), debug::feature_kind(feature));
             tracing::info!(model, route = api.as_str(), ?feature, "model does not support a feature");
         }
@@ -211,9 +211,10 @@ impl Inference {
     ) -> Result<Result<Body, Vec<UnsupportedField>>, InferenceError> {
         let model = &planned.request.model;
         let has_tools = parsed.tools.as_ref().is_some_and(|tools| !tools.is_empty());
-        let features = self.unsupported.get(UpstreamApi::Converse, &model.model_id);
-        let fields = field_names(&features);
-        let betas = requested_betas(planned, &fields, &features);
+        let caller = caller_id(planned.request);
+        let features = self.unsupported.get(UpstreamApi::Converse, &model.model_id, caller);
+        let unsupported = beta_names(&features);
+        let betas = requested_betas(planned, &unsupported, &features);
         let mut call = translate::to_converse(
             parsed,
             betas,
@@ -251,15 +252,16 @@ impl Inference {
         reason: &'static str,
     ) -> Result<Body, InferenceError> {
         let model = &planned.request.model;
-        let features = self.unsupported.get(api, &model.model_id);
-        let fields = field_names(&features);
-        let model_id = self.upstream_model_id(model, api);
+        let features = self.unsupported.get(api, &model.model_id, caller_id(planned.request));
+        let (fields, unsupported_betas) = (field_names(&features), beta_names(&features));
+        let model_id = self.upstream_model_id(planned.request, api);
         let options = self.config.options;
         let options = match api {
             UpstreamApi::Messages => InvokeOptions::messages(&model_id, options),
             UpstreamApi::InvokeModel | UpstreamApi::Converse => InvokeOptions::invoke_model(options),
         };
-        let options = InvokeOptions { betas: requested_betas(planned, &fields, &features), ..options };
+        let betas = requested_betas(planned, &unsupported_betas, &features);
+        let options = InvokeOptions { betas, unsupported_fields: &fields, ..options };
         let body = std::str::from_utf8(planned.body)
             .map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
         let mut call = translate::to_invoke(body, &model.capabilities, &options)
@@ -288,7 +290,7 @@ impl Inference {
 
     fn upstream_request(&self, planned: &Planned<'_>, body: Body) -> Result<UpstreamRequest, InferenceError> {
         let request = planned.request;
-        let model_id = self.upstream_model_id(&request.model, body.api);
+        let model_id = self.upstream_model_id(request, body.api);
         let headers = body.operation.headers(body.service_tier.as_deref(), &body.betas)?;
         let mut tool_names = body.tool_names;
         let mut notices = request.notices.clone();
@@ -394,24 +396,27 @@ impl Inference {
 
     /// The model id for `api`: the inference profile where AWS wants one, the foundation model on Mantle, else the id
     /// as it is.
-    fn upstream_model_id(&self, model: &ResolvedModel, api: UpstreamApi) -> String {
+    fn upstream_model_id(&self, request: &InferenceRequest, api: UpstreamApi) -> String {
+        let model = &request.model;
         let id = &model.model_id;
         if model.mantle {
             return model.foundation_model.clone().unwrap_or_else(|| id.clone());
         }
         let needs_profile = api == UpstreamApi::Messages
-            || self.unsupported.get(api, id).contains(&UnsupportedFeature::OnDemandThroughput);
+            || self
+                .unsupported
+                .get(api, id, caller_id(request))
+                .contains(&UnsupportedFeature::OnDemandThroughput);
         let profile = needs_profile.then(|| self.catalog.inference_profile_for(id)).flatten();
         profile.unwrap_or_else(|| id.clone())
     }
 
-    /// Whether the body holds a field that Converse was seen not to support for this model. Betas do not count: they
-    /// are left out.
+    /// Whether the body holds a field that Converse was seen not to support for this model.
     fn has_field_unsupported_by_converse(&self, planned: &Planned<'_>) -> bool {
-        let features = self.unsupported.get(UpstreamApi::Converse, &planned.request.model.model_id);
-        let is_beta = |name: &str| name.contains('-') || name == "anthropic_beta";
+        let (model, caller) = (&planned.request.model.model_id, caller_id(planned.request));
+        let features = self.unsupported.get(UpstreamApi::Converse, model, caller);
         let body = || std::str::from_utf8(planned.body).unwrap_or_default();
-        features.iter().filter_map(field_name).filter(|name| !is_beta(name)).any(|name| {
+        features.iter().filter_map(field_name).any(|name| {
             // The older name has the same place in Converse.
             let names = [name, if name == "output_config.format" { "output_format" } else { name }];
             names.iter().any(|name| {
@@ -421,6 +426,11 @@ impl Inference {
             })
         })
     }
+}
+
+/// Whose requests taught what a model does not support.
+fn caller_id(request: &InferenceRequest) -> &str {
+    &request.caller.caller.user_id
 }
 
 /// Normalizes a Messages request: the new body, and what was changed; `None` for a body that is valid as it is.
@@ -459,14 +469,14 @@ pub(super) fn forwarded_prompt(model: &ResolvedModel, is_invoke: bool, body: &[u
     }
 }
 
-/// The betas of the client, with what the model was seen not to support.
+/// The betas of the client, with those that the model was seen not to support.
 fn requested_betas<'a>(
     planned: &Planned<'a>,
-    fields: &'a [String],
+    unsupported: &'a [String],
     features: &[UnsupportedFeature],
 ) -> RequestedBetas<'a> {
     let all_unsupported = features.contains(&UnsupportedFeature::AllBetas);
-    RequestedBetas { names: planned.betas, unsupported: fields, all_unsupported }
+    RequestedBetas { names: planned.betas, unsupported, all_unsupported }
 }
 
 fn field_names(features: &[UnsupportedFeature]) -> Vec<String> {
@@ -474,12 +484,15 @@ fn field_names(features: &[UnsupportedFeature]) -> Vec<String> {
 }
 
 fn field_name(feature: &UnsupportedFeature) -> Option<&str> {
-    match feature {
-        UnsupportedFeature::Field(name) => Some(name),
-        UnsupportedFeature::AllBetas
-        | UnsupportedFeature::OnDemandThroughput
-        | UnsupportedFeature::ToolStreaming => None,
-    }
+    if let UnsupportedFeature::Field(name) = feature { Some(name) } else { None }
+}
+
+fn beta_names(features: &[UnsupportedFeature]) -> Vec<String> {
+    let name = |feature: &UnsupportedFeature| match feature {
+        UnsupportedFeature::Beta(name) => Some(name.clone()),
+        _ => None,
+    };
+    features.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]

@@ -21,8 +21,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use super::exchange::Exchange;
+use super::shared_tcp::SharedTcpStream;
 use super::stalled::StallDetector;
 use super::write_timeout::WriteTimeout;
+use crate::api::aliases::normalize_slashes;
 use crate::app::App;
 
 /// Limit for the next request of a connection. Longer than the 60 s after which AWS load balancers close an idle
@@ -37,6 +40,12 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Read buffer of a connection: limits a request head, and the read-ahead of a body. Other servers limit heads to 8-64 KB.
 const MAX_READ_BUFFER_BYTES: usize = 64 << 10;
 
+/// The other end of a connection.
+struct Client {
+    socket: SharedTcpStream,
+    peer: SocketAddr,
+}
+
 /// Serves `stream` from `peer` until it ends, or until the server shuts down and its open requests finish.
 pub(super) async fn serve(
     stream: TcpStream,
@@ -45,48 +54,56 @@ pub(super) async fn serve(
     router: Router,
     app: Arc<App>,
 ) {
-    // Small writes must not wait for acknowledgements. An error is no reason to close the connection.
-    let _ = stream.set_nodelay(true);
     let deadline = Instant::now() + app.limits.header_timeout;
-    let stream = WriteTimeout::new(stream, app.limits.write_timeout);
-    let Some(tls) = tls else { return serve_http(stream, peer, deadline, router, app).await };
+    let client = Client { socket: SharedTcpStream::new(stream), peer };
+    let stream = WriteTimeout::new(client.socket.clone(), app.limits.write_timeout);
+    let Some(tls) = tls else { return serve_http(stream, client, deadline, router, app).await };
     let handshake = tokio::select! {
         handshake = timeout_at(deadline, tls.accept(stream)) => handshake,
         // There is no request yet.
         () = app.tasks.shutdown_begun() => return,
     };
     match handshake {
-        Ok(Ok(stream)) => serve_http(stream, peer, deadline, router, app).await,
+        Ok(Ok(stream)) => serve_http(stream, client, deadline, router, app).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake timed out"),
     }
 }
 
 /// Serves HTTP on `stream`. The first request must arrive before `deadline`.
-async fn serve_http<S>(stream: S, peer: SocketAddr, deadline: Instant, router: Router, app: Arc<App>)
+async fn serve_http<S>(stream: S, client: Client, deadline: Instant, router: Router, app: Arc<App>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let has_request = Arc::new(AtomicBool::new(false));
     let stalls = StallDetector::default();
+    let exchange = Exchange::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         has_request.store(true, Ordering::Relaxed);
         let stalls = (request.version() == Version::HTTP_2).then(|| stalls.clone());
+        let exchange = exchange.clone();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
+        if stalls.is_none() {
+            request = request.map(|body| exchange.begin(body));
+        }
+        request.extensions_mut().insert(ConnectInfo(client.peer));
+        normalize_slashes(&mut request);
         let response = router.clone().oneshot(request);
-        response.map_ok(|response| match stalls {
+        response.map_ok(move |response| match stalls {
             Some(stalls) => response.map(|body| stalls.track(body)),
-            None => response,
+            None => response.map(|body| exchange.respond(body)),
         })
     });
     let builder = builder();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut deadline = pin!(tokio::time::sleep_until(deadline));
     let mut stalled = pin!(stalls.expired(app.limits.write_timeout));
+    let mut left = pin!(client.socket.client_left(&exchange));
     let (mut is_waiting, mut is_draining) = (true, false);
     loop {
         tokio::select! {
+            // The connection first: what it reads tells the others how far the request is.
+            biased;
             result = connection.as_mut() => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "connection ended with an error");
@@ -95,6 +112,10 @@ where
             }
             () = stalled.as_mut() => {
                 tracing::debug!("connection closed; the client does not read its response");
+                return;
+            }
+            () = left.as_mut() => {
+                tracing::debug!("connection closed; the client has left");
                 return;
             }
             () = deadline.as_mut(), if is_waiting => {
@@ -118,6 +139,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE_TIMEOUT)
         .max_buf_size(MAX_READ_BUFFER_BYTES)
+        .half_close(true)
         .keep_alive(true);
     builder
         .http2()

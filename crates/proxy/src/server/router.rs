@@ -12,7 +12,9 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::{ApiError, ErrorFormat};
-use crate::api::layers::{authenticate, body_limit, catch_panic, error_format, host, record, request_id};
+use crate::api::layers::{
+    authenticate, body_limit, catch_panic, cors, cross_site, error_format, host, record, request_id,
+};
 use crate::api::{
     admin, aliases, bedrock_runtime, chat_completions, count_tokens, health, me, messages, models,
 };
@@ -22,13 +24,16 @@ use crate::auth::Access;
 /// The service of a connection. The first layer is the outermost.
 pub(super) fn service(app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(Arc::clone(&app), cors::layer))
         .layer(from_fn(request_id::layer))
         .layer(from_fn_with_state(Arc::clone(&app), record::layer))
         .layer(CatchPanicLayer::custom(catch_panic::internal_error))
-        .layer(from_fn(host::layer));
+        .layer(from_fn(host::layer))
+        .layer(from_fn_with_state(Arc::clone(&app), cors::preflight));
     let require = |access: Access, format: ErrorFormat| {
         ServiceBuilder::new()
             .layer(from_fn_with_state(format, error_format::layer))
+            .layer(from_fn_with_state(Arc::clone(&app), cross_site::layer))
             .layer(from_fn_with_state((Arc::clone(&app), access), authenticate::layer))
             .layer(from_fn_with_state(Arc::clone(&app), body_limit::layer))
     };

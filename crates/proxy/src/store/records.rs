@@ -4,8 +4,11 @@
 //! lines of the WAL instead.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::datetime;
+use crate::config::NewUserConfig;
+use crate::ids;
 
 /// A user, who is charged for requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -166,6 +169,30 @@ pub struct Event {
     pub details: serde_json::Value,
     /// Instant of the event.
     pub at: i64,
+}
+
+impl Event {
+    /// The event of a new user, whose row is inserted as `new_users` says.
+    pub(crate) fn user_provisioned(
+        user_id: &str,
+        team: Option<&str>,
+        new_users: &NewUserConfig,
+        at: i64,
+    ) -> Self {
+        let mut details = json!({"daily_token_limit": new_users.user_limit});
+        if !new_users.provision {
+            details["disabled"] = true.into();
+        }
+        Self {
+            id: ids::event_id(),
+            kind: "user_provisioned".to_owned(),
+            user_id: Some(user_id.to_owned()),
+            team: team.map(str::to_owned),
+            actor: None,
+            details,
+            at,
+        }
+    }
 }
 
 /// Position and size of a page of a list.

@@ -2,7 +2,7 @@
 
 use super::records::ListPage;
 use super::users::write_event;
-use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, Token, validate};
+use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, Token, datetime, validate};
 
 impl Store {
     /// Records an issued token and its event.
@@ -71,13 +71,21 @@ impl Store {
         .await
     }
 
-    /// Revokes all tokens of a user that were issued before `event.at`, also by other tools.
+    /// Revokes all tokens of a user that were issued before `event.at`, also by other tools. An operator has tokens
+    /// without a row; it gets one with the limit `new_user_limit`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for an unknown user, or when the database is unavailable.
-    pub async fn revoke_user_tokens(&self, user_id: &str, event: &Event) -> Result<()> {
+    /// [`StoreError::NotFound`] for a user without a row and without a recorded token, or when the database is
+    /// unavailable.
+    pub async fn revoke_user_tokens(
+        &self,
+        user_id: &str,
+        new_user_limit: Option<i64>,
+        event: &Event,
+    ) -> Result<()> {
         validate::key("the user", user_id)?;
         validate::event(event)?;
+        let now = datetime::timestamp(event.at)?;
         self.with_deadline(BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 let changed = sqlx::query("UPDATE users SET tokens_valid_from = $2 WHERE user_id = $1")
@@ -86,7 +94,23 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
                 if changed.rows_affected() == 0 {
-                    return Err(StoreError::NotFound);
+                    let inserted = sqlx::query(
+                        "INSERT INTO users (user_id, daily_token_limit, tokens_valid_from, tokens_used_today, \
+                         used_period, last_reset_date, created_at, updated_at)
+                         SELECT $1, $3, $2, 0, 0, $5, $4, $4
+                         WHERE EXISTS (SELECT 1 FROM tokens WHERE user_id = $1)
+                         ON CONFLICT (user_id) DO UPDATE SET tokens_valid_from = excluded.tokens_valid_from",
+                    )
+                    .bind(user_id)
+                    .bind(event.at)
+                    .bind(new_user_limit)
+                    .bind(now)
+                    .bind(now.date())
+                    .execute(&mut *tx)
+                    .await?;
+                    if inserted.rows_affected() == 0 {
+                        return Err(StoreError::NotFound);
+                    }
                 }
                 sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL")
                     .bind(user_id)

@@ -16,6 +16,7 @@ use self::aggregates::{Aggregates, CounterKey, DailySums, DayKey, UsedToday};
 use super::reservations::MAX_TOKENS;
 use super::users::{MAX_PROFILE, write_event};
 use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
+use crate::config::NewUserConfig;
 
 /// Maximum rows of one statement: a prepared INSERT of so many rows of `metrics`, each with 28 values, takes about 150 KB.
 const MAX_ROWS: usize = 64;
@@ -43,12 +44,17 @@ const ON_CONFLICT_USED_TODAY: &str = " ON CONFLICT (user_id) DO UPDATE SET
 
 impl Store {
     /// Writes usage records and events, all of them or none. Returns the number of new records. A user without a row
-    /// gets one, in the team of the record and with the column's default limit.
+    /// gets one as `new_users` says, with its event; without provisioning the row is disabled.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when one of them can never be written: the caller has to find out which.
     /// [`StoreError::Unavailable`] when the database is: the whole batch may be written again.
-    pub async fn write_batch(&self, records: &[UsageRecord], events: &[Event]) -> Result<usize> {
+    pub async fn write_batch(
+        &self,
+        records: &[UsageRecord],
+        events: &[Event],
+        new_users: &NewUserConfig,
+    ) -> Result<usize> {
         for record in records {
             check_record(record)?;
         }
@@ -61,7 +67,18 @@ impl Store {
         // Boxed: it is by far the largest future of the store, and callers hold it in theirs.
         let work = Box::pin(async {
             Ok(transaction!(self, |tx| {
-                tx.insert_missing_users(&users).await?;
+                let inserted = tx.insert_missing_users(&users, new_users).await?;
+                let inserted: Vec<_> = inserted.iter().filter_map(|user| users.get(user.as_str())).collect();
+                if new_users.provision {
+                    let teams =
+                        inserted.iter().filter_map(|record| Some((record.team.as_deref()?, record.at)));
+                    tx.insert_missing_teams(&teams.collect(), new_users.team_limit).await?;
+                }
+                for record in inserted {
+                    let team = record.team.as_deref();
+                    let event = Event::user_provisioned(&record.user_id, team, new_users, record.at);
+                    write_event!(tx, &event);
+                }
                 let new_ids = tx.insert_records(records).await?;
                 let count = new_ids.len();
                 let aggregates = Aggregates::new(records, new_ids)?;
@@ -81,8 +98,15 @@ impl Store {
 
 /// Statements of a batch. Both drivers execute the same texts.
 trait BatchStatements {
-    /// Inserts a row for each user without one.
-    async fn insert_missing_users(&mut self, users: &BTreeMap<&str, &UsageRecord>) -> Result<()>;
+    /// Inserts a row for each user without one, and returns the names of these users.
+    async fn insert_missing_users(
+        &mut self,
+        users: &BTreeMap<&str, &UsageRecord>,
+        new_users: &NewUserConfig,
+    ) -> Result<Vec<String>>;
+
+    /// Inserts a row for each team without one, as of the given instant.
+    async fn insert_missing_teams(&mut self, teams: &BTreeMap<&str, i64>, limit: Option<i64>) -> Result<()>;
 
     /// Inserts the records that are not stored yet, and returns their ids.
     async fn insert_records(&mut self, records: &[UsageRecord]) -> Result<HashSet<String>>;
@@ -103,15 +127,42 @@ trait BatchStatements {
 macro_rules! batch_statements {
     ($connection:ty) => {
         impl BatchStatements for $connection {
-            async fn insert_missing_users(&mut self, users: &BTreeMap<&str, &UsageRecord>) -> Result<()> {
+            async fn insert_missing_users(
+                &mut self,
+                users: &BTreeMap<&str, &UsageRecord>,
+                new_users: &NewUserConfig,
+            ) -> Result<Vec<String>> {
+                let mut inserted = Vec::new();
                 let users: Vec<_> = users.iter().collect();
                 for rows in chunks(&users) {
-                    let mut query = QueryBuilder::new("INSERT INTO users (user_id, team, used_period) ");
+                    let mut query = QueryBuilder::new(
+                        "INSERT INTO users (user_id, team, daily_token_limit, disabled, used_period) ",
+                    );
                     query.push_values(rows.iter().copied(), |mut row, (user_id, record)| {
-                        row.push_bind(*user_id).push_bind(&record.team).push_bind(0_i64);
+                        row.push_bind(*user_id)
+                            .push_bind(&record.team)
+                            .push_bind(new_users.user_limit)
+                            .push_bind(!new_users.provision)
+                            .push_bind(0_i64);
                     });
-                    query.push(" ON CONFLICT (user_id) DO NOTHING");
-                    query.build().execute(&mut *self).await?;
+                    query.push(" ON CONFLICT (user_id) DO NOTHING RETURNING user_id");
+                    for row in query.build().fetch_all(&mut *self).await? {
+                        inserted.push(row.try_get(0)?);
+                    }
+                }
+                Ok(inserted)
+            }
+
+            async fn insert_missing_teams(
+                &mut self,
+                teams: &BTreeMap<&str, i64>,
+                limit: Option<i64>,
+            ) -> Result<()> {
+                for (team, at) in teams {
+                    let now = datetime::timestamp(*at)?;
+                    let query = "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
+                         VALUES ($1, $2, FALSE, $3, $3) ON CONFLICT (team) DO NOTHING";
+                    sqlx::query(query).bind(*team).bind(limit).bind(now).execute(&mut *self).await?;
                 }
                 Ok(())
             }
@@ -254,6 +305,40 @@ pub(crate) fn dollars(nanos: i64) -> String {
     format!("{sign}{}.{:09}", nanos / NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
 }
 
+impl UsageRecord {
+    /// Truncates texts and clamps numbers to what the databases store: a request is charged, whatever the client, the
+    /// model and AWS wrote. Ids, users and teams are checked where they come from.
+    pub(crate) fn clamp(&mut self) {
+        let texts = [
+            (Some(&mut self.request_id), validate::MAX_NAME),
+            (self.session_id.as_mut(), validate::MAX_NAME),
+            (Some(&mut self.model), validate::MAX_NAME),
+            (self.model_requested.as_mut(), validate::MAX_NAME),
+            (self.model_upstream.as_mut(), MAX_PROFILE),
+            (self.route.as_mut(), validate::MAX_WORD),
+            (Some(&mut self.outcome), validate::MAX_WORD),
+            (self.stop_reason.as_mut(), validate::MAX_NAME),
+        ];
+        for (text, max) in texts {
+            if let Some(text) = text {
+                validate::truncate(text, max);
+            }
+        }
+        let tokens = [
+            &mut self.input_tokens,
+            &mut self.output_tokens,
+            &mut self.cache_read_tokens,
+            &mut self.cache_write_tokens,
+            &mut self.cache_write_1h_tokens,
+            &mut self.charged_tokens,
+        ];
+        for tokens in tokens {
+            *tokens = (*tokens).clamp(0, MAX_TOKENS);
+        }
+        self.cost = self.cost.clamp(0, MAX_COST);
+    }
+}
+
 /// Rejects values that one of the databases could not store, or that would make sums meaningless.
 fn check_record(record: &UsageRecord) -> Result<()> {
     validate::key("the record's id", &record.id)?;
@@ -289,7 +374,41 @@ fn check_record(record: &UsageRecord) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_ROWS, chunks, dollars};
+    use super::*;
+
+    #[test]
+    fn clamped_record_can_be_stored() {
+        let long = "\u{e9}\0".repeat(3000);
+        let text = || Some(long.clone());
+        let mut record = UsageRecord {
+            id: "r".to_owned(),
+            request_id: long.clone(),
+            user_id: "ana".to_owned(),
+            session_id: text(),
+            model: long.clone(),
+            model_requested: text(),
+            model_upstream: text(),
+            route: text(),
+            outcome: long.clone(),
+            stop_reason: text(),
+            input_tokens: i64::MAX,
+            output_tokens: 2_000_000_000_000,
+            cache_read_tokens: -1,
+            cache_write_tokens: i64::MIN,
+            cache_write_1h_tokens: i64::MAX,
+            charged_tokens: i64::MAX,
+            cost: i64::MAX,
+            ..UsageRecord::default()
+        };
+        assert!(check_record(&record).is_err());
+        record.clamp();
+        check_record(&record).unwrap();
+        assert_eq!(record.model, "\u{e9}".repeat(255));
+        assert_eq!((record.charged_tokens, record.cache_read_tokens), (MAX_TOKENS, 0));
+        let clamped = record.clone();
+        record.clamp();
+        assert_eq!(record, clamped);
+    }
 
     #[test]
     fn rows_of_every_number_have_few_chunk_lengths() {

@@ -25,6 +25,14 @@ pub(super) fn text(name: &str, value: &str, max: usize) -> Result<()> {
     Ok(())
 }
 
+/// Makes a text that [`text`] accepts.
+pub(super) fn truncate(value: &mut String, max: usize) {
+    value.retain(|character| character != '\0');
+    if let Some((end, _)) = value.char_indices().nth(max) {
+        value.truncate(end);
+    }
+}
+
 /// As [`text`], for a value that may be absent.
 pub(super) fn optional(name: &str, value: Option<&str>, max: usize) -> Result<()> {
     value.map_or(Ok(()), |value| text(name, value, max))

@@ -78,6 +78,7 @@ pub struct Metrics {
     quota_decisions: Family<QuotaDecisionLabels, Counter>,
     auth_failures: Family<ReasonLabels, Counter>,
     usage_flush: Histogram,
+    usage_quarantined: Counter,
     gauges: Gauges,
     process: ProcessMetrics,
     models: BoundedLabels,
@@ -184,6 +185,7 @@ impl Metrics {
             quota_decisions: Family::default(),
             auth_failures: Family::default(),
             usage_flush: overhead_histogram(),
+            usage_quarantined: Counter::default(),
             gauges: Gauges::default(),
             process: ProcessMetrics::default(),
             models: model_labels,
@@ -274,6 +276,12 @@ impl Metrics {
             "usage_flush_seconds",
             "Time that the database took for a batch",
             &self.usage_flush,
+        );
+        register(
+            registry,
+            "usage_quarantined",
+            "Records, lines and segments of the WAL that were set aside and are not charged",
+            &self.usage_quarantined,
         );
     }
 
@@ -442,6 +450,11 @@ impl Metrics {
     /// Counts a batch of usage records that the database took.
     pub fn usage_flushed(&self, duration: Duration) {
         self.usage_flush.observe(duration.as_secs_f64());
+    }
+
+    /// Counts records, lines or segments of the WAL that were set aside.
+    pub(crate) fn usage_quarantined(&self, count: u64) {
+        self.usage_quarantined.inc_by(count);
     }
 
     /// Shows the versions of the prices in use.

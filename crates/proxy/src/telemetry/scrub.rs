@@ -18,16 +18,16 @@ const MIN_SECRET_BYTES: usize = 8;
 const MIN_LOOKAHEAD_BYTES: usize = 512;
 /// Prefixes of secrets, and what follows them. A URL holds its secret before the `@`.
 const SECRET_PATTERNS: [(&str, SecretPattern); 10] = [
-    ("eyJ", SecretPattern { is_part: is_token, min_bytes: 20 }),
-    ("AKIA", SecretPattern { is_part: is_key_id, min_bytes: 20 }),
-    ("ASIA", SecretPattern { is_part: is_key_id, min_bytes: 20 }),
-    ("ABSK", SecretPattern { is_part: is_token, min_bytes: 24 }),
-    ("bedrock-api-key-", SecretPattern { is_part: is_token, min_bytes: 24 }),
-    ("sk-ant-", SecretPattern { is_part: is_token, min_bytes: 16 }),
-    ("Bearer ", SecretPattern { is_part: is_token, min_bytes: 23 }),
-    ("bearer ", SecretPattern { is_part: is_token, min_bytes: 23 }),
-    ("BEARER ", SecretPattern { is_part: is_token, min_bytes: 23 }),
-    ("://", SecretPattern { is_part: is_authority, min_bytes: 0 }),
+    ("eyJ", SecretPattern { is_part: is_token, min_bytes: 20, is_secret: is_jwt }),
+    ("AKIA", SecretPattern { is_part: is_key_id, min_bytes: 20, is_secret: always }),
+    ("ASIA", SecretPattern { is_part: is_key_id, min_bytes: 20, is_secret: always }),
+    ("ABSK", SecretPattern { is_part: is_token, min_bytes: 24, is_secret: always }),
+    ("bedrock-api-key-", SecretPattern { is_part: is_token, min_bytes: 24, is_secret: always }),
+    ("sk-ant-", SecretPattern { is_part: is_token, min_bytes: 16, is_secret: always }),
+    ("Bearer ", SecretPattern { is_part: is_token, min_bytes: 23, is_secret: always }),
+    ("bearer ", SecretPattern { is_part: is_token, min_bytes: 23, is_secret: always }),
+    ("BEARER ", SecretPattern { is_part: is_token, min_bytes: 23, is_secret: always }),
+    ("://", SecretPattern { is_part: is_authority, min_bytes: 0, is_secret: always }),
 ];
 
 #[derive(Clone, Copy)]
@@ -36,6 +36,28 @@ struct SecretPattern {
     is_part: fn(u8) -> bool,
     /// Shortest length, prefix included; 0 for the part of a URL before the `@`.
     min_bytes: usize,
+    /// Whether text with the prefix and this length is a secret.
+    is_secret: fn(&[u8]) -> bool,
+}
+
+fn always(_: &[u8]) -> bool {
+    true
+}
+
+/// Whether `text` begins with the header and the payload of a JSON Web Token: `eyJ` alone is in some ids by chance. The
+/// signature may be cut off, or missing.
+fn is_jwt(text: &[u8]) -> bool {
+    /// The shortest header, `{"alg":"none"}`, has 19 characters; no claims that anybody needs are shorter than 16.
+    const MIN_PART_BYTES: usize = 16;
+    let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    let mut parts = text.splitn(3, |byte| *byte == b'.');
+    let (Some(header), Some(payload)) = (parts.next(), parts.next()) else { return false };
+    let is_part = |part: &[u8]| {
+        let length = part.iter().take_while(|byte| is_base64url(byte)).count();
+        length >= MIN_PART_BYTES
+    };
+    let has_signature = parts.next().is_some();
+    is_part(header) && is_part(payload) && (has_signature || payload.starts_with(b"eyJ"))
 }
 
 fn is_token(byte: u8) -> bool {
@@ -112,10 +134,13 @@ fn scrub_patterns(prefixes: &AhoCorasick, text: &str) -> Option<String> {
             // Only the part before the last @ of a URL is a user name and a password.
             let Some(length) = rest.iter().take(length).rposition(|byte| *byte == b'@') else { continue };
             (found.end(), found.end() + length)
-        } else if found.end() - found.start() + length < pattern.min_bytes {
-            continue;
         } else {
-            (found.start(), found.end() + length)
+            let end = found.end() + length;
+            let secret = text.as_bytes().get(found.start()..end).unwrap_or_default();
+            if secret.len() < pattern.min_bytes || !(pattern.is_secret)(secret) {
+                continue;
+            }
+            (found.start(), end)
         };
         let scrubbed = scrubbed.get_or_insert_default();
         scrubbed.push_str(text.get(copied..start).unwrap_or_default());
@@ -206,6 +231,10 @@ mod tests {
         for (text, wanted) in [
             (format!("token {jwt} expired"), "token [redacted] expired"),
             (jwt.to_owned(), "[redacted]"),
+            (format!("{}.", jwt.rsplit_once('.').unwrap().0), "[redacted]"),
+            (jwt.rsplit_once('.').unwrap().0.to_owned(), "[redacted]"),
+            (format!("req_eyJhbGciOiJIUzI1NiJ9abcd {jwt}"), "req_eyJhbGciOiJIUzI1NiJ9abcd [redacted]"),
+            (format!("req_eyJhbGciOiJIUzI1NiJ9abcd={jwt}"), "req_[redacted]"),
             ("key AKIAIOSFODNN7EXAMPLE is not known".to_owned(), "key [redacted] is not known"),
             ("ASIAIOSFODNN7EXAMPLE,AKIAIOSFODNN7EXAMPLE".to_owned(), "[redacted],[redacted]"),
             ("Authorization: Bearer abcdefgh12345678".to_owned(), "Authorization: [redacted]"),
@@ -225,6 +254,11 @@ mod tests {
             "",
             "Bearer authentication is missing",
             "eyJ and AKIA alone",
+            "eyJhbGciOiJIUzI1NiJ9",
+            "req_eyJhbGciOiJIUzI1NiJ9abcd",
+            "msg_01eyJhbGciOiJIUzI1NiJ9ab; chatcmpl-eyJhbGciOiJIUzI1NiJ9abcd. Next",
+            "req_abeyJhbGciOiJIUzI1NiJ9ab.json",
+            "eyJhbGciOiJIUzI1NiJ9.example.com",
             "AKIAshort",
             "https://example.com/a@b",
             "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",

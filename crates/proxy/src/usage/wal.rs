@@ -9,6 +9,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::WalEntry;
 
 /// Size in bytes at which a new segment begins: some 6,000 records.
@@ -106,13 +109,39 @@ impl Wal {
         older.filter_map(|(_, path)| Some(fs::metadata(path).ok()?.len())).sum::<u64>() + newest
     }
 
-    /// Creates a new segment and returns the older ones, oldest first. The caller deletes them once they are stored.
+    /// Segments before the open one, oldest first.
+    pub(super) fn older(&self) -> io::Result<Vec<PathBuf>> {
+        let number = self.lock().number;
+        let older = segments(&self.folder)?.into_iter().filter(|(found, _)| *found < number);
+        Ok(older.map(|(_, path)| path).collect())
+    }
+
+    /// Begins a new segment, unless the open one is empty. Returns the older ones, oldest first.
     pub(super) fn rotate(&self) -> io::Result<Vec<PathBuf>> {
         let mut open = self.lock();
-        self.roll(&mut open)?;
-        open.pending.clear();
-        let older = segments(&self.folder)?.into_iter().filter(|(number, _)| *number < open.number);
-        Ok(older.map(|(_, path)| path).collect())
+        if open.length > 0 {
+            self.roll(&mut open)?;
+        }
+        drop(open);
+        self.older()
+    }
+
+    /// Deletes a segment whose records are all stored.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        if let Some(number) = segment_number(path) {
+            self.lock().pending.remove(&number);
+        }
+        fs::remove_file(path)
+    }
+
+    /// Renames a segment that cannot be read, so that it is not replayed again. Returns its new path.
+    pub(super) fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+        if let Some(number) = segment_number(path) {
+            self.lock().pending.remove(&number);
+        }
+        let aside = path.with_extension("unreadable");
+        fs::rename(path, &aside)?;
+        Ok(aside)
     }
 
     /// Creates the next segment.
@@ -134,10 +163,19 @@ impl Wal {
 
     /// Appends an entry that the database rejects to `quarantine.jsonl`, with the reason, for the operator.
     pub(super) fn quarantine(&self, entry: &WalEntry, reason: &str) -> io::Result<()> {
+        self.append_to_quarantine(&serde_json::json!({"reason": reason, "record": entry}))
+    }
+
+    /// Appends a line that cannot be parsed to `quarantine.jsonl`, in base64.
+    pub(super) fn quarantine_line(&self, line: &UnreadableLine) -> io::Result<()> {
+        let bytes = STANDARD.encode(&line.bytes);
+        self.append_to_quarantine(&serde_json::json!({"reason": line.reason, "base64": bytes}))
+    }
+
+    fn append_to_quarantine(&self, entry: &serde_json::Value) -> io::Result<()> {
         let path = self.folder.join("quarantine.jsonl");
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        let line = serde_json::json!({"reason": reason, "record": entry});
-        writeln!(file, "{line}")
+        writeln!(file, "{entry}")
     }
 }
 
@@ -154,9 +192,7 @@ fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name =
-            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jsonl"));
-        if let Some(number) = name.and_then(|name| name.parse().ok()) {
+        if let Some(number) = segment_number(&path) {
             found.push((number, path));
         }
     }
@@ -164,32 +200,55 @@ fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Reader of a segment in chunks. A line that cannot be parsed is logged and skipped: only the last line of a killed
-/// process can be incomplete.
+fn segment_number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+/// Reader of a segment in chunks.
 pub(super) struct SegmentReader(BufReader<File>);
+
+/// Consecutive lines of a segment.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    /// Lines that could be parsed.
+    pub(super) entries: Vec<WalEntry>,
+    /// The other lines. The last line of a killed process can be incomplete.
+    pub(super) unreadable: Vec<UnreadableLine>,
+}
+
+/// A line that cannot be parsed.
+#[derive(Debug)]
+pub(super) struct UnreadableLine {
+    /// Its bytes.
+    pub(super) bytes: Vec<u8>,
+    /// The error of the parser.
+    pub(super) reason: String,
+}
 
 impl SegmentReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(BufReader::new(File::open(path)?)))
     }
 
-    /// Reads up to `max` entries; none at the end.
-    pub(super) fn next_chunk(&mut self, max: usize) -> io::Result<Vec<WalEntry>> {
-        let mut entries = Vec::new();
+    /// Reads up to `max` lines; `None` at the end.
+    pub(super) fn next_chunk(&mut self, max: usize) -> io::Result<Option<Chunk>> {
+        let mut chunk = Chunk::default();
         let mut line = Vec::new();
-        while entries.len() < max {
+        while chunk.entries.len() + chunk.unreadable.len() < max {
             line.clear();
             if self.0.read_until(b'\n', &mut line)? == 0 {
                 break;
             }
             match serde_json::from_slice(&line) {
-                Ok(entry) => entries.push(entry),
+                Ok(entry) => chunk.entries.push(entry),
                 Err(error) => {
-                    tracing::error!(%error, bytes = line.len(), "WAL line not readable");
+                    let reason = format!("WAL line not readable: {error}");
+                    chunk.unreadable.push(UnreadableLine { bytes: line.clone(), reason });
                 }
             }
         }
-        Ok(entries)
+        let is_empty = chunk.entries.is_empty() && chunk.unreadable.is_empty();
+        Ok((!is_empty).then_some(chunk))
     }
 }
 
@@ -217,7 +276,7 @@ mod tests {
     }
 
     fn ids(path: &Path) -> Vec<String> {
-        let entries = SegmentReader::open(path).unwrap().next_chunk(usize::MAX).unwrap();
+        let entries = SegmentReader::open(path).unwrap().next_chunk(usize::MAX).unwrap().unwrap().entries;
         let id = |entry| match entry {
             WalEntry::Event(event) => event.id,
             WalEntry::Usage(record) => record.id,
@@ -239,6 +298,24 @@ mod tests {
         let older = wal.rotate().unwrap();
         let found: Vec<_> = older.iter().flat_map(|path| ids(path)).collect();
         assert_eq!(found, ["1", "2"]);
+    }
+
+    #[test]
+    fn empty_segment_is_not_rotated() {
+        let folder = tempfile::tempdir().unwrap();
+        let wal = Wal::open(folder.path()).unwrap();
+        for _ in 0..10 {
+            assert!(wal.rotate().unwrap().is_empty());
+        }
+        assert_eq!(files(folder.path()), 1);
+        wal.append(&event(1)).unwrap();
+        for _ in 0..10 {
+            assert_eq!(wal.rotate().unwrap(), wal.older().unwrap());
+        }
+        assert_eq!(files(folder.path()), 2);
+        assert!(!wal.is_stored());
+        wal.remove(&wal.older().unwrap()[0]).unwrap();
+        assert!(wal.is_stored() && files(folder.path()) == 1);
     }
 
     #[test]

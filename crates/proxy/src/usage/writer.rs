@@ -1,6 +1,6 @@
 //! Receiver of the queue: writes batches to the database, and replays the WAL when it has more than the queue.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::wal::SegmentReader;
+use super::wal::{Chunk, SegmentReader, UnreadableLine};
 use super::{Queued, Shared, WalEntry};
 use crate::config;
 use crate::store::{Event, Store, StoreError, UsageRecord};
@@ -24,6 +24,25 @@ const BATCH_WINDOW: Duration = Duration::from_millis(25);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Interval of the deletion of old rows: retention is in days, so an hour is exact enough.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Why a segment cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+enum ReplayError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The database is unavailable.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// Whether reading may succeed a moment later: the process or the system lacks file descriptors or memory.
+fn is_transient(error: &io::Error) -> bool {
+    /// `ENFILE` and `EMFILE` of Linux.
+    const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+    let is_busy = matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::OutOfMemory);
+    is_busy || error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
+}
 
 /// Writer of recorded entries to the database.
 #[derive(Debug)]
@@ -125,42 +144,76 @@ impl Writer {
         }
         // Before the rotation: later entries are either in the queue or set this again.
         self.shared.needs_replay.store(false, Ordering::Release);
-        let older = match self.shared.wal.rotate() {
-            Ok(older) => older,
-            Err(error) => {
-                tracing::error!(%error, "WAL rotation failed");
-                self.shared.needs_replay.store(true, Ordering::Release);
-                return false;
+        match self.replay_segments().await {
+            Ok(rotated_at) => {
+                self.shared.stored_until.store(rotated_at, Ordering::Relaxed);
+                true
             }
-        };
-        let rotated_at = self.shared.clock.milliseconds();
-        for path in older {
-            if let Err(reason) = self.replay_segment(&path).await {
-                tracing::error!(reason, path = %path.display(), "WAL replay failed; retrying");
+            Err(reason) => {
+                tracing::error!(reason, "WAL replay failed; retrying");
                 self.shared.needs_replay.store(true, Ordering::Release);
-                return false;
+                false
             }
         }
-        self.shared.stored_until.store(rotated_at, Ordering::Relaxed);
-        true
     }
 
+    /// Replays every segment but a new one. Returns the instant of the rotation.
+    async fn replay_segments(&mut self) -> Result<i64, String> {
+        // The older ones first: while the database stores none of them, no further segment begins.
+        let wal_error = |error: io::Error| format!("WAL folder: {error}");
+        for path in self.shared.wal.older().map_err(wal_error)? {
+            self.replay_segment(&path).await?;
+        }
+        let rotated = self.shared.wal.rotate().map_err(wal_error)?;
+        let rotated_at = self.shared.clock.milliseconds();
+        for path in rotated {
+            self.replay_segment(&path).await?;
+        }
+        Ok(rotated_at)
+    }
+
+    /// Replays one segment. One that cannot be read is set aside, so that it does not hold up the others.
+    ///
+    /// # Errors
+    /// When the database is unavailable, or the process lacks file descriptors or memory: the replay is repeated.
     async fn replay_segment(&mut self, path: &Path) -> Result<(), String> {
-        let mut reader = SegmentReader::open(path).map_err(|error| error.to_string())?;
-        let mut total = 0;
-        loop {
-            let entries = reader.next_chunk(MAX_BATCH_RECORDS).map_err(|error| error.to_string())?;
-            if entries.is_empty() {
-                break;
+        let wal = &Arc::clone(&self.shared).wal;
+        let ended = match self.store_segment(path).await {
+            Ok(0) => wal.remove(path),
+            Ok(records) => {
+                tracing::info!(records, "WAL replayed");
+                wal.remove(path)
             }
-            self.store_entries(&entries.iter().collect::<Vec<_>>()).await?;
+            Err(ReplayError::Store(reason)) => return Err(reason),
+            Err(ReplayError::Read(error)) if is_transient(&error) => {
+                return Err(format!("{}: {error}", path.display()));
+            }
+            Err(ReplayError::Read(error)) => {
+                self.metrics.usage_quarantined(1);
+                tracing::error!(%error, path = %path.display(), "WAL segment not readable; it is set aside");
+                wal.set_aside(path).map(drop)
+            }
+        };
+        if let Err(error) = ended {
+            tracing::error!(%error, path = %path.display(), "WAL segment cannot be moved; it is replayed again");
+        }
+        Ok(())
+    }
+
+    /// Writes the entries of one segment to the database. Returns their number.
+    async fn store_segment(&mut self, path: &Path) -> Result<usize, ReplayError> {
+        let mut reader = SegmentReader::open(path)?;
+        let mut total = 0;
+        while let Some(Chunk { entries, unreadable }) = reader.next_chunk(MAX_BATCH_RECORDS)? {
+            let entries_stored = self.store_entries(&entries.iter().collect::<Vec<_>>()).await;
+            entries_stored.map_err(ReplayError::Store)?;
+            for line in unreadable {
+                self.quarantine_line(&line);
+            }
             total += entries.len();
             self.make_room().await;
         }
-        if total > 0 {
-            tracing::info!(records = total, "WAL replayed");
-        }
-        fs::remove_file(path).map_err(|error| error.to_string())
+        Ok(total)
     }
 
     /// Discards the queue if it is full during a replay, which is repeated then.
@@ -178,7 +231,7 @@ impl Writer {
     async fn store_entries(&self, entries: &[&WalEntry]) -> Result<(), String> {
         let (records, events) = split(entries);
         let started = Instant::now();
-        match self.store.write_batch(&records, &events).await {
+        match self.store.write_batch(&records, &events, &self.config.new_users).await {
             Ok(_) => {
                 self.metrics.usage_flushed(started.elapsed());
                 Ok(())
@@ -186,7 +239,10 @@ impl Writer {
             Err(StoreError::Unavailable(reason) | StoreError::Schema(reason)) => Err(reason),
             Err(error) => match entries {
                 [] => Ok(()),
-                [entry] => self.quarantine(entry, &error),
+                [entry] => {
+                    self.quarantine(entry, &error);
+                    Ok(())
+                }
                 // One of them is invalid: bisect.
                 several => {
                     let (left, right) = several.split_at(several.len() / 2);
@@ -197,10 +253,27 @@ impl Writer {
         }
     }
 
-    fn quarantine(&self, entry: &WalEntry, error: &StoreError) -> Result<(), String> {
+    fn quarantine(&self, entry: &WalEntry, error: &StoreError) {
         let reason = error.to_string();
-        tracing::error!(reason, "database rejected a record; it is in quarantine.jsonl");
-        self.shared.wal.quarantine(entry, &reason).map_err(|error| error.to_string())
+        self.metrics.usage_quarantined(1);
+        match self.shared.wal.quarantine(entry, &reason) {
+            Ok(()) => tracing::error!(reason, "database rejected a record; it is in quarantine.jsonl"),
+            Err(error) => {
+                tracing::error!(%error, reason, "database rejected a record; quarantine.jsonl not writable");
+                self.shared.report_lost(entry);
+            }
+        }
+    }
+
+    fn quarantine_line(&self, line: &UnreadableLine) {
+        self.metrics.usage_quarantined(1);
+        let (reason, bytes) = (&line.reason, line.bytes.len());
+        match self.shared.wal.quarantine_line(line) {
+            Ok(()) => tracing::error!(reason, bytes, "WAL line not readable; it is in quarantine.jsonl"),
+            Err(error) => {
+                tracing::error!(%error, reason, bytes, "WAL line lost; quarantine.jsonl not writable");
+            }
+        }
     }
 
     async fn prune(&self) {
@@ -219,7 +292,11 @@ fn split(entries: &[&WalEntry]) -> (Vec<UsageRecord>, Vec<Event>) {
     let (mut records, mut events) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry {
-            WalEntry::Usage(record) => records.push((**record).clone()),
+            WalEntry::Usage(record) => {
+                let mut record = UsageRecord::clone(record);
+                record.clamp();
+                records.push(record);
+            }
             WalEntry::Event(event) => events.push(event.clone()),
         }
     }

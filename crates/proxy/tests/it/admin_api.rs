@@ -297,6 +297,42 @@ async fn an_operators_token_can_be_taken_back_too() {
 }
 
 #[tokio::test]
+async fn all_tokens_of_an_operator_are_revoked_together() {
+    for closed in ["false", "true"] {
+        let url = postgres::database().await;
+        let variables = [("DATABASE_URL", url.as_str()), ("DB_MIN_CONNS", "0"), ("PROVISION_USERS", closed)];
+        for variables in [&variables[..], &variables[2..]] {
+            let server = authenticated_server_with(variables, |_| {}).await;
+            let grant = json!({"user_id": "op2", "scope": "admin"});
+            let issued = server.act("POST", "/tokens", &grant).await.json();
+            let leaked = token("op2", &json!({"scope": "admin", "iat": now() - 60}));
+            let undated = token("op2", &json!({"scope": "admin:read", "iat": null}));
+            let all = [issued["token"].as_str().unwrap(), &leaked, &undated];
+            for key in all {
+                assert_eq!(server.act_as(key, "GET", "/users", &Value::Null).await.status, 200);
+            }
+            assert_eq!(server.act("DELETE", "/tokens?user_id=op2", &Value::Null).await.status, 200);
+            for key in all {
+                wait_for("the token is revoked", async || {
+                    let response = server.act_as(key, "GET", "/users", &Value::Null).await;
+                    (response.status == 401).then_some(())
+                })
+                .await;
+            }
+            let next = server.act("POST", "/tokens", &grant).await.json();
+            let next = next["token"].as_str().unwrap();
+            assert_eq!(server.act_as(next, "GET", "/users", &Value::Null).await.status, 200);
+            // The row does not open a closed registration.
+            let user = server.post_as(&token("op2", &json!({"iat": now() + 1}))).await;
+            assert_eq!(user.status, if closed == "false" { 429 } else { 200 }, "{}", user.body);
+            let (status, _, message) =
+                server.act("DELETE", "/tokens?user_id=eve", &Value::Null).await.error();
+            assert!(status == 404 && message.contains("add the user first"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_authentication_there_is_no_admin_api() {
     let server = test_server().await;
     for path in ["/admin/v1/users", "/admin/v1/nowhere"] {

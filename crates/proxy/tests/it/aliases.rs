@@ -1,8 +1,10 @@
 //! Paths of base URLs that clients commonly get wrong.
 
 use http::{Method, Request};
+use serde_json::json;
 
-use crate::harness::{captured_logs, full, message_body, test_server};
+use crate::harness::tokens::{authenticated_server, token};
+use crate::harness::{captured_logs, full, log_line, message_body, test_server};
 
 #[tokio::test]
 async fn alias_paths_serve_messages() {
@@ -75,4 +77,46 @@ async fn alias_path_is_logged_once() {
     }
     let log = captured_logs();
     assert_eq!(log.lines().filter(|line| line.contains(client) && line.contains("non-canonical")).count(), 1);
+}
+
+#[tokio::test]
+async fn extra_slashes_lead_to_the_same_route() {
+    let server = authenticated_server().await;
+    let token = token("ana", &json!({}));
+    let (headers, none) = ([("x-api-key", token.as_str())], &[] as &[_]);
+    let body = message_body("Hello", false).to_string();
+    let bedrock = json!({"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}).to_string();
+    for (method, path, body) in [
+        ("POST", "/v1/messages", body.as_str()),
+        ("POST", "/anthropic/v1/messages", &body),
+        ("POST", "/v1/messages/count_tokens", &body),
+        ("POST", "/v1/chat/completions", &body),
+        ("POST", "/model/claude-sonnet-4-5/converse", &bedrock),
+        ("POST", "/bedrock/model/claude-sonnet-4-5/converse", &bedrock),
+        ("GET", "/v1/models", ""),
+        ("GET", "/v1/models/claude-sonnet-4-5", ""),
+        ("GET", "/inference-profiles", ""),
+        ("GET", "/v1/me", ""),
+    ] {
+        for path in [format!("/{path}"), format!("{path}/"), format!("//{}//", path.replace('/', "//"))] {
+            let response =
+                server.request(method, &format!("{path}?beta=true"), &headers, body.to_owned()).await;
+            assert_eq!(response.status, 200, "{path}: {}", response.body);
+            let stranger = server.request(method, &path, none, body.to_owned()).await;
+            assert!([401, 403].contains(&stranger.status.as_u16()), "{path}: {}", stranger.body);
+            if method == "POST" {
+                assert_eq!(
+                    server.request("PUT", &path, &headers, body.to_owned()).await.status,
+                    405,
+                    "{path}"
+                );
+            }
+        }
+    }
+    for path in ["//health", "/livez/", "/api//hello"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    let response = server.request("POST", "//v1/messages", &headers, body).await;
+    let line = log_line(response.request_id()).await;
+    assert_eq!((&line["route"], &line["path"]), (&json!("/v1/messages"), &json!("//v1/messages")));
 }

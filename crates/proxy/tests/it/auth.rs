@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::testing::{Event, StoreError, User};
+use bedrock_proxy::testing::{Event, EventFilter, Page, StoreError, User};
 use http::{Method, Request};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::postgres;
 use crate::harness::tokens::{
     KEY, authenticated_server, authenticated_server_with, claims, now, signed, token,
 };
@@ -232,7 +233,7 @@ async fn all_tokens_of_a_user_are_revoked_together() {
     for token in [&old, &undated] {
         assert_eq!(server.post_as(token).await.status, 200);
     }
-    server.app.store.revoke_user_tokens("ana", &event("tokens_revoked")).await.unwrap();
+    server.app.store.revoke_user_tokens("ana", None, &event("tokens_revoked")).await.unwrap();
     for token in [&old, &undated] {
         assert!(until(&server, token, 401).await.contains("revoked"));
     }
@@ -270,7 +271,7 @@ async fn conflicting_credentials_are_rejected() {
     }
     // A line end inside of a value never gets as far as to be a header.
     let raw = format!(
-        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: {ours}\n\r\ncontent-length: 0\r\n\r\n"
+        "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: {ours}\n\r\ncontent-length: 0\r\n\r\n"
     );
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(raw.as_bytes()).await.unwrap();
@@ -402,7 +403,7 @@ async fn token_is_checked_before_the_body_is_read() {
     let server = authenticated_server().await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket
-        .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n")
+        .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999\r\n\r\n")
         .await
         .unwrap();
     let mut answer = [0; 12];
@@ -451,6 +452,85 @@ async fn cached_caller_is_used_during_database_outage() {
     assert_eq!(server.post_as(&ana).await.status, 200);
     assert_eq!(server.post_as(&bob).await.status, 403);
     assert_eq!(server.post_as(&token("eve", &json!({}))).await.status, 200, "open: by the claims");
+}
+
+#[tokio::test]
+async fn other_tokens_use_cached_rows_during_outage() {
+    let server = authenticated_server_with(&[("PROVISION_USERS", "false")], |_| {}).await;
+    for name in ["ana", "bob", "old"] {
+        set(&server, name, |user| {
+            user.disabled = name == "bob";
+            user.tokens_valid_from = (name == "old").then_some(now() * 1000 - 5000);
+            user.team = (name == "ana").then(|| "payments".to_owned());
+        })
+        .await;
+        server.post_as(&token(name, &json!({"jti": "first"}))).await;
+    }
+    server.post_as(&token("eve", &json!({"jti": "first"}))).await;
+    server.app.store.close().await;
+    let second = |name: &str, more: Value| {
+        let mut claims = json!({"jti": "second", "team": "billing"});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        token(name, &claims)
+    };
+    let answer = server.post_as(&second("ana", json!({}))).await;
+    let line = log_line(answer.request_id()).await;
+    assert_eq!((answer.status.as_u16(), &line["team"]), (200, &json!("payments")), "{}", answer.body);
+    assert_eq!(server.post_as(&second("bob", json!({}))).await.status, 403, "disabled");
+    assert_eq!(server.post_as(&second("old", json!({"iat": now() - 60}))).await.status, 401, "superseded");
+    assert_eq!(server.post_as(&second("old", json!({}))).await.status, 200);
+    assert_eq!(server.post_as(&second("eve", json!({}))).await.status, 503, "unknown");
+}
+
+#[tokio::test]
+async fn closed_registration_stays_closed_during_outage() {
+    let away = ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable");
+    let server = authenticated_server_with(&[away, ("PROVISION_USERS", "false")], |_| {}).await;
+    let (status, kind, message) = server.post_as(&token("ana", &json!({}))).await.error();
+    assert_eq!((status, kind.as_str()), (503, "api_error"), "{message}");
+    let bearer = format!("Bearer {}", token("ana", &json!({})));
+    let body = json!({"messages": [{"role": "user", "content": "Hello"}]}).to_string();
+    for path in ["/v1/chat/completions", "/model/claude-sonnet-4-5/invoke", "/v1/models"] {
+        let method = if path == "/v1/models" { "GET" } else { "POST" };
+        let answer = server.request(method, path, &[("authorization", &bearer)], body.clone()).await;
+        assert!(answer.status.is_server_error(), "{path}: {}", answer.body);
+    }
+    assert!(server.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn user_of_an_outage_gets_the_configured_limits() {
+    let cluster = tokio::task::spawn_blocking(postgres::Cluster::start).await.unwrap();
+    let url = cluster.database().await;
+    let variables = [
+        ("DATABASE_URL", url.as_str()),
+        ("DB_MIN_CONNS", "0"),
+        ("DEFAULT_USER_DAILY_TOKENS", "5000"),
+        ("DEFAULT_TEAM_DAILY_TOKENS", "70000"),
+    ];
+    let server = authenticated_server_with(&variables, |_| {}).await;
+    let mut cluster = tokio::task::spawn_blocking(move || {
+        let mut cluster = cluster;
+        cluster.stop();
+        cluster
+    })
+    .await
+    .unwrap();
+    assert_eq!(server.post_as(&token("eve", &json!({"team": "red"}))).await.status, 200);
+    let _cluster = tokio::task::spawn_blocking(move || {
+        cluster.serve();
+        cluster
+    })
+    .await
+    .unwrap();
+    let eve = wait_for("the usage record is stored", async || server.app.store.user("eve").await.ok()).await;
+    assert_eq!((eve.daily_token_limit, eve.disabled), (Some(5000), false));
+    assert_eq!(server.app.store.team("red").await.unwrap().daily_token_limit, Some(70_000));
+    let events = server.app.store.events(&EventFilter::default(), &Page { after: None, limit: 10 }).await;
+    let events = events.unwrap().rows;
+    let found = events.iter().filter(|event| event.kind == "user_provisioned").collect::<Vec<_>>();
+    assert_eq!(found.len(), 1, "{events:?}");
+    assert_eq!(found[0].details["daily_token_limit"], 5000);
 }
 
 #[tokio::test]

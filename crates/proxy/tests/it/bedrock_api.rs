@@ -291,3 +291,40 @@ async fn claude_code_bedrock_body_is_normalized() {
     assert!(sent["metadata"]["user_id"].as_str().unwrap().starts_with("user_"), "{sent}");
     assert_eq!(sent["messages"], body["messages"]);
 }
+
+#[tokio::test]
+async fn s3_locations_need_the_operators_permission() {
+    let image = json!({"image": {"format": "png", "source": {"s3Location": {"uri": "s3://bucket/key.png"}}}});
+    let result = json!({"toolResult": {"toolUseId": "t", "content": [image]}});
+    let data = json!({"toolUse": {"toolUseId": "t", "name": "f", "input": {"s3Location": 1}}});
+    let body =
+        |content: &Value| json!({"messages": [{"role": "user", "content": [{"text": "Hello"}, content]}]});
+    for allowed in ["false", "true"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ENABLE_S3_LOCATIONS", allowed)], |_| {}).await;
+        for base in ["", "/bedrock"] {
+            for operation in ["converse", "converse-stream", "invoke", "invoke-with-response-stream"] {
+                for (content, is_location) in [(&image, true), (&result, true), (&data, false)] {
+                    let path = format!("{base}/model/amazon.nova-pro-v1:0/{operation}");
+                    let before = server.bedrock.requests().len();
+                    let response = begin(&server, &path, &body(content).to_string()).await;
+                    let (head, received) = response.into_parts();
+                    let received = received.collect().await.unwrap().to_bytes();
+                    let received = String::from_utf8_lossy(&received);
+                    let is_sent = server.bedrock.requests().len() > before;
+                    let is_rejected = received.contains("AWS_BEDROCK_ENABLE_S3_LOCATIONS");
+                    assert_eq!(is_rejected, is_location && allowed == "false", "{path}: {received}");
+                    assert_eq!(is_sent, !is_rejected, "{path} {content}");
+                    if is_rejected {
+                        assert_eq!(head.status, 400);
+                        assert_eq!(head.headers["x-amzn-errortype"], "ValidationException");
+                        assert!(received.contains("messages.0.content.1."), "{received}");
+                    }
+                }
+            }
+        }
+        let counted = json!({"input": {"converse": body(&image)}}).to_string();
+        let response = server.request("POST", "/model/amazon.nova-pro-v1:0/count-tokens", &[], counted).await;
+        let is_rejected = response.body.contains("AWS_BEDROCK_ENABLE_S3_LOCATIONS");
+        assert_eq!(is_rejected, allowed == "false", "{}", response.body);
+    }
+}

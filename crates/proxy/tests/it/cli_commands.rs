@@ -188,3 +188,44 @@ fn closed_stdout_is_not_an_error() {
     let output = program(directory.path()).arg("explain").stdout(writer).output().unwrap();
     assert_eq!((code(&output), said(&output).as_str()), (0, ""));
 }
+
+#[test]
+fn passwords_in_urls_are_never_printed() {
+    let variables = [
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_BEDROCK",
+        "AWS_ENDPOINT_URL_BEDROCK_MANTLE",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        "AWS_ENDPOINT_URL_STS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "DATABASE_URL",
+        "CORS_ALLOWED_ORIGINS",
+        "HOST",
+        "DB_HOST",
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for name in variables {
+        for value in [
+            "https://ana:canary@host.example/x",
+            "https://ana:can@canary@host.example",
+            "ana:canary@host.example:4318",
+            "postgres://ana:canary@host.example:nowhere/db",
+            "https://host.example/v1?api_key=canary",
+        ] {
+            for arguments in [&["config", "check"][..], &["config", "print"], &["config", "print", "--json"]]
+            {
+                let output = program(directory.path()).args(arguments).env(name, value).output().unwrap();
+                assert!(!said(&output).contains("canary"), "{name} {arguments:?}: {}", said(&output));
+            }
+        }
+        for arguments in [&["serve"][..], &["doctor"]] {
+            let mut command = program(directory.path());
+            // Another mistake: nothing is contacted.
+            command.args(arguments).env(name, "https://ana:canary@host.example/x").env("PORT", "x");
+            let output = command.output().unwrap();
+            assert!(!said(&output).contains("canary"), "{name} {arguments:?}: {}", said(&output));
+        }
+    }
+}

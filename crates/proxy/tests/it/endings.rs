@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::harness::process::Process;
 use crate::harness::tokens::{KEY, authenticated_server_with, token};
-use crate::harness::{SECRET, TestServer, full, log_line_with, spawn, wait_until};
+use crate::harness::{HALF_CLOSE_MARGIN, SECRET, TestServer, full, log_line_with, spawn, wait_until};
 
 /// Time limit of the endings that are timeouts.
 const TIMEOUT: Duration = Duration::from_millis(400);
@@ -335,6 +335,8 @@ async fn exchange(server: &TestServer, api: Api, ending: &Ending, streamed: bool
             tokio::time::sleep(UNSEEN_MIDDLE).await;
         }
         if leaves {
+            // A client that closes its side of the connection right behind its request waits for the response.
+            tokio::time::sleep(HALF_CLOSE_MARGIN).await;
             return received;
         }
         server.stop.notify_one();

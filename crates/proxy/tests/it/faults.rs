@@ -64,8 +64,9 @@ async fn panic_fails_only_its_own_request() {
         .await;
         let key = token("ana", &json!({}));
         let body = message_body("[pause 300] canary-of-a-panic", true).to_string();
-        let head =
-            format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {key}\r\n");
+        let head = format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-api-key: {key}\r\n"
+        );
         let response = server.send_raw(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
         if answered {
             assert_eq!(status(&response), "500", "{response}");
@@ -182,7 +183,7 @@ async fn exhausted_file_descriptors_pause_accepting() {
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);
     let process = Process::start(home.path(), "ulimit -n 64", &all);
     let mut open = TcpStream::connect(process.address).await.unwrap();
-    let get = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
+    let get = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n";
     open.write_all(get).await.unwrap();
     assert_eq!(next(&mut open, 12).await, "HTTP/1.1 200");
     let connections = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
@@ -218,4 +219,19 @@ async fn idle_streams_take_little_memory() {
     let each = process.resident().saturating_sub(before) / STREAMS as u64;
     assert!(each < 400_000, "a quiet stream takes {each} bytes");
     assert!(process.resident() < 256 << 20, "{} bytes in all", process.resident());
+}
+
+#[tokio::test]
+async fn hangup_without_tls_ends_nothing() {
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let mut process = Process::start(home.path(), "", &variables(&bedrock, &[("DATA_DIR", "data")]));
+    let (status, ()) = tokio::join!(status_of(process.address, "[slow 500] Hello"), async {
+        for count in 1..=3 {
+            process.signal("HUP");
+            wait_until("it is logged", || process.said().matches("SIGHUP received").count() >= count).await;
+        }
+    });
+    assert_eq!(status, 200, "a request in flight");
+    assert!(process.child.try_wait().unwrap().is_none());
+    assert_eq!(status_of(process.address, "Hello").await, 200);
 }

@@ -34,6 +34,8 @@ pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 /// Longest time that a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Time after which a client that closes its connection is not taken for one that only ends its request so.
+pub(crate) const HALF_CLOSE_MARGIN: Duration = Duration::from_millis(100);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A gateway and the fake behind it. Dropped, both end.

@@ -5,12 +5,13 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::raw_http::{next, read_to_end, status};
 use crate::harness::tokens::{authenticated_server, authenticated_server_with, token};
-use crate::harness::{message_body, test_server, test_server_with};
+use crate::harness::{TestServer, log_line_with, message_body, test_server, test_server_with};
 
-const HEAD: &str = "POST /v1/messages HTTP/1.1\r\nhost: x\r\n";
+const HEAD: &str = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\n";
 
 #[tokio::test]
 async fn ambiguous_framing_is_rejected_and_closes_the_connection() {
@@ -55,7 +56,7 @@ async fn chunked_encoding_overrides_content_length() {
     let server = test_server().await;
     let body = message_body("Hello", false).to_string();
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    let smuggled = "GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
+    let smuggled = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let orders = [
         "content-length: 4\r\ntransfer-encoding: chunked",
         "transfer-encoding: chunked\r\ncontent-length: 4",
@@ -82,11 +83,12 @@ async fn oversized_request_heads_are_rejected() {
         assert_eq!(status(&server.send_raw(format!("{HEAD}{headers}\r\n")).await), "431");
     }
     let path = "x".repeat(70_000);
-    let response = server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    let response = server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
     assert!(["414", "431"].contains(&status(&response)), "{response}");
     let path = "x".repeat(32 << 10);
-    let response =
-        server.send_raw(format!("GET /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+    let response = server
+        .send_raw(format!("GET /{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+        .await;
     assert_eq!(status(&response), "404");
 }
 
@@ -184,16 +186,19 @@ async fn no_path_spelling_bypasses_admin_authorization() {
         "/admin/v1/users%00",
         "/admin/v1/users;a=b",
         "/bedrock/admin/v1/users",
-        "/v1//messages",
         "/v1/messages;a=b",
         "/V1/Messages",
         "/v1/messages%00",
-        "/v1/messages/",
+        "/admin/v1/users/",
+        "//metrics",
+        "/metrics/",
     ];
     let bearer = |scope: &str| token("eve", &json!({"scope": scope}));
     for path in paths {
         let send_as = async |line: &str, key: &str| {
-            let head = format!("{line} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n");
+            let head = format!(
+                "{line} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n"
+            );
             server.send_raw(head).await
         };
         for method in [Method::GET, Method::POST] {
@@ -211,7 +216,7 @@ async fn no_path_spelling_bypasses_admin_authorization() {
         }
     }
     let absolute = format!(
-        "GET http://elsewhere/admin/v1/users HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\nconnection: close\r\n\r\n",
+        "GET http://elsewhere/admin/v1/users HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\nconnection: close\r\n\r\n",
         bearer("inference")
     );
     assert_eq!(status(&server.send_raw(absolute).await), "403");
@@ -223,7 +228,7 @@ async fn a_connection_is_used_again_after_each_refusal() {
     let key = token("ana", &json!({}));
     let mut socket = server.connect().await;
     for (key, expected) in [("none", "401"), (key.as_str(), "200"), ("none", "401"), (key.as_str(), "200")] {
-        let head = format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n");
+        let head = format!("GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
         assert_eq!(next(&mut socket, 12).await, format!("HTTP/1.1 {expected}"));
         let mut response = String::new();
@@ -235,4 +240,87 @@ async fn a_connection_is_used_again_after_each_refusal() {
     }
     socket.write_all(b"x\r\n\r\n").await.unwrap();
     assert_eq!(status(&read_to_end(&mut socket).await), "400");
+}
+
+/// Sends a request whose id in the log is `id`, and closes the client's side of the connection behind it.
+async fn send_half_closed(server: &TestServer, path: &str, id: &str, body: &str) -> TcpStream {
+    let mut socket = server.connect().await;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn half_closed_connection_gets_its_response() {
+    let server = test_server().await;
+    let messages = |stream| message_body("[slow 200] Hello", stream).to_string();
+    let converse =
+        json!({"messages": [{"role": "user", "content": [{"text": "[slow 200] Hello"}]}]}).to_string();
+    for (number, (path, body, end)) in [
+        ("/v1/messages", messages(false), "\"stop_reason\":\"end_turn\""),
+        ("/v1/messages", messages(true), "event: message_stop"),
+        ("/v1/chat/completions", messages(false), "\"finish_reason\":\"stop\""),
+        ("/v1/chat/completions", messages(true), "data: [DONE]"),
+        ("/model/claude-sonnet-4-5/converse", converse.clone(), "\"stopReason\""),
+        ("/model/claude-sonnet-4-5/converse-stream", converse, "messageStop"),
+        ("/v1/messages", "{".to_owned(), "invalid_request_error"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("half-closed-{number}");
+        let mut socket = send_half_closed(&server, path, &id, &body).await;
+        let response = read_to_end(&mut socket).await;
+        assert!(response.contains(end), "{path}: {response}");
+        let outcome = if body == "{" { "failed" } else { "finished" };
+        assert_eq!(log_line_with("client_request_id", &id).await["outcome"], outcome, "{path}");
+    }
+    server.wait_until_idle("anonymous").await;
+}
+
+#[tokio::test]
+async fn half_closed_client_that_leaves_is_noticed() {
+    let server = test_server().await;
+    for (id, prompt, stream) in [
+        ("left-before", "[slow 300] [paced 500 50]", true),
+        ("left-later", "[paced 500 50]", true),
+        ("reset-stream", "[slow 1500] Hello", true),
+        ("reset-whole", "[slow 1500] Hello", false),
+    ] {
+        let before = server.bedrock.requests().len();
+        let body = message_body(prompt, stream).to_string();
+        let mut socket = send_half_closed(&server, "/v1/messages", id, &body).await;
+        server.wait_for_upstream(before + 1).await;
+        if id == "left-later" {
+            next(&mut socket, 200).await;
+        }
+        if id.starts_with("reset") {
+            // As the system does for a client that is killed with unread bytes.
+            socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(socket);
+        let line = log_line_with("client_request_id", id).await;
+        // A response that was reset before its head has no status.
+        let noticed =
+            if id.starts_with("reset") { line["status"].is_null() } else { line["outcome"] == "cancelled" };
+        assert!(noticed, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn truncated_request_is_not_half_closed() {
+    let server = test_server().await;
+    let mut socket = server.connect().await;
+    socket
+        .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{")
+        .await
+        .unwrap();
+    socket.shutdown().await.unwrap();
+    let response = read_to_end(&mut socket).await;
+    assert!(response.is_empty() || status(&response) == "400", "{response}");
+    assert!(server.bedrock.requests().is_empty());
 }

@@ -62,7 +62,10 @@ async fn nesting_without_end_is_refused_and_harms_nothing() {
 async fn missing_body_times_out() {
     let server = test_server_with(&[], |config| config.server.body_timeout = Duration::from_millis(50)).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
-    socket.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await.unwrap();
+    socket
+        .write_all(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     socket.read_buf(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
@@ -87,8 +90,9 @@ async fn concurrency_limit_counts_each_user_alone() {
         (bedrock.status.as_u16(), &bedrock.headers["x-amzn-errortype"]),
         (429, &"ThrottlingException".parse().unwrap())
     );
-    let unsent =
-        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {ana}\r\ncontent-length: 99999\r\n\r\n");
+    let unsent = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-api-key: {ana}\r\ncontent-length: 99999\r\n\r\n"
+    );
     let mut socket = server.connect().await;
     socket.write_all(unsent.as_bytes()).await.unwrap();
     assert_eq!(next(&mut socket, 12).await, "HTTP/1.1 429", "before the body is read");

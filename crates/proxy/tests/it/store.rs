@@ -10,7 +10,7 @@ mod usage;
 mod usage_report;
 mod users;
 
-use bedrock_proxy::testing::{DatabaseConfig, Event, NewUser, Store, Tasks, UsageRecord};
+use bedrock_proxy::testing::{DatabaseConfig, Event, NewUser, NewUserConfig, Store, Tasks, UsageRecord};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -61,6 +61,11 @@ pub(crate) fn place(kind: &'static str, variables: &[(&str, &str)]) -> Place {
         all.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     });
     Place { kind, config: config.unwrap().database, tasks: Tasks::default(), _directory: directory }
+}
+
+/// What a user without a row gets.
+pub(crate) fn new_users() -> NewUserConfig {
+    NewUserConfig { provision: true, user_limit: Some(5000), team_limit: Some(70_000) }
 }
 
 pub(crate) fn event(id: &str, kind: &str) -> Event {

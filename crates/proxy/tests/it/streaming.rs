@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::harness::{
-    TestServer, log_line, log_line_with, message_body, post, read_response, spawn, test_server,
-    test_server_with,
+    HALF_CLOSE_MARGIN, TestServer, log_line, log_line_with, message_body, post, read_response, spawn,
+    test_server, test_server_with,
 };
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -115,7 +115,10 @@ async fn abandon(
     body["model"] = name.into();
     tokio::select! {
         mut response = server.send(post(body.to_string())) => drop(response.body_mut().frame().await),
-        () = server.wait_for_upstream(1) => {}
+        () = async {
+            server.wait_for_upstream(1).await;
+            tokio::time::sleep(HALF_CLOSE_MARGIN).await;
+        } => {}
     }
     let line = log_line_with("model_requested", name).await;
     (server, line)

@@ -6,7 +6,10 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bedrock_proxy::testing::{Clock, Config, Store, Tasks, UsageRecord, UsageRecorder};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::wait_for;
@@ -138,11 +141,73 @@ async fn invalid_record_is_quarantined_without_blocking_others() {
         recorder.usage.reserve_slot().await,
     ];
     for (number, place) in places.into_iter().enumerate() {
-        let poison = if number == 1 { "m\0" } else { "m" };
-        place.unwrap().settle(UsageRecord { model: poison.to_owned(), ..receipt(number) });
+        // Only a mistake of the program makes such a record.
+        let user_id = if number == 1 { "" } else { "ana" }.to_owned();
+        place.unwrap().settle(UsageRecord { user_id, ..receipt(number) });
     }
     recorder.until(2).await;
     assert_eq!(recorder.quarantined(), 1);
+}
+
+#[tokio::test]
+async fn absurd_record_is_clamped_and_charged() {
+    let recorder = TestRecorder::new().await;
+    recorder.usage.start(&recorder.tasks);
+    let long = || "m\0\u{e9}".repeat(1000);
+    recorder.usage.reserve_slot().await.unwrap().settle(UsageRecord {
+        model: long(),
+        model_requested: Some(long()),
+        stop_reason: Some(long()),
+        session_id: Some(long()),
+        input_tokens: i64::MAX,
+        cost: i64::MAX,
+        charged_tokens: 2_000_000_000_000,
+        ..receipt(0)
+    });
+    recorder.until(1_000_000_000_000).await;
+    assert_eq!(recorder.quarantined(), 0);
+}
+
+#[tokio::test]
+async fn unreadable_segment_does_not_hold_up_others() {
+    let recorder = TestRecorder::new().await;
+    recorder.usage.reserve_slot().await.unwrap().settle(receipt(1));
+    let wal = recorder.folder.path().join("journal");
+    // Reading a directory fails, as a broken disk does.
+    std::fs::rename(wal.join("00000001.jsonl"), wal.join("00000002.jsonl")).unwrap();
+    std::fs::create_dir(wal.join("00000001.jsonl")).unwrap();
+    let recorder = recorder.killed().await;
+    recorder.usage.start(&recorder.tasks);
+    recorder.until(1).await;
+    wait_for("the segment is deleted", async || (!wal.join("00000002.jsonl").exists()).then_some(())).await;
+    assert!(wal.join("00000001.unreadable").is_dir() && !wal.join("00000001.jsonl").exists());
+}
+
+#[tokio::test]
+async fn unreadable_wal_lines_are_quarantined() {
+    let recorder = TestRecorder::new().await;
+    for number in 1..=2 {
+        recorder.usage.reserve_slot().await.unwrap().settle(receipt(number));
+    }
+    let wal = recorder.folder.path().join("journal");
+    let segment = wal.join("00000001.jsonl");
+    let text = std::fs::read_to_string(&segment).unwrap();
+    let (first, second) = text.split_once('\n').unwrap();
+    let broken = [first.as_bytes(), b"\n\xff{broken\n", second.as_bytes(), b"{\"receipt\":{\"id\""].concat();
+    std::fs::write(&segment, broken).unwrap();
+    let recorder = recorder.killed().await;
+    recorder.usage.start(&recorder.tasks);
+    recorder.until(2).await;
+    wait_for("the segment is deleted", async || (!segment.exists()).then_some(())).await;
+    let quarantine = std::fs::read_to_string(wal.join("quarantine.jsonl")).unwrap();
+    let lines: Vec<Value> = quarantine.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let bytes: Vec<_> =
+        lines.iter().map(|line| STANDARD.decode(line["base64"].as_str().unwrap()).unwrap()).collect();
+    assert_eq!(bytes, [&b"\xff{broken\n"[..], b"{\"receipt\":{\"id\""]);
+    assert!(
+        lines.iter().all(|line| line["reason"].as_str().unwrap().contains("not readable")),
+        "{quarantine}"
+    );
 }
 
 #[tokio::test]

@@ -165,6 +165,7 @@ impl StreamTranslator {
                     self.close(sink);
                 }
             }
+            // Not the end, even if a usage came before it: of several usages the largest counts.
             event::Event::MessageStop(stop) => self.message_stop(stop, sink),
             event::Event::Metadata(metadata) => {
                 self.metadata(&metadata);
@@ -193,6 +194,9 @@ impl StreamTranslator {
 
     /// Ends the stream: writes the last events, and returns the summary.
     pub fn finish(mut self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
+        if !self.complete && self.failure.is_none() && !matches!(end, End::Cancelled) {
+            self.end_if_known(sink);
+        }
         let failure = match (self.failure.take(), end) {
             _ if self.complete => None,
             (_, End::Cancelled) => return self.summary(Outcome::Cancelled),
@@ -391,7 +395,6 @@ impl StreamTranslator {
         let sequence = fields.into_stop_sequence();
         let sequence = sequence.filter(|_| reason == "stop_sequence").map(Cow::into_owned);
         self.stop = Some(Stop { reason: reason.to_owned(), sequence });
-        self.end_if_known(sink);
     }
 
     fn metadata(&mut self, metadata: &event::Metadata) {
@@ -400,10 +403,13 @@ impl StreamTranslator {
         if let (Some(unknown), None) = (tier, service_tier) {
             self.note("usage", format!("Bedrock used the unknown service tier `{unknown}`"));
         }
-        self.usage = Some(Usage { service_tier, ..converse_usage(&metadata.usage) });
+        let usage = Usage { service_tier, ..converse_usage(&metadata.usage) };
+        if self.usage.is_none_or(|known| known.total_tokens() <= usage.total_tokens()) {
+            self.usage = Some(usage);
+        }
     }
 
-    /// Writes the end once stop reason and usage are known; they arrive in either order.
+    /// Writes the end if stop reason and usage are known.
     fn end_if_known(&mut self, sink: &mut (impl EventSink + ?Sized)) {
         if let (Some(_), Some(mut usage)) = (&self.stop, self.usage) {
             let details = |thinking_tokens| OutputTokensDetails { thinking_tokens };

@@ -132,10 +132,14 @@ fn unsupported_fields_are_reported() {
 
 #[test]
 fn unsupported_members_and_betas_are_dropped() {
-    let unsupported = ["temperature".to_owned(), "novel-2027-01-01".to_owned()];
     let names = ["novel-2027-01-01".to_owned()];
-    let betas = RequestedBetas { names: &names, unsupported: &unsupported, all_unsupported: false };
-    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
+    let betas = RequestedBetas { names: &names, unsupported: &names, all_unsupported: false };
+    let unsupported_fields = &["temperature".to_owned()];
+    let options = InvokeOptions {
+        betas,
+        unsupported_fields,
+        ..InvokeOptions::invoke_model(TranslationOptions::new(1))
+    };
     let call =
         to_invoke(r#"{"temperature":1,"max_tokens":2}"#, &Capabilities::CLASSIC_CLAUDE, &options).unwrap();
     assert_eq!(

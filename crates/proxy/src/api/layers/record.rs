@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::counting::{CountedRequestBody, CountedResponseBody};
 use super::request_id::ClientRequestId;
+use crate::api::aliases::RequestedPath;
 use crate::api::error::ApiError;
 use crate::api::health;
 use crate::app::App;
@@ -45,7 +46,9 @@ fn head(request: &Request) -> RequestHead {
         client_request_id: extensions.get().map(|id: &ClientRequestId| id.as_str().to_owned()),
         trace: extensions.get().cloned().unwrap_or_else(|| TraceContext::from_headers(headers)),
         method: request.method().clone(),
-        path: request.uri().path().to_owned(),
+        path: extensions
+            .get()
+            .map_or_else(|| request.uri().path().to_owned(), |path: &RequestedPath| path.0.clone()),
         route: extensions.get().map(|route: &MatchedPath| route.as_str().to_owned()),
         user_agent: UserAgent::from_headers(headers),
         session_id: user_agent::session_id(headers),

@@ -192,6 +192,42 @@ fn invisible_characters_in_names_are_rejected() {
         {
             assert_eq!(with(claim, json!(name)).unwrap_err().check(), claim, "{name:?}");
         }
+        for invisible in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{600}',
+            '\u{115f}',
+            '\u{1160}',
+            '\u{17b4}',
+            '\u{180e}',
+            '\u{200d}',
+            '\u{2060}',
+            '\u{2064}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{ffa0}',
+            '\u{fff9}',
+            '\u{ffff}',
+            '\u{110bd}',
+            '\u{13430}',
+            '\u{1bca0}',
+            '\u{1d159}',
+            '\u{1d173}',
+            '\u{e0001}',
+            '\u{e0041}',
+            '\u{e01ef}',
+        ] {
+            for name in [format!("a{invisible}b"), invisible.to_string()] {
+                assert_eq!(with(claim, json!(name)).unwrap_err().check(), claim, "{invisible:?}");
+            }
+        }
+        for visible in
+            ["山田 太郎", "Zoë O’Neil-Łukasz", "محمد", "अनिल", "e\u{301}", "x_1@example.com", "\u{1f600}"]
+        {
+            assert!(with(claim, json!(visible)).is_ok(), "{visible}");
+        }
         assert_eq!(with(claim, json!(7)).unwrap_err().check(), claim);
         assert!(with(claim, json!("x".repeat(255))).is_ok());
     }

@@ -2,7 +2,7 @@ use bedrock_proxy::testing::{DatabaseConfig, DatabaseUrl, EventFilter, NewUser, 
 use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
-use super::{NOW, Place, TODAY, ana, both, event, place, receipt};
+use super::{NOW, Place, TODAY, ana, both, event, new_users, place, receipt};
 use crate::harness::postgres;
 use crate::harness::{captured_logs, wait_for};
 
@@ -101,9 +101,9 @@ async fn adopted_usage_counts_once_in_its_period() {
 #[tokio::test]
 async fn adopted_rows_are_never_too_old_to_stay() {
     let (_place, store) = adopted().await;
-    store.write_batch(&[receipt("new")], &[event("new", "x")]).await.unwrap();
+    store.write_batch(&[receipt("new")], &[event("new", "x")], &new_users()).await.unwrap();
     let later = Some(NOW + 1000 * 86_400_000);
-    assert_eq!(store.prune(later, later, NOW).await.unwrap(), 2, "the rows of its own");
+    assert_eq!(store.prune(later, later, NOW).await.unwrap(), 3, "the rows of its own");
     let events = store.events(&EventFilter::default(), &Page { after: None, limit: 9 }).await.unwrap();
     assert_eq!(events.rows.len(), 2);
 }
@@ -154,7 +154,7 @@ async fn newer_schema_is_served_unchanged() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(1000), None).await;
-        store.write_batch(&[receipt("before")], &[]).await.unwrap();
+        store.write_batch(&[receipt("before")], &[], &new_users()).await.unwrap();
         store.close().await;
         say(&place.config, LATER).await;
         let store = place.open().await;
@@ -162,7 +162,7 @@ async fn newer_schema_is_served_unchanged() {
         assert_eq!(store.user("ana").await.unwrap().daily_token_limit, Some(1000));
         let ben = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
         assert!(store.provision(&ben, &event("new-ben", "user_provisioned")).await.unwrap());
-        store.write_batch(&[receipt("after")], &[]).await.unwrap();
+        store.write_batch(&[receipt("after")], &[], &new_users()).await.unwrap();
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 60);
         store.close().await;
         // The newer version again: its migration is still there, and so is what it wrote.
@@ -200,7 +200,7 @@ async fn previous_schema_is_migrated_with_its_rows() {
         let stores: Vec<_> = stores.into_iter().map(Result::unwrap).collect();
         let ana = stores[4].user("ana").await.unwrap();
         assert_eq!((ana.team.as_deref(), ana.daily_token_limit), (Some("red"), Some(500)));
-        stores[0].write_batch(&[receipt("new")], &[]).await.unwrap();
+        stores[0].write_batch(&[receipt("new")], &[], &new_users()).await.unwrap();
         assert_eq!(stores[1].caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 30);
         let applied = "CREATE TABLE proof (id BIGINT NOT NULL);
              INSERT INTO proof SELECT CASE WHEN (SELECT COUNT(*) FROM metrics) = 2

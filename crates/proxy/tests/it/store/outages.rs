@@ -4,7 +4,7 @@ use std::time::Duration;
 use bedrock_proxy::testing::{Reservation, ReserveOutcome, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
-use super::{NOW, TODAY, ana, place, receipt};
+use super::{NOW, TODAY, ana, new_users, place, receipt};
 use crate::harness::postgres;
 
 fn wanted(id: &str) -> Reservation<'_> {
@@ -87,7 +87,7 @@ async fn open_circuit_fails_later_requests_fast() {
     }
     assert!(began.elapsed() < Duration::from_secs(1), "100 requests waited {:?}", began.elapsed());
     assert!(
-        matches!(store.write_batch(&[], &[]).await, Err(StoreError::Unavailable(_))),
+        matches!(store.write_batch(&[], &[], &new_users()).await, Err(StoreError::Unavailable(_))),
         "a batch tries in earnest"
     );
 
@@ -125,7 +125,7 @@ async fn connections_that_the_server_cut_are_replaced() {
     assert_eq!(hot(&store, "a").await, [None, None]);
     cut(&url).await;
     back(&store).await;
-    assert_eq!(store.write_batch(&[receipt("a")], &[]).await.unwrap(), 1);
+    assert_eq!(store.write_batch(&[receipt("a")], &[], &new_users()).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -44,15 +44,21 @@ async fn store_revokes_all_tokens_of_a_user() {
         for jti in ["t1", "t2"] {
             store.record_token(&token(jti), &event(jti, "token_issued")).await.unwrap();
         }
-        store.revoke_user_tokens("ana", &event("all", "token_revoked")).await.unwrap();
+        store.revoke_user_tokens("ana", None, &event("all", "token_revoked")).await.unwrap();
         let standing = store.lookup_caller("ana", None, Some("t2")).await.unwrap();
         assert!(standing.revoked && standing.user.unwrap().tokens_valid_from == Some(NOW));
-        let missing = store.revoke_user_tokens("eve", &event("none", "token_revoked")).await;
+        let missing = store.revoke_user_tokens("eve", Some(0), &event("none", "token_revoked")).await;
         assert_eq!(missing, Err(StoreError::NotFound));
+        let operator = Token { user_id: "eve".to_owned(), ..token("t3") };
+        store.record_token(&operator, &event("t3", "token_issued")).await.unwrap();
+        store.revoke_user_tokens("eve", Some(0), &event("some", "token_revoked")).await.unwrap();
+        let standing = store.lookup_caller("eve", None, Some("t3")).await.unwrap();
+        let eve = standing.user.unwrap();
+        assert!(standing.revoked && eve.tokens_valid_from == Some(NOW) && !eve.disabled);
+        assert_eq!((eve.daily_token_limit, eve.team), (Some(0), None));
         let first = store.tokens(Some("ana"), &Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!((first.rows[0].jti.as_str(), first.rows[0].revoked_at), ("t2", Some(NOW)));
         let rest = store.tokens(Some("ana"), &Page { after: first.next, limit: 1 }).await.unwrap();
         assert_eq!((rest.rows[0].jti.as_str(), rest.next), ("t1", None));
-        assert!(store.tokens(Some("eve"), &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
     }
 }

@@ -1,12 +1,12 @@
 use bedrock_proxy::testing::{
-    DatabaseUrl as Where, EventFilter, NewUser, Page, Reservation, ReserveOutcome, StoreError, UsageRecord,
-    UsageTotals, User,
+    DatabaseUrl as Where, EventFilter, NewUser, NewUserConfig, Page, Reservation, ReserveOutcome, StoreError,
+    UsageRecord, UsageTotals, User,
 };
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::Connection;
 
-use super::{NOW, Place, TODAY, ana, both, event, receipt};
+use super::{NOW, Place, TODAY, ana, both, event, new_users, receipt};
 use crate::harness::postgres;
 
 const DAY: i64 = 86_400_000;
@@ -47,8 +47,16 @@ async fn usage_record_settles_its_reservation_once() {
         assert!(matches!(store.reserve(&wanted).await.unwrap(), ReserveOutcome::Reserved(_)));
         let batch = [receipt("a"), receipt("b"), receipt("a")];
         let told = [event("e1", "quota_exceeded")];
-        assert_eq!(store.write_batch(&batch, &told).await.unwrap(), 2, "an id counts once in a batch, too");
-        assert_eq!(store.write_batch(&batch, &told).await.unwrap(), 0, "and a batch counts once");
+        assert_eq!(
+            store.write_batch(&batch, &told, &new_users()).await.unwrap(),
+            2,
+            "an id counts once in a batch, too"
+        );
+        assert_eq!(
+            store.write_batch(&batch, &told, &new_users()).await.unwrap(),
+            0,
+            "and a batch counts once"
+        );
         let tallies = store.caller_totals("ana", Some("red"), TODAY, NOW).await.unwrap();
         let tally = UsageTotals { used: 60, reserved: 0 };
         assert_eq!((tallies.user, tallies.team), (tally, tally));
@@ -61,6 +69,33 @@ async fn usage_record_settles_its_reservation_once() {
         assert!(
             matches!(store.reserve(&full).await.unwrap(), ReserveOutcome::OverLimit(spent) if spent.user.used == 60)
         );
+    }
+}
+
+#[tokio::test]
+async fn usage_of_an_unknown_user_inserts_its_rows() {
+    for provision in [true, false] {
+        for place in both().await {
+            let store = place.open().await;
+            let new_users = NewUserConfig { provision, ..new_users() };
+            for id in ["a", "b"] {
+                store.write_batch(&[receipt(id)], &[], &new_users).await.unwrap();
+            }
+            let user = store.user("ana").await.unwrap();
+            assert_eq!((user.daily_token_limit, user.disabled), (Some(5000), !provision));
+            assert_eq!((user.team.as_deref(), user.tokens_used_today), (Some("red"), 60));
+            let team = store.team("red").await.map(|team| team.daily_token_limit);
+            assert_eq!(team, if provision { Ok(Some(70_000)) } else { Err(StoreError::NotFound) });
+            let events = store.events(&EventFilter::default(), &Page { after: None, limit: 9 }).await;
+            let [event] = events.unwrap().rows.try_into().unwrap();
+            let details = if provision {
+                json!({"daily_token_limit": 5000})
+            } else {
+                json!({"daily_token_limit": 5000, "disabled": true})
+            };
+            assert_eq!((event.kind.as_str(), event.details), ("user_provisioned", details));
+            assert_eq!((event.user_id.as_deref(), event.team.as_deref()), (Some("ana"), Some("red")));
+        }
     }
 }
 
@@ -79,7 +114,7 @@ async fn replayed_batches_charge_each_record_once() {
             let (replica, part) = (&replicas[number % 2], &all[number * 2..number * 2 + 38]);
             async move {
                 // A deadlock would be a failure of this, after a second.
-                replica.write_batch(part, &[]).await.unwrap()
+                replica.write_batch(part, &[], &new_users()).await.unwrap()
             }
         });
         let fresh: usize = join_all(writes).await.into_iter().sum();
@@ -115,14 +150,15 @@ async fn batch_with_an_invalid_record_is_rolled_back() {
         for spoil in poison {
             let mut spoilt = receipt("bad");
             spoil(&mut spoilt);
-            let written = store.write_batch(&[receipt("good"), spoilt], &[]).await;
+            let written = store.write_batch(&[receipt("good"), spoilt], &[], &new_users()).await;
             assert!(matches!(written, Err(StoreError::Invalid(_))), "{written:?}");
         }
-        let written = store.write_batch(&[receipt("good")], &[event("e", &"k".repeat(51))]).await;
+        let written =
+            store.write_batch(&[receipt("good")], &[event("e", &"k".repeat(51))], &new_users()).await;
         assert!(matches!(written, Err(StoreError::Invalid(_))), "{written:?}");
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 0);
         assert_eq!(store.user("ana").await, Err(StoreError::NotFound));
-        assert_eq!(store.write_batch(&[receipt("good")], &[]).await.unwrap(), 1);
+        assert_eq!(store.write_batch(&[receipt("good")], &[], &new_users()).await.unwrap(), 1);
     }
 }
 
@@ -131,9 +167,9 @@ async fn a_batch_may_be_larger_than_one_statement() {
     for place in both().await {
         let store = place.open().await;
         let batch: Vec<_> = (0..1203).map(|number| receipt(&format!("r{number}"))).collect();
-        assert_eq!(store.write_batch(&batch, &[]).await.unwrap(), 1203);
+        assert_eq!(store.write_batch(&batch, &[], &new_users()).await.unwrap(), 1203);
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 1203 * 30);
-        assert_eq!(store.write_batch(&[], &[]).await.unwrap(), 0);
+        assert_eq!(store.write_batch(&[], &[], &new_users()).await.unwrap(), 0);
     }
 }
 
@@ -143,13 +179,16 @@ async fn usage_record_belongs_to_its_starting_period() {
         let store = place.open().await;
         ana(&store, None, None).await;
         let of = |id: &str, period: i64| UsageRecord { period, ..receipt(id) };
-        store.write_batch(&[of("a", TODAY), of("b", TODAY)], &[]).await.unwrap();
+        store.write_batch(&[of("a", TODAY), of("b", TODAY)], &[], &new_users()).await.unwrap();
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 60);
         // One batch with yesterday's last and tomorrow's first.
-        store.write_batch(&[of("c", TODAY - DAY), of("d", TODAY + DAY), of("e", TODAY)], &[]).await.unwrap();
+        store
+            .write_batch(&[of("c", TODAY - DAY), of("d", TODAY + DAY), of("e", TODAY)], &[], &new_users())
+            .await
+            .unwrap();
         let user = store.user("ana").await.unwrap();
         assert_eq!((user.tokens_used_today, user.last_reset_date.as_deref()), (30, Some("2026-11-23")));
-        store.write_batch(&[of("f", TODAY)], &[]).await.unwrap();
+        store.write_batch(&[of("f", TODAY)], &[], &new_users()).await.unwrap();
         assert_eq!(store.user("ana").await.unwrap().tokens_used_today, 30, "an earlier period is over");
         for (period, used) in [(TODAY - DAY, 30), (TODAY, 120), (TODAY + DAY, 30)] {
             assert_eq!(store.caller_totals("ana", None, period, NOW).await.unwrap().user.used, used);
@@ -162,7 +201,11 @@ async fn costs_and_times_keep_the_seed_columns() {
     for place in both().await {
         let store = place.open().await;
         store
-            .write_batch(&[UsageRecord { cost: 1_000_000_009, at: NOW + 123, ..receipt("a") }], &[])
+            .write_batch(
+                &[UsageRecord { cost: 1_000_000_009, at: NOW + 123, ..receipt("a") }],
+                &[],
+                &new_users(),
+            )
             .await
             .unwrap();
         let row = query(
@@ -180,7 +223,7 @@ async fn nano_dollar_costs_add_up_exactly() {
         let store = place.open().await;
         let batch: Vec<_> =
             (0..1000).map(|number| UsageRecord { cost: 10_007, ..receipt(&format!("r{number}")) }).collect();
-        store.write_batch(&batch, &[]).await.unwrap();
+        store.write_batch(&batch, &[], &new_users()).await.unwrap();
         let cost = "SELECT CAST(SUM(cost) AS VARCHAR(30)) FROM usage_daily";
         assert_eq!(query(&place, cost).await, "10007000");
     }
@@ -193,7 +236,7 @@ async fn a_changed_limit_touches_no_usage() {
         let new =
             NewUser { user_id: "ana", team: None, profile: None, user_limit: Some(9), team_limit: None };
         assert!(store.provision(&new, &event("e1", "user_provisioned")).await.unwrap());
-        store.write_batch(&[receipt("a")], &[]).await.unwrap();
+        store.write_batch(&[receipt("a")], &[], &new_users()).await.unwrap();
         let lowered = store.put_user("ana", NOW, |before| {
             Ok((User { daily_token_limit: Some(0), ..before.unwrap() }, event("e2", "user_changed")))
         });

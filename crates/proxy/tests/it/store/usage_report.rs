@@ -1,6 +1,6 @@
 use bedrock_proxy::testing::{Dimensions, Page, Store, StoreError, UsageQuery, UsageRecord, UsageRow};
 
-use super::{NOW, both, receipt};
+use super::{NOW, both, new_users, receipt};
 
 const DAY: i64 = 86_400_000;
 
@@ -21,7 +21,7 @@ async fn filled(store: &Store) {
         UsageRecord { status: 500, priced: false, estimated: true, route: None, ..of("c", "ben", None, NOW) },
         of("d", "ben", Some("red"), NOW + 2 * DAY),
     ];
-    store.write_batch(&batch, &[]).await.unwrap();
+    store.write_batch(&batch, &[], &new_users()).await.unwrap();
 }
 
 #[tokio::test]
