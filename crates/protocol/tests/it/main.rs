@@ -6,6 +6,7 @@ mod chat;
 mod chat_paths;
 mod golden;
 mod invoke_stream;
+mod json_errors;
 mod passthrough;
 mod properties;
 mod wire;
