@@ -23,6 +23,33 @@ pub(crate) struct AwsError {
 }
 
 impl AwsError {
+    /// Rejection of a prompt that is too long, in the wording of this name.
+    pub(crate) fn too_long(wording: &str, tokens: u64, maximum: u64) -> Self {
+        match wording {
+            "prompt-and-max-tokens" => Self::model(format!(
+                "input length and `max_tokens` exceed context limit: {tokens} + 8192 > {maximum}, decrease input length or \
+                 `max_tokens` and try again"
+            )),
+            "input" => Self::validation("Input is too long."),
+            "input-for-model" => Self::validation("Input is too long for requested model."),
+            "nova" => Self::model(
+                "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again.",
+            ),
+            "context-length" => Self::model(format!(
+                "This model's maximum context length is {maximum} tokens. Please reduce the length of the prompt"
+            )),
+            "text-bytes" => Self::model("too many total text bytes"),
+            "titan" => Self::validation(format!(
+                "400 Bad Request: Too many input tokens. Max input tokens: {maximum}, request input token count: {tokens} "
+            )),
+            "max-length" => Self::validation(format!(
+                "Malformed input request: expected maxLength: {maximum}, actual: {tokens}, please reformat your input and try \
+                 again."
+            )),
+            _ => Self::model(format!("prompt is too long: {tokens} tokens > {maximum} maximum")),
+        }
+    }
+
     pub(crate) fn new(
         status: StatusCode,
         kind: impl Into<Cow<'static, str>>,

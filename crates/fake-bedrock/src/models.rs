@@ -96,6 +96,15 @@ impl Model {
         self.generation > 0
     }
 
+    /// Name of the wording that the model's family has for a prompt that is too long.
+    pub(crate) fn too_long_wording(&self) -> &'static str {
+        match () {
+            () if self.is_claude() => "prompt",
+            () if self.is_nova() => "nova",
+            () => "context-length",
+        }
+    }
+
     pub(crate) fn is_nova(&self) -> bool {
         self.id.starts_with("amazon.nova")
     }

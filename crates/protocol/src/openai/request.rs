@@ -388,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_an_object_whatever_was_sent() {
+    fn arguments_are_always_an_object() {
         for (sent, object, is_repaired) in [
             (r#""{\"z\":1.0,\"a\":[1e3]}""#, r#"{"z":1.0,"a":[1e3]}"#, false),
             (r#"{"z":1.0}"#, r#"{"z":1.0}"#, false),

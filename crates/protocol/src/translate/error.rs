@@ -121,14 +121,14 @@ impl MappedError {
             return;
         }
         let name = &model[..model.floor_char_boundary(MAX_BYTES)];
-        let question = suggestion.map_or_else(String::new, |known| format!(" Did you mean {known}?"));
+        let suggested = suggestion.map_or_else(String::new, |known| format!(" Did you mean {known}?"));
         let message = message::visible(&self.aws_message, &self.code);
         let message = message.trim_end_matches('.');
         self.error = Error {
             path: Some("model".to_owned()),
             ..Error::new(
                 ErrorType::NotFound,
-                format!("{message}: {name}.{question} GET /v1/models lists the models of this gateway."),
+                format!("{message}: {name}.{suggested} GET /v1/models lists the models of this gateway."),
             )
         };
         self.fault = Fault::Client;

@@ -7,6 +7,7 @@ mod chat_paths;
 mod golden;
 mod growth;
 mod invoke_stream;
+mod json_errors;
 mod passthrough;
 mod properties;
 mod wire;

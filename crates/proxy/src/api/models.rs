@@ -62,9 +62,9 @@ pub(crate) async fn get(
     let Path(id) = id.map_err(|_| InvalidRequest::new("model_id", "the path is not valid UTF-8"))?;
     let Some(listed) = app.catalog.describe(&id) else {
         let suggestion = app.catalog.suggestion_for(&id);
-        let question = suggestion.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+        let suggested = suggestion.map_or_else(String::new, |known| format!("; did you mean {known}?"));
         let id: String = id.chars().take(200).collect();
-        return Err(ApiError::new(ErrorType::NotFound, format!("model: {id}{question}")));
+        return Err(ApiError::new(ErrorType::NotFound, format!("model: {id}{suggested}")));
     };
     Ok(json_response(&model(&listed, &app.clock.rfc3339())))
 }

@@ -334,7 +334,7 @@ async fn unknown_model_is_404_with_a_suggestion() {
 }
 
 #[tokio::test]
-async fn model_of_the_operator_that_aws_rejects_is_an_error_of_the_operator() {
+async fn rejected_model_of_the_operator_is_an_error() {
     let mapping = ("AWS_BEDROCK_MODEL_MAPPINGS", "house=us.anthropic.claude-nine-v1:0");
     let server = test_server_with(&[mapping], |_| {}).await;
     let mut body = message_body("Hello", false);
@@ -369,7 +369,7 @@ fn assert_plain(place: &str, body: &str) {
 }
 
 #[tokio::test]
-async fn wrong_types_are_worded_as_the_client_api_does() {
+async fn wrong_types_are_worded_by_client_api() {
     for route in ["auto", "converse", "invoke", "messages"] {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         for (member, value, sentence, expected) in [

@@ -164,7 +164,7 @@ async fn strict_setting_rejects_moved_keywords() {
 }
 
 #[tokio::test]
-async fn newer_models_are_asked_before_the_schema_is_left_out() {
+async fn schema_is_left_out_only_after_a_400() {
     for model in ["claude-opus-5-5", "claude-fable-5-2", "claude-sonnet-5"] {
         let server = test_server().await;
         let mut body = messages_body(&closed_schema());

@@ -83,7 +83,7 @@ async fn broken_arguments_reach_the_model_as_an_object() {
 }
 
 #[tokio::test]
-async fn broken_arguments_of_a_function_call_reach_the_model() {
+async fn broken_arguments_of_calls_reach_the_model() {
     for route in ROUTES {
         let server = server(route).await;
         for (arguments, expected) in [
@@ -153,7 +153,7 @@ async fn cut_call_can_be_sent_back() {
 }
 
 #[tokio::test]
-async fn input_in_a_text_is_sent_as_the_object_at_messages() {
+async fn input_as_text_is_sent_as_an_object() {
     for route in ROUTES {
         let server = server(route).await;
         for (input, expected) in [

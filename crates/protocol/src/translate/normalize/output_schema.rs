@@ -97,7 +97,7 @@ impl Changes {
             diagnostics.adjusted(path, "`oneOf` or `allOf` sent as `anyOf`, the one that Bedrock takes");
         }
         if self.is_untyped {
-            diagnostics.adjusted(path, "`type` left out beside an `enum` or `const` that says it");
+            diagnostics.adjusted(path, "`type` left out beside an `enum` or `const` that implies it");
         }
         if self.is_opened {
             diagnostics.adjusted(path, "`additionalProperties` left out where there is no object");
