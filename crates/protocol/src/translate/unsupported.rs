@@ -108,7 +108,8 @@ impl<'t> Visitor<'t> for Field<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
-        let (name, rest) = self.path.split_once('.').map_or((self.path, None), |(name, rest)| (name, Some(rest)));
+        let (name, rest) =
+            self.path.split_once('.').map_or((self.path, None), |(name, rest)| (name, Some(rest)));
         while let Some(key) = map.next_key::<JsonStr<'t>>()? {
             match rest.filter(|_| &*key == name) {
                 Some(path) => map.next_value_seed(Field { found: &mut *self.found, path })?,
