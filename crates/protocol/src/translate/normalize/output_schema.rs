@@ -396,19 +396,35 @@ struct Node<'t> {
     is_tool: bool,
 }
 
+/// Keywords on which others of the same schema depend. Looked for once: each of the others may be repeated.
+#[derive(Clone, Copy)]
+struct Siblings {
+    has_any_of: bool,
+    has_one_of: bool,
+    has_prefix_items: bool,
+}
+
+impl Siblings {
+    fn new(keywords: &[Keyword<'_>]) -> Self {
+        let has = |name: &str| keywords.iter().any(|keyword| keyword.name == name);
+        Self { has_any_of: has("anyOf"), has_one_of: has("oneOf"), has_prefix_items: has("prefixItems") }
+    }
+}
+
 impl<'t> Node<'t> {
     fn find(&self, name: &str) -> Option<&'t str> {
         self.keywords.iter().find(|keyword| keyword.name == name).map(|keyword| keyword.value)
     }
 
     fn rewrite(self, edit: &mut Edit<'t>, changes: &mut Changes) {
+        let siblings = Siblings::new(&self.keywords);
         let mut removed = vec![false; self.keywords.len()];
         let mut note = String::new();
         for (index, keyword) in self.keywords.iter().enumerate() {
-            if self.must_be_described(keyword) {
+            if self.must_be_described(keyword, siblings) {
                 removed[index] = true;
                 describe(keyword, &mut note, changes);
-            } else if self.is_any_of(&keyword.name) {
+            } else if self.is_any_of(&keyword.name, siblings) {
                 edit.replace_part(keyword.key, "\"anyOf\"");
                 changes.is_any_of = true;
             }
@@ -434,26 +450,24 @@ impl<'t> Node<'t> {
     }
 
     /// Whether the keyword is beyond the grammar.
-    fn must_be_described(&self, keyword: &Keyword<'_>) -> bool {
+    fn must_be_described(&self, keyword: &Keyword<'_>, siblings: Siblings) -> bool {
         let value = keyword.value;
         match &*keyword.name {
             "minItems" => !matches!(value, "0" | "1"),
             "format" => !FORMATS.contains(&value.trim_matches('"')),
             // A tuple, in the old and in the new way to write it.
-            "items" => {
-                value.starts_with('[') || (self.find("prefixItems").is_some() && !value.starts_with('{'))
-            }
+            "items" => value.starts_with('[') || (siblings.has_prefix_items && !value.starts_with('{')),
             "enum" | "const" => self.literals.has_structure,
-            "oneOf" => self.find("anyOf").is_some(),
+            "oneOf" => siblings.has_any_of,
             name => UNSUPPORTED_KEYWORDS.contains(&name),
         }
     }
 
     /// Whether `anyOf` says the same and is in the grammar.
-    fn is_any_of(&self, name: &str) -> bool {
+    fn is_any_of(&self, name: &str, siblings: Siblings) -> bool {
         match name {
             "oneOf" => true,
-            "allOf" => self.single_reference && self.find("anyOf").or_else(|| self.find("oneOf")).is_none(),
+            "allOf" => self.single_reference && !siblings.has_any_of && !siblings.has_one_of,
             _ => false,
         }
     }

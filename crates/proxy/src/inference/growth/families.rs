@@ -194,6 +194,29 @@ fn tools() -> Vec<Family> {
                 r#""tools":[{{"name":"t","input_schema":{{"properties":{{{properties}}},"type":"object"}}}}]"#
             ))
         }),
+        family("keywords of a strict schema", COUNT, |n| {
+            let keyword = |at: usize| {
+                format!(r#""p{at}":{{"type":"string","minLength":1,"oneOf":[{{"type":"null"}}]}}"#)
+            };
+            let properties = list(n, keyword);
+            members(&format!(
+                r#""tools":[{{"name":"t","strict":true,"input_schema":{{"properties":{{{properties}}},"type":"object"}}}}]"#
+            ))
+        }),
+        family("keywords of a schema given twice", 450, |n| {
+            let keywords = list(n, |_| r#""oneOf":[],"items":[],"format":"x""#.to_owned());
+            let schemas = list(COUNT / 100, |_| format!("{{{keywords}}}"));
+            members(&format!(
+                r#""output_config":{{"format":{{"type":"json_schema","schema":{{"type":"object","anyOf":[{schemas}]}}}}}}"#
+            ))
+        }),
+        family("deep schemas", 50, |n| {
+            let inner = format!(r#"{{"type":"string","description":"{}"}}"#, "x".repeat(TEXT));
+            let schema = format!("{}{inner}{}", r#"{"items":"#.repeat(n), "}".repeat(n));
+            members(&format!(
+                r#""tools":[{{"name":"t","strict":true,"input_schema":{{"type":"object","properties":{{"a":{schema}}}}}}}]"#
+            ))
+        }),
         family("names in context_management", COUNT, |n| {
             let names = list(n, |at| format!(r#""tool {at}""#));
             members(&format!(
@@ -694,6 +717,13 @@ pub(super) fn largest() -> Vec<Family> {
                 )
             };
             members(&format!(r#""tools":[{}]"#, list(n.min(9_999), tool)))
+        }),
+        family("schema keywords given twice", 10_000, NATIVE, |n| {
+            let keywords = list(990, |_| r#""oneOf":[]"#.to_owned());
+            let schemas = list(n, |_| format!("{{{keywords}}}"));
+            members(&format!(
+                r#""output_config":{{"format":{{"type":"json_schema","schema":{{"type":"object","anyOf":[{schemas}]}}}}}}"#
+            ))
         }),
         family("images", 1, NATIVE, |n| {
             let data = "A".repeat(n / 4 * 4);
