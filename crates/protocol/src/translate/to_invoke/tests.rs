@@ -44,9 +44,9 @@ fn fields_that_were_rejected_are_left_out() {
     let body = r#"{"max_tokens":1,"messages":[],"tools":[{"name":"t","strict":true},{"name":"u","strict":false}],"output_config":{"effort":"low","format":{"type":"json_schema"}}}"#;
     let (taken, ..) = sent(body, &Capabilities::NEWEST_CLAUDE, &[]);
     assert!(taken.contains(r#"[{"name":"t","strict":true},{"name":"u"}]"#), "{taken}");
-    let unsupported = ["tools.strict".to_owned(), "output_config.format".to_owned()];
-    let betas = RequestedBetas { unsupported: &unsupported, ..RequestedBetas::default() };
-    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
+    let unsupported_fields = &["tools.strict".to_owned(), "output_config.format".to_owned()];
+    let options =
+        InvokeOptions { unsupported_fields, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
     let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
     let text = String::from_utf8(call.body).unwrap();
     assert!(
@@ -153,7 +153,11 @@ fn invoke(body: &str, betas: &[&str], unsupported: &[&str]) -> (String, Vec<Noti
     let [names, unsupported] =
         [betas, unsupported].map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>());
     let betas = RequestedBetas { names: &names, unsupported: &unsupported, all_unsupported: false };
-    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(8192)) };
+    let options = InvokeOptions {
+        betas,
+        unsupported_fields: &unsupported,
+        ..InvokeOptions::invoke_model(TranslationOptions::new(8192))
+    };
     let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
     assert!(call.unsupported.is_empty(), "{:?}", call.unsupported);
     (String::from_utf8(call.body).unwrap(), call.notices)
@@ -208,9 +212,9 @@ fn display_travels_with_its_beta() {
 fn required_field_is_never_left_out() {
     let body = r#"{"max_tokens":1,"inference_geo":"eu"}"#;
     assert!(invoke(body, &[], &[]).0.contains(r#""inference_geo":"eu""#));
-    let unsupported = ["inference_geo".to_owned()];
-    let betas = RequestedBetas { unsupported: &unsupported, ..RequestedBetas::default() };
-    let options = InvokeOptions { betas, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
+    let unsupported_fields = &["inference_geo".to_owned()];
+    let options =
+        InvokeOptions { unsupported_fields, ..InvokeOptions::invoke_model(TranslationOptions::new(1)) };
     let call = to_invoke(body, &Capabilities::NEWEST_CLAUDE, &options).unwrap();
     assert_eq!(call.unsupported[0].to_string(), "inference_geo: Extra inputs are not permitted");
 }
