@@ -97,7 +97,7 @@ impl Changes {
             diagnostics.adjusted(path, "`oneOf` or `allOf` sent as `anyOf`, the one that Bedrock takes");
         }
         if self.is_untyped {
-            diagnostics.adjusted(path, "`type` left out beside an `enum` or `const` that says it");
+            diagnostics.adjusted(path, "`type` left out beside an `enum` or `const` that implies it");
         }
         if self.is_opened {
             diagnostics.adjusted(path, "`additionalProperties` left out where there is no object");
@@ -112,7 +112,7 @@ pub(super) fn is_valid(schema: RawJson<'_>, is_tool: bool) -> bool {
     edit.is_empty()
 }
 
-/// Edits the schema. `is_tool`: it is an object, whatever its type says.
+/// Edits the schema. `is_tool`: it is an object, with any `type`.
 pub(super) fn rewrite<'t>(schema: RawJson<'t>, is_tool: bool, edit: &mut Edit<'t>) -> Changes {
     let mut walker = Walker { text: schema.get(), at: 0, edit, changes: Changes::default() };
     if walker.text.starts_with('{') {
@@ -449,7 +449,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Whether `anyOf` says the same and is in the grammar.
+    /// Whether `anyOf` means the same and is in the grammar.
     fn is_any_of(&self, name: &str) -> bool {
         match name {
             "oneOf" => true,
