@@ -15,7 +15,6 @@ use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
 use crate::routes::Api;
 use crate::tokens::{CacheablePrompt, Ttl};
-use crate::validate::too_long_wording;
 
 /// Content blocks of a member that may also be a string.
 pub(crate) fn blocks(value: &Value, member: &str) -> Vec<Value> {
@@ -83,7 +82,7 @@ pub(crate) fn prompt(body: &Value, model: &Model, api: Api) -> Prompt {
     let mut prompt = Prompt {
         signs_thinking: true,
         omits_thinking: omits_thinking(&body["thinking"], model),
-        too_long: too_long_wording(model),
+        too_long: crate::too_long::wording(model),
         api,
         output_schema: format.is_object().then(|| format.clone()),
         citable_sources: citable_sources(body),

@@ -9,16 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::converse::items;
 use crate::error::AwsError;
 use crate::models::Model;
-use crate::signatures::{is_bound_signature, redacted_body};
-
-/// What a signature is bound to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Binding {
-    /// Models that can read each other's blocks.
-    pub(crate) reader: &'static str,
-    /// Hash of the conversation before the block.
-    pub(crate) prefix: [u8; 32],
-}
+use crate::signatures::{Binding, is_bound_signature, redacted_body};
 
 /// A thinking block of a conversation.
 struct BoundBlock {

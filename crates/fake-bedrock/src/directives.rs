@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::binding::Binding;
 use crate::error::AwsError;
 use crate::routes::Api;
 use crate::script::Step;
+use crate::signatures::Binding;
 
 mod builder;
 mod table;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::anthropic::{self, Translator};
 use crate::auth::{self, Caller};
-use crate::binding::{Binding, Conversation};
+use crate::binding::Conversation;
 use crate::directives::{self, Plan, ScriptOptions};
 use crate::error::AwsError;
 use crate::fixtures;
@@ -21,6 +21,7 @@ use crate::response_metadata::ResponseMetadata;
 use crate::routes::{Api, ModelOperation, Operation};
 use crate::script::{self, Step};
 use crate::scripted_body::{ScriptedBody, StreamFormat};
+use crate::signatures::Binding;
 use crate::state::State;
 use crate::tokens::{CacheablePrompt, MeteredUsage};
 use crate::validate::{self, Version};

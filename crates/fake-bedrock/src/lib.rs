@@ -69,6 +69,7 @@ mod sse;
 mod state;
 mod sts;
 mod tokens;
+mod too_long;
 mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,7 +5,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::Mac as _;
 
 use crate::auth::hmac_sha256;
-use crate::binding::Binding;
+
+/// What a signature is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Binding {
+    /// Models that can read each other's blocks.
+    pub(crate) reader: &'static str,
+    /// Hash of the conversation before the block.
+    pub(crate) prefix: [u8; 32],
+}
 
 /// Signing key of thinking; no secret.
 const KEY: &[u8] = b"fake-bedrock thinking";

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
 use crate::tokens::{CacheablePrompt, Ttl};
-use crate::validate::too_long_wording;
 
 /// Maximum number of characters of a citation.
 pub(crate) const MAX_CITED_CHARS: usize = 200;
@@ -52,7 +51,7 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
     let mut prompt = Prompt {
         signs_thinking: model.is_claude(),
         omits_thinking: omits_thinking(&fields["thinking"], model),
-        too_long: too_long_wording(model),
+        too_long: crate::too_long::wording(model),
         output_schema: output_schema(body),
         citable_sources: citable_sources(body),
         ..Prompt::default()

@@ -10,7 +10,7 @@ use crate::arguments::arguments;
 use crate::error::{AwsError, THROTTLED_MESSAGE};
 use crate::script::{Event, Step};
 use crate::signatures::{base62, redacted_data, sign};
-use crate::validate::too_long;
+use crate::too_long;
 
 /// Maximum number of deltas of `[long N]` and `[paced N MS]`.
 const MAX_DELTAS: u64 = 1_000_000;
@@ -51,7 +51,7 @@ pub(super) static DIRECTIVES: &[(&str, BuildScript)] = &[
     }),
     ("refuse", |_, directive, _| Plan::Fail(named_exception(directive))),
     ("too-long", |_, directive, prompt| {
-        Plan::Fail(too_long(directive.text(0, prompt.too_long), TOO_LONG_TOKENS, TOO_LONG_MAXIMUM))
+        Plan::Fail(too_long::rejection(directive.text(0, prompt.too_long), TOO_LONG_TOKENS, TOO_LONG_MAXIMUM))
     }),
     ("error-frame", |builder, _, _| {
         builder.unfinished_text().interrupt(Step::Error("InternalError".into(), THROTTLED_MESSAGE.into()))
