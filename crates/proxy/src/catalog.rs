@@ -12,8 +12,8 @@ mod resolution;
 mod suggestion;
 mod table;
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use protocol::apis::UpstreamApi;
 use protocol::capabilities::{Capabilities, PromptCache};
@@ -124,6 +124,8 @@ pub(crate) struct Catalog {
     prefix: Option<&'static str>,
     overrides: Vec<ModelConfig>,
     table: RwLock<Arc<ModelTable>>,
+    /// Foundation models whose end was logged.
+    warned_retired: Mutex<HashSet<String>>,
     /// Models of application inference profiles.
     pub(crate) inference_profiles: InferenceProfiles,
 }
@@ -139,6 +141,7 @@ impl Catalog {
             prefix: config.prefix,
             overrides: config.models.clone(),
             table: RwLock::new(Arc::new(ModelTable::new(&config.models))),
+            warned_retired: Mutex::default(),
             inference_profiles: InferenceProfiles::default(),
         }
     }

@@ -66,6 +66,7 @@ pub(crate) struct Inference {
     detached: DetachedReads,
     large_bodies: LargeBodies,
     tasks: Tasks,
+    clock: Clock,
 }
 
 /// A response that has begun.
@@ -112,6 +113,7 @@ impl Inference {
             detached: DetachedReads::new(config, tasks),
             large_bodies: LargeBodies::default(),
             tasks: tasks.clone(),
+            clock: clock.clone(),
         }
     }
 
@@ -130,7 +132,9 @@ impl Inference {
         caller: &Caller,
     ) -> Result<ResolvedModel, InferenceError> {
         let profile = caller.default_inference_profile.as_deref();
-        Ok(self.models.resolve_for(requested, profile).await?)
+        let model = self.models.resolve_for(requested, profile).await?;
+        self.catalog.warn_if_retired(&model, &self.clock);
+        Ok(model)
     }
 
     /// Serves one request: plans it, reserves what it may cost, sends it, and returns the response once its first

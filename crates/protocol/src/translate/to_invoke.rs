@@ -452,7 +452,7 @@ impl<'t> Editing<'t, '_> {
                     self.diagnostics
                         .adjusted(path, "left out: the model cannot search for tools, so it gets them all");
                 }
-                // Some models reject it whatever it says.
+                // Some models reject it with any value.
                 "strict" if is(*value, "false") => drop(left_out.insert("strict")),
                 "strict" if !self.capabilities.strict_tools || self.is_unsupported("tools.strict") => {
                     left_out.insert("strict");

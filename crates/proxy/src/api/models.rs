@@ -142,18 +142,12 @@ fn model(listed: &ModelInfo, today: &str) -> Value {
     let midnight = |day: &str| format!("{day}T00:00:00Z");
     let created = listed.released.as_deref().map_or_else(|| midnight("1970-01-01"), midnight);
     let seconds = created.parse::<Timestamp>().map_or(0, Timestamp::as_second);
-    let retired = listed.end_of_life.as_deref().is_some_and(|day| day < today.get(..10).unwrap_or(today));
-    let lifecycle = match (retired, listed.legacy || listed.end_of_life.is_some()) {
-        (true, _) => "retired",
-        (false, true) => "deprecated",
-        (false, false) => "active",
-    };
     json!({
         "id": listed.id,
         "type": "model",
         "display_name": listed.display_name,
         "created_at": created,
-        "lifecycle": lifecycle,
+        "lifecycle": listed.lifecycle(today),
         "line": listed.family,
         "deprecated_at": null,
         "retires_at": listed.end_of_life.as_deref().map(midnight),

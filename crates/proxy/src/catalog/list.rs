@@ -1,9 +1,12 @@
 //! List of models: the operator's names, and the models of the region.
 
+use std::sync::PoisonError;
+
 use protocol::capabilities::Capabilities;
 
 use super::table::ModelTable;
 use super::{Catalog, ResolvedModel, names, profile_id};
+use crate::clock::Clock;
 use crate::config::ModelConfig;
 
 /// Entry of the list of models.
@@ -27,6 +30,24 @@ pub(crate) struct ModelInfo {
     pub(crate) legacy: bool,
     /// Capabilities.
     pub(crate) capabilities: Capabilities,
+}
+
+impl ModelInfo {
+    /// `active`, `deprecated` once its end is known, or `retired` after its end. `today` begins with the date, as in
+    /// RFC 3339.
+    pub(crate) fn lifecycle(&self, today: &str) -> &'static str {
+        match &self.end_of_life {
+            Some(day) if is_past(day, today) => "retired",
+            Some(_) => "deprecated",
+            None if self.legacy => "deprecated",
+            None => "active",
+        }
+    }
+}
+
+/// Whether `day` is before `today`, both of which begin with a date as in RFC 3339.
+fn is_past(day: &str, today: &str) -> bool {
+    day < today.get(..10).unwrap_or(today)
 }
 
 /// An inference profile of AWS that the region offers.
@@ -95,6 +116,26 @@ impl Catalog {
             return None;
         }
         Some(model_info(&table, name, target))
+    }
+
+    /// Logs once that AWS may no longer serve a model.
+    pub(crate) fn warn_if_retired(&self, model: &ResolvedModel, clock: &Clock) {
+        let Some(id) = &model.foundation_model else { return };
+        let table = self.table();
+        let Some(day) = table.by_id(id).and_then(|row| row.end_of_life.as_deref()) else { return };
+        if !is_past(day, &clock.rfc3339()) {
+            return;
+        }
+        let mut warned = self.warned_retired.lock().unwrap_or_else(PoisonError::into_inner);
+        // Rows are few, so the set is bounded.
+        if warned.insert(id.clone()) {
+            tracing::warn!(
+                model = model.requested_model,
+                foundation_model = id,
+                retires_at = day,
+                "model is retired; AWS may reject it at any time"
+            );
+        }
     }
 
     /// Whether the region offers a model: AWS lists it, or it has a profile for the configured geography, or needs none.

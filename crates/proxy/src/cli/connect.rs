@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::connect::{self, CLIENTS, Context};
 
 /// The model in the settings when the configuration has no default model.
-const DEFAULT_MODEL: &str = "claude-sonnet-4-5";
+const DEFAULT_MODEL: &str = "claude-sonnet-5";
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy connect claude-code --user ana")]

@@ -40,7 +40,7 @@ pub(crate) async fn run(host: IpAddr, port: u16) -> Result<(), String> {
             "PORT" => &port,
             "ALLOW_UNAUTHENTICATED" => return Some("true".to_owned()),
             "DATA_DIR" => &data,
-            "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL" => return Some("claude-sonnet-4-5".to_owned()),
+            "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL" => return Some("claude-sonnet-5".to_owned()),
             _ => return None,
         };
         Some(value.clone())
@@ -68,7 +68,7 @@ fn welcome(proxy: &str, bedrock: &str) -> String {
 
 Try it:
 
-  curl -N {proxy}/v1/messages -H 'content-type: application/json' -d '{{"model":"claude-sonnet-4-5","max_tokens":256,"stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+  curl -N {proxy}/v1/messages -H 'content-type: application/json' -d '{{"model":"claude-sonnet-5","max_tokens":256,"stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
 
 Claude Code:
 

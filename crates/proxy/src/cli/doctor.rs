@@ -12,7 +12,7 @@ use crate::doctor::{self, DoctorOptions, Finding, Severity};
 
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example:\n  bedrock-proxy doctor --model claude-sonnet-4-5\n\nIt requests one token from every configured \
+    after_help = "Example:\n  bedrock-proxy doctor --model claude-sonnet-5\n\nIt requests one token from every configured \
                         model, which costs a little; --no-calls skips that."
 )]
 pub(super) struct Arguments {

@@ -6,7 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{full, test_server, test_server_with};
+use crate::harness::{captured_logs, full, message_body, test_server, test_server_with};
 
 /// Whatever the day is on which this runs.
 const ALL: &str = "/v1/models?limit=1000&lifecycle[]=active&lifecycle[]=deprecated&lifecycle[]=retired";
@@ -43,6 +43,62 @@ async fn models_are_listed_for_both_client_apis() {
     assert_eq!(capabilities["citations"]["supported"], true);
     assert_eq!(capabilities["context_management"]["compact_20260112"]["supported"], true);
     assert!(server.bedrock.requests().is_empty());
+}
+
+#[tokio::test]
+async fn retired_model_is_served_with_a_warning() {
+    let server = test_server().await;
+    let model = server.get("/v1/models/claude-sonnet-4").await.json();
+    assert_eq!(
+        (&model["lifecycle"], &model["retires_at"]),
+        (&json!("retired"), &json!("2026-10-14T00:00:00Z"))
+    );
+    let listed = ids(&server.get("/v1/models").await.json());
+    assert!(!listed.contains(&"claude-sonnet-4".to_owned()), "{listed:?}");
+    assert!(listed.contains(&"claude-fable-5-2".to_owned()), "{listed:?}");
+    let mut body = message_body("Hello", false);
+    body["model"] = json!("claude-sonnet-4");
+    for _ in 0..2 {
+        let response = server.post(body.to_string()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
+    }
+    let logs = captured_logs();
+    let warnings = logs.lines().filter(|line| line.contains("model is retired"));
+    let warnings: Vec<Value> = warnings.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(warnings.len(), 1, "once for each model");
+    assert_eq!((&warnings[0]["level"], &warnings[0]["retires_at"]), (&json!("warn"), &json!("2026-10-14")));
+}
+
+#[tokio::test]
+async fn fable_takes_its_default_sampling_and_keeps_thinking() {
+    for route in ["converse", "invoke", "messages"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        let mut body = message_body("[thinking] Hello", false);
+        body["model"] = json!("claude-fable-5-2");
+        body["system"] =
+            json!([{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]);
+        body["tools"] = json!([{"name": "mcp/get.x", "input_schema": {"properties": {"b": {}, "a": {}}}}]);
+        body["thinking"] = json!({"type": "adaptive", "display": "summarized"});
+        for (sampling, is_noticed) in [("temperature", false), ("top_p", true), ("top_k", true)] {
+            let mut body = body.clone();
+            body[sampling] = json!(1);
+            let response = server.post(body.to_string()).await;
+            assert_eq!(response.status, 200, "{route} {sampling}: {}", response.body);
+            let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+            assert_eq!(notice.contains(sampling), is_noticed, "{notice}");
+        }
+        let first = server.post(body.to_string()).await.json();
+        assert_eq!(first["content"][0]["type"], "thinking", "{first}");
+        body["messages"].as_array_mut().unwrap().extend([
+            json!({"role": "assistant", "content": first["content"]}),
+            json!({"role": "user", "content": "go on"}),
+        ]);
+        // The fake rejects a block whose conversation was changed.
+        let second = server.post(body.to_string()).await;
+        assert_eq!(second.status, 200, "{route}: {}", second.body);
+        body["system"][0]["text"] = json!("Be brief!");
+        assert_eq!(server.post(body.to_string()).await.status, 400, "{route}");
+    }
 }
 
 #[tokio::test]

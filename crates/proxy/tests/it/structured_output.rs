@@ -11,7 +11,7 @@ use crate::harness::{TestResponse, TestServer, full, message_body, test_server, 
 const CHAT: &str = "/v1/chat/completions";
 const UPSTREAM_APIS: [&str; 3] = ["converse", "invoke", "messages"];
 
-/// A request that many clients send: nothing is said of further properties.
+/// A request that many clients send: without a word on further properties.
 fn open_schema() -> Value {
     json!({
         "type": "object",
@@ -98,7 +98,7 @@ fn sent_tool(server: &TestServer) -> Value {
 }
 
 #[tokio::test]
-async fn open_schemas_are_closed_for_every_upstream_api() {
+async fn every_upstream_api_gets_closed_schemas() {
     for route in UPSTREAM_APIS {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         for (path, body) in
@@ -164,7 +164,7 @@ async fn strict_setting_rejects_moved_keywords() {
 }
 
 #[tokio::test]
-async fn schema_is_left_out_only_after_a_400() {
+async fn schema_is_left_out_after_newer_models_reject() {
     for model in ["claude-opus-5-5", "claude-fable-5-2", "claude-sonnet-5"] {
         let server = test_server().await;
         let mut body = messages_body(&closed_schema());
@@ -196,7 +196,7 @@ async fn schema_is_left_out_only_after_a_400() {
 }
 
 #[tokio::test]
-async fn tool_schemas_are_valid_for_every_upstream_api() {
+async fn every_upstream_api_gets_valid_tool_schemas() {
     for route in UPSTREAM_APIS {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         let properties = json!({"x": {"type": "string"}});
@@ -236,7 +236,7 @@ async fn tool_schemas_are_valid_for_every_upstream_api() {
                 assert!(text.contains("tool 't'") && text.contains(keyword), "{text}");
             }
         }
-        assert_eq!(server.bedrock.requests().len(), before, "refused before they are sent");
+        assert_eq!(server.bedrock.requests().len(), before, "rejected before they are sent");
     }
 }
 

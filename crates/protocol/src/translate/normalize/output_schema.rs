@@ -112,7 +112,7 @@ pub(super) fn is_valid(schema: RawJson<'_>, is_tool: bool) -> bool {
     edit.is_empty()
 }
 
-/// Edits the schema. `is_tool`: it is an object, whatever its type says.
+/// Edits the schema. `is_tool`: it is an object, with any `type`.
 pub(super) fn rewrite<'t>(schema: RawJson<'t>, is_tool: bool, edit: &mut Edit<'t>) -> Changes {
     let mut walker = Walker { text: schema.get(), at: 0, edit, changes: Changes::default() };
     if walker.text.starts_with('{') {
@@ -463,7 +463,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Whether `anyOf` says the same and is in the grammar.
+    /// Whether `anyOf` means the same and is in the grammar.
     fn is_any_of(&self, name: &str, siblings: Siblings) -> bool {
         match name {
             "oneOf" => true,

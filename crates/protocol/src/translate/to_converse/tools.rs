@@ -154,7 +154,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(())
     }
 
-    /// Takes `strict` when the model knows it. `false` says nothing, and some models reject it whatever it says.
+    /// Takes `strict` when the model knows it. `false` asks for nothing, and some models reject it with any value.
     pub(super) fn strict(&mut self, strict: &mut Option<bool>, path: JsonPath<'_>) -> Option<bool> {
         strict.take_if(|strict| !*strict);
         if self.capabilities.strict_tools {
