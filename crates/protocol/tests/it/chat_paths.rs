@@ -76,7 +76,7 @@ fn collect(value: &Value, path: &str, paths: &mut Vec<String>) {
 
 proptest! {
     #[test]
-    fn paths_of_the_translation_lead_to_the_chat_request(
+    fn paths_of_translations_lead_to_the_chat_request(
         messages in vec(message(), 1..8),
         has_tools in any::<bool>(),
         stop in prop_oneof![Just(Value::Null), Just(json!("x")), Just(json!(["a", " ", "b"])), Just(json!(["a", "b"]))],

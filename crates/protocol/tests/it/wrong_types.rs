@@ -157,7 +157,7 @@ fn wrong_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What each step says of a Messages request.
+/// Errors of each step for a Messages request.
 fn errors(body: &str, capabilities: &Capabilities) -> Vec<Error> {
     let request = match Request::parse(body.as_bytes()) {
         Ok(request) => request,
@@ -183,7 +183,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn wrong_types_of_a_messages_request_get_plain_errors(
+    fn wrong_types_in_messages_requests_get_plain_errors(
         place in any::<prop::sample::Index>(),
         value in wrong_value(),
         is_claude in any::<bool>(),
@@ -196,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn wrong_types_of_a_chat_request_get_plain_errors(
+    fn wrong_types_in_chat_requests_get_plain_errors(
         place in any::<prop::sample::Index>(),
         value in wrong_value(),
         is_claude in any::<bool>(),

@@ -191,7 +191,7 @@ async fn input_as_text_is_sent_as_an_object() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Whatever a client sends as arguments, the conversation goes on, and a text that is no object is kept.
+    /// The conversation goes on after any arguments, and a text that is no object is kept.
     #[test]
     fn no_arguments_end_a_conversation(
         text in prop_oneof![".{0,40}", "[{\\[\\]}:,\"a-z0-9 \\\\]{0,24}"],
