@@ -19,6 +19,8 @@ type HmacSha256 = Hmac<Sha256>;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+/// Clock skew that AWS accepts.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Caller according to the headers.

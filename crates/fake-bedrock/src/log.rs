@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use http::HeaderMap;
 
-/// Maximum number of requests in the log.
+/// Maximum number of requests in the log, which bounds the memory of a long run.
 const MAX_REQUESTS: usize = 5000;
 
 /// Tokens as Bedrock bills them; `input_tokens` excludes cache reads and cache writes.

@@ -19,9 +19,9 @@ use crate::response_metadata::ResponseMetadata;
 use crate::script::{Event, Step};
 use crate::{converse, invoke, sse};
 
-/// Maximum number of frames of a chunk.
+/// Maximum number of frames of a chunk: several, so that clients meet frames that are joined.
 const MAX_FRAMES_PER_CHUNK: usize = 8;
-/// Size at which a chunk is sent, in bytes.
+/// Size at which a chunk is sent, in bytes: that of a TLS record.
 const MAX_CHUNK_BYTES: usize = 16 * 1024;
 /// Delay that lets half a frame leave before the connection is dropped.
 const CUT_DELAY: Duration = Duration::from_millis(20);

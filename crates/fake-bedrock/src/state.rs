@@ -13,7 +13,7 @@ use crate::log::Log;
 use crate::signatures::mix;
 use crate::tokens::PromptCache;
 
-/// Maximum number of bodies that `[throttle-once]` remembers.
+/// Maximum number of bodies that `[throttle-once]` remembers, which bounds the memory of a long run.
 const MAX_THROTTLED_BODIES: usize = 4_096;
 
 /// State of a fake.

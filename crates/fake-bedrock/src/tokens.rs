@@ -15,13 +15,16 @@ use tokio::time::Instant;
 use crate::log::Usage;
 use crate::models::Model;
 
-/// Tokens assumed for an image.
+/// Tokens assumed for an image: about the most that Anthropic names.
+/// <https://platform.claude.com/docs/en/build-with-claude/vision>
 const IMAGE_TOKENS: u64 = 1_600;
-/// Tokens assumed for a document.
+/// Tokens assumed for a document: the most that Anthropic names for a page.
+/// <https://platform.claude.com/docs/en/build-with-claude/pdf-support>
 const DOCUMENT_TOKENS: u64 = 3_000;
 /// Number of blocks before a cache point that are searched for a cached prefix.
+/// <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>
 const LOOKBACK_BLOCKS: usize = 20;
-/// Maximum number of cached prefixes.
+/// Maximum number of cached prefixes, which bounds the memory of a long run.
 const MAX_CACHED_PREFIXES: usize = 8_192;
 
 /// Estimated tokens of a block of Converse or of an Anthropic body.

@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 /// How deep a value that is passed on unread may nest; the parser's own limit for the rest.
 pub const MAX_DEPTH: usize = 128;
 
-/// How many members without a name in this version one object may have.
+/// How many members without a name in this version one object may have: clients send a handful, and each takes many
+/// times the memory of its text.
 pub const MAX_UNKNOWN: usize = 256;
 
 /// A JSON string, borrowed from the input when it holds no escapes.
@@ -211,7 +212,7 @@ pub(crate) fn truncated(mut text: String, max_bytes: usize) -> String {
 pub trait Item {
     /// How it is called in an error.
     const WHAT: &'static str;
-    /// How much of it one list may hold.
+    /// How much of it one list may hold: a list takes many times the memory of short values. More than requests have.
     const MAX: usize;
     /// How much this one counts for.
     fn weight(&self) -> usize {
@@ -221,6 +222,8 @@ pub trait Item {
 
 impl Item for JsonStr<'_> {
     const WHAT: &'static str = "strings";
+    // `stopSequences` of Converse, the longest list of strings.
+    // <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html>
     const MAX: usize = 2_500;
 }
 

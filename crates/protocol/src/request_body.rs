@@ -16,7 +16,7 @@ pub struct InvalidRequest {
 }
 
 impl InvalidRequest {
-    /// Maximum length of path and message, in bytes: both repeat what the client wrote.
+    /// Maximum length of path and message, in bytes: both repeat what the client wrote, and some lines are enough to find it.
     const MAX_BYTES: usize = 2000;
 
     /// Error for the value at `path`.

@@ -4,7 +4,7 @@
 //! buffer holds the beginning of a tag until its end has come. It moves cuts, never characters: what
 //! comes out, joined, is what went in. It buffers at most [`MAX_HELD`] characters.
 
-/// Maximum of buffered characters.
+/// Maximum of buffered characters: longer than the tags that clients look for.
 pub const MAX_HELD: usize = 100;
 
 /// Keeps back the beginning of a tag at the end of the text so far.

@@ -8,7 +8,7 @@ use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
 use crate::models::Model;
 use crate::tokens::{CacheablePrompt, Ttl};
 
-/// Maximum number of characters of a citation.
+/// Maximum number of characters of a citation: about a sentence.
 pub(crate) const MAX_CITED_CHARS: usize = 200;
 
 /// Items of an array member; empty when the member is absent.

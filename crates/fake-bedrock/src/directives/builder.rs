@@ -5,7 +5,7 @@ use crate::arguments::{arguments, instance};
 use crate::script::{Event, Step};
 use crate::signatures::base62;
 
-/// Maximum number of characters of a prompt that a response quotes.
+/// Maximum number of characters of a prompt that a response quotes: enough to recognize the prompt.
 const MAX_QUOTED_CHARS: usize = 200;
 
 /// A script under construction.

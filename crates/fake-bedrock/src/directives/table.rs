@@ -11,9 +11,9 @@ use crate::error::{AwsError, THROTTLED_MESSAGE};
 use crate::script::{Event, Step};
 use crate::signatures::{base62, redacted_data, sign};
 
-/// Maximum number of deltas of `[long N]` and `[paced N MS]`.
+/// Maximum number of deltas of `[long N]` and `[paced N MS]`: more than a model writes.
 const MAX_DELTAS: u64 = 1_000_000;
-/// Maximum number of bytes of `[size N]`.
+/// Maximum number of bytes of `[size N]`: within one frame.
 const MAX_DELTA_BYTES: u64 = 16_000_000;
 
 /// Tokens and maximum in the rejection of `[too-long]`.

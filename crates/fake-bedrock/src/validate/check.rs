@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::schema::{Member, Pattern, Shape};
 use crate::error::AwsError;
 
-/// Maximum number of problems in an error message.
+/// Maximum number of problems in an error message, so that it stays readable.
 const MAX_LISTED_PROBLEMS: usize = 10;
 
 /// Checks the whole body.

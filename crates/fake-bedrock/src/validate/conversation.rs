@@ -13,8 +13,9 @@ use crate::signatures::{is_issued_base64, is_valid_signature};
 type ValidationResult = Result<(), AwsError>;
 
 /// Maximum number of images of a message.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html>
 const MAX_IMAGES: usize = 20;
-/// Maximum number of documents of a message.
+/// Maximum number of documents of a message, as documented there.
 const MAX_DOCUMENTS: usize = 5;
 /// Maximum size of an image for Claude, in bytes of base64.
 pub(super) const MAX_IMAGE_BASE64_BYTES: usize = 5 * 1024 * 1024;

@@ -177,10 +177,10 @@ impl Serialize for Message {
     }
 }
 
-/// Largest message that is accumulated, in bytes of its parts.
+/// Largest message that is accumulated, in bytes of its parts: the longest outputs of today's models are below 1 MB.
 pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
-/// What a block without content counts for, in bytes.
+/// What a block without content counts for, in bytes: about the memory that it takes.
 const BLOCK_BYTES: usize = 256;
 
 /// Accumulator of the events of one response into one message.

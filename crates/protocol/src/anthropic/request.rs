@@ -83,6 +83,7 @@ object! {
 
 impl Item for InputMessage<'_> {
     const WHAT: &'static str = "messages and content blocks";
+    // Anthropic's limit of messages in one request. <https://platform.claude.com/docs/en/api/messages/create>
     const MAX: usize = 100_000;
 
     fn weight(&self) -> usize {

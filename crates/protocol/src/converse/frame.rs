@@ -7,7 +7,8 @@
 use std::fmt;
 use std::ops::Range;
 
-/// Maximum size of a frame, in bytes.
+/// Maximum size of a frame, in bytes: that of AWS's C library in its first versions. Frames of Bedrock have some
+/// kilobytes. <https://github.com/awslabs/aws-c-event-stream>
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 const PRELUDE: usize = 12;

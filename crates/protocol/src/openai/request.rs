@@ -157,6 +157,7 @@ object! {
 
 impl Item for Message<'_> {
     const WHAT: &'static str = "messages, parts and calls";
+    // As for the Messages API, which the request is translated into.
     const MAX: usize = 100_000;
 
     fn weight(&self) -> usize {

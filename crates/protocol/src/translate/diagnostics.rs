@@ -8,7 +8,7 @@ use std::fmt;
 use crate::anthropic::{self, InvalidRequest};
 use crate::json::truncated;
 
-/// Fields or changes of one kind that are listed. The rest is counted.
+/// Fields or changes of one kind that are listed, more than a person reads. The rest is counted.
 const MAX_LISTED: usize = 256;
 /// Maximum length of a path or of a text, in bytes. Clients choose names.
 const MAX_TEXT_BYTES: usize = 1000;
@@ -33,7 +33,7 @@ impl fmt::Display for UnsupportedField {
     }
 }
 
-/// Error for a request with unsupported fields; names the first eight.
+/// Error for a request with unsupported fields; names the first eight, so that it stays one sentence.
 #[must_use]
 pub fn unsupported_error(unsupported: &[UnsupportedField]) -> anthropic::Error {
     const MAX_NAMED: usize = 8;

@@ -26,7 +26,7 @@ const UNKNOWN_MODEL: [&str; 2] = ["E03", "E43"];
 
 /// Bytes of AWS's text that are read: its texts are some hundred bytes.
 const MAX_TEXT_BYTES: usize = 64 << 10;
-/// Maximum length of AWS's code, in bytes.
+/// Maximum length of AWS's code, in bytes: names of exceptions are shorter.
 const MAX_CODE_BYTES: usize = 200;
 
 /// Who can correct the error.
@@ -115,7 +115,7 @@ impl MappedError {
     /// Changes the error of an unknown model to the client's, when it is the client that chose the name `model`, and not
     /// the operator: then the client can correct it, by the known name `suggestion` for example.
     pub fn blame_client(&mut self, model: &str, suggestion: Option<&str>) {
-        /// Longest name in the message, in bytes.
+        /// Longest name in the message, in bytes: clients choose names, and ids of AWS's models are shorter.
         const MAX_BYTES: usize = 200;
         if !UNKNOWN_MODEL.contains(&self.known_error.code) {
             return;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 /// Nesting up to which the path is known. Bodies of AWS's APIs are not deeper than some ten.
 const MAX_DEPTH: usize = 200;
-/// Longest name in a path that is shown.
+/// Longest name in a path that is shown: clients choose names.
 const MAX_NAME_CHARS: usize = 40;
 
 /// The path of the first S3 location in `body`. Text that is data of a tool (inputs, results, schemas) does not count.

@@ -17,8 +17,10 @@ use crate::json::{JsonStr, RawJson};
 use crate::json_error::{self, Wording};
 
 /// Minimum budget of thinking, in tokens.
+/// <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>
 const MIN_BUDGET: u64 = 1024;
-/// Budget of an effort, in tokens; a higher effort has [`HIGH_BUDGET`].
+/// Budget of an effort, in tokens; a higher effort has [`HIGH_BUDGET`]. Our own choice: Anthropic publishes no such table.
+/// `docs/protocol.md` has it, too.
 const BUDGETS: [(&str, u64); 2] = [("low", 2048), ("medium", 8192)];
 const HIGH_BUDGET: u64 = 16_384;
 /// The levels of effort that there are.

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 use crate::capabilities::Capabilities;
 
+/// Maximum length of a name or an id on Bedrock.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html>
 const MAX_NAME_BYTES: usize = 64;
 
 /// Aliases of the tool names of a request, for translating the response.

@@ -20,6 +20,7 @@ use super::messages::VERSION;
 use crate::app::App;
 use crate::catalog::ModelInfo;
 
+/// Anthropic's default of a page. <https://platform.claude.com/docs/en/api/models/list>
 const DEFAULT_LIMIT: usize = 20;
 /// Anthropic's maximum of a page.
 const MAX_LIMIT: usize = 1000;

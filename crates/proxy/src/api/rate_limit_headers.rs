@@ -22,7 +22,8 @@ const SURPASSED: HeaderName =
 const PERIOD: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-period");
 const DISABLED: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-overage-disabled-reason");
 
-/// Past this many hundredths of a limit the client shows a notice.
+/// Past this many hundredths of a limit the client shows a notice. Our own choice: early enough to plan, and once more
+/// before the end.
 const WARNINGS: [(i64, &str); 2] = [(95, "0.95"), (75, "0.75")];
 /// Seconds after which open requests may have released what they reserve: a short response takes about as long.
 const RETRY_AFTER_RESERVATION: i64 = 10;

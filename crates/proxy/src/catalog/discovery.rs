@@ -11,7 +11,7 @@ use crate::tasks::Tasks;
 
 /// AWS adds models a few times a month.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
-/// Pause after a failure.
+/// Pause after a failure: an operator repairs permissions within minutes.
 const RETRY_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Lists the models until requests end.

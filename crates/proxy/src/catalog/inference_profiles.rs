@@ -17,7 +17,7 @@ const PROFILE_TTL: Duration = Duration::from_secs(3600);
 const FAILURE_TTL: Duration = Duration::from_secs(60);
 /// How long a request waits for the first result: the control plane usually responds within a second.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Age after which a pending request is taken for lost.
+/// Age after which a pending request is taken for lost: a look-up takes some seconds at most.
 const PENDING_TTL: Duration = Duration::from_secs(60);
 /// Maximum number of cached ARNs. Clients choose them, so the cache needs a bound.
 const MAX_PROFILES: usize = 1000;

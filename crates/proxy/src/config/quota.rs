@@ -70,6 +70,7 @@ pub(super) fn quota(env: &mut EnvReader<'_>) -> QuotaConfig {
     let modes = [("open", FailMode::Open), ("closed", FailMode::Closed)];
     QuotaConfig {
         schedule: schedule(env),
+        // As Bedrock's own quotas. <https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html>
         cache_read_percent: env.number("QUOTA_CACHE_READ_PERCENT", 0, 0..=100),
         user_on_outage: env.choice("QUOTA_USER_ON_OUTAGE", FailMode::Open, &modes),
         team_on_outage: env.choice("QUOTA_TEAM_ON_OUTAGE", FailMode::Open, &modes),

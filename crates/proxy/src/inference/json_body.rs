@@ -10,7 +10,7 @@ use super::request::ResponseHead;
 use super::streaming_body::Sending;
 use super::{Inference, InferenceError};
 
-/// Time limit for the end of a finished response, before its connection is given up.
+/// Time limit for the end of a finished response, before its connection is given up. Short, because the client waits.
 const TRAILER_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Inference {

@@ -30,7 +30,7 @@ use crate::telemetry::metrics::OpenStream;
 
 /// Events are gathered into one write up to about this size: a TLS record.
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
-/// Time limit for the end of a finished response, before its connection is given up.
+/// Time limit for the end of a finished response, before its connection is given up: the client has all events already.
 const TRAILER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer than any process runs: some 30 years.

@@ -24,7 +24,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle time after which a connection is pinged before it is used, so that a restart of the server is noticed.
 const IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a statement of SQLite waits for the lock of another process, such as a backup.
+/// How long a statement of SQLite waits for the lock of another process, such as a backup: the default of
+/// sqlx.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for one of the read connections of SQLite. The deadlines of the store are shorter, so that they apply.

@@ -44,6 +44,7 @@ static CHANGES: &[Kind] = &[
 ];
 
 /// Maximum width and height of an image, in pixels.
+/// <https://platform.claude.com/docs/en/build-with-claude/vision>
 const MAX_IMAGE_SIDE_PIXELS: u32 = 8_000;
 
 /// Checks the top-level system prompt.

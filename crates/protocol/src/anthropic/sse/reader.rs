@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// Maximum size of an event, in bytes.
+/// Maximum size of an event, in bytes: that of a frame of AWS's event stream.
 pub const MAX_EVENT: usize = 16 * 1024 * 1024;
 
 /// Error of decoding events. The stream cannot continue after any of these.

@@ -25,7 +25,7 @@ use crate::translate::diagnostics::Notice;
 use crate::translate::to_converse::VERBATIM;
 use crate::translate::{MappedError, ToolNames, safeguards};
 
-/// Maximum of different notices of one response.
+/// Maximum of different notices of one response: each becomes a log line.
 const MAX_NOTICES: usize = 32;
 /// Maximum length of a notice, in bytes: some repeat what Bedrock sent.
 const MAX_NOTICE_BYTES: usize = 200;

@@ -50,7 +50,7 @@ const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 /// An object with more members is no schema of a client and stays as it is.
 const MAX_KEYWORDS: usize = 1_000;
-/// Maximum length of a keyword's value in a description, in bytes.
+/// Maximum length of a keyword's value in a description, in bytes: clients choose it, and the model reads it.
 const MAX_NOTE_BYTES: usize = 1_000;
 
 /// What was changed in a schema.

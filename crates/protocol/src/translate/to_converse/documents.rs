@@ -20,6 +20,7 @@ use crate::translate::diagnostics::required;
 /// Name of a document without a usable title.
 const UNTITLED: &str = "document";
 /// Maximum length of a document name.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html>
 const MAX_NAME: usize = 200;
 /// Text beside documents without one, which Bedrock requires.
 const BESIDE_DOCUMENT: &str = "(document)";

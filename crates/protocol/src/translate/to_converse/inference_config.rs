@@ -7,7 +7,7 @@ use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
 use crate::json::{JsonStr, List};
 use crate::translate::diagnostics::JsonPath;
 
-/// Maximum of `maxTokens` in Bedrock.
+/// Maximum of `maxTokens` in Bedrock: its type is a 32-bit integer.
 const MAX_TOKENS: u64 = i32::MAX as u64;
 
 /// Notice for a sampling parameter of a model that takes its defaults.

@@ -13,7 +13,9 @@ use crate::api::extract::query_pairs;
 use crate::auth::Scope;
 use crate::store::{Dimensions, EventFilter, Page, UsageQuery};
 
+/// Rows of a page: as in Anthropic's lists.
 const DEFAULT_LIMIT: i64 = 20;
+/// Maximum rows of a page: as in Anthropic's lists.
 const MOST: i64 = 1000;
 
 /// A name that fits into a message.

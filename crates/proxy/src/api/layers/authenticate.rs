@@ -23,7 +23,7 @@ use crate::store::Event;
 use crate::telemetry::record::{CallerRecord, OverheadPhase};
 
 const API_KEY: &str = "x-api-key";
-/// Characters of a path in an event.
+/// Characters of a path in an event: more than any route of ours has.
 const MAX_PATH_CHARS: usize = 200;
 
 /// Lets requests pass that have the permission `access`.

@@ -13,7 +13,8 @@ use http_body_util::Limited;
 use crate::api::extract::{discard, too_large};
 use crate::app::App;
 
-/// Bytes of a rejected body that are read, so that its sender can read the response before the connection closes.
+/// Bytes of a rejected body that are read, so that its sender can read the response before the connection closes:
+/// eight times the usual limit.
 const MAX_DISCARDED_BYTES: usize = 256 << 20;
 
 /// Applies `MAX_BODY_BYTES`.

@@ -20,7 +20,7 @@ pub(super) const SPAN_QUEUE_CAPACITY: usize = 2048;
 const MAX_BATCH_SPANS: usize = 512;
 /// Time that the first span of a batch waits for more: short, so that traces can be followed while they happen.
 const BATCH_WINDOW: Duration = Duration::from_secs(1);
-/// Pause between two log lines about dropped spans.
+/// Pause between two log lines about dropped spans, so that an outage of the collector does not fill the log.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Time for the last spans and metrics at shutdown: short beside the grace that container platforms give.
 pub(super) const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
