@@ -61,7 +61,7 @@ impl Tokens {
     }
 
     /// Tokens of a document or a video, in a range.
-    const fn guess(min: u64, max: u64) -> Self {
+    const fn range(min: u64, max: u64) -> Self {
         Self { text: 0, files: (min, max) }
     }
 

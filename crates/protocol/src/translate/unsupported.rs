@@ -58,6 +58,13 @@ const UNKNOWN: &str = ": Extra inputs are not permitted";
 /// a nested object, whose members are the client's.
 const TOP_LEVEL: &str = "Malformed input request: #: extraneous key [";
 
+/// How a message about betas ends, in lower case. Newer models add advice.
+const BETA_ENDINGS: [&str; 3] = [
+    " for the `anthropic-beta` header",
+    " for the `anthropic-beta` header. please consult our documentation at docs.claude.com or try again without the header",
+    " for the `anthropic-beta` header. please consult our documentation at docs.anthropic.com or try again without the header",
+];
+
 /// Detects what a rejected request used that the model does not support, from AWS's message and the `body`.
 ///
 /// The result may apply to the requests of all users, and AWS's messages repeat text of the client. So a message counts
@@ -93,7 +100,7 @@ fn parse_sentence(sentence: &str, body: &str) -> Option<UnsupportedFeature> {
     ) {
         return Some(UnsupportedFeature::ToolStreaming);
     }
-    if lower.starts_with("unexpected value") && lower.ends_with(" for the `anthropic-beta` header") {
+    if lower.starts_with("unexpected value") && BETA_ENDINGS.iter().any(|ending| lower.ends_with(ending)) {
         let beta = quoted(sentence).filter(|beta| is_name(beta))?;
         return Some(UnsupportedFeature::Beta(beta.to_owned()));
     }
@@ -318,6 +325,10 @@ mod tests {
             ("anthropic_beta: Extra inputs are not permitted", Some(UnsupportedFeature::AllBetas)),
             (
                 "Unexpected value(s) `prompt-caching-scope-2026-01-05` for the `anthropic-beta` header",
+                Some(UnsupportedFeature::Beta(beta.to_owned())),
+            ),
+            (
+                "Unexpected value(s) `prompt-caching-scope-2026-01-05` for the `anthropic-beta` header. Please consult our documentation at docs.claude.com or try again without the header.",
                 Some(UnsupportedFeature::Beta(beta.to_owned())),
             ),
             ("context_management: Extra inputs are not permitted", field("context_management")),

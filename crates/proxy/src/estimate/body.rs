@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Value {
         while let Some(name) = members.next_key::<JsonStr<'de>>()? {
             let value = match &*name {
                 "image" => medium(members.next_value()?, self.0, Tokens::text(self.0.image_tokens())),
-                "video" | "audio" => medium(members.next_value()?, self.0, Tokens::guess(0, VIDEO_TOKENS)),
+                "video" | "audio" => medium(members.next_value()?, self.0, Tokens::range(0, VIDEO_TOKENS)),
                 "document" => document(members.next_value()?, self.0),
                 "url" => url(members.next_value()?, self.0),
                 name if JSON_MEMBERS.contains(&name) => json(members.next_value()?, self.0),

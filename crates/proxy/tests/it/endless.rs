@@ -53,7 +53,7 @@ fn body() -> String {
 }
 
 #[tokio::test]
-async fn endless_response_is_an_error_and_charged_its_limit() {
+async fn endless_response_is_an_error_and_charged() {
     let long = "word ".repeat(2_000);
     let text = (json!({"type": "text", "text": ""}), json!({"type": "text_delta", "text": long}));
     let thinking = (

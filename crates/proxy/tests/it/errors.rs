@@ -234,7 +234,7 @@ async fn wrong_aws_secret_is_502_without_details() {
 #[tokio::test]
 async fn unknown_path_method_and_model_use_anthropic_errors() {
     let server = test_server().await;
-    let paths = ["/nope", "/v1//messages", "/V1/Messages", "/v1/messages/", "/v1/messages%2f..%2fadmin"];
+    let paths = ["/nope", "/v1//message", "/V1/Messages", "/v1/messages/x", "/v1/messages%2f..%2fadmin"];
     for path in paths {
         let (status, kind, _) = server.get(path).await.error();
         assert_eq!((status, kind.as_str()), (404, "not_found_error"), "{path}");

@@ -89,7 +89,7 @@ async fn any_query_header_or_content_type_is_fine() {
         .header("anthropic-version", "2023-06-01")
         .header("anthropic-beta", "whatever-2030-01-01")
         .header("authorization", "Bearer anything")
-        .header("content-type", "text/plain")
+        .header("content-type", "application/octet-stream")
         .header("content-encoding", "identity")
         .body(full(message_body("Hello", false).to_string().into()));
     assert_eq!(server.fetch(request.unwrap()).await.status, 200);

@@ -304,7 +304,7 @@ async fn send_document(server: &TestServer, token: &str, prompt: &str, pdf: &str
 }
 
 #[tokio::test]
-async fn documents_of_unknown_length_run_one_at_a_time() {
+async fn documents_of_unknown_length_never_run_together() {
     let server = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "10000")], |_| {}).await;
     let (ana, ben) = (token("ana", &json!({})), token("ben", &json!({})));
     let pages = format!("%PDF-1.4{}", "<</Type/Page>>".repeat(100));

@@ -18,6 +18,8 @@ pub(super) struct Family {
 
 /// The usual number: large enough for a time that can be measured, within the limits of one list when it is doubled.
 const COUNT: usize = if cfg!(debug_assertions) { 3_000 } else { 5_000 };
+/// For items of several blocks: a body with more than 10,000 is not parsed but scanned, at another price a byte.
+const FEWER: usize = COUNT / 3;
 /// Bytes of one text.
 const TEXT: usize = COUNT * 100;
 
@@ -133,7 +135,7 @@ pub(super) fn documents() -> Vec<Family> {
                     .to_owned()
             }))
         }),
-        family("search results", COUNT, |n| {
+        family("search results", FEWER, |n| {
             blocks(&list(n, |at| {
                 let part = text("x");
                 format!(r#"{{"type":"search_result","source":"s{at}","title":"t","content":[{part}]}}"#)
@@ -243,7 +245,7 @@ fn tools() -> Vec<Family> {
             };
             with(&format!("{},{}", user(&text("x")), list(n, turn)), "")
         }),
-        family("results behind text", COUNT, |n| {
+        family("results behind text", FEWER, |n| {
             let calls = assistant(&list(n, |at| call(&format!("c{at}"), "t")));
             let content = list(n, |at| format!("{},{}", text("x"), result(&format!("c{at}"))));
             with(&format!("{},{calls},{}", user(&text("x")), user(&content)), "")
@@ -467,7 +469,7 @@ pub(super) fn chat() -> Vec<Family> {
             };
             with(&format!("{},{}", message("user"), list(n, turn)), "")
         }),
-        family("results behind text", COUNT, |n| {
+        family("results behind text", FEWER, |n| {
             let calls = list(n, |at| call(&format!("c{at}"), "t"));
             let texts = list(n, |_| r#"{"type":"text","text":"x"}"#.to_owned());
             let results = list(n, |at| result(&format!("c{at}")));
