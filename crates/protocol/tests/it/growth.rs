@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 const MAX_GROWTH: f64 = 2.5;
 const NOISE: Duration = Duration::from_millis(1);
-const ATTEMPTS: usize = 6;
+const ATTEMPTS: usize = 15;
 const COUNT: usize = 20_000;
 
 /// CPU time of this thread for `work`.

@@ -111,7 +111,7 @@ async fn ambiguous_http2_streams_are_rejected() {
     assert_eq!(server.bedrock.requests().len(), 1);
     let shorter = (body.len() - 1).to_string();
     let longer = (body.len() + 1).to_string();
-    let wrong: [&[(&str, &str)]; 14] = [
+    let wrong: [&[(&str, &str)]; 13] = [
         &[("content-length", &shorter)],
         &[("content-length", &longer)],
         &[("content-length", "x")],
@@ -122,7 +122,6 @@ async fn ambiguous_http2_streams_are_rejected() {
         &[("x-nul", "1\0")],
         &[(":path", "/v1/mess ages")],
         &[(":path", "http://elsewhere/v1/messages")],
-        &[(":path", "//v1/messages")],
         &[(":path", "")],
         &[(":path", "/v1/messages"), (":path", "/admin/v1/users")],
         &[(":status", "200")],
