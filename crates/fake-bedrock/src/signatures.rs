@@ -112,9 +112,7 @@ mod tests {
         let signature = sign("thought", Some(&binding));
         assert!(is_valid_signature("thought", &signature), "older models check the text only");
         assert!(is_bound_signature("thought", &signature, &binding));
-        for other in
-            [Binding { prefix: [2; 32], ..binding.clone() }, Binding { reader: "n", ..binding.clone() }]
-        {
+        for other in [Binding { prefix: [2; 32], ..binding.clone() }, Binding { reader: "n", ..binding }] {
             assert!(!is_bound_signature("thought", &signature, &other));
         }
         assert!(!is_bound_signature("thought", &sign("thought", None), &binding));

@@ -252,6 +252,7 @@ mod tests {
         assert!(blocks(json!({"type": "search_result", "source": words, "content": []})) > 100);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers write the value in place")]
     fn document(source: Value) -> PromptEstimate {
         let block = json!({"type": "document", "source": source});
         range(&json!({"messages": [{"role": "user", "content": [block]}]}), Tokenizer::Dense)

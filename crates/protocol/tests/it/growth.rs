@@ -33,7 +33,6 @@ fn check(name: &str, work: impl Fn(usize)) {
         shortest.0 = shortest.0.min(time(|| work(COUNT)));
         shortest.1 = shortest.1.min(time(|| work(2 * COUNT)));
         if shortest.1 <= shortest.0.mul_f64(MAX_GROWTH) + NOISE {
-            println!("{name}: {shortest:?}");
             return;
         }
     }

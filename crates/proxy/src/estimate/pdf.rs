@@ -29,7 +29,7 @@ pub(super) fn pages(pdf: &[u8]) -> Option<u64> {
     for at in memchr::memchr3_iter(b'/', b'<', b'>', pdf) {
         match pdf[at] {
             b'<' if pdf.get(at + 1) == Some(&b'<') && open.len() < MAX_DEPTH => {
-                open.push(Dictionary::default())
+                open.push(Dictionary::default());
             }
             b'>' if pdf.get(at + 1) == Some(&b'>') => {
                 let closed = open.pop().unwrap_or_default();

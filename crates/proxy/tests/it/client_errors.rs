@@ -42,6 +42,7 @@ async fn send(server: &TestServer, path: &str, body: &Value, user_agent: &str) -
     server.fetch(request.body(full(body.to_string().into())).unwrap()).await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the value in place")]
 fn chat_body(messages: Value, stream: bool) -> Value {
     json!({"model": "claude-sonnet-4-5", "max_tokens": 64, "stream": stream, "messages": messages})
 }

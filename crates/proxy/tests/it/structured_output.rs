@@ -264,7 +264,7 @@ fn schema() -> impl Strategy<Value = Value> {
                 let required = json!(["p0"]);
                 json!({"properties": Map::from_iter(named), "type": "object", "required": required, "maxProperties": 3})
             }),
-            inner.clone().prop_map(|item| json!({"type": "array", "items": item, "minItems": 2, "uniqueItems": true})),
+            inner.prop_map(|item| json!({"type": "array", "items": item, "minItems": 2, "uniqueItems": true})),
             many.clone().prop_map(|all| json!({"anyOf": all})),
             many.clone().prop_map(|all| json!({"oneOf": all, "discriminator": {"propertyName": "p0"}})),
             many.prop_map(|all| json!({"type": "array", "prefixItems": all, "items": false})),

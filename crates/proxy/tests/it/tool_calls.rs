@@ -28,8 +28,8 @@ fn sent_input(server: &TestServer) -> Value {
     let contents =
         sent["messages"].as_array().unwrap().iter().filter_map(|message| message["content"].as_array());
     let blocks = contents.flatten();
-    let inputs = blocks.filter_map(|block| block["toolUse"].get("input").or(block.get("input")));
-    inputs.cloned().next().unwrap()
+    let mut inputs = blocks.filter_map(|block| block["toolUse"].get("input").or(block.get("input")));
+    inputs.next().cloned().unwrap()
 }
 
 /// A chat whose call has these arguments.

@@ -21,7 +21,7 @@ pub(super) fn is_valid(request: &Request<'_>, capabilities: &Capabilities) -> bo
                 && tool.input_schema.is_none_or(|schema| {
                     let is_held_to_it = tool.strict == Some(true) && capabilities.strict_tools;
                     schema::check(schema, capabilities) == schema::Problem::None
-                        && !(is_held_to_it && !output_schema::is_valid(schema, true))
+                        && (!is_held_to_it || output_schema::is_valid(schema, true))
                 }))
     };
     let format = request.output_config.as_ref().and_then(|config| config.format.as_ref());

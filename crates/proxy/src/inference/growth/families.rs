@@ -361,8 +361,7 @@ fn texts() -> Vec<Family> {
             with(&format!("{},{},{}", user(&text("x")), assistant(&call), user(&result("a"))), "")
         }),
         family("deep arguments", 50, |n| {
-            let input =
-                format!("{}{}", r#"{"a":"#.repeat(n), format!(r#""{}"{}"#, "x".repeat(TEXT), "}".repeat(n)));
+            let input = format!(r#"{}"{}"{}"#, r#"{"a":"#.repeat(n), "x".repeat(TEXT), "}".repeat(n));
             let call = format!(r#"{{"type":"tool_use","id":"a","name":"t","input":{input}}}"#);
             with(&format!("{},{},{}", user(&text("x")), assistant(&call), user(&result("a"))), "")
         }),

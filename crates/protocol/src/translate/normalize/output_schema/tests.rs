@@ -27,6 +27,7 @@ fn rewritten(schema: &Value) -> Value {
 }
 
 /// An object with the property `x`.
+#[expect(clippy::needless_pass_by_value, reason = "callers write the value in place")]
 fn object_with(x: Value) -> Value {
     json!({"type": "object", "properties": {"x": x}, "additionalProperties": false})
 }
