@@ -199,7 +199,7 @@ def test_errors_have_their_class_and_their_words(client):
     address = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
     table = [
         (message_request(address), openai.BadRequestError, "messages.0.content.0.image_url.url", None),
-        (message_request("Hello") | {"model": "gpt-4o"}, openai.NotFoundError, None, "model_not_found"),
+        (message_request("Hello") | {"model": "gpt-4o"}, openai.NotFoundError, "model", "model_not_found"),
         (message_request("[throttle]"), openai.RateLimitError, None, "rate_limit_exceeded"),
     ]
     for request, kind, param, code in table:

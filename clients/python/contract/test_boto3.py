@@ -267,7 +267,8 @@ OPUS = "us.anthropic.claude-opus-5"
 TOOLS = {"tools": [WEATHER]}
 POINT = {"cachePoint": {"type": "default"}}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-FORMAT = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(SCHEMA)}}}}
+CLOSED = SCHEMA | {"additionalProperties": False}
+FORMAT = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(CLOSED)}}}}
 
 
 def test_some_models_call_tools_in_one_piece_only(bedrock):

@@ -217,7 +217,8 @@ def test_context_edit_is_reported(bedrock):
 
 
 def test_a_format_is_kept_by_models_that_have_formats(bedrock):
-    schema = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+    members = {"properties": {"title": {"type": "string"}}, "required": ["title"], "additionalProperties": False}
+    schema = {"type": "object", **members}
     more = {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     text = invoke(bedrock, "name it", **more)["content"][0]["text"]
     assert json.loads(text) == {"title": "example"}
