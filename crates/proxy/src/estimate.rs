@@ -137,13 +137,13 @@ fn content(content: Option<&Content<'_>>, tokenizer: Tokenizer) -> Tokens {
     }
 }
 
-/// All fields of a block, whatever its type; images count as such, and documents by their pages.
+/// Tokens of all fields of a block of any type. An image has a fixed number, a document one for each page.
 fn block(block: &Block<'_>, tokenizer: Tokenizer) -> Tokens {
     let kind = block.kind.as_deref();
     let source = match (&block.source, kind) {
         (_, Some("image")) => Tokens::text(tokenizer.image_tokens()),
         (Some(Source::Data(data)), Some("document")) => document(data, tokenizer),
-        // What is neither is text, whatever it says of itself.
+        // Data of other block types counts as text, regardless of its media type.
         (Some(Source::Data(data)), _) => {
             Tokens::text(text(data.data.as_ref(), tokenizer)) + content(data.content.as_ref(), tokenizer)
         }

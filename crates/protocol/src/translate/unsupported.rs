@@ -26,7 +26,7 @@ pub enum UnsupportedFeature {
 }
 
 impl UnsupportedFeature {
-    /// Whether every request that uses the feature meets the same error, whoever sent it.
+    /// Whether every request that uses the feature meets the same error, independent of the caller.
     #[must_use]
     pub fn is_same_for_all_callers(&self) -> bool {
         // Each caller may have sent another beta.

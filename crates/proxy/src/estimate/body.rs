@@ -1,7 +1,8 @@
 //! Tokens of the prompt in a body of the Bedrock API: of Converse, or of a model that has the same blocks.
 //!
 //! Counts while the body is parsed, and keeps nothing of it: a body of small values would be a tree of many times its
-//! size. What stands below an image, a document or a video counts as such; all the rest is text, whatever its name is.
+//! size. Data below an image, a document or a video counts as that. Everything else counts as text, independent of
+//! the names of its members.
 
 use std::fmt;
 

@@ -88,7 +88,7 @@ impl UnsupportedFeatures {
 /// Inserts an entry, if there is room after the oldest entry of a single caller. Returns whether it is new.
 fn insert(entries: &mut HashMap<Key, SystemTime>, key: Key, now: SystemTime) -> bool {
     if entries.len() >= MAX_ENTRIES && !entries.contains_key(&key) {
-        // Entries of two callers last: a caller who makes up fields pushes out nobody's but single callers' entries.
+        // Entries that two callers met are removed last: invented fields of one caller cannot displace them.
         let age = |(key, seen_at): &(&Key, &SystemTime)| (key.3 == Met::TwoCallers, **seen_at);
         let oldest = entries.iter().min_by_key(age).map(|(key, _)| key.clone());
         oldest.map(|key| entries.remove(&key));

@@ -102,7 +102,7 @@ where
     let (mut is_waiting, mut is_draining) = (true, false);
     loop {
         tokio::select! {
-            // The connection first: what it reads tells the others how far the request is.
+            // The connection is polled first: it updates the state of the request that the other branches read.
             biased;
             result = connection.as_mut() => {
                 if let Err(error) = result {
