@@ -87,11 +87,12 @@ async fn zero_limit_denies_all_and_none_denies_nothing() {
     assert_eq!(answer.headers["anthropic-ratelimit-unified-status"], "rejected");
     assert!(zero.bedrock.requests().is_empty(), "nothing was sent");
     let page = Page { after: None, limit: 100 };
-    let events = zero.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
-    let kinds: Vec<_> = events.into_iter().map(|event| event.kind).collect();
-    for kind in ["user_provisioned", "config_loaded"] {
-        assert!(kinds.iter().any(|seen| seen == kind), "{kinds:?}");
-    }
+    wait_for("the events are stored", async || {
+        let events = zero.app.store.events(&EventFilter::default(), &page).await.unwrap().rows;
+        let stored = |kind| events.iter().any(|event| event.kind == kind);
+        (stored("user_provisioned") && stored("config_loaded")).then_some(())
+    })
+    .await;
 
     let none = authenticated_server_with(&[("DEFAULT_USER_DAILY_TOKENS", "unlimited")], |_| {}).await;
     let answer = ask_short(&none, &token("ana", &json!({})), "Hello", false).await;
