@@ -9,8 +9,6 @@ mod tools;
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::betas::{BetaFilter, RequestedBetas};
 use super::cache::CacheMarkers;
 use super::diagnostics::required;
@@ -84,29 +82,15 @@ pub struct ConverseCall {
 }
 
 /// Builder of a Converse request.
-pub(super) struct ConverseRequestBuilder<'a> {
+pub(super) struct ConverseRequestBuilder {
     pub(super) capabilities: Capabilities,
     pub(super) options: TranslationOptions,
     pub(super) tool_names: ToolNames,
     pub(super) diagnostics: Diagnostics,
     /// Counter of the cache markers.
     pub(super) cache_markers: CacheMarkers,
-    /// The tools that the conversation calls, by their upstream names.
-    pub(super) called: OrderedSet<'a>,
-    /// Whether the conversation holds calls or results.
-    pub(super) has_tool_blocks: bool,
-    /// Whether `max_tokens` was lowered to the limit of the model.
-    pub(super) shortened: bool,
-    /// The images of results that the model takes only beside them, of the message at hand.
-    pub(super) moved_images: Vec<converse::Image<'a>>,
     /// The names of the documents so far.
     documents: DocumentNames,
-    /// Tools that the model knows by their type, in its own words.
-    pub(super) builtin_tools: Vec<Box<RawValue>>,
-    /// Their names.
-    pub(super) builtin_tool_names: Vec<Cow<'a, str>>,
-    /// Betas that are required.
-    pub(super) betas: OrderedSet<'static>,
 }
 
 /// Translates a request, and the betas that came with it, for a model with these `capabilities`. `length` is that of the
@@ -134,7 +118,7 @@ pub fn to_converse<'a>(
     Ok(ConverseCall { body, max_tokens, tool_names, unsupported, notices })
 }
 
-impl<'a> ConverseRequestBuilder<'a> {
+impl ConverseRequestBuilder {
     /// New builder.
     pub(super) fn new(capabilities: Capabilities, options: TranslationOptions) -> Self {
         Self {
@@ -143,18 +127,11 @@ impl<'a> ConverseRequestBuilder<'a> {
             tool_names: ToolNames::default(),
             diagnostics: Diagnostics::default(),
             cache_markers: CacheMarkers::default(),
-            called: OrderedSet::default(),
-            has_tool_blocks: false,
-            shortened: false,
-            moved_images: Vec::new(),
             documents: DocumentNames::default(),
-            builtin_tools: Vec::new(),
-            builtin_tool_names: Vec::new(),
-            betas: OrderedSet::default(),
         }
     }
 
-    fn request(
+    fn request<'a>(
         &mut self,
         mut request: Request<'a>,
         betas: RequestedBetas<'a>,
@@ -172,9 +149,9 @@ impl<'a> ConverseRequestBuilder<'a> {
         let system = self.system(request.system.take(), root.key("system"))?;
         let messages = self.messages(request.messages.take(), automatic, root.key("messages"))?;
         let must_call = request.tool_choice.as_ref().is_some_and(is_forced);
-        let (tool_config, tool_choice) =
-            self.tool_config(request.tools.take(), request.tool_choice.take(), root)?;
+        let tools = self.tools(request.tools.take(), request.tool_choice.take(), &messages)?;
         self.cache_markers.check()?;
+        let max_tokens = request.max_tokens;
         let mut inference_config = self.inference_config(&mut request)?;
         let config = request.output_config.take();
         let (effort, output_config) = self.output_config(config, &mut request)?;
@@ -183,12 +160,16 @@ impl<'a> ConverseRequestBuilder<'a> {
         let mut mapper = ThinkingMapper {
             capabilities: &self.capabilities,
             diagnostics: &mut self.diagnostics,
-            shortened: self.shortened,
+            shortened: max_tokens > inference_config.max_tokens,
             default_budget: self.options.default_thinking_budget.filter(|_| bears_thinking),
             unsupported: betas,
         };
         let mut thinking_config = mapper.map(request.thinking.take(), effort, &inference_config)?;
-        thinking_config.betas.drain(..).for_each(|beta| self.betas.insert(beta));
+        let mut required_betas = OrderedSet::default();
+        let of_tools = tools.builtin.iter().filter_map(|tool| tool.beta.clone());
+        of_tools
+            .chain(thinking_config.betas.drain(..).map(Cow::from))
+            .for_each(|beta| required_betas.insert(beta));
         if thinking_config.has_budget() && missing_thinking::in_converse(&messages) {
             self.diagnostics.dropped(root.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
@@ -206,15 +187,15 @@ impl<'a> ConverseRequestBuilder<'a> {
             messages,
             additional_model_response_field_paths: self.response_fields(&inference_config),
             inference_config,
-            tool_config,
+            tool_config: tools.config,
             additional_model_request_fields: converse::AdditionalRequestFields {
                 thinking: thinking_config.thinking,
                 top_k,
                 inference_config: more_config,
-                tool_choice,
+                tool_choice: tools.parallel,
                 output_config: thinking_config.effort,
-                tools: std::mem::take(&mut self.builtin_tools),
-                anthropic_beta: self.betas(betas, request.anthropic_beta.take()),
+                tools: tools.builtin.into_iter().map(|tool| tool.json).collect(),
+                anthropic_beta: self.betas(betas, request.anthropic_beta.take(), required_betas),
                 reasoning: thinking_config.reasoning,
             },
             request_metadata: self.metadata(request.metadata.take()),
@@ -236,7 +217,12 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The betas to send: those of the header, those of the body, and what has to be switched on for the rest.
-    fn betas(&mut self, requested: RequestedBetas<'a>, body: Option<List<JsonStr<'a>>>) -> Vec<Cow<'a, str>> {
+    fn betas<'a>(
+        &mut self,
+        requested: RequestedBetas<'a>,
+        body: Option<List<JsonStr<'a>>>,
+        required: OrderedSet<'a>,
+    ) -> Vec<Cow<'a, str>> {
         let mut betas = BetaFilter::new(UpstreamApi::Converse, self.capabilities.claude);
         for name in requested.names {
             betas.add(&**name, |name| requested.is_unsupported(name));
@@ -244,13 +230,13 @@ impl<'a> ConverseRequestBuilder<'a> {
         for name in body.into_iter().flat_map(|names| names.0) {
             betas.add(name.0, |name| requested.is_unsupported(name));
         }
-        std::mem::take(&mut self.betas).into_texts().into_iter().for_each(|name| betas.require(name));
+        required.into_texts().into_iter().for_each(|name| betas.require(name));
         betas.report(&mut self.diagnostics);
         betas.into_names()
     }
 
     /// Effort and output format.
-    fn output_config(
+    fn output_config<'a>(
         &mut self,
         config: Option<OutputConfig<'a>>,
         request: &mut Request<'a>,
@@ -269,7 +255,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Takes the output format when the model has structured output.
-    fn output_format(
+    fn output_format<'a>(
         &mut self,
         format: &mut Option<OutputFormat<'a>>,
         path: JsonPath<'_>,
@@ -324,7 +310,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         value
     }
 
-    fn metadata(&mut self, metadata: Option<Metadata<'a>>) -> Option<converse::RequestMetadata<'a>> {
+    fn metadata<'a>(&mut self, metadata: Option<Metadata<'a>>) -> Option<converse::RequestMetadata<'a>> {
         let path = JsonPath::ROOT.key("metadata");
         let mut metadata = metadata?;
         let user_id = metadata.user_id.take();
@@ -341,7 +327,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Leaves out an edit that keeps everything, as it changes nothing.
-    fn context_management(&mut self, request: &mut Request<'a>) {
+    fn context_management<'a>(&mut self, request: &mut Request<'a>) {
         if request.context_management.take_if(|edits| keeps_everything(*edits)).is_some() {
             let path = JsonPath::ROOT.key("context_management");
             self.diagnostics.adjusted(path, "left out: keeping all thinking is what Bedrock does anyway");

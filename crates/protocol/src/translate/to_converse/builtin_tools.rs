@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
@@ -18,6 +18,15 @@ const FIRST: &str = "20241022";
 /// Setting that enables computer use.
 const COMPUTER_SETTING: &str = "AWS_BEDROCK_ENABLE_COMPUTER_USE";
 
+/// Tool that the model knows by its type.
+pub(super) struct BuiltinTool<'a> {
+    /// Its definition in Anthropic's form.
+    pub(super) json: Box<RawValue>,
+    pub(super) name: Option<Cow<'a, str>>,
+    /// Beta that it requires.
+    pub(super) beta: Option<Cow<'static, str>>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
     Bash,
@@ -26,35 +35,36 @@ enum Family {
     Computer,
 }
 
-impl<'a> ConverseRequestBuilder<'a> {
-    /// Takes a built-in tool unchanged, or reports it as unsupported.
-    pub(super) fn builtin_tool(
+impl ConverseRequestBuilder {
+    /// The built-in tool unchanged; `None` when it is reported as unsupported. `has_tool_blocks` is whether the
+    /// conversation holds calls or results.
+    pub(super) fn builtin_tool<'a>(
         &mut self,
         kind: JsonStr<'a>,
         mut tool: Tool<'a>,
         path: JsonPath<'_>,
-    ) -> Result<(), InvalidRequest> {
+        has_tool_blocks: bool,
+    ) -> Result<Option<BuiltinTool<'a>>, InvalidRequest> {
         let Some((family, date)) = family(&kind) else {
             let reason =
                 format!("tool type '{kind}' is not supported: Converse carries the client's own tools");
             self.diagnostics.unsupported(path, reason);
-            return Ok(());
+            return Ok(None);
         };
-        if let Some(reason) = self.refusal(family, &kind) {
+        if let Some(reason) = self.refusal(family, &kind, has_tool_blocks) {
             self.diagnostics.unsupported(path, reason);
-            return Ok(());
+            return Ok(None);
         }
         self.native_cache_marker(&mut tool, path);
         self.lose_members(&mut tool, path);
-        self.switch_on(family, date);
-        self.builtin_tool_names.extend(tool.name.as_ref().map(|name| name.0.clone()));
+        let beta = beta(family, date);
+        let name = tool.name.as_ref().map(|name| name.0.clone());
         tool.kind = Some(kind);
-        let native = to_raw_value(&tool).map_err(|error| InvalidRequest::new(path, error.to_string()))?;
-        self.builtin_tools.push(native);
-        Ok(())
+        let json = to_raw_value(&tool).map_err(|error| InvalidRequest::new(path, error.to_string()))?;
+        Ok(Some(BuiltinTool { json, name, beta }))
     }
 
-    fn refusal(&self, family: Family, kind: &str) -> Option<String> {
+    fn refusal(&self, family: Family, kind: &str, has_tool_blocks: bool) -> Option<String> {
         if family == Family::Computer && !self.options.computer_use {
             return Some(format!(
                 "tool type '{kind}' is switched off here; {COMPUTER_SETTING} switches it on"
@@ -69,11 +79,11 @@ impl<'a> ConverseRequestBuilder<'a> {
             ));
         }
         let reason = "Converse carries it only until the conversation holds tool calls";
-        self.has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {reason}"))
+        has_tool_blocks.then(|| format!("tool type '{kind}' is not supported here: {reason}"))
     }
 
     /// Keeps the marker of a built-in tool, and counts it.
-    fn native_cache_marker(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
+    fn native_cache_marker<'a>(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
         if let Some(control) = &mut tool.cache_control {
             self.cache_markers.count();
             let at_control = path.key("cache_control");
@@ -85,7 +95,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// What Converse cannot do to a tool of the client's own it cannot do to these either.
-    fn lose_members(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
+    fn lose_members<'a>(&mut self, tool: &mut Tool<'a>, path: JsonPath<'_>) {
         tool.defer_loading.take_if(|defer| !*defer);
         tool.allowed_callers.take_if(|callers| callers.iter().all(|caller| &**caller == "direct"));
         if tool.eager_input_streaming.take() == Some(true) {
@@ -104,17 +114,17 @@ impl<'a> ConverseRequestBuilder<'a> {
         self.diagnostics.unknown_fields(path, lost.iter().filter(|(_, lost)| *lost).map(|(name, _)| *name));
         tool.strict = strict;
     }
+}
 
-    fn switch_on(&mut self, family: Family, date: &str) {
-        let beta = match family {
-            Family::Memory => return,
-            Family::Bash | Family::TextEditor if date != FIRST => return,
-            // Each version of the tool has a beta of the same date.
-            Family::Bash | Family::TextEditor | Family::Computer => {
-                Cow::Owned(format!("computer-use-{}-{}-{}", &date[..4], &date[4..6], &date[6..]))
-            }
-        };
-        self.betas.insert(beta);
+/// Beta that a version of a family requires.
+fn beta(family: Family, date: &str) -> Option<Cow<'static, str>> {
+    match family {
+        Family::Memory => None,
+        Family::Bash | Family::TextEditor if date != FIRST => None,
+        // Each version of the tool has a beta of the same date.
+        Family::Bash | Family::TextEditor | Family::Computer => {
+            Some(format!("computer-use-{}-{}-{}", &date[..4], &date[4..6], &date[6..]).into())
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use crate::json::{List, RawJson};
 use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
 
-impl<'a> ConverseRequestBuilder<'a> {
+impl ConverseRequestBuilder {
     /// Text of the assistant with its sources; nothing when it is blank.
-    pub(super) fn assistant_text(
+    pub(super) fn assistant_text<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -28,7 +28,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(ContentBlock::CitationsContent(CitationsContent { content: [TextPart { text }], citations })))
     }
 
-    fn citations(
+    fn citations<'a>(
         &mut self,
         citations: Option<RawJson<'a>>,
         path: JsonPath<'_>,
@@ -51,7 +51,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Translates a citation; `None` when it is unsupported.
-    fn citation(
+    fn citation<'a>(
         &mut self,
         mut citation: Citation<'a>,
         path: JsonPath<'_>,

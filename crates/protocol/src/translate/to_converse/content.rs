@@ -36,14 +36,20 @@ const IMAGE_FOLLOWS: &str = "(the image follows)";
 /// Prefix of redacted reasoning that is not text, so that it can be sent back unchanged.
 pub(in crate::translate) const VERBATIM: &str = "bedrock:";
 
+/// Blocks of one message, and the images of its tool results that the model takes only behind them.
+struct MessageContent<'a> {
+    blocks: Vec<ContentBlock<'a>>,
+    moved_images: Vec<Image<'a>>,
+}
+
 /// Turn, and the index of its first message.
 struct Turn<'a> {
     index: usize,
     message: Message<'a>,
 }
 
-impl<'a> ConverseRequestBuilder<'a> {
-    pub(super) fn system(
+impl ConverseRequestBuilder {
+    pub(super) fn system<'a>(
         &mut self,
         content: Option<Content<'a>>,
         path: JsonPath<'_>,
@@ -73,7 +79,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(system)
     }
 
-    pub(super) fn messages(
+    pub(super) fn messages<'a>(
         &mut self,
         messages: Option<List<InputMessage<'a>>>,
         automatic: Option<CachePoint>,
@@ -127,7 +133,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Role and content of one message; `None` when its role is unsupported.
-    fn message(
+    fn message<'a>(
         &mut self,
         mut message: InputMessage<'a>,
         system_fits: bool,
@@ -153,36 +159,26 @@ impl<'a> ConverseRequestBuilder<'a> {
             Content::Blocks(blocks) => blocks.0,
             Content::Object(_) => return Err(not_content(at_content)),
         };
-        let mut content = Vec::with_capacity(blocks.len());
+        let mut content =
+            MessageContent { blocks: Vec::with_capacity(blocks.len()), moved_images: Vec::new() };
         for (index, block) in blocks.into_iter().enumerate() {
             self.block(role, block, at_content.index(index), &mut content)?;
         }
-        self.images_after_results(&mut content);
+        let content = content.with_images_after_results();
         self.diagnostics.unknown_fields(path, message.left_over());
         // A blank system message is left out: it is no turn.
         let is_blank = role == Role::System && content.is_empty();
         Ok((!is_blank).then_some((role, content)))
     }
 
-    /// Moves the images of tool results behind them, for models that take none inside.
-    fn images_after_results(&mut self, content: &mut Vec<ContentBlock<'a>>) {
-        let images = std::mem::take(&mut self.moved_images);
-        let last = content.iter().rposition(|block| matches!(block, ContentBlock::ToolResult(_)));
-        let Some(last) = last.filter(|_| !images.is_empty()) else {
-            return;
-        };
-        let point = content.get(last + 1).is_some_and(|block| matches!(block, ContentBlock::CachePoint(_)));
-        let after = last + 1 + usize::from(point);
-        content.splice(after..after, images.into_iter().map(ContentBlock::Image));
-    }
-
-    fn block(
+    fn block<'a>(
         &mut self,
         role: Role,
         mut block: Block<'a>,
         path: JsonPath<'_>,
-        out: &mut Vec<ContentBlock<'a>>,
+        content: &mut MessageContent<'a>,
     ) -> Result<(), InvalidRequest> {
+        let MessageContent { blocks: out, moved_images } = content;
         let kind = required(block.kind.take(), path.key("type"))?;
         let mut cache_control = None;
         match (&*kind, role) {
@@ -208,13 +204,11 @@ impl<'a> ConverseRequestBuilder<'a> {
                 cache_control = block.cache_control.take();
             }
             ("tool_use", Role::Assistant) if self.takes_tools(path) => {
-                self.has_tool_blocks = true;
                 out.push(ContentBlock::ToolUse(self.tool_use(&mut block, path)?));
                 cache_control = block.cache_control.take();
             }
             ("tool_result", Role::User) if self.takes_tools(path) => {
-                self.has_tool_blocks = true;
-                let (result, nested) = self.tool_result(&mut block, path)?;
+                let (result, nested) = self.tool_result(&mut block, path, moved_images)?;
                 out.push(ContentBlock::ToolResult(result));
                 cache_control = block.cache_control.take().or(nested);
             }
@@ -256,7 +250,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The text of a block; nothing when it is blank.
-    pub(super) fn text(
+    pub(super) fn text<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -270,7 +264,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(text.0))
     }
 
-    fn image(
+    fn image<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -305,10 +299,13 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(Image { format, source: Bytes { bytes } }))
     }
 
-    fn tool_use(&mut self, block: &mut Block<'a>, path: JsonPath<'_>) -> Result<ToolUse<'a>, InvalidRequest> {
+    fn tool_use<'a>(
+        &mut self,
+        block: &mut Block<'a>,
+        path: JsonPath<'_>,
+    ) -> Result<ToolUse<'a>, InvalidRequest> {
         let tool_use_id = tool_names::tool_use_id(required(block.id.take(), path.key("id"))?.0);
         let name = self.tool_names.alias_for(required(block.name.take(), path.key("name"))?.0);
-        self.called.insert(name.clone());
         block.caller.take_if(|caller| is_direct(*caller));
         let input = match block.input.take() {
             // Clients send an empty string for a call without arguments; Bedrock wants an object.
@@ -323,10 +320,11 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Translates a tool result and the cache marker inside it: Bedrock takes one only after the result.
-    fn tool_result(
+    fn tool_result<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
+        moved_images: &mut Vec<Image<'a>>,
     ) -> Result<(ToolResult<'a>, Option<crate::anthropic::request::CacheControl<'a>>), InvalidRequest> {
         let tool_use_id =
             tool_names::tool_use_id(required(block.tool_use_id.take(), path.key("tool_use_id"))?.0);
@@ -344,7 +342,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             let path = at_content.index(index);
             match &*required(inner.kind.take(), path.key("type"))? {
                 "text" => content.extend(self.text(&mut inner, path)?.map(ToolResultBlock::Text)),
-                "image" => content.extend(self.image_of_result(&mut inner, path)?),
+                "image" => content.extend(self.image_of_result(&mut inner, path, moved_images)?),
                 "document" => {
                     content.extend(self.document(&mut inner, path)?.map(ToolResultBlock::Document));
                 }
@@ -369,10 +367,11 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Translates an image of a tool result; where the model takes none, a text that refers to it.
-    fn image_of_result(
+    fn image_of_result<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
+        moved_images: &mut Vec<Image<'a>>,
     ) -> Result<Option<ToolResultBlock<'a>>, InvalidRequest> {
         let Some(image) = self.image(block, path)? else {
             return Ok(None);
@@ -381,11 +380,11 @@ impl<'a> ConverseRequestBuilder<'a> {
             return Ok(Some(ToolResultBlock::Image(image)));
         }
         self.diagnostics.adjusted(path, "moved behind the results: the model takes no images inside them");
-        self.moved_images.push(image);
+        moved_images.push(image);
         Ok(Some(ToolResultBlock::Text(IMAGE_FOLLOWS.into())))
     }
 
-    fn thinking(
+    fn thinking<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -407,7 +406,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(None)
     }
 
-    fn redacted_thinking(
+    fn redacted_thinking<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -423,7 +422,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Moves tool results to the begin of their turn, as Bedrock requires; cache points stay with their block.
-    fn results_first(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
+    fn results_first<'a>(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
         let is_result = |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolResult(_));
         let is_point = |block: &ContentBlock<'_>| matches!(block, ContentBlock::CachePoint(_));
         let after_results = content.iter().position(|block| !is_result(block) && !is_point(block));
@@ -439,6 +438,21 @@ impl<'a> ConverseRequestBuilder<'a> {
             if with_results { results.push(block) } else { rest.push(block) }
         }
         content.extend(results.into_iter().chain(rest));
+    }
+}
+
+impl<'a> MessageContent<'a> {
+    /// The blocks, with the moved images behind the tool results.
+    fn with_images_after_results(mut self) -> Vec<ContentBlock<'a>> {
+        let last = self.blocks.iter().rposition(|block| matches!(block, ContentBlock::ToolResult(_)));
+        let Some(last) = last.filter(|_| !self.moved_images.is_empty()) else {
+            return self.blocks;
+        };
+        let point =
+            self.blocks.get(last + 1).is_some_and(|block| matches!(block, ContentBlock::CachePoint(_)));
+        let after = last + 1 + usize::from(point);
+        self.blocks.splice(after..after, self.moved_images.into_iter().map(ContentBlock::Image));
+        self.blocks
     }
 }
 

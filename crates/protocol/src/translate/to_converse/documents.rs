@@ -61,9 +61,9 @@ impl DocumentNames {
     }
 }
 
-impl<'a> ConverseRequestBuilder<'a> {
+impl ConverseRequestBuilder {
     /// Translates a document; `None` when it is unsupported or blank.
-    pub(super) fn document(
+    pub(super) fn document<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -88,7 +88,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(Some(Document { format, name: name.into(), source: content, context, citations }))
     }
 
-    fn document_source(
+    fn document_source<'a>(
         &mut self,
         source: &mut SourceData<'a>,
         cited: bool,
@@ -124,7 +124,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         }
     }
 
-    fn pdf(
+    fn pdf<'a>(
         &mut self,
         source: &mut SourceData<'a>,
         cited: bool,
@@ -143,7 +143,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Models other than Claude know documents as files.
-    fn text_document(&self, text: Cow<'a, str>) -> (Option<&'static str>, DocumentSource<'a>) {
+    fn text_document<'a>(&self, text: Cow<'a, str>) -> (Option<&'static str>, DocumentSource<'a>) {
         if self.capabilities.claude {
             (Some("txt"), DocumentSource::Text(text))
         } else {
@@ -151,7 +151,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         }
     }
 
-    fn document_in_parts(
+    fn document_in_parts<'a>(
         &mut self,
         parts: Vec<TextPart<'a>>,
         path: JsonPath<'_>,
@@ -165,7 +165,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The parts of a document or a search result: text and nothing else.
-    fn text_parts(
+    fn text_parts<'a>(
         &mut self,
         content: Content<'a>,
         path: JsonPath<'_>,
@@ -191,7 +191,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(parts)
     }
 
-    fn not_blank(&mut self, text: JsonStr<'a>, path: JsonPath<'_>) -> Option<Cow<'a, str>> {
+    fn not_blank<'a>(&mut self, text: JsonStr<'a>, path: JsonPath<'_>) -> Option<Cow<'a, str>> {
         if text.is_blank() {
             self.diagnostics.adjusted(path, "left out: Bedrock takes no blank text");
             return None;
@@ -200,7 +200,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Translates a search result; `None` when it is unsupported or blank.
-    pub(super) fn search_result(
+    pub(super) fn search_result<'a>(
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
@@ -226,7 +226,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Citation settings; present only when citations are enabled.
-    fn citations_config(
+    fn citations_config<'a>(
         &mut self,
         config: Option<RawJson<'a>>,
         path: JsonPath<'_>,
@@ -247,7 +247,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Name that Bedrock accepts and that no other document of the request has.
-    fn document_name(&mut self, title: Option<JsonStr<'a>>, path: JsonPath<'_>) -> String {
+    fn document_name<'a>(&mut self, title: Option<JsonStr<'a>>, path: JsonPath<'_>) -> String {
         let wanted = title.as_ref().map_or_else(String::new, |title| legal_name(title));
         let base = if wanted.is_empty() { UNTITLED.to_owned() } else { wanted };
         let name = self.documents.unique(base);
@@ -258,7 +258,11 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Adds a text to documents without one: Bedrock requires it.
-    pub(super) fn text_beside_documents(&mut self, content: &mut Vec<ContentBlock<'a>>, path: JsonPath<'_>) {
+    pub(super) fn text_beside_documents<'a>(
+        &mut self,
+        content: &mut Vec<ContentBlock<'a>>,
+        path: JsonPath<'_>,
+    ) {
         let Some(first) = content.iter().position(|block| matches!(block, ContentBlock::Document(_))) else {
             return;
         };

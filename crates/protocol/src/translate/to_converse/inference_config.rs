@@ -13,8 +13,8 @@ const MAX_TOKENS: u64 = i32::MAX as u64;
 /// Notice for a sampling parameter of a model that takes its defaults.
 const NO_OTHER_VALUE: &str = "left out: the model takes its default only";
 
-impl<'a> ConverseRequestBuilder<'a> {
-    pub(super) fn inference_config(
+impl ConverseRequestBuilder {
+    pub(super) fn inference_config<'a>(
         &mut self,
         request: &mut Request<'a>,
     ) -> Result<InferenceConfig<'a>, InvalidRequest> {
@@ -46,7 +46,6 @@ impl<'a> ConverseRequestBuilder<'a> {
         }
         let sent = given.clamp(min, max);
         if sent < given {
-            self.shortened = true;
             self.diagnostics.adjusted(path, format!("lowered to {sent}, the maximum of the model"));
         } else if sent > given {
             self.diagnostics.adjusted(path, format!("raised to {sent}, the minimum of the model"));
@@ -54,7 +53,7 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(sent)
     }
 
-    fn stop_sequences(&mut self, sequences: Option<List<JsonStr<'a>>>) -> Vec<std::borrow::Cow<'a, str>> {
+    fn stop_sequences<'a>(&mut self, sequences: Option<List<JsonStr<'a>>>) -> Vec<std::borrow::Cow<'a, str>> {
         let sequences = sequences.unwrap_or_default().0;
         if !self.capabilities.stop_sequences && !sequences.is_empty() {
             self.diagnostics

@@ -7,11 +7,12 @@ use std::sync::LazyLock;
 use serde_json::value::RawValue;
 
 use super::ConverseRequestBuilder;
+use super::builtin_tools::BuiltinTool;
 use super::content::constant;
 use crate::anthropic::{InvalidRequest, request};
 use crate::capabilities::ToolChoices;
 use crate::converse::request::{
-    CachePoint, InputSchema, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec,
+    CachePoint, ContentBlock, InputSchema, Message, ParallelToolUse, Tool, ToolChoice, ToolConfig, ToolSpec,
 };
 use crate::json::List;
 use crate::translate::diagnostics::JsonPath;
@@ -24,47 +25,71 @@ const TOOL_NO_LONGER_AVAILABLE: &str = "No longer available.";
 /// The schema that takes any arguments.
 static ANY_ARGUMENTS: LazyLock<Box<RawValue>> = LazyLock::new(|| constant(r#"{"type":"object"}"#));
 
-impl<'a> ConverseRequestBuilder<'a> {
-    /// The tools, what has to be called, and the member that Converse has no name for.
-    pub(super) fn tool_config(
+/// Tools of a request and the choice between them.
+#[derive(Default)]
+pub(super) struct Tools<'a> {
+    /// `toolConfig`.
+    pub(super) config: Option<ToolConfig<'a>>,
+    /// Tools that Converse has no form for.
+    pub(super) builtin: Vec<BuiltinTool<'a>>,
+    /// The part of the choice that Converse has no name for.
+    pub(super) parallel: Option<ParallelToolUse>,
+}
+
+impl ConverseRequestBuilder {
+    /// The tools and the choice between them. `messages` are those of the upstream request.
+    pub(super) fn tools<'a>(
         &mut self,
         tools: Option<List<request::Tool<'a>>>,
         choice: Option<request::ToolChoice<'a>>,
-        path: JsonPath<'_>,
-    ) -> Result<(Option<ToolConfig<'a>>, Option<ParallelToolUse>), InvalidRequest> {
-        let mut config = ToolConfig::default();
-        let at_tools = path.key("tools");
+        messages: &[Message<'a>],
+    ) -> Result<Tools<'a>, InvalidRequest> {
+        let at_tools = JsonPath::ROOT.key("tools");
         if !self.capabilities.tools && tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
             self.diagnostics.unsupported(at_tools, "the model takes no tools");
-            return Ok((None, None));
+            return Ok(Tools::default());
         }
+        let mut config = ToolConfig::default();
+        let mut builtin = Vec::new();
+        let has_tool_blocks = has_tool_blocks(messages);
         let tools = tools.unwrap_or_default().0;
         let left_out = self.server_tools(&tools, choice.as_ref(), at_tools)?;
-        for (index, tool) in tools.into_iter().enumerate() {
+        for (index, mut tool) in tools.into_iter().enumerate() {
             let path = at_tools.index(index);
             if left_out.contains(&index) {
                 self.inherit_marker(tool, path, &mut config.tools)?;
+            } else if let Some(kind) = tool.kind.take().filter(|kind| &**kind != "custom") {
+                builtin.extend(self.builtin_tool(kind, tool, path, has_tool_blocks)?);
             } else {
                 self.tool(tool, path, &mut config.tools)?;
             }
         }
         let given = !config.tools.is_empty();
         if !given {
-            self.placeholder_tools(at_tools, &mut config.tools);
+            self.placeholder_tools(messages, at_tools, &mut config.tools);
         }
-        let mut parallel = None;
+        let mut tools = Tools { config: None, builtin, parallel: None };
         if let Some(choice) = choice {
-            let at_choice = path.key("tool_choice");
+            let at_choice = JsonPath::ROOT.key("tool_choice");
             if &*required(choice.kind.clone(), at_choice.key("type"))? == "none" {
-                return Ok((self.no_tool(choice, config, at_choice), None));
+                self.choice_of_no_tool(choice, at_choice);
+                if !has_tool_blocks {
+                    self.no_tools(&config, &tools.builtin);
+                    return Ok(Tools::default());
+                }
+                self.diagnostics
+                    .unsupported(at_choice, "Converse has no 'none' when the conversation holds tool calls");
+            } else {
+                (config.tool_choice, tools.parallel) =
+                    self.tool_choice(choice, given, &tools.builtin, at_choice)?;
             }
-            (config.tool_choice, parallel) = self.tool_choice(choice, given, at_choice)?;
         }
-        Ok(((!config.tools.is_empty()).then_some(config), parallel))
+        tools.config = (!config.tools.is_empty()).then_some(config);
+        Ok(tools)
     }
 
     /// Which tools to leave out because Bedrock does not have them.
-    fn server_tools(
+    fn server_tools<'a>(
         &mut self,
         tools: &[request::Tool<'a>],
         choice: Option<&request::ToolChoice<'a>>,
@@ -84,7 +109,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Moves the cache marker of a dropped tool to the tool before it.
-    fn inherit_marker(
+    fn inherit_marker<'a>(
         &mut self,
         mut tool: request::Tool<'a>,
         path: JsonPath<'_>,
@@ -97,7 +122,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The cache point behind a tool, where the model takes one.
-    fn tool_cache_point(
+    fn tool_cache_point<'a>(
         &mut self,
         control: Option<request::CacheControl<'a>>,
         path: JsonPath<'_>,
@@ -111,15 +136,12 @@ impl<'a> ConverseRequestBuilder<'a> {
         Ok(point)
     }
 
-    fn tool(
+    fn tool<'a>(
         &mut self,
         mut tool: request::Tool<'a>,
         path: JsonPath<'_>,
         out: &mut Vec<Tool<'a>>,
     ) -> Result<(), InvalidRequest> {
-        if let Some(kind) = tool.kind.take().filter(|kind| &**kind != "custom") {
-            return self.builtin_tool(kind, tool, path);
-        }
         let name = self.tool_names.alias_for(required(tool.name.take(), path.key("name"))?.0);
         let description = tool.description.take().filter(|text| !text.is_empty()).map(|text| text.0);
         let at_schema = path.key("input_schema");
@@ -167,8 +189,13 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// Declares tools that the conversation calls when the request has none: Bedrock requires it.
-    fn placeholder_tools(&mut self, path: JsonPath<'_>, out: &mut Vec<Tool<'a>>) {
-        for name in std::mem::take(&mut self.called).into_texts() {
+    fn placeholder_tools<'a>(
+        &mut self,
+        messages: &[Message<'a>],
+        path: JsonPath<'_>,
+        out: &mut Vec<Tool<'a>>,
+    ) {
+        for name in called_tools(messages) {
             self.diagnostics
                 .adjusted(path, format!("`{name}` declared for Bedrock, because the conversation calls it"));
             out.push(Tool::ToolSpec(ToolSpec {
@@ -180,13 +207,14 @@ impl<'a> ConverseRequestBuilder<'a> {
         }
     }
 
-    fn tool_choice(
+    fn tool_choice<'a>(
         &mut self,
         mut choice: request::ToolChoice<'a>,
         given: bool,
+        builtin: &[BuiltinTool<'a>],
         path: JsonPath<'_>,
     ) -> Result<(Option<ToolChoice<'a>>, Option<ParallelToolUse>), InvalidRequest> {
-        if !given && self.builtin_tools.is_empty() && self.diagnostics.unsupported.is_empty() {
+        if !given && builtin.is_empty() && self.diagnostics.unsupported.is_empty() {
             return Err(InvalidRequest::new(path, "tool_choice may only be specified while providing tools"));
         }
         let kind = required(choice.kind.take(), path.key("type"))?;
@@ -195,7 +223,7 @@ impl<'a> ConverseRequestBuilder<'a> {
             "any" => ToolChoice::Any {},
             "tool" => {
                 let name = required(choice.name.take(), path.key("name"))?;
-                if given && self.builtin_tool_names.contains(&name.0) {
+                if given && builtin.iter().any(|tool| tool.name.as_ref() == Some(&name.0)) {
                     self.diagnostics
                         .unsupported(path, format!("Converse cannot make the model call `{name}`"));
                 }
@@ -221,7 +249,7 @@ impl<'a> ConverseRequestBuilder<'a> {
     }
 
     /// The choice, unless Converse has no tools to choose from.
-    fn declared(
+    fn declared<'a>(
         &mut self,
         choice: ToolChoice<'a>,
         given: bool,
@@ -239,7 +267,7 @@ impl<'a> ConverseRequestBuilder<'a> {
 
     /// The choice, or the strongest below it that the model takes. Nothing else ever weakens a
     /// choice.
-    fn at_most(&mut self, choice: ToolChoice<'a>, path: JsonPath<'_>) -> Option<ToolChoice<'a>> {
+    fn at_most<'a>(&mut self, choice: ToolChoice<'a>, path: JsonPath<'_>) -> Option<ToolChoice<'a>> {
         let wanted = match choice {
             ToolChoice::Auto {} => ToolChoices::Auto,
             ToolChoice::Any {} => ToolChoices::Any,
@@ -261,30 +289,38 @@ impl<'a> ConverseRequestBuilder<'a> {
         sent
     }
 
-    /// Handles `none`, which Converse lacks: without tool calls in the conversation the tools are left out.
-    fn no_tool(
-        &mut self,
-        mut choice: request::ToolChoice<'a>,
-        config: ToolConfig<'a>,
-        path: JsonPath<'_>,
-    ) -> Option<ToolConfig<'a>> {
+    /// Takes the members of the choice `none`, which Converse lacks.
+    fn choice_of_no_tool<'a>(&mut self, mut choice: request::ToolChoice<'a>, path: JsonPath<'_>) {
         choice.kind.take();
         choice.disable_parallel_tool_use.take();
         self.diagnostics.unknown_fields(path, choice.left_over());
-        if self.has_tool_blocks {
-            self.diagnostics
-                .unsupported(path, "Converse has no 'none' when the conversation holds tool calls");
-            return Some(config);
-        }
-        let typed = std::mem::take(&mut self.builtin_tools);
-        if !config.tools.is_empty() || !typed.is_empty() {
-            // At this point all betas are those of the tools.
-            self.betas = OrderedSet::default();
+    }
+
+    /// Reports that tools are left out, if there are any.
+    fn no_tools(&mut self, config: &ToolConfig<'_>, builtin: &[BuiltinTool<'_>]) {
+        if !config.tools.is_empty() || !builtin.is_empty() {
             self.diagnostics.adjusted(
                 JsonPath::ROOT.key("tools"),
                 "not sent, so that none can be called: tool_choice is none",
             );
         }
-        None
     }
+}
+
+/// Whether the conversation holds tool calls or results.
+fn has_tool_blocks(messages: &[Message<'_>]) -> bool {
+    let is_tool_block =
+        |block: &ContentBlock<'_>| matches!(block, ContentBlock::ToolUse(_) | ContentBlock::ToolResult(_));
+    messages.iter().any(|message| message.content.iter().any(is_tool_block))
+}
+
+/// Upstream names of the tools that the conversation calls, each once.
+fn called_tools<'a>(messages: &[Message<'a>]) -> Vec<Cow<'a, str>> {
+    let mut names = OrderedSet::default();
+    for block in messages.iter().flat_map(|message| &message.content) {
+        if let ContentBlock::ToolUse(call) = block {
+            names.insert(call.name.clone());
+        }
+    }
+    names.into_texts()
 }
