@@ -1,5 +1,6 @@
-//! The path of an inference request: from the parsed body to the settled usage. It knows neither HTTP handlers nor client
-//! APIs: `api` calls `Inference::handle` and turns the result into HTTP.
+//! The path of an inference request: from the parsed body to the settled usage. It knows no HTTP handlers: `api` calls
+//! `Inference::handle` and turns the result into HTTP. Bodies are either Messages requests, whatever the client API, or
+//! bodies of the Bedrock API, which are forwarded.
 //!
 //! Reading order: `request` (the values that travel), `plan` (which upstream API, which body, what it may cost),
 //! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` and `decoder`

@@ -1,7 +1,7 @@
 //! Token counting, for both client APIs: by AWS where it counts, from the cache, or else an estimate.
 //!
-//! Clients count dozens of parts at once, and one that gets no count sends the request to the model, which costs; so every valid request
-//! gets one. <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html>
+//! A client without a count sends the prompt to the model, which costs money, so every valid request gets a count.
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html>
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Work on large bodies, off the threads that serve connections: parsing, normalizing, estimating and translating.
+//! Work on large bodies that does not delay other connections: parsing, normalizing, estimating and translating.
 //!
 //! That work takes time in proportion to the body. For megabytes it is tens of milliseconds in which a thread would serve
 //! no other client. A bounded number of large bodies is worked on at a time, a bounded number waits for a bounded time,

@@ -1,7 +1,6 @@
-//! Metering: reserves what a request may cost before it is sent, and settles once, when it is known what it came to.
+//! Metering: reserves what a request may cost before it is sent, and settles once.
 //!
-//! What Bedrock reports is charged. Where it did not come to report it, an estimate is charged that is not too low,
-//! and marked as one.
+//! The usage that Bedrock reports is charged. Without a report, an estimate that is not too low is charged and marked.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The limit of output tokens in bodies of the Bedrock API.
 //!
-//! Each model family has its own native body, and Converse one for all. A request is reserved by the limit that AWS
-//! reads, so a limit anywhere else counts for nothing.
+//! Each model family has its own native body, and Converse has one for all. The reservation uses the limit that AWS
+//! reads; the same field elsewhere in the body is ignored.
 
 use serde::Deserialize;
 

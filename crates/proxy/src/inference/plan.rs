@@ -1,8 +1,8 @@
 //! Plans a request: which upstream API, which body, and what it may cost.
 //!
 //! The body is normalized first, so that every upstream API gets the same conversation.
-//! Converse is tried first: every model has it. What it cannot carry goes by InvokeModel with the client's own body, if
-//! the model is a Claude model; else the request is rejected with the fields that are not supported. Bedrock's own
+//! The body is made for Converse first: every model has it. If Converse cannot carry a field, the client's own body is
+//! sent with InvokeModel, for Claude models; else the request is rejected with the fields that are not supported. Bedrock's own
 //! Messages API is for operators who choose it, and for models that have nothing else.
 
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! Sends a request until its first event: the one loop of attempts, with retries, new credentials and fallbacks. An
-//! error here is an HTTP error, unless the head of the response was sent without an event: then it is an error event.
+//! Sends a request and waits for its first event: the one loop of attempts, with retries, new credentials and fallbacks.
+//! An error here is an HTTP error if the head of the response is not sent yet, else an error event.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,6 +1,6 @@
 //! The response in flight: its bytes, the decoder that they feed, and the meter that settles it.
 //!
-//! It ends exactly once, by its own end, a failure, or its client: dropped before, it goes on as a detached read.
+//! It is settled once. If it is dropped before its end, a detached read continues it.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! Features that models were seen not to support: betas, fields of a request, tool streaming, on-demand throughput.
 //!
-//! AWS's documentation is behind its models and ahead of its regions; a 400 is neither. Errors of AWS repeat text of the
-//! client, though, so one caller's error concerns this caller alone: a feature is left out of everybody's requests when
-//! two callers have met the error. An entry is kept for a day, then the feature is sent again.
+//! AWS's documentation lacks new models and lists features that some regions lack, so only a 400 shows what a model
+//! supports. Errors of AWS repeat text of the client, so one caller's error concerns this caller alone: a feature is left
+//! out of all requests when two callers have received the error. An entry is kept for a day, then the feature is sent again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

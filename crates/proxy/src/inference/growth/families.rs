@@ -1,4 +1,4 @@
-//! Families of bodies: each grows with a number, and each once took time that grew faster, or could.
+//! Families of bodies, each of a size that a number sets. Each was once slower than linear, or could become so.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
