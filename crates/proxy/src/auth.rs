@@ -5,6 +5,7 @@
 //! Tokens are JSON Web Tokens signed with HMAC-SHA256; no other algorithm is accepted:
 //! <https://www.rfc-editor.org/rfc/rfc7519>, <https://www.rfc-editor.org/rfc/rfc8725>.
 
+mod audit_event_limiter;
 mod cache;
 mod caller;
 mod claims;
@@ -12,15 +13,14 @@ mod concurrency;
 mod credential;
 mod error;
 mod jwt;
-mod rate_limiter;
 
+pub(crate) use audit_event_limiter::AuditEventLimiter;
 pub(crate) use caller::{Authenticated, Authenticator, Caller};
 pub(crate) use claims::{Claims, Scope, check_name};
 pub(crate) use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
 pub(crate) use credential::Credential;
 pub(crate) use error::{AccessError, TokenError};
 pub(crate) use jwt::JwtKeys;
-pub(crate) use rate_limiter::RateLimiter;
 
 /// Permission that an operation requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

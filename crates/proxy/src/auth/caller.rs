@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::cache::LruCache;
 use super::{
-    AccessError, Claims, ConcurrencyLimiter, ConcurrencyPermit, Credential, JwtKeys, RateLimiter, Scope,
-    TokenError,
+    AccessError, AuditEventLimiter, Claims, ConcurrencyLimiter, ConcurrencyPermit, Credential, JwtKeys,
+    Scope, TokenError,
 };
 use crate::clock::Clock;
 use crate::config;
@@ -85,7 +85,7 @@ pub struct Authenticator {
     /// Last rows of users by their name, for their other tokens while the database is unavailable.
     users: Mutex<LruCache<String, CallerRows>>,
     /// Limits the rate of events about rejected requests.
-    pub(crate) event_limiter: RateLimiter,
+    pub(crate) event_limiter: AuditEventLimiter,
     /// Limits the open requests of each user.
     pub concurrency: ConcurrencyLimiter,
 }
@@ -134,7 +134,7 @@ impl Authenticator {
             anonymous,
             tokens: Mutex::new(LruCache::new(MAX_CACHED_TOKENS)),
             users: Mutex::new(LruCache::new(MAX_CACHED_USERS)),
-            event_limiter: RateLimiter::default(),
+            event_limiter: AuditEventLimiter::default(),
         }
     }
 

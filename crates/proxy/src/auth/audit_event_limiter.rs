@@ -12,7 +12,7 @@ const REFILL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Limits a rate, and counts what exceeds it.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimiter(Mutex<State>);
+pub(crate) struct AuditEventLimiter(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,7 +23,7 @@ struct State {
     suppressed: u64,
 }
 
-impl RateLimiter {
+impl AuditEventLimiter {
     /// Number of events suppressed before this one; `None` when this one is suppressed as well.
     pub(crate) fn try_acquire(&self) -> Option<u64> {
         let now = Instant::now();
@@ -49,7 +49,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn burst_passes_then_one_per_interval() {
-        let limiter = RateLimiter::default();
+        let limiter = AuditEventLimiter::default();
         assert_eq!((0..100).filter(|_| limiter.try_acquire().is_some()).count(), 20);
         tokio::time::advance(REFILL_INTERVAL).await;
         assert_eq!(limiter.try_acquire(), Some(80));
