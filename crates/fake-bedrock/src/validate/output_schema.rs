@@ -109,6 +109,11 @@ fn check_objects(members: &Map<String, Value>) -> Result<(), String> {
     let additional = members.get("additionalProperties");
     let is_object = types(members).contains(&"object") || members.contains_key("properties");
     match additional {
+        Some(Value::Bool(true)) if is_object => {
+            Err("For 'object' type, 'additionalProperties: true' is not supported. \
+             Please set 'additionalProperties' to false"
+                .to_owned())
+        }
         _ if is_object && additional != Some(&Value::Bool(false)) => {
             Err("For 'object' type, 'additionalProperties' must be explicitly set to false".to_owned())
         }

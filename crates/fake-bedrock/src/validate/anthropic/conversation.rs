@@ -141,6 +141,14 @@ fn check_pairing(messages: &[Value]) -> ValidationResult {
                 turn.last
             )));
         }
+        let repeated = result_ids.iter().enumerate().find(|(at, id)| result_ids[..*at].contains(id));
+        if let Some((at, id)) = repeated {
+            return Err(AwsError::model(format!(
+                "messages.{}.content.{at}: each tool_use must have a single result. Found multiple `tool_result` blocks \
+                 with id: {id}",
+                turn.last
+            )));
+        }
         let calls = ids(turn, "tool_use", "id");
         if calls.iter().any(|id| !seen.insert(*id)) {
             return Err(AwsError::model(format!("messages.{}: `tool_use` ids must be unique", turn.last)));

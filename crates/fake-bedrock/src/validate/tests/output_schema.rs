@@ -58,7 +58,10 @@ fn objects_must_be_closed_at_every_depth() {
     assert_schema_rejected(object_with(json!({"allOf": [nested]})), open);
     assert_schema_rejected(object_with(json!({"type": "object"})), open);
     assert_schema_rejected(object_with(json!({"type": ["object", "null"]})), open);
-    assert_schema_rejected(object_with(json!({"type": "object", "additionalProperties": true})), open);
+    assert_schema_rejected(
+        object_with(json!({"type": "object", "additionalProperties": true})),
+        "For 'object' type, 'additionalProperties: true' is not supported. Please set 'additionalProperties' to false",
+    );
     assert_schema_rejected(
         object_with(json!({"type": "object", "additionalProperties": {"type": "string"}})),
         open,
