@@ -50,6 +50,8 @@ pub struct TranslationOptions {
     pub server_tools: ServerTools,
     /// Whether a request is rejected when leaving out a field may change the response.
     pub strict: bool,
+    /// Whether Converse is the only upstream API that may be used.
+    pub converse_only: bool,
 }
 
 impl TranslationOptions {
@@ -62,6 +64,7 @@ impl TranslationOptions {
             computer_use: false,
             server_tools: ServerTools::LeaveOut,
             strict: false,
+            converse_only: false,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::wire;
 
-fn chunk(event: &str) -> Vec<u8> {
+pub(crate) fn chunk(event: &str) -> Vec<u8> {
     let payload = json!({"bytes": base64::encode(event), "p": "abcd"}).to_string();
     wire::event("chunk", payload.as_bytes())
 }

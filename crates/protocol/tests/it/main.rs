@@ -9,6 +9,7 @@ mod growth;
 mod invoke_stream;
 mod json_errors;
 mod passthrough;
+mod preserved_thinking;
 mod properties;
 mod wire;
 mod wrong_types;

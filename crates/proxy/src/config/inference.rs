@@ -122,5 +122,6 @@ fn options(env: &mut EnvReader<'_>) -> TranslationOptions {
         computer_use: env.boolean("AWS_BEDROCK_ENABLE_COMPUTER_USE", false),
         server_tools,
         strict: env.boolean("AWS_BEDROCK_STRICT", false),
+        converse_only: false,
     }
 }

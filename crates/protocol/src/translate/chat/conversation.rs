@@ -75,7 +75,7 @@ pub(super) fn conversation<'a>(
         system: Vec::new(),
         turns: Vec::new(),
         functions: 0,
-        before_assistant: before_assistant(messages),
+        before_assistant: before_assistant(messages, capabilities),
     };
     for (index, message) in messages.iter().enumerate() {
         builder.message(index, message, path.index(index))?;
@@ -103,9 +103,10 @@ fn unplaced(blocks: Blocks<'_>) -> (Vec<Block<'_>>, Vec<Origin>) {
     blocks.into_iter().map(|Placed { block, origin }| (block, origin)).unzip()
 }
 
-/// For each message, whether the assistant speaks next, after instructions at most.
-fn before_assistant(messages: &[Message<'_>]) -> Vec<bool> {
-    let mut is_before = false;
+/// For each message, whether the assistant speaks next, after instructions at most. Claude speaks after the last message,
+/// so that instructions at the end stay what they are when its response follows them; Converse takes none at the end.
+fn before_assistant(messages: &[Message<'_>], capabilities: &Capabilities) -> Vec<bool> {
+    let mut is_before = capabilities.claude;
     let mut before: Vec<bool> = Vec::with_capacity(messages.len());
     for message in messages.iter().rev() {
         before.push(is_before);

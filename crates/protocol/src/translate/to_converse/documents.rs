@@ -136,8 +136,11 @@ impl ConverseRequestBuilder {
         if self.capabilities.claude && !cited {
             let reason =
                 "Converse gives Claude no more than the text of a PDF; enable citations for its pages";
-            self.diagnostics.unsupported(path, reason);
-            return Ok(None);
+            if !self.options.converse_only {
+                self.diagnostics.unsupported(path, reason);
+                return Ok(None);
+            }
+            self.diagnostics.dropped(path, reason);
         }
         Ok(Some((Some("pdf"), DocumentSource::Bytes(bytes.0))))
     }

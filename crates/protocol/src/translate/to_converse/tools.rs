@@ -73,12 +73,13 @@ impl ConverseRequestBuilder {
             let at_choice = JsonPath::ROOT.key("tool_choice");
             if &*required(choice.kind.clone(), at_choice.key("type"))? == "none" {
                 self.choice_of_no_tool(choice, at_choice);
-                if !has_tool_blocks {
+                let has_tools = !config.tools.is_empty() || !tools.builtin.is_empty();
+                if !has_tool_blocks && !(has_tools && self.must_keep_tools()) {
                     self.no_tools(&config, &tools.builtin);
                     return Ok(Tools::default());
                 }
-                self.diagnostics
-                    .unsupported(at_choice, "Converse has no 'none' when the conversation holds tool calls");
+                let what = if has_tool_blocks { "when the conversation holds tool calls" } else { "beside tools" };
+                self.diagnostics.unsupported(at_choice, format!("Converse has no 'none' {what}"));
             } else {
                 (config.tool_choice, tools.parallel) =
                     self.tool_choice(choice, given, &tools.builtin, at_choice)?;
@@ -287,6 +288,12 @@ impl ConverseRequestBuilder {
                 .dropped(path, format!("weakened to `{name}`: the model takes no stricter choice"));
         }
         sent
+    }
+
+    /// Whether another upstream API has to carry tools that Converse can only leave out: thinking is bound to them, and
+    /// they are the begin of what is cached.
+    fn must_keep_tools(&self) -> bool {
+        self.capabilities.claude && !self.options.converse_only
     }
 
     /// Takes the members of the choice `none`, which Converse lacks.
