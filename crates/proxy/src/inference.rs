@@ -8,6 +8,7 @@
 //! its client). Beside them `large_bodies` (bounds the work on large bodies), `count_tokens`, `output_limit` (the limit in a
 //! body of the Bedrock API), `unsupported` (features that models were seen not to support), `debug` and `error`.
 
+mod beta_trials;
 mod count_tokens;
 mod debug;
 mod decoder;

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use super::diagnostics::{Diagnostics, JsonPath};
 use super::ordered_set::OrderedSet;
 use super::safeguards;
@@ -52,7 +54,7 @@ const UNSUPPORTED_BETA_PREFIXES: [&str; 6] = [
 /// Betas that Converse does not know. It has their feature anyway, or the feature is a member of the
 /// request that is rejected by itself.
 const CONVERSE_UNSUPPORTED_BETAS: [&str; 8] = [
-    "afk-mode-2026-01-31",
+    AFK_MODE,
     CONTEXT_MANAGEMENT,
     TOOL_SEARCH,
     TURN_OUTPUT_CONFIG,
@@ -65,7 +67,7 @@ const CONVERSE_UNSUPPORTED_BETAS: [&str; 8] = [
 /// Betas without a meaning for models that are not Claude models: their features are members, which are
 /// translated or reported themselves, or is a limit, which the model rejects to exceed.
 const CLAUDE_ONLY_BETAS: [&str; 12] = [
-    "afk-mode-2026-01-31",
+    AFK_MODE,
     "interleaved-thinking-2025-05-14",
     "context-1m-2025-08-07",
     "effort-2025-11-24",
@@ -88,6 +90,10 @@ const MESSAGES_API_BETAS: [&str; 5] = [
     "token-counting-2024-11-01",
 ];
 
+/// Betas that Bedrock accepts according to Claude Code alone, which sends them there.
+const PRESUMED_BETAS: [&str; 2] = [AFK_MODE, DISPLAY_UPDATES_BETA];
+
+const AFK_MODE: &str = "afk-mode-2026-01-31";
 pub(super) const TOOL_SEARCH: &str = "tool-search-tool-2025-10-19";
 pub(super) const TURN_OUTPUT_CONFIG: &str = "mid-conversation-output-config-2026-07-01";
 pub(super) const FINE_GRAINED_STREAMING: &str = "fine-grained-tool-streaming-2025-05-14";
@@ -132,6 +138,36 @@ impl RequestedBetas<'_> {
     pub(super) fn is_safeguards_unsupported(self) -> bool {
         self.all_unsupported || self.unsupported.iter().any(|name| name.starts_with(safeguards::BETA_PREFIX))
     }
+}
+
+/// The betas in an upstream `body` for which Bedrock may have rejected it without naming one, the most likely first: new
+/// ones, then that of `safeguards`, which regions get one by one, then those that are presumed to be accepted. Those that Bedrock is known to accept are
+/// not among them.
+#[must_use]
+pub fn suspect_betas(body: &[u8]) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Body {
+        anthropic_beta: Vec<String>,
+        #[serde(rename = "additionalModelRequestFields")]
+        fields: Fields,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Fields {
+        anthropic_beta: Vec<String>,
+    }
+    let rank = |name: &str| match name {
+        _ if name.starts_with(safeguards::BETA_PREFIX) => Some(1),
+        _ if PRESUMED_BETAS.contains(&name) => Some(2),
+        _ if CLAUDE_ONLY_BETAS.contains(&name) || CONVERSE_UNSUPPORTED_BETAS.contains(&name) => None,
+        _ => Some(0),
+    };
+    let body: Body = serde_json::from_slice(body).unwrap_or_default();
+    let names = body.anthropic_beta.into_iter().chain(body.fields.anthropic_beta);
+    let mut ranked: Vec<(u8, String)> = names.filter_map(|name| Some((rank(&name)?, name))).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, name)| name).collect()
 }
 
 /// The betas of one request, filtered for an upstream API and a model.
@@ -305,5 +341,19 @@ mod tests {
             reported(&betas)[1],
             ("a-2027-01-01, b-2027-01-01 not sent: this model rejected some of them before".to_owned(), true)
         );
+    }
+
+    #[test]
+    fn new_betas_are_the_first_suspects() {
+        let names =
+            ["dangerous-tool-use-2026-09-03", "effort-2025-11-24", AFK_MODE, "novel-2027-01-01", TOOL_SEARCH];
+        let expected = ["novel-2027-01-01", "dangerous-tool-use-2026-09-03", AFK_MODE];
+        let invoke = serde_json::json!({"anthropic_beta": names, "messages": []});
+        assert_eq!(suspect_betas(invoke.to_string().as_bytes()), expected);
+        let converse = serde_json::json!({"additionalModelRequestFields": {"anthropic_beta": names}});
+        assert_eq!(suspect_betas(converse.to_string().as_bytes()), expected);
+        for none in ["{}", r#"{"anthropic_beta":7}"#, ""] {
+            assert!(suspect_betas(none.as_bytes()).is_empty());
+        }
     }
 }

@@ -38,7 +38,7 @@ mod to_invoke;
 mod tool_names;
 mod unsupported;
 
-pub use betas::RequestedBetas;
+pub use betas::{RequestedBetas, suspect_betas};
 pub use chat::{
     ChatCall, ChatFormat, ChatOptions, ChatPaths, ChatStream, chat_completion, chat_error, chat_to_messages,
 };
@@ -50,7 +50,7 @@ pub use from_converse::{
 };
 pub use from_invoke::InvokeStream;
 pub use from_messages_api::MessagesApiStream;
-pub use normalize::{Normalized, normalize};
+pub use normalize::{Normalized, normalize, normalize_without_schemas};
 pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
 pub use s3_locations::find_s3_location;
 pub use safeguards::requests_check;

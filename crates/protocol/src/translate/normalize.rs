@@ -27,6 +27,12 @@ use crate::json_error;
 const BLANK_TEXT: &str = "left out: Bedrock takes no blank text";
 /// Notice for an id in other characters.
 const ID_ALIAS: &str = "sent under another id: Bedrock takes letters, digits, `_` and `-`";
+/// Notice for a schema that the model cannot be held to.
+const SCHEMA_IN_SYSTEM: &str =
+    "sent in the system prompt: Bedrock can make no grammar of it, so the response may differ from it";
+/// Notice for a tool with such a schema.
+const NO_GRAMMAR: &str =
+    "left out: Bedrock can make no grammar of the schema, so arguments may differ from it";
 /// Lists of tool names in an edit of `context_management`.
 const NAME_LISTS: [&str; 2] = ["exclude_tools", "clear_tool_inputs"];
 
@@ -69,13 +75,29 @@ pub fn normalize(
     capabilities: &Capabilities,
     strict: bool,
 ) -> Result<Option<Normalized>, InvalidRequest> {
+    normalize_without_schemas(body, request, capabilities, strict, &[])
+}
+
+/// The same, for a model that was seen to reject the schemas with the fingerprints `rejected`: it reads such a schema of
+/// structured output in the system prompt instead, and is not held to the schema of a strict tool.
+///
+/// # Errors
+/// As [`normalize`].
+pub fn normalize_without_schemas(
+    body: &[u8],
+    request: &Request<'_>,
+    capabilities: &Capabilities,
+    strict: bool,
+    rejected: &[u64],
+) -> Result<Option<Normalized>, InvalidRequest> {
     check_stop_sequences(request, capabilities)?;
-    if valid::is_valid(request, capabilities) {
+    let may_be_rejected = !rejected.is_empty() && valid::has_schema(request);
+    if !may_be_rejected && valid::is_valid(request, capabilities) {
         return Ok(None);
     }
     let body =
         std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
-    edited(body, capabilities, strict)
+    edited(body, capabilities, strict, rejected)
 }
 
 /// Bedrock rejects blank stop sequences: Claude models those of white space, all models empty ones.
@@ -100,10 +122,12 @@ fn edited(
     body: &str,
     capabilities: &Capabilities,
     strict: bool,
+    rejected: &[u64],
 ) -> Result<Option<Normalized>, InvalidRequest> {
     let all = checked_members(body).map_err(|error| json_error::invalid_body(&error))?;
     let mut normalizer = Normalizer {
         capabilities,
+        rejected,
         edit: Edit::new(body),
         diagnostics: Diagnostics::default(),
         tool_names: ToolNames::default(),
@@ -116,15 +140,14 @@ fn edited(
     if let Some(choice) = member("tool_choice") {
         normalizer.tool_choice(choice);
     }
-    let is_system_blank = member("system").is_some_and(|system| normalizer.system(system));
-    if is_system_blank {
-        normalizer.edit.edit_object(body.trim(), &all, |key| key == "system", &[]);
-    }
+    let format = if capabilities.structured_output { normalizer.output_format(&all) } else { Format::Kept };
+    let is_system_sent = match member("system") {
+        Some(system) => normalizer.system(system, &format),
+        None => false,
+    };
+    normalizer.top_level(body.trim(), &all, &format, is_system_sent);
     if let Some(messages) = member("messages") {
         normalizer.messages(messages);
-    }
-    if capabilities.structured_output {
-        normalizer.output_format(&all);
     }
     if let Some(management) = member("context_management").filter(|_| !normalizer.tool_names.is_empty()) {
         normalizer.context_management(management);
@@ -140,6 +163,8 @@ fn edited(
 
 struct Normalizer<'t, 'c> {
     capabilities: &'c Capabilities,
+    /// Fingerprints of schemas that the model was seen to reject.
+    rejected: &'c [u64],
     edit: Edit<'t>,
     diagnostics: Diagnostics,
     tool_names: ToolNames,
@@ -159,8 +184,13 @@ impl<'t> Normalizer<'t, '_> {
             }
             let name = string(&all, "name");
             if let Some(schema) = find(&all, "input_schema") {
-                let is_strict = self.capabilities.strict_tools
+                let mut is_strict = self.capabilities.strict_tools
                     && find(&all, "strict").is_some_and(|strict| strict.get() == "true");
+                if is_strict && self.rejected.contains(&fingerprint(schema)) {
+                    self.edit.edit_object(tool.get(), &all, |key| key == "strict", &[]);
+                    self.diagnostics.dropped(path.key("strict"), NO_GRAMMAR);
+                    is_strict = false;
+                }
                 let name = name.as_deref().unwrap_or_default();
                 self.schema(schema, name, is_strict, path.key("input_schema"))?;
                 if is_strict {
@@ -204,20 +234,55 @@ impl<'t> Normalizer<'t, '_> {
         Ok(())
     }
 
-    /// The schemas that the response is held to.
-    fn output_format(&mut self, all: &[Member<'t>]) {
+    /// The schema that the response is held to: rewritten, or left out if the model was seen to reject it.
+    fn output_format(&mut self, all: &[Member<'t>]) -> Format<'t> {
         let path = JsonPath::ROOT;
-        let config = find(all, "output_config").map(members).unwrap_or_default();
+        let config = find(all, "output_config");
+        let members_of_config = config.map(members).unwrap_or_default();
         let formats = [
-            (find(&config, "format"), path.key("output_config"), "format"),
+            (find(&members_of_config, "format"), path.key("output_config"), "format"),
             (find(all, "output_format"), path, "output_format"),
         ];
+        let mut outcome = Format::Kept;
         for (format, path, name) in formats {
             let format = format.map(members).unwrap_or_default();
-            if let Some(schema) = find(&format, "schema") {
-                let changes = output_schema::rewrite(schema, false, &mut self.edit);
-                changes.report(path.key(name).key("schema"), &mut self.diagnostics);
+            let Some(schema) = find(&format, "schema") else { continue };
+            if !self.rejected.is_empty() && self.rejected.contains(&fingerprint(schema)) {
+                let member = if members_of_config.len() > 1 && name == "format" {
+                    let config = config.map(RawJson::get).unwrap_or_default();
+                    self.edit.edit_object(config, &members_of_config, |key| key == name, &[]);
+                    None
+                } else if name == "format" {
+                    Some("output_config")
+                } else {
+                    Some("output_format")
+                };
+                self.diagnostics.dropped(path.key(name).key("schema"), SCHEMA_IN_SYSTEM);
+                outcome = Format::InSystem { schema, member };
+                continue;
             }
+            let changes = output_schema::rewrite(schema, false, &mut self.edit);
+            changes.report(path.key(name).key("schema"), &mut self.diagnostics);
+        }
+        outcome
+    }
+
+    /// Leaves out and adds members of the body.
+    fn top_level(&mut self, body: &'t str, all: &[Member<'t>], format: &Format<'t>, is_system_sent: bool) {
+        let has_system = find(all, "system").is_some();
+        let mut added = Vec::new();
+        let mut left_out = Vec::new();
+        if has_system && !is_system_sent {
+            left_out.push("system");
+        }
+        if let Format::InSystem { member, .. } = format {
+            left_out.extend(member);
+        }
+        if let Some(block) = format.system_block().filter(|_| !is_system_sent) {
+            added.push(format!(r#""system":[{block}]"#));
+        }
+        if !left_out.is_empty() || !added.is_empty() {
+            self.edit.edit_object(body, all, |key| left_out.contains(&key), &added);
         }
     }
 
@@ -244,28 +309,37 @@ impl<'t> Normalizer<'t, '_> {
         Some((value, quoted(&alias)))
     }
 
-    /// Leaves out blank blocks; whether nothing remains.
-    fn system(&mut self, value: RawJson<'t>) -> bool {
+    /// Leaves out blank blocks and adds the schema of `format`; whether anything remains.
+    fn system(&mut self, value: RawJson<'t>, format: &Format<'t>) -> bool {
         let path = JsonPath::ROOT;
         let path = path.key("system");
+        let schema = format.system_block();
         if let Ok(text) = value.read::<JsonStr<'_>>() {
             if text.is_blank() {
                 self.diagnostics.adjusted(path, BLANK_TEXT);
+            } else if let Some(schema) = schema {
+                self.edit.replace(value, format!("[{},{schema}]", conversation::text_block(value.get())));
             }
-            return text.is_blank();
+            return !text.is_blank();
         }
         let blocks = items(value);
         let mut kept = conversation::Blocks::default();
         for (index, block) in blocks.iter().enumerate() {
             self.block(*block, None, index, path.index(index), &mut kept);
         }
-        if kept.is_changed && !kept.blocks.is_empty() {
+        let is_changed = kept.is_changed || (schema.is_some() && !kept.blocks.is_empty());
+        if is_changed && !kept.blocks.is_empty() {
             for (index, block) in kept.blocks.iter().enumerate().filter(|(new, block)| *new != block.index) {
                 self.moved.insert(path.index(index), path.index(block.index));
             }
-            self.edit.replace(value, kept.render());
+            let mut list = kept.render();
+            if let Some(schema) = &schema {
+                list.truncate(list.len() - 1);
+                list.push_str(&format!(",{schema}]"));
+            }
+            self.edit.replace(value, list);
         }
-        kept.is_changed && kept.blocks.is_empty()
+        !kept.blocks.is_empty() || (!kept.is_changed && schema.is_none())
     }
 
     fn context_management(&mut self, value: RawJson<'t>) {
@@ -280,6 +354,32 @@ impl<'t> Normalizer<'t, '_> {
             }
         }
     }
+}
+
+/// What becomes of the schema that the response is held to.
+enum Format<'t> {
+    /// It stays, if there is one.
+    Kept,
+    /// It goes into the system prompt, and this member of the body is left out.
+    InSystem { schema: RawJson<'t>, member: Option<&'static str> },
+}
+
+impl Format<'_> {
+    /// The block of the system prompt with the schema.
+    fn system_block(&self) -> Option<String> {
+        let Self::InSystem { schema, .. } = self else { return None };
+        let text = format!(
+            "Respond with one JSON value that is valid against this JSON schema, and with nothing else: no explanation, no code fence.\n{}",
+            schema.get()
+        );
+        Some(conversation::text_block(&quoted(&text)))
+    }
+}
+
+/// Fingerprint (FNV-1a) of a schema as the client wrote it, by which it is recognized in later requests.
+pub(super) fn fingerprint(schema: RawJson<'_>) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    schema.get().bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 /// Where a value that moved stood in the client's body: new path → old path. The path of a value without an

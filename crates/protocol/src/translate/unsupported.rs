@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::normalize::fingerprint;
 use crate::json::{JsonStr, RawJson, ignore_scalars};
 use crate::json_edit::{items, members};
 
@@ -17,6 +18,14 @@ pub enum UnsupportedFeature {
     Field(String),
     /// The beta of this name.
     Beta(String),
+    /// The betas of these names.
+    Betas(Vec<String>),
+    /// One of several betas, which were left out together: the message does not name it.
+    UnprovenBeta(String),
+    /// This value of `thinking.display`; with an empty one, the member.
+    Display(String),
+    /// The JSON schema with this fingerprint: no grammar can be made of it.
+    Schema(u64),
     /// One of the betas: the message does not name it.
     AllBetas,
     /// On-demand throughput: the model needs an inference profile.
@@ -30,7 +39,7 @@ impl UnsupportedFeature {
     #[must_use]
     pub fn is_same_for_all_callers(&self) -> bool {
         // Each caller may have sent another beta.
-        *self != Self::AllBetas
+        !matches!(self, Self::AllBetas | Self::UnprovenBeta(_))
     }
 }
 
@@ -75,8 +84,53 @@ pub fn detect_unsupported(text: &str, body: &str) -> Option<UnsupportedFeature> 
     let sentence = text.strip_prefix(PREFIX).unwrap_or(text).trim_end_matches('.');
     match sentence.strip_suffix(UNKNOWN) {
         Some(path) => field(path, body),
-        None => parse_sentence(sentence, body),
+        None if is_about_grammar(sentence) => schema(sentence, body),
+        None => display(sentence, body).or_else(|| parse_sentence(sentence, body)),
     }
+}
+
+/// Whether a message is about a valid schema that is beyond the grammar. Other messages are about mistakes of the client.
+fn is_about_grammar(sentence: &str) -> bool {
+    const PHRASES: [&str; 5] = [
+        "must be explicitly set to false",
+        " not supported",
+        "Circular reference",
+        "too complex",
+        "too large",
+    ];
+    const PATHS: [&str; 3] = ["output_config.format.schema: ", "output_format.schema: ", "tools."];
+    PATHS.iter().any(|start| sentence.starts_with(start))
+        && PHRASES.iter().any(|phrase| sentence.contains(phrase))
+}
+
+/// The schema that a message is about: that of structured output, or that of a strict tool.
+fn schema(sentence: &str, body: &str) -> Option<UnsupportedFeature> {
+    let (path, _) = sentence.split_once(": ")?;
+    let body: RawJson<'_> = serde_json::from_str(body).ok()?;
+    let schema = match *path.split('.').collect::<Vec<_>>() {
+        ["output_config", "format", "schema"] | ["output_format", "schema"] => {
+            let format = member(body, "output_config").and_then(|config| member(config, "format"));
+            member(format.or_else(|| member(body, "output_format"))?, "schema")?
+        }
+        ["tools", index, ..] => {
+            let tool = *items(member(body, "tools")?).get(index.parse::<usize>().ok()?)?;
+            member(tool, "strict").filter(|strict| strict.get() == "true")?;
+            member(tool, "input_schema")?
+        }
+        _ => return None,
+    };
+    Some(UnsupportedFeature::Schema(fingerprint(schema)))
+}
+
+/// The display of thinking that a message rejects. The message names the values that are valid, so the rejected one is
+/// that of the body.
+fn display(sentence: &str, body: &str) -> Option<UnsupportedFeature> {
+    let (path, _) = sentence.split_once(": Input should be ")?;
+    let ["thinking", _, "display"] = *path.split('.').collect::<Vec<_>>() else { return None };
+    let body: RawJson<'_> = serde_json::from_str(body).ok()?;
+    let value: JsonStr<'_> = member(member(body, "thinking")?, "display")?.read().ok()?;
+    let is_plain = value.len() < 40 && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    (is_plain && !value.is_empty()).then(|| UnsupportedFeature::Display(value.to_string()))
 }
 
 /// Parses the other messages.
@@ -101,8 +155,7 @@ fn parse_sentence(sentence: &str, body: &str) -> Option<UnsupportedFeature> {
         return Some(UnsupportedFeature::ToolStreaming);
     }
     if lower.starts_with("unexpected value") && BETA_ENDINGS.iter().any(|ending| lower.ends_with(ending)) {
-        let beta = quoted(sentence).filter(|beta| is_name(beta))?;
-        return Some(UnsupportedFeature::Beta(beta.to_owned()));
+        return named_betas(sentence);
     }
     if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
         return field("temperature", body).and_then(|_| field("top_p", body));
@@ -141,6 +194,10 @@ fn field(path: &str, body: &str) -> Option<UnsupportedFeature> {
         let index = index.parse::<usize>().ok()?;
         member(*items(member(body, "tools")?).get(index)?, name)
     };
+    if let ["thinking", _, "display"] = *names {
+        member(member(body, "thinking")?, "display")?;
+        return Some(UnsupportedFeature::Display(String::new()));
+    }
     let (name, value, is_core) = match *names {
         [name] => (name, member(body, name), CORE_FIELDS.contains(&name)),
         ["tools", index, name] => (name, tool(index, name), CORE_TOOL_FIELDS.contains(&name)),
@@ -283,9 +340,19 @@ impl<'t> Visitor<'t> for DottedNames<'_> {
     ignore_scalars!();
 }
 
-/// The first text between backquotes.
-fn quoted(text: &str) -> Option<&str> {
-    text.split('`').nth(1).filter(|quoted| !quoted.is_empty() && quoted.len() < 100)
+/// The betas between backquotes: "`a`, `b`". The last two backquotes are those of the header's name.
+fn named_betas(sentence: &str) -> Option<UnsupportedFeature> {
+    let (listed, _) = sentence.split_once('`')?.1.rsplit_once(" for the `")?;
+    let names: Vec<&str> = listed.strip_suffix('`')?.split("`, `").collect();
+    let is_plain = |name: &&str| is_name(name) && name.len() < 100;
+    match names[..] {
+        [name] if is_plain(&name) => Some(UnsupportedFeature::Beta(name.to_owned())),
+        [_] => None,
+        _ if names.iter().all(|name| is_plain(name)) => {
+            Some(UnsupportedFeature::Betas(names.into_iter().map(str::to_owned).collect()))
+        }
+        _ => None,
+    }
 }
 
 /// Whether a tag is the type of a tool that has a date.
@@ -484,5 +551,21 @@ mod tests {
             let text = format!("tools.0.custom.{name}: Extra inputs are not permitted");
             assert_eq!(detect_unsupported(&text, BODY), None, "{text}");
         }
+    }
+
+    #[test]
+    fn rejected_display_is_that_of_the_body() {
+        let text = "thinking.adaptive.display: Input should be 'summarized' or 'omitted'";
+        let body = |display: &str| format!(r#"{{"thinking":{{"type":"adaptive","display":{display}}}}}"#);
+        let display = |name: &str| Some(UnsupportedFeature::Display(name.to_owned()));
+        assert_eq!(detect_unsupported(text, &body("\"updates\"")), display("updates"));
+        for odd in ["\"a.b\"", "\"Shown to all\"", "\"\"", "1", "null"] {
+            assert_eq!(detect_unsupported(text, &body(odd)), None, "{odd}");
+        }
+        let unknown = "thinking.enabled.display: Extra inputs are not permitted";
+        assert_eq!(detect_unsupported(unknown, &body("\"omitted\"")), display(""));
+        assert_eq!(detect_unsupported(unknown, "{}"), None);
+        let nested = "messages.0.display: Input should be 'summarized' or 'omitted'";
+        assert_eq!(detect_unsupported(nested, &body("\"updates\"")), None);
     }
 }

@@ -41,7 +41,8 @@ pub(crate) async fn create(
     let config = app.inference.config();
     let options = ChatOptions { auto_cache: config.auto_cache, strict: config.options.strict };
     let begun = Instant::now();
-    let translate = || translate::chat_to_messages(&chat, body.len(), &model.capabilities, &options);
+    let capabilities = app.inference.chat_capabilities(&model);
+    let translate = || translate::chat_to_messages(&chat, body.len(), &capabilities, &options);
     let call = app.inference.work_on_body(body.len(), translate).await??;
     record.add_phase(OverheadPhase::Translate, parsing + begun.elapsed());
     if !call.unsupported.is_empty() {

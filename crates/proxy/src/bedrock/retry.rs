@@ -16,7 +16,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// Clients give up on their own after some seconds without a response.
 const MAX_DELAY: Duration = Duration::from_secs(2);
 /// How often one request may be changed and sent again. Each fallback needs a 400 that names something new for its
-/// upstream API: structured output and strict tools alone may need two each.
+/// upstream API, or betas that are left out one at a time: structured output and strict tools alone may need two each.
 const MAX_FALLBACKS: usize = 6;
 
 /// Which errors may be retried.
@@ -96,7 +96,8 @@ impl Attempts {
         Next::Retry(delay)
     }
 
-    /// What a 400 names that the request can go without; each thing once by each upstream API.
+    /// What a 400 names that the request can go without; each thing once by each upstream API, except betas, of which
+    /// the message names none.
     fn fallback(
         &mut self,
         error: &UpstreamError,
@@ -110,7 +111,8 @@ impl Attempts {
         let body = std::str::from_utf8(client_body).unwrap_or_default();
         let feature = detect_unsupported(&mapped.aws_message, body)?;
         let fallback = (api, feature.clone());
-        if self.fallbacks.len() == MAX_FALLBACKS || self.fallbacks.contains(&fallback) {
+        let is_repeated = fallback.1 != UnsupportedFeature::AllBetas && self.fallbacks.contains(&fallback);
+        if self.fallbacks.len() == MAX_FALLBACKS || is_repeated {
             return None;
         }
         self.fallbacks.push(fallback);

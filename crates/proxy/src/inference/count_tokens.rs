@@ -95,7 +95,7 @@ impl Inference {
         body: &Bytes,
         betas: &[String],
     ) -> Result<(u64, Option<CountRequest>), InvalidRequest> {
-        match normalize(body, &parsed, &model.capabilities, false)? {
+        match normalize(body, &parsed, &model.capabilities, false, &[])? {
             None => self.count_request(model, parsed, body, betas),
             Some((body, normalized)) => self
                 .count_request(model, Request::parse(&body)?, &body, betas)
@@ -137,7 +137,9 @@ impl Inference {
         let options = TranslationOptions { default_max_tokens: max_tokens, strict: false, ..options };
         let betas = RequestedBetas::default();
         // It costs no tokens of the prompt.
-        let parsed = Request { safeguards: None, ..parsed };
+        let mut parsed = Request { safeguards: None, ..parsed };
+        // The tools are sent with it.
+        parsed.tool_choice.take_if(|choice| choice.kind.as_deref() == Some("none"));
         let call = translate::to_converse(parsed, betas, body.len(), &model.capabilities, &options)?;
         if !call.unsupported.is_empty() {
             return Ok(None);

@@ -82,9 +82,10 @@ pub(super) fn unsupported_fields(fields: &[UnsupportedField]) {
 /// The kind of an unsupported feature, for metrics.
 pub(super) fn feature_kind(feature: &UnsupportedFeature) -> &'static str {
     match feature {
-        UnsupportedFeature::Beta(_) => "beta",
-        UnsupportedFeature::Field(_) => "member",
-        UnsupportedFeature::AllBetas => "betas",
+        UnsupportedFeature::Beta(_) | UnsupportedFeature::UnprovenBeta(_) => "beta",
+        UnsupportedFeature::Field(_) | UnsupportedFeature::Display(_) => "member",
+        UnsupportedFeature::Schema(_) => "schema",
+        UnsupportedFeature::AllBetas | UnsupportedFeature::Betas(_) => "betas",
         UnsupportedFeature::OnDemandThroughput => "profile",
         UnsupportedFeature::ToolStreaming => "streaming_tools",
     }

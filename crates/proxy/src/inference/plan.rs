@@ -11,10 +11,11 @@ use protocol::anthropic::{InvalidRequest, Request};
 use protocol::apis::UpstreamApi;
 use protocol::capabilities::Capabilities;
 use protocol::translate::{
-    self, InvokeOptions, Normalized, Notice, RequestedBetas, StreamContext, ToolNames, UnsupportedFeature,
-    UnsupportedField,
+    self, InvokeOptions, Normalized, Notice, RequestedBetas, StreamContext, ToolNames, TranslationOptions,
+    UnsupportedFeature, UnsupportedField,
 };
 
+use super::beta_trials::BetaTrials;
 use super::output_limit::sent_limit;
 use super::request::{ClientBody, InferenceRequest, UpstreamRequest};
 use super::{Inference, InferenceError, debug};
@@ -33,6 +34,8 @@ struct Planned<'a> {
     request: &'a InferenceRequest,
     body: &'a Bytes,
     betas: &'a [String],
+    /// Betas that are left out of this request alone.
+    trials: &'a BetaTrials,
     /// Tokens of the prompt.
     prompt: PromptEstimate,
     /// Whether the client expects `safeguard_results`.
@@ -95,6 +98,18 @@ struct Body {
 }
 
 impl Inference {
+    /// The capabilities of a model for the translation of a chat. Converse takes instructions between turns, but none at
+    /// the end; where a Claude model is called by Converse alone, they are the user's words in every turn.
+    pub(crate) fn chat_capabilities(&self, model: &ResolvedModel) -> Capabilities {
+        let mut capabilities = model.capabilities;
+        capabilities.mid_conversation_system &= !(capabilities.claude && self.is_converse_only(model));
+        capabilities
+    }
+
+    fn is_converse_only(&self, model: &ResolvedModel) -> bool {
+        model.upstream_policy(self.config.upstream_policy) == UpstreamPolicy::Only(UpstreamApi::Converse)
+    }
+
     /// Plans `request`. `parsed` is the Messages request in its body, parsed here when a fallback is planned.
     ///
     /// # Errors
@@ -103,6 +118,16 @@ impl Inference {
         &self,
         request: &InferenceRequest,
         parsed: Option<Request<'_>>,
+    ) -> Result<UpstreamRequest, InferenceError> {
+        self.plan_trial(request, parsed, &BetaTrials::default())
+    }
+
+    /// The same, without the betas that are left out on trial.
+    fn plan_trial(
+        &self,
+        request: &InferenceRequest,
+        parsed: Option<Request<'_>>,
+        trials: &BetaTrials,
     ) -> Result<UpstreamRequest, InferenceError> {
         match &request.body {
             ClientBody::Bedrock { operation, headers, body } => {
@@ -115,12 +140,13 @@ impl Inference {
                 };
                 debug::request(&request.id, body, betas, &parsed);
                 let strict = self.config.options.strict;
-                let normalized = normalize(body, &parsed, &request.model.capabilities, strict);
+                let rejected = self.unsupported.schemas(&request.model.model_id, caller_id(request));
+                let normalized = normalize(body, &parsed, &request.model.capabilities, strict, &rejected);
                 match normalized.map_err(|error| locate_error(request, error))? {
-                    None => self.plan_messages(request, body, betas, parsed, None),
+                    None => self.plan_messages(request, (body, betas, trials), parsed, None),
                     Some((body, normalized)) => {
                         let parsed = Request::parse(&body)?;
-                        self.plan_messages(request, &body, betas, parsed, Some(&normalized))
+                        self.plan_messages(request, (&body, betas, trials), parsed, Some(&normalized))
                     }
                 }
             }
@@ -131,15 +157,14 @@ impl Inference {
     fn plan_messages(
         &self,
         request: &InferenceRequest,
-        body: &Bytes,
-        betas: &[String],
+        (body, betas, trials): (&Bytes, &[String], &BetaTrials),
         parsed: Request<'_>,
         normalized: Option<&Normalized>,
     ) -> Result<UpstreamRequest, InferenceError> {
         let context = context_tokens(&request.model, betas, body);
         let prompt = estimate::tokens(&parsed, tokenizer(&request.model), context);
         let expects_safeguard_results = parsed.safeguards.is_some_and(translate::requests_check);
-        let planned = Planned { request, body, betas, prompt, expects_safeguard_results, normalized };
+        let planned = Planned { request, body, betas, trials, prompt, expects_safeguard_results, normalized };
         let body = self.choose(&planned, parsed)?;
         self.upstream_request(&planned, body)
     }
@@ -151,15 +176,48 @@ impl Inference {
         request: &InferenceRequest,
         failed: &UpstreamRequest,
         feature: &UnsupportedFeature,
+        trials: &mut BetaTrials,
         reserved: Option<i64>,
     ) -> Option<UpstreamRequest> {
         let api = failed.upstream_api?;
+        while *feature == UnsupportedFeature::AllBetas && trials.advance(api, &failed.body) {
+            if let Some(other) = self.other_request(request, failed, trials, reserved) {
+                return Some(other);
+            }
+        }
+        self.remember_unsupported(request, api, feature);
+        self.other_request(request, failed, trials, reserved)
+    }
+
+    /// Leaves `feature` out of later requests.
+    pub(super) fn remember_unsupported(
+        &self,
+        request: &InferenceRequest,
+        api: UpstreamApi,
+        feature: &UnsupportedFeature,
+    ) {
+        if let UnsupportedFeature::Betas(names) = feature {
+            for name in names {
+                self.remember_unsupported(request, api, &UnsupportedFeature::Beta(name.clone()));
+            }
+            return;
+        }
         let (model, caller) = (&request.model.model_id, caller_id(request));
         if self.unsupported.insert(api, model, feature, caller) {
             self.metrics.unsupported_feature(api.as_str(), debug::feature_kind(feature));
             tracing::info!(model, route = api.as_str(), ?feature, "model does not support a feature");
         }
-        let other = self.plan(request, None).ok()?;
+    }
+
+    /// The plan of today, unless it is the one that failed, or may cost more than is reserved.
+    fn other_request(
+        &self,
+        request: &InferenceRequest,
+        failed: &UpstreamRequest,
+        trials: &BetaTrials,
+        reserved: Option<i64>,
+    ) -> Option<UpstreamRequest> {
+        let other = self.plan_trial(request, None, trials).ok()?;
         let is_covered = reserved.is_none_or(|reserved| other.estimate.total() <= reserved);
         (is_covered && !other.is_same_as(failed)).then_some(other)
     }
@@ -213,14 +271,15 @@ impl Inference {
         let has_tools = parsed.tools.as_ref().is_some_and(|tools| !tools.is_empty());
         let caller = caller_id(planned.request);
         let features = self.unsupported.get(UpstreamApi::Converse, &model.model_id, caller);
-        let unsupported = beta_names(&features);
+        let unsupported = beta_names(&features, planned.trials.left_out(UpstreamApi::Converse));
         let betas = requested_betas(planned, &unsupported, &features);
+        let converse_only = self.is_converse_only(model);
         let mut call = translate::to_converse(
             parsed,
             betas,
             planned.body.len(),
             &model.capabilities,
-            &self.config.options,
+            &TranslationOptions { converse_only, ..self.config.options },
         )
         .map_err(|error| planned.locate_error(error))?;
         planned.locate(&mut call.unsupported, &mut call.notices);
@@ -253,7 +312,8 @@ impl Inference {
     ) -> Result<Body, InferenceError> {
         let model = &planned.request.model;
         let features = self.unsupported.get(api, &model.model_id, caller_id(planned.request));
-        let (fields, unsupported_betas) = (field_names(&features), beta_names(&features));
+        let fields = field_names(&features);
+        let unsupported_betas = beta_names(&features, planned.trials.left_out(api));
         let model_id = self.upstream_model_id(planned.request, api);
         let options = self.config.options;
         let options = match api {
@@ -439,8 +499,9 @@ pub(super) fn normalize(
     parsed: &Request<'_>,
     capabilities: &Capabilities,
     strict: bool,
+    rejected: &[u64],
 ) -> Result<Option<(Bytes, Normalized)>, InvalidRequest> {
-    let normalized = translate::normalize(body, parsed, capabilities, strict)?;
+    let normalized = translate::normalize_without_schemas(body, parsed, capabilities, strict, rejected)?;
     Ok(normalized.map(|mut normalized| (Bytes::from(std::mem::take(&mut normalized.body)), normalized)))
 }
 
@@ -487,12 +548,15 @@ fn field_name(feature: &UnsupportedFeature) -> Option<&str> {
     if let UnsupportedFeature::Field(name) = feature { Some(name) } else { None }
 }
 
-fn beta_names(features: &[UnsupportedFeature]) -> Vec<String> {
+/// Names of betas, those on trial too, and displays of thinking: a display is governed by a beta.
+fn beta_names(features: &[UnsupportedFeature], trial: &[String]) -> Vec<String> {
     let name = |feature: &UnsupportedFeature| match feature {
-        UnsupportedFeature::Beta(name) => Some(name.clone()),
+        UnsupportedFeature::Beta(name) | UnsupportedFeature::UnprovenBeta(name) => Some(name.clone()),
+        UnsupportedFeature::Display(value) if value.is_empty() => Some("thinking.display".to_owned()),
+        UnsupportedFeature::Display(value) => Some(format!("thinking.display.{value}")),
         _ => None,
     };
-    features.iter().filter_map(name).collect()
+    features.iter().filter_map(name).chain(trial.iter().cloned()).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use protocol::anthropic::event_sink::FirstEvents;
 use protocol::apis::UpstreamApi;
 use protocol::translate::{MappedError, Notice};
 
+use super::beta_trials::BetaTrials;
 use super::decoder::{Decoder, Progress};
 use super::detach::DetachedOutput;
 use super::error::log_service_error;
@@ -62,10 +63,14 @@ impl Inference {
         mut meter: Meter,
     ) -> Result<Started, InferenceError> {
         let mut attempts = Attempts::new(upstream.retry, Some(&request.id));
+        let mut trials = BetaTrials::default();
         loop {
             meter.begin_attempt(&upstream);
             let error = match start(&upstream, &mut meter).await {
-                Ok(beginning) => return Ok(self.started(beginning, upstream, meter)),
+                Ok(beginning) => {
+                    self.remember_betas(&request, &upstream, &trials);
+                    return Ok(self.started(beginning, upstream, meter));
+                }
                 Err(error) => error,
             };
             meter.end_attempt(&error);
@@ -78,7 +83,8 @@ impl Inference {
                     }
                 }
                 Next::Fallback(feature) => {
-                    let replan = || self.replan(&request, &upstream, &feature, meter.reserved());
+                    let reserved = meter.reserved();
+                    let replan = || self.replan(&request, &upstream, &feature, &mut trials, reserved);
                     match self.work_on_body(request.body.bytes().len(), replan).await {
                         Ok(Some(other)) => upstream = other,
                         Ok(None) | Err(_) => return Err(self.give_up(error, &request, meter)),
@@ -86,6 +92,14 @@ impl Inference {
                 }
                 Next::GiveUp => return Err(self.give_up(error, &request, meter)),
             }
+        }
+    }
+
+    /// Leaves the betas out of later requests without which `upstream` was accepted.
+    fn remember_betas(&self, request: &InferenceRequest, upstream: &UpstreamRequest, trials: &BetaTrials) {
+        let Some(api) = upstream.upstream_api else { return };
+        for beta in trials.found(api) {
+            self.remember_unsupported(request, api, &beta);
         }
     }
 

@@ -37,6 +37,16 @@ enum Met {
     TwoCallers,
 }
 
+impl Met {
+    /// Whether it changes requests of `caller`.
+    fn concerns(&self, caller: &str) -> bool {
+        match self {
+            Self::TwoCallers => true,
+            Self::Caller(name) => name == caller,
+        }
+    }
+}
+
 impl UnsupportedFeatures {
     /// An empty cache.
     pub(super) fn new(clock: Clock) -> Self {
@@ -70,18 +80,31 @@ impl UnsupportedFeatures {
     pub(super) fn get(&self, api: UpstreamApi, model_id: &str, caller: &str) -> Vec<UnsupportedFeature> {
         let now = self.clock.now();
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let concerns = |met: &Met| match met {
-            Met::TwoCallers => true,
-            Met::Caller(name) => name == caller,
-        };
         let mut found = Vec::new();
         for ((of, model, feature, met), seen_at) in entries.iter() {
-            let is_valid = *of == api && model == model_id && concerns(met) && !is_expired(*seen_at, now);
+            let is_valid =
+                *of == api && model == model_id && met.concerns(caller) && !is_expired(*seen_at, now);
             if is_valid && !found.contains(feature) {
                 found.push(feature.clone());
             }
         }
         found
+    }
+
+    /// Fingerprints of the schemas that requests of `caller` to `model_id` should do without. The grammar is the
+    /// model's, so the upstream API makes no difference.
+    pub(super) fn schemas(&self, model_id: &str, caller: &str) -> Vec<u64> {
+        let now = self.clock.now();
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let schema = |((_, model, feature, met), seen_at): (&Key, &SystemTime)| match feature {
+            UnsupportedFeature::Schema(fingerprint)
+                if model == model_id && met.concerns(caller) && !is_expired(*seen_at, now) =>
+            {
+                Some(*fingerprint)
+            }
+            _ => None,
+        };
+        entries.iter().filter_map(schema).collect()
     }
 }
 

@@ -131,25 +131,104 @@ async fn every_upstream_api_gets_closed_schemas() {
     }
 }
 
+/// Schemas that are valid, and beyond every grammar.
+fn free_form_schemas() -> Vec<Value> {
+    let with =
+        |free: Value| json!({"type": "object", "properties": {"free": free, "n": {"type": "integer"}}});
+    vec![
+        with(json!({"type": "object"})),
+        with(json!({"type": "object", "additionalProperties": true})),
+        with(json!({"type": "object", "additionalProperties": {"type": "string"}})),
+        with(json!({"type": "array", "items": {"anyOf": [{"type": "null"}, {"type": "object"}]}})),
+        json!({"type": "object", "additionalProperties": {"type": "integer"}}),
+        json!({"type": "object", "properties": {"n": {"$ref": "#/$defs/node"}},
+            "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}}}),
+    ]
+}
+
+/// Texts of the system prompt of the last request.
+fn sent_system(server: &TestServer) -> Vec<String> {
+    let system = crate::tool_calls::last_sent(server)["system"].clone();
+    let blocks = system.as_array().into_iter().flatten();
+    blocks.map(|block| block["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// https://github.com/BerriAI/litellm/issues/35808, https://github.com/stdapi-ai/stdapi.ai/issues/96
 #[tokio::test]
-async fn free_form_object_stays_open() {
+async fn free_form_object_loses_no_request() {
     for route in UPSTREAM_APIS {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
-        for free in
-            [json!({"type": "object"}), json!({"type": "object", "additionalProperties": {"type": "string"}})]
-        {
-            let schema = json!({"type": "object", "properties": {"free": free, "n": {"type": "integer"}}});
-            for (path, body) in [(CHAT, chat_body(&schema)), ("/v1/messages", messages_body(&schema))] {
-                let response = send(&server, path, &body).await;
-                let sent = sent_schema(&server);
-                assert_eq!(sent["properties"]["free"], free, "{route} {path}");
-                assert_eq!(sent["additionalProperties"], false);
-                // No grammar can express it: https://github.com/stdapi-ai/stdapi.ai/issues/96
-                assert_eq!(response.status, 400);
-                assert!(response.body.contains("'additionalProperties' must be explicitly set to false"));
+        for schema in free_form_schemas() {
+            for (path, mut body) in [(CHAT, chat_body(&schema)), ("/v1/messages", messages_body(&schema))] {
+                for (index, stream) in [true, false].into_iter().enumerate() {
+                    body["stream"] = json!(stream);
+                    let before = server.bedrock.refused();
+                    let response = send(&server, path, &body).await;
+                    assert_eq!(response.status, 200, "{route} {path} {schema}: {}", response.body);
+                    let refused = server.bedrock.refused() - before;
+                    assert_eq!(refused, u64::from(index == 0 && path == CHAT), "{schema}: it is remembered");
+                    assert!(sent_schema(&server).is_null(), "{route} {path}");
+                    let system = sent_system(&server);
+                    assert!(
+                        system.last().unwrap().ends_with(&schema.to_string()),
+                        "{route} {path}: {system:?}"
+                    );
+                    let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+                    let place = if path == CHAT { "response_format" } else { "output_config.format.schema" };
+                    assert!(
+                        notice.contains(place) && notice.contains("sent in the system prompt"),
+                        "{notice}"
+                    );
+                }
             }
         }
     }
+}
+
+#[tokio::test]
+async fn free_form_strict_tool_loses_no_request() {
+    for route in UPSTREAM_APIS {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        for schema in free_form_schemas() {
+            for (path, body) in [(CHAT, chat_tool(&schema)), ("/v1/messages", messages_tool(&schema))] {
+                for _ in 0..2 {
+                    let response = send(&server, path, &body).await;
+                    assert_eq!(response.status, 200, "{route} {path} {schema}: {}", response.body);
+                    assert_eq!(sent_tool(&server), json!([null, schema]), "{route} {path}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rejected_schema_joins_the_system_prompt() {
+    let server = test_server_with(&[("AWS_BEDROCK_ROUTE", "invoke")], |_| {}).await;
+    let schema = json!({"type": "object", "additionalProperties": true});
+    for (system, count) in [
+        (json!("Be brief."), 2),
+        (
+            json!([{"type": "text", "text": "a"}, {"type": "text", "text": " "}, {"type": "text", "text": "b"}]),
+            3,
+        ),
+        (json!(" "), 1),
+        (json!([{"type": "text", "text": ""}]), 1),
+        (json!([]), 1),
+    ] {
+        for name in ["output_config", "output_format"] {
+            let format = json!({"type": "json_schema", "schema": schema});
+            let mut body = message_body("Hello", false);
+            body["system"] = system.clone();
+            body[name] = if name == "output_config" { json!({"format": format}) } else { format };
+            let response = send(&server, "/v1/messages", &body).await;
+            assert_eq!(response.status, 200, "{system}: {}", response.body);
+            assert_eq!(sent_system(&server).len(), count, "{system}");
+            assert!(crate::tool_calls::last_sent(&server).get(name).is_none(), "{name}");
+        }
+    }
+    // Of a client that wants all or nothing, AWS's error is the answer.
+    let server = test_server_with(&[("AWS_BEDROCK_STRICT", "true")], |_| {}).await;
+    assert_eq!(send(&server, "/v1/messages", &messages_body(&schema)).await.status, 400);
 }
 
 #[tokio::test]

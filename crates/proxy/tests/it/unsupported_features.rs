@@ -155,3 +155,139 @@ async fn two_callers_make_a_field_unsupported() {
         "tried again after a day"
     );
 }
+
+/// A server in front of the fake, and the betas of each request that the fake got.
+async fn fake_server(route: &str, clock: Clock) -> TestServer {
+    // A key needs no clock that is right.
+    let variables = [
+        ("AWS_BEDROCK_ROUTE", route),
+        ("JWT_SECRET_KEY", KEY),
+        ("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-example"),
+        ("AWS_BEDROCK_ACCESS_KEY", ""),
+        ("AWS_BEDROCK_SECRET_KEY", ""),
+    ];
+    test_server_at(clock, &variables, |_| {}).await
+}
+
+/// Betas of the requests to the fake since `from`: in the body, in additional fields, or in the header.
+fn sent_betas(server: &TestServer, from: usize) -> Vec<Vec<String>> {
+    let betas = |request: fake_bedrock::RecordedRequest| -> Vec<String> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let list = body.get("anthropic_beta").or(body["additionalModelRequestFields"].get("anthropic_beta"));
+        let in_body = list.and_then(Value::as_array).into_iter().flatten();
+        let header = request.headers.iter().find(|(name, _)| name == "anthropic-beta");
+        let header = header.map(|(_, betas)| betas.clone()).unwrap_or_default();
+        let in_header = header.split(',').map(str::trim).filter(|beta| !beta.is_empty());
+        in_body.map(|beta| beta.as_str().unwrap()).chain(in_header).map(str::to_owned).collect()
+    };
+    server.bedrock.requests().into_iter().skip(from).map(betas).collect()
+}
+
+async fn send_betas(server: &TestServer, user: &str, betas: &str, stream: bool) -> Vec<Vec<String>> {
+    let from = server.bedrock.requests().len();
+    let bearer = format!("Bearer {}", token(user, &json!({"exp": now() + 7 * 86_400})));
+    let headers = [("authorization", bearer.as_str()), ("anthropic-beta", betas)];
+    let body = message_body("Hello", stream).to_string();
+    let response = server.request("POST", "/v1/messages", &headers, body).await;
+    assert_eq!(response.status, 200, "{betas}: {}", response.body);
+    sent_betas(server, from)
+}
+
+const NOVEL: &str = "novel-2027-01-01";
+const OTHER: &str = "other-2027-02-02";
+/// Betas that the fake knows and the gateway does not.
+const ACCEPTED: [&str; 2] = ["thinking-binding-controls-2026-08-01", "dev-full-thinking-2025-05-14"];
+const KNOWN: &str = "context-1m-2025-08-07";
+
+#[tokio::test]
+async fn unknown_betas_take_no_others_with_them() {
+    for route in ["auto", "invoke", "messages"] {
+        for (number, betas) in [
+            vec![NOVEL, KNOWN],
+            vec![ACCEPTED[0], NOVEL, KNOWN],
+            vec![NOVEL, ACCEPTED[0], ACCEPTED[1]],
+            vec![NOVEL, OTHER, KNOWN],
+            vec![KNOWN, ACCEPTED[0], NOVEL, OTHER],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let server = fake_server(route, Clock::machine()).await;
+            let rejected = |beta: &&&str| [NOVEL, OTHER].contains(*beta);
+            let accepted: Vec<&str> = betas.iter().filter(|beta| !rejected(beta)).copied().collect();
+            let exact = betas.iter().filter(rejected).count() < 2 || betas.len() < 4;
+            for stream in [true, false] {
+                let sent = send_betas(&server, "ana", &betas.join(","), stream).await;
+                let last = sent.last().unwrap();
+                let context = format!("{route} {number} {sent:?}");
+                assert!(sent.len() <= 7, "{context}");
+                assert!(stream || sent.len() == 1, "it is remembered: {context}");
+                if exact || route == "messages" {
+                    assert_eq!(*last, accepted, "{context}");
+                }
+                assert!(last.iter().any(|beta| beta == KNOWN) == betas.contains(&KNOWN), "{context}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_unknown_betas_lose_no_request() {
+    for route in ["auto", "invoke", "messages"] {
+        let server = fake_server(route, Clock::machine()).await;
+        let many: Vec<String> = (0..12).map(|number| format!("novel-{number}-2027-01-01")).collect();
+        for stream in [true, false] {
+            let sent = send_betas(&server, "ana", &format!("{KNOWN},{}", many.join(",")), stream).await;
+            assert!(sent.len() <= 7 && (stream || sent.len() == 1), "{route}: {sent:?}");
+            assert_eq!(sent.last().unwrap(), &[KNOWN], "{route}: {sent:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rejected_betas_concern_others_after_two_callers() {
+    let betas = format!("{NOVEL},{},{KNOWN}", ACCEPTED[0]);
+    for route in ["auto", "invoke", "messages"] {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(now().unsigned_abs()));
+        let server = fake_server(route, clock.clone()).await;
+        let has_novel = async |user: &str| {
+            let sent = send_betas(&server, user, &betas, true).await;
+            assert_eq!(sent.last().unwrap(), &[ACCEPTED[0], KNOWN], "{route}: {sent:?}");
+            sent[0].iter().any(|beta| beta == NOVEL)
+        };
+        assert!(has_novel("ana").await && !has_novel("ana").await, "{route}: at once for the caller itself");
+        assert!(has_novel("ben").await && !has_novel("eve").await, "{route}: for all after the second");
+        clock.advance(Duration::from_secs(24 * 60 * 60 + 1));
+        assert!(
+            has_novel("eve").await && has_novel("ana").await && !has_novel("tom").await,
+            "{route}: after a day"
+        );
+    }
+}
+
+#[tokio::test]
+async fn core_fields_are_never_left_out() {
+    let (upstream, url) = Upstream::start().await;
+    for route in ["invoke", "auto", "messages"] {
+        let server = server(&url, route, Clock::machine()).await;
+        for name in
+            ["model", "messages", "system", "tools", "tool_choice", "max_tokens", "stop_sequences", "stream"]
+        {
+            for message in [
+                extraneous("#", name),
+                format!("{name}: Extra inputs are not permitted"),
+                format!("`{name}` is deprecated for this model."),
+            ] {
+                upstream.reject_with(&message);
+                for user in ["ana", "ben", "eve"] {
+                    send(&server, "/v1/messages", user, "", &full_body()).await;
+                }
+                let bodies = upstream.take_bodies();
+                assert!(
+                    bodies.len() == 3 && bodies.iter().all(|body| *body == bodies[0]),
+                    "{route} {message}"
+                );
+            }
+        }
+    }
+}

@@ -162,10 +162,11 @@ async fn unsupported_converse_betas_are_removed_and_remembered() {
     let server = test_server().await;
     let mut in_body = message_body("Hello", false);
     in_body["anthropic_beta"] = json!(["novel-2027-01-01"]);
-    for (body, betas) in [
-        (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
-        (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07"),
-        (in_body, "oauth-2025-04-20"),
+    let known = json!(["context-1m-2025-08-07"]);
+    for (body, betas, sent) in [
+        (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07", Some(&known)),
+        (message_body("Hello", true), "novel-2027-01-01, context-1m-2025-08-07", Some(&known)),
+        (in_body, "oauth-2025-04-20", None),
     ] {
         let response = send(&server, &body, betas).await;
         assert_eq!(response.status, 200, "{}", response.body);
@@ -174,7 +175,7 @@ async fn unsupported_converse_betas_are_removed_and_remembered() {
             notice.contains("novel-2027-01-01") && notice.contains("rejected"),
             "what was left out is named: {notice}"
         );
-        assert_eq!(fields(&server).get("anthropic_beta"), None);
+        assert_eq!(fields(&server).get("anthropic_beta"), sent);
     }
     assert_eq!(server.bedrock.requests().len(), 4, "only the first request had to be repaired");
 }

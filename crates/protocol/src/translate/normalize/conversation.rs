@@ -450,7 +450,7 @@ fn is_blank_text(all: &[Member<'_>]) -> bool {
 }
 
 /// A text block, from the JSON of its text.
-fn text_block(text: &str) -> String {
+pub(super) fn text_block(text: &str) -> String {
     format!(r#"{{"type":"text","text":{text}}}"#)
 }
 

@@ -16,7 +16,7 @@ fn normalized(body: &str, capabilities: &Capabilities) -> Option<Normalized> {
     let request = Request::parse(body.as_bytes()).unwrap();
     let normalized = normalize(body.as_bytes(), &request, capabilities, false).unwrap();
     // The quick look and the edits are of one mind.
-    let edited = edited(body, capabilities, false).unwrap();
+    let edited = edited(body, capabilities, false, &[]).unwrap();
     assert_eq!(edited.as_ref().map(|edited| &edited.body), normalized.as_ref().map(|n| &n.body), "{body}");
     normalized
 }

@@ -38,6 +38,13 @@ pub(super) fn is_valid(request: &Request<'_>, capabilities: &Capabilities) -> bo
         && !(capabilities.claude && messages.last().is_some_and(ends_with_blanks))
 }
 
+/// Whether the model is held to a schema.
+pub(super) fn has_schema(request: &Request<'_>) -> bool {
+    request.output_format.is_some()
+        || request.output_config.as_ref().is_some_and(|config| config.format.is_some())
+        || request.tools.iter().flat_map(|tools| tools.iter()).any(|tool| tool.strict == Some(true))
+}
+
 fn is_message_valid(message: &InputMessage<'_>, capabilities: &Capabilities) -> bool {
     match &message.content {
         None | Some(Content::Object(_)) => true,
