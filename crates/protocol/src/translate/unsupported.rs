@@ -348,7 +348,7 @@ fn named_betas(sentence: &str) -> Option<UnsupportedFeature> {
     match names[..] {
         [name] if is_plain(&name) => Some(UnsupportedFeature::Beta(name.to_owned())),
         [_] => None,
-        _ if names.iter().all(|name| is_plain(name)) => {
+        _ if names.iter().all(is_plain) => {
             Some(UnsupportedFeature::Betas(names.into_iter().map(str::to_owned).collect()))
         }
         _ => None,
@@ -567,5 +567,42 @@ mod tests {
         assert_eq!(detect_unsupported(unknown, "{}"), None);
         let nested = "messages.0.display: Input should be 'summarized' or 'omitted'";
         assert_eq!(detect_unsupported(nested, &body("\"updates\"")), None);
+    }
+
+    #[test]
+    fn all_named_betas_are_found() {
+        let found = |listed: &str| {
+            detect_unsupported(&format!("Unexpected value(s) {listed} for the `anthropic-beta` header"), "{}")
+        };
+        assert_eq!(found("`a`"), Some(UnsupportedFeature::Beta("a".to_owned())));
+        assert_eq!(
+            found("`a`, `b-2`"),
+            Some(UnsupportedFeature::Betas(vec!["a".to_owned(), "b-2".to_owned()]))
+        );
+        for odd in ["`a``b``c`", "`a`b`", "`a` b `c`", "``, `a`", "`a`, ``"] {
+            assert_eq!(found(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn schema_without_a_grammar_is_found() {
+        let body = r#"{"output_config":{"format":{"schema":{"a":1}}},"tools":[{"strict":true,"input_schema":{"b":1}},{"input_schema":{}}]}"#;
+        let schema =
+            |json: &str| Some(UnsupportedFeature::Schema(fingerprint(serde_json::from_str(json).unwrap())));
+        let closed = "For 'object' type, 'additionalProperties' must be explicitly set to false";
+        assert_eq!(
+            detect_unsupported(&format!("output_config.format.schema: {closed}"), body),
+            schema(r#"{"a":1}"#)
+        );
+        assert_eq!(detect_unsupported(&format!("tools.0.custom: {closed}"), body), schema(r#"{"b":1}"#));
+        for (path, problem) in [
+            ("tools.1.custom", closed),
+            ("tools.2.custom", closed),
+            ("messages.0.content", closed),
+            ("output_config.format.schema", "Invalid schema: expected an object"),
+        ] {
+            assert_eq!(detect_unsupported(&format!("{path}: {problem}"), body), None, "{path}: {problem}");
+        }
+        assert_eq!(detect_unsupported(&format!("output_config.format.schema: {closed}"), "{}"), None);
     }
 }

@@ -157,7 +157,11 @@ fn blocks(pieces: &[Piece], tools: &[String]) -> Vec<Value> {
         }
     };
     let mut blocks: Vec<Value> = pieces.iter().filter_map(block).collect();
-    if !blocks.iter().any(|block| block["type"] == "tool_use" || block["type"] == "text") {
+    // A response without content is no turn of a chat.
+    let has_content = |block: &Value| {
+        block["type"] == "tool_use" || block["text"].as_str().is_some_and(|text| !text.trim().is_empty())
+    };
+    if !blocks.iter().any(has_content) {
         blocks.push(json!({"type": "text", "text": "ok"}));
     }
     blocks

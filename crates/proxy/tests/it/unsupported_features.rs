@@ -291,3 +291,22 @@ async fn core_fields_are_never_left_out() {
         }
     }
 }
+
+#[tokio::test]
+async fn rejected_display_loses_no_request() {
+    for route in ["auto", "converse", "invoke", "messages"] {
+        let server = fake_server(route, Clock::machine()).await;
+        let mut body = message_body("Hello", true);
+        body["model"] = json!("claude-opus-5-5");
+        body["max_tokens"] = json!(4000);
+        body["thinking"] = json!({"type": "adaptive", "display": "later"});
+        let bearer = format!("Bearer {}", token("ana", &json!({})));
+        for sent in [2, 1] {
+            let from = server.bedrock.requests().len();
+            let headers = [("authorization", bearer.as_str())];
+            let response = server.request("POST", "/v1/messages", &headers, body.to_string()).await;
+            assert_eq!(response.status, 200, "{route}: {}", response.body);
+            assert_eq!(server.bedrock.requests().len() - from, sent, "{route}");
+        }
+    }
+}
