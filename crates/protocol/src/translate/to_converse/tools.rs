@@ -78,7 +78,8 @@ impl ConverseRequestBuilder {
                     self.no_tools(&config, &tools.builtin);
                     return Ok(Tools::default());
                 }
-                let what = if has_tool_blocks { "when the conversation holds tool calls" } else { "beside tools" };
+                let what =
+                    if has_tool_blocks { "when the conversation holds tool calls" } else { "beside tools" };
                 self.diagnostics.unsupported(at_choice, format!("Converse has no 'none' {what}"));
             } else {
                 (config.tool_choice, tools.parallel) =
