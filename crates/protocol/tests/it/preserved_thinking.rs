@@ -194,7 +194,7 @@ fn converse_events(blocks: &[Value]) -> Vec<(&'static str, Value)> {
     let mut events = vec![("messageStart", json!({"role": "assistant"}))];
     for (index, block) in blocks.iter().enumerate() {
         let mut delta = |delta: Value| {
-            events.push(("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta})))
+            events.push(("contentBlockDelta", json!({"contentBlockIndex": index, "delta": delta})));
         };
         match block["type"].as_str().unwrap() {
             "text" => delta(json!({"text": block["text"]})),

@@ -55,7 +55,7 @@ impl Session {
         let mut body = json!({
             "model": self.model, "max_tokens": 4000, "stream": stream, "system": self.system, "tools": self.tools,
             "messages": messages, "thinking": {"type": "adaptive", "display": "summarized"},
-            "output_config": {"effort": if number % 2 == 0 { "low" } else { "high" }},
+            "output_config": {"effort": if number.is_multiple_of(2) { "low" } else { "high" }},
         });
         // Converse can only leave the tools out then.
         if number == 1 && route != "converse" {

@@ -1,5 +1,7 @@
 //! Requests with what Bedrock rejects, by kind.
 
+#![allow(clippy::needless_pass_by_value, reason = "values are made for the call")]
+
 use serde_json::{Value, json};
 
 /// What becomes of a request.
