@@ -74,7 +74,7 @@ impl ConverseRequestBuilder {
             if &*required(choice.kind.clone(), at_choice.key("type"))? == "none" {
                 self.choice_of_no_tool(choice, at_choice);
                 let has_tools = !config.tools.is_empty() || !tools.builtin.is_empty();
-                if !has_tool_blocks && !(has_tools && self.must_keep_tools()) {
+                if !(has_tool_blocks || has_tools && self.must_keep_tools()) {
                     self.no_tools(&config, &tools.builtin);
                     return Ok(Tools::default());
                 }
