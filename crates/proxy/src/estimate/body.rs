@@ -22,7 +22,7 @@ pub(super) fn tokens(body: &[u8], tokenizer: Tokenizer) -> Tokens {
     let mut json = serde_json::Deserializer::from_slice(body);
     let counted = Value(tokenizer).deserialize(&mut json);
     match counted.and_then(|tokens| json.end().map(|()| tokens)) {
-        Ok(tokens) => Tokens::text(REQUEST_TOKENS + TOOLS_PROMPT_TOKENS) + tokens,
+        Ok(tokens) => Tokens::text(REQUEST_TOKENS) + tokens,
         Err(_) => Tokens::text(REQUEST_TOKENS + body.len() as u64),
     }
 }
@@ -66,6 +66,8 @@ impl<'de> Visitor<'de> for Value {
                 "video" | "audio" => medium(members.next_value()?, self.0, Tokens::range(0, VIDEO_TOKENS)),
                 "document" => document(members.next_value()?, self.0),
                 "url" => url(members.next_value()?, self.0),
+                // The provider adds a system prompt of its own when there are tools.
+                "toolConfig" | "tools" => members.next_value_seed(self)? + Tokens::text(TOOLS_PROMPT_TOKENS),
                 name if JSON_MEMBERS.contains(&name) => json(members.next_value()?, self.0),
                 _ => members.next_value_seed(self)?,
             };
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn body_counts_names_and_values() {
-        let base = REQUEST_TOKENS + TOOLS_PROMPT_TOKENS;
+        let base = REQUEST_TOKENS;
         let text = |text: &str| Tokenizer::Classic.text(text);
         for (body, tokens) in [
             (json!({}), 0),
@@ -225,6 +227,7 @@ mod tests {
                 text("name") + text("text") + 5 * MESSAGE_TOKENS + 6,
             ),
             (json!({"a": 1.5}), 1 + FRACTION_TOKENS),
+            (json!({"toolConfig": {}}), text("toolConfig") + TOOLS_PROMPT_TOKENS),
             (json!({"url": "data:image/png;base64,AAAA"}), text("url") + 1_600),
         ] {
             assert_eq!(estimate(&body), (base + tokens, base + tokens), "{body:.80}");
@@ -245,7 +248,7 @@ mod tests {
     fn millions_of_small_values_are_counted() {
         const VALUES: usize = 5_000_000;
         let body = format!("[0{}]", ",0".repeat(VALUES - 1));
-        let expected = REQUEST_TOKENS + TOOLS_PROMPT_TOKENS + VALUES as u64 * (MESSAGE_TOKENS + 1);
+        let expected = REQUEST_TOKENS + VALUES as u64 * (MESSAGE_TOKENS + 1);
         assert_eq!(tokens(body.as_bytes(), Tokenizer::Dense), Tokens::text(expected));
     }
 }
