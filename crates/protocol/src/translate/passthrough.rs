@@ -130,7 +130,9 @@ impl UsageObserver {
                     (Some(metrics), Some(counts)) => {
                         let larger =
                             if counts.total_tokens() > metrics.total_tokens() { counts } else { metrics };
-                        Some(with_split(larger, counts.cache_creation))
+                        // An interrupted model states its output in the metrics only.
+                        let output_tokens = counts.output_tokens.max(metrics.output_tokens);
+                        Some(with_split(Usage { output_tokens, ..larger }, counts.cache_creation))
                     }
                     (metrics, counts) => metrics.or(counts),
                 };

@@ -161,6 +161,21 @@ fn arguments_of_a_tool_never_change_the_usage() {
     }
 }
 
+/// Some models state the cache in the first event only, and an interrupted one its output in the metrics only.
+#[test]
+fn larger_output_of_usage_and_metrics_counts() {
+    let stop = json!({"type": "message_stop", "amazon-bedrock-invocationMetrics": {
+        "inputTokenCount": 4047, "outputTokenCount": 9,
+    }});
+    let start = json!({"type": "message_start", "message": {"usage": {
+        "input_tokens": 4047, "output_tokens": 1, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 9001,
+        "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 9000},
+    }}});
+    let bytes = [chunk(&start), chunk(&stop)].concat();
+    let observed = observe(Operation::InvokeModelStream, [&*bytes], &End::Eof);
+    assert_eq!(observed.usage, Some(USAGE));
+}
+
 #[test]
 fn larger_of_two_metadata_events_counts() {
     let small = wire::event("metadata", br#"{"usage":{"inputTokens":1,"outputTokens":0}}"#);
