@@ -12,8 +12,9 @@ use axum::extract::ConnectInfo;
 use futures_util::TryFutureExt;
 use http::Version;
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -27,6 +28,7 @@ use super::stalled::StallDetector;
 use super::write_timeout::WriteTimeout;
 use crate::api::aliases::normalize_slashes;
 use crate::app::App;
+use crate::tasks::Tasks;
 
 /// Limit for the next request of a connection. Longer than the 60 s after which AWS load balancers close an idle
 /// connection, so that they never send a request into a closing one.
@@ -94,7 +96,7 @@ where
             None => response.map(|body| exchange.respond(body)),
         })
     });
-    let builder = builder();
+    let builder = builder(&app.tasks);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut deadline = pin!(tokio::time::sleep_until(deadline));
     let mut stalled = pin!(stalls.expired(app.limits.write_timeout));
@@ -132,8 +134,21 @@ where
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Spawns the streams of an HTTP/2 connection, so that a drain waits for each: they outlive their connection.
+#[derive(Clone, Debug)]
+struct TaskExecutor(Tasks);
+
+impl<F> Executor<F> for TaskExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+fn builder(tasks: &Tasks) -> auto::Builder<TaskExecutor> {
+    let mut builder = auto::Builder::new(TaskExecutor(tasks.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -3,11 +3,19 @@
 use std::time::Duration;
 
 use bedrock_proxy::testing::{Clock, Drained};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Request;
 use http_body_util::BodyExt;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::tokens::{authenticated_server, token};
+use crate::harness::usage_records::rows;
 use crate::harness::{
-    log_line, message_body, post, read_response, test_server, test_server_at, test_server_with,
+    TestServer, log_line, message_body, post, read_response, spawn, test_server, test_server_at,
+    test_server_with,
 };
 
 #[tokio::test]
@@ -66,7 +74,7 @@ async fn request_beyond_the_drain_gets_529() {
         server.wait_for_upstream(2).await;
         server.stop.notify_one();
     };
-    let (responses, ()) = tokio::join!(futures_util::future::join_all(responses), stop);
+    let (responses, ()) = tokio::join!(join_all(responses), stop);
     for answer in responses {
         assert_eq!(answer.error().0, 529);
     }
@@ -79,4 +87,83 @@ async fn a_clock_that_jumps_ends_no_stream() {
     let response = server.send(post(message_body("[paced 30 10]", true).to_string())).await;
     clock.advance(Duration::from_secs(400 * 86_400));
     assert_eq!(read_response(response).await.events().last(), Some(&"message_stop"));
+}
+
+const STREAMS: usize = 20;
+
+fn open_stream() -> String {
+    message_body("[pause 700] [long 60]", true).to_string()
+}
+
+/// Streams on connections of HTTP/1.1, whose heads have arrived.
+async fn http1_streams(server: &TestServer, key: &str) -> Vec<TcpStream> {
+    let body = open_stream();
+    let head = format!("POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n");
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    let open = (0..STREAMS).map(async |_| {
+        let mut socket = server.connect().await;
+        socket.write_all(request.as_bytes()).await.unwrap();
+        socket.read_u8().await.unwrap();
+        socket
+    });
+    join_all(open).await
+}
+
+/// As many streams on one connection of HTTP/2, through a relay that ends when its end of the pipe is dropped.
+async fn http2_streams(server: &TestServer, key: &str) -> tokio::io::DuplexStream {
+    let (near, mut far) = tokio::io::duplex(64 << 10);
+    let (mut relayed, mut socket) = (near, server.connect().await);
+    let (stop, stopped) = tokio::io::duplex(1);
+    let mut stopped = stopped;
+    spawn(async move {
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut relayed, &mut socket) => {}
+            _ = stopped.read_u8() => {}
+        }
+        socket.set_zero_linger().unwrap();
+    });
+    let _ = far.flush().await;
+    let (sender, connection) = h2::client::handshake(far).await.unwrap();
+    spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    for _ in 0..STREAMS {
+        let request =
+            Request::post(format!("http://{}/v1/messages", server.address)).header("x-api-key", key);
+        let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from(open_stream()), true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        std::mem::forget(response);
+    }
+    stop
+}
+
+/// All streams of a server whose clients reset their connections during the drain.
+async fn drain_after_resets(is_http2: bool) {
+    let mut server = authenticated_server().await;
+    let key = token("ana", &json!({}));
+    if is_http2 {
+        let stop = http2_streams(&server, &key).await;
+        server.stop.notify_one();
+        drop(stop);
+    } else {
+        let sockets = http1_streams(&server, &key).await;
+        server.stop.notify_one();
+        sockets.iter().for_each(|socket| socket.set_zero_linger().unwrap());
+    }
+    let drained = tokio::time::timeout(Duration::from_secs(20), &mut server.task).await;
+    assert_eq!(drained.unwrap().unwrap(), Drained::Clean);
+    let stored = rows(&server).await;
+    assert_eq!(stored.len(), STREAMS, "HTTP/2: {is_http2}: every stream is settled before the process ends");
+    assert!(stored.iter().all(|row| row["estimated"] == json!(false)), "HTTP/2: {is_http2}: {stored:?}");
+}
+
+#[tokio::test]
+async fn drain_settles_http1_streams_that_are_reset() {
+    drain_after_resets(false).await;
+}
+
+#[tokio::test]
+async fn drain_settles_http2_streams_that_are_reset() {
+    drain_after_resets(true).await;
 }
