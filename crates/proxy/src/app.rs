@@ -97,7 +97,7 @@ impl App {
     pub(crate) async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
         let (tasks, background) = (Tasks::default(), Tasks::default());
         let catalog = Arc::new(Catalog::new(&config.catalog));
-        let bedrock = Arc::new(Bedrock::new(&config.bedrock, &clock)?);
+        let bedrock = Arc::new(Bedrock::new(&config.bedrock, &clock, &background)?);
         let store = Store::open(&config.database, &background).await?;
         let metrics = Arc::new(Metrics::new(&catalog.foundation_models(), config.metrics.user_label));
         metrics.set_price_versions(&catalog.price_versions());
@@ -111,7 +111,7 @@ impl App {
         let models = ModelResolver::new(
             Arc::clone(&catalog),
             Arc::clone(&bedrock),
-            tasks.clone(),
+            &background,
             control.resolve_profiles,
         );
         let inference = Inference::new(

@@ -12,14 +12,15 @@ mod endpoint;
 mod error;
 mod operation;
 mod retry;
+mod retry_budget;
 mod send;
 mod sign;
 mod sts;
 mod target;
 mod xml;
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 pub(crate) use control::{FoundationModel, InferenceProfile};
 pub(crate) use credentials::{CredentialStatus, CredentialsError};
@@ -32,9 +33,16 @@ pub(crate) use target::Target;
 
 use crate::clock::Clock;
 use crate::config;
+pub(crate) use crate::http_client::ConnectionReuse;
 use crate::http_client::HttpClientError;
+use crate::ids::RequestId;
+use crate::tasks::Tasks;
 use credentials::CredentialCache;
+use retry_budget::RetryBudget;
 use target::Targets;
+
+/// Time limit for the head of a response of the control plane or of STS, with retries. They respond within a second.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bedrock in one region, with the credentials of one account.
 #[derive(Debug)]
@@ -42,17 +50,31 @@ pub struct Bedrock {
     region: String,
     credentials: Arc<CredentialCache>,
     targets: Targets,
+    retry_budget: Arc<RetryBudget>,
+    /// The account of the credentials, once STS has named it.
+    account: RwLock<Option<String>>,
 }
 
 impl Bedrock {
-    /// Prepares everything that needs no network. Credentials are looked up at the first request.
+    /// Prepares everything that needs no network. Credentials are looked up at the first request, by tasks that outlive
+    /// requests.
     ///
     /// # Errors
     /// When there are no usable root certificates, or the endpoint is not a URL.
-    pub(crate) fn new(config: &config::BedrockConfig, clock: &Clock) -> Result<Self, HttpClientError> {
-        let credentials = Arc::new(CredentialCache::new(config, clock.clone()));
+    pub(crate) fn new(
+        config: &config::BedrockConfig,
+        clock: &Clock,
+        tasks: &Tasks,
+    ) -> Result<Self, HttpClientError> {
+        let credentials = Arc::new(CredentialCache::new(config, clock.clone(), tasks));
         let targets = Targets::new(config, &credentials, clock)?;
-        Ok(Self { region: config.region.clone(), credentials, targets })
+        Ok(Self {
+            region: config.region.clone(),
+            credentials,
+            targets,
+            retry_budget: Arc::default(),
+            account: RwLock::default(),
+        })
     }
 
     /// The configured region, which prices depend on.
@@ -93,6 +115,47 @@ impl Bedrock {
         self.credentials.set_rejected(rejected);
     }
 
+    /// Whether `arn` names a resource of another account than that of the credentials, as far as that is known.
+    #[must_use]
+    pub(crate) fn is_foreign_account(&self, arn: &str) -> bool {
+        let named = arn.split(':').nth(4).filter(|account| !account.is_empty());
+        let own = self.account.read().unwrap_or_else(PoisonError::into_inner);
+        named.is_some_and(|named| own.as_ref().is_some_and(|own| own != named))
+    }
+
+    /// Records the outcome of a request to `target`, after all its attempts: whether AWS rejects the credentials. Only the
+    /// configured region counts, as AWS rejects all credentials in a region that the account has not enabled, and clients
+    /// name regions in ARNs.
+    pub(crate) fn record_outcome(&self, target: &Target, error: Option<&UpstreamError>) {
+        if target.host() != self.host() || target.region() != self.region {
+            return;
+        }
+        match error {
+            None if self.credentials.has_rejection() => self.credentials.set_rejected(false),
+            Some(error) if error.is_identity_error() => self.credentials.set_rejected(true),
+            None | Some(_) => {}
+        }
+    }
+
+    /// The attempts of one request, none yet.
+    #[must_use]
+    pub(crate) fn attempts(&self, policy: RetryPolicy, request_id: Option<&RequestId>) -> Attempts {
+        Attempts::new(policy, request_id, &self.retry_budget)
+    }
+
+    /// Sends a request to the control plane or to STS, within a time limit.
+    ///
+    /// # Errors
+    /// As [`Bedrock::send`]; when there is no response in time.
+    async fn look_up(
+        &self,
+        target: &Target,
+        request: &SignedRequest,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let response = tokio::time::timeout(LOOKUP_TIMEOUT, self.send(target, request)).await;
+        response.unwrap_or(Err(UpstreamError::Timeout))
+    }
+
     /// Sends a request for which only a failed connection or rejected credentials may be retried: everything but
     /// inference.
     ///
@@ -103,16 +166,19 @@ impl Bedrock {
         target: &Target,
         request: &SignedRequest,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let mut attempts = Attempts::new(RetryPolicy::ConnectOnly, None);
+        let mut attempts = self.attempts(RetryPolicy::ConnectOnly, None);
         loop {
-            let error = match target.send(request).await {
-                Ok(response) => return Ok(response),
+            let error = match target.send(request, attempts.connection_reuse()).await {
+                Ok(response) => {
+                    attempts.succeeded();
+                    return Ok(response);
+                }
                 Err(error) => error,
             };
             match attempts.next(&error, target.can_refresh(), None, &[]) {
                 Next::Retry(delay) => tokio::time::sleep(delay).await,
-                Next::RefreshCredentials => target.refresh_credentials().await?,
-                Next::Fallback(_) | Next::GiveUp => return Err(error),
+                Next::RefreshCredentials if target.refresh_credentials().await? => {}
+                Next::RefreshCredentials | Next::Fallback(_) | Next::GiveUp => return Err(error),
             }
         }
     }

@@ -19,10 +19,10 @@ use protocol::apis::UpstreamApi;
 use protocol::capabilities::{Capabilities, PromptCache};
 
 use crate::config::{self, ModelConfig, UpstreamPolicy};
-pub(crate) use inference_profiles::{InferenceProfiles, Lookup, ProfileModel};
+pub(crate) use inference_profiles::{InferenceProfiles, ProfileModel};
 pub(crate) use list::{ModelInfo, OfferedProfile};
 pub(crate) use pricing::Pricing;
-pub(crate) use resolution::ModelResolver;
+pub(crate) use resolution::{ModelResolver, NamedBy};
 pub(crate) use table::DiscoveredModel;
 use table::ModelTable;
 
@@ -107,6 +107,12 @@ pub(crate) enum ResolveError {
         /// A known name.
         suggestion: Option<String>,
     },
+    /// The model of an application inference profile is not known, and cannot be looked up now.
+    #[error(
+        "the model of this inference profile cannot be looked up now: too many profiles are being looked up; send the \
+         request again in some seconds"
+    )]
+    LookupBusy,
 }
 
 /// A question that leads to a known model, with what separates it from the next sentence.
@@ -166,6 +172,15 @@ impl Catalog {
         let versions =
             prices.map(|prices| prices.version.clone().unwrap_or_else(|| rates::VERSION.to_owned()));
         versions.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether the operator names the resource `arn`, as a mapping or as the default model.
+    #[must_use]
+    pub(crate) fn is_named_by_operator(&self, arn: &str) -> bool {
+        let is_model = |model: &ModelConfig| model.id == arn;
+        self.default_model.as_deref() == Some(arn)
+            || self.mappings.values().any(|id| id == arn)
+            || self.overrides.iter().any(is_model)
     }
 
     fn table(&self) -> Arc<ModelTable> {

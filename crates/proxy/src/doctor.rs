@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::bedrock::{Bedrock, UpstreamError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::tasks::Tasks;
 
 /// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -111,7 +112,7 @@ pub(crate) async fn examine(
         report(Finding::note("Configuration", warning));
     }
     report(host::authentication(config));
-    match Bedrock::new(&config.bedrock, clock) {
+    match Bedrock::new(&config.bedrock, clock, &Tasks::default()) {
         Ok(bedrock) => aws::examine(&bedrock, config, options, clock, report).await,
         Err(error) => {
             report(Finding::fail(

@@ -3,15 +3,18 @@
 //!
 //! Not HTTP/2: the pool keeps one HTTP/2 connection per host, and long streams would queue for its slots.
 
+mod connector;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper::body::Incoming;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -20,8 +23,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use connector::Connector;
+pub(crate) use connector::is_closed_idle_connection;
+
 /// Limit for the TCP connection alone. A SYN that is lost is sent again after 1 s (RFC 6298), so 3 s allow two losses.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const TCP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Shorter than the 60 s after which AWS load balancers close an idle connection, so that no request meets a close.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -34,8 +40,43 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 /// A health response has a few hundred bytes; the limit keeps another program on the port from filling the memory.
 const MAX_HEALTH_BYTES: usize = 64 << 10;
 
+type Inner = legacy::Client<Connector, Full<Bytes>>;
+
 /// An HTTP client with its connection pool. Cheap to clone.
-pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pooled: Inner,
+    /// Opens a connection for each request, and shares none.
+    unpooled: Inner,
+}
+
+/// Which connection a request is sent on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ConnectionReuse {
+    /// An idle connection of the pool, or a new one.
+    #[default]
+    Allowed,
+    /// A new connection, as the pool may hold more connections that the peer has closed.
+    Forbidden,
+}
+
+impl Client {
+    /// Sends `request` and returns the head of the response.
+    ///
+    /// # Errors
+    /// When there is no connection, or no response on it.
+    pub(crate) async fn request(
+        &self,
+        request: Request<Full<Bytes>>,
+        reuse: ConnectionReuse,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        let client = match reuse {
+            ConnectionReuse::Allowed => &self.pooled,
+            ConnectionReuse::Forbidden => &self.unpooled,
+        };
+        client.request(request).await
+    }
+}
 
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -71,15 +112,18 @@ fn with_tls(tls: ClientConfig) -> Client {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let connector =
+    http.set_connect_timeout(Some(TCP_TIMEOUT));
+    let https =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-    legacy::Client::builder(TokioExecutor::new())
+    let connector = Connector(https);
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-        .http1_max_buf_size(MAX_READ_BUFFER_BYTES)
-        .build(connector)
+        .http1_max_buf_size(MAX_READ_BUFFER_BYTES);
+    let pooled = builder.build(connector.clone());
+    Client { pooled, unpooled: builder.pool_max_idle_per_host(0).build(connector) }
 }
 
 fn tls_config(ca_bundle: Option<&Path>) -> Result<ClientConfig, HttpClientError> {
@@ -156,7 +200,8 @@ async fn get(url: &str) -> Result<HealthResponse, String> {
         .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth();
     let request = Request::get(url).body(Full::default()).map_err(|error| failed(&error))?;
-    let response = with_tls(tls).request(request).await.map_err(|error| failed(&error))?;
+    let response =
+        with_tls(tls).request(request, ConnectionReuse::Forbidden).await.map_err(|error| failed(&error))?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_HEALTH_BYTES).collect().await;
     let body = body.map_err(|error| failed(&*error))?.to_bytes();

@@ -41,7 +41,7 @@ pub(crate) use metering::quota_subject;
 
 use crate::auth::Caller;
 use crate::bedrock::Bedrock;
-use crate::catalog::{Catalog, ModelResolver, ResolvedModel};
+use crate::catalog::{Catalog, ModelResolver, NamedBy, ResolvedModel};
 use crate::clock::Clock;
 use crate::config::InferenceConfig;
 use crate::quota::Quota;
@@ -89,6 +89,13 @@ pub(crate) enum ResponseBody {
     Streaming(StreamingBody),
 }
 
+fn named_by(caller: &Caller) -> NamedBy<'_> {
+    NamedBy {
+        user_id: (!caller.is_anonymous()).then_some(&caller.user_id),
+        profile: caller.default_inference_profile.as_deref(),
+    }
+}
+
 impl Inference {
     /// Serves requests by `config`.
     #[must_use]
@@ -133,10 +140,21 @@ impl Inference {
         requested: Option<&str>,
         caller: &Caller,
     ) -> Result<ResolvedModel, InferenceError> {
-        let profile = caller.default_inference_profile.as_deref();
-        let model = self.models.resolve_for(requested, profile).await?;
+        let model = self.models.resolve_for(requested, named_by(caller)).await?;
         self.catalog.warn_if_retired(&model, &self.clock);
         Ok(model)
+    }
+
+    /// The model whose tokens `caller` counts, which costs nothing.
+    ///
+    /// # Errors
+    /// When no such model is known.
+    pub(crate) async fn resolve_counted(
+        &self,
+        requested: Option<&str>,
+        caller: &Caller,
+    ) -> Result<ResolvedModel, InferenceError> {
+        Ok(self.models.resolve_free(requested, named_by(caller)).await?)
     }
 
     /// Serves one request: plans it, reserves what it may cost, sends it, and returns the response once its first

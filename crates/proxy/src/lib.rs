@@ -47,6 +47,7 @@ mod quota;
 mod readiness;
 mod secret;
 mod server;
+mod single_flight;
 mod store;
 mod tasks;
 mod telemetry;

@@ -58,7 +58,11 @@ async fn call(
     body: ClientBody,
 ) -> Result<Response, ApiError> {
     let id = decode_model_id(id)?;
-    let model = app.inference.resolve(Some(without_own_arn(&id)), &caller.caller).await?;
+    let (name, by) = (Some(without_own_arn(&id)), &caller.caller);
+    let model = match operation {
+        Operation::CountTokens => app.inference.resolve_counted(name, by).await?,
+        _ => app.inference.resolve(name, by).await?,
+    };
     let is_streamed = operation.is_streamed();
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Bedrock.as_str());
     if !app.inference.config().s3_locations {

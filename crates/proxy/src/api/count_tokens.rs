@@ -12,7 +12,7 @@ use protocol::anthropic::Request;
 use protocol::apis::ClientApi;
 
 use super::error::ApiError;
-use super::extract::{BodyBytes, Record};
+use super::extract::{AuthenticatedCaller, BodyBytes, Record};
 use super::messages::{betas, success};
 use super::response_headers;
 use crate::app::App;
@@ -29,11 +29,12 @@ const ESTIMATED: HeaderValue = HeaderValue::from_static("count_tokens: estimated
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
     Record(record): Record,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let parsed = app.inference.work_on_body(body.len(), || Request::parse(&body)).await??;
-    let model = app.models.resolve(parsed.model.as_deref()).await?;
+    let model = app.inference.resolve_counted(parsed.model.as_deref(), &caller.caller).await?;
     record.set_model(model.requested_model.clone(), false, ClientApi::Messages.as_str());
     let betas = betas(&headers);
     Ok(match app.inference.count_tokens(&record, &model, parsed, &body, &betas).await? {

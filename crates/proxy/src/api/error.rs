@@ -5,6 +5,7 @@
 mod aws;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -210,16 +211,22 @@ impl From<UpstreamError> for ApiError {
     }
 }
 
+/// Full seconds, rounded up.
+fn seconds(duration: Duration) -> u16 {
+    u16::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u16::MAX)
+}
+
 /// What AWS responded with, before a stream or inside one.
 impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
-        let ServiceError { mapped, status, request_id } = error;
+        let ServiceError { mapped, status, request_id, retry_after } = error;
         let kind = mapped.error.kind;
         let aws = AwsResponse {
             status,
             message: mapped.replaced_aws_message(),
             code: mapped.code,
             request_id,
+            retry_after: retry_after.map(seconds),
             is_operator_fault: mapped.fault == Fault::Operator && kind == ErrorType::Api,
         };
         // The gateway's own credentials, or the connection to AWS: neither the client's fault nor the model's.
@@ -234,7 +241,7 @@ impl From<ServiceError> for ApiError {
         let error = Self {
             should_retry: is_final.then_some(false),
             doc_code: (!mapped.known_error.is_verbatim()).then_some(mapped.known_error.code),
-            retry_after: mapped.known_error.retry_after.max(error.retry_after),
+            retry_after: retry_after.map_or(mapped.known_error.retry_after.max(error.retry_after), seconds),
             fault: Some(mapped.fault),
             aws: Some(Box::new(aws)),
             ..error
@@ -272,7 +279,7 @@ mod tests {
     }
 
     fn service_error(mapped: MappedError) -> ApiError {
-        ServiceError { mapped, status: None, request_id: None }.into()
+        ServiceError { mapped, status: None, request_id: None, retry_after: None }.into()
     }
 
     /// Each row of the table of errors as it reaches a client.

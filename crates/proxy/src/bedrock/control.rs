@@ -146,7 +146,7 @@ impl Bedrock {
             body: Bytes::new(),
             media_type: None,
         };
-        self.send(&self.targets.control(id), &request).await
+        self.look_up(&self.targets.control(id), &request).await
     }
 
     async fn get_json<T: DeserializeOwned>(&self, path: &str, id: &str) -> Result<T, UpstreamError> {

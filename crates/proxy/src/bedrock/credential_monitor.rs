@@ -24,7 +24,9 @@ enum Check {
     Missing(String),
     /// AWS rejects them: the code of the known error.
     Rejected(&'static str),
-    /// AWS accepts them, or the check is not possible.
+    /// They could not be checked, for this reason.
+    Unchecked(String),
+    /// AWS accepts them.
     Done,
 }
 
@@ -39,13 +41,17 @@ pub(crate) async fn run(bedrock: Arc<Bedrock>, clock: Clock, tasks: Tasks) {
 async fn check_repeatedly(bedrock: &Bedrock, clock: &Clock) {
     let mut check = Check::Unknown;
     loop {
-        check = match bedrock.preload_credentials().await {
-            Err(error) => report_missing(&error, &check),
-            Ok(()) if check == Check::Done => Check::Done,
-            Ok(()) => identify(bedrock, clock, &check).await,
-        };
-        bedrock.set_credentials_rejected(matches!(check, Check::Rejected(_)));
-        tokio::time::sleep(if check == Check::Done { CHECK_INTERVAL } else { RETRY_INTERVAL }).await;
+        match bedrock.preload_credentials().await {
+            Err(error) => check = report_missing(&error, &check),
+            // A request may have found that AWS does not accept them any more.
+            Ok(()) if check == Check::Done && !bedrock.credentials.has_rejection() => {}
+            Ok(()) => {
+                check = identify(bedrock, clock, &check).await;
+                bedrock.set_credentials_rejected(matches!(check, Check::Rejected(_)));
+            }
+        }
+        let is_usable = matches!(check, Check::Done | Check::Unchecked(_));
+        tokio::time::sleep(if is_usable { CHECK_INTERVAL } else { RETRY_INTERVAL }).await;
     }
 }
 
@@ -82,13 +88,17 @@ async fn identify(bedrock: &Bedrock, clock: &Clock, previous: &Check) -> Check {
     let (is_identity_error, detail) = (error.is_identity_error(), error.to_string());
     let row = error.into_mapped().known_error;
     if !is_identity_error {
-        tracing::warn!(
-            event = "aws_identity_unknown",
-            failure = detail,
-            row = row.code,
-            "the AWS credentials could not be checked"
-        );
-        return Check::Done;
+        let check = Check::Unchecked(detail.clone());
+        if check != *previous {
+            tracing::warn!(
+                event = "aws_identity_unknown",
+                failure = detail,
+                row = row.code,
+                retry_s = CHECK_INTERVAL.as_secs(),
+                "the AWS credentials could not be checked"
+            );
+        }
+        return check;
     }
     let check = Check::Rejected(row.code);
     if check != *previous {

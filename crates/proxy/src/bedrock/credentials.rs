@@ -2,25 +2,37 @@
 //!
 //! Order: keys given by name, a Bedrock API key, then the usual chain (environment, profile, SSO, web identity,
 //! container and instance roles). The chain itself calls its source every time, so the cache is ours: refreshed
-//! before expiry by one request at a time, while the others go on with what they have until it expires.
+//! before expiry by a task of its own, while requests go on with what they have until it expires.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use tokio::sync::{Mutex, OnceCell};
+use futures_util::future::BoxFuture;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::http_client::with_causes;
 use crate::secret::Secret;
+use crate::single_flight::{FlightError, FlightLimits, SingleFlight};
+use crate::tasks::Tasks;
 
 /// Refresh this long before expiry, as the AWS SDKs do.
 const REFRESH_BUFFER: Duration = Duration::from_secs(300);
-/// Pause after a failed early refresh: the old credentials are still valid.
+/// Pause between two attempts at an early refresh: the old credentials are still valid.
 const RETRY_DELAY: Duration = Duration::from_secs(20);
-/// Time limit of one look-up: the instance metadata service retries within it.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds of a look-up: the instance metadata service retries within its time, and every request may have to wait.
+const LOAD_LIMITS: FlightLimits = FlightLimits {
+    timeout: Duration::from_secs(10),
+    max_attempts: 1,
+    max_attempts_per_owner: 1,
+    max_waiters: 10_000,
+};
+
+/// The source has no other credentials than those that AWS rejects.
+const STILL_REJECTED: &str = "their source returned those that AWS rejects";
 
 /// What a request is signed with.
 #[derive(Clone, Debug)]
@@ -51,14 +63,23 @@ pub(crate) enum CredentialStatus {
 #[error("no AWS credentials: {0}")]
 pub(crate) struct CredentialsError(String);
 
+impl From<FlightError> for CredentialsError {
+    fn from(error: FlightError) -> Self {
+        Self(match error {
+            FlightError::TimedOut => format!("no response within {} s", LOAD_LIMITS.timeout.as_secs()),
+            error => error.to_string(),
+        })
+    }
+}
+
 /// The cache and its source.
 #[derive(Debug)]
 pub(super) struct CredentialCache {
     source: Source,
     clock: Clock,
     current: RwLock<Option<Cached>>,
-    refreshing: Mutex<()>,
-    /// Whether the last look-up failed.
+    loads: SingleFlight<(), Arc<Credentials>, CredentialsError>,
+    /// Whether the last look-up that was waited for failed.
     failed: AtomicBool,
     /// Whether AWS rejects the credentials.
     rejected: AtomicBool,
@@ -67,7 +88,41 @@ pub(super) struct CredentialCache {
 #[derive(Debug)]
 enum Source {
     Fixed(Arc<Credentials>),
-    Chain { region: String, provider: OnceCell<SharedCredentialsProvider> },
+    Chain(Chain),
+}
+
+/// The credential chain. Each of its parts reads its file or its settings once, so it is built anew after a failure and
+/// after a rejection: the file may have been renewed.
+struct Chain {
+    build: Box<dyn Fn() -> BoxFuture<'static, SharedCredentialsProvider> + Send + Sync>,
+    built: Mutex<Option<SharedCredentialsProvider>>,
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").field("built", &self.built).finish_non_exhaustive()
+    }
+}
+
+impl Chain {
+    fn new(
+        build: impl Fn() -> BoxFuture<'static, SharedCredentialsProvider> + Send + Sync + 'static,
+    ) -> Self {
+        Self { build: Box::new(build), built: Mutex::default() }
+    }
+
+    /// The chain as it was built last, which is forgotten until it is [kept](Self::keep).
+    async fn take(&self) -> SharedCredentialsProvider {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match built {
+            Some(built) => built,
+            None => (self.build)().await,
+        }
+    }
+
+    fn keep(&self, chain: Option<SharedCredentialsProvider>) {
+        *self.built.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +136,7 @@ struct Cached {
 
 impl CredentialCache {
     /// A cache over what the configuration names, or else over the default chain, which is built at first use.
-    pub(super) fn new(config: &config::BedrockConfig, clock: Clock) -> Self {
+    pub(super) fn new(config: &config::BedrockConfig, clock: Clock, tasks: &Tasks) -> Self {
         let source = match (&config.keys, &config.bearer) {
             (Some(keys), _) => {
                 Source::Fixed(Arc::new(Credentials::Keys(aws_credential_types::Credentials::new(
@@ -93,33 +148,28 @@ impl CredentialCache {
                 ))))
             }
             (None, Some(token)) => Source::Fixed(Arc::new(Credentials::Bearer(token.clone()))),
-            (None, None) => Source::Chain { region: config.region.clone(), provider: OnceCell::new() },
+            (None, None) => {
+                let region = config.region.clone();
+                Source::Chain(Chain::new(move || Box::pin(default_chain(region.clone()))))
+            }
         };
-        Self::of(source, clock)
+        Self::of(source, clock, tasks)
     }
 
-    fn of(source: Source, clock: Clock) -> Self {
-        let (current, refreshing) = (RwLock::new(None), Mutex::new(()));
+    fn of(source: Source, clock: Clock, tasks: &Tasks) -> Self {
         Self {
             source,
             clock,
-            current,
-            refreshing,
+            current: RwLock::new(None),
+            loads: SingleFlight::new("aws_credentials", LOAD_LIMITS, tasks),
             failed: AtomicBool::new(false),
             rejected: AtomicBool::new(false),
         }
     }
 
-    /// A cache over any provider.
-    #[cfg(test)]
-    fn over(provider: impl ProvideCredentials + 'static, clock: Clock) -> Self {
-        let provider = OnceCell::new_with(Some(SharedCredentialsProvider::new(provider)));
-        Self::of(Source::Chain { region: "us-east-1".to_owned(), provider }, clock)
-    }
-
     /// Whether rejected credentials can be replaced.
     pub(super) fn can_refresh(&self) -> bool {
-        matches!(self.source, Source::Chain { .. })
+        matches!(self.source, Source::Chain(_))
     }
 
     /// Whether the credentials are a Bedrock API key.
@@ -134,7 +184,7 @@ impl CredentialCache {
 
     /// What is known without a look-up.
     pub(super) fn status(&self) -> CredentialStatus {
-        if self.rejected.load(Ordering::Relaxed) {
+        if self.has_rejection() {
             return CredentialStatus::Rejected;
         }
         match &self.source {
@@ -142,7 +192,7 @@ impl CredentialCache {
                 Credentials::Bearer(_) => CredentialStatus::ApiKey,
                 Credentials::Keys(keys) => CredentialStatus::Keys(keys.expiry()),
             },
-            Source::Chain { .. } => match self.usable(self.clock.now()) {
+            Source::Chain(_) => match self.usable(self.clock.now()) {
                 Some(entry) => CredentialStatus::Keys(entry.expires_at),
                 None if self.failed.load(Ordering::Relaxed) => CredentialStatus::Missing,
                 None => CredentialStatus::Unknown,
@@ -151,22 +201,16 @@ impl CredentialCache {
     }
 
     /// The credentials to sign with now.
-    pub(super) async fn get(&self) -> Result<Arc<Credentials>, CredentialsError> {
+    pub(super) async fn get(self: &Arc<Self>) -> Result<Arc<Credentials>, CredentialsError> {
         if let Source::Fixed(credentials) = &self.source {
             return Ok(Arc::clone(credentials));
         }
         let now = self.clock.now();
-        match self.usable(now) {
-            Some(entry) if entry.refresh_at.is_none_or(|at| now < at) => Ok(entry.credentials),
-            Some(entry) => Ok(self.refresh_early(entry).await),
-            None => {
-                let _single_flight = self.refreshing.lock().await;
-                match self.usable(self.clock.now()) {
-                    Some(entry) => Ok(entry.credentials),
-                    None => self.load().await,
-                }
-            }
+        let Some(entry) = self.usable(now) else { return self.load().await };
+        if entry.refresh_at.is_some_and(|at| at <= now) {
+            self.refresh_early(now);
         }
+        Ok(entry.credentials)
     }
 
     /// Marks `credentials` as rejected by AWS, unless they were replaced meanwhile.
@@ -178,21 +222,30 @@ impl CredentialCache {
         }
     }
 
-    /// Fresh credentials in place of rejected ones; those that another request has fetched already.
-    pub(super) async fn refresh_rejected(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        if let Source::Fixed(credentials) = &self.source {
-            return Ok(Arc::clone(credentials));
-        }
-        let _single_flight = self.refreshing.lock().await;
+    /// Replaces rejected credentials, unless another request has done so already. Returns whether there are others.
+    pub(super) async fn refresh_rejected(self: &Arc<Self>) -> Result<bool, CredentialsError> {
+        let Source::Chain(chain) = &self.source else { return Ok(false) };
         match self.usable(self.clock.now()) {
-            Some(cached) if !cached.is_rejected => Ok(cached.credentials),
-            _ => self.load().await,
+            Some(cached) if !cached.is_rejected => Ok(true),
+            _ => {
+                chain.keep(None);
+                match self.load().await {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.0 == STILL_REJECTED => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
         }
     }
 
-    /// Whether AWS rejects the credentials, as the monitor has found.
+    /// Records whether AWS rejects the credentials.
     pub(super) fn set_rejected(&self, rejected: bool) {
         self.rejected.store(rejected, Ordering::Relaxed);
+    }
+
+    /// Whether AWS rejects the credentials, as the monitor or a request has found.
+    pub(super) fn has_rejection(&self) -> bool {
+        self.rejected.load(Ordering::Relaxed)
     }
 
     fn usable(&self, now: SystemTime) -> Option<Cached> {
@@ -200,55 +253,62 @@ impl CredentialCache {
         current.as_ref().filter(|entry| entry.expires_at.is_none_or(|at| now < at)).cloned()
     }
 
-    /// One request refreshes; those that find it busy, and all if it fails, keep the old ones.
-    async fn refresh_early(&self, old: Cached) -> Arc<Credentials> {
-        let Ok(_single_flight) = self.refreshing.try_lock() else {
-            return old.credentials;
-        };
-        match self.load().await {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                tracing::warn!(%error, "early refresh of the AWS credentials failed; the old ones are still valid");
-                let refresh_at = Some(self.clock.now() + RETRY_DELAY);
-                let credentials = Arc::clone(&old.credentials);
-                self.set(Cached { refresh_at, ..old });
-                credentials
-            }
+    /// Begins a refresh that no request waits for. Until it succeeds, and if it fails, the old credentials are used.
+    fn refresh_early(self: &Arc<Self>, now: SystemTime) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = current.as_mut() {
+            entry.refresh_at = Some(now + RETRY_DELAY);
         }
+        drop(current);
+        let cache = Arc::clone(self);
+        self.loads.start(&(), || async move {
+            cache.fetch().await.inspect_err(|error| {
+                tracing::warn!(%error, "early refresh of the AWS credentials failed; the old ones are still valid");
+            })
+        });
     }
 
-    async fn load(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        // Boxed: a large and rare future, which the future of every request would have room for.
-        let loaded = Box::pin(self.fetch()).await;
+    async fn load(self: &Arc<Self>) -> Result<Arc<Credentials>, CredentialsError> {
+        let cache = Arc::clone(self);
+        let loaded = self.loads.run((), None, || async move { cache.fetch().await }).await;
         self.failed.store(loaded.is_err(), Ordering::Relaxed);
         loaded
     }
 
     async fn fetch(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        let Source::Chain { region, provider } = &self.source else {
+        let Source::Chain(chain) = &self.source else {
             return Err(CredentialsError("fixed credentials are not loaded".to_owned()));
         };
-        let load = async {
-            let provider = provider.get_or_init(|| default_chain(region.clone())).await;
-            provider.provide_credentials().await
-        };
-        let credentials = match tokio::time::timeout(LOAD_TIMEOUT, load).await {
-            Ok(Ok(credentials)) => credentials,
-            Ok(Err(error)) => return Err(CredentialsError(with_causes(&error))),
-            Err(_) => {
-                return Err(CredentialsError(format!("no response within {} s", LOAD_TIMEOUT.as_secs())));
-            }
-        };
-        let expires_at = credentials.expiry();
+        let provider = chain.take().await;
+        let loaded = provider.provide_credentials().await;
+        let credentials = loaded.map_err(|error| CredentialsError(with_causes(&error)))?;
+        let (now, expires_at) = (self.clock.now(), credentials.expiry());
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(CredentialsError("their source returned credentials that have expired".to_owned()));
+        }
+        if self.is_rejected(&credentials) {
+            return Err(CredentialsError(STILL_REJECTED.to_owned()));
+        }
+        chain.keep(Some(provider));
         let entry = Cached {
             is_rejected: false,
             credentials: Arc::new(Credentials::Keys(credentials)),
-            refresh_at: expires_at.map(|at| refresh_time(self.clock.now(), at)),
+            refresh_at: expires_at.map(|at| refresh_time(now, at)),
             expires_at,
         };
         let credentials = Arc::clone(&entry.credentials);
         self.set(entry);
         Ok(credentials)
+    }
+
+    /// Whether AWS has rejected `credentials`, which are in use.
+    fn is_rejected(&self, credentials: &aws_credential_types::Credentials) -> bool {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let rejected = current.as_ref().filter(|entry| entry.is_rejected);
+        rejected.is_some_and(|entry| match &*entry.credentials {
+            Credentials::Keys(keys) => keys == credentials,
+            Credentials::Bearer(_) => false,
+        })
     }
 
     fn set(&self, entry: Cached) {
@@ -268,18 +328,6 @@ async fn default_chain(region: String) -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(chain.build().await)
 }
 
-/// An error and what caused it, in one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
@@ -289,12 +337,39 @@ mod tests {
 
     use super::*;
 
-    /// Provides keys that are valid for an hour and counts its calls; fails while `fails` is set.
+    /// Provides keys that are valid for an hour, and counts its calls.
     #[derive(Clone, Debug)]
     struct Counting {
         clock: Clock,
+        builds: Arc<AtomicUsize>,
         calls: Arc<AtomicUsize>,
-        fails: Arc<AtomicBool>,
+        behavior: Arc<Mutex<Behavior>>,
+    }
+
+    /// What the source does.
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    enum Behavior {
+        /// Other keys each time.
+        #[default]
+        Renews,
+        /// The same keys each time.
+        Repeats,
+        Fails,
+        Hangs,
+        ReturnsExpired,
+    }
+
+    impl Default for Counting {
+        fn default() -> Self {
+            let clock = Clock::machine();
+            Self { clock, builds: Arc::default(), calls: Arc::default(), behavior: Arc::default() }
+        }
+    }
+
+    impl Counting {
+        fn set(&self, behavior: Behavior) {
+            *self.behavior.lock().unwrap() = behavior;
+        }
     }
 
     impl ProvideCredentials for Counting {
@@ -303,30 +378,47 @@ mod tests {
             Self: 'a,
         {
             let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-            let expiry = Some(self.clock.now() + Duration::from_secs(3600));
-            let failing = self.fails.load(Ordering::SeqCst);
-            let clock = self.clock.clone();
+            let behavior = *self.behavior.lock().unwrap();
+            let now = self.clock.now();
             future::ProvideCredentials::new(async move {
                 tokio::task::yield_now().await;
-                let _ = clock;
-                if failing {
-                    return Err(CredentialsError::not_loaded("test"));
-                }
-                Ok(aws_credential_types::Credentials::new(
-                    format!("AKID{call}"),
-                    "secret",
-                    None,
-                    expiry,
-                    "test",
-                ))
+                let (key, life) = match behavior {
+                    Behavior::Renews => (format!("AKID{call}"), Duration::from_secs(3600)),
+                    Behavior::Repeats => ("AKIDSAME".to_owned(), Duration::from_secs(3600)),
+                    Behavior::ReturnsExpired => ("AKIDOLD".to_owned(), Duration::ZERO),
+                    Behavior::Fails => return Err(CredentialsError::not_loaded("test")),
+                    Behavior::Hangs => std::future::pending().await,
+                };
+                Ok(aws_credential_types::Credentials::new(key, "secret", None, Some(now + life), "test"))
             })
         }
     }
 
-    fn cache() -> (CredentialCache, Counting) {
+    fn cache() -> (Arc<CredentialCache>, Counting) {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-        let counting = Counting { clock: clock.clone(), calls: Arc::default(), fails: Arc::default() };
-        (CredentialCache::over(counting.clone(), clock), counting)
+        let source = Counting { clock: clock.clone(), ..Counting::default() };
+        (over(&source), source)
+    }
+
+    /// A cache over a chain of `source` alone.
+    fn over(source: &Counting) -> Arc<CredentialCache> {
+        let (clock, source) = (source.clock.clone(), source.clone());
+        let chain = Chain::new(move || {
+            source.builds.fetch_add(1, Ordering::SeqCst);
+            let provider = SharedCredentialsProvider::new(source.clone());
+            Box::pin(async { provider })
+        });
+        Arc::new(CredentialCache::of(Source::Chain(chain), clock, &Tasks::default()))
+    }
+
+    /// Waits until the source was called `count` times, and its result is there.
+    async fn called(source: &Counting, count: usize) {
+        while source.calls.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn key(credentials: &Credentials) -> String {
@@ -345,42 +437,85 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_request_refreshes_credentials_before_expiry() {
+    async fn credentials_are_refreshed_before_expiry() {
         let (cache, source) = cache();
         cache.get().await.unwrap();
         source.clock.advance(Duration::from_secs(3299));
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
         source.clock.advance(Duration::from_secs(2));
-        let both = tokio::join!(cache.get(), cache.get());
-        assert_eq!((key(&both.0.unwrap()), key(&both.1.unwrap())), ("AKID2".to_owned(), "AKID1".to_owned()));
+        let all = futures_util::future::join_all((0..9).map(|_| cache.get())).await;
+        assert!(all.into_iter().all(|got| key(&got.unwrap()) == "AKID1"), "no request waits for the refresh");
+        called(&source, 2).await;
+        assert_eq!(key(&cache.get().await.unwrap()), "AKID2");
         assert_eq!(source.calls.load(Ordering::SeqCst), 2);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn old_credentials_serve_when_a_refresh_fails() {
         let (cache, source) = cache();
         cache.get().await.unwrap();
-        source.fails.store(true, Ordering::SeqCst);
+        source.set(Behavior::Fails);
         source.clock.advance(Duration::from_secs(3400));
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
+        called(&source, 2).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
+        called(&source, 2).await;
         assert_eq!(source.calls.load(Ordering::SeqCst), 2, "a failed refresh is not repeated at once");
         source.clock.advance(Duration::from_secs(300));
-        assert!(
-            matches!(cache.status(), CredentialStatus::Missing),
-            "they have expired, and there are no others"
-        );
         assert!(cache.get().await.unwrap_err().to_string().contains("no AWS credentials"));
+        assert_eq!(cache.status(), CredentialStatus::Missing, "they have expired, and there are no others");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn hanging_source_holds_all_requests_up_once() {
+        let (cache, source) = cache();
+        source.set(Behavior::Hangs);
+        let begun = tokio::time::Instant::now();
+        let all = futures_util::future::join_all((0..100).map(|_| cache.get())).await;
+        assert!(all.iter().all(|got| got.as_ref().unwrap_err().to_string().contains("within 10 s")));
+        assert_eq!((begun.elapsed().as_secs(), source.calls.load(Ordering::SeqCst)), (10, 1));
+        source.set(Behavior::Renews);
+        assert!(cache.get().await.is_err(), "the failure counts for a moment");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(cache.get().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failing_source_is_called_every_two_seconds() {
+        let (cache, source) = cache();
+        source.set(Behavior::Fails);
+        for _ in 0..80 {
+            assert!(cache.get().await.is_err());
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!(source.calls.load(Ordering::SeqCst), 4);
+        assert_eq!(
+            source.builds.load(Ordering::SeqCst),
+            4,
+            "the chain is built anew, as a file may be there"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_credentials_of_the_source_are_an_error() {
+        let (cache, source) = cache();
+        source.set(Behavior::ReturnsExpired);
+        for _ in 0..3 {
+            assert!(cache.get().await.unwrap_err().to_string().contains("have expired"));
+        }
+        assert_eq!((source.calls.load(Ordering::SeqCst), cache.status()), (1, CredentialStatus::Missing));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn status_needs_no_look_up() {
         let (cache, source) = cache();
         assert_eq!(cache.status(), CredentialStatus::Unknown);
-        source.fails.store(true, Ordering::SeqCst);
+        source.set(Behavior::Fails);
         assert!(cache.get().await.is_err());
         assert_eq!(cache.status(), CredentialStatus::Missing);
-        source.fails.store(false, Ordering::SeqCst);
+        source.set(Behavior::Renews);
+        tokio::time::advance(Duration::from_secs(2)).await;
         cache.get().await.unwrap();
         let end = source.clock.now() + Duration::from_secs(3600);
         assert_eq!(cache.status(), CredentialStatus::Keys(Some(end)));
@@ -393,8 +528,27 @@ mod tests {
         let rejected = cache.get().await.unwrap();
         cache.mark_rejected(&rejected);
         let both = tokio::join!(cache.refresh_rejected(), cache.refresh_rejected());
-        assert_eq!((key(&both.0.unwrap()), key(&both.1.unwrap())), ("AKID2".to_owned(), "AKID2".to_owned()));
+        assert!(both.0.unwrap() && both.1.unwrap());
+        assert_eq!(key(&cache.get().await.unwrap()), "AKID2");
         assert_eq!(source.calls.load(Ordering::SeqCst), 2);
+        assert_eq!(source.builds.load(Ordering::SeqCst), 2, "the chain reads its files again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn source_that_repeats_rejected_credentials_is_spared() {
+        let (cache, source) = cache();
+        source.set(Behavior::Repeats);
+        let rejected = cache.get().await.unwrap();
+        cache.mark_rejected(&rejected);
+        for _ in 0..20 {
+            assert!(!cache.refresh_rejected().await.unwrap(), "there are no others");
+            assert_eq!(key(&cache.get().await.unwrap()), "AKIDSAME");
+        }
+        assert_eq!(source.calls.load(Ordering::SeqCst), 2);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        source.set(Behavior::Renews);
+        assert!(cache.refresh_rejected().await.unwrap());
+        assert_eq!(key(&cache.get().await.unwrap()), "AKID3");
     }
 
     #[test]
@@ -407,9 +561,9 @@ mod tests {
         let source = |pairs: &[(&str, &str)]| {
             let lookup = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
             let config = config::Config::load(lookup).unwrap();
-            match CredentialCache::new(&config.bedrock, Clock::machine()).source {
+            match CredentialCache::new(&config.bedrock, Clock::machine(), &Tasks::default()).source {
                 Source::Fixed(credentials) => key(&credentials),
-                Source::Chain { .. } => "chain".to_owned(),
+                Source::Chain(_) => "chain".to_owned(),
             }
         };
         assert_eq!(source(&pairs), "AKIDNAMED");

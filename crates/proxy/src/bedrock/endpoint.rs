@@ -112,7 +112,9 @@ mod tests {
         let config = Config::load(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         });
-        let bedrock = Bedrock::new(&config.unwrap().bedrock, &Clock::machine()).unwrap();
+        let bedrock =
+            Bedrock::new(&config.unwrap().bedrock, &Clock::machine(), &crate::tasks::Tasks::default())
+                .unwrap();
         let operation = Operation::ConverseStream;
         let target = bedrock.target_for(operation, "m");
         target.endpoint.url(&operation.path(model_id)).unwrap().to_string()

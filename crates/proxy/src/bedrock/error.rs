@@ -17,12 +17,17 @@ use protocol::translate::{self, Retry};
 use serde::Deserialize;
 
 use super::{CredentialsError, xml};
+use crate::http_client;
 
 pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
 /// AWS's errors are some hundred bytes; a proxy in between may send a page.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// A short body follows its head at once.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time within which the end of an idle connection reaches a request: a round trip or two. A later end may be that of a
+/// request on which AWS has worked, and which it may bill.
+const MAX_CLOSE_DELAY: Duration = Duration::from_secs(5);
 
 /// Why a request to AWS got no usable response.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +87,8 @@ pub(crate) struct ServiceError {
     pub(crate) status: Option<u16>,
     /// `x-amzn-requestid`.
     pub(crate) request_id: Option<String>,
+    /// How long AWS wants clients to wait before they send the request again.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// How far a request came that got no response.
@@ -93,6 +100,8 @@ pub(crate) enum ConnectStage {
     Connect,
     /// A connection to a host that cannot prove to be AWS.
     Tls,
+    /// The request was sent on an idle connection, which the peer closed without a response at the same time.
+    IdleClosed,
     /// The request was sent.
     Sent,
 }
@@ -104,7 +113,7 @@ impl ConnectStage {
             Self::Dns => "The gateway cannot reach Bedrock: the name of its host cannot be resolved (DNS)",
             Self::Connect => "The gateway cannot reach Bedrock: no connection can be made",
             Self::Tls => "The gateway cannot reach Bedrock: no secure connection can be made (TLS)",
-            Self::Sent => "Bedrock closed the connection without a response",
+            Self::IdleClosed | Self::Sent => "Bedrock closed the connection without a response",
         }
     }
 }
@@ -163,7 +172,10 @@ impl UpstreamError {
     /// Whether AWS does not accept the credentials, so that new ones may help.
     #[must_use]
     pub(crate) fn is_credentials_rejected(&self) -> bool {
-        matches!(self, Self::Service(error) if error.mapped.retry == Retry::WithNewCredentials)
+        // A wrong secret key in a file is repaired there, too.
+        const WRONG_SECRET: &str = "E17b";
+        matches!(self, Self::Service(error) if error.mapped.retry == Retry::WithNewCredentials
+            || error.mapped.known_error.code == WRONG_SECRET)
     }
 
     /// Whether AWS rejects the gateway's identity or its clock, and so every other request, too.
@@ -179,6 +191,25 @@ impl UpstreamError {
             self,
             Self::Dispatch { stage: ConnectStage::Dns | ConnectStage::Connect | ConnectStage::Tls, .. }
         )
+    }
+
+    /// Whether the request met the end of an idle connection, so that AWS has most likely not seen it.
+    pub(super) fn is_idle_connection_closed(&self) -> bool {
+        matches!(self, Self::Dispatch { stage: ConnectStage::IdleClosed, .. })
+    }
+
+    /// Whether AWS throttles, or has no capacity.
+    #[must_use]
+    pub(crate) fn is_overload(&self) -> bool {
+        matches!(self, Self::Service(error) if error.mapped.retry == Retry::AfterPause)
+    }
+
+    /// How long AWS wants clients to wait before they send the request again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Service(error) => error.retry_after,
+            _ => None,
+        }
     }
 
     /// Whether the error is of a kind that can name a feature that the model does not have.
@@ -218,9 +249,12 @@ impl UpstreamError {
         Self::Construction(error.to_string())
     }
 
-    pub(super) fn dispatch(host: &str, error: &legacy::Error) -> Self {
-        let cause = super::credentials::with_causes(error);
-        let stage = if !error.is_connect() {
+    /// The error of a request that was sent to `host` `elapsed` ago.
+    pub(super) fn dispatch(host: &str, error: &legacy::Error, elapsed: Duration) -> Self {
+        let cause = http_client::with_causes(error);
+        let stage = if http_client::is_closed_idle_connection(error) && elapsed < MAX_CLOSE_DELAY {
+            ConnectStage::IdleClosed
+        } else if !error.is_connect() {
             ConnectStage::Sent
         } else if cause.contains("dns error") {
             ConnectStage::Dns
@@ -246,17 +280,13 @@ pub(crate) fn attempt_outcome(kind: ErrorType) -> &'static str {
     }
 }
 
-/// Whether TLS failed.
-fn is_tls_error(error: &legacy::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        cause = error.source();
+/// Whether TLS failed: an I/O error holds its reason in itself, not as its source, and may hold another I/O error.
+fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
     }
-    false
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| is_tls_error(inner)) || error.source().is_some_and(is_tls_error)
 }
 
 /// A header as text, if it is there and readable.
@@ -292,7 +322,12 @@ pub(super) async fn unexpected_content_type(head: &Parts, body: Incoming) -> Ups
         if let Some(code) = unknown.output.code {
             let mapped = translate::map_error(404, &code, &Exception::default());
             let request_id = text_header(head, REQUEST_ID);
-            return UpstreamError::Service(Box::new(ServiceError { mapped, status: Some(404), request_id }));
+            return UpstreamError::Service(Box::new(ServiceError {
+                mapped,
+                status: Some(404),
+                request_id,
+                retry_after: None,
+            }));
         }
     }
     UpstreamError::UnexpectedContentType {
@@ -320,5 +355,43 @@ pub(super) async fn service_error(head: &Parts, body: Incoming) -> UpstreamError
         mapped,
         status: Some(status),
         request_id: text_header(head, REQUEST_ID),
+        retry_after: retry_after(head),
     }))
+}
+
+/// `x-amz-retry-after` in milliseconds, as services that use it send; else `retry-after` in seconds. A date is not
+/// understood: AWS sends none, and the clock of this machine may be wrong.
+fn retry_after(head: &Parts) -> Option<Duration> {
+    let number = |name: &str| text_header(head, name)?.trim().parse::<u64>().ok();
+    let milliseconds = number("x-amz-retry-after").map(Duration::from_millis);
+    milliseconds.or_else(|| number(header::RETRY_AFTER.as_str()).map(Duration::from_secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn tls_errors_are_found_at_any_depth() {
+        let tls = || io::Error::other(rustls::Error::General("x".to_owned()));
+        assert!(is_tls_error(&tls()) && is_tls_error(&io::Error::other(io::Error::other(tls()))));
+        assert!(!is_tls_error(&io::Error::other(io::Error::from(io::ErrorKind::ConnectionReset))));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let read = |headers: &[(&str, &str)]| {
+            let builder = http::Response::builder();
+            let builder =
+                headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+            retry_after(&builder.body(()).unwrap().into_parts().0)
+        };
+        assert_eq!(read(&[("Retry-After", "3")]), Some(Duration::from_secs(3)));
+        let both = [("retry-after", "3"), ("x-amz-retry-after", "250")];
+        assert_eq!(read(&both), Some(Duration::from_millis(250)));
+        assert_eq!(read(&[("retry-after", "Sun, 22 Nov 2026 12:00:00 GMT")]), None);
+        assert_eq!(read(&[]), None);
+    }
 }

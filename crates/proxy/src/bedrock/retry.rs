@@ -1,12 +1,15 @@
 //! The retry policy of every request to AWS: what follows a failed attempt. Retries end with the first event of a
 //! response; later ones are the client's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::apis::UpstreamApi;
 use protocol::translate::{Retry, UnsupportedFeature, detect_unsupported};
 
 use super::UpstreamError;
+use super::retry_budget::{RetryBudget, RetryCost};
+use crate::http_client::ConnectionReuse;
 use crate::ids::{self, RequestId};
 
 /// The AWS SDK's standard mode makes three attempts in all.
@@ -15,6 +18,9 @@ const MAX_RETRIES: u32 = 2;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// Clients give up on their own after some seconds without a response.
 const MAX_DELAY: Duration = Duration::from_secs(2);
+/// A longer `Retry-After` is passed on: clients wait by it themselves, and a request that waits in the
+/// proxy keeps its reservation.
+const MAX_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How often one request may be changed and sent again. Each fallback needs a 400 that names something new for its
 /// upstream API, or betas that are left out one at a time: structured output and strict tools alone may need two each.
 const MAX_FALLBACKS: usize = 6;
@@ -47,17 +53,43 @@ pub(crate) struct Attempts {
     policy: RetryPolicy,
     /// For the log.
     request_id: Option<RequestId>,
+    budget: Arc<RetryBudget>,
     retries: u32,
+    last_cost: Option<RetryCost>,
+    reuse: ConnectionReuse,
     has_refreshed: bool,
     fallbacks: Vec<(Option<UpstreamApi>, UnsupportedFeature)>,
 }
 
 impl Attempts {
-    /// No attempt yet.
+    /// No attempt yet. Retries are paid from `budget`.
     #[must_use]
-    pub(crate) fn new(policy: RetryPolicy, request_id: Option<&RequestId>) -> Self {
-        let request_id = request_id.cloned();
-        Self { policy, request_id, retries: 0, has_refreshed: false, fallbacks: Vec::new() }
+    pub(super) fn new(
+        policy: RetryPolicy,
+        request_id: Option<&RequestId>,
+        budget: &Arc<RetryBudget>,
+    ) -> Self {
+        Self {
+            policy,
+            request_id: request_id.cloned(),
+            budget: Arc::clone(budget),
+            retries: 0,
+            last_cost: None,
+            reuse: ConnectionReuse::Allowed,
+            has_refreshed: false,
+            fallbacks: Vec::new(),
+        }
+    }
+
+    /// The connection that the next attempt may use.
+    #[must_use]
+    pub(crate) fn connection_reuse(&self) -> ConnectionReuse {
+        self.reuse
+    }
+
+    /// An attempt got its response: its retry is given back to the budget.
+    pub(crate) fn succeeded(&self) {
+        self.budget.refund(self.last_cost);
     }
 
     /// Decides what follows `error` of a request by `api`. `client_body` is the body as the client sent it: names in
@@ -81,15 +113,28 @@ impl Attempts {
         if let Some(feature) = self.fallback(error, api, client_body) {
             return Next::Fallback(feature);
         }
+        if error.is_idle_connection_closed() && self.reuse == ConnectionReuse::Allowed {
+            self.reuse = ConnectionReuse::Forbidden;
+            tracing::debug!(request_id, "the idle connection was closed; request is sent on a new one");
+            return Next::Retry(Duration::ZERO);
+        }
         let is_retryable = match self.policy {
             RetryPolicy::Standard => error.is_retryable(),
             RetryPolicy::ConnectOnly => error.is_connect_error(),
         };
-        if !is_retryable || self.retries == MAX_RETRIES {
+        let min_delay = error.retry_after().unwrap_or_default();
+        if !is_retryable || self.retries == MAX_RETRIES || min_delay > MAX_RETRY_AFTER {
             return Next::GiveUp;
         }
+        let cost = if error.is_connect_error() { RetryCost::Connect } else { RetryCost::ServiceError };
+        if !self.budget.try_take(cost) {
+            tracing::debug!(request_id, "request is not sent again: too many requests fail");
+            return Next::GiveUp;
+        }
+        self.last_cost = Some(cost);
         // Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
         let delay = (FIRST_DELAY * 2_u32.pow(self.retries)).min(MAX_DELAY).mul_f64(ids::fraction());
+        let delay = delay.max(min_delay);
         self.retries += 1;
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(request_id, retry = self.retries, delay_ms, "request is sent again after a delay");
@@ -140,9 +185,21 @@ mod tests {
         UpstreamError::Dispatch { host: "h".to_owned(), cause: "c".to_owned(), stage: ConnectStage::Connect }
     }
 
+    fn closed() -> UpstreamError {
+        UpstreamError::Dispatch {
+            host: "h".to_owned(),
+            cause: "c".to_owned(),
+            stage: ConnectStage::IdleClosed,
+        }
+    }
+
+    fn attempts(policy: RetryPolicy) -> Attempts {
+        Attempts::new(policy, None, &Arc::default())
+    }
+
     #[test]
     fn requests_are_sent_three_times_within_three_tenths_of_a_second() {
-        let mut attempts = Attempts::new(RetryPolicy::Standard, None);
+        let mut attempts = attempts(RetryPolicy::Standard);
         let mut waited = Duration::ZERO;
         for _ in 0..MAX_RETRIES {
             let Next::Retry(delay) = attempts.next(&unreachable(), true, None, b"") else {
@@ -152,5 +209,27 @@ mod tests {
         }
         assert_eq!(attempts.next(&unreachable(), true, None, b""), Next::GiveUp);
         assert!(waited <= Duration::from_millis(300), "{waited:?}");
+    }
+
+    #[test]
+    fn closed_idle_connection_is_replaced_once() {
+        for policy in [RetryPolicy::Standard, RetryPolicy::ConnectOnly] {
+            let mut attempts = attempts(policy);
+            assert_eq!(attempts.connection_reuse(), ConnectionReuse::Allowed);
+            assert_eq!(attempts.next(&closed(), true, None, b""), Next::Retry(Duration::ZERO));
+            assert_eq!(attempts.connection_reuse(), ConnectionReuse::Forbidden);
+            assert_eq!(attempts.next(&closed(), true, None, b""), Next::GiveUp);
+        }
+    }
+
+    #[test]
+    fn exhausted_budget_ends_retries() {
+        let budget = Arc::default();
+        let attempts = || Attempts::new(RetryPolicy::Standard, None, &budget);
+        let retries = std::iter::repeat_with(|| attempts().next(&unreachable(), true, None, b""));
+        assert_eq!(retries.take(200).filter(|next| *next != Next::GiveUp).count(), 50);
+        (0..10).for_each(|_| attempts().succeeded());
+        assert!(matches!(attempts().next(&unreachable(), true, None, b""), Next::Retry(_)));
+        assert_eq!(attempts().next(&unreachable(), true, None, b""), Next::GiveUp);
     }
 }

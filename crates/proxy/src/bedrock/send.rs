@@ -4,8 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::{Target, UpstreamError, error, sign};
+use crate::http_client::ConnectionReuse;
 
 pub(super) const USER_AGENT: &str = concat!("bedrock-proxy/", env!("CARGO_PKG_VERSION"));
 
@@ -42,7 +44,11 @@ impl Target {
     ///
     /// # Errors
     /// When there are no credentials, no response, or AWS responded with an error.
-    pub(crate) async fn send(&self, request: &SignedRequest) -> Result<UpstreamResponse, UpstreamError> {
+    pub(crate) async fn send(
+        &self,
+        request: &SignedRequest,
+        reuse: ConnectionReuse,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let credentials = self.credentials.get().await?;
         let mut signed = Request::builder()
             .method(request.method.clone())
@@ -55,8 +61,10 @@ impl Target {
         signed.headers_mut().extend(headers);
         sign::sign(&mut signed, &request.body, &credentials, self.credential_scope(), self.clock.now())
             .map_err(UpstreamError::construction)?;
-        let response = self.client()?.request(signed).await;
-        let response = response.map_err(|error| UpstreamError::dispatch(self.host(), &error))?;
+        let sent_at = Instant::now();
+        let response = self.client()?.request(signed, reuse).await;
+        let response =
+            response.map_err(|error| UpstreamError::dispatch(self.host(), &error, sent_at.elapsed()))?;
         let (head, body) = response.into_parts();
         let is_success = match request.media_type {
             Some(_) => head.status == 200,

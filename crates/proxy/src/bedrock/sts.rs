@@ -2,6 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,10 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 
 use super::send::USER_AGENT;
 use super::xml::element;
 use super::{Bedrock, SignedRequest, UpstreamError, error};
+use crate::http_client::ConnectionReuse;
 
 const GET_CALLER_IDENTITY: &[u8] = b"Action=GetCallerIdentity&Version=2011-06-15";
 /// The response has some hundred bytes.
@@ -48,16 +51,17 @@ impl Bedrock {
             body: Bytes::from_static(GET_CALLER_IDENTITY),
             media_type: None,
         };
-        let response = self.send(target, &request).await?;
+        let response = self.look_up(target, &request).await?;
         let bytes = error::read(response.body, MAX_RESPONSE_BYTES).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let (account, arn) = (element(&text, "Account"), element(&text, "Arn"));
-        account.zip(arn).map(|(account, arn)| CallerIdentity { account, arn }).ok_or_else(|| {
-            UpstreamError::Response {
-                host: target.host().to_owned(),
-                cause: "it names no account".to_owned(),
-            }
-        })
+        let identity = account.zip(arn).map(|(account, arn)| CallerIdentity { account, arn });
+        let identity = identity.ok_or_else(|| UpstreamError::Response {
+            host: target.host().to_owned(),
+            cause: "it names no account".to_owned(),
+        })?;
+        *self.account.write().unwrap_or_else(PoisonError::into_inner) = Some(identity.account.clone());
+        Ok(identity)
     }
 
     /// The time at Bedrock's endpoint, to the second. Needs no credentials.
@@ -72,8 +76,10 @@ impl Bedrock {
             .header(header::USER_AGENT, USER_AGENT)
             .body(Full::new(Bytes::new()))
             .map_err(UpstreamError::construction)?;
-        let response = target.client()?.request(request).await;
-        let (head, _) = response.map_err(|error| UpstreamError::dispatch(host, &error))?.into_parts();
+        let sent_at = Instant::now();
+        let response = target.client()?.request(request, ConnectionReuse::Forbidden).await;
+        let response = response.map_err(|error| UpstreamError::dispatch(host, &error, sent_at.elapsed()))?;
+        let (head, _) = response.into_parts();
         let date = error::text_header(&head, header::DATE.as_str());
         date.as_deref().and_then(parse_date).ok_or_else(|| UpstreamError::Response {
             host: host.to_owned(),

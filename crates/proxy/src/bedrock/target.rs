@@ -45,12 +45,12 @@ impl Target {
         self.credentials.can_refresh()
     }
 
-    /// Replaces credentials that AWS rejected, once for all requests that used them.
+    /// Replaces credentials that AWS rejected, once for all requests that used them. Returns whether there are others.
     ///
     /// # Errors
-    /// When there are no new ones.
-    pub(crate) async fn refresh_credentials(&self) -> Result<(), CredentialsError> {
-        self.credentials.refresh_rejected().await.map(drop)
+    /// When there are none.
+    pub(crate) async fn refresh_credentials(&self) -> Result<bool, CredentialsError> {
+        self.credentials.refresh_rejected().await
     }
 
     pub(super) fn credential_scope(&self) -> CredentialScope<'_> {
@@ -203,6 +203,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
+    use crate::tasks::Tasks;
 
     const ARN: &str = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc";
 
@@ -210,7 +211,7 @@ mod tests {
         let config = Config::load(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         });
-        Bedrock::new(&config.unwrap().bedrock, &Clock::machine()).unwrap()
+        Bedrock::new(&config.unwrap().bedrock, &Clock::machine(), &Tasks::default()).unwrap()
     }
 
     /// Host and region of the runtime, then of the control plane.

@@ -1,13 +1,12 @@
-//! Cache of the models of application inference profiles, with a single request per profile at a time.
+//! Cache of the models of application inference profiles, which decide capabilities and prices.
 //!
-//! The requests to AWS are made elsewhere; their results decide the capabilities of the model.
+//! `resolution` looks them up.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::pricing::{InferenceScope, prefixes_of};
 
@@ -15,25 +14,17 @@ use super::pricing::{InferenceScope, prefixes_of};
 const PROFILE_TTL: Duration = Duration::from_secs(3600);
 /// Pause after a failure, so that missing permissions do not cause a request to AWS for each of ours.
 const FAILURE_TTL: Duration = Duration::from_secs(60);
-/// How long a request waits for the first result: the control plane usually responds within a second.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Age after which a pending request is taken for lost: a look-up takes some seconds at most.
-const PENDING_TTL: Duration = Duration::from_secs(60);
 /// Maximum number of cached ARNs. Clients choose them, so the cache needs a bound.
 const MAX_PROFILES: usize = 1000;
-/// Maximum number of pending requests, for the same reason.
-const MAX_PENDING: usize = 8;
-
 /// The cache.
 #[derive(Debug, Default)]
 pub(crate) struct InferenceProfiles(Mutex<HashMap<String, Entry>>);
 
+/// The last result; `None` after failures only.
 #[derive(Clone, Debug)]
-enum Entry {
-    /// A request is pending; `old` is the result before.
-    Pending { since: Instant, done: CancellationToken, old: Option<ProfileModel> },
-    /// The last result; `None` after a failure.
-    Cached { model: Option<ProfileModel>, until: Instant },
+struct Entry {
+    model: Option<ProfileModel>,
+    until: Instant,
 }
 
 /// Model of an inference profile.
@@ -71,27 +62,6 @@ fn scope(regions: &[&str]) -> Option<InferenceScope> {
     shared.map(InferenceScope::Geographic)
 }
 
-/// State of an ARN in the cache.
-#[derive(Debug)]
-pub(crate) enum Lookup {
-    /// There is a result, or none to be had now.
-    Cached,
-    /// The caller has to request the model, and to [`InferenceProfiles::insert`] the result.
-    Fetch {
-        /// Cancelled when the result is inserted.
-        done: CancellationToken,
-        /// Deadline for waiting for it.
-        until: Instant,
-    },
-    /// Another request is pending.
-    Pending {
-        /// Cancelled when the result is inserted.
-        done: CancellationToken,
-        /// Deadline for waiting for it.
-        until: Instant,
-    },
-}
-
 impl InferenceProfiles {
     /// Foundation-model id of `arn`, if known. An expired result is used until there is a new one.
     #[must_use]
@@ -106,54 +76,25 @@ impl InferenceProfiles {
     }
 
     fn model(&self, arn: &str) -> Option<ProfileModel> {
-        self.with(|entries| match entries.get(arn)? {
-            Entry::Cached { model, .. } => model.clone(),
-            Entry::Pending { old, .. } => old.clone(),
-        })
+        self.with(|entries| entries.get(arn)?.model.clone())
     }
 
-    /// Looks up `arn`, and registers a pending request if the caller has to make one.
+    /// Whether the last result for `arn` is recent enough, so that no look-up is needed.
     #[must_use]
-    pub(crate) fn lookup(&self, arn: &str) -> Lookup {
-        let now = Instant::now();
-        self.with(|entries| {
-            match entries.get(arn) {
-                Some(Entry::Cached { until, .. }) if now < *until => return Lookup::Cached,
-                Some(Entry::Pending { since, done, .. }) if now < *since + PENDING_TTL => {
-                    return Lookup::Pending { done: done.clone(), until: *since + LOOKUP_TIMEOUT };
-                }
-                _ => {}
-            }
-            let is_pending =
-                |entry: &&Entry| matches!(entry, Entry::Pending { since, .. } if now < *since + PENDING_TTL);
-            if entries.values().filter(is_pending).count() >= MAX_PENDING {
-                return Lookup::Cached;
-            }
-            let old = match entries.remove(arn) {
-                Some(Entry::Cached { model, .. }) => model,
-                Some(Entry::Pending { old, .. }) => old,
-                None => None,
-            };
-            make_room(entries);
-            let done = CancellationToken::new();
-            entries.insert(arn.to_owned(), Entry::Pending { since: now, done: done.clone(), old });
-            Lookup::Fetch { done, until: now + LOOKUP_TIMEOUT }
-        })
+    pub(crate) fn is_fresh(&self, arn: &str) -> bool {
+        self.with(|entries| entries.get(arn).is_some_and(|entry| Instant::now() < entry.until))
     }
 
-    /// Inserts the result of a request for `arn`; after a failure (`None`) the old result is kept.
+    /// Inserts the result of a look-up of `arn`; after a failure (`None`) the old result is kept.
     pub(crate) fn insert(&self, arn: &str, model: Option<ProfileModel>) {
         let until = Instant::now() + if model.is_some() { PROFILE_TTL } else { FAILURE_TTL };
-        let model = model.or_else(|| self.model(arn));
-        let previous = self.with(|entries| {
+        self.with(|entries| {
             if !entries.contains_key(arn) {
                 make_room(entries);
             }
-            entries.insert(arn.to_owned(), Entry::Cached { model, until })
+            let model = model.or_else(|| entries.get(arn)?.model.clone());
+            entries.insert(arn.to_owned(), Entry { model, until });
         });
-        if let Some(Entry::Pending { done, .. }) = previous {
-            done.cancel();
-        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Entry>) -> T) -> T {
@@ -161,16 +102,13 @@ impl InferenceProfiles {
     }
 }
 
-/// Evicts the entry that expires first.
+/// Evicts a failed entry, else the one that expires first: names that users make up push no profile out.
 fn make_room(entries: &mut HashMap<String, Entry>) {
     if entries.len() < MAX_PROFILES {
         return;
     }
-    let end = |entry: &Entry| match entry {
-        Entry::Pending { since, .. } => *since + PENDING_TTL,
-        Entry::Cached { until, .. } => *until,
-    };
-    let first = entries.iter().min_by_key(|(_, entry)| end(entry)).map(|(arn, _)| arn.clone());
+    let first = entries.iter().min_by_key(|(_, entry)| (entry.model.is_some(), entry.until));
+    let first = first.map(|(arn, _)| arn.clone());
     first.map(|arn| entries.remove(&arn));
 }
 
@@ -178,25 +116,39 @@ fn make_room(entries: &mut HashMap<String, Entry>) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn profile_is_fetched_once_per_hour() {
-        let profiles = InferenceProfiles::default();
-        let Lookup::Fetch { done, .. } = profiles.lookup("arn") else { panic!("the first lookup fetches") };
-        assert!(matches!(profiles.lookup("arn"), Lookup::Pending { .. }));
+    fn claude() -> Option<ProfileModel> {
         let model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-x";
-        profiles.insert("arn", ProfileModel::from_arns([model].into_iter()));
-        assert!(done.is_cancelled() && matches!(profiles.lookup("arn"), Lookup::Cached));
+        ProfileModel::from_arns([model].into_iter())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_profile_is_used_until_replaced() {
+        let profiles = InferenceProfiles::default();
+        assert!(!profiles.is_fresh("arn") && profiles.foundation_model("arn").is_none());
+        profiles.insert("arn", claude());
+        assert!(profiles.is_fresh("arn"));
         assert_eq!(profiles.foundation_model("arn").as_deref(), Some("anthropic.claude-x"));
         tokio::time::advance(PROFILE_TTL).await;
-        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
-        assert!(
-            profiles.foundation_model("arn").is_some(),
-            "an expired result is used until there is a new one"
-        );
+        assert!(!profiles.is_fresh("arn") && profiles.foundation_model("arn").is_some());
         profiles.insert("arn", None);
-        assert!(profiles.foundation_model("arn").is_some(), "and after a failure");
+        assert!(
+            profiles.is_fresh("arn") && profiles.foundation_model("arn").is_some(),
+            "and after a failure"
+        );
         tokio::time::advance(FAILURE_TTL).await;
-        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
+        assert!(!profiles.is_fresh("arn"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_push_no_known_profile_out() {
+        let profiles = InferenceProfiles::default();
+        profiles.insert("known", claude());
+        tokio::time::advance(PROFILE_TTL - FAILURE_TTL / 2).await;
+        for n in 0..2 * MAX_PROFILES {
+            profiles.insert(&format!("arn{n}"), None);
+        }
+        assert!(profiles.is_fresh("known"), "although it expires first");
+        assert_eq!(profiles.with(|entries| entries.len()), MAX_PROFILES);
     }
 
     #[test]
@@ -223,31 +175,5 @@ mod tests {
         ] {
             assert_eq!(scope(regions), expected, "{regions:?}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failed_and_lost_requests_are_repeated_later() {
-        let profiles = InferenceProfiles::default();
-        let _ = profiles.lookup("arn");
-        profiles.insert("arn", None);
-        assert!(matches!(profiles.lookup("arn"), Lookup::Cached));
-        tokio::time::advance(FAILURE_TTL).await;
-        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
-        tokio::time::advance(PENDING_TTL).await;
-        assert!(matches!(profiles.lookup("arn"), Lookup::Fetch { .. }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn cache_and_pending_requests_are_bounded() {
-        let profiles = InferenceProfiles::default();
-        let pending =
-            (0..MAX_PROFILES).filter(|n| matches!(profiles.lookup(&n.to_string()), Lookup::Fetch { .. }));
-        assert_eq!(pending.count(), MAX_PENDING);
-        for n in 0..2 * MAX_PROFILES {
-            let arn = format!("arn{n}");
-            let _ = profiles.lookup(&arn);
-            profiles.insert(&arn, None);
-        }
-        assert!(profiles.with(|entries| entries.len()) <= MAX_PROFILES);
     }
 }

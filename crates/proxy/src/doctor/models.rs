@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Authenticated;
-use crate::catalog::{ResolveError, ResolvedModel};
+use crate::catalog::{NamedBy, ResolveError, ResolvedModel};
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseConfig, DatabaseUrl};
 use crate::ids::RequestId;
@@ -79,7 +79,7 @@ async fn open(config: &Config, clock: &Clock, directory: PathBuf) -> Result<Arc<
 }
 
 async fn check_model(app: &Arc<App>, name: &str) -> Finding {
-    let model = match app.models.resolve(Some(name)).await {
+    let model = match app.models.resolve(Some(name), NamedBy::default()).await {
         Ok(model) => model,
         Err(
             error @ (ResolveError::MissingModel
@@ -87,6 +87,9 @@ async fn check_model(app: &Arc<App>, name: &str) -> Finding {
             | ResolveError::UnknownModel { .. }),
         ) => {
             return Finding::fail(name, error.to_string(), "GET /v1/models lists the known models.");
+        }
+        Err(error @ ResolveError::LookupBusy) => {
+            return Finding::fail(name, error.to_string(), "Check the model again in some seconds.");
         }
     };
     let id = model.model_id.clone();

@@ -36,7 +36,7 @@ pub(crate) enum InferenceError {
 impl InferenceError {
     /// An error inside a response, or one that is not AWS's.
     pub(super) fn from_mapped(mapped: MappedError, request_id: Option<String>) -> Self {
-        Self::Upstream(Box::new(ServiceError { mapped, status: None, request_id }))
+        Self::Upstream(Box::new(ServiceError { mapped, status: None, request_id, retry_after: None }))
     }
 
     /// No event from Bedrock within the idle timeout.
@@ -138,6 +138,7 @@ pub(crate) fn resolve_error(error: &ResolveError) -> Error {
     let kind = match error {
         ResolveError::MissingModel | ResolveError::InvalidName(_) => ErrorType::InvalidRequest,
         ResolveError::UnknownModel { .. } => ErrorType::NotFound,
+        ResolveError::LookupBusy => return Error::new(ErrorType::Overloaded, error.to_string()),
     };
     Error { path: Some("model".to_owned()), ..Error::new(kind, error.to_string()) }
 }

@@ -19,7 +19,7 @@ use super::metering::Meter;
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
-use crate::bedrock::{Attempts, Next, ServiceError, UpstreamError, forwarded_response_headers};
+use crate::bedrock::{ConnectionReuse, Next, ServiceError, UpstreamError, forwarded_response_headers};
 use crate::catalog::ResolvedModel;
 
 /// A response whose first event has arrived.
@@ -62,12 +62,14 @@ impl Inference {
         mut upstream: UpstreamRequest,
         mut meter: Meter,
     ) -> Result<Started, InferenceError> {
-        let mut attempts = Attempts::new(upstream.retry, Some(&request.id));
+        let mut attempts = self.bedrock.attempts(upstream.retry, Some(&request.id));
         let mut trials = BetaTrials::default();
         loop {
             meter.begin_attempt(&upstream);
-            let error = match start(&upstream, &mut meter).await {
+            let error = match start(&upstream, attempts.connection_reuse(), &mut meter).await {
                 Ok(beginning) => {
+                    attempts.succeeded();
+                    self.bedrock.record_outcome(&upstream.target, None);
                     self.remember_betas(&request, &upstream, &trials);
                     return Ok(self.started(beginning, upstream, meter));
                 }
@@ -77,11 +79,14 @@ impl Inference {
             let can_refresh = upstream.target.can_refresh();
             match attempts.next(&error, can_refresh, upstream.upstream_api, request.body.bytes()) {
                 Next::Retry(delay) => meter.retry_after(delay).await,
-                Next::RefreshCredentials => {
-                    if let Err(error) = upstream.target.refresh_credentials().await {
-                        return Err(self.give_up(error.into(), &request, meter));
+                Next::RefreshCredentials => match upstream.target.refresh_credentials().await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.bedrock.record_outcome(&upstream.target, Some(&error));
+                        return Err(self.give_up(error, &request, meter));
                     }
-                }
+                    Err(error) => return Err(self.give_up(error.into(), &request, meter)),
+                },
                 Next::Fallback(feature) => {
                     let reserved = meter.reserved();
                     let replan = || self.replan(&request, &upstream, &feature, &mut trials, reserved);
@@ -90,7 +95,10 @@ impl Inference {
                         Ok(None) | Err(_) => return Err(self.give_up(error, &request, meter)),
                     }
                 }
-                Next::GiveUp => return Err(self.give_up(error, &request, meter)),
+                Next::GiveUp => {
+                    self.bedrock.record_outcome(&upstream.target, Some(&error));
+                    return Err(self.give_up(error, &request, meter));
+                }
             }
         }
     }
@@ -149,10 +157,14 @@ impl Inference {
 }
 
 /// Sends once and decodes until the first event.
-async fn start(upstream: &UpstreamRequest, meter: &mut Meter) -> Result<Beginning, UpstreamError> {
+async fn start(
+    upstream: &UpstreamRequest,
+    reuse: ConnectionReuse,
+    meter: &mut Meter,
+) -> Result<Beginning, UpstreamError> {
     let unsigned = upstream.unsigned();
     // Pinned here: a future that is an argument of another one takes its place twice.
-    let response = meter.wait(pin!(upstream.target.send(&unsigned))).await?;
+    let response = meter.wait(pin!(upstream.target.send(&unsigned, reuse))).await?;
     meter.set_aws_request_id(response.request_id);
     let mut decoder = Decoder::new(upstream, &response.headers);
     let mut body = response.body;
@@ -183,6 +195,7 @@ fn early_end(decoder: &Decoder, request_id: Option<&str>) -> UpstreamError {
             mapped: mapped.clone(),
             status: None,
             request_id: request_id.map(str::to_owned),
+            retry_after: None,
         })),
         None => UpstreamError::Incomplete,
     }

@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::harness::{TestServer, message_body, spawn, test_server_with, wait_for, wait_until};
+use crate::harness::tokens::{authenticated_server_with, token};
+use crate::harness::{
+    TestServer, captured_logs, full, message_body, spawn, test_server_with, wait_for, wait_until,
+};
 
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
 
@@ -213,4 +216,148 @@ async fn a_failed_discovery_is_harmless() {
     wait_until("the list is requested", || !asked.lock().unwrap().is_empty()).await;
     assert_eq!(server.post_message("Hello", false).await.status, 200);
     assert!(server.get("/v1/models").await.json()["data"].as_array().unwrap().len() > 10);
+}
+
+/// The ARN of an application inference profile of the account.
+fn own_arn(name: &str) -> String {
+    ARN.replace("abc123", name)
+}
+
+async fn post_as(server: &TestServer, path: &str, key: &str, body: String) -> u16 {
+    let request = Request::post(path).header("x-api-key", key).body(full(body.into())).unwrap();
+    server.fetch(request).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn invented_profiles_do_not_delay_those_of_others() {
+    let (url, asked) = control(qwen, Duration::from_millis(100)).await;
+    let server = authenticated_server_with(&[("AWS_ENDPOINT_URL_BEDROCK", &url)], |_| {}).await;
+    let (ana, eve) = (token("ana", &json!({})), token("eve", &json!({})));
+    let flood = (0..40).map(|connection| {
+        let (server, eve) = (&server, &eve);
+        async move {
+            for number in 0..10 {
+                let arn = own_arn(&format!("z{connection}q{number}"));
+                post_as(server, "/v1/messages", eve, with_top_k(&arn)).await;
+            }
+        }
+    });
+    let own = async {
+        wait_until("the flood has begun", || asked.lock().unwrap().len() > 1).await;
+        for number in 0..12 {
+            let name = format!("own{number}");
+            let status = post_as(&server, "/v1/messages", &ana, with_top_k(&own_arn(&name))).await;
+            assert_eq!(status, 404, "the fake behind has no such profile");
+            let sent = server.bedrock.requests();
+            let sent = sent.iter().find(|sent| sent.path.contains(&name)).unwrap();
+            let is_known = !String::from_utf8_lossy(&sent.body).contains("\"top_k\"");
+            assert!(is_known, "Qwen has no such member");
+        }
+    };
+    tokio::select! {
+        () = own => {}
+        _ = futures_util::future::join_all(flood) => panic!("the flood ends first"),
+    }
+}
+
+#[tokio::test]
+async fn unknown_profile_is_never_assumed_for_want_of_room() {
+    let (url, _) = control(qwen, Duration::from_secs(3)).await;
+    let server = authenticated_server_with(&[("AWS_ENDPOINT_URL_BEDROCK", &url)], |_| {}).await;
+    let eve = token("eve", &json!({}));
+    let names = (0..6).map(|number| own_arn(&format!("z{number}")));
+    let statuses = names.map(|arn| post_as(&server, "/v1/messages", &eve, with_top_k(&arn)));
+    let mut statuses = futures_util::future::join_all(statuses).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [404, 404, 529, 529, 529, 529], "two look-ups of one user at a time");
+}
+
+#[tokio::test]
+async fn counting_looks_up_named_profiles_only() {
+    let mapping = format!("house={}", own_arn("house"));
+    let named = [("AWS_BEDROCK_MODEL_MAPPINGS", mapping.as_str())];
+    let (server, asked) = world_before(qwen, Duration::ZERO, &named).await;
+    let count = async |model: &str| {
+        let mut body = message_body("Hello", false);
+        body.as_object_mut().unwrap().remove("stream");
+        body["model"] = model.into();
+        let request = Request::post("/v1/messages/count_tokens").body(full(body.to_string().into())).unwrap();
+        server.fetch(request).await.status.as_u16()
+    };
+    let converse = r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}}}"#;
+    for number in 0..5 {
+        let arn = own_arn(&format!("z{number}"));
+        assert_eq!(count(&arn).await, 200);
+        let path = format!("/model/{}/count-tokens", arn.replace(':', "%3A").replace('/', "%2F"));
+        server.fetch(Request::post(path).body(full(converse.into())).unwrap()).await;
+    }
+    assert!(asked.lock().unwrap().is_empty(), "{asked:?}");
+    assert_eq!(count("house").await, 200);
+    assert_eq!(asked.lock().unwrap().len(), 1, "the operator has named this one");
+}
+
+#[tokio::test]
+async fn profile_of_a_foreign_account_is_not_looked_up() {
+    let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
+    server.app.monitor_credentials();
+    let identified = || server.bedrock.requests().iter().any(|sent| sent.path == "/" && sent.status == 200);
+    wait_until("STS has named the account", identified).await;
+    let foreign = ARN.replace("123456789012", "999999999999");
+    wait_for("the account is known", async || {
+        let before = asked.lock().unwrap().len();
+        let name = foreign.replace("abc123", &format!("z{before}"));
+        server.post(with_top_k(&name)).await;
+        (asked.lock().unwrap().len() == before).then_some(())
+    })
+    .await;
+    assert_eq!(server.post(with_top_k(ARN)).await.status, 200);
+    assert!(asked.lock().unwrap().last().unwrap().contains("123456789012"), "the own account's is");
+}
+
+/// A listener that accepts connections and never responds. Returns its URL and the number of its connections.
+async fn silent() -> (String, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&count);
+    spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            *counted.lock().unwrap() += 1;
+            open.push(stream);
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn silent_control_plane_is_logged_and_tried_again() {
+    let (url, count) = silent().await;
+    let variables = [("AWS_ENDPOINT_URL_BEDROCK", url.as_str()), ("AWS_BEDROCK_DISCOVER_MODELS", "true")];
+    let server = test_server_with(&variables, |_| {}).await;
+    wait_until("both lists are requested", || *count.lock().unwrap() == 2).await;
+    tokio::time::pause();
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    tokio::time::resume();
+    assert!(captured_logs().contains("models cannot be listed"));
+    wait_until("they are requested again", || *count.lock().unwrap() >= 4).await;
+    drop(server);
+}
+
+#[tokio::test]
+async fn silent_sts_is_logged_and_tried_again() {
+    let (url, count) = silent().await;
+    let server = test_server_with(&[("AWS_ENDPOINT_URL_STS", &url)], |_| {}).await;
+    server.app.monitor_credentials();
+    wait_until("STS is called", || *count.lock().unwrap() == 1).await;
+    tokio::time::pause();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    tokio::time::resume();
+    assert!(captured_logs().contains("the AWS credentials could not be checked"));
+    wait_until("it is called again", || *count.lock().unwrap() >= 2).await;
+    assert_eq!(server.get("/readyz").await.status, 200);
 }

@@ -7,7 +7,8 @@ use http::{Method, Request};
 
 use crate::harness::tokens::authenticated_server;
 use crate::harness::{
-    TestServer, captured_logs, full, log_line, test_server, test_server_with, wait_for, wait_until,
+    TestServer, captured_logs, full, log_line, message_body, test_server, test_server_with, wait_for,
+    wait_until,
 };
 
 const PROBES: [&str; 5] = ["/health", "/livez", "/healthz", "/readyz", "/startupz"];
@@ -78,6 +79,25 @@ async fn rejected_credentials_fail_health_with_advice() {
     let line = log.lines().find(is_ours).unwrap();
     assert!(line.contains("Compare the secret key"), "{line}");
     assert!(!log.contains("canary-not-the-secret"));
+}
+
+#[tokio::test]
+async fn rejected_requests_fail_readiness_until_one_passes() {
+    let server = test_server_with(&[("AWS_BEDROCK_SECRET_KEY", "not-the-secret")], |_| {}).await;
+    assert_eq!(server.get("/readyz").await.status, 200);
+    assert_eq!(server.post_message("Hello", false).await.status, 502);
+    assert_eq!(until_ready_says(&server, "[-]credentials failed: AWS rejects them").await, 503);
+
+    let server = test_server().await;
+    server.app.bedrock.set_credentials_rejected(true);
+    assert_eq!(server.get("/readyz").await.status, 503);
+    assert_eq!(server.post_message("Hello", true).await.status, 200);
+    assert_eq!(server.get("/readyz").await.status, 200);
+    let elsewhere = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc123";
+    let mut body = message_body("Hello", false);
+    body["model"] = elsewhere.into();
+    assert_eq!(server.post(body.to_string()).await.status, 502, "the fake is in us-east-1");
+    assert_eq!(server.get("/readyz").await.status, 200, "a client has chosen the region");
 }
 
 #[tokio::test]

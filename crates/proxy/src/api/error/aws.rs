@@ -21,6 +21,8 @@ pub(super) struct AwsResponse {
     pub(super) code: String,
     /// Its id of the request.
     pub(super) request_id: Option<String>,
+    /// Its `retry-after`, in seconds.
+    pub(super) retry_after: Option<u16>,
     /// Whether the gateway's own credentials are at fault: a client that gets such an error would renew its own credentials, which does not help.
     pub(super) is_operator_fault: bool,
 }
@@ -63,6 +65,9 @@ pub(super) fn render(error: &ApiError) -> Response {
         if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(name, value);
         }
+    }
+    if let Some(seconds) = aws.and_then(|aws| aws.retry_after) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     let message = aws.and_then(|aws| aws.message.as_ref()).unwrap_or(&error.error.message);
     (status, headers, json!({"message": message}).to_string()).into_response()

@@ -47,13 +47,13 @@ pub(in crate::inference) async fn served(data: &TempDir, route: &str) -> Served 
     let (config, clock) = (Config::load(lookup).unwrap(), Clock::manual(SystemTime::UNIX_EPOCH));
     let (tasks, metrics) = (Tasks::default(), Arc::new(Metrics::default()));
     let catalog = Arc::new(Catalog::new(&config.catalog));
-    let bedrock = Arc::new(Bedrock::new(&config.bedrock, &clock).unwrap());
+    let bedrock = Arc::new(Bedrock::new(&config.bedrock, &clock, &tasks).unwrap());
     let store = Store::open(&config.database, &tasks).await.unwrap();
     let wal = data.path().join("journal");
     let recorder =
         UsageRecorder::open(&wal, &config.usage, store.clone(), clock.clone(), Arc::clone(&metrics));
     let quota = Quota::new(config.quota.clone(), store, Arc::new(recorder.unwrap()), clock.clone());
-    let models = ModelResolver::new(Arc::clone(&catalog), Arc::clone(&bedrock), tasks.clone(), false);
+    let models = ModelResolver::new(Arc::clone(&catalog), Arc::clone(&bedrock), &tasks, false);
     let telemetry = TelemetrySinks {
         metrics: Arc::clone(&metrics),
         otel: Otel::open(&config.otel, None, &tasks).unwrap(),

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::http_client::Client;
+use crate::http_client::{Client, ConnectionReuse};
 use crate::tasks::Tasks;
 
 /// Longest response that is read: an OTLP response holds one short message at most.
@@ -58,7 +58,7 @@ impl HttpClient for CollectorClient {
 }
 
 async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-    let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
+    let (head, body) = client.request(request.map(Full::new), ConnectionReuse::Allowed).await?.into_parts();
     let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))
 }
