@@ -123,6 +123,7 @@ pub(crate) async fn examine(
         }
     }
     report(host::database(config).await);
+    report(host::open_files(config));
     for finding in host::directories(config) {
         report(finding);
     }

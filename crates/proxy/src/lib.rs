@@ -40,6 +40,7 @@ mod config;
 mod connect;
 mod doctor;
 mod estimate;
+mod file_limit;
 mod http_client;
 mod ids;
 mod inference;

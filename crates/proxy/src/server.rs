@@ -25,6 +25,7 @@ pub(crate) use tls::TlsError;
 use crate::app::{App, OpenError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::file_limit;
 
 /// Limit for aborted streams to send their error event; a client on a slow network needs a round trip or two.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -130,10 +131,10 @@ impl Server {
             }
         };
         if let Some(tls) = self.tls.clone() {
-            let tasks = app.background.clone();
+            let (tasks, metrics) = (app.background.clone(), Arc::clone(&app.telemetry.metrics));
             app.background.spawn(async move {
                 tokio::select! {
-                    () = tls.watch() => {}
+                    () = tls.watch(metrics) => {}
                     () = tasks.shutdown_begun() => {}
                 }
             });
@@ -156,7 +157,7 @@ impl Server {
 
     /// Accepts connections forever, up to the maximum at a time.
     async fn accept(self) {
-        let permits = Arc::new(Semaphore::new(self.app.limits.max_connections));
+        let permits = Arc::new(Semaphore::new(max_connections(self.app.limits.max_connections)));
         let service = router::service(Arc::clone(&self.app));
         let tls = self.tls.as_ref().map(Tls::acceptor);
         loop {
@@ -181,6 +182,21 @@ impl Server {
             }
         }
     }
+}
+
+/// The number of connections to accept: `wanted`, unless the limit of open files is too low for them.
+fn max_connections(wanted: usize) -> usize {
+    file_limit::raise();
+    let allowed = file_limit::max_connections(wanted);
+    if allowed < wanted {
+        tracing::warn!(
+            max_connections = allowed,
+            wanted,
+            needed_open_files = file_limit::files_for(wanted),
+            "fewer connections are accepted than MAX_CONNECTIONS: the limit of open files is too low"
+        );
+    }
+    allowed
 }
 
 /// Waits for open requests during the shutdown grace, then aborts them.

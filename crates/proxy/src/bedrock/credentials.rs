@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config;
@@ -23,6 +24,9 @@ use crate::tasks::Tasks;
 const REFRESH_BUFFER: Duration = Duration::from_secs(300);
 /// Pause between two attempts at an early refresh: the old credentials are still valid.
 const RETRY_DELAY: Duration = Duration::from_secs(20);
+/// Minimum time between two look-ups that rejections cause: AWS also rejects good credentials, in regions that the account
+/// has not enabled, and clients name regions in ARNs.
+const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Bounds of a look-up: the instance metadata service retries within its time, and every request may have to wait.
 const LOAD_LIMITS: FlightLimits = FlightLimits {
     timeout: Duration::from_secs(10),
@@ -79,6 +83,8 @@ pub(super) struct CredentialCache {
     clock: Clock,
     current: RwLock<Option<Cached>>,
     loads: SingleFlight<(), Arc<Credentials>, CredentialsError>,
+    /// When a rejection caused a look-up.
+    reloaded_at: Mutex<Option<Instant>>,
     /// Whether the last look-up that was waited for failed.
     failed: AtomicBool,
     /// Whether AWS rejects the credentials.
@@ -162,6 +168,7 @@ impl CredentialCache {
             clock,
             current: RwLock::new(None),
             loads: SingleFlight::new("aws_credentials", LOAD_LIMITS, tasks),
+            reloaded_at: Mutex::default(),
             failed: AtomicBool::new(false),
             rejected: AtomicBool::new(false),
         }
@@ -227,6 +234,7 @@ impl CredentialCache {
         let Source::Chain(chain) = &self.source else { return Ok(false) };
         match self.usable(self.clock.now()) {
             Some(cached) if !cached.is_rejected => Ok(true),
+            _ if !self.may_reload() => Ok(false),
             _ => {
                 chain.keep(None);
                 match self.load().await {
@@ -236,6 +244,19 @@ impl CredentialCache {
                 }
             }
         }
+    }
+
+    /// Whether a rejection may cause a look-up now, or join the one that it has caused.
+    fn may_reload(&self) -> bool {
+        let mut reloaded_at = self.reloaded_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.loads.is_in_flight(&()) {
+            return true;
+        }
+        if reloaded_at.is_some_and(|at| at.elapsed() < MIN_RELOAD_INTERVAL) {
+            return false;
+        }
+        *reloaded_at = Some(Instant::now());
+        true
     }
 
     /// Records whether AWS rejects the credentials.
@@ -520,6 +541,17 @@ mod tests {
         let end = source.clock.now() + Duration::from_secs(3600);
         assert_eq!(cache.status(), CredentialStatus::Keys(Some(end)));
         assert_eq!(source.calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rejections_cause_few_look_ups() {
+        let (cache, source) = cache();
+        for _ in 0..80 {
+            cache.mark_rejected(&cache.get().await.unwrap());
+            cache.refresh_rejected().await.unwrap();
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!(source.calls.load(Ordering::SeqCst), 5, "at the start, and every two seconds");
     }
 
     #[tokio::test]

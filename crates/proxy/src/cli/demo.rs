@@ -47,12 +47,13 @@ pub(crate) async fn run(host: IpAddr, port: u16) -> Result<(), String> {
     });
     let config =
         config.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let signals = ShutdownSignals::new()?;
     let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
     let local = SocketAddr::new(http_client::loopback_for(server.address().ip()), server.address().port());
-    print(&welcome(&format!("http://{local}"), &url));
+    print_aside(welcome(&format!("http://{local}"), &url));
     // The fake responds until the proxy has drained.
     let result = tokio::select! {
-        stopped = run_until_signal(server) => stopped,
+        () = run_until_signal(server, signals) => Ok(()),
         () = fake.run() => Err("the fake Bedrock stopped".to_owned()),
     };
     let _ = std::fs::remove_dir_all(directory);

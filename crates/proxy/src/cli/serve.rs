@@ -31,7 +31,14 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
     ids::check()?;
     // Before anything else: without a handler, the signal ends the process.
     let mut hangup = signal_stream(SignalKind::hangup())?;
-    let server = Server::bind(&config, Clock::machine()).await.map_err(|error| error.to_string())?;
+    let mut signals = ShutdownSignals::new()?;
+    let server = tokio::select! {
+        bound = Server::bind(&config, Clock::machine()) => bound.map_err(|error| error.to_string())?,
+        () = signals.shutdown() => {
+            tracing::info!("server stopped before it was ready");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -44,7 +51,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         "server listening",
     );
     if !config.log.stdout {
-        print(&banner(&config, server.address()));
+        print_aside(banner(&config, server.address()));
     }
     app.monitor_credentials();
     let (tls, tasks) = (server.tls().cloned(), app.background.clone());
@@ -59,7 +66,16 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
             }
         }
     });
-    run_until_signal(server).await.map(|()| ExitCode::SUCCESS)
+    run_until_signal(server, signals).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints beside the server: a terminal that is stopped, or a full pipe, must not hold it up.
+pub(super) fn print_aside(text: String) {
+    let printing = std::thread::Builder::new().name("banner".to_owned()).spawn(move || print(&text));
+    if let Err(error) = printing {
+        tracing::debug!(%error, "banner not printed");
+    }
 }
 
 /// Printed at the terminal when the log goes to a file.
@@ -82,21 +98,25 @@ fn banner(config: &Config, address: SocketAddr) -> String {
 }
 
 /// Serves until SIGTERM or SIGINT, then drains and logs the result. A second signal ends the drain.
-pub(super) async fn run_until_signal(server: Server) -> Result<(), String> {
-    let mut shutdown = ShutdownSignals::new()?;
-    let mut force_shutdown = ShutdownSignals::new()?;
+pub(super) async fn run_until_signal(server: Server, signals: ShutdownSignals) {
+    let ShutdownSignals { mut first, mut second } = signals;
     let second_signal = async {
-        force_shutdown.recv().await;
-        force_shutdown.recv().await;
+        second.recv().await;
+        second.recv().await;
     };
-    match server.run(shutdown.recv(), second_signal).await {
+    match server.run(first.recv(), second_signal).await {
         Drained::Clean => tracing::info!("server stopped; all requests finished"),
         Drained::Aborted(connections) => tracing::warn!(connections, "server stopped; open requests aborted"),
     }
-    Ok(())
 }
 
-struct ShutdownSignals {
+/// The signals that stop the server, from its start on.
+pub(super) struct ShutdownSignals {
+    first: SignalPair,
+    second: SignalPair,
+}
+
+struct SignalPair {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -106,6 +126,21 @@ fn signal_stream(kind: SignalKind) -> Result<Signal, String> {
 }
 
 impl ShutdownSignals {
+    /// Handles the signals from here on.
+    ///
+    /// # Errors
+    /// When the system allows no handler.
+    pub(super) fn new() -> Result<Self, String> {
+        Ok(Self { first: SignalPair::new()?, second: SignalPair::new()? })
+    }
+
+    /// Resolves at the first signal.
+    async fn shutdown(&mut self) {
+        self.first.recv().await;
+    }
+}
+
+impl SignalPair {
     fn new() -> Result<Self, String> {
         Ok(Self {
             terminate: signal_stream(SignalKind::terminate())?,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::config::{Config, DatabaseUrl};
+use crate::file_limit;
 use crate::http_client;
 use crate::store::Inspection;
 
@@ -98,6 +99,24 @@ fn writable(name: &str, directory: &Path, variable: &str) -> Finding {
             format!("Set {variable} to a directory that the user of the server owns."),
         ),
     }
+}
+
+/// Whether the limit of open files allows the configured number of connections.
+pub(super) fn open_files(config: &Config) -> Finding {
+    const NAME: &str = "Open files";
+    let wanted = config.server.max_connections;
+    let allowed = file_limit::max_connections_after_raise(wanted);
+    if allowed == wanted {
+        return Finding::ok(NAME, format!("the limit allows MAX_CONNECTIONS={wanted}"));
+    }
+    let needed = file_limit::files_for(wanted);
+    Finding::note(
+        NAME,
+        format!(
+            "the limit allows {allowed} of MAX_CONNECTIONS={wanted}; further connections wait. Set LimitNOFILE={needed} in the \
+             unit, or `ulimit -Hn {needed}`"
+        ),
+    )
 }
 
 /// Whether the port is free, or used by a running bedrock-proxy.

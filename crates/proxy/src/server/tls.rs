@@ -1,6 +1,7 @@
 //! TLS of the listener: the handshake, and the certificate, which is reloaded while the server runs.
 //!
-//! An invalid certificate never replaces a valid one. Open connections keep their certificate.
+//! A certificate that is invalid, has expired or is not valid yet never replaces a valid one. Open connections keep their
+//! certificate.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,11 +14,13 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::{self, CertificateError, CertifiedPair};
 use crate::clock::Clock;
 use crate::config::{self, TlsVersion};
+use crate::telemetry::metrics::Metrics;
 
 /// Time between two checks of the files. A change is loaded when two checks in a row see the same version, so that a
 /// certificate is not read before its key is written; 5 s loads a renewed certificate within 10 s.
@@ -25,6 +28,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Renewal tools such as certbot and cert-manager renew 30 days before expiry: with 7 days left, renewal has failed.
 const EXPIRY_WARNING_SECONDS: u64 = 7 * 24 * 3600;
 const DAY_SECONDS: u64 = 24 * 3600;
+/// Time between two warnings about the dates of the certificate.
+const WARNING_INTERVAL: Duration = Duration::from_secs(DAY_SECONDS);
 
 /// The certificate of the listener. Clones share it.
 #[derive(Clone, Debug)]
@@ -36,12 +41,27 @@ pub struct Tls {
 }
 
 #[derive(Debug)]
-struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
+struct CurrentCertificate(RwLock<CertifiedPair>);
+
+impl CurrentCertificate {
+    fn get(&self) -> CertifiedPair {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.get().key)
     }
+}
+
+/// What became of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reload {
+    /// They are in use, or can never be.
+    Done,
+    /// They are valid from this second on, since the epoch.
+    ValidFrom(u64),
 }
 
 /// Why TLS cannot be set up.
@@ -62,8 +82,9 @@ pub enum TlsError {
     Versions(#[from] rustls::Error),
 }
 
-/// Identifies the version of both files behind symbolic links: inode, modification time and size.
-type FileVersion = [Option<(u64, i64, i64, u64)>; 2];
+/// Identifies the version of both files behind symbolic links: inode, change time, modification time and size. Only the
+/// change time shows that the permission to read a file was granted.
+type FileVersion = [Option<(u64, [i64; 4], u64)>; 2];
 
 impl Tls {
     /// Reads the files.
@@ -73,7 +94,7 @@ impl Tls {
     pub(super) fn new(config: &config::TlsConfig, clock: Clock) -> Result<Self, TlsError> {
         let pair = certificate::read(&config.certificate, &config.key)?;
         warn_about_expiry(&pair, &clock);
-        let current = Arc::new(CurrentCertificate(RwLock::new(pair.key)));
+        let current = Arc::new(CurrentCertificate(RwLock::new(pair)));
         let versions: &[_] = match config.min_version {
             TlsVersion::V1_2 => &[&TLS13, &TLS12],
             TlsVersion::V1_3 => &[&TLS13],
@@ -92,42 +113,73 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.acceptor))
     }
 
+    /// End of validity of the certificate in use, in seconds since the epoch.
+    pub(super) fn valid_until(&self) -> u64 {
+        self.current.get().valid_until
+    }
+
     /// Reads the files again, for new connections. Logs an error and keeps the current certificate when the files are
-    /// invalid.
+    /// invalid, or when their dates are wrong and those of the current one are not.
     pub async fn reload(&self) {
+        self.reload_files().await;
+    }
+
+    async fn reload_files(&self) -> Reload {
         let (certificate, key) = self.files.clone();
         // Network file systems may block.
         let read = tokio::task::spawn_blocking(move || certificate::read(&certificate, &key)).await;
         match read {
-            Ok(Ok(pair)) => {
-                warn_about_expiry(&pair, &self.clock);
-                *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = pair.key;
-                tracing::info!(
-                    event = "certificate_loaded",
-                    valid_until = pair.valid_until,
-                    "certificate loaded"
-                );
-            }
+            Ok(Ok(pair)) => return self.replace(pair),
             Ok(Err(error)) => {
                 let error = TlsError::from(error);
                 tracing::error!(event = "certificate_refused", %error, "certificate rejected; the previous one stays in use");
             }
             Err(error) => tracing::error!(%error, "certificate could not be reloaded"),
         }
+        Reload::Done
     }
 
-    /// Checks the files forever and reloads them after a change.
-    pub(super) async fn watch(self) {
+    /// Uses `pair` from now on, unless clients would reject it and accept the current one.
+    fn replace(&self, pair: CertifiedPair) -> Reload {
+        let now = seconds(&self.clock);
+        warn_about_expiry(&pair, &self.clock);
+        let is_valid = |pair: &CertifiedPair| (pair.valid_from..pair.valid_until).contains(&now);
+        if !is_valid(&pair) && is_valid(&self.current.get()) {
+            tracing::error!(
+                event = "certificate_refused",
+                valid_from = pair.valid_from,
+                valid_until = pair.valid_until,
+                "certificate rejected for its dates; the previous one stays in use"
+            );
+            return if now < pair.valid_from { Reload::ValidFrom(pair.valid_from) } else { Reload::Done };
+        }
+        let valid_until = pair.valid_until;
+        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
+        tracing::info!(event = "certificate_loaded", valid_until, "certificate loaded");
+        Reload::Done
+    }
+
+    /// Checks the files forever and reloads them after a change. Warns once a day about the dates of the certificate in use,
+    /// and shows its end in `metrics`.
+    pub(super) async fn watch(self, metrics: Arc<Metrics>) {
         let mut loaded = self.version().await;
         let mut last = loaded;
+        let mut reload = Reload::Done;
+        let mut warned_at = Instant::now();
         loop {
+            metrics.set_certificate_expiry(self.valid_until());
             tokio::time::sleep(POLL_INTERVAL).await;
             let version = self.version().await;
-            if version != loaded && version == last {
+            let is_valid_now = matches!(reload, Reload::ValidFrom(at) if at <= seconds(&self.clock));
+            if (version != loaded && version == last) || is_valid_now {
                 loaded = version;
-                self.reload().await;
+                reload = self.reload_files().await;
             }
             last = version;
+            if warned_at.elapsed() >= WARNING_INTERVAL {
+                warned_at = Instant::now();
+                warn_about_expiry(&self.current.get(), &self.clock);
+            }
         }
     }
 
@@ -140,12 +192,18 @@ impl Tls {
 
 fn file_version(path: &Path) -> Option<(u64, i64, i64, u64)> {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+    let times = [metadata.ctime(), metadata.ctime_nsec(), metadata.mtime(), metadata.mtime_nsec()];
+    Some((metadata.ino(), times, metadata.len()))
+}
+
+/// Seconds since the epoch.
+fn seconds(clock: &Clock) -> u64 {
+    u64::try_from(clock.milliseconds() / 1000).unwrap_or_default()
 }
 
 /// Warns about a certificate that clients reject, or will soon reject, for its dates.
 fn warn_about_expiry(pair: &CertifiedPair, clock: &Clock) {
-    let now = u64::try_from(clock.milliseconds() / 1000).unwrap_or_default();
+    let now = seconds(clock);
     if now < pair.valid_from {
         tracing::warn!("the certificate in TLS_CERT_FILE is not valid yet; clients reject it");
     } else if now >= pair.valid_until {
@@ -161,18 +219,38 @@ mod tests {
     use super::*;
     use crate::certificate::fixtures::CertificateFiles;
 
-    #[tokio::test(start_paused = true)]
-    async fn changed_files_are_reloaded_and_invalid_ones_ignored() {
-        let files = CertificateFiles::new("proxy.example", 0..4);
+    fn tls(files: &CertificateFiles, clock: Clock) -> Tls {
         let config = config::TlsConfig {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
             min_version: TlsVersion::V1_2,
         };
-        let tls = Tls::new(&config, Clock::machine()).unwrap();
-        let served = || tls.current.0.read().unwrap().cert[0].clone();
-        let polls = async |count| tokio::time::sleep(POLL_INTERVAL * count + POLL_INTERVAL / 2).await;
-        let work = async {
+        Tls::new(&config, clock).unwrap()
+    }
+
+    /// Runs `work` while the files are watched.
+    async fn watching(tls: &Tls, work: impl Future<Output = ()>) {
+        tokio::select! {
+            () = tls.clone().watch(Arc::default()) => unreachable!("watch never returns"),
+            () = work => {}
+        }
+    }
+
+    async fn polls(count: u32) {
+        tokio::time::sleep(POLL_INTERVAL * count + POLL_INTERVAL / 2).await;
+    }
+
+    /// 2026-07-01.
+    fn summer() -> Clock {
+        Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_782_864_000))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changed_files_are_reloaded_and_invalid_ones_ignored() {
+        let files = CertificateFiles::new("proxy.example", 0..4);
+        let tls = tls(&files, Clock::machine());
+        let served = || tls.current.get().key.cert[0].clone();
+        watching(&tls, async {
             let first = served();
             polls(2).await;
             fs::write(&files.certificate, "broken").unwrap();
@@ -182,10 +260,45 @@ mod tests {
             polls(1).await;
             polls(1).await;
             assert_ne!(served(), first);
-        };
-        tokio::select! {
-            () = tls.clone().watch() => unreachable!("watch never returns"),
-            () = work => {}
-        }
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_pair_never_replaces_a_valid_one() {
+        let (files, clock) = (CertificateFiles::new("proxy.example", 0..2), summer());
+        let tls = tls(&files, clock.clone());
+        watching(&tls, async {
+            let valid = tls.valid_until();
+            for years in [-3..-1, 1..3] {
+                files.renew("proxy.example", years);
+                polls(3).await;
+                assert_eq!(tls.valid_until(), valid, "the valid one stays");
+            }
+            clock.advance(Duration::from_secs(200 * DAY_SECONDS));
+            polls(3).await;
+            assert!(tls.valid_until() > valid, "the future one has become valid");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_pair_replaces_an_expired_one() {
+        let files = CertificateFiles::new("proxy.example", -4..-3);
+        let tls = tls(&files, summer());
+        files.renew("proxy.example", -3..-2);
+        tls.reload().await;
+        assert_eq!(tls.valid_until(), 1_704_067_200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn granted_permission_changes_the_version() {
+        use std::os::unix::fs::PermissionsExt;
+        let files = CertificateFiles::new("proxy.example", 0..2);
+        let before = file_version(&files.key);
+        // The time of a change has the granularity of the kernel's clock tick.
+        std::thread::sleep(Duration::from_millis(20));
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_ne!(file_version(&files.key), before);
     }
 }

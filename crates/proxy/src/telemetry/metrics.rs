@@ -99,6 +99,7 @@ struct Gauges {
     db_connections: Family<StateLabels, Gauge>,
     db_up: Gauge,
     credentials_expire_at: Family<NoLabels, Gauge>,
+    certificate_expires_at: Family<NoLabels, Gauge>,
     price_versions: Family<VersionLabels, Gauge>,
     workers: Gauge,
     tasks: Gauge,
@@ -522,6 +523,12 @@ impl Gauges {
             "When the AWS credentials expire, in seconds since the epoch",
             &self.credentials_expire_at,
         );
+        register(
+            registry,
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the TLS certificate of the listener expires, in seconds since the epoch",
+            &self.certificate_expires_at,
+        );
         register(registry, "price_table_info", "Prices in use, by their version", &self.price_versions);
         register(registry, "tokio_workers", "Worker threads of the runtime", &self.workers);
         register(registry, "tokio_alive_tasks", "Tasks of the runtime that are alive", &self.tasks);
@@ -535,6 +542,12 @@ impl Gauges {
         let commit = option_env!("BEDROCK_PROXY_COMMIT").unwrap_or("unknown");
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION"), commit }).set(1);
         register(registry, "build_info", "Version and commit of this program", &build);
+    }
+
+    /// Sets the end of the TLS certificate, in seconds since the epoch.
+    pub fn set_certificate_expiry(&self, expires_at: u64) {
+        let expires_at = i64::try_from(expires_at).unwrap_or(i64::MAX);
+        self.certificate_expires_at.get_or_create(&NoLabels::new()).set(expires_at);
     }
 
     fn set(&self, snapshot: &Snapshot) {

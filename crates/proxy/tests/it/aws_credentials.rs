@@ -29,6 +29,7 @@ struct Gateway {
 }
 
 const EXPIRED: &str = "2020-01-01T00:00:00Z";
+const SESSION: &str = "session-token-example";
 
 fn keys(valid: bool) -> String {
     let secret = if valid { SECRET } else { "another-secret" };
@@ -38,7 +39,17 @@ fn keys(valid: bool) -> String {
 impl Gateway {
     /// Prepares files in the home of the process with `prepare`, which returns further variables.
     async fn start(prepare: impl FnOnce(&Path) -> Vec<(&'static str, String)>) -> Self {
-        let fake = FakeBedrock::bind(fake_bedrock::Config::default(), ([127, 0, 0, 1], 0).into());
+        Self::start_with(None, prepare).await
+    }
+
+    /// The same in front of a Bedrock that requires this session token.
+    async fn start_with(
+        session_token: Option<&str>,
+        prepare: impl FnOnce(&Path) -> Vec<(&'static str, String)>,
+    ) -> Self {
+        let session_token = session_token.map(str::to_owned);
+        let config = fake_bedrock::Config { session_token, ..fake_bedrock::Config::default() };
+        let fake = FakeBedrock::bind(config, ([127, 0, 0, 1], 0).into());
         let fake = fake.await.unwrap();
         let (url, home) = (fake.url(), tempfile::tempdir().unwrap());
         spawn(fake.run());
@@ -166,7 +177,7 @@ async fn metadata_service(metadata: Metadata) -> String {
 fn role_keys(secret: &str, expiration: &str) -> Value {
     json!({
         "Code": "Success", "LastUpdated": EXPIRED, "Type": "AWS-HMAC", "AccessKeyId": "AKIDEXAMPLE",
-        "SecretAccessKey": secret, "Token": "", "Expiration": expiration,
+        "SecretAccessKey": secret, "Token": SESSION, "Expiration": expiration,
     })
 }
 
@@ -174,7 +185,8 @@ fn role_keys(secret: &str, expiration: &str) -> Value {
 async fn instance_role_may_change_while_running() {
     let metadata = Metadata::default();
     let url = metadata_service(Arc::clone(&metadata)).await;
-    let gateway = Gateway::start(|_| vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)]).await;
+    let variables = |_: &Path| vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)];
+    let gateway = Gateway::start_with(Some(SESSION), variables).await;
     assert_eq!(gateway.status().await, 502, "the instance has no role");
     *metadata.lock().unwrap() = Some(role_keys("another-secret", "2099-01-01T00:00:00Z"));
     wait_for("AWS rejects the keys", async || {
@@ -201,4 +213,55 @@ async fn silent_metadata_service_delays_requests_once() {
     let statuses = join_all((0..50).map(|_| gateway.status())).await;
     assert!(statuses.iter().all(|status| *status == 502), "{statuses:?}");
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
+}
+
+/// The portal of IAM Identity Center, which provides keys for `token` alone. Returns its URL.
+async fn sso_portal(token: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let is_valid =
+                    request.headers().get("x-amz-sso_bearer_token").is_some_and(|sent| sent == token);
+                let keys = json!({"roleCredentials": {
+                    "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": SECRET, "sessionToken": SESSION,
+                    "expiration": 4_070_908_800_000_i64,
+                }});
+                let (status, body) = match is_valid {
+                    true => (200, keys),
+                    false => (401, json!({"message": "Session token not found or invalid"})),
+                };
+                let response = Response::builder().status(status).header("content-type", "application/json");
+                let body = Full::new(Bytes::from(body.to_string()));
+                async move { Ok::<_, Infallible>(response.body(body).unwrap()) }
+            });
+            spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn renewed_sso_session_needs_no_restart() {
+    const CACHE: &str = ".aws/sso/cache/e8be5486177c5b5392bd9aa76563515b29358e6e.json";
+    let url = sso_portal("renewed").await;
+    let gateway = Gateway::start_with(Some(SESSION), |home| {
+        let config = "[default]\nsso_start_url = https://example.awsapps.com/start\nsso_region = us-east-1\n\
+                      sso_account_id = 123456789012\nsso_role_name = gateway\n";
+        std::fs::write(home.join("config"), config).unwrap();
+        std::fs::create_dir_all(home.join(".aws/sso/cache")).unwrap();
+        vec![("AWS_ENDPOINT_URL_SSO", url)]
+    })
+    .await;
+    assert_eq!(gateway.status().await, 502, "there is no session yet");
+    let session = |token: &str, end: &str| {
+        json!({"accessToken": token, "expiresAt": end, "region": "us-east-1", "startUrl": "https://example.awsapps.com/start"}).to_string()
+    };
+    for (token, end) in [("renewed", EXPIRED), ("revoked", "2099-01-01T00:00:00Z")] {
+        gateway.write(CACHE, &session(token, end));
+        assert_eq!(gateway.status().await, 502, "{token} {end}");
+    }
+    gateway.write(CACHE, &session("renewed", "2099-01-01T00:00:00Z"));
+    gateway.wait_for_status(200).await;
 }

@@ -1,8 +1,12 @@
 //! The program itself: exit codes and start-up messages.
 
-use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::wait_for;
 
 pub(crate) fn program(directory: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-proxy"));
@@ -79,4 +83,37 @@ fn demo_prints_commands_in_any_environment() {
     for wanted in ["curl -N http://127.0.0.1:", "export ANTHROPIC_BASE_URL=http://127.0.0.1:", "[tool]"] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
+}
+
+#[tokio::test]
+async fn blocked_output_neither_delays_requests_nor_shutdown() {
+    /// The capacity of a pipe: <https://man7.org/linux/man-pages/man7/pipe.7.html>
+    const PIPE_BYTES: usize = 65_536;
+    let directory = tempfile::tempdir().unwrap();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'x'; PIPE_BYTES]).unwrap();
+    let mut command = program(directory.path());
+    command
+        .env("PORT", "0")
+        .env("AWS_BEDROCK_ACCESS_KEY", "AKIDEXAMPLE")
+        .env("AWS_BEDROCK_SECRET_KEY", "secret");
+    let mut server = command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").stdout(writer).spawn().unwrap();
+    let log = directory.path().join("logs/bedrock-proxy.json");
+    let address: SocketAddr = wait_for("the server listens", async || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter_map(|line| line["address"].as_str()?.parse().ok()).next()
+    })
+    .await;
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    client.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut status = String::new();
+    BufReader::new(&client).read_line(&mut status).unwrap();
+    assert_eq!(status, "HTTP/1.1 200 OK\r\n");
+    let signalled =
+        Command::new("/bin/sh").args(["-c", r#"kill -TERM "$0""#, &server.id().to_string()]).status();
+    assert!(signalled.unwrap().success());
+    let ended = wait_for("the server ends", async || server.try_wait().unwrap()).await;
+    assert_eq!(ended.code(), Some(0), "it drains although nothing reads its output");
 }

@@ -73,6 +73,7 @@ fn printed() -> BTreeSet<String> {
     metrics.quota_decided("user", "denied", "limit");
     metrics.unsupported_feature("invoke", "beta");
     metrics.usage_flushed(Duration::from_millis(3));
+    metrics.set_certificate_expiry(1);
     metrics.set_price_versions(&["2026-11-22".to_owned()]);
     metrics.refresh(&Snapshot { credentials_expire_at: Some(1), ..Snapshot::default() });
     let text = metrics.render(true);

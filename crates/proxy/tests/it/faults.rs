@@ -181,13 +181,15 @@ async fn read_only_database_delays_usage_records_only() {
 async fn exhausted_file_descriptors_pause_accepting() {
     let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
     let all = variables(&bedrock, &[("DATA_DIR", "data")]);
-    let process = Process::start(home.path(), "ulimit -n 64", &all);
+    // Half of those beyond 64 are for connections to AWS.
+    let process = Process::start(home.path(), "ulimit -n 128", &all);
     let mut open = TcpStream::connect(process.address).await.unwrap();
     let get = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n";
     open.write_all(get).await.unwrap();
     assert_eq!(next(&mut open, 12).await, "HTTP/1.1 200");
     let connections = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
-    wait_until("it is logged", || process.said().contains("connection not accepted")).await;
+    let warning = "the limit of open files is too low";
+    wait_until("it is logged", || process.said().contains(warning)).await;
     open.write_all(get).await.unwrap();
     let response = async {
         // The rest of the answer before comes first.
@@ -199,6 +201,19 @@ async fn exhausted_file_descriptors_pause_accepting() {
     tokio::time::timeout(Duration::from_secs(10), response).await.expect("who is connected is served");
     drop(connections);
     assert_eq!(status_of(process.address, "Hello").await, 200);
+    assert!(!process.said().contains("connection not accepted"), "the limit is never reached");
+}
+
+#[tokio::test]
+async fn soft_limit_of_open_files_is_raised() {
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let all = variables(&bedrock, &[("DATA_DIR", "data")]);
+    let process = Process::start(home.path(), "ulimit -S -n 100", &all);
+    assert_eq!(status_of(process.address, "Hello").await, 200);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.child.id())).unwrap();
+    let limits = limits.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
+    let [soft, hard] = [3, 4].map(|column| limits.split_whitespace().nth(column).unwrap());
+    assert_eq!(soft, hard, "{limits}");
 }
 
 #[tokio::test]

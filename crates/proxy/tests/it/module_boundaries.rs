@@ -89,8 +89,18 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that every other may use, in an order in which each uses only those before it.
-const FOR_ALL: &[&str] =
-    &["secret", "ids", "clock", "certificate", "config", "tasks", "single_flight", "cache", "estimate"];
+const FOR_ALL: &[&str] = &[
+    "secret",
+    "ids",
+    "clock",
+    "certificate",
+    "config",
+    "file_limit",
+    "tasks",
+    "single_flight",
+    "cache",
+    "estimate",
+];
 
 /// Each room of the pure package, and the rooms that it may use.
 const PROTOCOL: &[(&str, &[&str])] = &[

@@ -170,3 +170,24 @@ async fn counted(address: SocketAddr) -> (String, Arc<AtomicUsize>) {
     });
     (url, count)
 }
+
+#[tokio::test]
+async fn event_of_a_megabyte_arrives_complete() {
+    const BYTES: usize = 1_000_000;
+    for route in ["converse", "invoke", "messages"] {
+        let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
+        for stream in [true, false] {
+            let mut body = message_body(&format!("[size {BYTES}]"), stream);
+            body["max_tokens"] = 64_000.into();
+            let answer = server.post(body.to_string()).await;
+            assert_eq!(answer.status, 200, "{route} {stream}: {:.300}", answer.body);
+            assert!(answer.body.len() > BYTES, "{route} {stream}: {} bytes", answer.body.len());
+            let end = if stream {
+                answer.events().last() == Some(&"message_stop")
+            } else {
+                answer.json().is_object()
+            };
+            assert!(end, "{route} {stream}");
+        }
+    }
+}
