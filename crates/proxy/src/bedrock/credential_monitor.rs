@@ -47,6 +47,7 @@ async fn check_repeatedly(bedrock: &Bedrock, clock: &Clock) {
             Ok(()) if check == Check::Done && !bedrock.credentials.has_rejection() => {}
             Ok(()) => {
                 check = identify(bedrock, clock, &check).await;
+                // Without a result, requests find out: no load balancer sends any while the check of readiness fails.
                 bedrock.set_credentials_rejected(matches!(check, Check::Rejected(_)));
             }
         }

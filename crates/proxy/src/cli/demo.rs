@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fake_bedrock::FakeBedrock;
 
-use super::print;
-use super::serve::run_until_signal;
+use super::serve::{ShutdownSignals, print_aside, run_until_signal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::server::Server;
