@@ -19,6 +19,7 @@ mod sts;
 mod target;
 mod xml;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +54,8 @@ pub struct Bedrock {
     retry_budget: Arc<RetryBudget>,
     /// The account of the credentials, once STS has named it.
     account: RwLock<Option<String>>,
+    /// Whether the last request got no response.
+    unreachable: AtomicBool,
 }
 
 impl Bedrock {
@@ -74,6 +77,7 @@ impl Bedrock {
             targets,
             retry_budget: Arc::default(),
             account: RwLock::default(),
+            unreachable: AtomicBool::new(false),
         })
     }
 
@@ -123,12 +127,22 @@ impl Bedrock {
         named.is_some_and(|named| own.as_ref().is_some_and(|own| own != named))
     }
 
-    /// Records the outcome of a request to `target`, after all its attempts: whether AWS rejects the credentials. Only the
-    /// configured region counts, as AWS rejects all credentials in a region that the account has not enabled, and clients
+    /// Whether the last request got no response from AWS.
+    #[must_use]
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
+    }
+
+    /// Records the outcome of a request to `target`, after all its attempts: whether AWS responds, and whether it rejects the
+    /// credentials. Only the configured region counts, as AWS rejects all credentials in a region that the account has not enabled, and clients
     /// name regions in ARNs.
     pub(crate) fn record_outcome(&self, target: &Target, error: Option<&UpstreamError>) {
         if target.host() != self.host() || target.region() != self.region {
             return;
+        }
+        let is_unreachable = error.is_some_and(UpstreamError::is_without_response);
+        if is_unreachable != self.is_unreachable() {
+            self.unreachable.store(is_unreachable, Ordering::Relaxed);
         }
         match error {
             None if self.credentials.has_rejection() => self.credentials.set_rejected(false),

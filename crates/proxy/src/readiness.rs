@@ -53,8 +53,8 @@ impl Readiness {
 
     /// The checks of `/readyz`.
     #[must_use]
-    pub(crate) fn checks(&self) -> [Check; 4] {
-        [self.serving(), self.credentials(), self.database(), self.migrations()]
+    pub(crate) fn checks(&self) -> [Check; 5] {
+        [self.serving(), self.credentials(), self.aws(), self.database(), self.migrations()]
     }
 
     /// The checks of `/startupz`.
@@ -85,6 +85,13 @@ impl Readiness {
             CredentialStatus::Missing => Check::failed(NAME, "there are none"),
             CredentialStatus::ApiKey | CredentialStatus::Keys(_) => Check::passed(NAME, ""),
         }
+    }
+
+    /// Shown only: other replicas reach AWS over the same network, and without requests none would find out that it responds
+    /// again.
+    fn aws(&self) -> Check {
+        let is_unreachable = self.bedrock.is_unreachable();
+        Check::passed("aws", if is_unreachable { "the last request got no response" } else { "" })
     }
 
     fn database(&self) -> Check {

@@ -198,6 +198,11 @@ impl UpstreamError {
         matches!(self, Self::Dispatch { stage: ConnectStage::IdleClosed, .. })
     }
 
+    /// Whether nothing of AWS arrived.
+    pub(super) fn is_without_response(&self) -> bool {
+        matches!(self, Self::Dispatch { .. } | Self::Timeout)
+    }
+
     /// Whether AWS throttles, or has no capacity.
     #[must_use]
     pub(crate) fn is_overload(&self) -> bool {

@@ -45,7 +45,7 @@ async fn readiness_lists_its_checks() {
     let text = server.get("/readyz?verbose").await.body;
     assert_eq!(
         text,
-        "[+]serving ok\n[+]credentials ok\n[+]database ok\n[+]migrations ok\nreadyz check passed\n"
+        "[+]serving ok\n[+]credentials ok\n[+]aws ok\n[+]database ok\n[+]migrations ok\nreadyz check passed\n"
     );
     assert_eq!(server.get("/startupz?verbose=1").await.body, "[+]migrations ok\nstartupz check passed\n");
 }
@@ -98,6 +98,14 @@ async fn rejected_requests_fail_readiness_until_one_passes() {
     body["model"] = elsewhere.into();
     assert_eq!(server.post(body.to_string()).await.status, 502, "the fake is in us-east-1");
     assert_eq!(server.get("/readyz").await.status, 200, "a client has chosen the region");
+}
+
+#[tokio::test]
+async fn unreachable_aws_is_shown_and_stays_ready() {
+    let server = test_server_with(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], |_| {}).await;
+    assert_eq!(server.post_message("Hello", false).await.status, 502);
+    let status = until_ready_says(&server, "[+]aws ok, though the last request got no response").await;
+    assert_eq!(status, 200, "another replica would do no better");
 }
 
 #[tokio::test]
