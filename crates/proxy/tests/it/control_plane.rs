@@ -261,7 +261,7 @@ async fn invented_profiles_do_not_delay_those_of_others() {
 }
 
 #[tokio::test]
-async fn unknown_profile_is_never_assumed_for_want_of_room() {
+async fn profile_without_room_for_lookup_is_529() {
     let (url, _) = control(qwen, Duration::from_secs(3)).await;
     let server = authenticated_server_with(&[("AWS_ENDPOINT_URL_BEDROCK", &url)], |_| {}).await;
     let eve = token("eve", &json!({}));
@@ -297,7 +297,7 @@ async fn counting_looks_up_named_profiles_only() {
 }
 
 #[tokio::test]
-async fn profile_of_a_foreign_account_is_not_looked_up() {
+async fn profile_of_another_account_stays_unresolved() {
     let (server, asked) = world_before(qwen, Duration::ZERO, &[]).await;
     server.app.monitor_credentials();
     let identified = || server.bedrock.requests().iter().any(|sent| sent.path == "/" && sent.status == 200);
