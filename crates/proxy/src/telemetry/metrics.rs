@@ -471,6 +471,12 @@ impl Metrics {
         self.process.refresh();
     }
 
+    /// Sets the end of the TLS certificate, in seconds since the epoch.
+    pub fn set_certificate_expiry(&self, expires_at: u64) {
+        let expires_at = i64::try_from(expires_at).unwrap_or(i64::MAX);
+        self.gauges.certificate_expires_at.get_or_create(&NoLabels::new()).set(expires_at);
+    }
+
     /// Renders all metrics, as OpenMetrics or as Prometheus's text format 0.0.4.
     #[must_use]
     pub fn render(&self, as_openmetrics: bool) -> String {
@@ -542,12 +548,6 @@ impl Gauges {
         let commit = option_env!("BEDROCK_PROXY_COMMIT").unwrap_or("unknown");
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION"), commit }).set(1);
         register(registry, "build_info", "Version and commit of this program", &build);
-    }
-
-    /// Sets the end of the TLS certificate, in seconds since the epoch.
-    pub fn set_certificate_expiry(&self, expires_at: u64) {
-        let expires_at = i64::try_from(expires_at).unwrap_or(i64::MAX);
-        self.certificate_expires_at.get_or_create(&NoLabels::new()).set(expires_at);
     }
 
     fn set(&self, snapshot: &Snapshot) {
