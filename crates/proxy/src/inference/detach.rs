@@ -76,10 +76,11 @@ impl<T: DetachedOutput> Future for Detachable<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
+        // Taken out, so that a future that panics is not polled again by the drop.
+        let Some(mut future) = self.future.take() else { return Poll::Pending };
         let polled = future.as_mut().poll(context);
-        if polled.is_ready() {
-            self.future = None;
+        if polled.is_pending() {
+            self.future = Some(future);
         }
         polled
     }
@@ -96,6 +97,7 @@ impl<T: DetachedOutput> Drop for Detachable<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -107,6 +109,16 @@ mod tests {
         async fn read_on(self) {
             let _ = self.0.send(());
         }
+    }
+
+    #[tokio::test]
+    async fn panicked_future_is_not_resumed() {
+        let (config, tasks) = (Config::load(|_| None).unwrap().inference, Tasks::default());
+        let panics = std::future::poll_fn(|_| -> Poll<Output> { panic!("as a test") });
+        let sending = Detachable::new(&DetachedReads::new(&config, &tasks), panics);
+        let result = std::panic::AssertUnwindSafe(sending).catch_unwind().await;
+        assert!(result.is_err());
+        assert_eq!(tasks.len(), 0, "nothing goes on");
     }
 
     #[tokio::test]
