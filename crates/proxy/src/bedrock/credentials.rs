@@ -492,7 +492,7 @@ mod tests {
     async fn hanging_source_holds_all_requests_up_once() {
         let (cache, source) = cache();
         source.set(Behavior::Hangs);
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let all = futures_util::future::join_all((0..100).map(|_| cache.get())).await;
         assert!(all.iter().all(|got| got.as_ref().unwrap_err().to_string().contains("within 10 s")));
         assert_eq!((begun.elapsed().as_secs(), source.calls.load(Ordering::SeqCst)), (10, 1));
