@@ -178,7 +178,8 @@ async fn event_of_a_megabyte_arrives_complete() {
         let server = test_server_with(&[("AWS_BEDROCK_ROUTE", route)], |_| {}).await;
         for stream in [true, false] {
             let mut body = message_body(&format!("[size {BYTES}]"), stream);
-            body["max_tokens"] = 64_000.into();
+            body["model"] = "claude-opus-4-8".into();
+            body["max_tokens"] = 128_000.into();
             let answer = server.post(body.to_string()).await;
             assert_eq!(answer.status, 200, "{route} {stream}: {:.300}", answer.body);
             assert!(answer.body.len() > BYTES, "{route} {stream}: {} bytes", answer.body.len());
