@@ -75,5 +75,5 @@ pub mod testing {
     pub use crate::telemetry::trace_context::TraceContext;
     pub use crate::telemetry::user_agent::UserAgent;
     pub use crate::telemetry::{LogLayer, LogWriter};
-    pub use crate::usage::UsageRecorder;
+    pub use crate::usage::{SlotError, UsageRecorder};
 }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{self, FailMode};
 use crate::ids;
 use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
-use crate::usage::{QueuePermit, UsageRecorder};
+use crate::usage::{QueuePermit, SlotError, UsageRecorder};
 pub(crate) use period::{Period, Periods};
 
 /// Admission of requests.
@@ -137,6 +137,8 @@ pub(crate) enum AdmitError {
     StoreUnavailable(LimitScope),
     /// The database responds, but not in time: the limit exists, so the request cannot be admitted without it.
     StoreBusy,
+    /// No more usage records can wait for the database.
+    QueueFull,
     /// The server is shutting down.
     ShuttingDown,
 }
@@ -149,7 +151,7 @@ impl AdmitError {
             Self::LimitExceeded { status, min_need, .. } => {
                 status.used.saturating_add(*min_need) <= status.limit
             }
-            Self::StoreUnavailable(_) | Self::StoreBusy | Self::ShuttingDown => false,
+            Self::StoreUnavailable(_) | Self::StoreBusy | Self::QueueFull | Self::ShuttingDown => false,
         }
     }
 }
@@ -229,7 +231,10 @@ impl Quota {
         id: &str,
         estimate: TokenEstimate,
     ) -> Result<Grant, AdmitError> {
-        let permit = self.recorder.reserve_slot().await.ok_or(AdmitError::ShuttingDown)?;
+        let permit = self.recorder.reserve_slot().await.map_err(|error| match error {
+            SlotError::Full => AdmitError::QueueFull,
+            SlotError::ShuttingDown => AdmitError::ShuttingDown,
+        })?;
         let now = self.clock.milliseconds();
         let period = self.periods.at(now);
         let limited = subject.user_limit.is_some() || subject.team_limit.is_some();

@@ -99,7 +99,15 @@ impl Readiness {
     }
 
     fn migrations(&self) -> Check {
-        self.storage_check("migrations", self.store.is_migrated(), "they are not done yet")
+        const NAME: &str = "migrations";
+        if self.store.is_migrating() {
+            return Check::failed(NAME, "they are being applied");
+        }
+        self.storage_check(
+            NAME,
+            self.store.is_migrated(),
+            "they are not checked, as the database is unavailable",
+        )
     }
 
     /// Requests are served without the database, unless limits deny what they cannot check.

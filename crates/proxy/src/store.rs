@@ -28,6 +28,7 @@ macro_rules! transaction {
                 let mut $tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE").await?;
                 let result = $body;
                 $tx.commit().await?;
+                connection.finish();
                 result
             }
             $crate::store::pools::Pools::Postgres { main_pool, .. } => {
@@ -40,6 +41,7 @@ macro_rules! transaction {
     };
 }
 
+mod circuit;
 mod datetime;
 mod error;
 mod events;
@@ -47,10 +49,12 @@ mod from_row;
 mod inspect;
 mod maintenance;
 mod migrate;
+mod pace;
 mod pools;
 mod records;
 mod reservation_guard;
 mod reservations;
+mod sqlite;
 mod tokens;
 mod usage;
 mod usage_report;
@@ -59,7 +63,7 @@ mod validate;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -78,6 +82,7 @@ pub use users::NewUser;
 
 use crate::config;
 use crate::tasks::Tasks;
+use circuit::{Access, Circuit};
 use pools::Pools;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -111,12 +116,10 @@ struct Inner {
     pools: Pools,
     /// Whether the schema is up to date, or the reason why not.
     schema: watch::Receiver<Result<()>>,
-    /// Whether the last call reached the database.
-    connected: AtomicBool,
-    /// Number of calls that the database responded to.
-    responses: AtomicU64,
-    /// Whether a request timed out while the database responded to no other call, and none has succeeded since.
-    circuit_open: AtomicBool,
+    /// Whether migrations are being applied.
+    is_migrating: Arc<AtomicBool>,
+    read: Circuit,
+    write: Circuit,
     /// One permit for each connection that reserves.
     slots: Semaphore,
     tasks: Tasks,
@@ -140,15 +143,16 @@ impl Store {
         let pools = Pools::new(config).await?;
         let not_connected = StoreError::Unavailable("no connection yet".to_owned());
         let (schema_tx, mut schema) = watch::channel(Err(not_connected));
+        let is_migrating = Arc::<AtomicBool>::default();
         if matches!(pools, Pools::Sqlite { .. }) {
-            migrate::run(&pools).await?;
+            migrate::run(&pools, &is_migrating).await?;
             let _ = schema_tx.send(Ok(()));
         } else {
-            let (pools, shutdown) = (pools.clone(), tasks.clone());
+            let (pools, shutdown, is_migrating) = (pools.clone(), tasks.clone(), Arc::clone(&is_migrating));
             tasks.spawn(async move {
                 tokio::select! {
                     () = shutdown.shutdown_begun() => {}
-                    () = migrate_with_retries(&pools, &schema_tx) => {}
+                    () = migrate_with_retries(&pools, &schema_tx, &is_migrating) => {}
                 }
             });
             let _ = timeout(STARTUP_TIMEOUT, schema.changed()).await;
@@ -156,10 +160,10 @@ impl Store {
                 return Err(error.clone());
             }
         }
-        let connected = AtomicBool::new(schema.borrow().is_ok());
-        let (responses, circuit_open) = (AtomicU64::new(0), AtomicBool::new(false));
+        let is_connected = schema.borrow().is_ok();
+        let (read, write) = (Circuit::new(is_connected), Circuit::new(is_connected));
         let (slots, tasks) = (Semaphore::new(pools.reservation_slots()), tasks.clone());
-        Ok(Self(Arc::new(Inner { pools, schema, connected, responses, circuit_open, slots, tasks })))
+        Ok(Self(Arc::new(Inner { pools, schema, is_migrating, read, write, slots, tasks })))
     }
 
     /// Kind of the database: `sqlite` or `postgresql`.
@@ -177,10 +181,16 @@ impl Store {
         self.0.schema.borrow().is_ok()
     }
 
-    /// Whether the last call reached the database; [`Store::ping`] finds out anew.
+    /// Whether migrations are being applied, by this process or by another whose end it waits for.
+    #[must_use]
+    pub(crate) fn is_migrating(&self) -> bool {
+        self.0.is_migrating.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last calls that read and that wrote reached the database; [`Store::ping`] finds out anew.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.0.connected.load(Ordering::Relaxed)
+        self.0.read.is_connected() && self.0.write.is_connected()
     }
 
     /// Numbers of connections in use and idle.
@@ -189,12 +199,15 @@ impl Store {
         self.0.pools.connections()
     }
 
-    /// Checks that the database responds.
+    /// Checks that the database responds, and stores what is written.
     ///
     /// # Errors
-    /// When it does not, within a second.
+    /// When it does not, within a second each.
     pub async fn ping(&self) -> Result<()> {
-        self.with_deadline(REQUEST_TIMEOUT, self.probe()).await
+        for access in [Access::Read, Access::Write] {
+            self.with_deadline(access, REQUEST_TIMEOUT, self.probe(access)).await?;
+        }
+        Ok(())
     }
 
     /// Closes all connections after the calls in progress have ended.
@@ -211,28 +224,59 @@ impl Store {
     ///
     /// A request that times out while the database responds to no other call opens the circuit: until a probe succeeds,
     /// requests fail at once with [`StoreError::Unavailable`].
-    async fn with_deadline<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let inner = &*self.0;
-        if limit == REQUEST_TIMEOUT && inner.circuit_open.load(Ordering::Relaxed) {
+    async fn with_deadline<T>(
+        &self,
+        access: Access,
+        limit: Duration,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let circuit = self.circuit(access);
+        if limit == REQUEST_TIMEOUT && circuit.is_open() {
             return Err(StoreError::Unavailable("circuit open after a timeout".to_owned()));
         }
-        let responses = inner.responses.load(Ordering::Relaxed);
+        let responses = circuit.responses();
         let result = timeout(limit, work).await;
-        let responded = matches!(&result, Ok(result) if !matches!(result, Err(StoreError::Unavailable(_))));
-        inner.connected.store(responded, Ordering::Relaxed);
-        if responded {
-            inner.responses.fetch_add(1, Ordering::Relaxed);
-        }
-        result.unwrap_or_else(|_| {
+        let is_busy = result.is_err() && limit == REQUEST_TIMEOUT && circuit.responses() != responses;
+        let result = result.unwrap_or_else(|_| {
             let reason = format!("no response within {} s", limit.as_secs());
-            if limit == REQUEST_TIMEOUT && inner.responses.load(Ordering::Relaxed) != responses {
+            if is_busy {
                 return Err(StoreError::Busy(reason));
             }
-            if limit == REQUEST_TIMEOUT {
-                self.open_circuit();
+            if limit == REQUEST_TIMEOUT && circuit.open() {
+                tracing::warn!(
+                    event = "database_circuit_open",
+                    "database does not respond; requests fail fast until it does"
+                );
             }
             Err(StoreError::Unavailable(reason))
-        })
+        });
+        match &result {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Schema(_))) => {
+                self.report_failure(access, error);
+            }
+            Err(StoreError::Busy(_)) => {}
+            Ok(_) | Err(_) => {
+                self.connection(access).set_connected(true);
+                circuit.add_response();
+            }
+        }
+        result
+    }
+
+    /// What is known of the connections for this access.
+    fn connection(&self, access: Access) -> &Circuit {
+        match access {
+            Access::Read => &self.0.read,
+            Access::Write => &self.0.write,
+        }
+    }
+
+    /// The circuit of this access: PostgreSQL has one for both, as its writers do not wait for each other.
+    fn circuit(&self, access: Access) -> &Circuit {
+        match self.0.pools {
+            Pools::Sqlite { .. } => self.connection(access),
+            Pools::Postgres { .. } => &self.0.read,
+        }
     }
 
     /// Waits for a slot to reserve. There are as many slots as connections, so that the query timeout does not pass
@@ -246,47 +290,65 @@ impl Store {
         }
     }
 
-    /// Makes requests fail fast, and probes in the background until the database responds.
-    fn open_circuit(&self) {
-        if self.0.circuit_open.swap(true, Ordering::Relaxed) {
+    /// Records that a call failed, and probes in the background until one of the same kind succeeds.
+    fn report_failure(&self, access: Access, error: &StoreError) {
+        self.connection(access).set_connected(false);
+        if access == Access::Read {
+            self.0.pools.renew_readers();
+        }
+        if !self.connection(access).begin_probing() {
             return;
         }
-        tracing::warn!(
-            event = "database_circuit_open",
-            "database does not respond; requests fail fast until it does"
-        );
+        tracing::warn!(event = "database_unavailable", %error, ?access, "database call failed");
         let store = self.clone();
         self.0.tasks.spawn(async move {
-            tokio::select! {
-                () = store.0.tasks.shutdown_begun() => {}
-                () = store.probe_until_up() => {
-                    tracing::info!(event = "database_recovered", "database responds again");
-                }
+            let is_up = tokio::select! {
+                () = store.0.tasks.shutdown_begun() => false,
+                () = store.probe_until_up(access) => true,
+            };
+            store.connection(access).end_probing();
+            store.connection(access).set_connected(is_up);
+            store.circuit(access).close();
+            if is_up {
+                tracing::info!(event = "database_recovered", ?access, "database responds again");
             }
-            store.0.circuit_open.store(false, Ordering::Relaxed);
         });
     }
 
-    async fn probe_until_up(&self) {
+    async fn probe_until_up(&self, access: Access) {
         loop {
             tokio::time::sleep(PROBE_INTERVAL).await;
-            if matches!(timeout(REQUEST_TIMEOUT, self.probe()).await, Ok(Ok(()))) {
-                self.0.connected.store(true, Ordering::Relaxed);
+            if matches!(timeout(REQUEST_TIMEOUT, self.probe(access)).await, Ok(Ok(()))) {
                 return;
             }
         }
     }
 
-    async fn probe(&self) -> Result<()> {
-        read!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+    /// Reads, or stores something: a full or read-only disk shows only when a page is written.
+    async fn probe(&self, access: Access) -> Result<()> {
+        match access {
+            Access::Read => {
+                read!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+            }
+            Access::Write => {
+                const SQLITE: &str = "PRAGMA user_version = 0";
+                const POSTGRES: &str = "UPDATE schema_migrations SET version = version WHERE version = 1";
+                let statement = self.query_for_driver(SQLITE, POSTGRES);
+                transaction!(self, |tx| sqlx::query(statement).execute(&mut *tx).await.map(drop)?);
+            }
+        }
         Ok(())
     }
 }
 
 /// Migrates until it succeeds; each failure is what calls to the store return meanwhile.
-async fn migrate_with_retries(pools: &Pools, schema_tx: &watch::Sender<Result<()>>) {
+async fn migrate_with_retries(
+    pools: &Pools,
+    schema_tx: &watch::Sender<Result<()>>,
+    is_migrating: &AtomicBool,
+) {
     loop {
-        match migrate::run(pools).await {
+        match migrate::run(pools, is_migrating).await {
             Ok(()) => {
                 let _ = schema_tx.send(Ok(()));
                 return;

@@ -7,6 +7,7 @@
 //!
 //! Not here: admission (`quota`), and statements (`store`).
 
+mod retention;
 mod wal;
 mod writer;
 
@@ -18,22 +19,29 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::store::{Event, Store, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
+use retention::Retention;
 use wal::{SegmentId, Wal};
 use writer::Writer;
+
+/// How long a request waits for a slot of the queue. A full queue means that the database stores less than is used, or
+/// that as many requests are open.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Recorder of usage records and audit events.
 #[derive(Debug)]
 pub struct UsageRecorder {
     queue: mpsc::Sender<Queued>,
     shared: Arc<Shared>,
-    /// `None` once it is started.
+    /// Both `None` once they are started.
     writer: Mutex<Option<Writer>>,
+    retention: Mutex<Option<Retention>>,
 }
 
 /// State that both ends of the queue share.
@@ -78,6 +86,15 @@ struct Queued {
     segment: Option<SegmentId>,
 }
 
+/// Why no slot is reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotError {
+    /// The queue stayed full.
+    Full,
+    /// The server is shutting down.
+    ShuttingDown,
+}
+
 /// A reserved slot of the queue for one usage record.
 #[derive(Debug)]
 pub struct QueuePermit {
@@ -106,12 +123,19 @@ impl UsageRecorder {
             stored_until: AtomicI64::new(clock.milliseconds()),
             clock,
         });
+        let retention =
+            Retention { store: store.clone(), shared: Arc::clone(&shared), config: config.clone() };
         let writer = Writer::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
-        Ok(Self { queue, shared, writer: Mutex::new(Some(writer)) })
+        Ok(Self { queue, shared, writer: Mutex::new(Some(writer)), retention: Mutex::new(Some(retention)) })
     }
 
-    /// Starts writing to the database, until `tasks` shut down and the queue is empty.
+    /// Starts writing to the database, until `tasks` shut down and the queue is empty, and beside it the deletion of old
+    /// rows.
     pub fn start(&self, tasks: &Tasks) {
+        let retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(retention) = retention {
+            tasks.spawn(retention.run(tasks.clone()));
+        }
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(tasks.clone()));
@@ -133,10 +157,14 @@ impl UsageRecorder {
         }
     }
 
-    /// Reserves a slot for a usage record. Waits while the queue is full; `None` after shutdown.
-    pub async fn reserve_slot(&self) -> Option<QueuePermit> {
-        let permit = self.queue.clone().reserve_owned().await.ok()?;
-        Some(QueuePermit { permit, shared: Arc::clone(&self.shared) })
+    /// Reserves a slot for a usage record. Waits while the queue is full, for at most [`SLOT_TIMEOUT`].
+    ///
+    /// # Errors
+    /// When the queue stays full, or after shutdown.
+    pub async fn reserve_slot(&self) -> Result<QueuePermit, SlotError> {
+        let permit = timeout(SLOT_TIMEOUT, self.queue.clone().reserve_owned()).await;
+        let permit = permit.map_err(|_| SlotError::Full)?.map_err(|_| SlotError::ShuttingDown)?;
+        Ok(QueuePermit { permit, shared: Arc::clone(&self.shared) })
     }
 
     /// Records an audit event.

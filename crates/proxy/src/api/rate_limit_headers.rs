@@ -51,8 +51,15 @@ impl From<AdmitError> for ApiError {
     fn from(denied: AdmitError) -> Self {
         match denied {
             AdmitError::ShuttingDown => InferenceError::ShuttingDown.into(),
-            AdmitError::StoreBusy => {
-                let text = "the gateway's database is too busy to check your daily token limit; try again in a moment";
+            AdmitError::StoreBusy | AdmitError::QueueFull => {
+                let text = match denied {
+                    AdmitError::QueueFull => {
+                        "the gateway has too many requests whose usage is not stored yet; try again in a moment"
+                    }
+                    _ => {
+                        "the gateway's database is too busy to check your daily token limit; try again in a moment"
+                    }
+                };
                 let mut headers = HeaderMap::new();
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_RESERVATION));
                 Self::new(ErrorType::Overloaded, text).with_headers(headers)

@@ -164,7 +164,7 @@ fn decision(
         },
         Err(AdmitError::LimitExceeded { status, .. }) => (status.scope.as_str(), "denied", "limit"),
         Err(AdmitError::StoreUnavailable(scope)) => (scope.as_str(), "denied", "database_unavailable"),
-        Err(AdmitError::StoreBusy) => ("none", "denied", "busy"),
+        Err(AdmitError::StoreBusy | AdmitError::QueueFull) => ("none", "denied", "busy"),
         Err(AdmitError::ShuttingDown) => ("none", "denied", "shutting_down"),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::MissedTickBehavior;
 
 use super::{Period, Quota};
 use crate::ids;
@@ -17,15 +18,27 @@ const RESET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 impl Quota {
     /// Runs until shutdown of `tasks`, which begins when the last request has ended.
     pub(crate) async fn run(&self, tasks: &Tasks) {
-        let mut renewal = tokio::time::interval(self.config.lease / 3);
-        let mut reset_check = tokio::time::interval(RESET_CHECK_INTERVAL);
-        let mut recorded = None;
-        loop {
-            tokio::select! {
-                _ = renewal.tick() => self.renew_leases().await,
-                _ = reset_check.tick() => self.record_reset(&mut recorded).await,
-                () = tasks.shutdown_begun() => return,
+        let renewals = async {
+            let mut interval = tokio::time::interval(self.config.lease / 3);
+            loop {
+                interval.tick().await;
+                self.renew_leases().await;
             }
+        };
+        // Beside the renewals: with many users it takes longer than a lease.
+        let resets = async {
+            let mut interval = tokio::time::interval(RESET_CHECK_INTERVAL);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut recorded = None;
+            loop {
+                interval.tick().await;
+                self.record_reset(&mut recorded).await;
+            }
+        };
+        tokio::select! {
+            () = renewals => {}
+            () = resets => {}
+            () = tasks.shutdown_begun() => {}
         }
     }
 

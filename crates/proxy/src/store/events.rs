@@ -1,5 +1,6 @@
 //! Reads the audit trail. Events are written in the transaction of the change that they describe.
 
+use super::circuit::Access;
 use super::from_row::NumberedEvent;
 use super::records::ListPage;
 use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, datetime, validate};
@@ -33,7 +34,7 @@ impl Store {
         validate::optional("the user", filter.user_id.as_deref(), validate::MAX_NAME)?;
         let from = filter.from.map(datetime::timestamp).transpose()?;
         let until = filter.until.map(datetime::timestamp).transpose()?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             let rows: Vec<NumberedEvent> = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(after).bind(&filter.kind).bind(&filter.user_id);
                 query.bind(from).bind(until).bind(page.fetch_limit()).fetch_all(pool).await?

@@ -1,6 +1,7 @@
 //! Read-only inspection of a database, for `migrate` and `doctor`.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -51,7 +52,7 @@ impl Inspection {
     /// When one of them fails.
     pub(crate) async fn migrate(&self) -> Result<()> {
         let pools = Pools::new(&self.config).await?;
-        let result = migrate::run(&pools).await;
+        let result = migrate::run(&pools, &AtomicBool::new(false)).await;
         pools.close().await;
         result
     }

@@ -3,7 +3,9 @@
 //! A schema that is newer than this program is used as it is: migrations only add, so that it is compatible. A schema
 //! with other migrations is rejected (`docs/decisions/0011-migrations-only-add.md`).
 
-use sqlx::{Connection as _, raw_sql};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::{Connection as _, SqliteConnection, raw_sql};
 
 use super::pools::Pools;
 use super::{Result, StoreError};
@@ -26,7 +28,8 @@ macro_rules! migration {
     };
 }
 
-const MIGRATIONS: [Migration; 2] = [migration!(1, "0001_seed"), migration!(2, "0002_accounting")];
+const MIGRATIONS: [Migration; 3] =
+    [migration!(1, "0001_seed"), migration!(2, "0002_accounting"), migration!(3, "0003_maintenance")];
 
 /// Table of the applied migrations.
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -40,29 +43,39 @@ pub(super) fn names_after(last: i64) -> Vec<&'static str> {
     MIGRATIONS.iter().filter(|migration| migration.version > last).map(|migration| migration.name).collect()
 }
 
-/// Applies the missing migrations.
-pub(super) async fn run(pools: &Pools) -> Result<()> {
-    macro_rules! apply {
-        ($tx:ident, $text:ident) => {{
-            raw_sql(CREATE_TABLE).execute(&mut *$tx).await?;
-            let applied: Vec<(i64, String)> = sqlx::query_as(APPLIED).fetch_all(&mut *$tx).await?;
-            for migration in missing(&applied)? {
-                raw_sql(migration.$text).execute(&mut *$tx).await?;
-                let insert = sqlx::query(INSERT_APPLIED).bind(migration.version).bind(migration.name);
-                insert.execute(&mut *$tx).await?;
-                tracing::info!(event = "database_migrated", migration = migration.name);
-            }
-            $tx.commit().await?;
-        }};
-    }
+/// Applies the missing migrations inside a transaction, and commits it.
+macro_rules! apply {
+    ($tx:ident, $text:ident) => {{
+        raw_sql(CREATE_TABLE).execute(&mut *$tx).await.map_err(schema_error)?;
+        let applied = sqlx::query_as(APPLIED).fetch_all(&mut *$tx).await;
+        let applied: Vec<(i64, String)> = applied.map_err(schema_error)?;
+        for migration in missing(&applied)? {
+            raw_sql(migration.$text).execute(&mut *$tx).await.map_err(schema_error)?;
+            let insert = sqlx::query(INSERT_APPLIED).bind(migration.version).bind(migration.name);
+            insert.execute(&mut *$tx).await.map_err(schema_error)?;
+            tracing::info!(event = "database_migrated", migration = migration.name);
+        }
+        $tx.commit().await?;
+    }};
+}
+
+/// Applies the missing migrations. `is_migrating` is true meanwhile, once the database is reached.
+pub(super) async fn run(pools: &Pools, is_migrating: &AtomicBool) -> Result<()> {
+    let result = run_on(pools, is_migrating).await;
+    is_migrating.store(false, Ordering::Relaxed);
+    result
+}
+
+async fn run_on(pools: &Pools, is_migrating: &AtomicBool) -> Result<()> {
     match pools {
         Pools::Sqlite { write, .. } => {
             let mut connection = write.lock().await?;
-            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-            apply!(tx, sqlite);
+            run_on_sqlite(&mut connection).await?;
+            connection.finish();
         }
         Pools::Postgres { main_pool, .. } => {
             let mut tx = main_pool.begin().await?;
+            is_migrating.store(true, Ordering::Relaxed);
             // Widening the columns of a large table can take longer than `statement_timeout` allows.
             raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
                 .execute(&mut *tx)
@@ -71,6 +84,31 @@ pub(super) async fn run(pools: &Pools) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Applies the missing migrations to a SQLite file.
+pub(super) async fn run_on_sqlite(connection: &mut SqliteConnection) -> Result<()> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    apply!(tx, sqlite);
+    Ok(())
+}
+
+/// Interprets an error of a migration: it cannot succeed later if the tables are not those that it expects.
+fn schema_error(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    // PostgreSQL: class 42 is "syntax error or access rule violation" (columns and tables that are missing, or of another
+    // kind), 22 and 23 are rows that contradict it. Permissions (42501) can be granted.
+    let is_postgres = code.len() == 5 && ["42", "22", "23"].iter().any(|class| code.starts_with(class));
+    // SQLite: 1 is "SQL error or missing database", such as a table that exists already.
+    let is_sqlite = code == "1";
+    match StoreError::from(error) {
+        StoreError::Unavailable(reason) | StoreError::Invalid(reason) | StoreError::Conflict(reason)
+            if (is_postgres && code != "42501") || is_sqlite =>
+        {
+            StoreError::Schema(reason)
+        }
+        other => other,
+    }
 }
 
 /// Migrations that a schema lacks, in their order.
@@ -125,10 +163,11 @@ mod tests {
         let versions = |names: &[_]| {
             missing(&applied(names)).unwrap().iter().map(|migration| migration.version).collect::<Vec<_>>()
         };
-        assert_eq!(versions(&[]), [1, 2]);
-        assert_eq!(versions(&[(1, "0001_seed")]), [2]);
-        assert!(versions(&[(1, "0001_seed"), (2, "0002_accounting")]).is_empty());
-        assert!(versions(&[(1, "0001_seed"), (2, "0002_accounting"), (9, "later")]).is_empty());
+        let all: Vec<_> = MIGRATIONS.iter().map(|migration| (migration.version, migration.name)).collect();
+        assert_eq!(versions(&[]), [1, 2, 3]);
+        assert_eq!(versions(&all[..1]), [2, 3]);
+        assert!(versions(&all).is_empty());
+        assert!(versions(&[&all[..], &[(9, "later")]].concat()).is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use sqlx::types::Json;
 use tokio::time::Instant;
 
+use super::circuit::Access;
 use super::pools::Pools;
 use super::reservation_guard::{OwnedReservation, ReservationGuard};
 use super::{REQUEST_TIMEOUT, Result, Store, StoreError, validate};
@@ -168,10 +169,13 @@ impl Store {
                     .bind(reservation.now)
             };
         }
-        self.with_deadline(REQUEST_TIMEOUT, async {
+        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             let row: Option<ReserveRow> = match self.pools()? {
                 Pools::Sqlite { write, .. } => {
-                    bind!(RESERVE_SQLITE).fetch_optional(&mut *write.lock().await?).await?
+                    let mut connection = write.lock().await?;
+                    let row = bind!(RESERVE_SQLITE).fetch_optional(&mut *connection).await?;
+                    connection.finish();
+                    row
                 }
                 Pools::Postgres { reservation_pool, .. } => {
                     Some(bind!(RESERVE_POSTGRES).fetch_one(reservation_pool).await?)
@@ -203,11 +207,14 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        self.with_deadline(REQUEST_TIMEOUT, async {
+        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             Ok(match self.pools()? {
                 Pools::Sqlite { write, .. } => {
+                    let mut connection = write.lock().await?;
                     let query = sqlx::query(SQLITE).bind(Json(ids)).bind(expires_at);
-                    query.execute(&mut *write.lock().await?).await?.rows_affected()
+                    let rows = query.execute(&mut *connection).await?.rows_affected();
+                    connection.finish();
+                    rows
                 }
                 Pools::Postgres { reservation_pool, .. } => sqlx::query(POSTGRES)
                     .bind(ids)
@@ -231,10 +238,12 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        self.with_deadline(REQUEST_TIMEOUT, async {
+        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             match self.pools()? {
                 Pools::Sqlite { write, .. } => {
-                    sqlx::query(SQLITE).bind(Json(ids)).execute(&mut *write.lock().await?).await?;
+                    let mut connection = write.lock().await?;
+                    sqlx::query(SQLITE).bind(Json(ids)).execute(&mut *connection).await?;
+                    connection.finish();
                 }
                 Pools::Postgres { reservation_pool, .. } => {
                     sqlx::query(POSTGRES).bind(ids).execute(reservation_pool).await?;
@@ -258,7 +267,7 @@ impl Store {
     ) -> Result<CallerTotals> {
         validate::key("the user", user_id)?;
         validate::optional("the team", team, validate::MAX_NAME)?;
-        self.with_deadline(REQUEST_TIMEOUT, self.totals(user_id, team, period, now)).await
+        self.with_deadline(Access::Read, REQUEST_TIMEOUT, self.totals(user_id, team, period, now)).await
     }
 
     async fn totals(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<CallerTotals> {

@@ -1,5 +1,6 @@
 //! Issued and revoked tokens. The tokens themselves are never stored.
 
+use super::circuit::Access;
 use super::records::ListPage;
 use super::users::write_event;
 use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, Token, datetime, validate};
@@ -16,7 +17,7 @@ impl Store {
         validate::text("the scope", &token.scope, validate::MAX_WORD)?;
         validate::text("the issuer", &token.issued_by, validate::MAX_NAME)?;
         validate::event(event)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 sqlx::query(
                     "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by)
@@ -47,7 +48,7 @@ impl Store {
     pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
         validate::key("the token's id", jti)?;
         validate::event(event)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 // Of a foreign token only the id is known, not its expiry: the row is never pruned.
                 let changed = sqlx::query(
@@ -86,7 +87,7 @@ impl Store {
         validate::key("the user", user_id)?;
         validate::event(event)?;
         let now = datetime::timestamp(event.at)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 let changed = sqlx::query("UPDATE users SET tokens_valid_from = $2 WHERE user_id = $1")
                     .bind(user_id)
@@ -134,7 +135,7 @@ impl Store {
              ORDER BY jti DESC LIMIT $3";
         validate::optional("the cursor", page.after.as_deref(), validate::MAX_NAME)?;
         validate::optional("the user", user_id, validate::MAX_NAME)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             let rows = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(&page.after).bind(user_id);
                 query.bind(page.fetch_limit()).fetch_all(pool).await?

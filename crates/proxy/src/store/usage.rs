@@ -13,6 +13,7 @@ use sqlx::types::Json;
 use sqlx::{QueryBuilder, Row};
 
 use self::aggregates::{Aggregates, CounterKey, DailySums, DayKey, UsedToday};
+use super::circuit::Access;
 use super::reservations::MAX_TOKENS;
 use super::users::{MAX_PROFILE, write_event};
 use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
@@ -92,7 +93,7 @@ impl Store {
                 count
             }))
         });
-        self.with_deadline(BACKGROUND_TIMEOUT, work).await
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, work).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Usage report: sums by day, user, team, model or route, from the daily sums.
 
+use super::circuit::Access;
 use super::records::ListPage;
 use super::{BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, validate};
 
@@ -132,7 +133,7 @@ impl Store {
             validate::optional(name, value.as_deref(), validate::MAX_NAME)?;
         }
         let by = query.by;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             let rows: Vec<UsageRow> = read!(self, |pool| {
                 sqlx::query_as(QUERY)
                     .bind(by.day)

@@ -2,6 +2,7 @@
 
 use time::PrimitiveDateTime;
 
+use super::circuit::Access;
 use super::from_row::user_columns;
 use super::records::ListPage;
 use super::{
@@ -75,7 +76,7 @@ impl Store {
         validate::key("the user", user_id)?;
         validate::optional("the team", claimed_team, validate::MAX_NAME)?;
         validate::optional("the token's id", jti, validate::MAX_NAME)?;
-        self.with_deadline(REQUEST_TIMEOUT, async {
+        self.with_deadline(Access::Read, REQUEST_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(user_id).bind(claimed_team).bind(jti).fetch_one(pool).await?
             }))
@@ -92,7 +93,7 @@ impl Store {
         validate::optional("the profile", new.profile, MAX_PROFILE)?;
         validate::event(event)?;
         let now = datetime::timestamp(event.at)?;
-        self.with_deadline(REQUEST_TIMEOUT, async {
+        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let inserted = sqlx::query(
                     "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, \
@@ -136,7 +137,7 @@ impl Store {
     pub async fn user(&self, user_id: &str) -> Result<User> {
         const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
         validate::key("the user", user_id)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
         })
         .await
@@ -155,7 +156,7 @@ impl Store {
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
         validate::optional("the team", team, validate::MAX_NAME)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             let rows = read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(team).bind(page.fetch_limit()).fetch_all(pool).await?
             });
@@ -183,7 +184,7 @@ impl Store {
         validate::key("the user", user_id)?;
         let find = self.query_for_driver(FIND, LOCK);
         let now = datetime::timestamp(now)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let before: Option<User> =
                     sqlx::query_as(find).bind(user_id).fetch_optional(&mut *tx).await?;
@@ -222,7 +223,7 @@ impl Store {
     /// [`StoreError::NotFound`], or when the database is unavailable.
     pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 sqlx::query_as("SELECT * FROM teams WHERE team = $1").bind(team).fetch_one(pool).await?
             }))
@@ -238,7 +239,7 @@ impl Store {
         const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             let rows = read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(page.fetch_limit()).fetch_all(pool).await?
             });
@@ -261,7 +262,7 @@ impl Store {
         validate::key("the team", team)?;
         let find = self.query_for_driver(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
         let now: PrimitiveDateTime = datetime::timestamp(now)?;
-        self.with_deadline(BACKGROUND_TIMEOUT, async {
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let before: Option<Team> = sqlx::query_as(find).bind(team).fetch_optional(&mut *tx).await?;
                 let exists = before.is_some();

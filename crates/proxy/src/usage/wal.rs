@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,8 +23,6 @@ const MAX_SEGMENT_BYTES: u64 = 4 << 20;
 pub(super) struct Wal {
     folder: PathBuf,
     open: Mutex<OpenSegment>,
-    /// Lock of the folder against other processes.
-    _lock: File,
 }
 
 #[derive(Debug)]
@@ -32,6 +31,10 @@ struct OpenSegment {
     number: u64,
     file: File,
     length: u64,
+    /// Whether half a line could not be removed from the file: nothing can follow it.
+    is_broken: bool,
+    /// Lock of the folder against other processes.
+    lock: File,
     /// Number of records of each segment that are not stored yet.
     pending: BTreeMap<u64, usize>,
 }
@@ -43,33 +46,35 @@ pub(super) struct SegmentId(u64);
 impl Wal {
     /// Opens `folder`, which is created if missing, and creates a segment after the existing ones.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let lock = OpenOptions::new().create(true).write(true).truncate(false).open(folder.join("lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another bedrock-proxy uses this folder"),
-            TryLockError::Error(error) => error,
-        })?;
+        let lock = lock(folder)?;
         let number = segments(folder)?.last().map_or(1, |(number, _)| number + 1);
         let open = OpenSegment {
             number,
             file: create_segment(folder, number)?,
             length: 0,
+            is_broken: false,
+            lock,
             pending: BTreeMap::new(),
         };
-        Ok(Self { folder: folder.to_owned(), open: Mutex::new(open), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), open: Mutex::new(open) })
     }
 
-    /// Appends `entry`.
+    /// Appends `entry`. After an error the next entry is attempted again; if the folder was deleted, in a new one.
     pub(super) fn append(&self, entry: &WalEntry) -> io::Result<SegmentId> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         let mut open = self.lock();
-        if open.length >= MAX_SEGMENT_BYTES {
+        // A file without a name was deleted while it was open.
+        let is_deleted = open.file.metadata()?.nlink() == 0;
+        if is_deleted {
+            open.lock = lock(&self.folder)?;
+        }
+        if open.length >= MAX_SEGMENT_BYTES || open.is_broken || is_deleted {
             self.roll(&mut open)?;
         }
         if let Err(error) = open.file.write_all(&line) {
             // A full disk takes half a line, which would corrupt the next one.
-            let _ = open.file.set_len(open.length);
+            open.is_broken = open.file.set_len(open.length).is_err();
             return Err(error);
         }
         open.length += line.len() as u64;
@@ -126,6 +131,11 @@ impl Wal {
         self.older()
     }
 
+    /// Path of the open segment.
+    pub(super) fn newest(&self) -> PathBuf {
+        path(&self.folder, self.lock().number)
+    }
+
     /// Deletes a segment whose records are all stored.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         if let Some(number) = segment_number(path) {
@@ -149,6 +159,7 @@ impl Wal {
         open.file = create_segment(&self.folder, open.number + 1)?;
         open.number += 1;
         open.length = 0;
+        open.is_broken = false;
         let previous = open.number - 1;
         if open.pending.get(&previous) == Some(&0) {
             open.pending.remove(&previous);
@@ -179,6 +190,17 @@ impl Wal {
     }
 }
 
+/// Locks `folder`, which is created if missing, against other processes.
+fn lock(folder: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    let lock = OpenOptions::new().create(true).write(true).truncate(false).open(folder.join("lock"))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another bedrock-proxy uses this folder"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
+}
+
 fn create_segment(folder: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().create_new(true).append(true).open(path(folder, number))
 }
@@ -190,7 +212,13 @@ fn path(folder: &Path, number: u64) -> PathBuf {
 /// Segments in `folder`, by number.
 fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // It was deleted, and the next record creates it again.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
         let path = entry?.path();
         if let Some(number) = segment_number(&path) {
             found.push((number, path));
@@ -332,6 +360,19 @@ mod tests {
         assert_eq!(files(folder.path()), 1);
         wal.mark_stored([last]);
         assert_eq!(files(folder.path()), 1, "the open segment stays");
+    }
+
+    #[test]
+    fn deleted_folder_is_created_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("wal");
+        let wal = Wal::open(&folder).unwrap();
+        wal.append(&event(1)).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        wal.append(&event(2)).unwrap();
+        let older = wal.rotate().unwrap();
+        assert_eq!(older.iter().flat_map(|path| ids(path)).collect::<Vec<_>>(), ["2"]);
+        assert!(Wal::open(&folder).unwrap_err().to_string().contains("another"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Receiver of the queue: writes batches to the database, and replays the WAL when it has more than the queue.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ const MAX_BATCH_RECORDS: usize = 500;
 const BATCH_WINDOW: Duration = Duration::from_millis(25);
 /// Pause between attempts to reach an unavailable database, as short as a restart of the server.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Interval of the deletion of old rows: retention is in days, so an hour is exact enough.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// Maximum records in memory that are neither in the WAL nor in the database: some 10 MB.
+const MAX_UNLOGGED: usize = 10_000;
 
 /// Why a segment cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     config: config::UsageConfig,
     metrics: Arc<Metrics>,
+    /// Entries that could not be written to the WAL, nor to the database, oldest first.
+    unlogged: VecDeque<WalEntry>,
 }
 
 impl Writer {
@@ -62,18 +65,26 @@ impl Writer {
         config: config::UsageConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, queue, shared, config, metrics }
+        Self { store, queue, shared, config, metrics, unlogged: VecDeque::new() }
     }
 
     /// Runs until `tasks` shut down and the queue is empty.
     pub(super) async fn run(mut self, tasks: Tasks) {
-        let mut retention = tokio::time::interval(RETENTION_INTERVAL);
+        self.write_until_shutdown(&tasks).await;
+        self.log_unlogged();
+        for entry in &self.unlogged {
+            self.shared.report_lost(entry);
+        }
+    }
+
+    async fn write_until_shutdown(&mut self, tasks: &Tasks) {
         loop {
             if self.shared.needs_replay.load(Ordering::Acquire) && !self.replay_wal().await {
                 tokio::select! {
                     () = self.discard_queued(RETRY_DELAY) => {}
                     () = tasks.shutdown_begun() => {}
                 }
+                self.log_unlogged();
                 if tasks.is_shutdown() {
                     return self.discard_queued(Duration::ZERO).await;
                 }
@@ -82,11 +93,10 @@ impl Writer {
             tokio::select! {
                 biased;
                 queued = self.queue.recv() => match queued {
-                    Some(first) => self.write_batch(first, &tasks).await,
+                    Some(first) => self.write_batch(first, tasks).await,
                     None => return,
                 },
                 () = tasks.shutdown_begun() => return,
-                _ = retention.tick() => self.prune().await,
             }
         }
     }
@@ -120,20 +130,49 @@ impl Writer {
                     "database write failed; usage records are kept in the WAL until it succeeds"
                 );
                 self.shared.needs_replay.store(true, Ordering::Release);
-                for queued in batch.iter().filter(|queued| queued.segment.is_none()) {
-                    self.shared.report_lost(&queued.entry);
-                }
+                batch.into_iter().for_each(|queued| self.discard(queued));
             }
         }
+    }
+
+    /// Discards an entry that is in the WAL, and keeps one that is not.
+    fn discard(&mut self, queued: Queued) {
+        if queued.segment.is_some() {
+            return;
+        }
+        if self.unlogged.len() >= MAX_UNLOGGED
+            && let Some(oldest) = self.unlogged.pop_front()
+        {
+            self.shared.report_lost(&oldest);
+        }
+        self.unlogged.push_back(queued.entry);
+    }
+
+    /// Writes the kept entries to the WAL, as far as it takes them: then a replay stores them.
+    fn log_unlogged(&mut self) {
+        while let Some(entry) = self.unlogged.front()
+            && self.shared.wal.append(entry).is_ok()
+        {
+            self.unlogged.pop_front();
+        }
+    }
+
+    /// Writes the kept entries to the database.
+    async fn store_unlogged(&mut self) -> Result<(), String> {
+        while !self.unlogged.is_empty() {
+            let count = self.unlogged.len().min(MAX_BATCH_RECORDS);
+            let entries: Vec<_> = self.unlogged.iter().take(count).collect();
+            self.store_entries(&entries).await?;
+            self.unlogged.drain(..count);
+        }
+        Ok(())
     }
 
     /// Discards queued entries for a while: they are in the WAL.
     async fn discard_queued(&mut self, duration: Duration) {
         let deadline = Instant::now() + duration;
         while let Ok(Some(queued)) = tokio::time::timeout_at(deadline, self.queue.recv()).await {
-            if queued.segment.is_none() {
-                self.shared.report_lost(&queued.entry);
-            }
+            self.discard(queued);
         }
     }
 
@@ -164,11 +203,21 @@ impl Writer {
         for path in self.shared.wal.older().map_err(wal_error)? {
             self.replay_segment(&path).await?;
         }
-        let rotated = self.shared.wal.rotate().map_err(wal_error)?;
         let rotated_at = self.shared.clock.milliseconds();
-        for path in rotated {
-            self.replay_segment(&path).await?;
+        match self.shared.wal.rotate() {
+            Ok(rotated) => {
+                for path in rotated {
+                    self.replay_segment(&path).await?;
+                }
+            }
+            Err(error) => {
+                // The disk is full or read-only. What the open segment has is stored all the same.
+                tracing::warn!(%error, "WAL segment not rotated; its records are stored without");
+                let stored = self.store_segment(&self.shared.wal.newest()).await;
+                stored.map_err(|error| error.to_string())?;
+            }
         }
+        self.store_unlogged().await?;
         Ok(rotated_at)
     }
 
@@ -273,17 +322,6 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, reason, bytes, "WAL line lost; quarantine.jsonl not writable");
             }
-        }
-    }
-
-    async fn prune(&self) {
-        let now = self.shared.clock.milliseconds();
-        let before = |days: u32| now - i64::from(days) * 86_400_000;
-        let (usage, events) = (before(self.config.usage_days), before(self.config.event_days));
-        match self.store.prune(Some(usage), Some(events), now).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "old rows deleted"),
-            Err(error) => tracing::warn!(%error, "deletion of old rows failed"),
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Failing parts: a handler, a disk, a database, limits of the system. Rows 31, 45 and 49 of `docs/hardening.md`.
 
+mod disk;
+mod stage;
+mod store;
+mod table;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bedrock_proxy::testing::Drained;
 use http::{Method, Request};
 
+use crate::harness::postgres;
 use crate::harness::tokens::authenticated_server;
 use crate::harness::{
     TestServer, captured_logs, full, log_line, message_body, test_server, test_server_with, wait_for,
@@ -153,6 +154,23 @@ async fn database_outage_fails_readiness_when_fail_closed() {
         assert_eq!(health.json()["database"], "disconnected");
     });
     futures_util::future::join_all(servers).await;
+}
+
+#[tokio::test]
+async fn running_migrations_fail_startup() {
+    let url = postgres::database().await;
+    let mut other = postgres::connect(&url).await;
+    // Another replica migrates.
+    sqlx::raw_sql("SELECT pg_advisory_lock(8081, 1)").execute(&mut other).await.unwrap();
+    let server = test_server_with(&[("DATABASE_URL", &url), ("DB_MIN_CONNS", "0")], |_| {}).await;
+    for path in ["/startupz", "/readyz"] {
+        let response = server.get(path).await;
+        assert_eq!(response.status, 503, "{path}: {}", response.body);
+        assert!(response.body.contains("[-]migrations failed: they are being applied"), "{}", response.body);
+    }
+    sqlx::raw_sql("SELECT pg_advisory_unlock(8081, 1)").execute(&mut other).await.unwrap();
+    wait_for("the start is over", async || (server.get("/startupz").await.status == 200).then_some(())).await;
+    assert!(server.get("/startupz?verbose").await.body.contains("[+]migrations ok\n"));
 }
 
 #[tokio::test]

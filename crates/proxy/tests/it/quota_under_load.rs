@@ -6,7 +6,7 @@
 
 mod clients;
 mod disconnects;
-mod reconcile;
+pub(crate) mod reconcile;
 mod replica;
 mod shutdown;
 

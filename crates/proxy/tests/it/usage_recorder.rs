@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bedrock_proxy::testing::{Clock, Config, Store, Tasks, UsageRecord, UsageRecorder};
+use bedrock_proxy::testing::{Clock, Config, SlotError, Store, Tasks, UsageRecord, UsageRecorder};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -241,4 +241,40 @@ async fn unavailable_database_never_fills_the_queue() {
     let recorder = recorder.killed().await;
     recorder.usage.start(&recorder.tasks);
     recorder.until(200).await;
+}
+
+#[tokio::test]
+async fn retention_runs_beside_the_writer() {
+    let recorder = TestRecorder::new().await;
+    let old = "INSERT INTO users (user_id) VALUES ('old');
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+         INSERT INTO metrics (user_id, model, receipt_id, created_at)
+         SELECT 'old', 'm', 'old' || i, '2020-01-01 00:00:00' FROM n";
+    let path = recorder.folder.path().join("bedrock-proxy.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+    recorder.usage.start(&recorder.tasks);
+    recorder.usage.reserve_slot().await.unwrap().settle(receipt(1));
+    recorder.until(1).await;
+    let mut left = async || -> i64 {
+        let count = "SELECT COUNT(*) FROM metrics WHERE user_id = 'old'";
+        sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap()
+    };
+    assert!(left().await > 0, "a record waits for no deletion");
+    wait_for("old rows are deleted", async || (left().await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn full_queue_is_an_error_in_time() {
+    let recorder = TestRecorder::with("10").await;
+    let mut slots = Vec::new();
+    for _ in 0..10 {
+        slots.push(recorder.usage.reserve_slot().await.unwrap());
+    }
+    tokio::time::pause();
+    let waited = tokio::time::timeout(Duration::from_secs(10), recorder.usage.reserve_slot()).await;
+    assert!(matches!(waited, Ok(Err(SlotError::Full))), "{waited:?}");
+    slots.pop();
+    assert!(recorder.usage.reserve_slot().await.is_ok());
 }

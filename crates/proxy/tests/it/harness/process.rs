@@ -17,10 +17,16 @@ pub(crate) struct Process {
     listeners: Vec<JoinHandle<()>>,
 }
 
+/// The program: `FAULTS_BINARY`, or the one that was built with the tests.
+#[allow(clippy::disallowed_methods)] // chooses what is tested
+fn binary() -> String {
+    std::env::var("FAULTS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bedrock-proxy").to_owned())
+}
+
 /// `bedrock-proxy` in `home` with nothing but these variables, after `limits`, which are words of a shell.
 pub(crate) fn command(home: &Path, limits: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &format!("{limits}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_bedrock-proxy")]);
+    command.args(["-c", &format!("{limits}\nexec \"$0\" \"$@\""), &binary()]);
     command.env_clear().current_dir(home).env("LOG_OUTPUT", "stdout").envs(variables.iter().copied());
     command
 }

@@ -25,26 +25,26 @@ const ROWS: &str = "SELECT request_id, user_id, team,
 
 /// Where the database are.
 #[derive(Clone)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Postgres(String),
     Sqlite(PathBuf),
 }
 
 /// A connection of the auditor's own.
-pub(super) enum Database {
+pub(crate) enum Database {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
 
 /// A row of usage.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) user_id: String,
-    pub(super) team: Option<String>,
-    pub(super) tokens: i64,
-    pub(super) charged_tokens: i64,
-    pub(super) estimated: bool,
-    pub(super) cost: i64,
+pub(crate) struct Row {
+    pub(crate) user_id: String,
+    pub(crate) team: Option<String>,
+    pub(crate) tokens: i64,
+    pub(crate) charged_tokens: i64,
+    pub(crate) estimated: bool,
+    pub(crate) cost: i64,
 }
 
 /// The request, the user, the team, tokens, those that were charged, whether they are a guess, and the cost.
@@ -52,7 +52,7 @@ type Columns = (String, String, Option<String>, i64, i64, bool, i64);
 type Sums = BTreeMap<(String, String), i64>;
 
 impl Database {
-    pub(super) async fn open(place: &Place) -> Self {
+    pub(crate) async fn open(place: &Place) -> Self {
         match place {
             Place::Postgres(url) => Self::Postgres(postgres::connect(url).await),
             Place::Sqlite(file) => {
@@ -64,22 +64,22 @@ impl Database {
     }
 
     /// Charged and held tokens of each scope.
-    pub(super) async fn taken(&mut self, now: i64) -> Sums {
+    pub(crate) async fn taken(&mut self, now: i64) -> Sums {
         self.sums(TAKEN, now).await
     }
 
     /// Charged tokens of each scope.
-    pub(super) async fn charged(&mut self) -> Sums {
+    pub(crate) async fn charged(&mut self) -> Sums {
         self.sums(CHARGED, 1).await
     }
 
     /// How many reservations count.
-    pub(super) async fn held(&mut self, now: i64) -> i64 {
+    pub(crate) async fn held(&mut self, now: i64) -> i64 {
         self.sums(HELD, now).await.into_values().sum()
     }
 
     /// All usage, by request.
-    pub(super) async fn rows(&mut self) -> HashMap<String, Vec<Row>> {
+    pub(crate) async fn rows(&mut self) -> HashMap<String, Vec<Row>> {
         let rows: Vec<Columns> = match self {
             Self::Postgres(connection) => sqlx::query_as(ROWS).fetch_all(connection).await.unwrap(),
             Self::Sqlite(connection) => sqlx::query_as(ROWS).fetch_all(connection).await.unwrap(),

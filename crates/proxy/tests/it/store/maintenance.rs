@@ -1,4 +1,4 @@
-use bedrock_proxy::testing::{EventFilter, Page, Reservation, StoreError, UsageQuery, UsageRecord};
+use bedrock_proxy::testing::{EventFilter, NewUser, Page, Reservation, StoreError, UsageQuery, UsageRecord};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, ana, both, event, new_users, receipt};
@@ -77,5 +77,26 @@ async fn old_rows_go_and_their_sums_stay() {
         };
         let usage = store.usage_report(&all, &Page { after: None, limit: 9 }).await.unwrap().rows;
         assert_eq!(usage[0].requests, 2);
+    }
+}
+
+#[tokio::test]
+async fn reset_reaches_every_user() {
+    const USERS: usize = 700;
+    for place in both().await {
+        let store = place.open().await;
+        let records: Vec<_> = (0..USERS)
+            .map(|number| UsageRecord { user_id: format!("user{number}"), ..receipt(&number.to_string()) })
+            .collect();
+        store.write_batch(&records, &[], &new_users()).await.unwrap();
+        let idle = NewUser { user_id: "zoe", team: None, profile: None, user_limit: None, team_limit: None };
+        store.provision(&idle, &event("new-zoe", "user_provisioned")).await.unwrap();
+        assert!(store.record_reset(TODAY + DAY, "2026-11-23", &event("r", "quota_reset")).await.unwrap());
+        let users = store.users(None, &Page { after: None, limit: 1000 }).await.unwrap().rows;
+        assert_eq!(users.len(), USERS + 1);
+        for user in users {
+            let reset = (user.tokens_used_today, user.last_reset_date.as_deref());
+            assert_eq!(reset, (0, Some("2026-11-23")), "{}", user.user_id);
+        }
     }
 }

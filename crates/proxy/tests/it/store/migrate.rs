@@ -237,3 +237,49 @@ async fn unavailable_database_does_not_stop_startup() {
     wait_for("the database is found", async || store.ping().await.ok()).await;
     assert!(store.lookup_caller("ana", None, None).await.is_ok() && store.is_connected());
 }
+
+#[tokio::test]
+async fn foreign_tables_are_refused_at_start() {
+    let foreign = [
+        "CREATE TABLE schema_migrations (id BIGINT PRIMARY KEY)",
+        "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY, title VARCHAR(255))",
+        "CREATE TABLE metrics (something BIGINT)",
+        "CREATE TABLE users (user_id VARCHAR(255) PRIMARY KEY); CREATE TABLE usage_daily (day VARCHAR(9))",
+    ];
+    for tables in foreign {
+        for place in both().await {
+            say(&place.config, tables).await;
+            let error = Store::open(&place.config, &place.tasks).await.unwrap_err();
+            assert!(matches!(error, StoreError::Schema(_)), "{}, {tables}: {error}", place.kind);
+        }
+    }
+}
+
+#[tokio::test]
+async fn adopted_rows_have_daily_sums() {
+    for place in both().await {
+        let seed = match place.config.url {
+            DatabaseUrl::Sqlite(_) => include_str!("../../../src/store/migrations/sqlite/0001_seed.sql"),
+            _ => include_str!("../../../src/store/migrations/postgres/0001_seed.sql"),
+        };
+        say(&place.config, seed).await;
+        say(
+            &place.config,
+            "INSERT INTO users (user_id, team) VALUES ('old', 'red'), ('bare', NULL);
+             INSERT INTO metrics (user_id, team, model, input_tokens, output_tokens, total_cost, created_at) VALUES
+                ('old', 'red', 'claude', 10, 5, 0.000123, '2026-11-20 10:00:00'),
+                ('old', 'red', 'claude', 1, 2, 0.000001, '2026-11-20 23:00:00'),
+                ('bare', NULL, 'claude', NULL, NULL, NULL, '2026-11-21 00:00:00');",
+        )
+        .await;
+        let store = place.open().await;
+        let days = bedrock_proxy::testing::UsageQuery {
+            from: "2026-11-20".to_owned(),
+            to: "2026-11-21".to_owned(),
+            ..Default::default()
+        };
+        let report = store.usage_report(&days, &Page { after: None, limit: 9 }).await.unwrap().rows;
+        let sums = (report[0].requests, report[0].input_tokens, report[0].output_tokens, report[0].cost);
+        assert_eq!(sums, (3, 11, 7, 124_000), "{}", place.kind);
+    }
+}

@@ -1,0 +1,78 @@
+//! Pace of maintenance: small parts, each followed by a pause as long as the part took, so that requests and usage
+//! records get at least half of the database's time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Rows of the first part.
+const FIRST_ROWS: u32 = 100;
+
+/// Bounds of the rows of a part. It holds the lock of SQLite for some milliseconds.
+const MIN_ROWS: u32 = 10;
+const MAX_ROWS: u32 = 500;
+
+/// Time that a part should take: short beside a request. Parts grow and shrink towards it.
+const PART_DURATION: Duration = Duration::from_millis(4);
+
+/// Longest pause, after a part that waited for the lock of another process.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Size of the next part, and the rows that are left to one run.
+#[derive(Debug)]
+pub(super) struct Pace {
+    rows: u32,
+    left: u64,
+}
+
+impl Pace {
+    /// A pace of at most `max_rows` rows in total.
+    pub(super) fn new(max_rows: u64) -> Self {
+        Self { rows: FIRST_ROWS, left: max_rows }
+    }
+
+    /// Maximum rows of the next part; 0 when the run should end.
+    pub(super) fn next_rows(&self) -> i64 {
+        i64::from(self.rows).min(i64::try_from(self.left).unwrap_or(i64::MAX))
+    }
+
+    /// Pauses after a part of `rows` rows that began at `started`.
+    pub(super) async fn pause(&mut self, started: Instant, rows: u64) {
+        let duration = started.elapsed();
+        self.left = self.left.saturating_sub(rows);
+        if duration > PART_DURATION {
+            self.rows = (self.rows / 2).max(MIN_ROWS);
+        } else if duration < PART_DURATION / 2 {
+            self.rows = (self.rows * 2).min(MAX_ROWS);
+        }
+        tokio::time::sleep(duration.min(MAX_PAUSE)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pause_is_as_long_as_the_part() {
+        let mut pace = Pace::new(1000);
+        let started = Instant::now();
+        tokio::time::advance(Duration::from_millis(30)).await;
+        pace.pause(started, 100).await;
+        assert_eq!(started.elapsed(), Duration::from_millis(60));
+        assert_eq!(pace.next_rows(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn run_ends_at_its_bound() {
+        let mut pace = Pace::new(1000);
+        let mut total = 0;
+        while pace.next_rows() > 0 {
+            let rows = pace.next_rows().unsigned_abs();
+            assert!(rows <= u64::from(MAX_ROWS));
+            total += rows;
+            pace.pause(Instant::now(), rows).await;
+        }
+        assert_eq!(total, 1000);
+    }
+}
