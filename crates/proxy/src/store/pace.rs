@@ -9,7 +9,7 @@ use tokio::time::Instant;
 const FIRST_ROWS: u32 = 100;
 
 /// Bounds of the rows of a part. It holds the lock of SQLite for some milliseconds.
-const MIN_ROWS: u32 = 10;
+const MIN_ROWS: u32 = 50;
 const MAX_ROWS: u32 = 500;
 
 /// Time that a part should take: short beside a request. Parts grow and shrink towards it.

@@ -79,7 +79,11 @@ impl Writer {
 
     async fn write_until_shutdown(&mut self, tasks: &Tasks) {
         loop {
-            if self.shared.needs_replay.load(Ordering::Acquire) && !self.replay_wal().await {
+            if self.shared.needs_replay.load(Ordering::Acquire) {
+                // A replay that had to discard the queue is repeated at once.
+                if self.replay_wal().await {
+                    continue;
+                }
                 tokio::select! {
                     () = self.discard_queued(RETRY_DELAY) => {}
                     () = tasks.shutdown_begun() => {}

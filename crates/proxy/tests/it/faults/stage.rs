@@ -309,6 +309,15 @@ impl Stage {
         .await;
     }
 
+    /// Waits until all checks of `/readyz` pass without a reservation.
+    pub(super) async fn wait_until_ready(&self) {
+        wait_for("all checks pass", async || {
+            let (status, checks) = self.get("/readyz?verbose").await;
+            (status == 200 && !checks.contains("though")).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until nothing is left of a fault: all checks pass, new users are served and stored, operators can write,
     /// limits deny.
     pub(super) async fn wait_until_healed(&mut self) {

@@ -340,13 +340,14 @@ fn lock_tables(stage: &mut Stage) -> Done<'_> {
 
 fn set_read_only<'a>(stage: &'a mut Stage, on: &str) -> Done<'a> {
     let alter = format!(
-        "SET default_transaction_read_only = off;
-         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', current_database()); END $$;
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', current_database()); END $$;
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE pid <> pg_backend_pid() AND datname = current_database()"
     );
     Box::pin(async move {
         let mut connection = postgres::connect(url(stage)).await;
+        // Acts on the transactions after it.
+        sqlx::raw_sql("SET default_transaction_read_only = off").execute(&mut connection).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(alter)).execute(&mut connection).await.unwrap();
     })
 }
