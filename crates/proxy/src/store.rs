@@ -145,7 +145,7 @@ impl Store {
         let (schema_tx, mut schema) = watch::channel(Err(not_connected));
         let is_migrating = Arc::<AtomicBool>::default();
         if matches!(pools, Pools::Sqlite { .. }) {
-            migrate::run(&pools, &is_migrating).await?;
+            pools.migrate(&is_migrating).await?;
             let _ = schema_tx.send(Ok(()));
         } else {
             let (pools, shutdown, is_migrating) = (pools.clone(), tasks.clone(), Arc::clone(&is_migrating));
@@ -348,7 +348,7 @@ async fn migrate_with_retries(
     is_migrating: &AtomicBool,
 ) {
     loop {
-        match migrate::run(pools, is_migrating).await {
+        match pools.migrate(is_migrating).await {
             Ok(()) => {
                 let _ = schema_tx.send(Ok(()));
                 return;

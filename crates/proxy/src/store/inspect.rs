@@ -52,7 +52,7 @@ impl Inspection {
     /// When one of them fails.
     pub(crate) async fn migrate(&self) -> Result<()> {
         let pools = Pools::new(&self.config).await?;
-        let result = migrate::run(&pools, &AtomicBool::new(false)).await;
+        let result = pools.migrate(&AtomicBool::new(false)).await;
         pools.close().await;
         result
     }

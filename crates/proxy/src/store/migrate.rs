@@ -5,9 +5,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::{Connection as _, SqliteConnection, raw_sql};
+use sqlx::{Connection as _, PgPool, SqliteConnection, raw_sql};
 
-use super::pools::Pools;
 use super::{Result, StoreError};
 
 struct Migration {
@@ -59,31 +58,21 @@ macro_rules! apply {
     }};
 }
 
-/// Applies the missing migrations. `is_migrating` is true meanwhile, once the database is reached.
-pub(super) async fn run(pools: &Pools, is_migrating: &AtomicBool) -> Result<()> {
-    let result = run_on(pools, is_migrating).await;
+/// Applies the missing migrations to a PostgreSQL database. `is_migrating` is true meanwhile, once it is reached.
+pub(super) async fn run_on_postgres(pool: &PgPool, is_migrating: &AtomicBool) -> Result<()> {
+    let migration = async {
+        let mut tx = pool.begin().await?;
+        is_migrating.store(true, Ordering::Relaxed);
+        // Widening the columns of a large table can take longer than `statement_timeout` allows.
+        raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
+            .execute(&mut *tx)
+            .await?;
+        apply!(tx, postgres);
+        Ok(())
+    };
+    let result = migration.await;
     is_migrating.store(false, Ordering::Relaxed);
     result
-}
-
-async fn run_on(pools: &Pools, is_migrating: &AtomicBool) -> Result<()> {
-    match pools {
-        Pools::Sqlite { write, .. } => {
-            let mut connection = write.lock().await?;
-            run_on_sqlite(&mut connection).await?;
-            connection.finish();
-        }
-        Pools::Postgres { main_pool, .. } => {
-            let mut tx = main_pool.begin().await?;
-            is_migrating.store(true, Ordering::Relaxed);
-            // Widening the columns of a large table can take longer than `statement_timeout` allows.
-            raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
-                .execute(&mut *tx)
-                .await?;
-            apply!(tx, postgres);
-        }
-    }
-    Ok(())
 }
 
 /// Applies the missing migrations to a SQLite file.

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -9,7 +10,7 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{ConnectOptions, Connection};
 
 use super::sqlite::{self, DatabaseFile, Writer};
-use super::{Result, StoreError};
+use super::{Result, StoreError, migrate};
 use crate::config::{DatabaseConfig, DatabaseUrl, PostgresParts};
 
 /// Timeout of the pool for a connection. Longer than [`super::REQUEST_TIMEOUT`], so that the store's own limit applies.
@@ -52,6 +53,19 @@ impl Pools {
                 Ok(postgres(options.map_err(|_| StoreError::Invalid("DATABASE_URL".to_owned()))?, config))
             }
             DatabaseUrl::PostgresParts(parts) => Ok(postgres(options_from_parts(parts), config)),
+        }
+    }
+
+    /// Applies the missing migrations. `is_migrating` is true meanwhile, once a server is reached.
+    pub(super) async fn migrate(&self, is_migrating: &AtomicBool) -> Result<()> {
+        match self {
+            Self::Sqlite { write, .. } => {
+                let mut connection = write.lock().await?;
+                migrate::run_on_sqlite(&mut connection).await?;
+                connection.finish();
+                Ok(())
+            }
+            Self::Postgres { main_pool, .. } => migrate::run_on_postgres(main_pool, is_migrating).await,
         }
     }
 

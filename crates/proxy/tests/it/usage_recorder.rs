@@ -247,7 +247,7 @@ async fn unavailable_database_never_fills_the_queue() {
 async fn retention_runs_beside_the_writer() {
     let recorder = TestRecorder::new().await;
     let old = "INSERT INTO users (user_id) VALUES ('old');
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
          INSERT INTO metrics (user_id, model, receipt_id, created_at)
          SELECT 'old', 'm', 'old' || i, '2020-01-01 00:00:00' FROM n";
     let path = recorder.folder.path().join("bedrock-proxy.db");
