@@ -30,6 +30,7 @@ pub(crate) use operation::Operation;
 pub(crate) use operation::{forwarded_request_headers, forwarded_response_headers};
 pub(crate) use retry::{Attempts, Next, RetryPolicy};
 pub(crate) use send::{SignedRequest, UpstreamResponse};
+pub(crate) use sign::BodyHash;
 pub(crate) use target::Target;
 
 use crate::clock::Clock;

@@ -61,6 +61,10 @@ impl Finding {
         Self::new(name, Severity::Note, detail)
     }
 
+    fn advice(name: &str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..Self::note(name, detail) }
+    }
+
     fn fail(name: &str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { fix: Some(fix.into()), ..Self::new(name, Severity::Fail, detail) }
     }
@@ -112,6 +116,9 @@ pub(crate) async fn examine(
         report(Finding::note("Configuration", warning));
     }
     report(host::authentication(config));
+    for finding in models::lifecycles(config, options, clock) {
+        report(finding);
+    }
     match Bedrock::new(&config.bedrock, clock, &Tasks::default()) {
         Ok(bedrock) => aws::examine(&bedrock, config, options, clock, report).await,
         Err(error) => {

@@ -170,7 +170,8 @@ impl Inference {
         let record = request.record.clone();
         let begun = Instant::now();
         let bytes = request.body.bytes().len();
-        let upstream = self.work_on_body(bytes, || self.plan(&request, parsed)).await??;
+        let upstream =
+            self.work_on_body(&request.caller.caller, bytes, || self.plan(&request, parsed)).await??;
         record.add_phase(OverheadPhase::Translate, begun.elapsed());
         let begun = Instant::now();
         let meter = self.admit(&request, &upstream).await;

@@ -21,6 +21,8 @@ use known_error::ClientMessage;
 /// Known errors that mean a prompt that is too long.
 const CONTEXT_OVERFLOW: [&str; 2] = ["E22", "E22b"];
 
+/// Known error that means a retired model.
+const RETIRED_MODEL: &str = "E10";
 /// Known errors that mean an unknown model.
 const UNKNOWN_MODEL: [&str; 2] = ["E03", "E43"];
 
@@ -110,6 +112,12 @@ impl MappedError {
     pub fn replaced_aws_message(&self) -> Option<String> {
         let is_replaced = self.known_error.client_message == ClientMessage::PromptTooLong;
         is_replaced.then(|| message::visible(&self.aws_message, &self.code))
+    }
+
+    /// Whether the cause may be that AWS has retired the model: it rejects one as legacy, or no longer knows it.
+    #[must_use]
+    pub fn may_be_retired(&self) -> bool {
+        self.known_error.code == RETIRED_MODEL || UNKNOWN_MODEL.contains(&self.known_error.code)
     }
 
     /// Changes the error of an unknown model to the client's, when it is the client that chose the name `model`, and not

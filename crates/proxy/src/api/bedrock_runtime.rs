@@ -11,7 +11,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use bytes::Bytes;
 use http::HeaderMap;
 use protocol::anthropic::{InvalidRequest, MessagesFormat};
 use protocol::apis::ClientApi;
@@ -66,10 +65,12 @@ async fn call(
     let is_streamed = operation.is_streamed();
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Bedrock.as_str());
     if !app.inference.config().s3_locations {
-        check_s3_locations(body.bytes())?;
+        let bytes = body.bytes();
+        let check = || check_s3_locations(bytes);
+        app.inference.work_on_body(&caller.caller, bytes.len(), check).await??;
     }
     if let (Operation::CountTokens, ClientBody::Bedrock { headers, body, .. }) = (operation, &body) {
-        return count_tokens::forward(&app, &record, &model, headers, body).await;
+        return count_tokens::forward(&app, &record, &caller.caller, &model, headers, body).await;
     }
     let request = InferenceRequest {
         id: record.request_id().clone(),
@@ -86,10 +87,34 @@ async fn call(
     Ok(respond(app.inference.handle(request, None).await?))
 }
 
-/// Rejects objects that Bedrock would read from S3: with the gateway's credentials, not with the client's.
-fn check_s3_locations(body: &Bytes) -> Result<(), ApiError> {
+/// Rejects objects that Bedrock would read from S3: with the gateway's credentials, not with the client's. AWS's parser may
+/// read other encodings than UTF-8, in which a location is not found: they are rejected as well.
+fn check_s3_locations(body: &[u8]) -> Result<(), InvalidRequest> {
+    // In UTF-16 and UTF-32 JSON has zero bytes, in UTF-8 it has none.
+    if memchr::memchr(0, body).is_some() || std::str::from_utf8(body).is_err() {
+        return Err(InvalidRequest::new("", "the body is not JSON in UTF-8"));
+    }
     let Some(path) = translate::find_s3_location(body) else { return Ok(()) };
     let reason = "S3 locations are not allowed, because Bedrock would read them with the gateway's credentials; send the \
                   bytes, or have the gateway's operator set AWS_BEDROCK_ENABLE_S3_LOCATIONS=true";
-    Err(InvalidRequest::new(path, reason).into())
+    Err(InvalidRequest::new(path, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_encodings_do_not_hide_s3_locations() {
+        let body = r#"{"source":{"s3Location":{"uri":"s3://bucket/key"}}}"#;
+        let little: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = body.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        // `s` in two bytes, which a lenient decoder reads.
+        let (before, after) = body.split_once("s3L").unwrap();
+        let overlong = [before.as_bytes(), b"\xc1\xb33L", after.as_bytes()].concat();
+        for encoded in [body.as_bytes(), &little, &big, &overlong] {
+            assert!(check_s3_locations(encoded).is_err(), "{encoded:?}");
+        }
+        assert!(check_s3_locations("{\"text\":\"caf\u{e9}\"}".as_bytes()).is_ok());
+    }
 }

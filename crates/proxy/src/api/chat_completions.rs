@@ -33,7 +33,8 @@ pub(crate) async fn create(
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let begun = Instant::now();
-    let chat = app.inference.work_on_body(body.len(), || openai::Request::parse(&body)).await??;
+    let parse = || openai::Request::parse(&body);
+    let chat = app.inference.work_on_body(&caller.caller, body.len(), parse).await??;
     let parsing = begun.elapsed();
     let model = app.inference.resolve(chat.model.as_deref(), &caller.caller).await?;
     let is_streamed = chat.stream.unwrap_or(false);
@@ -43,7 +44,7 @@ pub(crate) async fn create(
     let begun = Instant::now();
     let capabilities = app.inference.chat_capabilities(&model);
     let translate = || translate::chat_to_messages(&chat, body.len(), &capabilities, &options);
-    let call = app.inference.work_on_body(body.len(), translate).await??;
+    let call = app.inference.work_on_body(&caller.caller, body.len(), translate).await??;
     record.add_phase(OverheadPhase::Translate, parsing + begun.elapsed());
     if !call.unsupported.is_empty() {
         return Err(translate::unsupported_error(&call.unsupported).into());

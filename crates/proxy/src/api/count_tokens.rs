@@ -16,6 +16,7 @@ use super::extract::{AuthenticatedCaller, BodyBytes, Record};
 use super::messages::{betas, success};
 use super::response_headers;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::catalog::ResolvedModel;
 use crate::inference::{CountTokensResponse, TokenCount};
 use crate::telemetry::RecordHandle;
@@ -33,11 +34,12 @@ pub(crate) async fn post(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
-    let parsed = app.inference.work_on_body(body.len(), || Request::parse(&body)).await??;
+    let parse = || Request::parse(&body);
+    let parsed = app.inference.work_on_body(&caller.caller, body.len(), parse).await??;
     let model = app.inference.resolve_counted(parsed.model.as_deref(), &caller.caller).await?;
     record.set_model(model.requested_model.clone(), false, ClientApi::Messages.as_str());
     let betas = betas(&headers);
-    Ok(match app.inference.count_tokens(&record, &model, parsed, &body, &betas).await? {
+    Ok(match app.inference.count_tokens(&record, &caller.caller, &model, parsed, &body, &betas).await? {
         TokenCount::Exact(tokens) => json(format!(r#"{{"input_tokens":{tokens}}}"#)),
         TokenCount::Estimate(tokens) => estimated(format!(r#"{{"input_tokens":{tokens}}}"#)),
     })
@@ -50,11 +52,12 @@ pub(crate) async fn post(
 pub(super) async fn forward(
     app: &App,
     record: &RecordHandle,
+    caller: &Caller,
     model: &ResolvedModel,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response, ApiError> {
-    Ok(match app.inference.forward_count_tokens(record, model, headers, body).await? {
+    Ok(match app.inference.forward_count_tokens(record, caller, model, headers, body).await? {
         CountTokensResponse::Forwarded(status, headers, body, notices) => {
             let mut response = (success(status), headers, body).into_response();
             response_headers::add_notices(&notices, response.headers_mut());

@@ -43,7 +43,8 @@ pub(crate) async fn post(
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let begun = Instant::now();
-    let parsed = app.inference.work_on_body(body.len(), || Request::parse(&body)).await??;
+    let parse = || Request::parse(&body);
+    let parsed = app.inference.work_on_body(&caller.caller, body.len(), parse).await??;
     record.add_phase(OverheadPhase::Translate, begun.elapsed());
     check_version(&parsed, version(&headers))?;
     let model = app.inference.resolve(parsed.model.as_deref(), &caller.caller).await?;

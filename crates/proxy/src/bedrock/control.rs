@@ -144,6 +144,7 @@ impl Bedrock {
             path: path.to_owned(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            body_hash: None,
             media_type: None,
         };
         self.look_up(&self.targets.control(id), &request).await

@@ -218,7 +218,7 @@ impl UpstreamError {
     }
 
     /// Whether the error is of a kind that can name a feature that the model does not have.
-    pub(super) fn may_name_unsupported_feature(&self) -> bool {
+    pub(crate) fn may_name_unsupported_feature(&self) -> bool {
         let kind = self.service().map(|mapped| mapped.error.kind);
         matches!(kind, Some(ErrorType::InvalidRequest | ErrorType::Permission))
     }

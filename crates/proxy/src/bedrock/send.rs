@@ -6,6 +6,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::sign::{BodyHash, SignableBody};
 use super::{Target, UpstreamError, error, sign};
 use crate::http_client::ConnectionReuse;
 
@@ -22,6 +23,8 @@ pub(crate) struct SignedRequest {
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: Bytes,
+    /// The hash of a large body, so that its signature takes no time. Without it, the body is hashed to sign it.
+    pub(crate) body_hash: Option<BodyHash>,
     /// The media type that a response of status 200 must have; `None` accepts any successful response.
     pub(crate) media_type: Option<&'static str>,
 }
@@ -59,7 +62,11 @@ impl Target {
             .map_err(UpstreamError::construction)?;
         let headers = request.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
         signed.headers_mut().extend(headers);
-        sign::sign(&mut signed, &request.body, &credentials, self.credential_scope(), self.clock.now())
+        let body = match &request.body_hash {
+            Some(hash) => SignableBody::from(hash),
+            None => SignableBody::Bytes(&request.body),
+        };
+        sign::sign(&mut signed, body, &credentials, self.credential_scope(), self.clock.now())
             .map_err(UpstreamError::construction)?;
         let sent_at = Instant::now();
         let response = self.client()?.request(signed, reuse).await;

@@ -5,11 +5,12 @@
 
 use std::time::SystemTime;
 
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign as compute_signature};
+pub(super) use aws_sigv4::http_request::SignableBody;
+use aws_sigv4::http_request::{SignableRequest, SigningSettings, sign as compute_signature};
 use aws_sigv4::sign::v4;
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, header};
+use sha2::{Digest as _, Sha256};
 
 use super::credentials::Credentials;
 
@@ -27,6 +28,24 @@ pub(super) const BEDROCK_HEADER_PREFIX: &str = "x-amzn-bedrock-";
 #[error("the request cannot be signed: {0}")]
 pub(super) struct SigningError(String);
 
+/// The SHA-256 of a body, as a signature contains it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BodyHash(String);
+
+impl BodyHash {
+    /// Hashes `body`, in time in proportion to its length.
+    #[must_use]
+    pub(crate) fn new(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl From<&BodyHash> for SignableBody<'_> {
+    fn from(hash: &BodyHash) -> Self {
+        Self::Precomputed(hash.0.clone())
+    }
+}
+
 /// What a signature is valid for: a service and a region.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +57,7 @@ pub(super) struct CredentialScope<'a> {
 /// Adds the signature of `credentials` over `request` and `body` to its headers.
 pub(super) fn sign<B>(
     request: &mut Request<B>,
-    body: &Bytes,
+    body: SignableBody<'_>,
     credentials: &Credentials,
     scope: CredentialScope<'_>,
     now: SystemTime,
@@ -57,7 +76,7 @@ pub(super) fn sign<B>(
 
 fn sigv4<B>(
     request: &mut Request<B>,
-    body: &Bytes,
+    body: SignableBody<'_>,
     keys: &aws_credential_types::Credentials,
     scope: CredentialScope<'_>,
     now: SystemTime,
@@ -81,8 +100,7 @@ fn sigv4<B>(
     let headers = request.headers().iter().filter(|(name, _)| is_signed(name));
     let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     let method = request.method().as_str();
-    let signable = SignableRequest::new(method, uri, headers, SignableBody::Bytes(body))
-        .map_err(|error| unsignable(&error))?;
+    let signable = SignableRequest::new(method, uri, headers, body).map_err(|error| unsignable(&error))?;
     let (instructions, _) =
         compute_signature(signable, &parameters.into()).map_err(|error| unsignable(&error))?.into_parts();
     instructions.apply_to_request_http1x(request);
@@ -120,7 +138,11 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_800);
         let mut request = request(path);
         let credentials = Credentials::Keys(keys);
-        sign(&mut request, &Bytes::from(BODY), &credentials, SCOPE, now).unwrap();
+        let mut hashed = request.clone();
+        sign(&mut request, SignableBody::Bytes(BODY.as_bytes()), &credentials, SCOPE, now).unwrap();
+        let body = SignableBody::from(&BodyHash::new(BODY.as_bytes()));
+        sign(&mut hashed, body, &credentials, SCOPE, now).unwrap();
+        assert_eq!(hashed.headers(), request.headers());
         assert!(!request.headers().contains_key("x-amz-content-sha256"));
         assert_eq!(request.headers().contains_key("x-amz-security-token"), token.is_some());
         request.headers()[AUTHORIZATION].to_str().unwrap().to_owned()
@@ -147,7 +169,7 @@ mod tests {
     fn bearer_token_replaces_the_signature_and_is_sensitive() {
         let mut request = request("/model/m/converse-stream");
         let credentials = Credentials::Bearer(Secret::new("ABSKtoken"));
-        sign(&mut request, &Bytes::new(), &credentials, SCOPE, SystemTime::UNIX_EPOCH).unwrap();
+        sign(&mut request, SignableBody::Bytes(&[]), &credentials, SCOPE, SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer ABSKtoken");
         assert!(request.headers()[AUTHORIZATION].is_sensitive());
         assert!(!request.headers().contains_key("x-amz-date"));

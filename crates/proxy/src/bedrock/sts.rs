@@ -49,6 +49,7 @@ impl Bedrock {
             path: "/".to_owned(),
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form)]),
             body: Bytes::from_static(GET_CALLER_IDENTITY),
+            body_hash: None,
             media_type: None,
         };
         let response = self.look_up(target, &request).await?;

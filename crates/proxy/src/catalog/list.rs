@@ -118,12 +118,24 @@ impl Catalog {
         Some(model_info(&table, name, target))
     }
 
+    /// Date after which AWS may stop serving a model.
+    #[must_use]
+    pub(crate) fn end_of_life(&self, model: &ResolvedModel) -> Option<String> {
+        end_of_life(&self.table(), model.foundation_model.as_deref()?)
+    }
+
+    /// When AWS retires a model, as a sentence; `None` without a known date.
+    #[must_use]
+    pub(crate) fn retirement(&self, model: &ResolvedModel, clock: &Clock) -> Option<String> {
+        let (id, day) = (model.foundation_model.as_deref()?, self.end_of_life(model)?);
+        let verb = if is_past(&day, &clock.rfc3339()) { "retired" } else { "will retire" };
+        Some(format!("AWS {verb} {id} on {day}."))
+    }
+
     /// Logs once that AWS may no longer serve a model.
     pub(crate) fn warn_if_retired(&self, model: &ResolvedModel, clock: &Clock) {
-        let Some(id) = &model.foundation_model else { return };
-        let table = self.table();
-        let Some(day) = table.by_id(id).and_then(|row| row.end_of_life.as_deref()) else { return };
-        if !is_past(day, &clock.rfc3339()) {
+        let (Some(id), Some(day)) = (&model.foundation_model, self.end_of_life(model)) else { return };
+        if !is_past(&day, &clock.rfc3339()) {
             return;
         }
         let mut warned = self.warned_retired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,6 +177,11 @@ impl Catalog {
     }
 }
 
+fn end_of_life(table: &ModelTable, id: &str) -> Option<String> {
+    let row = table.by_id(id).and_then(|row| row.end_of_life.clone());
+    row.or_else(|| table.discovered(id)?.end_of_life.as_ref()?.get(..10).map(str::to_owned))
+}
+
 fn model_info(table: &ModelTable, name: &str, target: ResolvedModel) -> ModelInfo {
     let base = target.foundation_model.as_deref().unwrap_or_default();
     let (row, discovered) = (table.by_id(base), table.discovered(base));
@@ -179,9 +196,7 @@ fn model_info(table: &ModelTable, name: &str, target: ResolvedModel) -> ModelInf
         vendor: base.split_once('.').map_or("bedrock", |(vendor, _)| vendor).to_owned(),
         family: names::family(base, &target.capabilities),
         released: names::date(base).or_else(|| discovered?.start_of_life.as_ref().and_then(day)),
-        end_of_life: row
-            .and_then(|row| row.end_of_life.clone())
-            .or_else(|| discovered?.end_of_life.as_ref().and_then(day)),
+        end_of_life: end_of_life(table, base),
         legacy: discovered.is_some_and(|model| model.legacy),
         capabilities: target.capabilities,
         model_id: target.model_id,

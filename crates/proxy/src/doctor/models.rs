@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Finding;
+use super::{DoctorOptions, Finding};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use jiff::Unit;
+use jiff::civil::Date;
 use protocol::anthropic::{MessagesFormat, Request};
 use protocol::apis::{ClientApi, UpstreamApi};
 use serde_json::json;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Authenticated;
-use crate::catalog::{NamedBy, ResolveError, ResolvedModel};
+use crate::catalog::{Catalog, NamedBy, ResolveError, ResolvedModel};
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseConfig, DatabaseUrl};
 use crate::ids::RequestId;
@@ -27,6 +29,8 @@ use crate::telemetry::user_agent::UserAgent;
 
 /// Limit for one request: a cold model may need tens of seconds for its first token.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Days before its end from which a model should be replaced.
+const RETIREMENT_WARNING_DAYS: i32 = 90;
 
 /// The models of the configuration and `more`, without duplicates.
 pub(super) fn configured(config: &Config, more: &[String]) -> Vec<String> {
@@ -41,6 +45,29 @@ pub(super) fn configured(config: &Config, more: &[String]) -> Vec<String> {
         }
     }
     names
+}
+
+/// The models of the configuration that AWS has retired, or retires soon.
+pub(super) fn lifecycles(config: &Config, options: &DoctorOptions, clock: &Clock) -> Vec<Finding> {
+    let catalog = Catalog::new(&config.catalog);
+    let finding = |name: &String| {
+        let model = catalog.resolve(Some(name)).ok()?;
+        let days = days_until(&catalog.end_of_life(&model)?, clock)?;
+        let sentence = catalog.retirement(&model, clock)?;
+        (days <= RETIREMENT_WARNING_DAYS).then(|| {
+            let is_default = config.catalog.default_model.as_ref() == Some(name);
+            let setting = if is_default { "set AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL to" } else { "use" };
+            let fix = format!("GET /v1/models lists its successors; {setting} one of them.");
+            Finding::advice(&format!("{name}'s lifecycle"), sentence.trim_end_matches('.'), fix)
+        })
+    };
+    configured(config, &options.models).iter().filter_map(finding).collect()
+}
+
+/// Days until the date `day`, less than 0 after it.
+fn days_until(day: &str, clock: &Clock) -> Option<i32> {
+    let today: Date = clock.rfc3339().get(..10)?.parse().ok()?;
+    Some(day.parse::<Date>().ok()?.since((Unit::Day, today)).ok()?.get_days())
 }
 
 /// Requests one token from each model.
@@ -173,12 +200,40 @@ fn dollars(nano: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use super::super::Severity;
     use super::*;
 
     #[test]
     fn small_cost_is_printed_in_full() {
         assert_eq!(dollars(123_456), "$0.000123");
         assert_eq!(dollars(2_000_000_000), "$2.000000");
+    }
+
+    #[test]
+    fn models_that_retire_soon_are_noted() {
+        let notes = |default: &str, seconds: u64| {
+            let set = [("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", default)];
+            let lookup = |name: &str| {
+                set.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+            };
+            let options = DoctorOptions { models: Vec::new(), calls: false };
+            let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            lifecycles(&Config::load(lookup).unwrap(), &options, &clock)
+        };
+        // The model ends on 2027-01-08.
+        const OCTOBER_9: u64 = 1_791_504_000;
+        const OCTOBER_10: u64 = OCTOBER_9 + 86_400;
+        assert_eq!(notes("claude-opus-4-1", OCTOBER_9), []);
+        let found = &notes("claude-opus-4-1", OCTOBER_10)[0];
+        let detail = "AWS will retire anthropic.claude-opus-4-1-20250805-v1:0 on 2027-01-08";
+        assert_eq!((found.name.as_str(), found.detail.as_str()), ("claude-opus-4-1's lifecycle", detail));
+        assert_eq!(found.severity, Severity::Note);
+        assert!(found.fix.as_ref().unwrap().contains("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL"));
+        let found = &notes("us.anthropic.claude-3-5-haiku-20241022-v1:0", OCTOBER_10)[0];
+        assert!(found.detail.contains("AWS retired") && found.detail.contains("2026-06-19"), "{found:?}");
+        assert_eq!(notes("claude-opus-5-5", OCTOBER_10), []);
     }
 
     #[test]

@@ -16,9 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::large_bodies::hash_large;
 use super::plan::{forwarded_prompt, normalize, tokenizer};
+use super::token_counts::Key;
 use super::{Inference, InferenceError};
-use crate::bedrock::{self, Operation, SignedRequest, UpstreamError};
+use crate::auth::Caller;
+use crate::bedrock::{self, BodyHash, Operation, SignedRequest, UpstreamError};
 use crate::catalog::ResolvedModel;
 use crate::estimate;
 use crate::telemetry::RecordHandle;
@@ -54,14 +57,17 @@ pub(super) enum ForwardedCount {
     /// An estimate, where AWS does not count.
     Estimate(u64),
     /// The body for AWS, and what was changed in it.
-    Request(Bytes, Vec<Notice>),
+    Request(Bytes, Option<BodyHash>, Vec<Notice>),
 }
 
 /// A request to count.
 pub(super) struct CountRequest {
     operation: Operation,
     body: Bytes,
+    body_hash: Option<BodyHash>,
     betas: Vec<String>,
+    /// The key in the cache of counts.
+    key: Key,
 }
 
 impl Inference {
@@ -72,13 +78,14 @@ impl Inference {
     pub(crate) async fn count_tokens(
         &self,
         record: &RecordHandle,
+        caller: &Caller,
         model: &ResolvedModel,
         parsed: Request<'_>,
         body: &Bytes,
         betas: &[String],
     ) -> Result<TokenCount, InferenceError> {
         let plan = || self.plan_count(model, parsed, body, betas);
-        let (estimate, count) = self.work_on_body(body.len(), plan).await??;
+        let (estimate, count) = self.work_on_body(caller, body.len(), plan).await??;
         let Some(count) = count else { return Ok(TokenCount::Estimate(estimate)) };
         let counted = tokio::select! {
             counted = self.send_count(record, model, count) => counted,
@@ -145,7 +152,7 @@ impl Inference {
             return Ok(None);
         }
         let body = count_tokens_body(&call.body);
-        Ok(body.map(|body| CountRequest { operation: Operation::CountTokens, body, betas: Vec::new() }))
+        Ok(body.map(|body| self.new_count(model, Operation::CountTokens, body, Vec::new())))
     }
 
     /// The client's own body, for a model that lives on Mantle.
@@ -164,11 +171,19 @@ impl Inference {
         let Ok(text) = std::str::from_utf8(body) else { return Ok(None) };
         let call = translate::to_invoke(text, &model.capabilities, &options)?;
         let is_complete = call.unsupported.is_empty();
-        Ok(is_complete.then(|| CountRequest {
-            operation: Operation::MantleCountTokens,
-            body: Bytes::from(call.body),
-            betas: call.betas,
-        }))
+        Ok(is_complete
+            .then(|| self.new_count(model, Operation::MantleCountTokens, Bytes::from(call.body), call.betas)))
+    }
+
+    fn new_count(
+        &self,
+        model: &ResolvedModel,
+        operation: Operation,
+        body: Bytes,
+        betas: Vec<String>,
+    ) -> CountRequest {
+        let key = self.token_counts.key(counted_id(model), &body);
+        CountRequest { operation, body_hash: hash_large(&body), body, betas, key }
     }
 
     /// What AWS counts, from the cache if it has counted it before; `None` when it does not count.
@@ -182,7 +197,7 @@ impl Inference {
         if !(model.capabilities.counts_tokens || model.mantle) || self.token_counts.is_unsupported(id) {
             return None;
         }
-        let key = self.token_counts.key(id, &count.body);
+        let key = count.key;
         if let Some(tokens) = self.token_counts.get(key) {
             return Some(tokens);
         }
@@ -217,6 +232,7 @@ impl Inference {
             path: count.operation.path(id),
             headers: count.operation.headers(None, &count.betas)?,
             body: count.body,
+            body_hash: count.body_hash,
             media_type: None,
         };
         let response = self.bedrock.send(&target, &request).await?;
@@ -231,15 +247,17 @@ impl Inference {
     pub(crate) async fn forward_count_tokens(
         &self,
         record: &RecordHandle,
+        caller: &Caller,
         model: &ResolvedModel,
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<CountTokensResponse, InferenceError> {
         let id = counted_id(model);
-        let planned = self.work_on_body(body.len(), || self.plan_forwarded_count(model, body)).await?;
-        let (sent, notices) = match planned {
+        let planned =
+            self.work_on_body(caller, body.len(), || self.plan_forwarded_count(model, body)).await?;
+        let (sent, body_hash, notices) = match planned {
             ForwardedCount::Estimate(tokens) => return Ok(CountTokensResponse::Estimate(tokens)),
-            ForwardedCount::Request(body, notices) => (body, notices),
+            ForwardedCount::Request(body, hash, notices) => (body, hash, notices),
         };
         let target = self.bedrock.target_for(Operation::CountTokens, id);
         let request = SignedRequest {
@@ -247,6 +265,7 @@ impl Inference {
             path: Operation::CountTokens.path(id),
             headers: bedrock::forwarded_request_headers(headers),
             body: sent,
+            body_hash,
             media_type: None,
         };
         let mut upstream = UpstreamRecord {
@@ -281,7 +300,7 @@ impl Inference {
                 if is_counting_unsupported(&error) {
                     self.token_counts.mark_unsupported(id);
                     let estimate = || forwarded_estimate(model, body);
-                    if let Some(tokens) = self.work_on_body(body.len(), estimate).await? {
+                    if let Some(tokens) = self.work_on_body(caller, body.len(), estimate).await? {
                         return Ok(CountTokensResponse::Estimate(tokens));
                     }
                 }
@@ -298,7 +317,8 @@ impl Inference {
             return ForwardedCount::Estimate(tokens);
         }
         let (body, notices) = self.edit_count(&model.capabilities, body);
-        ForwardedCount::Request(body, notices)
+        let hash = hash_large(&body);
+        ForwardedCount::Request(body, hash, notices)
     }
 
     fn edit_count(&self, capabilities: &Capabilities, body: &Bytes) -> (Bytes, Vec<Notice>) {

@@ -16,6 +16,7 @@ use protocol::translate::{
 };
 
 use super::beta_trials::BetaTrials;
+use super::large_bodies::hash_large;
 use super::output_limit::sent_limit;
 use super::request::{ClientBody, InferenceRequest, UpstreamRequest};
 use super::{Inference, InferenceError, debug};
@@ -376,6 +377,7 @@ impl Inference {
             reason: body.reason,
             model_id,
             headers,
+            body_hash: hash_large(&body.bytes),
             body: Bytes::from(body.bytes),
             retry: RetryPolicy::Standard,
             estimate: self.estimate(planned.prompt, body.max_tokens, &request.model.capabilities),
@@ -415,6 +417,7 @@ impl Inference {
             model_id: model.model_id.clone(),
             headers: bedrock::forwarded_request_headers(headers),
             estimate: self.estimate(prompt, max_tokens, &model.capabilities),
+            body_hash: hash_large(&body),
             body,
             retry: RetryPolicy::ConnectOnly,
             context: StreamContext::default(),

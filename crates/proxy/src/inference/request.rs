@@ -9,7 +9,7 @@ use protocol::apis::{ClientApi, UpstreamApi};
 use protocol::translate::{Notice, StreamContext};
 
 use crate::auth::Authenticated;
-use crate::bedrock::{Operation, RetryPolicy, SignedRequest, Target};
+use crate::bedrock::{BodyHash, Operation, RetryPolicy, SignedRequest, Target};
 use crate::catalog::ResolvedModel;
 use crate::ids::RequestId;
 use crate::quota::{LimitStatus, Period, TokenEstimate};
@@ -93,6 +93,8 @@ pub(crate) struct UpstreamRequest {
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: Bytes,
+    /// The hash of a large body, for its signature.
+    pub(crate) body_hash: Option<BodyHash>,
     /// Which errors may be retried.
     pub(crate) retry: RetryPolicy,
     /// What it may cost, computed from what is sent.
@@ -111,6 +113,7 @@ impl UpstreamRequest {
             path: self.operation.path(&self.model_id),
             headers: self.headers.clone(),
             body: self.body.clone(),
+            body_hash: self.body_hash.clone(),
             // The Bedrock API forwards AWS's response unchanged.
             media_type: self.upstream_api.map(|_| self.operation.media_type()),
         }

@@ -19,7 +19,9 @@ use super::metering::Meter;
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
-use crate::bedrock::{ConnectionReuse, Next, ServiceError, UpstreamError, forwarded_response_headers};
+use crate::bedrock::{
+    ConnectionReuse, Next, RetryPolicy, ServiceError, UpstreamError, forwarded_response_headers,
+};
 use crate::catalog::ResolvedModel;
 
 /// A response whose first event has arrived.
@@ -77,7 +79,13 @@ impl Inference {
             };
             meter.end_attempt(&error);
             let can_refresh = upstream.target.can_refresh();
-            match attempts.next(&error, can_refresh, upstream.upstream_api, request.body.bytes()) {
+            let (caller, bytes) = (Arc::clone(&request.caller), request.body.bytes().clone());
+            // A 400 is compared with the whole body.
+            let is_compared = upstream.retry == RetryPolicy::Standard && error.may_name_unsupported_feature();
+            let compared = if is_compared { bytes.len() } else { 0 };
+            let next = || attempts.next(&error, can_refresh, upstream.upstream_api, &bytes);
+            let next = self.work_on_body(&caller.caller, compared, next).await;
+            match next.unwrap_or(Next::GiveUp) {
                 Next::Retry(delay) => meter.retry_after(delay).await,
                 Next::RefreshCredentials => match upstream.target.refresh_credentials().await {
                     Ok(true) => {}
@@ -90,7 +98,7 @@ impl Inference {
                 Next::Fallback(feature) => {
                     let reserved = meter.reserved();
                     let replan = || self.replan(&request, &upstream, &feature, &mut trials, reserved);
-                    match self.work_on_body(request.body.bytes().len(), replan).await {
+                    match self.work_on_body(&caller.caller, bytes.len(), replan).await {
                         Ok(Some(other)) => upstream = other,
                         Ok(None) | Err(_) => return Err(self.give_up(error, &request, meter)),
                     }
@@ -139,6 +147,11 @@ impl Inference {
                 requested_model,
                 suggestion.filter(|known| known != requested_model).as_deref(),
             );
+        }
+        if mapped.may_be_retired()
+            && let Some(sentence) = self.catalog.retirement(&request.model, &self.clock)
+        {
+            mapped.error.message.push_str(&format!(" {sentence}"));
         }
         mapped.error = request.format.upstream_error(mapped.error.clone());
     }

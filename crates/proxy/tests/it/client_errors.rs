@@ -13,13 +13,19 @@ const CLAUDE_CODE: &str = "claude-cli/2.1.332 (external, cli)";
 
 /// An AWS that rejects every request with this text; its URL.
 async fn rejecting_aws(text: &str) -> String {
+    rejecting_aws_with("400 Bad Request", "ValidationException", text).await
+}
+
+/// The same with this status and exception.
+async fn rejecting_aws_with(status: &str, exception: &str, text: &str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let body = json!({"message": text}).to_string();
+    let (status, exception) = (status.to_owned(), exception.to_owned());
     spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let body = body.clone();
+            let (body, status, exception) = (body.clone(), status.clone(), exception.clone());
             spawn(async move {
                 let mut request = Vec::new();
                 while !request.ends_with(b"]}") && socket.read_buf(&mut request).await.unwrap_or(0) > 0 {
@@ -27,8 +33,9 @@ async fn rejecting_aws(text: &str) -> String {
                         break;
                     }
                 }
-                let head = "HTTP/1.1 400 Bad Request\r\nx-amzn-errortype: ValidationException\r\n\
-                    content-type: application/json\r\nconnection: close";
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nx-amzn-errortype: {exception}\r\ncontent-type: application/json\r\nconnection: close"
+                );
                 let response = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 let _ = socket.write_all(response.as_bytes()).await;
             });
@@ -458,5 +465,25 @@ async fn operators_read_plain_words() {
         assert_eq!(response.error().0, 400);
         assert!(response.body.contains("not valid JSON"), "{}", response.body);
         assert_plain(broken, &response.body);
+    }
+}
+
+/// AWS rejects a model as legacy, or no longer knows its id.
+#[tokio::test]
+async fn errors_of_retired_models_have_the_date() {
+    const SENTENCE: &str = "AWS retired anthropic.claude-opus-4-20250514-v1:0 on 2026-05-31.";
+    for (status, exception, text) in [
+        ("404 Not Found", "ResourceNotFoundException", "This model version has reached the end of its life."),
+        ("400 Bad Request", "ValidationException", "The provided model identifier is invalid."),
+    ] {
+        let url = rejecting_aws_with(status, exception, text).await;
+        let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
+        let body = |model: &str| json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
+        for path in ["/v1/messages", CHAT] {
+            let response = send(&server, path, &body("claude-opus-4"), "test").await;
+            assert!(response.body.contains(SENTENCE), "{path}: {}", response.body);
+            let response = send(&server, path, &body("claude-opus-5-5"), "test").await;
+            assert!(!response.body.contains("AWS retire"), "{path}: {}", response.body);
+        }
     }
 }

@@ -65,6 +65,19 @@ pub(in crate::inference) async fn served(data: &TempDir, route: &str) -> Served 
     Served { inference, telemetry: Arc::new(telemetry) }
 }
 
+pub(in crate::inference) fn caller(user_id: &str) -> Caller {
+    Caller {
+        user_id: user_id.to_owned(),
+        team: None,
+        user_limit: None,
+        team_limit: None,
+        default_inference_profile: None,
+        scope: Scope::Inference,
+        jti: None,
+        expires_at: None,
+    }
+}
+
 pub(in crate::inference) fn request(
     served: &Served,
     model: &str,
@@ -83,20 +96,10 @@ pub(in crate::inference) fn request(
         started_at: Instant::now(),
     };
     let record = RecordHandle::new(head, Arc::clone(&served.telemetry));
-    let caller = Caller {
-        user_id: "ana".to_owned(),
-        team: None,
-        user_limit: None,
-        team_limit: None,
-        default_inference_profile: None,
-        scope: Scope::Inference,
-        jti: None,
-        expires_at: None,
-    };
     let model = served.inference.catalog.resolve(Some(model)).unwrap();
     InferenceRequest {
         id: record.request_id().clone(),
-        caller: Arc::new(Authenticated { caller: Arc::new(caller), permit: None }),
+        caller: Arc::new(Authenticated { caller: Arc::new(caller("ana")), permit: None }),
         record,
         body: body(&model),
         model,
