@@ -229,7 +229,7 @@ mod tests {
             estimate(&request, Tokenizer::Classic) - few
         };
         let blocks = |block: Value| with("messages", json!([{"role": "user", "content": [block]}]));
-        let words = "abc ".repeat(100);
+        let words = "one ".repeat(100);
         assert!((100..200).contains(&with("system", json!(words))));
         assert!(
             with("tools", json!([{"name": "a", "input_schema": {"type": "object"}}])) > TOOLS_PROMPT_TOKENS
