@@ -33,6 +33,9 @@ pub(super) fn sent_limit(operation: Operation, id: &str, body: &[u8]) -> Option<
     }
 }
 
+/// Output tokens of the families that have a default limit, at the most.
+const LARGEST_DEFAULT: u64 = 8192;
+
 /// The limits in the native bodies of all model families.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html>
 #[derive(Default, Deserialize)]
@@ -65,7 +68,7 @@ impl NativeLimits {
     /// The limit that the family of model `id` reads.
     fn of_model(&self, id: &str) -> Option<u64> {
         let id = id.rsplit_once("amazon.").map_or(id, |(_, name)| name);
-        let reads_max_tokens = ["anthropic.", "mistral.", "cohere.", "ai21."];
+        let reads_max_tokens = ["anthropic.", "cohere.", "ai21."];
         if reads_max_tokens.iter().any(|family| id.contains(family)) {
             self.max_tokens
         } else if id.starts_with("nova") {
@@ -75,7 +78,8 @@ impl NativeLimits {
         } else if id.contains("meta.") {
             self.max_gen_len
         } else if id.starts_with("arn:") {
-            self.largest()
+            // The model may read none of the limits that are there.
+            self.largest().map(|limit| limit.max(LARGEST_DEFAULT))
         } else {
             // Families with OpenAI's body take either name; of two, AWS may read the larger.
             self.max_tokens.max(self.max_completion_tokens)
@@ -123,6 +127,14 @@ mod tests {
         assert_eq!(invoke("amazon.nova-pro-v1:0", config), Some(9));
         assert_eq!(invoke("meta.llama3-8b-instruct-v1:0", r#"{"max_tokens":1,"max_gen_len":9}"#), Some(9));
         assert_eq!(invoke("meta.llama3-8b-instruct-v1:0", config), None);
-        assert_eq!(invoke("arn:aws:bedrock:us-east-1:1:imported-model/x", config), Some(9));
+        let completion = r#"{"max_tokens":1,"max_completion_tokens":9}"#;
+        for id in ["mistral.mistral-large-3-675b-instruct", "openai.gpt-oss-120b-1:0", "qwen.qwen3-32b-v1:0"]
+        {
+            assert_eq!(invoke(id, completion), Some(9), "{id}");
+        }
+        let imported = "arn:aws:bedrock:us-east-1:1:imported-model/x";
+        assert_eq!(invoke(imported, config), Some(LARGEST_DEFAULT));
+        assert_eq!(invoke(imported, r#"{"max_tokens":1,"max_gen_len":9000}"#), Some(9000));
+        assert_eq!(invoke(imported, "{}"), None);
     }
 }
