@@ -155,10 +155,15 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.trim() != name {
         return Err("begins or ends with a space");
     }
-    if name.chars().any(is_invisible) {
+    if name.chars().any(|character| is_invisible(character) || is_other_space(character)) {
         return Err("contains control characters or other invisible characters");
     }
     Ok(())
+}
+
+/// Spaces that look like the usual one.
+fn is_other_space(character: char) -> bool {
+    character.is_whitespace() && character != ' '
 }
 
 /// Characters that are not seen, so that different names look the same or empty: control characters, those of the general

@@ -206,6 +206,8 @@ fn invisible_characters_in_names_are_rejected() {
             '\u{2064}',
             '\u{2800}',
             '\u{3164}',
+            '\u{3000}',
+            '\u{2003}',
             '\u{fe0f}',
             '\u{ffa0}',
             '\u{fff9}',
