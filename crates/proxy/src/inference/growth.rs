@@ -75,6 +75,7 @@ fn work(served: &Served, model: &str, endpoint: Endpoint, body: &Bytes) {
             return;
         }
         Endpoint::Bedrock(operation) => {
+            let _ = translate::find_s3_location(body);
             let client_body = |_: &ResolvedModel| ClientBody::Bedrock {
                 operation,
                 headers: HeaderMap::new(),

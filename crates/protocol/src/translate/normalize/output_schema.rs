@@ -50,6 +50,8 @@ const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 /// An object with more members is no schema of a client and stays as it is.
 const MAX_KEYWORDS: usize = 1_000;
+/// A larger schema stays as it is: no model is held to one, and the work on it would take a second.
+const MAX_SCHEMA_BYTES: usize = 4 << 20;
 /// Maximum length of a keyword's value in a description, in bytes: clients choose it, and the model reads it.
 const MAX_NOTE_BYTES: usize = 1_000;
 
@@ -115,7 +117,7 @@ pub(super) fn is_valid(schema: RawJson<'_>, is_tool: bool) -> bool {
 /// Edits the schema. `is_tool`: it is an object, with any `type`.
 pub(super) fn rewrite<'t>(schema: RawJson<'t>, is_tool: bool, edit: &mut Edit<'t>) -> Changes {
     let mut walker = Walker { text: schema.get(), at: 0, edit, changes: Changes::default() };
-    if walker.text.starts_with('{') {
+    if walker.text.starts_with('{') && walker.text.len() <= MAX_SCHEMA_BYTES {
         walker.schema(is_tool);
     }
     walker.changes

@@ -726,6 +726,16 @@ pub(super) fn largest() -> Vec<Family> {
                 r#""output_config":{{"format":{{"type":"json_schema","schema":{{"type":"object","anyOf":[{schemas}]}}}}}}"#
             ))
         }),
+        family("an output schema", 80, NATIVE, |n| {
+            let properties = list(n, |at| {
+                format!(
+                    r#""p{at}":{{"type":"object","properties":{{"a":{{"type":"string","minLength":1}}}}}}"#
+                )
+            });
+            members(&format!(
+                r#""output_config":{{"format":{{"type":"json_schema","schema":{{"type":"object","properties":{{{properties}}}}}}}}}"#
+            ))
+        }),
         family("images", 1, NATIVE, |n| {
             let data = "A".repeat(n / 4 * 4);
             blocks(&format!(
