@@ -575,6 +575,28 @@ mod tests {
     }
 
     #[test]
+    fn redacted_thinking_counts_towards_the_limit() {
+        let data = "x".repeat(1 << 20);
+        let typed = |accumulator: &mut MessageAccumulator, index| {
+            let content_block = BlockStart::RedactedThinking { data: data.as_str().into() };
+            accumulator.event(&Event::ContentBlockStart { index, content_block });
+        };
+        let raw = |accumulator: &mut MessageAccumulator, index| {
+            let block = format!(r#"{{"type":"redacted_thinking","data":"{data}"}}"#);
+            accumulator
+                .raw("content_block_start", &format!(r#"{{"index":{index},"content_block":{block}}}"#));
+        };
+        for open in [&typed as &dyn Fn(&mut MessageAccumulator, u32), &raw] {
+            let mut accumulator = MessageAccumulator::default();
+            accumulator.raw("message_start", r#"{"message":{"content":[]}}"#);
+            (0..40).for_each(|index| open(&mut accumulator, index));
+            accumulator.raw("message_stop", "{}");
+            assert!(accumulator.blocks.is_empty(), "nothing is held");
+            assert!(accumulator.finish().unwrap_err().message.contains("32 MiB"));
+        }
+    }
+
+    #[test]
     fn message_beyond_the_limit_is_an_error() {
         let mut accumulator = MessageAccumulator::default();
         accumulator.raw("message_start", r#"{"message":{"content":[]}}"#);

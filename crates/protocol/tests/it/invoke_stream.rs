@@ -216,3 +216,21 @@ proptest! {
         run_sse([&*[sent(&event), bytes].concat()]);
     }
 }
+
+/// Events before `message_start` are held; so are events of one kind or of many.
+#[test]
+fn events_before_the_start_are_bounded() {
+    let event = format!(r#"{{"type":"novel","text":"{}"}}"#, "x".repeat(10_000));
+    let (frame, line) = (chunk(&event), sent(&event));
+    for (events, is_too_much) in [(90, false), (120, true)] {
+        let frames = (0..events).map(|_| frame.as_slice());
+        let start = chunk(START);
+        let (_, summary) = run(frames.chain([start.as_slice()]), End::Eof);
+        assert_eq!(summary.usage.is_none(), is_too_much, "{events}");
+        let lines = (0..events).map(|_| line.as_slice());
+        let start = sent(START);
+        let (_, summary) = run_sse(lines.chain([start.as_slice()]));
+        assert_eq!(summary.usage.is_none(), is_too_much, "{events}");
+        assert_eq!(summary.outcome, Outcome::Failed);
+    }
+}

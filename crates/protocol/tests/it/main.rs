@@ -4,6 +4,7 @@
 
 mod chat;
 mod chat_paths;
+mod converse_stream;
 mod golden;
 mod growth;
 mod invoke_stream;
