@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `[tool]`, `[tool NAME]`, `[tools]` | one tool call, two parallel calls, with arguments generated from the schema |
 //! | `[tool NAME COMMAND]` | a call of a tool whose arguments have a `command`, with this command |
+//! | `[tools-same-id]`, `[tool-stop REASON]` | two calls with one id, a call that ends with another stop reason |
 //! | `[tool-empty]`, `[toolcut]` | a tool call without an input delta; arguments truncated by `max_tokens` |
 //! | `[thinking]`, `[redacted]` | thinking (signed for Claude), or redacted thinking in two parts, then text |
 //! | `[cite]` | a sentence and a citation for each document or search result with citations enabled |

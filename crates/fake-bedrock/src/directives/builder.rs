@@ -15,11 +15,19 @@ pub(super) struct ScriptBuilder {
     pub(super) index: u32,
     pub(super) options: ScriptOptions,
     tool_calls: u64,
+    /// Whether all calls have one id.
+    pub(super) has_equal_ids: bool,
 }
 
 impl ScriptBuilder {
     pub(super) fn new(options: ScriptOptions) -> Self {
-        Self { steps: vec![Step::Event(Event::MessageStart)], index: 0, options, tool_calls: 0 }
+        Self {
+            steps: vec![Step::Event(Event::MessageStart)],
+            index: 0,
+            options,
+            tool_calls: 0,
+            has_equal_ids: false,
+        }
     }
 
     /// The response to a prompt without directives.
@@ -106,7 +114,7 @@ impl ScriptBuilder {
 
     /// Starts a tool call and returns the index of its block.
     pub(super) fn tool_start(&mut self, tool: &Tool) -> u32 {
-        self.tool_calls += 1;
+        self.tool_calls += u64::from(!self.has_equal_ids || self.tool_calls == 0);
         let id = format!(
             "tooluse_{}",
             base62(self.options.seed.rotate_left(17) ^ self.tool_calls.wrapping_mul(0x9e37_79b9))

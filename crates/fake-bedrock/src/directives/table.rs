@@ -31,6 +31,11 @@ type BuildScript = fn(&mut ScriptBuilder, &Directive, &Prompt) -> Plan;
 pub(super) static DIRECTIVES: &[(&str, BuildScript)] = &[
     ("tool", tool),
     ("tools", tools),
+    ("tools-same-id", |builder, directive, prompt| {
+        builder.has_equal_ids = true;
+        tools(builder, directive, prompt)
+    }),
+    ("tool-stop", tool_with_stop_reason),
     ("tool-empty", tool_without_input),
     ("toolcut", truncated_tool),
     ("tool-search", tool_search),
@@ -117,6 +122,12 @@ fn tools(builder: &mut ScriptBuilder, directive: &Directive, prompt: &Prompt) ->
     let user_text = prompt.user_text();
     builder.text_block("Two calls at once. ").tool_call(first, user_text).tool_call(second, user_text);
     builder.stop("tool_use")
+}
+
+/// A call of the first tool that ends with another stop reason.
+fn tool_with_stop_reason(builder: &mut ScriptBuilder, directive: &Directive, prompt: &Prompt) -> Plan {
+    let Some(tool) = prompt.callable_tools().next() else { return no_tool(builder) };
+    builder.tool_call(tool, prompt.user_text()).stop(directive.text(0, "end_turn"))
 }
 
 fn tool_without_input(builder: &mut ScriptBuilder, directive: &Directive, prompt: &Prompt) -> Plan {
