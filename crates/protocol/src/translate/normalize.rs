@@ -6,11 +6,14 @@
 //! changed; in another, only the values that are not valid are.
 
 mod conversation;
+mod media;
 mod output_schema;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod valid;
+
+pub use media::correct_media;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -428,10 +428,17 @@ impl Inference {
     /// A Claude body as InvokeModel takes it, and what was changed; the same bytes if it is none.
     pub(super) fn edit_for_invoke(&self, capabilities: &Capabilities, body: &Bytes) -> (Bytes, Vec<Notice>) {
         let options = InvokeOptions::invoke_model(self.config.options);
-        let text = std::str::from_utf8(body).ok();
+        let (body, mut notices) = match std::str::from_utf8(body).ok().and_then(translate::correct_media) {
+            Some((corrected, notices)) => (Bytes::from(corrected), notices),
+            None => (body.clone(), Vec::new()),
+        };
+        let text = std::str::from_utf8(&body).ok();
         match text.map(|text| translate::to_invoke(text, capabilities, &options)) {
-            Some(Ok(call)) if call.unsupported.is_empty() => (Bytes::from(call.body), call.notices),
-            _ => (body.clone(), Vec::new()),
+            Some(Ok(call)) if call.unsupported.is_empty() => {
+                notices.extend(call.notices);
+                (Bytes::from(call.body), notices)
+            }
+            _ => (body, notices),
         }
     }
 

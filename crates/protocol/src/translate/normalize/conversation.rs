@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{BLANK_TEXT, ID_ALIAS, Normalizer, find, quoted, string};
+use super::{BLANK_TEXT, ID_ALIAS, Normalizer, find, media, quoted, string};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Edit, Member, items, members};
 use crate::translate::diagnostics::JsonPath;
@@ -191,6 +191,9 @@ impl<'t> Normalizer<'t, '_> {
             (Some("tool_result"), Some("user")) => {
                 kept_inside = self.tool_result(raw, &all, &mut edit, path);
             }
+            (Some("image" | "document"), _) => {
+                media::correct(&all, &mut edit, &mut self.diagnostics, path);
+            }
             (Some("tool_search_tool_result"), _) => {
                 let content = find(&all, "content").map(members).unwrap_or_default();
                 for reference in find(&content, "tool_references").map(items).unwrap_or_default() {
@@ -256,6 +259,7 @@ impl<'t> Normalizer<'t, '_> {
                 continue;
             }
             kept.push(index);
+            media::correct(&inner, edit, &mut self.diagnostics, path);
             if string(&inner, "type").as_deref() == Some("tool_reference") {
                 self.reference(&inner, edit, path);
             }

@@ -1,6 +1,6 @@
 //! Whether a request is valid as it is: the usual case, for which no text is looked at a second time.
 
-use super::{output_schema, schema};
+use super::{media, output_schema, schema};
 use crate::anthropic::Request;
 use crate::anthropic::request::{Block, Content, InputMessage, Tool};
 use crate::capabilities::Capabilities;
@@ -70,9 +70,10 @@ fn is_block_valid(block: &Block<'_>, capabilities: &Capabilities) -> bool {
                 Some(Content::Blocks(blocks)) => &blocks[..],
                 _ => &[],
             };
-            has_valid_id(&block.tool_use_id) && !content.iter().any(is_blank)
+            has_valid_id(&block.tool_use_id)
+                && content.iter().all(|block| !is_blank(block) && media::is_valid(block))
         }
-        _ => true,
+        _ => media::is_valid(block),
     }
 }
 
