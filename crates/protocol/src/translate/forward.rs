@@ -1,12 +1,14 @@
-//! Events of the Messages API, forwarded byte for byte with four exceptions.
+//! Events of the Messages API, forwarded byte for byte with six exceptions.
 //!
-//! The names of the model and of tools are those the client used, Bedrock's own metrics are left out of the last event, and text is
-//! re-cut where the tag buffer has to keep a tag whole.
+//! The names of the model and of tools are those the client used, ids of calls are unique, the stop reason is `tool_use` if and
+//! only if a tool was called, Bedrock's own metrics are left out of the last event, and text is re-cut where the tag buffer
+//! has to keep a tag whole.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::call_ids::CallIds;
 use super::diagnostics::Notice;
 use super::error::anthropic_error::{self, ErrorBody};
 use super::fast_path::{self, DeltaShape};
@@ -34,6 +36,9 @@ pub(super) struct EventForwarder {
     complete: bool,
     usage: Option<Usage>,
     stop_reason: Option<String>,
+    /// Whether a tool of the client was called.
+    called_a_tool: bool,
+    call_ids: CallIds,
     /// Whether a result of the platform's check of tool calls has passed.
     has_safeguard_results: bool,
     failure: Option<MappedError>,
@@ -48,6 +53,8 @@ struct EventHeader<'a> {
     #[serde(default)]
     index: Option<u32>,
     #[serde(borrow, default)]
+    content_block: Option<RawJson<'a>>,
+    #[serde(borrow, default)]
     delta: Option<DeltaHeader<'a>>,
     #[serde(default)]
     usage: Option<PartialUsage>,
@@ -60,11 +67,19 @@ struct EventHeader<'a> {
 }
 
 #[derive(Deserialize)]
+struct BlockHeader<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<JsonStr<'a>>,
+    #[serde(borrow, default)]
+    id: Option<RawJson<'a>>,
+}
+
+#[derive(Deserialize)]
 struct DeltaHeader<'a> {
     #[serde(borrow, default)]
     text: Option<JsonStr<'a>>,
     #[serde(borrow, default)]
-    stop_reason: Option<JsonStr<'a>>,
+    stop_reason: Option<RawJson<'a>>,
     #[serde(borrow, default)]
     safeguard_results: Option<RawJson<'a>>,
 }
@@ -89,6 +104,8 @@ impl EventForwarder {
             complete: false,
             usage: None,
             stop_reason: None,
+            called_a_tool: false,
+            call_ids: CallIds::default(),
             has_safeguard_results: false,
             failure: None,
             notices: Vec::new(),
@@ -182,22 +199,62 @@ impl EventForwarder {
             kind => {
                 self.flush_text(sink);
                 self.text_index = None;
-                if let Some(reason) = header.delta.as_ref().and_then(|delta| delta.stop_reason.as_ref()) {
-                    self.stop_reason = Some(reason.to_string());
-                }
                 let lacks_verdicts = self.lacks_verdicts(header.delta.as_ref());
-                let edited = match kind {
-                    "content_block_start" if !self.context.tool_names.is_empty() => {
-                        Some(with_original_names(json, &self.context.tool_names))
+                let mut edited = Cow::Borrowed(json);
+                match kind {
+                    "content_block_start" => {
+                        if let Some(unique) = self.with_unique_id(json, header.content_block) {
+                            edited = Cow::Owned(unique);
+                        }
+                        if !self.context.tool_names.is_empty() {
+                            edited = Cow::Owned(with_original_names(&edited, &self.context.tool_names));
+                        }
                     }
-                    "message_delta" if lacks_verdicts => Some(safeguards::with_no_verdicts(json)),
-                    _ => header.metrics.map(|_| without_metrics(json)),
-                };
-                sink.raw(kind, edited.as_deref().unwrap_or(json));
+                    "message_delta" => {
+                        if let Some(consistent) = self.with_stop_reason(json, header.delta.as_ref()) {
+                            edited = Cow::Owned(consistent);
+                        }
+                        if lacks_verdicts {
+                            edited = Cow::Owned(safeguards::with_no_verdicts(&edited));
+                        }
+                    }
+                    _ => {}
+                }
+                if header.metrics.is_some() {
+                    edited = Cow::Owned(without_metrics(&edited));
+                }
+                sink.raw(kind, &edited);
                 self.complete = kind == "message_stop";
             }
         }
         Ok(())
+    }
+
+    /// The start of a call with another id, if another call of the response has its id.
+    fn with_unique_id(&mut self, json: &str, block: Option<RawJson<'_>>) -> Option<String> {
+        let block = block.and_then(|block| block.read::<BlockHeader<'_>>().ok());
+        let block = block.filter(|block| block.kind.as_deref() == Some("tool_use"))?;
+        self.called_a_tool = true;
+        let value = block.id?;
+        let id: JsonStr<'_> = value.read().ok()?;
+        match self.call_ids.unique(&id) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(unique) => Some(replaced(json, value, &unique)),
+        }
+    }
+
+    /// Takes the stop reason; the event with another one, if it does not match the blocks of the response: clients wait for
+    /// a call that never comes, or do not make one that has come.
+    fn with_stop_reason(&mut self, json: &str, delta: Option<&DeltaHeader<'_>>) -> Option<String> {
+        let value = delta?.stop_reason?;
+        let reason: JsonStr<'_> = value.read().ok()?;
+        let consistent = match &*reason {
+            "tool_use" if !self.called_a_tool => "end_turn",
+            "end_turn" if self.called_a_tool => "tool_use",
+            other => other,
+        };
+        self.stop_reason = Some(consistent.to_owned());
+        (consistent != &*reason).then(|| replaced(json, value, consistent))
     }
 
     /// Whether `delta` has to get a result of the check of tool calls: the client expects one, and Bedrock makes no checks,
@@ -243,10 +300,15 @@ impl EventForwarder {
         let Some(model) = header.message.as_ref().and_then(|message| message.model) else {
             return json.to_owned();
         };
-        let mut edit = Edit::new(json);
-        edit.replace(model, serde_json::to_string(&self.context.model).unwrap_or_default());
-        String::from_utf8(edit.apply()).unwrap_or_default()
+        replaced(json, model, &self.context.model)
     }
+}
+
+/// `json` with the string `text` in the place of `value`.
+fn replaced<'t>(json: &'t str, value: RawJson<'t>, text: &str) -> String {
+    let mut edit = Edit::new(json);
+    edit.replace(value, serde_json::to_string(text).unwrap_or_default());
+    String::from_utf8(edit.apply()).unwrap_or_default()
 }
 
 fn text_delta(index: u32, text: &str) -> Event<'_> {

@@ -17,6 +17,7 @@
 
 mod betas;
 mod cache;
+mod call_ids;
 mod chat;
 mod diagnostics;
 mod error;

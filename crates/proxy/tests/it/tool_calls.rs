@@ -214,3 +214,79 @@ proptest! {
         })?;
     }
 }
+
+/// The ids of the calls in a response of the Messages API, and its stop reason.
+fn calls_of(response: &TestResponse, stream: bool) -> (Vec<String>, Value) {
+    let id = |block: &Value| (block["type"] == "tool_use").then(|| block["id"].as_str().unwrap().to_owned());
+    if !stream {
+        let message = response.json();
+        let ids = message["content"].as_array().unwrap().iter().filter_map(id).collect();
+        return (ids, message["stop_reason"].clone());
+    }
+    let data = response.body.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|json| serde_json::from_str(json).unwrap()).collect();
+    let ids = events.iter().filter_map(|event| id(&event["content_block"])).collect();
+    let reason = events.iter().find_map(|event| event["delta"].get("stop_reason")).unwrap();
+    (ids, reason.clone())
+}
+
+fn messages_prompt(prompt: &str, stream: bool) -> Value {
+    json!({"model": "claude-sonnet-4-5", "max_tokens": 999, "stream": stream,
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "messages": [{"role": "user", "content": prompt}]})
+}
+
+#[tokio::test]
+async fn equal_ids_of_calls_are_made_unique() {
+    for route in ROUTES {
+        let server = server(route).await;
+        for stream in [true, false] {
+            let mut body = messages_prompt("[tools-same-id]", stream);
+            let response = send(&server, "/v1/messages", &body).await;
+            let (ids, _) = calls_of(&response, stream);
+            assert!(ids.len() == 2 && ids[0] != ids[1], "{route}: {ids:?}");
+            let call = |id: &String| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+            let result = |id: &String| json!({"type": "tool_result", "tool_use_id": id, "content": "x"});
+            let messages = body["messages"].as_array_mut().unwrap();
+            messages.push(json!({"role": "assistant", "content": ids.iter().map(call).collect::<Value>()}));
+            messages
+                .push(json!({"role": "user", "content": ids.iter().rev().map(result).collect::<Value>()}));
+            let response = send(&server, "/v1/messages", &body).await;
+            assert_eq!(response.status, 200, "{route}: {}", response.body);
+            let sent = last_sent(&server).to_string();
+            assert!(ids.iter().all(|id| sent.matches(&format!("\"{id}\"")).count() == 2), "{route}: {sent}");
+
+            let mut body = chat_with(&json!("{}"), stream);
+            body["messages"] = json!([{"role": "user", "content": "[tools-same-id]"}]);
+            let response = send(&server, CHAT, &body).await;
+            let mut ids: Vec<&str> = response.body.split("\"id\":\"tooluse_").skip(1).collect();
+            ids.iter_mut().for_each(|id| *id = id.split('"').next().unwrap());
+            assert!(ids.len() == 2 && ids[0] != ids[1], "{route}: {}", response.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn stop_reason_matches_the_calls() {
+    for route in ROUTES {
+        let server = server(route).await;
+        for (prompt, reason, finish) in [
+            ("[stop tool_use]", "end_turn", "stop"),
+            ("[stop end_turn]", "end_turn", "stop"),
+            ("[tool-stop end_turn]", "tool_use", "tool_calls"),
+            ("[tool-stop tool_use]", "tool_use", "tool_calls"),
+            ("[tool-stop max_tokens]", "max_tokens", "length"),
+            ("[max_tokens]", "max_tokens", "length"),
+        ] {
+            for stream in [true, false] {
+                let response = send(&server, "/v1/messages", &messages_prompt(prompt, stream)).await;
+                assert_eq!(calls_of(&response, stream).1, reason, "{route} {prompt}: {}", response.body);
+                let mut body = chat_with(&json!("{}"), stream);
+                body["messages"] = json!([{"role": "user", "content": prompt}]);
+                let response = send(&server, CHAT, &body).await;
+                let found = format!("\"finish_reason\":\"{finish}\"");
+                assert!(response.body.contains(&found), "{route} {prompt}: {}", response.body);
+            }
+        }
+    }
+}

@@ -21,6 +21,7 @@ use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentRange, SearchResultRange};
 use crate::json::truncated;
 use crate::tag_buffer::TagBuffer;
+use crate::translate::call_ids::CallIds;
 use crate::translate::diagnostics::Notice;
 use crate::translate::to_converse::VERBATIM;
 use crate::translate::{MappedError, ToolNames, safeguards};
@@ -93,6 +94,7 @@ pub struct StreamTranslator {
     open: Option<Open>,
     next_index: u32,
     called_a_tool: bool,
+    call_ids: CallIds,
     stop: Option<Stop>,
     usage: Option<Usage>,
     thinking_tokens: Option<u64>,
@@ -138,6 +140,7 @@ impl StreamTranslator {
             open: None,
             next_index: 0,
             called_a_tool: false,
+            call_ids: CallIds::default(),
             stop: None,
             usage: None,
             thinking_tokens: None,
@@ -241,7 +244,7 @@ impl StreamTranslator {
         let index = self.open(start.content_block_index, Kind::ToolUse { had_input: false });
         let name = self.context.tool_names.original(&tool.name);
         let content_block = BlockStart::ToolUse {
-            id: Cow::Borrowed(&tool.tool_use_id),
+            id: self.call_ids.unique(&tool.tool_use_id),
             name: Cow::Borrowed(name),
             input: crate::anthropic::EmptyObject {},
         };
@@ -366,17 +369,19 @@ impl StreamTranslator {
     fn message_stop(&mut self, stop: event::MessageStop<'_>, sink: &mut (impl EventSink + ?Sized)) {
         self.close(sink);
         let reason = match &*stop.stop_reason {
+            reason @ ("content_filtered" | "guardrail_intervened") => {
+                self.note("stop_reason", format!("Bedrock sent `{reason}`"));
+                "refusal"
+            }
             // Some models call tools and end with `end_turn`.
             "end_turn" if self.called_a_tool => "tool_use",
+            // Clients wait for a call that never comes.
+            "tool_use" if !self.called_a_tool => "end_turn",
             reason @ ("end_turn"
             | "tool_use"
             | "max_tokens"
             | "stop_sequence"
             | "model_context_window_exceeded") => reason,
-            reason @ ("content_filtered" | "guardrail_intervened") => {
-                self.note("stop_reason", format!("Bedrock sent `{reason}`"));
-                "refusal"
-            }
             reason @ ("malformed_model_output" | "malformed_tool_use") if self.next_index == 0 => {
                 self.failure = Some(MappedError::malformed(reason));
                 return;
