@@ -30,6 +30,12 @@ pub(in crate::translate) const EMPTY_TURN: &str = "(no content)";
 /// Placeholder for an empty tool result.
 pub(in crate::translate) const EMPTY_TOOL_RESULT: &str = "(no output)";
 
+/// Maximum of images in a message.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html>
+const MAX_IMAGES: usize = 20;
+/// Maximum of documents in a message, as documented there.
+const MAX_DOCUMENTS: usize = 5;
+
 /// Placeholder in a tool result for an image behind it.
 const IMAGE_FOLLOWS: &str = "(the image follows)";
 
@@ -112,6 +118,7 @@ impl ConverseRequestBuilder {
             let path = path.index(turn.index);
             self.results_first(&mut turn.message.content, path);
             self.text_beside_documents(&mut turn.message.content, path);
+            self.check_media(&turn.message.content, path);
             if turn.message.content.is_empty() {
                 self.diagnostics
                     .adjusted(path, "blank; sent as \"(no content)\", because Bedrock takes no blank turn");
@@ -130,6 +137,20 @@ impl ConverseRequestBuilder {
             );
         }
         Ok(turns.into_iter().map(|turn| turn.message).collect())
+    }
+
+    /// Checks the number of images and documents in a turn.
+    fn check_media(&mut self, content: &[ContentBlock<'_>], path: JsonPath<'_>) {
+        let count =
+            |is_kind: fn(&ContentBlock<'_>) -> bool| content.iter().filter(|block| is_kind(block)).count();
+        let images = count(|block| matches!(block, ContentBlock::Image(_)));
+        let documents = count(|block| matches!(block, ContentBlock::Document(_)));
+        for (found, max, what) in [(images, MAX_IMAGES, "images"), (documents, MAX_DOCUMENTS, "documents")] {
+            if found > max {
+                let reason = format!("Converse takes at most {max} {what} in a turn; this one has {found}");
+                self.diagnostics.unsupported(path, reason);
+            }
+        }
     }
 
     /// Role and content of one message; `None` when its role is unsupported.
