@@ -1,4 +1,8 @@
-//! Streams of Bedrock's Messages API: server-sent events.
+//! Streams of Bedrock's Messages API: server-sent events; and messages that are not streamed.
+
+mod document;
+
+pub use document::translate_message;
 
 use super::forward::EventForwarder;
 use super::from_converse::{End, StreamContext, StreamSummary};

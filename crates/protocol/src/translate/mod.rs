@@ -17,6 +17,7 @@
 
 mod betas;
 mod cache;
+mod cache_only;
 mod call_ids;
 mod chat;
 mod diagnostics;
@@ -40,6 +41,7 @@ mod tool_names;
 mod unsupported;
 
 pub use betas::{RequestedBetas, suspect_betas};
+pub use cache_only::{check_cache_only, is_cache_only};
 pub use chat::{
     ChatCall, ChatFormat, ChatOptions, ChatPaths, ChatStream, chat_completion, chat_error, chat_to_messages,
 };
@@ -50,7 +52,7 @@ pub use from_converse::{
     ConverseStream, End, Outcome, Step, StreamContext, StreamSummary, StreamTranslator, translate_response,
 };
 pub use from_invoke::InvokeStream;
-pub use from_messages_api::MessagesApiStream;
+pub use from_messages_api::{MessagesApiStream, translate_message};
 pub use normalize::{Normalized, correct_media, normalize, normalize_without_schemas};
 pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
 pub use s3_locations::find_s3_location;

@@ -158,6 +158,8 @@ impl ConverseRequestBuilder {
         let mut inference_config = self.inference_config(&mut request)?;
         let config = request.output_config.take();
         let (effort, output_config) = self.output_config(config, &mut request)?;
+        // At its highest effort Amazon's model takes no limit.
+        let effort = effort.filter(|_| self.capabilities.claude || max_tokens != Some(0));
         let (top_k, more_config) = self.top_k(request.top_k.take());
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
         let mut mapper = ThinkingMapper {

@@ -49,6 +49,8 @@ pub struct InvokeOptions<'a> {
     pub api: UpstreamApi,
     /// Model in the body of the Messages API.
     pub model: &'a str,
+    /// Whether the Messages API streams the response.
+    pub stream: bool,
     /// Whether only the tokens of the prompt are counted, by the Messages API.
     pub count_tokens: bool,
     /// Settings for every upstream API.
@@ -67,6 +69,7 @@ impl<'a> InvokeOptions<'a> {
         Self {
             api: UpstreamApi::InvokeModel,
             model: "",
+            stream: true,
             count_tokens: false,
             options,
             betas,
@@ -227,7 +230,7 @@ impl<'t> Editing<'t, '_> {
                 self.edit.replace(value, quoted(self.options.model));
             }
             "stream" if self.options.is_messages() && !self.options.count_tokens => {
-                self.edit.replace(value, "true");
+                self.edit.replace(value, self.options.stream.to_string());
             }
             _ => {
                 self.left_out.insert(key.to_owned());
@@ -261,7 +264,8 @@ impl<'t> Editing<'t, '_> {
         if self.options.is_messages() && !given("model") {
             added.push(format!(r#""model":{}"#, quoted(self.options.model)));
         }
-        if self.options.is_messages() && !self.options.count_tokens && !given("stream") {
+        let streams = self.options.stream && !self.options.count_tokens;
+        if self.options.is_messages() && streams && !given("stream") {
             added.push(r#""stream":true"#.to_owned());
         }
         if !self.options.is_messages() {

@@ -40,6 +40,10 @@ pub(crate) enum Operation {
     Messages,
     /// The Messages API on the Mantle endpoint.
     MantleMessages,
+    /// The Messages API without streaming.
+    MessagesDocument,
+    /// The Messages API on the Mantle endpoint without streaming.
+    MantleMessagesDocument,
     /// Token counting of the Messages API on the Mantle endpoint.
     MantleCountTokens,
 }
@@ -60,7 +64,9 @@ impl Operation {
         match self {
             Self::Converse | Self::ConverseStream => "converse",
             Self::InvokeModel | Self::InvokeModelWithResponseStream => "invoke",
-            Self::Messages | Self::MantleMessages => "messages",
+            Self::Messages | Self::MantleMessages | Self::MessagesDocument | Self::MantleMessagesDocument => {
+                "messages"
+            }
             Self::CountTokens | Self::MantleCountTokens => "count_tokens",
         }
     }
@@ -74,7 +80,9 @@ impl Operation {
             Self::InvokeModel => "invoke",
             Self::InvokeModelWithResponseStream => "invoke-with-response-stream",
             Self::CountTokens => "count-tokens",
-            Self::Messages | Self::MantleMessages => "messages",
+            Self::Messages | Self::MantleMessages | Self::MessagesDocument | Self::MantleMessagesDocument => {
+                "messages"
+            }
             Self::MantleCountTokens => "count_tokens",
         }
     }
@@ -82,7 +90,9 @@ impl Operation {
     /// The path for `model_id`, which becomes exactly one segment.
     pub(crate) fn path(self, model_id: &str) -> String {
         match self {
-            Self::Messages | Self::MantleMessages => MESSAGES_PATH.to_owned(),
+            Self::Messages | Self::MantleMessages | Self::MessagesDocument | Self::MantleMessagesDocument => {
+                MESSAGES_PATH.to_owned()
+            }
             Self::MantleCountTokens => MESSAGES_COUNT_PATH.to_owned(),
             _ => {
                 let mut path = String::with_capacity(model_id.len() + 48);
@@ -101,21 +111,30 @@ impl Operation {
         match self {
             Self::ConverseStream | Self::InvokeModelWithResponseStream => EVENT_STREAM,
             Self::Messages | Self::MantleMessages => "text/event-stream",
-            Self::Converse | Self::InvokeModel | Self::CountTokens | Self::MantleCountTokens => {
-                "application/json"
-            }
+            Self::Converse
+            | Self::InvokeModel
+            | Self::MessagesDocument
+            | Self::MantleMessagesDocument
+            | Self::CountTokens
+            | Self::MantleCountTokens => "application/json",
         }
     }
 
     /// Whether the response is a stream of events.
     #[must_use]
     pub(crate) fn is_streamed(self) -> bool {
-        !matches!(self, Self::Converse | Self::InvokeModel | Self::CountTokens | Self::MantleCountTokens)
+        matches!(
+            self,
+            Self::ConverseStream
+                | Self::InvokeModelWithResponseStream
+                | Self::Messages
+                | Self::MantleMessages
+        )
     }
 
     /// Whether the endpoint is Mantle's.
     pub(super) fn is_on_mantle(self) -> bool {
-        matches!(self, Self::MantleMessages | Self::MantleCountTokens)
+        matches!(self, Self::MantleMessages | Self::MantleMessagesDocument | Self::MantleCountTokens)
     }
 
     /// The headers of a request of our own: media types, service tier, `anthropic-version` and `anthropic-beta`.
@@ -135,7 +154,7 @@ impl Operation {
         if let Some(tier) = service_tier {
             headers.insert(SERVICE_TIER, tier.parse().map_err(UpstreamError::construction)?);
         }
-        if matches!(self, Self::Messages | Self::MantleMessages | Self::MantleCountTokens) {
+        if self.api() == "messages" || self == Self::MantleCountTokens {
             headers.insert("anthropic-version", ANTHROPIC_VERSION);
             if !betas.is_empty() {
                 let betas = HeaderValue::try_from(betas.join(",")).map_err(UpstreamError::construction)?;

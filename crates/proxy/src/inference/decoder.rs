@@ -11,7 +11,7 @@ use protocol::translate::{
 use super::request::UpstreamRequest;
 use crate::bedrock::Operation;
 
-/// The largest document of Converse, in bytes: the longest outputs of today's models are below 1 MB.
+/// The largest document, in bytes: the longest outputs of today's models are below 1 MB.
 const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 
 /// The decoder of one response.
@@ -19,8 +19,8 @@ const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 pub(super) enum Decoder {
     /// Frames of ConverseStream, translated.
     ConverseStream(Box<ConverseStream>),
-    /// A document of Converse, translated into the events of a stream once it is complete.
-    Converse(Box<StreamContext>, Vec<u8>),
+    /// A document, translated into the events of a stream once it is complete.
+    Document(Box<Document>),
     /// Frames of InvokeModelWithResponseStream with Anthropic's events, forwarded.
     InvokeModel(Box<InvokeStream>),
     /// Server-sent events of the Messages API, forwarded.
@@ -29,6 +29,41 @@ pub(super) enum Decoder {
     Passthrough(Box<UsageObserver>),
     /// Ended, with what it came to.
     Ended(Option<StreamSummary>, Option<Box<MappedError>>),
+}
+
+/// A document on its way.
+#[derive(Debug)]
+pub(super) struct Document {
+    context: StreamContext,
+    format: DocumentFormat,
+    bytes: Vec<u8>,
+}
+
+/// The format of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DocumentFormat {
+    /// Converse's.
+    Converse,
+    /// A message of Anthropic's API.
+    Message,
+}
+
+impl Document {
+    fn is_too_large(&self) -> bool {
+        self.bytes.len() > MAX_DOCUMENT_BYTES
+    }
+
+    fn finish(self, end: End, sink: &mut dyn EventSink) -> StreamSummary {
+        match (end, self.format) {
+            (End::Eof, DocumentFormat::Converse) => {
+                translate::translate_response(&self.bytes, self.context, sink)
+            }
+            (End::Eof, DocumentFormat::Message) => {
+                translate::translate_message(&self.bytes, self.context, sink)
+            }
+            (end, _) => ConverseStream::new(self.context).finish(end, sink),
+        }
+    }
 }
 
 /// What a chunk has led to.
@@ -59,7 +94,11 @@ impl Decoder {
             operation if operation.is_streamed() => {
                 Self::ConverseStream(Box::new(ConverseStream::new(context)))
             }
-            _ => Self::Converse(Box::new(context), Vec::new()),
+            operation => {
+                let is_converse = operation == Operation::Converse;
+                let format = if is_converse { DocumentFormat::Converse } else { DocumentFormat::Message };
+                Self::Document(Box::new(Document { context, format, bytes: Vec::new() }))
+            }
         }
     }
 
@@ -73,9 +112,9 @@ impl Decoder {
                 observer.push(bytes);
                 Step::More
             }
-            Self::Converse(_, document) => {
-                document.extend_from_slice(bytes);
-                if document.len() > MAX_DOCUMENT_BYTES { Step::Ended } else { Step::More }
+            Self::Document(document) => {
+                document.bytes.extend_from_slice(bytes);
+                if document.is_too_large() { Step::Ended } else { Step::More }
             }
             Self::Ended(..) => Step::Ended,
         };
@@ -87,7 +126,7 @@ impl Decoder {
         }
     }
 
-    /// Ends a response that came with its first chunks, such as a document of Converse: the last events go into
+    /// Ends a response that came with its first chunks, such as a document: the last events go into
     /// `sink`, and what it came to is kept for [`Self::finish`].
     pub(super) fn end_early(&mut self, end: End, sink: &mut dyn EventSink) -> Progress {
         let had_started = self.has_started();
@@ -119,10 +158,7 @@ impl Decoder {
                     notices: Vec::new(),
                 }
             }
-            Self::Converse(context, document) => match end {
-                End::Eof => translate::translate_response(&document, *context, sink),
-                end => ConverseStream::new(*context).finish(end, sink),
-            },
+            Self::Document(document) => document.finish(end, sink),
             Self::Ended(summary, _) => return summary,
         })
     }
@@ -134,14 +170,14 @@ impl Decoder {
             Self::InvokeModel(stream) => stream.is_started(),
             Self::Messages(stream) => stream.is_started(),
             Self::Passthrough(_) => true,
-            Self::Converse(..) => false,
+            Self::Document(_) => false,
             Self::Ended(summary, _) => summary.is_some(),
         }
     }
 
     /// Whether it is a document that is too large to be translated.
     pub(super) fn is_too_large(&self) -> bool {
-        matches!(self, Self::Converse(_, document) if document.len() > MAX_DOCUMENT_BYTES)
+        matches!(self, Self::Document(document) if document.is_too_large())
     }
 
     /// Whether the response ended before it was read to its end.
@@ -161,7 +197,7 @@ impl Decoder {
             Self::InvokeModel(stream) => stream.failure(),
             Self::Messages(stream) => stream.failure(),
             // Known at its end only.
-            Self::Passthrough(_) | Self::Converse(..) => None,
+            Self::Passthrough(_) | Self::Document(_) => None,
             Self::Ended(_, failure) => failure.as_deref(),
         }
     }

@@ -27,6 +27,8 @@ use crate::estimate::{self, PromptEstimate, Tokenizer};
 use crate::ids;
 use crate::quota::TokenEstimate;
 
+/// Why a request that only fills the cache is not sent by Converse.
+const CACHE_ONLY: &str = "max_tokens is 0, which Converse does not take";
 /// Why an upstream API was taken without a choice.
 const CONFIGURED: &str = "AWS_BEDROCK_ROUTE or the row of the model sets it";
 
@@ -41,6 +43,8 @@ struct Planned<'a> {
     prompt: PromptEstimate,
     /// Whether the client expects `safeguard_results`.
     expects_safeguard_results: bool,
+    /// Whether the request only fills the cache.
+    is_cache_only: bool,
     /// What normalization has changed in the client's body.
     normalized: Option<&'a Normalized>,
 }
@@ -162,10 +166,22 @@ impl Inference {
         parsed: Request<'_>,
         normalized: Option<&Normalized>,
     ) -> Result<UpstreamRequest, InferenceError> {
+        translate::check_cache_only(&parsed, request.is_streamed)
+            .map_err(|error| locate_error(request, error))?;
         let context = context_tokens(&request.model, betas, body);
         let prompt = estimate::tokens(&parsed, tokenizer(&request.model), context);
         let expects_safeguard_results = parsed.safeguards.is_some_and(translate::requests_check);
-        let planned = Planned { request, body, betas, trials, prompt, expects_safeguard_results, normalized };
+        let is_cache_only = translate::is_cache_only(&parsed);
+        let planned = Planned {
+            request,
+            body,
+            betas,
+            trials,
+            prompt,
+            expects_safeguard_results,
+            is_cache_only,
+            normalized,
+        };
         let body = self.choose(&planned, parsed)?;
         self.upstream_request(&planned, body)
     }
@@ -245,6 +261,9 @@ impl Inference {
             UpstreamPolicy::Only(UpstreamApi::Messages | UpstreamApi::InvokeModel) if is_claude => {
                 self.client_body(planned, UpstreamApi::InvokeModel, CONFIGURED)
             }
+            UpstreamPolicy::Auto if is_claude && planned.is_cache_only => {
+                self.client_body(planned, UpstreamApi::InvokeModel, CACHE_ONLY)
+            }
             UpstreamPolicy::Only(_) | UpstreamPolicy::Auto => match self.converse(planned, parsed)? {
                 Ok(body) if !(is_claude && self.has_field_unsupported_by_converse(planned)) => Ok(body),
                 Err(fields) if !is_claude => Err(translate::unsupported_error(&fields).into()),
@@ -322,7 +341,8 @@ impl Inference {
             UpstreamApi::InvokeModel | UpstreamApi::Converse => InvokeOptions::invoke_model(options),
         };
         let betas = requested_betas(planned, &unsupported_betas, &features);
-        let options = InvokeOptions { betas, unsupported_fields: &fields, ..options };
+        let stream = !planned.is_cache_only;
+        let options = InvokeOptions { betas, unsupported_fields: &fields, stream, ..options };
         let body = std::str::from_utf8(planned.body)
             .map_err(|_| InvalidRequest::new("", "the body is not valid UTF-8"))?;
         let mut call = translate::to_invoke(body, &model.capabilities, &options)
@@ -331,10 +351,13 @@ impl Inference {
         if !call.unsupported.is_empty() {
             return Err(translate::unsupported_error(&call.unsupported).into());
         }
-        let operation = match api {
-            UpstreamApi::Messages if model.mantle => Operation::MantleMessages,
-            UpstreamApi::Messages => Operation::Messages,
-            UpstreamApi::InvokeModel | UpstreamApi::Converse => Operation::InvokeModelWithResponseStream,
+        let operation = match (api, stream) {
+            (UpstreamApi::Messages, true) if model.mantle => Operation::MantleMessages,
+            (UpstreamApi::Messages, false) if model.mantle => Operation::MantleMessagesDocument,
+            (UpstreamApi::Messages, true) => Operation::Messages,
+            (UpstreamApi::Messages, false) => Operation::MessagesDocument,
+            (_, true) => Operation::InvokeModelWithResponseStream,
+            (_, false) => Operation::InvokeModel,
         };
         Ok(Body {
             api,
@@ -369,6 +392,7 @@ impl Inference {
             tag_buffer: self.config.xml_buffer,
             tool_names,
             expects_safeguard_results: planned.expects_safeguard_results,
+            is_cache_only: planned.is_cache_only,
         };
         let upstream = UpstreamRequest {
             target: self.bedrock.target_for(body.operation, &model_id),

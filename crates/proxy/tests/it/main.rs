@@ -9,6 +9,7 @@ mod auth;
 mod aws_credentials;
 mod bedrock_api;
 mod browsers;
+mod cache_only;
 mod chat_completions;
 mod cli_admin;
 mod cli_commands;

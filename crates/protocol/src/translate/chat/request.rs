@@ -115,7 +115,7 @@ fn request<'a>(
         model: model.as_ref().map(borrowed),
         messages: Some(messages),
         system,
-        max_tokens: most_tokens(*max_completion_tokens, *max_tokens, diagnostics),
+        max_tokens: most_tokens(*max_completion_tokens, *max_tokens, diagnostics)?,
         stream: *stream,
         stop_sequences: stop.as_ref().and_then(|stop| stop_sequences(stop, capabilities, diagnostics)),
         temperature: temperature.map(|value| cooled(value, diagnostics)),
@@ -149,11 +149,23 @@ fn include_usage(options: Option<&StreamOptions<'_>>, diagnostics: &mut Diagnost
     include_usage.unwrap_or(false)
 }
 
-fn most_tokens(newer: Option<u64>, older: Option<u64>, diagnostics: &mut Diagnostics) -> Option<u64> {
+fn most_tokens(
+    newer: Option<u64>,
+    older: Option<u64>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Option<u64>, InvalidRequest> {
+    // A Messages request with 0 only fills the cache; OpenAI's API has no such request.
+    let zero = [("max_completion_tokens", newer), ("max_tokens", older)];
+    if let Some((name, _)) = zero.into_iter().find(|(_, value)| *value == Some(0)) {
+        let message = format!(
+            "Invalid '{name}': integer below minimum value. Expected a value >= 1, but got 0 instead."
+        );
+        return Err(InvalidRequest::new(name, message));
+    }
     if newer.is_some() && older.is_some_and(|older| newer != Some(older)) {
         diagnostics.adjusted(JsonPath::ROOT.key("max_tokens"), "left out: max_completion_tokens replaces it");
     }
-    newer.or(older)
+    Ok(newer.or(older))
 }
 
 /// The stop sequences without blank ones, which Bedrock rejects.

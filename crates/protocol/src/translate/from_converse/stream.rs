@@ -48,6 +48,8 @@ pub struct StreamContext {
     pub tag_buffer: bool,
     /// Whether the client expects `safeguard_results`.
     pub expects_safeguard_results: bool,
+    /// Whether the request only fills the cache, so that its content is left out.
+    pub is_cache_only: bool,
 }
 
 /// Reason for the end of a stream.
@@ -161,6 +163,10 @@ impl StreamTranslator {
         self.start(sink);
         match event {
             event::Event::MessageStart | event::Event::Unknown(_) => {}
+            event::Event::ContentBlockStart(_)
+            | event::Event::ContentBlockDelta(_)
+            | event::Event::ContentBlockStop(_)
+                if self.context.is_cache_only => {}
             event::Event::ContentBlockStart(start) => self.block_start(start, sink),
             event::Event::ContentBlockDelta(delta) => self.block_delta(delta, sink),
             event::Event::ContentBlockStop(stop) => {
@@ -373,6 +379,8 @@ impl StreamTranslator {
                 self.note("stop_reason", format!("Bedrock sent `{reason}`"));
                 "refusal"
             }
+            // The one token that Converse writes at least may end with any of the others.
+            _ if self.context.is_cache_only => "max_tokens",
             // Some models call tools and end with `end_turn`.
             "end_turn" if self.called_a_tool => "tool_use",
             // Clients wait for a call that never comes.

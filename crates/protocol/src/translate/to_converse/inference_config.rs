@@ -24,9 +24,14 @@ impl ConverseRequestBuilder {
         Ok(InferenceConfig { max_tokens: Some(max_tokens), temperature, top_p, stop_sequences })
     }
 
+    /// Maximum of `maxTokens` for the model.
+    pub(super) fn max_output_tokens(&self) -> u64 {
+        self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS)
+    }
+
     fn max_tokens(&mut self, given: Option<u64>) -> Result<u64, InvalidRequest> {
         let path = JsonPath::ROOT.key("max_tokens");
-        let max = self.capabilities.max_output_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS);
+        let max = self.max_output_tokens();
         let min = self.capabilities.min_output_tokens.clamp(1, max);
         let Some(given) = given else {
             let default = self.options.default_max_tokens.clamp(min, max);
@@ -34,9 +39,9 @@ impl ConverseRequestBuilder {
             return Ok(default);
         };
         if given == 0 {
-            self.diagnostics
-                .unsupported(path, "0, which only fills the cache, cannot be sent through Converse");
-            return Ok(0);
+            let what = format!("{min} was sent, as Converse takes no 0, and the text is left out");
+            self.diagnostics.adjusted(path, what);
+            return Ok(min);
         }
         if given > MAX_TOKENS {
             return Err(InvalidRequest::new(

@@ -103,7 +103,7 @@ pub(in crate::inference) fn request(
         record,
         body: body(&model),
         model,
-        is_streamed: true,
+        is_streamed: false,
         notices: Vec::new(),
         session_id: None,
         format: Arc::new(MessagesFormat::default()),
@@ -145,7 +145,7 @@ async fn reserved_output_is_the_limit_that_is_sent() {
         for model in served.inference.catalog.foundation_models() {
             let mut planned = 0;
             let efforts = [None, Some("low"), Some("high")];
-            let limits = [None, Some(1), Some(3_000), Some(2_000_000)];
+            let limits = [None, Some(0), Some(1), Some(3_000), Some(2_000_000)];
             for (effort, limit) in efforts.into_iter().flat_map(|effort| limits.map(|limit| (effort, limit)))
             {
                 let mut messages = json!({"messages": [{"role": "user", "content": "x"}]});
@@ -157,7 +157,8 @@ async fn reserved_output_is_the_limit_that_is_sent() {
                 }
                 if let Some(limit) = limit {
                     messages["max_tokens"] = json!(limit);
-                    chat["max_tokens"] = json!(limit);
+                    // Chat completions have no request that only fills the cache.
+                    chat["max_tokens"] = json!(limit.max(1));
                 }
                 let requests = [
                     request(&served, &model, |_| messages_body(&messages)),
