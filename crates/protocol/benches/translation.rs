@@ -121,6 +121,7 @@ fn chat() -> ChatStream {
         created: 1_795_348_800,
         include_usage: true,
         functions: false,
+        exclude_reasoning: false,
     })
 }
 

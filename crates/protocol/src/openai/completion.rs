@@ -17,6 +17,8 @@ pub struct CompletionHead {
     pub include_usage: bool,
     /// Whether calls are written as `function_call`: the client offered `functions`.
     pub functions: bool,
+    /// Whether thinking is left out of the response.
+    pub exclude_reasoning: bool,
 }
 
 /// Response that is not streamed.

@@ -52,6 +52,16 @@ object! {
         "response_format" => response_format: ResponseFormat<'a>,
         /// How hard to think.
         "reasoning_effort" => reasoning_effort: JsonStr<'a>,
+        /// Thinking. OpenRouter's.
+        "reasoning" => reasoning: Reasoning<'a>,
+        /// Thinking. Anthropic's, DeepSeek's and others'.
+        "thinking" => thinking: RawJson<'a>,
+        /// Whether to think. DashScope's.
+        "enable_thinking" => enable_thinking: bool,
+        /// Budget of thinking, in tokens. DashScope's.
+        "thinking_budget" => thinking_budget: u64,
+        /// Whether the response has thinking. OpenRouter's.
+        "include_reasoning" => include_reasoning: bool,
         /// End user.
         "user" => user: JsonStr<'a>,
         /// Service tier.
@@ -335,13 +345,64 @@ impl Item for Function<'_> {
 }
 
 object! {
-    /// Tool that has to be called.
+    /// Thinking, as OpenRouter has it.
+    pub struct Reasoning {
+        /// How hard to think.
+        "effort" => effort: JsonStr<'a>,
+        /// Budget of thinking, in tokens.
+        "max_tokens" => max_tokens: u64,
+        /// Whether to think.
+        "enabled" => enabled: bool,
+        /// Whether the response has no thinking.
+        "exclude" => exclude: bool,
+        /// How thinking is summarized.
+        "summary" => summary: RawJson<'a>,
+    }
+}
+
+object! {
+    /// Tool that has to be called, or tools that may be.
     pub struct ToolChoice {
+        /// `function` or `allowed_tools`.
+        "type" => kind: JsonStr<'a>,
+        /// Of `function`: the function.
+        "function" => function: NamedFunction<'a>,
+        /// Of `function`, as in the Responses API: name of the function.
+        "name" => name: JsonStr<'a>,
+        /// Of `allowed_tools`: the tools.
+        "allowed_tools" => allowed_tools: AllowedTools<'a>,
+        /// Of `allowed_tools`, as in the Responses API: `auto` or `required`.
+        "mode" => mode: JsonStr<'a>,
+        /// Of `allowed_tools`, as in the Responses API: the tools.
+        "tools" => tools: List<AllowedTool<'a>>,
+    }
+}
+
+object! {
+    /// Tools that may be called.
+    pub struct AllowedTools {
+        /// `auto` or `required`.
+        "mode" => mode: JsonStr<'a>,
+        /// The tools.
+        "tools" => tools: List<AllowedTool<'a>>,
+    }
+}
+
+object! {
+    /// Tool that may be called, by its name.
+    pub struct AllowedTool {
         /// `function`.
         "type" => kind: JsonStr<'a>,
-        /// Index of the block.
+        /// The function.
         "function" => function: NamedFunction<'a>,
+        /// Name of the function, as in the Responses API.
+        "name" => name: JsonStr<'a>,
     }
+}
+
+impl Item for AllowedTool<'_> {
+    const WHAT: &'static str = "tools";
+    const MAX: usize = 10_000;
 }
 
 object! {

@@ -7,9 +7,11 @@
 mod cache;
 mod completion;
 mod conversation;
+mod data_url;
 mod error;
 mod members;
 mod paths;
+mod reasoning;
 mod request;
 mod stream;
 mod tools;

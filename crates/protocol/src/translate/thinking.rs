@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::betas::{DISPLAY_UPDATES_BETA, RequestedBetas};
 use super::diagnostics::{Diagnostics, JsonPath, required};
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{Request, Thinking};
+use crate::anthropic::request::Thinking;
 use crate::capabilities::{Capabilities, Efforts, Reasoning};
 use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
 use crate::json::{JsonStr, RawJson};
@@ -18,7 +18,7 @@ use crate::json_error::{self, Wording};
 
 /// Minimum budget of thinking, in tokens.
 /// <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>
-const MIN_BUDGET: u64 = 1024;
+pub(in crate::translate) const MIN_BUDGET: u64 = 1024;
 /// Budget of an effort, in tokens; a higher effort has [`HIGH_BUDGET`]. Our own choice: Anthropic publishes no such table.
 /// `docs/protocol.md` has it, too.
 const BUDGETS: [(&str, u64); 2] = [("low", 2048), ("medium", 8192)];
@@ -32,6 +32,33 @@ const DISPLAY_SUMMARIZED: &str = "\"summarized\"";
 /// A display that requires a beta.
 const DISPLAY_UPDATES: &str = "updates";
 
+/// Limit of output tokens, thinking included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutputLimit {
+    /// Limit that is sent.
+    pub(super) tokens: u64,
+    /// Maximum of the model, where the client set no limit, so that it may be raised.
+    pub(super) raisable_to: Option<u64>,
+    /// Whether the client's limit was lowered to the maximum of the model.
+    pub(super) is_lowered: bool,
+}
+
+impl OutputLimit {
+    /// The limit and a budget that leave room for the rest of the response: a limit that the client did not set is raised by
+    /// the budget; of another limit a budget is half at most. `None` when there is no room.
+    fn with_budget(self, budget: u64) -> Option<(u64, u64)> {
+        let limit = self.raised_by(budget);
+        let budget = budget.min(limit / 2);
+        (budget >= MIN_BUDGET).then_some((limit, budget))
+    }
+
+    fn raised_by(self, budget: u64) -> u64 {
+        self.raisable_to
+            .map_or(self.tokens, |max| self.tokens.saturating_add(budget).min(max))
+            .max(self.tokens)
+    }
+}
+
 /// Thinking and effort for a model.
 #[derive(Default)]
 pub(in crate::translate) struct ThinkingConfig<'a> {
@@ -41,6 +68,8 @@ pub(in crate::translate) struct ThinkingConfig<'a> {
     pub(in crate::translate) effort: Option<Effort<'a>>,
     /// Another model's effort.
     pub(super) reasoning: Option<ReasoningControl>,
+    /// Limit of output tokens that the budget requires, where it was raised.
+    pub(in crate::translate) max_tokens: Option<u64>,
     /// Betas that effort and display require.
     pub(super) betas: Vec<&'static str>,
 }
@@ -66,8 +95,10 @@ enum ThinkingMapping {
 pub(super) struct ThinkingMapper<'d> {
     pub(super) capabilities: &'d Capabilities,
     pub(super) diagnostics: &'d mut Diagnostics,
-    /// Whether `max_tokens` was lowered to the limit of the model.
-    pub(super) shortened: bool,
+    /// Limit of output tokens that a budget has to fit into.
+    pub(super) limit: OutputLimit,
+    /// Limit that the budget requires, where it was raised.
+    pub(super) raised: Option<u64>,
     /// Budget for a request that does not mention thinking and can have it.
     pub(super) default_budget: Option<u64>,
     /// What the model was seen not to support.
@@ -83,7 +114,6 @@ impl ThinkingMapper<'_> {
         &mut self,
         thinking: Option<RawJson<'a>>,
         effort: Option<JsonStr<'a>>,
-        limits: &InferenceConfig<'_>,
     ) -> Result<ThinkingConfig<'a>, InvalidRequest> {
         let path = JsonPath::ROOT.key("thinking");
         if !self.capabilities.claude {
@@ -92,15 +122,15 @@ impl ThinkingMapper<'_> {
         }
         let mut has_budget = false;
         let (thinking, derived) = match thinking {
-            None => (self.thinking_by_default(limits, path), None),
+            None => (self.thinking_by_default(path), None),
             Some(raw) => {
                 let parsed: Thinking<'a> = read_thinking(raw, path)?;
                 match self.map_thinking(&parsed, path)? {
-                    ThinkingMapping::Unchanged => (self.within_limits(raw, parsed, limits, path), None),
+                    ThinkingMapping::Unchanged => (self.within_limits(raw, parsed, path), None),
                     ThinkingMapping::Dropped => (None, None),
                     ThinkingMapping::Adaptive => self.made_adaptive(parsed, effort.is_some(), path),
                     ThinkingMapping::Enabled => {
-                        let thinking = self.made_enabled(parsed, effort.as_deref(), limits, path);
+                        let thinking = self.made_enabled(parsed, effort.as_deref(), path);
                         has_budget = thinking.is_some();
                         (thinking, None)
                     }
@@ -124,6 +154,7 @@ impl ThinkingMapper<'_> {
             thinking,
             effort: effort.map(|effort| Effort { effort }),
             reasoning: None,
+            max_tokens: self.raised,
             betas,
         })
     }
@@ -200,38 +231,57 @@ impl ThinkingMapper<'_> {
     }
 
     /// Thinking by the operator's setting, for requests without it and with room for it.
-    fn thinking_by_default<'a>(
-        &mut self,
-        limits: &InferenceConfig<'_>,
-        path: JsonPath<'_>,
-    ) -> Option<Cow<'a, RawValue>> {
+    fn thinking_by_default<'a>(&mut self, path: JsonPath<'_>) -> Option<Cow<'a, RawValue>> {
         let takes = self.capabilities.thinking;
-        let room = limits.max_tokens.unwrap_or_default();
-        let budget = self.default_budget.map(|budget| budget.max(MIN_BUDGET)).filter(|budget| *budget < room);
-        let budget = budget.filter(|_| takes.enabled || takes.adaptive)?;
+        let budget = self.default_budget.map(|budget| budget.max(MIN_BUDGET))?;
         if takes.enabled {
+            let budget = self.reserve_budget(budget)?;
             self.diagnostics.adjusted(path, format!("not given; a budget of {budget} was used"));
             let thinking = Thinking { budget_tokens: Some(budget), ..Thinking::default() };
             return printed(thinking, "enabled");
+        }
+        if !takes.adaptive || budget >= self.limit.tokens {
+            return None;
         }
         self.diagnostics.adjusted(path, "not given; adaptive was used");
         printed(Thinking::default(), "adaptive")
     }
 
-    /// Thinking as it came, unless its budget fitted below `max_tokens` before that was lowered.
+    /// The budget that leaves room for the rest of the response; raises the limit where it may be raised.
+    fn reserve_budget(&mut self, budget: u64) -> Option<u64> {
+        let (limit, budget) = self.limit.with_budget(budget)?;
+        self.raise_limit(limit);
+        Some(budget)
+    }
+
+    fn raise_limit(&mut self, limit: u64) {
+        if limit > self.limit.tokens {
+            self.raised = Some(limit);
+            let what = format!("raised to {limit}, so that a response fits beside thinking");
+            self.diagnostics.adjusted(JsonPath::ROOT.key("max_tokens"), what);
+        }
+    }
+
+    /// Thinking as it came. Where the client set no limit, the limit is raised by its budget; where its limit was lowered
+    /// below the budget, the budget is lowered, too.
     fn within_limits<'a>(
         &mut self,
         raw: RawJson<'a>,
         mut thinking: Thinking<'a>,
-        limits: &InferenceConfig<'_>,
         path: JsonPath<'_>,
     ) -> Option<Cow<'a, RawValue>> {
-        let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
-        if !self.shortened || thinking.budget_tokens.is_none_or(|budget| budget <= room) {
-            return Some(Cow::Borrowed(raw.raw()));
+        let unchanged = Some(Cow::Borrowed(raw.raw()));
+        let Some(budget) = thinking.budget_tokens else { return unchanged };
+        let limit = self.limit.raised_by(budget);
+        self.raise_limit(limit);
+        let may_be_lowered = self.limit.is_lowered || self.limit.raisable_to.is_some();
+        if !may_be_lowered || budget < limit {
+            return unchanged;
         }
-        self.diagnostics.adjusted(path.key("budget_tokens"), format!("lowered to {room}, below max_tokens"));
-        thinking.budget_tokens = Some(room);
+        let lowered = (limit / 2).max(MIN_BUDGET);
+        let what = format!("lowered to {lowered}, so that a response fits into max_tokens beside it");
+        self.diagnostics.adjusted(path.key("budget_tokens"), what);
+        thinking.budget_tokens = Some(lowered);
         printed(thinking, "enabled")
     }
 
@@ -255,15 +305,12 @@ impl ThinkingMapper<'_> {
         &mut self,
         mut thinking: Thinking<'a>,
         effort: Option<&str>,
-        limits: &InferenceConfig<'_>,
         path: JsonPath<'_>,
     ) -> Option<Cow<'a, RawValue>> {
-        let room = limits.max_tokens.unwrap_or_default().saturating_sub(1);
-        let budget = budget_of(effort).min(room);
-        if budget < MIN_BUDGET {
+        let Some(budget) = self.reserve_budget(budget_of(effort)) else {
             self.diagnostics.dropped(path, "left out: max_tokens leaves no room for it");
             return None;
-        }
+        };
         self.diagnostics.adjusted(
             path,
             format!("sent as enabled with a budget of {budget}, which the model takes instead"),
@@ -406,62 +453,4 @@ pub(super) fn drop_limits_at_high_effort(
     for (name, _) in dropped.iter().filter(|(_, given)| *given) {
         diagnostics.dropped(JsonPath::ROOT.key(name), "left out: the model takes none at high effort");
     }
-}
-
-/// Adaptive thinking that is shown: newer models hide it by default.
-const ADAPTIVE: &str = r#"{"type":"adaptive","display":"summarized"}"#;
-/// For models with a budget, which is derived from the effort; they always show thinking.
-const WITH_BUDGET: &str = r#"{"type":"adaptive"}"#;
-const DISABLED: &str = r#"{"type":"disabled"}"#;
-
-/// Sets `thinking` of a request made from `reasoning_effort` of a chat request, and returns the effort.
-///
-/// OpenAI's models think with sampling parameters and before a forced call; Claude models do not.
-pub(super) fn apply_reasoning_effort<'a>(
-    effort: &'a JsonStr<'_>,
-    request: &mut Request<'a>,
-    capabilities: &Capabilities,
-    diagnostics: &mut Diagnostics,
-) -> Option<JsonStr<'a>> {
-    let root = JsonPath::ROOT;
-    let path = root.key("reasoning_effort");
-    let takes = capabilities.thinking;
-    let thinks = takes.adaptive || takes.enabled;
-    if &**effort == "none" {
-        if thinks || !capabilities.claude {
-            request.thinking = constant_thinking(DISABLED);
-        }
-        return None;
-    }
-    let effort = if &**effort == "minimal" {
-        diagnostics.adjusted(path, "sent as `low`, the least there is");
-        JsonStr::from("low")
-    } else {
-        JsonStr(Cow::Borrowed(&**effort))
-    };
-    if !capabilities.claude {
-        return Some(effort);
-    }
-    if !thinks {
-        diagnostics.dropped(path, "left out: the model does not think");
-        return None;
-    }
-    let forced = request.tool_choice.as_ref().and_then(|choice| choice.kind.as_deref());
-    if matches!(forced, Some("any" | "tool")) {
-        diagnostics
-            .dropped(path, "left out: the model does not think before a call that it is forced to make");
-        return None;
-    }
-    request.thinking = constant_thinking(if takes.adaptive { ADAPTIVE } else { WITH_BUDGET });
-    if request.temperature.take_if(|value| *value < 1.0).is_some() {
-        diagnostics.dropped(root.key("temperature"), "left out: the model takes none while it thinks");
-    }
-    if request.top_p.take_if(|value| *value < 0.95).is_some() {
-        diagnostics.dropped(root.key("top_p"), "left out: the model takes none below 0.95 while it thinks");
-    }
-    Some(effort)
-}
-
-fn constant_thinking(json: &'static str) -> Option<RawJson<'static>> {
-    serde_json::from_str(json).ok()
 }

@@ -15,7 +15,7 @@ use super::diagnostics::required;
 use super::diagnostics::{Diagnostics, IGNORED, IGNORED_FIELDS, JsonPath, Notice, UnsupportedField};
 use super::ordered_set::OrderedSet;
 use super::server_tools::ServerTools;
-use super::thinking::{ThinkingMapper, drop_limits_at_high_effort};
+use super::thinking::{OutputLimit, ThinkingMapper, drop_limits_at_high_effort};
 use super::{ToolNames, missing_thinking, safeguards};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{CacheControl, Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
@@ -162,14 +162,20 @@ impl ConverseRequestBuilder {
         let effort = effort.filter(|_| self.capabilities.claude || max_tokens != Some(0));
         let (top_k, more_config) = self.top_k(request.top_k.take());
         let bears_thinking = !must_call && top_k.is_none() && bears_thinking(&inference_config, &messages);
+        let limit = OutputLimit {
+            tokens: inference_config.max_tokens.unwrap_or_default(),
+            raisable_to: max_tokens.is_none().then(|| self.max_output_tokens()),
+            is_lowered: max_tokens > inference_config.max_tokens,
+        };
         let mut mapper = ThinkingMapper {
             capabilities: &self.capabilities,
             diagnostics: &mut self.diagnostics,
-            shortened: max_tokens > inference_config.max_tokens,
+            limit,
+            raised: None,
             default_budget: self.options.default_thinking_budget.filter(|_| bears_thinking),
             unsupported: betas,
         };
-        let mut thinking_config = mapper.map(request.thinking.take(), effort, &inference_config)?;
+        let mut thinking_config = mapper.map(request.thinking.take(), effort)?;
         let mut required_betas = OrderedSet::default();
         let of_tools = tools.builtin.iter().filter_map(|tool| tool.beta.clone());
         of_tools
@@ -178,6 +184,8 @@ impl ConverseRequestBuilder {
         if thinking_config.has_budget() && missing_thinking::in_converse(&messages) {
             self.diagnostics.dropped(root.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
+        } else if let Some(raised) = thinking_config.max_tokens {
+            inference_config.max_tokens = Some(raised);
         }
         drop_limits_at_high_effort(&thinking_config, &mut inference_config, &mut self.diagnostics);
 

@@ -133,6 +133,7 @@ pub fn to_invoke(
         added: Vec::new(),
         service_tier: None,
         sent_max_tokens: None,
+        raised_max_tokens: None,
     };
     for beta in options.betas.names {
         editing.add_beta(Cow::Borrowed(beta));
@@ -156,6 +157,8 @@ struct Editing<'t, 'o> {
     service_tier: Option<String>,
     /// Limit of output tokens in the body.
     sent_max_tokens: Option<u64>,
+    /// Limit in the place of the default, so that a response fits beside thinking.
+    raised_max_tokens: Option<u64>,
 }
 
 impl<'t> Editing<'t, '_> {
@@ -207,9 +210,12 @@ impl<'t> Editing<'t, '_> {
         if !has_max_tokens && !self.options.count_tokens {
             let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
             let default = self.options.options.default_max_tokens.min(most);
-            self.sent_max_tokens = Some(default);
             self.diagnostics
                 .adjusted(JsonPath::ROOT.key("max_tokens"), format!("not given; {default} was used"));
+            let default = self.raised_max_tokens.unwrap_or(default);
+            self.sent_max_tokens = Some(default);
+            // There may be a `null`.
+            self.left_out.insert("max_tokens".to_owned());
             self.added.push(format!(r#""max_tokens":{default}"#));
         }
         // A walk through everything, only for bodies that can hold the member.

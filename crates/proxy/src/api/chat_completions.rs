@@ -55,6 +55,7 @@ pub(crate) async fn create(
         model: model.requested_model.clone(),
         include_usage: call.include_usage,
         functions: call.functions,
+        exclude_reasoning: call.exclude_reasoning,
     };
     let request = InferenceRequest {
         id: record.request_id().clone(),
@@ -67,5 +68,5 @@ pub(crate) async fn create(
         notices: call.notices,
         format: Arc::new(ChatFormat::new(head, call.paths)),
     };
-    Ok(respond(app.inference.handle(request, Some(call.request)).await?))
+    Ok(respond(app.inference.handle(request, call.request).await?))
 }

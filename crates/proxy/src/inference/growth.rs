@@ -63,7 +63,9 @@ fn work(served: &Served, model: &str, endpoint: Endpoint, body: &Bytes) {
             if !call.unsupported.is_empty() {
                 return;
             }
-            plan(served, model, &Bytes::from(call.body), call.request)
+            let body = Bytes::from(call.body);
+            let parsed = call.request.unwrap_or_else(|| Request::parse(&body).unwrap());
+            plan(served, model, &body, parsed)
         }
         Endpoint::CountTokens => {
             let Ok(parsed) = Request::parse(body) else { return };

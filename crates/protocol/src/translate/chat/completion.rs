@@ -46,6 +46,7 @@ pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>,
     for piece in fields.content {
         match &*piece.kind {
             "text" => message.content.get_or_insert_default().push_str(&piece.text.unwrap_or_default()),
+            "thinking" if head.exclude_reasoning => {}
             "thinking" => {
                 message
                     .reasoning_content

@@ -3,6 +3,7 @@
 //! OpenAI's roles become two: instructions go before the conversation, results of tools belong to the user,
 //! first in the turn that follows the calls.
 
+use super::data_url;
 use super::members::{borrowed, leave_out};
 use super::paths::{Origin, Part};
 use crate::anthropic::InvalidRequest;
@@ -396,20 +397,17 @@ fn text_block(text: JsonStr<'_>) -> Block<'_> {
 
 /// The bytes of a data URL: `data:image/png;base64,…`.
 fn inline<'a>(url: &'a JsonStr<'_>, path: JsonPath<'_>, what: &str) -> Result<Source<'a>, InvalidRequest> {
-    let parts = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    let Some((media_type, data)) = parts else {
+    let Some((media_type, data)) = data_url::parse(url) else {
         // No route to Bedrock fetches anything.
         let message = format!(
             "Input should be a data URL with base64, as in data:image/png;base64,…: Bedrock fetches nothing, so send the {what} itself"
         );
         return Err(InvalidRequest::new(path, message));
     };
-    // Parameters may stand between the two.
-    let media_type = media_type.split(';').next().unwrap_or(media_type);
     Ok(Source::Data(Box::new(SourceData {
         kind: Some("base64".into()),
-        media_type: Some(JsonStr::from(if media_type == "image/jpg" { "image/jpeg" } else { media_type })),
-        data: Some(JsonStr::from(data)),
+        media_type: Some(JsonStr(media_type)),
+        data: Some(JsonStr(data)),
         ..SourceData::default()
     })))
 }

@@ -2,6 +2,7 @@
 //!
 //! Errors and notices name a place in the body that the client sent.
 
+use super::reasoning::Paths;
 use crate::openai;
 use crate::openai::request::TextOr;
 
@@ -49,7 +50,7 @@ pub(super) struct Members {
     pub(super) max_tokens: Option<&'static str>,
     pub(super) tools: Option<&'static str>,
     pub(super) tool_choice: Option<&'static str>,
-    pub(super) thinking: Option<&'static str>,
+    pub(super) thinking: Paths,
     /// Whether the index of a stop sequence is the client's.
     pub(super) has_all_stops: bool,
 }
@@ -65,7 +66,7 @@ impl Members {
             tool_choice: name("tool_choice", chat.tool_choice.is_some())
                 .or(name("function_call", chat.function_call.is_some()))
                 .or(name("parallel_tool_calls", chat.parallel_tool_calls.is_some())),
-            thinking: None,
+            thinking: Paths::default(),
             has_all_stops: is_list,
         }
     }
@@ -116,8 +117,14 @@ impl ChatPaths {
             }
             "stop_sequences" => Some("stop".to_owned()),
             "max_tokens" => self.members.max_tokens.map(str::to_owned),
-            "thinking" => self.members.thinking.map(str::to_owned),
-            "output_config" if rest.next() == Some("effort") => self.members.thinking.map(str::to_owned),
+            "thinking" if rest.next() == Some("budget_tokens") => {
+                let Paths { budget, thinking, .. } = self.members.thinking;
+                budget.or(thinking).map(str::to_owned)
+            }
+            "thinking" => self.members.thinking.thinking.map(str::to_owned),
+            "output_config" if rest.next() == Some("effort") => {
+                self.members.thinking.effort.map(str::to_owned)
+            }
             "output_config" => {
                 let rest: Vec<&str> = rest.collect();
                 Some(with("response_format.json_schema", &rest.join(".")))

@@ -3,6 +3,7 @@
 use super::conversation::Conversation;
 use super::members::{borrowed, leave_out};
 use super::paths::{ChatPaths, Members};
+use super::reasoning::{self, Outcome};
 use super::{cache, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
@@ -13,7 +14,6 @@ use crate::openai;
 use crate::openai::request::{JsonSchema, ResponseFormat, StreamOptions, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice, UnsupportedField};
 use crate::translate::normalize::is_valid_stop_sequence;
-use crate::translate::thinking::apply_reasoning_effort;
 
 /// Capacity beyond the length of the client's body, enough for most requests.
 const EXTRA_CAPACITY: usize = 1024;
@@ -30,14 +30,16 @@ pub struct ChatOptions {
 /// Messages request with the same meaning.
 #[derive(Debug)]
 pub struct ChatCall<'a> {
-    /// The request.
-    pub request: Request<'a>,
+    /// The request; `None` if it has to be parsed from the body, as parts of it are made for it.
+    pub request: Option<Request<'a>>,
     /// Body, JSON.
     pub body: Vec<u8>,
     /// Whether a stream has a chunk with the usage.
     pub include_usage: bool,
     /// Whether the response has calls as `function_call`.
     pub functions: bool,
+    /// Whether the response has no thinking.
+    pub exclude_reasoning: bool,
     /// Fields that are unsupported. If there are any, the body must not be sent.
     pub unsupported: Vec<UnsupportedField>,
     /// Changes of the request.
@@ -59,14 +61,30 @@ pub fn chat_to_messages<'a>(
     let mut diagnostics = Diagnostics::default();
     let include_usage = include_usage(chat.stream_options.as_ref(), &mut diagnostics);
     let functions = chat.tools.is_none() && chat.functions.is_some();
-    let (mut request, paths) = request(chat, capabilities, &mut diagnostics)?;
+    let Translated { mut request, paths, thinking, exclude_reasoning } =
+        request(chat, capabilities, &mut diagnostics)?;
     if options.auto_cache {
         cache::set_points(&mut request, capabilities, &mut diagnostics);
     }
     let mut body = Vec::with_capacity(length + EXTRA_CAPACITY);
     serde_json::to_writer(&mut body, &request).map_err(|error| InvalidRequest::new("", error.to_string()))?;
+    let is_complete = thinking.is_none();
+    if let Some(thinking) = thinking {
+        body.pop();
+        body.extend_from_slice(format!(r#","thinking":{thinking}}}"#).as_bytes());
+    }
     let (unsupported, notices) = diagnostics.finish(options.strict);
-    Ok(ChatCall { request, body, include_usage, functions, unsupported, notices, paths })
+    let request = is_complete.then_some(request);
+    Ok(ChatCall { request, body, include_usage, functions, exclude_reasoning, unsupported, notices, paths })
+}
+
+/// A translated request.
+struct Translated<'a> {
+    request: Request<'a>,
+    paths: ChatPaths,
+    /// The JSON of `thinking`, where `request` does not have it.
+    thinking: Option<String>,
+    exclude_reasoning: bool,
 }
 
 /// Destructures the request, so that a new member that is not translated does not compile.
@@ -74,7 +92,7 @@ fn request<'a>(
     chat: &'a openai::Request<'_>,
     capabilities: &Capabilities,
     diagnostics: &mut Diagnostics,
-) -> Result<(Request<'a>, ChatPaths), InvalidRequest> {
+) -> Result<Translated<'a>, InvalidRequest> {
     let openai::Request {
         model,
         messages,
@@ -93,6 +111,11 @@ fn request<'a>(
         function_call,
         response_format,
         reasoning_effort,
+        reasoning,
+        thinking,
+        enable_thinking,
+        thinking_budget,
+        include_reasoning,
         user,
         service_tier,
         unknown,
@@ -106,6 +129,7 @@ fn request<'a>(
     }
     let offered = tools::offered(tools.as_ref(), functions.as_ref(), diagnostics)?;
     let choice = tools::choice(tool_choice.as_ref(), function_call.as_ref(), diagnostics)?;
+    let (offered, choice, sent_tools) = tools::allow(offered, choice, capabilities, diagnostics)?;
     let one_at_a_time = *parallel_tool_calls == Some(false) || (tools.is_none() && functions.is_some());
     let choice = with_parallel(choice, one_at_a_time && offered.is_some());
     let Conversation { system, system_origins, messages, origins } =
@@ -130,17 +154,23 @@ fn request<'a>(
         Some(format) => output_format(format, diagnostics)?,
         None => None,
     };
-    let effort = match reasoning_effort {
-        Some(effort) => apply_reasoning_effort(effort, &mut request, capabilities, diagnostics),
-        None => None,
+    let wishes = reasoning::Members {
+        thinking: *thinking,
+        reasoning: reasoning.as_ref(),
+        reasoning_effort: reasoning_effort.as_deref(),
+        enable_thinking: *enable_thinking,
+        thinking_budget: *thinking_budget,
+        include_reasoning: *include_reasoning,
     };
+    let Outcome { effort, thinking, is_excluded, paths: thinking_paths } =
+        reasoning::apply(&wishes, &mut request, capabilities, diagnostics)?;
     if format.is_some() || effort.is_some() {
         request.output_config = Some(OutputConfig { effort, format, ..OutputConfig::default() });
     }
     leave_out(root, unknown, diagnostics);
-    let members = Members::new(chat);
-    let paths = ChatPaths { system: system_origins, turns: origins, tools: None, members };
-    Ok((request, paths))
+    let members = Members { thinking: thinking_paths, ..Members::new(chat) };
+    let paths = ChatPaths { system: system_origins, turns: origins, tools: sent_tools, members };
+    Ok(Translated { request, paths, thinking, exclude_reasoning: is_excluded })
 }
 
 fn include_usage(options: Option<&StreamOptions<'_>>, diagnostics: &mut Diagnostics) -> bool {

@@ -137,6 +137,7 @@ impl ChatStream {
             }
             Change::Start(_) => {}
             Change::Text(text) => self.text(CONTENT, text),
+            Change::Thinking(_) if self.head.exclude_reasoning => {}
             Change::Thinking(text) => self.text(REASONING, text),
             Change::ToolCall { id, name } => self.start_tool_call(id, name),
             Change::Arguments(json) => self.arguments(json),

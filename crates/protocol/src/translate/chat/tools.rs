@@ -1,12 +1,15 @@
 //! What the model may call, and what it has to.
 
+use std::collections::HashSet;
+
 use super::members::{borrowed, leave_out};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Tool, ToolChoice};
+use crate::capabilities::{Capabilities, ToolChoices};
 use crate::json::{JsonStr, List};
 use crate::json_edit::members;
 use crate::json_error;
-use crate::openai::request::{self as openai, Function, NamedFunction, TextOr};
+use crate::openai::request::{self as openai, AllowedTool, AllowedTools, Function, NamedFunction, TextOr};
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
 /// The schema of a tool without arguments, which OpenAI lets be absent.
@@ -79,30 +82,144 @@ fn declared<'a>(
     })
 }
 
+/// Tool choice of the client.
+pub(super) enum Choice<'a> {
+    /// For all tools.
+    All(Option<ToolChoice<'a>>),
+    /// Some tools only.
+    Allowed {
+        /// Whether one of them has to be called.
+        is_required: bool,
+        /// Names of the tools.
+        names: Vec<&'a str>,
+        /// Whether the names stand in `allowed_tools`.
+        is_nested: bool,
+    },
+}
+
 /// Tool choice.
 pub(super) fn choice<'a>(
     choice: Option<&'a TextOr<'_, openai::ToolChoice<'_>>>,
     function_call: Option<&'a TextOr<'_, NamedFunction<'_>>>,
     diagnostics: &mut Diagnostics,
-) -> Result<Option<ToolChoice<'a>>, InvalidRequest> {
+) -> Result<Choice<'a>, InvalidRequest> {
     let root = JsonPath::ROOT;
     let path = root.key("tool_choice");
+    let all = |choice: ToolChoice<'a>| Choice::All(Some(choice));
     match (choice, function_call) {
-        (None, None) => Ok(None),
-        (Some(TextOr::Text(word)), _) => word_for(word, path).map(Some),
+        (None, None) => Ok(Choice::All(None)),
+        (Some(TextOr::Text(word)), _) => word_for(word, path).map(all),
         (Some(TextOr::More(choice)), _) => {
-            let openai::ToolChoice { kind, function, unknown } = choice;
-            if kind.as_deref().is_some_and(|kind| kind != "function") {
-                return Err(InvalidRequest::new(path.key("type"), "Input should be 'function'"));
-            }
+            let openai::ToolChoice { kind, function, name, allowed_tools, mode, tools, unknown } = choice;
             leave_out(path, unknown, diagnostics);
-            named(function.as_ref(), path.key("function"), diagnostics).map(Some)
+            match (kind.as_deref(), name) {
+                (Some("allowed_tools"), _) => match allowed_tools {
+                    Some(AllowedTools { mode, tools, unknown }) => {
+                        let path = path.key("allowed_tools");
+                        leave_out(path, unknown, diagnostics);
+                        allowed(mode.as_deref(), tools.as_ref(), true, path)
+                    }
+                    None => allowed(mode.as_deref(), tools.as_ref(), false, path),
+                },
+                // Anthropic's, and that of the Responses API.
+                (Some("tool" | "function"), Some(name)) if function.is_none() => Ok(all(ToolChoice {
+                    kind: Some(JsonStr::from("tool")),
+                    name: Some(borrowed(name)),
+                    ..ToolChoice::default()
+                })),
+                (Some(kind @ ("auto" | "none" | "required" | "any")), _) => {
+                    let word = if kind == "any" { "required" } else { kind };
+                    word_for(&JsonStr::from(word), path).map(all)
+                }
+                (None | Some("function"), _) => {
+                    named(function.as_ref(), path.key("function"), diagnostics).map(all)
+                }
+                (Some(_), _) => {
+                    let message = "Input should be 'function' or 'allowed_tools'";
+                    Err(InvalidRequest::new(path.key("type"), message))
+                }
+            }
         }
-        (None, Some(TextOr::Text(word))) => word_for(word, root.key("function_call")).map(Some),
+        (None, Some(TextOr::Text(word))) => word_for(word, root.key("function_call")).map(all),
         (None, Some(TextOr::More(function))) => {
-            named(Some(function), root.key("function_call"), diagnostics).map(Some)
+            named(Some(function), root.key("function_call"), diagnostics).map(all)
         }
     }
+}
+
+fn allowed<'a>(
+    mode: Option<&str>,
+    tools: Option<&'a List<AllowedTool<'_>>>,
+    is_nested: bool,
+    path: JsonPath<'_>,
+) -> Result<Choice<'a>, InvalidRequest> {
+    let is_required = match mode {
+        Some("auto") | None => false,
+        Some("required") => true,
+        Some(_) => return Err(InvalidRequest::new(path.key("mode"), "Input should be 'auto' or 'required'")),
+    };
+    let path = path.key("tools");
+    let tools = tools.filter(|tools| !tools.is_empty());
+    let Some(tools) = tools else {
+        return Err(InvalidRequest::new(path, "at least one tool is required"));
+    };
+    let mut names = Vec::with_capacity(tools.len());
+    for (index, tool) in tools.iter().enumerate() {
+        let path = path.index(index);
+        if tool.kind.as_deref().is_some_and(|kind| kind != "function") {
+            return Err(InvalidRequest::new(path.key("type"), "Input should be 'function'"));
+        }
+        let name = tool.function.as_ref().and_then(|function| function.name.as_deref());
+        let name = name.or(tool.name.as_deref());
+        names.push(name.ok_or_else(|| InvalidRequest::new(path.key("function"), "Field required"))?);
+    }
+    Ok(Choice::Allowed { is_required, names, is_nested })
+}
+
+/// Tools, tool choice, and the indexes of the tools where some are left out.
+type Allowed<'a> = (Option<List<Tool<'a>>>, Option<ToolChoice<'a>>, Option<Vec<usize>>);
+
+/// Restricts the tools to those of the choice.
+///
+/// Claude has no such choice, so the other tools are left out. That changes the cached prefix; a single tool that has to be
+/// called is named instead, which keeps the tools.
+///
+/// # Errors
+/// When a tool of the choice is not offered.
+pub(super) fn allow<'a>(
+    offered: Option<List<Tool<'a>>>,
+    choice: Choice<'a>,
+    capabilities: &Capabilities,
+    diagnostics: &mut Diagnostics,
+) -> Result<Allowed<'a>, InvalidRequest> {
+    let (is_required, names, is_nested) = match choice {
+        Choice::All(choice) => return Ok((offered, choice, None)),
+        Choice::Allowed { is_required, names, is_nested } => (is_required, names, is_nested),
+    };
+    let root = JsonPath::ROOT;
+    let path = root.key("tool_choice");
+    let nested = path.key("allowed_tools");
+    let path = if is_nested { nested } else { path };
+    let tools = offered.map(|tools| tools.0).unwrap_or_default();
+    let offered: HashSet<&str> = tools.iter().filter_map(|tool| tool.name.as_deref()).collect();
+    if let Some(index) = names.iter().position(|name| !offered.contains(name)) {
+        let message = "Input should be the name of one of the tools";
+        return Err(InvalidRequest::new(path.key("tools").index(index), message));
+    }
+    let kind = |kind: &'static str| ToolChoice { kind: Some(JsonStr::from(kind)), ..ToolChoice::default() };
+    let allowed: HashSet<&str> = names.iter().copied().collect();
+    if let (true, [name], ToolChoices::Named) = (is_required, &names[..], capabilities.tool_choice) {
+        let choice = ToolChoice { name: Some(JsonStr::from(*name)), ..kind("tool") };
+        return Ok((Some(List(tools)), Some(choice), None));
+    }
+    let choice = kind(if is_required { "any" } else { "auto" });
+    let is_allowed = |tool: &Tool<'_>| tool.name.as_deref().is_some_and(|name| allowed.contains(name));
+    if tools.iter().all(is_allowed) {
+        return Ok((Some(List(tools)), Some(choice), None));
+    }
+    diagnostics.adjusted(path, "only these tools are sent, which changes the cached prefix");
+    let (indexes, tools) = tools.into_iter().enumerate().filter(|(_, tool)| is_allowed(tool)).unzip();
+    Ok((Some(List(tools)), Some(choice), Some(indexes)))
 }
 
 fn word_for(word: &JsonStr<'_>, path: JsonPath<'_>) -> Result<ToolChoice<'static>, InvalidRequest> {

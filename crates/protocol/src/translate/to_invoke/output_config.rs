@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use super::{Editing, read};
 use crate::anthropic::InvalidRequest;
-use crate::converse::request::InferenceConfig;
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{Member, items, members};
 use crate::translate::diagnostics::JsonPath;
 use crate::translate::missing_thinking;
-use crate::translate::thinking::ThinkingMapper;
+use crate::translate::thinking::{OutputLimit, ThinkingMapper};
 
 /// The member of this name, unless it is `null`.
 fn given<'t>(members: &[Member<'t>], name: &str) -> Option<RawJson<'t>> {
@@ -35,21 +34,27 @@ impl<'t> Editing<'t, '_> {
         if thinking.is_none() && effort.is_none() && default_budget.is_none() {
             return Ok(None);
         }
-        let wanted = given(all, "max_tokens").and_then(|value| value.read().ok());
-        let wanted: u64 = wanted.unwrap_or(self.options.options.default_max_tokens);
+        let limit: Option<u64> = given(all, "max_tokens").and_then(|value| value.read().ok());
+        let wanted = limit.unwrap_or(self.options.options.default_max_tokens);
         let most = self.capabilities.max_output_tokens.unwrap_or(u64::MAX);
-        let limits = InferenceConfig { max_tokens: Some(wanted.min(most)), ..InferenceConfig::default() };
         let mut mapper = ThinkingMapper {
             capabilities: self.capabilities,
             diagnostics: &mut self.diagnostics,
-            shortened: wanted > most,
+            limit: OutputLimit {
+                tokens: wanted.min(most),
+                raisable_to: limit.is_none().then_some(most),
+                is_lowered: wanted > most,
+            },
+            raised: None,
             default_budget,
             unsupported: self.options.betas,
         };
-        let mut thinking_config = mapper.map(thinking, effort.clone(), &limits)?;
+        let mut thinking_config = mapper.map(thinking, effort.clone())?;
         if thinking_config.has_budget() && given(all, "messages").is_some_and(missing_thinking::in_body) {
             self.diagnostics.dropped(JsonPath::ROOT.key("thinking"), missing_thinking::DROPPED_NOTICE);
             thinking_config.thinking = None;
+        } else {
+            self.raised_max_tokens = thinking_config.max_tokens;
         }
         thinking_config.betas.drain(..).for_each(|beta| self.betas.require(beta));
         match (thinking, thinking_config.thinking) {
