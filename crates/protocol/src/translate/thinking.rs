@@ -45,10 +45,11 @@ pub(super) struct OutputLimit {
 
 impl OutputLimit {
     /// The limit and a budget that leave room for the rest of the response: a limit that the client did not set is raised by
-    /// the budget; of another limit a budget is half at most. `None` when there is no room.
+    /// the budget; of a limit that is not raised by all of it a budget is half at most. `None` when there is no room.
     fn with_budget(self, budget: u64) -> Option<(u64, u64)> {
         let limit = self.raised_by(budget);
-        let budget = budget.min(limit / 2);
+        let is_raised = limit - self.tokens >= budget;
+        let budget = if is_raised { budget } else { budget.min(limit / 2) };
         (budget >= MIN_BUDGET).then_some((limit, budget))
     }
 

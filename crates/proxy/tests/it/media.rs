@@ -108,7 +108,7 @@ async fn media_inside_tool_results_is_corrected() {
 async fn bedrock_client_gets_its_image_relabelled() {
     let server = server("auto").await;
     let body = format!(
-        r#"{{"anthropic_version":"bedrock-2023-05-31", "max_tokens":9,"messages":[{{"role":"user","content":[{}]}}]}}"#,
+        r#"{{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{{"role":"user","content":[{}]}}]}}"#,
         image("image/jpeg", PNG)
     );
     for operation in ["invoke", "invoke-with-response-stream"] {

@@ -259,7 +259,7 @@ async fn equal_ids_of_calls_are_made_unique() {
             let mut body = chat_with(&json!("{}"), stream);
             body["messages"] = json!([{"role": "user", "content": "[tools-same-id]"}]);
             let response = send(&server, CHAT, &body).await;
-            let mut ids: Vec<&str> = response.body.split("\"id\":\"tooluse_").skip(1).collect();
+            let mut ids: Vec<&str> = response.body.split("\"id\":\"tool").skip(1).collect();
             ids.iter_mut().for_each(|id| *id = id.split('"').next().unwrap());
             assert!(ids.len() == 2 && ids[0] != ids[1], "{route}: {}", response.body);
         }
