@@ -334,6 +334,7 @@ fn response_for_client(client: Client, message: &[u8]) -> Value {
         model: "m".to_owned(),
         include_usage: false,
         functions: false,
+        exclude_reasoning: false,
     };
     let completion = translate::chat_completion(message, &head).unwrap();
     serde_json::from_slice::<Value>(&completion).unwrap()["choices"][0]["message"].clone()
