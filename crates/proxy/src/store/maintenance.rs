@@ -225,7 +225,8 @@ impl Store {
         pace: &mut Pace,
     ) -> Result<u64> {
         let mut deleted = 0;
-        // Each part begins where the one before ended, and does not look through what that deleted.
+        // Each part begins a second before the one before ended, and does not look through what that deleted. SQLite
+        // compares times as texts, and one without a fraction is less than the same with one.
         let mut from = datetime::timestamp(0)?;
         while pace.next_rows() > 0 {
             let started = Instant::now();
@@ -238,7 +239,7 @@ impl Store {
                 })
                 .await?;
             let Some((_, last)) = found.last() else { break };
-            from = *last;
+            from = last.saturating_sub(time::Duration::SECOND);
             let ids: Vec<i64> = found.iter().map(|(id, _)| *id).collect();
             let rows = self.delete_by_id(statements, &ids).await?;
             deleted += rows;
