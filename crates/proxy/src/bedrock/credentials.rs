@@ -417,7 +417,7 @@ mod tests {
 
     fn cache() -> (Arc<CredentialCache>, Counting) {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-        let source = Counting { clock: clock.clone(), ..Counting::default() };
+        let source = Counting { clock, ..Counting::default() };
         (over(&source), source)
     }
 

@@ -24,7 +24,8 @@ pub fn chat_error(error: &anthropic::Error) -> openai::Error {
     openai::Error { message: message.to_owned(), kind, param: error.path.clone(), code }
 }
 
-/// The error with the path in AWS's message replaced by the client's, or left out: AWS names places of another body.
+/// The error with the path in AWS's message replaced by the client's. Where the client's is not known, only the name of
+/// the member is left of it: AWS names places of another body.
 pub(super) fn without_upstream_path(error: anthropic::Error, paths: &ChatPaths) -> anthropic::Error {
     let Some((path, rest)) = error.message.split_once(": ").filter(|(path, _)| is_path(path)) else {
         return error;
@@ -35,7 +36,11 @@ pub(super) fn without_upstream_path(error: anthropic::Error, paths: &ChatPaths) 
         Some(path) => {
             anthropic::Error { message: format!("{path}: {rest}"), path: Some(path), kind: error.kind }
         }
-        None => anthropic::Error::new(error.kind, rest),
+        None if is_context_overflow(rest) => anthropic::Error::new(error.kind, rest),
+        None => {
+            let name = path.rsplit('.').find(|segment| !segment.bytes().all(|byte| byte.is_ascii_digit()));
+            anthropic::Error::new(error.kind, format!("{}: {rest}", name.unwrap_or(path)))
+        }
     }
 }
 
@@ -106,12 +111,13 @@ mod tests {
             (error.message, error.param)
         };
         for (message, expected, param) in [
-            ("messages.3.content.0.text: Field required", "Field required", None),
-            ("tools.0.custom.name: too long", "too long", None),
+            ("messages.3.content.0.text: Field required", "text: Field required", None),
+            ("messages.3.content.0: Field required", "content: Field required", None),
+            ("tools.0.custom.name: too long", "name: too long", None),
             ("temperature: too hot", "temperature: too hot", Some("temperature")),
             ("metadata.user_id: too long", "user: too long", Some("user")),
             ("prompt is too long: 9 tokens > 8 maximum", "prompt is too long: 9 tokens > 8 maximum", None),
-            ("thinking: x", "x", None),
+            ("thinking: x", "thinking: x", None),
         ] {
             assert_eq!(upstream(message), (expected.to_owned(), param.map(str::to_owned)), "{message}");
         }
