@@ -53,8 +53,8 @@ pub(super) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    pub(super) fn set(&mut self, name: &str, value: impl ToString) {
-        self.variables.push((name.to_owned(), value.to_string()));
+    pub(super) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.push((name.to_owned(), value.into()));
     }
 }
 

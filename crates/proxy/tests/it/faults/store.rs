@@ -199,14 +199,14 @@ fn wal_on_faulty_disk(setup: &mut Setup<'_>) {
 fn log_on_faulty_disk(setup: &mut Setup<'_>) {
     let folder = setup.home.join("logs");
     setup.set("LOG_OUTPUT", "both");
-    setup.set("LOG_FILE_PATH", folder.join("proxy.json").display());
+    setup.set("LOG_FILE_PATH", folder.join("proxy.json").display().to_string());
     setup.faulty_folder = Some(folder);
 }
 
 fn temporary_folder_on_faulty_disk(setup: &mut Setup<'_>) {
     let folder = setup.home.join("temporary");
     std::fs::create_dir(&folder).unwrap();
-    setup.set("TMPDIR", folder.display());
+    setup.set("TMPDIR", folder.display().to_string());
     setup.faulty_folder = Some(folder);
 }
 
