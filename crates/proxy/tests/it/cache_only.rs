@@ -94,7 +94,7 @@ async fn zero_max_tokens_excludes_output_features() {
 }
 
 #[tokio::test]
-async fn zero_max_tokens_goes_to_other_models_with_their_minimum() {
+async fn zero_max_tokens_reaches_other_models_as_minimum() {
     let server = server("auto").await;
     let body = json!({"model": "amazon.nova-pro-v1:0", "max_tokens": 0,
         "messages": [{"role": "user", "content": "Hello"}]});
@@ -109,7 +109,7 @@ async fn zero_max_tokens_goes_to_other_models_with_their_minimum() {
 }
 
 #[tokio::test]
-async fn zero_max_tokens_is_counted_and_rejected_at_chat() {
+async fn zero_max_tokens_is_rejected_at_chat() {
     let server = server("auto").await;
     let counted = send(&server, "/v1/messages/count_tokens", &prewarming(&json!({}))).await;
     assert_eq!(counted.status, 200, "{}", counted.body);
