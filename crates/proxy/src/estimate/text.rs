@@ -21,8 +21,8 @@ pub enum Tokenizer {
     Dense,
 }
 
-/// Bytes whose counts fit one byte, so that counting is vectorized.
-const CHUNK_BYTES: usize = u8::MAX as usize;
+/// Bytes whose counts fit one byte: a chunk is counted in one sum, see [`Counts`].
+const CHUNK_BYTES: usize = 248;
 /// Weights are in eighths of a token.
 const TOKEN: u8 = 8;
 /// A space goes with the word behind it, but behind a character that is not in ASCII it is nearly a token.
@@ -52,15 +52,54 @@ const USUAL_PAIRS: &str = "ab ag ai ap au aw ay ba bl bo bu by cl cr cs ct da di
     fi ft hi ho ia id ie if ig il ir je ki ld lf ll ls lt mo mp na nc nf ni nk nn nv og ok ol om oo op os ow ox pa pi pl \
     po pp ps pt pu rd ri rr rv ry sa sc sh si so sp ss su tl tt tu ub ud ul up ur va wa wh wn ws xy";
 
-/// The weight of a byte, by the byte before it (the lower half of the index) and itself.
-static WEIGHTS: LazyLock<Box<[u8; 1 << 16]>> = LazyLock::new(|| {
-    let mut weights = Box::new([0; 1 << 16]);
-    for (index, weight) in weights.iter_mut().enumerate() {
-        let [before, byte, ..] = index.to_le_bytes();
-        *weight = self::weight(before, byte);
+/// What a byte counts, by the byte before it (the lower half of the index) and itself.
+static COUNTS: LazyLock<Box<[u32; 1 << 16]>> = LazyLock::new(|| {
+    let mut counts = Box::new([0; 1 << 16]);
+    for (pair, count) in (0..=u16::MAX).zip(counts.iter_mut()) {
+        let [before, byte] = pair.to_le_bytes();
+        let is_second_space = before == b' ' && byte == b' ';
+        *count = u32::from(weight(before, byte))
+            | (u32::from(byte.is_ascii_alphabetic()) << Counts::LETTERS_SHIFT)
+            | (u32::from(is_second_space) << Counts::SPACES_SHIFT);
     }
-    weights
+    counts
 });
+
+/// Sum of what the bytes of a chunk count: their weights, their letters, and the spaces behind a space.
+struct Counts(u32);
+
+impl Counts {
+    const LETTERS_SHIFT: u32 = 13;
+    const SPACES_SHIFT: u32 = 21;
+
+    /// The counts of `chunk`, behind the byte `before`.
+    fn of(chunk: &[u8], before: u8) -> Self {
+        let counts: &[u32; 1 << 16] = &COUNTS;
+        let count = |pair: [u8; 2]| counts[usize::from(u16::from_le_bytes(pair))];
+        let mut sum = chunk.first().map_or(0, |first| count([before, *first]));
+        let mut rest = chunk;
+        // Eight pairs at a time, each loaded at once.
+        while let Some(&[a, b, c, d, e, f, g, h, i]) = rest.first_chunk() {
+            let pairs = [[a, b], [b, c], [c, d], [d, e], [e, f], [f, g], [g, h], [h, i]];
+            sum += pairs.into_iter().map(count).sum::<u32>();
+            rest = rest.get(8..).unwrap_or_default();
+        }
+        let pairs = rest.iter().zip(rest.get(1..).unwrap_or_default());
+        Self(sum + pairs.map(|(before, byte)| count([*before, *byte])).sum::<u32>())
+    }
+
+    fn weight(&self) -> u64 {
+        u64::from(self.0 & ((1 << Self::LETTERS_SHIFT) - 1))
+    }
+
+    fn letters(&self) -> u64 {
+        u64::from((self.0 >> Self::LETTERS_SHIFT) & 0xff)
+    }
+
+    fn has_second_space(&self) -> bool {
+        self.0 >> Self::SPACES_SHIFT > 0
+    }
+}
 
 impl Tokenizer {
     /// Tokenizer of a foundation-model id.
@@ -94,13 +133,19 @@ impl Tokenizer {
     /// Tokens of `text`, at most one per byte.
     pub(super) fn text(self, text: &str) -> u64 {
         let text = text.as_bytes();
-        let Some(first) = text.first() else { return 0 };
-        let weights: &[u8; 1 << 16] = &WEIGHTS;
-        let index = |before: u8, byte: u8| usize::from(u16::from_le_bytes([before, byte]));
-        let mut eighths = u64::from(weights[index(b' ', *first)]);
-        let pairs = text.iter().zip(text.get(1..).unwrap_or_default());
-        eighths += pairs.map(|(before, byte)| u64::from(weights[index(*before, *byte)])).sum::<u64>();
-        eighths += text.chunks(CHUNK_BYTES).map(weight_beyond_pairs).sum::<u64>();
+        let (mut eighths, mut before) = (0, b' ');
+        for chunk in text.chunks(CHUNK_BYTES) {
+            let counts = Counts::of(chunk, before);
+            eighths += counts.weight();
+            let letters = counts.letters();
+            if letters > MAX_WORD_LETTERS * (chunk.len() as u64 - letters) {
+                eighths += letters * LONG_RUN_LETTER;
+            }
+            if counts.has_second_space() {
+                eighths += second_spaces(chunk) * SECOND_SPACE;
+            }
+            before = chunk.last().copied().unwrap_or(before);
+        }
         self.tokens(eighths).min(text.len() as u64)
     }
 
@@ -182,17 +227,14 @@ fn character(first: u8, second: u8) -> u8 {
     }
 }
 
-/// What the bytes of a chunk weigh more than their pairs.
-fn weight_beyond_pairs(chunk: &[u8]) -> u64 {
-    let letters = count(chunk, |byte| (byte | 0x20).wrapping_sub(b'a') < 26);
-    let others = chunk.len() as u64 - letters;
-    let long_runs = if letters > MAX_WORD_LETTERS * others { letters * LONG_RUN_LETTER } else { 0 };
+/// Number of the second spaces inside of a line.
+fn second_spaces(chunk: &[u8]) -> u64 {
     let (second, third) = (chunk.get(1..).unwrap_or_default(), chunk.get(2..).unwrap_or_default());
     let threes = chunk.iter().zip(second).zip(third);
-    let second_spaces = threes.map(|((before, first), second)| {
+    let is_second = threes.map(|((before, first), second)| {
         u8::from((*before != b' ') & (*before != b'\n') & (*first == b' ') & (*second == b' '))
     });
-    long_runs + u64::from(second_spaces.sum::<u8>()) * SECOND_SPACE
+    u64::from(is_second.sum::<u8>())
 }
 
 /// Number of bytes that match.
