@@ -474,10 +474,10 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Leaves out the type beside literals that Bedrock does not match with it.
+    /// Leaves out the type beside literals that Bedrock does not match with it; the schema of a tool needs one.
     fn drop_type(&self, removed: &mut [bool], changes: &mut Changes) {
         let has_literals = self.find("enum").or_else(|| self.find("const")).is_some();
-        if !has_literals || self.literals.has_structure {
+        if self.is_tool || !has_literals || self.literals.has_structure {
             return;
         }
         for (keyword, removed) in self.keywords.iter().zip(removed) {

@@ -232,6 +232,15 @@ fn schema() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn type_of_a_tool_stays_beside_literals() {
+    for schema in
+        [r#"{"enum":["a",1],"type":"string"}"#, r#"{"enum":["a",1]}"#, r#"{"const":1,"type":"object"}"#]
+    {
+        assert!(rewritten_text(schema, true).0.contains("\"type\":"), "{schema}");
+    }
+}
+
 proptest! {
     #[test]
     fn rewritten_schema_is_valid_and_stays(schema in schema(), is_tool: bool) {
