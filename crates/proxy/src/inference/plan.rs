@@ -27,8 +27,6 @@ use crate::estimate::{self, PromptEstimate, Tokenizer};
 use crate::ids;
 use crate::quota::TokenEstimate;
 
-/// Why a request that only fills the cache is not sent by Converse.
-const CACHE_ONLY: &str = "max_tokens is 0, which Converse does not take";
 /// Why an upstream API was taken without a choice.
 const CONFIGURED: &str = "AWS_BEDROCK_ROUTE or the row of the model sets it";
 
@@ -260,9 +258,6 @@ impl Inference {
             }
             UpstreamPolicy::Only(UpstreamApi::Messages | UpstreamApi::InvokeModel) if is_claude => {
                 self.client_body(planned, UpstreamApi::InvokeModel, CONFIGURED)
-            }
-            UpstreamPolicy::Auto if is_claude && planned.is_cache_only => {
-                self.client_body(planned, UpstreamApi::InvokeModel, CACHE_ONLY)
             }
             UpstreamPolicy::Only(_) | UpstreamPolicy::Auto => match self.converse(planned, parsed)? {
                 Ok(body) if !(is_claude && self.has_field_unsupported_by_converse(planned)) => Ok(body),

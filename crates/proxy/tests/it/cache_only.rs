@@ -37,8 +37,9 @@ async fn zero_max_tokens_fills_the_cache() {
         .into_iter()
         .enumerate()
         {
+            // A PDF without citations is sent by InvokeModel, except where Converse is the only upstream API.
+            let is_converse = route == "converse" || route == "auto" && index != 4;
             if route == "converse" && index == 4 {
-                // A PDF without citations is never sent by Converse.
                 continue;
             }
             let server = server(route).await;
@@ -48,7 +49,6 @@ async fn zero_max_tokens_fills_the_cache() {
             assert_eq!(message["content"], json!([]), "{route}: {message}");
             assert_eq!(message["stop_reason"], "max_tokens", "{route}: {message}");
             assert!(message["usage"]["cache_creation_input_tokens"].as_u64().unwrap() > 1000, "{message}");
-            let is_converse = route == "converse";
             assert_eq!(message["usage"]["output_tokens"], u64::from(is_converse), "{route}: {message}");
             let (sent, path) = (last_sent(&server), server.bedrock.requests().pop().unwrap().path);
             if is_converse {
@@ -61,8 +61,8 @@ async fn zero_max_tokens_fills_the_cache() {
             assert!(line["cache_write_5m_tok"].as_u64().unwrap() > 1000, "it is charged: {line}");
 
             let again = send(&server, "/v1/messages", &prewarming(&json!({"max_tokens": 9}))).await.json();
-            // The fake keeps one cache for each upstream API.
-            if route != "auto" && (index == 0 || index == 3) {
+            // Requests with the same prefix follow by the same upstream API, because each may have a cache of its own.
+            if index == 0 || index == 3 || index == 4 {
                 assert!(again["usage"]["cache_read_input_tokens"].as_u64().unwrap() > 1000, "{again}");
             }
         }
