@@ -187,10 +187,11 @@ impl Store {
         self.0.is_migrating.load(Ordering::Relaxed)
     }
 
-    /// Whether the last calls that read and that wrote reached the database; [`Store::ping`] finds out anew.
+    /// Whether the last calls that read and that wrote reached the database, and requests do not fail fast;
+    /// [`Store::ping`] finds out anew.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.0.read.is_connected() && self.0.write.is_connected()
+        [&self.0.read, &self.0.write].iter().all(|circuit| circuit.is_connected() && !circuit.is_open())
     }
 
     /// Numbers of connections in use and idle.
