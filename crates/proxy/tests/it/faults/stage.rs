@@ -131,6 +131,8 @@ impl Stage {
             ("PORT", "0"),
             ("LOG_OUTPUT", "stdout"),
             ("DB_MIN_CONNS", "0"),
+            // A reservation whose statement was cancelled may be stored later, and expires.
+            ("QUOTA_LEASE_SECONDS", "6"),
             ("DATA_DIR", data.to_str().unwrap()),
         ] {
             setup.set(name, value);
