@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for Value {
                 "document" => document(members.next_value()?, self.0),
                 "url" => url(members.next_value()?, self.0),
                 // The provider adds a system prompt of its own when there are tools.
-                "toolConfig" | "tools" => members.next_value_seed(self)? + Tokens::text(TOOLS_PROMPT_TOKENS),
+                "tools" => members.next_value_seed(self)? + Tokens::text(TOOLS_PROMPT_TOKENS),
                 name if JSON_MEMBERS.contains(&name) => json(members.next_value()?, self.0),
                 _ => members.next_value_seed(self)?,
             };
@@ -227,7 +227,7 @@ mod tests {
                 text("name") + text("text") + 5 * MESSAGE_TOKENS + 6,
             ),
             (json!({"a": 1.5}), 1 + FRACTION_TOKENS),
-            (json!({"toolConfig": {}}), text("toolConfig") + TOOLS_PROMPT_TOKENS),
+            (json!({"toolConfig": {"tools": []}}), text("toolConfig") + text("tools") + TOOLS_PROMPT_TOKENS),
             (json!({"url": "data:image/png;base64,AAAA"}), text("url") + 1_600),
         ] {
             assert_eq!(estimate(&body), (base + tokens, base + tokens), "{body:.80}");

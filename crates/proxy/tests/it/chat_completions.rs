@@ -141,8 +141,8 @@ async fn tool_loop_works_with_and_without_thinking() {
         }
         let next = send(&server, PATH, &body).await;
         assert_eq!(next.status, 200, "{effort}: {}", next.body);
-        let left_out =
-            next.headers["x-bedrock-proxy-notice"].to_str().unwrap().contains("thinking: left out");
+        let notices = next.headers["x-bedrock-proxy-notice"].to_str().unwrap();
+        let left_out = notices.contains("reasoning_effort: left out");
         assert_eq!(left_out, !effort.is_null());
     }
 }
