@@ -1,5 +1,6 @@
 //! Failing parts: a handler, a disk, a database, limits of the system. Rows 31, 45 and 49 of `docs/hardening.md`.
 
+mod aws;
 mod disk;
 mod stage;
 mod store;

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::stage::{Outcome, Setup, Stage};
-use super::store;
+use super::{aws, store};
 use crate::harness::message_body;
 
 /// A fault and what it may change.
@@ -189,7 +189,7 @@ impl Case {
 
 /// All faults.
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    store::FAULTS.iter()
+    store::FAULTS.iter().chain(aws::FAULTS)
 }
 
 /// All cases, or a few: one for each fault and database, such that every phase and every API has some.

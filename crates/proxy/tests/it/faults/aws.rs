@@ -1,0 +1,100 @@
+//! Faults of AWS and of the sources of its credentials.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::pin::Pin;
+
+use serde_json::json;
+
+use super::stage::{Setup, Stage};
+use super::table::{ALL_PHASES, BOTH, Fault, nothing};
+use crate::harness::SECRET;
+
+/// The script that provides credentials, in the home of the process.
+const SOURCE: &str = "source";
+/// Life of the credentials: they end while a fault lasts.
+const LIFE: &str = "3 seconds";
+
+type Done<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A fault of the source of credentials: requests are served by the old ones, then rejected within the time limit of one
+/// look-up.
+const BASE: Fault = Fault {
+    name: "",
+    databases: BOTH,
+    phases: ALL_PHASES,
+    prepare: short_lived_credentials,
+    inject: nothing,
+    heal: |stage| set_source(stage, &provide(LIFE)),
+    statuses: &[200, 502],
+    max_seconds: 13,
+    readiness: Some("[-]credentials failed"),
+    check: nothing,
+    needs_root: false,
+};
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault { name: "source of credentials fails", inject: |stage| set_source(stage, "exit 1"), ..BASE },
+    Fault {
+        name: "source of credentials hangs",
+        inject: |stage| set_source(stage, "exec sleep 600"),
+        ..BASE
+    },
+    Fault {
+        name: "source of credentials returns expired ones",
+        inject: |stage| set_source(stage, &provide("-1 hour")),
+        ..BASE
+    },
+    Fault {
+        name: "STS and the control plane are silent",
+        prepare: silent_lookups,
+        heal: nothing,
+        statuses: &[200],
+        max_seconds: 5,
+        readiness: None,
+        ..BASE
+    },
+];
+
+/// The script that provides keys which end in `life`.
+fn provide(life: &str) -> String {
+    let keys = json!({
+        "Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": SECRET, "Expiration": "END",
+    });
+    format!("echo '{keys}' | sed s/END/$(date -u -d '{life}' +%Y-%m-%dT%H:%M:%SZ)/")
+}
+
+fn set_source<'a>(stage: &'a mut Stage, script: &str) -> Done<'a> {
+    write_source(stage.home.path(), script);
+    Box::pin(async {})
+}
+
+/// Replaces the script at once: a process may be reading it.
+fn write_source(home: &Path, script: &str) {
+    std::fs::write(home.join("new-source"), format!("{script}\n")).unwrap();
+    std::fs::rename(home.join("new-source"), home.join(SOURCE)).unwrap();
+}
+
+fn short_lived_credentials(setup: &mut Setup<'_>) {
+    write_source(setup.home, &provide(LIFE));
+    let config = setup.home.join("aws-config");
+    let command = format!("/bin/sh {}", setup.home.join(SOURCE).display());
+    std::fs::write(&config, format!("[default]\ncredential_process = {command}\n")).unwrap();
+    for name in ["AWS_BEDROCK_ACCESS_KEY", "AWS_BEDROCK_SECRET_KEY"] {
+        setup.set(name, "");
+    }
+    setup.set("AWS_CONFIG_FILE", config.display().to_string());
+    setup.set("AWS_EC2_METADATA_DISABLED", "true");
+    setup.set("PATH", "/usr/bin:/bin");
+    setup.set("HOME", setup.home.display().to_string());
+}
+
+fn silent_lookups(setup: &mut Setup<'_>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    for name in ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_BEDROCK"] {
+        setup.set(name, url.as_str());
+    }
+    setup.set("AWS_BEDROCK_DISCOVER_MODELS", "true");
+    setup.keep.push(Box::new(listener));
+}
