@@ -227,7 +227,7 @@ def test_disconnect_is_logged(client, proxy):
 
 def test_all_models_are_listed(client, proxy):
     ids = [model.id for model in client.models.list()]
-    assert MODEL in ids and len(ids) > 20
+    assert MODEL in ids and len(ids) >= 20
     with openai.OpenAI(base_url=f"{proxy.url}/v1", **SETTINGS) as plain:
         model = plain.models.retrieve("claude-sonnet-4-5")
     assert (model.object, model.owned_by) == ("model", "anthropic") and model.created > 1_700_000_000
