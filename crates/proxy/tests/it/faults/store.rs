@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::disk::DiskFault;
 use super::stage::{Setup, Stage};
-use super::table::{ALL_PHASES, BOTH, DatabaseKind, Fault, Phase, nothing};
+use super::table::{ALL_PHASES, BOTH, DatabaseKind, Fault, nothing};
 use crate::harness::postgres;
 use crate::quota_under_load::reconcile::Place;
 
@@ -138,19 +138,6 @@ pub(super) const FAULTS: &[Fault] = &[
         inject: lock_file,
         heal: unlock,
         readiness: UNAVAILABLE,
-        ..BASE
-    },
-    Fault {
-        name: "database file deleted",
-        // What is on its way to the deleted file is lost with it.
-        phases: &[Phase::Idle, Phase::BeforeRequest],
-        inject: delete_file,
-        ..BASE
-    },
-    Fault {
-        name: "database file replaced by a backup",
-        phases: &[Phase::Idle, Phase::BeforeRequest],
-        inject: replace_file,
         ..BASE
     },
     Fault {
@@ -301,23 +288,6 @@ fn lock_file(stage: &mut Stage) -> Done<'_> {
 
 fn unlock(stage: &mut Stage) -> Done<'_> {
     Box::pin(async move { stage.held = None })
-}
-
-fn delete_file(stage: &mut Stage) -> Done<'_> {
-    Box::pin(async move {
-        std::fs::remove_file(file(stage)).unwrap();
-        stage.forget_earlier_requests();
-    })
-}
-
-fn replace_file(stage: &mut Stage) -> Done<'_> {
-    Box::pin(async move {
-        let backup = stage.home.path().join("backup.db");
-        let mut connection = SqliteConnectOptions::new().filename(file(stage)).connect().await.unwrap();
-        let copy = AssertSqlSafe(format!("VACUUM INTO '{}'", backup.display()));
-        sqlx::raw_sql(copy).execute(&mut connection).await.unwrap();
-        std::fs::rename(backup, file(stage)).unwrap();
-    })
 }
 
 fn stop_server(stage: &mut Stage) -> Done<'_> {
