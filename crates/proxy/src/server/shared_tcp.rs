@@ -75,7 +75,7 @@ impl SharedTcpStream {
     /// Resolves when the client has closed its side of the connection, or reset it.
     #[cfg(target_os = "linux")]
     async fn closed_by_client(&self) {
-        // `READABLE` is set by unread bytes, too; `PRIORITY` only by urgent ones, which nobody sends. Both are set by the
+        // `READABLE` is set by unread bytes, too; `PRIORITY` only by urgent ones, which no client sends. Both are set by the
         // end of the bytes.
         let _ = self.0.ready(Interest::PRIORITY).await;
     }

@@ -123,7 +123,7 @@ pub(super) fn correct<'t>(
             Some(label) => edit.replace(label, json),
             None => edit.edit_object(source.get(), &all, |_| false, &[format!(r#""media_type":{json}"#)]),
         }
-        let what = format!("sent as `{correct}`, which its first bytes or its spelling stand for");
+        let what = format!("sent as `{correct}`, the media type of its data");
         diagnostics.adjusted(path.key("media_type"), what);
     }
     if let Some(standard) = standard_base64(&data) {
