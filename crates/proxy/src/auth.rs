@@ -6,13 +6,13 @@
 //! <https://www.rfc-editor.org/rfc/rfc7519>, <https://www.rfc-editor.org/rfc/rfc8725>.
 
 mod audit_event_limiter;
-mod cache;
 mod caller;
 mod claims;
 mod concurrency;
 mod credential;
 mod error;
 mod jwt;
+mod lru;
 
 pub(crate) use audit_event_limiter::AuditEventLimiter;
 pub(crate) use caller::{Authenticated, Authenticator, Caller};

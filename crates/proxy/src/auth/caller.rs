@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::cache::LruCache;
+use super::lru::LruCache;
 use super::{
     AccessError, AuditEventLimiter, Claims, ConcurrencyLimiter, ConcurrencyPermit, Credential, JwtKeys,
     Scope, TokenError,

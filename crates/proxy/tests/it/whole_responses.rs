@@ -49,7 +49,7 @@ async fn story(name: &str, path: &str, headers: &[(&str, &str)], body: Value) {
     lines.push(redact(received.trim_end()));
 
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("stories");
+    settings.set_snapshot_path("whole_responses");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, lines.join("\n")));
