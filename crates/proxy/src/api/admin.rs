@@ -26,6 +26,9 @@ use requests::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
 type AdminResult = Result<Response, ApiError>;
 type Name = Result<Path<String>, PathRejection>;
 
+/// The OpenAPI document of these paths; `tests/it/openapi.rs` compares it with the code.
+const OPENAPI: &str = include_str!("admin/openapi.json");
+
 /// All of its paths.
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -37,6 +40,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/admin/v1/tokens/{jti}", delete(revoke))
         .route("/admin/v1/usage", get(usage))
         .route("/admin/v1/events", get(events))
+        .route("/admin/v1/openapi.json", get(openapi))
         .route("/admin/{*path}", any(not_found))
 }
 
@@ -146,6 +150,11 @@ async fn usage(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
 async fn events(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     let query = Query::read(&uri, &["kind", "user_id", "from", "to"])?;
     list(&app.admin.events(&query.events()?, &query.page).await?)
+}
+
+async fn openapi() -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, OPENAPI).into_response()
 }
 
 fn list(found: &ListPage<Value>) -> AdminResult {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::postgres;
 use crate::harness::tokens::{authenticated_server, authenticated_server_with, now, token};
 use crate::harness::{TestResponse, TestServer, captured_logs, message_body, test_server, wait_for};
+use crate::openapi::check_response;
 
 /// A server on each database.
 async fn servers() -> [TestServer; 2] {
@@ -19,22 +20,19 @@ fn operator(scope: &str) -> String {
 
 impl TestServer {
     /// An operator's request.
-    async fn act(&self, method: &str, path: &str, body: &Value) -> TestResponse {
+    pub(crate) async fn act(&self, method: &str, path: &str, body: &Value) -> TestResponse {
         self.act_as(&operator("admin"), method, path, body).await
     }
 
     pub(crate) async fn act_as(&self, token: &str, method: &str, path: &str, body: &Value) -> TestResponse {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.request(
-            method,
-            &format!("/admin/v1{path}"),
-            &[("authorization", &format!("Bearer {token}"))],
-            body,
-        )
-        .await
+        let (path, bearer) = (format!("/admin/v1{path}"), format!("Bearer {token}"));
+        let response = self.request(method, &path, &[("authorization", &bearer)], body).await;
+        check_response(method, &path, &response);
+        response
     }
 
-    async fn look(&self, path: &str) -> Value {
+    pub(crate) async fn look(&self, path: &str) -> Value {
         let response = self.act("GET", path, &Value::Null).await;
         assert_eq!(response.status, 200, "{path}: {}", response.body);
         assert_eq!(response.headers["cache-control"], "no-store");

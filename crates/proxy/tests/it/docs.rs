@@ -10,8 +10,14 @@ use serde_json::Value;
 
 const OPERATIONS: &str = "docs/operations.md";
 /// The pages for people who use it.
-const PAGES: [&str; 5] =
-    ["README.md", "README.es.md", "docs/operations.md", "docs/protocol.md", "docs/migration.md"];
+const PAGES: [&str; 6] = [
+    "README.md",
+    "README.es.md",
+    "docs/admin-api.md",
+    "docs/operations.md",
+    "docs/protocol.md",
+    "docs/migration.md",
+];
 
 /// All pages of the repository.
 fn pages() -> Vec<Page> {

@@ -41,6 +41,7 @@ mod metrics;
 mod models;
 mod module_boundaries;
 mod non_claude_models;
+mod openapi;
 mod otel;
 mod packaging;
 mod preserved_thinking;
