@@ -12,6 +12,9 @@ const MAX_NAME_BYTES: usize = 255;
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>
 const MAX_PROFILE_BYTES: usize = 2048;
 
+/// Longest claim in an error, in characters: issuers and audiences are names or URLs.
+const MAX_SHOWN_CHARS: usize = 100;
+
 /// Second audience of tokens for inference: Claude Code reads the headers about a limit only with a token for a gateway.
 const CLAUDE_GATEWAY: &str = "claude-gateway";
 
@@ -79,22 +82,19 @@ impl Claims {
     /// Parses and checks a signed payload at `now`, in seconds since the epoch.
     pub(super) fn parse(payload: &[u8], expected: &Expected, now: i64) -> Result<Self, TokenError> {
         let UniqueObject(claims) = serde_json::from_slice(payload).map_err(|_| TokenError::Payload)?;
-        let expires_at = seconds(&claims, "exp")?.ok_or(TokenError::Claim {
+        let expires_at = seconds(&claims, "exp", f64::floor)?.ok_or(TokenError::Claim {
             name: "exp",
             reason: "is missing; every token must have an expiry",
         })?;
         if now.saturating_sub(expected.leeway) >= expires_at {
             return Err(TokenError::Expired);
         }
-        if seconds(&claims, "nbf")?.is_some_and(|from| from > now.saturating_add(expected.leeway)) {
+        let not_before = seconds(&claims, "nbf", f64::ceil)?;
+        if not_before.is_some_and(|from| from > now.saturating_add(expected.leeway)) {
             return Err(TokenError::NotYetValid);
         }
-        if claims.get("iss").and_then(Value::as_str) != Some(&expected.issuer) {
-            return Err(TokenError::Issuer);
-        }
-        if !has_audience(claims.get("aud"), &expected.audience) {
-            return Err(TokenError::Audience);
-        }
+        check_issuer(&claims, &expected.issuer)?;
+        check_audience(&claims, &expected.audience)?;
         let user_id = name(&claims, "user_id")?.ok_or(TokenError::Claim {
             name: "user_id",
             reason: "is missing; every token must name a user",
@@ -105,7 +105,7 @@ impl Claims {
             default_inference_profile: profile(&claims)?,
             scope: scope(&claims)?,
             jti: name(&claims, "jti")?,
-            issued_at: seconds(&claims, "iat")?,
+            issued_at: seconds(&claims, "iat", f64::floor)?,
             expires_at,
         })
     }
@@ -214,9 +214,20 @@ fn present<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value>
     claims.get(claim).filter(|value| !value.is_null())
 }
 
-fn seconds(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<i64>, TokenError> {
-    let error = TokenError::Claim { name: claim, reason: "is not a whole number of seconds" };
-    present(claims, claim).map(|value| value.as_i64().ok_or(error)).transpose()
+/// Seconds since the epoch. A fraction is allowed, as JavaScript's `Date.now() / 1000` has one; `round` removes it.
+///
+/// <https://www.rfc-editor.org/rfc/rfc7519#section-2> (NumericDate)
+fn seconds(
+    claims: &Map<String, Value>,
+    claim: &'static str,
+    round: fn(f64) -> f64,
+) -> Result<Option<i64>, TokenError> {
+    let error = TokenError::Claim { name: claim, reason: "is not a number of seconds since 1970" };
+    let parse = |value: &Value| {
+        let fractional = || format!("{:.0}", round(value.as_f64()?)).parse().ok();
+        value.as_i64().or_else(fractional)
+    };
+    present(claims, claim).map(|value| parse(value).ok_or(error)).transpose()
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, claim: &'static str) -> Result<Option<&'a str>, TokenError> {
@@ -244,12 +255,37 @@ fn scope(claims: &Map<String, Value>) -> Result<Scope, TokenError> {
     text(claims, "scope")?.map_or(Ok(Scope::Inference), |name| Scope::from_name(name).ok_or(error))
 }
 
-fn has_audience(aud: Option<&Value>, audience: &str) -> bool {
-    match aud {
-        Some(Value::String(value)) => value == audience,
-        Some(Value::Array(values)) => values.iter().any(|value| value.as_str() == Some(audience)),
-        _ => false,
+fn check_issuer(claims: &Map<String, Value>, expected: &str) -> Result<(), TokenError> {
+    let expected_owned = || expected.to_owned();
+    match present(claims, "iss") {
+        Some(Value::String(issuer)) if issuer == expected => Ok(()),
+        Some(issuer) => Err(TokenError::Issuer { found: shown(issuer), expected: expected_owned() }),
+        None => Err(TokenError::MissingIssuer { expected: expected_owned() }),
     }
+}
+
+/// `aud` is a string, or a list of them.
+fn check_audience(claims: &Map<String, Value>, expected: &str) -> Result<(), TokenError> {
+    let is_expected = |value: &Value| value.as_str() == Some(expected);
+    match present(claims, "aud") {
+        Some(Value::Array(audiences)) if audiences.iter().any(is_expected) => Ok(()),
+        Some(audience) if is_expected(audience) => Ok(()),
+        Some(Value::Array(audiences)) if audiences.is_empty() => {
+            Err(TokenError::MissingAudience { expected: expected.to_owned() })
+        }
+        Some(audience) => Err(TokenError::Audience { found: shown(audience), expected: expected.to_owned() }),
+        None => Err(TokenError::MissingAudience { expected: expected.to_owned() }),
+    }
+}
+
+/// The value of a claim in an error: strings without quotes, cut to what fits into a sentence.
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    };
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 /// A JSON object without duplicate names: parsers differ in which of two values counts.

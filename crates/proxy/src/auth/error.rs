@@ -3,7 +3,7 @@
 use super::{Access, Scope};
 
 /// Failed check of a credential. The text is safe for clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     /// No token in the headers.
     #[error(
@@ -58,18 +58,40 @@ pub(crate) enum TokenError {
     /// `nbf` is in the future.
     #[error("the token is not valid yet (`nbf`); the clocks of its issuer and of this gateway may differ")]
     NotYetValid,
+    /// No issuer.
+    #[error("the token has no issuer (`iss`); this gateway accepts {expected:?}")]
+    MissingIssuer {
+        /// `JWT_ISSUER`.
+        expected: String,
+    },
     /// Another issuer.
-    #[error("the token's issuer (`iss`) is not the expected one")]
-    Issuer,
+    #[error("the token was issued by {found:?} (`iss`); this gateway accepts {expected:?}")]
+    Issuer {
+        /// Issuer of the token.
+        found: String,
+        /// `JWT_ISSUER`.
+        expected: String,
+    },
+    /// No audience.
+    #[error("the token has no audience (`aud`); this gateway accepts {expected:?}")]
+    MissingAudience {
+        /// `JWT_AUDIENCE`.
+        expected: String,
+    },
     /// Another audience.
-    #[error("the token's audience (`aud`) does not contain the expected one")]
-    Audience,
+    #[error("the token is for {found:?} (`aud`); this gateway accepts {expected:?}")]
+    Audience {
+        /// Audiences of the token, separated by commas.
+        found: String,
+        /// `JWT_AUDIENCE`.
+        expected: String,
+    },
 }
 
 impl TokenError {
     /// Name of the failed check, in metrics and events.
     #[must_use]
-    pub(crate) fn check(self) -> &'static str {
+    pub(crate) fn check(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Conflicting => "conflicting",
@@ -83,8 +105,8 @@ impl TokenError {
             Self::Claim { name, .. } => name,
             Self::Expired => "exp",
             Self::NotYetValid => "nbf",
-            Self::Issuer => "iss",
-            Self::Audience => "aud",
+            Self::MissingIssuer { .. } | Self::Issuer { .. } => "iss",
+            Self::MissingAudience { .. } | Self::Audience { .. } => "aud",
         }
     }
 }
@@ -111,7 +133,9 @@ pub(crate) enum AccessError {
     #[error("the user {0:?} is unknown; the gateway's operator can add it")]
     UnknownUser(String),
     /// The rows cannot be looked up, and the configuration denies access then.
-    #[error("the gateway cannot check access because its database is unavailable; try again in a moment")]
+    #[error(
+        "the gateway cannot check access because its database is unavailable; try again in a few seconds"
+    )]
     StoreUnavailable,
     /// The scope of the token does not allow the operation.
     #[error("{}", insufficient_scope(*.scope, *.access))]
@@ -123,7 +147,7 @@ pub(crate) enum AccessError {
     },
     /// The user has as many open requests as are allowed.
     #[error(
-        "the user {user_id:?} has {max} requests open, and no more are served at a time; wait until one of them ends"
+        "the user {user_id:?} has {max} requests open, and no more are served at a time; try again in a few seconds"
     )]
     TooManyRequests {
         /// The user.

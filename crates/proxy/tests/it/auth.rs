@@ -118,16 +118,19 @@ async fn key_fields_of_jwt_header_are_ignored() {
 #[tokio::test]
 async fn token_times_are_checked_with_one_minute_leeway() {
     let server = authenticated_server().await;
-    for fine in [json!({"exp": now() - 50}), json!({"nbf": now() + 50})] {
+    for fine in [
+        json!({"exp": now() - 50}),
+        json!({"nbf": now() + 50}),
+        json!({"exp": 1_895_348_800.5, "iat": 1_795_348_800.25, "nbf": 1_795_348_800.75}),
+    ] {
         assert_eq!(server.post_as(&token("ana", &fine)).await.status, 200, "{fine}");
     }
     let wrong = [
         (json!({"exp": now() - 61}), "expired"),
         (json!({"nbf": now() + 120}), "nbf"),
         (json!({"exp": null}), "`exp` is missing"),
-        (json!({"exp": "1895348800"}), "whole number"),
-        (json!({"exp": 1_895_348_800.5}), "whole number"),
-        (json!({"exp": 1e308}), "whole number"),
+        (json!({"exp": "1895348800"}), "number of seconds"),
+        (json!({"exp": 1e308}), "number of seconds"),
     ];
     for (claim, said) in wrong {
         let message = server.post_as(&token("ana", &claim)).await.refused(said);
