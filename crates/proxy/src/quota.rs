@@ -19,7 +19,9 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{self, FailMode};
 use crate::ids;
-use crate::store::{CallerTotals, Event, Reservation, ReserveOutcome, Store, StoreError, UsageRecord};
+use crate::store::{
+    CallerTotals, Event, OutageLog, Reservation, ReserveOutcome, Store, StoreError, UsageRecord,
+};
 use crate::usage::{QueuePermit, SlotError, UsageRecorder};
 pub(crate) use period::{Period, Periods};
 
@@ -37,6 +39,13 @@ pub struct Quota {
     open: Arc<Mutex<HashSet<String>>>,
     /// Instant of the last event of each limit, epoch milliseconds.
     last_reported: Mutex<HashMap<(LimitScope, String), i64>>,
+    /// Requests whose limits were not checked because the database was unavailable.
+    unchecked: OutageLog,
+    /// Requests whose limits were not checked in time.
+    late: OutageLog,
+    /// Failed renewals of leases, and failed records of resets.
+    renewals: OutageLog,
+    resets: OutageLog,
 }
 
 /// Shortest time in milliseconds between two events of one limit: clients repeat denied requests every few seconds.
@@ -211,6 +220,10 @@ impl Quota {
             holder: ids::holder(),
             open: Arc::default(),
             last_reported: Mutex::default(),
+            unchecked: OutageLog::concurrent(),
+            late: OutageLog::concurrent(),
+            renewals: OutageLog::serial(),
+            resets: OutageLog::serial(),
         }
     }
 
@@ -268,7 +281,11 @@ impl Quota {
             now,
         };
         loop {
-            match self.store.reserve(&reservation).await {
+            let outcome = self.store.reserve(&reservation).await;
+            if outcome.is_ok() {
+                self.log_end_of_outages();
+            }
+            match outcome {
                 Ok(ReserveOutcome::Reserved(totals)) => return Ok(subject.limits(&totals)),
                 Ok(ReserveOutcome::OverLimit(totals)) => {
                     let tightest = subject.limits(&totals).into_iter().min_by_key(LimitStatus::remaining);
@@ -284,14 +301,38 @@ impl Quota {
                     return Err(AdmitError::LimitExceeded { status, need, min_need, period, now });
                 }
                 Err(error @ StoreError::Busy(_)) => {
-                    tracing::warn!(%error, user_id = subject.user_id, "limit not checked in time");
+                    if self.late.failed() {
+                        tracing::warn!(%error, "limits cannot be checked in time; requests get a 529");
+                    }
                     return Err(AdmitError::StoreBusy);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, user_id = subject.user_id, "limit not checked");
+                    if self.unchecked.failed() {
+                        self.log_outage(&error);
+                    }
                     return self.outage_decision(subject);
                 }
             }
+        }
+    }
+
+    /// Logs that limits cannot be checked from here on.
+    fn log_outage(&self, error: &StoreError) {
+        if [self.config.user_on_outage, self.config.team_on_outage].contains(&FailMode::Closed) {
+            let message = "limits cannot be checked while the database is unavailable; limits that fail closed deny requests";
+            tracing::warn!(%error, "{message}");
+        } else {
+            tracing::warn!(%error, "limits are not enforced while the database is unavailable");
+        }
+    }
+
+    /// Logs, once, that limits are checked again.
+    fn log_end_of_outages(&self) {
+        if let Some(requests) = self.unchecked.ended() {
+            tracing::info!(requests, "limits are enforced again; these requests were not checked");
+        }
+        if let Some(requests) = self.late.ended() {
+            tracing::info!(requests, "limits are checked in time again; these requests got a 529");
         }
     }
 

@@ -107,7 +107,7 @@ pub(crate) fn install_quiet() -> Result<(), String> {
         }
     }
     let layer = LogLayer::new(false, Clock::machine(), &[], vec![Box::new(Stderr)]);
-    install_layer("warn", layer.map_err(|error| error.to_string())?)
+    install_layer("warn,sqlx=error", layer.map_err(|error| error.to_string())?)
 }
 
 fn install_layer(filter: &str, layer: LogLayer) -> Result<(), String> {

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::store::{Event, Store, UsageRecord};
+use crate::store::{Event, OutageLog, Store, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use retention::Retention;
@@ -52,6 +52,9 @@ struct Shared {
     needs_replay: AtomicBool,
     /// Number of records that are neither in the database nor in the WAL.
     lost: AtomicU64,
+    /// Records that could not be written to the WAL.
+    unlogged: OutageLog,
+    failed_replays: OutageLog,
     /// Instant before which all records are in the database, epoch milliseconds.
     stored_until: AtomicI64,
     clock: Clock,
@@ -120,6 +123,8 @@ impl UsageRecorder {
             // Records of the process before are replayed first.
             needs_replay: AtomicBool::new(true),
             lost: AtomicU64::new(0),
+            unlogged: OutageLog::concurrent(),
+            failed_replays: OutageLog::serial(),
             stored_until: AtomicI64::new(clock.milliseconds()),
             clock,
         });
@@ -191,8 +196,16 @@ impl Shared {
             self.stored_until.store(self.clock.milliseconds(), Ordering::Relaxed);
         }
         let segment = self.wal.append(&entry);
-        if let Err(error) = &segment {
-            tracing::error!(%error, "WAL write failed; the record is only in memory");
+        match &segment {
+            Ok(_) => {
+                if let Some(records) = self.unlogged.ended() {
+                    tracing::info!(records, "WAL is writable again; these records were only in memory");
+                }
+            }
+            Err(error) if self.unlogged.failed() => {
+                tracing::error!(%error, "WAL cannot be written; new usage records are only in memory");
+            }
+            Err(_) => {}
         }
         Queued { segment: segment.ok(), entry }
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config;
-use crate::store::{CallerRows, Event, NewUser, Store, StoreError};
+use crate::store::{CallerRows, Event, NewUser, OutageLog, Store, StoreError};
 
 /// How long a decision is cached: the delay until a revocation takes effect, which `docs/operations.md` promises.
 const DECISION_TTL: Duration = Duration::from_secs(2);
@@ -84,6 +84,8 @@ pub struct Authenticator {
     tokens: Mutex<LruCache<[u8; 32], Arc<CachedToken>>>,
     /// Last rows of users by their name, for their other tokens while the database is unavailable.
     users: Mutex<LruCache<String, CallerRows>>,
+    /// Look-ups that failed because the database was unavailable.
+    failed_lookups: OutageLog,
     /// Limits the rate of events about rejected requests.
     pub(crate) event_limiter: AuditEventLimiter,
     /// Limits the open requests of each user.
@@ -134,6 +136,7 @@ impl Authenticator {
             anonymous,
             tokens: Mutex::new(LruCache::new(MAX_CACHED_TOKENS)),
             users: Mutex::new(LruCache::new(MAX_CACHED_USERS)),
+            failed_lookups: OutageLog::concurrent(),
             event_limiter: AuditEventLimiter::default(),
         }
     }
@@ -180,10 +183,16 @@ impl Authenticator {
             let decision = Box::pin(self.look_up(&token.claims)).await;
             cached.looked_up_at = Some(Instant::now());
             match decision {
-                Ok(decision) => cached.decision = Some(decision),
-                Err(error) => {
-                    tracing::warn!(%error, "caller lookup failed; the last decision stays in force");
+                Ok(decision) => {
+                    cached.decision = Some(decision);
+                    if let Some(lookups) = self.failed_lookups.ended() {
+                        tracing::info!(lookups, "users and tokens are checked again; these look-ups failed");
+                    }
                 }
+                Err(error) if self.failed_lookups.failed() => {
+                    tracing::warn!(%error, "users and tokens cannot be checked; the last known state is used");
+                }
+                Err(_) => {}
             }
         }
         cached.decision.clone().unwrap_or_else(|| self.fail_open_decision(&token.claims))

@@ -60,7 +60,8 @@ pub(super) fn log(env: &mut EnvReader<'_>) -> LogConfig {
     }
 }
 
-/// Libraries log warnings and errors only: their details may contain data that the scrubber does not know.
+/// Libraries log warnings and errors only: their details may contain data that the scrubber does not know. `sqlx` logs errors
+/// only: it warns about each broken connection, and the store logs the outage once.
 fn filter(env: &mut EnvReader<'_>) -> String {
     const NAME: &str = "RUST_LOG";
     let levels = [("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
@@ -69,7 +70,7 @@ fn filter(env: &mut EnvReader<'_>) -> String {
         level = "debug";
     }
     let others = if level == "error" { "error" } else { "warn" };
-    let default = format!("{others},{OUR_TARGET}={level}");
+    let default = format!("{others},sqlx=error,{OUR_TARGET}={level}");
     let Some(filter) = env.text(NAME) else { return default };
     match EnvFilter::try_new(&filter) {
         Ok(_) => filter,
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!(log.file.as_deref(), Some(Path::new("./logs/bedrock-proxy.json")));
         assert!(log.json && !log.stdout);
         assert_eq!(log.retention, LogRetention { days: 30, bytes: 1 << 30 });
-        assert_eq!(log.filter, "warn,bedrock_proxy=info");
+        assert_eq!(log.filter, "warn,sqlx=error,bedrock_proxy=info");
     }
 
     #[test]
@@ -367,9 +368,9 @@ mod tests {
 
     #[test]
     fn log_level_applies_to_our_target_only() {
-        assert_eq!(load_log(&[("LOG_LEVEL", "error")]).filter, "error,bedrock_proxy=error");
+        assert_eq!(load_log(&[("LOG_LEVEL", "error")]).filter, "error,sqlx=error,bedrock_proxy=error");
         let debug = [("AWS_BEDROCK_DEBUG", "true"), ("LOG_LEVEL", "info")];
-        assert_eq!(load_log(&debug).filter, "warn,bedrock_proxy=debug");
+        assert_eq!(load_log(&debug).filter, "warn,sqlx=error,bedrock_proxy=debug");
         assert_eq!(load_log(&[debug[0], ("RUST_LOG", "info,hyper=trace")]).filter, "info,hyper=trace");
     }
 

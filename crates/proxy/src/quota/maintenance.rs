@@ -47,8 +47,17 @@ impl Quota {
         let lease_ms = i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX);
         let expires_at = self.clock.milliseconds().saturating_add(lease_ms);
         let open: Vec<_> = self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        if let Err(error) = self.store.renew(&open, expires_at).await {
-            tracing::warn!(%error, "lease renewal failed");
+        match self.store.renew(&open, expires_at).await {
+            Ok(_) if open.is_empty() => {}
+            Ok(_) => {
+                if let Some(attempts) = self.renewals.ended() {
+                    tracing::info!(attempts, "reservations are renewed again");
+                }
+            }
+            Err(error) if self.renewals.failed() => {
+                tracing::warn!(%error, "reservations of open requests cannot be renewed; retrying");
+            }
+            Err(_) => {}
         }
     }
 
@@ -69,12 +78,16 @@ impl Quota {
         };
         match self.store.record_reset(period.start, &period.date.to_string(), &event).await {
             Ok(is_first) => {
+                let _ = self.resets.ended();
                 *recorded = Some(period);
                 if is_first {
                     tracing::info!(date = %period.date, "quota period began");
                 }
             }
-            Err(error) => tracing::warn!(%error, "quota reset not recorded; retrying"),
+            Err(error) if self.resets.failed() => {
+                tracing::warn!(%error, "quota reset cannot be recorded; retrying");
+            }
+            Err(_) => {}
         }
     }
 }

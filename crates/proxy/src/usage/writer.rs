@@ -189,11 +189,14 @@ impl Writer {
         self.shared.needs_replay.store(false, Ordering::Release);
         match self.replay_segments().await {
             Ok(rotated_at) => {
+                let _ = self.shared.failed_replays.ended();
                 self.shared.stored_until.store(rotated_at, Ordering::Relaxed);
                 true
             }
             Err(reason) => {
-                tracing::error!(reason, "WAL replay failed; retrying");
+                if self.shared.failed_replays.failed() {
+                    tracing::error!(reason, "WAL replay failed; retrying");
+                }
                 self.shared.needs_replay.store(true, Ordering::Release);
                 false
             }

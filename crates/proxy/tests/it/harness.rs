@@ -271,6 +271,15 @@ pub(crate) fn captured_logs() -> String {
     String::from_utf8_lossy(&captured.text).into_owned()
 }
 
+/// What is logged on this thread until the guard is dropped: the server of a test with one thread, and nothing of others.
+#[must_use]
+pub(crate) fn capture_this_thread() -> (Lines, tracing::subscriber::DefaultGuard) {
+    let lines = Lines::default();
+    let layer = LogLayer::new(true, Clock::machine(), &[], vec![Box::new(lines.clone())]).unwrap();
+    let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(layer);
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
 /// The capture of this process, which begins with the first call.
 fn captured() -> &'static Captured {
     static LINES: OnceLock<Lines> = OnceLock::new();
@@ -312,7 +321,17 @@ pub(crate) async fn log_line_with(field: &str, value: &str) -> Value {
 }
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Captured>);
+pub(crate) struct Lines(Arc<Captured>);
+
+impl Lines {
+    /// The lines of `level`.
+    pub(crate) fn of_level(&self, level: &str) -> Vec<String> {
+        let content = self.0.content.lock().unwrap();
+        let text = String::from_utf8_lossy(&content.text).into_owned();
+        let is_level = |line: &&str| line.contains(&format!(r#""level":"{level}""#));
+        text.lines().filter(is_level).map(str::to_owned).collect()
+    }
+}
 
 #[derive(Default)]
 struct Captured {

@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use crate::harness::postgres;
 use crate::harness::tokens::{KEY, authenticated_server_with, now, token};
-use crate::harness::{TestResponse, TestServer, full, message_body, test_server_at, wait_for};
+use crate::harness::{
+    TestResponse, TestServer, capture_this_thread, full, message_body, test_server_at, wait_for,
+};
 
 /// What is left of one request's own needs, in tokens: a short prompt, and no answer longer than this.
 const ANSWER: i64 = 20;
@@ -232,6 +234,24 @@ async fn fail_open_limit_charges_after_the_outage() {
         (spent.user.used == total).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn outage_is_logged_once_not_per_request() {
+    let server = authenticated_server_with(&[], |_| {}).await;
+    let tokens = ["ana", "ben"].map(|user| token(user, &json!({})));
+    assert_eq!(ask_short(&server, &tokens[0], "Hello", false).await.status, 200);
+    let (lines, _guard) = capture_this_thread();
+    server.app.store.close().await;
+    for number in 0..30 {
+        assert_eq!(ask_short(&server, &tokens[number % 2], "Hello", false).await.status, 200);
+    }
+    let warnings = lines.of_level("warn");
+    for message in ["limits are not enforced while", "users and tokens cannot be checked"] {
+        let count = warnings.iter().filter(|line| line.contains(message)).count();
+        assert_eq!(count, 1, "{message}: {warnings:#?}");
+    }
+    assert!(warnings.len() < 8, "{warnings:#?}");
 }
 
 #[tokio::test]
