@@ -107,10 +107,10 @@ pub(crate) enum ResolveError {
         /// A known name.
         suggestion: Option<String>,
     },
-    /// The model of an application inference profile is not known, and cannot be looked up now.
+    /// The model of an application inference profile is not known and cannot be looked up.
     #[error(
-        "the model of this inference profile cannot be looked up now: too many profiles are being looked up; send the \
-         request again in some seconds"
+        "the model of this inference profile cannot be looked up, because too many look-ups are running; try again in a \
+         few seconds"
     )]
     LookupBusy,
 }

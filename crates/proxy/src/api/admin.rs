@@ -186,8 +186,9 @@ impl From<AdminError> for ApiError {
             // The address of the database goes to the operator's log only.
             AdminError::Unavailable(reason) => {
                 tracing::warn!(reason, "administration request failed: database unavailable");
-                let message = "the gateway's database is unavailable; try again in a moment";
-                Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
+                Self::database_unavailable(
+                    "the gateway's database is unavailable; try again in a few seconds",
+                )
             }
         }
     }

@@ -22,8 +22,8 @@ use crate::inference::{InferenceError, error_class, message_with_code, resolve_e
 use crate::telemetry::record::ErrorRecord;
 use aws::AwsResponse;
 
-/// Seconds a client should wait after a throttle of AWS, which names none.
-const RETRY_AFTER_THROTTLE: u16 = 5;
+/// Seconds of `retry-after` for errors that pass by themselves; their sentences have "a few seconds".
+const RETRY_AFTER_SECONDS: u16 = 5;
 
 /// The shape of errors, by route group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,18 @@ impl ApiError {
     pub(crate) fn bad_gateway(message: impl Into<String>) -> Self {
         let error = Self::new(ErrorType::Api, message).with_status(StatusCode::BAD_GATEWAY);
         Self { fault: Some(Fault::Upstream), ..error }
+    }
+
+    /// 503: the database is needed and unavailable.
+    pub(crate) fn database_unavailable(message: impl Into<String>) -> Self {
+        let error = Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE);
+        Self { retry_after: RETRY_AFTER_SECONDS, ..error }
+    }
+
+    /// The same error with another `retry-after`, in seconds.
+    #[must_use]
+    pub(super) fn with_retry_after(self, retry_after: u16) -> Self {
+        Self { retry_after, ..self }
     }
 
     /// The same error with further headers, which win over those that its kind brings.
@@ -160,7 +172,8 @@ impl IntoResponse for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let retry_after = if error.kind == ErrorType::RateLimit { RETRY_AFTER_THROTTLE } else { 0 };
+        let passes = matches!(error.kind, ErrorType::RateLimit | ErrorType::Overloaded);
+        let retry_after = if passes { RETRY_AFTER_SECONDS } else { 0 };
         // The same token is no better a moment later.
         let is_final = matches!(error.kind, ErrorType::Authentication | ErrorType::Permission);
         Self {
@@ -237,11 +250,17 @@ impl From<ServiceError> for ApiError {
             ErrorType::RateLimit | ErrorType::Api | ErrorType::Timeout | ErrorType::Overloaded
         );
         let is_final = is_retried && matches!(mapped.retry, Retry::Never | Retry::WithNewCredentials);
+        let is_throttle = kind == ErrorType::RateLimit;
         let error = Self::from(mapped.error);
         let error = Self {
             should_retry: is_final.then_some(false),
             doc_code: (!mapped.known_error.is_verbatim()).then_some(mapped.known_error.code),
-            retry_after: retry_after.map_or(mapped.known_error.retry_after.max(error.retry_after), seconds),
+            // A throttle of AWS names no time; an overloaded model may be overloaded for long.
+            retry_after: match retry_after {
+                Some(retry_after) => seconds(retry_after),
+                None if is_throttle => mapped.known_error.retry_after.max(error.retry_after),
+                None => mapped.known_error.retry_after,
+            },
             fault: Some(mapped.fault),
             aws: Some(Box::new(aws)),
             ..error
@@ -258,6 +277,8 @@ mod tests {
     use protocol::translate::{KNOWN_ERRORS, MappedError, map_error};
 
     use super::*;
+    use crate::auth::AccessError;
+    use crate::quota::{AdmitError, LimitScope, LimitStatus, Period};
 
     #[test]
     fn error_kinds_have_anthropics_statuses() {
@@ -324,6 +345,75 @@ mod tests {
         let throttled = Exception { message: Some("Too many requests".to_owned()), ..Exception::default() };
         let throttled = map_error(429, "ThrottlingException", &throttled);
         assert_eq!(service_error(throttled).class(), "upstream");
+    }
+
+    /// All errors with the status 429, 503 or 529 that are not AWS's.
+    fn own_retryable_errors() -> Vec<ApiError> {
+        let midnight = 1_795_305_600_000;
+        let period =
+            Period { start: midnight, end: midnight + 86_400_000, date: jiff::civil::date(2026, 11, 22) };
+        let exceeded = |used, reserved| AdmitError::LimitExceeded {
+            status: LimitStatus {
+                scope: LimitScope::User,
+                name: "ana".to_owned(),
+                limit: 1000,
+                used,
+                reserved,
+            },
+            need: 100,
+            min_need: 100,
+            period,
+            now: midnight + 1000,
+        };
+        let denied = [
+            exceeded(0, 950),
+            exceeded(950, 0),
+            exceeded(1000, 0),
+            AdmitError::StoreUnavailable(LimitScope::Team),
+            AdmitError::StoreBusy,
+            AdmitError::QueueFull,
+            AdmitError::ShuttingDown,
+        ];
+        let rejected = [
+            AccessError::TooManyRequests { user_id: "ana".to_owned(), max: 2 },
+            AccessError::StoreUnavailable,
+        ];
+        let failed = [
+            InferenceError::Busy,
+            InferenceError::ShuttingDown,
+            InferenceError::Resolve(ResolveError::LookupBusy),
+        ];
+        let errors = denied.into_iter().map(ApiError::from).chain(rejected.into_iter().map(ApiError::from));
+        errors.chain(failed.into_iter().map(ApiError::from)).collect()
+    }
+
+    #[tokio::test]
+    async fn retry_after_agrees_with_the_sentence() {
+        for error in own_retryable_errors() {
+            for format in [ErrorFormat::Anthropic, ErrorFormat::OpenAi, ErrorFormat::Aws] {
+                let mut error = error.clone();
+                error.set_format(format);
+                let response = error.render(&RequestId::generate());
+                assert!([429, 503, 529, 400].contains(&response.status().as_u16()), "{error:?}");
+                let header =
+                    |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+                let seconds: Option<u64> = header("retry-after").map(|value| value.parse().unwrap());
+                let is_final = header("x-should-retry").as_deref() == Some("false");
+                let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+                let text = String::from_utf8(body.to_vec()).unwrap();
+                if text.to_lowercase().contains("try again in a few seconds") {
+                    assert!(
+                        seconds.is_some_and(|seconds| (1..=10).contains(&seconds)),
+                        "{seconds:?}: {text}"
+                    );
+                    assert!(!is_final, "{text}");
+                } else {
+                    assert!(is_final && !text.contains("again"), "{text}");
+                    // The rest of the day.
+                    assert_eq!(seconds, text.contains("(in 24 h 0 min)").then_some(86_400), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use protocol::anthropic::ErrorType;
 
 use super::error::ApiError;
 use crate::inference::InferenceError;
-use crate::quota::{AdmitError, LimitScope, LimitStatus, Period};
+use crate::quota::{AdmitError, LimitStatus, Period};
 
 const STATUS: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-status");
 const RESET: HeaderName = HeaderName::from_static("anthropic-ratelimit-unified-reset");
@@ -26,7 +26,7 @@ const DISABLED: HeaderName = HeaderName::from_static("anthropic-ratelimit-unifie
 /// before the end.
 const WARNINGS: [(i64, &str); 2] = [(95, "0.95"), (75, "0.75")];
 /// Seconds after which open requests may have released what they reserve: a short response takes about as long.
-const RETRY_AFTER_RESERVATION: i64 = 10;
+const RETRY_AFTER_RESERVATION: u16 = 10;
 
 /// Adds how much of the most used limit is gone.
 pub(super) fn add(limit: &LimitStatus, period: Period, headers: &mut HeaderMap) {
@@ -51,36 +51,29 @@ impl From<AdmitError> for ApiError {
     fn from(denied: AdmitError) -> Self {
         match denied {
             AdmitError::ShuttingDown => InferenceError::ShuttingDown.into(),
-            AdmitError::StoreBusy | AdmitError::QueueFull => {
-                let text = match denied {
-                    AdmitError::QueueFull => {
-                        "the gateway has too many requests whose usage is not stored yet; try again in a moment"
-                    }
-                    _ => {
-                        "the gateway's database is too busy to check your daily token limit; try again in a moment"
-                    }
-                };
-                let mut headers = HeaderMap::new();
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_RESERVATION));
-                Self::new(ErrorType::Overloaded, text).with_headers(headers)
-            }
+            AdmitError::QueueFull => Self::new(
+                ErrorType::Overloaded,
+                "the gateway has too many requests whose usage is not stored yet; try again in a few seconds",
+            ),
+            AdmitError::StoreBusy => Self::new(
+                ErrorType::Overloaded,
+                "the gateway's database is too busy to check your token limit; try again in a few seconds",
+            ),
             AdmitError::StoreUnavailable(scope) => {
                 let text = format!(
-                    "the daily token limit of your {scope} cannot be checked, because the gateway's database is \
-                     unavailable; try again in a moment"
+                    "the token limit of your {scope} cannot be checked, because the gateway's database is unavailable; \
+                     the gateway's operator has to restore it"
                 );
                 let mut headers = HeaderMap::new();
                 headers.insert(DISABLED, HeaderValue::from_static("fetch_error"));
                 reject(text, headers)
             }
-            AdmitError::LimitExceeded { ref status, need, period, now, .. } => {
-                let text = message(status, need, period, now);
-                if denied.is_blocked_by_reservations() {
-                    let mut headers = HeaderMap::new();
-                    headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_RESERVATION));
-                    return Self::new(ErrorType::RateLimit, text).with_headers(headers);
-                }
-                reject(text, rejection_headers(period, now))
+            AdmitError::LimitExceeded { ref status, need, .. } if denied.is_blocked_by_reservations() => {
+                let error = Self::new(ErrorType::RateLimit, reservations_message(status, need));
+                error.with_retry_after(RETRY_AFTER_RESERVATION)
+            }
+            AdmitError::LimitExceeded { status, need, period, now, .. } => {
+                reject(limit_message(&status, need, period, now), rejection_headers(period, now))
             }
         }
     }
@@ -108,23 +101,39 @@ fn rejection_headers(period: Period, now: i64) -> HeaderMap {
     .collect()
 }
 
-/// What, whose, how much, until when, and what to do.
-fn message(standing: &LimitStatus, need: i64, period: Period, now: i64) -> String {
-    let LimitStatus { scope, name, limit, used, reserved } = standing;
-    let whose = match scope {
-        LimitScope::User => format!("user {name:?}"),
-        LimitScope::Team => format!("team {name:?}"),
-    };
+/// A limit whose rest is reserved by open requests: a retry helps, and so does a smaller `max_tokens`.
+fn reservations_message(status: &LimitStatus, need: i64) -> String {
+    let LimitStatus { scope, name, limit, used, reserved } = status;
+    format!(
+        "{} of the {} tokens of the {scope} {name:?} are reserved by requests that are still running, and {} are used; this \
+         request may need up to {}. Try again in a few seconds, or lower max_tokens (Claude Code: \
+         CLAUDE_CODE_MAX_OUTPUT_TOKENS)",
+        with_thousands(*reserved),
+        with_thousands(*limit),
+        with_thousands(*used),
+        with_thousands(need),
+    )
+}
+
+/// A limit whose rest is too small: whose, how much, until when, and what to do.
+fn limit_message(status: &LimitStatus, need: i64, period: Period, now: i64) -> String {
+    let LimitStatus { scope, name, limit, used, reserved } = status;
     let open = if *reserved > 0 {
-        format!(", and requests that are open reserve {}", with_thousands(*reserved))
+        format!(", and requests that are still running reserve {}", with_thousands(*reserved))
     } else {
         String::new()
     };
     let end = Timestamp::from_millisecond(period.end).unwrap_or(Timestamp::MAX);
+    // A smaller response helps only where something is left.
+    let advice = if used < limit {
+        "Wait until then, lower max_tokens (Claude Code: CLAUDE_CODE_MAX_OUTPUT_TOKENS), or request a higher limit from the \
+         gateway's operator"
+    } else {
+        "Wait until then, or request a higher limit from the gateway's operator"
+    };
     format!(
-        "the {whose} has used {} of its limit of {} tokens{open}; this request may need up to {} more. The limit \
-         resets at {end} (in {}). Wait until then, set a smaller max_tokens, or \
-         request a higher limit from the gateway's operator",
+        "the {scope} {name:?} has used {} of its limit of {} tokens{open}; this request may need up to {} more. The limit \
+         resets at {end} (in {}). {advice}",
         with_thousands(*used),
         with_thousands(*limit),
         with_thousands(need),
@@ -160,6 +169,7 @@ mod tests {
 
     use super::*;
     use crate::ids::RequestId;
+    use crate::quota::LimitScope;
 
     const NOON: i64 = 1_795_348_800_000;
 
@@ -206,11 +216,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reserved_tokens_are_worth_a_retry() {
+    #[tokio::test]
+    async fn reserved_tokens_are_worth_a_retry() {
         let response = denied(1_000, 998_000, 4_096);
         assert_eq!(response.headers()["retry-after"], "10");
         assert!(!response.headers().contains_key("x-should-retry"));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        for part in
+            ["998,000 of the 1,000,000 tokens", "Try again in a few seconds", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("resets") && !text.contains("Wait until"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn spent_limit_has_no_advice_about_max_tokens() {
+        let body = axum::body::to_bytes(denied(1_000_000, 0, 10).into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("Wait until then, or request") && !text.contains("max_tokens"), "{text}");
     }
 
     #[test]

@@ -116,7 +116,7 @@ async fn check_model(app: &Arc<App>, name: &str) -> Finding {
             return Finding::fail(name, error.to_string(), "GET /v1/models lists the known models.");
         }
         Err(error @ ResolveError::LookupBusy) => {
-            return Finding::fail(name, error.to_string(), "Check the model again in some seconds.");
+            return Finding::fail(name, error.to_string(), "Check the model again in a few seconds.");
         }
     };
     let id = model.model_id.clone();

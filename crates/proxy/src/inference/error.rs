@@ -56,10 +56,10 @@ impl InferenceError {
             Self::Timeout(message) => Error::new(ErrorType::Timeout, message.clone()),
             Self::Busy => Error::new(
                 ErrorType::Overloaded,
-                "the gateway is busy with large requests; send the request again in some seconds",
+                "the gateway is busy with large requests; try again in a few seconds",
             ),
             Self::ShuttingDown => {
-                Error::new(ErrorType::Overloaded, "the gateway is shutting down; send the request again")
+                Error::new(ErrorType::Overloaded, "the gateway is shutting down; try again in a few seconds")
             }
         }
     }

@@ -55,6 +55,9 @@ pub(super) fn render(error: &ApiError) -> Response {
         (Some(status), Some(aws)) => (status, aws.code.as_str()),
         // The path, the method or the body has a status of its own.
         _ if error.has_own_status && error.status.is_client_error() => (error.status, own_code),
+        _ if error.status == StatusCode::SERVICE_UNAVAILABLE => {
+            (error.status, exception(ErrorType::Overloaded))
+        }
         _ => (own_status, own_code),
     };
     let mut headers = error.headers.as_deref().cloned().unwrap_or_default();
@@ -66,7 +69,12 @@ pub(super) fn render(error: &ApiError) -> Response {
             headers.insert(name, value);
         }
     }
-    if let Some(seconds) = aws.and_then(|aws| aws.retry_after) {
+    let own = (error.should_retry.is_none() && error.retry_after > 0).then_some(error.retry_after);
+    let retry_after = match aws {
+        Some(aws) => aws.retry_after,
+        None => own.filter(|_| !headers.contains_key(header::RETRY_AFTER)),
+    };
+    if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     let message = aws.and_then(|aws| aws.message.as_ref()).unwrap_or(&error.error.message);

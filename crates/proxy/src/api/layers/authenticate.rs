@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Uri, header};
 use http_body::Body as _;
 use protocol::anthropic::ErrorType;
 use serde_json::{Value, json};
@@ -140,9 +140,7 @@ impl From<AccessError> for ApiError {
             | AccessError::InsufficientScope { .. }
             | AccessError::AuthenticationDisabled => Self::new(ErrorType::Permission, message),
             AccessError::TooManyRequests { .. } => Self::new(ErrorType::RateLimit, message),
-            AccessError::StoreUnavailable => {
-                Self::new(ErrorType::Api, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
-            }
+            AccessError::StoreUnavailable => Self::database_unavailable(message),
         }
     }
 }
