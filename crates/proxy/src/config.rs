@@ -20,6 +20,7 @@ mod server;
 mod telemetry;
 mod unknown_variables;
 mod usage;
+mod verbatim;
 
 pub use auth::NewUserConfig;
 pub(crate) use auth::{AuthConfig, CallerConfig, parse_limit};
@@ -81,12 +82,15 @@ impl Config {
     /// # Errors
     /// All errors at once.
     pub fn load(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
-        Self::read(&lookup).0
+        Self::read(&lookup, &|_| false).0
     }
 
-    /// As [`Config::load`], with every variable that was looked up.
-    fn read(lookup: &dyn Fn(&str) -> Option<String>) -> (Result<Self, Vec<ConfigError>>, Settings) {
-        let mut reader = EnvReader::new(lookup);
+    /// As [`Config::load`], with every variable that was looked up. `is_parsed` is true for the variables from `.env`.
+    fn read(
+        lookup: &dyn Fn(&str) -> Option<String>,
+        is_parsed: &dyn Fn(&str) -> bool,
+    ) -> (Result<Self, Vec<ConfigError>>, Settings) {
+        let mut reader = EnvReader::new(lookup, is_parsed);
         let env = &mut reader;
         let bedrock = bedrock::bedrock(env);
         let auth = auth::auth(env);
@@ -108,6 +112,14 @@ impl Config {
             callers,
         };
         config.log.secrets = env.take_secrets();
+        if !env.stripped().is_empty() {
+            let names: Vec<_> = env.stripped().iter().copied().collect();
+            config.warnings.push(format!(
+                "removed the comments or quotes around the values of {} in the environment; tools such as docker run --env-file \
+                 do not remove them",
+                names.join(", "),
+            ));
+        }
         let (errors, settings) = reader.finish();
         (if errors.is_empty() { Ok(config) } else { Err(errors) }, Settings(settings))
     }
@@ -116,7 +128,7 @@ impl Config {
 /// Variables that are set without effect or with a risk, in one sentence each.
 fn warnings(env: &mut EnvReader<'_>, bedrock: &BedrockConfig, auth: &AuthConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    if env.text("LOG_FILE_PATH").is_some() && env.text("LOG_OUTPUT").as_deref() == Some("stdout") {
+    if env.text("LOG_FILE_PATH").is_some() && env.word("LOG_OUTPUT").as_deref() == Some("stdout") {
         warnings.push("LOG_FILE_PATH has no effect: LOG_OUTPUT=stdout".to_owned());
     }
     if auth.secret.is_some() && auth.allow_unauthenticated {

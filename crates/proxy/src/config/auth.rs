@@ -121,7 +121,7 @@ pub(super) fn callers(env: &mut EnvReader<'_>, open_on_outage: bool) -> CallerCo
 
 fn daily_limit(env: &mut EnvReader<'_>, name: &'static str, default: Option<i64>) -> Option<i64> {
     env.set_default(name, default.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string()));
-    let Some(value) = env.text(name) else { return default };
+    let Some(value) = env.word(name) else { return default };
     parse_limit(&value).unwrap_or_else(|reason| {
         env.error(name, Some(&value), reason);
         default

@@ -87,12 +87,12 @@ pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
 /// The parts, and the name of the first one that is set.
 fn postgres_parts(env: &mut EnvReader<'_>) -> (PostgresParts, Option<&'static str>) {
     let names = ["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_SSLMODE"];
-    let first = env.first_of(&names).map(|(name, _)| name);
+    let first = env.first_set(&names);
     let words = SSL_MODES.map(|(word, _)| (word, word));
     let mode = env.choice("DB_SSLMODE", "require", &words);
     let ssl_mode = SSL_MODES.iter().find(|(word, _)| *word == mode);
     let parts = PostgresParts {
-        host: env.text_or("DB_HOST", "localhost"),
+        host: env.word_or("DB_HOST", "localhost"),
         port: env.number("DB_PORT", 5432, 1..=u16::MAX),
         name: env.text_or("DB_NAME", "bedrock_proxy"),
         user: env.text_or("DB_USER", "postgres"),

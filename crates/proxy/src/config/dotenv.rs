@@ -33,9 +33,45 @@ pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, ConfigError> {
         let (name, _) = entry.map_err(|error| file_error(file, describe(&error, &text)))?;
         dotenv.names.insert(name);
     }
+    if let Some((name, reference)) = unset_reference(&text, &dotenv.names) {
+        let reason = format!(
+            "contains ${reference}, which does not refer to a variable that is set; write \\$ for a dollar sign, or put the value in single quotes (a reference is ${{NAME}})"
+        );
+        return Err(ConfigError { variable: name, value: None, reason });
+    }
     dotenv.applied = dotenv.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
     dotenvy::from_read(text.as_bytes()).map_err(|error| file_error(file, describe(&error, &text)))?;
     Ok(dotenv)
+}
+
+/// The first variable of the file whose value refers to a variable that is not set, and that reference. Passwords contain
+/// dollar signs, and the parser removes such a reference without an error.
+fn unset_reference(text: &str, in_file: &BTreeSet<String>) -> Option<(String, String)> {
+    // Parsed with the dollar signs masked, a value has all of its references.
+    const MASK: char = '\u{e000}';
+    const ESCAPED: char = '\u{e001}';
+    let masked = text.replace("\\$", &ESCAPED.to_string()).replace('$', &MASK.to_string());
+    let unmask = |value: &str| value.replace([MASK, ESCAPED], "$");
+    let (masked, parsed) =
+        (dotenvy::from_read_iter(masked.as_bytes()), dotenvy::from_read_iter(text.as_bytes()));
+    for ((name, masked), (_, parsed)) in masked.flatten().zip(parsed.flatten()) {
+        // Equal in single quotes, where no reference is replaced.
+        if unmask(&masked) == parsed {
+            continue;
+        }
+        for reference in masked.split(MASK).skip(1) {
+            let is_braced = reference.starts_with('{');
+            let reference = reference.trim_start_matches('{');
+            let end = reference.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let name_in_value = &reference[..end.unwrap_or(reference.len())];
+            let is_set = lookup(name_in_value).is_some() || in_file.contains(name_in_value);
+            // Without braces, the parser ends the name at an underscore.
+            if !is_set || (!is_braced && name_in_value.contains('_')) {
+                return Some((name, name_in_value.to_owned()));
+            }
+        }
+    }
+    None
 }
 
 /// The value of a variable of this process. Bytes that are not UTF-8 are replaced, and rejected by the parser of the value.
@@ -72,6 +108,21 @@ mod tests {
     #[test]
     fn missing_file_is_no_error() {
         assert_eq!(load_dotenv(Path::new("/nonexistent/.env")), Ok(DotEnv::default()));
+    }
+
+    #[test]
+    fn unset_references_are_named() {
+        let names = BTreeSet::from(["HOME_DIR".to_owned(), "A".to_owned()]);
+        let found = |text| unset_reference(text, &names);
+        for (text, reference) in
+            [("A=pa$word1", "word1"), ("A=\"x${nothing}y\"", "nothing"), ("A=$HOME_DIR", "HOME_DIR")]
+        {
+            assert_eq!(found(text), Some(("A".to_owned(), reference.to_owned())), "{text}");
+        }
+        for text in ["A='pa$word1'", "A=pa\\$word1", "HOME_DIR=x\nA=${HOME_DIR}/logs", "A=x # costs $nothing"]
+        {
+            assert_eq!(found(text), None, "{text}");
+        }
     }
 
     #[test]

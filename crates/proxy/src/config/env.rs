@@ -1,12 +1,13 @@
 //! Typed lookups of environment variables: defaults, origins, and all errors at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::effective::Setting;
+use super::verbatim::{self, ValueKind};
 use crate::secret::{REDACTED, Secret, redact_url};
 
 /// One error in the configuration, with what to do about it.
@@ -25,14 +26,34 @@ pub struct ConfigError {
 /// that was looked up, with its default.
 pub(super) struct EnvReader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a variable comes from `.env`, whose parser has removed comments and quotes.
+    is_parsed: &'a dyn Fn(&str) -> bool,
     errors: Vec<ConfigError>,
     settings: BTreeMap<&'static str, Setting>,
     secrets: Vec<Secret>,
+    stripped: BTreeSet<&'static str>,
+    ambiguous: BTreeSet<&'static str>,
 }
 
 impl<'a> EnvReader<'a> {
-    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, errors: Vec::new(), settings: BTreeMap::new(), secrets: Vec::new() }
+    pub(super) fn new(
+        lookup: &'a dyn Fn(&str) -> Option<String>,
+        is_parsed: &'a dyn Fn(&str) -> bool,
+    ) -> Self {
+        Self {
+            lookup,
+            is_parsed,
+            errors: Vec::new(),
+            settings: BTreeMap::new(),
+            secrets: Vec::new(),
+            stripped: BTreeSet::new(),
+            ambiguous: BTreeSet::new(),
+        }
+    }
+
+    /// The variables whose comments or quotes were removed.
+    pub(super) fn stripped(&self) -> &BTreeSet<&'static str> {
+        &self.stripped
     }
 
     /// The errors, and every variable that was looked up.
@@ -45,10 +66,30 @@ impl<'a> EnvReader<'a> {
         self.errors.push(ConfigError { variable: variable.to_owned(), value, reason: reason.into() });
     }
 
-    /// The trimmed value. Unset and empty are the same, because `--env-file` writes unset values empty.
+    /// A value that may contain blanks.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        let value =
-            (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        self.value(name, ValueKind::Text)
+    }
+
+    /// A value that contains no blank.
+    pub(super) fn word(&mut self, name: &'static str) -> Option<String> {
+        self.value(name, ValueKind::Word)
+    }
+
+    /// The trimmed value. Unset and empty are the same, because `--env-file` writes unset values empty.
+    fn value(&mut self, name: &'static str, kind: ValueKind) -> Option<String> {
+        let raw = (self.lookup)(name).unwrap_or_default();
+        let value = if (self.is_parsed)(name) { Ok(raw.trim()) } else { verbatim::strip(&raw, kind) };
+        let value = value.unwrap_or_else(|ambiguity| {
+            if self.ambiguous.insert(name) {
+                self.error(name, None, ambiguity.reason());
+            }
+            raw.trim()
+        });
+        if value != raw.trim() {
+            self.stripped.insert(name);
+        }
+        let value = Some(value.to_owned()).filter(|value| !value.is_empty());
         let setting = self.settings.entry(name).or_default();
         let shown = |value: &String| {
             if setting.secret { REDACTED.to_owned() } else { redact_url(value).into_owned() }
@@ -68,10 +109,29 @@ impl<'a> EnvReader<'a> {
         self.text(name).unwrap_or_else(|| default.to_owned())
     }
 
-    /// A value that is never printed.
+    /// As [`EnvReader::text_or`], for a value that contains no blank.
+    pub(super) fn word_or(&mut self, name: &'static str, default: &str) -> String {
+        self.set_default(name, default);
+        let value = self.word(name).unwrap_or_else(|| default.to_owned());
+        if value.contains(char::is_whitespace) {
+            self.error(name, Some(&value), "contains a blank; write each variable on its own line");
+        }
+        value
+    }
+
+    /// A value of any characters that is never printed.
     pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        self.hidden(name, ValueKind::Opaque)
+    }
+
+    /// A value without blanks that is never printed.
+    pub(super) fn secret_word(&mut self, name: &'static str) -> Option<Secret> {
+        self.hidden(name, ValueKind::Word)
+    }
+
+    fn hidden(&mut self, name: &'static str, kind: ValueKind) -> Option<Secret> {
         self.settings.entry(name).or_default().secret = true;
-        let value = self.text(name)?;
+        let value = self.value(name, kind)?;
         Some(self.register_secret(value))
     }
 
@@ -87,16 +147,21 @@ impl<'a> EnvReader<'a> {
         std::mem::take(&mut self.secrets)
     }
 
-    /// The first of `names` that is set, with its name.
+    /// The first of `names` that is set.
+    pub(super) fn first_set(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| (self.lookup)(name).is_some_and(|value| !value.trim().is_empty()))
+    }
+
+    /// The first of `names` that is set, with its name and its value, which contains no blank.
     pub(super) fn first_of(&mut self, names: &[&'static str]) -> Option<(&'static str, String)> {
         // Every name is looked up, so that the list of known names is complete.
-        let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.text(name)?))).collect();
+        let found: Vec<_> = names.iter().filter_map(|name| Some((*name, self.word(name)?))).collect();
         found.into_iter().next()
     }
 
     pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
         self.set_default(name, default);
-        let Some(value) = self.text(name) else {
+        let Some(value) = self.word(name) else {
             return default;
         };
         match value.to_ascii_lowercase().as_str() {
@@ -115,7 +180,7 @@ impl<'a> EnvReader<'a> {
         T: FromStr + PartialOrd + Copy + fmt::Display,
     {
         self.set_default(name, default);
-        let Some(value) = self.text(name) else {
+        let Some(value) = self.word(name) else {
             return default;
         };
         match value.parse::<T>() {
@@ -148,7 +213,7 @@ impl<'a> EnvReader<'a> {
         if let Some((word, _)) = choices.iter().find(|(_, choice)| *choice == default) {
             self.set_default(name, word);
         }
-        let Some(value) = self.text(name) else {
+        let Some(value) = self.word(name) else {
             return default;
         };
         let word = value.to_ascii_lowercase();

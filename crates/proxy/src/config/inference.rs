@@ -94,7 +94,7 @@ pub(super) fn inference(env: &mut EnvReader<'_>) -> InferenceConfig {
 fn upstream_policy(env: &mut EnvReader<'_>) -> UpstreamPolicy {
     const NAME: &str = "AWS_BEDROCK_ROUTE";
     env.set_default(NAME, "auto");
-    let Some(name) = env.text(NAME) else { return UpstreamPolicy::Auto };
+    let Some(name) = env.word(NAME) else { return UpstreamPolicy::Auto };
     UpstreamPolicy::from_name(&name).unwrap_or_else(|| {
         env.error(NAME, Some(&name), UPSTREAM_POLICIES);
         UpstreamPolicy::Auto
@@ -107,7 +107,7 @@ fn options(env: &mut EnvReader<'_>) -> TranslationOptions {
     // 1,024 tokens are the minimum of the Messages API.
     let budget = env.number("AWS_BEDROCK_REASON_BUDGET_TOKENS", 2048, 1024..=1_000_000);
     env.set_default(SERVER_TOOLS, "leave_out");
-    let server_tools = match env.text(SERVER_TOOLS).as_deref() {
+    let server_tools = match env.word(SERVER_TOOLS).as_deref() {
         None | Some("leave_out") => ServerTools::LeaveOut,
         Some("refuse") => ServerTools::Refuse,
         Some(other) => {

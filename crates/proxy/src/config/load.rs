@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::dotenv::{self, DotEnv};
-use super::{Config, ConfigError, Origin, Settings, unknown_variables};
+use super::{Config, ConfigError, Origin, Settings, unknown_variables, verbatim};
 
 /// The configuration and where its values came from.
 #[derive(Debug)]
@@ -29,9 +29,12 @@ pub(crate) fn load_from_env(file: &Path) -> Loaded {
         Ok(dotenv) => (dotenv, None),
         Err(error) => (DotEnv::default(), Some(error)),
     };
-    let (config, settings) = Config::read(&dotenv::lookup);
-    let unknown = unknown_variables::find(&settings.names(), &dotenv.names, dotenv::names());
+    let is_parsed = |name: &str| dotenv.applied.contains(name);
+    let (config, settings) = Config::read(&dotenv::lookup, &is_parsed);
+    let known = settings.names();
+    let unknown = unknown_variables::find(&known, &dotenv.names, dotenv::names());
     let mut errors: Vec<_> = file_error.into_iter().chain(unknown.errors).collect();
+    errors.extend(verbatim::errors(&known, &dotenv::lookup, &is_parsed));
     let config = match config {
         Ok(mut config) if errors.is_empty() => {
             config.warnings.extend(unknown.warnings);

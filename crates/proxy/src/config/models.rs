@@ -70,11 +70,20 @@ pub(crate) fn parse_models(json: &str) -> Result<Vec<ModelConfig>, String> {
 
 pub(super) fn catalog(env: &mut EnvReader<'_>, region: &str) -> CatalogConfig {
     CatalogConfig {
-        default_model: env.text("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL"),
+        default_model: default_model(env),
         mappings: mappings(env),
         prefix: prefix(env, region),
         models: models(env),
     }
+}
+
+fn default_model(env: &mut EnvReader<'_>) -> Option<String> {
+    const NAME: &str = "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL";
+    let model = env.word(NAME)?;
+    if model.contains(char::is_whitespace) {
+        env.error(NAME, Some(&model), "not a model name; write each variable on its own line");
+    }
+    Some(model)
 }
 
 fn mappings(env: &mut EnvReader<'_>) -> Vec<(String, String)> {

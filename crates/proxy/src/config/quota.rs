@@ -84,7 +84,7 @@ fn schedule(env: &mut EnvReader<'_>) -> Schedule {
     const ZONE: &str = "QUOTA_RESET_TIMEZONE";
     env.set_default(CRON, "0 0 * * *");
     env.set_default(ZONE, "UTC");
-    let (cron, zone) = (env.text(CRON), env.text(ZONE));
+    let (cron, zone) = (env.text(CRON), env.word(ZONE));
     if cron.is_none() && zone.is_none() {
         return Schedule::daily();
     }

@@ -90,7 +90,7 @@ fn host(env: &mut EnvReader<'_>, auth: &AuthConfig) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let may_listen = auth.secret.is_some() || auth.allow_unauthenticated;
     env.set_default("HOST", loopback);
-    let Some(value) = env.text("HOST") else {
+    let Some(value) = env.word("HOST") else {
         return loopback;
     };
     let address = if value == "localhost" { Ok(loopback) } else { value.parse() };

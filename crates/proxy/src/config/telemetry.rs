@@ -216,8 +216,8 @@ fn collector(env: &mut EnvReader<'_>, signal: &Signal) -> Option<CollectorConfig
 }
 
 fn url(env: &mut EnvReader<'_>, signal: &Signal) -> Option<Uri> {
-    let specific = env.text(signal.endpoint).map(|text| (signal.endpoint, text, ""));
-    let (name, text, path) = specific.or(env.text(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
+    let specific = env.word(signal.endpoint).map(|text| (signal.endpoint, text, ""));
+    let (name, text, path) = specific.or(env.word(ENDPOINT).map(|text| (ENDPOINT, text, signal.path)))?;
     let url = parse_url(&text).and_then(|uri| with_path(uri, path));
     if url.is_none() {
         env.error(name, Some(&text), "not a URL of a collector; use one such as http://localhost:4318");
@@ -319,7 +319,7 @@ fn sampler(env: &mut EnvReader<'_>) -> SamplerConfig {
         ("traceidratio", (false, by_ratio)),
     ];
     let (parent_based, ratio) = env.choice(SAMPLER, (true, on), &kinds);
-    let argument = env.text(SAMPLER_ARG);
+    let argument = env.word(SAMPLER_ARG);
     let argument_ratio = argument
         .as_deref()
         .map_or(Some(1.0), |text| text.parse().ok().filter(|ratio: &f64| (0.0..=1.0).contains(ratio)));
@@ -427,7 +427,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> (OtelConfig, Vec<String>) {
         let lookup = lookup_in(pairs);
-        let mut env = EnvReader::new(&lookup);
+        let mut env = EnvReader::new(&lookup, &|_| false);
         let otel = otel(&mut env);
         let errors = env.finish().0.into_iter().map(|error| error.to_string()).collect();
         (otel, errors)

@@ -110,6 +110,6 @@ fn example_file_lists_every_variable() {
             name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
         })
         .collect();
-    let (_, settings) = Config::read(&|_| None);
+    let (_, settings) = Config::read(&|_| None, &|_| false);
     assert_eq!(documented, settings.names());
 }

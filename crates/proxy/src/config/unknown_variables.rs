@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn check(file: &[&str], environment: &[&str]) -> UnknownVariables {
-        let known = Config::read(&|_| None).1.names();
+        let known = Config::read(&|_| None, &|_| false).1.names();
         find(&known, &names(file), names(environment).into_iter())
     }
 
