@@ -32,6 +32,7 @@ pub(crate) use retry::{Attempts, Next, RetryPolicy};
 pub(crate) use send::{SignedRequest, UpstreamResponse};
 pub(crate) use sign::BodyHash;
 pub(crate) use target::Target;
+use tokio::sync::SetOnce;
 
 use crate::clock::Clock;
 use crate::config;
@@ -57,6 +58,8 @@ pub struct Bedrock {
     account: RwLock<Option<String>>,
     /// Whether the last request got no response.
     unreachable: AtomicBool,
+    /// Set when the credentials were checked once.
+    first_check: SetOnce<()>,
 }
 
 impl Bedrock {
@@ -79,6 +82,7 @@ impl Bedrock {
             retry_budget: Arc::default(),
             account: RwLock::default(),
             unreachable: AtomicBool::new(false),
+            first_check: SetOnce::new(),
         })
     }
 
@@ -113,6 +117,17 @@ impl Bedrock {
     #[must_use]
     pub(crate) fn credential_status(&self) -> CredentialStatus {
         self.credentials.status()
+    }
+
+    /// Waits until the credentials were checked once, with any result.
+    pub(crate) async fn first_credential_check(&self) {
+        self.first_check.wait().await;
+    }
+
+    /// Ends [`Bedrock::first_credential_check`].
+    fn finish_first_credential_check(&self) {
+        // Only the first call has an effect.
+        let _ = self.first_check.set(());
     }
 
     /// Records whether AWS rejects the credentials, for `/readyz`.

@@ -51,6 +51,7 @@ async fn check_repeatedly(bedrock: &Bedrock, clock: &Clock) {
                 bedrock.set_credentials_rejected(matches!(check, Check::Rejected(_)));
             }
         }
+        bedrock.finish_first_credential_check();
         let is_usable = matches!(check, Check::Done | Check::Unchecked(_));
         tokio::time::sleep(if is_usable { CHECK_INTERVAL } else { RETRY_INTERVAL }).await;
     }

@@ -1,14 +1,18 @@
 //! `serve`: the server until a signal, with its log and its banner.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{EX_CONFIG, in_runtime, print, print_error};
+use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::readiness::Check;
 use crate::server::{Drained, Server};
 use crate::{http_client, ids, telemetry};
 
@@ -54,6 +58,9 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         print_aside(banner(&config, server.address()));
     }
     app.monitor_credentials();
+    if !config.log.stdout {
+        print_when_not_ready(app);
+    }
     let (tls, tasks) = (server.tls().cloned(), app.background.clone());
     app.background.spawn(async move {
         loop {
@@ -78,6 +85,66 @@ pub(super) fn print_aside(text: String) {
     }
 }
 
+/// Prints what keeps `/readyz` red, when the credentials were checked once. The log has it too, but the log is a file.
+fn print_when_not_ready(app: &Arc<App>) {
+    let (app, tasks) = (Arc::clone(app), app.background.clone());
+    app.background.clone().spawn(async move {
+        tokio::select! {
+            () = app.bedrock.first_credential_check() => {
+                if let Some(text) = not_ready(&app.readiness.checks()) {
+                    print_aside(text);
+                }
+            }
+            () = tasks.shutdown_begun() => {}
+        }
+    });
+}
+
+/// The failed checks, and those with a restriction, with what to do.
+fn not_ready(checks: &[Check]) -> Option<String> {
+    let restricted: Vec<_> =
+        checks.iter().filter(|check| !check.passed || !check.detail.is_empty()).collect();
+    let is_ready = restricted.iter().all(|check| check.passed);
+    let mut text = match (restricted.is_empty(), is_ready) {
+        (true, _) => return None,
+        (false, true) => "  ready, with a restriction (GET /readyz?verbose):\n".to_owned(),
+        (false, false) => "  not ready (GET /readyz is 503):\n".to_owned(),
+    };
+    for check in restricted {
+        let effect = match (check.name, check.passed) {
+            ("credentials", false) => {
+                ". Requests to models fail with status 502 or 403 until this is repaired. Set AWS_BEDROCK_ACCESS_KEY and \
+                 AWS_BEDROCK_SECRET_KEY, or AWS_BEARER_TOKEN_BEDROCK, or an AWS profile or role; \
+                 check with `bedrock-proxy doctor`"
+            }
+            ("database" | "migrations", false) => ". Requests fail with status 503 until it is available",
+            ("database" | "migrations", true) => {
+                ". Requests are served; limits and revocations may not apply"
+            }
+            _ => "",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "    {}: {}{effect}", check.name, check.detail);
+    }
+    Some(text)
+}
+
+/// Which machines can connect, and how to change that.
+fn reach(config: &Config, address: SocketAddr) -> String {
+    let has_key = config.auth.secret.is_some();
+    match (address.ip().is_loopback(), has_key) {
+        (true, true) => "only this machine can reach it; HOST=0.0.0.0 opens it to other machines".to_owned(),
+        (true, false) => {
+            "only this machine can reach it; JWT_SECRET_KEY and HOST=0.0.0.0 open it to other machines"
+                .to_owned()
+        }
+        (false, _) if address.ip().is_unspecified() => {
+            format!("other machines can reach it, at every address of this machine, port {}", address.port())
+        }
+        (false, _) => format!("other machines can reach it, at {address}"),
+    }
+}
+
 /// Printed at the terminal when the log goes to a file.
 fn banner(config: &Config, address: SocketAddr) -> String {
     let logs = config.log.file.as_deref().unwrap_or(Path::new("none")).display();
@@ -85,15 +152,16 @@ fn banner(config: &Config, address: SocketAddr) -> String {
     let (access, token) = if config.auth.secret.is_some() {
         ("every request needs a token; issue one with `bedrock-proxy token issue --user NAME`", "<token>")
     } else if address.ip().is_loopback() {
-        ("no authentication, this machine only; set JWT_SECRET_KEY to require tokens", "any")
+        ("no authentication; set JWT_SECRET_KEY to require tokens", "any")
     } else {
         ("no authentication (ALLOW_UNAUTHENTICATED); set JWT_SECRET_KEY to require tokens", "any")
     };
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     format!(
-        "bedrock-proxy {} listens on {scheme}://{address}\n  {access}\n  logs: {logs} (LOG_OUTPUT=stdout prints them here)\n  \
+        "bedrock-proxy {} listens on {scheme}://{address}\n  {}\n  {access}\n  logs: {logs} (LOG_OUTPUT=stdout prints them here)\n  \
          try: ANTHROPIC_BASE_URL={scheme}://{local} ANTHROPIC_AUTH_TOKEN={token} claude",
         env!("CARGO_PKG_VERSION"),
+        reach(config, address),
     )
 }
 

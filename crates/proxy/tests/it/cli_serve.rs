@@ -39,6 +39,128 @@ fn the_real_environment_wins_over_the_file() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
+/// The variables of a file as `docker run --env-file` passes them on: each line, with its comment and its quotes.
+fn verbatim(file: &str) -> Vec<(&str, &str)> {
+    let lines = file.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).collect()
+}
+
+/// The `.env` of the earlier service, with comments behind its values.
+const EARLIER_FILE: &str = r#"# AWS Bedrock
+AWS_BEDROCK_ACCESS_KEY=AKIAIOSFODNN7EXAMPLE        # from IAM
+AWS_BEDROCK_SECRET_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
+AWS_BEDROCK_REGION=eu-west-1 # Ireland
+AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL=anthropic.claude-3-5-sonnet-20241022-v2:0   # used when the request names none
+AWS_BEDROCK_MODEL_MAPPINGS="claude-3-5-sonnet=anthropic.claude-3-5-sonnet-20241022-v2:0,claude-3-opus=anthropic.claude-3-opus-20240229-v1:0"  # two
+JWT_ISSUER="bedrock-proxy"
+AWS_BEDROCK_ENABLE_OUTPUT_REASON=false     # extended thinking
+AWS_BEDROCK_REASON_BUDGET_TOKENS=2048
+PORT=8081
+HOST='127.0.0.1'
+LOG_LEVEL=info        # debug, info, warn, error
+LOG_FORMAT=json       # json, text
+LOG_FILE_PATH=./logs/bedrock-proxy.json    # rotated daily: ./logs/bedrock-proxy_YYYY-MM-DD.json
+DB_PASSWORD= 
+"#;
+
+#[test]
+fn comments_of_an_env_file_are_no_values() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        program(directory.path()).args(arguments).envs(verbatim(EARLIER_FILE)).output().unwrap()
+    };
+    let check = run(&["config", "check"]);
+    assert_eq!(check.status.code(), Some(0), "{}", said(&check));
+    for name in ["LOG_LEVEL", "JWT_ISSUER", "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "--env-file"] {
+        assert!(said(&check).contains(name), "{name}: {}", said(&check));
+    }
+    let rows: Vec<Value> = serde_json::from_slice(&run(&["config", "print", "--json"]).stdout).unwrap();
+    for (name, value) in [
+        ("AWS_BEDROCK_REGION", "eu-west-1"),
+        ("AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        ("JWT_ISSUER", "bedrock-proxy"),
+        ("AWS_BEDROCK_ENABLE_OUTPUT_REASON", "false"),
+        ("HOST", "127.0.0.1"),
+        ("LOG_FORMAT", "json"),
+        ("LOG_FILE_PATH", "./logs/bedrock-proxy.json"),
+    ] {
+        let row = rows.iter().find(|row| row["name"] == name).unwrap();
+        assert_eq!(row["value"], value, "{name}");
+    }
+}
+
+#[test]
+fn ambiguous_values_are_rejected_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = "0123456789abcdef0123456789-canary";
+    for (name, value) in [
+        ("JWT_SECRET_KEY", format!("{key}   # at least 32 characters")),
+        ("JWT_SECRET_KEY", format!("\"{key}\"")),
+        ("DB_PASSWORD", "canary #1".to_owned()),
+        ("LOG_FILE_PATH", "./canary #1/log.json".to_owned()),
+        ("DB_HOST", "localhost  DB_PORT=5432".to_owned()),
+        ("JWT_ISSUER", "bedrock-proxy  JWT_AUDIENCE=bedrock-api".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "canary # from IAM".to_owned()),
+    ] {
+        for arguments in [["config", "check"].as_slice(), &["serve"]] {
+            let output = program(directory.path()).args(arguments).env(name, &value).output().unwrap();
+            let text = said(&output);
+            assert_eq!(output.status.code(), Some(78), "{name}={value}: {text}");
+            assert!(
+                text.contains(&format!("  {name}")) && !text.contains("canary"),
+                "{name}={value}: {text}"
+            );
+        }
+    }
+    // In the file, quotes decide.
+    let file = format!("JWT_SECRET_KEY='{key}   # mine' # not mine\nDB_PASSWORD='pa$word #1'\n");
+    std::fs::write(directory.path().join(".env"), file).unwrap();
+    let output = program(directory.path()).args(["config", "check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    std::fs::write(directory.path().join(".env"), "DB_PASSWORD=pa$word\n").unwrap();
+    let output = program(directory.path()).args(["config", "check"]).output().unwrap();
+    assert!(said(&output).contains("DB_PASSWORD: contains $word"), "{}", said(&output));
+}
+
+/// What the server prints until a line contains `end`.
+fn printed(variables: &[(&str, &str)], end: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program(directory.path());
+    command.env("PORT", "0").envs(variables.iter().copied()).stdout(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let mut text = String::new();
+    for line in BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        text += &format!("{line}\n");
+        if line.contains(end) {
+            break;
+        }
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    text
+}
+
+#[test]
+fn banner_names_reach_and_missing_credentials() {
+    // No credentials: no file, no role, and no metadata service.
+    let none = ("AWS_EC2_METADATA_DISABLED", "true");
+    let text = printed(&[none], "credentials:");
+    for wanted in [
+        "only this machine can reach it; JWT_SECRET_KEY and HOST=0.0.0.0",
+        "no authentication",
+        "not ready (GET /readyz is 503)",
+        "credentials: there are none. Requests to models fail",
+        "AWS_BEDROCK_ACCESS_KEY",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    let key = ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef");
+    let text = printed(&[none, key], "try:");
+    assert!(text.contains("only this machine can reach it; HOST=0.0.0.0 opens it"), "{text}");
+    let text = printed(&[none, key, ("HOST", "0.0.0.0")], "try:");
+    assert!(text.contains("other machines can reach it") && !text.contains("only this machine"), "{text}");
+}
+
 #[test]
 fn a_port_in_use_is_named_with_advice() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -15,11 +15,13 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "admin",
+            "app",
             "auth",
             "catalog",
             "connect",
             "doctor",
             "http_client",
+            "readiness",
             "server",
             "store",
             "telemetry",
