@@ -53,7 +53,7 @@ pub use from_converse::{
 };
 pub use from_invoke::InvokeStream;
 pub use from_messages_api::{MessagesApiStream, translate_message};
-pub use normalize::{Normalized, correct_media, normalize, normalize_without_schemas};
+pub use normalize::{Normalized, normalize, normalize_without_schemas};
 pub use passthrough::{MAX_DOCUMENT_BYTES, ObservedResponse, UsageObserver};
 pub use s3_locations::find_s3_location;
 pub use safeguards::requests_check;

@@ -13,8 +13,6 @@ mod schema;
 mod tests;
 mod valid;
 
-pub use media::correct_media;
-
 use std::borrow::Cow;
 use std::collections::HashMap;
 

@@ -28,7 +28,7 @@ const MAX_FALLBACKS: usize = 6;
 /// Which errors may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryPolicy {
-    /// Throttles, unavailability, failed connections and rejected credentials; a 400 may lead to a fallback.
+    /// Throttles, unavailability, failed connections and rejected credentials.
     Standard,
     /// Failed connections and rejected credentials: clients of the Bedrock API retry the rest themselves.
     ConnectOnly,
@@ -58,7 +58,7 @@ pub(crate) struct Attempts {
     last_cost: Option<RetryCost>,
     reuse: ConnectionReuse,
     has_refreshed: bool,
-    fallbacks: Vec<(Option<UpstreamApi>, UnsupportedFeature)>,
+    fallbacks: Vec<(UpstreamApi, UnsupportedFeature)>,
 }
 
 impl Attempts {
@@ -92,7 +92,7 @@ impl Attempts {
         self.budget.refund(self.last_cost);
     }
 
-    /// Decides what follows `error` of a request by `api`. `client_body` is the body as the client sent it: names in
+    /// Decides what follows `error` of a request by the rules of `api`; without rules there is no fallback. `client_body` is the body as the client sent it: names in
     /// AWS's text are only believed when they stand in it.
     pub(crate) fn next(
         &mut self,
@@ -149,8 +149,8 @@ impl Attempts {
         api: Option<UpstreamApi>,
         client_body: &[u8],
     ) -> Option<UnsupportedFeature> {
-        let mapped = error.service()?;
-        if self.policy != RetryPolicy::Standard || !error.may_name_unsupported_feature() {
+        let (mapped, api) = (error.service()?, api?);
+        if !error.may_name_unsupported_feature() {
             return None;
         }
         let body = std::str::from_utf8(client_body).unwrap_or_default();

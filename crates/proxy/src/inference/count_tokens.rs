@@ -17,7 +17,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::large_bodies::hash_large;
-use super::plan::{forwarded_prompt, normalize, tokenizer};
+use super::plan::{LeftOut, forwarded_prompt, normalize, tokenizer};
 use super::token_counts::Key;
 use super::{Inference, InferenceError};
 use crate::auth::Caller;
@@ -325,7 +325,7 @@ impl Inference {
         let Some((native, true)) = counted_body(body).filter(|_| capabilities.claude) else {
             return (body.clone(), Vec::new());
         };
-        let (native, notices) = self.edit_for_invoke(capabilities, &native.into());
+        let (native, notices) = self.edit_for_invoke(capabilities, &native.into(), &LeftOut::default());
         let native = STANDARD.encode(native);
         (json!({"input": {"invokeModel": {"body": native}}}).to_string().into(), notices)
     }

@@ -86,6 +86,16 @@ fn locate_notices(request: &InferenceRequest, notices: &mut [Notice]) {
     }
 }
 
+/// What a model was seen not to support by InvokeModel.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    fields: Vec<String>,
+    betas: Vec<String>,
+    all_betas: bool,
+    /// Fingerprints of schemas.
+    schemas: Vec<u64>,
+}
+
 /// A body for an upstream API.
 struct Body {
     api: UpstreamApi,
@@ -134,7 +144,7 @@ impl Inference {
     ) -> Result<UpstreamRequest, InferenceError> {
         match &request.body {
             ClientBody::Bedrock { operation, headers, body } => {
-                self.forward(request, *operation, headers, body)
+                self.forward(request, (*operation, headers, body), trials)
             }
             ClientBody::Messages { body, betas } => {
                 let parsed = match parsed {
@@ -194,7 +204,7 @@ impl Inference {
         trials: &mut BetaTrials,
         reserved: Option<i64>,
     ) -> Option<UpstreamRequest> {
-        let api = failed.upstream_api?;
+        let api = failed.rules_api?;
         while *feature == UnsupportedFeature::AllBetas && trials.advance(api, &failed.body) {
             if let Some(other) = self.other_request(request, failed, trials, reserved) {
                 return Some(other);
@@ -393,6 +403,7 @@ impl Inference {
             target: self.bedrock.target_for(body.operation, &model_id),
             operation: body.operation,
             upstream_api: Some(body.api),
+            rules_api: Some(body.api),
             reason: body.reason,
             model_id,
             headers,
@@ -407,23 +418,32 @@ impl Inference {
         Ok(upstream)
     }
 
-    /// A request of the Bedrock API, forwarded. A Claude body is edited by the rules of InvokeModel, as clients in
-    /// their Bedrock mode send what AWS rejects (JSON in `metadata`, betas of Anthropic's own service). What the rules
-    /// cannot mend is forwarded as it came: AWS decides.
+    /// A request of the Bedrock API, forwarded. A Claude body is normalized and edited by the rules of InvokeModel, as
+    /// clients in their Bedrock mode send what AWS rejects (blank text, JSON in `metadata`, betas of Anthropic's own
+    /// service). What the rules cannot mend is forwarded as it came: AWS decides.
     fn forward(
         &self,
         request: &InferenceRequest,
-        operation: Operation,
-        headers: &HeaderMap,
-        body: &Bytes,
+        (operation, headers, body): (Operation, &HeaderMap, &Bytes),
+        trials: &BetaTrials,
     ) -> Result<UpstreamRequest, InferenceError> {
         let model = &request.model;
         let is_invoke =
             matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
-        let (body, notices) = if is_invoke && model.capabilities.claude {
-            self.edit_for_invoke(&model.capabilities, body)
-        } else {
-            (body.clone(), Vec::new())
+        let rules_api = (is_invoke && model.capabilities.claude).then_some(UpstreamApi::InvokeModel);
+        let (body, notices) = match rules_api {
+            Some(api) => {
+                let caller = caller_id(request);
+                let features = self.unsupported.get(api, &model.model_id, caller);
+                let left_out = LeftOut {
+                    fields: field_names(&features),
+                    betas: beta_names(&features, trials.left_out(api)),
+                    all_betas: features.contains(&UnsupportedFeature::AllBetas),
+                    schemas: self.unsupported.schemas(&model.model_id, caller),
+                };
+                self.edit_for_invoke(&model.capabilities, body, &left_out)
+            }
+            None => (body.clone(), Vec::new()),
         };
         let id = model.foundation_model.as_deref().unwrap_or(&model.model_id);
         let prompt = forwarded_prompt(model, is_invoke, &body);
@@ -432,6 +452,7 @@ impl Inference {
             target: self.bedrock.target_for(operation, &model.model_id),
             operation,
             upstream_api: None,
+            rules_api,
             reason: "the client called the Bedrock API",
             model_id: model.model_id.clone(),
             headers: bedrock::forwarded_request_headers(headers),
@@ -444,13 +465,21 @@ impl Inference {
         })
     }
 
-    /// A Claude body as InvokeModel takes it, and what was changed; the same bytes if it is none.
-    pub(super) fn edit_for_invoke(&self, capabilities: &Capabilities, body: &Bytes) -> (Bytes, Vec<Notice>) {
-        let options = InvokeOptions::invoke_model(self.config.options);
-        let (body, mut notices) = match std::str::from_utf8(body).ok().and_then(translate::correct_media) {
-            Some((corrected, notices)) => (Bytes::from(corrected), notices),
-            None => (body.clone(), Vec::new()),
+    /// A Claude body as InvokeModel takes it, without `left_out`, and what was changed; the same bytes if it is none.
+    pub(super) fn edit_for_invoke(
+        &self,
+        capabilities: &Capabilities,
+        body: &Bytes,
+        left_out: &LeftOut,
+    ) -> (Bytes, Vec<Notice>) {
+        let betas =
+            RequestedBetas { names: &[], unsupported: &left_out.betas, all_unsupported: left_out.all_betas };
+        let options = InvokeOptions {
+            betas,
+            unsupported_fields: &left_out.fields,
+            ..InvokeOptions::invoke_model(self.config.options)
         };
+        let (body, mut notices) = self.normalize_for_invoke(capabilities, body, &left_out.schemas);
         let text = std::str::from_utf8(&body).ok();
         match text.map(|text| translate::to_invoke(text, capabilities, &options)) {
             Some(Ok(call)) if call.unsupported.is_empty() => {
@@ -458,6 +487,22 @@ impl Inference {
                 (Bytes::from(call.body), notices)
             }
             _ => (body, notices),
+        }
+    }
+
+    /// A Claude body of the Bedrock API, normalized, and what was changed; the same bytes if it is valid, or invalid
+    /// beyond mending.
+    fn normalize_for_invoke(
+        &self,
+        capabilities: &Capabilities,
+        body: &Bytes,
+        rejected_schemas: &[u64],
+    ) -> (Bytes, Vec<Notice>) {
+        let Ok(parsed) = Request::parse(body) else { return (body.clone(), Vec::new()) };
+        match normalize(body, &parsed, capabilities, self.config.options.strict, rejected_schemas) {
+            // AWS's response is forwarded unchanged, so an alias would reach the client.
+            Ok(Some((body, normalized))) if normalized.tool_names.is_empty() => (body, normalized.notices),
+            _ => (body.clone(), Vec::new()),
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct UpstreamRequest {
     pub(crate) operation: Operation,
     /// The upstream API, where the gateway chose it.
     pub(crate) upstream_api: Option<UpstreamApi>,
+    /// The upstream API by whose rules the body was made; `None` for one that is forwarded as it came.
+    pub(crate) rules_api: Option<UpstreamApi>,
     /// Why that one.
     pub(crate) reason: &'static str,
     /// The model id or ARN.

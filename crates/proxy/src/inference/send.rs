@@ -19,9 +19,7 @@ use super::metering::Meter;
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
-use crate::bedrock::{
-    ConnectionReuse, Next, RetryPolicy, ServiceError, UpstreamError, forwarded_response_headers,
-};
+use crate::bedrock::{ConnectionReuse, Next, ServiceError, UpstreamError, forwarded_response_headers};
 use crate::catalog::ResolvedModel;
 
 /// A response whose first event has arrived.
@@ -81,9 +79,9 @@ impl Inference {
             let can_refresh = upstream.target.can_refresh();
             let (caller, bytes) = (Arc::clone(&request.caller), request.body.bytes().clone());
             // A 400 is compared with the whole body.
-            let is_compared = upstream.retry == RetryPolicy::Standard && error.may_name_unsupported_feature();
+            let is_compared = upstream.rules_api.is_some() && error.may_name_unsupported_feature();
             let compared = if is_compared { bytes.len() } else { 0 };
-            let next = || attempts.next(&error, can_refresh, upstream.upstream_api, &bytes);
+            let next = || attempts.next(&error, can_refresh, upstream.rules_api, &bytes);
             let next = self.work_on_body(&caller.caller, compared, next).await;
             match next.unwrap_or(Next::GiveUp) {
                 Next::Retry(delay) => meter.retry_after(delay).await,
@@ -113,7 +111,7 @@ impl Inference {
 
     /// Leaves the betas out of later requests without which `upstream` was accepted.
     fn remember_betas(&self, request: &InferenceRequest, upstream: &UpstreamRequest, trials: &BetaTrials) {
-        let Some(api) = upstream.upstream_api else { return };
+        let Some(api) = upstream.rules_api else { return };
         for beta in trials.found(api) {
             self.remember_unsupported(request, api, &beta);
         }

@@ -292,6 +292,32 @@ async fn claude_code_bedrock_body_is_normalized() {
     assert_eq!(sent["messages"], body["messages"]);
 }
 
+/// What a model rejects is left out of a Claude body, and out of later ones.
+#[tokio::test]
+async fn unsupported_features_are_left_out_of_bedrock_bodies() {
+    let server = test_server().await;
+    let tool = json!({"name": "t", "strict": true, "input_schema": {"type": "object", "additionalProperties": false}});
+    let format = json!({"type": "json_schema", "schema": {"type": "object", "additionalProperties": false}});
+    let features = [
+        ("strict", json!({"tools": [tool]})),
+        ("output_config.format", json!({"output_config": {"format": format}})),
+        ("future_member", json!({"future_member": {"a": 1}})),
+    ];
+    for (name, members) in features {
+        let mut body: Value = serde_json::from_str(INVOKE).unwrap();
+        body.as_object_mut().unwrap().append(&mut members.as_object().unwrap().clone());
+        let before = server.bedrock.refused();
+        for operation in ["invoke", "invoke-with-response-stream", "invoke"] {
+            let path = format!("/model/claude-opus-5-5/{operation}");
+            let response = begin(&server, &path, &body.to_string()).await;
+            assert_eq!(response.status(), 200, "{name} {}", json_of(response).await);
+            let notice = header(&response, "x-bedrock-proxy-notice");
+            assert!(notice.contains(name), "{notice}");
+        }
+        assert_eq!(server.bedrock.refused() - before, 1, "{name}: only the first request");
+    }
+}
+
 #[tokio::test]
 async fn s3_locations_need_the_operators_permission() {
     let image = json!({"image": {"format": "png", "source": {"s3Location": {"uri": "s3://bucket/key.png"}}}});

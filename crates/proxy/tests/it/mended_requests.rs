@@ -4,7 +4,8 @@
 mod rows;
 
 use http::Request;
-use rows::{CHAT, Outcome, Row};
+use http_body_util::BodyExt;
+use rows::{CHAT, MESSAGES, Outcome, Row};
 use serde_json::json;
 
 use crate::harness::{TestResponse, TestServer, full, test_server_with};
@@ -120,4 +121,33 @@ async fn responses_have_the_names_of_the_client() {
             }
         }
     }
+}
+
+/// The same Claude bodies by the Bedrock API, except those whose names need an alias: AWS's response is forwarded.
+#[tokio::test]
+async fn claude_bodies_of_bedrock_api_are_mended() {
+    let server = test_server_with(&[], |_| {}).await;
+    let rows = [rows::blank_text(), rows::prefills(), rows::schemas(), rows::conversations()].concat();
+    let mut failures = Vec::new();
+    for row in rows.iter().filter(|row| row.path == MESSAGES && matches!(row.outcome, Outcome::Mended)) {
+        let mut body = row.body.clone();
+        let members = body.as_object_mut().unwrap();
+        let model = members.remove("model").unwrap();
+        members.insert("anthropic_version".to_owned(), json!("bedrock-2023-05-31"));
+        for operation in ["invoke", "invoke-with-response-stream"] {
+            let before = server.bedrock.refused();
+            let path = format!("/model/{}/{operation}", model.as_str().unwrap());
+            let request = Request::post(path).body(full(body.to_string().into())).unwrap();
+            let response = server.send(request).await;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let notice = head.headers.get("x-bedrock-proxy-notice");
+            let notice = notice.map_or("", |notice| notice.to_str().unwrap());
+            let refused = server.bedrock.refused() - before;
+            if head.status != 200 || refused != 0 || !notice.contains(row.mentions) {
+                failures.push(format!("{} {operation}: {} {notice} {body:?}", row.kind, head.status));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }

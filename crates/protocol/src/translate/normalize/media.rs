@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{find, quoted, string};
 use crate::anthropic::request::{Block, Content, Source, SourceData};
-use crate::json_edit::{Edit, Member, checked_members, items, members};
-use crate::translate::diagnostics::{Diagnostics, JsonPath, Notice};
+use crate::json_edit::{Edit, Member, items, members};
+use crate::translate::diagnostics::{Diagnostics, JsonPath};
 
 /// Characters of base64 that hold the first bytes of every known format.
 const PREFIX_CHARS: usize = 16;
@@ -132,36 +132,6 @@ pub(super) fn correct<'t>(
     }
 }
 
-/// Corrects the images and documents in the Messages request `body`; `None` when they are valid.
-#[must_use]
-pub fn correct_media(body: &str) -> Option<(Vec<u8>, Vec<Notice>)> {
-    memchr::memmem::find(body.as_bytes(), b"\"base64\"")?;
-    let all = checked_members(body).ok()?;
-    let mut edit = Edit::new(body);
-    let mut diagnostics = Diagnostics::default();
-    let path = JsonPath::ROOT;
-    let path = path.key("messages");
-    for (index, message) in find(&all, "messages").map(items).unwrap_or_default().into_iter().enumerate() {
-        let path = path.index(index);
-        let path = path.key("content");
-        let content = find(&members(message), "content").map(items).unwrap_or_default();
-        for (index, block) in content.into_iter().enumerate() {
-            let path = path.index(index);
-            let all = members(block);
-            correct(&all, &mut edit, &mut diagnostics, path);
-            if string(&all, "type").as_deref() == Some("tool_result") {
-                let path = path.key("content");
-                let inside = find(&all, "content").map(items).unwrap_or_default();
-                for (index, block) in inside.into_iter().enumerate() {
-                    correct(&members(block), &mut edit, &mut diagnostics, path.index(index));
-                }
-            }
-        }
-    }
-    let (_, notices) = diagnostics.finish(false);
-    (!edit.is_empty()).then(|| (edit.apply(), notices))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -219,27 +189,5 @@ mod tests {
             prop_assert!(corrected.is_none_or(|corrected| STANDARD.decode(corrected).is_ok()));
             let _ = correct_type("image", "image/png", &text);
         }
-    }
-
-    #[test]
-    fn only_wrong_values_of_a_body_change() {
-        let png = STANDARD.encode(PNG);
-        let image = |label: &str| {
-            format!(
-                r#"{{"type":"image", "source":{{"type":"base64","media_type":"{label}","data":"{png}"}}}}"#
-            )
-        };
-        let body = |label: &str| {
-            let image = image(label);
-            format!(
-                r#"{{"z":1.0, "messages":[{{"role":"user","content":[{image},{{"type":"tool_result","content":[{image}]}}]}}]}}"#
-            )
-        };
-        assert_eq!(correct_media(&body("image/png")), None);
-        let (corrected, notices) = correct_media(&body("image/jpeg")).unwrap();
-        assert_eq!(String::from_utf8(corrected).unwrap(), body("image/png"));
-        let paths: Vec<&str> = notices.iter().map(|notice| &*notice.path).collect();
-        assert_eq!(paths.len(), 2, "{notices:?}");
-        assert!(paths[0].starts_with("messages.0.content.0.source.media_type"), "{paths:?}");
     }
 }

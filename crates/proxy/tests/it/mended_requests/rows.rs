@@ -15,6 +15,7 @@ pub(super) enum Outcome {
 use Outcome::{Mended, Rejected};
 
 /// A request for one client API.
+#[derive(Clone)]
 pub(super) struct Row {
     pub(super) kind: String,
     pub(super) path: &'static str,
