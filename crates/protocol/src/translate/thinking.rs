@@ -121,7 +121,7 @@ impl ThinkingMapper<'_> {
             let reasoning = self.reasoning(thinking, effort.as_deref(), path)?;
             return Ok(ThinkingConfig { reasoning, ..ThinkingConfig::default() });
         }
-        let mut has_budget = false;
+        let mut stands_for_budget = false;
         let (thinking, derived) = match thinking {
             None => (self.thinking_by_default(path), None),
             Some(raw) => {
@@ -131,17 +131,19 @@ impl ThinkingMapper<'_> {
                     ThinkingMapping::Dropped => (None, None),
                     ThinkingMapping::Adaptive => self.made_adaptive(parsed, effort.is_some(), path),
                     ThinkingMapping::Enabled => {
-                        let thinking = self.made_enabled(parsed, effort.as_deref(), path);
-                        has_budget = thinking.is_some();
-                        (thinking, None)
+                        stands_for_budget = true;
+                        (self.made_enabled(parsed, effort.as_deref(), path), None)
                     }
                 }
             }
         };
         let effort = match effort {
-            Some(_) if has_budget && self.capabilities.effort == Efforts::default() => {
-                let root = JsonPath::ROOT.key("output_config");
-                self.diagnostics.adjusted(root.key("effort"), "sent as the budget of thinking");
+            Some(_) if stands_for_budget && self.capabilities.effort == Efforts::default() => {
+                // Without room for a budget, the notice of `thinking` is enough.
+                if thinking.is_some() {
+                    let root = JsonPath::ROOT.key("output_config");
+                    self.diagnostics.adjusted(root.key("effort"), "sent as the budget of thinking");
+                }
                 None
             }
             Some(effort) => self.effort(effort),
