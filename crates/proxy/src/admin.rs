@@ -136,6 +136,12 @@ impl Admin {
         self.clock.rfc3339().chars().take(10).collect()
     }
 
+    /// Current instant in epoch milliseconds.
+    #[must_use]
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.milliseconds()
+    }
+
     /// Event of an operation of `actor`.
     fn event(&self, kind: &str, actor: &str, subject: Subject<'_>, details: Value) -> Event {
         Event {

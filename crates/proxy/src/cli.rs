@@ -20,13 +20,14 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::admin::{Admin, AdminError};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Loaded, load_from_env};
+use crate::config::{Config, ConfigError, Loaded, load_from_env, operator_name};
 use crate::store::{ListPage, Page, Store};
 use crate::tasks::Tasks;
 
@@ -36,7 +37,9 @@ const EX_CONFIG: u8 = 78;
 /// milliseconds; 200 ms leave room for a busy machine.
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 /// The actor in the audit events of these commands.
-const ACTOR: &str = "cli";
+static OPERATOR: LazyLock<String> = LazyLock::new(operator_name);
+/// The same for calls that take a text.
+const ACTOR: &LazyLock<String> = &OPERATOR;
 /// Rows of one page when a command reads a whole list; bounds the memory of one query.
 const PAGE_SIZE: i64 = 1000;
 
@@ -182,13 +185,22 @@ fn with_admin(work: impl AsyncFnOnce(&Admin) -> Result<String, AdminError>) -> E
 
 /// All pages of a list.
 async fn all_pages<R>(
+    load: impl AsyncFnMut(&Page) -> Result<ListPage<R>, AdminError>,
+) -> Result<Vec<R>, AdminError> {
+    first_rows(usize::MAX, load).await
+}
+
+/// The first `max` rows of a list.
+async fn first_rows<R>(
+    max: usize,
     mut load: impl AsyncFnMut(&Page) -> Result<ListPage<R>, AdminError>,
 ) -> Result<Vec<R>, AdminError> {
     let (mut rows, mut page) = (Vec::new(), Page { after: None, limit: PAGE_SIZE });
     loop {
+        page.limit = i64::try_from(max - rows.len()).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
         let found = load(&page).await?;
         rows.extend(found.rows);
-        if found.next.is_none() {
+        if found.next.is_none() || rows.len() >= max {
             return Ok(rows);
         }
         page.after = found.next;

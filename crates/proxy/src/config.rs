@@ -13,6 +13,7 @@ mod env;
 mod inference;
 mod load;
 mod models;
+mod operator;
 mod parse;
 mod prices;
 mod quota;
@@ -36,6 +37,7 @@ pub(crate) use load::{Loaded, load_from_env};
 #[cfg(test)]
 pub(crate) use models::parse_models;
 pub(crate) use models::{CatalogConfig, ModelConfig};
+pub(crate) use operator::operator_name;
 pub(crate) use parse::{PREFIXES, is_region};
 pub(crate) use prices::{Factor, IN_REGION, LongPrices, Price, Prices};
 pub(crate) use quota::{FailMode, QuotaConfig, Schedule};

@@ -148,7 +148,7 @@ async fn usage(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
 }
 
 async fn events(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
-    let query = Query::read(&uri, &["kind", "user_id", "from", "to"])?;
+    let query = Query::read(&uri, &["kind", "user_id", "team", "actor", "from", "to"])?;
     list(&app.admin.events(&query.events()?, &query.page).await?)
 }
 

@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::all_pages;
 use super::table::{self, Format};
-use crate::admin::{Admin, AdminError};
-use crate::store::{Dimensions, EventFilter, Page, UsageQuery};
+use super::{all_pages, first_rows};
+use crate::admin::{Admin, AdminError, parse_ttl};
+use crate::store::{Dimensions, EventFilter, UsageQuery};
+
+/// Events of a list without a limit and a range.
+const DEFAULT_EVENTS: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UsageCommand {
@@ -52,9 +55,21 @@ pub(super) struct EventArguments {
     /// Only events about this user
     #[arg(long)]
     user: Option<String>,
-    /// The maximum number of events, newest first
-    #[arg(long, default_value_t = 100)]
-    limit: i64,
+    /// Only events about this team
+    #[arg(long)]
+    team: Option<String>,
+    /// Only events of this operator, as cli:ana, or the user of an admin token
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only events from this time on: 2026-11-22, 2026-11-22T12:00:00Z, or an age such as 24h or 7d
+    #[arg(long)]
+    since: Option<String>,
+    /// Only events before this time; a day includes its last event
+    #[arg(long)]
+    until: Option<String>,
+    /// The maximum number of events, newest first; default: 100, and all with --since or --format csv
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -74,10 +89,35 @@ pub(super) async fn quota(admin: &Admin, command: QuotaCommand) -> Result<String
 }
 
 pub(super) async fn events(admin: &Admin, arguments: EventArguments) -> Result<String, AdminError> {
-    let EventArguments { kind, user, limit, format } = arguments;
-    let filter = EventFilter { kind, user_id: user, from: None, until: None };
-    let found = admin.events(&filter, &Page { after: None, limit }).await?;
-    Ok(table::rows(&found.rows, format))
+    let EventArguments { kind, user, team, actor, since, until, limit, format } = arguments;
+    let now = admin.now();
+    let from = since.as_deref().map(|text| parse_instant("--since", text, now, false)).transpose()?;
+    let until = until.as_deref().map(|text| parse_instant("--until", text, now, true)).transpose()?;
+    if from.zip(until).is_some_and(|(from, until)| from >= until) {
+        return Err(AdminError::Invalid("--since is not before --until".to_owned()));
+    }
+    let reads_all = from.is_some() || format == Format::Csv;
+    let max = limit.map_or(if reads_all { usize::MAX } else { DEFAULT_EVENTS }, |limit| limit as usize);
+    let filter = EventFilter { kind, user_id: user, team, actor, from, until };
+    let rows = first_rows(max, async |page| admin.events(&filter, page).await).await?;
+    Ok(table::rows(&rows, format))
+}
+
+/// Parses a day, a time or an age into epoch milliseconds. With `is_end`, a day stands for its end.
+fn parse_instant(option: &str, text: &str, now: i64, is_end: bool) -> Result<i64, AdminError> {
+    if let Ok(age) = parse_ttl(text) {
+        return Ok(now - age * 1000);
+    }
+    let day = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10);
+    let day = day.and_then(|day| if is_end { day.tomorrow().ok() } else { Some(day) });
+    let start = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|start| start.timestamp());
+    let instant = start.or_else(|| text.parse().ok());
+    instant.map(jiff::Timestamp::as_millisecond).ok_or_else(|| {
+        AdminError::Invalid(format!(
+            "{option}: {text:?} is not a time; use a day such as 2026-11-22, a time such as 2026-11-22T12:00:00Z, or \
+             an age such as 24h or 7d"
+        ))
+    })
 }
 
 /// The limits of a user in sentences.

@@ -136,8 +136,31 @@ pub(crate) fn parse_limit(text: &str) -> Result<Option<i64>, &'static str> {
     if text.eq_ignore_ascii_case("unlimited") {
         return Ok(None);
     }
-    let number = text.replace('_', "").parse().ok().filter(|number| *number >= 0);
-    number.map(Some).ok_or("use a number of tokens from 0, or unlimited")
+    parse_tokens(text)
+        .map(Some)
+        .ok_or("use a number of tokens from 0, such as 500k, 1_000_000 or 5M, or unlimited")
+}
+
+/// A number such as `1_000_000`, `500k`, `2.5M` or `1G`.
+fn parse_tokens(text: &str) -> Option<i64> {
+    let text = text.replace('_', "");
+    let zeros = match text.chars().last()? {
+        'k' | 'K' => 3,
+        'm' | 'M' => 6,
+        'g' | 'G' => 9,
+        _ => 0,
+    };
+    let number = if zeros > 0 { text.get(..text.len() - 1)? } else { &text };
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) if (1..=zeros).contains(&fraction.len()) => (whole, fraction),
+        Some(_) => return None,
+        None => (number, ""),
+    };
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    format!("{whole}{fraction}{}", "0".repeat(zeros - fraction.len())).parse().ok()
 }
 
 #[cfg(test)]
@@ -199,6 +222,21 @@ mod tests {
     #[test]
     fn limit_is_a_number_or_unlimited() {
         assert_eq!(parse_limit("1_000_000"), Ok(Some(1_000_000)));
+        let amounts = [
+            ("5M", 5_000_000),
+            ("500k", 500_000),
+            ("2.5m", 2_500_000),
+            ("1_0K", 10_000),
+            ("1G", 1_000_000_000),
+        ];
+        for (text, tokens) in amounts {
+            assert_eq!(parse_limit(text), Ok(Some(tokens)), "{text}");
+        }
+        for wrong in
+            ["M", "1.5", "1.M", ".5M", "1.2345k", "5 M", "5MM", "1e6", "99999999999G", "\u{e9}M", "+5"]
+        {
+            assert!(parse_limit(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(parse_limit("0"), Ok(Some(0)));
         assert_eq!(parse_limit("Unlimited"), Ok(None));
         for invalid in ["-1", "", "1.5", "many", "99999999999999999999"] {

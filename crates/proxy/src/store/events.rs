@@ -12,6 +12,10 @@ pub struct EventFilter {
     pub kind: Option<String>,
     /// User that the event is about.
     pub user_id: Option<String>,
+    /// Team that the event is about.
+    pub team: Option<String>,
+    /// Operator who caused it.
+    pub actor: Option<String>,
     /// First instant, epoch milliseconds.
     pub from: Option<i64>,
     /// First instant after the range, epoch milliseconds.
@@ -26,17 +30,21 @@ impl Store {
     pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Event>> {
         const QUERY: &str = "SELECT id, event_id, event_type, user_id, team, actor, details, created_at FROM events
              WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR event_type = $2) AND ($3 IS NULL OR user_id = $3)
-             AND ($4 IS NULL OR created_at >= $4) AND ($5 IS NULL OR created_at < $5) ORDER BY id DESC LIMIT $6";
+             AND ($4 IS NULL OR team = $4) AND ($5 IS NULL OR actor = $5)
+             AND ($6 IS NULL OR created_at >= $6) AND ($7 IS NULL OR created_at < $7) ORDER BY id DESC LIMIT $8";
         let after = page.after.as_deref().map(str::parse::<i64>).transpose();
         let after = after
             .map_err(|_| StoreError::Invalid("the cursor `after` does not belong to this list".to_owned()))?;
         validate::optional("the kind", filter.kind.as_deref(), validate::MAX_NAME)?;
         validate::optional("the user", filter.user_id.as_deref(), validate::MAX_NAME)?;
+        validate::optional("the team", filter.team.as_deref(), validate::MAX_NAME)?;
+        validate::optional("the actor", filter.actor.as_deref(), validate::MAX_NAME)?;
         let from = filter.from.map(datetime::timestamp).transpose()?;
         let until = filter.until.map(datetime::timestamp).transpose()?;
         self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             let rows: Vec<NumberedEvent> = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(after).bind(&filter.kind).bind(&filter.user_id);
+                let query = query.bind(&filter.team).bind(&filter.actor);
                 query.bind(from).bind(until).bind(page.fetch_limit()).fetch_all(pool).await?
             });
             let listed = ListPage::new(rows, page, |row: &NumberedEvent| row.number.to_string());

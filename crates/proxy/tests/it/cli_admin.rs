@@ -102,6 +102,39 @@ async fn cli_changes_act_on_a_running_server() {
 }
 
 #[tokio::test]
+async fn events_name_the_operating_systems_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = [("DATA_DIR", directory.path().to_str().unwrap())];
+    fine(&data, "team add red --limit 5M").await;
+    let sudo = [data[0], ("SUDO_USER", "ana")];
+    fine(&sudo, "team set red --limit 2.5M").await;
+    let shown: Value = serde_json::from_str(&fine(&data, "team show red").await).unwrap();
+    assert_eq!(shown["daily_token_limit"], 2_500_000);
+    let actors = async |words: &str| {
+        let events: Value =
+            serde_json::from_str(&fine(&data, &format!("events --format json {words}")).await).unwrap();
+        let events = events.as_array().unwrap().iter();
+        events.map(|event| event["actor"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = actors("").await;
+    assert!(
+        all.len() == 2 && all.iter().all(|actor| actor.starts_with("cli:") && actor.len() > 4),
+        "{all:?}"
+    );
+    // Only root may name another user.
+    let is_root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
+    assert_eq!(all[0] == "cli:ana", is_root, "{all:?}");
+    assert_eq!(actors(&format!("--actor {}", all[1])).await.len(), if is_root { 1 } else { 2 });
+    assert_eq!(actors("--team red --since 1h").await.len(), 2);
+    assert_eq!(actors("--until 2026-01-01").await.len(), 0);
+    assert_eq!(actors("--since 2026-01-01 --limit 1").await.len(), 1);
+    for words in ["--since yesterday", "--since 2026-02-01 --until 2026-01-01", "--limit 0"] {
+        let failed = run(&data, &format!("events {words}")).await;
+        assert!(failed.code != Some(0) && failed.out.is_empty(), "{words}: {}", failed.out);
+    }
+}
+
+#[tokio::test]
 async fn cli_errors_never_print_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let data = [("DATA_DIR", directory.path().to_str().unwrap())];

@@ -231,6 +231,8 @@ impl Query {
         Ok(EventFilter {
             kind: owned("kind"),
             user_id: owned("user_id"),
+            team: owned("team"),
+            actor: owned("actor"),
             from: moment("from")?,
             until: moment("to")?,
         })

@@ -24,6 +24,11 @@ async fn events_are_paginated_and_filtered_by_subject() {
         assert_eq!(list(of_ben, None).await.0, ["ben"]);
         let middle = EventFilter { from: Some(NOW + 1), until: Some(NOW + 2), ..EventFilter::default() };
         assert_eq!(list(middle, None).await.0, ["ben"]);
+        let by = |actor: &str| EventFilter { actor: Some(actor.to_owned()), ..EventFilter::default() };
+        assert_eq!(list(by("operator"), None).await.0, ["cleo", "ben"]);
+        assert!(list(by("cli:ana"), None).await.0.is_empty());
+        let of_red = EventFilter { team: Some("red".to_owned()), ..EventFilter::default() };
+        assert!(list(of_red, None).await.0.is_empty());
         let none = EventFilter { kind: Some("reset".to_owned()), ..EventFilter::default() };
         assert!(list(none, None).await.0.is_empty());
         let page = Page { after: Some("x".to_owned()), limit: 2 };
