@@ -121,6 +121,8 @@ fn receipt(id: &str) -> UsageRecord {
         model_requested: Some("claude-sonnet-4-5".to_owned()),
         model_upstream: Some("us.anthropic.claude-sonnet-4-5-20250929-v1:0".to_owned()),
         route: Some("converse".to_owned()),
+        client_api: Some("messages".to_owned()),
+        client: Some("claude-code".to_owned()),
         status: 200,
         outcome: "finished".to_owned(),
         stop_reason: Some("end_turn".to_owned()),

@@ -3,8 +3,10 @@
 //! Each change writes its event, with the state before and after and the operator, in the same transaction, so that there
 //! is no change without an event. Not here: authorization of the operator.
 
+mod csv;
 mod quota_status;
 mod tokens;
+mod usage;
 mod users;
 
 use std::sync::Arc;
@@ -17,10 +19,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids;
 use crate::quota::Periods;
-use crate::store::{
-    Event, EventFilter, ListPage, Page, Store, StoreError, UsageQuery, UsageRow, dollars, rfc3339,
-};
+use crate::store::{Event, EventFilter, ListPage, Page, Store, StoreError, rfc3339};
+pub(crate) use csv::{cell, columns, csv};
 pub(crate) use tokens::{TokenRequest, parse_ttl};
+pub(crate) use usage::empty_usage_row;
 pub(crate) use users::{TeamChange, UserChange};
 
 /// Operations of operators.
@@ -91,21 +93,6 @@ impl Admin {
         };
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
         Self { store, keys: JwtKeys::new(&config.auth), clock, periods, defaults }
-    }
-
-    /// Reports the usage of some days; days are UTC and inclusive.
-    ///
-    /// # Errors
-    /// When a day is invalid, or the database is unavailable.
-    pub(crate) async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
-        let rows = self.store.usage_report(query, page).await;
-        let page = rows.map_err(|error| AdminError::from_store(error, "usage"))?;
-        let view = |row: &UsageRow| {
-            let mut view = to_json(row);
-            view["cost_usd"] = dollars(row.cost).into();
-            view
-        };
-        Ok(map_rows(&page, view))
     }
 
     /// Lists events, newest first.

@@ -12,6 +12,7 @@ mod serve;
 mod table;
 mod tokens;
 mod usage;
+mod usage_table;
 mod users;
 mod version;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, AdminError, Result};
 use crate::quota::QuotaSubject;
-use crate::store::{StoreError, UsageTotals, rfc3339};
+use crate::store::{StoreError, UsageTotals, dollars, rfc3339};
 
 impl Admin {
     /// Status of the limits of `subject` in the current period.
@@ -17,6 +17,8 @@ impl Admin {
         let totals =
             self.store.caller_totals(&subject.user_id, subject.team.as_deref(), period.start, now).await;
         let totals = totals.map_err(|error| AdminError::from_store(error, "user"))?;
+        let cost = self.store.period_cost(&subject.user_id, period.start).await;
+        let cost = cost.map_err(|error| AdminError::from_store(error, "user"))?;
         let mut limits = vec![limit_status("user", &subject.user_id, subject.user_limit, &totals.user)];
         if let Some(team) = &subject.team {
             limits.push(limit_status("team", team, subject.team_limit, &totals.team));
@@ -26,6 +28,7 @@ impl Admin {
             "user_id": subject.user_id,
             "team": subject.team,
             "limits": limits,
+            "cost_usd": dollars(cost),
             "period_starts_at": rfc3339(period.start),
             "resets_at": rfc3339(period.end),
         }))

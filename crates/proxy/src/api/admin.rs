@@ -12,16 +12,22 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get};
-use http::{StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use protocol::anthropic::{ErrorType, InvalidRequest};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes};
-use crate::admin::AdminError;
+use crate::admin::{AdminError, csv, empty_usage_row};
 use crate::app::App;
-use crate::store::ListPage;
+use crate::store::{ListPage, Page};
 use requests::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
+
+/// Maximum rows of a CSV, which is built in memory: some 50 MB.
+const MAX_CSV_ROWS: usize = 100_000;
+/// Parameters of a usage report, beside those of every list.
+const USAGE_PARAMETERS: [&str; 9] =
+    ["from", "to", "by", "user_id", "team", "model", "client", "session_id", "format"];
 
 type AdminResult = Result<Response, ApiError>;
 type Name = Result<Path<String>, PathRejection>;
@@ -142,14 +148,32 @@ async fn revoke_all(
     json_response(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
 }
 
-async fn usage(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
-    let query = Query::read(&uri, &["from", "to", "by", "user_id", "team", "model"])?;
-    list(&app.admin.usage_report(&query.usage(&app.admin.today())?, &query.page).await?)
+async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {
+    let query = Query::read(&uri, &USAGE_PARAMETERS)?;
+    let (from, to) = app.admin.report_days(query.owned("from"), query.owned("to"));
+    let report = query.usage(from, to)?;
+    if query.wants_csv(&headers)? {
+        let (admin, usage) = (&app.admin, &report);
+        let rows = all_rows(|page| async move { admin.usage_report(usage, &page).await });
+        return csv_response(&empty_usage_row(report.by), &rows.await?);
+    }
+    let page = app.admin.usage_report(&report, &query.page).await?;
+    let mut object = list_object(&page);
+    object["totals"] = app.admin.usage_totals(&report).await?;
+    object["from"] = report.from.into();
+    object["to"] = report.to.into();
+    json_response(StatusCode::OK, &object)
 }
 
-async fn events(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
-    let query = Query::read(&uri, &["kind", "user_id", "team", "actor", "from", "to"])?;
-    list(&app.admin.events(&query.events()?, &query.page).await?)
+async fn events(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {
+    let query = Query::read(&uri, &["kind", "user_id", "team", "actor", "from", "to", "format"])?;
+    let filter = query.events()?;
+    if query.wants_csv(&headers)? {
+        let (admin, filter) = (&app.admin, &filter);
+        let rows = all_rows(|page| async move { admin.events(filter, &page).await }).await?;
+        return csv_response(rows.first().unwrap_or(&Value::Null), &rows);
+    }
+    list(&app.admin.events(&filter, &query.page).await?)
 }
 
 async fn openapi() -> Response {
@@ -158,11 +182,43 @@ async fn openapi() -> Response {
 }
 
 fn list(found: &ListPage<Value>) -> AdminResult {
+    json_response(StatusCode::OK, &list_object(found))
+}
+
+fn list_object(found: &ListPage<Value>) -> Value {
     let has_more = found.next.is_some();
-    json_response(
-        StatusCode::OK,
-        &json!({"type": "list", "data": found.rows, "has_more": has_more, "last_id": found.next}),
-    )
+    json!({"type": "list", "data": found.rows, "has_more": has_more, "last_id": found.next})
+}
+
+/// All rows of a list, for a CSV.
+///
+/// # Errors
+/// When a page cannot be read, or there are more than [`MAX_CSV_ROWS`].
+async fn all_rows<F>(load: impl Fn(Page) -> F) -> Result<Vec<Value>, AdminError>
+where
+    F: Future<Output = Result<ListPage<Value>, AdminError>>,
+{
+    let (mut rows, mut page) = (Vec::new(), Page { after: None, limit: 1000 });
+    loop {
+        let found = load(page.clone()).await?;
+        rows.extend(found.rows);
+        if rows.len() > MAX_CSV_ROWS {
+            let reason = format!("the CSV would have more than {MAX_CSV_ROWS} rows; request a shorter range");
+            return Err(AdminError::Invalid(reason));
+        }
+        if found.next.is_none() {
+            return Ok(rows);
+        }
+        page.after = found.next;
+    }
+}
+
+fn csv_response(first: &Value, rows: &[Value]) -> AdminResult {
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, csv(first, rows)).into_response())
 }
 
 fn json_response(status: StatusCode, object: &Value) -> AdminResult {

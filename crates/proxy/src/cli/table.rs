@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::admin::{cell, columns, csv};
 
 /// The output format of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -22,31 +24,23 @@ pub(super) fn rows(rows: &[Value], format: Format) -> String {
     if format == Format::Json {
         return serde_json::to_string_pretty(rows).unwrap_or_default();
     }
-    let first = rows.first().and_then(Value::as_object);
-    let columns: Vec<&str> = first
-        .map(Map::keys)
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .filter(|name| *name != "type")
-        .collect();
+    let Some(first) = rows.first() else {
+        return if format == Format::Csv { String::new() } else { "no rows".to_owned() };
+    };
+    if format == Format::Csv {
+        return csv(first, rows);
+    }
+    let columns = columns(first);
     let header = columns.iter().map(|name| (*name).to_owned()).collect();
     let cells = rows.iter().map(|row| columns.iter().map(|name| cell(&row[*name])).collect());
     let lines: Vec<Vec<String>> = std::iter::once(header).chain(cells).collect();
-    match format {
-        _ if columns.is_empty() => "no rows".to_owned(),
-        Format::Csv => csv(&lines),
-        Format::Table | Format::Json => table(&lines),
-    }
+    table(&lines)
 }
 
-/// A value without quotes; empty for `null`.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+/// A cell without control characters: names that are older than the check of names may contain some, which a terminal
+/// executes.
+pub(super) fn printable(cell: &str) -> String {
+    cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 fn table(lines: &[Vec<String>]) -> String {
@@ -61,9 +55,7 @@ fn table(lines: &[Vec<String>]) -> String {
     for line in lines {
         let mut row = String::new();
         for (cell, width) in line.iter().zip(&widths) {
-            // Names that are older than the check of names may contain control characters, which a terminal executes.
-            let printable: String =
-                cell.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+            let printable = printable(cell);
             // Writing to a String cannot fail.
             let _ = write!(row, "{printable:width$}  ");
         }
@@ -73,33 +65,11 @@ fn table(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// <https://www.rfc-editor.org/rfc/rfc4180>
-fn csv(lines: &[Vec<String>]) -> String {
-    let cell = |cell: &String| {
-        let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
-        let cell = if is_formula { format!("'{cell}") } else { cell.clone() };
-        let quoted = cell.contains([',', '"', '\n', '\r']);
-        if quoted { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
-    };
-    lines.iter().map(|line| line.iter().map(cell).collect::<Vec<_>>().join(",") + "\r\n").collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn csv_cells_are_no_formulas() {
-        let names = ["=HYPERLINK(\"x\")", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "a,\"b\"", "\tx"];
-        let found: Vec<_> =
-            names.iter().map(|name| json!({"type": "usage", "user_id": name, "n": -5})).collect();
-        let text = rows(&found, Format::Csv);
-        let expected = "user_id,n\r\n\"'=HYPERLINK(\"\"x\"\")\",-5\r\n'+cmd|' /C calc'!A0,-5\r\n'-2+3,-5\r\n'@SUM(1),-5\r\n\
-                        \"a,\"\"b\"\"\",-5\r\n'\tx,-5\r\n";
-        assert_eq!(text, expected);
-    }
 
     #[test]
     fn table_contains_no_control_characters() {

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::table::{self, Format};
-use super::{all_pages, first_rows};
-use crate::admin::{Admin, AdminError, parse_ttl};
+use super::{all_pages, first_rows, usage_table};
+use crate::admin::{Admin, AdminError, csv, empty_usage_row, parse_ttl};
 use crate::store::{Dimensions, EventFilter, UsageQuery};
 
 /// Events of a list without a limit and a range.
@@ -15,29 +15,74 @@ const DEFAULT_EVENTS: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UsageCommand {
-    /// Report requests, tokens and cost
-    #[command(
-        after_help = "Example:\n  bedrock-proxy usage report --by team,model --from 2026-11-01 --format csv"
-    )]
-    Report {
-        /// Group by user, team, model, day, route, separated by commas
-        #[arg(long, default_value = "user", value_parser = Dimensions::parse)]
-        by: Dimensions,
-        /// The first day (UTC), as 2026-11-22; default: the last day
-        #[arg(long)]
-        from: Option<String>,
-        /// The last day (UTC); default: today
-        #[arg(long)]
-        to: Option<String>,
-        /// Only this user
-        #[arg(long)]
-        user: Option<String>,
-        /// Only this team
-        #[arg(long)]
-        team: Option<String>,
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
+    /// Report requests, tokens and cost; by default of this month, by user, with totals
+    #[command(after_help = EXAMPLE, after_long_help = COLUMNS)]
+    Report(ReportArguments),
+}
+
+/// After the short help of a report.
+const EXAMPLE: &str = "Example:\n  bedrock-proxy usage report --by team,model --from 2026-11-01 --format csv";
+
+/// After the long help of a report.
+const COLUMNS: &str = "\
+Dimensions of --by:
+  user, team          who is charged; a team is the one at the time of the request
+  model               the foundation model
+  month, day          when the request started (UTC)
+  route               the API of Bedrock: converse, invoke or messages
+  client_api          the API of the client: messages, chat_completions or bedrock
+  client              the client program, such as claude-code
+  session             the session of a client program, by the id that it sends
+Reports by client_api, client or session go back as far as USAGE_RETENTION_DAYS; others are kept for ever.
+
+Columns:
+  requests            requests, failed ones included
+  failed              requests that ended with a status of 400 or above, or failed after their response had begun
+  estimated           requests whose tokens are estimated, because Bedrock did not report them: for example, a stream
+                      that was interrupted
+  unpriced            requests of a model without a known price; they cost as much as the most expensive model
+  input_tokens        input tokens that were neither read from nor written to the cache
+  output_tokens       output tokens, thinking included
+  cache_read_tokens   input tokens that were read from the cache
+  cache_write_tokens  input tokens that were written to the cache
+  charged_tokens      tokens that counted towards limits: input, cache writes and output, and of cache reads the share
+                      QUOTA_CACHE_READ_PERCENT
+  cost_usd            cost in US dollars, by the prices at the time of each request
+  cost_nano_usd       the same cost in billionths of a dollar (JSON and CSV only)
+
+Examples:
+  bedrock-proxy usage report
+  bedrock-proxy usage report --by month,team --from 2026-01-01
+  bedrock-proxy usage report --by team,model --from 2026-11-01 --format csv";
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArguments {
+    /// Group by user, team, model, month, day, route, client_api, client, session, separated by commas
+    #[arg(long, default_value = "user", value_parser = Dimensions::parse)]
+    by: Dimensions,
+    /// The first day (UTC), as 2026-11-22; default: the first of the month
+    #[arg(long)]
+    from: Option<String>,
+    /// The last day (UTC); default: today
+    #[arg(long)]
+    to: Option<String>,
+    /// Only this user
+    #[arg(long)]
+    user: Option<String>,
+    /// Only this team
+    #[arg(long)]
+    team: Option<String>,
+    /// Only this model
+    #[arg(long)]
+    model: Option<String>,
+    /// Only this client program, as claude-code
+    #[arg(long)]
+    client: Option<String>,
+    /// Only this session of a client program
+    #[arg(long)]
+    session: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,12 +120,28 @@ pub(super) struct EventArguments {
 }
 
 pub(super) async fn report(admin: &Admin, command: UsageCommand) -> Result<String, AdminError> {
-    let UsageCommand::Report { by, from, to, user, team, format } = command;
-    let to = to.unwrap_or_else(|| admin.today());
-    let from = from.unwrap_or_else(|| to.clone());
-    let query = UsageQuery { from, to, by, user_id: user, team, model: None };
+    let UsageCommand::Report(arguments) = command;
+    let ReportArguments { by, from, to, user, team, model, client, session, format } = arguments;
+    let (from, to) = admin.report_days(from, to);
+    let query = UsageQuery { from, to, by, user_id: user, team, model, client, session_id: session };
     let rows = all_pages(async |page| admin.usage_report(&query, page).await).await?;
-    Ok(table::rows(&rows, format))
+    let is_empty = rows.iter().all(|row| row["requests"] == 0);
+    if is_empty && let Some(user) = &query.user_id {
+        admin.user(user).await?;
+    }
+    if is_empty && let Some(team) = &query.team {
+        admin.team(team).await?;
+    }
+    match format {
+        Format::Table if is_empty => Ok(format!("no usage from {} to {}", query.from, query.to)),
+        Format::Table => {
+            let totals = admin.usage_totals(&query).await?;
+            let table = usage_table::render(&rows, &totals, usage_table::terminal_width());
+            Ok(format!("Usage from {} to {} (UTC)\n\n{table}", query.from, query.to))
+        }
+        Format::Csv => Ok(csv(&empty_usage_row(by), &rows)),
+        Format::Json => Ok(table::rows(&rows, format)),
+    }
 }
 
 pub(super) async fn quota(admin: &Admin, command: QuotaCommand) -> Result<String, AdminError> {
@@ -137,6 +198,8 @@ fn describe_limits(status: &Value) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "The {scope} {name}: {line}.");
     }
+    let cost = status["cost_usd"].as_str().unwrap_or_default();
+    let _ = writeln!(text, "Cost of the user since the last reset: ${cost}.");
     let resets_at = status["resets_at"].as_str().unwrap_or_default();
     let _ = write!(text, "Limits reset at {resets_at}. A request must fit into each of them.");
     text

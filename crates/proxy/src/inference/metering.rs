@@ -326,6 +326,8 @@ impl Meter {
             model_requested: Some(std::mem::take(&mut self.requested_model)),
             model_upstream: upstream.model_id.clone(),
             route: upstream.upstream_api.map(str::to_owned),
+            client_api: Some(self.client_api.as_str().to_owned()),
+            client: Some(self.record.head().user_agent.name.to_owned()),
             stop_reason: upstream.stop_reason.clone(),
             input_tokens: tokens(usage.input_tokens),
             output_tokens: tokens(usage.output_tokens),

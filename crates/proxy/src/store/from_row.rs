@@ -112,11 +112,15 @@ from_row!(NumberedEvent, |row| {
 });
 
 from_row!(UsageRow, |row| Ok(Self {
+    month: row.try_get("month")?,
     day: row.try_get("day")?,
     user_id: row.try_get("user_id")?,
     team: row.try_get("team")?,
     model: row.try_get("model")?,
     route: row.try_get("route")?,
+    client_api: row.try_get("client_api")?,
+    client: row.try_get("client")?,
+    session_id: row.try_get("session_id")?,
     requests: row.try_get("requests")?,
     failed: row.try_get("failed")?,
     estimated: row.try_get("estimated")?,

@@ -116,6 +116,10 @@ pub struct UsageRecord {
     pub model_upstream: Option<String>,
     /// Upstream API: `converse`, `invoke` or `messages`.
     pub route: Option<String>,
+    /// Client API: `messages`, `chat_completions` or `bedrock`.
+    pub client_api: Option<String>,
+    /// Client program, from a closed list.
+    pub client: Option<String>,
     /// HTTP status of the response to the client.
     pub status: i64,
     /// Outcome in one word; `failed` counts as a failure with any status.

@@ -12,21 +12,21 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Json;
 use sqlx::{QueryBuilder, Row};
 
-use self::aggregates::{Aggregates, CounterKey, DailySums, DayKey, UsedToday};
+use self::aggregates::{Aggregates, CounterKey, CounterSums, DailySums, DayKey, UsedToday};
 use super::circuit::Access;
 use super::reservations::MAX_TOKENS;
 use super::users::{MAX_PROFILE, write_event};
 use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
 use crate::config::NewUserConfig;
 
-/// Maximum rows of one statement: a prepared INSERT of so many rows of `metrics`, each with 28 values, takes about 150 KB.
+/// Maximum rows of one statement: a prepared INSERT of so many rows of `metrics`, each with 30 values, takes about 160 KB.
 const MAX_ROWS: usize = 64;
 
 /// Maximum cost of one record in nano-dollars: a million dollars. More is an error of the caller.
 const MAX_COST: i64 = 1_000_000_000_000_000;
 
 const INSERT_RECORDS: &str = "INSERT INTO metrics (receipt_id, request_id, attempt, user_id, team, session_id, model, \
-    model_requested, model_upstream, route, status, outcome, stop_reason, input_tokens, output_tokens, \
+    model_requested, model_upstream, route, client_api, client, status, outcome, stop_reason, input_tokens, output_tokens, \
     cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, charged_tokens, period, total_cost, cost, rates, \
     priced, estimated, request_duration_ms, ttft_ms, created_at) ";
 
@@ -113,7 +113,7 @@ trait BatchStatements {
     async fn insert_records(&mut self, records: &[UsageRecord]) -> Result<HashSet<String>>;
 
     /// Adds to the counters of users and teams by period.
-    async fn add_to_counters(&mut self, counters: &BTreeMap<CounterKey<'_>, i64>) -> Result<()>;
+    async fn add_to_counters(&mut self, counters: &BTreeMap<CounterKey<'_>, CounterSums>) -> Result<()>;
 
     /// Adds to the daily sums.
     async fn add_to_days(&mut self, days: &BTreeMap<DayKey<'_>, DailySums>) -> Result<()>;
@@ -161,7 +161,8 @@ macro_rules! batch_statements {
             ) -> Result<()> {
                 for (team, at) in teams {
                     let now = datetime::timestamp(*at)?;
-                    let query = "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
+                    let query =
+                        "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
                          VALUES ($1, $2, FALSE, $3, $3) ON CONFLICT (team) DO NOTHING";
                     sqlx::query(query).bind(*team).bind(limit).bind(now).execute(&mut *self).await?;
                 }
@@ -185,6 +186,8 @@ macro_rules! batch_statements {
                             .push_bind(&record.model_requested)
                             .push_bind(&record.model_upstream)
                             .push_bind(&record.route)
+                            .push_bind(&record.client_api)
+                            .push_bind(&record.client)
                             .push_bind(record.status)
                             .push_bind(&record.outcome)
                             .push_bind(&record.stop_reason)
@@ -214,16 +217,19 @@ macro_rules! batch_statements {
                 Ok(new_ids)
             }
 
-            async fn add_to_counters(&mut self, counters: &BTreeMap<CounterKey<'_>, i64>) -> Result<()> {
+            async fn add_to_counters(
+                &mut self,
+                counters: &BTreeMap<CounterKey<'_>, CounterSums>,
+            ) -> Result<()> {
                 let counters: Vec<_> = counters.iter().collect();
                 for rows in chunks(&counters) {
-                    let mut query = QueryBuilder::new("INSERT INTO counters (scope, name, period, used) ");
-                    query.push_values(rows.iter().copied(), |mut row, ((scope, name, period), used)| {
-                        row.push_bind(*scope).push_bind(*name).push_bind(*period).push_bind(*used);
+                    let mut query =
+                        QueryBuilder::new("INSERT INTO counters (scope, name, period, used, cost) ");
+                    query.push_values(rows.iter().copied(), |mut row, ((scope, name, period), sums)| {
+                        row.push_bind(*scope).push_bind(*name).push_bind(*period);
+                        row.push_bind(sums.tokens).push_bind(sums.cost);
                     });
-                    query.push(
-                        " ON CONFLICT (scope, name, period) DO UPDATE SET used = counters.used + excluded.used",
-                    );
+                    query.push(aggregates::ON_CONFLICT_COUNTERS);
                     query.build().execute(&mut *self).await?;
                 }
                 Ok(())
@@ -317,6 +323,8 @@ impl UsageRecord {
             (self.model_requested.as_mut(), validate::MAX_NAME),
             (self.model_upstream.as_mut(), MAX_PROFILE),
             (self.route.as_mut(), validate::MAX_WORD),
+            (self.client_api.as_mut(), validate::MAX_WORD),
+            (self.client.as_mut(), validate::MAX_WORD),
             (Some(&mut self.outcome), validate::MAX_WORD),
             (self.stop_reason.as_mut(), validate::MAX_NAME),
         ];
@@ -351,6 +359,8 @@ fn check_record(record: &UsageRecord) -> Result<()> {
     validate::optional("the requested model", record.model_requested.as_deref(), validate::MAX_NAME)?;
     validate::optional("the model upstream", record.model_upstream.as_deref(), MAX_PROFILE)?;
     validate::optional("the route", record.route.as_deref(), validate::MAX_WORD)?;
+    validate::optional("the client API", record.client_api.as_deref(), validate::MAX_WORD)?;
+    validate::optional("the client", record.client.as_deref(), validate::MAX_WORD)?;
     validate::text("the outcome", &record.outcome, validate::MAX_WORD)?;
     validate::optional("the stop reason", record.stop_reason.as_deref(), validate::MAX_NAME)?;
     validate::json("the rates", &record.rates)?;
@@ -390,6 +400,8 @@ mod tests {
             model_requested: text(),
             model_upstream: text(),
             route: text(),
+            client_api: text(),
+            client: text(),
             outcome: long.clone(),
             stop_reason: text(),
             input_tokens: i64::MAX,

@@ -274,8 +274,74 @@ async fn callers_see_own_quota_and_operators_see_all() {
         let op = server.request("GET", "/v1/me", &[("x-api-key", &operator("admin:read"))], "").await.json();
         assert_eq!(op["scope"], "admin:read");
         server.request("GET", "/v1/me", &[], "").await.refused("/v1/me");
+        let cost = wait_for("the cost is known", async || {
+            let me = server.request("GET", "/v1/me", &[("x-api-key", &ana)], "").await;
+            check_response("GET", "/v1/me", &me);
+            Some(me.json()["cost_usd"].clone()).filter(|cost| cost != "0.000000000")
+        })
+        .await;
+        assert_eq!(server.look("/usage?user_id=ana").await["totals"]["cost_usd"], cost);
         let usage = server.look("/usage?by=user,team").await;
         assert_eq!((&usage["data"][0]["user_id"], &usage["data"][0]["requests"]), (&json!("ana"), &json!(1)));
+    }
+}
+
+#[tokio::test]
+async fn usage_report_has_totals_and_csv() {
+    for server in servers().await {
+        server.act("POST", "/users", &json!({"user_id": "=1+1"})).await;
+        for (user, session) in [("=1+1", "s1"), ("ana", "s2"), ("ana", "s2")] {
+            let bearer = format!("Bearer {}", token(user, &json!({})));
+            let headers = [
+                ("authorization", bearer.as_str()),
+                ("user-agent", "claude-cli/2.1.332 (external, cli)"),
+                ("x-claude-code-session-id", session),
+            ];
+            assert_eq!(server.post_with(&headers).await.status, 200);
+        }
+        let report = wait_for("all requests are stored", async || {
+            let report = server.look("/usage?limit=1").await;
+            (report["totals"]["requests"] == 3).then_some(report)
+        })
+        .await;
+        assert_eq!((report["data"].as_array().unwrap().len(), &report["has_more"]), (1, &json!(true)));
+        let today = report["to"].as_str().unwrap();
+        assert_eq!(report["from"], format!("{}01", &today[..8]), "this month");
+        let sessions = server.look("/usage?by=client,client_api,session,route,month").await;
+        let row = &sessions["data"][1];
+        assert_eq!((&row["client"], &row["client_api"]), (&json!("claude-code"), &json!("messages")));
+        assert_eq!((&row["session_id"], &row["requests"]), (&json!("s2"), &json!(2)));
+        assert_eq!((&row["route"], row["month"].as_str()), (&json!("converse"), Some(&today[..7])));
+        let of_session = server.look("/usage?session_id=s1&by=user").await;
+        assert_eq!(of_session["data"][0]["user_id"], "=1+1");
+
+        let csv = server.act("GET", "/usage?by=user&format=csv", &Value::Null).await;
+        assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8; header=present");
+        let lines: Vec<_> = csv.body.split("\r\n").collect();
+        assert!(
+            lines[0].starts_with("user_id,requests,failed") && lines[0].ends_with("cost_usd"),
+            "{}",
+            csv.body
+        );
+        assert!(lines[1].starts_with("'=1+1,1,0,") && lines[2].starts_with("ana,2,0,"), "{}", csv.body);
+        let bearer = format!("Bearer {}", operator("admin:read"));
+        let accepting = [("authorization", bearer.as_str()), ("accept", "text/csv, application/json;q=0.5")];
+        let accepted = server.request("GET", "/admin/v1/usage?by=user", &accepting, "").await;
+        assert_eq!(accepted.body, csv.body);
+        let json = server.request("GET", "/admin/v1/usage?format=json", &accepting, "").await;
+        assert_eq!(json.json()["type"], "list");
+        let empty = server.act("GET", "/usage?by=team,day&user_id=nobody&format=csv", &Value::Null).await;
+        assert!(empty.body.starts_with("day,team,requests,") && empty.body.lines().count() == 1);
+        let events = server.act("GET", "/events?kind=user_added&format=csv", &Value::Null).await;
+        assert!(events.body.starts_with("id,kind,user_id,team,actor,details,at\r\n"), "{}", events.body);
+        assert!(events.body.contains(",user_added,'=1+1,,op,"), "{}", events.body);
+        for query in ["format=xml", "format=csv&limit=5", "from=2026-02-02&to=2026-02-01", "by=session,ip"] {
+            assert_eq!(
+                server.act("GET", &format!("/usage?{query}"), &Value::Null).await.status,
+                400,
+                "{query}"
+            );
+        }
     }
 }
 

@@ -87,7 +87,20 @@ async fn cli_changes_act_on_a_running_server() {
         let expected = "token_issued token_revoked token_issued tokens_revoked user_changed user_changed token_issued \
                         user_added team_added";
         assert_eq!(kinds, expected.split(' ').collect::<Vec<_>>());
-        assert!(fine(&database, "usage report --by team,model --format table").await.len() > 5);
+        let report = fine(&database, "usage report").await;
+        let lines: Vec<_> = report.lines().collect();
+        assert!(lines[0].starts_with("Usage from ") && lines[0].contains("-01 to "), "{report}");
+        assert!(lines[2].starts_with("user_id ") && lines[2].ends_with(" cost_usd"), "{report}");
+        assert!(lines[3].starts_with("ana ") && lines[4].starts_with("total "), "{report}");
+        assert!(!report.contains('█'), "no bars in a pipe: {report}");
+        let unknown = run(&database, "usage report --user nobody").await;
+        assert!(unknown.code == Some(1) && unknown.error.contains("nobody"), "{}", unknown.error);
+        let quiet = fine(&database, "usage report --from 2026-01-01 --to 2026-01-02 --by team,model").await;
+        assert_eq!(quiet, "no usage from 2026-01-01 to 2026-01-02\n");
+        let csv =
+            fine(&database, "usage report --from 2026-01-01 --to 2026-01-02 --by month --format csv").await;
+        assert!(csv.starts_with("month,requests,"), "{csv}");
+        assert!(explained.contains("Cost of the user since the last reset: $"), "{explained}");
         assert!(fine(&database, "user list").await.starts_with("user_id"));
         assert!(fine(&database, "team list --format json").await.contains("5000000"));
         assert!(
@@ -112,7 +125,8 @@ async fn events_name_the_operating_systems_user() {
     assert_eq!(shown["daily_token_limit"], 2_500_000);
     let actors = async |words: &str| {
         let events: Value =
-            serde_json::from_str(&fine(&data, &format!("events --format json {words}")).await).unwrap();
+            serde_json::from_str(&fine(&data, format!("events --format json {words}").trim_end()).await)
+                .unwrap();
         let events = events.as_array().unwrap().iter();
         events.map(|event| event["actor"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -148,6 +162,7 @@ async fn cli_errors_never_print_tokens() {
         ("token issue --user ana --scope root", "admin:read"),
         ("usage report --by password", "user, team"),
         ("usage report --from yesterday", "yesterday"),
+        ("usage report --from 2026-11-20 --to 2026-11-01", "is after the last day"),
         ("token revoke", "required"),
     ] {
         let failed = run(&data, words).await;
@@ -159,6 +174,19 @@ async fn cli_errors_never_print_tokens() {
         assert!(failed.error.contains(said), "{words}: {}", failed.error);
     }
     assert!(directory.path().join("bedrock-proxy.db").exists());
+}
+
+#[tokio::test]
+async fn help_of_the_report_explains_every_column() {
+    let help = fine(&[], "usage report --help").await;
+    let document = crate::openapi::document();
+    let members = document["components"]["schemas"]["Usage"]["properties"].as_object().unwrap();
+    for name in members.keys().map(|name| name.trim_end_matches("_id")).filter(|name| *name != "type") {
+        assert!(
+            help.contains(&format!("  {name} ")) || help.contains(&format!("{name}, ")),
+            "{name}: {help}"
+        );
+    }
 }
 
 #[tokio::test]

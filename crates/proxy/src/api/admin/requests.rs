@@ -1,6 +1,6 @@
 //! Queries and bodies of requests to `/admin/v1`. Unknown members are rejected.
 
-use http::Uri;
+use http::{HeaderMap, HeaderValue, Uri, header};
 use jiff::Timestamp;
 use protocol::anthropic::InvalidRequest;
 use protocol::json_error::{self, Wording};
@@ -164,6 +164,8 @@ impl<'de> Deserialize<'de> for NewToken {
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) page: Page,
+    /// A parameter of the page, if one is given.
+    page_parameter: Option<&'static str>,
     pairs: Vec<(String, String)>,
 }
 
@@ -175,15 +177,20 @@ impl Query {
     pub(super) fn read(uri: &Uri, known: &[&'static str]) -> Result<Self, InvalidRequest> {
         let mut page = Page { after: None, limit: DEFAULT_LIMIT };
         let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut page_parameter = None;
         for (name, value) in query_pairs(uri.query()) {
             let (name, value) = (name.into_owned(), value.into_owned());
             match name.as_str() {
                 "limit" => {
+                    page_parameter = Some("limit");
                     let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                     let reason = format!("Input should be a whole number from 1 to {MOST}");
                     page.limit = limit.ok_or_else(|| InvalidRequest::new("limit", reason))?;
                 }
-                "after_id" => page.after = Some(value).filter(|value| !value.is_empty()),
+                "after_id" => {
+                    page_parameter = Some("after_id");
+                    page.after = Some(value).filter(|value| !value.is_empty());
+                }
                 _ if pairs.iter().any(|(given, _)| *given == name) => {
                     return Err(InvalidRequest::new(shortened(&name), "the parameter is given twice"));
                 }
@@ -195,7 +202,7 @@ impl Query {
                 }
             }
         }
-        Ok(Self { page, pairs })
+        Ok(Self { page, page_parameter, pairs })
     }
 
     /// The value of a parameter that is not empty.
@@ -204,18 +211,41 @@ impl Query {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Report; by default of today and by user.
-    pub(super) fn usage(&self, today: &str) -> Result<UsageQuery, InvalidRequest> {
-        let owned = |name: &str| self.text(name).map(str::to_owned);
+    /// As [`Query::text`], owned.
+    pub(super) fn owned(&self, name: &str) -> Option<String> {
+        self.text(name).map(str::to_owned)
+    }
+
+    /// Whether the response is CSV: by the parameter `format`, else by the header `accept`. A CSV has all rows.
+    pub(super) fn wants_csv(&self, headers: &HeaderMap) -> Result<bool, InvalidRequest> {
+        let accepts = |value: &HeaderValue| {
+            let types = value.to_str().unwrap_or_default().split(',');
+            types.into_iter().any(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/csv"))
+        };
+        let is_csv = match self.text("format") {
+            Some("csv") => true,
+            Some("json") => false,
+            Some(_) => return Err(InvalidRequest::new("format", "Input should be csv or json")),
+            None => headers.get_all(header::ACCEPT).iter().any(accepts),
+        };
+        if is_csv && let Some(name) = self.page_parameter {
+            return Err(InvalidRequest::new(name, "a CSV has all rows; leave the parameter out"));
+        }
+        Ok(is_csv)
+    }
+
+    /// Report of these days; by default by user.
+    pub(super) fn usage(&self, from: String, to: String) -> Result<UsageQuery, InvalidRequest> {
         let by = Dimensions::parse(self.text("by").unwrap_or("user"));
-        let to = owned("to").unwrap_or_else(|| today.to_owned());
         Ok(UsageQuery {
-            from: owned("from").unwrap_or_else(|| to.clone()),
+            from,
             to,
             by: by.map_err(|reason| InvalidRequest::new("by", reason))?,
-            user_id: owned("user_id"),
-            team: owned("team"),
-            model: owned("model"),
+            user_id: self.owned("user_id"),
+            team: self.owned("team"),
+            model: self.owned("model"),
+            client: self.owned("client"),
+            session_id: self.owned("session_id"),
         })
     }
 
@@ -227,12 +257,11 @@ impl Query {
                 moment.map_err(|_| InvalidRequest::new(name, "use a time such as 2026-11-22T12:00:00Z"));
             Ok(moment?.map(Timestamp::as_millisecond))
         };
-        let owned = |name: &str| self.text(name).map(str::to_owned);
         Ok(EventFilter {
-            kind: owned("kind"),
-            user_id: owned("user_id"),
-            team: owned("team"),
-            actor: owned("actor"),
+            kind: self.owned("kind"),
+            user_id: self.owned("user_id"),
+            team: self.owned("team"),
+            actor: self.owned("actor"),
             from: moment("from")?,
             until: moment("to")?,
         })

@@ -27,15 +27,26 @@ pub(super) const ON_CONFLICT_DAYS: &str = " ON CONFLICT (day, user_id, team, mod
     charged_tokens = usage_daily.charged_tokens + excluded.charged_tokens,
     cost = usage_daily.cost + excluded.cost";
 
+pub(super) const ON_CONFLICT_COUNTERS: &str = " ON CONFLICT (scope, name, period) DO UPDATE SET
+    used = counters.used + excluded.used, cost = counters.cost + excluded.cost";
+
 /// Outcome of a request that failed after its status was sent.
 const OUTCOME_FAILED: &str = "failed";
 
 /// Sums, each in the order of its keys.
 #[derive(Default)]
 pub(super) struct Aggregates<'a> {
-    pub(super) counters: BTreeMap<CounterKey<'a>, i64>,
+    pub(super) counters: BTreeMap<CounterKey<'a>, CounterSums>,
     pub(super) days: BTreeMap<DayKey<'a>, DailySums>,
     pub(super) users: BTreeMap<&'a str, UsedToday>,
+}
+
+/// Sums of one user or team in one period.
+#[derive(Default)]
+pub(super) struct CounterSums {
+    pub(super) tokens: i64,
+    /// In nano-dollars.
+    pub(super) cost: i64,
 }
 
 /// Sums of one day.
@@ -91,8 +102,9 @@ impl<'a> Aggregates<'a> {
         let team = record.team.as_deref().filter(|team| !team.is_empty());
         let scopes = [Some(("user", user_id)), team.map(|team| ("team", team))];
         for (scope, name) in scopes.into_iter().flatten() {
-            let used = self.counters.entry((scope, name, period)).or_default();
-            *used = used.saturating_add(tokens);
+            let sums = self.counters.entry((scope, name, period)).or_default();
+            sums.tokens = sums.tokens.saturating_add(tokens);
+            sums.cost = sums.cost.saturating_add(record.cost);
         }
         let route = record.route.as_deref().unwrap_or_default();
         let key =

@@ -67,6 +67,59 @@ async fn usage_report_groups_by_requested_dimensions() {
 }
 
 #[tokio::test]
+async fn usage_report_reads_months_clients_and_sessions() {
+    for place in both().await {
+        let store = place.open().await;
+        filled(&store).await;
+        let of = |id: &str, client: &str, session: Option<&str>| UsageRecord {
+            client: Some(client.to_owned()),
+            session_id: session.map(str::to_owned),
+            client_api: None,
+            at: NOW + DAY,
+            ..receipt(id)
+        };
+        let more = [of("e", "curl", Some("s1")), of("f", "curl", Some("s2")), of("g", "cline", Some("s1"))];
+        store.write_batch(&more, &[], &new_users()).await.unwrap();
+        let all = Page { after: None, limit: 100 };
+        let rows = async |query: UsageQuery| store.usage_report(&query, &all).await.unwrap().rows;
+
+        let by = Dimensions { client: true, client_api: true, ..Dimensions::default() };
+        let by_client = rows(query(by)).await;
+        let named: Vec<_> = by_client
+            .iter()
+            .map(|row| (row.client_api.as_deref().unwrap(), row.client.as_deref().unwrap(), row.requests))
+            .collect();
+        assert_eq!(
+            named,
+            [("", "cline", 1), ("", "curl", 2), ("messages", "claude-code", 3)],
+            "{}",
+            place.kind
+        );
+        // The records have the same sums as the days.
+        let total = rows(query(Dimensions::default())).await.remove(0);
+        let sum = |value: fn(&UsageRow) -> i64| by_client.iter().map(value).sum::<i64>();
+        assert_eq!(sum(|row| row.cost), total.cost);
+        assert_eq!(sum(|row| row.failed + row.estimated + row.unpriced), 3);
+        assert_eq!(sum(|row| row.charged_tokens), total.charged_tokens);
+        assert_eq!(sum(|row| row.cache_read_tokens), total.cache_read_tokens);
+
+        let by = Dimensions { session: true, month: true, ..Dimensions::default() };
+        let filter = UsageQuery { client: Some("curl".to_owned()), ..query(by) };
+        let sessions = rows(filter).await;
+        let named: Vec<_> =
+            sessions.iter().map(|row| (row.month.as_deref(), row.session_id.as_deref())).collect();
+        assert_eq!(named, [(Some("2026-11"), Some("s1")), (Some("2026-11"), Some("s2"))]);
+        let session = UsageQuery { session_id: Some("s1".to_owned()), ..query(Dimensions::default()) };
+        assert_eq!(rows(session).await[0].requests, 2);
+        let by = Dimensions { month: true, user: true, ..Dimensions::default() };
+        let months = rows(UsageQuery { to: "2026-12-31".to_owned(), ..query(by) }).await;
+        assert_eq!((months[0].month.as_deref(), months[0].requests), (Some("2026-11"), 5));
+        assert_eq!(store.period_cost("ana", super::TODAY).await.unwrap(), 5 * 3_333_333);
+        assert_eq!(store.period_cost("ana", super::TODAY + DAY).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn usage_report_is_paginated_and_rejects_invalid_days() {
     for place in both().await {
         let store = place.open().await;
@@ -78,8 +131,9 @@ async fn usage_report_is_paginated_and_rejects_invalid_days() {
         assert_eq!((rest.rows[0].user_id.as_deref(), rest.next), (Some("ben"), None));
         let nothing = UsageQuery { team: Some("blue".to_owned()), ..by.clone() };
         assert!(store.usage_report(&nothing, &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
+        let reversed = UsageQuery { to: "2026-11-21".to_owned(), ..by.clone() };
         let wrong = UsageQuery { to: "yesterday".to_owned(), ..by.clone() };
-        for (query, after) in [(&wrong, None), (&by, Some("-1")), (&by, Some("x"))] {
+        for (query, after) in [(&wrong, None), (&reversed, None), (&by, Some("-1")), (&by, Some("x"))] {
             let page = Page { after: after.map(str::to_owned), limit: 1 };
             assert!(matches!(store.usage_report(query, &page).await, Err(StoreError::Invalid(_))));
         }
