@@ -302,9 +302,10 @@ impl Store {
         if !self.connection(access).begin_probing() {
             return;
         }
-        tracing::warn!(event = "database_unavailable", %error, ?access, "database call failed");
-        let store = self.clone();
+        let (store, error) = (self.clone(), error.clone());
         self.0.tasks.spawn(async move {
+            let error = store.0.pools.connection_error().await.unwrap_or(error);
+            tracing::warn!(event = "database_unavailable", %error, ?access, "database call failed");
             let is_up = tokio::select! {
                 () = store.0.tasks.shutdown_begun() => false,
                 () = store.probe_until_up(access) => true,
@@ -358,7 +359,8 @@ async fn migrate_with_retries(
             }
             Err(error) => {
                 let error = match error {
-                    StoreError::Schema(_) | StoreError::Unavailable(_) => error,
+                    StoreError::Schema(_) => error,
+                    StoreError::Unavailable(_) => pools.connection_error().await.unwrap_or(error),
                     StoreError::Invalid(reason) => StoreError::Unavailable(reason),
                     other => StoreError::Unavailable(other.to_string()),
                 };

@@ -97,7 +97,13 @@ async fn last_of_server(config: &DatabaseConfig) -> Result<i64> {
         }
         Ok(sqlx::query_scalar(migrate::LAST_VERSION).fetch_one(main_pool).await?)
     };
-    let last = timeout(BACKGROUND_TIMEOUT, last_version).await;
+    let last = async {
+        match pools.connection_error().await {
+            Some(error) => Err(error),
+            None => last_version.await,
+        }
+    };
+    let last = timeout(BACKGROUND_TIMEOUT, last).await;
     pools.close().await;
     last.unwrap_or_else(|_| {
         Err(StoreError::Unavailable(format!("no response within {} s", BACKGROUND_TIMEOUT.as_secs())))

@@ -1,5 +1,6 @@
 //! Connection pools and their session settings.
 
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{ConnectOptions, Connection};
+use tokio::time::timeout;
 
 use super::sqlite::{self, DatabaseFile, Writer};
 use super::{Result, StoreError, migrate};
@@ -69,6 +71,22 @@ impl Pools {
         }
     }
 
+    /// Error of one connection attempt, which the pool does not report: `connection refused`, no TLS, a wrong password.
+    /// `None` when it succeeds, and for SQLite.
+    pub(super) async fn connection_error(&self) -> Option<StoreError> {
+        let Self::Postgres { main_pool, .. } = self else { return None };
+        let options = main_pool.connect_options();
+        let server = format!("{}:{}", options.get_host(), options.get_port());
+        match timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await {
+            Ok(Ok(connection)) => {
+                let _ = connection.close().await;
+                None
+            }
+            Ok(Err(error)) => Some(describe_connection_error(&server, error)),
+            Err(_) => Some(StoreError::Unavailable(format!("{server} does not respond"))),
+        }
+    }
+
     /// Number of reservations that can run at the same time.
     pub(super) fn reservation_slots(&self) -> usize {
         match self {
@@ -113,6 +131,27 @@ impl Pools {
             }
         }
     }
+}
+
+fn describe_connection_error(server: &str, error: sqlx::Error) -> StoreError {
+    let reason = match error {
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "connection refused".to_owned()
+        }
+        sqlx::Error::Io(error) => error.to_string(),
+        // The text is sqlx's.
+        sqlx::Error::Tls(error) if error.to_string().contains("does not support TLS") => {
+            return StoreError::Unavailable(format!(
+                "PostgreSQL at {server} responded, but has no TLS; set DB_SSLMODE=disable (in DATABASE_URL: sslmode=disable), \
+                 or switch TLS on"
+            ));
+        }
+        error => match StoreError::from(error) {
+            StoreError::Unavailable(reason) => reason,
+            error => return error,
+        },
+    };
+    StoreError::Unavailable(format!("cannot connect to {server}: {reason}"))
 }
 
 fn options_from_parts(parts: &PostgresParts) -> PgConnectOptions {

@@ -214,6 +214,34 @@ async fn unavailable_database_and_unwritable_folder_are_found() {
     assert!(findings.of("Data directory")["fix"].as_str().unwrap().contains("DATA_DIR"));
 }
 
+/// A server that accepts connections of PostgreSQL's clients and has no TLS.
+fn postgres_without_tls() -> SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The request for TLS has eight bytes, and `N` rejects it.
+            let _ = stream.read_exact(&mut [0; 8]).and_then(|()| stream.write_all(b"N"));
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_errors_of_the_database_have_their_reason() {
+    let run = doctor(fake_bedrock::Config::default()).await;
+    let closed = "postgres://u:canary@127.0.0.1:1/none?sslmode=disable";
+    let findings = run.examine(&["--no-calls"], &[("DATABASE_URL", closed)]).await;
+    let said = findings.of("Database")["said"].as_str().unwrap();
+    assert!(said.contains("cannot connect to 127.0.0.1:1: connection refused"), "{said}");
+    let without_tls = format!("postgres://u:canary@{}/none?sslmode=require", postgres_without_tls());
+    let findings = run.examine(&["--no-calls"], &[("DATABASE_URL", &without_tls)]).await;
+    let said = findings.of("Database")["said"].as_str().unwrap();
+    assert!(said.contains("has no TLS; set DB_SSLMODE=disable"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_configuration_has_its_own_exit_code() {
     let run = doctor(fake_bedrock::Config::default()).await;
