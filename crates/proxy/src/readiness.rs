@@ -95,7 +95,8 @@ impl Readiness {
     }
 
     fn database(&self) -> Check {
-        self.storage_check("database", self.store.is_connected(), "it is unavailable")
+        const SERVED: &str = "unavailable; requests are served without it (QUOTA_*_ON_OUTAGE=open)";
+        self.storage_check("database", self.store.is_connected(), SERVED, "it is unavailable")
     }
 
     fn migrations(&self) -> Check {
@@ -106,16 +107,23 @@ impl Readiness {
         self.storage_check(
             NAME,
             self.store.is_migrated(),
+            "not checked, as the database is unavailable",
             "they are not checked, as the database is unavailable",
         )
     }
 
     /// Requests are served without the database, unless limits deny what they cannot check.
-    fn storage_check(&self, name: &'static str, is_fine: bool, detail: &'static str) -> Check {
+    fn storage_check(
+        &self,
+        name: &'static str,
+        is_fine: bool,
+        passed: &'static str,
+        failed: &'static str,
+    ) -> Check {
         match is_fine {
             true => Check::passed(name, ""),
-            false if self.needs_database => Check::failed(name, detail),
-            false => Check::passed(name, detail),
+            false if self.needs_database => Check::failed(name, failed),
+            false => Check::passed(name, passed),
         }
     }
 }

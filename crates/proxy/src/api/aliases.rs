@@ -7,7 +7,7 @@ use std::sync::{Arc, Once};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use http::uri::PathAndQuery;
 use http::{Uri, header};
 use protocol::anthropic::ErrorType;
@@ -36,6 +36,8 @@ const CHAT: [(&str, &str); 3] =
     [("/chat/completions", V1), ("/v1/messages/chat/completions", V1), ("/openai/v1/chat/completions", V1)];
 /// Paths of operators, which have one spelling only.
 const OPERATORS: [&str; 2] = ["/admin", "/metrics"];
+/// OpenAI's Responses API, by the base URLs that have chat completions.
+const RESPONSES: [&str; 3] = ["/v1/responses", "/responses", "/openai/v1/responses"];
 /// Other servers' lists of models, which some clients try first.
 const OTHER_SERVERS: [&str; 2] = ["/api/v1/models", "/api/tags"];
 
@@ -106,13 +108,21 @@ pub(crate) fn router() -> Router<Arc<App>> {
     router
 }
 
-/// The aliases of chat completions.
+/// The aliases of chat completions, and the Responses API, which is not supported.
 pub(crate) fn chat_completions() -> Router<Arc<App>> {
     let mut router = Router::new();
     for (path, advice) in CHAT {
         router = router.route(path, warn_once(post(chat_completions::create), path, advice));
     }
+    for path in RESPONSES {
+        router = router.route(path, any(no_responses_api));
+    }
     router
+}
+
+async fn no_responses_api() -> ApiError {
+    let message = "the Responses API is not supported; use POST /v1/chat/completions or POST /v1/messages";
+    ApiError::new(ErrorType::NotFound, message)
 }
 
 /// Logs once that a client has a non-canonical base URL.

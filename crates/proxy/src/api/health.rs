@@ -66,7 +66,8 @@ pub(crate) async fn startup(State(app): State<Arc<App>>, uri: Uri) -> Response {
     render_checks("startupz", &app.readiness.startup_checks(), &uri)
 }
 
-/// The checks in the format of Kubernetes: all of them when one failed, or with `?verbose`.
+/// The checks in the format of Kubernetes: all of them when one failed, or with `?verbose`. `[~]` is a passed check with a
+/// problem.
 fn render_checks(name: &str, checks: &[Check], uri: &Uri) -> Response {
     let passed = checks.iter().all(|check| check.passed);
     let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word.starts_with("verbose")));
@@ -77,7 +78,7 @@ fn render_checks(name: &str, checks: &[Check], uri: &Uri) -> Response {
     for check in checks {
         let line = match (check.passed, check.detail) {
             (true, "") => format!("[+]{} ok\n", check.name),
-            (true, detail) => format!("[+]{} ok, though {detail}\n", check.name),
+            (true, detail) => format!("[~]{} {detail}\n", check.name),
             (false, detail) => format!("[-]{} failed: {detail}\n", check.name),
         };
         text.push_str(&line);

@@ -52,6 +52,18 @@ async fn paths_of_other_servers_are_404_with_hint() {
 }
 
 #[tokio::test]
+async fn responses_api_is_404_with_alternatives() {
+    let server = test_server().await;
+    for path in ["/v1/responses", "/responses", "/openai/v1/responses"] {
+        let response = server.request("POST", path, &[], r#"{"model":"x","input":"Hello"}"#).await;
+        assert_eq!(response.status, 404, "{path}");
+        let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("Responses API is not supported"), "{message}");
+        assert!(message.contains("/v1/chat/completions") && message.contains("/v1/messages"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_guessed_about_other_paths() {
     let server = test_server().await;
     for path in [

@@ -105,7 +105,7 @@ async fn rejected_requests_fail_readiness_until_one_passes() {
 async fn unreachable_aws_is_shown_and_stays_ready() {
     let server = test_server_with(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], |_| {}).await;
     assert_eq!(server.post_message("Hello", false).await.status, 502);
-    let status = until_ready_says(&server, "[+]aws ok, though the last request got no response").await;
+    let status = until_ready_says(&server, "[~]aws the last request got no response").await;
     assert_eq!(status, 200, "another replica would do no better");
 }
 

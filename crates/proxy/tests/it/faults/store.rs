@@ -15,7 +15,7 @@ use crate::quota_under_load::reconcile::Place;
 
 const SQLITE: &[DatabaseKind] = &[DatabaseKind::Sqlite];
 const POSTGRES: &[DatabaseKind] = &[DatabaseKind::Postgres];
-const UNAVAILABLE: Option<&str> = Some("[+]database ok, though it is unavailable");
+const UNAVAILABLE: Option<&str> = Some("[~]database unavailable; requests are served without it");
 
 type Done<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
