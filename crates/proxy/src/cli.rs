@@ -67,6 +67,23 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try the proxy without an AWS account, with a fake Bedrock in the same process
+    #[command(after_help = "Example:\n  bedrock-proxy demo --port 9000")]
+    Demo {
+        /// The port to serve on
+        #[arg(long, default_value_t = 8081)]
+        port: u16,
+        /// The address to serve on; 0.0.0.0 inside a container
+        #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+        host: IpAddr,
+    },
+    /// Serve the Messages API (the default command), configured by the environment and .env; see .env.example
+    #[command(after_help = "Example:\n  PORT=8081 AWS_BEDROCK_REGION=eu-west-1 bedrock-proxy serve")]
+    Serve,
+    /// Check everything that the server needs, with advice for each failure
+    Doctor(doctor::Arguments),
+    /// Print the settings of a client
+    Connect(connect::Arguments),
     /// Issue, list and revoke tokens
     #[command(subcommand)]
     Token(tokens::TokenCommand),
@@ -85,28 +102,11 @@ enum Command {
     /// List audit events: tokens, changes, rejected requests
     #[command(after_help = "Example:\n  bedrock-proxy events --kind auth_refused --limit 20")]
     Events(usage::EventArguments),
-    /// Serve the Messages API (the default command), configured by the environment and .env; see .env.example
-    #[command(after_help = "Example:\n  PORT=8081 AWS_BEDROCK_REGION=eu-west-1 bedrock-proxy serve")]
-    Serve,
-    /// Try it without an AWS account, with a fake Bedrock in the same process
-    #[command(after_help = "Example:\n  bedrock-proxy demo --port 9000")]
-    Demo {
-        /// The port to serve on
-        #[arg(long, default_value_t = 8081)]
-        port: u16,
-        /// The address to serve on; 0.0.0.0 inside a container
-        #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-        host: IpAddr,
-    },
     /// Check or print the configuration
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
-    /// Check everything that the server needs, with advice for each failure
-    Doctor(doctor::Arguments),
-    /// Print the settings of a client
-    Connect(connect::Arguments),
     /// Check the health of the server that this configuration describes, for the HEALTHCHECK of a container
     Healthcheck(healthcheck::Arguments),
     /// Apply pending migrations of the database, as every start does
@@ -114,8 +114,11 @@ enum Command {
     /// Explain an error by the code at the end of its message, such as E07, or list all errors
     #[command(after_help = "Example:\n  bedrock-proxy explain E07")]
     Explain {
-        /// The code
+        /// The code; without one, list all codes with their causes
         code: Option<String>,
+        /// Print all errors as the Markdown table of docs/errors.md
+        #[arg(long, conflicts_with = "code")]
+        markdown: bool,
     },
     /// Print the completion script of a shell
     Completions(man::Completions),
@@ -135,7 +138,11 @@ pub fn run() -> ExitCode {
             in_runtime(async move { demo::run(host, port).await.map(|()| ExitCode::SUCCESS) })
         }
         Command::Config { command } => config::run(command, &loaded()),
-        Command::Explain { code } => explain(code.as_deref()),
+        Command::Explain { markdown: true, .. } => {
+            print(&explain::markdown());
+            ExitCode::SUCCESS
+        }
+        Command::Explain { code, .. } => explain(code.as_deref()),
         Command::Completions(arguments) => man::completions(&arguments),
         Command::Man(arguments) => man::pages(&arguments),
         Command::Version(arguments) => in_runtime(version::run(arguments)),
@@ -209,7 +216,7 @@ async fn first_rows<R>(
 }
 
 fn explain(code: Option<&str>) -> ExitCode {
-    match code.map_or_else(|| Some(explain::all()), explain::one) {
+    match code.map_or_else(|| Some(explain::list()), explain::one) {
         Some(text) => {
             print(&text);
             ExitCode::SUCCESS

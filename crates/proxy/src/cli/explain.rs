@@ -16,15 +16,29 @@ pub(crate) fn one(code: &str) -> Option<String> {
     Some(text)
 }
 
-/// All known errors as a Markdown table.
+/// All known errors, one line each: code and cause.
 #[must_use]
-pub(crate) fn all() -> String {
+pub(crate) fn list() -> String {
+    let mut text = String::new();
+    for row in sorted() {
+        let _ = writeln!(text, "{:5} {}", row.code, row.cause);
+    }
+    text + "\nMore about one: bedrock-proxy explain E07\n"
+}
+
+fn sorted() -> Vec<&'static KnownError> {
     let mut rows: Vec<&KnownError> = KNOWN_ERRORS.iter().collect();
     rows.sort_by_key(|row| sort_key(row.code));
+    rows
+}
+
+/// All known errors as a Markdown table.
+#[must_use]
+pub(crate) fn markdown() -> String {
     let mut text = String::from(
         "| Code | AWS message | Error type for the client | Cause | What to do |\n| --- | --- | --- | --- | --- |\n",
     );
-    for row in rows {
+    for row in sorted() {
         let example = row.example.replace('|', "\\|").replace('`', "'");
         let message = if example.is_empty() { String::new() } else { format!("`{}`", truncate(&example)) };
         let kind = match row.code {
@@ -62,7 +76,15 @@ mod tests {
     #[test]
     fn docs_contain_the_current_table() {
         let start = DOCS.find("| Code |").unwrap_or(DOCS.len());
-        assert_eq!(&DOCS[start..], all(), "update it with: bedrock-proxy explain");
+        assert_eq!(&DOCS[start..], markdown(), "update it with: bedrock-proxy explain --markdown");
+    }
+
+    #[test]
+    fn list_has_one_short_line_for_each_error() {
+        let list = list();
+        let lines: Vec<_> = list.lines().filter(|line| line.starts_with('E')).collect();
+        assert_eq!(lines.len(), KNOWN_ERRORS.len());
+        assert!(lines.iter().all(|line| line.len() < 180 && !line.contains('|')), "{list}");
     }
 
     #[test]
