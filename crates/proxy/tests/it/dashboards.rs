@@ -119,7 +119,9 @@ fn every_alert_has_description_runbook_and_test() {
         for part in ["severity:", "summary:", "description:"] {
             assert!(alert.contains(part), "{name} has no {part}");
         }
-        let anchor = alert.split("runbook_url: docs/operations.md#").nth(1).unwrap().lines().next().unwrap();
+        let runbook_url =
+            format!("runbook_url: {}/blob/main/docs/operations.md#", env!("CARGO_PKG_REPOSITORY"));
+        let anchor = alert.split(&runbook_url).nth(1).expect(name).lines().next().unwrap();
         assert!(runbook.contains(&format!(r#"id="{anchor}""#)), "{name}: the runbook has no {anchor}");
         let fires =
             tried.split("- alertname: ").any(|test| test.starts_with(name) && test.contains("exp_alerts"));
