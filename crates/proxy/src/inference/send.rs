@@ -21,6 +21,7 @@ use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
 use crate::bedrock::{ConnectionReuse, Next, ServiceError, UpstreamError, forwarded_response_headers};
 use crate::catalog::ResolvedModel;
+use crate::ids::RequestId;
 
 /// A response whose first event has arrived.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Inference {
         let mut trials = BetaTrials::default();
         loop {
             meter.begin_attempt(&upstream);
-            let error = match start(&upstream, attempts.connection_reuse(), &mut meter).await {
+            let error = match start(&request.id, &upstream, attempts.connection_reuse(), &mut meter).await {
                 Ok(beginning) => {
                     attempts.succeeded();
                     self.bedrock.record_outcome(&upstream.target, None);
@@ -169,6 +170,7 @@ impl Inference {
 
 /// Sends once and decodes until the first event.
 async fn start(
+    id: &RequestId,
     upstream: &UpstreamRequest,
     reuse: ConnectionReuse,
     meter: &mut Meter,
@@ -185,7 +187,7 @@ async fn start(
         return Ok(Beginning { body, decoder, first_events, forwarded });
     }
     loop {
-        let chunk = meter.wait(poll_fn(|context| poll_chunk(&mut body, context))).await;
+        let chunk = meter.wait(poll_fn(|context| poll_chunk(&mut body, id, context))).await;
         let progress = match chunk {
             UpstreamChunk::Bytes(bytes) => meter.decode(&mut decoder, &bytes, &mut first_events),
             UpstreamChunk::End(end) => decoder.end_early(end, &mut first_events),

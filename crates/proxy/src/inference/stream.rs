@@ -17,6 +17,7 @@ use super::decoder::{Decoder, Progress};
 use super::detach::DetachedReads;
 use super::error::{InferenceError, log_service_error};
 use super::metering::Meter;
+use crate::ids::RequestId;
 
 /// Maximum of bytes that are read of a response without a client: 128,000 tokens in frames of their own are some 50 MB.
 const MAX_DETACHED_BYTES: usize = 128 << 20;
@@ -56,8 +57,12 @@ impl EventSink for Discard {
     fn raw(&mut self, _: &str, _: &str) {}
 }
 
-/// The next bytes of `body`.
-pub(super) fn poll_chunk(body: &mut Incoming, context: &mut Context<'_>) -> Poll<UpstreamChunk> {
+/// The next bytes of `body`, the response to the request `id`.
+pub(super) fn poll_chunk(
+    body: &mut Incoming,
+    id: &RequestId,
+    context: &mut Context<'_>,
+) -> Poll<UpstreamChunk> {
     loop {
         let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(context));
         match frame {
@@ -67,7 +72,7 @@ pub(super) fn poll_chunk(body: &mut Incoming, context: &mut Context<'_>) -> Poll
                 }
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "connection to Bedrock broke");
+                tracing::debug!(request_id = %id, %error, "connection to Bedrock broke");
                 let error = Error::new(
                     ErrorType::Api,
                     "the connection to Bedrock broke in the middle of the response",
@@ -170,7 +175,7 @@ impl UpstreamStream {
 
 impl Reading {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<UpstreamChunk> {
-        let polled = poll_chunk(&mut self.body, context);
+        let polled = poll_chunk(&mut self.body, self.meter.request_id(), context);
         self.meter.waits_for_upstream(polled.is_pending());
         polled
     }
