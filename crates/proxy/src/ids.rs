@@ -59,6 +59,12 @@ pub(crate) fn token_id(now: i64) -> String {
     id(&format!("tok_{now:012x}"))
 }
 
+/// Generates a key that signs tokens: 48 letters and digits.
+#[must_use]
+pub(crate) fn signing_key() -> String {
+    id(&id(""))
+}
+
 /// Generates the id of a replica: `gw_` and 24 letters and digits.
 #[must_use]
 pub(crate) fn holder() -> String {

@@ -80,6 +80,8 @@ pub struct Authenticator {
     config: config::CallerConfig,
     clock: Clock,
     anonymous: Arc<Caller>,
+    /// Caller of requests without a token, in the demo.
+    guest: Option<Arc<Caller>>,
     /// Verified tokens by their SHA-256.
     tokens: Mutex<LruCache<[u8; 32], Arc<CachedToken>>>,
     /// Last rows of users by their name, for their other tokens while the database is unavailable.
@@ -117,23 +119,27 @@ impl Authenticator {
         config: config::CallerConfig,
         clock: Clock,
     ) -> Self {
-        let anonymous = Arc::new(Caller {
-            user_id: ANONYMOUS.to_owned(),
-            team: None,
-            user_limit: None,
-            team_limit: None,
-            default_inference_profile: None,
-            scope: Scope::Inference,
-            jti: None,
-            expires_at: None,
-        });
+        let anonymous = |user_id: &str| {
+            Arc::new(Caller {
+                user_id: user_id.to_owned(),
+                team: None,
+                user_limit: None,
+                team_limit: None,
+                default_inference_profile: None,
+                scope: Scope::Inference,
+                jti: None,
+                expires_at: None,
+            })
+        };
+        let guest = config.guest.as_deref().map(anonymous);
         Self {
             concurrency: ConcurrencyLimiter::new(config.max_concurrent_requests),
             keys,
             store,
             config,
             clock,
-            anonymous,
+            anonymous: anonymous(ANONYMOUS),
+            guest,
             tokens: Mutex::new(LruCache::new(MAX_CACHED_TOKENS)),
             users: Mutex::new(LruCache::new(MAX_CACHED_USERS)),
             failed_lookups: OutageLog::concurrent(),
@@ -145,6 +151,24 @@ impl Authenticator {
     #[must_use]
     pub(crate) fn anonymous(&self) -> Option<&Arc<Caller>> {
         self.keys.is_none().then_some(&self.anonymous)
+    }
+
+    /// Whether some requests are served without authentication.
+    #[must_use]
+    pub(crate) fn serves_anonymous(&self) -> bool {
+        self.keys.is_none() || self.guest.is_some()
+    }
+
+    /// The guest, when guests are served and the request has nothing that looks like one of our tokens. An invalid token is
+    /// never a guest: its request is rejected.
+    #[must_use]
+    pub(crate) fn guest(&self, credential: &Result<Credential<'_>, TokenError>) -> Option<&Arc<Caller>> {
+        let is_token = match credential {
+            // As a JWT. API keys that clients want to be set have other shapes.
+            Ok(credential) => credential.token().split('.').count() == 3,
+            Err(error) => matches!(error, TokenError::Conflicting | TokenError::Repeated(_)),
+        };
+        self.guest.as_ref().filter(|_| !is_token)
     }
 
     /// The caller of requests of the proxy itself, such as those of the doctor.

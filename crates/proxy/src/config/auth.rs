@@ -56,6 +56,8 @@ pub(crate) struct CallerConfig {
     pub(crate) open_on_outage: bool,
     /// `MAX_CONCURRENT_REQUESTS_PER_USER`: open requests of one user on this replica.
     pub(crate) max_concurrent_requests: usize,
+    /// User that requests without a token are charged to. Only the demo sets it; no variable does.
+    pub(crate) guest: Option<String>,
 }
 
 pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
@@ -116,6 +118,7 @@ pub(super) fn callers(env: &mut EnvReader<'_>, open_on_outage: bool) -> CallerCo
         open_on_outage,
         // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
         max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),
+        guest: None,
     }
 }
 

@@ -69,9 +69,12 @@ async fn authenticated(
     let caller = match app.authenticator.anonymous() {
         Some(anonymous) => Arc::clone(anonymous),
         None => {
-            let caller = match credential(headers) {
-                Ok(credential) => app.authenticator.authenticate(credential).await,
-                Err(error) => Err(error.into()),
+            let credential = credential(headers);
+            let guest = app.authenticator.guest(&credential).filter(|_| access != Access::Admin);
+            let caller = match (guest, credential) {
+                (Some(guest), _) => Ok(Arc::clone(guest)),
+                (None, Ok(credential)) => app.authenticator.authenticate(credential).await,
+                (None, Err(error)) => Err(error.into()),
             };
             caller.inspect_err(|error| {
                 app.metrics().auth_failed(reason(error.check()));

@@ -32,7 +32,7 @@ const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Rejects requests of web pages, unless callers authenticate.
 pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.authenticator.anonymous().is_none() {
+    if !app.authenticator.serves_anonymous() {
         return next.run(request).await;
     }
     match check(&request, &app.limits) {
