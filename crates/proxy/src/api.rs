@@ -13,6 +13,7 @@ pub(crate) mod count_tokens;
 pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod health;
+pub(crate) mod index;
 mod inference_profiles;
 pub(crate) mod layers;
 pub(crate) mod me;

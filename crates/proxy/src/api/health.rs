@@ -117,7 +117,7 @@ pub(crate) async fn metrics(
     Ok((headers, app.metrics().render(open)).into_response())
 }
 
-/// `GET|HEAD /api/hello` and `HEAD /`: 200, which is all that clients check.
+/// `GET|HEAD /api/hello`: 200, which is all that clients check.
 pub(crate) async fn hello() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], r#"{"message":"hello"}"#).into_response()
 }

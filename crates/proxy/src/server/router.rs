@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, head, post};
+use axum::routing::{get, post};
 use http::StatusCode;
 use protocol::anthropic::ErrorType;
 use tower::ServiceBuilder;
@@ -16,7 +16,7 @@ use crate::api::layers::{
     authenticate, body_limit, catch_panic, cors, cross_site, error_format, host, record, request_id,
 };
 use crate::api::{
-    admin, aliases, bedrock_runtime, chat_completions, count_tokens, health, me, messages, models,
+    admin, aliases, bedrock_runtime, chat_completions, count_tokens, health, index, me, messages, models,
 };
 use crate::app::App;
 use crate::auth::Access;
@@ -44,7 +44,7 @@ pub(super) fn service(app: Arc<App>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/startupz", get(health::startup))
         .route("/api/hello", get(health::hello))
-        .route("/", head(health::hello))
+        .route("/", get(index::get))
         .merge(aliases::unauthenticated())
         .method_not_allowed_fallback(method_not_allowed);
     let inference = Router::new()
