@@ -82,6 +82,38 @@ fn packages_carry_the_version_of_the_program() {
 }
 
 #[test]
+fn chart_image_is_the_one_that_the_release_pushes() {
+    let image = env!("CARGO_PKG_REPOSITORY").replace("https://github.com/", "ghcr.io/");
+    assert_eq!(after(&read("deploy/helm/bedrock-proxy/values.yaml"), "repository:"), image);
+    assert_eq!(after(&read(".github/workflows/release.yml"), "RELEASE_IMAGE:"), image);
+    // Without the variable, the script takes the name from the chart; the tag is the version, as the chart's default.
+    let script = read("scripts/release");
+    assert!(script.contains("value deploy/helm/bedrock-proxy/values.yaml repository"));
+    assert!(script.contains(r#"--tag "$image:$(version)""#));
+    assert!(read("deploy/helm/bedrock-proxy/templates/_helpers.tpl").contains(".Chart.AppVersion"));
+}
+
+#[test]
+fn workflow_pins_actions_and_calls_steps_of_the_script() {
+    let (workflow, script) = (read(".github/workflows/release.yml"), read("scripts/release"));
+    let actions: Vec<_> = workflow.lines().filter_map(|line| line.split_once("uses: ")).collect();
+    assert!(actions.len() >= 6, "{actions:?}");
+    for (_, action) in actions {
+        let (_, pin) = action.split_once('@').unwrap();
+        let (commit, version) = pin.split_once(" # v").unwrap_or_else(|| panic!("{action} names no version"));
+        assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{action}");
+        assert!(version.split('.').count() == 3, "{action}");
+    }
+    let steps: Vec<_> =
+        workflow.lines().filter_map(|line| line.split_once("run: scripts/release ")).collect();
+    assert!(steps.len() >= 6, "{steps:?}");
+    for (_, step) in steps {
+        let name = step.split_whitespace().next().unwrap();
+        assert!(script.contains(&format!("\n    {name}) {name}")), "scripts/release has no step {name}");
+    }
+}
+
+#[test]
 fn package_variables_exist_in_the_program() {
     // Another test compares this file with what the configuration reads.
     let example = read(".env.example");
