@@ -133,10 +133,15 @@ fn check_access_key(
     if access_key == config.access_key && is_token_valid {
         return Ok(());
     }
-    Err(AwsError::forbidden(
+    Err(unknown_key())
+}
+
+/// Error for an access key that does not exist.
+pub(crate) fn unknown_key() -> AwsError {
+    AwsError::forbidden(
         "UnrecognizedClientException",
         "The security token included in the request is invalid.",
-    ))
+    )
 }
 
 /// Checks region, service and terminator of the credential scope.

@@ -1,6 +1,7 @@
 //! Handling of one request, from its headers to the response.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -105,6 +106,9 @@ impl Handler<'_> {
             Operation::Messages(_) | Operation::MantleCountTokens | Operation::MantleModels
         );
         let caller = auth::authenticate(config, self.parts, self.state.now(), accepts_x_api_key)?;
+        if self.state.key_deleted.load(Ordering::Relaxed) {
+            return Err(auth::unknown_key().into());
+        }
         let body = read_body(body).await?;
         if config.record_bodies {
             self.state.log.set_body(self.number, &body);

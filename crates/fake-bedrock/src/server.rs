@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,6 +67,11 @@ impl FakeBedrock {
     /// Log of requests; remains valid after [`FakeBedrock::run`] has ended.
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.state.log)
+    }
+
+    /// Whether the access key was deleted: while it is true, every signature is rejected. Remains valid while it runs.
+    pub fn key_deleted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.state.key_deleted)
     }
 
     /// Serves until the future is dropped, which closes every connection.

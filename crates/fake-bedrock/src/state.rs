@@ -1,7 +1,7 @@
 //! What all requests of a fake share.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) fixtures: Vec<Fixture>,
     pub(crate) log: Arc<Log>,
     pub(crate) cache: PromptCache,
+    /// Whether the access key was deleted.
+    pub(crate) key_deleted: Arc<AtomicBool>,
     requests: AtomicU64,
     seed: u64,
     throttled: Mutex<ThrottledBodies>,
@@ -58,6 +60,7 @@ impl State {
             fixtures,
             log: Arc::default(),
             cache: PromptCache::default(),
+            key_deleted: Arc::default(),
             requests: AtomicU64::new(0),
             seed: Timestamp::now().as_nanosecond() as u64,
             throttled: Mutex::default(),

@@ -252,7 +252,7 @@ impl Store {
     async fn delete_by_id(&self, statements: &TimedRows, ids: &[i64]) -> Result<u64> {
         self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             Ok(match self.pools()? {
-                Pools::Sqlite { write, .. } => {
+                Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
                     let query = sqlx::query(statements.delete_sqlite).bind(sqlx::types::Json(ids));
                     let rows = query.execute(&mut *connection).await?.rows_affected();

@@ -2,16 +2,14 @@
 
 use std::io;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::sqlite::SqlitePool;
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::timeout;
 
-use super::sqlite::{self, DatabaseFile, Writer};
+use super::sqlite::{self, Writer};
 use super::{Result, StoreError, migrate};
 use crate::config::{DatabaseConfig, DatabaseUrl, PostgresParts};
 
@@ -26,12 +24,9 @@ const IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 pub(super) enum Pools {
     /// One file.
     Sqlite {
-        /// One connection, because SQLite has one writer: writers queue here and not in a busy loop.
+        /// One connection, because SQLite has one writer: writers queue here and not in a busy loop. Beside it are the
+        /// connections that read.
         write: Writer,
-        /// Read-only connections.
-        read: SqlitePool,
-        /// The file that is open.
-        file: Arc<DatabaseFile>,
     },
     /// A server.
     Postgres {
@@ -46,10 +41,7 @@ impl Pools {
     /// Opens the file, or prepares the pools of the server without connecting.
     pub(super) async fn new(config: &DatabaseConfig) -> Result<Self> {
         match &config.url {
-            DatabaseUrl::Sqlite(path) => {
-                let (write, read, file) = sqlite::open(path).await?;
-                Ok(Self::Sqlite { write, read, file })
-            }
+            DatabaseUrl::Sqlite(path) => Ok(Self::Sqlite { write: sqlite::open(path).await? }),
             DatabaseUrl::Postgres(url) => {
                 let options = PgConnectOptions::from_str(url.expose());
                 Ok(postgres(options.map_err(|_| StoreError::Invalid("DATABASE_URL".to_owned()))?, config))
@@ -101,8 +93,9 @@ impl Pools {
     pub(super) fn connections(&self) -> (u32, u32) {
         let count = |idle: usize| u32::try_from(idle).unwrap_or(u32::MAX);
         let (open, idle) = match self {
-            Self::Sqlite { write, read, .. } => {
-                (read.size() + 1, count(read.num_idle()) + u32::from(write.is_idle()))
+            Self::Sqlite { write } => {
+                let (open, idle) = write.connections();
+                (open, count(idle))
             }
             Self::Postgres { main_pool, reservation_pool } => (
                 main_pool.size() + reservation_pool.size(),
@@ -114,17 +107,14 @@ impl Pools {
 
     /// Replaces the connections that read a SQLite file, after an error; the pools of PostgreSQL find out by themselves.
     pub(super) fn renew_readers(&self) {
-        if let Self::Sqlite { file, .. } = self {
-            file.renew_readers();
+        if let Self::Sqlite { write } = self {
+            write.renew_readers();
         }
     }
 
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite { write, read, .. } => {
-                read.close().await;
-                write.close().await;
-            }
+            Self::Sqlite { write } => write.close().await,
             Self::Postgres { main_pool, reservation_pool } => {
                 reservation_pool.close().await;
                 main_pool.close().await;

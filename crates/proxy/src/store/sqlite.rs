@@ -1,6 +1,9 @@
 //! The SQLite file: one connection that writes, and some that read. A connection that an error has broken is replaced, and
-//! so are all of them when the file was deleted or replaced by another.
+//! so are all of them when the file was deleted or replaced by another. All old ones are closed before the new file is
+//! opened: the last connection to a file deletes its write-ahead log by name, and would delete that of the new one.
+//! <https://www.sqlite.org/wal.html#persistence_of_wal_mode>
 
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -49,14 +53,40 @@ struct Inner {
     file: Arc<DatabaseFile>,
     options: SqliteConnectOptions,
     slot: Mutex<Slot>,
+    /// Connections that read; another pool for another file.
+    readers: std::sync::Mutex<SqlitePool>,
     /// Whether the last use of the connection did not reach its end: it failed, or its future was dropped.
     is_suspect: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Slot {
     connection: Option<SqliteConnection>,
+    /// Ends of earlier connections.
+    closing: Vec<BoxFuture<'static, sqlx::Result<()>>>,
     is_closed: bool,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("is_closed", &self.is_closed).finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    /// Begins to close the connection.
+    fn begin_close(&mut self) {
+        self.closing
+            .extend(self.connection.take().map(|connection| Box::pin(connection.close()) as BoxFuture<_>));
+    }
+
+    /// Waits until all earlier connections are closed.
+    async fn closed(&mut self) {
+        while let Some(closing) = self.closing.last_mut() {
+            // An error means that its thread has ended.
+            let _ = closing.await;
+            self.closing.pop();
+        }
+    }
 }
 
 /// Exclusive use of the writer. Unless it ends with [`WriterGuard::finish`], the connection is replaced before its next
@@ -98,51 +128,91 @@ impl Writer {
         }
         let is_suspect = inner.is_suspect.swap(true, Ordering::Relaxed);
         let is_replaced = inner.file.is_replaced();
-        if (is_suspect || is_replaced)
-            && let Some(connection) = slot.connection.take()
-        {
-            let _ = timeout(CLOSE_TIMEOUT, connection.close()).await;
+        if is_suspect || is_replaced {
+            slot.begin_close();
         }
-        if slot.connection.is_none() {
-            slot.connection = Some(self.connect(is_replaced).await?);
+        if is_replaced {
+            inner.close_all(&mut slot).await?;
+            slot.connection = Some(inner.reopen().await?);
+        } else if slot.connection.is_none() {
+            let _ = timeout(CLOSE_TIMEOUT, slot.closed()).await;
+            slot.connection = Some(inner.connect().await?);
         }
         let connection = MutexGuard::try_map(slot, |slot| slot.connection.as_mut());
         let connection = connection.map_err(|_| StoreError::Unavailable("store closed".to_owned()))?;
         Ok(WriterGuard { connection, is_suspect: &inner.is_suspect })
     }
 
-    /// Opens a connection; in a new file with the schema.
-    async fn connect(&self, is_replaced: bool) -> Result<SqliteConnection> {
-        let file = &self.0.file;
-        if is_replaced {
-            file.prepare_reopening()?;
+    /// The connections that read the file that is there now.
+    pub(super) async fn readers(&self) -> Result<SqlitePool> {
+        if self.0.file.is_replaced() {
+            self.lock().await?.finish();
         }
-        let unavailable = |error| StoreError::Unavailable(format!("{}: {error}", file.path.display()));
-        let mut connection = SqliteConnection::connect_with(&self.0.options).await.map_err(unavailable)?;
-        if is_replaced {
-            migrate::run_on_sqlite(&mut connection).await?;
-            file.remember();
-            tracing::info!(event = "database_reopened", path = %file.path.display(), "database file opened");
-        }
-        Ok(connection)
+        Ok(self.0.readers())
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.0.slot.try_lock().is_ok()
+    /// Numbers of open and of idle connections.
+    pub(super) fn connections(&self) -> (u32, usize) {
+        let readers = self.0.readers();
+        (readers.size() + 1, readers.num_idle() + usize::from(self.0.slot.try_lock().is_ok()))
+    }
+
+    /// Replaces the connections that read, each at its next use.
+    pub(super) fn renew_readers(&self) {
+        self.0.file.lock().readers_since = Some(Instant::now());
     }
 
     pub(super) async fn close(&self) {
+        self.0.readers().close().await;
         let mut slot = self.0.slot.lock().await;
         slot.is_closed = true;
-        if let Some(connection) = slot.connection.take() {
-            let _ = connection.close().await;
-        }
+        slot.begin_close();
+        slot.closed().await;
+    }
+}
+
+impl Inner {
+    fn readers(&self) -> SqlitePool {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes every connection to a file that was deleted or replaced.
+    ///
+    /// # Errors
+    /// When one of them is still in use: another file cannot be opened yet.
+    async fn close_all(&self, slot: &mut Slot) -> Result<()> {
+        self.file.report_replaced();
+        let readers = self.readers();
+        let closed = async {
+            readers.close().await;
+            slot.closed().await;
+        };
+        timeout(CLOSE_TIMEOUT, closed).await.map_err(|_| {
+            let path = self.file.path.display();
+            StoreError::Unavailable(format!("{path}: the file that was there before is still in use"))
+        })
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection> {
+        let connection = SqliteConnection::connect_with(&self.options).await;
+        connection.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.file.path.display())))
+    }
+
+    /// Opens the file that is there now, or a new one, with the schema.
+    async fn reopen(&self) -> Result<SqliteConnection> {
+        self.file.prepare_reopening()?;
+        let mut connection = self.connect().await?;
+        migrate::run_on_sqlite(&mut connection).await?;
+        self.file.remember();
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = readers(&self.options, &self.file);
+        tracing::info!(event = "database_reopened", path = %self.file.path.display(), "database file opened");
+        Ok(connection)
     }
 }
 
 /// Which file is open.
 #[derive(Debug)]
-pub(super) struct DatabaseFile {
+struct DatabaseFile {
     path: PathBuf,
     state: std::sync::Mutex<FileState>,
 }
@@ -195,7 +265,6 @@ impl DatabaseFile {
         let now = Instant::now();
         let mut state = self.lock();
         if state.open.first() != Some(&self.id("")) {
-            state.readers_since = Some(now);
             return true;
         }
         if now - state.checked_at >= FILE_CHECK_INTERVAL {
@@ -205,9 +274,7 @@ impl DatabaseFile {
         false
     }
 
-    /// Prepares the opening of another file. The log and the shared memory of the file that was open are deleted: SQLite
-    /// would apply them to the new one.
-    fn prepare_reopening(&self) -> Result<()> {
+    fn report_replaced(&self) {
         if !std::mem::replace(&mut self.lock().is_reported, true) {
             tracing::error!(
                 event = "database_replaced",
@@ -215,6 +282,11 @@ impl DatabaseFile {
                 "database file was deleted or replaced; opening the file that is there now"
             );
         }
+    }
+
+    /// Prepares the opening of another file. If the log and the shared memory of the file that was open are still there,
+    /// they are deleted: SQLite would apply them to the new one.
+    fn prepare_reopening(&self) -> Result<()> {
         create_folder(&self.path)?;
         let (open, found) = (self.lock().open, self.ids());
         for (index, suffix) in [(1, "-wal"), (2, "-shm")] {
@@ -225,11 +297,6 @@ impl DatabaseFile {
             }
         }
         Ok(())
-    }
-
-    /// Replaces the connections that read, each at its next use.
-    pub(super) fn renew_readers(&self) {
-        self.lock().readers_since = Some(Instant::now());
     }
 
     /// Whether a connection of this age may still be used.
@@ -243,7 +310,7 @@ impl DatabaseFile {
 }
 
 /// Opens the file; it and its folder are created if missing.
-pub(super) async fn open(path: &Path) -> Result<(Writer, SqlitePool, Arc<DatabaseFile>)> {
+pub(super) async fn open(path: &Path) -> Result<Writer> {
     create_folder(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -271,25 +338,29 @@ pub(super) async fn open(path: &Path) -> Result<(Writer, SqlitePool, Arc<Databas
     };
     let file = DatabaseFile::new(path);
     file.remember();
-    let write = Writer(Arc::new(Inner {
-        file: Arc::clone(&file),
+    Ok(Writer(Arc::new(Inner {
+        readers: readers(&create, &file).into(),
+        file,
         options: create,
-        slot: Mutex::new(Slot { connection: Some(connection), is_closed: false }),
+        slot: Mutex::new(Slot { connection: Some(connection), closing: Vec::new(), is_closed: false }),
         is_suspect: AtomicBool::new(false),
-    }));
-    let checked = Arc::clone(&file);
-    let read = SqlitePoolOptions::new()
+    })))
+}
+
+/// Connections that read `file`, opened when they are needed.
+fn readers(options: &SqliteConnectOptions, file: &Arc<DatabaseFile>) -> SqlitePool {
+    let file = Arc::clone(file);
+    SqlitePoolOptions::new()
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
         .max_connections(READ_CONNECTIONS)
         .before_acquire(move |_, metadata| {
-            let may_read = checked.may_read(metadata.age);
+            let may_read = file.may_read(metadata.age);
             Box::pin(async move { Ok(may_read) })
         })
-        .connect_lazy_with(options.pragma("query_only", "on"));
-    Ok((write, read, file))
+        .connect_lazy_with(options.clone().create_if_missing(false).pragma("query_only", "on"))
 }
 
 /// Creates the folder of a file if it is missing.
@@ -314,7 +385,7 @@ mod tests {
     }
 
     async fn opened(folder: &Path) -> Writer {
-        let (writer, ..) = open(&folder.join("x.db")).await.unwrap();
+        let writer = open(&folder.join("x.db")).await.unwrap();
         let mut connection = writer.lock().await.unwrap();
         sqlx::raw_sql("CREATE TABLE blobs (blob BLOB)").execute(&mut *connection).await.unwrap();
         connection.finish();
@@ -357,5 +428,37 @@ mod tests {
         assert_eq!(tables, 1, "a new file with the schema");
         connection.finish();
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn old_file_is_closed_before_the_new_one_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let writer = opened(folder.path()).await;
+        let mut reading = writer.readers().await.unwrap().acquire().await.unwrap();
+        sqlx::query("SELECT COUNT(*) FROM blobs").execute(&mut *reading).await.unwrap();
+        fs::remove_file(&path).unwrap();
+        let in_use = writer.lock().await.err().unwrap().to_string();
+        assert!(in_use.contains("still in use") && !path.exists(), "{in_use}");
+        assert!(writer.readers().await.is_err());
+        drop(reading);
+        wait_until_free(&writer).await;
+        insert(&writer, 1).await.unwrap();
+        let mut other = SqliteConnection::connect_with(&writer.0.options).await.unwrap();
+        let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM blobs").fetch_one(&mut other).await.unwrap();
+        assert_eq!(rows, 1, "its write-ahead log is still there");
+        let pool = writer.readers().await.unwrap();
+        assert!(sqlx::query("SELECT blob FROM blobs").fetch_one(&pool).await.is_ok(), "readers follow");
+    }
+
+    /// Opens the new file, with a table.
+    async fn wait_until_free(writer: &Writer) {
+        let mut connection = loop {
+            if let Ok(connection) = writer.lock().await {
+                break connection;
+            }
+        };
+        sqlx::raw_sql("CREATE TABLE blobs (blob BLOB)").execute(&mut *connection).await.unwrap();
+        connection.finish();
     }
 }

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -23,7 +24,7 @@ const BASE: Fault = Fault {
     name: "",
     databases: BOTH,
     phases: ALL_PHASES,
-    prepare: short_lived_credentials,
+    prepare: |setup| credentials(setup, LIFE),
     inject: nothing,
     heal: |stage| set_source(stage, &provide(LIFE)),
     statuses: &[200, 502],
@@ -43,6 +44,17 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "source of credentials returns expired ones",
         inject: |stage| set_source(stage, &provide("-1 hour")),
+        ..BASE
+    },
+    Fault {
+        name: "AWS rejects the credentials",
+        // Longer than the case: the keys end at AWS, not by the clock.
+        prepare: |setup| credentials(setup, "1 hour"),
+        inject: |stage| set_key_deleted(stage, true),
+        heal: |stage| set_key_deleted(stage, false),
+        // The API of Bedrock has another status for faults of the gateway.
+        statuses: &[502, 500],
+        readiness: Some("[-]credentials failed: AWS rejects them"),
         ..BASE
     },
     Fault {
@@ -75,8 +87,14 @@ fn write_source(home: &Path, script: &str) {
     std::fs::rename(home.join("new-source"), home.join(SOURCE)).unwrap();
 }
 
-fn short_lived_credentials(setup: &mut Setup<'_>) {
-    write_source(setup.home, &provide(LIFE));
+fn set_key_deleted(stage: &mut Stage, is_deleted: bool) -> Done<'_> {
+    stage.key_deleted.store(is_deleted, Ordering::Relaxed);
+    Box::pin(async {})
+}
+
+/// Credentials from a script, which end after `life`.
+fn credentials(setup: &mut Setup<'_>, life: &str) {
+    write_source(setup.home, &provide(life));
     let config = setup.home.join("aws-config");
     let command = format!("/bin/sh {}", setup.home.join(SOURCE).display());
     std::fs::write(&config, format!("[default]\ncredential_process = {command}\n")).unwrap();

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::process::Command;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::disk::DiskFault;
 use super::stage::{Setup, Stage};
-use super::table::{ALL_PHASES, BOTH, DatabaseKind, Fault, nothing};
+use super::table::{ALL_PHASES, BOTH, DatabaseKind, Fault, Phase, nothing};
 use crate::harness::postgres;
 use crate::quota_under_load::reconcile::Place;
 
@@ -138,6 +138,19 @@ pub(super) const FAULTS: &[Fault] = &[
         inject: lock_file,
         heal: unlock,
         readiness: UNAVAILABLE,
+        ..BASE
+    },
+    Fault {
+        name: "database file deleted",
+        // What is on its way to the deleted file is lost with it.
+        phases: &[Phase::Idle, Phase::BeforeRequest],
+        inject: delete_file,
+        ..BASE
+    },
+    Fault {
+        name: "database file replaced by a backup",
+        phases: &[Phase::Idle, Phase::BeforeRequest],
+        inject: replace_file,
         ..BASE
     },
     Fault {
@@ -288,6 +301,24 @@ fn lock_file(stage: &mut Stage) -> Done<'_> {
 
 fn unlock(stage: &mut Stage) -> Done<'_> {
     Box::pin(async move { stage.held = None })
+}
+
+fn delete_file(stage: &mut Stage) -> Done<'_> {
+    Box::pin(async move {
+        std::fs::remove_file(file(stage)).unwrap();
+        stage.forget_earlier_requests();
+    })
+}
+
+fn replace_file(stage: &mut Stage) -> Done<'_> {
+    Box::pin(async move {
+        let backup = stage.home.path().join("backup.db");
+        let mut connection = SqliteConnectOptions::new().filename(file(stage)).connect().await.unwrap();
+        let copy = AssertSqlSafe(format!("VACUUM INTO '{}'", backup.display()));
+        sqlx::raw_sql(copy).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        std::fs::rename(backup, file(stage)).unwrap();
+    })
 }
 
 fn stop_server(stage: &mut Stage) -> Done<'_> {

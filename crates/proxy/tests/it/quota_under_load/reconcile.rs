@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, PgConnection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection};
 
 use crate::harness::postgres;
 
@@ -60,6 +60,14 @@ impl Database {
                     SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(10));
                 Self::Sqlite(options.connect().await.unwrap())
             }
+        }
+    }
+
+    /// Returns when the connection is closed.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Postgres(connection) => connection.close().await.unwrap(),
+            Self::Sqlite(connection) => connection.close().await.unwrap(),
         }
     }
 
