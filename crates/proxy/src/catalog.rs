@@ -79,6 +79,16 @@ impl ResolvedModel {
         self.capabilities.claude && (self.mantle || !self.model_id.starts_with("arn:"))
     }
 
+    /// Maximum output tokens, for reservations. Of an unknown model: as many as any model writes.
+    #[must_use]
+    pub(crate) fn max_output_tokens(&self) -> Option<u64> {
+        let max = self.capabilities.max_output_tokens;
+        if self.foundation_model.is_some() {
+            return max;
+        }
+        max.max(Capabilities::NEWEST_CLAUDE.max_output_tokens)
+    }
+
     /// Whether this is an application inference profile whose model is unknown.
     #[must_use]
     pub(crate) fn is_unresolved_profile(&self) -> bool {

@@ -100,6 +100,17 @@ impl Estimated {
 }
 
 impl Catalog {
+    /// The foundation model of an inference profile that was looked up since `model` was resolved, and its price list.
+    #[must_use]
+    pub(crate) fn pricing_since(&self, model: &ResolvedModel, region: &str) -> Option<(String, Pricing)> {
+        if !model.is_unresolved_profile() {
+            return None;
+        }
+        let found = self.inference_profiles.foundation_model(&model.model_id)?;
+        let resolved = ResolvedModel { foundation_model: Some(found.clone()), ..model.clone() };
+        Some((found, self.pricing(&resolved, region)))
+    }
+
     /// Price list of `model` for requests to `region`. A model without a price has the highest rates of the table.
     #[must_use]
     pub(crate) fn pricing(&self, model: &ResolvedModel, region: &str) -> Pricing {

@@ -410,7 +410,7 @@ impl Inference {
             body_hash: hash_large(&body.bytes),
             body: Bytes::from(body.bytes),
             retry: RetryPolicy::Standard,
-            estimate: self.estimate(planned.prompt, body.max_tokens, &request.model.capabilities),
+            estimate: self.estimate(planned.prompt, body.max_tokens, &request.model),
             context,
             notices,
         };
@@ -456,7 +456,7 @@ impl Inference {
             reason: "the client called the Bedrock API",
             model_id: model.model_id.clone(),
             headers: bedrock::forwarded_request_headers(headers),
-            estimate: self.estimate(prompt, max_tokens, &model.capabilities),
+            estimate: self.estimate(prompt, max_tokens, model),
             body_hash: hash_large(&body),
             body,
             retry: RetryPolicy::ConnectOnly,
@@ -512,9 +512,9 @@ impl Inference {
         &self,
         prompt: PromptEstimate,
         max_tokens: Option<u64>,
-        capabilities: &Capabilities,
+        model: &ResolvedModel,
     ) -> TokenEstimate {
-        let most = capabilities.max_output_tokens;
+        let most = model.max_output_tokens();
         let output = match (max_tokens, most) {
             (Some(sent), Some(most)) => sent.min(most),
             (Some(sent), None) => sent,

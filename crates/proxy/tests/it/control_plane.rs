@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::harness::tokens::{authenticated_server_with, token};
+use crate::harness::usage_records;
 use crate::harness::{
     TestServer, captured_logs, full, message_body, spawn, test_server_with, wait_for, wait_until,
 };
@@ -116,6 +117,32 @@ async fn slow_control_plane_delays_only_the_first_requests() {
     let start = Instant::now();
     server.post(with_top_k(ARN)).await;
     assert!(start.elapsed() < Duration::from_secs(1), "the wait is over for those who come later");
+}
+
+/// A streamed request for the profile that lasts for some seconds, without a limit of output tokens.
+fn slow_request() -> String {
+    let mut body = message_body("[slow 2500] Hello", true);
+    body["model"] = ARN.into();
+    body.to_string()
+}
+
+#[tokio::test]
+async fn late_look_up_still_prices_the_request() {
+    let (server, _) = world_before(qwen, Duration::from_secs(3), &[]).await;
+    assert_eq!(server.post(slow_request()).await.status, 200);
+    let row = usage_records::row(&server).await;
+    assert_eq!((&row["model"], &row["priced"]), (&json!("qwen.qwen3-32b-v1:0"), &json!(true)), "{row}");
+    assert_eq!(row["upstream"], ARN);
+}
+
+#[tokio::test]
+async fn profile_without_result_costs_the_highest_price() {
+    let (server, _) = world_before(qwen, Duration::from_secs(60), &[]).await;
+    assert_eq!(server.post(slow_request()).await.status, 200);
+    let row = usage_records::row(&server).await;
+    assert_eq!((&row["model"], &row["priced"]), (&json!(ARN), &json!(false)), "{row}");
+    let tokens = |name: &str| row[name].as_i64().unwrap();
+    assert_eq!(tokens("cost"), 27_500 * tokens("input") + 137_500 * tokens("output"), "{row}");
 }
 
 #[tokio::test]

@@ -156,6 +156,45 @@ fn unpriced_model_has_the_highest_rates() {
     }
 }
 
+/// While the model of a profile is not known, no request is cheaper, and no reservation is smaller, than it would be.
+#[test]
+fn unresolved_profile_is_never_cheaper_than_its_model() {
+    let unresolved = catalog();
+    let unknown = unresolved.resolve(Some(APPLICATION)).unwrap();
+    assert!(unknown.is_unresolved_profile());
+    let usages = [
+        prompt(1_000),
+        prompt(900_000),
+        written_for_an_hour(10),
+        Usage {
+            output_tokens: 1_000,
+            cache_read_input_tokens: 1_000,
+            service_tier: Some(ServiceTier::Priority),
+            ..Usage::default()
+        },
+    ];
+    for model in catalog().table().rows() {
+        let scopes = [&["us-east-1"][..], &["us-east-1", "us-west-2"], &["us-east-1", ""]];
+        for regions in scopes {
+            let arns = regions
+                .iter()
+                .map(|region| format!("arn:aws:bedrock:{region}::foundation-model/{}", model.id));
+            let arns: Vec<_> = arns.collect();
+            let catalog = catalog();
+            catalog
+                .inference_profiles
+                .insert(APPLICATION, ProfileModel::from_arns(arns.iter().map(String::as_str)));
+            let resolved = catalog.resolve(Some(APPLICATION)).unwrap();
+            assert!(resolved.max_output_tokens() <= unknown.max_output_tokens(), "{}", model.id);
+            for usage in &usages {
+                let price = catalog.pricing(&resolved, "us-east-1").rates(usage).cost(usage);
+                let fallback = unresolved.pricing(&unknown, "us-east-1").rates(usage).cost(usage);
+                assert!(price <= fallback, "{} {regions:?} {usage:?}: {price} > {fallback}", model.id);
+            }
+        }
+    }
+}
+
 #[test]
 fn unpriced_scope_has_the_highest_multiplier() {
     let rates = |id, region| rates_in(&catalog(), id, region, &Usage::default());
