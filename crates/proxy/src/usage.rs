@@ -5,8 +5,11 @@
 //! because its records are in the WAL, and the WAL is replayed later. The database recognizes records by their ids, so
 //! that a record written twice counts once.
 //!
+//! What is at AWS stands in a file of its own, with an estimate, so that the next process charges it after a kill.
+//!
 //! Not here: admission (`quota`), and statements (`store`).
 
+mod open_requests;
 mod retention;
 mod wal;
 mod writer;
@@ -26,8 +29,9 @@ use crate::config;
 use crate::store::{Event, OutageLog, Store, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
+use open_requests::{OpenRequests, Slot};
 use retention::Retention;
-use wal::{SegmentId, Wal};
+use wal::{SegmentId, UnreadableLine, Wal};
 use writer::Writer;
 
 /// How long a request waits for a slot of the queue. A full queue means that the database stores less than is used, or
@@ -48,6 +52,8 @@ pub struct UsageRecorder {
 #[derive(Debug)]
 struct Shared {
     wal: Wal,
+    /// Requests that AWS has.
+    open: OpenRequests,
     /// Whether the WAL has records that are not in the queue.
     needs_replay: AtomicBool,
     /// Number of records that are neither in the database nor in the WAL.
@@ -103,6 +109,8 @@ pub enum SlotError {
 pub struct QueuePermit {
     permit: mpsc::OwnedPermit<Queued>,
     shared: Arc<Shared>,
+    /// The estimate of the request while AWS has it.
+    slot: Option<Slot>,
 }
 
 impl UsageRecorder {
@@ -118,8 +126,11 @@ impl UsageRecorder {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let (queue, receiver) = mpsc::channel(config.queue);
+        let wal = Wal::open(folder)?;
+        let (open, interrupted) = OpenRequests::open(folder)?;
         let shared = Arc::new(Shared {
-            wal: Wal::open(folder)?,
+            wal,
+            open,
             // Records of the process before are replayed first.
             needs_replay: AtomicBool::new(true),
             lost: AtomicU64::new(0),
@@ -128,6 +139,7 @@ impl UsageRecorder {
             stored_until: AtomicI64::new(clock.milliseconds()),
             clock,
         });
+        shared.charge_interrupted(interrupted, &metrics);
         let retention =
             Retention { store: store.clone(), shared: Arc::clone(&shared), config: config.clone() };
         let writer = Writer::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
@@ -169,7 +181,7 @@ impl UsageRecorder {
     pub async fn reserve_slot(&self) -> Result<QueuePermit, SlotError> {
         let permit = timeout(SLOT_TIMEOUT, self.queue.clone().reserve_owned()).await;
         let permit = permit.map_err(|_| SlotError::Full)?.map_err(|_| SlotError::ShuttingDown)?;
-        Ok(QueuePermit { permit, shared: Arc::clone(&self.shared) })
+        Ok(QueuePermit { permit, shared: Arc::clone(&self.shared), slot: None })
     }
 
     /// Records an audit event.
@@ -182,9 +194,31 @@ impl UsageRecorder {
 }
 
 impl QueuePermit {
+    /// Writes what the request may cost, before it is sent to AWS: the next process charges that if this one is killed.
+    /// Never waits and never fails.
+    pub fn begin(&mut self, mut record: UsageRecord) {
+        record.clamp();
+        self.end();
+        match self.shared.open.begin(&record) {
+            Ok(slot) => self.slot = Some(slot),
+            Err(error) => tracing::warn!(%error, "open request not written; it is not charged after a kill"),
+        }
+    }
+
+    /// Records that AWS bills nothing for the request so far.
+    pub fn end(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.shared.open.end(slot);
+        }
+    }
+
     /// Appends the record to the WAL and queues it. Never waits and never fails.
-    pub fn settle(self, record: UsageRecord) {
+    pub fn settle(mut self, record: UsageRecord) {
         let queued = self.shared.append(WalEntry::Usage(Box::new(record)));
+        // A record that is only in memory may be lost: then the estimate counts.
+        if queued.segment.is_some() {
+            self.end();
+        }
         let _ = self.permit.send(queued);
     }
 }
@@ -208,6 +242,29 @@ impl Shared {
             Err(_) => {}
         }
         Queued { segment: segment.ok(), entry }
+    }
+
+    /// Appends to the WAL what AWS had when the process before was killed.
+    fn charge_interrupted(&self, interrupted: Vec<Result<UsageRecord, UnreadableLine>>, metrics: &Metrics) {
+        if interrupted.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            event = "requests_interrupted",
+            requests = interrupted.len(),
+            "the process before was killed with open requests; they are charged by estimates"
+        );
+        let written = interrupted.into_iter().try_for_each(|record| match record {
+            Ok(record) => self.wal.append(&WalEntry::Usage(Box::new(record))).map(drop),
+            Err(line) => {
+                metrics.usage_quarantined(1);
+                tracing::error!(reason = line.reason, "open request not readable; it is in quarantine.jsonl");
+                self.wal.quarantine_line(&line)
+            }
+        });
+        if let Err(error) = written.and_then(|()| self.open.clear_all()) {
+            tracing::error!(%error, "WAL write failed; the next process charges these requests");
+        }
     }
 
     /// Writes an entry that is neither in the database nor in the WAL to the log, the last place for it.

@@ -18,7 +18,7 @@ use super::request::{InferenceRequest, UpstreamRequest};
 use super::{Inference, InferenceError};
 use crate::auth::{Authenticated, Caller};
 use crate::bedrock::{UpstreamError, attempt_outcome};
-use crate::catalog::Pricing;
+use crate::catalog::{Catalog, Pricing, ResolvedModel};
 use crate::clock::Stopwatch;
 use crate::ids::RequestId;
 use crate::quota::{AdmitError, Grant, LimitStatus, Period, QuotaSubject, TokenEstimate};
@@ -26,6 +26,9 @@ use crate::store::UsageRecord;
 use crate::telemetry::RecordHandle;
 use crate::telemetry::record::{Attempt, Charge, OverheadPhase, UpstreamRecord};
 
+/// Status and outcome of a request whose process was killed, in its usage record.
+const KILLED_STATUS: i64 = 500;
+const KILLED_OUTCOME: &str = "killed";
 /// Bytes of text that make a token, at the least: an estimate of what was delivered is not too low.
 const MIN_BYTES_PER_TOKEN: u64 = 2;
 /// JSON around the text of a delta, in bytes.
@@ -38,6 +41,8 @@ pub(super) struct Meter {
     /// `None` once settled.
     grant: Option<Grant>,
     pricing: Pricing,
+    /// An inference profile whose model was not known when the request began, with what is needed to price it later.
+    unresolved: Option<Box<(Arc<Catalog>, ResolvedModel, String)>>,
     estimate: TokenEstimate,
     state: State,
     upstream: UpstreamRecord,
@@ -111,7 +116,7 @@ impl Inference {
     ) -> Result<Meter, InferenceError> {
         let caller = &request.caller.caller;
         let subject = quota_subject(caller);
-        let is_limited = subject.user_limit.is_some() || subject.team_limit.is_some();
+        let is_limited = subject.is_limited();
         let admitted = self.quota.admit(subject, request.id.as_str(), upstream.estimate).await;
         let (scope, decision, reason) = decision(&admitted, is_limited);
         self.metrics.quota_decided(scope, decision, reason);
@@ -121,6 +126,9 @@ impl Inference {
         Ok(Meter {
             grant: Some(grant),
             pricing: self.catalog.pricing(model, self.bedrock.region()),
+            unresolved: model.is_unresolved_profile().then(|| {
+                Box::new((Arc::clone(&self.catalog), model.clone(), self.bedrock.region().to_owned()))
+            }),
             estimate: upstream.estimate,
             state: State::Idle,
             upstream: UpstreamRecord {
@@ -148,6 +156,7 @@ pub(crate) fn quota_subject(caller: &Caller) -> QuotaSubject {
         team: caller.team.clone(),
         user_limit: caller.user_limit,
         team_limit: caller.team_limit,
+        token_limit: caller.jti.clone().zip(caller.token_limit),
     }
 }
 
@@ -204,11 +213,41 @@ impl Meter {
         if self.reserved().is_none() {
             self.estimate = request.estimate;
         }
+        self.write_estimate();
+    }
+
+    /// Writes what the attempt may cost, for the next process, should this one be killed.
+    fn write_estimate(&mut self) {
+        let Some(grant) = &mut self.grant else { return };
+        let usage = worst_case(self.estimate, None);
+        let (rates, charged_tokens) =
+            (self.pricing.rates(&usage), charged_tokens(&usage, grant.cache_read_percent()));
+        let upstream = &self.upstream;
+        grant.begin(|record| {
+            record.attempt = i64::from(upstream.retries) + 1;
+            record.session_id.clone_from(&self.session_id);
+            record.model.clone_from(&upstream.foundation_model);
+            record.model_requested = Some(self.requested_model.clone());
+            record.model_upstream.clone_from(&upstream.model_id);
+            record.route = upstream.upstream_api.map(str::to_owned);
+            record.status = KILLED_STATUS;
+            KILLED_OUTCOME.clone_into(&mut record.outcome);
+            record.input_tokens = tokens(usage.input_tokens);
+            record.output_tokens = tokens(usage.output_tokens);
+            record.charged_tokens = charged_tokens;
+            record.cost = rates.cost(&usage);
+            record.priced = rates.known;
+            record.rates = json!(rates);
+            record.estimated = true;
+        });
     }
 
     /// The attempt has failed before its first event: AWS does not bill it, unless it sent a document that is too large.
     pub(super) fn end_attempt(&mut self, error: &UpstreamError) {
         self.state = if matches!(error, UpstreamError::TooLarge) { State::Unread } else { State::Idle };
+        if let Some(grant) = self.grant.as_mut().filter(|_| self.state == State::Idle) {
+            grant.end();
+        }
         if let Some(attempt) = self.upstream.attempts.last_mut() {
             attempt.outcome = error.outcome();
             if let Some(id) = error.request_id() {
@@ -306,6 +345,12 @@ impl Meter {
         let Some(grant) = self.grant.take() else { return };
         self.upstream.waited += self.waited.take();
         let begun = Instant::now();
+        if let Some((catalog, model, region)) = self.unresolved.as_deref()
+            && let Some((foundation_model, pricing)) = catalog.pricing_since(model, region)
+        {
+            // The look-up has ended while the request ran.
+            (self.upstream.foundation_model, self.pricing) = (foundation_model, pricing);
+        }
         let rates = self.pricing.rates(&usage);
         let charge = Charge {
             usage,
@@ -348,9 +393,9 @@ impl Meter {
         let status = status.or(error_status).unwrap_or(200);
         let charged_tokens = charged_tokens(&usage, grant.cache_read_percent());
         grant.settle(|record| {
-            let UsageRecord { id, request_id, user_id, team, period, at, .. } = std::mem::take(record);
+            let UsageRecord { id, request_id, user_id, team, jti, period, at, .. } = std::mem::take(record);
             let (status, outcome) = (i64::from(status), outcome.to_owned());
-            let owner = UsageRecord { id, request_id, user_id, team, period, at, ..filled };
+            let owner = UsageRecord { id, request_id, user_id, team, jti, period, at, ..filled };
             *record = UsageRecord { charged_tokens, status, outcome, ..owner };
         });
         self.record.add_phase(OverheadPhase::Persist, begun.elapsed());
