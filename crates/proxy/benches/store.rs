@@ -80,6 +80,7 @@ async fn reserve(store: &Store, name: &str, count: usize, width: usize) {
                 expires_at: NOW + 60_000,
                 user_limit: Some(i64::MAX / 2),
                 team_limit: Some(i64::MAX / 2),
+                token: None,
                 now: NOW,
             };
             let reserved = store.reserve(&wanted).await.unwrap();

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::auth::JwtKeys;
+use crate::auth::{JwtKeys, RejectionList};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids;
 use crate::quota::Periods;
 use crate::store::{Event, EventFilter, ListPage, Page, Store, StoreError, rfc3339};
 pub(crate) use csv::{cell, columns, csv};
-pub(crate) use tokens::{TokenRequest, parse_ttl};
+pub(crate) use tokens::{NOT_ISSUED_HERE, TokenRequest, parse_ttl};
 pub(crate) use usage::empty_usage_row;
 pub(crate) use users::{TeamChange, UserChange};
 
@@ -33,6 +33,7 @@ pub(crate) struct Admin {
     clock: Clock,
     periods: Arc<Periods>,
     defaults: Defaults,
+    rejections: Arc<RejectionList>,
 }
 
 /// Configured defaults.
@@ -60,6 +61,9 @@ pub(crate) enum AdminError {
     /// The object exists already.
     #[error("{0}")]
     Conflict(String),
+    /// The token with this id is revoked, but was not issued here.
+    #[error("{0}: {message}", message = NOT_ISSUED_HERE)]
+    NotIssued(String),
     /// The database is unavailable.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
@@ -84,7 +88,7 @@ type Result<T> = std::result::Result<T, AdminError>;
 impl Admin {
     /// Operations on `store`.
     #[must_use]
-    pub(crate) fn new(config: &Config, store: Store, clock: Clock) -> Self {
+    pub(crate) fn new(config: &Config, store: Store, rejections: Arc<RejectionList>, clock: Clock) -> Self {
         let defaults = Defaults {
             ttl: i64::try_from(config.auth.expiry.as_secs()).unwrap_or(i64::MAX),
             provision: config.callers.new_users.provision,
@@ -92,7 +96,7 @@ impl Admin {
             team_limit: config.callers.new_users.team_limit,
         };
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
-        Self { store, keys: JwtKeys::new(&config.auth), clock, periods, defaults }
+        Self { store, keys: JwtKeys::new(&config.auth), clock, periods, defaults, rejections }
     }
 
     /// Lists events, newest first.
@@ -115,6 +119,14 @@ impl Admin {
             })
         };
         Ok(map_rows(&page, view))
+    }
+
+    /// Refreshes the list of what is rejected after a change of it, so that it holds also for a process that starts without
+    /// a database.
+    async fn refresh_rejections(&self) {
+        if let Err(error) = self.rejections.refresh(&self.store).await {
+            tracing::warn!(%error, "list of revoked tokens and disabled users not read");
+        }
     }
 
     /// Current day in UTC, such as `2026-11-22`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::admin::Admin;
-use crate::auth::{Authenticator, JwtKeys};
+use crate::auth::{Authenticator, JwtKeys, RejectionList};
 use crate::bedrock::{Bedrock, credential_monitor};
 use crate::catalog::{Catalog, ModelResolver, discovery};
 use crate::clock::Clock;
@@ -77,6 +77,8 @@ pub struct App {
     pub quota: Arc<Quota>,
     /// Health checks.
     pub(crate) readiness: Readiness,
+    /// Revoked tokens and users without access.
+    pub(crate) rejections: Arc<RejectionList>,
     /// Requests to the control plane.
     pub(crate) control: ControlPlaneConfig,
     /// Sizes and time limits of the server.
@@ -124,18 +126,21 @@ impl App {
             &tasks,
             &clock,
         );
+        let rejections = Arc::new(RejectionList::open(&config.database.data_dir, clock.clone()));
         let otel = Otel::open(&config.otel, config.bedrock.ca_bundle.as_deref(), &background)?;
         let aws_region = bedrock.region().to_owned();
         let telemetry = TelemetrySinks { metrics, otel, clock: clock.clone(), aws_region };
         Ok(Self {
-            admin: Admin::new(config, store.clone(), clock.clone()),
+            admin: Admin::new(config, store.clone(), Arc::clone(&rejections), clock.clone()),
             authenticator: Authenticator::new(
                 JwtKeys::new(&config.auth),
                 store.clone(),
+                Arc::clone(&rejections),
                 config.callers.clone(),
                 clock.clone(),
             ),
-            readiness: Readiness::new(Arc::clone(&bedrock), store.clone(), &config.quota),
+            readiness: Readiness::new(Arc::clone(&bedrock), store.clone(), &config.quota, &config.callers),
+            rejections,
             catalog,
             models,
             bedrock,
@@ -201,6 +206,14 @@ impl App {
         });
         let app = Arc::clone(self);
         self.background.spawn(async move { app.quota.run(&app.background).await });
+        if self.authenticator.anonymous().is_none() {
+            let app = Arc::clone(self);
+            self.background.spawn(async move { app.rejections.run(&app.store, &app.background).await });
+            let app = Arc::clone(self);
+            self.background.spawn(async move {
+                app.authenticator.token_use.run(&app.store, &app.background).await;
+            });
+        }
     }
 
     /// Checks the AWS credentials until requests end.

@@ -13,6 +13,8 @@ mod credential;
 mod error;
 mod jwt;
 mod lru;
+mod rejections;
+mod token_use;
 
 pub(crate) use audit_event_limiter::AuditEventLimiter;
 pub(crate) use caller::{Authenticated, Authenticator, Caller};
@@ -21,6 +23,8 @@ pub(crate) use concurrency::{ConcurrencyLimiter, ConcurrencyPermit};
 pub(crate) use credential::Credential;
 pub(crate) use error::{AccessError, TokenError};
 pub(crate) use jwt::JwtKeys;
+pub(crate) use rejections::{Known, RejectionList};
+pub(crate) use token_use::TokenUse;
 
 /// Permission that an operation requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +72,7 @@ mod tests {
             team: None,
             user_limit: None,
             team_limit: None,
+            token_limit: None,
             default_inference_profile: None,
             scope,
             jti: None,

@@ -21,12 +21,13 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::admin::{Admin, AdminError};
+use crate::auth::RejectionList;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Loaded, load_from_env, operator_name};
 use crate::store::{ListPage, Page, Store};
@@ -182,7 +183,9 @@ fn with_admin(work: impl AsyncFnOnce(&Admin) -> Result<String, AdminError>) -> E
     with_config(load_from_env(Path::new(".env")), |config| async move {
         let tasks = Tasks::default();
         let store = Store::open(&config.database, &tasks).await.map_err(|error| error.to_string())?;
-        let admin = Admin::new(&config, store.clone(), Clock::machine());
+        let clock = Clock::machine();
+        let rejections = Arc::new(RejectionList::open(&config.database.data_dir, clock.clone()));
+        let admin = Admin::new(&config, store.clone(), rejections, clock);
         let result = work(&admin).await.map_err(|error| error.to_string());
         tasks.shutdown();
         store.close().await;

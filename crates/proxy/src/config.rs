@@ -24,7 +24,7 @@ mod usage;
 mod verbatim;
 
 pub use auth::NewUserConfig;
-pub(crate) use auth::{AuthConfig, CallerConfig, parse_limit};
+pub(crate) use auth::{AuthConfig, AuthOnOutage, CallerConfig, parse_limit};
 pub(crate) use bedrock::{BedrockConfig, ControlPlaneConfig};
 pub(crate) use browser::{BrowserConfig, CorsOrigins};
 pub(crate) use database::PostgresParts;
@@ -97,7 +97,7 @@ impl Config {
         let bedrock = bedrock::bedrock(env);
         let auth = auth::auth(env);
         let quota = quota::quota(env);
-        let callers = auth::callers(env, quota.user_on_outage == FailMode::Open);
+        let callers = auth::callers(env);
         let mut config = Self {
             server: server::server(env, &auth),
             inference: inference::inference(env),

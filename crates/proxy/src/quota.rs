@@ -53,7 +53,7 @@ const REPORT_INTERVAL_MS: i64 = 60_000;
 /// Maximum number of limits with events in one interval, so that the map stays below 100 KB.
 const MAX_REPORTED: usize = 1000;
 
-/// User and team that are charged, with their limits.
+/// User, team and token that are charged, with their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaSubject {
     /// User.
@@ -64,6 +64,8 @@ pub(crate) struct QuotaSubject {
     pub(crate) user_limit: Option<i64>,
     /// Limit of the team in tokens per period; `None` is unlimited.
     pub(crate) team_limit: Option<i64>,
+    /// Id of the token and its limit in tokens per period, if it has one.
+    pub(crate) token_limit: Option<(String, i64)>,
 }
 
 /// Kind of the limit's owner.
@@ -73,6 +75,8 @@ pub(crate) enum LimitScope {
     User,
     /// Limit of a team, shared by its users.
     Team,
+    /// Limit of one token of a user.
+    Token,
 }
 
 impl LimitScope {
@@ -82,6 +86,7 @@ impl LimitScope {
         match self {
             Self::User => "user",
             Self::Team => "team",
+            Self::Token => "token",
         }
     }
 }
@@ -97,7 +102,7 @@ impl fmt::Display for LimitScope {
 pub(crate) struct LimitStatus {
     /// Kind of the limit's owner.
     pub(crate) scope: LimitScope,
-    /// Name of the user or team.
+    /// Name of the user or team, or id of the token.
     pub(crate) name: String,
     /// Limit in tokens per period.
     pub(crate) limit: i64,
@@ -250,9 +255,11 @@ impl Quota {
         })?;
         let now = self.clock.milliseconds();
         let period = self.periods.at(now);
-        let limited = subject.user_limit.is_some() || subject.team_limit.is_some();
-        let limits =
-            if limited { self.reserve(&subject, id, estimate, period, now).await? } else { Vec::new() };
+        let limits = if subject.is_limited() {
+            self.reserve(&subject, id, estimate, period, now).await?
+        } else {
+            Vec::new()
+        };
         let lease = (!limits.is_empty()).then(|| LeaseGuard::new(&self.open, id));
         let cache_read_percent = self.config.cache_read_percent;
         let id = id.to_owned();
@@ -278,6 +285,7 @@ impl Quota {
             expires_at: now.saturating_add(lease_ms),
             user_limit: subject.user_limit,
             team_limit: subject.team_limit,
+            token: subject.token_limit.as_ref().map(|(jti, limit)| (jti.as_str(), *limit)),
             now,
         };
         loop {
@@ -372,6 +380,10 @@ impl Quota {
         if closed(subject.team_limit, self.config.team_on_outage) {
             return Err(AdmitError::StoreUnavailable(LimitScope::Team));
         }
+        let token_limit = subject.token_limit.as_ref().map(|(_, limit)| *limit);
+        if closed(token_limit, self.config.user_on_outage) {
+            return Err(AdmitError::StoreUnavailable(LimitScope::Token));
+        }
         Ok(Vec::new())
     }
 }
@@ -397,6 +409,12 @@ impl LimitStatus {
 }
 
 impl QuotaSubject {
+    /// Whether there is a limit.
+    #[must_use]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.user_limit.is_some() || self.team_limit.is_some() || self.token_limit.is_some()
+    }
+
     /// Status of each limit.
     fn limits(&self, totals: &CallerTotals) -> Vec<LimitStatus> {
         let user = self.user_limit.map(|limit| LimitStatus {
@@ -413,7 +431,14 @@ impl QuotaSubject {
             used: totals.team.used,
             reserved: totals.team.reserved,
         });
-        user.into_iter().chain(team).collect()
+        let token = self.token_limit.clone().map(|(name, limit)| LimitStatus {
+            scope: LimitScope::Token,
+            name,
+            limit,
+            used: totals.token.used,
+            reserved: totals.token.reserved,
+        });
+        user.into_iter().chain(team).chain(token).collect()
     }
 }
 
@@ -431,19 +456,37 @@ impl Grant {
         self.cache_read_percent
     }
 
+    /// Writes what the request may cost, before it is sent: the next process charges that if this one is killed. `fill`
+    /// completes the record as for [`Grant::settle`].
+    pub(crate) fn begin(&mut self, fill: impl FnOnce(&mut UsageRecord)) {
+        let mut record = self.record();
+        fill(&mut record);
+        self.permit.begin(record);
+    }
+
+    /// Records that AWS bills nothing for the request so far.
+    pub(crate) fn end(&mut self) {
+        self.permit.end();
+    }
+
     /// Settles the request: `fill` completes a record that has its id, user, team, period and start.
     pub(crate) fn settle(self, fill: impl FnOnce(&mut UsageRecord)) {
-        let mut record = UsageRecord {
+        let mut record = self.record();
+        fill(&mut record);
+        self.permit.settle(record);
+    }
+
+    fn record(&self) -> UsageRecord {
+        UsageRecord {
             id: self.id.clone(),
-            request_id: self.id,
+            request_id: self.id.clone(),
             attempt: 1,
-            user_id: self.subject.user_id,
-            team: self.subject.team,
+            user_id: self.subject.user_id.clone(),
+            team: self.subject.team.clone(),
+            jti: self.subject.token_limit.as_ref().map(|(jti, _)| jti.clone()),
             period: self.period.start,
             at: self.at,
             ..UsageRecord::default()
-        };
-        fill(&mut record);
-        self.permit.settle(record);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bedrock::{Bedrock, CredentialStatus};
-use crate::config::{FailMode, QuotaConfig};
+use crate::config::{AuthOnOutage, CallerConfig, FailMode, QuotaConfig};
 use crate::store::Store;
 
 /// What the checks read.
@@ -12,7 +12,7 @@ use crate::store::Store;
 pub(crate) struct Readiness {
     bedrock: Arc<Bedrock>,
     store: Store,
-    /// Whether a limit denies requests while the database is unavailable.
+    /// Whether requests are rejected while the database is unavailable.
     needs_database: bool,
     is_shutting_down: AtomicBool,
 }
@@ -41,8 +41,14 @@ impl Check {
 impl Readiness {
     /// Checks of `bedrock` and `store`.
     #[must_use]
-    pub(crate) fn new(bedrock: Arc<Bedrock>, store: Store, quota: &QuotaConfig) -> Self {
-        let needs_database = [quota.user_on_outage, quota.team_on_outage].contains(&FailMode::Closed);
+    pub(crate) fn new(
+        bedrock: Arc<Bedrock>,
+        store: Store,
+        quota: &QuotaConfig,
+        callers: &CallerConfig,
+    ) -> Self {
+        let needs_database = [quota.user_on_outage, quota.team_on_outage].contains(&FailMode::Closed)
+            || callers.on_outage == AuthOnOutage::Closed;
         Self { bedrock, store, needs_database, is_shutting_down: AtomicBool::new(false) }
     }
 

@@ -11,7 +11,10 @@
 macro_rules! read {
     ($store:expr, |$pool:ident| $body:expr) => {
         match $store.pools()? {
-            $crate::store::pools::Pools::Sqlite { read: $pool, .. } => $body,
+            $crate::store::pools::Pools::Sqlite { write } => {
+                let $pool = &write.readers().await?;
+                $body
+            }
             $crate::store::pools::Pools::Postgres { main_pool: $pool, .. } => $body,
         }
     };
@@ -22,7 +25,7 @@ macro_rules! read {
 macro_rules! transaction {
     ($store:expr, |$tx:ident| $body:expr) => {
         match $store.pools()? {
-            $crate::store::pools::Pools::Sqlite { write, .. } => {
+            $crate::store::pools::Pools::Sqlite { write } => {
                 // Immediate: a transaction that begins by reading could not become a writer beside another process.
                 let mut connection = write.lock().await?;
                 let mut $tx = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE").await?;
@@ -53,6 +56,7 @@ mod outage;
 mod pace;
 mod pools;
 mod records;
+mod rejections;
 mod reservation_guard;
 mod reservations;
 mod sqlite;
@@ -77,7 +81,9 @@ pub(crate) use inspect::{Inspection, sqlite_version};
 pub(crate) use outage::OutageLog;
 pub(crate) use records::ListPage;
 pub use records::{CallerRows, Event, Page, Team, Token, UsageRecord, User};
+pub use rejections::{RejectedUser, Rejections};
 pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
+pub use tokens::Revoked;
 pub(crate) use usage::dollars;
 pub use usage_report::{Dimensions, UsageQuery, UsageRow};
 pub use users::NewUser;

@@ -23,6 +23,11 @@ impl Admin {
         if let Some(team) = &subject.team {
             limits.push(limit_status("team", team, subject.team_limit, &totals.team));
         }
+        if let Some((jti, limit)) = &subject.token_limit {
+            let totals = self.store.token_totals(jti, period.start, now).await;
+            let totals = totals.map_err(|error| AdminError::from_store(error, "token"))?;
+            limits.push(limit_status("token", jti, Some(*limit), &totals));
+        }
         Ok(json!({
             "type": "standing",
             "user_id": subject.user_id,
@@ -50,7 +55,9 @@ impl Admin {
             }
         }
         let (user_id, team, user_limit) = (user.user_id, user.team, user.daily_token_limit);
-        let mut status = self.quota_status(&QuotaSubject { user_id, team, user_limit, team_limit }).await?;
+        let mut status = self
+            .quota_status(&QuotaSubject { user_id, team, user_limit, team_limit, token_limit: None })
+            .await?;
         status["disabled"] = (user.disabled || team_disabled).into();
         Ok(status)
     }

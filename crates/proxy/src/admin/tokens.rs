@@ -2,15 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::users::check_name;
+use super::users::{UserChange, check_limit, check_name};
 use super::{Admin, AdminError, Result, Subject, map_rows, to_json};
 use crate::auth::{Claims, Scope};
 use crate::ids;
 use crate::secret::Secret;
-use crate::store::{ListPage, Page, StoreError, Token};
+use crate::store::{ListPage, Page, Revoked, StoreError, Token};
 
 /// Maximum lifetime of a token in seconds: ten years, as `JWT_EXPIRY_HOURS`.
 const MAX_TTL_SECONDS: i64 = 10 * 365 * 86_400;
+
+/// Message about a token that was revoked by its id alone.
+pub(crate) const NOT_ISSUED_HERE: &str = "no token with this id was issued here; it is rejected from now on";
+/// Maximum edit distance of a suggested user, for long names.
+const MAX_DISTANCE: usize = 4;
+/// Names that are suggested.
+const MAX_SUGGESTIONS: usize = 3;
+/// Pages of users that a name is compared with.
+const MAX_COMPARED_PAGES: usize = 20;
 
 /// Token to issue.
 #[derive(Clone, Debug)]
@@ -25,6 +34,12 @@ pub(crate) struct TokenRequest {
     pub(crate) scope: Scope,
     /// Lifetime in seconds; `None` for the configured one.
     pub(crate) ttl: Option<i64>,
+    /// Whether a user without a row is added.
+    pub(crate) create: bool,
+    /// Name of the token, for people.
+    pub(crate) name: Option<String>,
+    /// Limit of the token in tokens per quota period, beside those of its user and team; `None` is unlimited.
+    pub(crate) daily_token_limit: Option<i64>,
 }
 
 /// An issued token.
@@ -54,7 +69,9 @@ impl Admin {
         if !(1..=MAX_TTL_SECONDS).contains(&ttl) {
             return Err(AdminError::Invalid("the lifetime of a token is one second to ten years".to_owned()));
         }
-        let (team, valid_from) = self.resolve_owner(request).await?;
+        request.name.as_deref().map_or(Ok(()), |name| check_name("token", name))?;
+        check_limit(Some(request.daily_token_limit))?;
+        let (team, valid_from) = self.resolve_owner(request, actor).await?;
         let now = self.clock.milliseconds();
         // `iat` has whole seconds: in the second of a revocation of all tokens, a new one is dated to the next.
         let issued_at =
@@ -81,9 +98,15 @@ impl Admin {
             expires_at: claims.expires_at.saturating_mul(1000),
             revoked_at: None,
             issued_by: actor.to_owned(),
+            name: request.name.clone(),
+            daily_token_limit: request.daily_token_limit,
+            last_used_at: None,
         };
         let subject = Subject { user: Some(user_id), team: record.team.as_deref() };
-        let details = json!({"jti": record.jti, "scope": record.scope, "expires_at": record.expires_at});
+        let mut details = json!({"jti": record.jti, "scope": record.scope, "expires_at": record.expires_at});
+        if let Some(name) = &record.name {
+            details["name"] = name.as_str().into();
+        }
         let event = self.event("token_issued", actor, subject, details);
         self.store
             .record_token(&record, &event)
@@ -93,16 +116,35 @@ impl Admin {
     }
 
     /// Team of the user, and the instant before which tokens are rejected. Operators need no row.
-    async fn resolve_owner(&self, request: &TokenRequest) -> Result<(Option<String>, Option<i64>)> {
+    async fn resolve_owner(
+        &self,
+        request: &TokenRequest,
+        actor: &str,
+    ) -> Result<(Option<String>, Option<i64>)> {
         let user_id = &request.user_id;
         let user = match self.store.user(user_id).await {
             Ok(user) => user,
-            Err(StoreError::NotFound) if request.scope != Scope::Inference || self.defaults.provision => {
+            Err(StoreError::NotFound) if request.scope != Scope::Inference => {
                 return Ok((request.team.clone(), None));
             }
-            Err(error) => {
-                return Err(AdminError::from_store(error, &format!("user {user_id:?}; add it first")));
+            Err(StoreError::NotFound) if request.create => {
+                let change = UserChange { team: Some(request.team.clone()), ..UserChange::default() };
+                self.add_user(user_id, &change, actor).await?;
+                return Ok((request.team.clone(), None));
             }
+            Err(StoreError::NotFound) => {
+                let known = self.similar_users(user_id).await?;
+                let known = known.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>();
+                let meant = match known.as_slice() {
+                    [] => ".".to_owned(),
+                    names => format!("; did you mean {}?", names.join(" or ")),
+                };
+                return Err(AdminError::NotFound(format!(
+                    "user {user_id:?}{meant} To issue the token and add the user, use --create (in the admin API: \
+                     \"create\": true)"
+                )));
+            }
+            Err(error) => return Err(AdminError::from_store(error, "user")),
         };
         if user.disabled {
             return Err(AdminError::Invalid(format!("the user {user_id:?} is disabled; enable it first")));
@@ -118,6 +160,28 @@ impl Admin {
         Ok((user.team, user.tokens_valid_from))
     }
 
+    /// Names of users that resemble `name`, most similar first.
+    async fn similar_users(&self, name: &str) -> Result<Vec<String>> {
+        let limit = (name.chars().count() / 4).clamp(1, MAX_DISTANCE);
+        let name = name.to_lowercase();
+        let mut similar = Vec::new();
+        let mut page = Page { after: None, limit: 1000 };
+        for _ in 0..MAX_COMPARED_PAGES {
+            let users = self.store.users(None, &page).await;
+            let users = users.map_err(|error| AdminError::from_store(error, "user"))?;
+            similar.extend(users.rows.into_iter().filter_map(|user| {
+                let distance = strsim::damerau_levenshtein(&name, &user.user_id.to_lowercase());
+                (distance <= limit).then_some((distance, user.user_id))
+            }));
+            page.after = users.next;
+            if page.after.is_none() {
+                break;
+            }
+        }
+        similar.sort_unstable();
+        Ok(similar.into_iter().map(|(_, name)| name).take(MAX_SUGGESTIONS).collect())
+    }
+
     /// Lists tokens, newest first, of one user if given.
     ///
     /// # Errors
@@ -128,14 +192,17 @@ impl Admin {
         Ok(map_rows(&page, to_json))
     }
 
-    /// Revokes one token by its id. Returns whether it was valid until now.
+    /// Revokes one token by its id, also one of another tool.
     ///
     /// # Errors
     /// When the id is malformed, or the database is unavailable.
-    pub(crate) async fn revoke_token(&self, jti: &str, actor: &str) -> Result<bool> {
+    pub(crate) async fn revoke_token(&self, jti: &str, actor: &str) -> Result<Revoked> {
         check_name("token", jti)?;
         let event = self.event("token_revoked", actor, Subject::default(), json!({"jti": jti}));
-        self.store.revoke_token(jti, &event).await.map_err(|error| AdminError::from_store(error, "token"))
+        let revoked = self.store.revoke_token(jti, &event).await;
+        let revoked = revoked.map_err(|error| AdminError::from_store(error, "token"))?;
+        self.refresh_rejections().await;
+        Ok(revoked)
     }
 
     /// Revokes all tokens of a user that were issued until now, also by other tools.
@@ -153,7 +220,9 @@ impl Admin {
                 "user {user_id:?}, and no token was issued to it here; to revoke tokens of another tool, add the user first"
             )
         };
-        revoked.map_err(|error| AdminError::from_store(error, &unknown()))
+        revoked.map_err(|error| AdminError::from_store(error, &unknown()))?;
+        self.refresh_rejections().await;
+        Ok(())
     }
 }
 

@@ -124,6 +124,9 @@ impl Admin {
             Ok((user, event))
         });
         let user = put.await.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
+        if change.disabled.is_some() {
+            self.refresh_rejections().await;
+        }
         Ok(to_json(&user))
     }
 
@@ -193,6 +196,9 @@ impl Admin {
             Ok((row, event))
         });
         let row = put.await.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
+        if change.disabled.is_some() {
+            self.refresh_rejections().await;
+        }
         Ok(to_json(&row))
     }
 }
@@ -216,7 +222,7 @@ pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
     auth::check_name(name).map_err(|reason| AdminError::Invalid(format!("the {kind}'s name {reason}")))
 }
 
-fn check_limit(limit: Option<Option<i64>>) -> Result<()> {
+pub(super) fn check_limit(limit: Option<Option<i64>>) -> Result<()> {
     match limit {
         Some(Some(..0)) => {
             Err(AdminError::Invalid("a limit is a number of tokens from 0, or none".to_owned()))

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes};
-use crate::admin::{AdminError, csv, empty_usage_row};
+use crate::admin::{AdminError, NOT_ISSUED_HERE, csv, empty_usage_row};
 use crate::app::App;
 use crate::store::{ListPage, Page};
 use requests::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
@@ -133,8 +133,17 @@ async fn revoke(
     name: Name,
 ) -> AdminResult {
     let jti = named(name)?;
-    let fresh = app.admin.revoke_token(&jti, &caller.caller.user_id).await?;
-    json_response(StatusCode::OK, &json!({"type": "token_revoked", "jti": jti, "was_valid": fresh}))
+    let revoked = app.admin.revoke_token(&jti, &caller.caller.user_id).await?;
+    let mut object = json!({
+        "type": "token_revoked",
+        "jti": jti,
+        "was_valid": revoked.was_valid,
+        "was_issued": revoked.was_issued,
+    });
+    if !revoked.was_issued {
+        object["message"] = NOT_ISSUED_HERE.into();
+    }
+    json_response(StatusCode::OK, &object)
 }
 
 async fn revoke_all(
@@ -235,7 +244,7 @@ impl From<AdminError> for ApiError {
         let message = error.to_string();
         match error {
             AdminError::Invalid(_) => Self::new(ErrorType::InvalidRequest, message),
-            AdminError::NotFound(_) => Self::new(ErrorType::NotFound, message),
+            AdminError::NotFound(_) | AdminError::NotIssued(_) => Self::new(ErrorType::NotFound, message),
             AdminError::Conflict(_) => {
                 Self::new(ErrorType::InvalidRequest, message).with_status(StatusCode::CONFLICT)
             }

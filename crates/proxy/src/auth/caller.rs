@@ -2,7 +2,8 @@
 //!
 //! Rows take precedence over claims, because a token can be old: team, limits, disabled users, revoked tokens. The rows of
 //! a token are looked up at most every two seconds, so that a change takes effect within that time on every replica,
-//! and most requests need no round trip. While the database is unavailable, the last decision stays in force.
+//! and most requests need no round trip. While the database is unavailable, the last decision stays in force, or with
+//! `AUTH_ON_OUTAGE=closed` none does.
 //!
 //! Not here: signatures (`jwt`), headers (`credential`), and limits (`quota`).
 
@@ -15,10 +16,10 @@ use tokio::time::Instant;
 use super::lru::LruCache;
 use super::{
     AccessError, AuditEventLimiter, Claims, ConcurrencyLimiter, ConcurrencyPermit, Credential, JwtKeys,
-    Scope, TokenError,
+    Known, RejectionList, Scope, TokenError, TokenUse,
 };
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, AuthOnOutage};
 use crate::store::{CallerRows, Event, NewUser, OutageLog, Store, StoreError};
 
 /// How long a decision is cached: the delay until a revocation takes effect, which `docs/operations.md` promises.
@@ -41,6 +42,8 @@ pub(crate) struct Caller {
     pub(crate) user_limit: Option<i64>,
     /// Limit of the team in tokens per quota period; `None` is unlimited.
     pub(crate) team_limit: Option<i64>,
+    /// Limit of the token itself; `None` is unlimited.
+    pub(crate) token_limit: Option<i64>,
     /// Inference profile used for requests to the model that it serves.
     pub(crate) default_inference_profile: Option<String>,
     /// Scope of the token.
@@ -88,6 +91,10 @@ pub struct Authenticator {
     users: Mutex<LruCache<String, CallerRows>>,
     /// Look-ups that failed because the database was unavailable.
     failed_lookups: OutageLog,
+    /// What is rejected, for tokens that were not looked up yet while the database is unavailable.
+    rejections: Arc<RejectionList>,
+    /// When tokens were used last.
+    pub(crate) token_use: TokenUse,
     /// Limits the rate of events about rejected requests.
     pub(crate) event_limiter: AuditEventLimiter,
     /// Limits the open requests of each user.
@@ -108,6 +115,8 @@ struct CachedDecision {
     looked_up_at: Option<Instant>,
     /// Decision after the last successful lookup.
     decision: Option<AccessDecision>,
+    /// Whether the last lookup failed.
+    is_unchecked: bool,
 }
 
 impl Authenticator {
@@ -116,6 +125,7 @@ impl Authenticator {
     pub(crate) fn new(
         keys: Option<JwtKeys>,
         store: Store,
+        rejections: Arc<RejectionList>,
         config: config::CallerConfig,
         clock: Clock,
     ) -> Self {
@@ -125,6 +135,7 @@ impl Authenticator {
                 team: None,
                 user_limit: None,
                 team_limit: None,
+                token_limit: None,
                 default_inference_profile: None,
                 scope: Scope::Inference,
                 jti: None,
@@ -143,6 +154,8 @@ impl Authenticator {
             tokens: Mutex::new(LruCache::new(MAX_CACHED_TOKENS)),
             users: Mutex::new(LruCache::new(MAX_CACHED_USERS)),
             failed_lookups: OutageLog::concurrent(),
+            rejections,
+            token_use: TokenUse::default(),
             event_limiter: AuditEventLimiter::default(),
         }
     }
@@ -206,6 +219,7 @@ impl Authenticator {
             // Boxed: a large and rare future, which the future of every request would have room for.
             let decision = Box::pin(self.look_up(&token.claims)).await;
             cached.looked_up_at = Some(Instant::now());
+            cached.is_unchecked = decision.is_err();
             match decision {
                 Ok(decision) => {
                     cached.decision = Some(decision);
@@ -214,12 +228,49 @@ impl Authenticator {
                     }
                 }
                 Err(error) if self.failed_lookups.failed() => {
-                    tracing::warn!(%error, "users and tokens cannot be checked; the last known state is used");
+                    tracing::warn!(%error, "users and tokens cannot be checked; AUTH_ON_OUTAGE decides");
                 }
                 Err(_) => {}
             }
         }
-        cached.decision.clone().unwrap_or_else(|| self.fail_open_decision(&token.claims))
+        if cached.is_unchecked && self.config.on_outage == AuthOnOutage::Closed {
+            return Err(AccessError::StoreUnavailable);
+        }
+        let decision = cached.decision.clone().unwrap_or_else(|| self.last_known_decision(&token.claims));
+        if let (Ok(_), Some(jti)) = (&decision, &token.claims.jti) {
+            self.token_use.record(jti, self.clock.milliseconds());
+        }
+        decision
+    }
+
+    /// Logs what an outage at the start means for access. Returns a sentence for the operator if tokens are accepted that
+    /// may have been revoked.
+    pub(crate) fn report_start_without_database(&self) -> Option<&'static str> {
+        if self.keys.is_none() || self.config.on_outage == AuthOnOutage::Closed {
+            return None;
+        }
+        match self.rejections.known() {
+            Known::Nothing => {
+                tracing::error!(
+                    event = "rejections_unknown",
+                    "the database is unavailable, and DATA_DIR has no list of revoked tokens and disabled users: tokens are \
+                     accepted by their signature until the database was read; AUTH_ON_OUTAGE=closed rejects them"
+                );
+                Some(
+                    "the database is unavailable, and revoked tokens and disabled users are not known: they are accepted",
+                )
+            }
+            Known::Unreadable => None,
+            Known::List(_) => {
+                let age_s = self.rejections.age().unwrap_or_default().as_secs();
+                tracing::warn!(
+                    event = "rejections_last_known",
+                    age_s,
+                    "the database is unavailable; revoked tokens and disabled users are those of the list in DATA_DIR"
+                );
+                None
+            }
+        }
     }
 
     /// Verifies a token, or takes it from the cache. Its expiry is checked in both cases.
@@ -259,8 +310,8 @@ impl Authenticator {
     /// Caches the rows of the user, and decides by them.
     fn remember_and_decide(&self, claims: &Claims, rows: CallerRows) -> AccessDecision {
         if rows.user.is_some() {
-            // Only this token is revoked, not the others of the user.
-            let rows = CallerRows { revoked: false, ..rows.clone() };
+            // Only this token is revoked or limited, not the others of the user.
+            let rows = CallerRows { revoked: false, token_limit: None, ..rows.clone() };
             self.cached_users().insert(claims.user_id.clone(), rows);
         }
         self.decide(claims, rows)
@@ -303,6 +354,7 @@ impl Authenticator {
             team_limit: user.team.is_some().then_some(team_limit).flatten(),
             team: user.team,
             user_limit: user.daily_token_limit,
+            token_limit: rows.token_limit,
             default_inference_profile: user
                 .default_inference_profile
                 .or_else(|| claims.default_inference_profile.clone()),
@@ -319,6 +371,7 @@ impl Authenticator {
             team: claims.team.clone(),
             user_limit: self.config.new_users.user_limit,
             team_limit: claims.team.is_some().then_some(self.config.new_users.team_limit).flatten(),
+            token_limit: None,
             default_inference_profile: claims.default_inference_profile.clone(),
             scope: claims.scope,
             jti: claims.jti.clone(),
@@ -326,13 +379,14 @@ impl Authenticator {
         })
     }
 
-    /// Decides about a token whose rows were never looked up, while the database is unavailable: by the last rows of its
-    /// user, else by its claims, if new users are provisioned.
-    fn fail_open_decision(&self, claims: &Claims) -> AccessDecision {
-        // An admin token may be revoked, and its operations need the database anyway.
-        if !self.config.open_on_outage || claims.scope != Scope::Inference {
+    /// Decides about a token whose rows were never looked up, while the database is unavailable: by the list of what is
+    /// rejected, then by the last rows of its user, else by its claims, if new users are provisioned.
+    fn last_known_decision(&self, claims: &Claims) -> AccessDecision {
+        // The operations of an admin token need the database anyway.
+        if claims.scope != Scope::Inference {
             return Err(AccessError::StoreUnavailable);
         }
+        self.rejections.check(claims)?;
         let rows = self.cached_users().get(&claims.user_id);
         match rows {
             Some(rows) => self.decide(claims, rows),

@@ -47,6 +47,8 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         tracing::warn!("{warning}");
     }
     let app = server.app();
+    let warning =
+        if app.store.is_connected() { None } else { app.authenticator.report_start_without_database() };
     tracing::info!(
         address = %server.address(),
         tls = server.tls().is_some(),
@@ -55,7 +57,7 @@ async fn serve(config: Config) -> Result<ExitCode, String> {
         "server listening",
     );
     if !config.log.stdout {
-        print_aside(banner(&config, server.address()));
+        print_aside(banner(&config, server.address(), warning));
     }
     app.monitor_credentials();
     if !config.log.stdout {
@@ -146,19 +148,23 @@ fn reach(config: &Config, address: SocketAddr) -> String {
 }
 
 /// Printed at the terminal when the log goes to a file.
-fn banner(config: &Config, address: SocketAddr) -> String {
+fn banner(config: &Config, address: SocketAddr, warning: Option<&str>) -> String {
     let logs = config.log.file.as_deref().unwrap_or(Path::new("none")).display();
     let local = SocketAddr::new(http_client::loopback_for(address.ip()), address.port());
     let (access, token) = if config.auth.secret.is_some() {
-        ("every request needs a token; issue one with `bedrock-proxy token issue --user NAME`", "<token>")
+        (
+            "every request needs a token; issue one with `bedrock-proxy token issue --user NAME --create`",
+            "<token>",
+        )
     } else if address.ip().is_loopback() {
         ("no authentication; set JWT_SECRET_KEY to require tokens", "any")
     } else {
         ("no authentication (ALLOW_UNAUTHENTICATED); set JWT_SECRET_KEY to require tokens", "any")
     };
+    let warning = warning.map(|warning| format!("\n  warning: {warning}")).unwrap_or_default();
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     format!(
-        "bedrock-proxy {} listens on {scheme}://{address}\n  {}\n  {access}\n  logs: {logs} (LOG_OUTPUT=stdout prints them here)\n  \
+        "bedrock-proxy {} listens on {scheme}://{address}\n  {}\n  {access}{warning}\n  logs: {logs} (LOG_OUTPUT=stdout prints them here)\n  \
          try: ANTHROPIC_BASE_URL={scheme}://{local} ANTHROPIC_AUTH_TOKEN={token} claude",
         env!("CARGO_PKG_VERSION"),
         reach(config, address),

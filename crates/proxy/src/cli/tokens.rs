@@ -6,6 +6,7 @@ use super::table::{self, Format};
 use super::{ACTOR, all_pages};
 use crate::admin::{Admin, AdminError, TokenRequest, parse_ttl};
 use crate::auth::Scope;
+use crate::config::parse_limit;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -53,6 +54,23 @@ pub(super) struct TokenArguments {
     /// inference, admin or admin:read
     #[arg(long, default_value = "inference", value_parser = scope)]
     scope: Scope,
+    /// A name for the token, as ci-bot
+    #[arg(long)]
+    name: Option<String>,
+    /// A daily limit of the token itself, in tokens, or unlimited; those of the user and the team apply as well
+    #[arg(long, default_value = "unlimited", value_parser = limit)]
+    limit: Limit,
+    /// Add the user if it does not exist
+    #[arg(long)]
+    create: bool,
+}
+
+/// A daily limit; `None` is unlimited. Not an `Option` itself, which clap would take for an optional argument.
+#[derive(Clone, Copy, Debug)]
+struct Limit(Option<i64>);
+
+fn limit(text: &str) -> Result<Limit, &'static str> {
+    parse_limit(text).map(Limit)
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -80,8 +98,11 @@ pub(super) async fn run(admin: &Admin, command: TokenCommand) -> Result<String, 
             Ok(table::rows(&rows, format))
         }
         TokenCommand::Revoke { jti: Some(jti), .. } => {
-            let is_new = admin.revoke_token(&jti, ACTOR).await?;
-            Ok(format!("{jti} {}", if is_new { "is revoked" } else { "was revoked before" }))
+            let revoked = admin.revoke_token(&jti, ACTOR).await?;
+            if !revoked.was_issued {
+                return Err(AdminError::NotIssued(jti));
+            }
+            Ok(format!("{jti} {}", if revoked.was_valid { "is revoked" } else { "was revoked before" }))
         }
         TokenCommand::Revoke { jti: None, user } => {
             let user = user.unwrap_or_default();
@@ -99,6 +120,9 @@ impl From<TokenArguments> for TokenRequest {
             default_inference_profile: arguments.profile,
             scope: arguments.scope,
             ttl: arguments.ttl,
+            create: arguments.create,
+            name: arguments.name,
+            daily_token_limit: arguments.limit.0,
         }
     }
 }

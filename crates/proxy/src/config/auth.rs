@@ -47,13 +47,22 @@ pub struct NewUserConfig {
     pub team_limit: Option<i64>,
 }
 
+/// Access while users and tokens cannot be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuthOnOutage {
+    /// What was last known decides: decisions of this process, and the list of revoked tokens and disabled users.
+    LastKnown,
+    /// No token is accepted.
+    Closed,
+}
+
 /// Provisioning and limits of callers.
 #[derive(Clone, Debug)]
 pub(crate) struct CallerConfig {
     /// What a user gets at its first request.
     pub(crate) new_users: NewUserConfig,
-    /// `QUOTA_USER_ON_OUTAGE=open`: serve callers without cached rows while the database is unavailable.
-    pub(crate) open_on_outage: bool,
+    /// `AUTH_ON_OUTAGE`: access while the database is unavailable.
+    pub(crate) on_outage: AuthOnOutage,
     /// `MAX_CONCURRENT_REQUESTS_PER_USER`: open requests of one user on this replica.
     pub(crate) max_concurrent_requests: usize,
     /// User that requests without a token are charged to. Only the demo sets it; no variable does.
@@ -108,14 +117,15 @@ fn weakness(key: &str) -> Option<&'static str> {
     }
 }
 
-pub(super) fn callers(env: &mut EnvReader<'_>, open_on_outage: bool) -> CallerConfig {
+pub(super) fn callers(env: &mut EnvReader<'_>) -> CallerConfig {
+    let on_outage = [("last-known", AuthOnOutage::LastKnown), ("closed", AuthOnOutage::Closed)];
     CallerConfig {
         new_users: NewUserConfig {
             provision: env.boolean("PROVISION_USERS", true),
             user_limit: daily_limit(env, "DEFAULT_USER_DAILY_TOKENS", Some(1_000_000)),
             team_limit: daily_limit(env, "DEFAULT_TEAM_DAILY_TOKENS", None),
         },
-        open_on_outage,
+        on_outage: env.choice("AUTH_ON_OUTAGE", AuthOnOutage::LastKnown, &on_outage),
         // More than an agent with many sub-agents opens; a loop of a broken client stays bounded.
         max_concurrent_requests: env.number("MAX_CONCURRENT_REQUESTS_PER_USER", 256, 1..=1_000_000),
         guest: None,

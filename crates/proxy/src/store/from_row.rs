@@ -73,7 +73,8 @@ from_row!(CallerRows, |row| {
             updated_at: optional_millis(row.try_get("t_updated_at")?),
         }),
     };
-    Ok(Self { user, team, revoked: row.try_get("revoked")? })
+    let (revoked, token_limit) = (row.try_get("revoked")?, row.try_get("token_limit")?);
+    Ok(Self { user, team, revoked, token_limit })
 });
 
 from_row!(Token, |row| Ok(Self {
@@ -85,6 +86,9 @@ from_row!(Token, |row| Ok(Self {
     expires_at: row.try_get("expires_at")?,
     revoked_at: row.try_get("revoked_at")?,
     issued_by: row.try_get("issued_by")?,
+    name: row.try_get("name")?,
+    daily_token_limit: row.try_get("daily_token_limit")?,
+    last_used_at: row.try_get("last_used_at")?,
 }));
 
 /// An event with the number that orders lists.

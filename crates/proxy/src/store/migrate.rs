@@ -27,10 +27,11 @@ macro_rules! migration {
     };
 }
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     migration!(1, "0001_seed"),
     migration!(2, "0002_accounting"),
     migration!(3, "0003_maintenance"),
+    migration!(4, "0004_tokens"),
     migration!(5, "0005_operators"),
 ];
 
@@ -157,8 +158,8 @@ mod tests {
             missing(&applied(names)).unwrap().iter().map(|migration| migration.version).collect::<Vec<_>>()
         };
         let all: Vec<_> = MIGRATIONS.iter().map(|migration| (migration.version, migration.name)).collect();
-        assert_eq!(versions(&[]), [1, 2, 3, 5]);
-        assert_eq!(versions(&all[..1]), [2, 3, 5]);
+        assert_eq!(versions(&[]), [1, 2, 3, 4, 5]);
+        assert_eq!(versions(&all[..1]), [2, 3, 4, 5]);
         assert!(versions(&all).is_empty());
         assert!(versions(&[&all[..], &[(9, "later")]].concat()).is_empty());
     }

@@ -66,6 +66,8 @@ pub struct CallerRows {
     pub team: Option<Team>,
     /// Whether the token was revoked by its id.
     pub revoked: bool,
+    /// Limit of the token in tokens per quota period; `None` is unlimited.
+    pub token_limit: Option<i64>,
 }
 
 /// An issued token, or a token of another tool that was revoked; never the token itself.
@@ -91,6 +93,13 @@ pub struct Token {
     pub revoked_at: Option<i64>,
     /// Operator who issued it.
     pub issued_by: String,
+    /// Name, for people.
+    pub name: Option<String>,
+    /// Limit in tokens per quota period, beside those of the user and the team; `None` is unlimited.
+    pub daily_token_limit: Option<i64>,
+    /// Instant of the last use, up to some minutes late.
+    #[serde(serialize_with = "datetime::serialize_option")]
+    pub last_used_at: Option<i64>,
 }
 
 /// Usage and cost of one request: a row of `metrics`.
@@ -106,6 +115,9 @@ pub struct UsageRecord {
     pub user_id: String,
     /// Team that is charged as well.
     pub team: Option<String>,
+    /// Id of the token, if it has a limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
     /// Session id from the client.
     pub session_id: Option<String>,
     /// Foundation model, or the requested model if that is unknown.

@@ -14,6 +14,7 @@ pub(super) struct OwnedReservation {
     holder: String,
     user_id: String,
     team: Option<String>,
+    token: Option<(String, i64)>,
     numbers: Reservation<'static>,
 }
 
@@ -25,11 +26,13 @@ impl OwnedReservation {
             holder: reservation.holder.to_owned(),
             user_id: reservation.user_id.to_owned(),
             team: reservation.team.map(str::to_owned),
+            token: reservation.token.map(|(jti, limit)| (jti.to_owned(), limit)),
             numbers: Reservation {
                 id: "",
                 holder: "",
                 user_id: "",
                 team: None,
+                token: None,
                 expires_at: reservation.expires_at.saturating_add(waited_ms),
                 now: reservation.now.saturating_add(waited_ms),
                 period: reservation.period,
@@ -46,6 +49,7 @@ impl OwnedReservation {
             holder: &self.holder,
             user_id: &self.user_id,
             team: self.team.as_deref(),
+            token: self.token.as_ref().map(|(jti, limit)| (jti.as_str(), *limit)),
             ..self.numbers
         }
     }

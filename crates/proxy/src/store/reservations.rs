@@ -35,6 +35,8 @@ pub struct Reservation<'a> {
     pub user_limit: Option<i64>,
     /// Limit of the team; `None` is unlimited.
     pub team_limit: Option<i64>,
+    /// Id and limit of the token, if it has a limit.
+    pub token: Option<(&'a str, i64)>,
     /// Current time, epoch milliseconds.
     pub now: i64,
 }
@@ -57,13 +59,15 @@ pub struct UsageTotals {
     pub reserved: i64,
 }
 
-/// Totals of a user and its team.
+/// Totals of a user, its team and its token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerTotals {
     /// Totals of the user.
     pub user: UsageTotals,
     /// Totals of the team; zero without one.
     pub team: UsageTotals,
+    /// Totals of the token; zero without a limit of its own.
+    pub token: UsageTotals,
 }
 
 /// Sums of used and reserved tokens; `$now` is the parameter with the time.
@@ -98,22 +102,27 @@ macro_rules! total {
 const RESERVE_SQLITE: &str =
     concat!(
     "INSERT INTO reservations (id, holder, user_id, team, period, tokens, expires_at,
-                               user_used, user_reserved, team_used, team_reserved)
-     SELECT $1, $2, $3, $4, $5, $6, $7, s.user_used, s.user_reserved, s.team_used, s.team_reserved FROM (SELECT ",
+                               user_used, user_reserved, team_used, team_reserved, jti, token_used, token_reserved)
+     SELECT $1, $2, $3, $4, $5, $6, $7, s.user_used, s.user_reserved, s.team_used, s.team_reserved,
+            $11, s.token_used, s.token_reserved FROM (SELECT ",
     total!(used, "user", "$3", "$5"), " AS user_used, ",
-    total!(used, "team", "$4", "$5"), " AS team_used,
+    total!(used, "team", "$4", "$5"), " AS team_used, ",
+    total!(used, "jti", "$11", "$5"), " AS token_used,
+        COALESCE(SUM(CASE WHEN r.jti = $11 THEN r.tokens END), 0) AS token_reserved,
         COALESCE(SUM(CASE WHEN r.user_id = $3 THEN r.tokens END), 0) AS user_reserved,
         COALESCE(SUM(CASE WHEN r.team = $4 THEN r.tokens END), 0) AS team_reserved
         FROM reservations r WHERE r.period = $5 AND r.expires_at > $10
      ) AS s
      WHERE ($8 IS NULL OR s.user_used + s.user_reserved + $6 <= $8)
        AND ($9 IS NULL OR $4 IS NULL OR s.team_used + s.team_reserved + $6 <= $9)
-     RETURNING TRUE AS granted, user_used, user_reserved, team_used, team_reserved"
+       AND ($12 IS NULL OR s.token_used + s.token_reserved + $6 <= $12)
+     RETURNING TRUE AS granted, user_used, user_reserved, team_used, team_reserved, token_used, token_reserved"
 );
 
 /// PostgreSQL has many writers: the function, from a migration, serializes them.
-const RESERVE_POSTGRES: &str = "SELECT granted, user_used, user_reserved, team_used, team_reserved
-     FROM bedrock_proxy_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const RESERVE_POSTGRES: &str =
+    "SELECT granted, user_used, user_reserved, team_used, team_reserved, token_used, token_reserved
+     FROM bedrock_proxy_reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 const TOTALS: &str = concat!(
     "SELECT ",
@@ -124,11 +133,15 @@ const TOTALS: &str = concat!(
     total!(used, "team", "$2", "$3"),
     " AS team_used, ",
     total!(reserved, "team", "$2", "$3", "$4"),
-    " AS team_reserved"
+    " AS team_reserved, ",
+    total!(used, "jti", "$5", "$3"),
+    " AS token_used, ",
+    total!(reserved, "jti", "$5", "$3", "$4"),
+    " AS token_reserved"
 );
 
 impl Store {
-    /// Reserves tokens if they fit under both limits: `used + reserved + tokens <= limit`, over the period's counters
+    /// Reserves tokens if they fit under all limits: `used + reserved + tokens <= limit`, over the period's counters
     /// and over all reservations that have not expired.
     ///
     /// Cancellation safe: a reservation whose future is dropped is released. Only if the database is unavailable then, a
@@ -142,6 +155,7 @@ impl Store {
         validate::key("the holder", reservation.holder)?;
         validate::key("the user", reservation.user_id)?;
         validate::optional("the team", reservation.team, validate::MAX_NAME)?;
+        validate::optional("the token's id", reservation.token.map(|(jti, _)| jti), validate::MAX_NAME)?;
         if !(0..=MAX_TOKENS).contains(&reservation.tokens) {
             return Err(StoreError::Invalid(format!("cannot reserve {} tokens", reservation.tokens)));
         }
@@ -167,11 +181,13 @@ impl Store {
                     .bind(reservation.user_limit)
                     .bind(reservation.team_limit)
                     .bind(reservation.now)
+                    .bind(reservation.token.map(|(jti, _)| jti))
+                    .bind(reservation.token.map(|(_, limit)| limit))
             };
         }
         self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             let row: Option<ReserveRow> = match self.pools()? {
-                Pools::Sqlite { write, .. } => {
+                Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
                     let row = bind!(RESERVE_SQLITE).fetch_optional(&mut *connection).await?;
                     connection.finish();
@@ -182,12 +198,15 @@ impl Store {
                 }
             };
             Ok(match row {
-                Some((true, a, b, c, d)) => ReserveOutcome::Reserved(CallerTotals::from_row((a, b, c, d))),
-                Some((false, a, b, c, d)) => ReserveOutcome::OverLimit(CallerTotals::from_row((a, b, c, d))),
-                None => ReserveOutcome::OverLimit(
-                    self.totals(reservation.user_id, reservation.team, reservation.period, reservation.now)
-                        .await?,
-                ),
+                Some((granted, a, b, c, d, e, f)) => {
+                    let totals = CallerTotals::from_row((a, b, c, d, e, f));
+                    if granted { ReserveOutcome::Reserved(totals) } else { ReserveOutcome::OverLimit(totals) }
+                }
+                None => {
+                    let Reservation { user_id, team, token, period, now, .. } = *reservation;
+                    let jti = token.map(|(jti, _)| jti);
+                    ReserveOutcome::OverLimit(self.totals(user_id, team, jti, period, now).await?)
+                }
             })
         })
         .await
@@ -209,7 +228,7 @@ impl Store {
         }
         self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             Ok(match self.pools()? {
-                Pools::Sqlite { write, .. } => {
+                Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
                     let query = sqlx::query(SQLITE).bind(Json(ids)).bind(expires_at);
                     let rows = query.execute(&mut *connection).await?.rows_affected();
@@ -240,7 +259,7 @@ impl Store {
         }
         self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
             match self.pools()? {
-                Pools::Sqlite { write, .. } => {
+                Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
                     sqlx::query(SQLITE).bind(Json(ids)).execute(&mut *connection).await?;
                     connection.finish();
@@ -267,12 +286,29 @@ impl Store {
     ) -> Result<CallerTotals> {
         validate::key("the user", user_id)?;
         validate::optional("the team", team, validate::MAX_NAME)?;
-        self.with_deadline(Access::Read, REQUEST_TIMEOUT, self.totals(user_id, team, period, now)).await
+        self.with_deadline(Access::Read, REQUEST_TIMEOUT, self.totals(user_id, team, None, period, now)).await
     }
 
-    async fn totals(&self, user_id: &str, team: Option<&str>, period: i64, now: i64) -> Result<CallerTotals> {
+    /// Tokens used and reserved by the token `jti`, as [`Store::caller_totals`].
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn token_totals(&self, jti: &str, period: i64, now: i64) -> Result<UsageTotals> {
+        validate::key("the token's id", jti)?;
+        let totals = self.totals("", None, Some(jti), period, now);
+        Ok(self.with_deadline(Access::Read, REQUEST_TIMEOUT, totals).await?.token)
+    }
+
+    async fn totals(
+        &self,
+        user_id: &str,
+        team: Option<&str>,
+        jti: Option<&str>,
+        period: i64,
+        now: i64,
+    ) -> Result<CallerTotals> {
         let sums: TotalsRow = read!(self, |pool| {
-            let query = sqlx::query_as(TOTALS).bind(user_id).bind(team).bind(period).bind(now);
+            let query = sqlx::query_as(TOTALS).bind(user_id).bind(team).bind(period).bind(now).bind(jti);
             query.fetch_one(pool).await?
         });
         Ok(CallerTotals::from_row(sums))
@@ -280,16 +316,19 @@ impl Store {
 }
 
 impl CallerTotals {
-    fn from_row((user_used, user_reserved, team_used, team_reserved): TotalsRow) -> Self {
+    fn from_row(
+        (user_used, user_reserved, team_used, team_reserved, token_used, token_reserved): TotalsRow,
+    ) -> Self {
         Self {
             user: UsageTotals { used: user_used, reserved: user_reserved },
             team: UsageTotals { used: team_used, reserved: team_reserved },
+            token: UsageTotals { used: token_used, reserved: token_reserved },
         }
     }
 }
 
 /// Whether the tokens were reserved, and the sums of [`TotalsRow`].
-type ReserveRow = (bool, i64, i64, i64, i64);
+type ReserveRow = (bool, i64, i64, i64, i64, i64, i64);
 
-/// Used and reserved tokens of the user, then of the team.
-type TotalsRow = (i64, i64, i64, i64);
+/// Used and reserved tokens of the user, then of the team, then of the token.
+type TotalsRow = (i64, i64, i64, i64, i64, i64);

@@ -1,9 +1,20 @@
 //! Issued and revoked tokens. The tokens themselves are never stored.
 
+use sqlx::types::Json;
+
 use super::circuit::Access;
 use super::records::ListPage;
 use super::users::write_event;
 use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, Token, datetime, validate};
+
+/// What a revocation found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Whether the token was valid until now.
+    pub was_valid: bool,
+    /// Whether it was issued here; of another tool's token only the id is known.
+    pub was_issued: bool,
+}
 
 impl Store {
     /// Records an issued token and its event.
@@ -16,12 +27,15 @@ impl Store {
         validate::optional("the team", token.team.as_deref(), validate::MAX_NAME)?;
         validate::text("the scope", &token.scope, validate::MAX_WORD)?;
         validate::text("the issuer", &token.issued_by, validate::MAX_NAME)?;
+        validate::optional("the token's name", token.name.as_deref(), validate::MAX_NAME)?;
+        validate::limit("the limit", token.daily_token_limit)?;
         validate::event(event)?;
         self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 sqlx::query(
-                    "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                    "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by, \
+                     name, daily_token_limit)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                 )
                 .bind(&token.jti)
                 .bind(&token.user_id)
@@ -31,6 +45,8 @@ impl Store {
                 .bind(token.expires_at)
                 .bind(token.revoked_at)
                 .bind(&token.issued_by)
+                .bind(&token.name)
+                .bind(token.daily_token_limit)
                 .execute(&mut *tx)
                 .await?;
                 write_event!(tx, event);
@@ -41,11 +57,11 @@ impl Store {
     }
 
     /// Revokes one token by its id, at `event.at`. An unknown id is revoked as well: another tool may have issued the
-    /// token. Returns whether the token was valid until now.
+    /// token.
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<bool> {
+    pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<Revoked> {
         validate::key("the token's id", jti)?;
         validate::event(event)?;
         self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
@@ -62,11 +78,13 @@ impl Store {
                 .bind(i64::MAX)
                 .execute(&mut *tx)
                 .await?;
-                let revoked = changed.rows_affected() > 0;
-                if revoked {
+                let was_valid = changed.rows_affected() > 0;
+                if was_valid {
                     write_event!(tx, event);
                 }
-                revoked
+                let owner = sqlx::query_scalar("SELECT user_id FROM tokens WHERE jti = $1");
+                let owner: String = owner.bind(jti).fetch_one(&mut *tx).await?;
+                Revoked { was_valid, was_issued: !owner.is_empty() }
             }))
         })
         .await
@@ -120,6 +138,35 @@ impl Store {
                     .await?;
                 write_event!(tx, event);
             });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records when tokens were used last, by their ids (epoch milliseconds). Ids without a row are ignored.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn record_token_use(&self, used: &[(String, i64)]) -> Result<()> {
+        const SQLITE: &str = "UPDATE tokens SET last_used_at = used.value ->> 1
+             FROM json_each($1) AS used
+             WHERE jti = used.value ->> 0 AND COALESCE(last_used_at, 0) < used.value ->> 1";
+        // Locked in the order of the ids, so that replicas cannot deadlock.
+        const POSTGRES: &str = "UPDATE tokens SET last_used_at = used.at FROM (
+                 SELECT t.jti, (u.value ->> 1)::BIGINT AS at FROM tokens t
+                 JOIN jsonb_array_elements($1::jsonb) AS u(value) ON t.jti = u.value ->> 0
+                 ORDER BY t.jti FOR UPDATE OF t) AS used
+             WHERE tokens.jti = used.jti AND COALESCE(tokens.last_used_at, 0) < used.at";
+        if used.is_empty() {
+            return Ok(());
+        }
+        let statement = self.query_for_driver(SQLITE, POSTGRES);
+        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+            transaction!(self, |tx| sqlx::query(statement)
+                .bind(Json(used))
+                .execute(&mut *tx)
+                .await
+                .map(drop)?);
             Ok(())
         })
         .await

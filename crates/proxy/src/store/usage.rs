@@ -354,6 +354,7 @@ fn check_record(record: &UsageRecord) -> Result<()> {
     validate::text("the request's id", &record.request_id, validate::MAX_NAME)?;
     validate::key("the user", &record.user_id)?;
     validate::optional("the team", record.team.as_deref(), validate::MAX_NAME)?;
+    validate::optional("the token's id", record.jti.as_deref(), validate::MAX_NAME)?;
     validate::optional("the session", record.session_id.as_deref(), validate::MAX_NAME)?;
     validate::text("the model", &record.model, validate::MAX_NAME)?;
     validate::optional("the requested model", record.model_requested.as_deref(), validate::MAX_NAME)?;

@@ -67,8 +67,9 @@ impl Store {
             user_columns!(),
             ", t.team AS t_team, t.daily_token_limit AS t_daily_token_limit, t.disabled AS t_disabled,
                t.created_at AS t_created_at, t.updated_at AS t_updated_at,
-               EXISTS (SELECT 1 FROM tokens WHERE jti = $3 AND revoked_at IS NOT NULL) AS revoked
+               k.revoked_at IS NOT NULL AS revoked, k.daily_token_limit AS token_limit
              FROM (SELECT 1 AS one) AS always
+             LEFT JOIN tokens k ON k.jti = $3
              LEFT JOIN users u ON u.user_id = $1
              LEFT JOIN teams t ON t.team = CASE WHEN u.user_id IS NULL THEN $2 ELSE u.team END"
         );

@@ -160,11 +160,49 @@ async fn lists_come_in_pages_to_their_end() {
 }
 
 #[tokio::test]
+async fn token_for_unknown_user_names_similar_users() {
+    for server in servers().await {
+        for name in ["dev1@example.com", "dev2@example.com", "somebody"] {
+            assert_eq!(server.act("POST", "/users", &json!({"user_id": name})).await.status, 201);
+        }
+        let mistyped = json!({"user_id": "dev1@exmaple.com"});
+        let (status, _, message) = server.act("POST", "/tokens", &mistyped).await.error();
+        assert_eq!(status, 404, "{message}");
+        let expected = "there is no user \"dev1@exmaple.com\"; did you mean \"dev1@example.com\" or \
+                        \"dev2@example.com\"? To issue the token and add the user, use --create (in the admin API: \
+                        \"create\": true)";
+        assert_eq!(message, expected);
+        let unlike = server.act("POST", "/tokens", &json!({"user_id": "zoe"})).await.error().2;
+        assert!(unlike.starts_with("there is no user \"zoe\". To issue"), "{unlike}");
+        let added = server.act("POST", "/tokens", &json!({"user_id": "zoe", "create": true})).await;
+        assert_eq!(added.status, 201, "{}", added.body);
+        assert_eq!(server.act("GET", "/users/zoe", &Value::Null).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn revoking_an_unknown_token_reports_it() {
+    for server in servers().await {
+        let revoked = server.act("DELETE", "/tokens/nope", &Value::Null).await.json();
+        assert_eq!(
+            (&revoked["was_valid"], &revoked["was_issued"]),
+            (&json!(true), &json!(false)),
+            "{revoked}"
+        );
+        let message = "no token with this id was issued here; it is rejected from now on";
+        assert_eq!(revoked["message"], message);
+        server.post_as(&token("ana", &json!({"jti": "nope"}))).await.refused("it is rejected");
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_issued_listed_and_taken_back() {
     for server in servers().await {
-        let issued = server
-            .act("POST", "/tokens", &json!({"user_id": "ana", "team": "red", "expires_in_seconds": 60}))
-            .await;
+        server.act("POST", "/teams", &json!({"team": "red"})).await;
+        let wanted = json!({
+            "user_id": "ana", "team": "red", "expires_in_seconds": 60, "create": true, "name": "laptop",
+        });
+        let issued = server.act("POST", "/tokens", &wanted).await;
         assert_eq!(issued.status, 201, "{}", issued.body);
         let issued = issued.json();
         let (key, jti) = (issued["token"].as_str().unwrap(), issued["jti"].as_str().unwrap());
@@ -174,6 +212,7 @@ async fn tokens_are_issued_listed_and_taken_back() {
             (&listed.json()["data"][0]["jti"], &listed.json()["data"][0]["issued_by"]),
             (&json!(jti), &json!("op"))
         );
+        assert_eq!(listed.json()["data"][0]["name"], "laptop");
         assert!(!listed.body.contains(key), "a token is shown once");
         let revoked = server.act("DELETE", &format!("/tokens/{jti}"), &Value::Null).await.json();
         assert_eq!((&revoked["type"], &revoked["was_valid"]), (&json!("token_revoked"), &json!(true)));
@@ -187,7 +226,7 @@ async fn tokens_are_issued_listed_and_taken_back() {
         let kinds: Vec<_> = server.trail().await.into_iter().map(|(kind, _)| kind).collect();
         assert_eq!(
             kinds,
-            ["token_issued", "tokens_revoked", "token_revoked", "user_provisioned", "token_issued"]
+            ["token_issued", "tokens_revoked", "token_revoked", "token_issued", "user_added", "team_added"]
         );
         let disabled = server.act("PATCH", "/users/ana", &json!({"disabled": true})).await;
         assert_eq!(disabled.status, 200);

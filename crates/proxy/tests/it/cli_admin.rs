@@ -66,13 +66,17 @@ async fn cli_changes_act_on_a_running_server() {
         until(&server, token, 200).await;
         fine(&database, "token revoke --user ana").await;
         until(&server, token, 401).await;
-        let issued = fine(&database, "token issue --user ana").await;
+        let issued = fine(&database, "token issue --user ana --name ci-bot --limit 1_000_000").await;
         let token = issued.lines().next().unwrap();
         assert_eq!(server.post_as(token).await.status, 200);
         let listed: Value =
             serde_json::from_str(&fine(&database, "token list --user ana --format json").await).unwrap();
         let jti = listed[0]["jti"].as_str().unwrap();
         assert!(issued.contains(jti));
+        assert_eq!(
+            (&listed[0]["name"], &listed[0]["daily_token_limit"]),
+            (&json!("ci-bot"), &json!(1_000_000))
+        );
         fine(&database, &format!("token revoke {jti}")).await;
         until(&server, token, 401).await;
         let admin = fine(&database, "token print --user op --scope admin").await;
@@ -164,6 +168,10 @@ async fn cli_errors_never_print_tokens() {
         ("usage report --from yesterday", "yesterday"),
         ("usage report --from 2026-11-20 --to 2026-11-01", "is after the last day"),
         ("token revoke", "required"),
+        ("token revoke nope", "no token with this id was issued here; it is rejected from now on"),
+        ("token issue --user ana", "--create"),
+        ("token issue --user ana --create --team nobodys", "no team"),
+        ("token issue --user ana --create --limit lots", "unlimited"),
     ] {
         let failed = run(&data, words).await;
         assert!(

@@ -94,6 +94,7 @@ pub(crate) fn receipt(id: &str) -> UsageRecord {
         attempt: 1,
         user_id: "ana".to_owned(),
         team: Some("red".to_owned()),
+        jti: None,
         session_id: None,
         model: "claude-sonnet-4-5".to_owned(),
         model_requested: Some("sonnet".to_owned()),

@@ -82,6 +82,10 @@ struct TokenBody {
     default_inference_profile: Option<String>,
     scope: Option<String>,
     expires_in_seconds: Option<i64>,
+    name: Option<String>,
+    daily_token_limit: Option<i64>,
+    #[serde(default)]
+    create: bool,
 }
 
 /// `null` is a value, and leaving out is none.
@@ -156,6 +160,9 @@ impl<'de> Deserialize<'de> for NewToken {
             default_inference_profile: body.default_inference_profile,
             scope,
             ttl: body.expires_in_seconds,
+            create: body.create,
+            name: body.name,
+            daily_token_limit: body.daily_token_limit,
         }))
     }
 }

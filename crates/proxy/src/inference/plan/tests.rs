@@ -71,6 +71,7 @@ pub(in crate::inference) fn caller(user_id: &str) -> Caller {
         team: None,
         user_limit: None,
         team_limit: None,
+        token_limit: None,
         default_inference_profile: None,
         scope: Scope::Inference,
         jti: None,

@@ -100,7 +100,8 @@ impl<'a> Aggregates<'a> {
     fn add(&mut self, record: &'a UsageRecord) -> Result<()> {
         let (user_id, period, tokens) = (record.user_id.as_str(), record.period, record.charged_tokens);
         let team = record.team.as_deref().filter(|team| !team.is_empty());
-        let scopes = [Some(("user", user_id)), team.map(|team| ("team", team))];
+        let token = record.jti.as_deref().map(|jti| ("jti", jti));
+        let scopes = [Some(("user", user_id)), team.map(|team| ("team", team)), token];
         for (scope, name) in scopes.into_iter().flatten() {
             let sums = self.counters.entry((scope, name, period)).or_default();
             sums.tokens = sums.tokens.saturating_add(tokens);

@@ -59,6 +59,7 @@ async fn old_rows_go_and_their_sums_stay() {
             expires_at,
             user_limit: None,
             team_limit: None,
+            token: None,
             now: NOW,
         };
         store.reserve(&reservation("long-gone", NOW - DAY)).await.unwrap();

@@ -18,6 +18,7 @@ fn wanted(id: &str) -> Reservation<'_> {
         expires_at: NOW + 60_000,
         user_limit: Some(100),
         team_limit: Some(100),
+        token: None,
         now: NOW,
     }
 }

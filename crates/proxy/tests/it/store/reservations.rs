@@ -1,7 +1,9 @@
-use bedrock_proxy::testing::{CallerTotals, Reservation, ReserveOutcome, Store, StoreError, UsageTotals};
+use bedrock_proxy::testing::{
+    CallerTotals, Reservation, ReserveOutcome, Store, StoreError, UsageRecord, UsageTotals,
+};
 use futures_util::future::join_all;
 
-use super::{NOW, TODAY, both};
+use super::{NOW, TODAY, both, new_users, receipt};
 
 const LEASE: i64 = 60_000;
 
@@ -16,6 +18,7 @@ fn wanted(id: &str, tokens: i64) -> Reservation<'_> {
         expires_at: NOW + LEASE,
         user_limit: Some(100),
         team_limit: Some(1000),
+        token: None,
         now: NOW,
     }
 }
@@ -49,6 +52,7 @@ fn reserved(user: i64, team: i64) -> CallerTotals {
     CallerTotals {
         user: UsageTotals { used: 0, reserved: user },
         team: UsageTotals { used: 0, reserved: team },
+        token: UsageTotals::default(),
     }
 }
 
@@ -95,7 +99,8 @@ async fn reservation_expires_unless_renewed_or_released() {
         let later = NOW + LEASE;
         let tallies = store.caller_totals("ana", Some("red"), TODAY, later).await.unwrap();
         let tally = UsageTotals { used: 0, reserved: 30 };
-        assert_eq!(tallies, CallerTotals { user: tally, team: tally }, "only the renewed one is left");
+        let expected = CallerTotals { user: tally, team: tally, token: UsageTotals::default() };
+        assert_eq!(tallies, expected, "only the renewed one is left");
         let after = Reservation { now: later, expires_at: later + LEASE, ..wanted("e", 70) };
         assert!(is_granted(&store, after).await);
         assert_eq!(store.caller_totals("eve", None, TODAY, NOW).await.unwrap(), CallerTotals::default());
@@ -113,5 +118,29 @@ async fn nonsense_is_refused_and_an_id_serves_once() {
         assert!(matches!(store.reserve(&wanted("", 1)).await, Err(StoreError::Invalid(_))));
         assert!(is_granted(&store, wanted("a", 1)).await);
         assert!(matches!(store.reserve(&wanted("a", 1)).await, Err(StoreError::Conflict(_))));
+    }
+}
+
+#[tokio::test]
+async fn token_limit_applies_beside_the_others() {
+    for place in both().await {
+        let store = place.open().await;
+        let limited = |id, tokens| Reservation { token: Some(("tok_1", 50)), ..wanted(id, tokens) };
+        assert!(is_granted(&store, limited("a", 30)).await);
+        let over = store.reserve(&limited("b", 21)).await.unwrap();
+        let ReserveOutcome::OverLimit(totals) = over else { panic!("{}: {over:?}", place.kind) };
+        assert_eq!(totals.token, UsageTotals { used: 0, reserved: 30 });
+        assert_eq!(totals.user, UsageTotals { used: 0, reserved: 30 });
+        assert!(is_granted(&store, wanted("c", 21)).await, "another token of the user");
+        assert!(!is_granted(&store, limited("d", 50)).await, "the limit of the user applies as well");
+        assert!(is_granted(&store, limited("e", 20)).await, "{}: exact to the token", place.kind);
+        let settled = UsageRecord { jti: Some("tok_1".to_owned()), charged_tokens: 25, ..receipt("a") };
+        store.write_batch(&[settled], &[], &new_users()).await.unwrap();
+        let totals = store.token_totals("tok_1", TODAY, NOW).await.unwrap();
+        assert_eq!(totals, UsageTotals { used: 25, reserved: 20 });
+        assert!(is_granted(&store, limited("f", 5)).await && !is_granted(&store, limited("g", 1)).await);
+        let tomorrow = Reservation { period: TODAY + 86_400_000, ..limited("h", 50) };
+        assert!(is_granted(&store, tomorrow).await, "each period has its own");
+        assert_eq!(store.token_totals("tok_2", TODAY, NOW).await.unwrap(), UsageTotals::default());
     }
 }

@@ -42,6 +42,7 @@ async fn usage_record_settles_its_reservation_once() {
             expires_at: NOW + 60_000,
             user_limit: Some(100),
             team_limit: None,
+            token: None,
             now: NOW,
         };
         assert!(matches!(store.reserve(&wanted).await.unwrap(), ReserveOutcome::Reserved(_)));
