@@ -76,7 +76,7 @@ def test_rejected_token_is_not_retried(guarded, name):
 
 
 def test_tokens_of_the_command_line_work_until_they_are_revoked(guarded):
-    printed = run(guarded, "token", "print", "--user", "bob", "--ttl", "5m")
+    printed = run(guarded, "token", "print", "--user", "bob", "--create", "--ttl", "5m")
     assert printed.count("\n") == 1
     with client(guarded, auth_token=printed.strip()) as sdk:
         assert sdk.messages.create(**REQUEST).usage.output_tokens > 0

@@ -117,6 +117,7 @@ fn receipt(id: &str) -> UsageRecord {
         attempt: 1,
         user_id: "ana".to_owned(),
         team: Some("red".to_owned()),
+        jti: None,
         session_id: None,
         model: "claude-sonnet-4-5".to_owned(),
         model_requested: Some("claude-sonnet-4-5".to_owned()),

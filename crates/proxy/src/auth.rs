@@ -76,8 +76,22 @@ mod tests {
             default_inference_profile: None,
             scope,
             jti: None,
+            issued_at: None,
             expires_at: Some(0),
         }
+    }
+
+    #[test]
+    fn expiry_is_near_in_the_last_tenth_of_a_life() {
+        let day = 86_400;
+        let near = |issued_at, expires_at, now| {
+            Caller { issued_at, expires_at: Some(expires_at), ..caller(Scope::Inference) }.near_expiry(now)
+        };
+        assert_eq!(near(Some(0), day, day - 8_641), None);
+        assert_eq!(near(Some(0), day, day - 8_640), Some(day));
+        assert_eq!(near(Some(0), 365 * day, 361 * day), None, "at most three days before");
+        assert_eq!(near(Some(0), 365 * day, 362 * day), Some(365 * day));
+        assert_eq!(near(None, day, day), None, "a token without iat may have any life");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) async fn get(
     status["jti"] = caller.jti.clone().into();
     let expires_at = caller.expires_at.and_then(|seconds| Timestamp::from_second(seconds).ok());
     status["token_expires_at"] = expires_at.map(|at| at.to_string()).into();
+    let now = app.clock.milliseconds().div_euclid(1000);
+    status["token_expires_in_seconds"] = caller.expires_at.map(|at| at.saturating_sub(now)).into();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, status.to_string()).into_response())
 }

@@ -28,6 +28,8 @@ const DECISION_TTL: Duration = Duration::from_secs(2);
 const MAX_CACHED_TOKENS: usize = 20_000;
 /// Maximum number of users whose last rows are cached: some 10 MB.
 const MAX_CACHED_USERS: usize = 20_000;
+/// Longest time before the expiry of a token in which responses warn of it: three days.
+const MAX_EXPIRY_WARNING_SECONDS: i64 = 3 * 86_400;
 /// User that is charged when authentication is off.
 const ANONYMOUS: &str = "anonymous";
 
@@ -50,6 +52,8 @@ pub(crate) struct Caller {
     pub(crate) scope: Scope,
     /// Id of the token.
     pub(crate) jti: Option<String>,
+    /// Issue of the token in seconds since the epoch, if it states that.
+    pub(crate) issued_at: Option<i64>,
     /// Expiry of the token in seconds since the epoch; `None` without authentication.
     pub(crate) expires_at: Option<i64>,
 }
@@ -59,6 +63,14 @@ impl Caller {
     #[must_use]
     pub(crate) fn is_anonymous(&self) -> bool {
         self.expires_at.is_none()
+    }
+
+    /// Expiry of the token in seconds since the epoch, if it is near `now`: in the last tenth of the token's life.
+    #[must_use]
+    pub(crate) fn near_expiry(&self, now: i64) -> Option<i64> {
+        let (issued_at, expires_at) = (self.issued_at?, self.expires_at?);
+        let warning = (expires_at.saturating_sub(issued_at) / 10).min(MAX_EXPIRY_WARNING_SECONDS);
+        (expires_at.saturating_sub(now) <= warning).then_some(expires_at)
     }
 }
 
@@ -139,6 +151,7 @@ impl Authenticator {
                 default_inference_profile: None,
                 scope: Scope::Inference,
                 jti: None,
+                issued_at: None,
                 expires_at: None,
             })
         };
@@ -360,6 +373,7 @@ impl Authenticator {
                 .or_else(|| claims.default_inference_profile.clone()),
             scope: claims.scope,
             jti: claims.jti.clone(),
+            issued_at: claims.issued_at,
             expires_at: Some(claims.expires_at),
         }))
     }
@@ -375,6 +389,7 @@ impl Authenticator {
             default_inference_profile: claims.default_inference_profile.clone(),
             scope: claims.scope,
             jti: claims.jti.clone(),
+            issued_at: claims.issued_at,
             expires_at: Some(claims.expires_at),
         })
     }

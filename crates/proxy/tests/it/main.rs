@@ -51,6 +51,7 @@ mod quota_under_load;
 mod quotas;
 mod request_ids;
 mod request_validation;
+mod restarts;
 mod retries;
 mod safeguards;
 mod secret_leaks;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use http_body::Body as _;
 use protocol::anthropic::ErrorType;
 use serde_json::{Value, json};
@@ -19,10 +19,12 @@ use crate::api::extract::{Record, discard};
 use crate::app::App;
 use crate::auth::{self, Access, AccessError, Action, Authenticated, Caller, Credential, TokenError};
 use crate::ids;
-use crate::store::Event;
+use crate::store::{Event, rfc3339};
 use crate::telemetry::record::{CallerRecord, OverheadPhase};
 
 const API_KEY: &str = "x-api-key";
+/// When the token of the request expires, if that is soon.
+const TOKEN_EXPIRES_AT: HeaderName = HeaderName::from_static("x-bedrock-proxy-token-expires-at");
 /// Characters of a path in an event: more than any route of ours has.
 const MAX_PATH_CHARS: usize = 200;
 
@@ -47,8 +49,14 @@ pub(crate) async fn layer(
     });
     match authenticated {
         Ok(authenticated) => {
+            let now = app.clock.milliseconds().div_euclid(1000);
+            let near_expiry = authenticated.caller.near_expiry(now).and_then(expiry_value);
             request.extensions_mut().insert(Arc::new(authenticated));
-            next.run(request).await
+            let mut response = next.run(request).await;
+            if let Some(expires_at) = near_expiry {
+                response.headers_mut().insert(TOKEN_EXPIRES_AT, expires_at);
+            }
+            response
         }
         Err(error) => {
             if !request.body().is_end_stream() && !request.headers().contains_key(header::EXPECT) {
@@ -94,6 +102,11 @@ async fn authenticated(
     Ok(caller)
 }
 
+/// An instant in seconds since the epoch, as RFC 3339.
+fn expiry_value(seconds: i64) -> Option<HeaderValue> {
+    HeaderValue::from_str(&rfc3339(seconds.saturating_mul(1000))).ok()
+}
+
 /// The name of a failed check in the metrics, where other gateways have a shorter one.
 fn reason(check: &'static str) -> &'static str {
     match check {
@@ -126,7 +139,7 @@ fn record_event(app: &App, kind: &str, user_id: Option<&str>, mut details: Value
 }
 
 fn credential(headers: &HeaderMap) -> Result<Credential<'_>, TokenError> {
-    let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+    let values = |name: &str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
     Credential::from_headers(values(header::AUTHORIZATION.as_str()), values(API_KEY))
 }
 

@@ -75,6 +75,7 @@ pub(in crate::inference) fn caller(user_id: &str) -> Caller {
         default_inference_profile: None,
         scope: Scope::Inference,
         jti: None,
+        issued_at: None,
         expires_at: None,
     }
 }

@@ -104,7 +104,7 @@ async fn rejections_hold_what_lookups_reject() {
         for jti in ["t1", "expired", "foreign"] {
             store.revoke_token(jti, &event(&format!("revoked-{jti}"), "token_revoked")).await.unwrap();
         }
-        ana(&store, Some("red"), None).await;
+        ana(&store, None, None).await;
         store.revoke_user_tokens("ana", None, &event("all", "tokens_revoked")).await.unwrap();
         let team = Team {
             team: "red".to_owned(),

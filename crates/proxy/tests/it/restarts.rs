@@ -1,0 +1,223 @@
+//! What one process knows and owes, and the next one takes over: requests that were open at `kill -9`, and what was
+//! rejected. Each on the databases that it concerns.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use bytes::Bytes;
+use fake_bedrock::FakeBedrock;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+use crate::harness::postgres::{self, Cluster};
+use crate::harness::process::{Process, command};
+use crate::harness::tokens::{KEY, token};
+use crate::harness::{SECRET, full, message_body, spawn, wait_for, wait_until};
+use crate::quota_under_load::reconcile::{Database, Place};
+
+/// Processes that follow each other, with one database and one fake Bedrock.
+struct Stage {
+    home: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Stage {
+    async fn new(database: Option<&str>) -> Self {
+        let fake =
+            FakeBedrock::bind(fake_bedrock::Config::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let fake = fake.await.unwrap();
+        let variables = [
+            ("AWS_BEDROCK_ACCESS_KEY", "AKIDEXAMPLE"),
+            ("AWS_BEDROCK_SECRET_KEY", SECRET),
+            ("AWS_ENDPOINT_URL", &fake.url()),
+            ("JWT_SECRET_KEY", KEY),
+            ("PORT", "0"),
+            ("DATA_DIR", "data"),
+            ("DB_MIN_CONNS", "0"),
+            ("DATABASE_URL", database.unwrap_or_default()),
+        ];
+        let variables = variables.map(|(name, value)| (name, value.to_owned())).to_vec();
+        spawn(fake.run());
+        Self { home: tempfile::tempdir().unwrap(), variables }
+    }
+
+    fn variables<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let own = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        own.filter(|(_, value)| !value.is_empty()).chain(more.iter().copied()).collect()
+    }
+
+    /// Starts a process; later variables win.
+    fn start(&self, more: &[(&str, &str)]) -> Process {
+        Process::start(self.home.path(), "", &self.variables(more))
+    }
+
+    /// The output of a command.
+    fn run(&self, words: &str) -> String {
+        let output =
+            command(self.home.path(), "", &self.variables(&[])).args(words.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+async fn begin(process: &Process, key: &str, prompt: &str, stream: bool) -> Response<Incoming> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::post(format!("http://{}/v1/messages", process.address))
+        .header("x-api-key", key)
+        .body(full(Bytes::from(message_body(prompt, stream).to_string())));
+    client.request(request.unwrap()).await.unwrap()
+}
+
+async fn status(process: &Process, key: &str) -> u16 {
+    let response = begin(process, key, "Hello", false).await;
+    let status = response.status().as_u16();
+    response.into_body().collect().await.unwrap();
+    status
+}
+
+fn place(home: &Path, url: Option<&str>) -> Place {
+    url.map_or_else(
+        || Place::Sqlite(home.join("data/bedrock-proxy.db")),
+        |url| Place::Postgres(url.to_owned()),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_open_at_a_kill_are_charged_once() {
+    let url = postgres::database().await;
+    for url in [None, Some(url.as_str())] {
+        let stage = Stage::new(url).await;
+        let mut process = stage.start(&[]);
+        let ana = token("ana", &json!({}));
+        for _ in 0..3 {
+            assert_eq!(status(&process, &ana).await, 200);
+        }
+        // One in the middle of its response, one before it, and one that waits to be sent again.
+        let streaming = begin(&process, &ana, "[pause 60000] Hello", true).await;
+        let id = streaming.headers()["request-id"].to_str().unwrap().to_owned();
+        let mut body = streaming.into_body();
+        body.frame().await.unwrap().unwrap();
+        let pending: Vec<_> = ["[slow 60000] Hello", "[slow 60000] Hello, again"]
+            .map(|prompt| {
+                let request = Request::post(format!("http://{}/v1/messages", process.address))
+                    .header("x-api-key", ana.clone())
+                    .body(full(Bytes::from(message_body(prompt, false).to_string())));
+                let client = Client::builder(TokioExecutor::new()).build_http();
+                spawn(client.request(request.unwrap()))
+            })
+            .into_iter()
+            .collect();
+        let slots = stage.home.path().join("data/journal/open-requests");
+        wait_until("all three are at AWS", || {
+            let text = std::fs::read(&slots).unwrap_or_default();
+            text.windows(8).filter(|window| *window == b"\"killed\"").count() == 3
+        })
+        .await;
+        process.signal("KILL");
+        process.end();
+        for pending in pending {
+            assert!(pending.await.unwrap().is_err(), "its client got no response");
+        }
+
+        let place = place(stage.home.path(), url);
+        for restart in 0..2 {
+            let mut process = stage.start(&[]);
+            assert_eq!(process.said().contains("requests_interrupted"), restart == 0, "{}", process.said());
+            let rows = wait_for("every request has a row", async || {
+                let mut database = Database::open(&place).await;
+                let rows = database.rows().await;
+                database.close().await;
+                (rows.len() >= 6).then_some(rows)
+            })
+            .await;
+            assert!(rows.len() == 6 && rows.values().all(|rows| rows.len() == 1), "{rows:?}");
+            let estimated: Vec<_> = rows.values().flatten().filter(|row| row.estimated).collect();
+            assert_eq!(estimated.len(), 3, "those that were open");
+            for row in &estimated {
+                // As many tokens as the request allowed.
+                assert!(row.user_id == "ana" && row.charged_tokens > 256 && row.cost > 0, "{row:?}");
+            }
+            assert!(rows[&id][0].estimated);
+            let charged: i64 = rows.values().flatten().map(|row| row.charged_tokens).sum();
+            let mut database = Database::open(&place).await;
+            let counted = database.charged().await;
+            assert_eq!(counted[&("user".to_owned(), "ana".to_owned())], charged);
+            database.close().await;
+            process.signal("TERM");
+            process.end();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settled_requests_leave_nothing_to_the_next_process() {
+    let stage = Stage::new(None).await;
+    let mut process = stage.start(&[]);
+    let ana = token("ana", &json!({}));
+    for prompt in ["Hello", "[throttle-once] Hello", "[refuse ValidationException 400]"] {
+        begin(&process, &ana, prompt, false).await.into_body().collect().await.unwrap();
+    }
+    // A client that leaves; its response is read to its end.
+    drop(begin(&process, &ana, "[paced 3 50] Hello", true).await);
+    let place = place(stage.home.path(), None);
+    wait_for("all have rows", async || {
+        let mut database = Database::open(&place).await;
+        let rows = database.rows().await;
+        database.close().await;
+        (rows.len() == 4).then_some(())
+    })
+    .await;
+    process.signal("KILL");
+    process.end();
+    let process = stage.start(&[]);
+    assert!(!process.said().contains("requests_interrupted"), "{}", process.said());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejections_outlive_a_restart_without_database() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let url = cluster.database().await;
+    let stage = Stage::new(Some(&url)).await;
+    let mut process = stage.start(&[]);
+    let [ana, bob, eve] =
+        ["ana", "bob", "eve"].map(|user| stage.run(&format!("token print --user {user} --create")));
+    for key in [&ana, &bob, &eve] {
+        assert_eq!(status(&process, key).await, 200);
+    }
+    let listed: Value = serde_json::from_str(&stage.run("token list --user bob --format json")).unwrap();
+    stage.run(&format!("token revoke {}", listed[0]["jti"].as_str().unwrap()));
+    stage.run("user disable eve");
+    // At once, before this process has read the change.
+    process.signal("KILL");
+    process.end();
+    let cluster = tokio::task::spawn_blocking(move || {
+        let mut cluster = cluster;
+        cluster.stop();
+        cluster
+    });
+    let cluster = cluster.await.unwrap();
+    let statuses = async |process: &Process| {
+        [status(process, &ana).await, status(process, &bob).await, status(process, &eve).await]
+    };
+    let process = stage.start(&[]);
+    assert_eq!(statuses(&process).await, [200, 401, 403], "{}", process.said());
+    assert!(process.said().contains("rejections_last_known"));
+    drop(process);
+    let process = stage.start(&[("AUTH_ON_OUTAGE", "closed")]);
+    assert_eq!(statuses(&process).await, [503, 503, 503]);
+    drop(process);
+    // A new replica knows nothing, and reports it.
+    let process = stage.start(&[("DATA_DIR", "other")]);
+    assert_eq!(statuses(&process).await, [200, 200, 200]);
+    assert!(process.said().contains("rejections_unknown"), "{}", process.said());
+    drop(process);
+    std::fs::write(stage.home.path().join("other/rejections.json"), "{").unwrap();
+    let process = stage.start(&[("DATA_DIR", "other")]);
+    assert_eq!(statuses(&process).await, [503, 503, 503], "a list that cannot be read accepts no token");
+    drop(process);
+    drop(cluster);
+}
