@@ -159,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (open, _) = OpenRequests::open(folder.path()).unwrap();
         let slots = ["a", "b"].map(|id| open.begin(&record(id)).unwrap());
-        open.lock().file.write_all_at(b"{\"id\":\"a", slots[0].number).unwrap();
+        open.lock().file.write_all_at(b"{broken", slots[0].number).unwrap();
         let (_, found) = OpenRequests::open(folder.path()).unwrap();
         assert_eq!(found.len(), 2);
         assert!(found[0].is_err());

@@ -541,7 +541,7 @@ async fn fail_closed_rejects_unknown_caller_during_outage() {
     let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
     let open = authenticated_server_with(&away, |_| {}).await;
     assert_eq!(open.post_as(&token("ana", &json!({}))).await.status, 200);
-    let closed = authenticated_server_with(&[away[0], ("QUOTA_USER_ON_OUTAGE", "closed")], |_| {}).await;
+    let closed = authenticated_server_with(&[away[0], ("AUTH_ON_OUTAGE", "closed")], |_| {}).await;
     let (status, kind, message) = closed.post_as(&token("ana", &json!({}))).await.error();
     assert_eq!((status, kind.as_str()), (503, "api_error"));
     assert!(message.contains("database"), "{message}");
