@@ -230,6 +230,8 @@ impl Meter {
             record.model_requested = Some(self.requested_model.clone());
             record.model_upstream.clone_from(&upstream.model_id);
             record.route = upstream.upstream_api.map(str::to_owned);
+            record.client_api = Some(self.client_api.as_str().to_owned());
+            record.client = Some(self.record.head().user_agent.name.to_owned());
             record.status = KILLED_STATUS;
             KILLED_OUTCOME.clone_into(&mut record.outcome);
             record.input_tokens = tokens(usage.input_tokens);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::postgres;
-use crate::harness::tokens::{KEY, authenticated_server_with, now, token};
+use crate::harness::tokens::{KEY, authenticated_server, authenticated_server_with, now, token};
 use crate::harness::{
     TestResponse, TestServer, capture_this_thread, full, message_body, test_server_at, wait_for,
 };
@@ -342,4 +342,52 @@ async fn documents_of_unknown_length_never_run_together() {
         200,
         "what is left is enough for a page"
     );
+}
+
+#[tokio::test]
+async fn token_has_a_limit_of_its_own() {
+    let server = authenticated_server().await;
+    let operator = token("op", &json!({"scope": "admin"}));
+    let issue = async |limit: Value| {
+        let body = json!({"user_id": "ana", "create": true, "name": "ci-bot", "daily_token_limit": limit});
+        let issued = server.act_as(&operator, "POST", "/tokens", &body).await;
+        assert_eq!(issued.status, 201, "{}", issued.body);
+        issued.json()
+    };
+    let (limited, free) = (issue(json!(10)).await, issue(Value::Null).await);
+    let key = |issued: &Value| issued["token"].as_str().unwrap().to_owned();
+    let (status, _, message) = server.post_as(&key(&limited)).await.error();
+    let jti = limited["jti"].as_str().unwrap();
+    assert!(status == 429 && message.contains(&format!("token {jti:?}")), "{message}");
+    assert_eq!(server.post_as(&key(&free)).await.status, 200, "another token of the user");
+    let bearer = format!("Bearer {}", key(&limited));
+    let me = server.request("GET", "/v1/me", &[("authorization", &bearer)], "").await.json();
+    let limits: Vec<_> = me["limits"].as_array().unwrap().iter().map(|limit| &limit["scope"]).collect();
+    assert_eq!(limits, ["user", "token"], "{me}");
+    assert_eq!((&me["limits"][1]["limit"], &me["limits"][1]["name"]), (&json!(10), &json!(jti)));
+    assert!(me["token_expires_in_seconds"].as_i64().unwrap() > 80_000, "{me}");
+    // The use of a token is written once a minute.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    let used = wait_for("the last use is stored", async || {
+        let tokens = server.act_as(&operator, "GET", "/tokens?user_id=ana", &Value::Null).await.json();
+        let used = |jti: &Value| {
+            let found = tokens["data"].as_array().unwrap().iter().find(|token| token["jti"] == *jti).cloned();
+            found.unwrap()["last_used_at"].as_str().map(str::to_owned)
+        };
+        Some((used(&free["jti"])?, used(&limited["jti"])?))
+    });
+    assert!(used.await.0.starts_with("20"));
+}
+
+#[tokio::test]
+async fn responses_warn_of_a_token_that_expires_soon() {
+    const HEADER: &str = "x-bedrock-proxy-token-expires-at";
+    let server = authenticated_server().await;
+    let issued = |iat: i64, exp: i64| token("ana", &json!({"iat": now() + iat, "exp": now() + exp}));
+    let soon = server.post_as(&issued(-1000, 50)).await;
+    assert!(soon.headers[HEADER].to_str().unwrap().ends_with('Z'), "{:?}", soon.headers);
+    let later = server.post_as(&issued(-10, 1000)).await;
+    assert!(!later.headers.contains_key(HEADER));
 }

@@ -93,6 +93,9 @@ pub(super) async fn fill(app: &App) -> Result<DemoTokens, String> {
             default_inference_profile: None,
             scope,
             ttl: None,
+            create: false,
+            name: Some("demo".to_owned()),
+            daily_token_limit: None,
         };
         app.admin.issue_token(&request, ACTOR).await.map(|issued| issued.token)
     };
