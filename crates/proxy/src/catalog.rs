@@ -79,16 +79,6 @@ impl ResolvedModel {
         self.capabilities.claude && (self.mantle || !self.model_id.starts_with("arn:"))
     }
 
-    /// Maximum output tokens, for reservations. Of an unknown model: as many as any model writes.
-    #[must_use]
-    pub(crate) fn max_output_tokens(&self) -> Option<u64> {
-        let max = self.capabilities.max_output_tokens;
-        if self.foundation_model.is_some() {
-            return max;
-        }
-        max.max(Capabilities::NEWEST_CLAUDE.max_output_tokens)
-    }
-
     /// Whether this is an application inference profile whose model is unknown.
     #[must_use]
     pub(crate) fn is_unresolved_profile(&self) -> bool {
@@ -191,6 +181,16 @@ impl Catalog {
         self.default_model.as_deref() == Some(arn)
             || self.mappings.values().any(|id| id == arn)
             || self.overrides.iter().any(is_model)
+    }
+
+    /// Maximum output tokens of `model`, for reservations. Of an unknown model: as many as any model of the table writes.
+    #[must_use]
+    pub(crate) fn max_output_tokens(&self, model: &ResolvedModel) -> Option<u64> {
+        let max = model.capabilities.max_output_tokens;
+        if model.foundation_model.is_some() {
+            return max;
+        }
+        self.table().rows().iter().map(|row| row.capabilities.max_output_tokens).fold(max, Option::max)
     }
 
     fn table(&self) -> Arc<ModelTable> {

@@ -514,7 +514,7 @@ impl Inference {
         max_tokens: Option<u64>,
         model: &ResolvedModel,
     ) -> TokenEstimate {
-        let most = model.max_output_tokens();
+        let most = self.catalog.max_output_tokens(model);
         let output = match (max_tokens, most) {
             (Some(sent), Some(most)) => sent.min(most),
             (Some(sent), None) => sent,

@@ -185,7 +185,11 @@ fn unresolved_profile_is_never_cheaper_than_its_model() {
                 .inference_profiles
                 .insert(APPLICATION, ProfileModel::from_arns(arns.iter().map(String::as_str)));
             let resolved = catalog.resolve(Some(APPLICATION)).unwrap();
-            assert!(resolved.max_output_tokens() <= unknown.max_output_tokens(), "{}", model.id);
+            assert!(
+                catalog.max_output_tokens(&resolved) <= unresolved.max_output_tokens(&unknown),
+                "{}",
+                model.id
+            );
             for usage in &usages {
                 let pricing = catalog.pricing(&resolved, "us-east-1");
                 if !pricing.known {

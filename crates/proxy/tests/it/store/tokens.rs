@@ -73,7 +73,7 @@ async fn store_revokes_all_tokens_of_a_user() {
 }
 
 #[tokio::test]
-async fn token_has_a_name_a_limit_and_a_last_use() {
+async fn token_has_name_limit_and_last_use() {
     for place in both().await {
         let store = place.open().await;
         let named = Token { name: Some("ci-bot".to_owned()), daily_token_limit: Some(100), ..token("t1") };
