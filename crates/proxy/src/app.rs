@@ -12,12 +12,14 @@ use serde_json::json;
 use crate::admin::Admin;
 use crate::auth::{Authenticator, JwtKeys, RejectionList};
 use crate::bedrock::{Bedrock, credential_monitor};
+use crate::body_memory::BodyMemory;
 use crate::catalog::{Catalog, ModelResolver, discovery};
 use crate::clock::Clock;
 use crate::config::{Config, ControlPlaneConfig, ServerConfig};
 use crate::http_client::HttpClientError;
 use crate::ids;
 use crate::inference::Inference;
+use crate::memory_limit;
 use crate::quota::Quota;
 use crate::readiness::Readiness;
 use crate::store::{Event, Store, StoreError};
@@ -83,6 +85,8 @@ pub struct App {
     pub(crate) control: ControlPlaneConfig,
     /// Sizes and time limits of the server.
     pub(crate) limits: ServerConfig,
+    /// Memory for the bodies of requests.
+    pub(crate) body_memory: BodyMemory,
     /// The wall clock.
     pub clock: Clock,
     /// Everything that runs for requests.
@@ -151,6 +155,7 @@ impl App {
             quota,
             control,
             limits: config.server.clone(),
+            body_memory: BodyMemory::new(memory_limit::bytes(), config.server.max_body_bytes),
             clock,
             tasks,
             background,

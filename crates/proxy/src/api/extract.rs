@@ -16,6 +16,7 @@ use protocol::anthropic::ErrorType;
 use super::error::ApiError;
 use crate::app::App;
 use crate::auth::Authenticated;
+use crate::body_memory::{BodyMemory, BodyPermit};
 use crate::telemetry::RecordHandle;
 
 /// A sender that has not noticed the response by then does not read it.
@@ -95,7 +96,8 @@ impl FromRequest<Arc<App>> for BodyBytes {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         refuse_encodings(request.headers())?;
         let timeout = app.limits.body_timeout;
-        let read = tokio::time::timeout(timeout, read(request.into_body(), app.limits.max_body_bytes));
+        let read = read(request.into_body(), app.limits.max_body_bytes, &app.body_memory);
+        let read = tokio::time::timeout(timeout, read);
         let timed_out = |_| {
             let message = format!("the request body did not arrive within {} seconds", timeout.as_secs());
             ApiError::new(ErrorType::InvalidRequest, message).with_status(StatusCode::REQUEST_TIMEOUT)
@@ -113,21 +115,53 @@ fn refuse_encodings(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Reads `body` to its end. A body of one piece is not copied.
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// A body with the memory that it holds.
+struct HeldBody {
+    bytes: Bytes,
+    _memory: BodyPermit,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads `body` to its end. A small body of one piece is not copied. A larger one is counted in `memory` until it is
+/// dropped: by its declared length before it is read, without one as it grows.
+async fn read(mut body: Body, limit: usize, memory: &BodyMemory) -> Result<Bytes, ApiError> {
     let Some(first) = next_piece(&mut body, limit).await? else {
         return Ok(Bytes::new());
     };
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut permit = acquire(memory, first.len().saturating_add(expected), limit).await?;
     if body.is_end_stream() {
-        return Ok(first);
+        return Ok(hold(first, permit));
     }
-    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut all = BytesMut::with_capacity(first.len() + expected.min(FIRST_BUFFER_BYTES));
     all.extend_from_slice(&first);
     while let Some(piece) = next_piece(&mut body, limit).await? {
+        let len = all.len() + piece.len();
+        if len > permit.bytes() {
+            // Given back first: bodies that grow at the same time would wait for each other.
+            drop(permit);
+            permit = acquire(memory, len.saturating_mul(2), limit).await?;
+        }
         all.extend_from_slice(&piece);
     }
-    Ok(all.freeze())
+    Ok(hold(all.freeze(), permit))
+}
+
+fn hold(bytes: Bytes, permit: BodyPermit) -> Bytes {
+    if permit.is_counted() { Bytes::from_owner(HeldBody { bytes, _memory: permit }) } else { bytes }
+}
+
+async fn acquire(memory: &BodyMemory, bytes: usize, limit: usize) -> Result<BodyPermit, ApiError> {
+    memory.acquire(bytes.min(limit)).await.ok_or_else(|| {
+        let message =
+            "the gateway holds as many large request bodies as its memory allows; try again in a few seconds";
+        ApiError::new(ErrorType::Overloaded, message)
+    })
 }
 
 async fn next_piece(body: &mut Body, limit: usize) -> Result<Option<Bytes>, ApiError> {
@@ -158,4 +192,41 @@ fn is_limit(error: &axum::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn in_pieces(count: usize) -> Body {
+        let piece = || Ok::<_, std::io::Error>(Bytes::from(vec![b'a'; MIB]));
+        Body::from_stream(stream::iter((0..count).map(move |_| piece())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_hold_memory_until_they_are_dropped() {
+        let memory = BodyMemory::new(0, 8 * MIB);
+        for body in [Body::from(vec![b'a'; 6 * MIB]), in_pieces(6)] {
+            let read_body = read(body, 8 * MIB, &memory).await.unwrap();
+            assert_eq!(read_body.len(), 6 * MIB);
+            let shared = read_body.slice(1..2);
+            drop(read_body);
+            let refused = read(in_pieces(3), 8 * MIB, &memory).await.unwrap_err();
+            assert!(format!("{refused:?}").contains("Overloaded"), "{refused:?}");
+            drop(shared);
+            assert!(read(in_pieces(3), 8 * MIB, &memory).await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn growing_bodies_do_not_wait_for_each_other() {
+        let memory = BodyMemory::new(0, 8 * MIB);
+        let (first, second) =
+            tokio::join!(read(in_pieces(4), 8 * MIB, &memory), read(in_pieces(4), 8 * MIB, &memory));
+        assert!(first.is_ok() || second.is_ok(), "one of them has room");
+    }
 }

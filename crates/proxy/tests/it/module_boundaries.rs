@@ -98,6 +98,8 @@ const FOR_ALL: &[&str] = &[
     "certificate",
     "config",
     "file_limit",
+    "memory_limit",
+    "body_memory",
     "tasks",
     "single_flight",
     "cache",
