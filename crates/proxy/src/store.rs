@@ -148,7 +148,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, the URL of the server is invalid, or the schema is incompatible.
     pub async fn open(config: &config::DatabaseConfig, tasks: &Tasks) -> Result<Self> {
-        let pools = Pools::new(config).await?;
+        let pools = Pools::new(config, tasks).await?;
         let not_connected = StoreError::Unavailable("no connection yet".to_owned());
         let (schema_tx, mut schema) = watch::channel(Err(not_connected));
         let is_migrating = Arc::<AtomicBool>::default();

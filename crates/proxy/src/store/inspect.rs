@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::pools::Pools;
 use super::{BACKGROUND_TIMEOUT, Result, StoreError, migrate};
 use crate::config::{DatabaseConfig, DatabaseUrl};
+use crate::tasks::Tasks;
 
 /// State of a database.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Inspection {
     /// # Errors
     /// When one of them fails.
     pub(crate) async fn migrate(&self) -> Result<()> {
-        let pools = Pools::new(&self.config).await?;
+        let pools = Pools::new(&self.config, &Tasks::default()).await?;
         let result = pools.migrate(&AtomicBool::new(false)).await;
         pools.close().await;
         result
@@ -88,7 +89,7 @@ async fn last_of_file(path: &Path) -> Result<Option<i64>> {
 }
 
 async fn last_of_server(config: &DatabaseConfig) -> Result<i64> {
-    let pools = Pools::new(config).await?;
+    let pools = Pools::new(config, &Tasks::default()).await?;
     let Pools::Postgres { main_pool, .. } = &pools else { return Ok(0) };
     let last_version = async {
         let exists = "SELECT to_regclass('schema_migrations') IS NOT NULL";

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::sqlite::{self, Writer};
 use super::{Result, StoreError, migrate};
 use crate::config::{DatabaseConfig, DatabaseUrl, PostgresParts};
+use crate::tasks::Tasks;
 
 /// Timeout of the pool for a connection. Longer than [`super::REQUEST_TIMEOUT`], so that the store's own limit applies.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,9 +40,9 @@ pub(super) enum Pools {
 
 impl Pools {
     /// Opens the file, or prepares the pools of the server without connecting.
-    pub(super) async fn new(config: &DatabaseConfig) -> Result<Self> {
+    pub(super) async fn new(config: &DatabaseConfig, tasks: &Tasks) -> Result<Self> {
         match &config.url {
-            DatabaseUrl::Sqlite(path) => Ok(Self::Sqlite { write: sqlite::open(path).await? }),
+            DatabaseUrl::Sqlite(path) => Ok(Self::Sqlite { write: sqlite::open(path, tasks).await? }),
             DatabaseUrl::Postgres(url) => {
                 let options = PgConnectOptions::from_str(url.expose());
                 Ok(postgres(options.map_err(|_| StoreError::Invalid("DATABASE_URL".to_owned()))?, config))

@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::{Result, StoreError, migrate};
+use crate::tasks::Tasks;
 
 /// How long a statement of SQLite waits for the lock of another process, such as a backup: the default of
 /// sqlx.
@@ -43,6 +44,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Interval at which the files beside the database are looked at.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Uses of the writer between two checkpoints in the background: some megabytes of the write-ahead log.
+const USES_PER_CHECKPOINT: u32 = 64;
+
+/// Size of the write-ahead log, in pages of 4 KB, at which the writer makes the checkpoint itself and waits for the disk: the
+/// log begins anew only when all of it is copied, and under load a checkpoint beside the writer always leaves a rest.
+/// <https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files>
+const WRITER_CHECKPOINT_PAGES: &str = "16000";
+
 /// The one writer of SQLite. Not in a pool, which would ping the connection after each use: a round trip to another
 /// thread, for a file.
 #[derive(Clone, Debug)]
@@ -57,6 +66,12 @@ struct Inner {
     readers: std::sync::Mutex<SqlitePool>,
     /// Whether the last use of the connection did not reach its end: it failed, or its future was dropped.
     is_suspect: AtomicBool,
+    /// Uses of the writer since the last checkpoint in the background began.
+    uses: AtomicU32,
+    /// Held by that checkpoint.
+    checkpoint: Arc<Mutex<()>>,
+    /// Runs that checkpoint.
+    tasks: Tasks,
 }
 
 struct Slot {
@@ -94,13 +109,14 @@ impl Slot {
 /// connection that was opened while the file system was read-only would never write.
 pub(super) struct WriterGuard<'a> {
     connection: MappedMutexGuard<'a, SqliteConnection>,
-    is_suspect: &'a AtomicBool,
+    inner: &'a Arc<Inner>,
 }
 
 impl WriterGuard<'_> {
     /// Ends the use, after the last statement has succeeded.
     pub(super) fn finish(self) {
-        self.is_suspect.store(false, Ordering::Relaxed);
+        self.inner.is_suspect.store(false, Ordering::Relaxed);
+        self.inner.count_use();
     }
 }
 
@@ -121,7 +137,7 @@ impl DerefMut for WriterGuard<'_> {
 impl Writer {
     /// Waits for the connection; replaces it if necessary.
     pub(super) async fn lock(&self) -> Result<WriterGuard<'_>> {
-        let inner = &*self.0;
+        let inner = &self.0;
         let mut slot = inner.slot.lock().await;
         if slot.is_closed {
             return Err(StoreError::Unavailable("store closed".to_owned()));
@@ -140,7 +156,7 @@ impl Writer {
         }
         let connection = MutexGuard::try_map(slot, |slot| slot.connection.as_mut());
         let connection = connection.map_err(|_| StoreError::Unavailable("store closed".to_owned()))?;
-        Ok(WriterGuard { connection, is_suspect: &inner.is_suspect })
+        Ok(WriterGuard { connection, inner })
     }
 
     /// The connections that read the file that is there now.
@@ -172,6 +188,25 @@ impl Writer {
 }
 
 impl Inner {
+    /// Counts a use of the writer. Every [`USES_PER_CHECKPOINT`] uses, one of the connections that read copies the
+    /// write-ahead log into the file, so that the writer need not wait for the disk.
+    fn count_use(&self) {
+        if self.uses.fetch_add(1, Ordering::Relaxed) + 1 < USES_PER_CHECKPOINT {
+            return;
+        }
+        let Ok(running) = Arc::clone(&self.checkpoint).try_lock_owned() else { return };
+        self.uses.store(0, Ordering::Relaxed);
+        let readers = self.readers();
+        self.tasks.spawn(async move {
+            let checkpoint = sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)");
+            if let Err(error) = checkpoint.execute(&readers).await {
+                // The writer makes up for it when its log is long.
+                tracing::debug!(%error, "checkpoint failed");
+            }
+            drop(running);
+        });
+    }
+
     fn readers(&self) -> SqlitePool {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -310,7 +345,7 @@ impl DatabaseFile {
 }
 
 /// Opens the file; it and its folder are created if missing.
-pub(super) async fn open(path: &Path) -> Result<Writer> {
+pub(super) async fn open(path: &Path, tasks: &Tasks) -> Result<Writer> {
     create_folder(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -321,9 +356,8 @@ pub(super) async fn open(path: &Path) -> Result<Writer> {
         .pragma("temp_store", "memory")
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
-    // A checkpoint every 4000 pages instead of 1000 interrupts writers less often; the log may grow to 16 MB for that.
-    // https://www.sqlite.org/pragma.html#pragma_wal_autocheckpoint
-    let create = options.clone().create_if_missing(true).pragma("wal_autocheckpoint", "4000");
+    let create =
+        options.clone().create_if_missing(true).pragma("wal_autocheckpoint", WRITER_CHECKPOINT_PAGES);
     let mut retries = MAX_OPEN_RETRIES;
     let connection = loop {
         match SqliteConnection::connect_with(&create).await {
@@ -344,6 +378,9 @@ pub(super) async fn open(path: &Path) -> Result<Writer> {
         options: create,
         slot: Mutex::new(Slot { connection: Some(connection), closing: Vec::new(), is_closed: false }),
         is_suspect: AtomicBool::new(false),
+        uses: AtomicU32::new(0),
+        checkpoint: Arc::default(),
+        tasks: tasks.clone(),
     })))
 }
 
@@ -384,8 +421,21 @@ mod tests {
         Ok(())
     }
 
+    #[tokio::test]
+    async fn log_is_copied_beside_the_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = opened(folder.path()).await;
+        let size = || fs::metadata(folder.path().join("x.db")).unwrap().len();
+        let before = size();
+        for _ in 0..USES_PER_CHECKPOINT {
+            insert(&writer, 10_000).await.unwrap();
+        }
+        drop(writer.0.checkpoint.lock().await);
+        assert!(size() > before + 500_000, "{before} {}", size());
+    }
+
     async fn opened(folder: &Path) -> Writer {
-        let writer = open(&folder.join("x.db")).await.unwrap();
+        let writer = open(&folder.join("x.db"), &Tasks::default()).await.unwrap();
         let mut connection = writer.lock().await.unwrap();
         sqlx::raw_sql("CREATE TABLE blobs (blob BLOB)").execute(&mut *connection).await.unwrap();
         connection.finish();
