@@ -308,7 +308,8 @@ impl Quota {
                     self.report_exceeded(&status, subject, need, now);
                     return Err(AdmitError::LimitExceeded { status, need, min_need, period, now });
                 }
-                Err(error @ StoreError::Busy(_)) => {
+                // A database that is being migrated is reached and known to come back, so it is no outage.
+                Err(error) if matches!(error, StoreError::Busy(_)) || self.store.is_migrating() => {
                     if self.late.failed() {
                         tracing::warn!(%error, "limits cannot be checked in time; requests get a 529");
                     }

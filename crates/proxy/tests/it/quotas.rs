@@ -50,6 +50,28 @@ fn charged(server: &TestServer) -> i64 {
     i64::try_from(totals.input_tokens + totals.output_tokens + totals.cache_write_tokens).unwrap()
 }
 
+/// Limits would not be enforced for as long as the migration of a large database takes.
+#[tokio::test]
+async fn no_request_is_served_unlimited_during_migrations() {
+    let url = postgres::database().await;
+    let mut other = postgres::connect(&url).await;
+    // Another replica migrates.
+    sqlx::raw_sql("SELECT pg_advisory_lock(8081, 1)").execute(&mut other).await.unwrap();
+    let variables =
+        [("DATABASE_URL", url.as_str()), ("DB_MIN_CONNS", "0"), ("DEFAULT_USER_DAILY_TOKENS", "0")];
+    let server = authenticated_server_with(&variables, |_| {}).await;
+    wait_for("the migration waits", async || (server.get("/startupz").await.status == 503).then_some(()))
+        .await;
+    let token = token("ana", &json!({}));
+    let response = ask_short(&server, &token, "Hello", false).await;
+    assert_eq!(response.status, 529, "{}", response.body);
+    assert!(response.headers.contains_key("retry-after"), "{:?}", response.headers);
+    sqlx::raw_sql("SELECT pg_advisory_unlock(8081, 1)").execute(&mut other).await.unwrap();
+    wait_for("the start is over", async || (server.get("/startupz").await.status == 200).then_some(())).await;
+    let response = ask_short(&server, &token, "Hello", false).await;
+    assert_eq!(response.status, 429, "{}", response.body);
+}
+
 #[tokio::test]
 async fn concurrent_requests_never_exceed_the_limit() {
     let url = postgres::database().await;
