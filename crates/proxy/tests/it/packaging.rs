@@ -82,7 +82,7 @@ fn packages_carry_the_version_of_the_program() {
 }
 
 #[test]
-fn chart_image_is_the_one_that_the_release_pushes() {
+fn chart_image_is_the_released_image() {
     let image = env!("CARGO_PKG_REPOSITORY").replace("https://github.com/", "ghcr.io/");
     assert_eq!(after(&read("deploy/helm/bedrock-proxy/values.yaml"), "repository:"), image);
     assert_eq!(after(&read(".github/workflows/release.yml"), "RELEASE_IMAGE:"), image);
@@ -94,7 +94,7 @@ fn chart_image_is_the_one_that_the_release_pushes() {
 }
 
 #[test]
-fn workflow_pins_actions_and_calls_steps_of_the_script() {
+fn workflow_pins_actions_and_calls_the_script() {
     let (workflow, script) = (read(".github/workflows/release.yml"), read("scripts/release"));
     let actions: Vec<_> = workflow.lines().filter_map(|line| line.split_once("uses: ")).collect();
     assert!(actions.len() >= 6, "{actions:?}");
