@@ -5,6 +5,7 @@
 
 mod csv;
 mod quota_status;
+mod removal;
 mod tokens;
 mod usage;
 mod users;

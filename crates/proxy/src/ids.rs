@@ -65,6 +65,12 @@ pub(crate) fn signing_key() -> String {
     id(&id(""))
 }
 
+/// Generates the pseudonym of a user whose name is erased: `erased-` and 24 letters and digits.
+#[must_use]
+pub(crate) fn pseudonym() -> String {
+    id("erased-")
+}
+
 /// Generates the id of a replica: `gw_` and 24 letters and digits.
 #[must_use]
 pub(crate) fn holder() -> String {

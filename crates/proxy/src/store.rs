@@ -57,6 +57,7 @@ mod pace;
 mod pools;
 mod records;
 mod rejections;
+mod rename;
 mod reservation_guard;
 mod reservations;
 mod sqlite;

@@ -204,7 +204,7 @@ impl Admin {
 }
 
 /// Values that an operator can change, for the event.
-fn user_state(user: &User) -> Value {
+pub(super) fn user_state(user: &User) -> Value {
     json!({
         "team": user.team,
         "daily_token_limit": user.daily_token_limit,
@@ -213,7 +213,8 @@ fn user_state(user: &User) -> Value {
     })
 }
 
-fn team_state(team: &Team) -> Value {
+/// As [`user_state`], of a team.
+pub(super) fn team_state(team: &Team) -> Value {
     json!({"daily_token_limit": team.daily_token_limit, "disabled": team.disabled})
 }
 

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get};
+use axum::routing::{any, delete, get, post};
 use http::{HeaderMap, StatusCode, Uri, header};
 use protocol::anthropic::{ErrorType, InvalidRequest};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::extract::{AuthenticatedCaller, BodyBytes};
 use crate::admin::{AdminError, NOT_ISSUED_HERE, csv, empty_usage_row};
 use crate::app::App;
 use crate::store::{ListPage, Page};
-use requests::{NewTeam, NewToken, NewUser, Query, TeamPatch, UserPatch, body};
+use requests::{NewTeam, NewTeamName, NewToken, NewUser, NewUserName, Query, TeamPatch, UserPatch, body};
 
 /// Maximum rows of a CSV, which is built in memory: some 50 MB.
 const MAX_CSV_ROWS: usize = 100_000;
@@ -39,9 +39,11 @@ const OPENAPI: &str = include_str!("admin/openapi.json");
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/admin/v1/users", get(users).post(add_user))
-        .route("/admin/v1/users/{user_id}", get(user).patch(set_user))
+        .route("/admin/v1/users/{user_id}", get(user).patch(set_user).delete(remove_user))
+        .route("/admin/v1/users/{user_id}/rename", post(rename_user))
         .route("/admin/v1/teams", get(teams).post(add_team))
-        .route("/admin/v1/teams/{team}", get(team).patch(set_team))
+        .route("/admin/v1/teams/{team}", get(team).patch(set_team).delete(remove_team))
+        .route("/admin/v1/teams/{team}/rename", post(rename_team))
         .route("/admin/v1/tokens", get(tokens).post(issue).delete(revoke_all))
         .route("/admin/v1/tokens/{jti}", delete(revoke))
         .route("/admin/v1/usage", get(usage))
@@ -82,6 +84,28 @@ async fn set_user(
     json_response(StatusCode::OK, &app.admin.set_user(&named(name)?, &change, &caller.caller.user_id).await?)
 }
 
+async fn rename_user(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    name: Name,
+    BodyBytes(bytes): BodyBytes,
+) -> AdminResult {
+    let NewUserName { user_id } = body(&bytes)?;
+    let user = app.admin.rename_user(&named(name)?, &user_id, &caller.caller.user_id).await?;
+    json_response(StatusCode::OK, &user)
+}
+
+async fn remove_user(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    name: Name,
+    uri: Uri,
+) -> AdminResult {
+    let erase_name = Query::read(&uri, &["erase_name"])?.flag("erase_name")?;
+    let removed = app.admin.remove_user(&named(name)?, erase_name, &caller.caller.user_id).await?;
+    json_response(StatusCode::OK, &removed)
+}
+
 async fn teams(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
     list(&app.admin.teams(&Query::read(&uri, &[])?.page).await?)
 }
@@ -107,6 +131,30 @@ async fn set_team(
 ) -> AdminResult {
     let TeamPatch(change) = body(&bytes)?;
     json_response(StatusCode::OK, &app.admin.set_team(&named(name)?, &change, &caller.caller.user_id).await?)
+}
+
+async fn rename_team(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    name: Name,
+    BodyBytes(bytes): BodyBytes,
+) -> AdminResult {
+    let NewTeamName { team } = body(&bytes)?;
+    let team = app.admin.rename_team(&named(name)?, &team, &caller.caller.user_id).await?;
+    json_response(StatusCode::OK, &team)
+}
+
+/// Removes a team. Its users go to the team `move_users_to`; an empty value stands for none.
+async fn remove_team(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    name: Name,
+    uri: Uri,
+) -> AdminResult {
+    let query = Query::read(&uri, &["move_users_to"])?;
+    let users_to = query.given("move_users_to").map(|team| Some(team).filter(|team| !team.is_empty()));
+    let removed = app.admin.remove_team(&named(name)?, users_to, &caller.caller.user_id).await?;
+    json_response(StatusCode::OK, &removed)
 }
 
 async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {

@@ -316,6 +316,10 @@ impl Authenticator {
         if !self.config.new_users.provision {
             return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
+        let digests = self.keys.as_ref().map(|keys| keys.name_digests(&claims.user_id)).unwrap_or_default();
+        if self.store.is_erased(&digests).await? {
+            return Ok(Err(AccessError::Revoked));
+        }
         self.provision(claims).await?;
         Ok(self.remember_and_decide(claims, lookup().await?))
     }

@@ -72,6 +72,15 @@ impl JwtKeys {
         now.saturating_sub(self.expected.leeway) >= expires_at
     }
 
+    /// Digests of the name of a user, one for each key: they cannot be computed from the database alone.
+    #[must_use]
+    pub(crate) fn name_digests(&self, name: &str) -> Vec<String> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // A signed text has no colon.
+        let digest = |key| hex(&mac_of(key, &format!("erased-name:{name}")).finalize().into_bytes());
+        self.macs.iter().map(digest).collect()
+    }
+
     /// Signs a token with `claims`, and with the expected issuer and audience.
     #[must_use]
     pub(crate) fn sign(&self, claims: &Claims) -> Secret {

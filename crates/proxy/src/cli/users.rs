@@ -34,6 +34,24 @@ pub(super) enum UserCommand {
     /// Accept requests of a disabled user again
     #[command(after_help = "Example:\n  bedrock-proxy user enable ana")]
     Enable { user: String },
+    /// Rename a user; history, limits and tokens belong to the new name
+    #[command(after_help = "Example:\n  bedrock-proxy user rename ana ana.garcia")]
+    Rename {
+        /// The current name
+        user: String,
+        /// The new name
+        new_name: String,
+    },
+    /// Remove a user; tokens stop working, history stays
+    #[command(
+        after_help = "Examples:\n  bedrock-proxy user remove ana\n  bedrock-proxy user remove ana --erase-name"
+    )]
+    Remove {
+        user: String,
+        /// Replace the name by a random pseudonym in users, usage, events and tokens; cannot be undone
+        #[arg(long)]
+        erase_name: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +85,22 @@ pub(super) enum TeamCommand {
     /// Show a team
     #[command(after_help = "Example:\n  bedrock-proxy team show payments")]
     Show { team: String },
+    /// Rename a team; history, limits and users belong to the new name
+    #[command(after_help = "Example:\n  bedrock-proxy team rename payments billing")]
+    Rename {
+        /// The current name
+        team: String,
+        /// The new name
+        new_name: String,
+    },
+    /// Remove a team; history stays
+    #[command(after_help = "Example:\n  bedrock-proxy team remove payments --move-users-to billing")]
+    Remove {
+        team: String,
+        /// The new team of its users, or none; a team with users cannot be removed without it
+        #[arg(long)]
+        move_users_to: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +144,11 @@ pub(super) async fn run_user(admin: &Admin, command: UserCommand) -> Result<Stri
         UserCommand::Show { user } => admin.user(&user).await?,
         UserCommand::Disable { user } => admin.set_user(&user, &disabled(true), ACTOR).await?,
         UserCommand::Enable { user } => admin.set_user(&user, &disabled(false), ACTOR).await?,
+        UserCommand::Rename { user, new_name } => admin.rename_user(&user, &new_name, ACTOR).await?,
+        UserCommand::Remove { user, erase_name } => {
+            let removed = admin.remove_user(&user, erase_name, ACTOR).await?;
+            return Ok(describe_removal(&user, &removed));
+        }
     };
     Ok(pretty(&row))
 }
@@ -129,8 +168,30 @@ pub(super) async fn run_team(admin: &Admin, command: TeamCommand) -> Result<Stri
             admin.set_team(&team, &change, ACTOR).await?
         }
         TeamCommand::Show { team } => admin.team(&team).await?,
+        TeamCommand::Rename { team, new_name } => admin.rename_team(&team, &new_name, ACTOR).await?,
+        TeamCommand::Remove { team, move_users_to } => {
+            let users_to = value_or_none(move_users_to);
+            let removed = admin.remove_team(&team, users_to.as_ref().map(Option::as_deref), ACTOR).await?;
+            let users = &removed["users_moved"];
+            return Ok(format!(
+                "The team {team} is removed; {users} users were moved. Its usage and events stay."
+            ));
+        }
     };
     Ok(pretty(&row))
+}
+
+fn describe_removal(user: &str, removed: &Value) -> String {
+    match removed["user_id"].as_str() {
+        Some(pseudonym) if removed["erased"] == true => format!(
+            "The user is removed and its name is erased: usage and events are those of {pseudonym} now, and the server \
+             rejects all its tokens within seconds.\nRequests that are still open store the old name when they end; repeat \
+             the command then. Log files, the WAL and backups are not changed."
+        ),
+        _ => format!(
+            "The user {user} is removed; the server rejects all its tokens within seconds. Its usage and events stay."
+        ),
+    }
 }
 
 fn pretty(row: &Value) -> String {

@@ -5,6 +5,7 @@
 
 mod aggregates;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use sqlx::postgres::PgConnection;
@@ -43,6 +44,13 @@ const ON_CONFLICT_USED_TODAY: &str = " ON CONFLICT (user_id) DO UPDATE SET
     WHERE users.used_period <= excluded.used_period OR (users.used_period IS NULL
         AND (users.last_reset_date IS NULL OR users.last_reset_date <= excluded.last_reset_date))";
 
+/// Scope (`user` or `team`), old name, new name.
+type NewName = (String, String, String);
+
+const NEW_NAMES: &str =
+    "SELECT CAST('user' AS VARCHAR(4)), user_id, renamed_to FROM users WHERE renamed_to IS NOT NULL
+    UNION ALL SELECT CAST('team' AS VARCHAR(4)), team, renamed_to FROM teams WHERE renamed_to IS NOT NULL";
+
 impl Store {
     /// Writes usage records and events, all of them or none. Returns the number of new records. A user without a row
     /// gets one as `new_users` says, with its event; without provisioning the row is disabled.
@@ -62,12 +70,14 @@ impl Store {
         for event in events {
             validate::event(event)?;
         }
-        // Rows of every table are locked in the order of their keys, so that replicas cannot deadlock.
-        let users: BTreeMap<&str, &UsageRecord> =
-            records.iter().rev().map(|record| (record.user_id.as_str(), record)).collect();
         // Boxed: it is by far the largest future of the store, and callers hold it in theirs.
         let work = Box::pin(async {
             Ok(transaction!(self, |tx| {
+                let records = with_new_names(records, &tx.new_names().await?);
+                let records = records.as_ref();
+                // Rows of every table are locked in the order of their keys, so that replicas cannot deadlock.
+                let users: BTreeMap<&str, &UsageRecord> =
+                    records.iter().rev().map(|record| (record.user_id.as_str(), record)).collect();
                 let inserted = tx.insert_missing_users(&users, new_users).await?;
                 let inserted: Vec<_> = inserted.iter().filter_map(|user| users.get(user.as_str())).collect();
                 if new_users.provision {
@@ -99,6 +109,9 @@ impl Store {
 
 /// Statements of a batch. Both drivers execute the same texts.
 trait BatchStatements {
+    /// Scope, old name and new name of every renamed user and team.
+    async fn new_names(&mut self) -> Result<Vec<NewName>>;
+
     /// Inserts a row for each user without one, and returns the names of these users.
     async fn insert_missing_users(
         &mut self,
@@ -128,6 +141,10 @@ trait BatchStatements {
 macro_rules! batch_statements {
     ($connection:ty) => {
         impl BatchStatements for $connection {
+            async fn new_names(&mut self) -> Result<Vec<NewName>> {
+                Ok(sqlx::query_as(NEW_NAMES).fetch_all(&mut *self).await?)
+            }
+
             async fn insert_missing_users(
                 &mut self,
                 users: &BTreeMap<&str, &UsageRecord>,
@@ -292,6 +309,28 @@ macro_rules! batch_statements {
 
 batch_statements!(SqliteConnection);
 batch_statements!(PgConnection);
+
+/// Records of requests that began before their user or team was renamed, with the new name.
+fn with_new_names<'a>(records: &'a [UsageRecord], new_names: &[NewName]) -> Cow<'a, [UsageRecord]> {
+    let new_name = |scope: &str, name: &str| {
+        let found = new_names.iter().find(|(of, old, _)| of == scope && old == name);
+        found.map(|(_, _, new)| new.clone())
+    };
+    let is_old = |record: &UsageRecord| {
+        let team = record.team.as_deref().and_then(|team| new_name("team", team));
+        team.is_some() || new_name("user", &record.user_id).is_some()
+    };
+    if new_names.is_empty() || !records.iter().any(is_old) {
+        return Cow::Borrowed(records);
+    }
+    let renamed = |record: &UsageRecord| {
+        let mut record = record.clone();
+        record.user_id = new_name("user", &record.user_id).unwrap_or(record.user_id);
+        record.team = record.team.map(|team| new_name("team", &team).unwrap_or(team));
+        record
+    };
+    Cow::Owned(records.iter().map(renamed).collect())
+}
 
 /// Splits rows into chunks whose lengths are powers of two, so that a few statements, each prepared once, write batches
 /// of every length.

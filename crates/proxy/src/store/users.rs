@@ -28,8 +28,17 @@ pub struct NewUser<'a> {
 /// Maximum length of an inference profile in characters: the longest ARN that Bedrock accepts.
 pub(super) const MAX_PROFILE: usize = 2048;
 
+const FIND_TEAM: &str = "SELECT * FROM teams WHERE team = $1 AND removed_at IS NULL";
+
 /// Result of an operator's change: the new row, and the event that records it.
 pub(crate) type RowChange<T> = Result<(T, Event)>;
+
+/// Condition that a row, with the alias `u`, was neither removed nor renamed.
+macro_rules! present {
+    () => {
+        " AND u.removed_at IS NULL"
+    };
+}
 
 macro_rules! write_event {
     ($tx:ident, $event:expr) => {{
@@ -52,7 +61,8 @@ macro_rules! write_event {
 pub(super) use write_event;
 
 impl Store {
-    /// Looks up the rows of a caller. Where the user has a row, the team is the one in that row, or none.
+    /// Looks up the rows of a caller. Where the user has a row, the team is the one in that row, or none. Names that were
+    /// changed lead to their new rows.
     ///
     /// # Errors
     /// When the database is unavailable.
@@ -70,8 +80,9 @@ impl Store {
                k.revoked_at IS NOT NULL AS revoked, k.daily_token_limit AS token_limit
              FROM (SELECT 1 AS one) AS always
              LEFT JOIN tokens k ON k.jti = $3
-             LEFT JOIN users u ON u.user_id = $1
-             LEFT JOIN teams t ON t.team = CASE WHEN u.user_id IS NULL THEN $2 ELSE u.team END"
+             LEFT JOIN users u ON u.user_id = COALESCE((SELECT renamed_to FROM users WHERE user_id = $1), $1)
+             LEFT JOIN teams t ON t.team = CASE WHEN u.user_id IS NULL
+                THEN COALESCE((SELECT renamed_to FROM teams WHERE team = $2), $2) ELSE u.team END"
         );
         // For names that no row can have, SQLite would find no row, and PostgreSQL would fail.
         validate::key("the user", user_id)?;
@@ -99,7 +110,8 @@ impl Store {
                 let inserted = sqlx::query(
                     "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, \
                      tokens_used_today, used_period, last_reset_date, created_at, updated_at)
-                     VALUES ($1, $2, $3, $4, 0, 0, $5, $6, $6) ON CONFLICT (user_id) DO NOTHING",
+                     VALUES ($1, COALESCE((SELECT renamed_to FROM teams WHERE team = $2), $2), $3, $4, 0, 0, $5, $6, $6)
+                     ON CONFLICT (user_id) DO NOTHING",
                 )
                 .bind(new.user_id)
                 .bind(new.team)
@@ -113,7 +125,8 @@ impl Store {
                     validate::key("the team", team)?;
                     sqlx::query(
                         "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
-                         VALUES ($1, $2, FALSE, $3, $3) ON CONFLICT (team) DO NOTHING",
+                         VALUES (COALESCE((SELECT renamed_to FROM teams WHERE team = $1), $1), $2, FALSE, $3, $3)
+                         ON CONFLICT (team) DO NOTHING",
                     )
                     .bind(team)
                     .bind(new.team_limit)
@@ -134,9 +147,10 @@ impl Store {
     /// Looks up one user.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database is unavailable.
+    /// [`StoreError::NotFound`], also of a removed or renamed one, or when the database is unavailable.
     pub async fn user(&self, user_id: &str) -> Result<User> {
-        const QUERY: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
+        const QUERY: &str =
+            concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1", present!());
         validate::key("the user", user_id)?;
         self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
@@ -144,7 +158,7 @@ impl Store {
         .await
     }
 
-    /// Lists users by name, of one team if given.
+    /// Lists users by name, of one team if given. Removed ones are left out.
     ///
     /// # Errors
     /// When the database is unavailable.
@@ -152,7 +166,9 @@ impl Store {
         const QUERY: &str = concat!(
             "SELECT ",
             user_columns!(),
-            " FROM users u WHERE u.user_id > $1 AND ($2 IS NULL OR u.team = $2) ORDER BY u.user_id LIMIT $3"
+            " FROM users u WHERE u.user_id > $1 AND ($2 IS NULL OR u.team = $2)",
+            present!(),
+            " ORDER BY u.user_id LIMIT $3"
         );
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
@@ -179,21 +195,36 @@ impl Store {
         now: i64,
         decide: impl FnOnce(Option<User>) -> RowChange<User> + Send,
     ) -> Result<User> {
-        const FIND: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
-        const LOCK: &str =
-            concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1 FOR UPDATE");
+        const FIND: &str =
+            concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1", present!());
+        const LOCK: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users u WHERE u.user_id = $1",
+            present!(),
+            " FOR UPDATE"
+        );
+        const REMOVED: &str =
+            "SELECT EXISTS (SELECT 1 FROM users WHERE user_id = $1 AND removed_at IS NOT NULL)";
         validate::key("the user", user_id)?;
         let find = self.query_for_driver(FIND, LOCK);
-        let now = datetime::timestamp(now)?;
+        let (at, now) = (now, datetime::timestamp(now)?);
         self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let before: Option<User> =
                     sqlx::query_as(find).bind(user_id).fetch_optional(&mut *tx).await?;
                 let exists = before.is_some();
-                let (user, event) = decide(before)?;
+                let was_removed: bool = sqlx::query_scalar(REMOVED).bind(user_id).fetch_one(&mut *tx).await?;
+                let (mut user, event) = decide(before)?;
                 check_user(&user, user_id)?;
                 validate::event(&event)?;
-                let statement = if exists {
+                let statement = if was_removed {
+                    // Tokens of the user who had the name before are not those of this one.
+                    user.tokens_valid_from = Some(at);
+                    "UPDATE users SET team = $2, daily_token_limit = $3, default_inference_profile = $4, \
+                     disabled = $5, tokens_valid_from = $6, created_at = $7, updated_at = $7, removed_at = NULL, \
+                     renamed_to = NULL WHERE user_id = $1"
+                } else if exists {
                     "UPDATE users SET team = $2, daily_token_limit = $3, default_inference_profile = $4, \
                      disabled = $5, tokens_valid_from = $6, updated_at = $7 WHERE user_id = $1"
                 } else {
@@ -225,9 +256,7 @@ impl Store {
     pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
         self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
-            Ok(read!(self, |pool| {
-                sqlx::query_as("SELECT * FROM teams WHERE team = $1").bind(team).fetch_one(pool).await?
-            }))
+            Ok(read!(self, |pool| { sqlx::query_as(FIND_TEAM).bind(team).fetch_one(pool).await? }))
         })
         .await
     }
@@ -237,7 +266,8 @@ impl Store {
     /// # Errors
     /// When the database is unavailable.
     pub async fn teams(&self, page: &Page) -> Result<ListPage<Team>> {
-        const QUERY: &str = "SELECT * FROM teams WHERE team > $1 ORDER BY team LIMIT $2";
+        const QUERY: &str =
+            "SELECT * FROM teams WHERE team > $1 AND removed_at IS NULL ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
         self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
@@ -259,18 +289,24 @@ impl Store {
         now: i64,
         decide: impl FnOnce(Option<Team>) -> RowChange<Team> + Send,
     ) -> Result<Team> {
-        const FIND: &str = "SELECT * FROM teams WHERE team = $1";
+        const LOCK: &str = "SELECT * FROM teams WHERE team = $1 AND removed_at IS NULL FOR UPDATE";
+        const REMOVED: &str =
+            "SELECT EXISTS (SELECT 1 FROM teams WHERE team = $1 AND removed_at IS NOT NULL)";
         validate::key("the team", team)?;
-        let find = self.query_for_driver(FIND, "SELECT * FROM teams WHERE team = $1 FOR UPDATE");
+        let find = self.query_for_driver(FIND_TEAM, LOCK);
         let now: PrimitiveDateTime = datetime::timestamp(now)?;
         self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let before: Option<Team> = sqlx::query_as(find).bind(team).fetch_optional(&mut *tx).await?;
                 let exists = before.is_some();
+                let was_removed: bool = sqlx::query_scalar(REMOVED).bind(team).fetch_one(&mut *tx).await?;
                 let (row, event) = decide(before)?;
                 validate::limit("the limit", row.daily_token_limit)?;
                 validate::event(&event)?;
-                let statement = if exists {
+                let statement = if was_removed {
+                    "UPDATE teams SET daily_token_limit = $2, disabled = $3, created_at = $4, updated_at = $4, \
+                     removed_at = NULL, renamed_to = NULL WHERE team = $1"
+                } else if exists {
                     "UPDATE teams SET daily_token_limit = $2, disabled = $3, updated_at = $4 WHERE team = $1"
                 } else {
                     "INSERT INTO teams (team, daily_token_limit, disabled, created_at, updated_at)
@@ -279,7 +315,7 @@ impl Store {
                 let change = sqlx::query(statement).bind(team).bind(row.daily_token_limit).bind(row.disabled);
                 change.bind(now).execute(&mut *tx).await?;
                 write_event!(tx, &event);
-                sqlx::query_as(FIND).bind(team).fetch_one(&mut *tx).await?
+                sqlx::query_as(FIND_TEAM).bind(team).fetch_one(&mut *tx).await?
             }))
         })
         .await
@@ -293,7 +329,7 @@ impl Store {
 
 fn check_user(user: &User, user_id: &str) -> Result<()> {
     if user.user_id != user_id {
-        return Err(StoreError::Invalid("a user cannot be renamed".to_owned()));
+        return Err(StoreError::Invalid("the row has another name".to_owned()));
     }
     validate::optional("the team", user.team.as_deref(), validate::MAX_NAME)?;
     validate::optional("the profile", user.default_inference_profile.as_deref(), MAX_PROFILE)?;

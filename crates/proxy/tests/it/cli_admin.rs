@@ -115,6 +115,20 @@ async fn cli_changes_act_on_a_running_server() {
         assert!(fine(&database, "user show ana").await.contains("\"team\": null"));
         assert!(fine(&database, "team set red --disabled true").await.contains("\"disabled\": true"));
         assert!(fine(&database, "team show red").await.contains("red"));
+        assert!(fine(&database, "user rename ana anna").await.contains("\"user_id\": \"anna\""));
+        assert!(fine(&database, "team rename red crimson").await.contains("crimson"));
+        fine(&database, "user set anna --team crimson").await;
+        let refused = run(&database, "team remove crimson").await;
+        assert!(refused.code == Some(1) && refused.error.contains("has 1 users"), "{}", refused.error);
+        assert!(
+            fine(&database, "team remove crimson --move-users-to none").await.contains("1 users were moved")
+        );
+        assert!(fine(&database, "user remove anna").await.contains("anna is removed"));
+        let erased = fine(&database, "user remove anna --erase-name").await;
+        assert!(erased.contains("erased-") && !erased.contains("anna"), "{erased}");
+        let failed = run(&database, "user remove anna").await;
+        assert!(failed.code == Some(1) && failed.error.contains("no user"), "{}", failed.error);
+        assert!(!fine(&database, "events --format csv").await.contains("anna"));
     }
 }
 

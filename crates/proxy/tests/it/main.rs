@@ -49,6 +49,7 @@ mod packaging;
 mod preserved_thinking;
 mod quota_under_load;
 mod quotas;
+mod renames;
 mod request_ids;
 mod request_validation;
 mod restarts;

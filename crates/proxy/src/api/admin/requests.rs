@@ -46,6 +46,20 @@ pub(super) struct NewTeam {
     pub(super) change: TeamChange,
 }
 
+/// The new name of a user.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUserName {
+    pub(super) user_id: String,
+}
+
+/// The new name of a team.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTeamName {
+    pub(super) team: String,
+}
+
 /// What to change of a team.
 pub(super) struct TeamPatch(pub(super) TeamChange);
 
@@ -119,7 +133,9 @@ impl<'de> Deserialize<'de> for UserPatch {
         let body = UserBody::deserialize(deserializer)?;
         match body.user_id {
             None => Ok(Self(body.change())),
-            Some(_) => Err(D::Error::custom("a user cannot be renamed; leave user_id out")),
+            Some(_) => Err(D::Error::custom(
+                "leave user_id out; POST /admin/v1/users/{user_id}/rename renames a user",
+            )),
         }
     }
 }
@@ -143,7 +159,9 @@ impl<'de> Deserialize<'de> for TeamPatch {
         let body = TeamBody::deserialize(deserializer)?;
         match body.team {
             None => Ok(Self(body.change())),
-            Some(_) => Err(D::Error::custom("a team cannot be renamed; leave team out")),
+            Some(_) => {
+                Err(D::Error::custom("leave team out; POST /admin/v1/teams/{team}/rename renames a team"))
+            }
         }
     }
 }
@@ -212,10 +230,23 @@ impl Query {
         Ok(Self { page, page_parameter, pairs })
     }
 
+    /// The value of a parameter, which may be empty.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
     /// The value of a parameter that is not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let found = self.pairs.iter().find(|(given, _)| given == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.given(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a parameter is `true`; without a value it is not.
+    pub(super) fn flag(&self, name: &'static str) -> Result<bool, InvalidRequest> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(InvalidRequest::new(name, "Input should be true or false")),
+        }
     }
 
     /// As [`Query::text`], owned.

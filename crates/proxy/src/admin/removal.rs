@@ -1,0 +1,109 @@
+//! New names of users and teams, and their removal.
+
+use serde_json::{Value, json};
+
+use super::users::{check_name, team_state, user_state};
+use super::{Admin, AdminError, Result, Subject};
+use crate::ids;
+use crate::store::StoreError;
+
+impl Admin {
+    /// Renames a user; its history and its tokens belong to the new name. Returns the user.
+    ///
+    /// # Errors
+    /// When it does not exist, the new name is or was in use or is malformed, or the database is unavailable.
+    pub(crate) async fn rename_user(&self, user_id: &str, new_name: &str, actor: &str) -> Result<Value> {
+        check_name("user", new_name)?;
+        let subject = Subject { user: Some(new_name), team: None };
+        let event = self.event("user_renamed", actor, subject, json!({"from": user_id, "to": new_name}));
+        let renamed = self.store.rename_user(user_id, new_name, &event).await;
+        renamed.map_err(|error| rename_error(error, "user", user_id, new_name))?;
+        self.user(new_name).await
+    }
+
+    /// Renames a team, as [`Admin::rename_user`] does with a user.
+    ///
+    /// # Errors
+    /// As [`Admin::rename_user`].
+    pub(crate) async fn rename_team(&self, team: &str, new_name: &str, actor: &str) -> Result<Value> {
+        check_name("team", new_name)?;
+        let subject = Subject { user: None, team: Some(new_name) };
+        let event = self.event("team_renamed", actor, subject, json!({"from": team, "to": new_name}));
+        let renamed = self.store.rename_team(team, new_name, &event).await;
+        renamed.map_err(|error| rename_error(error, "team", team, new_name))?;
+        self.team(new_name).await
+    }
+
+    /// Removes a user: its tokens are rejected, its history stays. With `erase_name`, a pseudonym takes the place of its
+    /// name everywhere, also of a user that was removed before. Returns `user_removed`.
+    ///
+    /// # Errors
+    /// When it does not exist, or the database is unavailable.
+    pub(crate) async fn remove_user(&self, user_id: &str, erase_name: bool, actor: &str) -> Result<Value> {
+        let not_found = |error| AdminError::from_store(error, &format!("user {user_id:?}"));
+        if erase_name {
+            let pseudonym = ids::pseudonym();
+            // An operator may remove itself.
+            let actor = if actor == user_id { &pseudonym } else { actor };
+            let subject = Subject { user: Some(&pseudonym), team: None };
+            let event = self.event("user_removed", actor, subject, json!({"erased": true}));
+            let digests =
+                |name: &str| self.keys.as_ref().map(|keys| keys.name_digests(name)).unwrap_or_default();
+            let erased = self.store.erase_user(user_id, &pseudonym, digests, &event).await;
+            let pseudonym = erased.map_err(not_found)?;
+            return Ok(json!({"type": "user_removed", "user_id": pseudonym, "erased": true}));
+        }
+        let user = self.store.user(user_id).await.map_err(not_found)?;
+        let subject = Subject { user: Some(user_id), team: user.team.as_deref() };
+        let details = json!({"before": user_state(&user), "after": null, "erased": false});
+        let event = self.event("user_removed", actor, subject, details);
+        self.store.remove_user(user_id, &event).await.map_err(not_found)?;
+        Ok(json!({"type": "user_removed", "user_id": user_id, "erased": false}))
+    }
+
+    /// Removes a team; its history stays. `users_to` is the new team of its users, or none. Returns `team_removed`.
+    ///
+    /// # Errors
+    /// When it does not exist, it has users and `users_to` is `None`, the new team does not exist, or the database is
+    /// unavailable.
+    pub(crate) async fn remove_team(
+        &self,
+        team: &str,
+        users_to: Option<Option<&str>>,
+        actor: &str,
+    ) -> Result<Value> {
+        let row = self.store.team(team).await;
+        let row = row.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
+        if let Some(Some(to)) = users_to {
+            if to == team {
+                return Err(AdminError::Invalid("the new team of the users is the one to remove".to_owned()));
+            }
+            let row = self.store.team(to).await;
+            row.map_err(|error| AdminError::from_store(error, &format!("team {to:?}; add it first")))?;
+        }
+        let subject = Subject { user: None, team: Some(team) };
+        let event = |users: i64| {
+            let details = json!({
+                "before": team_state(&row), "after": null, "users_moved": users, "users_to": users_to.flatten(),
+            });
+            self.event("team_removed", actor, subject, details)
+        };
+        let removed = self.store.remove_team(team, users_to, self.clock.milliseconds(), event).await;
+        let users = removed.map_err(|error| match error {
+            StoreError::Conflict(users) => AdminError::Conflict(format!(
+                "the team {team:?} has {users} users; name the team that they go to, or none"
+            )),
+            error => AdminError::from_store(error, &format!("team {team:?}")),
+        })?;
+        Ok(json!({"type": "team_removed", "team": team, "users_moved": users}))
+    }
+}
+
+fn rename_error(error: StoreError, kind: &str, from: &str, to: &str) -> AdminError {
+    match error {
+        StoreError::Conflict(_) => AdminError::Conflict(format!(
+            "the name {to:?} is or was that of another {kind}, whose history it has; use another name"
+        )),
+        error => AdminError::from_store(error, &format!("{kind} {from:?}")),
+    }
+}
