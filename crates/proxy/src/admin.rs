@@ -4,6 +4,8 @@
 //! is no change without an event. Not here: authorization of the operator.
 
 mod csv;
+mod declaration;
+mod plan;
 mod quota_status;
 mod removal;
 mod tokens;
@@ -22,6 +24,7 @@ use crate::ids;
 use crate::quota::Periods;
 use crate::store::{Event, EventFilter, ListPage, Page, Store, StoreError, rfc3339};
 pub(crate) use csv::{cell, columns, csv};
+pub(crate) use plan::{Declaration, Entry, Plan};
 pub(crate) use tokens::{NOT_ISSUED_HERE, TokenRequest, parse_ttl};
 pub(crate) use usage::empty_usage_row;
 pub(crate) use users::{TeamChange, UserChange};
@@ -96,8 +99,12 @@ impl Admin {
             user_limit: config.callers.new_users.user_limit,
             team_limit: config.callers.new_users.team_limit,
         };
+        let keys = JwtKeys::new(&config.auth);
+        if let Some(keys) = keys.clone() {
+            store.set_name_digests(move |name| keys.name_digests(name));
+        }
         let periods = Arc::new(Periods::new(config.quota.schedule.clone()));
-        Self { store, keys: JwtKeys::new(&config.auth), clock, periods, defaults, rejections }
+        Self { store, keys, clock, periods, defaults, rejections }
     }
 
     /// Lists events, newest first.

@@ -1,5 +1,6 @@
 //! The command line: commands, dispatch, exit codes. Without a command it serves.
 
+mod apply;
 mod config;
 mod connect;
 pub(crate) mod demo;
@@ -8,6 +9,7 @@ pub(crate) mod explain;
 mod healthcheck;
 mod man;
 mod migrate;
+mod progress;
 mod serve;
 mod table;
 mod tokens;
@@ -94,6 +96,8 @@ enum Command {
     /// Manage teams, whose users share a limit
     #[command(subcommand)]
     Team(users::TeamCommand),
+    /// Add, change and remove teams and users as a file describes them; prints the plan first
+    Apply(apply::ApplyArguments),
     /// Report tokens and cost
     #[command(subcommand)]
     Usage(usage::UsageCommand),
@@ -152,6 +156,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => with_admin(async |admin| tokens::run(admin, command).await),
         Command::User(command) => with_admin(async |admin| users::run_user(admin, command).await),
         Command::Team(command) => with_admin(async |admin| users::run_team(admin, command).await),
+        Command::Apply(arguments) => with_admin(async |admin| apply::apply(admin, arguments).await),
         Command::Usage(command) => with_admin(async |admin| usage::report(admin, command).await),
         Command::Quota(command) => with_admin(async |admin| usage::quota(admin, command).await),
         Command::Events(arguments) => with_admin(async |admin| usage::events(admin, arguments).await),
@@ -182,11 +187,14 @@ where
 fn with_admin(work: impl AsyncFnOnce(&Admin) -> Result<String, AdminError>) -> ExitCode {
     with_config(load_from_env(Path::new(".env")), |config| async move {
         let tasks = Tasks::default();
-        let store = Store::open(&config.database, &tasks).await.map_err(|error| error.to_string())?;
+        progress::begin("opening the database", 0);
+        let store = progress::show(Box::pin(Store::open(&config.database, &tasks))).await;
+        let store = store.map_err(|error| error.to_string())?;
         let clock = Clock::machine();
         let rejections = Arc::new(RejectionList::open(&config.database.data_dir, clock.clone()));
         let admin = Admin::new(&config, store.clone(), rejections, clock);
-        let result = work(&admin).await.map_err(|error| error.to_string());
+        progress::begin("working", 0);
+        let result = progress::show(work(&admin)).await.map_err(|error| error.to_string());
         tasks.shutdown();
         store.close().await;
         print(&result?);
@@ -210,6 +218,7 @@ async fn first_rows<R>(
     loop {
         page.limit = i64::try_from(max - rows.len()).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
         let found = load(&page).await?;
+        progress::advance(found.rows.len());
         rows.extend(found.rows);
         if found.next.is_none() || rows.len() >= max {
             return Ok(rows);

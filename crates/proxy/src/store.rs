@@ -68,8 +68,8 @@ mod users;
 mod validate;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -132,7 +132,11 @@ struct Inner {
     /// One permit for each connection that reserves.
     slots: Semaphore,
     tasks: Tasks,
+    name_digests: OnceLock<NameDigests>,
 }
+
+/// Turns a name into digests, one for each key.
+type NameDigests = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,7 +176,16 @@ impl Store {
         let is_connected = schema.borrow().is_ok();
         let (read, write) = (Circuit::new(is_connected), Circuit::new(is_connected));
         let (slots, tasks) = (Semaphore::new(pools.reservation_slots()), tasks.clone());
-        Ok(Self(Arc::new(Inner { pools, schema, is_migrating, read, write, slots, tasks })))
+        Ok(Self(Arc::new(Inner {
+            pools,
+            schema,
+            is_migrating,
+            read,
+            write,
+            slots,
+            tasks,
+            name_digests: OnceLock::new(),
+        })))
     }
 
     /// Kind of the database: `sqlite` or `postgresql`.

@@ -47,9 +47,7 @@ impl Admin {
             let actor = if actor == user_id { &pseudonym } else { actor };
             let subject = Subject { user: Some(&pseudonym), team: None };
             let event = self.event("user_removed", actor, subject, json!({"erased": true}));
-            let digests =
-                |name: &str| self.keys.as_ref().map(|keys| keys.name_digests(name)).unwrap_or_default();
-            let erased = self.store.erase_user(user_id, &pseudonym, digests, &event).await;
+            let erased = self.store.erase_user(user_id, &pseudonym, &event).await;
             let pseudonym = erased.map_err(not_found)?;
             return Ok(json!({"type": "user_removed", "user_id": pseudonym, "erased": true}));
         }

@@ -92,13 +92,7 @@ impl Admin {
     ) -> Result<Value> {
         check_name("user", user_id)?;
         check_limit(change.daily_token_limit)?;
-        if let Some(Some(profile)) = &change.default_inference_profile
-            && (profile.is_empty()
-                || profile.chars().any(|letter| letter.is_whitespace() || letter.is_control()))
-        {
-            let reason = format!("{profile:?} is not the id or ARN of an inference profile");
-            return Err(AdminError::Invalid(reason));
-        }
+        check_profile(change.default_inference_profile.as_ref())?;
         if let Some(Some(team)) = &change.team {
             check_name("team", team)?;
             // Otherwise a typo would create a team without a limit.
@@ -221,6 +215,17 @@ pub(super) fn team_state(team: &Team) -> Value {
 /// Rejects a name that no token could contain.
 pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
     auth::check_name(name).map_err(|reason| AdminError::Invalid(format!("the {kind}'s name {reason}")))
+}
+
+/// Rejects what cannot be an inference profile.
+pub(super) fn check_profile(profile: Option<&Option<String>>) -> Result<()> {
+    let is_blank = |letter: char| letter.is_whitespace() || letter.is_control();
+    match profile {
+        Some(Some(profile)) if profile.is_empty() || profile.chars().any(is_blank) => {
+            Err(AdminError::Invalid(format!("{profile:?} is not the id or ARN of an inference profile")))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn check_limit(limit: Option<Option<i64>>) -> Result<()> {

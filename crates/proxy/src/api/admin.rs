@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes};
-use crate::admin::{AdminError, NOT_ISSUED_HERE, csv, empty_usage_row};
+use crate::admin::{AdminError, Declaration, NOT_ISSUED_HERE, csv, empty_usage_row};
 use crate::app::App;
 use crate::store::{ListPage, Page};
 use requests::{NewTeam, NewTeamName, NewToken, NewUser, NewUserName, Query, TeamPatch, UserPatch, body};
@@ -46,6 +46,8 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/admin/v1/teams/{team}/rename", post(rename_team))
         .route("/admin/v1/tokens", get(tokens).post(issue).delete(revoke_all))
         .route("/admin/v1/tokens/{jti}", delete(revoke))
+        .route("/admin/v1/import", post(import))
+        .route("/admin/v1/apply", post(apply))
         .route("/admin/v1/usage", get(usage))
         .route("/admin/v1/events", get(events))
         .route("/admin/v1/openapi.json", get(openapi))
@@ -203,6 +205,45 @@ async fn revoke_all(
     let user_id = query.text("user_id").ok_or_else(|| InvalidRequest::new("user_id", "Field required"))?;
     app.admin.revoke_user_tokens(user_id, &caller.caller.user_id).await?;
     json_response(StatusCode::OK, &json!({"type": "tokens_revoked", "user_id": user_id}))
+}
+
+/// Adds and changes users by a CSV.
+async fn import(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    uri: Uri,
+    BodyBytes(bytes): BodyBytes,
+) -> AdminResult {
+    let dry_run = Query::read(&uri, &["dry_run"])?.flag("dry_run")?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| InvalidRequest::new("body", "is not valid UTF-8"))?;
+    carry_out(&app, &Declaration::from_csv(text), false, dry_run, &caller.caller.user_id).await
+}
+
+/// Adds, changes and removes teams and users as a document describes them.
+async fn apply(
+    State(app): State<Arc<App>>,
+    AuthenticatedCaller(caller): AuthenticatedCaller,
+    uri: Uri,
+    BodyBytes(bytes): BodyBytes,
+) -> AdminResult {
+    let query = Query::read(&uri, &["prune", "dry_run"])?;
+    let (prune, dry_run) = (query.flag("prune")?, query.flag("dry_run")?);
+    let document: Value = body(&bytes)?;
+    carry_out(&app, &Declaration::from_document(&document), prune, dry_run, &caller.caller.user_id).await
+}
+
+async fn carry_out(
+    app: &App,
+    declaration: &Declaration,
+    prune: bool,
+    dry_run: bool,
+    actor: &str,
+) -> AdminResult {
+    let plan = app.admin.plan(declaration, prune).await?;
+    if !dry_run {
+        app.admin.execute(&plan, actor, || {}).await?;
+    }
+    json_response(StatusCode::OK, &plan.to_json(!dry_run))
 }
 
 async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {

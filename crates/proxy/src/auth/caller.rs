@@ -141,6 +141,9 @@ impl Authenticator {
         config: config::CallerConfig,
         clock: Clock,
     ) -> Self {
+        if let Some(keys) = keys.clone() {
+            store.set_name_digests(move |name| keys.name_digests(name));
+        }
         let anonymous = |user_id: &str| {
             Arc::new(Caller {
                 user_id: user_id.to_owned(),
@@ -316,8 +319,7 @@ impl Authenticator {
         if !self.config.new_users.provision {
             return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
-        let digests = self.keys.as_ref().map(|keys| keys.name_digests(&claims.user_id)).unwrap_or_default();
-        if self.store.is_erased(&digests).await? {
+        if self.store.is_erased(&claims.user_id).await? {
             return Ok(Err(AccessError::Revoked));
         }
         self.provision(claims).await?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::print;
+use super::{print, progress};
 use crate::config::Config;
 use crate::store::Inspection;
 
@@ -20,7 +20,8 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode
     let inspection = Inspection::read(&config.database).await.map_err(|error| error.to_string())?;
     let verb = if arguments.dry_run { "pending" } else { "applied" };
     if !arguments.dry_run {
-        inspection.migrate().await.map_err(|error| error.to_string())?;
+        progress::begin("applying migrations", 0);
+        progress::show(Box::pin(inspection.migrate())).await.map_err(|error| error.to_string())?;
     }
     let lines: Vec<_> = inspection.pending.iter().map(|name| format!("{verb}: {name}")).collect();
     print(&if lines.is_empty() { "the schema is up to date".to_owned() } else { lines.join("\n") });

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::apply::{self, ImportArguments};
 use super::table::{self, Format};
 use super::{ACTOR, all_pages};
 use crate::admin::{Admin, AdminError, TeamChange, UserChange};
@@ -34,6 +35,9 @@ pub(super) enum UserCommand {
     /// Accept requests of a disabled user again
     #[command(after_help = "Example:\n  bedrock-proxy user enable ana")]
     Enable { user: String },
+    /// Add and change users by a CSV file; all mistakes are listed, and one mistake changes nothing
+    #[command(after_help = "Example:\n  bedrock-proxy user import users.csv --dry-run")]
+    Import(ImportArguments),
     /// Rename a user; history, limits and tokens belong to the new name
     #[command(after_help = "Example:\n  bedrock-proxy user rename ana ana.garcia")]
     Rename {
@@ -144,6 +148,7 @@ pub(super) async fn run_user(admin: &Admin, command: UserCommand) -> Result<Stri
         UserCommand::Show { user } => admin.user(&user).await?,
         UserCommand::Disable { user } => admin.set_user(&user, &disabled(true), ACTOR).await?,
         UserCommand::Enable { user } => admin.set_user(&user, &disabled(false), ACTOR).await?,
+        UserCommand::Import(arguments) => return apply::import(admin, arguments).await,
         UserCommand::Rename { user, new_name } => admin.rename_user(&user, &new_name, ACTOR).await?,
         UserCommand::Remove { user, erase_name } => {
             let removed = admin.remove_user(&user, erase_name, ACTOR).await?;
@@ -185,8 +190,7 @@ fn describe_removal(user: &str, removed: &Value) -> String {
     match removed["user_id"].as_str() {
         Some(pseudonym) if removed["erased"] == true => format!(
             "The user is removed and its name is erased: usage and events are those of {pseudonym} now, and the server \
-             rejects all its tokens within seconds.\nRequests that are still open store the old name when they end; repeat \
-             the command then. Log files, the WAL and backups are not changed."
+             rejects all its tokens within seconds.\nLog files, the WAL and backups are not changed."
         ),
         _ => format!(
             "The user {user} is removed; the server rejects all its tokens within seconds. Its usage and events stay."

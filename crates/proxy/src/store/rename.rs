@@ -312,18 +312,12 @@ impl Store {
     }
 
     /// Replaces the name of a user by `pseudonym`, everywhere: usage, tokens, events and the names that the user had before.
-    /// The user is removed, if it is not yet. Returns the pseudonym. `digests` are recorded, so that no token adds the names again; `event` is
+    /// The user is removed, if it is not yet. Returns the pseudonym. Digests of the names are recorded, so that no token adds the names again; `event` is
     /// written.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database is unavailable; then the call may be repeated with another pseudonym.
-    pub async fn erase_user(
-        &self,
-        user_id: &str,
-        pseudonym: &str,
-        digests: impl Fn(&str) -> Vec<String> + Send,
-        event: &Event,
-    ) -> Result<String> {
+    pub async fn erase_user(&self, user_id: &str, pseudonym: &str, event: &Event) -> Result<String> {
         const PENDING: &str =
             "SELECT renamed_to FROM users WHERE user_id = $1 AND renamed_to LIKE 'erased-%'";
         const NAMES: &str = "SELECT user_id FROM users WHERE renamed_to = $1";
@@ -351,14 +345,16 @@ impl Store {
                      default_inference_profile = NULL WHERE user_id = $1";
                 const REVOKE: &str =
                     "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE user_id = $1";
-                const DIGEST: &str = "INSERT INTO erased_names (digest, erased_at) VALUES ($1, $2)
-                     ON CONFLICT (digest) DO NOTHING";
+                const DIGEST: &str = "INSERT INTO erased_names (digest, pseudonym, erased_at)
+                     VALUES ($1, $2, $3) ON CONFLICT (digest) DO UPDATE SET pseudonym = excluded.pseudonym,
+                     erased_at = excluded.erased_at";
                 for statement in [REMOVED, REVOKE] {
                     sqlx::query(statement).bind(pseudonym).bind(event.at).execute(&mut *tx).await?;
                 }
                 for name in &names {
-                    for digest in digests(name) {
-                        sqlx::query(DIGEST).bind(digest).bind(event.at).execute(&mut *tx).await?;
+                    for digest in self.name_digests(name) {
+                        let query = sqlx::query(DIGEST).bind(digest).bind(pseudonym).bind(event.at);
+                        query.execute(&mut *tx).await?;
                     }
                     let issuer = sqlx::query("UPDATE tokens SET issued_by = $2 WHERE issued_by = $1");
                     issuer.bind(name).bind(pseudonym).execute(&mut *tx).await?;
@@ -404,16 +400,26 @@ impl Store {
         .await
     }
 
-    /// Whether one of these digests of a name is that of an erased one.
+    /// Sets how names are turned into digests, with keys that are not in the database. Later calls change nothing.
+    pub(crate) fn set_name_digests(&self, digests: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) {
+        let _ = self.0.name_digests.set(Box::new(digests));
+    }
+
+    /// Digests of a name, one for each key.
+    pub(super) fn name_digests(&self, name: &str) -> Vec<String> {
+        self.0.name_digests.get().map(|digests| digests(name)).unwrap_or_default()
+    }
+
+    /// Whether the name was erased.
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn is_erased(&self, digests: &[String]) -> Result<bool> {
+    pub(crate) async fn is_erased(&self, name: &str) -> Result<bool> {
         const QUERY: &str = "SELECT EXISTS (SELECT 1 FROM erased_names WHERE digest = $1)";
         self.with_deadline(Access::Read, super::REQUEST_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 let mut is_erased = false;
-                for digest in digests {
+                for digest in self.name_digests(name) {
                     let found: bool = sqlx::query_scalar(QUERY).bind(digest).fetch_one(pool).await?;
                     is_erased |= found;
                 }

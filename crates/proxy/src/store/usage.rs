@@ -44,12 +44,16 @@ const ON_CONFLICT_USED_TODAY: &str = " ON CONFLICT (user_id) DO UPDATE SET
     WHERE users.used_period <= excluded.used_period OR (users.used_period IS NULL
         AND (users.last_reset_date IS NULL OR users.last_reset_date <= excluded.last_reset_date))";
 
-/// Scope (`user` or `team`), old name, new name.
+/// A request is admitted with an erased name for seconds, until its caller is looked up again; clocks may differ.
+const ERASED_EARLIER_MS: i64 = 3_600_000;
+
+/// Scope (`user`, `team`, or `hash` for the digest of an erased user), old name, new name.
 type NewName = (String, String, String);
 
 const NEW_NAMES: &str =
     "SELECT CAST('user' AS VARCHAR(4)), user_id, renamed_to FROM users WHERE renamed_to IS NOT NULL
-    UNION ALL SELECT CAST('team' AS VARCHAR(4)), team, renamed_to FROM teams WHERE renamed_to IS NOT NULL";
+    UNION ALL SELECT CAST('team' AS VARCHAR(4)), team, renamed_to FROM teams WHERE renamed_to IS NOT NULL
+    UNION ALL SELECT CAST('hash' AS VARCHAR(4)), digest, pseudonym FROM erased_names WHERE erased_at > $1";
 
 impl Store {
     /// Writes usage records and events, all of them or none. Returns the number of new records. A user without a row
@@ -70,10 +74,12 @@ impl Store {
         for event in events {
             validate::event(event)?;
         }
+        let oldest = records.iter().map(|record| record.at).min().unwrap_or(i64::MAX);
         // Boxed: it is by far the largest future of the store, and callers hold it in theirs.
         let work = Box::pin(async {
             Ok(transaction!(self, |tx| {
-                let records = with_new_names(records, &tx.new_names().await?);
+                let new_names = self.resolve_erased(tx.new_names(oldest).await?, records);
+                let records = with_new_names(records, &new_names);
                 let records = records.as_ref();
                 // Rows of every table are locked in the order of their keys, so that replicas cannot deadlock.
                 let users: BTreeMap<&str, &UsageRecord> =
@@ -105,12 +111,30 @@ impl Store {
         });
         self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, work).await
     }
+
+    /// Adds the pseudonyms of users in `records` whose names were erased.
+    fn resolve_erased(&self, mut new_names: Vec<NewName>, records: &[UsageRecord]) -> Vec<NewName> {
+        if !new_names.iter().any(|(scope, ..)| scope == "hash") {
+            return new_names;
+        }
+        let users: HashSet<&str> = records.iter().map(|record| record.user_id.as_str()).collect();
+        for user in users {
+            let digests = self.name_digests(user);
+            let found =
+                new_names.iter().find(|(scope, digest, _)| scope == "hash" && digests.contains(digest));
+            if let Some((_, _, pseudonym)) = found {
+                new_names.push(("user".to_owned(), user.to_owned(), pseudonym.clone()));
+            }
+        }
+        new_names
+    }
 }
 
 /// Statements of a batch. Both drivers execute the same texts.
 trait BatchStatements {
-    /// Scope, old name and new name of every renamed user and team.
-    async fn new_names(&mut self) -> Result<Vec<NewName>>;
+    /// Scope, old name and new name of every renamed user and team, and digest and pseudonym of the names that were erased
+    /// when records from `oldest` on may still have been open.
+    async fn new_names(&mut self, oldest: i64) -> Result<Vec<NewName>>;
 
     /// Inserts a row for each user without one, and returns the names of these users.
     async fn insert_missing_users(
@@ -141,8 +165,9 @@ trait BatchStatements {
 macro_rules! batch_statements {
     ($connection:ty) => {
         impl BatchStatements for $connection {
-            async fn new_names(&mut self) -> Result<Vec<NewName>> {
-                Ok(sqlx::query_as(NEW_NAMES).fetch_all(&mut *self).await?)
+            async fn new_names(&mut self, oldest: i64) -> Result<Vec<NewName>> {
+                let after = oldest.saturating_sub(ERASED_EARLIER_MS);
+                Ok(sqlx::query_as(NEW_NAMES).bind(after).fetch_all(&mut *self).await?)
             }
 
             async fn insert_missing_users(

@@ -31,6 +31,7 @@ mod harness;
 mod health;
 mod http1;
 mod http2;
+mod imports;
 mod index_page;
 mod limits;
 mod logs;

@@ -22,8 +22,10 @@ ALTER TABLE teams ADD COLUMN renamed_to VARCHAR(255);
 CREATE INDEX IF NOT EXISTS idx_users_renamed ON users(user_id) WHERE renamed_to IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_teams_renamed ON teams(team) WHERE renamed_to IS NOT NULL;
 
--- Names that were erased, as keyed digests: a token with such a name does not add a user.
+-- Names that were erased, as keyed digests: a token with such a name does not add a user, and late records of it belong to
+-- the pseudonym.
 CREATE TABLE erased_names (
     digest VARCHAR(64) PRIMARY KEY,
+    pseudonym VARCHAR(255) NOT NULL,
     erased_at BIGINT NOT NULL
 );
