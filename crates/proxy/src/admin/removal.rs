@@ -18,6 +18,7 @@ impl Admin {
         let event = self.event("user_renamed", actor, subject, json!({"from": user_id, "to": new_name}));
         let renamed = self.store.rename_user(user_id, new_name, &event).await;
         renamed.map_err(|error| rename_error(error, "user", user_id, new_name))?;
+        self.refresh_rejections().await;
         self.user(new_name).await
     }
 
@@ -31,6 +32,7 @@ impl Admin {
         let event = self.event("team_renamed", actor, subject, json!({"from": team, "to": new_name}));
         let renamed = self.store.rename_team(team, new_name, &event).await;
         renamed.map_err(|error| rename_error(error, "team", team, new_name))?;
+        self.refresh_rejections().await;
         self.team(new_name).await
     }
 
@@ -49,6 +51,7 @@ impl Admin {
             let event = self.event("user_removed", actor, subject, json!({"erased": true}));
             let erased = self.store.erase_user(user_id, &pseudonym, &event).await;
             let pseudonym = erased.map_err(not_found)?;
+            self.refresh_rejections().await;
             return Ok(json!({"type": "user_removed", "user_id": pseudonym, "erased": true}));
         }
         let user = self.store.user(user_id).await.map_err(not_found)?;
@@ -56,6 +59,7 @@ impl Admin {
         let details = json!({"before": user_state(&user), "after": null, "erased": false});
         let event = self.event("user_removed", actor, subject, details);
         self.store.remove_user(user_id, &event).await.map_err(not_found)?;
+        self.refresh_rejections().await;
         Ok(json!({"type": "user_removed", "user_id": user_id, "erased": false}))
     }
 
@@ -93,6 +97,7 @@ impl Admin {
             )),
             error => AdminError::from_store(error, &format!("team {team:?}")),
         })?;
+        self.refresh_rejections().await;
         Ok(json!({"type": "team_removed", "team": team, "users_moved": users}))
     }
 }

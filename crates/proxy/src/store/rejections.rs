@@ -46,9 +46,15 @@ impl Store {
     pub async fn rejections(&self, now: i64, max: i64) -> Result<Rejections> {
         const TOKENS: &str = "SELECT jti FROM tokens WHERE revoked_at IS NOT NULL AND expires_at > $1
              ORDER BY revoked_at DESC, jti LIMIT $2";
+        // A token with an old name is one of the new name.
         const USERS: &str = "SELECT user_id, disabled, tokens_valid_from FROM users
-             WHERE disabled OR tokens_valid_from IS NOT NULL ORDER BY user_id LIMIT $1";
-        const TEAMS: &str = "SELECT team FROM teams WHERE disabled ORDER BY team LIMIT $1";
+             WHERE (disabled OR tokens_valid_from IS NOT NULL) AND renamed_to IS NULL
+             UNION ALL SELECT old.user_id, u.disabled, u.tokens_valid_from FROM users old
+             JOIN users u ON u.user_id = old.renamed_to
+             WHERE old.renamed_to IS NOT NULL AND (u.disabled OR u.tokens_valid_from IS NOT NULL)
+             ORDER BY 1 LIMIT $1";
+        const TEAMS: &str =
+            "SELECT team FROM teams WHERE disabled AND renamed_to IS NULL ORDER BY team LIMIT $1";
         const MEMBERS: &str = "SELECT u.user_id, u.team FROM users u JOIN teams t ON t.team = u.team
              WHERE t.disabled ORDER BY u.user_id LIMIT $1";
         self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {

@@ -344,7 +344,7 @@ impl Store {
                 const REMOVED: &str = "UPDATE users SET disabled = TRUE, removed_at = $2, tokens_valid_from = $2, \
                      default_inference_profile = NULL WHERE user_id = $1";
                 const REVOKE: &str =
-                    "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE user_id = $1";
+                    "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2), name = NULL WHERE user_id = $1";
                 const DIGEST: &str = "INSERT INTO erased_names (digest, pseudonym, erased_at)
                      VALUES ($1, $2, $3) ON CONFLICT (digest) DO UPDATE SET pseudonym = excluded.pseudonym,
                      erased_at = excluded.erased_at";

@@ -256,7 +256,7 @@ impl Store {
     pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
         self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
-            Ok(read!(self, |pool| { sqlx::query_as(FIND_TEAM).bind(team).fetch_one(pool).await? }))
+            Ok(read!(self, |pool| sqlx::query_as(FIND_TEAM).bind(team).fetch_one(pool).await?))
         })
         .await
     }
