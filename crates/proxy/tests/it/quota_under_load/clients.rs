@@ -154,9 +154,14 @@ impl Clients {
         match (status, id) {
             (200, Some(id)) if whole => Fate::Finished(id),
             (200, Some(id)) if text.contains("event: error") => Fate::Failed(id, status, text),
-            (429, _) if text.contains(" of its limit of ") => Fate::Refused,
+            (429, _) if is_over_limit(&text) => Fate::Refused,
             (400.., Some(id)) => Fate::Failed(id, status, text),
             _ => Fate::Lost,
         }
     }
+}
+
+/// Whether a 429 is about a limit: used up, or its rest reserved by others.
+fn is_over_limit(text: &str) -> bool {
+    text.contains(" of its limit of ") || text.contains("are reserved by requests that are still running")
 }
