@@ -58,9 +58,13 @@ async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(ErrorType::NotFound, format!("path {} not found", uri.path()))
 }
 
-async fn users(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
-    let query = Query::read(&uri, &["team"])?;
-    list(&app.admin.users(query.text("team"), &query.page).await?)
+async fn users(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {
+    let query = Query::read(&uri, &["team", "format"])?;
+    let (admin, team) = (&app.admin, query.text("team"));
+    if query.wants_csv(&headers)? {
+        return csv_list(&all_rows(|page| async move { admin.users(team, &page).await }).await?);
+    }
+    list(&admin.users(team, &query.page).await?)
 }
 
 async fn user(State(app): State<Arc<App>>, name: Name) -> AdminResult {
@@ -108,8 +112,12 @@ async fn remove_user(
     json_response(StatusCode::OK, &removed)
 }
 
-async fn teams(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
-    list(&app.admin.teams(&Query::read(&uri, &[])?.page).await?)
+async fn teams(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {
+    let (query, admin) = (Query::read(&uri, &["format"])?, &app.admin);
+    if query.wants_csv(&headers)? {
+        return csv_list(&all_rows(|page| async move { admin.teams(&page).await }).await?);
+    }
+    list(&admin.teams(&query.page).await?)
 }
 
 async fn team(State(app): State<Arc<App>>, name: Name) -> AdminResult {
@@ -159,9 +167,13 @@ async fn remove_team(
     json_response(StatusCode::OK, &removed)
 }
 
-async fn tokens(State(app): State<Arc<App>>, uri: Uri) -> AdminResult {
-    let query = Query::read(&uri, &["user_id"])?;
-    list(&app.admin.tokens(query.text("user_id"), &query.page).await?)
+async fn tokens(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> AdminResult {
+    let query = Query::read(&uri, &["user_id", "format"])?;
+    let (admin, user_id) = (&app.admin, query.text("user_id"));
+    if query.wants_csv(&headers)? {
+        return csv_list(&all_rows(|page| async move { admin.tokens(user_id, &page).await }).await?);
+    }
+    list(&admin.tokens(user_id, &query.page).await?)
 }
 
 /// Issues a token: the only response that holds one.
@@ -269,7 +281,7 @@ async fn events(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Ad
     if query.wants_csv(&headers)? {
         let (admin, filter) = (&app.admin, &filter);
         let rows = all_rows(|page| async move { admin.events(filter, &page).await }).await?;
-        return csv_response(rows.first().unwrap_or(&Value::Null), &rows);
+        return csv_list(&rows);
     }
     list(&app.admin.events(&filter, &query.page).await?)
 }
@@ -309,6 +321,11 @@ where
         }
         page.after = found.next;
     }
+}
+
+/// A CSV with the members of the first row as columns; empty without rows.
+fn csv_list(rows: &[Value]) -> AdminResult {
+    csv_response(rows.first().unwrap_or(&Value::Null), rows)
 }
 
 fn csv_response(first: &Value, rows: &[Value]) -> AdminResult {

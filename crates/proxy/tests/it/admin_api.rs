@@ -374,6 +374,15 @@ async fn usage_report_has_totals_and_csv() {
         let events = server.act("GET", "/events?kind=user_added&format=csv", &Value::Null).await;
         assert!(events.body.starts_with("id,kind,user_id,team,actor,details,at\r\n"), "{}", events.body);
         assert!(events.body.contains(",user_added,'=1+1,,op,"), "{}", events.body);
+        let users = server.act("GET", "/users?format=csv", &Value::Null).await;
+        assert!(
+            users.body.starts_with("user_id,team,daily_token_limit,") && users.body.contains("\r\n'=1+1,")
+        );
+        server.act("POST", "/teams", &json!({"team": "red"})).await;
+        let teams = server.act("GET", "/teams?format=csv", &Value::Null).await;
+        assert!(teams.body.contains("\r\nred,,false,"), "{}", teams.body);
+        let tokens = server.act("GET", "/tokens?format=csv", &Value::Null).await;
+        assert_eq!((tokens.status.as_u16(), tokens.body.as_str()), (200, ""), "no rows");
         for query in ["format=xml", "format=csv&limit=5", "from=2026-02-02&to=2026-02-01", "by=session,ip"] {
             assert_eq!(
                 server.act("GET", &format!("/usage?{query}"), &Value::Null).await.status,
