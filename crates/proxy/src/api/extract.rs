@@ -96,7 +96,9 @@ impl FromRequest<Arc<App>> for BodyBytes {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         refuse_encodings(request.headers())?;
         let timeout = app.limits.body_timeout;
-        let read = read(request.into_body(), app.limits.max_body_bytes, &app.body_memory);
+        let caller = request.extensions().get::<Arc<Authenticated>>().cloned();
+        let caller = caller.as_ref().map_or("", |caller| &caller.caller.user_id);
+        let read = read(request.into_body(), caller, app.limits.max_body_bytes, &app.body_memory);
         let read = tokio::time::timeout(timeout, read);
         let timed_out = |_| {
             let message = format!("the request body did not arrive within {} seconds", timeout.as_secs());
@@ -129,12 +131,12 @@ impl AsRef<[u8]> for HeldBody {
 
 /// Reads `body` to its end. A small body of one piece is not copied. A larger one is counted in `memory` until it is
 /// dropped: by its declared length before it is read, without one as it grows.
-async fn read(mut body: Body, limit: usize, memory: &BodyMemory) -> Result<Bytes, ApiError> {
+async fn read(mut body: Body, caller: &str, limit: usize, memory: &BodyMemory) -> Result<Bytes, ApiError> {
     let Some(first) = next_piece(&mut body, limit).await? else {
         return Ok(Bytes::new());
     };
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut permit = acquire(memory, first.len().saturating_add(expected), limit).await?;
+    let mut permit = acquire(memory, caller, first.len().saturating_add(expected), limit).await?;
     if body.is_end_stream() {
         return Ok(hold(first, permit));
     }
@@ -145,7 +147,7 @@ async fn read(mut body: Body, limit: usize, memory: &BodyMemory) -> Result<Bytes
         if len > permit.bytes() {
             // Given back first: bodies that grow at the same time would wait for each other.
             drop(permit);
-            permit = acquire(memory, len.saturating_mul(2), limit).await?;
+            permit = acquire(memory, caller, len.saturating_mul(2), limit).await?;
         }
         all.extend_from_slice(&piece);
     }
@@ -156,8 +158,13 @@ fn hold(bytes: Bytes, permit: BodyPermit) -> Bytes {
     if permit.is_counted() { Bytes::from_owner(HeldBody { bytes, _memory: permit }) } else { bytes }
 }
 
-async fn acquire(memory: &BodyMemory, bytes: usize, limit: usize) -> Result<BodyPermit, ApiError> {
-    memory.acquire(bytes.min(limit)).await.ok_or_else(|| {
+async fn acquire(
+    memory: &BodyMemory,
+    caller: &str,
+    bytes: usize,
+    limit: usize,
+) -> Result<BodyPermit, ApiError> {
+    memory.acquire(caller, bytes.min(limit)).await.ok_or_else(|| {
         let message =
             "the gateway holds as many large request bodies as its memory allows; try again in a few seconds";
         ApiError::new(ErrorType::Overloaded, message)
@@ -211,22 +218,24 @@ mod tests {
     async fn bodies_hold_memory_until_they_are_dropped() {
         let memory = BodyMemory::new(0, 8 * MIB);
         for body in [Body::from(vec![b'a'; 6 * MIB]), in_pieces(6)] {
-            let read_body = read(body, 8 * MIB, &memory).await.unwrap();
+            let read_body = read(body, "ana", 8 * MIB, &memory).await.unwrap();
             assert_eq!(read_body.len(), 6 * MIB);
             let shared = read_body.slice(1..2);
             drop(read_body);
-            let refused = read(in_pieces(3), 8 * MIB, &memory).await.unwrap_err();
+            let refused = read(in_pieces(3), "ana", 8 * MIB, &memory).await.unwrap_err();
             assert!(format!("{refused:?}").contains("Overloaded"), "{refused:?}");
             drop(shared);
-            assert!(read(in_pieces(3), 8 * MIB, &memory).await.is_ok());
+            assert!(read(in_pieces(3), "ana", 8 * MIB, &memory).await.is_ok());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn growing_bodies_do_not_wait_for_each_other() {
         let memory = BodyMemory::new(0, 8 * MIB);
-        let (first, second) =
-            tokio::join!(read(in_pieces(4), 8 * MIB, &memory), read(in_pieces(4), 8 * MIB, &memory));
+        let (first, second) = tokio::join!(
+            read(in_pieces(4), "ana", 8 * MIB, &memory),
+            read(in_pieces(4), "ana", 8 * MIB, &memory)
+        );
         assert!(first.is_ok() || second.is_ok(), "one of them has room");
     }
 }
