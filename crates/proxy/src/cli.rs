@@ -7,6 +7,7 @@ pub(crate) mod demo;
 mod doctor;
 pub(crate) mod explain;
 mod healthcheck;
+mod help;
 mod man;
 mod migrate;
 mod progress;
@@ -26,12 +27,12 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::admin::{Admin, AdminError};
 use crate::auth::RejectionList;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Loaded, load_from_env, operator_name};
+use crate::config::{Config, ConfigError, Loaded, load_from_env, locale_language, operator_name};
 use crate::store::{ListPage, Page, Store};
 use crate::tasks::Tasks;
 
@@ -74,7 +75,7 @@ enum Command {
     #[command(after_help = "Example:\n  bedrock-proxy demo --port 9000")]
     Demo {
         /// The port to serve on
-        #[arg(long, default_value_t = 8081)]
+        #[arg(long, default_value_t = 8081, value_parser = port)]
         port: u16,
         /// The address to serve on; 0.0.0.0 inside a container
         #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -133,10 +134,16 @@ enum Command {
     Version(version::Arguments),
 }
 
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "use a number from 0 to 65535".to_owned())
+}
+
 /// Runs the command of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let command = Arguments::parse().command.unwrap_or(Command::Serve);
+    let matches = help::localize(Arguments::command(), locale_language()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = arguments.command.unwrap_or(Command::Serve);
     let loaded = || load_from_env(Path::new(".env"));
     match command {
         Command::Demo { port, host } => {

@@ -33,7 +33,7 @@ pub(crate) use effective::{Origin, Settings};
 pub(crate) use env::ConfigError;
 use env::EnvReader;
 pub(crate) use inference::{InferenceConfig, UpstreamPolicy};
-pub(crate) use load::{Loaded, load_from_env};
+pub(crate) use load::{Loaded, load_from_env, locale_language};
 #[cfg(test)]
 pub(crate) use models::parse_models;
 pub(crate) use models::{CatalogConfig, ModelConfig};

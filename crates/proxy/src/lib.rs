@@ -19,7 +19,8 @@
 //! Around it: `app` (what handlers share), `readiness`, `admin` (operations of operators), `cli`, `doctor`
 //! (checks of an installation), `connect` (settings of clients), `http_client`.
 //!
-//! For all rooms: `config`, `estimate` (tokens of a prompt), `certificate`, `clock`, `ids`, `secret`, `tasks`.
+//! For all rooms: `config`, `estimate` (tokens of a prompt), `certificate`, `clock`, `ids`, `language` (Spanish texts),
+//! `secret`, `tasks`.
 //!
 //! A room uses only those below it; a test, `tests/it/module_boundaries.rs`, has the table. The translation between wire
 //! formats is the package `bedrock-protocol`. `docs/ARCHITECTURE.md` follows a request through the files.
@@ -45,6 +46,7 @@ mod file_limit;
 mod http_client;
 mod ids;
 mod inference;
+mod language;
 mod memory_limit;
 mod quota;
 mod readiness;
@@ -64,6 +66,7 @@ pub mod testing {
     pub use crate::config::{Config, DatabaseConfig, DatabaseUrl, NewUserConfig};
     pub use crate::estimate::{Tokenizer, tokens as estimate_tokens};
     pub use crate::ids::{RequestId, event_id};
+    pub use crate::language::spanish_error;
     pub use crate::server::{Drained, Server, Tls};
     pub use crate::store::{
         CallerRows, CallerTotals, Dimensions, Event, EventFilter, NewUser, Page, RejectedUser, Rejections,

@@ -19,11 +19,15 @@ use crate::bedrock::{ServiceError, UpstreamError};
 use crate::catalog::ResolveError;
 use crate::ids::RequestId;
 use crate::inference::{InferenceError, error_class, message_with_code, resolve_error};
+use crate::language::{ERRORS, Language};
 use crate::telemetry::record::ErrorRecord;
 use aws::AwsResponse;
 
 /// Seconds of `retry-after` for errors that pass by themselves; their sentences have "a few seconds".
 const RETRY_AFTER_SECONDS: u16 = 5;
+
+/// `content-language` of a translated error.
+const SPANISH: HeaderValue = HeaderValue::from_static("es");
 
 /// The shape of errors, by route group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub(crate) struct ApiError {
     /// Whose fault it is, where AWS or the connection to it failed.
     fault: Option<Fault>,
     format: ErrorFormat,
+    /// The language of the message.
+    language: Language,
     /// Further headers; boxed, as hardly any error has some.
     headers: Option<Box<HeaderMap>>,
     /// For [`ErrorFormat::Aws`].
@@ -103,6 +109,19 @@ impl ApiError {
         self.format = format;
     }
 
+    /// Sets the language of the message.
+    pub(super) fn set_language(&mut self, language: Language) {
+        self.language = language;
+    }
+
+    /// `message` in the language of the client; `None` where it stays as it is.
+    fn translated(&self, message: &str) -> Option<String> {
+        match self.language {
+            Language::English => None,
+            Language::Spanish => ERRORS.translate_error(message),
+        }
+    }
+
     /// The cause, for the log: `client`, `auth`, `quota`, `upstream` or `gateway`.
     #[must_use]
     pub(crate) fn class(&self) -> &'static str {
@@ -124,19 +143,31 @@ impl ApiError {
             error: &'a Error,
             request_id: &'a str,
         }
-        let error = &self.message_with_code(request_id);
-        let json = match self.format {
+        let error = self.message_with_code(request_id);
+        let (json, translated) = match self.format {
             ErrorFormat::Aws => return aws::render(self),
-            ErrorFormat::OpenAi => chat_error(error).envelope(),
+            ErrorFormat::OpenAi => {
+                // Its code follows from the English message.
+                let mut error = chat_error(&error);
+                let translated = self.translated(&error.message);
+                error.message = translated.clone().unwrap_or(error.message);
+                (error.envelope(), translated)
+            }
             ErrorFormat::Anthropic => {
+                let translated = self.translated(&error.message);
+                let message = translated.clone().unwrap_or_else(|| error.message.clone());
+                let error = &Error { message, ..error.into_owned() };
                 let envelope = Envelope { kind: "error", error, request_id: request_id.as_str() };
-                serde_json::to_vec(&envelope).unwrap_or_default()
+                (serde_json::to_vec(&envelope).unwrap_or_default(), translated)
             }
         };
         let mut response = (self.status, Bytes::from(json)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if translated.is_some() {
+            headers.insert(header::CONTENT_LANGUAGE, SPANISH);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -185,6 +216,7 @@ impl From<Error> for ApiError {
             doc_code: None,
             fault: None,
             format: ErrorFormat::Anthropic,
+            language: Language::English,
             headers: None,
             aws: None,
         }

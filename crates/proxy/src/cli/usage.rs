@@ -113,7 +113,7 @@ pub(super) struct EventArguments {
     #[arg(long)]
     until: Option<String>,
     /// The maximum number of events, newest first; default: 100, and all with --since or --format csv
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = positive_number)]
     limit: Option<u32>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -142,6 +142,10 @@ pub(super) async fn report(admin: &Admin, command: UsageCommand) -> Result<Strin
         Format::Csv => Ok(csv(&empty_usage_row(by), &rows)),
         Format::Json => Ok(table::rows(&rows, format)),
     }
+}
+
+fn positive_number(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "use a whole number from 1 on".to_owned())
 }
 
 pub(super) async fn quota(admin: &Admin, command: QuotaCommand) -> Result<String, AdminError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::dotenv::{self, DotEnv};
 use super::{Config, ConfigError, Origin, Settings, unknown_variables, verbatim};
+use crate::language::Language;
 
 /// The configuration and where its values came from.
 #[derive(Debug)]
@@ -20,6 +21,12 @@ impl Loaded {
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, Option<&str>, Origin)> {
         self.settings.rows(|name| self.from_file.contains(name))
     }
+}
+
+/// The language of the locale of this process, for the help of the command line.
+#[must_use]
+pub(crate) fn locale_language() -> Language {
+    Language::from_locale(dotenv::lookup)
 }
 
 /// Reads `file`, which may be missing, and the environment. Must run before any thread starts.

@@ -96,6 +96,7 @@ const FOR_ALL: &[&str] = &[
     "ids",
     "clock",
     "certificate",
+    "language",
     "config",
     "file_limit",
     "memory_limit",

@@ -8,7 +8,7 @@ use protocol::anthropic::ErrorType;
 use protocol::apis::ClientApi;
 use serde_json::json;
 
-use super::ApiError;
+use super::{ApiError, SPANISH};
 
 /// What AWS itself responded with.
 #[derive(Clone, Debug)]
@@ -78,5 +78,10 @@ pub(super) fn render(error: &ApiError) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     let message = aws.and_then(|aws| aws.message.as_ref()).unwrap_or(&error.error.message);
+    let translated = error.translated(message);
+    if translated.is_some() {
+        headers.insert(header::CONTENT_LANGUAGE, SPANISH);
+    }
+    let message = translated.as_ref().unwrap_or(message);
     (status, headers, json!({"message": message}).to_string()).into_response()
 }

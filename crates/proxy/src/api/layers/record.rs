@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::header;
 use tokio::time::Instant;
 
 use super::counting::{CountedRequestBody, CountedResponseBody};
@@ -16,6 +17,7 @@ use crate::api::error::ApiError;
 use crate::api::health;
 use crate::app::App;
 use crate::ids::RequestId;
+use crate::language::Language;
 use crate::telemetry::RecordHandle;
 use crate::telemetry::record::RequestHead;
 use crate::telemetry::trace_context::TraceContext;
@@ -29,9 +31,12 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, mut request: Request, nex
     let record = RecordHandle::new(head(&request), Arc::clone(&app.telemetry));
     request.extensions_mut().insert(record.clone());
     let request = request.map(|body| Body::new(CountedRequestBody::new(body, record.clone())));
+    let accepted = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let mut response = next.run(request).await;
-    let error = response.extensions_mut().remove::<ApiError>();
-    if let Some(error) = &error {
+    let mut error = response.extensions_mut().remove::<ApiError>();
+    if let Some(error) = &mut error {
+        let accepted = accepted.as_ref().and_then(|accepted| accepted.to_str().ok());
+        error.set_language(accepted.map(Language::from_accept_language).unwrap_or_default());
         record.set_error(error.to_record());
     }
     let response = error.map_or(response, |error| error.render(record.request_id()));
