@@ -210,6 +210,59 @@ async fn previous_schema_is_migrated_with_its_rows() {
     }
 }
 
+/// The texts of the migrations before 5.
+macro_rules! migrations_before_5 {
+    ($kind:literal) => {
+        [
+            include_str!(concat!("../../../src/store/migrations/", $kind, "/0001_seed.sql")),
+            include_str!(concat!("../../../src/store/migrations/", $kind, "/0002_accounting.sql")),
+            include_str!(concat!("../../../src/store/migrations/", $kind, "/0003_maintenance.sql")),
+            include_str!(concat!("../../../src/store/migrations/", $kind, "/0004_tokens.sql")),
+        ]
+    };
+}
+
+#[tokio::test]
+async fn counters_of_the_current_period_get_their_cost() {
+    for place in both().await {
+        let migrations = match place.config.url {
+            DatabaseUrl::Sqlite(_) => migrations_before_5!("sqlite"),
+            _ => migrations_before_5!("postgres"),
+        };
+        for migration in migrations {
+            say(&place.config, migration).await;
+        }
+        say(
+            &place.config,
+            "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL,
+                applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);
+             INSERT INTO schema_migrations (version, name) VALUES (1, '0001_seed'), (2, '0002_accounting'),
+                (3, '0003_maintenance'), (4, '0004_tokens');
+             INSERT INTO users (user_id, team) VALUES ('ana', 'red'), ('ben', 'red');
+             INSERT INTO counters (scope, name, period, used) VALUES ('user', 'ana', 86400000, 5),
+                ('user', 'ana', 172800000, 7), ('user', 'ben', 172800000, 1), ('team', 'red', 172800000, 8);
+             INSERT INTO metrics (receipt_id, user_id, team, model, period, cost) VALUES
+                ('a', 'ana', 'red', 'm', 86400000, 1000), ('b', 'ana', 'red', 'm', 172800000, 30),
+                ('c', 'ana', 'red', 'm', 172800000, 4), ('d', 'ben', 'red', 'm', 172800000, NULL);",
+        )
+        .await;
+        let store = place.open().await;
+        for (user, period, cost) in
+            [("ana", 172_800_000, 34), ("ana", 86_400_000, 0), ("ben", 172_800_000, 0)]
+        {
+            assert_eq!(
+                store.period_cost(user, period).await.unwrap(),
+                cost,
+                "{} {user} {period}",
+                place.kind
+            );
+        }
+        let teams = "CREATE TABLE proof (id BIGINT NOT NULL);
+             INSERT INTO proof SELECT CASE WHEN (SELECT cost FROM counters WHERE scope = 'team') = 34 THEN 1 END";
+        say(&place.config, teams).await;
+    }
+}
+
 #[tokio::test]
 async fn diverged_schema_is_rejected_by_name() {
     for place in both().await {
