@@ -69,9 +69,9 @@ pub mod testing {
     pub use crate::language::spanish_error;
     pub use crate::server::{Drained, Server, Tls};
     pub use crate::store::{
-        CallerRows, CallerTotals, Dimensions, Event, EventFilter, NewUser, Page, RejectedUser, Rejections,
-        Reservation, ReserveOutcome, Revoked, Store, StoreError, Team, Token, UsageQuery, UsageRecord,
-        UsageRow, UsageTotals, User,
+        CallerRows, CallerTotals, Dimensions, EVENT_KINDS, Event, EventFilter, NewUser, Page, RejectedUser,
+        Rejections, Reservation, ReserveOutcome, Revoked, Store, StoreError, Team, Token, UsageQuery,
+        UsageRecord, UsageRow, UsageTotals, User,
     };
     pub use crate::tasks::Tasks;
     pub use crate::telemetry::metrics::{Metrics, Snapshot};

@@ -77,7 +77,7 @@ use tokio::time::timeout;
 
 pub(crate) use datetime::rfc3339;
 pub use error::StoreError;
-pub use events::EventFilter;
+pub use events::{EVENT_KINDS, EventFilter};
 pub(crate) use inspect::{Inspection, sqlite_version};
 pub(crate) use outage::OutageLog;
 pub(crate) use records::ListPage;

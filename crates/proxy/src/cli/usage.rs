@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::table::{self, Format};
 use super::{all_pages, first_rows, usage_table};
 use crate::admin::{Admin, AdminError, csv, empty_usage_row, parse_ttl};
-use crate::store::{Dimensions, EventFilter, UsageQuery};
+use crate::store::{Dimensions, EVENT_KINDS, EventFilter, UsageQuery};
 
 /// Events of a list without a limit and a range.
 const DEFAULT_EVENTS: usize = 100;
@@ -165,7 +165,15 @@ pub(super) async fn events(admin: &Admin, arguments: EventArguments) -> Result<S
     let max = limit.map_or(if reads_all { usize::MAX } else { DEFAULT_EVENTS }, |limit| limit as usize);
     let filter = EventFilter { kind, user_id: user, team, actor, from, until };
     let rows = first_rows(max, async |page| admin.events(&filter, page).await).await?;
-    Ok(table::rows(&rows, format))
+    match &filter.kind {
+        Some(kind) if rows.is_empty() && !EVENT_KINDS.contains(&kind.as_str()) => {
+            let kinds = EVENT_KINDS.join(", ");
+            Err(AdminError::Invalid(format!(
+                "there are no events of the kind {kind:?}; the kinds are {kinds}"
+            )))
+        }
+        _ => Ok(table::rows(&rows, format)),
+    }
 }
 
 /// Parses a day, a time or an age into epoch milliseconds. With `is_end`, a day stands for its end.

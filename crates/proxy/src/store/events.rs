@@ -5,6 +5,27 @@ use super::from_row::NumberedEvent;
 use super::records::ListPage;
 use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, datetime, validate};
 
+/// Kinds of events, in snake case. Rows of an earlier program may have others.
+pub const EVENT_KINDS: [&str; 17] = [
+    "config_loaded",
+    "user_provisioned",
+    "user_added",
+    "user_changed",
+    "team_added",
+    "team_changed",
+    "user_renamed",
+    "user_removed",
+    "team_renamed",
+    "team_removed",
+    "token_issued",
+    "token_revoked",
+    "tokens_revoked",
+    "auth_refused",
+    "admin_denied",
+    "quota_exceeded",
+    "quota_reset",
+];
+
 /// Filter of a list of events; `None` matches all.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {

@@ -160,7 +160,9 @@ async fn events_name_the_operating_systems_user() {
     assert_eq!(actors("--team red --since 1h").await.len(), 2);
     assert_eq!(actors("--until 2026-01-01").await.len(), 0);
     assert_eq!(actors("--since 2026-01-01 --limit 1").await.len(), 1);
-    for words in ["--since yesterday", "--since 2026-02-01 --until 2026-01-01", "--limit 0"] {
+    for words in
+        ["--kind nosuchkind", "--since yesterday", "--since 2026-02-01 --until 2026-01-01", "--limit 0"]
+    {
         let failed = run(&data, &format!("events {words}")).await;
         assert!(failed.code != Some(0) && failed.out.is_empty(), "{words}: {}", failed.out);
     }

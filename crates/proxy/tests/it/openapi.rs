@@ -5,6 +5,7 @@ mod schema;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use bedrock_proxy::testing::EVENT_KINDS;
 use serde_json::{Value, json};
 
 use crate::harness::TestResponse;
@@ -150,6 +151,7 @@ fn openapi_document_has_every_event_kind() {
     let documented: BTreeSet<_> =
         kinds.iter().map(|kind| kind["const"].as_str().unwrap().to_owned()).collect();
     assert_eq!(real, documented, "kinds in the code and in the document");
+    assert_eq!(EVENT_KINDS.map(str::to_owned).into_iter().collect::<BTreeSet<_>>(), documented);
     assert!(kinds.iter().all(|kind| kind["description"].is_string()));
 }
 
