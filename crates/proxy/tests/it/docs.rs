@@ -197,6 +197,32 @@ fn every_alert_links_to_its_runbook_entry() {
 }
 
 #[test]
+fn spanish_migration_page_matches_the_english_one() {
+    let [english, spanish] = ["docs/migration.md", "docs/migration.es.md"].map(Page::read);
+    let levels = |page: &Page| page.headings().map(|(level, _)| level).collect::<Vec<_>>();
+    assert_eq!(levels(&english), levels(&spanish));
+    let code = |page: &Page| {
+        let lines = page.code.iter().map(|line| line.split("  # ").next().unwrap().trim_end().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(code(&english), code(&spanish));
+    let lines =
+        |page: &Page, starts: &[char]| page.prose.iter().filter(|line| line.starts_with(starts)).count();
+    assert_eq!(lines(&english, &['|']), lines(&spanish, &['|']), "rows of tables");
+    assert_eq!(lines(&english, &['-', '1', '2']), lines(&spanish, &['-', '1', '2']), "items of lists");
+    // Names of variables, columns, commands and paths are the same in both languages.
+    let names = |page: &Page| {
+        let names = page.quoted().into_iter().filter(|name| name != "$name" && name != "$nombre");
+        names.map(|name| name.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&english), names(&spanish));
+    let links = |page: &Page| {
+        page.links().filter(|link| !link.starts_with("migration")).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(links(&english), links(&spanish));
+}
+
+#[test]
 fn spanish_readme_matches_the_english_one() {
     let [english, spanish] = ["README.md", "README.es.md"].map(Page::read);
     let levels = |page: &Page| page.headings().map(|(level, _)| level).collect::<Vec<_>>();
@@ -209,7 +235,8 @@ fn spanish_readme_matches_the_english_one() {
     let rows = |page: &Page| page.prose.iter().filter(|line| line.starts_with('|')).count();
     assert_eq!(rows(&english), rows(&spanish));
     let links = |page: &Page| {
-        page.links().filter(|link| !link.starts_with("README")).map(str::to_owned).collect::<BTreeSet<_>>()
+        let links = page.links().filter(|link| !link.starts_with("README"));
+        links.map(|link| link.replace("migration.es.md", "migration.md")).collect::<BTreeSet<_>>()
     };
     assert_eq!(links(&english), links(&spanish));
     assert!(
