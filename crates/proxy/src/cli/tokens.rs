@@ -81,12 +81,14 @@ pub(super) async fn run(admin: &Admin, command: TokenCommand) -> Result<String, 
     match command {
         TokenCommand::Issue(arguments) => {
             let issued = admin.issue_token(&arguments.into(), ACTOR).await?;
-            let (jti, expires_at) = (&issued.record["jti"], &issued.record["expires_at"]);
-            let token = issued.token.expose();
+            let text = |name: &str| issued.record[name].as_str().unwrap_or_default();
+            let (jti, expires_at, user) = (text("jti"), text("expires_at"), text("user_id"));
             Ok(format!(
-                "{token}\n\nThis is the only time it is printed. Its id is {jti} (for token revoke); it expires at \
-                 {expires_at}.\nUse it as ANTHROPIC_AUTH_TOKEN, as an API key, or in the header Authorization: Bearer \
-                 <token>."
+                "{}\n\nSave it: it is not shown again. It expires at {expires_at}.\n\
+                 Use it as ANTHROPIC_AUTH_TOKEN, as an API key, or in the header Authorization: Bearer <token>.\n\
+                 Revoke it:        bedrock-proxy token revoke {jti}\n\
+                 Set up a client:  bedrock-proxy connect claude-code --user {user}",
+                issued.token.expose(),
             ))
         }
         TokenCommand::Print(arguments) => {
