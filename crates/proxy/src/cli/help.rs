@@ -120,6 +120,9 @@ mod tests {
         texts(&command, &mut english);
         let missing: Vec<_> = english.iter().filter(|text| HELP.translate(text).is_none()).collect();
         assert!(missing.is_empty(), "add these to language/help.es.po: {missing:#?}");
+        let is_unused = |text: &&str| !text.contains('}') && !english.contains(*text);
+        let unused: Vec<_> = HELP.pairs().map(|(text, _)| text).filter(is_unused).collect();
+        assert!(unused.is_empty(), "remove these from language/help.es.po: {unused:#?}");
     }
 
     #[test]
