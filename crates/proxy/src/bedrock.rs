@@ -5,6 +5,7 @@
 //! `credentials` (the cache) and `credential_monitor` (checks and renews them), `control` (models and inference
 //! profiles), `sts` (identity and clock). Responses are returned as bytes: decoding them is `inference`'s.
 
+mod chain_http;
 mod control;
 pub(crate) mod credential_monitor;
 mod credentials;

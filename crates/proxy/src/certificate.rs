@@ -8,12 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+
+use crate::crypto;
 
 /// A valid certificate chain with its private key.
 #[derive(Clone, Debug)]
@@ -59,13 +60,13 @@ pub(crate) fn read(certificate: &Path, key: &Path) -> Result<CertifiedPair, Cert
     let chain = read_chain(certificate)?;
     let (valid_from, valid_until) = validity(&chain[0])?;
     let key = read_private_key(key)?;
-    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
+    let certified = CertifiedKey::from_der(chain, key, &crypto::provider()).map_err(|error| {
         let mismatch = matches!(error, rustls::Error::InconsistentKeys(_));
         let reason = if mismatch {
             "does not belong to the first certificate in TLS_CERT_FILE; name a certificate and its own key"
                 .to_owned()
         } else {
-            format!("cannot be used ({error}); use an RSA, ECDSA (P-256, P-384, P-521) or Ed25519 key")
+            format!("cannot be used ({error}); use an RSA, ECDSA ({}) or Ed25519 key", crypto::CURVES)
         };
         File::Key.error(reason)
     })?;

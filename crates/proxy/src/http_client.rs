@@ -18,11 +18,12 @@ use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::crypto;
 use connector::Connector;
 pub(crate) use connector::is_closed_idle_connection;
 
@@ -105,14 +106,45 @@ pub enum HttpClientError {
 /// # Errors
 /// When there are no root certificates, or TLS cannot be set up.
 pub(crate) fn new(https: bool, ca_bundle: Option<&Path>) -> Result<Client, HttpClientError> {
-    Ok(with_tls(if https { tls_config(ca_bundle)? } else { config_trusting(RootCertStore::empty())? }))
+    Ok(ClientBuilder::new(https, ca_bundle)?.build(None))
 }
 
-fn with_tls(tls: ClientConfig) -> Client {
+/// Builds clients with the same root certificates and different time limits.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientBuilder(ClientConfig);
+
+impl ClientBuilder {
+    /// As [`new`], without the client.
+    pub(crate) fn new(https: bool, ca_bundle: Option<&Path>) -> Result<Self, HttpClientError> {
+        Ok(Self(if https { tls_config(ca_bundle)? } else { config_trusting(RootCertStore::empty())? }))
+    }
+
+    /// A client whose TCP connections are made within `tcp_timeout`, at most 3 s.
+    pub(crate) fn build(&self, tcp_timeout: Option<Duration>) -> Client {
+        with_tls(self.0.clone(), tcp_timeout.map_or(TCP_TIMEOUT, |timeout| timeout.min(TCP_TIMEOUT)))
+    }
+}
+
+/// Whether the time limit of a connection ended the request.
+pub(crate) fn is_timeout(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn with_tls(tls: ClientConfig, tcp_timeout: Duration) -> Client {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(TCP_TIMEOUT));
+    http.set_connect_timeout(Some(tcp_timeout));
     let https =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
     let connector = Connector(https);
@@ -141,8 +173,7 @@ fn config_trusting(roots: RootCertStore) -> Result<ClientConfig, HttpClientError
 }
 
 fn tls_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(crypto::provider()).with_safe_default_protocol_versions()
 }
 
 fn read_ca_bundle(path: &Path) -> Result<RootCertStore, HttpClientError> {
@@ -193,15 +224,17 @@ pub(crate) fn loopback_for(host: IpAddr) -> IpAddr {
 
 async fn get(url: &str) -> Result<HealthResponse, String> {
     let failed = |error: &dyn std::error::Error| format!("{url}: {}", with_causes(error));
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = crypto::provider();
     let tls = tls_builder()
         .map_err(|error| failed(&error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth();
     let request = Request::get(url).body(Full::default()).map_err(|error| failed(&error))?;
-    let response =
-        with_tls(tls).request(request, ConnectionReuse::Forbidden).await.map_err(|error| failed(&error))?;
+    let response = with_tls(tls, TCP_TIMEOUT)
+        .request(request, ConnectionReuse::Forbidden)
+        .await
+        .map_err(|error| failed(&error))?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_HEALTH_BYTES).collect().await;
     let body = body.map_err(|error| failed(&*error))?.to_bytes();

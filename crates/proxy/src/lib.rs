@@ -19,8 +19,8 @@
 //! Around it: `app` (what handlers share), `readiness`, `admin` (operations of operators), `cli`, `doctor`
 //! (checks of an installation), `connect` (settings of clients), `http_client`.
 //!
-//! For all rooms: `config`, `estimate` (tokens of a prompt), `certificate`, `clock`, `ids`, `language` (Spanish texts),
-//! `secret`, `tasks`.
+//! For all rooms: `config`, `estimate` (tokens of a prompt), `certificate`, `clock`, `crypto`, `ids`, `language` (Spanish
+//! texts), `secret`, `tasks`.
 //!
 //! A room uses only those below it; a test, `tests/it/module_boundaries.rs`, has the table. The translation between wire
 //! formats is the package `bedrock-protocol`. `docs/ARCHITECTURE.md` follows a request through the files.
@@ -40,6 +40,7 @@ pub mod cli;
 mod clock;
 mod config;
 mod connect;
+mod crypto;
 mod doctor;
 mod estimate;
 mod file_limit;

@@ -1,4 +1,4 @@
-//! The program: installs the crypto provider and the allocator, and runs the command line.
+//! The program: the allocator and the command line.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The dependencies compile two providers, so rustls cannot choose one itself. Only a second call fails.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     bedrock_proxy::cli::run()
 }

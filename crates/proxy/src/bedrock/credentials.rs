@@ -5,14 +5,18 @@
 //! before expiry by a task of its own, while requests go on with what they have until it expires.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::chain_http::ChainHttpClient;
 use crate::clock::Clock;
 use crate::config;
 use crate::http_client::with_causes;
@@ -155,8 +159,8 @@ impl CredentialCache {
             }
             (None, Some(token)) => Source::Fixed(Arc::new(Credentials::Bearer(token.clone()))),
             (None, None) => {
-                let region = config.region.clone();
-                Source::Chain(Chain::new(move || Box::pin(default_chain(region.clone()))))
+                let (region, ca_bundle) = (config.region.clone(), config.ca_bundle.clone());
+                Source::Chain(Chain::new(move || Box::pin(default_chain(region.clone(), ca_bundle.clone()))))
             }
         };
         Self::of(source, clock, tasks)
@@ -343,9 +347,13 @@ fn refresh_time(now: SystemTime, expires_at: SystemTime) -> SystemTime {
     now + life.saturating_sub(REFRESH_BUFFER.min(life / 2))
 }
 
-async fn default_chain(region: String) -> SharedCredentialsProvider {
+async fn default_chain(region: String, ca_bundle: Option<PathBuf>) -> SharedCredentialsProvider {
     let region = aws_config::Region::new(region);
-    let chain = aws_config::default_provider::credentials::DefaultCredentialsChain::builder().region(region);
+    let mut config = ProviderConfig::without_region();
+    if let Some(client) = ChainHttpClient::new(ca_bundle.as_deref()) {
+        config = config.with_http_client(client);
+    }
+    let chain = DefaultCredentialsChain::builder().configure(config).region(region);
     SharedCredentialsProvider::new(chain.build().await)
 }
 

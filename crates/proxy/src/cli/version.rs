@@ -43,6 +43,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, String> {
         "commit": COMMIT,
         "target": format!("{ARCH}-{OS}-{ENVIRONMENT}"),
         "debug": cfg!(debug_assertions),
+        "tls": if cfg!(feature = "aws-lc-rs") { "aws-lc-rs" } else { "ring" },
         "allocator": if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" },
         "sqlite": sqlite,
         "prices": rates::VERSION,

@@ -11,7 +11,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -21,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::certificate::{self, CertificateError, CertifiedPair};
 use crate::clock::Clock;
 use crate::config::{self, TlsVersion};
+use crate::crypto;
 use crate::telemetry::metrics::Metrics;
 
 /// Time between two checks of the files. A change is loaded when two checks in a row see the same version, so that a
@@ -95,8 +95,7 @@ impl Tls {
             TlsVersion::V1_2 => &[&TLS13, &TLS12],
             TlsVersion::V1_3 => &[&TLS13],
         };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut acceptor = ServerConfig::builder_with_provider(provider)
+        let mut acceptor = ServerConfig::builder_with_provider(crypto::provider())
             .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);

@@ -95,6 +95,7 @@ const FOR_ALL: &[&str] = &[
     "secret",
     "ids",
     "clock",
+    "crypto",
     "certificate",
     "language",
     "config",
