@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use protocol::anthropic::MessagesFormat;
 use protocol::openai;
 use protocol::translate::ChatOptions;
