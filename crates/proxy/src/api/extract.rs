@@ -98,13 +98,18 @@ impl FromRequest<Arc<App>> for BodyBytes {
         let timeout = app.limits.body_timeout;
         let caller = request.extensions().get::<Arc<Authenticated>>().cloned();
         let caller = caller.as_ref().map_or("", |caller| &caller.caller.user_id);
-        let read = read(request.into_body(), caller, app.limits.max_body_bytes, &app.body_memory);
-        let read = tokio::time::timeout(timeout, read);
+        let (memory, max_bytes) = (&app.body_memory, app.limits.max_body_bytes);
+        let mut body = request.into_body();
+        let read = tokio::time::timeout(timeout, read(&mut body, caller, max_bytes, memory)).await;
         let timed_out = |_| {
             let message = format!("the request body did not arrive within {} seconds", timeout.as_secs());
             ApiError::new(ErrorType::InvalidRequest, message).with_status(StatusCode::REQUEST_TIMEOUT)
         };
-        read.await.map_err(timed_out)?.map(Self)
+        let read = read.map_err(timed_out)?;
+        if read.is_err() {
+            app.tasks.spawn(discard(body, max_bytes));
+        }
+        read.map(Self)
     }
 }
 
@@ -131,8 +136,8 @@ impl AsRef<[u8]> for HeldBody {
 
 /// Reads `body` to its end. A small body of one piece is not copied. A larger one is counted in `memory` until it is
 /// dropped: by its declared length before it is read, without one as it grows.
-async fn read(mut body: Body, caller: &str, limit: usize, memory: &BodyMemory) -> Result<Bytes, ApiError> {
-    let Some(first) = next_piece(&mut body, limit).await? else {
+async fn read(body: &mut Body, caller: &str, limit: usize, memory: &BodyMemory) -> Result<Bytes, ApiError> {
+    let Some(first) = next_piece(body, limit).await? else {
         return Ok(Bytes::new());
     };
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -142,7 +147,7 @@ async fn read(mut body: Body, caller: &str, limit: usize, memory: &BodyMemory) -
     }
     let mut all = BytesMut::with_capacity(first.len() + expected.min(FIRST_BUFFER_BYTES));
     all.extend_from_slice(&first);
-    while let Some(piece) = next_piece(&mut body, limit).await? {
+    while let Some(piece) = next_piece(body, limit).await? {
         let len = all.len() + piece.len();
         if len > permit.bytes() {
             // Given back first: bodies that grow at the same time would wait for each other.
@@ -217,24 +222,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bodies_hold_memory_until_they_are_dropped() {
         let memory = BodyMemory::new(0, 8 * MIB);
-        for body in [Body::from(vec![b'a'; 6 * MIB]), in_pieces(6)] {
-            let read_body = read(body, "ana", 8 * MIB, &memory).await.unwrap();
+        for mut body in [Body::from(vec![b'a'; 6 * MIB]), in_pieces(6)] {
+            let read_body = read(&mut body, "ana", 8 * MIB, &memory).await.unwrap();
             assert_eq!(read_body.len(), 6 * MIB);
             let shared = read_body.slice(1..2);
             drop(read_body);
-            let refused = read(in_pieces(3), "ana", 8 * MIB, &memory).await.unwrap_err();
+            let refused = read(&mut in_pieces(3), "ana", 8 * MIB, &memory).await.unwrap_err();
             assert!(format!("{refused:?}").contains("Overloaded"), "{refused:?}");
             drop(shared);
-            assert!(read(in_pieces(3), "ana", 8 * MIB, &memory).await.is_ok());
+            assert!(read(&mut in_pieces(3), "ana", 8 * MIB, &memory).await.is_ok());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn growing_bodies_do_not_wait_for_each_other() {
         let memory = BodyMemory::new(0, 8 * MIB);
+        let [mut first, mut second] = [in_pieces(4), in_pieces(4)];
         let (first, second) = tokio::join!(
-            read(in_pieces(4), "ana", 8 * MIB, &memory),
-            read(in_pieces(4), "ana", 8 * MIB, &memory)
+            read(&mut first, "ana", 8 * MIB, &memory),
+            read(&mut second, "ana", 8 * MIB, &memory)
         );
         assert!(first.is_ok() || second.is_ok(), "one of them has room");
     }
