@@ -451,7 +451,12 @@ async fn operators_read_plain_words() {
             json!({"user_id": "a", "scope": "root"}),
             "scope is one of inference, admin and admin:read",
         ),
-        ("PATCH", "/users/a", json!({"user_id": "b"}), "a user cannot be renamed"),
+        (
+            "PATCH",
+            "/users/a",
+            json!({"user_id": "b"}),
+            "leave user_id out; POST /admin/v1/users/{user_id}/rename renames a user",
+        ),
     ] {
         let response = server.act_as(&operator, method, path, &body).await;
         let (status, kind, message) = response.error();

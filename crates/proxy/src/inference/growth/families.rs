@@ -17,7 +17,7 @@ pub(super) struct Family {
 }
 
 /// The usual number: large enough for a time that can be measured, within the limits of one list when it is doubled.
-const COUNT: usize = if cfg!(debug_assertions) { 3_000 } else { 5_000 };
+const COUNT: usize = if cfg!(debug_assertions) { 3_000 } else { 4_900 };
 /// For items of several blocks: a body with more than 10,000 is not parsed but scanned, at another price a byte.
 const FEWER: usize = COUNT / 3;
 /// Bytes of one text.
