@@ -41,7 +41,9 @@ impl Inference {
         let is_invoke =
             matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
         let rules_api = (is_invoke && model.capabilities.claude).then_some(UpstreamApi::InvokeModel);
-        let (body, notices) = match rules_api {
+        // Parsed once: that takes most of the work on a large body.
+        let parsed = rules_api.and_then(|_| Request::parse(body).ok());
+        let (edited, notices) = match rules_api {
             Some(api) => {
                 let caller = caller_id(request);
                 let features = self.unsupported.get(api, &model.model_id, caller);
@@ -51,12 +53,16 @@ impl Inference {
                     all_betas: features.contains(&UnsupportedFeature::AllBetas),
                     schemas: self.unsupported.schemas(&model.model_id, caller),
                 };
-                self.edit_for_invoke(&model.capabilities, body, &left_out)
+                self.edit_parsed(&model.capabilities, body, parsed.as_ref(), &left_out)
             }
             None => (body.clone(), Vec::new()),
         };
         let id = model.foundation_model.as_deref().unwrap_or(&model.model_id);
-        let prompt = forwarded_prompt(model, is_invoke, &body);
+        let prompt = match parsed {
+            parsed if edited == *body => prompt(model, parsed, body),
+            _ => forwarded_prompt(model, is_invoke, &edited),
+        };
+        let body = edited;
         let max_tokens = sent_limit(operation, id, &body);
         Ok(UpstreamRequest {
             target: self.bedrock.target_for(operation, &model.model_id),
@@ -82,6 +88,16 @@ impl Inference {
         body: &Bytes,
         left_out: &LeftOut,
     ) -> (Bytes, Vec<Notice>) {
+        self.edit_parsed(capabilities, body, Request::parse(body).ok().as_ref(), left_out)
+    }
+
+    fn edit_parsed(
+        &self,
+        capabilities: &Capabilities,
+        body: &Bytes,
+        parsed: Option<&Request<'_>>,
+        left_out: &LeftOut,
+    ) -> (Bytes, Vec<Notice>) {
         let betas =
             RequestedBetas { names: &[], unsupported: &left_out.betas, all_unsupported: left_out.all_betas };
         let options = InvokeOptions {
@@ -89,7 +105,7 @@ impl Inference {
             unsupported_fields: &left_out.fields,
             ..InvokeOptions::invoke_model(self.config.options)
         };
-        let (body, mut notices) = self.normalize_for_invoke(capabilities, body, &left_out.schemas);
+        let (body, mut notices) = self.normalize_for_invoke(capabilities, body, parsed, &left_out.schemas);
         let text = std::str::from_utf8(&body).ok();
         match text.map(|text| translate::to_invoke(text, capabilities, &options)) {
             Some(Ok(call)) if call.unsupported.is_empty() => {
@@ -106,10 +122,11 @@ impl Inference {
         &self,
         capabilities: &Capabilities,
         body: &Bytes,
+        parsed: Option<&Request<'_>>,
         rejected_schemas: &[u64],
     ) -> (Bytes, Vec<Notice>) {
-        let Ok(parsed) = Request::parse(body) else { return (body.clone(), Vec::new()) };
-        match normalize(body, &parsed, capabilities, self.config.options.strict, rejected_schemas) {
+        let Some(parsed) = parsed else { return (body.clone(), Vec::new()) };
+        match normalize(body, parsed, capabilities, self.config.options.strict, rejected_schemas) {
             // AWS's response is forwarded unchanged, so an alias would reach the client.
             Ok(Some((body, normalized))) if normalized.tool_names.is_empty() => (body, normalized.notices),
             _ => (body.clone(), Vec::new()),
@@ -123,8 +140,13 @@ pub(in crate::inference) fn forwarded_prompt(
     is_invoke: bool,
     body: &[u8],
 ) -> PromptEstimate {
+    let is_messages = is_invoke && model.capabilities.claude;
+    let request = if is_messages { Request::parse(body).ok() } else { None };
+    prompt(model, request, body)
+}
+
+fn prompt(model: &ResolvedModel, request: Option<Request<'_>>, body: &[u8]) -> PromptEstimate {
     let context = context_tokens(model, &[], body);
-    let request = if is_invoke && model.capabilities.claude { Request::parse(body).ok() } else { None };
     match request {
         Some(request) => estimate::tokens(&request, tokenizer(model), context),
         None => estimate::body_tokens(body, tokenizer(model), context),
