@@ -44,6 +44,39 @@ macro_rules! transaction {
     };
 }
 
+/// Start of a statement that inserts sums of days.
+macro_rules! insert_days {
+    () => {
+        "INSERT INTO usage_daily (day, user_id, team, model, route, requests, failed, estimated, unpriced, input_tokens, \
+         output_tokens, cache_read_tokens, cache_write_tokens, charged_tokens, cost) "
+    };
+}
+
+/// End of that statement: the sums are added to those that are there.
+macro_rules! add_days {
+    () => {
+        " ON CONFLICT (day, user_id, team, model, route) DO UPDATE SET
+            requests = usage_daily.requests + excluded.requests,
+            failed = usage_daily.failed + excluded.failed,
+            estimated = usage_daily.estimated + excluded.estimated,
+            unpriced = usage_daily.unpriced + excluded.unpriced,
+            input_tokens = usage_daily.input_tokens + excluded.input_tokens,
+            output_tokens = usage_daily.output_tokens + excluded.output_tokens,
+            cache_read_tokens = usage_daily.cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_tokens = usage_daily.cache_write_tokens + excluded.cache_write_tokens,
+            charged_tokens = usage_daily.charged_tokens + excluded.charged_tokens,
+            cost = usage_daily.cost + excluded.cost"
+    };
+}
+
+/// End of a statement that adds to counters.
+macro_rules! add_counters {
+    () => {
+        " ON CONFLICT (scope, name, period) DO UPDATE SET
+            used = counters.used + excluded.used, cost = counters.cost + excluded.cost"
+    };
+}
+
 mod circuit;
 mod datetime;
 mod error;

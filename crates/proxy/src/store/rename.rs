@@ -28,43 +28,33 @@ struct Statements {
     moves: &'static [&'static str],
 }
 
-macro_rules! moved_sums {
-    ($table:literal, $columns:literal, $selected:literal, $where:literal, $conflict:literal) => {
+/// Adds the sums of days to those of another name.
+macro_rules! move_days {
+    ($user:literal, $team:literal, $where:literal) => {
         concat!(
-            "INSERT INTO ",
-            $table,
-            " (",
-            $columns,
-            ") SELECT ",
-            $selected,
-            " FROM ",
-            $table,
-            " WHERE ",
+            insert_days!(),
+            "SELECT day, ",
+            $user,
+            ", ",
+            $team,
+            ", model, route, requests, failed, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, \
+             cache_write_tokens, charged_tokens, cost FROM usage_daily WHERE ",
             $where,
-            " ON CONFLICT ",
-            $conflict
+            add_days!()
         )
     };
 }
 
-macro_rules! daily {
-    ($selected:literal, $where:literal) => {
-        moved_sums!(
-            "usage_daily",
-            "day, user_id, team, model, route, requests, failed, estimated, unpriced, input_tokens, output_tokens, \
-             cache_read_tokens, cache_write_tokens, charged_tokens, cost",
-            $selected,
-            $where,
-            "(day, user_id, team, model, route) DO UPDATE SET
-                requests = usage_daily.requests + excluded.requests, failed = usage_daily.failed + excluded.failed,
-                estimated = usage_daily.estimated + excluded.estimated,
-                unpriced = usage_daily.unpriced + excluded.unpriced,
-                input_tokens = usage_daily.input_tokens + excluded.input_tokens,
-                output_tokens = usage_daily.output_tokens + excluded.output_tokens,
-                cache_read_tokens = usage_daily.cache_read_tokens + excluded.cache_read_tokens,
-                cache_write_tokens = usage_daily.cache_write_tokens + excluded.cache_write_tokens,
-                charged_tokens = usage_daily.charged_tokens + excluded.charged_tokens,
-                cost = usage_daily.cost + excluded.cost"
+/// Adds the counters of a scope to those of another name.
+macro_rules! move_counters {
+    ($scope:literal) => {
+        concat!(
+            "INSERT INTO counters (scope, name, period, used, cost)
+             SELECT scope, CAST($2 AS VARCHAR(255)), period, used, cost FROM counters
+             WHERE scope = '",
+            $scope,
+            "' AND name = $1",
+            add_counters!()
         )
     };
 }
@@ -88,20 +78,9 @@ const USER: Statements = Statements {
     moves: &[
         "UPDATE tokens SET user_id = $2 WHERE user_id = $1",
         "UPDATE reservations SET user_id = $2 WHERE user_id = $1",
-        moved_sums!(
-            "counters",
-            "scope, name, period, used, cost",
-            "scope, CAST($2 AS VARCHAR(255)), period, used, cost",
-            "scope = 'user' AND name = $1",
-            "(scope, name, period) DO UPDATE SET used = counters.used + excluded.used,
-                cost = counters.cost + excluded.cost"
-        ),
+        move_counters!("user"),
         "DELETE FROM counters WHERE scope = 'user' AND name = $1",
-        daily!(
-            "day, CAST($2 AS VARCHAR(255)), team, model, route, requests, failed, estimated, unpriced, input_tokens, \
-             output_tokens, cache_read_tokens, cache_write_tokens, charged_tokens, cost",
-            "user_id = $1"
-        ),
+        move_days!("CAST($2 AS VARCHAR(255))", "team", "user_id = $1"),
         "DELETE FROM usage_daily WHERE user_id = $1",
     ],
 };
@@ -121,20 +100,9 @@ const TEAM: Statements = Statements {
         "UPDATE users SET team = $2 WHERE team = $1",
         "UPDATE tokens SET team = $2 WHERE team = $1",
         "UPDATE reservations SET team = $2 WHERE team = $1",
-        moved_sums!(
-            "counters",
-            "scope, name, period, used, cost",
-            "scope, CAST($2 AS VARCHAR(255)), period, used, cost",
-            "scope = 'team' AND name = $1",
-            "(scope, name, period) DO UPDATE SET used = counters.used + excluded.used,
-                cost = counters.cost + excluded.cost"
-        ),
+        move_counters!("team"),
         "DELETE FROM counters WHERE scope = 'team' AND name = $1",
-        daily!(
-            "day, user_id, CAST($2 AS VARCHAR(255)), model, route, requests, failed, estimated, unpriced, input_tokens, \
-             output_tokens, cache_read_tokens, cache_write_tokens, charged_tokens, cost",
-            "team = $1"
-        ),
+        move_days!("user_id", "CAST($2 AS VARCHAR(255))", "team = $1"),
         "DELETE FROM usage_daily WHERE team = $1",
     ],
 };

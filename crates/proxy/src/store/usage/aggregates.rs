@@ -12,23 +12,9 @@ pub(super) type DayKey<'a> = (Date, &'a str, &'a str, &'a str, &'a str);
 /// Scope, name, period.
 pub(super) type CounterKey<'a> = (&'static str, &'a str, i64);
 
-pub(super) const INSERT_DAYS: &str = "INSERT INTO usage_daily (day, user_id, team, model, route, requests, failed, \
-    estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, charged_tokens, cost) ";
-
-pub(super) const ON_CONFLICT_DAYS: &str = " ON CONFLICT (day, user_id, team, model, route) DO UPDATE SET
-    requests = usage_daily.requests + excluded.requests,
-    failed = usage_daily.failed + excluded.failed,
-    estimated = usage_daily.estimated + excluded.estimated,
-    unpriced = usage_daily.unpriced + excluded.unpriced,
-    input_tokens = usage_daily.input_tokens + excluded.input_tokens,
-    output_tokens = usage_daily.output_tokens + excluded.output_tokens,
-    cache_read_tokens = usage_daily.cache_read_tokens + excluded.cache_read_tokens,
-    cache_write_tokens = usage_daily.cache_write_tokens + excluded.cache_write_tokens,
-    charged_tokens = usage_daily.charged_tokens + excluded.charged_tokens,
-    cost = usage_daily.cost + excluded.cost";
-
-pub(super) const ON_CONFLICT_COUNTERS: &str = " ON CONFLICT (scope, name, period) DO UPDATE SET
-    used = counters.used + excluded.used, cost = counters.cost + excluded.cost";
+pub(super) const INSERT_DAYS: &str = insert_days!();
+pub(super) const ON_CONFLICT_DAYS: &str = add_days!();
+pub(super) const ON_CONFLICT_COUNTERS: &str = add_counters!();
 
 /// Outcome of a request that failed after its status was sent.
 const OUTCOME_FAILED: &str = "failed";
