@@ -302,6 +302,7 @@ async fn unsupported_features_are_left_out_of_bedrock_bodies() {
         ("strict", json!({"tools": [tool]})),
         ("output_config.format", json!({"output_config": {"format": format}})),
         ("future_member", json!({"future_member": {"a": 1}})),
+        ("future-beta-2031-01-01", json!({"anthropic_beta": ["future-beta-2031-01-01"]})),
     ];
     for (name, members) in features {
         let mut body: Value = serde_json::from_str(INVOKE).unwrap();
