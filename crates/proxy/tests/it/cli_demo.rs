@@ -104,7 +104,7 @@ fn demo_listens_on_loopback_by_default() {
     for (arguments, reached) in [(&["--port", "0", "--host", "0.0.0.0"][..], true), (&["--port", "0"], false)]
     {
         let demo = Demo::start(arguments, |_, _| {});
-        // The address that is typed on this machine is loopback's, whatever is listened on.
+        // The banner has an address that works on this machine, also when the demo listens on all addresses.
         assert!(demo.address.ip().is_loopback());
         let outside = TcpStream::connect(("127.0.0.2", demo.address.port()));
         assert_eq!(outside.is_ok(), reached, "{arguments:?}: {outside:?}");
