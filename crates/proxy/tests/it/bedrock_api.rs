@@ -302,7 +302,6 @@ async fn unsupported_features_are_left_out_of_bedrock_bodies() {
         ("strict", json!({"tools": [tool]})),
         ("output_config.format", json!({"output_config": {"format": format}})),
         ("future_member", json!({"future_member": {"a": 1}})),
-        ("future-beta-2031-01-01", json!({"anthropic_beta": ["future-beta-2031-01-01"]})),
     ];
     for (name, members) in features {
         let mut body: Value = serde_json::from_str(INVOKE).unwrap();
@@ -316,6 +315,21 @@ async fn unsupported_features_are_left_out_of_bedrock_bodies() {
             assert!(notice.contains(name), "{notice}");
         }
         assert_eq!(server.bedrock.refused() - before, 1, "{name}: only the first request");
+    }
+}
+
+#[tokio::test]
+async fn only_the_rejected_beta_leaves_bedrock_bodies() {
+    let server = test_server().await;
+    let mut body: Value = serde_json::from_str(INVOKE).unwrap();
+    body["anthropic_beta"] = json!(["interleaved-thinking-2025-05-14", "future-beta-2031-01-01"]);
+    for _ in 0..2 {
+        let response = begin(&server, "/model/claude-sonnet-4-5/invoke", &body.to_string()).await;
+        assert_eq!(response.status(), 200, "{}", json_of(response).await);
+        assert!(header(&response, "x-bedrock-proxy-notice").contains("future-beta-2031-01-01"));
+        assert_eq!(server.bedrock.refused(), 1, "only the first request");
+        let sent: Value = serde_json::from_slice(&server.bedrock.requests().pop().unwrap().body).unwrap();
+        assert_eq!(sent["anthropic_beta"], json!(["interleaved-thinking-2025-05-14"]));
     }
 }
 
