@@ -69,6 +69,14 @@ impl<'a> Request<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, InvalidRequest> {
         json_error::parse(body, Wording::Anthropic)
     }
+
+    /// The request in `body`, if it is valid. Without the error of [`Request::parse`], an invalid body is parsed once only.
+    #[must_use]
+    pub fn parse_valid(body: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        // Derived types would take the items of an array for their fields.
+        if text.trim_start().starts_with('[') { None } else { serde_json::from_str(text).ok() }
+    }
 }
 
 object! {

@@ -42,7 +42,7 @@ impl Inference {
             matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
         let rules_api = (is_invoke && model.capabilities.claude).then_some(UpstreamApi::InvokeModel);
         // Parsed once: that takes most of the work on a large body.
-        let parsed = rules_api.and_then(|_| Request::parse(body).ok());
+        let parsed = rules_api.and_then(|_| Request::parse_valid(body));
         let (edited, notices) = match rules_api {
             Some(api) => {
                 let caller = caller_id(request);
@@ -88,7 +88,7 @@ impl Inference {
         body: &Bytes,
         left_out: &LeftOut,
     ) -> (Bytes, Vec<Notice>) {
-        self.edit_parsed(capabilities, body, Request::parse(body).ok().as_ref(), left_out)
+        self.edit_parsed(capabilities, body, Request::parse_valid(body).as_ref(), left_out)
     }
 
     fn edit_parsed(
@@ -141,7 +141,7 @@ pub(in crate::inference) fn forwarded_prompt(
     body: &[u8],
 ) -> PromptEstimate {
     let is_messages = is_invoke && model.capabilities.claude;
-    let request = if is_messages { Request::parse(body).ok() } else { None };
+    let request = is_messages.then(|| Request::parse_valid(body)).flatten();
     prompt(model, request, body)
 }
 
