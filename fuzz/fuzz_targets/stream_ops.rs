@@ -7,7 +7,7 @@ use protocol::anthropic::{Error, ErrorType, Event, MessageAccumulator, StreamVal
 use protocol::converse;
 use protocol::anthropic::event_sink::EventSink;
 use protocol::converse::event::{
-    ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, MessageStop, Metadata, ReasoningDelta, Start,
+    ContentBlockDeltaEvent, ContentBlockStartEvent, ContentBlockStopEvent, ContentBlockDelta, MessageStopEvent, MetadataEvent, ReasoningDelta, ContentBlockStart,
     TokenUsage, ToolUseDelta, ToolUseStart,
 };
 use protocol::translate::{End, StreamContext, Outcome, StreamTranslator};
@@ -38,33 +38,33 @@ enum How {
 
 fn event<'a>(op: Op<'a>) -> converse::Event<'a> {
     let delta = |index: u8, delta| {
-        converse::Event::ContentBlockDelta(ContentBlockDelta { content_block_index: index.into(), delta })
+        converse::Event::ContentBlockDelta(ContentBlockDeltaEvent { content_block_index: index.into(), delta })
     };
-    let reasoning = |index, reasoning| delta(index, Delta { reasoning_content: Some(reasoning), ..Delta::default() });
+    let reasoning = |index, reasoning| delta(index, ContentBlockDelta { reasoning_content: Some(reasoning), ..ContentBlockDelta::default() });
     let start = |index: u8, tool_use| {
-        let start = Start { tool_use };
-        converse::Event::ContentBlockStart(ContentBlockStart { content_block_index: index.into(), start })
+        let start = ContentBlockStart { tool_use };
+        converse::Event::ContentBlockStart(ContentBlockStartEvent { content_block_index: index.into(), start })
     };
     match op {
         Op::MessageStart => converse::Event::MessageStart,
         Op::ToolUse(i, id, name) => start(i, Some(ToolUseStart { tool_use_id: id.into(), name: name.into() })),
         Op::UnknownStart(i) => start(i, None),
-        Op::Text(i, text) => delta(i, Delta { text: Some(text.into()), ..Delta::default() }),
+        Op::Text(i, text) => delta(i, ContentBlockDelta { text: Some(text.into()), ..ContentBlockDelta::default() }),
         Op::Input(i, text) => {
-            delta(i, Delta { tool_use: Some(ToolUseDelta { input: text.into() }), ..Delta::default() })
+            delta(i, ContentBlockDelta { tool_use: Some(ToolUseDelta { input: text.into() }), ..ContentBlockDelta::default() })
         }
         Op::Thinking(i, text) => reasoning(i, ReasoningDelta { text: Some(text.into()), ..Default::default() }),
         Op::Signature(i, text) => reasoning(i, ReasoningDelta { signature: Some(text.into()), ..Default::default() }),
         Op::Redacted(i, text) => {
             reasoning(i, ReasoningDelta { redacted_content: Some(text.into()), ..Default::default() })
         }
-        Op::UnknownDelta(i) => delta(i, Delta::default()),
-        Op::Stop(i) => converse::Event::ContentBlockStop(ContentBlockStop { content_block_index: i.into() }),
-        Op::MessageStop(reason) => converse::Event::MessageStop(MessageStop {
+        Op::UnknownDelta(i) => delta(i, ContentBlockDelta::default()),
+        Op::Stop(i) => converse::Event::ContentBlockStop(ContentBlockStopEvent { content_block_index: i.into() }),
+        Op::MessageStop(reason) => converse::Event::MessageStop(MessageStopEvent {
             stop_reason: reason.into(),
             additional_model_response_fields: None,
         }),
-        Op::Metadata(input_tokens, output_tokens, read, written) => converse::Event::Metadata(Metadata {
+        Op::Metadata(input_tokens, output_tokens, read, written) => converse::Event::Metadata(MetadataEvent {
             usage: TokenUsage {
                 input_tokens,
                 output_tokens,

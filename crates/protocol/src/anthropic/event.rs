@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{Citation, MessageKind, Role};
+use super::message::{MessageKind, Role, TextCitation};
 use super::{Error, Usage};
 
 /// Stream event.
@@ -256,7 +256,7 @@ pub enum Delta<'a> {
     /// Citation of text.
     CitationsDelta {
         /// The citation.
-        citation: Citation,
+        citation: TextCitation,
     },
 }
 

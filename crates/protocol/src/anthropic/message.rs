@@ -26,7 +26,7 @@ pub enum Role {
 /// Source of a piece of text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Citation {
+pub enum TextCitation {
     /// Document, by characters.
     CharLocation {
         /// Cited text.

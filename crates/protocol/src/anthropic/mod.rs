@@ -23,7 +23,7 @@ pub use error::{Error, ErrorType};
 pub use event::{BlockStart, Delta, EmptyObject, Event, MessageEnd, MessageStart, UsageStart};
 pub use format::{MessagesEncoder, MessagesFormat};
 pub use message::{
-    CacheCreation, Citation, OutputTokensDetails, PartialOutputTokensDetails, PartialUsage, ServiceTier,
+    CacheCreation, OutputTokensDetails, PartialOutputTokensDetails, PartialUsage, ServiceTier, TextCitation,
     Usage,
 };
 pub use request::Request;

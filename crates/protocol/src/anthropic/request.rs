@@ -360,7 +360,7 @@ object! {
 
 object! {
     /// Citation settings of a document or a search result.
-    pub struct CitationsConfig {
+    pub struct CitationsConfigParam {
         /// Whether citations are enabled.
         "enabled" => enabled: bool,
     }
@@ -368,7 +368,7 @@ object! {
 
 object! {
     /// Citation with the members of all types.
-    pub struct Citation {
+    pub struct TextCitationParam {
         /// Type of the block.
         "type" => kind: JsonStr<'a>,
         /// Cited text.
@@ -400,7 +400,7 @@ object! {
     }
 }
 
-impl Item for Citation<'_> {
+impl Item for TextCitationParam<'_> {
     const WHAT: &'static str = "citations";
     const MAX: usize = 10_000;
 }

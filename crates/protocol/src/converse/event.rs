@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::{DocumentRange, SearchResultRange};
+use super::request::{DocumentRange, SearchResultRange, ServiceTier};
 use crate::json::{JsonStr, RawJson};
 
 /// Stream event.
@@ -16,15 +16,15 @@ pub enum Event<'a> {
     /// Begin of the message.
     MessageStart,
     /// A block begins; sent for tool calls, not for text and reasoning.
-    ContentBlockStart(ContentBlockStart<'a>),
+    ContentBlockStart(ContentBlockStartEvent<'a>),
     /// Further content of a block.
-    ContentBlockDelta(ContentBlockDelta<'a>),
+    ContentBlockDelta(ContentBlockDeltaEvent<'a>),
     /// End of a content block.
-    ContentBlockStop(ContentBlockStop),
+    ContentBlockStop(ContentBlockStopEvent),
     /// End of the content. Usage follows in `Metadata`.
-    MessageStop(MessageStop<'a>),
+    MessageStop(MessageStopEvent<'a>),
     /// Usage.
-    Metadata(Metadata),
+    Metadata(MetadataEvent),
     /// A kind that this version does not know, by its name.
     Unknown(&'a str),
 }
@@ -66,18 +66,18 @@ impl<'a> Event<'a> {
 /// Begin of a content block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ContentBlockStart<'a> {
+pub struct ContentBlockStartEvent<'a> {
     /// Index of the block; numbers may be skipped.
     pub content_block_index: u32,
     /// Content.
     #[serde(borrow)]
-    pub start: Start<'a>,
+    pub start: ContentBlockStart<'a>,
 }
 
 /// How a block begins. A kind that this version does not know leaves all members empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Start<'a> {
+pub struct ContentBlockStart<'a> {
     /// As a call of a tool.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUseStart<'a>>,
@@ -98,18 +98,18 @@ pub struct ToolUseStart<'a> {
 /// Further content of a block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ContentBlockDelta<'a> {
+pub struct ContentBlockDeltaEvent<'a> {
     /// Index of the block.
     pub content_block_index: u32,
     /// Content.
     #[serde(borrow)]
-    pub delta: Delta<'a>,
+    pub delta: ContentBlockDelta<'a>,
 }
 
 /// Addition to a block. One member is present; none for an unknown type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Delta<'a> {
+pub struct ContentBlockDelta<'a> {
     /// Text.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub text: Option<JsonStr<'a>>,
@@ -121,13 +121,13 @@ pub struct Delta<'a> {
     pub reasoning_content: Option<ReasoningDelta<'a>>,
     /// Citation.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub citation: Option<Box<Citation<'a>>>,
+    pub citation: Option<Box<CitationsDelta<'a>>>,
 }
 
 /// Citation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Citation<'a> {
+pub struct CitationsDelta<'a> {
     /// Title of the document or search result.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub title: Option<JsonStr<'a>>,
@@ -208,7 +208,7 @@ pub struct ReasoningDelta<'a> {
 /// End of a content block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ContentBlockStop {
+pub struct ContentBlockStopEvent {
     /// Index of the block.
     pub content_block_index: u32,
 }
@@ -216,7 +216,7 @@ pub struct ContentBlockStop {
 /// End of the content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MessageStop<'a> {
+pub struct MessageStopEvent<'a> {
     /// Stop reason; an open set.
     #[serde(borrow)]
     pub stop_reason: JsonStr<'a>,
@@ -292,19 +292,12 @@ pub struct OutputTokensDetails {
 /// Usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Metadata {
+pub struct MetadataEvent {
     /// Tokens.
     pub usage: TokenUsage,
     /// Service tier that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
-}
-
-/// Service tier that was used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceTier {
-    /// `default`, `priority`, …; an open set.
-    pub r#type: String,
 }
 
 /// Tokens. `input_tokens` excludes the tokens read from or written to the cache.

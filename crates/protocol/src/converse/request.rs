@@ -19,7 +19,7 @@ pub struct Request<'a> {
     /// The conversation; roles alternate, the user begins.
     pub messages: Vec<Message<'a>>,
     /// Inference configuration: limits and sampling.
-    pub inference_config: InferenceConfig<'a>,
+    pub inference_config: InferenceConfiguration<'a>,
     /// Tools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_config: Option<ToolConfig<'a>>,
@@ -43,7 +43,7 @@ pub struct Request<'a> {
 /// Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ConversationRole {
     /// The client.
     User,
     /// The model.
@@ -56,7 +56,7 @@ pub enum Role {
 #[derive(Clone, Debug, Serialize)]
 pub struct Message<'a> {
     /// Role.
-    pub role: Role,
+    pub role: ConversationRole,
     /// Content of the turn.
     pub content: Vec<ContentBlock<'a>>,
 }
@@ -80,7 +80,7 @@ pub enum ContentBlock<'a> {
     /// An image.
     Image(Image<'a>),
     /// Document.
-    Document(Document<'a>),
+    Document(DocumentBlock<'a>),
     /// Search result.
     SearchResult(SearchResult<'a>),
     /// Text with citations.
@@ -90,7 +90,7 @@ pub enum ContentBlock<'a> {
     /// Tool result.
     ToolResult(ToolResult<'a>),
     /// Reasoning.
-    ReasoningContent(Reasoning<'a>),
+    ReasoningContent(ReasoningContentBlock<'a>),
     /// End of a prefix to cache.
     CachePoint(CachePoint),
 }
@@ -106,7 +106,7 @@ pub struct Image<'a> {
 
 /// Document.
 #[derive(Clone, Debug, Serialize)]
-pub struct Document<'a> {
+pub struct DocumentBlock<'a> {
     /// `pdf` or `txt`; absent for a document in parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<&'static str>,
@@ -184,13 +184,13 @@ pub struct Citation<'a> {
     /// Cited text.
     pub source_content: [TextPart<'a>; 1],
     /// Location.
-    pub location: Location,
+    pub location: CitationLocation,
 }
 
 /// Location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Location {
+pub enum CitationLocation {
     /// Range in a document, in characters.
     DocumentChar(DocumentRange),
     /// Range in a document, in pages.
@@ -266,7 +266,7 @@ pub enum ToolResultBlock<'a> {
     /// An image.
     Image(Image<'a>),
     /// Document.
-    Document(Document<'a>),
+    Document(DocumentBlock<'a>),
     /// Search result.
     SearchResult(SearchResult<'a>),
 }
@@ -274,7 +274,7 @@ pub enum ToolResultBlock<'a> {
 /// Reasoning.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Reasoning<'a> {
+pub enum ReasoningContentBlock<'a> {
     /// Reasoning that is shown.
     ReasoningText {
         /// Text of the reasoning.
@@ -299,7 +299,7 @@ pub struct CachePoint {
 /// Inference configuration: limits and sampling.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InferenceConfig<'a> {
+pub struct InferenceConfiguration<'a> {
     /// Maximum of output tokens. Sent wherever the model takes it: Bedrock reserves the model's maximum
     /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -504,9 +504,9 @@ pub struct RequestMetadata<'a> {
     pub user_id: Cow<'a, str>,
 }
 
-/// Service tier.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Service tier, requested or used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceTier {
-    /// `default`, `priority`, `flex` or `reserved`.
-    pub r#type: &'static str,
+    /// `default`, `priority`, `flex` or `reserved`; an open set.
+    pub r#type: Cow<'static, str>,
 }

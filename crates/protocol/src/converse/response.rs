@@ -6,10 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    AdditionalFields, Citation, ContentBlockDelta, ContentBlockStart, ContentBlockStop, Delta, Event,
-    MessageStop, Metadata, ReasoningDelta, ServiceTier, SourceContent, Start, TokenUsage, ToolUseDelta,
-    ToolUseStart, lenient,
+    AdditionalFields, CitationsDelta, ContentBlockDelta, ContentBlockDeltaEvent, ContentBlockStart,
+    ContentBlockStartEvent, ContentBlockStopEvent, Event, MessageStopEvent, MetadataEvent, ReasoningDelta,
+    SourceContent, TokenUsage, ToolUseDelta, ToolUseStart, lenient,
 };
+use super::request::ServiceTier;
 use crate::json::{JsonStr, RawJson};
 
 /// Response that is not streamed.
@@ -112,7 +113,7 @@ pub struct CitationsContent<'a> {
     pub content: Vec<SourceContent<'a>>,
     /// Citations.
     #[serde(borrow, default)]
-    pub citations: Vec<Citation<'a>>,
+    pub citations: Vec<CitationsDelta<'a>>,
 }
 
 impl<'a> ConverseResponse<'a> {
@@ -122,11 +123,11 @@ impl<'a> ConverseResponse<'a> {
         for (index, block) in (0_u32..).zip(self.output.message.content) {
             block.into_events(index, out);
         }
-        out(Event::MessageStop(MessageStop {
+        out(Event::MessageStop(MessageStopEvent {
             stop_reason: self.stop_reason,
             additional_model_response_fields: self.additional_model_response_fields,
         }));
-        out(Event::Metadata(Metadata { usage: self.usage, service_tier: self.service_tier }));
+        out(Event::Metadata(MetadataEvent { usage: self.usage, service_tier: self.service_tier }));
     }
 }
 
@@ -135,34 +136,42 @@ impl<'a> Block<'a> {
         let Self { text, tool_use, reasoning_content, citations_content } = self;
         let mut deltas = Vec::new();
         if let Some(text) = text {
-            deltas.push(Delta { text: Some(text), ..Delta::default() });
+            deltas.push(ContentBlockDelta { text: Some(text), ..ContentBlockDelta::default() });
         } else if let Some(ToolUse { tool_use_id, name, input }) = tool_use {
-            let start = Start { tool_use: Some(ToolUseStart { tool_use_id, name }) };
-            out(Event::ContentBlockStart(ContentBlockStart { content_block_index, start }));
+            let start = ContentBlockStart { tool_use: Some(ToolUseStart { tool_use_id, name }) };
+            out(Event::ContentBlockStart(ContentBlockStartEvent { content_block_index, start }));
             // A stream has no arguments for a call without any.
             let input = input.filter(|input| !matches!(input.get(), RawJson::EMPTY_OBJECT | "null"));
             let tool_use = input.map(|input| ToolUseDelta { input: input.get().into() });
-            deltas.extend(tool_use.map(|tool_use| Delta { tool_use: Some(tool_use), ..Delta::default() }));
+            deltas.extend(tool_use.map(|tool_use| ContentBlockDelta {
+                tool_use: Some(tool_use),
+                ..ContentBlockDelta::default()
+            }));
         } else if let Some(reasoning) = reasoning_content {
             deltas.extend(reasoning.into_deltas());
         } else if let Some(CitationsContent { content, citations }) = citations_content {
             let texts = content.into_iter().filter_map(|piece| piece.text);
-            deltas.extend(texts.map(|text| Delta { text: Some(text), ..Delta::default() }));
+            deltas.extend(
+                texts.map(|text| ContentBlockDelta { text: Some(text), ..ContentBlockDelta::default() }),
+            );
             let citations = citations.into_iter().map(Box::new);
-            deltas.extend(citations.map(|citation| Delta { citation: Some(citation), ..Delta::default() }));
+            deltas.extend(citations.map(|citation| ContentBlockDelta {
+                citation: Some(citation),
+                ..ContentBlockDelta::default()
+            }));
         } else {
             // Of a kind that this version does not know; a delta without a kind marks it.
-            deltas.push(Delta::default());
+            deltas.push(ContentBlockDelta::default());
         }
         for delta in deltas {
-            out(Event::ContentBlockDelta(ContentBlockDelta { content_block_index, delta }));
+            out(Event::ContentBlockDelta(ContentBlockDeltaEvent { content_block_index, delta }));
         }
-        out(Event::ContentBlockStop(ContentBlockStop { content_block_index }));
+        out(Event::ContentBlockStop(ContentBlockStopEvent { content_block_index }));
     }
 }
 
 impl<'a> Reasoning<'a> {
-    fn into_deltas(self) -> impl Iterator<Item = Delta<'a>> {
+    fn into_deltas(self) -> impl Iterator<Item = ContentBlockDelta<'a>> {
         let (text, signature) = self.reasoning_text.map(|shown| (shown.text, shown.signature)).unzip();
         let members = [
             ReasoningDelta { text, ..ReasoningDelta::default() },
@@ -170,6 +179,9 @@ impl<'a> Reasoning<'a> {
             ReasoningDelta { redacted_content: self.redacted_content, ..ReasoningDelta::default() },
         ];
         let deltas = members.into_iter().filter(|delta| *delta != ReasoningDelta::default());
-        deltas.map(|reasoning| Delta { reasoning_content: Some(reasoning), ..Delta::default() })
+        deltas.map(|reasoning| ContentBlockDelta {
+            reasoning_content: Some(reasoning),
+            ..ContentBlockDelta::default()
+        })
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{CompletionHead, Error, Usage};
+use super::{CompletionHead, CompletionUsage, Error};
 
 /// The last event of a stream that did not fail.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -122,7 +122,7 @@ impl ChunkWriter {
     }
 
     /// Writes the chunk with the usage.
-    pub fn usage(&self, usage: &Usage, out: &mut Vec<u8>) {
+    pub fn usage(&self, usage: &CompletionUsage, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.beginning);
         out.extend_from_slice(br#","choices":[],"usage":"#);
         json(usage, out);

@@ -35,7 +35,7 @@ pub struct Completion<'a> {
     /// The only choice.
     pub choices: [Choice; 1],
     /// Usage.
-    pub usage: Usage,
+    pub usage: CompletionUsage,
 }
 
 /// One choice; the proxy returns one.
@@ -44,7 +44,7 @@ pub struct Choice {
     /// Always 0.
     pub index: u32,
     /// Content of the model.
-    pub message: Message,
+    pub message: CompletionMessage,
     /// Always null.
     pub logprobs: Option<()>,
     /// Stop reason and stop sequence.
@@ -53,7 +53,7 @@ pub struct Choice {
 
 /// Content of the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Message {
+pub struct CompletionMessage {
     /// Always `assistant`.
     pub role: &'static str,
     /// The text; null when there is none.
@@ -94,7 +94,7 @@ pub struct FunctionCall {
 
 /// Tokens of a request. Unlike Anthropic's, `prompt_tokens` includes the tokens of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
+pub struct CompletionUsage {
     /// All prompt tokens.
     pub prompt_tokens: u64,
     /// All tokens of the response, thinking included.

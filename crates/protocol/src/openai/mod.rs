@@ -12,8 +12,8 @@ pub mod request;
 
 pub use chunk::{ChunkWriter, DONE, PING};
 pub use completion::{
-    Choice, Completion, CompletionHead, CompletionTokens, FunctionCall, Message, PromptTokens, ToolCall,
-    Usage,
+    Choice, Completion, CompletionHead, CompletionMessage, CompletionTokens, CompletionUsage, FunctionCall,
+    PromptTokens, ToolCall,
 };
 pub use error::Error;
 pub use request::Request;

@@ -21,7 +21,7 @@ object! {
         /// Model, as the client names it.
         "model" => model: JsonStr<'a>,
         /// Conversation with the system prompt, oldest message first.
-        "messages" => messages: List<Message<'a>>,
+        "messages" => messages: List<MessageParam<'a>>,
         /// Whether the response is streamed.
         "stream" => stream: bool,
         /// Stream options.
@@ -145,17 +145,17 @@ impl<'de: 'a, 'a, T: Deserialize<'de> + LongForm> Deserialize<'de> for TextOr<'a
 
 object! {
     /// One message of the conversation: the members of all the roles, flat.
-    pub struct Message {
+    pub struct MessageParam {
         /// `system`, `developer`, `user`, `assistant`, `tool` or `function`.
         "role" => role: JsonStr<'a>,
         /// Content of the message.
-        "content" => content: TextOr<'a, List<Part<'a>>>,
+        "content" => content: TextOr<'a, List<ContentPart<'a>>>,
         /// Name of the participant; of `function`: name of the function.
         "name" => name: JsonStr<'a>,
         /// Of `assistant`: what it calls.
-        "tool_calls" => tool_calls: List<ToolCall<'a>>,
+        "tool_calls" => tool_calls: List<ToolCallParam<'a>>,
         /// Of `assistant`: its tool calls.
-        "function_call" => function_call: FunctionCall<'a>,
+        "function_call" => function_call: FunctionCallParam<'a>,
         /// Of `assistant`: the text of its refusal.
         "refusal" => refusal: JsonStr<'a>,
         /// Of `assistant`: what it thought, as far as it was shown.
@@ -165,7 +165,7 @@ object! {
     }
 }
 
-impl Item for Message<'_> {
+impl Item for MessageParam<'_> {
     const WHAT: &'static str = "messages, parts and calls";
     // As for the Messages API, which the request is translated into.
     const MAX: usize = 100_000;
@@ -181,7 +181,7 @@ impl Item for Message<'_> {
 
 object! {
     /// One part of a content: the members of all the kinds that are translated, flat.
-    pub struct Part {
+    pub struct ContentPart {
         /// Type of the block.
         "type" => kind: JsonStr<'a>,
         /// Of `text`.
@@ -197,7 +197,7 @@ object! {
     }
 }
 
-impl Item for Part<'_> {
+impl Item for ContentPart<'_> {
     const WHAT: &'static str = "content parts";
     const MAX: usize = 10_000;
 }
@@ -224,26 +224,26 @@ object! {
 
 object! {
     /// Tool call.
-    pub struct ToolCall {
+    pub struct ToolCallParam {
         /// Id of the call.
         "id" => id: JsonStr<'a>,
         /// `function`.
         "type" => kind: JsonStr<'a>,
         /// Function that is called.
-        "function" => function: FunctionCall<'a>,
+        "function" => function: FunctionCallParam<'a>,
         /// Index in the stream; clients send back what they accumulated.
         "index" => index: u64,
     }
 }
 
-impl Item for ToolCall<'_> {
+impl Item for ToolCallParam<'_> {
     const WHAT: &'static str = "calls";
     const MAX: usize = 10_000;
 }
 
 object! {
     /// Function call.
-    pub struct FunctionCall {
+    pub struct FunctionCallParam {
         /// Name of the tool.
         "name" => name: JsonStr<'a>,
         /// JSON text of the arguments.
@@ -315,7 +315,7 @@ object! {
         "type" => kind: JsonStr<'a>,
         /// The function.
         "function" => function: Function<'a>,
-        /// Ends a prefix to cache. Not OpenAI's; as in [`Part`].
+        /// Ends a prefix to cache. Not OpenAI's; as in [`ContentPart`].
         "cache_control" => cache_control: CacheControl<'a>,
     }
 }

@@ -24,7 +24,7 @@ pub use stream::ChatStream;
 
 use crate::anthropic::event_sink::{ClientFormat, Encoder};
 use crate::anthropic::{self, OutputTokensDetails, PartialUsage};
-use crate::openai::{CompletionHead, CompletionTokens, PromptTokens, Usage};
+use crate::openai::{CompletionHead, CompletionTokens, CompletionUsage, PromptTokens};
 
 /// Response format of the chat completions API: chunks, or one completion.
 #[derive(Clone, Debug)]
@@ -69,12 +69,12 @@ fn update_usage(usage: &mut anthropic::Usage, newer: &PartialUsage) {
 }
 
 /// Usage in OpenAI's terms, where the tokens of the prompt include those of the cache.
-fn openai_usage(usage: &anthropic::Usage) -> Usage {
+fn openai_usage(usage: &anthropic::Usage) -> CompletionUsage {
     let (read, written) = (usage.cache_read_input_tokens, usage.cache_creation_input_tokens);
     let prompt_tokens = usage.input_tokens.saturating_add(read).saturating_add(written);
     let completion_tokens = usage.output_tokens;
     let thinking_tokens = usage.output_tokens_details.map(|details| details.thinking_tokens);
-    Usage {
+    CompletionUsage {
         prompt_tokens,
         completion_tokens,
         total_tokens: prompt_tokens.saturating_add(completion_tokens),

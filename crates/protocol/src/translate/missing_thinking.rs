@@ -3,7 +3,7 @@
 //! With a budget of thinking a model rejects such a conversation, and some clients keep no thinking between calls.
 //! Then thinking is dropped, so that the conversation continues.
 
-use crate::converse::request::{ContentBlock, Message, Role};
+use crate::converse::request::{ContentBlock, ConversationRole, Message};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::{items, members};
 
@@ -39,10 +39,10 @@ pub(super) fn in_converse(messages: &[Message<'_>]) -> bool {
     lacks_thinking(messages.iter().rev().map(|message| {
         let results = || message.content.iter().any(|block| matches!(block, ContentBlock::ToolResult(_)));
         match message.role {
-            Role::System => TurnStart::Ignored,
-            Role::User if results() => TurnStart::ToolResults,
-            Role::User => TurnStart::UserText,
-            Role::Assistant => match message.content.first() {
+            ConversationRole::System => TurnStart::Ignored,
+            ConversationRole::User if results() => TurnStart::ToolResults,
+            ConversationRole::User => TurnStart::UserText,
+            ConversationRole::Assistant => match message.content.first() {
                 Some(ContentBlock::ReasoningContent(_)) => TurnStart::Thinking,
                 _ => TurnStart::Other,
             },

@@ -168,7 +168,7 @@ impl UsageObserver {
         };
         self.complete = true;
         self.stop_reason = fields.stop_reason.map(|reason| reason.0.into_owned());
-        let tier: Option<event::ServiceTier> = read(fields.service_tier);
+        let tier: Option<crate::converse::request::ServiceTier> = read(fields.service_tier);
         let service_tier = tier.and_then(|tier| ServiceTier::from_bedrock(&tier.r#type));
         let usage: Option<TokenUsage> = read(fields.usage);
         self.usage = usage.map(|usage| Usage { service_tier, ..converse_usage(&usage) });
@@ -313,7 +313,7 @@ impl Seen<'_> {
     fn converse_event(&mut self, event: Event<'_>) {
         match event {
             Event::ContentBlockDelta(event) => {
-                let event::Delta { text, tool_use, reasoning_content, citation: _ } = event.delta;
+                let event::ContentBlockDelta { text, tool_use, reasoning_content, citation: _ } = event.delta;
                 let reasoning = reasoning_content.and_then(|reasoning| reasoning.text);
                 let pieces = [text, tool_use.map(|tool| tool.input), reasoning];
                 self.add_output(pieces.iter().flatten().map(|piece| piece.len()).sum());

@@ -30,7 +30,7 @@ pub(super) struct Offered<'t> {
 
 /// Tool to drop.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(super) struct LeftOutTool {
     /// Where it stands among the tools.
     pub(super) index: usize,
     /// Notice for the client.
@@ -45,7 +45,7 @@ pub(super) fn left_out(
     tools: &[Offered<'_>],
     forced: Option<&str>,
     policy: ServerTools,
-) -> Result<Vec<LeftOut>, InvalidRequest> {
+) -> Result<Vec<LeftOutTool>, InvalidRequest> {
     let is_own = |tool: &Offered<'_>| !tool.kind.is_some_and(is_server_tool);
     let remains = tools.iter().any(is_own);
     let mut left_out = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn left_out(
             return Err(InvalidRequest::new(JsonPath::ROOT.key("tools").index(index), message));
         }
         let what = format!("tool type '{kind}' left out: Bedrock runs no tools itself");
-        left_out.push(LeftOut { index, what });
+        left_out.push(LeftOutTool { index, what });
     }
     Ok(left_out)
 }

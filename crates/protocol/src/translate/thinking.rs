@@ -12,7 +12,7 @@ use super::diagnostics::{Diagnostics, JsonPath, required};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::Thinking;
 use crate::capabilities::{Capabilities, Efforts, Reasoning};
-use crate::converse::request::{Effort, InferenceConfig, ReasoningControl};
+use crate::converse::request::{Effort, InferenceConfiguration, ReasoningControl};
 use crate::json::{JsonStr, RawJson};
 use crate::json_error::{self, Wording};
 
@@ -442,7 +442,7 @@ fn budget_of(effort: Option<&str>) -> u64 {
 /// Leaves out the limits that Amazon's model does not take at its highest effort.
 pub(super) fn drop_limits_at_high_effort(
     config: &ThinkingConfig<'_>,
-    limits: &mut InferenceConfig<'_>,
+    limits: &mut InferenceConfiguration<'_>,
     diagnostics: &mut Diagnostics,
 ) {
     let Some(ReasoningControl::Config { max_reasoning_effort: "high", .. }) = config.reasoning else {

@@ -295,7 +295,7 @@ impl ConverseRequestBuilder {
     }
 
     /// Members of a Claude model's response that Converse does not have.
-    fn response_fields(&self, config: &converse::InferenceConfig<'_>) -> &'static [&'static str] {
+    fn response_fields(&self, config: &converse::InferenceConfiguration<'_>) -> &'static [&'static str] {
         let thinks = self.capabilities.thinking.enabled || self.capabilities.thinking.adaptive;
         match (self.capabilities.claude, config.stop_sequences.is_empty(), thinks) {
             (true, true, true) => &[THINKING_TOKENS],
@@ -358,12 +358,12 @@ fn is_forced(choice: &ToolChoice<'_>) -> bool {
 
 /// Whether a request without thinking would be valid with it: thinking excludes sampling and a prefill, and has to
 /// begin a turn with tool calls.
-fn bears_thinking(limits: &converse::InferenceConfig<'_>, messages: &[converse::Message<'_>]) -> bool {
-    use converse::{ContentBlock, Role};
+fn bears_thinking(limits: &converse::InferenceConfiguration<'_>, messages: &[converse::Message<'_>]) -> bool {
+    use converse::{ContentBlock, ConversationRole};
 
     let samples = limits.temperature.is_some_and(|value| value < 1.0) || limits.top_p.is_some();
-    let prefilled = messages.last().is_some_and(|message| message.role == Role::Assistant);
-    let turn = messages.iter().rev().find(|message| message.role == Role::Assistant);
+    let prefilled = messages.last().is_some_and(|message| message.role == ConversationRole::Assistant);
+    let turn = messages.iter().rev().find(|message| message.role == ConversationRole::Assistant);
     let calls_without_thinking = turn.is_some_and(|turn| {
         let calls = turn.content.iter().any(|block| matches!(block, ContentBlock::ToolUse(_)));
         calls && !matches!(turn.content.first(), Some(ContentBlock::ReasoningContent(_)))
@@ -383,7 +383,7 @@ fn service_tier(tier: Option<&str>) -> Result<Option<converse::ServiceTier>, Inv
             return Err(InvalidRequest::new("service_tier", "Input should be 'auto' or 'standard_only'"));
         }
     };
-    Ok(Some(converse::ServiceTier { r#type }))
+    Ok(Some(converse::ServiceTier { r#type: r#type.into() }))
 }
 
 pub(super) fn is_legal_metadata(value: &str) -> bool {

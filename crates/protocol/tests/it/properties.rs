@@ -13,12 +13,12 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{
-    self, BlockStart, Citation, Delta, Error, ErrorType, Event, MessageAccumulator, MessageEnd, MessageStart,
-    Request, Usage,
+    self, BlockStart, Delta, Error, ErrorType, Event, MessageAccumulator, MessageEnd, MessageStart, Request,
+    TextCitation, Usage,
 };
 use protocol::capabilities::Capabilities;
-use protocol::converse::event::{self, CacheDetail, Metadata, TokenUsage};
-use protocol::converse::request::DocumentRange;
+use protocol::converse::event::{self, CacheDetail, MetadataEvent, TokenUsage};
+use protocol::converse::request::{self, DocumentRange};
 use protocol::converse::{self, FrameDecoder};
 use protocol::tag_buffer::{MAX_HELD, TagBuffer};
 use protocol::translate::{self, End, InvokeOptions, Outcome, RequestedBetas, TranslationOptions};
@@ -47,8 +47,8 @@ fn usage() -> impl Strategy<Value = TokenUsage> {
 }
 
 /// A citation of `text`, as Converse writes it.
-fn citation(text: &str) -> event::Citation<'_> {
-    event::Citation {
+fn citation(text: &str) -> event::CitationsDelta<'_> {
+    event::CitationsDelta {
         title: Some(text.into()),
         source_content: vec![event::SourceContent { text: Some(text.into()) }],
         location: event::Location { document_char: Some(DocumentRange::default()), ..Default::default() },
@@ -339,17 +339,17 @@ proptest! {
     #[test]
     fn converse_events_survive_a_round_trip(name in text(), usage in usage()) {
         let text = || name.as_str().into();
-        let delta = |delta| converse::Event::ContentBlockDelta(event::ContentBlockDelta { content_block_index: 2, delta });
+        let delta = |delta| converse::Event::ContentBlockDelta(event::ContentBlockDeltaEvent { content_block_index: 2, delta });
         for event in [
             converse::Event::MessageStart,
-            delta(event::Delta { text: Some(text()), ..Default::default() }),
-            delta(event::Delta { tool_use: Some(event::ToolUseDelta { input: text() }), ..Default::default() }),
-            delta(event::Delta { reasoning_content: Some(event::ReasoningDelta { signature: Some(text()), ..Default::default() }), ..Default::default() }),
-            converse::Event::ContentBlockStart(event::ContentBlockStart { content_block_index: 1, start: event::Start { tool_use: Some(event::ToolUseStart { tool_use_id: text(), name: text() }) } }),
-            converse::Event::ContentBlockStop(event::ContentBlockStop { content_block_index: 3 }),
-            converse::Event::MessageStop(event::MessageStop { stop_reason: text(), additional_model_response_fields: None }),
-            delta(event::Delta { citation: Some(Box::new(citation(&name))), ..Default::default() }),
-            converse::Event::Metadata(Metadata { usage, service_tier: Some(event::ServiceTier { r#type: name.clone() }) }),
+            delta(event::ContentBlockDelta { text: Some(text()), ..Default::default() }),
+            delta(event::ContentBlockDelta { tool_use: Some(event::ToolUseDelta { input: text() }), ..Default::default() }),
+            delta(event::ContentBlockDelta { reasoning_content: Some(event::ReasoningDelta { signature: Some(text()), ..Default::default() }), ..Default::default() }),
+            converse::Event::ContentBlockStart(event::ContentBlockStartEvent { content_block_index: 1, start: event::ContentBlockStart { tool_use: Some(event::ToolUseStart { tool_use_id: text(), name: text() }) } }),
+            converse::Event::ContentBlockStop(event::ContentBlockStopEvent { content_block_index: 3 }),
+            converse::Event::MessageStop(event::MessageStopEvent { stop_reason: text(), additional_model_response_fields: None }),
+            delta(event::ContentBlockDelta { citation: Some(Box::new(citation(&name))), ..Default::default() }),
+            converse::Event::Metadata(MetadataEvent { usage, service_tier: Some(request::ServiceTier { r#type: name.clone().into() }) }),
         ] {
             let (kind, payload) = event.print().unwrap();
             prop_assert_eq!(&converse::Event::parse(kind, &payload).unwrap(), &event);
@@ -365,7 +365,7 @@ proptest! {
             Event::ContentBlockStart { index: 0, content_block: BlockStart::RedactedThinking { data: (&text).into() } },
             Event::ContentBlockDelta { index: 0, delta: Delta::TextDelta { text: (&text).into() } },
             Event::ContentBlockDelta { index: 0, delta: Delta::InputJsonDelta { partial_json: (&text).into() } },
-            Event::ContentBlockDelta { index: 0, delta: Delta::CitationsDelta { citation: Citation::WebSearchResultLocation { cited_text: text.clone(), encrypted_index: String::new(), title: None, url: text.clone() } } },
+            Event::ContentBlockDelta { index: 0, delta: Delta::CitationsDelta { citation: TextCitation::WebSearchResultLocation { cited_text: text.clone(), encrypted_index: String::new(), title: None, url: text.clone() } } },
             Event::ContentBlockStop { index: 1 },
             Event::MessageDelta { delta: MessageEnd { stop_reason: Some((&text).into()), stop_sequence: None }, usage },
             Event::MessageStop,

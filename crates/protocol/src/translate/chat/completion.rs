@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{finish_reason, openai_usage, update_usage};
 use crate::anthropic::{self, Error, ErrorType, PartialUsage};
 use crate::json::{JsonStr, RawJson};
-use crate::openai::{Choice, Completion, CompletionHead, FunctionCall, Message, ToolCall};
+use crate::openai::{Choice, Completion, CompletionHead, CompletionMessage, FunctionCall, ToolCall};
 
 /// Members of a message that a completion needs. Other blocks and members are specific to Anthropic: chat completions
 /// have no counterpart, and no chat request enables them.
@@ -42,7 +42,7 @@ struct Piece<'a> {
 pub fn chat_completion(message: &[u8], head: &CompletionHead) -> Result<Vec<u8>, Error> {
     let api = |error: serde_json::Error| Error::new(ErrorType::Api, error.to_string());
     let fields: MessageFields<'_> = serde_json::from_slice(message).map_err(api)?;
-    let mut message = Message { role: "assistant", ..Message::default() };
+    let mut message = CompletionMessage { role: "assistant", ..CompletionMessage::default() };
     for piece in fields.content {
         match &*piece.kind {
             "text" => message.content.get_or_insert_default().push_str(&piece.text.unwrap_or_default()),

@@ -5,13 +5,13 @@
 
 use super::data_url;
 use super::members::{borrowed, leave_out};
-use super::paths::{Origin, Part};
+use super::paths::{BlockOrigin, Part};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source, SourceData};
 use crate::capabilities::Capabilities;
 use crate::json::{JsonStr, List, RawJson};
 use crate::openai::request::{
-    self as openai, Arguments, File, FunctionCall, ImageUrl, Message, TextOr, ToolCall,
+    self as openai, Arguments, File, FunctionCallParam, ImageUrl, MessageParam, TextOr, ToolCallParam,
 };
 use crate::translate::diagnostics::{Diagnostics, JsonPath};
 use crate::translate::to_converse::EMPTY_TURN;
@@ -24,15 +24,15 @@ type Blocks<'a> = Vec<Placed<'a>>;
 /// A block, and where it comes from.
 struct Placed<'a> {
     block: Block<'a>,
-    origin: Origin,
+    origin: BlockOrigin,
 }
 
 /// The system prompt and the turns, with the origins of their blocks.
 pub(super) struct Conversation<'a> {
     pub(super) system: Option<Content<'a>>,
-    pub(super) system_origins: Vec<Origin>,
+    pub(super) system_origins: Vec<BlockOrigin>,
     pub(super) messages: List<InputMessage<'a>>,
-    pub(super) origins: Vec<Vec<Origin>>,
+    pub(super) origins: Vec<Vec<BlockOrigin>>,
 }
 
 /// One turn: the results of tools come before everything else in it.
@@ -48,7 +48,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The message, and where its blocks come from.
-    fn into_message(self) -> (InputMessage<'a>, Vec<Origin>) {
+    fn into_message(self) -> (InputMessage<'a>, Vec<BlockOrigin>) {
         let mut blocks = self.results;
         blocks.extend(self.blocks);
         let (blocks, origins) = unplaced(blocks);
@@ -63,7 +63,7 @@ impl<'a> Turn<'a> {
 
 /// The system prompt and the turns.
 pub(super) fn conversation<'a>(
-    messages: Option<&'a List<Message<'_>>>,
+    messages: Option<&'a List<MessageParam<'_>>>,
     capabilities: &Capabilities,
     diagnostics: &mut Diagnostics,
 ) -> Result<Conversation<'a>, InvalidRequest> {
@@ -86,7 +86,7 @@ pub(super) fn conversation<'a>(
         None => return Err(InvalidRequest::new(path, "at least one message of the user is required")),
         Some(Turn { role: "assistant", .. }) => {
             let block = text_block(JsonStr::from(EMPTY_TURN));
-            let origin = Origin { message: 0, part: Part::Added };
+            let origin = BlockOrigin { message: 0, part: Part::Added };
             turns.insert(0, Turn::new("user", vec![Placed { block, origin }]));
             let what = "begins with the assistant; a turn of the user, \"(no content)\", was put before it, because Bedrock begins with the user";
             diagnostics.adjusted(path, what);
@@ -100,13 +100,13 @@ pub(super) fn conversation<'a>(
     Ok(Conversation { system, system_origins, messages, origins })
 }
 
-fn unplaced(blocks: Blocks<'_>) -> (Vec<Block<'_>>, Vec<Origin>) {
+fn unplaced(blocks: Blocks<'_>) -> (Vec<Block<'_>>, Vec<BlockOrigin>) {
     blocks.into_iter().map(|Placed { block, origin }| (block, origin)).unzip()
 }
 
 /// For each message, whether the assistant speaks next, after instructions at most. Claude speaks after the last message,
 /// so that instructions at the end stay what they are when its response follows them; Converse takes none at the end.
-fn before_assistant(messages: &[Message<'_>], capabilities: &Capabilities) -> Vec<bool> {
+fn before_assistant(messages: &[MessageParam<'_>], capabilities: &Capabilities) -> Vec<bool> {
     let mut is_before = capabilities.claude;
     let mut before: Vec<bool> = Vec::with_capacity(messages.len());
     for message in messages.iter().rev() {
@@ -135,10 +135,10 @@ impl<'a> ConversationBuilder<'a, '_> {
     fn message(
         &mut self,
         index: usize,
-        message: &'a Message<'_>,
+        message: &'a MessageParam<'_>,
         path: JsonPath<'_>,
     ) -> Result<(), InvalidRequest> {
-        let Message {
+        let MessageParam {
             role,
             content,
             name,
@@ -161,7 +161,7 @@ impl<'a> ConversationBuilder<'a, '_> {
         }
         // Indexes fit: a list has at most 100,000 items.
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let place = |block, part| Placed { block, origin: Origin { message: number, part } };
+        let place = |block, part| Placed { block, origin: BlockOrigin { message: number, part } };
         let mut blocks = self.content(content.as_ref(), number, path.key("content"))?;
         match role {
             "system" | "developer" => self.instructions(index, blocks, at_role),
@@ -235,7 +235,7 @@ impl<'a> ConversationBuilder<'a, '_> {
     fn result(
         &mut self,
         id: JsonStr<'a>,
-        sent: Option<&TextOr<'_, List<openai::Part<'_>>>>,
+        sent: Option<&TextOr<'_, List<openai::ContentPart<'_>>>>,
         blocks: Blocks<'a>,
         message: u32,
     ) {
@@ -244,7 +244,7 @@ impl<'a> ConversationBuilder<'a, '_> {
         let content = (!blocks.is_empty()).then_some(Content::Blocks(List(blocks)));
         let block =
             Block { kind: Some("tool_result".into()), tool_use_id: Some(id), content, ..Block::default() };
-        let result = Placed { block, origin: Origin { message, part: Part::Result { has_all_parts } } };
+        let result = Placed { block, origin: BlockOrigin { message, part: Part::Result { has_all_parts } } };
         match self.turns.last_mut() {
             Some(turn) if turn.role == "user" => turn.results.push(result),
             _ => self.turns.push(Turn { role: "user", results: vec![result], blocks: Vec::new() }),
@@ -253,8 +253,8 @@ impl<'a> ConversationBuilder<'a, '_> {
 
     fn calls(
         &mut self,
-        calls: Option<&'a List<ToolCall<'_>>>,
-        function_call: Option<&'a FunctionCall<'_>>,
+        calls: Option<&'a List<ToolCallParam<'_>>>,
+        function_call: Option<&'a FunctionCallParam<'_>>,
         blocks: &mut Blocks<'a>,
         message: u32,
         path: JsonPath<'_>,
@@ -263,7 +263,7 @@ impl<'a> ConversationBuilder<'a, '_> {
         for (index, call) in calls.map_or(&[][..], |calls| calls).iter().enumerate() {
             let path = at_calls.index(index);
             // The position in the list replaces `index`, which chunks need.
-            let ToolCall { id, kind, function, index: _, unknown } = call;
+            let ToolCallParam { id, kind, function, index: _, unknown } = call;
             leave_out(path, unknown, self.diagnostics);
             if kind.as_deref().is_some_and(|kind| kind != "function") {
                 return Err(InvalidRequest::new(path.key("type"), "Input should be 'function'"));
@@ -274,13 +274,13 @@ impl<'a> ConversationBuilder<'a, '_> {
             };
             let block = self.call(borrowed(id), function, path.key("function"))?;
             let part = Part::Call(u32::try_from(index).unwrap_or(u32::MAX));
-            blocks.push(Placed { block, origin: Origin { message, part } });
+            blocks.push(Placed { block, origin: BlockOrigin { message, part } });
         }
         if let Some(function) = function_call {
             self.functions += 1;
             let id = JsonStr::from(format!("{FUNCTION_CALL}{}", self.functions));
             let block = self.call(id, function, path.key("function_call"))?;
-            blocks.push(Placed { block, origin: Origin { message, part: Part::FunctionCall } });
+            blocks.push(Placed { block, origin: BlockOrigin { message, part: Part::FunctionCall } });
         }
         Ok(())
     }
@@ -288,10 +288,10 @@ impl<'a> ConversationBuilder<'a, '_> {
     fn call(
         &mut self,
         id: JsonStr<'a>,
-        function: &'a FunctionCall<'_>,
+        function: &'a FunctionCallParam<'_>,
         path: JsonPath<'_>,
     ) -> Result<Block<'a>, InvalidRequest> {
-        let FunctionCall { name, arguments, unknown } = function;
+        let FunctionCallParam { name, arguments, unknown } = function;
         leave_out(path, unknown, self.diagnostics);
         let Some(name) = name else { return Err(InvalidRequest::new(path.key("name"), "Field required")) };
         let (input, is_repaired) = match arguments.as_ref().and_then(Arguments::object) {
@@ -309,11 +309,11 @@ impl<'a> ConversationBuilder<'a, '_> {
 
     fn content(
         &mut self,
-        content: Option<&'a TextOr<'_, List<openai::Part<'_>>>>,
+        content: Option<&'a TextOr<'_, List<openai::ContentPart<'_>>>>,
         message: u32,
         path: JsonPath<'_>,
     ) -> Result<Blocks<'a>, InvalidRequest> {
-        let place = |block, part| Placed { block, origin: Origin { message, part } };
+        let place = |block, part| Placed { block, origin: BlockOrigin { message, part } };
         match content {
             None => Ok(Vec::new()),
             // No model accepts an empty text.
@@ -333,10 +333,10 @@ impl<'a> ConversationBuilder<'a, '_> {
 
     fn part(
         &mut self,
-        part: &'a openai::Part<'_>,
+        part: &'a openai::ContentPart<'_>,
         path: JsonPath<'_>,
     ) -> Result<Option<Block<'a>>, InvalidRequest> {
-        let openai::Part { kind, text, refusal, image_url, file, cache_control, unknown } = part;
+        let openai::ContentPart { kind, text, refusal, image_url, file, cache_control, unknown } = part;
         let required = |name: &str| InvalidRequest::new(path.key(name), "Field required");
         let mut block = match (kind.as_deref(), text, refusal, image_url, file) {
             (Some("text"), Some(text), ..) if text.is_empty() && cache_control.is_none() => return Ok(None),

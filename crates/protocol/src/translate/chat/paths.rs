@@ -8,7 +8,7 @@ use crate::openai::request::TextOr;
 
 /// Where a block of the Messages request comes from in the chat request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct BlockOrigin {
     /// Index of the message.
     pub(super) message: u32,
     pub(super) part: Part,
@@ -36,8 +36,8 @@ pub(super) enum Part {
 /// Where the values of a Messages request come from in the chat request that it was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChatPaths {
-    pub(super) system: Vec<Origin>,
-    pub(super) turns: Vec<Vec<Origin>>,
+    pub(super) system: Vec<BlockOrigin>,
+    pub(super) turns: Vec<Vec<BlockOrigin>>,
     /// Indexes of the tools that are sent, where some are left out.
     pub(super) tools: Option<Vec<usize>>,
     /// Names of the members that became another.
@@ -150,7 +150,7 @@ fn index(segment: Option<&str>) -> Option<usize> {
 }
 
 /// The path of a member of a block, or of the block.
-fn locate_block<'p>(origin: Origin, mut rest: impl Iterator<Item = &'p str>) -> Option<String> {
+fn locate_block<'p>(origin: BlockOrigin, mut rest: impl Iterator<Item = &'p str>) -> Option<String> {
     let message = format!("messages.{}", origin.message);
     let member = rest.next();
     Some(match (origin.part, member) {
@@ -172,7 +172,7 @@ fn locate_block<'p>(origin: Origin, mut rest: impl Iterator<Item = &'p str>) -> 
         (Part::Result { has_all_parts }, Some("content")) => match rest.next() {
             Some(at) if has_all_parts => {
                 let part = Part::Item(at.parse().ok()?);
-                return locate_block(Origin { part, ..origin }, rest);
+                return locate_block(BlockOrigin { part, ..origin }, rest);
             }
             _ => format!("{message}.content"),
         },

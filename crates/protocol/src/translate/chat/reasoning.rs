@@ -30,7 +30,7 @@ const DISABLED: &str = r#"{"type":"disabled"}"#;
 const DEFAULT_EFFORT: &str = "medium";
 
 /// The members of a chat request that are about thinking.
-pub(super) struct Members<'a> {
+pub(super) struct ThinkingMembers<'a> {
     pub(super) thinking: Option<RawJson<'a>>,
     pub(super) reasoning: Option<&'a Reasoning<'a>>,
     pub(super) reasoning_effort: Option<&'a str>,
@@ -41,7 +41,7 @@ pub(super) struct Members<'a> {
 
 /// What became of them, beside `thinking` of the Messages request.
 #[derive(Default)]
-pub(super) struct Outcome<'a> {
+pub(super) struct ChatThinking<'a> {
     /// The effort.
     pub(super) effort: Option<JsonStr<'a>>,
     /// The JSON of `thinking`, where it is not a constant of the request.
@@ -78,22 +78,25 @@ struct Wish<'a> {
 /// # Errors
 /// When one of them is not valid.
 pub(super) fn apply<'a>(
-    members: &Members<'a>,
+    members: &ThinkingMembers<'a>,
     request: &mut Request<'a>,
     capabilities: &Capabilities,
     diagnostics: &mut Diagnostics,
-) -> Result<Outcome<'a>, InvalidRequest> {
+) -> Result<ChatThinking<'a>, InvalidRequest> {
     let excluded = members.reasoning.and_then(|reasoning| reasoning.exclude);
     let is_excluded = excluded.unwrap_or(members.include_reasoning == Some(false));
     let outcome = match combined(wishes(members, diagnostics)?, diagnostics) {
         Some(wish) => granted(&wish, request, capabilities, diagnostics),
-        None => Outcome::default(),
+        None => ChatThinking::default(),
     };
-    Ok(Outcome { is_excluded, ..outcome })
+    Ok(ChatThinking { is_excluded, ..outcome })
 }
 
 /// The wishes of all members, the most specific first.
-fn wishes<'a>(members: &Members<'a>, diagnostics: &mut Diagnostics) -> Result<Vec<Wish<'a>>, InvalidRequest> {
+fn wishes<'a>(
+    members: &ThinkingMembers<'a>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Vec<Wish<'a>>, InvalidRequest> {
     let mut wishes = Vec::new();
     if let Some(thinking) = members.thinking {
         wishes.push(of_thinking(thinking, diagnostics)?);
@@ -193,7 +196,7 @@ fn granted<'a>(
     request: &mut Request<'a>,
     capabilities: &Capabilities,
     diagnostics: &mut Diagnostics,
-) -> Outcome<'a> {
+) -> ChatThinking<'a> {
     let root = JsonPath::ROOT;
     let path = root.key(wish.path);
     let takes = capabilities.thinking;
@@ -203,7 +206,7 @@ fn granted<'a>(
         budget: wish.budget.map(|(path, _)| path),
         effort: wish.effort.map(|(path, _)| path).or(Some(wish.path)),
     };
-    let outcome = Outcome { paths, ..Outcome::default() };
+    let outcome = ChatThinking { paths, ..ChatThinking::default() };
     if wish.is_on == Some(false) {
         if thinks || !capabilities.claude {
             request.thinking = constant_thinking(DISABLED);
@@ -213,11 +216,11 @@ fn granted<'a>(
     let effort = wish.effort.map(|(path, effort)| named_effort(effort, path, diagnostics));
     if !capabilities.claude {
         return match wish.budget {
-            Some((_, budget)) => Outcome {
+            Some((_, budget)) => ChatThinking {
                 thinking: Some(json!({"type": "enabled", "budget_tokens": budget}).to_string()),
                 ..outcome
             },
-            None => Outcome { effort: effort.or(Some(JsonStr::from(DEFAULT_EFFORT))), ..outcome },
+            None => ChatThinking { effort: effort.or(Some(JsonStr::from(DEFAULT_EFFORT))), ..outcome },
         };
     }
     if !thinks {
@@ -255,7 +258,7 @@ fn granted<'a>(
     }
     let needs_effort = budget.is_none() && !takes.adaptive && !wish.is_adaptive;
     let effort = effort.or(needs_effort.then(|| JsonStr::from(DEFAULT_EFFORT)));
-    Outcome { effort, thinking, ..outcome }
+    ChatThinking { effort, thinking, ..outcome }
 }
 
 fn named_effort<'a>(effort: &'a str, path: &'static str, diagnostics: &mut Diagnostics) -> JsonStr<'a> {

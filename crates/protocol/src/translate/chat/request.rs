@@ -3,7 +3,7 @@
 use super::conversation::Conversation;
 use super::members::{borrowed, leave_out};
 use super::paths::{ChatPaths, Members};
-use super::reasoning::{self, Outcome};
+use super::reasoning::{self, ChatThinking};
 use super::{cache, tools};
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Metadata, OutputConfig, OutputFormat, Request, ToolChoice};
@@ -154,7 +154,7 @@ fn request<'a>(
         Some(format) => output_format(format, diagnostics)?,
         None => None,
     };
-    let wishes = reasoning::Members {
+    let wishes = reasoning::ThinkingMembers {
         thinking: *thinking,
         reasoning: reasoning.as_ref(),
         reasoning_effort: reasoning_effort.as_deref(),
@@ -162,7 +162,7 @@ fn request<'a>(
         thinking_budget: *thinking_budget,
         include_reasoning: *include_reasoning,
     };
-    let Outcome { effort, thinking, is_excluded, paths: thinking_paths } =
+    let ChatThinking { effort, thinking, is_excluded, paths: thinking_paths } =
         reasoning::apply(&wishes, &mut request, capabilities, diagnostics)?;
     if format.is_some() || effort.is_some() {
         request.output_config = Some(OutputConfig { effort, format, ..OutputConfig::default() });

@@ -83,7 +83,7 @@ fn declared<'a>(
 }
 
 /// Tool choice of the client.
-pub(super) enum Choice<'a> {
+pub(super) enum ChosenTools<'a> {
     /// For all tools.
     All(Option<ToolChoice<'a>>),
     /// Some tools only.
@@ -102,12 +102,12 @@ pub(super) fn choice<'a>(
     choice: Option<&'a TextOr<'_, openai::ToolChoice<'_>>>,
     function_call: Option<&'a TextOr<'_, NamedFunction<'_>>>,
     diagnostics: &mut Diagnostics,
-) -> Result<Choice<'a>, InvalidRequest> {
+) -> Result<ChosenTools<'a>, InvalidRequest> {
     let root = JsonPath::ROOT;
     let path = root.key("tool_choice");
-    let all = |choice: ToolChoice<'a>| Choice::All(Some(choice));
+    let all = |choice: ToolChoice<'a>| ChosenTools::All(Some(choice));
     match (choice, function_call) {
-        (None, None) => Ok(Choice::All(None)),
+        (None, None) => Ok(ChosenTools::All(None)),
         (Some(TextOr::Text(word)), _) => word_for(word, path).map(all),
         (Some(TextOr::More(choice)), _) => {
             let openai::ToolChoice { kind, function, name, allowed_tools, mode, tools, unknown } = choice;
@@ -152,7 +152,7 @@ fn allowed<'a>(
     tools: Option<&'a List<AllowedTool<'_>>>,
     is_nested: bool,
     path: JsonPath<'_>,
-) -> Result<Choice<'a>, InvalidRequest> {
+) -> Result<ChosenTools<'a>, InvalidRequest> {
     let is_required = match mode {
         Some("auto") | None => false,
         Some("required") => true,
@@ -173,7 +173,7 @@ fn allowed<'a>(
         let name = name.or(tool.name.as_deref());
         names.push(name.ok_or_else(|| InvalidRequest::new(path.key("function"), "Field required"))?);
     }
-    Ok(Choice::Allowed { is_required, names, is_nested })
+    Ok(ChosenTools::Allowed { is_required, names, is_nested })
 }
 
 /// Tools, tool choice, and the indexes of the tools where some are left out.
@@ -188,13 +188,13 @@ type Allowed<'a> = (Option<List<Tool<'a>>>, Option<ToolChoice<'a>>, Option<Vec<u
 /// When a tool of the choice is not offered.
 pub(super) fn allow<'a>(
     offered: Option<List<Tool<'a>>>,
-    choice: Choice<'a>,
+    choice: ChosenTools<'a>,
     capabilities: &Capabilities,
     diagnostics: &mut Diagnostics,
 ) -> Result<Allowed<'a>, InvalidRequest> {
     let (is_required, names, is_nested) = match choice {
-        Choice::All(choice) => return Ok((offered, choice, None)),
-        Choice::Allowed { is_required, names, is_nested } => (is_required, names, is_nested),
+        ChosenTools::All(choice) => return Ok((offered, choice, None)),
+        ChosenTools::Allowed { is_required, names, is_nested } => (is_required, names, is_nested),
     };
     let root = JsonPath::ROOT;
     let path = root.key("tool_choice");

@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::anthropic::event_sink::EventSink;
 use crate::anthropic::{
-    BlockStart, CacheCreation, Citation, Delta, Error, ErrorType, Event, MAX_MESSAGE_BYTES, MessageEnd,
-    MessageStart, OutputTokensDetails, ServiceTier, Usage,
+    BlockStart, CacheCreation, Delta, Error, ErrorType, Event, MAX_MESSAGE_BYTES, MessageEnd, MessageStart,
+    OutputTokensDetails, ServiceTier, TextCitation, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
 use crate::converse::request::{DocumentRange, SearchResultRange};
@@ -241,7 +241,11 @@ impl StreamTranslator {
         }
     }
 
-    fn block_start(&mut self, start: event::ContentBlockStart<'_>, sink: &mut (impl EventSink + ?Sized)) {
+    fn block_start(
+        &mut self,
+        start: event::ContentBlockStartEvent<'_>,
+        sink: &mut (impl EventSink + ?Sized),
+    ) {
         self.close(sink);
         let Some(tool) = start.start.tool_use else {
             return self.note("content", "Bedrock began a block of an unknown kind".to_owned());
@@ -257,9 +261,13 @@ impl StreamTranslator {
         sink.event(&Event::ContentBlockStart { index, content_block });
     }
 
-    fn block_delta(&mut self, delta: event::ContentBlockDelta<'_>, sink: &mut (impl EventSink + ?Sized)) {
+    fn block_delta(
+        &mut self,
+        delta: event::ContentBlockDeltaEvent<'_>,
+        sink: &mut (impl EventSink + ?Sized),
+    ) {
         let upstream = delta.content_block_index;
-        let event::Delta { text, tool_use, reasoning_content, citation } = delta.delta;
+        let event::ContentBlockDelta { text, tool_use, reasoning_content, citation } = delta.delta;
         if let Some(text) = text {
             self.text(upstream, &text, sink);
         } else if let Some(tool_use) = tool_use {
@@ -287,7 +295,7 @@ impl StreamTranslator {
     fn citation(
         &mut self,
         upstream: u32,
-        citation: event::Citation<'_>,
+        citation: event::CitationsDelta<'_>,
         sink: &mut (impl EventSink + ?Sized),
     ) {
         let Some(citation) = cited(citation) else {
@@ -372,7 +380,7 @@ impl StreamTranslator {
         }
     }
 
-    fn message_stop(&mut self, stop: event::MessageStop<'_>, sink: &mut (impl EventSink + ?Sized)) {
+    fn message_stop(&mut self, stop: event::MessageStopEvent<'_>, sink: &mut (impl EventSink + ?Sized)) {
         self.close(sink);
         let reason = match &*stop.stop_reason {
             reason @ ("content_filtered" | "guardrail_intervened") => {
@@ -410,7 +418,7 @@ impl StreamTranslator {
         self.stop = Some(Stop { reason: reason.to_owned(), sequence });
     }
 
-    fn metadata(&mut self, metadata: &event::Metadata) {
+    fn metadata(&mut self, metadata: &event::MetadataEvent) {
         let tier = metadata.service_tier.as_ref().map(|tier| &*tier.r#type);
         let service_tier = tier.and_then(ServiceTier::from_bedrock);
         if let (Some(unknown), None) = (tier, service_tier) {
@@ -543,14 +551,14 @@ pub(in crate::translate) fn converse_usage(upstream: &TokenUsage) -> Usage {
 }
 
 /// Citation of the Messages API; `None` when its location is of an unknown type.
-fn cited(citation: event::Citation<'_>) -> Option<Citation> {
-    let event::Citation { title, source, source_content, location } = citation;
+fn cited(citation: event::CitationsDelta<'_>) -> Option<TextCitation> {
+    let event::CitationsDelta { title, source, source_content, location } = citation;
     let cited_text: String = source_content.iter().filter_map(|piece| piece.text.as_deref()).collect();
     let title = title.map(|title| title.0.into_owned());
     if let Some(DocumentRange { document_index, start, end }) = location.document_char {
         let (document_title, file_id) = (title, None);
         let (start_char_index, end_char_index) = (start, end);
-        return Some(Citation::CharLocation {
+        return Some(TextCitation::CharLocation {
             cited_text,
             document_index,
             document_title,
@@ -562,7 +570,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
     if let Some(DocumentRange { document_index, start, end }) = location.document_page {
         let (document_title, file_id) = (title, None);
         let (start_page_number, end_page_number) = (start, end);
-        return Some(Citation::PageLocation {
+        return Some(TextCitation::PageLocation {
             cited_text,
             document_index,
             document_title,
@@ -574,7 +582,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
     if let Some(DocumentRange { document_index, start, end }) = location.document_chunk {
         let (document_title, file_id) = (title, None);
         let (start_block_index, end_block_index) = (start, end);
-        return Some(Citation::ContentBlockLocation {
+        return Some(TextCitation::ContentBlockLocation {
             cited_text,
             document_index,
             document_title,
@@ -585,7 +593,7 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
     }
     let source = source.map(|source| source.0.into_owned());
     if let Some(SearchResultRange { search_result_index, start, end }) = location.search_result_location {
-        return Some(Citation::SearchResultLocation {
+        return Some(TextCitation::SearchResultLocation {
             cited_text,
             search_result_index,
             source: source.unwrap_or_default(),
@@ -595,5 +603,5 @@ fn cited(citation: event::Citation<'_>) -> Option<Citation> {
         });
     }
     let url = location.web?.url.map(|url| url.0.into_owned()).or(source).unwrap_or_default();
-    Some(Citation::WebSearchResultLocation { cited_text, encrypted_index: String::new(), title, url })
+    Some(TextCitation::WebSearchResultLocation { cited_text, encrypted_index: String::new(), title, url })
 }

@@ -2,9 +2,10 @@
 
 use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{Block, Citation};
+use crate::anthropic::request::{Block, TextCitationParam};
 use crate::converse::request::{
-    self as converse, CitationsContent, ContentBlock, DocumentRange, Location, SearchResultRange, TextPart,
+    self as converse, CitationLocation, CitationsContent, ContentBlock, DocumentRange, SearchResultRange,
+    TextPart,
 };
 use crate::json::{List, RawJson};
 use crate::translate::diagnostics::JsonPath;
@@ -36,7 +37,7 @@ impl ConverseRequestBuilder {
         let Some(citations) = citations else {
             return Ok(Vec::new());
         };
-        let citations: List<Citation<'a>> = citations
+        let citations: List<TextCitationParam<'a>> = citations
             .read()
             .map_err(|_| InvalidRequest::new(path, "Input should be an array of citations"))?;
         if !self.capabilities.claude && !citations.is_empty() {
@@ -53,7 +54,7 @@ impl ConverseRequestBuilder {
     /// Translates a citation; `None` when it is unsupported.
     fn citation<'a>(
         &mut self,
-        mut citation: Citation<'a>,
+        mut citation: TextCitationParam<'a>,
         path: JsonPath<'_>,
     ) -> Result<Option<converse::Citation<'a>>, InvalidRequest> {
         let kind = required(citation.kind.take(), path.key("type"))?;
@@ -66,26 +67,26 @@ impl ConverseRequestBuilder {
                 citation.start_char_index.take(),
                 citation.end_char_index.take(),
             )
-            .map(Location::DocumentChar),
+            .map(CitationLocation::DocumentChar),
             "page_location" => in_document(
                 citation.document_index.take(),
                 citation.start_page_number.take(),
                 citation.end_page_number.take(),
             )
-            .map(Location::DocumentPage),
+            .map(CitationLocation::DocumentPage),
             "content_block_location" => in_document(
                 citation.document_index.take(),
                 citation.start_block_index.take(),
                 citation.end_block_index.take(),
             )
-            .map(Location::DocumentChunk),
+            .map(CitationLocation::DocumentChunk),
             "search_result_location" => in_document(
                 citation.search_result_index.take(),
                 citation.start_block_index.take(),
                 citation.end_block_index.take(),
             )
             .map(|DocumentRange { document_index, start, end }| {
-                Location::SearchResultLocation(SearchResultRange {
+                CitationLocation::SearchResultLocation(SearchResultRange {
                     search_result_index: document_index,
                     start,
                     end,
@@ -98,7 +99,7 @@ impl ConverseRequestBuilder {
         };
         let location = location
             .ok_or_else(|| InvalidRequest::new(path, format!("Field required: the place of a '{kind}'")))?;
-        let of_search = matches!(location, Location::SearchResultLocation(_));
+        let of_search = matches!(location, CitationLocation::SearchResultLocation(_));
         let title = if of_search { citation.title.take() } else { citation.document_title.take() };
         let source = if of_search { citation.source.take() } else { None };
         let cited = required(citation.cited_text.take(), path.key("cited_text"))?;

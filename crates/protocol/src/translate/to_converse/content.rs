@@ -16,8 +16,8 @@ use super::ConverseRequestBuilder;
 use crate::anthropic::InvalidRequest;
 use crate::anthropic::request::{Block, Content, InputMessage, Source};
 use crate::converse::request::{
-    Bytes, CachePoint, ContentBlock, Image, Message, Reasoning, Role, SystemBlock, ToolResult,
-    ToolResultBlock, ToolUse,
+    Bytes, CachePoint, ContentBlock, ConversationRole, Image, Message, ReasoningContentBlock, SystemBlock,
+    ToolResult, ToolResultBlock, ToolUse,
 };
 use crate::json::{JsonStr, List, RawJson};
 use crate::translate::cache::{close_prefix, remove_points_beside_tools};
@@ -159,12 +159,12 @@ impl ConverseRequestBuilder {
         mut message: InputMessage<'a>,
         system_fits: bool,
         path: JsonPath<'_>,
-    ) -> Result<Option<(Role, Vec<ContentBlock<'a>>)>, InvalidRequest> {
+    ) -> Result<Option<(ConversationRole, Vec<ContentBlock<'a>>)>, InvalidRequest> {
         let at_role = path.key("role");
         let role = match &*required(message.role.take(), at_role)? {
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            "system" if system_fits => Role::System,
+            "user" => ConversationRole::User,
+            "assistant" => ConversationRole::Assistant,
+            "system" if system_fits => ConversationRole::System,
             "system" => {
                 // The wording lets clients fall back to a conversation without such messages.
                 self.diagnostics.unsupported(at_role, "Input should be 'user' or 'assistant'");
@@ -188,13 +188,13 @@ impl ConverseRequestBuilder {
         let content = content.with_images_after_results();
         self.diagnostics.unknown_fields(path, message.left_over());
         // A blank system message is left out: it is no turn.
-        let is_blank = role == Role::System && content.is_empty();
+        let is_blank = role == ConversationRole::System && content.is_empty();
         Ok((!is_blank).then_some((role, content)))
     }
 
     fn block<'a>(
         &mut self,
-        role: Role,
+        role: ConversationRole,
         mut block: Block<'a>,
         path: JsonPath<'_>,
         content: &mut MessageContent<'a>,
@@ -203,44 +203,50 @@ impl ConverseRequestBuilder {
         let kind = required(block.kind.take(), path.key("type"))?;
         let mut cache_control = None;
         match (&*kind, role) {
-            ("text", Role::System) => out.extend(self.text(&mut block, path)?.map(ContentBlock::Text)),
-            ("text", Role::User) => {
+            ("text", ConversationRole::System) => {
+                out.extend(self.text(&mut block, path)?.map(ContentBlock::Text));
+            }
+            ("text", ConversationRole::User) => {
                 out.extend(self.text(&mut block, path)?.map(ContentBlock::Text));
                 cache_control = block.cache_control.take();
             }
-            ("text", Role::Assistant) => {
+            ("text", ConversationRole::Assistant) => {
                 out.extend(self.assistant_text(&mut block, path)?);
                 cache_control = block.cache_control.take();
             }
-            ("image", Role::User) => {
+            ("image", ConversationRole::User) => {
                 out.extend(self.image(&mut block, path)?.map(ContentBlock::Image));
                 cache_control = block.cache_control.take();
             }
-            ("document", Role::User) => {
+            ("document", ConversationRole::User) => {
                 out.extend(self.document(&mut block, path)?.map(ContentBlock::Document));
                 cache_control = block.cache_control.take();
             }
-            ("search_result", Role::User) => {
+            ("search_result", ConversationRole::User) => {
                 out.extend(self.search_result(&mut block, path)?.map(ContentBlock::SearchResult));
                 cache_control = block.cache_control.take();
             }
-            ("tool_use", Role::Assistant) if self.takes_tools(path) => {
+            ("tool_use", ConversationRole::Assistant) if self.takes_tools(path) => {
                 out.push(ContentBlock::ToolUse(self.tool_use(&mut block, path)?));
                 cache_control = block.cache_control.take();
             }
-            ("tool_result", Role::User) if self.takes_tools(path) => {
+            ("tool_result", ConversationRole::User) if self.takes_tools(path) => {
                 let (result, nested) = self.tool_result(&mut block, path, moved_images)?;
                 out.push(ContentBlock::ToolResult(result));
                 cache_control = block.cache_control.take().or(nested);
             }
-            ("tool_use", Role::Assistant) | ("tool_result", Role::User) => return Ok(()),
-            ("thinking", Role::Assistant) => out.extend(self.thinking(&mut block, path)?),
-            ("redacted_thinking", Role::Assistant) => out.extend(self.redacted_thinking(&mut block, path)?),
+            ("tool_use", ConversationRole::Assistant) | ("tool_result", ConversationRole::User) => {
+                return Ok(());
+            }
+            ("thinking", ConversationRole::Assistant) => out.extend(self.thinking(&mut block, path)?),
+            ("redacted_thinking", ConversationRole::Assistant) => {
+                out.extend(self.redacted_thinking(&mut block, path)?);
+            }
             _ => {
                 let role = match role {
-                    Role::User => "user",
-                    Role::Assistant => "assistant",
-                    Role::System => "system",
+                    ConversationRole::User => "user",
+                    ConversationRole::Assistant => "assistant",
+                    ConversationRole::System => "system",
                 };
                 let reason = format!(
                     "Input tag '{kind}' found using 'type' is not supported here: Converse carries no such block in a message of role '{role}'"
@@ -420,7 +426,7 @@ impl ConverseRequestBuilder {
                 self.diagnostics.dropped(path, "left out: thinking without a signature cannot be sent back");
             }
             Some(JsonStr(signature)) => {
-                let reasoning = Reasoning::ReasoningText { text, signature };
+                let reasoning = ReasoningContentBlock::ReasoningText { text, signature };
                 return Ok(Some(ContentBlock::ReasoningContent(reasoning)));
             }
         }
@@ -439,7 +445,7 @@ impl ConverseRequestBuilder {
         }
         let wire =
             data.strip_prefix(VERBATIM).map_or_else(|| STANDARD.encode(data.as_bytes()), str::to_owned);
-        Ok(Some(ContentBlock::ReasoningContent(Reasoning::RedactedContent(wire.into()))))
+        Ok(Some(ContentBlock::ReasoningContent(ReasoningContentBlock::RedactedContent(wire.into()))))
     }
 
     /// Moves tool results to the begin of their turn, as Bedrock requires; cache points stay with their block.
@@ -501,7 +507,7 @@ fn between_turns(messages: &[InputMessage<'_>]) -> Vec<bool> {
 
 /// Checks that the user begins, and that each call has its result in the next turn.
 fn check_order(turns: &[Turn<'_>], path: JsonPath<'_>) -> Result<(), InvalidRequest> {
-    if turns.first().is_some_and(|turn| turn.message.role != Role::User) {
+    if turns.first().is_some_and(|turn| turn.message.role != ConversationRole::User) {
         return Err(InvalidRequest::new(path, "first message must use the \"user\" role"));
     }
     let mut calls = OpenCalls::default();

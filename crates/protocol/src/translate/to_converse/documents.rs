@@ -9,9 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::ConverseRequestBuilder;
 use super::content::not_content;
 use crate::anthropic::InvalidRequest;
-use crate::anthropic::request::{Block, CitationsConfig, Content, Source, SourceData};
+use crate::anthropic::request::{Block, CitationsConfigParam, Content, Source, SourceData};
 use crate::converse::request::{
-    self as converse, ContentBlock, Document, DocumentSource, SearchResult, TextPart,
+    self as converse, ContentBlock, DocumentBlock, DocumentSource, SearchResult, TextPart,
 };
 use crate::json::{JsonStr, RawJson};
 use crate::translate::diagnostics::JsonPath;
@@ -67,7 +67,7 @@ impl ConverseRequestBuilder {
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
-    ) -> Result<Option<Document<'a>>, InvalidRequest> {
+    ) -> Result<Option<DocumentBlock<'a>>, InvalidRequest> {
         let at_source = path.key("source");
         let Source::Data(mut source) = required(block.source.take(), at_source)? else {
             return Err(InvalidRequest::new(at_source, "Input should be an object"));
@@ -85,7 +85,7 @@ impl ConverseRequestBuilder {
         self.diagnostics.unknown_fields(at_source, source.left_over());
         let name = self.document_name(title, path.key("title"));
         let context = context.map(|context| context.0);
-        Ok(Some(Document { format, name: name.into(), source: content, context, citations }))
+        Ok(Some(DocumentBlock { format, name: name.into(), source: content, context, citations }))
     }
 
     fn document_source<'a>(
@@ -237,7 +237,7 @@ impl ConverseRequestBuilder {
         let Some(config) = config else {
             return Ok(None);
         };
-        let mut config: CitationsConfig<'a> = config
+        let mut config: CitationsConfigParam<'a> = config
             .read()
             .map_err(|_| InvalidRequest::new(path, "Input should be an object with `enabled`, a boolean"))?;
         let enabled = config.enabled.take().unwrap_or(false);

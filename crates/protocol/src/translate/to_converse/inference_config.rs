@@ -3,7 +3,7 @@
 use super::ConverseRequestBuilder;
 use crate::anthropic::{InvalidRequest, Request};
 use crate::capabilities::{Sampling, TopK};
-use crate::converse::request::{InferenceConfig, MoreInferenceConfig};
+use crate::converse::request::{InferenceConfiguration, MoreInferenceConfig};
 use crate::json::{JsonStr, List};
 use crate::translate::diagnostics::JsonPath;
 
@@ -17,11 +17,11 @@ impl ConverseRequestBuilder {
     pub(super) fn inference_config<'a>(
         &mut self,
         request: &mut Request<'a>,
-    ) -> Result<InferenceConfig<'a>, InvalidRequest> {
+    ) -> Result<InferenceConfiguration<'a>, InvalidRequest> {
         let max_tokens = self.max_tokens(request.max_tokens.take())?;
         let stop_sequences = self.stop_sequences(request.stop_sequences.take());
         let (temperature, top_p) = self.sampling(request)?;
-        Ok(InferenceConfig { max_tokens: Some(max_tokens), temperature, top_p, stop_sequences })
+        Ok(InferenceConfiguration { max_tokens: Some(max_tokens), temperature, top_p, stop_sequences })
     }
 
     /// Maximum of `maxTokens` for the model.
