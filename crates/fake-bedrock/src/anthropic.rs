@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(crate) use events::{Translator, accumulate};
 
 use crate::converse::{MAX_CITED_CHARS, items, omits_thinking};
-use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
+use crate::directives::{CitableSource, ForcedTool, Prompt, ToolDefinition};
 use crate::models::Model;
 use crate::routes::Api;
 use crate::tokens::{CacheablePrompt, Ttl};
@@ -118,7 +118,7 @@ pub(crate) fn prompt(body: &Value, model: &Model, api: Api) -> Prompt {
             continue;
         }
         let schema = builtin_tool_schema(kind).unwrap_or_else(|| tool["input_schema"].clone());
-        prompt.tools.push(Tool { name, schema, deferred: is_deferred(tool, &loaded) });
+        prompt.tools.push(ToolDefinition { name, schema, deferred: is_deferred(tool, &loaded) });
     }
     let choice = &body["tool_choice"];
     prompt.forced_tool = match choice["type"].as_str() {

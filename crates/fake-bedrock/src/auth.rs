@@ -25,7 +25,7 @@ const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Caller according to the headers.
 #[derive(Debug)]
-pub(crate) enum Caller {
+pub(crate) enum Authorization {
     /// A Bedrock API key, already verified.
     Bearer,
     /// A signature; verifying it needs the body.
@@ -61,7 +61,7 @@ pub(crate) fn authenticate(
     parts: &Parts,
     now: Timestamp,
     accepts_x_api_key: bool,
-) -> Result<Caller, AwsError> {
+) -> Result<Authorization, AwsError> {
     let missing_token =
         || AwsError::forbidden("MissingAuthenticationTokenException", "Missing Authentication Token");
     let authorization = match (header(parts, "authorization"), header(parts, "x-api-key")) {
@@ -98,16 +98,16 @@ pub(crate) fn authenticate(
     signed.date = date.to_owned();
     signed.region = region.to_owned();
     signed.amz_date = amz_date.to_owned();
-    Ok(Caller::Signed(signed))
+    Ok(Authorization::Signed(signed))
 }
 
 fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     parts.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn check_bearer(config: &Config, key: &str) -> Result<Caller, AwsError> {
+fn check_bearer(config: &Config, key: &str) -> Result<Authorization, AwsError> {
     if config.bearer_token.as_deref().is_some_and(|expected| constant_time_eq(expected, key.trim())) {
-        return Ok(Caller::Bearer);
+        return Ok(Authorization::Bearer);
     }
     Err(AwsError::forbidden(
         "AccessDeniedException",

@@ -30,8 +30,8 @@ fn request(path: &str, signature: &str, token: Option<&str>) -> Parts {
 
 fn check(config: &Config, parts: &Parts, now: Timestamp) -> Result<(), AwsError> {
     match authenticate(config, parts, now, false)? {
-        Caller::Bearer => Ok(()),
-        Caller::Signed(signed) => signed.verify(config, parts, BODY),
+        Authorization::Bearer => Ok(()),
+        Authorization::Signed(signed) => signed.verify(config, parts, BODY),
     }
 }
 

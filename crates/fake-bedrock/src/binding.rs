@@ -21,7 +21,7 @@ struct BoundBlock {
 }
 
 /// Bindings of a request: those of its thinking blocks, and that of its response.
-pub(crate) struct Conversation {
+pub(crate) struct ThinkingBindings {
     hasher: Sha256,
     /// Role of the last block; turns may be spread over several messages.
     role: String,
@@ -29,7 +29,7 @@ pub(crate) struct Conversation {
     has_drop_block: bool,
 }
 
-impl Conversation {
+impl ThinkingBindings {
     fn new(thinking: &Value) -> Self {
         let behavior = &thinking["block_binding"]["prefix_mismatch_behavior"];
         Self {

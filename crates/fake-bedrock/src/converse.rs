@@ -14,7 +14,7 @@ pub(crate) use response::{accumulate, recognize_event};
 
 use crate::frame::{self, Padding};
 use crate::response_metadata::ResponseMetadata;
-use crate::script::Event;
+use crate::script::ScriptEvent;
 
 #[derive(Serialize)]
 struct DeltaEvent<'a> {
@@ -43,7 +43,7 @@ enum Reasoning<'a> {
 
 /// Appends one event as a ConverseStream frame.
 pub(crate) fn write(
-    event: &Event,
+    event: &ScriptEvent,
     metadata: &ResponseMetadata,
     latency_ms: u64,
     padding: &mut Padding,
@@ -59,21 +59,23 @@ pub(crate) fn write(
         frame::event(name, payload.to_string(), out);
     };
     match event {
-        Event::Text { index, text } => delta(*index, Delta::Text(text), out),
-        Event::ToolInput { index, json } => delta(*index, Delta::ToolUse { input: json }, out),
-        Event::Thinking { index, text } => delta(*index, Delta::ReasoningContent(Reasoning::Text(text)), out),
-        Event::Signature { index, signature } => {
+        ScriptEvent::Text { index, text } => delta(*index, Delta::Text(text), out),
+        ScriptEvent::ToolInput { index, json } => delta(*index, Delta::ToolUse { input: json }, out),
+        ScriptEvent::Thinking { index, text } => {
+            delta(*index, Delta::ReasoningContent(Reasoning::Text(text)), out);
+        }
+        ScriptEvent::Signature { index, signature } => {
             delta(*index, Delta::ReasoningContent(Reasoning::Signature(signature)), out);
         }
-        Event::Redacted { index, data } => {
+        ScriptEvent::Redacted { index, data } => {
             let data = Reasoning::RedactedContent(BASE64.encode(data));
             delta(*index, Delta::ReasoningContent(data), out);
         }
-        Event::Citation { index, citation } => delta(*index, Delta::Citation(citation), out),
+        ScriptEvent::Citation { index, citation } => delta(*index, Delta::Citation(citation), out),
         // Converse has no such block.
-        Event::AnthropicBlockStart { .. } => {}
-        Event::MessageStart => write_event("messageStart", json!({"p": p, "role": "assistant"}), out),
-        Event::ToolStart { index, id, name } => {
+        ScriptEvent::AnthropicBlockStart { .. } => {}
+        ScriptEvent::MessageStart => write_event("messageStart", json!({"p": p, "role": "assistant"}), out),
+        ScriptEvent::ToolStart { index, id, name } => {
             let start = json!({"toolUse": {"name": name, "toolUseId": id}});
             write_event(
                 "contentBlockStart",
@@ -81,17 +83,17 @@ pub(crate) fn write(
                 out,
             );
         }
-        Event::BlockStop { index } => {
+        ScriptEvent::BlockStop { index } => {
             write_event("contentBlockStop", json!({"contentBlockIndex": index, "p": p}), out);
         }
-        Event::MessageStop { reason, stop_sequence } => {
+        ScriptEvent::MessageStop { reason, stop_sequence } => {
             let mut payload = json!({"p": p, "stopReason": reason});
             if let Some(fields) = metadata.response_fields(reason, stop_sequence.as_deref()) {
                 payload["additionalModelResponseFields"] = fields;
             }
             write_event("messageStop", payload, out);
         }
-        Event::Metadata => {
+        ScriptEvent::Metadata => {
             let mut payload = json!({
                 "metrics": {"latencyMs": latency_ms},
                 "p": p,
@@ -102,6 +104,6 @@ pub(crate) fn write(
             }
             write_event("metadata", payload, out);
         }
-        Event::Other { name, payload } => frame::event(name.clone(), payload.to_string(), out),
+        ScriptEvent::Other { name, payload } => frame::event(name.clone(), payload.to_string(), out),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::AwsError;
 use crate::routes::Api;
-use crate::script::Step;
+use crate::script::ScriptStep;
 use crate::signatures::Binding;
 
 mod builder;
@@ -27,7 +27,7 @@ pub(crate) struct Prompt {
     pub(crate) tool_results: Vec<String>,
     /// Descriptions of its images, such as `image/png, 68 bytes`.
     pub(crate) images: Vec<String>,
-    pub(crate) tools: Vec<Tool>,
+    pub(crate) tools: Vec<ToolDefinition>,
     /// Tool choice that forces a call.
     pub(crate) forced_tool: Option<ForcedTool>,
     pub(crate) stop_sequences: Vec<String>,
@@ -50,7 +50,7 @@ pub(crate) struct Prompt {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Tool {
+pub(crate) struct ToolDefinition {
     pub(crate) name: String,
     pub(crate) schema: Value,
     /// Whether its definition has not been loaded yet.
@@ -77,7 +77,7 @@ pub(crate) enum ForcedTool {
 
 impl Prompt {
     /// Tools whose definitions are loaded.
-    fn callable_tools(&self) -> impl Iterator<Item = &Tool> {
+    fn callable_tools(&self) -> impl Iterator<Item = &ToolDefinition> {
         self.tools.iter().filter(|tool| !tool.deferred)
     }
 
@@ -94,11 +94,11 @@ impl Prompt {
 
 /// The chosen response.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Plan {
-    Respond(Vec<Step>),
+pub(crate) enum ResponsePlan {
+    Respond(Vec<ScriptStep>),
     Fail(AwsError),
     /// Fails the first time that this body arrives, and responds afterwards.
-    FailOnce(AwsError, Vec<Step>),
+    FailOnce(AwsError, Vec<ScriptStep>),
     /// Closes the connection without a response.
     DropConnection,
 }
@@ -113,7 +113,7 @@ pub(crate) struct ScriptOptions {
 }
 
 /// Chooses the response.
-pub(crate) fn plan(prompt: &Prompt, options: ScriptOptions) -> Plan {
+pub(crate) fn plan(prompt: &Prompt, options: ScriptOptions) -> ResponsePlan {
     let directives = parse_directives(prompt);
     let mut builder = ScriptBuilder::new(options);
     let chosen = directives.iter().find_map(|directive| {
@@ -128,14 +128,14 @@ pub(crate) fn plan(prompt: &Prompt, options: ScriptOptions) -> Plan {
         let directive = directives.iter().find(|directive| directive.name == name);
         directive.map(|directive| Duration::from_millis(directive.number(0, 1000)))
     };
-    let Plan::Respond(mut steps) = plan else { return plan };
+    let ResponsePlan::Respond(mut steps) = plan else { return plan };
     if let Some(pause) = modifier("pause") {
-        steps.insert(steps.len() / 2, Step::Sleep(pause));
+        steps.insert(steps.len() / 2, ScriptStep::Sleep(pause));
     }
     if let Some(slow) = modifier("slow") {
-        steps.insert(0, Step::Sleep(slow));
+        steps.insert(0, ScriptStep::Sleep(slow));
     }
-    Plan::Respond(steps)
+    ResponsePlan::Respond(steps)
 }
 
 /// A directive of the prompt, such as `[paced 5 20]`.

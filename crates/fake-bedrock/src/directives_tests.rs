@@ -3,7 +3,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use crate::script::{Event, output_tokens};
+use crate::script::{ScriptEvent, output_tokens};
 use crate::signatures::{is_issued_base64, is_issued_data, is_valid_signature};
 
 fn prompt(text: &str) -> Prompt {
@@ -14,25 +14,25 @@ fn options() -> ScriptOptions {
     ScriptOptions { seed: 42, pace: Duration::ZERO }
 }
 
-fn steps(prompt: &Prompt) -> Vec<Step> {
+fn steps(prompt: &Prompt) -> Vec<ScriptStep> {
     match plan(prompt, options()) {
-        Plan::Respond(steps) => steps,
+        ResponsePlan::Respond(steps) => steps,
         other => panic!("not played: {other:?}"),
     }
 }
 
-fn text(steps: &[Step]) -> String {
+fn text(steps: &[ScriptStep]) -> String {
     steps
         .iter()
         .filter_map(|step| match step {
-            Step::Event(Event::Text { text, .. }) => Some(text.as_ref()),
+            ScriptStep::Event(ScriptEvent::Text { text, .. }) => Some(text.as_ref()),
             _ => None,
         })
         .collect()
 }
 
-fn weather() -> Tool {
-    Tool {
+fn weather() -> ToolDefinition {
+    ToolDefinition {
         name: "get_weather".into(),
         schema: json!({
             "type": "object",
@@ -72,7 +72,7 @@ fn tool_call_contains_the_required_properties() {
     let mut json = String::new();
     let mut deltas = 0;
     for step in steps(&prompt) {
-        if let Step::Event(Event::ToolInput { json: part, .. }) = step {
+        if let ScriptStep::Event(ScriptEvent::ToolInput { json: part, .. }) = step {
             json.push_str(&part);
             deltas += 1;
         }
@@ -89,7 +89,7 @@ fn tool_call_contains_the_required_properties() {
 fn forced_tool_is_called_without_a_directive() {
     let prompt = Prompt { tools: vec![weather()], forced_tool: Some(ForcedTool::Any), ..prompt("hi") };
     assert!(
-        matches!(&steps(&prompt)[1], Step::Event(Event::ToolStart { name, .. }) if name == "get_weather")
+        matches!(&steps(&prompt)[1], ScriptStep::Event(ScriptEvent::ToolStart { name, .. }) if name == "get_weather")
     );
 }
 
@@ -99,7 +99,7 @@ fn parallel_calls_have_different_ids() {
     let ids: std::collections::HashSet<String> = steps(&prompt)
         .into_iter()
         .filter_map(|step| match step {
-            Step::Event(Event::ToolStart { id, .. }) => Some(id),
+            ScriptStep::Event(ScriptEvent::ToolStart { id, .. }) => Some(id),
             _ => None,
         })
         .collect();
@@ -121,12 +121,16 @@ fn images_are_described() {
 #[test]
 fn thinking_is_signed_and_redacted_thinking_is_recognized() {
     let thinking = steps(&prompt("[thinking]"));
-    assert!(thinking.iter().any(|step| matches!(step, Step::Event(Event::Signature { signature, .. })
-        if is_valid_signature("The user wants to see me think. So I think.", signature))));
+    assert!(
+        thinking
+            .iter()
+            .any(|step| matches!(step, ScriptStep::Event(ScriptEvent::Signature { signature, .. })
+        if is_valid_signature("The user wants to see me think. So I think.", signature)))
+    );
     let data: String = steps(&prompt("[redacted]"))
         .into_iter()
         .filter_map(|step| match step {
-            Step::Event(Event::Redacted { data, .. }) => Some(data),
+            ScriptStep::Event(ScriptEvent::Redacted { data, .. }) => Some(data),
             _ => None,
         })
         .collect();
@@ -138,13 +142,13 @@ fn thinking_is_signed_and_redacted_thinking_is_recognized() {
 fn every_directive_has_a_plan() {
     for name in DIRECTIVES.iter().map(|(name, _)| name).chain(MODIFIERS) {
         let prompt = Prompt { tools: vec![weather()], ..prompt(&format!("[{name}]")) };
-        if let Plan::Respond(steps) = plan(&prompt, options()) {
+        if let ResponsePlan::Respond(steps) = plan(&prompt, options()) {
             assert!(!steps.is_empty(), "{name}");
         }
     }
     let slow = steps(&prompt("[slow 5] [pause 7] [long 3]"));
-    assert_eq!(slow[0], Step::Sleep(Duration::from_millis(5)));
-    assert!(slow.contains(&Step::Sleep(Duration::from_millis(7))));
+    assert_eq!(slow[0], ScriptStep::Sleep(Duration::from_millis(5)));
+    assert!(slow.contains(&ScriptStep::Sleep(Duration::from_millis(7))));
     assert_eq!(output_tokens(&slow), 3);
 }
 
@@ -152,9 +156,9 @@ fn every_directive_has_a_plan() {
 fn omitted_thinking_has_only_a_signature() {
     let prompt = Prompt { signs_thinking: true, omits_thinking: true, ..prompt("[thinking]") };
     let steps = steps(&prompt);
-    assert!(!steps.iter().any(|step| matches!(step, Step::Event(Event::Thinking { .. }))));
+    assert!(!steps.iter().any(|step| matches!(step, ScriptStep::Event(ScriptEvent::Thinking { .. }))));
     assert!(
-        matches!(&steps[1], Step::Event(Event::Signature { signature, .. }) if is_valid_signature("", signature))
+        matches!(&steps[1], ScriptStep::Event(ScriptEvent::Signature { signature, .. }) if is_valid_signature("", signature))
     );
 }
 
@@ -172,8 +176,8 @@ fn structured_output_satisfies_the_schema() {
 
 #[test]
 fn search_finds_and_calls_the_deferred_tool() {
-    let deferred = Tool { deferred: true, ..weather() };
-    let client_search = Tool { name: "ToolSearch".into(), ..weather() };
+    let deferred = ToolDefinition { deferred: true, ..weather() };
+    let client_search = ToolDefinition { name: "ToolSearch".into(), ..weather() };
     let served = Prompt {
         tools: vec![deferred.clone()],
         search_tool: Some("tool_search_tool_regex".into()),
@@ -182,25 +186,27 @@ fn search_finds_and_calls_the_deferred_tool() {
     let starts: Vec<String> = steps(&served)
         .iter()
         .filter_map(|step| match step {
-            Step::Event(Event::AnthropicBlockStart { block, .. }) => Some(block["type"].to_string()),
-            Step::Event(Event::ToolStart { name, .. }) => Some(name.clone()),
+            ScriptStep::Event(ScriptEvent::AnthropicBlockStart { block, .. }) => {
+                Some(block["type"].to_string())
+            }
+            ScriptStep::Event(ScriptEvent::ToolStart { name, .. }) => Some(name.clone()),
             _ => None,
         })
         .collect();
     assert_eq!(starts, ["\"server_tool_use\"", "\"tool_search_tool_result\"", "get_weather"]);
     let steps = steps(&Prompt { tools: vec![client_search, deferred], ..prompt("[tool-search]") });
     assert!(
-        matches!(&steps[2], Step::Event(Event::ToolInput { json, .. }) if json.contains("select:get_weather"))
+        matches!(&steps[2], ScriptStep::Event(ScriptEvent::ToolInput { json, .. }) if json.contains("select:get_weather"))
     );
 }
 
 #[test]
 fn deferred_tool_is_called_only_by_name() {
-    let deferred = Tool { name: "later".into(), deferred: true, ..weather() };
+    let deferred = ToolDefinition { name: "later".into(), deferred: true, ..weather() };
     let prompt = |text: &str| Prompt { tools: vec![deferred.clone(), weather()], ..prompt(text) };
     let called = |text: &str| {
         steps(&prompt(text)).into_iter().find_map(|step| match step {
-            Step::Event(Event::ToolStart { name, .. }) => Some(name),
+            ScriptStep::Event(ScriptEvent::ToolStart { name, .. }) => Some(name),
             _ => None,
         })
     };
@@ -215,6 +221,6 @@ fn citation_follows_its_text() {
         CitableSource { title: "Notes".into(), source: None, text: "Snow".into(), location };
     let steps = steps(&Prompt { citable_sources: vec![citable_sources], ..prompt("[cite]") });
     assert_eq!(text(&steps), "Notes contains: Snow");
-    assert!(matches!(&steps[3], Step::Event(Event::Citation { citation, .. })
+    assert!(matches!(&steps[3], ScriptStep::Event(ScriptEvent::Citation { citation, .. })
         if citation["sourceContent"][0]["text"] == "Snow"));
 }

@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::AwsError;
-use crate::script::{Event, Step};
+use crate::script::{ScriptEvent, ScriptStep};
 use crate::tokens::MeteredUsage;
 
 /// A script and the text that chooses it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     match_text: String,
-    steps: Vec<Step>,
+    steps: Vec<ScriptStep>,
 }
 
 /// Loads every `*.json` of the directory, ordered by name.
@@ -46,14 +46,14 @@ pub(crate) fn load(directory: &Path) -> io::Result<Vec<Fixture>> {
 }
 
 /// Script of the first fixture whose text the prompt contains.
-pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [Step]> {
+pub(crate) fn find<'a>(fixtures: &'a [Fixture], text: &str) -> Option<&'a [ScriptStep]> {
     fixtures.iter().find(|fixture| text.contains(&fixture.match_text)).map(|fixture| fixture.steps.as_slice())
 }
 
 /// Usage that a script contains.
-pub(crate) fn usage(steps: &[Step]) -> Option<MeteredUsage> {
+pub(crate) fn usage(steps: &[ScriptStep]) -> Option<MeteredUsage> {
     steps.iter().find_map(|step| match step {
-        Step::Event(Event::Other { name, payload }) if name == "metadata" => {
+        ScriptStep::Event(ScriptEvent::Other { name, payload }) if name == "metadata" => {
             MeteredUsage::from_converse(payload.get("usage")?)
         }
         _ => None,
@@ -68,11 +68,11 @@ fn parse(script: &Value) -> Result<Fixture, String> {
     Ok(Fixture { match_text: match_text.to_owned(), steps })
 }
 
-fn step(event: &Value) -> Result<Step, String> {
+fn step(event: &Value) -> Result<ScriptStep, String> {
     let text = |name: &str| event[name].as_str().map(str::to_owned);
     let members = event.as_object().ok_or("an event must be an object")?;
     if let Some(time) = event["sleep_ms"].as_u64() {
-        return Ok(Step::Sleep(Duration::from_millis(time)));
+        return Ok(ScriptStep::Sleep(Duration::from_millis(time)));
     }
     if let Some(name) = text("exception") {
         let mut error = AwsError::from_name(&name, None);
@@ -83,17 +83,17 @@ fn step(event: &Value) -> Result<Step, String> {
                 error.extra_members.push((name.clone(), value.clone()));
             }
         }
-        return Ok(Step::Exception(error));
+        return Ok(ScriptStep::Exception(error));
     }
     if let Some(code) = text("error") {
-        return Ok(Step::Error(code, text("message").unwrap_or_default()));
+        return Ok(ScriptStep::Error(code, text("message").unwrap_or_default()));
     }
     if event["cut"] == true {
-        return Ok(Step::Cut);
+        return Ok(ScriptStep::Cut);
     }
     match members.iter().next() {
         Some((name, payload)) if members.len() == 1 && payload.is_object() => {
-            Ok(Step::Event(Event::Other { name: name.clone(), payload: payload.clone() }))
+            Ok(ScriptStep::Event(ScriptEvent::Other { name: name.clone(), payload: payload.clone() }))
         }
         _ => Err(format!("not an event: {event}")),
     }
@@ -113,8 +113,8 @@ mod tests {
         ]}))
         .unwrap();
         assert_eq!(fixture.steps.len(), 3);
-        assert_eq!(fixture.steps[1], Step::Sleep(Duration::from_millis(20)));
-        assert!(matches!(&fixture.steps[2], Step::Exception(error) if error.message == "enough"));
+        assert_eq!(fixture.steps[1], ScriptStep::Sleep(Duration::from_millis(20)));
+        assert!(matches!(&fixture.steps[2], ScriptStep::Exception(error) if error.message == "enough"));
         let fixtures = [fixture];
         assert!(find(&fixtures, "well hello there").is_some());
         assert!(find(&fixtures, "goodbye").is_none());

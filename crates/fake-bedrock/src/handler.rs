@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::anthropic::{self, Translator};
-use crate::auth::{self, Caller};
-use crate::binding::Conversation;
-use crate::directives::{self, Plan, ScriptOptions};
+use crate::auth::{self, Authorization};
+use crate::binding::ThinkingBindings;
+use crate::directives::{self, ResponsePlan, ScriptOptions};
 use crate::error::AwsError;
 use crate::fixtures;
 use crate::models::{self, Model, ModelIdForm};
 use crate::response_metadata::ResponseMetadata;
-use crate::routes::{Api, ModelOperation, Operation};
-use crate::script::{self, Step};
+use crate::routes::{Api, CalledOperation, ModelOperation};
+use crate::script::{self, ScriptStep};
 use crate::scripted_body::{ScriptedBody, StreamFormat};
 use crate::signatures::Binding;
 use crate::state::State;
@@ -31,7 +31,7 @@ use crate::{control, converse, mantle, sts};
 /// Maximum body size that AWS documents, in bytes.
 const MAX_BODY_BYTES: usize = 25_000_000;
 
-pub(crate) type ResponseBody = Either<Full<Bytes>, ScriptedBody>;
+pub(crate) type HandlerBody = Either<Full<Bytes>, ScriptedBody>;
 
 /// Failure of a request, by error format.
 pub(crate) enum HandlerError {
@@ -85,10 +85,10 @@ impl Handler<'_> {
     /// An error in the format of the API.
     pub(crate) async fn handle(
         &self,
-        operation: Operation,
+        operation: CalledOperation,
         body: Incoming,
-    ) -> Result<Response<ResponseBody>, HandlerError> {
-        let is_sts = operation == Operation::CallerIdentity;
+    ) -> Result<Response<HandlerBody>, HandlerError> {
+        let is_sts = operation == CalledOperation::CallerIdentity;
         self.dispatch(operation, body).await.map_err(|failure| match failure {
             HandlerError::Aws(error) if is_sts => HandlerError::Sts(error),
             other => other,
@@ -97,13 +97,13 @@ impl Handler<'_> {
 
     async fn dispatch(
         &self,
-        operation: Operation,
+        operation: CalledOperation,
         body: Incoming,
-    ) -> Result<Response<ResponseBody>, HandlerError> {
+    ) -> Result<Response<HandlerBody>, HandlerError> {
         let config = &self.state.config;
         let accepts_x_api_key = matches!(
             operation,
-            Operation::Messages(_) | Operation::MantleCountTokens | Operation::MantleModels
+            CalledOperation::Messages(_) | CalledOperation::MantleCountTokens | CalledOperation::MantleModels
         );
         let caller = auth::authenticate(config, self.parts, self.state.now(), accepts_x_api_key)?;
         if self.state.key_deleted.load(Ordering::Relaxed) {
@@ -113,23 +113,31 @@ impl Handler<'_> {
         if config.record_bodies {
             self.state.log.set_body(self.number, &body);
         }
-        if let Caller::Signed(signed) = caller {
+        if let Authorization::Signed(signed) = caller {
             signed.verify(config, self.parts, &body)?;
         }
         match operation {
-            Operation::Model { id, operation } => self.model(&id, operation, &body).await,
-            Operation::Messages(api) => self.messages(api, &body).await.map_err(HandlerError::into_anthropic),
-            Operation::MantleCountTokens => self.count_tokens(&body).map_err(HandlerError::into_anthropic),
-            Operation::MantleModels => Ok(json_response(&mantle::models())),
-            Operation::FoundationModels => {
+            CalledOperation::Model { id, operation } => self.model(&id, operation, &body).await,
+            CalledOperation::Messages(api) => {
+                self.messages(api, &body).await.map_err(HandlerError::into_anthropic)
+            }
+            CalledOperation::MantleCountTokens => {
+                self.count_tokens(&body).map_err(HandlerError::into_anthropic)
+            }
+            CalledOperation::MantleModels => Ok(json_response(&mantle::models())),
+            CalledOperation::FoundationModels => {
                 Ok(json_response(&control::foundation_models(config, self.parts)?))
             }
-            Operation::FoundationModel(id) => Ok(json_response(&control::foundation_model(config, &id)?)),
-            Operation::InferenceProfiles => {
+            CalledOperation::FoundationModel(id) => {
+                Ok(json_response(&control::foundation_model(config, &id)?))
+            }
+            CalledOperation::InferenceProfiles => {
                 Ok(json_response(&control::inference_profiles(config, self.parts)?))
             }
-            Operation::InferenceProfile(id) => Ok(json_response(&control::inference_profile(config, &id)?)),
-            Operation::CallerIdentity => {
+            CalledOperation::InferenceProfile(id) => {
+                Ok(json_response(&control::inference_profile(config, &id)?))
+            }
+            CalledOperation::CallerIdentity => {
                 Ok(sts::get_caller_identity(&body)?.map(|body| Either::Left(Full::new(body))))
             }
         }
@@ -140,7 +148,7 @@ impl Handler<'_> {
         id: &str,
         operation: ModelOperation,
         body: &Bytes,
-    ) -> Result<Response<ResponseBody>, HandlerError> {
+    ) -> Result<Response<HandlerBody>, HandlerError> {
         let config = &self.state.config;
         let mut value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
         let (model, form) = models::resolve(id, &config.region, &config.application_profiles)?;
@@ -206,7 +214,7 @@ impl Handler<'_> {
         value: &mut Value,
         body: &Bytes,
         is_streaming: bool,
-    ) -> Result<Response<ResponseBody>, HandlerError> {
+    ) -> Result<Response<HandlerBody>, HandlerError> {
         validate::drop_nulls(value);
         validate::converse(value, model, is_streaming)?;
         let cacheable = converse::cacheable_prompt(value, model);
@@ -214,7 +222,7 @@ impl Handler<'_> {
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
         validate::check_context_window(cacheable.tokens(), &betas, model)?;
         let mut prompt = converse::prompt(value, model);
-        prompt.binding = self.check_bindings(&Conversation::from_converse(value), model)?;
+        prompt.binding = self.check_bindings(&ThinkingBindings::from_converse(value), model)?;
         let max = converse::max_tokens(value, model);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
         let metadata = ResponseMetadata::from_converse(value, model, metered, &steps);
@@ -232,7 +240,7 @@ impl Handler<'_> {
         value: &Value,
         body: &Bytes,
         is_streaming: bool,
-    ) -> Result<Response<ResponseBody>, HandlerError> {
+    ) -> Result<Response<HandlerBody>, HandlerError> {
         let echoed_headers = self.echoed_headers()?;
         let betas = converse::items(value, "anthropic_beta");
         let betas: Vec<&str> = betas.iter().filter_map(Value::as_str).collect();
@@ -291,7 +299,7 @@ impl Handler<'_> {
         Ok(echoed_headers)
     }
 
-    async fn messages(&self, api: Api, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
+    async fn messages(&self, api: Api, body: &Bytes) -> Result<Response<HandlerBody>, HandlerError> {
         let value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
         let model = self.find_messages_model(api, &value)?;
         self.check_access(model)?;
@@ -310,14 +318,14 @@ impl Handler<'_> {
         Ok(json_response(&anthropic::accumulate(translator, steps, &metadata)))
     }
 
-    fn count_tokens(&self, body: &Bytes) -> Result<Response<ResponseBody>, HandlerError> {
+    fn count_tokens(&self, body: &Bytes) -> Result<Response<HandlerBody>, HandlerError> {
         let value: Value = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
         let model = self.find_messages_model(Api::MantleMessages, &value)?;
         let betas = self.beta_header();
         let betas: Vec<&str> = betas.iter().map(String::as_str).collect();
         let version = self.api_version(Api::MantleMessages, &value)?;
         validate::mantle_count_tokens(&value, model, &betas, version)?;
-        Conversation::from_anthropic(&value).check(model)?;
+        ThinkingBindings::from_anthropic(&value).check(model)?;
         let tokens = anthropic::cacheable_prompt(&value, model).tokens();
         Ok(json_response(&json!({"input_tokens": tokens})))
     }
@@ -371,11 +379,11 @@ impl Handler<'_> {
         body: &Bytes,
         api: Api,
         betas: &[&str],
-    ) -> Result<(Vec<Step>, ResponseMetadata), HandlerError> {
+    ) -> Result<(Vec<ScriptStep>, ResponseMetadata), HandlerError> {
         let cacheable = anthropic::cacheable_prompt(value, model);
         validate::check_context_window(cacheable.tokens(), betas, model)?;
         let mut prompt = anthropic::prompt(value, model, api);
-        prompt.binding = self.check_bindings(&Conversation::from_anthropic(value), model)?;
+        prompt.binding = self.check_bindings(&ThinkingBindings::from_anthropic(value), model)?;
         let max = value["max_tokens"].as_u64().unwrap_or(model.max_output_tokens);
         let (steps, metered) = self.plan_script(model, &cacheable, &prompt, max, body)?;
         let safeguards = self.state.config.safeguards;
@@ -386,7 +394,7 @@ impl Handler<'_> {
     /// Checks the bindings of thinking blocks, logs the ignored ones, and returns the binding of the response.
     fn check_bindings(
         &self,
-        conversation: &Conversation,
+        conversation: &ThinkingBindings,
         model: &Model,
     ) -> Result<Option<Binding>, AwsError> {
         self.state.log.set_ignored_thinking(self.number, conversation.check(model)?);
@@ -401,22 +409,22 @@ impl Handler<'_> {
         prompt: &directives::Prompt,
         max: u64,
         body: &Bytes,
-    ) -> Result<(Vec<Step>, MeteredUsage), HandlerError> {
+    ) -> Result<(Vec<ScriptStep>, MeteredUsage), HandlerError> {
         let fixture = prompt.texts.iter().rev().find_map(|text| fixtures::find(&self.state.fixtures, text));
         let steps = match fixture {
             Some(steps) => steps.to_vec(),
             None => {
                 let options = ScriptOptions { seed: self.seed, pace: self.state.config.pace };
                 let steps = match directives::plan(prompt, options) {
-                    Plan::Respond(steps) => steps,
-                    Plan::Fail(error) => return Err(error.into()),
-                    Plan::FailOnce(error, steps) => {
+                    ResponsePlan::Respond(steps) => steps,
+                    ResponsePlan::Fail(error) => return Err(error.into()),
+                    ResponsePlan::FailOnce(error, steps) => {
                         if self.state.is_first_attempt(body) {
                             return Err(error.into());
                         }
                         steps
                     }
-                    Plan::DropConnection => return Err(HandlerError::ConnectionDropped),
+                    ResponsePlan::DropConnection => return Err(HandlerError::ConnectionDropped),
                 };
                 script::limit(steps, max)
             }
@@ -430,10 +438,10 @@ impl Handler<'_> {
 
     fn stream(
         &self,
-        steps: Vec<Step>,
+        steps: Vec<ScriptStep>,
         format: StreamFormat,
         metadata: ResponseMetadata,
-    ) -> Response<ResponseBody> {
+    ) -> Response<HandlerBody> {
         let log = Arc::clone(&self.state.log);
         let kind = match format {
             StreamFormat::Messages { .. } => "text/event-stream; charset=utf-8",
@@ -446,20 +454,22 @@ impl Handler<'_> {
     }
 
     /// Runs the script of a non-streaming response: waits for its delays and fails at its first error.
-    async fn collect_steps(&self, steps: Vec<Step>) -> Result<Vec<Step>, HandlerError> {
+    async fn collect_steps(&self, steps: Vec<ScriptStep>) -> Result<Vec<ScriptStep>, HandlerError> {
         let mut collected = Vec::with_capacity(steps.len());
         for step in steps {
             match step {
-                Step::Sleep(time) => sleep(time).await,
-                Step::Exception(mut error) => {
+                ScriptStep::Sleep(time) => sleep(time).await,
+                ScriptStep::Exception(mut error) => {
                     // `ModelStreamErrorException` exists in streams only.
                     if error.kind == "ModelStreamErrorException" {
                         error.kind = "ModelErrorException".into();
                     }
                     return Err(error.into());
                 }
-                Step::Error(..) => return Err(AwsError::from_name("InternalServerException", None).into()),
-                Step::ErrorObject(kind, message) => {
+                ScriptStep::Error(..) => {
+                    return Err(AwsError::from_name("InternalServerException", None).into());
+                }
+                ScriptStep::ErrorObject(kind, message) => {
                     let status = match kind.as_str() {
                         "overloaded_error" => 529,
                         "rate_limit_error" => 429,
@@ -470,7 +480,7 @@ impl Handler<'_> {
                     error.message = message;
                     return Err(error.into());
                 }
-                Step::Cut => return Err(HandlerError::ConnectionDropped),
+                ScriptStep::Cut => return Err(HandlerError::ConnectionDropped),
                 other => collected.push(other),
             }
         }
@@ -499,7 +509,7 @@ fn invalid_json(error: &serde_json::Error) -> AwsError {
     ))
 }
 
-fn json_response(value: &Value) -> Response<ResponseBody> {
+fn json_response(value: &Value) -> Response<HandlerBody> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(value.to_string()))));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
     response

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::anthropic::Translator;
 use crate::frame::{self, Padding};
 use crate::response_metadata::ResponseMetadata;
-use crate::script::Event;
+use crate::script::ScriptEvent;
 
 #[derive(Serialize)]
 struct Chunk<'a> {
@@ -20,7 +20,7 @@ struct Chunk<'a> {
 /// Appends the chunks of one event.
 pub(crate) fn write(
     translator: &mut Translator,
-    event: Event,
+    event: ScriptEvent,
     metadata: &ResponseMetadata,
     latency_ms: u64,
     padding: &mut Padding,

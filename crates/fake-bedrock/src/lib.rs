@@ -76,7 +76,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use log::{Log, RecordedRequest, Usage};
+pub use log::{BilledUsage, Log, RecordedRequest};
 pub use safeguards::Safeguards;
 pub use server::FakeBedrock;
 

@@ -14,7 +14,7 @@ const MAX_REQUESTS: usize = 5000;
 
 /// Tokens as Bedrock bills them; `input_tokens` excludes cache reads and cache writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct BilledUsage {
     /// Prompt tokens that were neither read from the cache nor written to it.
     pub input_tokens: u64,
     /// Tokens of the response.
@@ -25,14 +25,14 @@ pub struct Usage {
     pub cache_write_tokens: u64,
 }
 
-impl Usage {
+impl BilledUsage {
     /// Sum of all four counts, as in `totalTokens`.
     pub fn total(&self) -> u64 {
         self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
     }
 }
 
-impl AddAssign for Usage {
+impl AddAssign for BilledUsage {
     fn add_assign(&mut self, other: Self) {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
@@ -55,7 +55,7 @@ pub struct RecordedRequest {
     /// HTTP status of the response; 0 before the response, and when the connection was dropped.
     pub status: u16,
     /// Usage in the response; zero until it has been sent.
-    pub usage: Usage,
+    pub usage: BilledUsage,
     /// Number of thinking blocks that the model ignored, because they are bound to another conversation.
     pub ignored_thinking: usize,
     /// Whether the complete response was sent; false when the client left a stream early.
@@ -73,7 +73,7 @@ struct LogState {
     requests: VecDeque<RecordedRequest>,
     /// Number of requests evicted from the front.
     evicted: u64,
-    totals: Usage,
+    totals: BilledUsage,
     /// Number of responses with a 4xx status.
     refused: u64,
 }
@@ -85,7 +85,7 @@ impl Log {
     }
 
     /// Total usage of all responses.
-    pub fn totals(&self) -> Usage {
+    pub fn totals(&self) -> BilledUsage {
         self.with(|state| state.totals)
     }
 
@@ -112,7 +112,7 @@ impl Log {
             headers,
             body: Bytes::new(),
             status: 0,
-            usage: Usage::default(),
+            usage: BilledUsage::default(),
             ignored_thinking: 0,
             complete: false,
         };
@@ -135,7 +135,7 @@ impl Log {
         self.update(number, |recorded| recorded.status = status);
     }
 
-    pub(crate) fn add_usage(&self, number: u64, usage: Usage) {
+    pub(crate) fn add_usage(&self, number: u64, usage: BilledUsage) {
         self.with(|state| state.totals += usage);
         self.update(number, |recorded| recorded.usage = usage);
     }
@@ -171,7 +171,7 @@ mod tests {
     fn full_log_evicts_requests_and_keeps_totals() {
         let log = Log::default();
         let headers = HeaderMap::new();
-        let usage = Usage { input_tokens: 1, ..Usage::default() };
+        let usage = BilledUsage { input_tokens: 1, ..BilledUsage::default() };
         for n in 0..MAX_REQUESTS as u64 + 5 {
             let number = log.begin("POST", &format!("/{n}"), &headers);
             log.add_usage(number, usage);

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::models::Model;
 use crate::safeguards::Safeguards;
-use crate::script::{self, Step};
+use crate::script::{self, ScriptStep};
 use crate::tokens::MeteredUsage;
 
 /// Metadata of one response.
@@ -25,7 +25,12 @@ pub(crate) struct ResponseMetadata {
 
 impl ResponseMetadata {
     /// Metadata of a response to a Converse request.
-    pub(crate) fn from_converse(body: &Value, model: &Model, metered: MeteredUsage, steps: &[Step]) -> Self {
+    pub(crate) fn from_converse(
+        body: &Value,
+        model: &Model,
+        metered: MeteredUsage,
+        steps: &[ScriptStep],
+    ) -> Self {
         let paths = body.get("additionalModelResponseFieldPaths").and_then(Value::as_array);
         let echoed = ["serviceTier", "performanceConfig"]
             .iter()
@@ -50,7 +55,7 @@ impl ResponseMetadata {
     pub(crate) fn from_anthropic(
         body: &Value,
         metered: MeteredUsage,
-        steps: &[Step],
+        steps: &[ScriptStep],
         safeguards: Safeguards,
     ) -> Self {
         let mut echoed = Map::new();
@@ -135,11 +140,11 @@ pub(crate) fn stop_details(reason: &str) -> Value {
 mod tests {
     use super::*;
     use crate::models::find;
-    use crate::script::Event;
+    use crate::script::ScriptEvent;
 
     fn fields(model: &str, paths: &[&str], reason: &str) -> Option<Value> {
         let (model, _) = find(model, "us-east-1").unwrap();
-        let thought = Step::Event(Event::Thinking { index: 0, text: "one two".into() });
+        let thought = ScriptStep::Event(ScriptEvent::Thinking { index: 0, text: "one two".into() });
         let body = json!({"additionalModelResponseFieldPaths": paths});
         ResponseMetadata::from_converse(&body, model, MeteredUsage::default(), &[thought])
             .response_fields(reason, Some("END"))

@@ -47,7 +47,7 @@ pub(crate) enum ModelOperation {
 
 /// Operation that a request calls; ids are percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub(crate) enum CalledOperation {
     Model {
         id: String,
         operation: ModelOperation,
@@ -66,18 +66,20 @@ pub(crate) enum Operation {
 }
 
 /// Finds the operation; `None` when the endpoint has no such route.
-pub(crate) fn find_operation(parts: &Parts, mantle: bool) -> Option<Operation> {
+pub(crate) fn find_operation(parts: &Parts, mantle: bool) -> Option<CalledOperation> {
     let path = parts.uri.path();
     if mantle {
         return match (&parts.method, path) {
-            (&Method::POST, "/anthropic/v1/messages") => Some(Operation::Messages(Api::MantleMessages)),
-            (&Method::POST, "/anthropic/v1/messages/count_tokens") => Some(Operation::MantleCountTokens),
-            (&Method::GET, "/v1/models") => Some(Operation::MantleModels),
+            (&Method::POST, "/anthropic/v1/messages") => Some(CalledOperation::Messages(Api::MantleMessages)),
+            (&Method::POST, "/anthropic/v1/messages/count_tokens") => {
+                Some(CalledOperation::MantleCountTokens)
+            }
+            (&Method::GET, "/v1/models") => Some(CalledOperation::MantleModels),
             _ => None,
         };
     }
     if path == STS_PATH && parts.method == Method::POST {
-        return Some(Operation::CallerIdentity);
+        return Some(CalledOperation::CallerIdentity);
     }
     let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (&parts.method, segments.as_slice()) {
@@ -90,15 +92,19 @@ pub(crate) fn find_operation(parts: &Parts, mantle: bool) -> Option<Operation> {
                 "count-tokens" => ModelOperation::CountTokens,
                 _ => return None,
             };
-            Some(Operation::Model { id: percent_decode(id), operation })
+            Some(CalledOperation::Model { id: percent_decode(id), operation })
         }
-        (&Method::POST, ["anthropic", "v1", "messages"]) => Some(Operation::Messages(Api::RuntimeMessages)),
-        (&Method::GET, ["foundation-models"]) => Some(Operation::FoundationModels),
-        (&Method::GET, ["foundation-models", id]) => Some(Operation::FoundationModel(percent_decode(id))),
-        (&Method::GET, ["inference-profiles"]) => Some(Operation::InferenceProfiles),
+        (&Method::POST, ["anthropic", "v1", "messages"]) => {
+            Some(CalledOperation::Messages(Api::RuntimeMessages))
+        }
+        (&Method::GET, ["foundation-models"]) => Some(CalledOperation::FoundationModels),
+        (&Method::GET, ["foundation-models", id]) => {
+            Some(CalledOperation::FoundationModel(percent_decode(id)))
+        }
+        (&Method::GET, ["inference-profiles"]) => Some(CalledOperation::InferenceProfiles),
         // AWS's service model lets this identifier contain slashes.
         (&Method::GET, ["inference-profiles", rest @ ..]) => {
-            Some(Operation::InferenceProfile(percent_decode(&rest.join("/"))))
+            Some(CalledOperation::InferenceProfile(percent_decode(&rest.join("/"))))
         }
         _ => None,
     }
@@ -137,34 +143,34 @@ pub(crate) fn query_parameter(parts: &Parts, name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn operation_of(method: &str, path: &str, mantle: bool) -> Option<Operation> {
+    fn operation_of(method: &str, path: &str, mantle: bool) -> Option<CalledOperation> {
         let request = http::Request::builder().method(method).uri(path).body(()).unwrap();
         find_operation(&request.into_parts().0, mantle)
     }
 
     #[test]
     fn endpoints_have_different_routes() {
-        let model = Operation::Model { id: "a:0".into(), operation: ModelOperation::Converse };
+        let model = CalledOperation::Model { id: "a:0".into(), operation: ModelOperation::Converse };
         assert_eq!(operation_of("POST", "/model/a%3A0/converse", false), Some(model));
         assert_eq!(operation_of("POST", "/model/a%3A0/converse", true), None);
         assert_eq!(operation_of("GET", "/model/a/converse", false), None);
         assert_eq!(
             operation_of("POST", "/anthropic/v1/messages?beta=true", false),
-            Some(Operation::Messages(Api::RuntimeMessages))
+            Some(CalledOperation::Messages(Api::RuntimeMessages))
         );
         assert_eq!(operation_of("POST", "/anthropic/v1/messages/count_tokens", false), None);
         assert_eq!(
             operation_of("POST", "/anthropic/v1/messages/count_tokens", true),
-            Some(Operation::MantleCountTokens)
+            Some(CalledOperation::MantleCountTokens)
         );
-        let profile = Operation::InferenceProfile("arn:aws:x/abc".into());
+        let profile = CalledOperation::InferenceProfile("arn:aws:x/abc".into());
         assert_eq!(
             operation_of("GET", "/inference-profiles/arn%3Aaws%3Ax%2Fabc", false),
             Some(profile.clone())
         );
         assert_eq!(operation_of("GET", "/inference-profiles/arn:aws:x/abc", false), Some(profile));
         assert_eq!(operation_of("GET", "/inference-profiles", true), None);
-        assert_eq!(operation_of("POST", "/", false), Some(Operation::CallerIdentity));
+        assert_eq!(operation_of("POST", "/", false), Some(CalledOperation::CallerIdentity));
         assert_eq!((operation_of("GET", "/", false), operation_of("POST", "/", true)), (None, None));
     }
 

@@ -12,8 +12,8 @@ use crate::error::AwsError;
 
 /// One step of a response.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
-    Event(Event),
+pub(crate) enum ScriptStep {
+    Event(ScriptEvent),
     /// Exception frame, or HTTP error of a non-streaming response. It ends the script.
     Exception(AwsError),
     /// Unmodelled error frame: `:error-code` and `:error-message`.
@@ -30,7 +30,7 @@ pub(crate) enum Step {
 
 /// A ConverseStream event.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Event {
+pub(crate) enum ScriptEvent {
     MessageStart,
     ToolStart {
         index: u32,
@@ -85,7 +85,7 @@ pub(crate) enum Event {
     },
 }
 
-impl Event {
+impl ScriptEvent {
     /// Output tokens of the event: one for each word, at least one for each delta.
     pub(crate) fn tokens(&self) -> u64 {
         match self {
@@ -118,29 +118,31 @@ fn count_words(text: &str) -> u64 {
 }
 
 /// Output tokens of the whole script.
-pub(crate) fn output_tokens(steps: &[Step]) -> u64 {
+pub(crate) fn output_tokens(steps: &[ScriptStep]) -> u64 {
     steps
         .iter()
         .map(|step| match step {
-            Step::Event(event) => event.tokens(),
+            ScriptStep::Event(event) => event.tokens(),
             _ => 0,
         })
         .sum()
 }
 
 /// Output tokens of thinking.
-pub(crate) fn thinking_tokens(steps: &[Step]) -> u64 {
+pub(crate) fn thinking_tokens(steps: &[ScriptStep]) -> u64 {
     steps
         .iter()
         .map(|step| match step {
-            Step::Event(event @ (Event::Thinking { .. } | Event::Redacted { .. })) => event.tokens(),
+            ScriptStep::Event(event @ (ScriptEvent::Thinking { .. } | ScriptEvent::Redacted { .. })) => {
+                event.tokens()
+            }
             _ => 0,
         })
         .sum()
 }
 
 /// Truncates the script to `max` output tokens and ends it with `max_tokens`.
-pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
+pub(crate) fn limit(steps: Vec<ScriptStep>, max: u64) -> Vec<ScriptStep> {
     if output_tokens(&steps) <= max {
         return steps;
     }
@@ -148,38 +150,41 @@ pub(crate) fn limit(steps: Vec<Step>, max: u64) -> Vec<Step> {
         // A request for zero tokens only fills the cache; its response has no blocks.
         let reason = "max_tokens".to_owned();
         return vec![
-            Step::Event(Event::MessageStart),
-            Step::Event(Event::MessageStop { reason, stop_sequence: None }),
-            Step::Event(Event::Metadata),
+            ScriptStep::Event(ScriptEvent::MessageStart),
+            ScriptStep::Event(ScriptEvent::MessageStop { reason, stop_sequence: None }),
+            ScriptStep::Event(ScriptEvent::Metadata),
         ];
     }
     let mut remaining = max;
     let mut limited = Vec::with_capacity(steps.len());
     let mut open = None;
     for step in steps {
-        if let Step::Event(event) = &step {
+        if let ScriptStep::Event(event) = &step {
             let tokens = event.tokens();
             if tokens > remaining {
-                if let Event::Text { index, text } = event
+                if let ScriptEvent::Text { index, text } = event
                     && remaining > 0
                 {
                     let text = first_words(text, remaining).to_owned().into();
-                    limited.push(Step::Event(Event::Text { index: *index, text }));
+                    limited.push(ScriptStep::Event(ScriptEvent::Text { index: *index, text }));
                     open = Some(*index);
                 }
                 break;
             }
             remaining -= tokens;
             match event {
-                Event::BlockStop { .. } => open = None,
+                ScriptEvent::BlockStop { .. } => open = None,
                 other => open = other.block().or(open),
             }
         }
         limited.push(step);
     }
-    limited.extend(open.map(|index| Step::Event(Event::BlockStop { index })));
-    limited.push(Step::Event(Event::MessageStop { reason: "max_tokens".into(), stop_sequence: None }));
-    limited.push(Step::Event(Event::Metadata));
+    limited.extend(open.map(|index| ScriptStep::Event(ScriptEvent::BlockStop { index })));
+    limited.push(ScriptStep::Event(ScriptEvent::MessageStop {
+        reason: "max_tokens".into(),
+        stop_sequence: None,
+    }));
+    limited.push(ScriptStep::Event(ScriptEvent::Metadata));
     limited
 }
 
@@ -203,27 +208,27 @@ fn first_words(text: &str, count: u64) -> &str {
 mod tests {
     use super::*;
 
-    fn text(text: &'static str) -> Step {
-        Step::Event(Event::Text { index: 0, text: text.into() })
+    fn text(text: &'static str) -> ScriptStep {
+        ScriptStep::Event(ScriptEvent::Text { index: 0, text: text.into() })
     }
 
     #[test]
     fn truncated_script_ends_with_max_tokens() {
         let steps = vec![
-            Step::Event(Event::MessageStart),
+            ScriptStep::Event(ScriptEvent::MessageStart),
             text("one two "),
             text("three four five"),
-            Step::Event(Event::BlockStop { index: 0 }),
-            Step::Event(Event::MessageStop { reason: "end_turn".into(), stop_sequence: None }),
-            Step::Event(Event::Metadata),
+            ScriptStep::Event(ScriptEvent::BlockStop { index: 0 }),
+            ScriptStep::Event(ScriptEvent::MessageStop { reason: "end_turn".into(), stop_sequence: None }),
+            ScriptStep::Event(ScriptEvent::Metadata),
         ];
         assert_eq!(limit(steps.clone(), 5), steps);
         let short = limit(steps, 3);
         assert_eq!(output_tokens(&short), 3);
         assert_eq!(short[2], text("three"));
-        assert_eq!(short[3], Step::Event(Event::BlockStop { index: 0 }));
+        assert_eq!(short[3], ScriptStep::Event(ScriptEvent::BlockStop { index: 0 }));
         assert!(
-            matches!(&short[4], Step::Event(Event::MessageStop { reason, .. }) if reason == "max_tokens")
+            matches!(&short[4], ScriptStep::Event(ScriptEvent::MessageStop { reason, .. }) if reason == "max_tokens")
         );
     }
 }

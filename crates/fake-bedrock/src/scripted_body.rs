@@ -16,7 +16,7 @@ use crate::error::AwsError;
 use crate::frame::{self, Padding};
 use crate::log::Log;
 use crate::response_metadata::ResponseMetadata;
-use crate::script::{Event, Step};
+use crate::script::{ScriptEvent, ScriptStep};
 use crate::{converse, invoke, sse};
 
 /// Maximum number of frames of a chunk: several, so that clients meet frames that are joined.
@@ -41,7 +41,7 @@ pub(crate) enum StreamFormat {
 /// Response body that sends a script.
 #[derive(Debug)]
 pub(crate) struct ScriptedBody {
-    steps: std::vec::IntoIter<Step>,
+    steps: std::vec::IntoIter<ScriptStep>,
     format: StreamFormat,
     metadata: ResponseMetadata,
     padding: Padding,
@@ -55,7 +55,7 @@ pub(crate) struct ScriptedBody {
 
 impl ScriptedBody {
     pub(crate) fn new(
-        steps: Vec<Step>,
+        steps: Vec<ScriptStep>,
         format: StreamFormat,
         metadata: ResponseMetadata,
         started: Instant,
@@ -76,10 +76,10 @@ impl ScriptedBody {
         }
     }
 
-    fn event(&mut self, event: Event, out: &mut BytesMut) {
+    fn event(&mut self, event: ScriptEvent, out: &mut BytesMut) {
         let latency = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let is_metadata = matches!(&event, Event::Metadata)
-            || matches!(&event, Event::Other { name, .. } if name == "metadata");
+        let is_metadata = matches!(&event, ScriptEvent::Metadata)
+            || matches!(&event, ScriptEvent::Other { name, .. } if name == "metadata");
         let before = out.len();
         match &mut self.format {
             StreamFormat::Converse => {
@@ -177,29 +177,29 @@ impl Body for ScriptedBody {
                     return Poll::Ready(None);
                 }
                 None => break,
-                Some(Step::Event(event)) => {
+                Some(ScriptStep::Event(event)) => {
                     if out.is_empty() {
                         out.reserve(2048);
                     }
                     this.event(event, &mut out);
                     frames += 1;
                 }
-                Some(Step::Exception(error)) => {
+                Some(ScriptStep::Exception(error)) => {
                     this.exception(&error, &mut out);
                     this.steps = Vec::new().into_iter();
                 }
-                Some(Step::Error(code, message)) => {
+                Some(ScriptStep::Error(code, message)) => {
                     this.error(code, message, &mut out);
                     this.steps = Vec::new().into_iter();
                 }
-                Some(Step::ErrorObject(kind, message)) => {
+                Some(ScriptStep::ErrorObject(kind, message)) => {
                     this.error_object(kind, message, &mut out);
                     this.steps = Vec::new().into_iter();
                 }
-                Some(Step::Sleep(time)) => this.pause = Some(Box::pin(sleep(time))),
-                Some(Step::CorruptNext) => this.corrupt_next = true,
-                Some(Step::Cut) => {
-                    if let Some(Step::Event(event)) = this.steps.next() {
+                Some(ScriptStep::Sleep(time)) => this.pause = Some(Box::pin(sleep(time))),
+                Some(ScriptStep::CorruptNext) => this.corrupt_next = true,
+                Some(ScriptStep::Cut) => {
+                    if let Some(ScriptStep::Event(event)) = this.steps.next() {
                         let complete_bytes = out.len();
                         this.event(event, &mut out);
                         out.truncate(complete_bytes + (out.len() - complete_bytes) / 2);

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::Config;
 use crate::error::unknown_operation;
 use crate::fixtures;
-use crate::handler::{Handler, HandlerError, ResponseBody};
+use crate::handler::{Handler, HandlerBody, HandlerError};
 use crate::log::Log;
 use crate::scripted_body::ConnectionDropped;
 use crate::signatures::mix;
@@ -107,7 +107,7 @@ async fn serve(state: Arc<State>, stream: TcpStream) {
 async fn handle(
     state: &State,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, ConnectionDropped> {
+) -> Result<Response<HandlerBody>, ConnectionDropped> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());

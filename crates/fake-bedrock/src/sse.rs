@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use crate::anthropic::Translator;
 use crate::error::AwsError;
 use crate::response_metadata::ResponseMetadata;
-use crate::script::Event;
+use crate::script::ScriptEvent;
 
 /// Appends one event; a ping follows the first `content_block_start`, as in Anthropic's API.
 pub(crate) fn write(
     translator: &mut Translator,
     ping_sent: &mut bool,
-    event: Event,
+    event: ScriptEvent,
     metadata: &ResponseMetadata,
     out: &mut BytesMut,
 ) {

@@ -11,7 +11,7 @@ use crate::Config;
 use crate::fixtures::Fixture;
 use crate::log::Log;
 use crate::signatures::mix;
-use crate::tokens::PromptCache;
+use crate::tokens::CachedPrefixes;
 
 /// Maximum number of bodies that `[throttle-once]` remembers, which bounds the memory of a long run.
 const MAX_THROTTLED_BODIES: usize = 4_096;
@@ -22,7 +22,7 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) fixtures: Vec<Fixture>,
     pub(crate) log: Arc<Log>,
-    pub(crate) cache: PromptCache,
+    pub(crate) cache: CachedPrefixes,
     /// Whether the access key was deleted.
     pub(crate) key_deleted: Arc<AtomicBool>,
     requests: AtomicU64,
@@ -59,7 +59,7 @@ impl State {
             config,
             fixtures,
             log: Arc::default(),
-            cache: PromptCache::default(),
+            cache: CachedPrefixes::default(),
             key_deleted: Arc::default(),
             requests: AtomicU64::new(0),
             seed: Timestamp::now().as_nanosecond() as u64,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::log::Usage;
+use crate::log::BilledUsage;
 use crate::models::Model;
 
 /// Tokens assumed for an image: about the most that Anthropic names.
@@ -122,7 +122,7 @@ impl CacheablePrompt {
 /// Usage, with the cache writes of one hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MeteredUsage {
-    pub(crate) usage: Usage,
+    pub(crate) usage: BilledUsage,
     pub(crate) cache_write_1h_tokens: u64,
 }
 
@@ -135,7 +135,7 @@ impl MeteredUsage {
         let cache_write_1h_tokens: u64 =
             hours.filter(|d| d["ttl"] == "1h").filter_map(|d| d["inputTokens"].as_u64()).sum();
         Some(Self {
-            usage: Usage {
+            usage: BilledUsage {
                 input_tokens: count("inputTokens")?,
                 output_tokens: count("outputTokens")?,
                 cache_read_tokens: count("cacheReadInputTokens").unwrap_or(0),
@@ -147,7 +147,7 @@ impl MeteredUsage {
 
     /// Converse `usage`, after the API reference page "TokenUsage".
     pub(crate) fn to_converse(self) -> Value {
-        let Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
+        let BilledUsage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens } = self.usage;
         let mut usage = json!({
             "inputTokens": input_tokens,
             "outputTokens": output_tokens,
@@ -186,7 +186,7 @@ impl MeteredUsage {
 
 /// Cached prefixes. Bounded; evicts the oldest.
 #[derive(Debug, Default)]
-pub(crate) struct PromptCache {
+pub(crate) struct CachedPrefixes {
     inner: Mutex<Prefixes>,
 }
 
@@ -196,7 +196,7 @@ struct Prefixes {
     order: VecDeque<[u8; 32]>,
 }
 
-impl PromptCache {
+impl CachedPrefixes {
     /// Splits the prompt into cache reads, cache writes and other tokens, and caches its prefixes.
     pub(crate) fn meter(&self, model: &Model, cacheable: &CacheablePrompt, now: Instant) -> MeteredUsage {
         let total = cacheable.tokens();
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn prefix_is_written_once_then_read() {
-        let cache = PromptCache::default();
+        let cache = CachedPrefixes::default();
         let now = Instant::now();
         let first = cache.meter(model(), &request(2, Ttl::FiveMinutes), now).usage;
         assert!(first.cache_write_tokens > 3000);
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn growing_conversation_reads_its_cached_prefix() {
-        let cache = PromptCache::default();
+        let cache = CachedPrefixes::default();
         let now = Instant::now();
         let first = cache.meter(model(), &request(2, Ttl::OneHour), now);
         assert_eq!(first.cache_write_1h_tokens, first.usage.cache_write_tokens);
@@ -313,7 +313,8 @@ mod tests {
 
     #[test]
     fn usage_survives_encoding_and_parsing() {
-        let usage = Usage { input_tokens: 1, output_tokens: 2, cache_read_tokens: 3, cache_write_tokens: 4 };
+        let usage =
+            BilledUsage { input_tokens: 1, output_tokens: 2, cache_read_tokens: 3, cache_write_tokens: 4 };
         let written = MeteredUsage { usage, cache_write_1h_tokens: 3 }.to_converse();
         assert_eq!(written["totalTokens"], 10);
         let read_tokens = MeteredUsage::from_converse(&written).unwrap();
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn short_prefixes_are_not_cached_and_prefixes_expire() {
-        let cache = PromptCache::default();
+        let cache = CachedPrefixes::default();
         let now = Instant::now();
         let mut short = CacheablePrompt::new(model(), true);
         short.block("user", &json!({"text": "short"}));

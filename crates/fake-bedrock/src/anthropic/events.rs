@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::converse::recognize_event;
 use crate::models::Model;
 use crate::response_metadata::{ResponseMetadata, stop_details, stop_reason};
-use crate::script::{Event, Step};
+use crate::script::{ScriptEvent, ScriptStep};
 use crate::signatures::base62;
 
 /// Translator of ConverseStream events into Anthropic's, for one response.
@@ -56,45 +56,45 @@ impl Translator {
     }
 
     /// Translates one event of the script.
-    pub(crate) fn translate(&mut self, event: Event, metadata: &ResponseMetadata) -> Vec<Value> {
+    pub(crate) fn translate(&mut self, event: ScriptEvent, metadata: &ResponseMetadata) -> Vec<Value> {
         let mut events = Vec::new();
         let delta =
             |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
         match recognize_event(event) {
-            Event::MessageStart => events.push(self.message_start(metadata)),
-            Event::ToolStart { index, id, name } => {
+            ScriptEvent::MessageStart => events.push(self.message_start(metadata)),
+            ScriptEvent::ToolStart { index, id, name } => {
                 let id = tool_id(&id);
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.tool_use_ids.push(id);
                 self.start(index, block, &mut events);
                 events.push(delta(index, json!({"type": "input_json_delta", "partial_json": ""})));
             }
-            Event::Text { index, text } => {
+            ScriptEvent::Text { index, text } => {
                 self.start(index, json!({"type": "text", "text": ""}), &mut events);
                 events.push(delta(index, json!({"type": "text_delta", "text": text})));
             }
-            Event::ToolInput { index, json: part } => {
+            ScriptEvent::ToolInput { index, json: part } => {
                 events.push(delta(index, json!({"type": "input_json_delta", "partial_json": part})));
             }
-            Event::Thinking { index, text } => {
+            ScriptEvent::Thinking { index, text } => {
                 let block = json!({"type": "thinking", "thinking": "", "signature": ""});
                 self.start(index, block, &mut events);
                 events.push(delta(index, json!({"type": "thinking_delta", "thinking": text})));
             }
-            Event::Signature { index, signature } => {
+            ScriptEvent::Signature { index, signature } => {
                 let block = json!({"type": "thinking", "thinking": "", "signature": ""});
                 self.start(index, block, &mut events);
                 events.push(delta(index, json!({"type": "signature_delta", "signature": signature})));
             }
             // Anthropic sends all redacted thinking in `content_block_start`.
-            Event::Redacted { data, .. } => self.redacted.push_str(&data),
-            Event::Citation { index, citation } => {
+            ScriptEvent::Redacted { data, .. } => self.redacted.push_str(&data),
+            ScriptEvent::Citation { index, citation } => {
                 self.start(index, json!({"type": "text", "text": ""}), &mut events);
                 let citation = anthropic_citation(&citation);
                 events.push(delta(index, json!({"type": "citations_delta", "citation": citation})));
             }
-            Event::AnthropicBlockStart { index, block } => self.start(index, block, &mut events),
-            Event::BlockStop { index } => {
+            ScriptEvent::AnthropicBlockStart { index, block } => self.start(index, block, &mut events),
+            ScriptEvent::BlockStop { index } => {
                 if !self.redacted.is_empty() {
                     let block =
                         json!({"type": "redacted_thinking", "data": std::mem::take(&mut self.redacted)});
@@ -103,15 +103,15 @@ impl Translator {
                 self.open = None;
                 events.push(json!({"type": "content_block_stop", "index": index}));
             }
-            Event::MessageStop { reason, stop_sequence } => {
+            ScriptEvent::MessageStop { reason, stop_sequence } => {
                 let mut event = message_delta(&reason, stop_sequence.as_deref(), metadata);
                 if let Some(safeguards) = metadata.safeguards {
                     event["delta"]["safeguard_results"] = safeguards.results(&self.tool_use_ids);
                 }
                 events.push(event);
             }
-            Event::Metadata => events.push(json!({"type": "message_stop"})),
-            Event::Other { name, payload } => {
+            ScriptEvent::Metadata => events.push(json!({"type": "message_stop"})),
+            ScriptEvent::Other { name, payload } => {
                 let mut value = payload;
                 value["type"] = name.into();
                 events.push(value);
@@ -143,12 +143,16 @@ fn message_delta(reason: &str, stop_sequence: Option<&str>, metadata: &ResponseM
 }
 
 /// Accumulates a script into one message.
-pub(crate) fn accumulate(mut translator: Translator, steps: Vec<Step>, metadata: &ResponseMetadata) -> Value {
+pub(crate) fn accumulate(
+    mut translator: Translator,
+    steps: Vec<ScriptStep>,
+    metadata: &ResponseMetadata,
+) -> Value {
     let mut message = json!({});
     let mut content: Vec<Value> = Vec::new();
     let mut input = String::new();
     for step in steps {
-        let Step::Event(event) = step else { continue };
+        let ScriptStep::Event(event) = step else { continue };
         for event in translator.translate(event, metadata) {
             match event["type"].as_str() {
                 Some("message_start") => message = event["message"].clone(),

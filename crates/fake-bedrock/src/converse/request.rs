@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::directives::{CitableSource, ForcedTool, Prompt, Tool};
+use crate::directives::{CitableSource, ForcedTool, Prompt, ToolDefinition};
 use crate::models::Model;
 use crate::tokens::{CacheablePrompt, Ttl};
 
@@ -82,7 +82,7 @@ pub(crate) fn prompt(body: &Value, model: &Model) -> Prompt {
             .filter_map(|tool| {
                 let spec = tool.get("toolSpec")?;
                 let name = spec.get("name")?.as_str()?.to_owned();
-                Some(Tool { name, schema: spec["inputSchema"]["json"].clone(), deferred: false })
+                Some(ToolDefinition { name, schema: spec["inputSchema"]["json"].clone(), deferred: false })
             })
             .collect();
         let choice = config.get("toolChoice");

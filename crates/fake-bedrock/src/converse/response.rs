@@ -5,62 +5,62 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::response_metadata::ResponseMetadata;
-use crate::script::{Event, Step};
+use crate::script::{ScriptEvent, ScriptStep};
 
 /// Accumulates a script into one Converse response.
-pub(crate) fn accumulate(steps: Vec<Step>, metadata: &ResponseMetadata, latency_ms: u64) -> Value {
+pub(crate) fn accumulate(steps: Vec<ScriptStep>, metadata: &ResponseMetadata, latency_ms: u64) -> Value {
     let mut blocks: Vec<(u32, Block)> = Vec::new();
     let mut reason = "end_turn".to_owned();
     let mut sequence = None;
     for step in steps {
-        let Step::Event(event) = step else { continue };
+        let ScriptStep::Event(event) = step else { continue };
         match recognize_event(event) {
-            Event::ToolStart { index, id, name } => {
+            ScriptEvent::ToolStart { index, id, name } => {
                 blocks.push((index, Block::Tool { id, name, json: String::new() }));
             }
-            Event::Text { index, text } => {
+            ScriptEvent::Text { index, text } => {
                 if let Block::Text { text: all, .. } = find_or_insert(&mut blocks, index, Block::text) {
                     all.push_str(&text);
                 }
             }
-            Event::ToolInput { index, json: part } => {
+            ScriptEvent::ToolInput { index, json: part } => {
                 if let Some(Block::Tool { json, .. }) = find_last(&mut blocks, index) {
                     json.push_str(&part);
                 }
             }
-            Event::Thinking { index, text } => {
+            ScriptEvent::Thinking { index, text } => {
                 if let Block::Thinking { text: all, .. } = find_or_insert(&mut blocks, index, Block::thinking)
                 {
                     all.push_str(&text);
                 }
             }
-            Event::Signature { index, signature } => {
+            ScriptEvent::Signature { index, signature } => {
                 if let Block::Thinking { signature: slot, .. } =
                     find_or_insert(&mut blocks, index, Block::thinking)
                 {
                     *slot = Some(signature);
                 }
             }
-            Event::Redacted { index, data } => {
+            ScriptEvent::Redacted { index, data } => {
                 if let Block::Redacted(all) =
                     find_or_insert(&mut blocks, index, || Block::Redacted(String::new()))
                 {
                     all.push_str(&data);
                 }
             }
-            Event::Citation { index, citation } => {
+            ScriptEvent::Citation { index, citation } => {
                 if let Some(Block::Text { citations, .. }) = find_last(&mut blocks, index) {
                     citations.push(citation);
                 }
             }
-            Event::MessageStop { reason: stop_reason, stop_sequence } => {
+            ScriptEvent::MessageStop { reason: stop_reason, stop_sequence } => {
                 (reason, sequence) = (stop_reason, stop_sequence);
             }
-            Event::AnthropicBlockStart { .. }
-            | Event::MessageStart
-            | Event::BlockStop { .. }
-            | Event::Metadata
-            | Event::Other { .. } => {}
+            ScriptEvent::AnthropicBlockStart { .. }
+            | ScriptEvent::MessageStart
+            | ScriptEvent::BlockStop { .. }
+            | ScriptEvent::Metadata
+            | ScriptEvent::Other { .. } => {}
         }
     }
     let content: Vec<Value> = blocks.into_iter().map(|(_, block)| block.value()).collect();
@@ -134,8 +134,8 @@ fn find_or_insert(blocks: &mut Vec<(u32, Block)>, index: u32, new: impl FnOnce()
 }
 
 /// Turns the known events of fixtures into typed events, so that they can be accumulated and translated.
-pub(crate) fn recognize_event(event: Event) -> Event {
-    let Event::Other { name, payload } = event else {
+pub(crate) fn recognize_event(event: ScriptEvent) -> ScriptEvent {
+    let ScriptEvent::Other { name, payload } = event else {
         return event;
     };
     let index = payload["contentBlockIndex"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
@@ -144,31 +144,34 @@ pub(crate) fn recognize_event(event: Event) -> Event {
     let reasoning = &delta["reasoningContent"];
     let citation = &delta["citation"];
     let recognized = match name.as_str() {
-        "messageStart" => Some(Event::MessageStart),
+        "messageStart" => Some(ScriptEvent::MessageStart),
         "contentBlockStart" => {
             let tool = &payload["start"]["toolUse"];
-            text(&tool["toolUseId"]).zip(text(&tool["name"])).map(|(id, name)| Event::ToolStart {
+            text(&tool["toolUseId"]).zip(text(&tool["name"])).map(|(id, name)| ScriptEvent::ToolStart {
                 index,
                 id,
                 name,
             })
         }
         "contentBlockDelta" => text(&delta["text"])
-            .map(|text| Event::Text { index, text: text.into() })
-            .or_else(|| citation.is_object().then(|| Event::Citation { index, citation: citation.clone() }))
-            .or_else(|| text(&delta["toolUse"]["input"]).map(|json| Event::ToolInput { index, json }))
-            .or_else(|| text(&reasoning["text"]).map(|text| Event::Thinking { index, text }))
-            .or_else(|| text(&reasoning["signature"]).map(|signature| Event::Signature { index, signature }))
+            .map(|text| ScriptEvent::Text { index, text: text.into() })
+            .or_else(|| {
+                citation.is_object().then(|| ScriptEvent::Citation { index, citation: citation.clone() })
+            })
+            .or_else(|| text(&delta["toolUse"]["input"]).map(|json| ScriptEvent::ToolInput { index, json }))
+            .or_else(|| text(&reasoning["text"]).map(|text| ScriptEvent::Thinking { index, text }))
+            .or_else(|| {
+                text(&reasoning["signature"]).map(|signature| ScriptEvent::Signature { index, signature })
+            })
             .or_else(|| {
                 let bytes = BASE64.decode(reasoning["redactedContent"].as_str()?).ok()?;
-                Some(Event::Redacted { index, data: String::from_utf8(bytes).ok()? })
+                Some(ScriptEvent::Redacted { index, data: String::from_utf8(bytes).ok()? })
             }),
-        "contentBlockStop" => Some(Event::BlockStop { index }),
-        "messageStop" => {
-            text(&payload["stopReason"]).map(|reason| Event::MessageStop { reason, stop_sequence: None })
-        }
-        "metadata" => Some(Event::Metadata),
+        "contentBlockStop" => Some(ScriptEvent::BlockStop { index }),
+        "messageStop" => text(&payload["stopReason"])
+            .map(|reason| ScriptEvent::MessageStop { reason, stop_sequence: None }),
+        "metadata" => Some(ScriptEvent::Metadata),
         _ => None,
     };
-    recognized.unwrap_or(Event::Other { name, payload })
+    recognized.unwrap_or(ScriptEvent::Other { name, payload })
 }

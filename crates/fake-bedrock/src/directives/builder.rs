@@ -1,8 +1,8 @@
 //! Builder of scripts: blocks, deltas and stops.
 
-use super::{ForcedTool, Plan, Prompt, ScriptOptions, Tool};
+use super::{ForcedTool, Prompt, ResponsePlan, ScriptOptions, ToolDefinition};
 use crate::arguments::{arguments, instance};
-use crate::script::{Event, Step};
+use crate::script::{ScriptEvent, ScriptStep};
 use crate::signatures::base62;
 
 /// Maximum number of characters of a prompt that a response quotes: enough to recognize the prompt.
@@ -10,7 +10,7 @@ const MAX_QUOTED_CHARS: usize = 200;
 
 /// A script under construction.
 pub(super) struct ScriptBuilder {
-    steps: Vec<Step>,
+    steps: Vec<ScriptStep>,
     /// Index of the current block.
     pub(super) index: u32,
     pub(super) options: ScriptOptions,
@@ -22,7 +22,7 @@ pub(super) struct ScriptBuilder {
 impl ScriptBuilder {
     pub(super) fn new(options: ScriptOptions) -> Self {
         Self {
-            steps: vec![Step::Event(Event::MessageStart)],
+            steps: vec![ScriptStep::Event(ScriptEvent::MessageStart)],
             index: 0,
             options,
             tool_calls: 0,
@@ -31,7 +31,7 @@ impl ScriptBuilder {
     }
 
     /// The response to a prompt without directives.
-    pub(super) fn default_response(&mut self, prompt: &Prompt) -> Plan {
+    pub(super) fn default_response(&mut self, prompt: &Prompt) -> ResponsePlan {
         if let Some(schema) = &prompt.output_schema {
             let json = instance(schema, truncate(prompt.user_text())).to_string();
             return self.text_block(&json).stop("end_turn");
@@ -60,24 +60,24 @@ impl ScriptBuilder {
         self.text_block(&text).stop("end_turn")
     }
 
-    pub(super) fn event(&mut self, event: Event) {
-        self.step(Step::Event(event));
+    pub(super) fn event(&mut self, event: ScriptEvent) {
+        self.step(ScriptStep::Event(event));
     }
 
-    pub(super) fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: ScriptStep) {
         self.steps.push(step);
     }
 
     /// Adds the delay between deltas.
     pub(super) fn pace(&mut self) {
         if !self.options.pace.is_zero() {
-            self.step(Step::Sleep(self.options.pace));
+            self.step(ScriptStep::Sleep(self.options.pace));
         }
     }
 
     pub(super) fn text_delta(&mut self, text: &'static str) {
         let index = self.index;
-        self.event(Event::Text { index, text: text.into() });
+        self.event(ScriptEvent::Text { index, text: text.into() });
     }
 
     pub(super) fn text_deltas(&mut self, deltas: &[&'static str]) -> &mut Self {
@@ -95,7 +95,7 @@ impl ScriptBuilder {
 
     pub(super) fn block_stop(&mut self) -> &mut Self {
         let index = self.index;
-        self.event(Event::BlockStop { index });
+        self.event(ScriptEvent::BlockStop { index });
         self.index += 1;
         self
     }
@@ -106,60 +106,60 @@ impl ScriptBuilder {
         let mut words = text.split_inclusive(' ').peekable();
         while words.peek().is_some() {
             let text: String = words.by_ref().take(3).collect();
-            self.event(Event::Text { index, text: text.into() });
+            self.event(ScriptEvent::Text { index, text: text.into() });
             self.pace();
         }
         self.block_stop()
     }
 
     /// Starts a tool call and returns the index of its block.
-    pub(super) fn tool_start(&mut self, tool: &Tool) -> u32 {
+    pub(super) fn tool_start(&mut self, tool: &ToolDefinition) -> u32 {
         self.tool_calls += u64::from(!self.has_equal_ids || self.tool_calls == 0);
         let id = format!(
             "tooluse_{}",
             base62(self.options.seed.rotate_left(17) ^ self.tool_calls.wrapping_mul(0x9e37_79b9))
         );
         let index = self.index;
-        self.event(Event::ToolStart { index, id, name: tool.name.clone() });
+        self.event(ScriptEvent::ToolStart { index, id, name: tool.name.clone() });
         index
     }
 
     /// A tool call with arguments that satisfy the tool's schema.
-    pub(super) fn tool_call(&mut self, tool: &Tool, user_text: &str) -> &mut Self {
+    pub(super) fn tool_call(&mut self, tool: &ToolDefinition, user_text: &str) -> &mut Self {
         self.tool_call_with(tool, &arguments(&tool.schema, truncate(user_text)).to_string())
     }
 
     /// A tool call with these arguments, JSON.
-    pub(super) fn tool_call_with(&mut self, tool: &Tool, json: &str) -> &mut Self {
+    pub(super) fn tool_call_with(&mut self, tool: &ToolDefinition, json: &str) -> &mut Self {
         let index = self.tool_start(tool);
         let characters: Vec<char> = json.chars().collect();
         for part in characters.chunks(characters.len().div_ceil(4).max(5)) {
-            self.event(Event::ToolInput { index, json: part.iter().collect() });
+            self.event(ScriptEvent::ToolInput { index, json: part.iter().collect() });
             self.pace();
         }
         self.block_stop()
     }
 
     pub(super) fn message_stop(&mut self, reason: &str, stop_sequence: Option<String>) {
-        self.event(Event::MessageStop { reason: reason.into(), stop_sequence });
-        self.event(Event::Metadata);
+        self.event(ScriptEvent::MessageStop { reason: reason.into(), stop_sequence });
+        self.event(ScriptEvent::Metadata);
     }
 
     /// Ends the message and returns the script.
-    pub(super) fn stop(&mut self, reason: &str) -> Plan {
+    pub(super) fn stop(&mut self, reason: &str) -> ResponsePlan {
         self.message_stop(reason, None);
-        Plan::Respond(self.take_steps())
+        ResponsePlan::Respond(self.take_steps())
     }
 
     /// Ends the script with a step that interrupts the stream.
-    pub(super) fn interrupt(&mut self, step: Step) -> Plan {
+    pub(super) fn interrupt(&mut self, step: ScriptStep) -> ResponsePlan {
         self.step(step);
-        // `Step::Cut` sends half of this event.
+        // `ScriptStep::Cut` sends half of this event.
         self.text_delta("never arrives whole");
-        Plan::Respond(self.take_steps())
+        ResponsePlan::Respond(self.take_steps())
     }
 
-    pub(super) fn take_steps(&mut self) -> Vec<Step> {
+    pub(super) fn take_steps(&mut self) -> Vec<ScriptStep> {
         std::mem::take(&mut self.steps)
     }
 }

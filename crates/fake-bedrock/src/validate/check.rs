@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use super::schema::{Member, Pattern, Shape};
+use super::schema::{Pattern, Shape, ShapeMember};
 use crate::error::AwsError;
 
 /// Maximum number of problems in an error message, so that it stays readable.
@@ -170,7 +170,7 @@ fn visit_scalar(shape: &Shape, value: &Value, path: &Path<'_>, problems: &mut Pr
 /// Checks the members of a structure or union.
 fn visit_members(
     shape: &Shape,
-    members: &[Member],
+    members: &[ShapeMember],
     value: &Value,
     path: &Path<'_>,
     problems: &mut Problems,
@@ -204,6 +204,6 @@ fn visit_members(
     Ok(())
 }
 
-fn find<'a>(members: &'a [Member], key: &str) -> Option<&'a Member> {
+fn find<'a>(members: &'a [ShapeMember], key: &str) -> Option<&'a ShapeMember> {
     members.iter().find(|(name, ..)| *name == key)
 }

@@ -26,9 +26,9 @@ pub(crate) enum Shape {
         min: usize,
         max: usize,
     },
-    Struct(&'static [Member]),
+    Struct(&'static [ShapeMember]),
     /// Exactly one member.
-    Union(&'static [Member]),
+    Union(&'static [ShapeMember]),
     /// An object with arbitrary names.
     Map,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Pattern {
 }
 
 /// Name, whether it is required, and shape.
-pub(crate) type Member = (&'static str, bool, &'static Shape);
+pub(crate) type ShapeMember = (&'static str, bool, &'static Shape);
 
 const UNLIMITED: usize = usize::MAX;
 
