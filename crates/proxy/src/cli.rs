@@ -85,9 +85,9 @@ enum Command {
     #[command(after_help = "Example:\n  PORT=8081 AWS_BEDROCK_REGION=eu-west-1 bedrock-proxy serve")]
     Serve,
     /// Check everything that the server needs, with advice for each failure
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
     /// Print the settings of a client
-    Connect(connect::Arguments),
+    Connect(connect::ConnectArguments),
     /// Issue, list and revoke tokens
     #[command(subcommand)]
     Token(tokens::TokenCommand),
@@ -114,9 +114,9 @@ enum Command {
         command: config::ConfigCommand,
     },
     /// Check the health of the server that this configuration describes, for the HEALTHCHECK of a container
-    Healthcheck(healthcheck::Arguments),
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Apply pending migrations of the database, as every start does
-    Migrate(migrate::Arguments),
+    Migrate(migrate::MigrateArguments),
     /// Explain an error by the code at the end of its message, such as E07, or list all errors
     #[command(after_help = "Example:\n  bedrock-proxy explain E07")]
     Explain {
@@ -131,7 +131,7 @@ enum Command {
     /// Print the manual page, or write one for each command
     Man(man::Man),
     /// Print the version
-    Version(version::Arguments),
+    Version(version::VersionArguments),
 }
 
 fn port(text: &str) -> Result<u16, String> {

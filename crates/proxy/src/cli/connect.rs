@@ -16,7 +16,7 @@ const DEFAULT_MODEL: &str = "claude-sonnet-5";
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy connect claude-code --user ana")]
-pub(super) struct Arguments {
+pub(super) struct ConnectArguments {
     /// The client; without one, list all clients
     #[arg(value_parser = PossibleValuesParser::new(CLIENTS.map(|client| client.name)))]
     client: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     user: String,
 }
 
-pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
+pub(super) async fn run(config: Config, arguments: ConnectArguments) -> Result<ExitCode, String> {
     let client = CLIENTS.iter().find(|client| Some(client.name) == arguments.client.as_deref());
     let Some(client) = client else {
         print(&connect::list());

@@ -15,7 +15,7 @@ use crate::doctor::{self, DoctorOptions, Finding, Severity};
     after_help = "Example:\n  bedrock-proxy doctor --model claude-sonnet-5\n\nIt requests one token from every configured \
                         model, which costs a little; --no-calls skips that."
 )]
-pub(super) struct Arguments {
+pub(super) struct DoctorArguments {
     /// Print JSON after all checks
     #[arg(long)]
     json: bool,
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     no_calls: bool,
 }
 
-pub(super) fn run(arguments: Arguments, loaded: Loaded) -> ExitCode {
+pub(super) fn run(arguments: DoctorArguments, loaded: Loaded) -> ExitCode {
     match loaded.config {
         Ok(config) => in_runtime(examine(config, arguments)),
         Err(errors) => {
@@ -42,8 +42,8 @@ pub(super) fn run(arguments: Arguments, loaded: Loaded) -> ExitCode {
     }
 }
 
-async fn examine(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
-    let Arguments { json, models, no_calls } = arguments;
+async fn examine(config: Config, arguments: DoctorArguments) -> Result<ExitCode, String> {
+    let DoctorArguments { json, models, no_calls } = arguments;
     let mut findings = Vec::new();
     let mut report = |finding: Finding| {
         if !json {

@@ -12,7 +12,7 @@ use crate::http_client;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  HEALTHCHECK CMD [\"bedrock-proxy\", \"healthcheck\"]")]
-pub(super) struct Arguments {
+pub(super) struct HealthcheckArguments {
     /// Check that it can serve requests (/health), not only that it is alive (/livez)
     #[arg(long)]
     ready: bool,
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     url: Option<Uri>,
 }
 
-pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
+pub(super) async fn run(config: Config, arguments: HealthcheckArguments) -> Result<ExitCode, String> {
     let path = if arguments.ready { "/health" } else { "/livez" };
     let base = arguments.url.map_or_else(|| local_url(&config.server), |url| Ok(url.to_string()))?;
     match http_client::get_local(&format!("{}{path}", base.trim_end_matches('/'))).await {

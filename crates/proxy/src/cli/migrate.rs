@@ -10,13 +10,13 @@ use crate::store::Inspection;
 
 #[derive(Clone, Copy, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy migrate --dry-run")]
-pub(super) struct Arguments {
+pub(super) struct MigrateArguments {
     /// List pending migrations and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(super) async fn run(config: Config, arguments: Arguments) -> Result<ExitCode, String> {
+pub(super) async fn run(config: Config, arguments: MigrateArguments) -> Result<ExitCode, String> {
     let inspection = Inspection::read(&config.database).await.map_err(|error| error.to_string())?;
     let verb = if arguments.dry_run { "pending" } else { "applied" };
     if !arguments.dry_run {

@@ -23,13 +23,13 @@ const ENVIRONMENT: &str = if cfg!(target_env = "musl") {
 
 #[derive(Clone, Copy, Debug, Args)]
 #[command(after_help = "Example:\n  bedrock-proxy version --json")]
-pub(super) struct Arguments {
+pub(super) struct VersionArguments {
     /// Print JSON with everything a bug report needs
     #[arg(long)]
     json: bool,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, String> {
+pub(super) async fn run(arguments: VersionArguments) -> Result<ExitCode, String> {
     let version = env!("CARGO_PKG_VERSION");
     if !arguments.json {
         let commit = COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
