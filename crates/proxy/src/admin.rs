@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ids;
 use crate::quota::Periods;
-use crate::store::{Event, EventFilter, ListPage, Page, Store, StoreError, rfc3339};
+use crate::store::{AuditEvent, EventFilter, ListPage, Page, Store, StoreError, rfc3339};
 pub(crate) use csv::{cell, columns, csv};
 pub(crate) use plan::{Declaration, Entry, Plan};
 pub(crate) use tokens::{NOT_ISSUED_HERE, TokenRequest, parse_ttl};
@@ -114,7 +114,7 @@ impl Admin {
     pub(crate) async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Value>> {
         let rows = self.store.events(filter, page).await;
         let page = rows.map_err(|error| AdminError::from_store(error, "event"))?;
-        let view = |event: &Event| {
+        let view = |event: &AuditEvent| {
             json!({
                 "type": "event",
                 "id": event.id,
@@ -150,8 +150,8 @@ impl Admin {
     }
 
     /// Event of an operation of `actor`.
-    fn event(&self, kind: &str, actor: &str, subject: Subject<'_>, details: Value) -> Event {
-        Event {
+    fn event(&self, kind: &str, actor: &str, subject: Subject<'_>, details: Value) -> AuditEvent {
+        AuditEvent {
             id: ids::event_id(),
             kind: kind.to_owned(),
             user_id: subject.user.map(str::to_owned),

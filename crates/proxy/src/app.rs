@@ -22,7 +22,7 @@ use crate::inference::Inference;
 use crate::memory_limit;
 use crate::quota::Quota;
 use crate::readiness::Readiness;
-use crate::store::{Event, Store, StoreError};
+use crate::store::{AuditEvent, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::telemetry::TelemetrySinks;
 use crate::telemetry::metrics::{Metrics, Snapshot};
@@ -194,7 +194,7 @@ impl App {
         }
         self.recorder.start(&self.background);
         self.telemetry.otel.start(&self.background);
-        self.recorder.record_event(Event {
+        self.recorder.record_event(AuditEvent {
             id: ids::event_id(),
             kind: "config_loaded".to_owned(),
             user_id: None,

@@ -32,21 +32,21 @@ pub(crate) struct CertifiedPair {
 #[error("{reason}")]
 pub struct CertificateError {
     /// The file that is wrong.
-    pub(crate) file: File,
+    pub(crate) file: PemFile,
     /// What is wrong, then what to do; never contents of the file.
     pub(crate) reason: String,
 }
 
 /// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum File {
+pub(crate) enum PemFile {
     /// The certificate and its intermediate certificates.
     Certificate,
     /// Its private key.
     Key,
 }
 
-impl File {
+impl PemFile {
     fn error(self, reason: impl Into<String>) -> CertificateError {
         CertificateError { file: self, reason: reason.into() }
     }
@@ -68,7 +68,7 @@ pub(crate) fn read(certificate: &Path, key: &Path) -> Result<CertifiedPair, Cert
         } else {
             format!("cannot be used ({error}); use an RSA, ECDSA ({}) or Ed25519 key", crypto::CURVES)
         };
-        File::Key.error(reason)
+        PemFile::Key.error(reason)
     })?;
     Ok(CertifiedPair { key: Arc::new(certified), valid_from, valid_until })
 }
@@ -76,9 +76,9 @@ pub(crate) fn read(certificate: &Path, key: &Path) -> Result<CertifiedPair, Cert
 /// The certificates in a file; at least one.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let error = |error: Error| {
-        File::Certificate.error(describe(&error, "the certificate, then those that signed it"))
+        PemFile::Certificate.error(describe(&error, "the certificate, then those that signed it"))
     };
-    let text = fs::read(path).map_err(|error| File::Certificate.error(read_error(&error)))?;
+    let text = fs::read(path).map_err(|error| PemFile::Certificate.error(read_error(&error)))?;
     let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(error)?;
     if chain.is_empty() {
         return Err(error(Error::NoItemsFound));
@@ -88,16 +88,16 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateEr
 
 /// The first private key in a file that other users cannot read.
 fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let metadata = fs::metadata(path).map_err(|error| File::Key.error(read_error(&error)))?;
+    let metadata = fs::metadata(path).map_err(|error| PemFile::Key.error(read_error(&error)))?;
     if is_world_readable(metadata.mode(), metadata.uid() == 0) {
         let mode = metadata.mode() & 0o777;
         let reason =
             format!("can be read by other users (mode {mode:04o}); chmod 600 it, or 640 if root owns it");
-        return Err(File::Key.error(reason));
+        return Err(PemFile::Key.error(reason));
     }
-    let text = fs::read(path).map_err(|error| File::Key.error(read_error(&error)))?;
+    let text = fs::read(path).map_err(|error| PemFile::Key.error(read_error(&error)))?;
     PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|error| File::Key.error(describe(&error, "an unencrypted private key")))
+        .map_err(|error| PemFile::Key.error(describe(&error, "an unencrypted private key")))
 }
 
 /// Whether users other than the owner can read or change the key. A file of root may be readable by its group: that is
@@ -124,7 +124,7 @@ fn describe(error: &Error, expected: &str) -> String {
 /// Start and end of validity, in seconds since the epoch.
 fn validity(certificate: &CertificateDer<'_>) -> Result<(u64, u64), CertificateError> {
     let read = Certificate::from_der(certificate).map_err(|error| {
-        File::Certificate
+        PemFile::Certificate
             .error(format!("begins with a certificate that cannot be parsed ({error}); create it again"))
     })?;
     let validity = read.tbs_certificate().validity();
@@ -184,7 +184,7 @@ mod tests {
     use super::fixtures::CertificateFiles;
     use super::*;
 
-    fn read_invalid(files: &CertificateFiles) -> (File, String) {
+    fn read_invalid(files: &CertificateFiles) -> (PemFile, String) {
         let CertificateError { file, reason } = read(&files.certificate, &files.key).unwrap_err();
         (file, reason)
     }
@@ -203,7 +203,7 @@ mod tests {
             (CertificateFiles::new("proxy.example", 0..1), CertificateFiles::new("proxy.example", 0..1));
         fs::copy(&other.key, &one.key).unwrap();
         let (file, reason) = read_invalid(&one);
-        assert!(file == File::Key && reason.contains("does not belong"), "{reason}");
+        assert!(file == PemFile::Key && reason.contains("does not belong"), "{reason}");
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
         for mode in [0o644, 0o604, 0o660, 0o666] {
             fs::set_permissions(&files.key, Permissions::from_mode(mode)).unwrap();
             let (file, reason) = read_invalid(&files);
-            assert!(file == File::Key && reason.contains(&format!("(mode {mode:04o})")), "{reason}");
+            assert!(file == PemFile::Key && reason.contains(&format!("(mode {mode:04o})")), "{reason}");
         }
         assert!(
             !is_world_readable(0o100_640, true)
@@ -224,19 +224,23 @@ mod tests {
     #[test]
     fn invalid_pem_is_rejected_without_its_contents() {
         for (certificate, key, file) in [
-            ("canary", None, File::Certificate),
-            ("", None, File::Certificate),
-            ("-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n", None, File::Certificate),
-            ("-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n", None, File::Certificate),
-            ("-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n", None, File::Certificate),
-            ("", Some("canary"), File::Key),
-            ("", Some("-----BEGIN PRIVATE KEY-----\nY2FuYXJ5\n-----END PRIVATE KEY-----\n"), File::Key),
+            ("canary", None, PemFile::Certificate),
+            ("", None, PemFile::Certificate),
+            ("-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n", None, PemFile::Certificate),
+            (
+                "-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n",
+                None,
+                PemFile::Certificate,
+            ),
+            ("-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n", None, PemFile::Certificate),
+            ("", Some("canary"), PemFile::Key),
+            ("", Some("-----BEGIN PRIVATE KEY-----\nY2FuYXJ5\n-----END PRIVATE KEY-----\n"), PemFile::Key),
             (
                 "",
                 Some(
                     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nY2FuYXJ5\n-----END ENCRYPTED PRIVATE KEY-----\n",
                 ),
-                File::Key,
+                PemFile::Key,
             ),
         ] {
             let files = CertificateFiles::new("proxy.example", 0..1);

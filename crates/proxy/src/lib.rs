@@ -70,9 +70,9 @@ pub mod testing {
     pub use crate::language::spanish_error;
     pub use crate::server::{Drained, Server, Tls};
     pub use crate::store::{
-        CallerRows, CallerTotals, Dimensions, EVENT_KINDS, Event, EventFilter, NewUser, Page, RejectedUser,
-        Rejections, Reservation, ReserveOutcome, Revoked, Store, StoreError, Team, Token, UsageQuery,
-        UsageRecord, UsageRow, UsageTotals, User,
+        AuditEvent, CallerRows, CallerTotals, ClaimedUser, Dimensions, EVENT_KINDS, EventFilter, Page,
+        RejectedUser, Rejections, Reservation, ReserveOutcome, Revoked, Store, StoreError, Team, Token,
+        UsageQuery, UsageRecord, UsageRow, UsageTotals, User,
     };
     pub use crate::tasks::Tasks;
     pub use crate::telemetry::metrics::{Metrics, Snapshot};

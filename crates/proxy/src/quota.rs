@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{self, FailMode};
 use crate::ids;
 use crate::store::{
-    CallerTotals, Event, OutageLog, Reservation, ReserveOutcome, Store, StoreError, UsageRecord,
+    AuditEvent, CallerTotals, OutageLog, Reservation, ReserveOutcome, Store, StoreError, UsageRecord,
 };
 use crate::usage::{QueuePermit, SlotError, UsageRecorder};
 pub(crate) use period::{Period, Periods};
@@ -355,7 +355,7 @@ impl Quota {
         }
         reported.insert(limit, now);
         drop(reported);
-        self.recorder.record_event(Event {
+        self.recorder.record_event(AuditEvent {
             id: ids::event_id(),
             kind: "quota_exceeded".to_owned(),
             user_id: Some(subject.user_id.clone()),

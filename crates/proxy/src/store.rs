@@ -114,17 +114,17 @@ pub use events::{EVENT_KINDS, EventFilter};
 pub(crate) use inspect::{Inspection, sqlite_version};
 pub(crate) use outage::OutageLog;
 pub(crate) use records::ListPage;
-pub use records::{CallerRows, Event, Page, Team, Token, UsageRecord, User};
+pub use records::{AuditEvent, CallerRows, Page, Team, Token, UsageRecord, User};
 pub use rejections::{RejectedUser, Rejections};
 pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
 pub use tokens::Revoked;
 pub(crate) use usage::dollars;
 pub use usage_report::{Dimensions, UsageQuery, UsageRow};
-pub use users::NewUser;
+pub use users::ClaimedUser;
 
 use crate::config;
 use crate::tasks::Tasks;
-use circuit::{Access, Circuit};
+use circuit::{AccessKind, Circuit};
 use pools::Pools;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -260,7 +260,7 @@ impl Store {
     /// # Errors
     /// When it does not, within a second each.
     pub async fn ping(&self) -> Result<()> {
-        for access in [Access::Read, Access::Write] {
+        for access in [AccessKind::Read, AccessKind::Write] {
             self.with_deadline(access, REQUEST_TIMEOUT, self.probe(access)).await?;
         }
         Ok(())
@@ -282,7 +282,7 @@ impl Store {
     /// requests fail at once with [`StoreError::Unavailable`].
     async fn with_deadline<T>(
         &self,
-        access: Access,
+        access: AccessKind,
         limit: Duration,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
@@ -320,15 +320,15 @@ impl Store {
     }
 
     /// What is known of the connections for this access.
-    fn connection(&self, access: Access) -> &Circuit {
+    fn connection(&self, access: AccessKind) -> &Circuit {
         match access {
-            Access::Read => &self.0.read,
-            Access::Write => &self.0.write,
+            AccessKind::Read => &self.0.read,
+            AccessKind::Write => &self.0.write,
         }
     }
 
     /// The circuit of this access: PostgreSQL has one for both, as its writers do not wait for each other.
-    fn circuit(&self, access: Access) -> &Circuit {
+    fn circuit(&self, access: AccessKind) -> &Circuit {
         match self.0.pools {
             Pools::Sqlite { .. } => self.connection(access),
             Pools::Postgres { .. } => &self.0.read,
@@ -347,9 +347,9 @@ impl Store {
     }
 
     /// Records that a call failed, and probes in the background until one of the same kind succeeds.
-    fn report_failure(&self, access: Access, error: &StoreError) {
+    fn report_failure(&self, access: AccessKind, error: &StoreError) {
         self.connection(access).set_connected(false);
-        if access == Access::Read {
+        if access == AccessKind::Read {
             self.0.pools.renew_readers();
         }
         if !self.connection(access).begin_probing() {
@@ -372,7 +372,7 @@ impl Store {
         });
     }
 
-    async fn probe_until_up(&self, access: Access) {
+    async fn probe_until_up(&self, access: AccessKind) {
         loop {
             tokio::time::sleep(PROBE_INTERVAL).await;
             if matches!(timeout(REQUEST_TIMEOUT, self.probe(access)).await, Ok(Ok(()))) {
@@ -382,12 +382,12 @@ impl Store {
     }
 
     /// Reads, or stores something: a full or read-only disk shows only when a page is written.
-    async fn probe(&self, access: Access) -> Result<()> {
+    async fn probe(&self, access: AccessKind) -> Result<()> {
         match access {
-            Access::Read => {
+            AccessKind::Read => {
                 read!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
             }
-            Access::Write => {
+            AccessKind::Write => {
                 const SQLITE: &str = "PRAGMA user_version = 0";
                 const POSTGRES: &str = "UPDATE schema_migrations SET version = version WHERE version = 1";
                 let statement = self.query_for_driver(SQLITE, POSTGRES);

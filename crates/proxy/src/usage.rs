@@ -26,13 +26,13 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::store::{Event, OutageLog, Store, UsageRecord};
+use crate::store::{AuditEvent, OutageLog, Store, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use open_requests::{OpenRequests, Slot};
 use retention::Retention;
 use wal::{SegmentId, UnreadableLine, Wal};
-use writer::Writer;
+use writer::UsageWriter;
 
 /// How long a request waits for a slot of the queue. A full queue means that the database stores less than is used, or
 /// that as many requests are open.
@@ -44,7 +44,7 @@ pub struct UsageRecorder {
     queue: mpsc::Sender<Queued>,
     shared: Arc<Shared>,
     /// Both `None` once they are started.
-    writer: Mutex<Option<Writer>>,
+    writer: Mutex<Option<UsageWriter>>,
     retention: Mutex<Option<Retention>>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Backlog {
 enum WalEntry {
     #[serde(rename = "receipt")]
     Usage(Box<UsageRecord>),
-    Event(Event),
+    Event(AuditEvent),
 }
 
 /// A queued entry, and the segment of the WAL that holds it; `None` when it could not be written.
@@ -142,7 +142,7 @@ impl UsageRecorder {
         shared.charge_interrupted(interrupted, &metrics);
         let retention =
             Retention { store: store.clone(), shared: Arc::clone(&shared), config: config.clone() };
-        let writer = Writer::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
+        let writer = UsageWriter::new(store, receiver, Arc::clone(&shared), config.clone(), metrics);
         Ok(Self { queue, shared, writer: Mutex::new(Some(writer)), retention: Mutex::new(Some(retention)) })
     }
 
@@ -185,7 +185,7 @@ impl UsageRecorder {
     }
 
     /// Records an audit event.
-    pub(crate) fn record_event(&self, event: Event) {
+    pub(crate) fn record_event(&self, event: AuditEvent) {
         let queued = self.shared.append(WalEntry::Event(event));
         if self.queue.try_send(queued).is_err() {
             self.shared.needs_replay.store(true, Ordering::Release);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::{self, AuthOnOutage};
-use crate::store::{CallerRows, Event, NewUser, OutageLog, Store, StoreError};
+use crate::store::{AuditEvent, CallerRows, ClaimedUser, OutageLog, Store, StoreError};
 
 /// How long a decision is cached: the delay until a revocation takes effect, which `docs/operations.md` promises.
 const DECISION_TTL: Duration = Duration::from_secs(2);
@@ -344,9 +344,9 @@ impl Authenticator {
         let new_users = &self.config.new_users;
         let (user_limit, team_limit) = (new_users.user_limit, new_users.team_limit);
         let (user_id, team) = (&claims.user_id, claims.team.as_deref());
-        let event = Event::user_provisioned(user_id, team, new_users, self.clock.milliseconds());
+        let event = AuditEvent::user_provisioned(user_id, team, new_users, self.clock.milliseconds());
         // Without the profile: the row takes precedence, and a newer token may name another.
-        let new = NewUser { user_id, team, profile: None, user_limit, team_limit };
+        let new = ClaimedUser { user_id, team, profile: None, user_limit, team_limit };
         self.store.provision(&new, &event).await.map(drop)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::AuthConfig;
 use super::browser::{self, BrowserConfig};
 use super::env::EnvReader;
-use crate::certificate::{self, CertificateError, File};
+use crate::certificate::{self, CertificateError, PemFile};
 
 /// Address, limits, timeouts and TLS of the listener.
 #[derive(Clone, Debug)]
@@ -127,8 +127,8 @@ fn tls(env: &mut EnvReader<'_>) -> Option<TlsConfig> {
     let tls = TlsConfig { certificate: PathBuf::from(&certificate), key: PathBuf::from(&key), min_version };
     if let Err(CertificateError { file, reason }) = certificate::read(&tls.certificate, &tls.key) {
         let (name, value) = match file {
-            File::Certificate => (CERTIFICATE, certificate),
-            File::Key => (KEY, key),
+            PemFile::Certificate => (CERTIFICATE, certificate),
+            PemFile::Key => (KEY, key),
         };
         env.error(name, Some(&value), reason);
     }

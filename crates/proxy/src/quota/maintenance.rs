@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Period, Quota};
 use crate::ids;
-use crate::store::Event;
+use crate::store::AuditEvent;
 use crate::tasks::Tasks;
 
 /// Interval of the check whether a period has begun: the reset event is at most this late.
@@ -67,7 +67,7 @@ impl Quota {
         if *recorded == Some(period) {
             return;
         }
-        let event = Event {
+        let event = AuditEvent {
             id: ids::event_id(),
             kind: "quota_reset".to_owned(),
             user_id: None,

@@ -65,8 +65,8 @@ impl ResolvesServerCert for CurrentCertificate {
 pub enum TlsError {
     /// The files cannot be used.
     #[error("TLS_CERT_FILE and TLS_KEY_FILE: the {} {error}", match error.file {
-        certificate::File::Certificate => "certificate",
-        certificate::File::Key => "key",
+        certificate::PemFile::Certificate => "certificate",
+        certificate::PemFile::Key => "key",
     })]
     Files {
         /// Which file, and why.

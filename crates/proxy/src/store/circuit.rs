@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What a call does. With SQLite, reads succeed while nothing can be written: the disk is full, or another process holds
 /// the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum AccessKind {
     Read,
     Write,
 }

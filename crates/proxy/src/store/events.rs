@@ -1,9 +1,9 @@
 //! Reads the audit trail. Events are written in the transaction of the change that they describe.
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::from_row::NumberedEvent;
 use super::records::ListPage;
-use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, datetime, validate};
+use super::{AuditEvent, BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, validate};
 
 /// Kinds of events, in snake case. Rows of an earlier program may have others.
 pub const EVENT_KINDS: [&str; 17] = [
@@ -48,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, or `page.after` is not a cursor of this list.
-    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<Event>> {
+    pub async fn events(&self, filter: &EventFilter, page: &Page) -> Result<ListPage<AuditEvent>> {
         const QUERY: &str = "SELECT id, event_id, event_type, user_id, team, actor, details, created_at FROM events
              WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR event_type = $2) AND ($3 IS NULL OR user_id = $3)
              AND ($4 IS NULL OR team = $4) AND ($5 IS NULL OR actor = $5)
@@ -62,7 +62,7 @@ impl Store {
         validate::optional("the actor", filter.actor.as_deref(), validate::MAX_NAME)?;
         let from = filter.from.map(datetime::timestamp).transpose()?;
         let until = filter.until.map(datetime::timestamp).transpose()?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             let rows: Vec<NumberedEvent> = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(after).bind(&filter.kind).bind(&filter.user_id);
                 let query = query.bind(&filter.team).bind(&filter.actor);

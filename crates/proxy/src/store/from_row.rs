@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use time::{Date, PrimitiveDateTime};
 
-use super::{CallerRows, Event, Team, Token, UsageRow, User, datetime};
+use super::{AuditEvent, CallerRows, Team, Token, UsageRow, User, datetime};
 
 macro_rules! from_row {
     ($record:ident, |$row:ident| $body:expr) => {
@@ -94,7 +94,7 @@ from_row!(Token, |row| Ok(Self {
 /// An event with the number that orders lists.
 pub(super) struct NumberedEvent {
     pub(super) number: i64,
-    pub(super) event: Event,
+    pub(super) event: AuditEvent,
 }
 
 from_row!(NumberedEvent, |row| {
@@ -103,7 +103,7 @@ from_row!(NumberedEvent, |row| {
     let details: Option<Json<serde_json::Value>> = row.try_get("details")?;
     Ok(Self {
         number,
-        event: Event {
+        event: AuditEvent {
             id: id.unwrap_or_else(|| number.to_string()),
             kind: row.try_get("event_type")?,
             user_id: row.try_get("user_id")?,

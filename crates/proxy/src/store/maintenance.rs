@@ -3,11 +3,11 @@
 use time::PrimitiveDateTime;
 use tokio::time::Instant;
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::pace::Pace;
 use super::pools::Pools;
 use super::users::write_event;
-use super::{BACKGROUND_TIMEOUT, Event, Result, Store, datetime, validate};
+use super::{AuditEvent, BACKGROUND_TIMEOUT, Result, Store, datetime, validate};
 
 /// Maximum rows deleted by one call: more than an hour of a busy proxy adds. The next call goes on.
 const MAX_ROWS_PER_RUN: u64 = 500_000;
@@ -89,11 +89,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, or `date` is invalid. What is done stays done, and the next call goes on.
-    pub async fn record_reset(&self, period: i64, date: &str, event: &Event) -> Result<bool> {
+    pub async fn record_reset(&self, period: i64, date: &str, event: &AuditEvent) -> Result<bool> {
         const RECORDED: &str = "SELECT EXISTS (SELECT 1 FROM resets WHERE period = $1)";
         let day = datetime::parse_date(date)?;
         validate::event(event)?;
-        let recorded = self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        let recorded = self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| sqlx::query_scalar(RECORDED).bind(period).fetch_one(pool).await?))
         });
         if recorded.await? {
@@ -107,7 +107,7 @@ impl Store {
             last = end;
             pace.pause(started, rows).await;
         }
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let inserted =
                     sqlx::query("INSERT INTO resets (period) VALUES ($1) ON CONFLICT (period) DO NOTHING");
@@ -165,7 +165,7 @@ impl Store {
             in_range!()
         );
         let end: Option<String> = self
-            .with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+            .with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
                 Ok(read!(self, |pool| {
                     sqlx::query_scalar(END).bind(last).bind(max - 1).fetch_optional(pool).await?
                 }))
@@ -173,7 +173,7 @@ impl Store {
             .await?;
         let statements = [self.query_for_driver(SQLITE, POSTGRES), ADOPTED, COUNTED];
         let rows = self
-            .with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+            .with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
                 Ok(transaction!(self, |tx| {
                     let mut rows = 0;
                     for statement in statements {
@@ -231,7 +231,7 @@ impl Store {
         while pace.next_rows() > 0 {
             let started = Instant::now();
             let found: Vec<(i64, PrimitiveDateTime)> = self
-                .with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+                .with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
                     Ok(read!(self, |pool| {
                         let query = sqlx::query_as(statements.find).bind(from).bind(before);
                         query.bind(pace.next_rows()).fetch_all(pool).await?
@@ -250,7 +250,7 @@ impl Store {
     }
 
     async fn delete_by_id(&self, statements: &TimedRows, ids: &[i64]) -> Result<u64> {
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             Ok(match self.pools()? {
                 Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
@@ -278,14 +278,14 @@ impl Store {
         while pace.next_rows() > 0 {
             let started = Instant::now();
             // Looking needs no lock.
-            let found = self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+            let found = self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
                 Ok(read!(self, |pool| sqlx::query_scalar(exists).bind(before).fetch_one(pool).await?))
             });
             if !found.await? {
                 break;
             }
             let max = pace.next_rows();
-            let rows = self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+            let rows = self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
                 Ok(transaction!(self, |tx| {
                     let query = sqlx::query(delete).bind(before).bind(max);
                     query.execute(&mut *tx).await?.rows_affected()

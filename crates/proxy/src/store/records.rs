@@ -1,6 +1,6 @@
 //! Rows as other rooms see them. Times are epoch milliseconds, money is nano-dollars, days are `YYYY-MM-DD` in UTC.
 //!
-//! `Serialize` is what operators see: JSON with a `type`, and times in RFC 3339. [`UsageRecord`] and [`Event`] serialize to
+//! `Serialize` is what operators see: JSON with a `type`, and times in RFC 3339. [`UsageRecord`] and [`AuditEvent`] serialize to
 //! lines of the WAL instead.
 
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,7 @@ pub struct UsageRecord {
 
 /// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
+pub struct AuditEvent {
     /// Unique id.
     pub id: String,
     /// Kind of the event, in snake case.
@@ -187,7 +187,7 @@ pub struct Event {
     pub at: i64,
 }
 
-impl Event {
+impl AuditEvent {
     /// The event of a new user, whose row is inserted as `new_users` says.
     pub(crate) fn user_provisioned(
         user_id: &str,

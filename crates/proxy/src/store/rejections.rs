@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::{BACKGROUND_TIMEOUT, Result, Store};
 
 /// Revoked tokens, and users without access.
@@ -57,7 +57,7 @@ impl Store {
             "SELECT team FROM teams WHERE disabled AND renamed_to IS NULL ORDER BY team LIMIT $1";
         const MEMBERS: &str = "SELECT u.user_id, u.team FROM users u JOIN teams t ON t.team = u.team
              WHERE t.disabled ORDER BY u.user_id LIMIT $1";
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 let tokens = sqlx::query_scalar(TOKENS).bind(now).bind(max).fetch_all(pool).await?;
                 let users: Vec<(String, bool, Option<i64>)> =

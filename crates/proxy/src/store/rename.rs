@@ -6,9 +6,9 @@
 
 use serde_json::Value;
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::users::write_event;
-use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, datetime, validate};
+use super::{AuditEvent, BACKGROUND_TIMEOUT, Result, Store, StoreError, datetime, validate};
 
 /// Usage records moved by one statement: some 100 ms.
 const ROWS_PER_PART: i64 = 5_000;
@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] when the new name is or was in use, or when the database is
     /// unavailable; then the call may be repeated.
-    pub async fn rename_user(&self, from: &str, to: &str, event: &Event) -> Result<()> {
+    pub async fn rename_user(&self, from: &str, to: &str, event: &AuditEvent) -> Result<()> {
         self.rename(&USER, from, to, event, false).await?;
         self.move_user_records(from, to).await
     }
@@ -126,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::rename_user`].
-    pub async fn rename_team(&self, from: &str, to: &str, event: &Event) -> Result<()> {
+    pub async fn rename_team(&self, from: &str, to: &str, event: &AuditEvent) -> Result<()> {
         self.rename(&TEAM, from, to, event, false).await?;
         self.move_team_records(from, to).await
     }
@@ -136,14 +136,14 @@ impl Store {
         statements: &Statements,
         from: &str,
         to: &str,
-        event: &Event,
+        event: &AuditEvent,
         may_be_removed: bool,
     ) -> Result<()> {
         validate::key("the old name", from)?;
         validate::key("the new name", to)?;
         validate::event(event)?;
         let find = self.query_for_driver(statements.find, statements.find_locked);
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 let old: RowState = sqlx::query_as(find).bind(from).fetch_optional(&mut *tx).await?;
                 let new: RowState = sqlx::query_as(find).bind(to).fetch_optional(&mut *tx).await?;
@@ -172,7 +172,7 @@ impl Store {
         const MOVE: &str = "UPDATE metrics SET user_id = $2
              WHERE id IN (SELECT id FROM metrics WHERE user_id = $1 LIMIT $3)";
         loop {
-            let moved = self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+            let moved = self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
                 Ok(transaction!(self, |tx| {
                     let query = sqlx::query(MOVE).bind(from).bind(to).bind(ROWS_PER_PART);
                     query.execute(&mut *tx).await?.rows_affected()
@@ -188,14 +188,14 @@ impl Store {
         const LAST: &str = "SELECT CAST(COALESCE(MAX(id), 0) AS BIGINT) FROM metrics";
         const MOVE: &str = "UPDATE metrics SET team = $2 WHERE team = $1 AND id > $3 AND id <= $4";
         let last: i64 = self
-            .with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+            .with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
                 Ok(read!(self, |pool| sqlx::query_scalar(LAST).fetch_one(pool).await?))
             })
             .await?;
         let mut start = 0;
         while start < last {
             let end = start + IDS_PER_PART;
-            self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+            self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
                 transaction!(self, |tx| {
                     let query = sqlx::query(MOVE).bind(from).bind(to).bind(start).bind(end);
                     query.execute(&mut *tx).await.map(drop)?;
@@ -212,7 +212,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database is unavailable.
-    pub async fn remove_user(&self, user_id: &str, event: &Event) -> Result<()> {
+    pub async fn remove_user(&self, user_id: &str, event: &AuditEvent) -> Result<()> {
         const REMOVE: &str =
             "UPDATE users SET disabled = TRUE, removed_at = $2, tokens_valid_from = $2, updated_at = $3
              WHERE user_id = $1 AND removed_at IS NULL";
@@ -220,7 +220,7 @@ impl Store {
         validate::key("the user", user_id)?;
         validate::event(event)?;
         let now = datetime::timestamp(event.at)?;
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 let query = sqlx::query(REMOVE).bind(user_id).bind(event.at).bind(now);
                 if query.execute(&mut *tx).await?.rows_affected() == 0 {
@@ -245,7 +245,7 @@ impl Store {
         team: &str,
         to: Option<Option<&str>>,
         now: i64,
-        event: impl FnOnce(i64) -> Event + Send,
+        event: impl FnOnce(i64) -> AuditEvent + Send,
     ) -> Result<i64> {
         const COUNT: &str = "SELECT COUNT(*) FROM users WHERE team = $1 AND removed_at IS NULL";
         const MOVE: &str =
@@ -255,7 +255,7 @@ impl Store {
         validate::key("the team", team)?;
         validate::optional("the new team", to.flatten(), validate::MAX_NAME)?;
         let timestamp = datetime::timestamp(now)?;
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let remove = sqlx::query(REMOVE).bind(team).bind(now).bind(timestamp);
                 if remove.execute(&mut *tx).await?.rows_affected() == 0 {
@@ -285,21 +285,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database is unavailable; then the call may be repeated with another pseudonym.
-    pub async fn erase_user(&self, user_id: &str, pseudonym: &str, event: &Event) -> Result<String> {
+    pub async fn erase_user(&self, user_id: &str, pseudonym: &str, event: &AuditEvent) -> Result<String> {
         const PENDING: &str =
             "SELECT renamed_to FROM users WHERE user_id = $1 AND renamed_to LIKE 'erased-%'";
         const NAMES: &str = "SELECT user_id FROM users WHERE renamed_to = $1";
         validate::key("the user", user_id)?;
         // A call that was interrupted has left its pseudonym.
         let pending: Option<String> = self
-            .with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+            .with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
                 Ok(read!(self, |pool| sqlx::query_scalar(PENDING).bind(user_id).fetch_optional(pool).await?))
             })
             .await?;
         let pseudonym = pending.as_deref().unwrap_or(pseudonym);
         self.rename(&USER, user_id, pseudonym, event, true).await?;
         let names: Vec<String> = self
-            .with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+            .with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
                 Ok(read!(self, |pool| sqlx::query_scalar(NAMES).bind(pseudonym).fetch_all(pool).await?))
             })
             .await?;
@@ -307,7 +307,7 @@ impl Store {
             self.move_user_records(name, pseudonym).await?;
             self.erase_from_events(name, pseudonym).await?;
         }
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 const REMOVED: &str = "UPDATE users SET disabled = TRUE, removed_at = $2, tokens_valid_from = $2, \
                      default_inference_profile = NULL WHERE user_id = $1";
@@ -344,7 +344,7 @@ impl Store {
         let json = Value::from(name).to_string();
         let escaped = json.trim_matches('"').replace('!', "!!").replace('%', "!%").replace('_', "!_");
         let patterns = [format!("%{escaped}%"), "%/users/%".to_owned()];
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 for column in [
                     "UPDATE events SET user_id = $2 WHERE user_id = $1",
@@ -384,7 +384,7 @@ impl Store {
     /// When the database is unavailable.
     pub(crate) async fn is_erased(&self, name: &str) -> Result<bool> {
         const QUERY: &str = "SELECT EXISTS (SELECT 1 FROM erased_names WHERE digest = $1)";
-        self.with_deadline(Access::Read, super::REQUEST_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, super::REQUEST_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 let mut is_erased = false;
                 for digest in self.name_digests(name) {

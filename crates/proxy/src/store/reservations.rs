@@ -6,7 +6,7 @@
 use sqlx::types::Json;
 use tokio::time::Instant;
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::pools::Pools;
 use super::reservation_guard::{OwnedReservation, ReservationGuard};
 use super::{REQUEST_TIMEOUT, Result, Store, StoreError, validate};
@@ -185,7 +185,7 @@ impl Store {
                     .bind(reservation.token.map(|(_, limit)| limit))
             };
         }
-        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, REQUEST_TIMEOUT, async {
             let row: Option<ReserveRow> = match self.pools()? {
                 Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
@@ -226,7 +226,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, REQUEST_TIMEOUT, async {
             Ok(match self.pools()? {
                 Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
@@ -257,7 +257,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, REQUEST_TIMEOUT, async {
             match self.pools()? {
                 Pools::Sqlite { write } => {
                     let mut connection = write.lock().await?;
@@ -286,7 +286,8 @@ impl Store {
     ) -> Result<CallerTotals> {
         validate::key("the user", user_id)?;
         validate::optional("the team", team, validate::MAX_NAME)?;
-        self.with_deadline(Access::Read, REQUEST_TIMEOUT, self.totals(user_id, team, None, period, now)).await
+        self.with_deadline(AccessKind::Read, REQUEST_TIMEOUT, self.totals(user_id, team, None, period, now))
+            .await
     }
 
     /// Tokens used and reserved by the token `jti`, as [`Store::caller_totals`].
@@ -296,7 +297,7 @@ impl Store {
     pub async fn token_totals(&self, jti: &str, period: i64, now: i64) -> Result<UsageTotals> {
         validate::key("the token's id", jti)?;
         let totals = self.totals("", None, Some(jti), period, now);
-        Ok(self.with_deadline(Access::Read, REQUEST_TIMEOUT, totals).await?.token)
+        Ok(self.with_deadline(AccessKind::Read, REQUEST_TIMEOUT, totals).await?.token)
     }
 
     async fn totals(

@@ -2,10 +2,10 @@
 
 use sqlx::types::Json;
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::records::ListPage;
 use super::users::write_event;
-use super::{BACKGROUND_TIMEOUT, Event, Page, Result, Store, StoreError, Token, datetime, validate};
+use super::{AuditEvent, BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, Token, datetime, validate};
 
 /// What a revocation found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when its id is taken, or when the database is unavailable.
-    pub async fn record_token(&self, token: &Token, event: &Event) -> Result<()> {
+    pub async fn record_token(&self, token: &Token, event: &AuditEvent) -> Result<()> {
         validate::key("the token's id", &token.jti)?;
         validate::text("the user", &token.user_id, validate::MAX_NAME)?;
         validate::optional("the team", token.team.as_deref(), validate::MAX_NAME)?;
@@ -30,7 +30,7 @@ impl Store {
         validate::optional("the token's name", token.name.as_deref(), validate::MAX_NAME)?;
         validate::limit("the limit", token.daily_token_limit)?;
         validate::event(event)?;
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 sqlx::query(
                     "INSERT INTO tokens (jti, user_id, team, scope, issued_at, expires_at, revoked_at, issued_by, \
@@ -61,10 +61,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn revoke_token(&self, jti: &str, event: &Event) -> Result<Revoked> {
+    pub async fn revoke_token(&self, jti: &str, event: &AuditEvent) -> Result<Revoked> {
         validate::key("the token's id", jti)?;
         validate::event(event)?;
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 // Of a foreign token only the id is known, not its expiry: the row is never pruned.
                 let changed = sqlx::query(
@@ -100,12 +100,12 @@ impl Store {
         &self,
         user_id: &str,
         new_user_limit: Option<i64>,
-        event: &Event,
+        event: &AuditEvent,
     ) -> Result<()> {
         validate::key("the user", user_id)?;
         validate::event(event)?;
         let now = datetime::timestamp(event.at)?;
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| {
                 let changed = sqlx::query("UPDATE users SET tokens_valid_from = $2 WHERE user_id = $1")
                     .bind(user_id)
@@ -161,7 +161,7 @@ impl Store {
             return Ok(());
         }
         let statement = self.query_for_driver(SQLITE, POSTGRES);
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             transaction!(self, |tx| sqlx::query(statement)
                 .bind(Json(used))
                 .execute(&mut *tx)
@@ -182,7 +182,7 @@ impl Store {
              ORDER BY jti DESC LIMIT $3";
         validate::optional("the cursor", page.after.as_deref(), validate::MAX_NAME)?;
         validate::optional("the user", user_id, validate::MAX_NAME)?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             let rows = read!(self, |pool| {
                 let query = sqlx::query_as(QUERY).bind(&page.after).bind(user_id);
                 query.bind(page.fetch_limit()).fetch_all(pool).await?

@@ -14,10 +14,10 @@ use sqlx::types::Json;
 use sqlx::{QueryBuilder, Row};
 
 use self::aggregates::{Aggregates, CounterKey, CounterSums, DailySums, DayKey, UsedToday};
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::reservations::MAX_TOKENS;
 use super::users::{MAX_PROFILE, write_event};
-use super::{BACKGROUND_TIMEOUT, Event, Result, Store, StoreError, UsageRecord, datetime, validate};
+use super::{AuditEvent, BACKGROUND_TIMEOUT, Result, Store, StoreError, UsageRecord, datetime, validate};
 use crate::config::NewUserConfig;
 
 /// Maximum rows of one statement: a prepared INSERT of so many rows of `metrics`, each with 30 values, takes about 160 KB.
@@ -65,7 +65,7 @@ impl Store {
     pub async fn write_batch(
         &self,
         records: &[UsageRecord],
-        events: &[Event],
+        events: &[AuditEvent],
         new_users: &NewUserConfig,
     ) -> Result<usize> {
         for record in records {
@@ -93,7 +93,7 @@ impl Store {
                 }
                 for record in inserted {
                     let team = record.team.as_deref();
-                    let event = Event::user_provisioned(&record.user_id, team, new_users, record.at);
+                    let event = AuditEvent::user_provisioned(&record.user_id, team, new_users, record.at);
                     write_event!(tx, &event);
                 }
                 let new_ids = tx.insert_records(records).await?;
@@ -109,7 +109,7 @@ impl Store {
                 count
             }))
         });
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, work).await
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, work).await
     }
 
     /// Adds the pseudonyms of users in `records` whose names were erased.

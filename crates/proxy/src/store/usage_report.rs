@@ -4,7 +4,7 @@
 use sqlx::QueryBuilder;
 use time::{Date, PrimitiveDateTime, Time};
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::records::ListPage;
 use super::{BACKGROUND_TIMEOUT, Page, Result, Store, StoreError, datetime, validate};
 
@@ -205,7 +205,7 @@ impl Store {
         for (name, value) in filters(query) {
             validate::optional(name, value, validate::MAX_NAME)?;
         }
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             let rows: Vec<UsageRow> = read!(self, |pool| {
                 let mut statement = QueryBuilder::new("SELECT ");
                 for (name, expression, is_grouped) in query.by.columns() {
@@ -245,7 +245,7 @@ impl Store {
     pub async fn period_cost(&self, user_id: &str, period: i64) -> Result<i64> {
         const QUERY: &str = "SELECT COALESCE((SELECT cost FROM counters WHERE scope = 'user' AND name = $1 AND period = $2), 0)";
         validate::key("the user", user_id)?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 sqlx::query_scalar(QUERY).bind(user_id).bind(period).fetch_one(pool).await?
             }))

@@ -2,17 +2,17 @@
 
 use time::PrimitiveDateTime;
 
-use super::circuit::Access;
+use super::circuit::AccessKind;
 use super::from_row::user_columns;
 use super::records::ListPage;
 use super::{
-    BACKGROUND_TIMEOUT, CallerRows, Event, Page, REQUEST_TIMEOUT, Result, Store, StoreError, Team, User,
+    AuditEvent, BACKGROUND_TIMEOUT, CallerRows, Page, REQUEST_TIMEOUT, Result, Store, StoreError, Team, User,
     datetime, validate,
 };
 
 /// A new user, as the claims and the default limits describe it.
 #[derive(Clone, Debug)]
-pub struct NewUser<'a> {
+pub struct ClaimedUser<'a> {
     /// Claim `user_id`.
     pub user_id: &'a str,
     /// Claim `team`.
@@ -31,7 +31,7 @@ pub(super) const MAX_PROFILE: usize = 2048;
 const FIND_TEAM: &str = "SELECT * FROM teams WHERE team = $1 AND removed_at IS NULL";
 
 /// Result of an operator's change: the new row, and the event that records it.
-pub(crate) type RowChange<T> = Result<(T, Event)>;
+pub(crate) type RowChange<T> = Result<(T, AuditEvent)>;
 
 /// Condition that a row, with the alias `u`, was neither removed nor renamed.
 macro_rules! present {
@@ -42,7 +42,7 @@ macro_rules! present {
 
 macro_rules! write_event {
     ($tx:ident, $event:expr) => {{
-        let event: &Event = $event;
+        let event: &AuditEvent = $event;
         sqlx::query(
             "INSERT INTO events (event_id, event_type, user_id, team, actor, details, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (event_id) DO NOTHING",
@@ -88,7 +88,7 @@ impl Store {
         validate::key("the user", user_id)?;
         validate::optional("the team", claimed_team, validate::MAX_NAME)?;
         validate::optional("the token's id", jti, validate::MAX_NAME)?;
-        self.with_deadline(Access::Read, REQUEST_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, REQUEST_TIMEOUT, async {
             Ok(read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(user_id).bind(claimed_team).bind(jti).fetch_one(pool).await?
             }))
@@ -100,12 +100,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable, or a name is too long.
-    pub async fn provision(&self, new: &NewUser<'_>, event: &Event) -> Result<bool> {
+    pub async fn provision(&self, new: &ClaimedUser<'_>, event: &AuditEvent) -> Result<bool> {
         validate::key("the user", new.user_id)?;
         validate::optional("the profile", new.profile, MAX_PROFILE)?;
         validate::event(event)?;
         let now = datetime::timestamp(event.at)?;
-        self.with_deadline(Access::Write, REQUEST_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, REQUEST_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let inserted = sqlx::query(
                     "INSERT INTO users (user_id, team, daily_token_limit, default_inference_profile, \
@@ -152,7 +152,7 @@ impl Store {
         const QUERY: &str =
             concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1", present!());
         validate::key("the user", user_id)?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| sqlx::query_as(QUERY).bind(user_id).fetch_one(pool).await?))
         })
         .await
@@ -173,7 +173,7 @@ impl Store {
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
         validate::optional("the team", team, validate::MAX_NAME)?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             let rows = read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(team).bind(page.fetch_limit()).fetch_all(pool).await?
             });
@@ -209,7 +209,7 @@ impl Store {
         validate::key("the user", user_id)?;
         let find = self.query_for_driver(FIND, LOCK);
         let (at, now) = (now, datetime::timestamp(now)?);
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let before: Option<User> =
                     sqlx::query_as(find).bind(user_id).fetch_optional(&mut *tx).await?;
@@ -255,7 +255,7 @@ impl Store {
     /// [`StoreError::NotFound`], or when the database is unavailable.
     pub async fn team(&self, team: &str) -> Result<Team> {
         validate::key("the team", team)?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             Ok(read!(self, |pool| sqlx::query_as(FIND_TEAM).bind(team).fetch_one(pool).await?))
         })
         .await
@@ -270,7 +270,7 @@ impl Store {
             "SELECT * FROM teams WHERE team > $1 AND removed_at IS NULL ORDER BY team LIMIT $2";
         let after = page.after.as_deref().unwrap_or_default();
         validate::text("the cursor", after, validate::MAX_NAME)?;
-        self.with_deadline(Access::Read, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
             let rows = read!(self, |pool| {
                 sqlx::query_as(QUERY).bind(after).bind(page.fetch_limit()).fetch_all(pool).await?
             });
@@ -295,7 +295,7 @@ impl Store {
         validate::key("the team", team)?;
         let find = self.query_for_driver(FIND_TEAM, LOCK);
         let now: PrimitiveDateTime = datetime::timestamp(now)?;
-        self.with_deadline(Access::Write, BACKGROUND_TIMEOUT, async {
+        self.with_deadline(AccessKind::Write, BACKGROUND_TIMEOUT, async {
             Ok(transaction!(self, |tx| {
                 let before: Option<Team> = sqlx::query_as(find).bind(team).fetch_optional(&mut *tx).await?;
                 let exists = before.is_some();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Event, Result, StoreError};
+use super::{AuditEvent, Result, StoreError};
 
 /// Width in characters of most text columns (`VARCHAR(255)`).
 pub(super) const MAX_NAME: usize = 255;
@@ -75,7 +75,7 @@ fn has_nul(value: &Value) -> bool {
 }
 
 /// Rejects an event that cannot be stored.
-pub(super) fn event(event: &Event) -> Result<()> {
+pub(super) fn event(event: &AuditEvent) -> Result<()> {
     key("the event's id", &event.id)?;
     text("the event's kind", &event.kind, MAX_WORD)?;
     optional("the event's user", event.user_id.as_deref(), MAX_NAME)?;

@@ -285,10 +285,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::Event;
+    use crate::store::AuditEvent;
 
     fn event(id: usize) -> WalEntry {
-        WalEntry::Event(Event {
+        WalEntry::Event(AuditEvent {
             id: id.to_string(),
             kind: "quota_exceeded".to_owned(),
             user_id: Some("ann".to_owned()),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::wal::{Chunk, SegmentReader, UnreadableLine};
 use super::{Queued, Shared, WalEntry};
 use crate::config;
-use crate::store::{Event, Store, StoreError, UsageRecord};
+use crate::store::{AuditEvent, Store, StoreError, UsageRecord};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -47,7 +47,7 @@ fn is_transient(error: &io::Error) -> bool {
 
 /// Writer of recorded entries to the database.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct UsageWriter {
     store: Store,
     queue: mpsc::Receiver<Queued>,
     shared: Arc<Shared>,
@@ -57,7 +57,7 @@ pub(super) struct Writer {
     unlogged: VecDeque<WalEntry>,
 }
 
-impl Writer {
+impl UsageWriter {
     pub(super) fn new(
         store: Store,
         queue: mpsc::Receiver<Queued>,
@@ -333,7 +333,7 @@ impl Writer {
     }
 }
 
-fn split(entries: &[&WalEntry]) -> (Vec<UsageRecord>, Vec<Event>) {
+fn split(entries: &[&WalEntry]) -> (Vec<UsageRecord>, Vec<AuditEvent>) {
     let (mut records, mut events) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry {

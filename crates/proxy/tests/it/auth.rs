@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bedrock_proxy::testing::{Event, EventFilter, Page, StoreError, User};
+use bedrock_proxy::testing::{AuditEvent, EventFilter, Page, StoreError, User};
 use http::{Method, Request};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,10 +21,10 @@ fn hs256() -> Value {
     json!({"alg": "HS256", "typ": "JWT"})
 }
 
-fn event(kind: &str) -> Event {
+fn event(kind: &str) -> AuditEvent {
     let id = bedrock_proxy::testing::event_id();
     let (user_id, team, actor) = (None, None, Some("test".to_owned()));
-    Event { id, kind: kind.to_owned(), user_id, team, actor, details: json!({}), at: now() * 1000 }
+    AuditEvent { id, kind: kind.to_owned(), user_id, team, actor, details: json!({}), at: now() * 1000 }
 }
 
 /// Changes the row of `user`, which is made if there is none.

@@ -10,7 +10,9 @@ mod usage;
 mod usage_report;
 mod users;
 
-use bedrock_proxy::testing::{DatabaseConfig, Event, NewUser, NewUserConfig, Store, Tasks, UsageRecord};
+use bedrock_proxy::testing::{
+    AuditEvent, ClaimedUser, DatabaseConfig, NewUserConfig, Store, Tasks, UsageRecord,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -68,8 +70,8 @@ pub(crate) fn new_users() -> NewUserConfig {
     NewUserConfig { provision: true, user_limit: Some(5000), team_limit: Some(70_000) }
 }
 
-pub(crate) fn event(id: &str, kind: &str) -> Event {
-    Event {
+pub(crate) fn event(id: &str, kind: &str) -> AuditEvent {
+    AuditEvent {
         id: id.to_owned(),
         kind: kind.to_owned(),
         user_id: Some("ana".to_owned()),
@@ -82,7 +84,8 @@ pub(crate) fn event(id: &str, kind: &str) -> Event {
 
 /// A user in a team, both with limits.
 pub(crate) async fn ana(store: &Store, user_limit: Option<i64>, team_limit: Option<i64>) {
-    let new = NewUser { user_id: "ana", team: Some("red"), profile: Some("eu.x"), user_limit, team_limit };
+    let new =
+        ClaimedUser { user_id: "ana", team: Some("red"), profile: Some("eu.x"), user_limit, team_limit };
     assert!(store.provision(&new, &event("new-ana", "user_provisioned")).await.unwrap());
 }
 

@@ -19,7 +19,7 @@ use crate::api::extract::{Record, discard};
 use crate::app::App;
 use crate::auth::{self, Access, AccessError, Action, Authenticated, Caller, Credential, TokenError};
 use crate::ids;
-use crate::store::{Event, rfc3339};
+use crate::store::{AuditEvent, rfc3339};
 use crate::telemetry::record::{CallerRecord, OverheadPhase};
 
 const API_KEY: &str = "x-api-key";
@@ -127,7 +127,7 @@ fn record_event(app: &App, kind: &str, user_id: Option<&str>, mut details: Value
     if suppressed > 0 {
         details["left_out_before"] = suppressed.into();
     }
-    app.recorder.record_event(Event {
+    app.recorder.record_event(AuditEvent {
         id: ids::event_id(),
         kind: kind.to_owned(),
         user_id: user_id.map(str::to_owned),

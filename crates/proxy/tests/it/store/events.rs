@@ -1,4 +1,4 @@
-use bedrock_proxy::testing::{EventFilter, NewUser, Page, StoreError};
+use bedrock_proxy::testing::{ClaimedUser, EventFilter, Page, StoreError};
 
 use super::{NOW, both, event};
 
@@ -7,7 +7,7 @@ async fn events_are_paginated_and_filtered_by_subject() {
     for place in both().await {
         let store = place.open().await;
         for (number, user_id) in ["ana", "ben", "cleo"].into_iter().enumerate() {
-            let new = NewUser { user_id, team: None, profile: None, user_limit: None, team_limit: None };
+            let new = ClaimedUser { user_id, team: None, profile: None, user_limit: None, team_limit: None };
             let mut event = event(user_id, "user_provisioned");
             event.user_id = Some(user_id.to_owned());
             event.at = NOW + i64::try_from(number).unwrap();

@@ -1,4 +1,6 @@
-use bedrock_proxy::testing::{EventFilter, NewUser, Page, Reservation, StoreError, UsageQuery, UsageRecord};
+use bedrock_proxy::testing::{
+    ClaimedUser, EventFilter, Page, Reservation, StoreError, UsageQuery, UsageRecord,
+};
 use futures_util::future::join_all;
 
 use super::{NOW, TODAY, ana, both, event, new_users, receipt};
@@ -90,7 +92,8 @@ async fn reset_reaches_every_user() {
             .map(|number| UsageRecord { user_id: format!("user{number}"), ..receipt(&number.to_string()) })
             .collect();
         store.write_batch(&records, &[], &new_users()).await.unwrap();
-        let idle = NewUser { user_id: "zoe", team: None, profile: None, user_limit: None, team_limit: None };
+        let idle =
+            ClaimedUser { user_id: "zoe", team: None, profile: None, user_limit: None, team_limit: None };
         store.provision(&idle, &event("new-zoe", "user_provisioned")).await.unwrap();
         assert!(store.record_reset(TODAY + DAY, "2026-11-23", &event("r", "quota_reset")).await.unwrap());
         let users = store.users(None, &Page { after: None, limit: 1000 }).await.unwrap().rows;

@@ -1,4 +1,6 @@
-use bedrock_proxy::testing::{DatabaseConfig, DatabaseUrl, EventFilter, NewUser, Page, Store, StoreError};
+use bedrock_proxy::testing::{
+    ClaimedUser, DatabaseConfig, DatabaseUrl, EventFilter, Page, Store, StoreError,
+};
 use futures_util::future::join_all;
 use sqlx::{Connection, Row};
 
@@ -160,7 +162,8 @@ async fn newer_schema_is_served_unchanged() {
         let store = place.open().await;
         // Read, made and charged as ever.
         assert_eq!(store.user("ana").await.unwrap().daily_token_limit, Some(1000));
-        let ben = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
+        let ben =
+            ClaimedUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
         assert!(store.provision(&ben, &event("new-ben", "user_provisioned")).await.unwrap());
         store.write_batch(&[receipt("after")], &[], &new_users()).await.unwrap();
         assert_eq!(store.caller_totals("ana", None, TODAY, NOW).await.unwrap().user.used, 60);

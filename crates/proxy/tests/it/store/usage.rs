@@ -1,6 +1,6 @@
 use bedrock_proxy::testing::{
-    DatabaseUrl as Where, EventFilter, NewUser, NewUserConfig, Page, Reservation, ReserveOutcome, StoreError,
-    UsageRecord, UsageTotals, User,
+    ClaimedUser, DatabaseUrl as Where, EventFilter, NewUserConfig, Page, Reservation, ReserveOutcome,
+    StoreError, UsageRecord, UsageTotals, User,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -235,7 +235,7 @@ async fn a_changed_limit_touches_no_usage() {
     for place in both().await {
         let store = place.open().await;
         let new =
-            NewUser { user_id: "ana", team: None, profile: None, user_limit: Some(9), team_limit: None };
+            ClaimedUser { user_id: "ana", team: None, profile: None, user_limit: Some(9), team_limit: None };
         assert!(store.provision(&new, &event("e1", "user_provisioned")).await.unwrap());
         store.write_batch(&[receipt("a")], &[], &new_users()).await.unwrap();
         let lowered = store.put_user("ana", NOW, |before| {

@@ -1,4 +1,4 @@
-use bedrock_proxy::testing::{CallerRows, EventFilter, NewUser, Page, StoreError, Team, User};
+use bedrock_proxy::testing::{CallerRows, ClaimedUser, EventFilter, Page, StoreError, Team, User};
 use serde_json::json;
 
 use super::{NOW, ana, both, event};
@@ -25,7 +25,7 @@ async fn new_user_is_created_once_with_event() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, Some(500), None).await;
-        let again = NewUser {
+        let again = ClaimedUser {
             user_id: "ana",
             team: Some("blue"),
             profile: None,
@@ -53,7 +53,8 @@ async fn user_row_overrides_the_claimed_team() {
     for place in both().await {
         let store = place.open().await;
         ana(&store, None, None).await;
-        let other = NewUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
+        let other =
+            ClaimedUser { user_id: "ben", team: None, profile: None, user_limit: None, team_limit: None };
         assert!(store.provision(&other, &event("new-ben", "user_provisioned")).await.unwrap());
         let team = |standing: CallerRows| standing.team.map(|team| team.team);
         assert_eq!(team(store.lookup_caller("ana", None, None).await.unwrap()).as_deref(), Some("red"));
@@ -160,11 +161,11 @@ async fn invalid_names_are_rejected_by_both_databases() {
             let refused = store.lookup_caller(name, None, None).await;
             assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
             let new =
-                NewUser { user_id: name, team: None, profile: None, user_limit: None, team_limit: None };
+                ClaimedUser { user_id: name, team: None, profile: None, user_limit: None, team_limit: None };
             assert!(matches!(store.provision(&new, &event("e", "x")).await, Err(StoreError::Invalid(_))));
         }
         let quoted = "Robert'); DROP TABLE users; --";
-        let new = NewUser {
+        let new = ClaimedUser {
             user_id: quoted,
             team: Some(quoted),
             profile: None,
