@@ -36,14 +36,16 @@ struct State {
     cleared: BTreeSet<u64>,
     /// Number of slots that were ever used.
     used: u64,
+    /// Number of files before this one.
+    generation: u64,
 }
 
 /// A slot in use, in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     number: u64,
-    /// Inode of the file: a folder that was deleted gets a new file, whose slots are others.
-    file: u64,
+    /// Generation of the file: a folder that was deleted gets a new file, whose slots are others.
+    generation: u64,
 }
 
 impl OpenRequests {
@@ -53,7 +55,7 @@ impl OpenRequests {
         let file = create(&path)?;
         let interrupted = read(&file)?;
         let used = file.metadata()?.len().div_ceil(SLOT_BYTES as u64);
-        let state = State { file, cleared: BTreeSet::new(), used };
+        let state = State { file, cleared: BTreeSet::new(), used, generation: 0 };
         Ok((Self { path, state: state.into() }, interrupted))
     }
 
@@ -74,20 +76,21 @@ impl OpenRequests {
         }
         let mut state = self.lock();
         if state.file.metadata()?.nlink() == 0 {
-            *state = State { file: create(&self.path)?, cleared: BTreeSet::new(), used: 0 };
+            let generation = state.generation + 1;
+            *state = State { file: create(&self.path)?, cleared: BTreeSet::new(), used: 0, generation };
         }
         let number = state.cleared.first().copied().unwrap_or(state.used);
         state.file.write_all_at(&line, number * SLOT_BYTES as u64)?;
         if !state.cleared.remove(&number) {
             state.used = number + 1;
         }
-        Ok(Slot { number, file: state.file.metadata()?.ino() })
+        Ok(Slot { number, generation: state.generation })
     }
 
     /// Clears a slot.
     pub(super) fn end(&self, slot: Slot) {
         let mut state = self.lock();
-        let is_same = state.file.metadata().is_ok_and(|metadata| metadata.ino() == slot.file);
+        let is_same = state.generation == slot.generation;
         // A slot that cannot be cleared is not used again: its record is recognized by its id.
         if is_same && state.file.write_all_at(&[END], slot.number * SLOT_BYTES as u64).is_ok() {
             state.cleared.insert(slot.number);
