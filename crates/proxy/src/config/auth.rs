@@ -70,8 +70,8 @@ pub(crate) struct CallerConfig {
 }
 
 pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
-    let secret = env.secret(CURRENT_KEY);
-    let previous = env.secret(PREVIOUS_KEYS);
+    let secret = env.secret(CURRENT_KEY, "JWT_SECRET_KEY_FILE");
+    let previous = env.secret(PREVIOUS_KEYS, "JWT_PREVIOUS_SECRET_KEYS_FILE");
     let previous = previous.as_ref().map_or("", Secret::expose).split(',').map(str::trim);
     let previous_secrets: Vec<_> =
         previous.filter(|key| !key.is_empty()).map(|key| env.register_secret(key)).collect();

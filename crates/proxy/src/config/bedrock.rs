@@ -68,7 +68,7 @@ pub(super) fn bedrock(env: &mut EnvReader<'_>) -> BedrockConfig {
     let standard = !fips && !dual_stack;
     BedrockConfig {
         keys: access_keys(env),
-        bearer: env.secret_word("AWS_BEARER_TOKEN_BEDROCK"),
+        bearer: env.secret_word("AWS_BEARER_TOKEN_BEDROCK", "AWS_BEARER_TOKEN_BEDROCK_FILE"),
         ca_bundle: ca_bundle(env),
         control: ControlPlaneConfig {
             endpoint: service_endpoint(env, "AWS_ENDPOINT_URL_BEDROCK", standard),
@@ -129,8 +129,9 @@ fn access_keys(env: &mut EnvReader<'_>) -> Option<AccessKeyConfig> {
     const ACCESS_KEY: &str = "AWS_BEDROCK_ACCESS_KEY";
     const SECRET_KEY: &str = "AWS_BEDROCK_SECRET_KEY";
     const SESSION_TOKEN: &str = "AWS_BEDROCK_SESSION_TOKEN";
-    let (access_key, secret_key) = (env.word(ACCESS_KEY), env.secret_word(SECRET_KEY));
-    let session_token = env.secret_word(SESSION_TOKEN);
+    let (access_key, secret_key) =
+        (env.word(ACCESS_KEY), env.secret_word(SECRET_KEY, "AWS_BEDROCK_SECRET_KEY_FILE"));
+    let session_token = env.secret_word(SESSION_TOKEN, "AWS_BEDROCK_SESSION_TOKEN_FILE");
     match (access_key, secret_key) {
         (Some(access_key), Some(secret_key)) => {
             return Some(AccessKeyConfig { access_key, secret_key, session_token });

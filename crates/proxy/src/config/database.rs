@@ -64,7 +64,7 @@ const SSL_MODES: [(&str, PgSslMode); 6] = [
 pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
     let data_dir = PathBuf::from(env.text_or("DATA_DIR", "./data"));
     let (parts, first_part) = postgres_parts(env);
-    let url = match (env.secret("DATABASE_URL"), first_part) {
+    let url = match (env.secret("DATABASE_URL", "DATABASE_URL_FILE"), first_part) {
         (None, None) => DatabaseUrl::Sqlite(data_dir.join("bedrock-proxy.db")),
         (None, Some(_)) => DatabaseUrl::PostgresParts(parts),
         (Some(url), None) => parse_url(env, url),
@@ -86,7 +86,7 @@ pub(super) fn database(env: &mut EnvReader<'_>) -> DatabaseConfig {
 
 /// The parts, and the name of the first one that is set.
 fn postgres_parts(env: &mut EnvReader<'_>) -> (PostgresParts, Option<&'static str>) {
-    let names = ["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_SSLMODE"];
+    let names = ["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_PASSWORD_FILE", "DB_SSLMODE"];
     let first = env.first_set(&names);
     let words = SSL_MODES.map(|(word, _)| (word, word));
     let mode = env.choice("DB_SSLMODE", "require", &words);
@@ -96,7 +96,7 @@ fn postgres_parts(env: &mut EnvReader<'_>) -> (PostgresParts, Option<&'static st
         port: env.number("DB_PORT", 5432, 1..=u16::MAX),
         name: env.text_or("DB_NAME", "bedrock_proxy"),
         user: env.text_or("DB_USER", "postgres"),
-        password: env.secret("DB_PASSWORD"),
+        password: env.secret("DB_PASSWORD", "DB_PASSWORD_FILE"),
         ssl_mode: ssl_mode.map_or(PgSslMode::Require, |(_, mode)| *mode),
     };
     (parts, first)

@@ -12,6 +12,10 @@ pub(crate) struct Setting {
     pub(crate) default: Option<String>,
     /// Whether its value is never printed.
     pub(crate) secret: bool,
+    /// The variable that names a file with the value, for a secret.
+    pub(crate) file: Option<&'static str>,
+    /// Whether the value comes from that file.
+    pub(crate) in_file: bool,
 }
 
 /// The source of a value.
@@ -20,7 +24,9 @@ pub(crate) enum Origin {
     /// The environment of the process.
     Environment,
     /// The file `.env`.
-    File,
+    DotEnv,
+    /// The file that the named variable names.
+    SecretFile(&'static str),
     /// Unset; the default applies.
     Default,
     /// Unset; the AWS credential chain applies.
@@ -33,7 +39,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Environment => "environment",
-            Self::File => ".env",
+            Self::DotEnv => ".env",
+            Self::SecretFile(variable) => variable,
             Self::Default => "default",
             Self::AwsChain => "AWS chain",
             Self::Unset => "not set",
@@ -54,10 +61,15 @@ const CREDENTIALS: [&str; 4] = [
 pub(crate) struct Settings(pub(super) BTreeMap<&'static str, Setting>);
 
 impl Settings {
-    /// The names of all variables.
+    /// The names of all variables, without those that name the file of a secret.
     #[must_use]
     pub(crate) fn names(&self) -> BTreeSet<&'static str> {
         self.0.keys().copied().collect()
+    }
+
+    /// The names of the variables that name the file of a secret.
+    pub(crate) fn names_of_files(&self) -> impl Iterator<Item = &'static str> {
+        self.0.values().filter_map(|setting| setting.file)
     }
 
     /// Each variable with its effective value and origin; `in_file` is true for those that `.env` set.
@@ -68,7 +80,10 @@ impl Settings {
         let chain =
             CREDENTIALS.iter().all(|name| self.0.get(name).is_none_or(|setting| setting.value.is_none()));
         self.0.iter().map(move |(name, setting)| match (&setting.value, &setting.default) {
-            (Some(value), _) if in_file(name) => (*name, Some(value.as_str()), Origin::File),
+            (Some(value), _) if setting.in_file => {
+                (*name, Some(value.as_str()), setting.file.map_or(Origin::Unset, Origin::SecretFile))
+            }
+            (Some(value), _) if in_file(name) => (*name, Some(value.as_str()), Origin::DotEnv),
             (Some(value), _) => (*name, Some(value.as_str()), Origin::Environment),
             (None, _) if chain && CREDENTIALS.contains(name) => (*name, None, Origin::AwsChain),
             (None, Some(default)) => (*name, Some(default.as_str()), Origin::Default),
@@ -93,7 +108,7 @@ mod tests {
     #[test]
     fn rows_have_value_and_origin() {
         let value = |text: &str| Some(text.to_owned());
-        assert_eq!(row(&[("PORT", "9000")], "PORT"), (value("9000"), Origin::File));
+        assert_eq!(row(&[("PORT", "9000")], "PORT"), (value("9000"), Origin::DotEnv));
         assert_eq!(row(&[("HOST", "::1")], "HOST"), (value("::1"), Origin::Environment));
         assert_eq!(row(&[("HOST", " ")], "HOST"), (value("127.0.0.1"), Origin::Default));
         assert_eq!(row(&[], "RUST_LOG"), (None, Origin::Unset));

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +11,9 @@ use std::time::Duration;
 use super::effective::Setting;
 use super::verbatim::{self, ValueKind};
 use crate::secret::{REDACTED, Secret, redact_url};
+
+/// Maximum size of a file with a secret, in bytes. Ten times the longest session token of AWS.
+const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 /// One error in the configuration, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,20 +124,54 @@ impl<'a> EnvReader<'a> {
         value
     }
 
-    /// A value of any characters that is never printed.
-    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
-        self.hidden(name, ValueKind::Opaque)
+    /// A value of any characters that is never printed, from variable `name` or from the file that variable `file` names.
+    pub(super) fn secret(&mut self, name: &'static str, file: &'static str) -> Option<Secret> {
+        self.hidden(name, file, ValueKind::Opaque)
     }
 
-    /// A value without blanks that is never printed.
-    pub(super) fn secret_word(&mut self, name: &'static str) -> Option<Secret> {
-        self.hidden(name, ValueKind::Word)
+    /// As [`EnvReader::secret`], for a value without blanks.
+    pub(super) fn secret_word(&mut self, name: &'static str, file: &'static str) -> Option<Secret> {
+        self.hidden(name, file, ValueKind::Word)
     }
 
-    fn hidden(&mut self, name: &'static str, kind: ValueKind) -> Option<Secret> {
-        self.settings.entry(name).or_default().secret = true;
-        let value = self.value(name, kind)?;
+    fn hidden(&mut self, name: &'static str, file: &'static str, kind: ValueKind) -> Option<Secret> {
+        let setting = self.settings.entry(name).or_default();
+        (setting.secret, setting.file) = (true, Some(file));
+        let (value, path) = (self.value(name, kind), self.value(file, ValueKind::Text));
+        self.settings.remove(file);
+        let value = match (value, path) {
+            (Some(value), None) => value,
+            (None, Some(path)) => self.secret_in_file(name, file, &path)?,
+            (None, None) => return None,
+            (Some(value), Some(path)) => {
+                self.error(file, Some(&path), format!("set beside {name}; unset one of them"));
+                value
+            }
+        };
         Some(self.register_secret(value))
+    }
+
+    /// The text of the file at `path`, without the blanks and line breaks around it.
+    fn secret_in_file(&mut self, name: &'static str, file: &'static str, path: &str) -> Option<String> {
+        let mut text = String::new();
+        let read =
+            File::open(path).and_then(|opened| opened.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text));
+        let reason = match read {
+            Err(error) => format!("cannot be read ({error}); name a file of text"),
+            Ok(_) if text.trim().is_empty() => "is empty; write the secret into this file".to_owned(),
+            Ok(bytes) if bytes as u64 > MAX_SECRET_BYTES => {
+                format!(
+                    "is longer than {MAX_SECRET_BYTES} bytes; name a file that contains nothing but the secret"
+                )
+            }
+            Ok(_) => {
+                let setting = self.settings.entry(name).or_default();
+                (setting.value, setting.in_file) = (Some(REDACTED.to_owned()), true);
+                return Some(text.trim().to_owned());
+            }
+        };
+        self.error(file, Some(path), reason);
+        None
     }
 
     /// Registers a secret that is only a part of a variable's value.

@@ -38,7 +38,8 @@ pub(crate) fn load_from_env(file: &Path) -> Loaded {
     };
     let is_parsed = |name: &str| dotenv.applied.contains(name);
     let (config, settings) = Config::read(&dotenv::lookup, &is_parsed);
-    let known = settings.names();
+    let mut known = settings.names();
+    known.extend(settings.names_of_files());
     let unknown = unknown_variables::find(&known, &dotenv.names, dotenv::names());
     let mut errors: Vec<_> = file_error.into_iter().chain(unknown.errors).collect();
     errors.extend(verbatim::errors(&known, &dotenv::lookup, &is_parsed));

@@ -148,7 +148,8 @@ pub(crate) struct SamplerConfig {
 struct Signal {
     exporter: &'static str,
     endpoint: &'static str,
-    headers: &'static str,
+    /// The variable, and the one that names a file with its value.
+    headers: [&'static str; 2],
     timeout: &'static str,
     protocol: &'static str,
     path: &'static str,
@@ -157,7 +158,7 @@ struct Signal {
 const TRACES: Signal = Signal {
     exporter: "OTEL_TRACES_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    headers: "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE"],
     timeout: "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
     protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     path: "/v1/traces",
@@ -165,13 +166,13 @@ const TRACES: Signal = Signal {
 const METRICS: Signal = Signal {
     exporter: "OTEL_METRICS_EXPORTER",
     endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS_FILE"],
     timeout: "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
     protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
     path: "/v1/metrics",
 };
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+const HEADERS: [&str; 2] = ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS_FILE"];
 const TIMEOUT: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
@@ -257,7 +258,8 @@ fn check_protocol(env: &mut EnvReader<'_>, signal: &Signal) {
 
 fn headers(env: &mut EnvReader<'_>, signal: &Signal) -> Vec<(HeaderName, Secret)> {
     // Both are read, so that both are registered as secrets.
-    let [specific, common] = [signal.headers, HEADERS].map(|name| env.secret(name).map(|text| (name, text)));
+    let [specific, common] =
+        [signal.headers, HEADERS].map(|[name, file]| env.secret(name, file).map(|text| (name, text)));
     let Some((name, text)) = specific.or(common) else { return Vec::new() };
     let headers: Option<Vec<_>> = pairs(text.expose())
         .map(|pair| {

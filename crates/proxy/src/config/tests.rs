@@ -56,6 +56,71 @@ fn secrets_are_never_printed() {
     assert!(!errors(&invalid).contains("canary"));
 }
 
+fn file_with(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+type Variables = &'static [(&'static str, &'static str)];
+
+/// Each secret with a value, and the variables that it needs.
+const SECRETS: [(&str, &str, Variables); 10] = [
+    ("AWS_BEDROCK_SECRET_KEY", "hunter2", &[("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE")]),
+    (
+        "AWS_BEDROCK_SESSION_TOKEN",
+        "hunter2",
+        &[("AWS_BEDROCK_ACCESS_KEY", "AKIAEXAMPLE"), ("AWS_BEDROCK_SECRET_KEY", "x")],
+    ),
+    ("AWS_BEARER_TOKEN_BEDROCK", "hunter2", &[]),
+    ("JWT_SECRET_KEY", "0123456789abcdefghijklmnopqrstuv-hunter2", &[]),
+    (
+        "JWT_PREVIOUS_SECRET_KEYS",
+        "0123456789abcdefghijklmnopqrstuv-hunter2",
+        &[("JWT_SECRET_KEY", "vutsrqponmlkjihgfedcba9876543210-x")],
+    ),
+    ("DATABASE_URL", "postgres://user:hunter2@host/name", &[]),
+    ("DB_PASSWORD", "hunter2", &[]),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2", &[]),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-key=hunter2", &[]),
+    ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-key=hunter2", &[]),
+];
+
+#[test]
+fn every_secret_can_be_in_a_file() {
+    let (_, settings) = Config::read(&|_| None, &|_| false);
+    let secrets: BTreeSet<_> =
+        settings.0.iter().filter(|(_, setting)| setting.secret).map(|(name, _)| *name).collect();
+    assert_eq!(secrets, SECRETS.iter().map(|(name, ..)| *name).collect());
+    for (name, value, others) in SECRETS {
+        let (file, variable) = (file_with(&format!("{value}\n")), format!("{name}_FILE"));
+        let path = file.path().to_str().unwrap();
+        let set = |pair| [others, &[pair]].concat();
+        let in_variable = load(&set((name, value))).unwrap();
+        let in_file = load(&set((&variable, path))).unwrap();
+        let exposed = |config: &Config| {
+            config.log.secrets.iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(exposed(&in_file), exposed(&in_variable), "{name}");
+        assert_eq!(format!("{in_file:?}"), format!("{in_variable:?}"), "{name}");
+
+        let both = errors(&[others, &[(name, value), (&variable, path)]].concat());
+        assert!(both.contains(&format!("set beside {name}; unset one of them")), "{both}");
+        assert!(!both.contains("hunter2"), "{both}");
+    }
+}
+
+#[test]
+fn unusable_file_of_a_secret_is_an_error() {
+    let (empty, long) = (file_with(" \n"), file_with(&"x".repeat(100_000)));
+    let reason =
+        |path: &std::path::Path| errors(&[("AWS_BEARER_TOKEN_BEDROCK_FILE", path.to_str().unwrap())]);
+    assert!(reason(empty.path()).contains("is empty"));
+    assert!(reason(long.path()).contains("is longer than 65536 bytes"));
+    assert!(reason("/no/such/file".as_ref()).contains("cannot be read"));
+    assert!(reason("/".as_ref()).contains("cannot be read"));
+}
+
 #[test]
 fn public_address_needs_allow_unauthenticated() {
     assert!(errors(&[("HOST", "0.0.0.0")]).contains("ALLOW_UNAUTHENTICATED"));
