@@ -20,28 +20,57 @@ pub(super) struct DotEnv {
 /// credential chain then reads the file's variables too.
 ///
 /// # Errors
-/// A line that cannot be parsed, named by its number and never by its text, which may contain a secret.
-pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, ConfigError> {
+/// Every line that cannot be parsed, named by its number and never by its value, which may be a secret.
+pub(super) fn load_dotenv(file: &Path) -> Result<DotEnv, Vec<ConfigError>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DotEnv::default()),
-        Err(error) => return Err(file_error(file, format!("cannot be read: {error}"))),
+        Err(error) => return Err(vec![file_error(file, format!("cannot be read: {error}"))]),
     };
     // The whole file is parsed before any variable is set.
-    let mut dotenv = DotEnv::default();
-    for entry in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, _) = entry.map_err(|error| file_error(file, describe(&error, &text)))?;
-        dotenv.names.insert(name);
+    let invalid = invalid_lines(&text);
+    if !invalid.is_empty() {
+        return Err(invalid.into_iter().map(|reason| file_error(file, reason)).collect());
     }
+    let entries = dotenvy::from_read_iter(text.as_bytes()).flatten();
+    let mut dotenv = DotEnv { names: entries.map(|(name, _)| name).collect(), ..DotEnv::default() };
     if let Some((name, reference)) = unset_reference(&text, &dotenv.names) {
         let reason = format!(
             "contains ${reference}, which does not refer to a variable that is set; write \\$ for a dollar sign, or put the value in single quotes (a reference is ${{NAME}})"
         );
-        return Err(ConfigError { variable: name, value: None, reason });
+        return Err(vec![ConfigError { variable: name, value: None, reason }]);
     }
     dotenv.applied = dotenv.names.iter().filter(|name| lookup(name).is_none()).cloned().collect();
-    dotenvy::from_read(text.as_bytes()).map_err(|error| file_error(file, describe(&error, &text)))?;
+    let applied = dotenvy::from_read(text.as_bytes());
+    applied.map_err(|error| vec![file_error(file, format!("cannot be read: {error}"))])?;
     Ok(dotenv)
+}
+
+/// The reason for each line of the text that cannot be parsed.
+fn invalid_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let mut reasons = Vec::new();
+    while let Some(index) = first_invalid_line(&lines) {
+        let line = lines.get(index).copied().unwrap_or_default();
+        reasons.push(describe(index + 1, line));
+        // The parser ends at an invalid line; without it, the parser shows the next.
+        match lines.get_mut(index) {
+            Some(line) => *line = "",
+            None => break,
+        }
+    }
+    reasons
+}
+
+/// The index of the line at which the first entry that cannot be parsed begins.
+fn first_invalid_line(lines: &[&str]) -> Option<usize> {
+    let is_valid =
+        |lines: &[&str]| dotenvy::from_read_iter(lines.join("\n").as_bytes()).all(|entry| entry.is_ok());
+    if is_valid(lines) {
+        return None;
+    }
+    // A value in quotes may have several lines, so the text before a valid line may end in the middle of a value.
+    (0..lines.len()).rev().find(|&count| lines.get(..count).is_some_and(is_valid))
 }
 
 /// The first variable of the file whose value refers to a variable that is not set, and that reference. Passwords contain
@@ -90,14 +119,19 @@ fn file_error(file: &Path, reason: String) -> ConfigError {
     ConfigError { variable: file.display().to_string(), value: None, reason }
 }
 
-fn describe(error: &dotenvy::Error, text: &str) -> String {
-    match error {
-        dotenvy::Error::LineParse(rest, _) => {
-            let first = rest.lines().next().unwrap_or_default().trim();
-            let number = text.lines().position(|line| line.trim() == first).map_or(0, |index| index + 1);
-            format!("line {number} is not NAME=value; quote values that contain spaces or #")
-        }
-        other => format!("cannot be read: {other}"),
+/// What is wrong with a line, without its value.
+fn describe(number: usize, line: &str) -> String {
+    let line = line.trim_start();
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let name = line.split_once('=').map(|(name, _)| name.trim());
+    let is_name = |name: &&str| {
+        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    match name.filter(is_name) {
+        Some(name) => format!(
+            "line {number}: put the value of {name} in single quotes, because it contains a space, a quote, a backslash or a dollar sign"
+        ),
+        None => format!("line {number} is not NAME=value"),
     }
 }
 
@@ -130,9 +164,26 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(".env");
         std::fs::write(&file, "# fine\nBEDROCK_PROXY_TEST_ONLY=1\nSECRET geheim oops\n").unwrap();
-        let error = load_dotenv(&file).unwrap_err();
-        assert!(error.to_string().contains("line 3"), "{error}");
-        assert!(!error.to_string().contains("geheim"), "{error}");
+        let errors = load_dotenv(&file).unwrap_err();
+        let text = errors.iter().map(ToString::to_string).collect::<String>();
+        assert!(text.contains("line 3 is not NAME=value"), "{text}");
+        assert!(!text.contains("geheim"), "{text}");
         assert_eq!(lookup("BEDROCK_PROXY_TEST_ONLY"), None, "an invalid file sets no variable");
+    }
+
+    #[test]
+    fn each_invalid_line_is_named() {
+        let text = "A=1\n\n# a comment\nCRON=0 0 * * *\nB=\"two\nlines\"\nPASSWORD=\"a$b\"\nexport C=geheim oops\n\
+                    D E=1\nOPEN='no end\nF=1\n";
+        let reasons = invalid_lines(text);
+        let expected = [(4, "CRON"), (7, "PASSWORD"), (8, "C"), (9, "is not NAME=value"), (10, "OPEN")];
+        assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
+        for (reason, (line, part)) in reasons.iter().zip(expected) {
+            assert!(reason.starts_with(&format!("line {line}")) && reason.contains(part), "{reason}");
+            assert!(!reason.contains("geheim"), "{reason}");
+        }
+        for text in ["", "A=1", "A='a b'\r\nB=\"x\ny\"\r\n", "# only a comment"] {
+            assert_eq!(invalid_lines(text), Vec::<String>::new(), "{text}");
+        }
     }
 }

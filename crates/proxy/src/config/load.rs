@@ -32,16 +32,16 @@ pub(crate) fn locale_language() -> Language {
 /// Reads `file`, which may be missing, and the environment. Must run before any thread starts.
 #[must_use]
 pub(crate) fn load_from_env(file: &Path) -> Loaded {
-    let (dotenv, file_error) = match dotenv::load_dotenv(file) {
-        Ok(dotenv) => (dotenv, None),
-        Err(error) => (DotEnv::default(), Some(error)),
+    let (dotenv, file_errors) = match dotenv::load_dotenv(file) {
+        Ok(dotenv) => (dotenv, Vec::new()),
+        Err(errors) => (DotEnv::default(), errors),
     };
     let is_parsed = |name: &str| dotenv.applied.contains(name);
     let (config, settings) = Config::read(&dotenv::lookup, &is_parsed);
     let mut known = settings.names();
     known.extend(settings.names_of_files());
     let unknown = unknown_variables::find(&known, &dotenv.names, dotenv::names());
-    let mut errors: Vec<_> = file_error.into_iter().chain(unknown.errors).collect();
+    let mut errors: Vec<_> = file_errors.into_iter().chain(unknown.errors).collect();
     errors.extend(verbatim::errors(&known, &dotenv::lookup, &is_parsed));
     let config = match config {
         Ok(mut config) if errors.is_empty() => {

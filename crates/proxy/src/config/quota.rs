@@ -50,6 +50,8 @@ impl Schedule {
     pub(crate) fn parse(cron: &str, zone: &str) -> Result<Self, String> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
         let cron = parser.parse(cron).map_err(|error| {
+            let error = error.to_string();
+            let error = error.trim_end_matches('.');
             format!("{error}; use five fields such as 0 0 * * * (minute, hour, day, month, weekday)")
         })?;
         let zone = TimeZone::get(zone)
@@ -89,11 +91,16 @@ fn schedule(env: &mut EnvReader<'_>) -> Schedule {
         return Schedule::daily();
     }
     let zone_name = zone.as_deref().unwrap_or("UTC");
+    let cron_text = cron.as_deref().unwrap_or("0 0 * * *");
     if let Err(reason) = Schedule::parse("0 0 * * *", zone_name) {
         env.error(ZONE, zone.as_deref(), reason);
+        // The other mistake of the two, if there is one.
+        if let Err(reason) = Schedule::parse(cron_text, "UTC") {
+            env.error(CRON, cron.as_deref(), reason);
+        }
         return Schedule::daily();
     }
-    Schedule::parse(cron.as_deref().unwrap_or("0 0 * * *"), zone_name).unwrap_or_else(|reason| {
+    Schedule::parse(cron_text, zone_name).unwrap_or_else(|reason| {
         env.error(CRON, cron.as_deref(), reason);
         Schedule::daily()
     })
@@ -111,6 +118,17 @@ mod tests {
     #[test]
     fn time_zones_are_bundled() {
         assert!(jiff::tz::TimeZoneDatabase::bundled().get("Europe/Madrid").is_ok());
+    }
+
+    #[test]
+    fn both_mistakes_of_a_schedule_are_reported() {
+        let variables = [("QUOTA_RESET_CRON", "0 25 * * *"), ("QUOTA_RESET_TIMEZONE", "Europe/Madird")];
+        let loaded = Config::load(|name| {
+            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        });
+        let text = loaded.unwrap_err().iter().map(|error| format!("{error}\n")).collect::<String>();
+        assert!(text.contains("QUOTA_RESET_CRON") && text.contains("QUOTA_RESET_TIMEZONE"), "{text}");
+        assert!(!text.contains(".;"), "{text}");
     }
 
     #[test]
