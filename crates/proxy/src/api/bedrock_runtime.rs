@@ -58,11 +58,12 @@ async fn call(
 ) -> Result<Response, ApiError> {
     let id = decode_model_id(id)?;
     let (name, by) = (Some(without_own_arn(&id)), &caller.caller);
+    let is_streamed = operation.is_streamed();
+    record.set_model_name(name, is_streamed, ClientApi::Bedrock.as_str());
     let model = match operation {
         Operation::CountTokens => app.inference.resolve_counted(name, by).await?,
         _ => app.inference.resolve(name, by).await?,
     };
-    let is_streamed = operation.is_streamed();
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Bedrock.as_str());
     if !app.inference.config().s3_locations {
         let bytes = body.bytes();

@@ -36,8 +36,9 @@ pub(crate) async fn create(
     let parse = || openai::Request::parse(&body);
     let chat = app.inference.work_on_body(&caller.caller, body.len(), parse).await??;
     let parsing = begun.elapsed();
-    let model = app.inference.resolve(chat.model.as_deref(), &caller.caller).await?;
     let is_streamed = chat.stream.unwrap_or(false);
+    record.set_model_name(chat.model.as_deref(), is_streamed, ClientApi::ChatCompletions.as_str());
+    let model = app.inference.resolve(chat.model.as_deref(), &caller.caller).await?;
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::ChatCompletions.as_str());
     let config = app.inference.config();
     let options = ChatOptions { auto_cache: config.auto_cache, strict: config.options.strict };

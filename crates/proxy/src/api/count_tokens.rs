@@ -36,6 +36,7 @@ pub(crate) async fn post(
 ) -> Result<Response, ApiError> {
     let parse = || Request::parse(&body);
     let parsed = app.inference.work_on_body(&caller.caller, body.len(), parse).await??;
+    record.set_model_name(parsed.model.as_deref(), false, ClientApi::Messages.as_str());
     let model = app.inference.resolve_counted(parsed.model.as_deref(), &caller.caller).await?;
     record.set_model(model.requested_model.clone(), false, ClientApi::Messages.as_str());
     let betas = betas(&headers);

@@ -53,6 +53,8 @@ pub(crate) struct ApiError {
     retry_after: u16,
     /// The code of the error in `docs/errors.md`, unless clients have to read AWS's text as it is.
     doc_code: Option<&'static str>,
+    /// The code for the log, which has one also where clients have to read AWS's text as it is.
+    log_code: Option<&'static str>,
     /// Whose fault it is, where AWS or the connection to it failed.
     fault: Option<Fault>,
     format: ErrorFormat,
@@ -104,6 +106,12 @@ impl ApiError {
         Self { headers: Some(Box::new(headers)), ..self }
     }
 
+    /// The same error with its code for the log.
+    #[must_use]
+    pub(super) fn with_log_code(self, code: &'static str) -> Self {
+        Self { log_code: Some(code), ..self }
+    }
+
     /// Sets the shape.
     pub(super) fn set_format(&mut self, format: ErrorFormat) {
         self.format = format;
@@ -130,7 +138,7 @@ impl ApiError {
 
     /// The error for the request record.
     pub(super) fn to_record(&self) -> ErrorRecord {
-        ErrorRecord { kind: self.error.kind.as_str(), class: self.class() }
+        ErrorRecord { kind: self.error.kind.as_str(), class: self.class(), code: self.log_code }
     }
 
     /// Renders the response.
@@ -214,6 +222,7 @@ impl From<Error> for ApiError {
             should_retry: is_final.then_some(false),
             retry_after,
             doc_code: None,
+            log_code: None,
             fault: None,
             format: ErrorFormat::Anthropic,
             language: Language::English,
@@ -286,6 +295,7 @@ impl From<ServiceError> for ApiError {
         let error = Self::from(mapped.error);
         let error = Self {
             should_retry: is_final.then_some(false),
+            log_code: Some(mapped.known_error.code),
             doc_code: (!mapped.known_error.is_verbatim()).then_some(mapped.known_error.code),
             // A throttle of AWS names no time; an overloaded model may be overloaded for long.
             retry_after: match retry_after {

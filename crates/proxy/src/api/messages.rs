@@ -47,8 +47,9 @@ pub(crate) async fn post(
     let parsed = app.inference.work_on_body(&caller.caller, body.len(), parse).await??;
     record.add_phase(OverheadPhase::Translate, begun.elapsed());
     check_version(&parsed, version(&headers))?;
-    let model = app.inference.resolve(parsed.model.as_deref(), &caller.caller).await?;
     let is_streamed = parsed.stream.unwrap_or(false);
+    record.set_model_name(parsed.model.as_deref(), is_streamed, ClientApi::Messages.as_str());
+    let model = app.inference.resolve(parsed.model.as_deref(), &caller.caller).await?;
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Messages.as_str());
     let is_claude_code = record.head().user_agent.name == CLAUDE_CODE;
     let request = InferenceRequest {

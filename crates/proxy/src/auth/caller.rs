@@ -320,7 +320,7 @@ impl Authenticator {
             return Ok(Err(AccessError::UnknownUser(claims.user_id.clone())));
         }
         if self.store.is_erased(&claims.user_id).await? {
-            return Ok(Err(AccessError::Revoked));
+            return Ok(Err(AccessError::Revoked { user_id: None }));
         }
         self.provision(claims).await?;
         Ok(self.remember_and_decide(claims, lookup().await?))
@@ -353,7 +353,7 @@ impl Authenticator {
     /// Decides by claims and rows.
     fn decide(&self, claims: &Claims, rows: CallerRows) -> AccessDecision {
         if rows.revoked {
-            return Err(AccessError::Revoked);
+            return Err(AccessError::Revoked { user_id: rows.user.map(|user| user.user_id) });
         }
         let Some(user) = rows.user else { return Ok(self.caller_from_claims(claims)) };
         if user.disabled {
@@ -362,7 +362,7 @@ impl Authenticator {
         // A token without `iat` may be of any age.
         let issued_at = claims.issued_at.unwrap_or(0).saturating_mul(1000);
         if user.tokens_valid_from.is_some_and(|from| issued_at < from) {
-            return Err(AccessError::Superseded);
+            return Err(AccessError::Superseded { user_id: user.user_id });
         }
         if let Some(team) = rows.team.as_ref().filter(|team| team.disabled) {
             return Err(AccessError::TeamDisabled(team.team.clone()));

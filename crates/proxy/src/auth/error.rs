@@ -119,10 +119,16 @@ pub(crate) enum AccessError {
     Token(#[from] TokenError),
     /// The token was revoked by its id.
     #[error("the token was revoked; get a new one")]
-    Revoked,
+    Revoked {
+        /// User of the token, if it has a row.
+        user_id: Option<String>,
+    },
     /// All tokens of the user were revoked after this one was issued.
     #[error("all tokens of this user that were issued earlier were revoked; get a new one")]
-    Superseded,
+    Superseded {
+        /// User of the token.
+        user_id: String,
+    },
     /// The user is disabled.
     #[error("the user {0:?} is disabled; the gateway's operator can enable it")]
     UserDisabled(String),
@@ -178,8 +184,8 @@ impl AccessError {
     pub(crate) fn check(&self) -> &'static str {
         match self {
             Self::Token(error) => error.check(),
-            Self::Revoked => "revoked",
-            Self::Superseded => "superseded",
+            Self::Revoked { .. } => "revoked",
+            Self::Superseded { .. } => "superseded",
             Self::UserDisabled(_) => "user_disabled",
             Self::TeamDisabled(_) => "team_disabled",
             Self::UnknownUser(_) => "unknown_user",
@@ -194,14 +200,15 @@ impl AccessError {
     #[must_use]
     pub(crate) fn user_id(&self) -> Option<&str> {
         match self {
-            Self::UserDisabled(user) | Self::UnknownUser(user) => Some(user),
+            Self::UserDisabled(user)
+            | Self::UnknownUser(user)
+            | Self::Superseded { user_id: user }
+            | Self::TooManyRequests { user_id: user, .. } => Some(user),
+            Self::Revoked { user_id } => user_id.as_deref(),
             Self::Token(_)
-            | Self::Revoked
-            | Self::Superseded
             | Self::TeamDisabled(_)
             | Self::StoreUnavailable
             | Self::InsufficientScope { .. }
-            | Self::TooManyRequests { .. }
             | Self::AuthenticationDisabled => None,
         }
     }

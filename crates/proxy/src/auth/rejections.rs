@@ -78,7 +78,7 @@ impl Index {
     /// Rejects what the rows of the database rejected when they were read.
     fn check(&self, claims: &Claims) -> Result<(), AccessError> {
         if claims.jti.as_ref().is_some_and(|jti| self.tokens.contains(jti)) {
-            return Err(AccessError::Revoked);
+            return Err(AccessError::Revoked { user_id: None });
         }
         if let Some(user) = self.users.get(&claims.user_id) {
             if user.disabled {
@@ -86,7 +86,7 @@ impl Index {
             }
             let issued_at = claims.issued_at.unwrap_or(0).saturating_mul(1000);
             if user.tokens_valid_from.is_some_and(|from| issued_at < from) {
-                return Err(AccessError::Superseded);
+                return Err(AccessError::Superseded { user_id: user.user_id.clone() });
             }
         }
         let claimed = claims.team.as_ref().filter(|team| self.teams.contains(*team));
@@ -255,12 +255,18 @@ mod tests {
         let content = Content { read_at: 1, rejections: rejections() };
         write(&folder.path().join(FILE), &content).unwrap();
         let list = open();
-        assert_eq!(list.check(&claims("cleo", None, "tok_1", 9)), Err(AccessError::Revoked));
+        assert_eq!(
+            list.check(&claims("cleo", None, "tok_1", 9)),
+            Err(AccessError::Revoked { user_id: None })
+        );
         assert_eq!(
             list.check(&claims("eve", None, "x", 9)),
             Err(AccessError::UserDisabled("eve".to_owned()))
         );
-        assert_eq!(list.check(&claims("ana", None, "x", 4)), Err(AccessError::Superseded));
+        assert_eq!(
+            list.check(&claims("ana", None, "x", 4)),
+            Err(AccessError::Superseded { user_id: "ana".to_owned() })
+        );
         assert_eq!(list.check(&claims("ana", None, "x", 5)), Ok(()));
         for (user, team) in [("ben", None), ("cleo", Some("red"))] {
             let error = AccessError::TeamDisabled("red".to_owned());

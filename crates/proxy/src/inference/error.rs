@@ -109,7 +109,11 @@ impl InferenceError {
             Self::BadGateway(_) => Some(Fault::Upstream),
             _ => None,
         };
-        ErrorRecord { kind: kind.as_str(), class: error_class(fault, kind) }
+        let code = match self {
+            Self::Upstream(error) => Some(error.mapped.known_error.code),
+            _ => None,
+        };
+        ErrorRecord { kind: kind.as_str(), class: error_class(fault, kind), code }
     }
 }
 

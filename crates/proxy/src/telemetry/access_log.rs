@@ -105,6 +105,7 @@ pub(super) fn log(record: &RequestRecord, aws_region: &str) {
         aws_request_id = upstream.and_then(|upstream| upstream.aws_request_id()),
         error_type = record.error.map(|error| error.kind),
         error_class = record.error.map(|error| error.class),
+        error_code = record.error.and_then(|error| error.code),
         bytes_in = record.request_body.bytes,
         bytes_out = record.response_body.bytes,
         outcome = record.outcome(),

@@ -107,6 +107,8 @@ pub(crate) struct ErrorRecord {
     pub(crate) kind: &'static str,
     /// Cause: `client`, `auth`, `quota`, `upstream` or `gateway`.
     pub(crate) class: &'static str,
+    /// What `error_type` leaves open: the code of a known error of AWS (`E11`), or the failed check of a token (`revoked`).
+    pub(crate) code: Option<&'static str>,
 }
 
 /// Body of a request or a response.
@@ -367,7 +369,7 @@ pub(super) mod tests {
         }
         record.upstream = Some(UpstreamRecord { detached: true, ..upstream(&["ok"]) });
         assert_eq!(record.outcome(), "cancelled");
-        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream" });
+        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream", code: None });
         assert_eq!(record.outcome(), "failed");
     }
 

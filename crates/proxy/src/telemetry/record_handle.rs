@@ -17,6 +17,8 @@ use crate::ids::RequestId;
 
 /// Longest path that is kept, in characters: more than any route of ours has, and no room for a log filled by paths.
 const MAX_PATH_CHARS: usize = 200;
+/// Longest name of an unknown model that is kept, in characters.
+const MAX_MODEL_CHARS: usize = 200;
 /// Path that is counted but neither logged nor traced, unless it fails: scrapers read it every few seconds.
 const METRICS_PATH: &str = "/metrics";
 
@@ -80,6 +82,13 @@ impl RecordHandle {
     /// Sets the model that the client requested, whether as a stream, and through which client API.
     pub(crate) fn set_model(&self, requested: String, streamed: bool, client_api: &'static str) {
         self.lock().model = Some(ModelRecord { requested, streamed, client_api });
+    }
+
+    /// Sets the model name of the client before it is resolved, so that the line of an unknown model has it.
+    pub(crate) fn set_model_name(&self, name: Option<&str>, streamed: bool, client_api: &'static str) {
+        if let Some(name) = name {
+            self.set_model(name.chars().take(MAX_MODEL_CHARS).collect(), streamed, client_api);
+        }
     }
 
     /// Sets the status of the response.
@@ -282,7 +291,7 @@ mod tests {
             let path = format!("/{}", "é".repeat(300));
             let handle = RecordHandle::new(RequestHead { path, route: None, ..head() }, sinks());
             handle.set_response(StatusCode::NOT_FOUND);
-            handle.set_error(ErrorRecord { kind: "not_found_error", class: "client" });
+            handle.set_error(ErrorRecord { kind: "not_found_error", class: "client", code: None });
             handle.add_response_body(9, Duration::ZERO, true);
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
@@ -330,7 +339,7 @@ mod tests {
             handle.set_response(StatusCode::OK);
             drop(handle);
             let handle = RecordHandle::new(scrape, Arc::clone(&sinks));
-            handle.set_error(ErrorRecord { kind: "permission_error", class: "auth" });
+            handle.set_error(ErrorRecord { kind: "permission_error", class: "auth", code: Some("revoked") });
         });
         assert_eq!(lines.len(), 1, "{lines:?}");
         let text = sinks.metrics.render(true);

@@ -229,6 +229,49 @@ async fn revoked_token_finishes_its_stream_then_is_rejected() {
 }
 
 #[tokio::test]
+async fn log_line_of_a_rejected_token_names_user_and_check() {
+    let server = authenticated_server().await;
+    set(&server, "ana", |_| {}).await;
+    set(&server, "bob", |bob| bob.disabled = true).await;
+    set(&server, "eve", |eve| eve.tokens_valid_from = Some((now() + 60) * 1000)).await;
+    server.app.store.revoke_token("tok_1", &event("token_revoked")).await.unwrap();
+    for (token, user, check) in [
+        (token("ana", &json!({"jti": "tok_1"})), Some("ana"), "revoked"),
+        (token("bob", &json!({})), Some("bob"), "user_disabled"),
+        (token("eve", &json!({})), Some("eve"), "superseded"),
+        (token("zoe", &json!({"jti": "tok_1"})), None, "revoked"),
+        ("x.y.z".to_owned(), None, "malformed"),
+    ] {
+        let answer = server.post_as(&token).await;
+        let line = log_line(answer.request_id()).await;
+        assert_eq!((line["user"].as_str(), &line["error_code"]), (user, &json!(check)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn log_line_of_an_error_has_its_code_and_model() {
+    let server = test_server().await;
+    for path in ["/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens"] {
+        let mut body = message_body("Hello", false);
+        body["model"] = json!("no-such-model");
+        let answer = server.request("POST", path, &[], body.to_string()).await;
+        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
+        assert_eq!(log_line(answer.request_id()).await["model_requested"], "no-such-model", "{path}");
+    }
+    // Clients read AWS's text as it is, so the message has no code.
+    for stream in [false, true] {
+        let answer = server.post_message("[throttle]", stream).await;
+        assert!(!answer.body.contains("[E11"), "{}", answer.body);
+        let line = log_line(answer.request_id()).await;
+        assert_eq!(
+            (&line["error_class"], &line["error_code"]),
+            (&json!("upstream"), &json!("E11")),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn all_tokens_of_a_user_are_revoked_together() {
     let server = authenticated_server().await;
     let old = token("ana", &json!({"iat": now() - 10}));

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::auth::{self, Access, AccessError, Action, Authenticated, Caller, Credential, TokenError};
 use crate::ids;
 use crate::store::{AuditEvent, rfc3339};
+use crate::telemetry::RecordHandle;
 use crate::telemetry::record::{CallerRecord, OverheadPhase};
 
 const API_KEY: &str = "x-api-key";
@@ -36,14 +37,11 @@ pub(crate) async fn layer(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
-    let caller = authenticated(&app, access, request.method(), request.uri(), request.headers()).await;
+    let caller =
+        authenticated(&app, &record, access, request.method(), request.uri(), request.headers()).await;
     record.add_phase(OverheadPhase::Auth, begun.elapsed());
     let authenticated = caller.and_then(|caller| {
-        record.set_caller(CallerRecord {
-            user_id: caller.user_id.clone(),
-            team: caller.team.clone(),
-            token_id: caller.jti.clone(),
-        });
+        record.set_caller(caller_record(&caller));
         let permit = if access == Access::Inference { app.authenticator.acquire(&caller)? } else { None };
         Ok(Authenticated { caller, permit })
     });
@@ -69,6 +67,7 @@ pub(crate) async fn layer(
 
 async fn authenticated(
     app: &App,
+    record: &RecordHandle,
     access: Access,
     method: &Method,
     uri: &Uri,
@@ -88,18 +87,28 @@ async fn authenticated(
                 app.metrics().auth_failed(reason(error.check()));
                 let details = json!({"check": error.check(), "path": path(uri)});
                 record_event(app, "auth_refused", error.user_id(), details);
+                if let Some(user_id) = error.user_id() {
+                    record
+                        .set_caller(CallerRecord { user_id: user_id.to_owned(), ..CallerRecord::default() });
+                }
             })?
         }
     };
     let is_read = *method == Method::GET || *method == Method::HEAD;
     let action = if is_read { Action::Read } else { Action::Write };
     auth::authorize(&caller, access, action).inspect_err(|error| {
+        record.set_caller(caller_record(&caller));
         if let AccessError::InsufficientScope { scope, access: Access::Admin } = error {
             let details = json!({"scope": scope.as_str(), "method": method.as_str(), "path": path(uri)});
             record_event(app, "admin_denied", Some(&caller.user_id), details);
         }
     })?;
     Ok(caller)
+}
+
+fn caller_record(caller: &Caller) -> CallerRecord {
+    let (user_id, team, token_id) = (caller.user_id.clone(), caller.team.clone(), caller.jti.clone());
+    CallerRecord { user_id, team, token_id }
 }
 
 /// An instant in seconds since the epoch, as RFC 3339.
@@ -145,9 +154,9 @@ fn credential(headers: &HeaderMap) -> Result<Credential<'_>, TokenError> {
 
 impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> Self {
-        let message = error.to_string();
-        match error {
-            AccessError::Token(_) | AccessError::Revoked | AccessError::Superseded => {
+        let (message, check) = (error.to_string(), error.check());
+        let error = match error {
+            AccessError::Token(_) | AccessError::Revoked { .. } | AccessError::Superseded { .. } => {
                 Self::new(ErrorType::Authentication, message)
             }
             AccessError::UserDisabled(_)
@@ -157,6 +166,7 @@ impl From<AccessError> for ApiError {
             | AccessError::AuthenticationDisabled => Self::new(ErrorType::Permission, message),
             AccessError::TooManyRequests { .. } => Self::new(ErrorType::RateLimit, message),
             AccessError::StoreUnavailable => Self::database_unavailable(message),
-        }
+        };
+        error.with_log_code(check)
     }
 }

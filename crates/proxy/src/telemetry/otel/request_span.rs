@@ -191,7 +191,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let mut record = record();
         assert_eq!(RequestSpan::from_record(&record, None, now).error, Some("cancelled"));
-        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream" });
+        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream", code: None });
         let span = RequestSpan::from_record(&record, None, now);
         assert_eq!(span.error, Some("api_error"));
         assert!(span.upstream.is_none());
