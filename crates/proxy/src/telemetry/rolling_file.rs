@@ -137,14 +137,27 @@ fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     loop {
         match file.write(bytes) {
             Ok(written) if written == bytes.len() => return Ok(()),
-            Ok(_) => return Err(io::ErrorKind::StorageFull.into()),
+            Ok(written) => {
+                remove_partial_line(file, bytes.get(..written).unwrap_or_default())?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Ends a line that was cut short by a full disk or a crash.
+/// Removes the part of a line that a full disk had room for: a line that is not JSON ends `jq` for the rest of the file.
+/// If another process has written behind it, it stays.
+fn remove_partial_line(file: &File, written: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let Some(start) = length.checked_sub(written.len() as u64) else { return Ok(()) };
+    let mut last = vec![0; written.len()];
+    file.read_exact_at(&mut last, start)?;
+    if last == written { file.set_len(start) } else { Ok(()) }
+}
+
+/// Ends a line that was cut short by a crash.
 fn terminate_last_line(file: &mut File) -> io::Result<()> {
     let length = file.metadata()?.len();
     let mut last = [b'\n'];

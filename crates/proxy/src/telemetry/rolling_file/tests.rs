@@ -159,6 +159,22 @@ fn full_disk_fails_each_line_until_it_recovers() {
 }
 
 #[test]
+fn part_of_a_line_is_removed() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("")).unwrap();
+    let path = folder.path("bp_2026-11-22.json");
+    let removed = |text: &str, written: &str| {
+        fs::write(&path, text).unwrap();
+        let file = File::options().read(true).append(true).open(&path).unwrap();
+        remove_partial_line(&file, written.as_bytes()).unwrap();
+        folder.text("bp_2026-11-22.json")
+    };
+    assert_eq!(removed("{}\n{\"ts\":\"20", "{\"ts\":\"20"), "{}\n");
+    assert_eq!(removed("{}\n", ""), "{}\n");
+    assert_eq!(removed("{\"ts\"{}\n", "{\"ts\""), "{\"ts\"{}\n", "another process has written behind it");
+}
+
+#[test]
 fn incomplete_line_is_terminated_before_the_next() {
     let folder = Folder::new();
     fs::create_dir(folder.path("")).unwrap();
