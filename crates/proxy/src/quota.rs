@@ -13,6 +13,7 @@ mod period;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crate::ids;
 use crate::store::{
     AuditEvent, CallerTotals, OutageLog, Reservation, ReserveOutcome, Store, StoreError, UsageRecord,
 };
-use crate::usage::{QueuePermit, SlotError, UsageRecorder};
+use crate::usage::{BATCH_WINDOW, QueuePermit, SlotError, UsageRecorder};
 pub(crate) use period::{Period, Periods};
 
 /// Admission of requests.
@@ -50,6 +51,9 @@ pub struct Quota {
 
 /// Shortest time in milliseconds between two events of one limit: clients repeat denied requests every few seconds.
 const REPORT_INTERVAL_MS: i64 = 60_000;
+/// How long a request that only reservations block waits, once: a client that sends one request after another would be
+/// denied for its own last one, which has ended and is in the next batch.
+const SETTLE_TIME: Duration = BATCH_WINDOW.saturating_mul(2);
 /// Maximum number of limits with events in one interval, so that the map stays below 100 KB.
 const MAX_REPORTED: usize = 1000;
 
@@ -288,6 +292,7 @@ impl Quota {
             token: subject.token_limit.as_ref().map(|(jti, limit)| (jti.as_str(), *limit)),
             now,
         };
+        let mut has_waited = false;
         loop {
             let outcome = self.store.reserve(&reservation).await;
             if outcome.is_ok() {
@@ -305,8 +310,15 @@ impl Quota {
                         continue;
                     }
                     let (need, min_need) = (estimate.total(), estimate.min_total());
-                    self.report_exceeded(&status, subject, need, now);
-                    return Err(AdmitError::LimitExceeded { status, need, min_need, period, now });
+                    let denied = AdmitError::LimitExceeded { status, need, min_need, period, now };
+                    if denied.is_blocked_by_reservations() && !has_waited {
+                        has_waited = true;
+                        reservation.tokens = need;
+                        tokio::time::sleep(SETTLE_TIME).await;
+                        continue;
+                    }
+                    self.report_exceeded(&denied, subject);
+                    return Err(denied);
                 }
                 // A database that is being migrated is reached and known to come back, so it is no outage.
                 Err(error) if matches!(error, StoreError::Busy(_)) || self.store.is_migrating() => {
@@ -346,7 +358,9 @@ impl Quota {
     }
 
     /// Records an event for an exceeded limit, at most one per limit and [`REPORT_INTERVAL_MS`].
-    fn report_exceeded(&self, status: &LimitStatus, subject: &QuotaSubject, need: i64, now: i64) {
+    fn report_exceeded(&self, denied: &AdmitError, subject: &QuotaSubject) {
+        let AdmitError::LimitExceeded { status, need, now, .. } = denied else { return };
+        let now = *now;
         let mut reported = self.last_reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.retain(|_, at| now - *at < REPORT_INTERVAL_MS);
         let limit = (status.scope, status.name.clone());

@@ -32,6 +32,7 @@ use crate::telemetry::metrics::Metrics;
 use open_requests::{OpenRequests, Slot};
 use retention::Retention;
 use wal::{SegmentId, UnreadableLine, Wal};
+pub(crate) use writer::BATCH_WINDOW;
 use writer::UsageWriter;
 
 /// How long a request waits for a slot of the queue. A full queue means that the database stores less than is used, or
@@ -60,6 +61,8 @@ struct Shared {
     lost: AtomicU64,
     /// Records that could not be written to the WAL.
     unlogged: OutageLog,
+    /// Open requests that could not be written to their file.
+    not_begun: OutageLog,
     failed_replays: OutageLog,
     /// Instant before which all records are in the database, epoch milliseconds.
     stored_until: AtomicI64,
@@ -135,6 +138,7 @@ impl UsageRecorder {
             needs_replay: AtomicBool::new(true),
             lost: AtomicU64::new(0),
             unlogged: OutageLog::concurrent(),
+            not_begun: OutageLog::concurrent(),
             failed_replays: OutageLog::serial(),
             stored_until: AtomicI64::new(clock.milliseconds()),
             clock,
@@ -200,8 +204,16 @@ impl QueuePermit {
         record.clamp();
         self.end();
         match self.shared.open.begin(&record) {
-            Ok(slot) => self.slot = Some(slot),
-            Err(error) => tracing::warn!(%error, "open request not written; it is not charged after a kill"),
+            Ok(slot) => {
+                self.slot = Some(slot);
+                if let Some(requests) = self.shared.not_begun.ended() {
+                    tracing::info!(requests, "open requests are written again; these were not");
+                }
+            }
+            Err(error) if self.shared.not_begun.failed() => {
+                tracing::warn!(%error, "open requests cannot be written; after a kill they are not charged");
+            }
+            Err(_) => {}
         }
     }
 

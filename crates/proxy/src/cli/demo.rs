@@ -101,6 +101,8 @@ impl Demo {
                 "PORT" => self.port.to_string(),
                 "JWT_SECRET_KEY" => self.key.clone(),
                 "DATA_DIR" => directory.display().to_string(),
+                // The limit of open files of a laptop allows these; the default would begin the demo with a warning.
+                "MAX_CONNECTIONS" => "1000".to_owned(),
                 _ => return None,
             })
         });
@@ -179,7 +181,8 @@ Directives in a prompt that select the response:
 
 Press Ctrl-C to stop.
 "#,
-            ben_request = curl("BEN", 100),
+            // Each request reserves these tokens, so that the limit denies one of the six.
+            ben_request = curl("BEN", 300),
             directory = directory.display(),
             port = address.port(),
         )

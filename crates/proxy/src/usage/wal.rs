@@ -4,9 +4,9 @@
 //! Not synced to disk: it survives the process, not a power failure. The database is synced.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -190,9 +190,9 @@ impl Wal {
     }
 }
 
-/// Locks `folder`, which is created if missing, against other processes.
+/// Locks `folder`, which is created if missing, against other processes. Only its owner can read it: records name users.
 fn lock(folder: &Path) -> io::Result<File> {
-    fs::create_dir_all(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let lock = OpenOptions::new().create(true).write(true).truncate(false).open(folder.join("lock"))?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other("another bedrock-proxy uses this folder"),

@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 /// Maximum records in one transaction, which holds locks on the rows of their users.
 const MAX_BATCH_RECORDS: usize = 500;
 /// How long the first record of a batch waits for others. Short, because its reservation counts until then.
-const BATCH_WINDOW: Duration = Duration::from_millis(25);
+pub(crate) const BATCH_WINDOW: Duration = Duration::from_millis(25);
 /// Pause between attempts to reach an unavailable database, as short as a restart of the server.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum records in memory that are neither in the WAL nor in the database: some 10 MB.
@@ -256,7 +256,7 @@ impl UsageWriter {
         Ok(())
     }
 
-    /// Writes the entries of one segment to the database. Returns their number.
+    /// Writes the entries of one segment to the database. Returns the number of usage records.
     async fn store_segment(&mut self, path: &Path) -> Result<usize, ReplayError> {
         let mut reader = SegmentReader::open(path)?;
         let mut total = 0;
@@ -266,7 +266,7 @@ impl UsageWriter {
             for line in unreadable {
                 self.quarantine_line(&line);
             }
-            total += entries.len();
+            total += entries.iter().filter(|entry| matches!(entry, WalEntry::Usage(_))).count();
             self.make_room().await;
         }
         Ok(total)
