@@ -129,6 +129,9 @@ use pools::Pools;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// Longest wait for connections to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Query timeout on the request path. A healthy database responds in milliseconds, and a client should not wait longer
 /// before `QUOTA_*_ON_OUTAGE` decides.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -266,9 +269,10 @@ impl Store {
         Ok(())
     }
 
-    /// Closes all connections after the calls in progress have ended.
+    /// Closes all connections after the calls in progress have ended, but no later than after [`CLOSE_TIMEOUT`]: a pool that
+    /// tries to restore its minimum of connections to an unavailable server waits for minutes.
     pub async fn close(&self) {
-        self.0.pools.close().await;
+        let _ = timeout(CLOSE_TIMEOUT, self.0.pools.close()).await;
     }
 
     /// The connections, once the schema is up to date.

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fake_bedrock::FakeBedrock;
@@ -175,6 +176,50 @@ async fn settled_requests_leave_nothing_to_the_next_process() {
     process.end();
     let process = stage.start(&[]);
     assert!(!process.said().contains("requests_interrupted"), "{}", process.said());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unwritable_open_requests_are_logged_once() {
+    let stage = Stage::new(None).await;
+    let mut process = stage.start(&[]);
+    let file = stage.home.path().join("data/journal/open-requests");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let ana = token("ana", &json!({}));
+    for _ in 0..5 {
+        assert_eq!(status(&process, &ana).await, 200);
+    }
+    process.signal("TERM");
+    let said = process.end();
+    assert_eq!(said.matches("open requests cannot be written").count(), 1, "{said}");
+    assert!(!said.contains("WAL replayed"), "a first start replays nothing: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_does_not_wait_for_an_unavailable_database() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let url = cluster.database().await;
+    let stage = Stage::new(Some(&url)).await;
+    let mut process = stage.start(&[("DB_MIN_CONNS", "5")]);
+    let ana = token("ana", &json!({}));
+    assert_eq!(status(&process, &ana).await, 200);
+    let stopping = tokio::task::spawn_blocking(move || {
+        let mut cluster = cluster;
+        cluster.stop();
+        // A socket without a listener refuses connections, as a machine without a server does.
+        drop(std::os::unix::net::UnixListener::bind(cluster.socket()).unwrap());
+        cluster
+    });
+    let cluster = stopping.await.unwrap();
+    // A broken connection returns to its pool, which then tries to replace it.
+    for _ in 0..3 {
+        assert_eq!(status(&process, &ana).await, 200);
+    }
+    process.signal("TERM");
+    let ended = tokio::task::spawn_blocking(move || process.end());
+    let said = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    assert!(said.is_ok_and(|said| said.unwrap().contains("server stopped")), "it waits for the database");
+    drop(cluster);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

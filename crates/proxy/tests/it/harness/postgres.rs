@@ -78,7 +78,7 @@ impl Cluster {
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while std::os::unix::net::UnixStream::connect(self.directory.join(".s.PGSQL.5432")).is_err()
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err()
             || !log(&self.directory).contains("ready to accept connections")
         {
             let ended = guard.try_wait().unwrap();
@@ -94,6 +94,11 @@ impl Cluster {
         let mut guard = self.guard.take().unwrap();
         guard.stdin.take().unwrap().write_all(b"keep\n").unwrap();
         guard.wait().unwrap();
+    }
+
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
     }
 
     /// A new, empty database; its URL.
