@@ -8,6 +8,7 @@ mod declaration;
 mod plan;
 mod quota_status;
 mod removal;
+mod similar;
 mod tokens;
 mod usage;
 mod users;

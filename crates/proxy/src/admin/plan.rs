@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
+use super::similar::{similar, suggestion};
 use super::users::{check_name, check_profile, team_state, user_state};
 use super::{Admin, AdminError, Result, TeamChange, UserChange};
 use crate::store::{Page, Team, User};
@@ -188,7 +189,9 @@ impl Admin {
                 after: Value::Null,
             });
         }
-        let mistakes = planner.mistakes;
+        let mut mistakes = planner.mistakes;
+        // Those of a line together: some are found while the file is read, others by the plan.
+        mistakes.sort_by_key(|mistake| line_number(mistake));
         if mistakes.is_empty() {
             return Ok(Plan { steps, unchanged: planner.unchanged });
         }
@@ -252,6 +255,12 @@ impl Admin {
     }
 }
 
+/// The line of a mistake in a CSV; 0 for a document, whose mistakes keep their order.
+fn line_number(mistake: &str) -> usize {
+    let number = mistake.strip_prefix("line ").and_then(|rest| rest.split(':').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
 /// What a plan is made from.
 struct Planner<'a> {
     mistakes: Vec<String>,
@@ -309,7 +318,11 @@ impl<'a> Planner<'a> {
             if let Some(Some(team)) = &change.team
                 && !final_teams.contains(team.as_str())
             {
-                self.mistake(place, &format!("there is no team {team:?}; add it first"));
+                let meant = match suggestion(&similar(team, final_teams.iter().copied())) {
+                    meant if meant.is_empty() => "; add it first".to_owned(),
+                    meant => meant,
+                };
+                self.mistake(place, &format!("there is no team {team:?}{meant}"));
             }
             if let Err(error) = check_profile(change.default_inference_profile.as_ref()) {
                 self.mistake(place, &error.to_string());

@@ -44,8 +44,10 @@ impl Admin {
     /// # Errors
     /// When the user does not exist, or the database is unavailable.
     pub(crate) async fn user_quota_status(&self, user_id: &str) -> Result<Value> {
-        let user = self.store.user(user_id).await;
-        let user = user.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
+        let user = match self.store.user(user_id).await {
+            Ok(user) => user,
+            Err(error) => return Err(self.user_error(error, user_id).await),
+        };
         let (mut team_limit, mut team_disabled) = (self.defaults.team_limit, false);
         if let Some(team) = &user.team {
             match self.store.team(team).await {

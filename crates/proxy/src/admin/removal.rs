@@ -17,7 +17,12 @@ impl Admin {
         let subject = Subject { user: Some(new_name), team: None };
         let event = self.event("user_renamed", actor, subject, json!({"from": user_id, "to": new_name}));
         let renamed = self.store.rename_user(user_id, new_name, &event).await;
-        renamed.map_err(|error| rename_error(error, "user", user_id, new_name))?;
+        if let Err(error) = renamed {
+            return Err(match error {
+                StoreError::Conflict(_) => name_in_use("user", new_name),
+                error => self.user_error(error, user_id).await,
+            });
+        }
         self.refresh_rejections().await;
         self.user(new_name).await
     }
@@ -31,7 +36,12 @@ impl Admin {
         let subject = Subject { user: None, team: Some(new_name) };
         let event = self.event("team_renamed", actor, subject, json!({"from": team, "to": new_name}));
         let renamed = self.store.rename_team(team, new_name, &event).await;
-        renamed.map_err(|error| rename_error(error, "team", team, new_name))?;
+        if let Err(error) = renamed {
+            return Err(match error {
+                StoreError::Conflict(_) => name_in_use("team", new_name),
+                error => self.team_error(error, team, "").await,
+            });
+        }
         self.refresh_rejections().await;
         self.team(new_name).await
     }
@@ -42,7 +52,6 @@ impl Admin {
     /// # Errors
     /// When it does not exist, or the database is unavailable.
     pub(crate) async fn remove_user(&self, user_id: &str, erase_name: bool, actor: &str) -> Result<Value> {
-        let not_found = |error| AdminError::from_store(error, &format!("user {user_id:?}"));
         if erase_name {
             let pseudonym = ids::pseudonym();
             // An operator may remove itself.
@@ -50,15 +59,23 @@ impl Admin {
             let subject = Subject { user: Some(&pseudonym), team: None };
             let event = self.event("user_removed", actor, subject, json!({"erased": true}));
             let erased = self.store.erase_user(user_id, &pseudonym, &event).await;
-            let pseudonym = erased.map_err(not_found)?;
+            let pseudonym = match erased {
+                Ok(pseudonym) => pseudonym,
+                Err(error) => return Err(self.user_error(error, user_id).await),
+            };
             self.refresh_rejections().await;
             return Ok(json!({"type": "user_removed", "user_id": pseudonym, "erased": true}));
         }
-        let user = self.store.user(user_id).await.map_err(not_found)?;
+        let user = match self.store.user(user_id).await {
+            Ok(user) => user,
+            Err(error) => return Err(self.user_error(error, user_id).await),
+        };
         let subject = Subject { user: Some(user_id), team: user.team.as_deref() };
         let details = json!({"before": user_state(&user), "after": null, "erased": false});
         let event = self.event("user_removed", actor, subject, details);
-        self.store.remove_user(user_id, &event).await.map_err(not_found)?;
+        if let Err(error) = self.store.remove_user(user_id, &event).await {
+            return Err(self.user_error(error, user_id).await);
+        }
         self.refresh_rejections().await;
         Ok(json!({"type": "user_removed", "user_id": user_id, "erased": false}))
     }
@@ -74,14 +91,17 @@ impl Admin {
         users_to: Option<Option<&str>>,
         actor: &str,
     ) -> Result<Value> {
-        let row = self.store.team(team).await;
-        let row = row.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
+        let row = match self.store.team(team).await {
+            Ok(row) => row,
+            Err(error) => return Err(self.team_error(error, team, "").await),
+        };
         if let Some(Some(to)) = users_to {
             if to == team {
                 return Err(AdminError::Invalid("the new team of the users is the one to remove".to_owned()));
             }
-            let row = self.store.team(to).await;
-            row.map_err(|error| AdminError::from_store(error, &format!("team {to:?}; add it first")))?;
+            if let Err(error) = self.store.team(to).await {
+                return Err(self.team_error(error, to, "; add it first").await);
+            }
         }
         let subject = Subject { user: None, team: Some(team) };
         let event = |users: i64| {
@@ -93,7 +113,8 @@ impl Admin {
         let removed = self.store.remove_team(team, users_to, self.clock.milliseconds(), event).await;
         let users = removed.map_err(|error| match error {
             StoreError::Conflict(users) => AdminError::Conflict(format!(
-                "the team {team:?} has {users} users; name the team that they go to, or none"
+                "the team {team:?} has users ({users}); name their new team, or none, with --move-users-to (in the admin API: \
+                 move_users_to)"
             )),
             error => AdminError::from_store(error, &format!("team {team:?}")),
         })?;
@@ -102,11 +123,8 @@ impl Admin {
     }
 }
 
-fn rename_error(error: StoreError, kind: &str, from: &str, to: &str) -> AdminError {
-    match error {
-        StoreError::Conflict(_) => AdminError::Conflict(format!(
-            "the name {to:?} is or was that of another {kind}, whose history it has; use another name"
-        )),
-        error => AdminError::from_store(error, &format!("{kind} {from:?}")),
-    }
+fn name_in_use(kind: &str, name: &str) -> AdminError {
+    AdminError::Conflict(format!(
+        "the name {name:?} is or was that of another {kind}, whose history it has; use another name"
+    ))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::similar::suggestion;
 use super::users::{UserChange, check_limit, check_name};
 use super::{Admin, AdminError, Result, Subject, map_rows, to_json};
 use crate::auth::{Claims, Scope};
@@ -14,19 +15,13 @@ const MAX_TTL_SECONDS: i64 = 10 * 365 * 86_400;
 
 /// Message about a token that was revoked by its id alone.
 pub(crate) const NOT_ISSUED_HERE: &str = "no token with this id was issued here; it is rejected from now on";
-/// Maximum edit distance of a suggested user, for long names.
-const MAX_DISTANCE: usize = 4;
-/// Names that are suggested.
-const MAX_SUGGESTIONS: usize = 3;
-/// Pages of users that a name is compared with.
-const MAX_COMPARED_PAGES: usize = 20;
 
 /// Token to issue.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenRequest {
     /// User of the token.
     pub(crate) user_id: String,
-    /// Claim `team`; ignored once the user has a row.
+    /// Claim `team`, of a new user or an operator; for a user with a row, the team of the row.
     pub(crate) team: Option<String>,
     /// Claim `default_inference_profile`.
     pub(crate) default_inference_profile: Option<String>,
@@ -133,11 +128,9 @@ impl Admin {
                 return Ok((request.team.clone(), None));
             }
             Err(StoreError::NotFound) => {
-                let known = self.similar_users(user_id).await?;
-                let known = known.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>();
-                let meant = match known.as_slice() {
-                    [] => ".".to_owned(),
-                    names => format!("; did you mean {}?", names.join(" or ")),
+                let meant = match suggestion(&self.similar_users(user_id).await) {
+                    meant if meant.is_empty() => ".".to_owned(),
+                    meant => meant,
                 };
                 return Err(AdminError::NotFound(format!(
                     "user {user_id:?}{meant} To issue the token and add the user, use --create (in the admin API: \
@@ -158,28 +151,6 @@ impl Admin {
             return Err(AdminError::Invalid(reason));
         }
         Ok((user.team, user.tokens_valid_from))
-    }
-
-    /// Names of users that resemble `name`, most similar first.
-    async fn similar_users(&self, name: &str) -> Result<Vec<String>> {
-        let limit = (name.chars().count() / 4).clamp(1, MAX_DISTANCE);
-        let name = name.to_lowercase();
-        let mut similar = Vec::new();
-        let mut page = Page { after: None, limit: 1000 };
-        for _ in 0..MAX_COMPARED_PAGES {
-            let users = self.store.users(None, &page).await;
-            let users = users.map_err(|error| AdminError::from_store(error, "user"))?;
-            similar.extend(users.rows.into_iter().filter_map(|user| {
-                let distance = strsim::damerau_levenshtein(&name, &user.user_id.to_lowercase());
-                (distance <= limit).then_some((distance, user.user_id))
-            }));
-            page.after = users.next;
-            if page.after.is_none() {
-                break;
-            }
-        }
-        similar.sort_unstable();
-        Ok(similar.into_iter().map(|(_, name)| name).take(MAX_SUGGESTIONS).collect())
     }
 
     /// Lists tokens, newest first, of one user if given.
@@ -220,7 +191,16 @@ impl Admin {
                 "user {user_id:?}, and no token was issued to it here; to revoke tokens of another tool, add the user first"
             )
         };
-        revoked.map_err(|error| AdminError::from_store(error, &unknown()))?;
+        if let Err(error) = revoked {
+            let similar = self.similar_users(user_id).await;
+            return Err(match error {
+                StoreError::NotFound if !similar.is_empty() => AdminError::NotFound(format!(
+                    "user {user_id:?}, and no token was issued to it here{} To revoke tokens of another tool, add the user first",
+                    suggestion(&similar)
+                )),
+                error => AdminError::from_store(error, &unknown()),
+            });
+        }
         self.refresh_rejections().await;
         Ok(())
     }

@@ -28,6 +28,32 @@ pub(crate) struct TeamChange {
     pub(crate) disabled: Option<bool>,
 }
 
+impl UserChange {
+    fn apply(&self, mut user: User) -> User {
+        if let Some(team) = self.team.clone() {
+            user.team = team;
+        }
+        if let Some(limit) = self.daily_token_limit {
+            user.daily_token_limit = limit;
+        }
+        if let Some(profile) = self.default_inference_profile.clone() {
+            user.default_inference_profile = profile;
+        }
+        user.disabled = self.disabled.unwrap_or(user.disabled);
+        user
+    }
+}
+
+impl TeamChange {
+    fn apply(&self, mut team: Team) -> Team {
+        if let Some(limit) = self.daily_token_limit {
+            team.daily_token_limit = limit;
+        }
+        team.disabled = self.disabled.unwrap_or(team.disabled);
+        team
+    }
+}
+
 impl Admin {
     /// Lists users by name, of one team if given.
     ///
@@ -45,8 +71,10 @@ impl Admin {
     /// When it does not exist, or the database is unavailable.
     pub(crate) async fn user(&self, user_id: &str) -> Result<Value> {
         let result = self.store.user(user_id).await;
-        let row = result.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
-        Ok(to_json(&row))
+        match result {
+            Ok(row) => Ok(to_json(&row)),
+            Err(error) => Err(self.user_error(error, user_id).await),
+        }
     }
 
     /// Adds a user, with the default limit unless `change` has another.
@@ -73,11 +101,16 @@ impl Admin {
         .await
     }
 
-    /// Changes a user.
+    /// Changes a user. A change to the values that it has writes nothing, and no event.
     ///
     /// # Errors
     /// When it does not exist, a name is malformed, the team does not exist, or the database is unavailable.
     pub(crate) async fn set_user(&self, user_id: &str, change: &UserChange, actor: &str) -> Result<Value> {
+        if let Ok(user) = self.store.user(user_id).await
+            && change.apply(user.clone()) == user
+        {
+            return Ok(to_json(&user));
+        }
         self.put_user(user_id, change, actor, "user_changed", |current| current.ok_or(StoreError::NotFound))
             .await
     }
@@ -96,28 +129,22 @@ impl Admin {
         if let Some(Some(team)) = &change.team {
             check_name("team", team)?;
             // Otherwise a typo would create a team without a limit.
-            let row = self.store.team(team).await;
-            row.map_err(|error| AdminError::from_store(error, &format!("team {team:?}; add it first")))?;
+            if let Err(error) = self.store.team(team).await {
+                return Err(self.team_error(error, team, "; add it first").await);
+            }
         }
         let put = self.store.put_user(user_id, self.clock.milliseconds(), |current| {
             let before = current.as_ref().map(user_state);
-            let mut user = start(current)?;
-            if let Some(team) = change.team.clone() {
-                user.team = team;
-            }
-            if let Some(limit) = change.daily_token_limit {
-                user.daily_token_limit = limit;
-            }
-            if let Some(profile) = change.default_inference_profile.clone() {
-                user.default_inference_profile = profile;
-            }
-            user.disabled = change.disabled.unwrap_or(user.disabled);
+            let user = change.apply(start(current)?);
             let subject = Subject { user: Some(user_id), team: user.team.as_deref() };
             let details = json!({"before": before, "after": user_state(&user)});
             let event = self.event(kind, actor, subject, details);
             Ok((user, event))
         });
-        let user = put.await.map_err(|error| AdminError::from_store(error, &format!("user {user_id:?}")))?;
+        let user = match put.await {
+            Ok(user) => user,
+            Err(error) => return Err(self.user_error(error, user_id).await),
+        };
         if change.disabled.is_some() {
             self.refresh_rejections().await;
         }
@@ -140,8 +167,10 @@ impl Admin {
     /// When it does not exist, or the database is unavailable.
     pub(crate) async fn team(&self, team: &str) -> Result<Value> {
         let result = self.store.team(team).await;
-        let row = result.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
-        Ok(to_json(&row))
+        match result {
+            Ok(row) => Ok(to_json(&row)),
+            Err(error) => Err(self.team_error(error, team, "").await),
+        }
     }
 
     /// Adds a team, with the default limit unless `change` has another.
@@ -159,11 +188,16 @@ impl Admin {
         .await
     }
 
-    /// Changes a team.
+    /// Changes a team, as [`Admin::set_user`] does a user.
     ///
     /// # Errors
     /// When it does not exist, or the database is unavailable.
     pub(crate) async fn set_team(&self, team: &str, change: &TeamChange, actor: &str) -> Result<Value> {
+        if let Ok(row) = self.store.team(team).await
+            && change.apply(row.clone()) == row
+        {
+            return Ok(to_json(&row));
+        }
         self.put_team(team, change, actor, "team_changed", |current| current.ok_or(StoreError::NotFound))
             .await
     }
@@ -180,16 +214,15 @@ impl Admin {
         check_limit(change.daily_token_limit)?;
         let put = self.store.put_team(team, self.clock.milliseconds(), |current| {
             let before = current.as_ref().map(team_state);
-            let mut row = start(current)?;
-            if let Some(limit) = change.daily_token_limit {
-                row.daily_token_limit = limit;
-            }
-            row.disabled = change.disabled.unwrap_or(row.disabled);
+            let row = change.apply(start(current)?);
             let details = json!({"before": before, "after": team_state(&row)});
             let event = self.event(kind, actor, Subject { user: None, team: Some(team) }, details);
             Ok((row, event))
         });
-        let row = put.await.map_err(|error| AdminError::from_store(error, &format!("team {team:?}")))?;
+        let row = match put.await {
+            Ok(row) => row,
+            Err(error) => return Err(self.team_error(error, team, "").await),
+        };
         if change.disabled.is_some() {
             self.refresh_rejections().await;
         }
@@ -217,12 +250,14 @@ pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
     auth::check_name(name).map_err(|reason| AdminError::Invalid(format!("the {kind}'s name {reason}")))
 }
 
-/// Rejects what cannot be an inference profile.
+/// Rejects what cannot be an inference profile: an ARN, or an id with a prefix such as `us.`.
 pub(super) fn check_profile(profile: Option<&Option<String>>) -> Result<()> {
     let is_blank = |letter: char| letter.is_whitespace() || letter.is_control();
     match profile {
-        Some(Some(profile)) if profile.is_empty() || profile.chars().any(is_blank) => {
-            Err(AdminError::Invalid(format!("{profile:?} is not the id or ARN of an inference profile")))
+        Some(Some(profile)) if !profile.contains(['.', ':']) || profile.chars().any(is_blank) => {
+            Err(AdminError::Invalid(format!(
+                "{profile:?} is not the id or ARN of an inference profile, such as us.anthropic.claude-sonnet-5"
+            )))
         }
         _ => Ok(()),
     }

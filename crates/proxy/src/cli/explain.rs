@@ -7,7 +7,8 @@ use protocol::translate::{KNOWN_ERRORS, KnownError, known_error};
 /// The explanation of the error with this code.
 #[must_use]
 pub(crate) fn one(code: &str) -> Option<String> {
-    let row = known_error(code.trim())?;
+    let code = code.trim();
+    let row = known_error(code).or_else(|| known_error(&code.replacen(['e', 'E'], "E0", 1)))?;
     let mut text = format!("{}: {}.\n\n{}\n", row.code, row.cause, row.advice);
     if !row.example.is_empty() {
         // Writing to a String cannot fail.
@@ -85,6 +86,12 @@ mod tests {
         let lines: Vec<_> = list.lines().filter(|line| line.starts_with('E')).collect();
         assert_eq!(lines.len(), KNOWN_ERRORS.len());
         assert!(lines.iter().all(|line| line.len() < 180 && !line.contains('|')), "{list}");
+    }
+
+    #[test]
+    fn leading_zero_is_optional() {
+        assert_eq!(one("E7"), one("E07"));
+        assert_eq!((one("E0"), one("7")), (None, None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `token`: issue, list and revoke tokens.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::table::{self, Format};
 use super::{ACTOR, all_pages};
@@ -26,10 +26,12 @@ pub(super) enum TokenCommand {
         format: Format,
     },
     /// Revoke a token, or all tokens of a user; every replica rejects them within seconds
-    #[command(after_help = "Example:\n  bedrock-proxy token revoke --user ana")]
+    #[command(
+        after_help = "Example:\n  bedrock-proxy token revoke --user ana",
+        group = ArgGroup::new("revoked").args(["jti", "user"]).required(true)
+    )]
     Revoke {
         /// The token's id (jti)
-        #[arg(required_unless_present = "user", conflicts_with = "user")]
         jti: Option<String>,
         /// All tokens issued to this user until now
         #[arg(long)]
@@ -42,7 +44,7 @@ pub(super) struct TokenArguments {
     /// The user of the token
     #[arg(long)]
     user: String,
-    /// The team of a new user; ignored when the user exists
+    /// The team of a new user (--create)
     #[arg(long)]
     team: Option<String>,
     /// An inference profile for requests to its model
@@ -97,6 +99,11 @@ pub(super) async fn run(admin: &Admin, command: TokenCommand) -> Result<String, 
         }
         TokenCommand::List { user, format } => {
             let rows = all_pages(async |page| admin.tokens(user.as_deref(), page).await).await?;
+            if rows.is_empty()
+                && let Some(user) = &user
+            {
+                admin.user(user).await?;
+            }
             Ok(table::rows(&rows, format))
         }
         TokenCommand::Revoke { jti: Some(jti), .. } => {

@@ -89,7 +89,10 @@ pub(super) struct ReportArguments {
 pub(super) enum QuotaCommand {
     /// Explain the limits of a user and what is left of them
     #[command(after_help = "Example:\n  bedrock-proxy quota explain ana")]
-    Explain { user: String },
+    Explain {
+        /// The name of the user
+        user: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +168,14 @@ pub(super) async fn events(admin: &Admin, arguments: EventArguments) -> Result<S
     let max = limit.map_or(if reads_all { usize::MAX } else { DEFAULT_EVENTS }, |limit| limit as usize);
     let filter = EventFilter { kind, user_id: user, team, actor, from, until };
     let rows = first_rows(max, async |page| admin.events(&filter, page).await).await?;
+    if rows.is_empty() && filter.kind.is_none() {
+        if let Some(user) = &filter.user_id {
+            admin.user(user).await?;
+        }
+        if let Some(team) = &filter.team {
+            admin.team(team).await?;
+        }
+    }
     match &filter.kind {
         Some(kind) if rows.is_empty() && !EVENT_KINDS.contains(&kind.as_str()) => {
             let kinds = EVENT_KINDS.join(", ");

@@ -1,6 +1,6 @@
 //! `user` and `team`: people, and the limits they share.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::Value;
 
 use super::apply::{self, ImportArguments};
@@ -15,7 +15,10 @@ pub(super) enum UserCommand {
     #[command(after_help = "Example:\n  bedrock-proxy user add ana --team payments --limit 1_000_000")]
     Add(UserArguments),
     /// Change a user
-    #[command(after_help = "Example:\n  bedrock-proxy user set ana --limit unlimited")]
+    #[command(
+        after_help = "Example:\n  bedrock-proxy user set ana --limit unlimited",
+        group = changes(["team", "limit", "profile"])
+    )]
     Set(UserArguments),
     /// List users
     #[command(after_help = "Example:\n  bedrock-proxy user list --team payments")]
@@ -28,13 +31,22 @@ pub(super) enum UserCommand {
     },
     /// Show a user
     #[command(after_help = "Example:\n  bedrock-proxy user show ana")]
-    Show { user: String },
+    Show {
+        /// The name of the user
+        user: String,
+    },
     /// Reject all requests of a user, even with a valid token
     #[command(after_help = "Example:\n  bedrock-proxy user disable ana")]
-    Disable { user: String },
+    Disable {
+        /// The name of the user
+        user: String,
+    },
     /// Accept requests of a disabled user again
     #[command(after_help = "Example:\n  bedrock-proxy user enable ana")]
-    Enable { user: String },
+    Enable {
+        /// The name of the user
+        user: String,
+    },
     /// Add and change users by a CSV file; all mistakes are listed, and one mistake changes nothing
     #[command(after_help = "Example:\n  bedrock-proxy user import users.csv --dry-run")]
     Import(ImportArguments),
@@ -51,6 +63,7 @@ pub(super) enum UserCommand {
         after_help = "Examples:\n  bedrock-proxy user remove ana\n  bedrock-proxy user remove ana --erase-name"
     )]
     Remove {
+        /// The name of the user
         user: String,
         /// Replace the name by a random pseudonym in users, usage, events and tokens; cannot be undone
         #[arg(long)]
@@ -60,6 +73,7 @@ pub(super) enum UserCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct UserArguments {
+    /// The name of the user
     user: String,
     /// The team, or none
     #[arg(long)]
@@ -78,7 +92,10 @@ pub(super) enum TeamCommand {
     #[command(after_help = "Example:\n  bedrock-proxy team add payments --limit 5_000_000")]
     Add(TeamArguments),
     /// Change a team
-    #[command(after_help = "Example:\n  bedrock-proxy team set payments --disabled true")]
+    #[command(
+        after_help = "Example:\n  bedrock-proxy team set payments --disabled true",
+        group = changes(["limit", "disabled"])
+    )]
     Set(TeamArguments),
     /// List teams
     #[command(after_help = "Example:\n  bedrock-proxy team list --format csv")]
@@ -88,7 +105,10 @@ pub(super) enum TeamCommand {
     },
     /// Show a team
     #[command(after_help = "Example:\n  bedrock-proxy team show payments")]
-    Show { team: String },
+    Show {
+        /// The name of the team
+        team: String,
+    },
     /// Rename a team; history, limits and users belong to the new name
     #[command(after_help = "Example:\n  bedrock-proxy team rename payments billing")]
     Rename {
@@ -100,6 +120,7 @@ pub(super) enum TeamCommand {
     /// Remove a team; history stays
     #[command(after_help = "Example:\n  bedrock-proxy team remove payments --move-users-to billing")]
     Remove {
+        /// The name of the team
         team: String,
         /// The new team of its users, or none; a team with users cannot be removed without it
         #[arg(long)]
@@ -109,6 +130,7 @@ pub(super) enum TeamCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct TeamArguments {
+    /// The name of the team
     team: String,
     /// Tokens per day for all its users together, or unlimited
     #[arg(long, value_parser = limit)]
@@ -116,6 +138,11 @@ pub(super) struct TeamArguments {
     /// Reject all requests of its users
     #[arg(long)]
     disabled: Option<bool>,
+}
+
+/// The options of a change, of which one is required at least.
+fn changes<const N: usize>(options: [&'static str; N]) -> ArgGroup {
+    ArgGroup::new("change").args(options).required(true).multiple(true)
 }
 
 /// A daily limit in tokens; `None` is unlimited.
@@ -135,6 +162,12 @@ pub(super) async fn run_user(admin: &Admin, command: UserCommand) -> Result<Stri
     let row = match command {
         UserCommand::List { team, format } => {
             let rows = all_pages(async |page| admin.users(team.as_deref(), page).await).await?;
+            if rows.is_empty()
+                && let Some(team) = &team
+            {
+                // A typing error, unless the team has no users.
+                admin.team(team).await?;
+            }
             return Ok(table::rows(&rows, format));
         }
         UserCommand::Add(arguments) => {

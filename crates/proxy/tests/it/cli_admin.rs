@@ -183,7 +183,7 @@ async fn cli_errors_never_print_tokens() {
         ("usage report --by password", "user, team"),
         ("usage report --from yesterday", "yesterday"),
         ("usage report --from 2026-11-20 --to 2026-11-01", "is after the last day"),
-        ("token revoke", "required"),
+        ("token revoke", "<JTI|--user <USER>>"),
         ("token revoke nope", "no token with this id was issued here; it is rejected from now on"),
         ("token issue --user ana", "--create"),
         ("token issue --user ana --create --team nobodys", "no team"),
@@ -198,6 +198,77 @@ async fn cli_errors_never_print_tokens() {
         assert!(failed.error.contains(said), "{words}: {}", failed.error);
     }
     assert!(directory.path().join("bedrock-proxy.db").exists());
+}
+
+#[tokio::test]
+async fn unknown_names_suggest_similar_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = [("DATA_DIR", directory.path().to_str().unwrap())];
+    fine(&data, "team add payments").await;
+    fine(&data, "user add ana --team payments").await;
+    for words in [
+        "user show anna",
+        "user set anna --limit 5",
+        "user disable anna",
+        "user enable anna",
+        "user rename anna ben",
+        "user remove anna",
+        "user remove anna --erase-name",
+        "quota explain anna",
+        "token issue --user anna",
+        "token list --user anna",
+        "token revoke --user anna",
+        "events --user anna",
+        "usage report --user anna",
+        "team show paymets",
+        "team set paymets --limit 5",
+        "team rename paymets billing",
+        "team remove paymets",
+        "team remove payments --move-users-to paymets",
+        "user add ben --team paymets",
+        "user set ana --team paymets",
+        "user list --team paymets",
+        "events --team paymets",
+        "usage report --team paymets",
+    ] {
+        let failed = run(&data, words).await;
+        let meant = if words.contains("anna") { "ana" } else { "payments" };
+        assert!(failed.code == Some(1) && failed.out.is_empty(), "{words}: {}", failed.out);
+        assert!(failed.error.contains(&format!("did you mean {meant:?}?")), "{words}: {}", failed.error);
+    }
+    let kept = run(&data, "team remove payments").await;
+    assert!(kept.code == Some(1) && kept.error.contains("--move-users-to"), "{}", kept.error);
+    assert_eq!(
+        fine(&data, "token list --user ana").await.trim(),
+        "no rows",
+        "a user without tokens is no error"
+    );
+}
+
+#[tokio::test]
+async fn change_to_the_same_values_writes_no_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = [("DATA_DIR", directory.path().to_str().unwrap())];
+    fine(&data, "team add red --limit 5M").await;
+    let added = fine(&data, "user add ana --team red --limit 1M").await;
+    for (words, kind) in [
+        ("user set ana --limit 1_000_000 --team red --profile none", "user_changed"),
+        ("user enable ana", "user_changed"),
+        ("team set red --limit 5_000_000 --disabled false", "team_changed"),
+    ] {
+        let same = fine(&data, words).await;
+        assert!(!words.starts_with("user") || same == added, "{words}: {same}");
+        assert_eq!(fine(&data, &format!("events --kind {kind}")).await.trim(), "no rows", "{words}");
+    }
+    // A command without a change is a typing error.
+    for words in ["user set ana", "team set red"] {
+        let failed = run(&data, words).await;
+        assert!(failed.code == Some(2) && failed.error.contains("--limit"), "{words}: {}", failed.error);
+    }
+    for profile in ["nonsense", "claude-sonnet-5"] {
+        let failed = run(&data, &format!("user set ana --profile {profile}")).await;
+        assert!(failed.code == Some(1) && failed.error.contains("inference profile"), "{}", failed.error);
+    }
 }
 
 #[tokio::test]
