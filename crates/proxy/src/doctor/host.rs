@@ -12,6 +12,9 @@ use crate::file_limit;
 use crate::http_client;
 use crate::store::Inspection;
 
+/// Size of the file that checks a directory: an empty one fits on a full disk.
+const PROBE_BYTES: usize = 64 << 10;
+
 /// Whether requests need a token. `config` already rejects weak keys.
 pub(super) fn authentication(config: &Config) -> Finding {
     const NAME: &str = "Authentication";
@@ -87,11 +90,16 @@ fn writable(name: &str, directory: &Path, variable: &str) -> Finding {
         };
     }
     let probe = existing.join(format!(".bedrock-proxy-doctor-{}", std::process::id()));
-    match std::fs::write(&probe, b"") {
+    let written = std::fs::write(&probe, [0; PROBE_BYTES]);
+    let _ = std::fs::remove_file(probe);
+    match written {
         Ok(()) => {
-            let _ = std::fs::remove_file(probe);
             let note = if existing == directory { "" } else { " (the first start creates it)" };
             Finding::ok(name, format!("{} is writable{note}", directory.display()))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            let detail = format!("{} cannot be written to: {error}", existing.display());
+            Finding::fail(name, detail, format!("Free disk space, or set {variable} to a larger disk."))
         }
         Err(error) => Finding::fail(
             name,
@@ -150,8 +158,16 @@ async fn port_in_use(address: SocketAddr) -> Finding {
     let health: Option<Value> = response.ok().and_then(|response| serde_json::from_str(&response.body).ok());
     let member = |name: &str| health.as_ref().and_then(|health| health[name].as_str());
     match (member("status"), member("version"), member("database")) {
-        (Some(status), Some(version), Some(_)) => {
-            Finding::ok(NAME, format!("{address} is a running bedrock-proxy, version {version}: {status}"))
+        (Some(status), Some(version), Some(database)) => {
+            let detail = format!("{address} is a running bedrock-proxy, version {version}: {status}");
+            if status == "healthy" {
+                return Finding::ok(NAME, detail);
+            }
+            Finding::fail(
+                NAME,
+                format!("{detail}, database {database}"),
+                "GET /readyz?verbose lists the failed checks; the server's log has the reason.",
+            )
         }
         _ => Finding::fail(
             NAME,

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::cli_serve::{program, said};
-use crate::harness::{SECRET, spawn, test_server};
+use crate::harness::{SECRET, spawn, test_server, test_server_with};
 
 /// A folder to run in, and a fake Bedrock.
 struct DoctorRun {
@@ -198,6 +198,14 @@ async fn port_in_use_fails_unless_it_is_ours() {
     let findings = run.examine(&["--no-calls"], &[("PORT", &port)]).await;
     assert_eq!((findings.code, findings.state("Port")), (0, ("ok", "")));
     assert!(findings.of("Port")["said"].as_str().unwrap().ends_with(": healthy"));
+    // A server whose database is unavailable is one of ours, and a failure.
+    let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere?sslmode=disable")];
+    let degraded = test_server_with(&away, |_| {}).await;
+    let port = degraded.address.port().to_string();
+    let findings = run.examine(&["--no-calls"], &[("PORT", &port)]).await;
+    assert_eq!((findings.code, findings.state("Port")), (1, ("fail", "")));
+    let said = findings.of("Port")["said"].as_str().unwrap();
+    assert!(said.ends_with(": degraded, database disconnected"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
