@@ -169,6 +169,14 @@ pub(crate) fn settings(client: &Client, context: &Context) -> String {
              (Node.js) or SSL_CERT_FILE (Python, curl) to its PEM file.",
         );
     }
+    let is_local = ["://127.", "://localhost", "://[::1]"].iter().any(|host| context.base.contains(host));
+    if is_local && context.requires_token && template.contains("@BASE@") {
+        add(&format!(
+            "This address works on the machine of the proxy only. For other machines: bedrock-proxy connect {} --url \
+             https://bedrock.example.com, with the address at which they reach the proxy.",
+            client.name
+        ));
+    }
     if !client.note.is_empty() {
         add(&fill(client.note, context));
     }
@@ -230,6 +238,14 @@ mod tests {
             }
             assert!(list().contains(client.name));
         }
+    }
+
+    #[test]
+    fn local_address_has_a_note_for_other_machines() {
+        assert!(settings_of("cline", true).contains("connect cline --url https://"));
+        assert!(!settings_of("cline", false).contains("--url"));
+        let remote = Context { base: "https://bedrock.example.com".to_owned(), ..context(true) };
+        assert!(!settings(&CLIENTS[0], &remote).contains("--url"));
     }
 
     #[test]

@@ -21,11 +21,18 @@ pub(super) struct ConnectArguments {
     #[arg(value_parser = PossibleValuesParser::new(CLIENTS.map(|client| client.name)))]
     client: Option<String>,
     /// The base URL of the proxy; default: from HOST and PORT
-    #[arg(long)]
+    #[arg(long, value_parser = base_url)]
     url: Option<Uri>,
     /// The user of the token, when tokens are required
     #[arg(long, default_value = "NAME")]
     user: String,
+}
+
+/// Parses a URL with scheme and host, which every client needs.
+fn base_url(text: &str) -> Result<Uri, String> {
+    let url = text.parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    url.filter(|url| url.host().is_some())
+        .ok_or_else(|| "use a URL such as https://bedrock.example.com".to_owned())
 }
 
 pub(super) async fn run(config: Config, arguments: ConnectArguments) -> Result<ExitCode, String> {
@@ -74,6 +81,18 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base_url_has_scheme_and_host() {
+        for url in ["https://bedrock.example.com", "http://10.0.0.1:8081/", "https://example.com/bedrock"] {
+            assert!(base_url(url).is_ok(), "{url}");
+        }
+        for url in
+            ["bedrock.example.com", "bedrock.example.com:443", "/v1", "ftp://example.com", "https://", ""]
+        {
+            assert!(base_url(url).is_err(), "{url}");
+        }
+    }
 
     #[test]
     fn shell_words_are_quoted_when_needed() {
