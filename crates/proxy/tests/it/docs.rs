@@ -191,9 +191,14 @@ fn every_alert_links_to_its_runbook_entry() {
     let named: Vec<_> = links.map(|link| link.rsplit_once("operations.md#").unwrap().1).collect();
     assert_eq!(named.len(), alerts.matches("- alert: ").count(), "each alert has one");
     assert!(!named.is_empty());
-    for anchor in named {
-        assert!(anchors.contains(anchor), "{anchor}");
+    for anchor in &named {
+        assert!(anchors.contains(*anchor), "{anchor}");
     }
+    // And each entry that names an alert is the entry of one.
+    let runbook = std::fs::read_to_string(root().join(OPERATIONS)).unwrap();
+    let rows = runbook.lines().filter(|line| line.to_lowercase().contains("the alert "));
+    let mut rows = rows.filter_map(|line| line.split("<a id=\"").nth(1)?.split('"').next());
+    assert!(rows.all(|anchor| named.contains(&anchor)), "an entry without its alert");
 }
 
 #[test]
