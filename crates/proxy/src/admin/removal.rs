@@ -113,7 +113,7 @@ impl Admin {
         let removed = self.store.remove_team(team, users_to, self.clock.milliseconds(), event).await;
         let users = removed.map_err(|error| match error {
             StoreError::Conflict(users) => AdminError::Conflict(format!(
-                "the team {team:?} has users ({users}); name their new team, or none, with --move-users-to (in the admin API: \
+                "the team {team:?} has {users} users; name their new team, or none, with --move-users-to (in the admin API: \
                  move_users_to)"
             )),
             error => AdminError::from_store(error, &format!("team {team:?}")),

@@ -229,7 +229,7 @@ async fn revoked_token_finishes_its_stream_then_is_rejected() {
 }
 
 #[tokio::test]
-async fn log_line_of_a_rejected_token_names_user_and_check() {
+async fn rejected_token_is_logged_with_user_and_check() {
     let server = authenticated_server().await;
     set(&server, "ana", |_| {}).await;
     set(&server, "bob", |bob| bob.disabled = true).await;
@@ -249,7 +249,7 @@ async fn log_line_of_a_rejected_token_names_user_and_check() {
 }
 
 #[tokio::test]
-async fn log_line_of_an_error_has_its_code_and_model() {
+async fn failed_request_is_logged_with_code_and_model() {
     let server = test_server().await;
     for path in ["/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens"] {
         let mut body = message_body("Hello", false);

@@ -77,7 +77,7 @@ async fn import_with_mistakes_changes_nothing() {
             assert!(message.contains(part), "{part}: {message}");
         }
         assert!(message.starts_with("6 mistakes, nothing is changed:"), "{message}");
-        let lines: Vec<_> = message.lines().skip(1).collect();
+        let lines: Vec<_> = message.lines().skip(1).map(|line| line.trim().split(':').next()).collect();
         assert!(lines.is_sorted(), "in the order of the file: {message}");
         assert_eq!(server.look("/users").await["data"], json!([]));
         for csv in ["", "name\nana\n", "user,rank\nana,1\n", "user\n\"ana\n"] {
