@@ -95,6 +95,8 @@ async fn renamed_user_keeps_history_limits_and_tokens() {
                 (me["user_id"] == "ana.garcia" && me["limits"][0]["used"] == used).then_some(())
             })
             .await;
+        }
+        for key in [ana.as_str(), issued["token"].as_str().unwrap()] {
             assert_eq!(server.post_as(key).await.status, 200);
         }
         let rows = usage(&server, "by=user", 4).await;
