@@ -3,15 +3,14 @@
 //! bodies of the Bedrock API, which are forwarded.
 //!
 //! Reading order: `request` (the values that travel), `plan` (which upstream API, which body, what it may cost),
-//! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` and `decoder`
-//! (the response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
+//! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` (the
+//! response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
 //! its client). Beside them `large_bodies` (bounds the work on large bodies), `count_tokens`, `output_limit` (the limit in a
 //! body of the Bedrock API), `unsupported` (features that models were seen not to support), `debug` and `error`.
 
 mod beta_trials;
 mod count_tokens;
 mod debug;
-mod decoder;
 mod detach;
 mod error;
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //!
 //! `normalize` makes a Messages request valid for each of them, before one is chosen.
 //!
+//! `decoder` has one decoder for the responses of each operation.
+//!
 //! `chat` translates chat completions into Messages requests, and the events of their responses into chunks. `error` maps
 //! AWS's errors, `unsupported` detects in them what a model does not support. `passthrough` observes responses of the
 //! Bedrock Runtime API, `s3_locations` finds what Bedrock would read from S3 for their requests.
@@ -20,6 +22,7 @@ mod cache;
 mod cache_only;
 mod call_ids;
 mod chat;
+mod decoder;
 mod diagnostics;
 mod error;
 mod fast_path;
@@ -45,6 +48,7 @@ pub use cache_only::{check_cache_only, is_cache_only};
 pub use chat::{
     ChatCall, ChatFormat, ChatOptions, ChatPaths, ChatStream, chat_completion, chat_error, chat_to_messages,
 };
+pub use decoder::{Decoder, Progress};
 pub use diagnostics::{Notice, UnsupportedField, notice_summary, unsupported_error};
 pub use error::anthropic_error::parse_error;
 pub use error::{Fault, KNOWN_ERRORS, KnownError, MappedError, Retry, known_error, map_error};

@@ -20,8 +20,8 @@ use crate::converse::{FrameDecoder, FrameKind};
 use crate::json::{JsonStr, RawJson};
 use crate::json_edit::items;
 
-/// Largest document that is read for its usage, in bytes. The usage of a larger one is unknown. The longest
-/// outputs of today's models are below 1 MB.
+/// Largest document that is translated, or read for its usage, in bytes. The longest outputs of today's models are below
+/// 1 MB.
 pub const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 
 /// Observer of the bytes of one response.

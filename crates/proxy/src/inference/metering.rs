@@ -9,11 +9,10 @@ use std::time::Duration;
 use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{Delta, Event, Usage};
 use protocol::apis::ClientApi;
-use protocol::translate::{Outcome, StreamSummary};
+use protocol::translate::{Decoder, Outcome, Progress, StreamSummary};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::decoder::{Decoder, Progress};
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::{Inference, InferenceError};
 use crate::auth::{Authenticated, Caller};

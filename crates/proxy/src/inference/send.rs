@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use hyper::body::Incoming;
+use protocol::anthropic::Usage;
 use protocol::anthropic::event_sink::FirstEvents;
 use protocol::apis::UpstreamApi;
-use protocol::translate::{MappedError, Notice};
+use protocol::translate::{Decoder, MappedError, Notice, Progress, UsageObserver};
 
 use super::beta_trials::BetaTrials;
-use super::decoder::{Decoder, Progress};
 use super::detach::DetachedOutput;
 use super::error::log_service_error;
 use super::metering::Meter;
 use super::request::{InferenceRequest, UpstreamRequest};
 use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
 use super::{Inference, InferenceError};
-use crate::bedrock::{ConnectionReuse, Next, ServiceError, UpstreamError, forwarded_response_headers};
+use crate::bedrock::{
+    ConnectionReuse, Next, Operation, ServiceError, UpstreamError, forwarded_response_headers,
+};
 use crate::catalog::ResolvedModel;
 use crate::ids::RequestId;
 
@@ -179,7 +181,7 @@ async fn start(
     // Pinned here: a future that is an argument of another one takes its place twice.
     let response = meter.wait(pin!(upstream.target.send(&unsigned, reuse))).await?;
     meter.set_aws_request_id(response.request_id);
-    let mut decoder = Decoder::new(upstream, &response.headers);
+    let mut decoder = decoder_for(upstream, &response.headers);
     let mut body = response.body;
     let mut first_events = FirstEvents::default();
     if upstream.upstream_api.is_none() {
@@ -212,4 +214,42 @@ fn early_end(decoder: &Decoder, request_id: Option<&str>) -> UpstreamError {
         })),
         None => UpstreamError::Incomplete,
     }
+}
+
+/// The decoder of the response to `upstream`, whose head has `headers`.
+fn decoder_for(upstream: &UpstreamRequest, headers: &HeaderMap) -> Decoder {
+    if upstream.upstream_api.is_none() {
+        return Decoder::passthrough(usage_observer(upstream.operation, headers));
+    }
+    let context = upstream.context.clone();
+    match upstream.operation {
+        Operation::InvokeModelWithResponseStream => Decoder::invoke_stream(context),
+        Operation::Messages | Operation::MantleMessages => Decoder::messages_stream(context),
+        Operation::Converse => Decoder::converse_document(context),
+        operation if operation.is_streamed() => Decoder::converse_stream(context),
+        _ => Decoder::message_document(context),
+    }
+}
+
+/// The observer of a response of the Bedrock API. InvokeModel states its usage in `headers`.
+fn usage_observer(operation: Operation, headers: &HeaderMap) -> UsageObserver {
+    match operation {
+        Operation::Converse => UsageObserver::converse(),
+        Operation::InvokeModel => UsageObserver::invoke_model(header_usage(headers)),
+        Operation::InvokeModelWithResponseStream => UsageObserver::invoke_model_stream(),
+        _ => UsageObserver::converse_stream(),
+    }
+}
+
+/// The usage in the headers of InvokeModel.
+fn header_usage(headers: &HeaderMap) -> Option<Usage> {
+    let count = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
+    let count_or_zero = |name: &str| count(name).unwrap_or(0);
+    Some(Usage {
+        input_tokens: count("x-amzn-bedrock-input-token-count")?,
+        output_tokens: count_or_zero("x-amzn-bedrock-output-token-count"),
+        cache_read_input_tokens: count_or_zero("x-amzn-bedrock-cache-read-input-token-count"),
+        cache_creation_input_tokens: count_or_zero("x-amzn-bedrock-cache-write-input-token-count"),
+        ..Usage::default()
+    })
 }

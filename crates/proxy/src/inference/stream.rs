@@ -11,9 +11,8 @@ use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
 use protocol::anthropic::event_sink::EventSink;
 use protocol::anthropic::{Error, ErrorType, Event};
-use protocol::translate::{End, MappedError};
+use protocol::translate::{Decoder, End, MappedError, Progress};
 
-use super::decoder::{Decoder, Progress};
 use super::detach::DetachedReads;
 use super::error::{InferenceError, log_service_error};
 use super::metering::Meter;

@@ -1,26 +1,21 @@
-//! Decodes the bytes of a response into events, by operation.
+//! The decoder of one response, whichever operation it comes from.
 
-use http::HeaderMap;
-use protocol::anthropic::Usage;
-use protocol::anthropic::event_sink::EventSink;
-use protocol::translate::{
-    self, ConverseStream, End, InvokeStream, MappedError, MessagesApiStream, Outcome, Step, StreamContext,
-    StreamSummary, UsageObserver,
+use super::MappedError;
+use super::from_converse::{
+    ConverseStream, End, Outcome, Step, StreamContext, StreamSummary, translate_response,
 };
+use super::from_invoke::InvokeStream;
+use super::from_messages_api::{MessagesApiStream, translate_message};
+use super::passthrough::{MAX_DOCUMENT_BYTES, UsageObserver};
+use crate::anthropic::event_sink::EventSink;
 
-use super::request::UpstreamRequest;
-use crate::bedrock::Operation;
-
-/// The largest document, in bytes: the longest outputs of today's models are below 1 MB.
-const MAX_DOCUMENT_BYTES: usize = 32 << 20;
-
-/// The decoder of one response.
+/// Decoder of the bytes of one response into events.
 #[derive(Debug)]
-pub(super) enum Decoder {
+pub enum Decoder {
     /// Frames of ConverseStream, translated.
     ConverseStream(Box<ConverseStream>),
     /// A document, translated into the events of a stream once it is complete.
-    Document(Box<Document>),
+    Document(Box<DocumentDecoder>),
     /// Frames of InvokeModelWithResponseStream with Anthropic's events, forwarded.
     InvokeModel(Box<InvokeStream>),
     /// Server-sent events of the Messages API, forwarded.
@@ -31,9 +26,9 @@ pub(super) enum Decoder {
     Ended(Option<StreamSummary>, Option<Box<MappedError>>),
 }
 
-/// A document on its way.
+/// Decoder of a response that is one document.
 #[derive(Debug)]
-pub(super) struct Document {
+pub struct DocumentDecoder {
     context: StreamContext,
     format: DocumentFormat,
     bytes: Vec<u8>,
@@ -48,19 +43,15 @@ enum DocumentFormat {
     Message,
 }
 
-impl Document {
+impl DocumentDecoder {
     fn is_too_large(&self) -> bool {
         self.bytes.len() > MAX_DOCUMENT_BYTES
     }
 
     fn finish(self, end: End, sink: &mut dyn EventSink) -> StreamSummary {
         match (end, self.format) {
-            (End::Eof, DocumentFormat::Converse) => {
-                translate::translate_response(&self.bytes, self.context, sink)
-            }
-            (End::Eof, DocumentFormat::Message) => {
-                translate::translate_message(&self.bytes, self.context, sink)
-            }
+            (End::Eof, DocumentFormat::Converse) => translate_response(&self.bytes, self.context, sink),
+            (End::Eof, DocumentFormat::Message) => translate_message(&self.bytes, self.context, sink),
             (end, _) => ConverseStream::new(self.context).finish(end, sink),
         }
     }
@@ -68,7 +59,7 @@ impl Document {
 
 /// What a chunk has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub enum Progress {
     /// No event yet.
     Waiting,
     /// There is a first event.
@@ -78,32 +69,46 @@ pub(super) enum Progress {
 }
 
 impl Decoder {
-    /// The decoder of the response to `upstream`, whose head has `headers`.
-    pub(super) fn new(upstream: &UpstreamRequest, headers: &HeaderMap) -> Self {
-        if upstream.upstream_api.is_none() {
-            return Self::Passthrough(Box::new(usage_observer(upstream.operation, headers)));
-        }
-        let context = upstream.context.clone();
-        match upstream.operation {
-            Operation::InvokeModelWithResponseStream => {
-                Self::InvokeModel(Box::new(InvokeStream::new(context)))
-            }
-            Operation::Messages | Operation::MantleMessages => {
-                Self::Messages(Box::new(MessagesApiStream::new(context)))
-            }
-            operation if operation.is_streamed() => {
-                Self::ConverseStream(Box::new(ConverseStream::new(context)))
-            }
-            operation => {
-                let is_converse = operation == Operation::Converse;
-                let format = if is_converse { DocumentFormat::Converse } else { DocumentFormat::Message };
-                Self::Document(Box::new(Document { context, format, bytes: Vec::new() }))
-            }
-        }
+    /// Decoder of a ConverseStream response.
+    #[must_use]
+    pub fn converse_stream(context: StreamContext) -> Self {
+        Self::ConverseStream(Box::new(ConverseStream::new(context)))
+    }
+
+    /// Decoder of a Converse response.
+    #[must_use]
+    pub fn converse_document(context: StreamContext) -> Self {
+        let format = DocumentFormat::Converse;
+        Self::Document(Box::new(DocumentDecoder { context, format, bytes: Vec::new() }))
+    }
+
+    /// Decoder of one message, from InvokeModel or the Messages API.
+    #[must_use]
+    pub fn message_document(context: StreamContext) -> Self {
+        let format = DocumentFormat::Message;
+        Self::Document(Box::new(DocumentDecoder { context, format, bytes: Vec::new() }))
+    }
+
+    /// Decoder of an InvokeModelWithResponseStream response with Anthropic's events.
+    #[must_use]
+    pub fn invoke_stream(context: StreamContext) -> Self {
+        Self::InvokeModel(Box::new(InvokeStream::new(context)))
+    }
+
+    /// Decoder of a stream of the Messages API.
+    #[must_use]
+    pub fn messages_stream(context: StreamContext) -> Self {
+        Self::Messages(Box::new(MessagesApiStream::new(context)))
+    }
+
+    /// Decoder of a response that is forwarded unchanged.
+    #[must_use]
+    pub fn passthrough(observer: UsageObserver) -> Self {
+        Self::Passthrough(Box::new(observer))
     }
 
     /// Decodes `bytes` into `sink`.
-    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut dyn EventSink) -> Progress {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut dyn EventSink) -> Progress {
         let step = match self {
             Self::ConverseStream(stream) => stream.push(bytes, sink),
             Self::InvokeModel(stream) => stream.push(bytes, sink),
@@ -128,7 +133,7 @@ impl Decoder {
 
     /// Ends a response that came with its first chunks, such as a document: the last events go into
     /// `sink`, and what it came to is kept for [`Self::finish`].
-    pub(super) fn end_early(&mut self, end: End, sink: &mut dyn EventSink) -> Progress {
+    pub fn end_early(&mut self, end: End, sink: &mut dyn EventSink) -> Progress {
         let had_started = self.has_started();
         let Some(summary) = self.finish(end, sink) else { return Progress::Ended };
         let has_started = had_started || summary.outcome == Outcome::Finished;
@@ -139,7 +144,7 @@ impl Decoder {
     }
 
     /// Ends the response: writes the last events into `sink` and returns what it came to. `None` the second time.
-    pub(super) fn finish(&mut self, end: End, sink: &mut dyn EventSink) -> Option<StreamSummary> {
+    pub fn finish(&mut self, end: End, sink: &mut dyn EventSink) -> Option<StreamSummary> {
         let failure = self.failure().cloned().map(Box::new);
         Some(match std::mem::replace(self, Self::Ended(None, failure)) {
             Self::ConverseStream(stream) => stream.finish(end, sink),
@@ -164,7 +169,7 @@ impl Decoder {
     }
 
     /// Whether there was an event.
-    pub(super) fn has_started(&self) -> bool {
+    pub fn has_started(&self) -> bool {
         match self {
             Self::ConverseStream(stream) => stream.is_started(),
             Self::InvokeModel(stream) => stream.is_started(),
@@ -176,22 +181,22 @@ impl Decoder {
     }
 
     /// Whether it is a document that is too large to be translated.
-    pub(super) fn is_too_large(&self) -> bool {
+    pub fn is_too_large(&self) -> bool {
         matches!(self, Self::Document(document) if document.is_too_large())
     }
 
     /// Whether the response ended before it was read to its end.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         matches!(self, Self::Ended(..))
     }
 
     /// Whether the bytes go to the client unchanged.
-    pub(super) fn is_passthrough(&self) -> bool {
+    pub fn is_passthrough(&self) -> bool {
         matches!(self, Self::Passthrough(_))
     }
 
     /// AWS's error inside the response.
-    pub(super) fn failure(&self) -> Option<&MappedError> {
+    pub fn failure(&self) -> Option<&MappedError> {
         match self {
             Self::ConverseStream(stream) => stream.failure(),
             Self::InvokeModel(stream) => stream.failure(),
@@ -201,27 +206,4 @@ impl Decoder {
             Self::Ended(_, failure) => failure.as_deref(),
         }
     }
-}
-
-/// The observer of a response of the Bedrock API. InvokeModel states its usage in `headers`.
-fn usage_observer(operation: Operation, headers: &HeaderMap) -> UsageObserver {
-    match operation {
-        Operation::Converse => UsageObserver::converse(),
-        Operation::InvokeModel => UsageObserver::invoke_model(header_usage(headers)),
-        Operation::InvokeModelWithResponseStream => UsageObserver::invoke_model_stream(),
-        _ => UsageObserver::converse_stream(),
-    }
-}
-
-/// The usage in the headers of InvokeModel.
-fn header_usage(headers: &HeaderMap) -> Option<Usage> {
-    let count = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-    let count_or_zero = |name: &str| count(name).unwrap_or(0);
-    Some(Usage {
-        input_tokens: count("x-amzn-bedrock-input-token-count")?,
-        output_tokens: count_or_zero("x-amzn-bedrock-output-token-count"),
-        cache_read_input_tokens: count_or_zero("x-amzn-bedrock-cache-read-input-token-count"),
-        cache_creation_input_tokens: count_or_zero("x-amzn-bedrock-cache-write-input-token-count"),
-        ..Usage::default()
-    })
 }
