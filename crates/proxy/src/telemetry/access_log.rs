@@ -51,7 +51,6 @@ fn dollars(nano_usd: i64) -> String {
 /// Logs the line of a request. `aws_region` is the Region of the configuration.
 pub(super) fn log(record: &RequestRecord, aws_region: &str) {
     let head = &*record.head;
-    let (caller, model) = (record.caller.as_ref(), record.model.as_ref());
     let upstream = record.upstream.as_ref();
     let upstream_time = record.upstream_time();
     let charge = upstream.and_then(|upstream| upstream.charge);
@@ -60,7 +59,7 @@ pub(super) fn log(record: &RequestRecord, aws_region: &str) {
     let write_1h = usage.map(|usage| usage.cache_creation.ephemeral_1h_input_tokens);
     let first_token_at = upstream.and_then(|upstream| upstream.first_token_at);
     // The Bedrock API names its upstream API in the path.
-    let is_bedrock = model.is_some_and(|model| model.client_api == "bedrock");
+    let is_bedrock = record.client_api == Some("bedrock");
     let route = head.route_or_other();
     let path = (head.path != route).then_some(head.path.as_str());
     tracing::info!(
@@ -69,9 +68,9 @@ pub(super) fn log(record: &RequestRecord, aws_region: &str) {
         client_request_id = head.client_request_id,
         trace_id = %head.trace.trace_id,
         span_id = %head.trace.span_id,
-        user = caller.map(|caller| caller.user_id.as_str()),
-        team = caller.and_then(|caller| caller.team.as_deref()),
-        token_id = caller.and_then(|caller| caller.token_id.as_deref()),
+        user = record.user_id,
+        team = record.team,
+        token_id = record.token_id,
         session_id = head.session_id,
         client = head.user_agent.name,
         client_version = head.user_agent.version,
@@ -81,11 +80,11 @@ pub(super) fn log(record: &RequestRecord, aws_region: &str) {
         path,
         status = record.status.map(|status| status.as_u16()),
         api = api(route),
-        model_requested = model.map(|model| model.requested.as_str()),
+        model_requested = record.requested_model,
         model_upstream = upstream.and_then(|upstream| upstream.model_id.as_deref()),
         upstream_api = upstream.and_then(|upstream| upstream.upstream_api).filter(|_| !is_bedrock),
         region = upstream_time.map(|_| aws_region),
-        stream = model.map(|model| model.streamed),
+        stream = record.streamed,
         ttft_ms = first_token_at.map(|at| milliseconds(at - head.started_at)),
         duration_ms = milliseconds(record.duration),
         upstream_ms = upstream_time.map(milliseconds),
@@ -106,8 +105,8 @@ pub(super) fn log(record: &RequestRecord, aws_region: &str) {
         error_type = record.error.map(|error| error.kind),
         error_class = record.error.map(|error| error.class),
         error_code = record.error.and_then(|error| error.code),
-        bytes_in = record.request_body.bytes,
-        bytes_out = record.response_body.bytes,
+        bytes_in = record.request_bytes,
+        bytes_out = record.response_bytes,
         outcome = record.outcome(),
         "{} {}",
         method_label(&head.method),

@@ -310,9 +310,7 @@ impl Metrics {
         let Some(upstream) = &record.upstream else { return };
         self.count_upstream(record, upstream);
         if let Some(charge) = &upstream.charge {
-            let caller = record.caller.as_ref();
-            let team = caller.and_then(|caller| caller.team.as_deref());
-            let user_id = caller.map_or("", |caller| caller.user_id.as_str());
+            let (team, user_id) = (record.team.as_deref(), record.user_id.as_deref().unwrap_or_default());
             self.count_charge(&upstream.foundation_model, team, user_id, charge);
         }
     }

@@ -54,20 +54,30 @@ impl RequestHead {
 pub struct RequestRecord {
     /// Head. Written by the record layer.
     pub(crate) head: Arc<RequestHead>,
-    /// Authenticated caller. Written by the authentication layer.
-    pub(crate) caller: Option<CallerRecord>,
-    /// Requested model. Written by the handler.
-    pub(crate) model: Option<ModelRecord>,
+    /// Authenticated user. Written by the authentication layer, with the next two.
+    pub(crate) user_id: Option<String>,
+    /// Team of the user.
+    pub(crate) team: Option<String>,
+    /// Id of the token (`jti`).
+    pub(crate) token_id: Option<String>,
+    /// Name of the model, as the client sent it. Written by the handler, with the next two.
+    pub(crate) requested_model: Option<String>,
+    /// Whether the client requested a stream.
+    pub(crate) streamed: Option<bool>,
+    /// Client API: `messages`, `chat_completions` or `bedrock`.
+    pub(crate) client_api: Option<&'static str>,
     /// Status of the response; `None` when none was sent. Written by the record layer.
     pub status: Option<StatusCode>,
     /// Error that the client was sent, in the response or in the stream. Written where the error is rendered.
     pub(crate) error: Option<ErrorRecord>,
     /// Time the proxy itself took, by [`OverheadPhase`]; `None` for a phase that did not happen.
     pub(crate) phases: [Option<Duration>; OverheadPhase::ALL.len()],
-    /// Request body. Written by the counting body.
-    pub(crate) request_body: BodyRecord,
-    /// Response body. Written by the counting body.
-    pub(crate) response_body: BodyRecord,
+    /// Bytes of the request body. Written by the counting bodies, with the next three.
+    pub(crate) request_bytes: u64,
+    /// Bytes of the response body.
+    pub(crate) response_bytes: u64,
+    /// Time that the client was waited for.
+    pub(crate) client_waited: Duration,
     /// Whether the response body was sent to its end.
     pub(crate) response_sent: bool,
     /// Bedrock's part. Written by the meter, whole, when metering ends.
@@ -76,28 +86,6 @@ pub struct RequestRecord {
     pub(crate) upstream_waited: Duration,
     /// Time from the head to the end of the record. Set when the record is exported.
     pub duration: Duration,
-}
-
-/// Authenticated caller.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CallerRecord {
-    /// User.
-    pub(crate) user_id: String,
-    /// Team of the user.
-    pub(crate) team: Option<String>,
-    /// Id of the token (`jti`).
-    pub(crate) token_id: Option<String>,
-}
-
-/// Model, as the client requested it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ModelRecord {
-    /// Name that the client sent.
-    pub(crate) requested: String,
-    /// Whether the client requested a stream.
-    pub(crate) streamed: bool,
-    /// Client API: `messages`, `chat_completions` or `bedrock`.
-    pub(crate) client_api: &'static str,
 }
 
 /// Error that the client was sent.
@@ -109,15 +97,6 @@ pub(crate) struct ErrorRecord {
     pub(crate) class: &'static str,
     /// What `error_type` leaves open: the code of a known error of AWS (`E11`), or the failed check of a token (`revoked`).
     pub(crate) code: Option<&'static str>,
-}
-
-/// Body of a request or a response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BodyRecord {
-    /// Bytes transferred.
-    pub(crate) bytes: u64,
-    /// Time that the client was waited for.
-    pub(crate) waited: Duration,
 }
 
 /// Bedrock's part of a request: attempts, timings, usage, charge and outcome.
@@ -231,13 +210,18 @@ impl RequestRecord {
     pub fn new(head: Arc<RequestHead>) -> Self {
         Self {
             head,
-            caller: None,
-            model: None,
+            user_id: None,
+            team: None,
+            token_id: None,
+            requested_model: None,
+            streamed: None,
+            client_api: None,
             status: None,
             error: None,
             phases: [None; OverheadPhase::ALL.len()],
-            request_body: BodyRecord::default(),
-            response_body: BodyRecord::default(),
+            request_bytes: 0,
+            response_bytes: 0,
+            client_waited: Duration::ZERO,
             response_sent: false,
             upstream: None,
             upstream_waited: Duration::ZERO,
@@ -279,9 +263,8 @@ impl RequestRecord {
     /// Time that neither AWS nor the client took.
     #[must_use]
     pub(crate) fn overhead(&self) -> Duration {
-        let waited_for_client = self.request_body.waited + self.response_body.waited;
         let waited_for_aws = self.upstream_time().unwrap_or_default();
-        self.duration.saturating_sub(waited_for_aws).saturating_sub(waited_for_client)
+        self.duration.saturating_sub(waited_for_aws).saturating_sub(self.client_waited)
     }
 }
 
@@ -395,8 +378,7 @@ pub(super) mod tests {
         let mut record = record();
         assert_eq!((record.upstream_time(), record.overhead()), (None, Duration::ZERO));
         record.duration = Duration::from_millis(100);
-        record.request_body.waited = Duration::from_millis(10);
-        record.response_body.waited = Duration::from_millis(20);
+        record.client_waited = Duration::from_millis(30);
         record.upstream_waited = Duration::from_millis(30);
         record.upstream = Some(UpstreamRecord { waited: Duration::from_millis(5), ..upstream(&["ok"]) });
         assert_eq!(record.upstream_time(), Some(Duration::from_millis(35)));

@@ -9,9 +9,7 @@ use tokio::time::Instant;
 use super::access_log;
 use super::metrics::Metrics;
 use super::otel::Otel;
-use super::record::{
-    CallerRecord, Charge, ErrorRecord, ModelRecord, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord,
-};
+use super::record::{Charge, ErrorRecord, OverheadPhase, RequestHead, RequestRecord, UpstreamRecord};
 use crate::clock::Clock;
 use crate::ids::RequestId;
 
@@ -74,14 +72,20 @@ impl RecordHandle {
         Self(Arc::new(Shared { head, record, sinks }))
     }
 
-    /// Sets the authenticated caller.
-    pub(crate) fn set_caller(&self, caller: CallerRecord) {
-        self.lock().caller = Some(caller);
+    /// Sets the authenticated caller: the user, the team and the id of the token.
+    pub(crate) fn set_caller(&self, user_id: String, team: Option<String>, token_id: Option<String>) {
+        let mut record = self.lock();
+        record.user_id = Some(user_id);
+        record.team = team;
+        record.token_id = token_id;
     }
 
     /// Sets the model that the client requested, whether as a stream, and through which client API.
     pub(crate) fn set_model(&self, requested: String, streamed: bool, client_api: &'static str) {
-        self.lock().model = Some(ModelRecord { requested, streamed, client_api });
+        let mut record = self.lock();
+        record.requested_model = Some(requested);
+        record.streamed = Some(streamed);
+        record.client_api = Some(client_api);
     }
 
     /// Sets the model name of the client before it is resolved, so that the line of an unknown model has it.
@@ -108,16 +112,16 @@ impl RecordHandle {
 
     /// Adds bytes of the request body, and the time that the client was waited for.
     pub(crate) fn add_request_body(&self, bytes: u64, waited: Duration) {
-        let body = &mut self.lock().request_body;
-        body.bytes += bytes;
-        body.waited += waited;
+        let mut record = self.lock();
+        record.request_bytes += bytes;
+        record.client_waited += waited;
     }
 
     /// Adds bytes of the response body and the time that the client was waited for; `sent`: whether the end was sent.
     pub(crate) fn add_response_body(&self, bytes: u64, waited: Duration, sent: bool) {
         let mut record = self.lock();
-        record.response_body.bytes += bytes;
-        record.response_body.waited += waited;
+        record.response_bytes += bytes;
+        record.client_waited += waited;
         record.response_sent |= sent;
     }
 
@@ -239,11 +243,7 @@ mod tests {
             let handle =
                 RecordHandle::new(RequestHead { session_id: Some("s_1".to_owned()), ..head() }, sinks());
             let other = handle.clone();
-            handle.set_caller(CallerRecord {
-                user_id: "ana".to_owned(),
-                team: Some("payments".to_owned()),
-                token_id: Some("tok_1".to_owned()),
-            });
+            handle.set_caller("ana".to_owned(), Some("payments".to_owned()), Some("tok_1".to_owned()));
             handle.set_model("sonnet".to_owned(), true, "messages");
             handle.set_response(StatusCode::OK);
             handle.add_phase(OverheadPhase::Auth, Duration::from_micros(1));

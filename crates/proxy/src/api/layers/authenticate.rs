@@ -21,7 +21,7 @@ use crate::auth::{self, Access, AccessError, Action, Authenticated, Caller, Cred
 use crate::ids;
 use crate::store::{AuditEvent, rfc3339};
 use crate::telemetry::RecordHandle;
-use crate::telemetry::record::{CallerRecord, OverheadPhase};
+use crate::telemetry::record::OverheadPhase;
 
 const API_KEY: &str = "x-api-key";
 /// When the token of the request expires, if that is soon.
@@ -41,7 +41,7 @@ pub(crate) async fn layer(
         authenticated(&app, &record, access, request.method(), request.uri(), request.headers()).await;
     record.add_phase(OverheadPhase::Auth, begun.elapsed());
     let authenticated = caller.and_then(|caller| {
-        record.set_caller(caller_record(&caller));
+        set_caller(&record, &caller);
         let permit = if access == Access::Inference { app.authenticator.acquire(&caller)? } else { None };
         Ok(Authenticated { caller, permit })
     });
@@ -88,8 +88,7 @@ async fn authenticated(
                 let details = json!({"check": error.check(), "path": path(uri)});
                 record_event(app, "auth_refused", error.user_id(), details);
                 if let Some(user_id) = error.user_id() {
-                    record
-                        .set_caller(CallerRecord { user_id: user_id.to_owned(), ..CallerRecord::default() });
+                    record.set_caller(user_id.to_owned(), None, None);
                 }
             })?
         }
@@ -97,7 +96,7 @@ async fn authenticated(
     let is_read = *method == Method::GET || *method == Method::HEAD;
     let action = if is_read { Action::Read } else { Action::Write };
     auth::authorize(&caller, access, action).inspect_err(|error| {
-        record.set_caller(caller_record(&caller));
+        set_caller(record, &caller);
         if let AccessError::InsufficientScope { scope, access: Access::Admin } = error {
             let details = json!({"scope": scope.as_str(), "method": method.as_str(), "path": path(uri)});
             record_event(app, "admin_denied", Some(&caller.user_id), details);
@@ -106,9 +105,8 @@ async fn authenticated(
     Ok(caller)
 }
 
-fn caller_record(caller: &Caller) -> CallerRecord {
-    let (user_id, team, token_id) = (caller.user_id.clone(), caller.team.clone(), caller.jti.clone());
-    CallerRecord { user_id, team, token_id }
+fn set_caller(record: &RecordHandle, caller: &Caller) {
+    record.set_caller(caller.user_id.clone(), caller.team.clone(), caller.jti.clone());
 }
 
 /// An instant in seconds since the epoch, as RFC 3339.

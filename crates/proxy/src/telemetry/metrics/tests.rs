@@ -3,8 +3,8 @@ use std::sync::Arc;
 use protocol::anthropic::Usage;
 use protocol::translate::Outcome;
 
+use super::super::record::RequestHead;
 use super::super::record::tests::{record, upstream};
-use super::super::record::{CallerRecord, RequestHead};
 use super::*;
 
 fn charge() -> Charge {
@@ -20,8 +20,8 @@ fn charge() -> Charge {
 /// Record of a request by `user_id` of `team` for `model`, charged.
 fn charged(model: &str, team: Option<&str>, user_id: &str) -> RequestRecord {
     let mut record = record();
-    record.caller =
-        Some(CallerRecord { user_id: user_id.to_owned(), team: team.map(str::to_owned), token_id: None });
+    record.user_id = Some(user_id.to_owned());
+    record.team = team.map(str::to_owned);
     record.upstream = Some(UpstreamRecord {
         foundation_model: model.to_owned(),
         charge: Some(charge()),

@@ -91,7 +91,7 @@ impl<'a> RequestSpan<'a> {
             route: head.route.as_deref(),
             status: record.status.map(|status| status.as_u16()),
             client: head.user_agent.name,
-            team: record.caller.as_ref().and_then(|caller| caller.team.as_deref()),
+            team: record.team.as_deref(),
             error: record.error.map(|error| error.kind).or((outcome != "finished").then_some(outcome)),
             started_at: at(head.started_at),
             ended_at: now,
@@ -110,15 +110,14 @@ impl<'a> UpstreamSpan<'a> {
         now: SystemTime,
     ) -> Option<Self> {
         let started_at = upstream.started_at?;
-        let requested = record.model.as_ref();
         let since_start = |then: Instant| then.saturating_duration_since(started_at);
         Some(Self {
-            requested_model: requested.map_or(model, |requested| &requested.requested),
+            requested_model: record.requested_model.as_deref().unwrap_or(model),
             model,
             region,
             host: &upstream.host,
             upstream_api: upstream.upstream_api.unwrap_or("other"),
-            streamed: requested.is_some_and(|requested| requested.streamed),
+            streamed: record.streamed.unwrap_or(false),
             session_id: record.head.session_id.as_deref(),
             stop_reason: upstream.stop_reason.as_deref(),
             outcome: upstream.final_outcome()?,
@@ -158,8 +157,8 @@ fn method(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::record::ErrorRecord;
     use crate::telemetry::record::tests::{record, upstream};
-    use crate::telemetry::record::{ErrorRecord, ModelRecord};
 
     #[tokio::test(start_paused = true)]
     async fn spans_have_the_times_of_the_record() {
@@ -168,8 +167,7 @@ mod tests {
         let started_at = record.head.started_at;
         tokio::time::advance(9 * second).await;
         record.response_sent = true;
-        record.model =
-            Some(ModelRecord { requested: "sonnet".to_owned(), streamed: true, client_api: "messages" });
+        record.requested_model = Some("sonnet".to_owned());
         record.upstream = Some(UpstreamRecord {
             started_at: Some(started_at + second),
             first_token_at: Some(started_at + 3 * second),
