@@ -24,13 +24,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 pub(crate) use control::{FoundationModel, InferenceProfile};
 pub(crate) use credentials::{CredentialStatus, CredentialsError};
-pub(crate) use error::{ServiceError, UpstreamError, attempt_outcome};
+pub(crate) use error::{ServiceError, UpstreamError, attempt_outcome, request_id};
+use http::{Request, Response};
+use hyper::body::Incoming;
 pub(crate) use operation::Operation;
 pub(crate) use operation::{forwarded_request_headers, forwarded_response_headers};
 pub(crate) use retry::{Attempts, Next, RetryPolicy};
-pub(crate) use send::{SignedRequest, UpstreamResponse};
 pub(crate) use sign::BodyHash;
 pub(crate) use target::Target;
 use tokio::sync::SetOnce;
@@ -181,9 +183,9 @@ impl Bedrock {
     async fn look_up(
         &self,
         target: &Target,
-        request: &SignedRequest,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        let response = tokio::time::timeout(LOOKUP_TIMEOUT, self.send(target, request)).await;
+        request: &Request<Bytes>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let response = tokio::time::timeout(LOOKUP_TIMEOUT, self.send(target, request, None)).await;
         response.unwrap_or(Err(UpstreamError::Timeout))
     }
 
@@ -195,11 +197,12 @@ impl Bedrock {
     pub(crate) async fn send(
         &self,
         target: &Target,
-        request: &SignedRequest,
-    ) -> Result<UpstreamResponse, UpstreamError> {
+        request: &Request<Bytes>,
+        body_hash: Option<&BodyHash>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let mut attempts = self.attempts(RetryPolicy::ConnectOnly, None);
         loop {
-            let error = match target.send(request, attempts.connection_reuse()).await {
+            let error = match target.send(request, body_hash, None, attempts.connection_reuse()).await {
                 Ok(response) => {
                     attempts.succeeded();
                     return Ok(response);

@@ -3,9 +3,8 @@
 //! bodies of the Bedrock API, which are forwarded.
 //!
 //! Reading order: `request` (the values that travel), `plan` (which upstream API, which body, what it may cost),
-//! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` (the
-//! response in flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives
-//! its client). Beside them `large_bodies` (bounds the work on large bodies), `count_tokens`, `output_limit` (the limit in a
+//! `metering` (reserves before sending, settles once), `send` (attempts until the first event), `stream` (the request in
+//! flight), `streaming_body` and `json_body` (the two forms of a response), `detach` (work that outlives its client). Beside them `large_bodies` (bounds the work on large bodies), `count_tokens`, `output_limit` (the limit in a
 //! body of the Bedrock API), `unsupported` (features that models were seen not to support), `debug` and `error`.
 
 mod beta_trials;
@@ -47,8 +46,9 @@ use crate::quota::Quota;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::OverheadPhase;
-use detach::{Detachable, DetachedReads};
+use detach::DetachedReads;
 use large_bodies::LargeBodies;
+use stream::UpstreamStream;
 use streaming_body::StreamingBody;
 use token_counts::TokenCountCache;
 use unsupported::UnsupportedFeatures;
@@ -68,15 +68,6 @@ pub(crate) struct Inference {
     large_bodies: LargeBodies,
     tasks: Tasks,
     clock: Clock,
-}
-
-/// A response that has begun.
-#[derive(Debug)]
-pub(crate) struct InferenceResponse {
-    /// Its head.
-    pub(crate) head: ResponseHead,
-    /// Its body.
-    pub(crate) body: ResponseBody,
 }
 
 /// The body of a response.
@@ -165,7 +156,7 @@ impl Inference {
         self: &Arc<Self>,
         request: InferenceRequest,
         parsed: Option<Request<'_>>,
-    ) -> Result<InferenceResponse, InferenceError> {
+    ) -> Result<(ResponseHead, ResponseBody), InferenceError> {
         let record = request.record.clone();
         let begun = Instant::now();
         let bytes = request.body.bytes().len();
@@ -176,21 +167,26 @@ impl Inference {
         let meter = self.admit(&request, &upstream).await;
         record.add_phase(OverheadPhase::Quota, begun.elapsed());
         let meter = meter?;
-        let mut head = ResponseHead::new(&upstream, meter.most_used_limit());
+        let mut head = ResponseHead {
+            upstream_api: upstream.upstream_api,
+            notices: upstream.notices.clone(),
+            limit: meter.most_used_limit(),
+            forwarded: None,
+        };
         let (format, is_streamed) = (Arc::clone(&request.format), request.is_streamed);
         let permit = Arc::clone(&request.caller);
         let deadline = self.deadline(&upstream);
-        let sending = Detachable::new(&self.detached, Arc::clone(self).send(request, upstream, meter));
+        let stream = UpstreamStream::new(&self.detached, Arc::clone(self).send(request, upstream, meter));
         let aborted = self.tasks.aborted();
         tokio::select! {
             body = async {
                 if is_streamed {
-                    let body = self.streaming_body(sending, &mut head, format, deadline, record, permit).await;
+                    let body = self.streaming_body(stream, &mut head, format, deadline, record, permit).await;
                     body.map(ResponseBody::Streaming)
                 } else {
-                    self.json_body(sending, &mut head, format).await.map(ResponseBody::Json)
+                    self.json_body(stream, &mut head, format).await.map(ResponseBody::Json)
                 }
-            } => Ok(InferenceResponse { head, body: body? }),
+            } => Ok((head, body?)),
             () = aborted => Err(InferenceError::ShuttingDown),
         }
     }

@@ -11,14 +11,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Uri, header};
+use hyper::body::Incoming;
 use protocol::anthropic::ErrorType;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::extract::{ModelId, Record, decode_model_id, query_pairs, without_own_arn};
-use super::messages::success;
 use crate::app::App;
-use crate::bedrock::{UpstreamError, UpstreamResponse, forwarded_response_headers};
+use crate::bedrock::{UpstreamError, forwarded_response_headers, request_id};
 use crate::catalog::OfferedProfile;
 use crate::telemetry::RecordHandle;
 use crate::telemetry::record::{Attempt, UpstreamRecord};
@@ -67,10 +67,10 @@ async fn describe(
 
 fn forward(
     record: &RecordHandle,
-    response: Result<UpstreamResponse, UpstreamError>,
+    response: Result<http::Response<Incoming>, UpstreamError>,
 ) -> Result<Response, ApiError> {
     let aws_request_id = match &response {
-        Ok(response) => response.request_id.clone(),
+        Ok(response) => request_id(response.headers()),
         Err(error) => {
             tracing::warn!(request_id = %record.request_id(), %error, "Bedrock failed");
             error.request_id().map(str::to_owned)
@@ -79,8 +79,8 @@ fn forward(
     let attempts = vec![Attempt { outcome: "ok", aws_request_id }];
     record.set_upstream(UpstreamRecord { attempts, ..UpstreamRecord::default() });
     let response = response?;
-    let headers = forwarded_response_headers(&response.headers);
-    Ok((success(response.status), headers, Body::new(response.body)).into_response())
+    let headers = forwarded_response_headers(response.headers());
+    Ok((response.status(), headers, Body::new(response.into_body())).into_response())
 }
 
 fn summary(app: &App, profile: &OfferedProfile) -> Value {

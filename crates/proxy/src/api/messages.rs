@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes, Record};
 use super::{rate_limit_headers, response_headers};
 use crate::app::App;
-use crate::inference::{ClientBody, InferenceRequest, InferenceResponse, ResponseBody};
+use crate::inference::{ClientBody, InferenceRequest, ResponseBody, ResponseHead};
 use crate::telemetry::record::OverheadPhase;
 use crate::telemetry::user_agent::CLAUDE_CODE;
 
@@ -67,8 +67,7 @@ pub(crate) async fn post(
 }
 
 /// The HTTP response of an inference request.
-pub(super) fn respond(response: InferenceResponse) -> Response {
-    let InferenceResponse { head, body } = response;
+pub(super) fn respond((head, body): (ResponseHead, ResponseBody)) -> Response {
     let mut response = match (body, head.forwarded) {
         (ResponseBody::Json(json), _) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         (ResponseBody::Streaming(body), Some((status, headers))) => {

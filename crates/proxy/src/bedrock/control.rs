@@ -3,12 +3,13 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock.html>
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Response};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::encode_segment;
-use super::{Bedrock, SignedRequest, UpstreamError, UpstreamResponse};
+use super::{Bedrock, Target, UpstreamError};
 
 /// A list holds some hundreds of models of some hundred bytes each.
 const MAX_LIST_BYTES: usize = 8 << 20;
@@ -125,34 +126,28 @@ impl Bedrock {
     pub(crate) async fn forward_profiles(
         &self,
         query: Option<&str>,
-    ) -> Result<UpstreamResponse, UpstreamError> {
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        self.get(&format!("/inference-profiles{query}"), "").await
+        self.get(&self.targets.control(""), &format!("/inference-profiles{query}")).await
     }
 
     /// `GET /inference-profiles/{id}`, forwarded.
     ///
     /// # Errors
     /// When AWS responds with an error, or there is no response.
-    pub(crate) async fn forward_profile(&self, id: &str) -> Result<UpstreamResponse, UpstreamError> {
-        self.get(&profile_path(id), id).await
+    pub(crate) async fn forward_profile(&self, id: &str) -> Result<Response<Incoming>, UpstreamError> {
+        self.get(&self.targets.control(id), &profile_path(id)).await
     }
 
-    async fn get(&self, path: &str, id: &str) -> Result<UpstreamResponse, UpstreamError> {
-        let request = SignedRequest {
-            method: Method::GET,
-            path: path.to_owned(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            body_hash: None,
-            media_type: None,
-        };
-        self.look_up(&self.targets.control(id), &request).await
+    async fn get(&self, target: &Target, path: &str) -> Result<Response<Incoming>, UpstreamError> {
+        let request = target.request(Method::GET, path, HeaderMap::new(), Bytes::new())?;
+        self.look_up(target, &request).await
     }
 
     async fn get_json<T: DeserializeOwned>(&self, path: &str, id: &str) -> Result<T, UpstreamError> {
-        let host = self.targets.control(id).host().to_owned();
-        self.get(path, id).await?.json(&host, MAX_LIST_BYTES).await
+        let target = self.targets.control(id);
+        let response = self.get(&target, path).await?;
+        target.read_json(response.into_body(), MAX_LIST_BYTES).await
     }
 }
 

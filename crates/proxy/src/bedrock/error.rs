@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
 use http::response::Parts;
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -295,8 +295,17 @@ fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// A header as text, if it is there and readable.
-pub(super) fn text_header(head: &Parts, name: &str) -> Option<String> {
-    head.headers.get(name)?.to_str().ok().map(str::to_owned)
+pub(super) fn header_str<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn text_header(head: &Parts, name: &str) -> Option<String> {
+    header_str(&head.headers, name).map(str::to_owned)
+}
+
+/// `x-amzn-requestid` in the head of a response, which AWS support requires.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
+    header_str(headers, REQUEST_ID).map(str::to_owned)
 }
 
 /// A short body; `None` when it is longer than `max_bytes`, late or broken off.

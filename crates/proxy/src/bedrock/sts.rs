@@ -6,15 +6,13 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::Full;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use tokio::time::Instant;
 
-use super::send::USER_AGENT;
 use super::xml::element;
-use super::{Bedrock, SignedRequest, UpstreamError, error};
+use super::{Bedrock, UpstreamError, error};
 use crate::http_client::ConnectionReuse;
 
 const GET_CALLER_IDENTITY: &[u8] = b"Action=GetCallerIdentity&Version=2011-06-15";
@@ -44,16 +42,11 @@ impl Bedrock {
         }
         let target = self.targets.sts();
         let form = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
-        let request = SignedRequest {
-            method: Method::POST,
-            path: "/".to_owned(),
-            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form)]),
-            body: Bytes::from_static(GET_CALLER_IDENTITY),
-            body_hash: None,
-            media_type: None,
-        };
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, form)]);
+        let body = Bytes::from_static(GET_CALLER_IDENTITY);
+        let request = target.request(Method::POST, "/", headers, body)?;
         let response = self.look_up(target, &request).await?;
-        let bytes = error::read(response.body, MAX_RESPONSE_BYTES).await.unwrap_or_default();
+        let bytes = error::read(response.into_body(), MAX_RESPONSE_BYTES).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let (account, arn) = (element(&text, "Account"), element(&text, "Arn"));
         let identity = account.zip(arn).map(|(account, arn)| CallerIdentity { account, arn });
@@ -71,19 +64,11 @@ impl Bedrock {
     /// When there is no response, or it has no date.
     pub(crate) async fn server_time(&self) -> Result<SystemTime, UpstreamError> {
         let target = self.targets.runtime();
-        let host = target.host();
-        let request = Request::get(target.endpoint.url("/").map_err(UpstreamError::construction)?)
-            .header(header::HOST, host)
-            .header(header::USER_AGENT, USER_AGENT)
-            .body(Full::new(Bytes::new()))
-            .map_err(UpstreamError::construction)?;
-        let sent_at = Instant::now();
-        let response = target.client()?.request(request, ConnectionReuse::Forbidden).await;
-        let response = response.map_err(|error| UpstreamError::dispatch(host, &error, sent_at.elapsed()))?;
-        let (head, _) = response.into_parts();
-        let date = error::text_header(&head, header::DATE.as_str());
-        date.as_deref().and_then(parse_date).ok_or_else(|| UpstreamError::Response {
-            host: host.to_owned(),
+        let request = target.request(Method::GET, "/", HeaderMap::new(), Bytes::new())?;
+        let response = target.send_signed(request.map(Full::new), ConnectionReuse::Forbidden).await?;
+        let date = error::header_str(response.headers(), header::DATE.as_str());
+        date.and_then(parse_date).ok_or_else(|| UpstreamError::Response {
+            host: target.host().to_owned(),
             cause: "it has no date".to_owned(),
         })
     }

@@ -180,12 +180,12 @@ async fn request_one_token(app: &Arc<App>, model: ResolvedModel) -> Result<OneTo
         notices: Vec::new(),
         format: Arc::new(MessagesFormat::default()),
     };
-    let response = app.inference.handle(request, Some(Request::parse(&body)?)).await?;
+    let (head, _) = app.inference.handle(request, Some(Request::parse(&body)?)).await?;
     let charge = record.charge().unwrap_or_default();
     let usage = charge.usage;
     let read = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
     Ok(OneToken {
-        upstream_api: response.head.upstream_api.map_or("unknown", UpstreamApi::as_str),
+        upstream_api: head.upstream_api.map_or("unknown", UpstreamApi::as_str),
         milliseconds: begun.elapsed().as_millis(),
         tokens: read + usage.output_tokens,
         cost_nano_usd: charge.cost_nano_usd,

@@ -21,7 +21,7 @@ use super::plan::{LeftOut, forwarded_prompt, normalize, tokenizer};
 use super::token_counts::Key;
 use super::{Inference, InferenceError};
 use crate::auth::Caller;
-use crate::bedrock::{self, BodyHash, Operation, SignedRequest, UpstreamError};
+use crate::bedrock::{self, BodyHash, Operation, UpstreamError};
 use crate::catalog::ResolvedModel;
 use crate::estimate;
 use crate::telemetry::RecordHandle;
@@ -227,16 +227,10 @@ impl Inference {
             input_tokens: u64,
         }
         let target = self.bedrock.target_for(count.operation, id);
-        let request = SignedRequest {
-            method: Method::POST,
-            path: count.operation.path(id),
-            headers: count.operation.headers(None, &count.betas)?,
-            body: count.body,
-            body_hash: count.body_hash,
-            media_type: None,
-        };
-        let response = self.bedrock.send(&target, &request).await?;
-        let counted: Counted = response.json(target.host(), MAX_RESPONSE_BYTES).await?;
+        let headers = count.operation.headers(None, &count.betas)?;
+        let request = target.request(Method::POST, &count.operation.path(id), headers, count.body)?;
+        let response = self.bedrock.send(&target, &request, count.body_hash.as_ref()).await?;
+        let counted: Counted = target.read_json(response.into_body(), MAX_RESPONSE_BYTES).await?;
         Ok(counted.input_tokens)
     }
 
@@ -260,14 +254,8 @@ impl Inference {
             ForwardedCount::Request(body, hash, notices) => (body, hash, notices),
         };
         let target = self.bedrock.target_for(Operation::CountTokens, id);
-        let request = SignedRequest {
-            method: Method::POST,
-            path: Operation::CountTokens.path(id),
-            headers: bedrock::forwarded_request_headers(headers),
-            body: sent,
-            body_hash,
-            media_type: None,
-        };
+        let headers = bedrock::forwarded_request_headers(headers);
+        let request = target.request(Method::POST, &Operation::CountTokens.path(id), headers, sent)?;
         let mut upstream = UpstreamRecord {
             model_id: Some(id.clone()),
             notices: notices.len(),
@@ -275,10 +263,10 @@ impl Inference {
         };
         let waiting = record.upstream_wait();
         let sending = tokio::time::timeout(self.config.request_timeout, async {
-            let response = self.bedrock.send(&target, &request).await?;
-            let (status, request_id) = (response.status, response.request_id.clone());
-            let headers = bedrock::forwarded_response_headers(&response.headers);
-            Ok((status, headers, request_id, response.bytes(target.host(), MAX_RESPONSE_BYTES).await?))
+            let response = self.bedrock.send(&target, &request, body_hash.as_ref()).await?;
+            let (status, request_id) = (response.status().as_u16(), bedrock::request_id(response.headers()));
+            let headers = bedrock::forwarded_response_headers(response.headers());
+            Ok((status, headers, request_id, target.read(response.into_body(), MAX_RESPONSE_BYTES).await?))
         });
         let response = tokio::select! {
             response = sending => response.unwrap_or(Err(UpstreamError::Timeout)),

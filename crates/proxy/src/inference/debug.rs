@@ -61,7 +61,7 @@ pub(super) fn upstream_request(id: &RequestId, upstream: &UpstreamRequest) {
         operation = ?upstream.operation,
         why = upstream.reason,
         model = upstream.model_id,
-        bytes = upstream.body.len(),
+        bytes = upstream.request.body().len(),
         notices = upstream.notices.len(),
         "upstream API chosen",
     );

@@ -2,9 +2,7 @@
 //! within bounds, to learn what they cost.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -44,90 +42,5 @@ impl DetachedReads {
                 () = aborted => {}
             }
         });
-    }
-}
-
-/// What a detached future leaves to be read.
-pub(super) trait DetachedOutput: Send + 'static {
-    /// Reads it to its end.
-    fn read_on(self) -> impl Future<Output = ()> + Send;
-}
-
-/// A future that goes on as a detached read when it is dropped before its end.
-pub(super) struct Detachable<T: DetachedOutput> {
-    future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    detached: DetachedReads,
-}
-
-impl<T: DetachedOutput> Detachable<T> {
-    /// `future`, run by the task that polls this; after a drop, by `detached`.
-    pub(super) fn new(detached: &DetachedReads, future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { future: Some(Box::pin(future)), detached: detached.clone() }
-    }
-}
-
-impl<T: DetachedOutput> std::fmt::Debug for Detachable<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Detachable").finish_non_exhaustive()
-    }
-}
-
-impl<T: DetachedOutput> Future for Detachable<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // Taken out, so that a future that panics is not polled again by the drop.
-        let Some(mut future) = self.future.take() else { return Poll::Pending };
-        let polled = future.as_mut().poll(context);
-        if polled.is_pending() {
-            self.future = Some(future);
-        }
-        polled
-    }
-}
-
-impl<T: DetachedOutput> Drop for Detachable<T> {
-    fn drop(&mut self) {
-        if let Some(future) = self.future.take() {
-            // In one task: sending and reading share a permit and a time limit.
-            self.detached.spawn(async move { future.await.read_on().await });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::config::Config;
-
-    struct Output(oneshot::Sender<()>);
-
-    impl DetachedOutput for Output {
-        async fn read_on(self) {
-            let _ = self.0.send(());
-        }
-    }
-
-    #[tokio::test]
-    async fn panicked_future_is_not_resumed() {
-        let (config, tasks) = (Config::load(|_| None).unwrap().inference, Tasks::default());
-        let panics = std::future::poll_fn(|_| -> Poll<Output> { panic!("as a test") });
-        let sending = Detachable::new(&DetachedReads::new(&config, &tasks), panics);
-        let result = std::panic::AssertUnwindSafe(sending).catch_unwind().await;
-        assert!(result.is_err());
-        assert_eq!(tasks.len(), 0, "nothing goes on");
-    }
-
-    #[tokio::test]
-    async fn sending_and_reading_on_share_one_permit() {
-        let mut config = Config::load(|_| None).unwrap().inference;
-        config.max_detached_reads = 1;
-        let detached = DetachedReads::new(&config, &Tasks::default());
-        let (read, done) = oneshot::channel();
-        drop(Detachable::new(&detached, async { Output(read) }));
-        assert_eq!(done.await, Ok(()), "the output is read on");
     }
 }

@@ -7,7 +7,7 @@ use protocol::anthropic::MessageAccumulator;
 use protocol::anthropic::event_sink::ClientFormat;
 
 use super::request::ResponseHead;
-use super::streaming_body::Sending;
+use super::stream::UpstreamStream;
 use super::{Inference, InferenceError};
 
 /// Time limit for the end of a finished response, before its connection is given up. Short, because the client waits.
@@ -17,15 +17,15 @@ impl Inference {
     /// One JSON document, complete within the request timeout. After a timeout the response is read on detached.
     ///
     /// # Errors
-    /// What `sending` fails with, an error in the response, or a timeout.
+    /// What sending fails with, an error in the response, or a timeout.
     pub(super) async fn json_body(
         &self,
-        sending: Sending,
+        stream: UpstreamStream,
         head: &mut ResponseHead,
         format: Arc<dyn ClientFormat>,
     ) -> Result<Vec<u8>, InferenceError> {
         let limit = self.config.request_timeout;
-        let document = self.document(sending, head, format.as_ref());
+        let document = self.document(stream, head, format.as_ref());
         tokio::time::timeout(limit, document).await.map_err(|_| {
             let seconds = limit.as_secs_f32();
             InferenceError::Timeout(format!(
@@ -36,18 +36,15 @@ impl Inference {
 
     async fn document(
         &self,
-        sending: Sending,
+        mut stream: UpstreamStream,
         head: &mut ResponseHead,
         format: &dyn ClientFormat,
     ) -> Result<Vec<u8>, InferenceError> {
         let idle = self.config.idle_timeout;
         let idle_timeout = |_| InferenceError::idle_timeout();
-        let started = tokio::time::timeout(idle, sending).await.map_err(idle_timeout)??;
-        head.upstream_api = started.upstream_api;
-        head.notices = started.notices;
+        head.set(tokio::time::timeout(idle, stream.start()).await.map_err(idle_timeout)??);
         let mut accumulator = MessageAccumulator::default();
-        started.first_events.replay(&mut accumulator);
-        let mut stream = started.stream;
+        stream.replay_first_events(&mut accumulator);
         // What is left of a message that is too large is read detached, for its usage.
         while !stream.has_ended() && !accumulator.is_too_large() {
             let chunk = tokio::time::timeout(idle, stream.chunk()).await.map_err(idle_timeout)?;

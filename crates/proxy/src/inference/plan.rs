@@ -8,6 +8,7 @@
 mod forward;
 
 use bytes::Bytes;
+use http::Method;
 use protocol::anthropic::{InvalidRequest, Request};
 use protocol::apis::UpstreamApi;
 use protocol::capabilities::Capabilities;
@@ -197,7 +198,7 @@ impl Inference {
         reserved: Option<i64>,
     ) -> Option<UpstreamRequest> {
         let api = failed.rules_api?;
-        while *feature == UnsupportedFeature::AllBetas && trials.advance(api, &failed.body) {
+        while *feature == UnsupportedFeature::AllBetas && trials.advance(api, failed.request.body()) {
             if let Some(other) = self.other_request(request, failed, trials, reserved) {
                 return Some(other);
             }
@@ -391,16 +392,18 @@ impl Inference {
             expects_safeguard_results: planned.expects_safeguard_results,
             is_cache_only: planned.is_cache_only,
         };
+        let target = self.bedrock.target_for(body.operation, &model_id);
+        let (path, body_hash) = (body.operation.path(&model_id), hash_large(&body.bytes));
+        let sent = target.request(Method::POST, &path, headers, Bytes::from(body.bytes))?;
         let upstream = UpstreamRequest {
-            target: self.bedrock.target_for(body.operation, &model_id),
+            target,
             operation: body.operation,
             upstream_api: Some(body.api),
             rules_api: Some(body.api),
             reason: body.reason,
             model_id,
-            headers,
-            body_hash: hash_large(&body.bytes),
-            body: Bytes::from(body.bytes),
+            request: sent,
+            body_hash,
             retry: RetryPolicy::Standard,
             estimate: self.estimate(planned.prompt, body.max_tokens, &request.model),
             context,

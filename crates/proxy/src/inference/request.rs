@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Request};
 use protocol::anthropic::event_sink::ClientFormat;
 use protocol::apis::{ClientApi, UpstreamApi};
 use protocol::translate::{Notice, StreamContext};
 
 use crate::auth::Authenticated;
-use crate::bedrock::{BodyHash, Operation, RetryPolicy, SignedRequest, Target};
+use crate::bedrock::{BodyHash, Operation, RetryPolicy, Target};
 use crate::catalog::ResolvedModel;
 use crate::ids::RequestId;
 use crate::quota::{LimitStatus, Period, TokenEstimate};
@@ -91,10 +91,8 @@ pub(crate) struct UpstreamRequest {
     pub(crate) reason: &'static str,
     /// The model id or ARN.
     pub(crate) model_id: String,
-    /// The headers beside those of the signature.
-    pub(crate) headers: HeaderMap,
-    /// The body.
-    pub(crate) body: Bytes,
+    /// The request, without its signature.
+    pub(crate) request: Request<Bytes>,
     /// The hash of a large body, for its signature.
     pub(crate) body_hash: Option<BodyHash>,
     /// Which errors may be retried.
@@ -108,25 +106,17 @@ pub(crate) struct UpstreamRequest {
 }
 
 impl UpstreamRequest {
-    /// The request before it is signed.
-    pub(crate) fn unsigned(&self) -> SignedRequest {
-        SignedRequest {
-            method: Method::POST,
-            path: self.operation.path(&self.model_id),
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-            body_hash: self.body_hash.clone(),
-            // The Bedrock API forwards AWS's response unchanged.
-            media_type: self.upstream_api.map(|_| self.operation.media_type()),
-        }
+    /// The media type that a response must have. The Bedrock API forwards AWS's response unchanged.
+    pub(crate) fn media_type(&self) -> Option<&'static str> {
+        self.upstream_api.map(|_| self.operation.media_type())
     }
 
     /// Whether sending `other` would send the same.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.operation == other.operation
             && self.model_id == other.model_id
-            && self.body == other.body
-            && self.headers == other.headers
+            && self.request.body() == other.request.body()
+            && self.request.headers() == other.request.headers()
     }
 }
 
@@ -144,12 +134,8 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
-    pub(super) fn new(upstream: &UpstreamRequest, limit: Option<(LimitStatus, Period)>) -> Self {
-        Self {
-            upstream_api: upstream.upstream_api,
-            notices: upstream.notices.clone(),
-            limit,
-            forwarded: None,
-        }
+    /// Sets the head of the attempt that succeeded. The limit is that of the admission.
+    pub(super) fn set(&mut self, started: Self) {
+        *self = Self { limit: self.limit.take(), ..started };
     }
 }

@@ -5,56 +5,23 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use protocol::anthropic::Usage;
 use protocol::anthropic::event_sink::FirstEvents;
-use protocol::apis::UpstreamApi;
-use protocol::translate::{Decoder, MappedError, Notice, Progress, UsageObserver};
+use protocol::translate::{Decoder, MappedError, Progress, UsageObserver};
 
 use super::beta_trials::BetaTrials;
-use super::detach::DetachedOutput;
 use super::error::log_service_error;
 use super::metering::Meter;
-use super::request::{InferenceRequest, UpstreamRequest};
-use super::stream::{UpstreamChunk, UpstreamStream, poll_chunk};
+use super::request::{InferenceRequest, ResponseHead, UpstreamRequest};
+use super::stream::{Reading, Sent, UpstreamChunk, poll_chunk};
 use super::{Inference, InferenceError};
 use crate::bedrock::{
-    ConnectionReuse, Next, Operation, ServiceError, UpstreamError, forwarded_response_headers,
+    ConnectionReuse, Next, Operation, ServiceError, UpstreamError, forwarded_response_headers, request_id,
 };
 use crate::catalog::ResolvedModel;
 use crate::ids::RequestId;
-
-/// A response whose first event has arrived.
-#[derive(Debug)]
-pub(super) struct Started {
-    /// The events that have arrived.
-    pub(super) first_events: FirstEvents,
-    /// What follows.
-    pub(super) stream: UpstreamStream,
-    /// The upstream API of the attempt that succeeded.
-    pub(super) upstream_api: Option<UpstreamApi>,
-    /// What was changed in the request that was sent last.
-    pub(super) notices: Vec<Notice>,
-    /// AWS's status and headers, for the Bedrock API.
-    pub(super) forwarded: Option<(u16, HeaderMap)>,
-}
-
-impl DetachedOutput for Result<Started, InferenceError> {
-    async fn read_on(self) {
-        if let Ok(started) = self {
-            started.stream.read_on().await;
-        }
-    }
-}
-
-/// The beginning of a response.
-struct Beginning {
-    body: Incoming,
-    decoder: Decoder,
-    first_events: FirstEvents,
-    forwarded: Option<(u16, HeaderMap)>,
-}
 
 impl Inference {
     /// Sends `upstream` until there is a first event. Goes on when its client has left. Dropped, it is charged by
@@ -64,17 +31,20 @@ impl Inference {
         request: InferenceRequest,
         mut upstream: UpstreamRequest,
         mut meter: Meter,
-    ) -> Result<Started, InferenceError> {
+    ) -> Sent {
         let mut attempts = self.bedrock.attempts(upstream.retry, Some(&request.id));
         let mut trials = BetaTrials::default();
         loop {
             meter.begin_attempt(&upstream);
             let error = match start(&request.id, &upstream, attempts.connection_reuse(), &mut meter).await {
-                Ok(beginning) => {
+                Ok((response, decoder, first_events)) => {
                     attempts.succeeded();
                     self.bedrock.record_outcome(&upstream.target, None);
                     self.remember_betas(&request, &upstream, &trials);
-                    return Ok(self.started(beginning, upstream, meter));
+                    let head = response_head(upstream, &response);
+                    meter.begin_response(head.forwarded.is_none());
+                    let body = response.into_body();
+                    return Ok((head, Box::new(Reading::new(body, decoder, first_events, meter))));
                 }
                 Err(error) => error,
             };
@@ -156,50 +126,49 @@ impl Inference {
         }
         mapped.error = request.format.upstream_error(mapped.error.clone());
     }
-
-    fn started(&self, beginning: Beginning, upstream: UpstreamRequest, mut meter: Meter) -> Started {
-        let Beginning { body, decoder, first_events, forwarded } = beginning;
-        meter.begin_response(forwarded.is_none());
-        Started {
-            first_events,
-            stream: UpstreamStream::new(body, decoder, meter, self.detached.clone()),
-            upstream_api: upstream.upstream_api,
-            notices: upstream.notices,
-            forwarded,
-        }
-    }
 }
 
-/// Sends once and decodes until the first event.
+/// Sends once and decodes until the first event; for the Bedrock API, until the head.
 async fn start(
     id: &RequestId,
     upstream: &UpstreamRequest,
     reuse: ConnectionReuse,
     meter: &mut Meter,
-) -> Result<Beginning, UpstreamError> {
-    let unsigned = upstream.unsigned();
+) -> Result<(Response<Incoming>, Decoder, FirstEvents), UpstreamError> {
+    let (hash, media_type) = (upstream.body_hash.as_ref(), upstream.media_type());
     // Pinned here: a future that is an argument of another one takes its place twice.
-    let response = meter.wait(pin!(upstream.target.send(&unsigned, reuse))).await?;
-    meter.set_aws_request_id(response.request_id);
-    let mut decoder = decoder_for(upstream, &response.headers);
-    let mut body = response.body;
+    let sending = pin!(upstream.target.send(&upstream.request, hash, media_type, reuse));
+    let mut response = meter.wait(sending).await?;
+    meter.set_aws_request_id(request_id(response.headers()));
+    let mut decoder = decoder_for(upstream, response.headers());
     let mut first_events = FirstEvents::default();
     if upstream.upstream_api.is_none() {
-        let forwarded = Some((response.status, forwarded_response_headers(&response.headers)));
-        return Ok(Beginning { body, decoder, first_events, forwarded });
+        return Ok((response, decoder, first_events));
     }
     loop {
-        let chunk = meter.wait(poll_fn(|context| poll_chunk(&mut body, id, context))).await;
+        let chunk = meter.wait(poll_fn(|context| poll_chunk(response.body_mut(), id, context))).await;
         let progress = match chunk {
             UpstreamChunk::Bytes(bytes) => meter.decode(&mut decoder, &bytes, &mut first_events),
             UpstreamChunk::End(end) => decoder.end_early(end, &mut first_events),
         };
         match progress {
-            Progress::Started => return Ok(Beginning { body, decoder, first_events, forwarded: None }),
+            Progress::Started => return Ok((response, decoder, first_events)),
             Progress::Waiting => {}
             Progress::Ended if decoder.is_too_large() => return Err(UpstreamError::TooLarge),
             Progress::Ended => return Err(early_end(&decoder, meter.aws_request_id())),
         }
+    }
+}
+
+/// The head for the client, from the request that was sent and the head of its response.
+fn response_head(upstream: UpstreamRequest, response: &Response<Incoming>) -> ResponseHead {
+    let is_forwarded = upstream.upstream_api.is_none();
+    ResponseHead {
+        upstream_api: upstream.upstream_api,
+        notices: upstream.notices,
+        limit: None,
+        forwarded: is_forwarded
+            .then(|| (response.status().as_u16(), forwarded_response_headers(response.headers()))),
     }
 }
 

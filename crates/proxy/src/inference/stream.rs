@@ -1,21 +1,23 @@
-//! The response in flight: its bytes, the decoder that they feed, and the meter that settles it.
+//! The request in flight: sent until its first event, then the bytes of its response, the decoder that they feed, and the
+//! meter that settles it.
 //!
 //! It is settled once. If it is dropped before its end, a detached read continues it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
-use protocol::anthropic::event_sink::EventSink;
+use protocol::anthropic::event_sink::{EventSink, FirstEvents};
 use protocol::anthropic::{Error, ErrorType, Event};
 use protocol::translate::{Decoder, End, MappedError, Progress};
 
 use super::detach::DetachedReads;
 use super::error::{InferenceError, log_service_error};
 use super::metering::Meter;
+use super::request::ResponseHead;
 use crate::ids::RequestId;
 
 /// Maximum of bytes that are read of a response without a client: 128,000 tokens in frames of their own are some 50 MB.
@@ -30,18 +32,31 @@ pub(super) enum UpstreamChunk {
     End(End),
 }
 
-/// A response in flight.
-#[derive(Debug)]
+/// A request in flight: it is sent, then its response is read.
 pub(super) struct UpstreamStream {
-    /// `None` only while it is dropped.
-    reading: Option<Box<Reading>>,
+    /// `None` once it could not be sent, and while this is dropped.
+    state: Option<State>,
     detached: DetachedReads,
 }
 
+/// What is in flight.
+enum State {
+    /// The request, until the first event. Run by whatever polls this; after a drop, by a task.
+    Sending(Pin<Box<dyn Future<Output = Sent> + Send>>),
+    /// The response.
+    Reading(Box<Reading>),
+}
+
+/// The head and the beginning of a response, or why there is none.
+pub(super) type Sent = Result<(ResponseHead, Box<Reading>), InferenceError>;
+
+/// A response in flight.
 #[derive(Debug)]
-struct Reading {
+pub(super) struct Reading {
     body: Incoming,
     decoder: Decoder,
+    /// The events that had arrived when the response began.
+    first_events: FirstEvents,
     meter: Meter,
     failure: Option<MappedError>,
     is_settled: bool,
@@ -84,25 +99,63 @@ pub(super) fn poll_chunk(
 }
 
 impl UpstreamStream {
-    /// The response in `body`. One that has ended already is settled here.
-    pub(super) fn new(body: Incoming, decoder: Decoder, meter: Meter, detached: DetachedReads) -> Self {
-        let mut reading = Reading { body, decoder, meter, failure: None, is_settled: false };
-        if reading.decoder.has_ended() {
-            reading.finish(End::Eof, &mut Discard);
-        }
-        Self { reading: Some(Box::new(reading)), detached }
+    /// The request that `sending` sends.
+    pub(super) fn new(
+        detached: &DetachedReads,
+        sending: impl Future<Output = Sent> + Send + 'static,
+    ) -> Self {
+        Self { state: Some(State::Sending(Box::pin(sending))), detached: detached.clone() }
     }
 
-    /// Reads a response that has lost its client to its end, in a task that is detached already.
-    pub(super) async fn read_on(mut self) {
-        if let Some(reading) = self.reading.take_if(|reading| !reading.is_settled) {
-            reading.read_to_end().await;
+    /// Sends until there is a first event.
+    pub(super) fn poll_start(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, InferenceError>> {
+        // Taken out, so that a future that panics is not polled again by the drop.
+        let sending = self.state.take_if(|state| matches!(state, State::Sending(_)));
+        let Some(State::Sending(mut sending)) = sending else { return Poll::Pending };
+        match sending.as_mut().poll(context) {
+            Poll::Ready(sent) => Poll::Ready(sent.map(|(head, reading)| {
+                self.state = Some(State::Reading(reading));
+                head
+            })),
+            Poll::Pending => {
+                self.state = Some(State::Sending(sending));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends until there is a first event.
+    pub(super) async fn start(&mut self) -> Result<ResponseHead, InferenceError> {
+        poll_fn(|context| self.poll_start(context)).await
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        match &self.state {
+            Some(State::Reading(reading)) => Some(reading),
+            Some(State::Sending(_)) | None => None,
+        }
+    }
+
+    fn reading_mut(&mut self) -> Option<&mut Reading> {
+        match &mut self.state {
+            Some(State::Reading(reading)) => Some(reading),
+            Some(State::Sending(_)) | None => None,
+        }
+    }
+
+    /// Writes the events into `sink` that had arrived when the response began.
+    pub(super) fn replay_first_events(&mut self, sink: &mut dyn EventSink) {
+        if let Some(reading) = self.reading_mut() {
+            std::mem::take(&mut reading.first_events).replay(sink);
         }
     }
 
     /// The next bytes.
     pub(super) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<UpstreamChunk> {
-        match &mut self.reading {
+        match self.reading_mut() {
             Some(reading) => reading.poll_chunk(context),
             None => Poll::Ready(UpstreamChunk::End(End::Cancelled)),
         }
@@ -115,12 +168,12 @@ impl UpstreamStream {
 
     /// Decodes `chunk` into `sink`, and settles when that ends the response. Returns whether it has ended.
     pub(super) fn push(&mut self, chunk: &UpstreamChunk, sink: &mut dyn EventSink) -> bool {
-        self.reading.as_mut().is_none_or(|reading| reading.push(chunk, sink))
+        self.reading_mut().is_none_or(|reading| reading.push(chunk, sink))
     }
 
     /// Writes the last events into `sink`, and settles. Does nothing the second time.
     pub(super) fn finish(&mut self, end: End, sink: &mut dyn EventSink) {
-        if let Some(reading) = &mut self.reading {
+        if let Some(reading) = self.reading_mut() {
             reading.finish(end, sink);
         }
     }
@@ -135,19 +188,19 @@ impl UpstreamStream {
         self.finish(end, &mut Discard);
     }
 
-    /// Whether it has ended.
+    /// Whether the response has ended.
     pub(super) fn has_ended(&self) -> bool {
-        self.reading.as_ref().is_none_or(|reading| reading.is_settled)
+        self.reading().is_none_or(|reading| reading.is_settled)
     }
 
     /// Whether its bytes go to the client unchanged.
     pub(super) fn is_passthrough(&self) -> bool {
-        self.reading.as_ref().is_some_and(|reading| reading.decoder.is_passthrough())
+        self.reading().is_some_and(|reading| reading.decoder.is_passthrough())
     }
 
-    /// AWS's error that ended it.
+    /// AWS's error that ended the response.
     pub(super) fn failure(&self) -> Option<&MappedError> {
-        self.reading.as_ref()?.failure.as_ref()
+        self.reading()?.failure.as_ref()
     }
 
     /// Reads what is left after the last event, so that the connection can be used again.
@@ -163,16 +216,31 @@ impl UpstreamStream {
 
     /// Whether all bytes of Bedrock are read.
     pub(super) fn is_end_stream(&self) -> bool {
-        self.reading.as_ref().is_none_or(|reading| reading.body.is_end_stream())
+        self.reading().is_none_or(|reading| reading.body.is_end_stream())
     }
 
     /// How many bytes are left, as far as Bedrock has declared it.
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.reading.as_ref().map_or_else(|| SizeHint::with_exact(0), |reading| reading.body.size_hint())
+        self.reading().map_or_else(|| SizeHint::with_exact(0), |reading| reading.body.size_hint())
+    }
+}
+
+impl std::fmt::Debug for UpstreamStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpstreamStream").finish_non_exhaustive()
     }
 }
 
 impl Reading {
+    /// The response in `body`, with the `first_events` that were decoded. One that has ended already is settled here.
+    pub(super) fn new(body: Incoming, decoder: Decoder, first_events: FirstEvents, meter: Meter) -> Self {
+        let mut reading = Self { body, decoder, first_events, meter, failure: None, is_settled: false };
+        if reading.decoder.has_ended() {
+            reading.finish(End::Eof, &mut Discard);
+        }
+        reading
+    }
+
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<UpstreamChunk> {
         let polled = poll_chunk(&mut self.body, self.meter.request_id(), context);
         self.meter.waits_for_upstream(polled.is_pending());
@@ -226,6 +294,9 @@ impl Reading {
 
     /// Reads a response that has no client to its end, unless it is longer than any that a model writes.
     async fn read_to_end(mut self: Box<Self>) {
+        if self.is_settled {
+            return;
+        }
         self.meter.detach();
         let mut read = 0;
         while read <= MAX_DETACHED_BYTES {
@@ -244,8 +315,17 @@ impl Reading {
 /// Bedrock goes on and bills all of it, so what is on its way is read to its end.
 impl Drop for UpstreamStream {
     fn drop(&mut self) {
-        if let Some(reading) = self.reading.take_if(|reading| !reading.is_settled) {
-            self.detached.spawn(reading.read_to_end());
+        match self.state.take() {
+            // In one task: sending and reading share a permit and a time limit.
+            Some(State::Sending(sending)) => self.detached.spawn(async move {
+                if let Ok((_, reading)) = sending.await {
+                    reading.read_to_end().await;
+                }
+            }),
+            Some(State::Reading(reading)) if !reading.is_settled => {
+                self.detached.spawn(reading.read_to_end());
+            }
+            Some(State::Reading(_)) | None => {}
         }
     }
 }
@@ -254,5 +334,39 @@ impl Drop for UpstreamStream {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.finish(End::Cancelled, &mut Discard);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::tasks::Tasks;
+
+    #[tokio::test]
+    async fn panicked_future_is_not_resumed() {
+        let (config, tasks) = (Config::load(|_| None).unwrap().inference, Tasks::default());
+        let panics = poll_fn(|_| -> Poll<Sent> { panic!("as a test") });
+        let mut stream = UpstreamStream::new(&DetachedReads::new(&config, &tasks), panics);
+        let result = std::panic::AssertUnwindSafe(stream.start()).catch_unwind().await;
+        assert!(result.is_err());
+        drop(stream);
+        assert_eq!(tasks.len(), 0, "nothing goes on");
+    }
+
+    #[tokio::test]
+    async fn dropped_request_is_sent_by_one_task() {
+        let mut config = Config::load(|_| None).unwrap().inference;
+        config.max_detached_reads = 1;
+        let detached = DetachedReads::new(&config, &Tasks::default());
+        let (sent, done) = oneshot::channel();
+        drop(UpstreamStream::new(&detached, async {
+            let _ = sent.send(());
+            Err(InferenceError::Busy)
+        }));
+        assert_eq!(done.await, Ok(()), "the request is sent on");
     }
 }

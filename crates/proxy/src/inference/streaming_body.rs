@@ -19,9 +19,7 @@ use protocol::translate::End;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::detach::Detachable;
 use super::request::{ResponseHead, UpstreamRequest};
-use super::send::Started;
 use super::stream::{UpstreamChunk, UpstreamStream};
 use super::{Inference, InferenceError};
 use crate::auth::Authenticated;
@@ -35,9 +33,6 @@ const TRAILER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer than any process runs: some 30 years.
 const NO_LIMIT: Duration = Duration::from_secs(1_000_000_000);
-
-/// The work until the first event.
-pub(super) type Sending = Detachable<Result<Started, InferenceError>>;
 
 /// How long a request may wait for its first event.
 #[derive(Clone, Copy, Debug)]
@@ -68,17 +63,17 @@ impl Inference {
     /// A streaming body. Its head waits for the first event, but not longer than the head delay.
     ///
     /// # Errors
-    /// What `sending` fails with, or a timeout.
+    /// What sending fails with, or a timeout.
     pub(super) async fn streaming_body(
         &self,
-        mut sending: Sending,
+        mut stream: UpstreamStream,
         head: &mut ResponseHead,
         format: Arc<dyn ClientFormat>,
         deadline: Deadline,
         record: RecordHandle,
         caller: Arc<Authenticated>,
     ) -> Result<StreamingBody, InferenceError> {
-        let started = tokio::time::timeout(deadline.head_delay, &mut sending).await;
+        let started = tokio::time::timeout(deadline.head_delay, stream.start()).await;
         let output = |is_passthrough: bool| {
             if is_passthrough {
                 Output::Unchanged(VecDeque::new())
@@ -88,21 +83,18 @@ impl Inference {
         };
         let (state, output) = match started {
             Ok(started) => {
-                let started = started?;
-                head.upstream_api = started.upstream_api;
-                head.notices = started.notices;
-                head.forwarded = started.forwarded;
-                let mut output = output(started.stream.is_passthrough());
+                head.set(started?);
+                let mut output = output(stream.is_passthrough());
                 if let Output::Encoded(encoder) = &mut output {
-                    started.first_events.replay(encoder.as_mut());
+                    stream.replay_first_events(encoder.as_mut());
                 }
-                (State::Streaming(started.stream), output)
+                (State::Streaming(stream), output)
             }
             Err(_) if Instant::now() >= deadline.first_event => return Err(InferenceError::idle_timeout()),
             Err(_) => {
                 let mut encoder = format.encoder();
                 encoder.ping();
-                (State::AwaitingFirstEvent(sending, deadline.first_event), Output::Encoded(encoder))
+                (State::AwaitingFirstEvent(stream, deadline.first_event), Output::Encoded(encoder))
             }
         };
         let now = Instant::now();
@@ -142,7 +134,7 @@ pub(crate) struct StreamingBody {
 #[derive(Debug)]
 enum State {
     /// The head is sent and no event has arrived; until when one must.
-    AwaitingFirstEvent(Sending, Instant),
+    AwaitingFirstEvent(UpstreamStream, Instant),
     Streaming(UpstreamStream),
     /// All events are written; the rest of Bedrock's bytes is read, so that the connection can be used again.
     Draining(UpstreamStream),
@@ -198,9 +190,10 @@ impl StreamingBody {
     fn fill(&mut self, context: &mut Context<'_>) -> Result<(), io::Error> {
         while self.output.len() < WRITE_BUFFER_BYTES {
             match &mut self.state {
-                State::AwaitingFirstEvent(sending, _) => match Pin::new(sending).poll(context) {
+                State::AwaitingFirstEvent(stream, _) => match stream.poll_start(context) {
                     Poll::Pending => return Ok(()),
-                    Poll::Ready(started) => self.on_started(started),
+                    Poll::Ready(Ok(_)) => self.on_started(),
+                    Poll::Ready(Err(error)) => self.fail(&error),
                 },
                 State::Streaming(stream) => match stream.poll_chunk(context) {
                     Poll::Pending => return Ok(()),
@@ -216,16 +209,13 @@ impl StreamingBody {
         Ok(())
     }
 
-    fn on_started(&mut self, started: Result<Started, InferenceError>) {
-        match started {
-            Ok(started) => {
-                self.timers.last_read_at = Instant::now();
-                if let Output::Encoded(encoder) = &mut self.output {
-                    started.first_events.replay(encoder.as_mut());
-                }
-                self.state = State::Streaming(started.stream);
+    fn on_started(&mut self) {
+        if let State::AwaitingFirstEvent(mut stream, _) = std::mem::replace(&mut self.state, State::Done) {
+            self.timers.last_read_at = Instant::now();
+            if let Output::Encoded(encoder) = &mut self.output {
+                stream.replay_first_events(encoder.as_mut());
             }
-            Err(error) => self.fail(&error),
+            self.state = State::Streaming(stream);
         }
     }
 

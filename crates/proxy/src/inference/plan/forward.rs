@@ -1,7 +1,7 @@
 //! Plans a request of the Bedrock API, which is forwarded to the operation that the client called.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use protocol::anthropic::Request;
 use protocol::apis::UpstreamApi;
 use protocol::capabilities::Capabilities;
@@ -62,19 +62,21 @@ impl Inference {
             parsed if edited == *body => prompt(model, parsed, body),
             _ => forwarded_prompt(model, is_invoke, &edited),
         };
-        let body = edited;
-        let max_tokens = sent_limit(operation, id, &body);
+        let max_tokens = sent_limit(operation, id, &edited);
+        let target = self.bedrock.target_for(operation, &model.model_id);
+        let (path, body_hash) = (operation.path(&model.model_id), hash_large(&edited));
+        let headers = bedrock::forwarded_request_headers(headers);
+        let sent = target.request(Method::POST, &path, headers, edited)?;
         Ok(UpstreamRequest {
-            target: self.bedrock.target_for(operation, &model.model_id),
+            target,
             operation,
             upstream_api: None,
             rules_api,
             reason: "the client called the Bedrock API",
             model_id: model.model_id.clone(),
-            headers: bedrock::forwarded_request_headers(headers),
+            request: sent,
+            body_hash,
             estimate: self.estimate(prompt, max_tokens, model),
-            body_hash: hash_large(&body),
-            body,
             retry: RetryPolicy::ConnectOnly,
             context: StreamContext::default(),
             notices,

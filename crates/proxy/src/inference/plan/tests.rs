@@ -126,7 +126,7 @@ fn chat_body(body: &Value, model: &ResolvedModel) -> ClientBody {
 
 /// The limit in the body that is sent.
 fn sent_max_tokens(upstream: &UpstreamRequest) -> Option<u64> {
-    let body: Value = serde_json::from_slice(&upstream.body).unwrap();
+    let body: Value = serde_json::from_slice(upstream.request.body()).unwrap();
     let limit = match upstream.upstream_api {
         Some(UpstreamApi::Converse) => {
             let fields = body["additionalModelRequestFields"].to_string();
