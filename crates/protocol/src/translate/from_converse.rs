@@ -1,5 +1,6 @@
 //! Streams of ConverseStream: frames → events → events of the Messages API.
 
+mod citations;
 mod response;
 mod stream;
 

@@ -6,6 +6,7 @@ mod content;
 mod documents;
 mod inference_config;
 mod tools;
+mod turns;
 
 use std::borrow::Cow;
 

@@ -41,12 +41,12 @@ pub struct ChatPaths {
     /// Indexes of the tools that are sent, where some are left out.
     pub(super) tools: Option<Vec<usize>>,
     /// Names of the members that became another.
-    pub(super) members: Members,
+    pub(super) members: ChatMembers,
 }
 
 /// Members of the chat request with another name in the Messages request. `None` for a member that the client did not send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Members {
+pub(super) struct ChatMembers {
     pub(super) max_tokens: Option<&'static str>,
     pub(super) tools: Option<&'static str>,
     pub(super) tool_choice: Option<&'static str>,
@@ -55,7 +55,7 @@ pub(super) struct Members {
     pub(super) has_all_stops: bool,
 }
 
-impl Members {
+impl ChatMembers {
     pub(super) fn new(chat: &openai::Request<'_>) -> Self {
         let name = |name: &'static str, is_given: bool| is_given.then_some(name);
         let is_list = matches!(chat.stop, Some(TextOr::More(_)));

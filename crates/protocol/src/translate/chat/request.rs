@@ -2,7 +2,7 @@
 
 use super::conversation::Conversation;
 use super::members::{borrowed, leave_out};
-use super::paths::{ChatPaths, Members};
+use super::paths::{ChatMembers, ChatPaths};
 use super::reasoning::{self, ChatThinking};
 use super::{cache, tools};
 use crate::anthropic::InvalidRequest;
@@ -168,7 +168,7 @@ fn request<'a>(
         request.output_config = Some(OutputConfig { effort, format, ..OutputConfig::default() });
     }
     leave_out(root, unknown, diagnostics);
-    let members = Members { thinking: thinking_paths, ..Members::new(chat) };
+    let members = ChatMembers { thinking: thinking_paths, ..ChatMembers::new(chat) };
     let paths = ChatPaths { system: system_origins, turns: origins, tools: sent_tools, members };
     Ok(Translated { request, paths, thinking, exclude_reasoning: is_excluded })
 }

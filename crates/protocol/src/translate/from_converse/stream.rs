@@ -12,13 +12,13 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::citations::text_citation;
 use crate::anthropic::event_sink::EventSink;
 use crate::anthropic::{
     BlockStart, CacheCreation, Delta, Error, ErrorType, Event, MAX_MESSAGE_BYTES, MessageEnd, MessageStart,
-    OutputTokensDetails, ServiceTier, TextCitation, Usage,
+    OutputTokensDetails, ServiceTier, Usage,
 };
 use crate::converse::event::{self, TokenUsage};
-use crate::converse::request::{DocumentRange, SearchResultRange};
 use crate::json::truncated;
 use crate::tag_buffer::TagBuffer;
 use crate::translate::call_ids::CallIds;
@@ -298,7 +298,7 @@ impl StreamTranslator {
         citation: event::CitationsDelta<'_>,
         sink: &mut (impl EventSink + ?Sized),
     ) {
-        let Some(citation) = cited(citation) else {
+        let Some(citation) = text_citation(citation) else {
             return self.note("content", "Bedrock cited a place of an unknown kind".to_owned());
         };
         let index = self.open_text(upstream, sink);
@@ -548,60 +548,4 @@ pub(in crate::translate) fn converse_usage(upstream: &TokenUsage) -> Usage {
         output_tokens_details: None,
         service_tier: None,
     }
-}
-
-/// Citation of the Messages API; `None` when its location is of an unknown type.
-fn cited(citation: event::CitationsDelta<'_>) -> Option<TextCitation> {
-    let event::CitationsDelta { title, source, source_content, location } = citation;
-    let cited_text: String = source_content.iter().filter_map(|piece| piece.text.as_deref()).collect();
-    let title = title.map(|title| title.0.into_owned());
-    if let Some(DocumentRange { document_index, start, end }) = location.document_char {
-        let (document_title, file_id) = (title, None);
-        let (start_char_index, end_char_index) = (start, end);
-        return Some(TextCitation::CharLocation {
-            cited_text,
-            document_index,
-            document_title,
-            start_char_index,
-            end_char_index,
-            file_id,
-        });
-    }
-    if let Some(DocumentRange { document_index, start, end }) = location.document_page {
-        let (document_title, file_id) = (title, None);
-        let (start_page_number, end_page_number) = (start, end);
-        return Some(TextCitation::PageLocation {
-            cited_text,
-            document_index,
-            document_title,
-            start_page_number,
-            end_page_number,
-            file_id,
-        });
-    }
-    if let Some(DocumentRange { document_index, start, end }) = location.document_chunk {
-        let (document_title, file_id) = (title, None);
-        let (start_block_index, end_block_index) = (start, end);
-        return Some(TextCitation::ContentBlockLocation {
-            cited_text,
-            document_index,
-            document_title,
-            start_block_index,
-            end_block_index,
-            file_id,
-        });
-    }
-    let source = source.map(|source| source.0.into_owned());
-    if let Some(SearchResultRange { search_result_index, start, end }) = location.search_result_location {
-        return Some(TextCitation::SearchResultLocation {
-            cited_text,
-            search_result_index,
-            source: source.unwrap_or_default(),
-            title,
-            start_block_index: start,
-            end_block_index: end,
-        });
-    }
-    let url = location.web?.url.map(|url| url.0.into_owned()).or(source).unwrap_or_default();
-    Some(TextCitation::WebSearchResultLocation { cited_text, encrypted_index: String::new(), title, url })
 }
