@@ -19,5 +19,6 @@ pub(crate) mod layers;
 pub(crate) mod me;
 pub(crate) mod messages;
 pub(crate) mod models;
+pub(crate) mod observed_body;
 mod rate_limit_headers;
 mod response_headers;

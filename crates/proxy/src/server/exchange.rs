@@ -4,13 +4,12 @@
 //! leaves sends the same packet. Only the time tells them apart: the first one closes its side in the same moment in which
 //! it ends its request.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+
+use crate::api::observed_body::{BodyObserver, PolledFrame, observed};
 
 /// State of the request. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +45,7 @@ impl Exchange {
             return body;
         }
         self.lock().phase = Phase::Receiving;
-        Body::new(TrackedBody { body, exchange: self.clone(), is_response: false })
+        observed(body, RequestObserver(self.clone()))
     }
 
     /// Begins the response with `body`, which ends the request when it is dropped.
@@ -56,7 +55,7 @@ impl Exchange {
             return body;
         }
         self.lock().phase = Phase::Responding;
-        Body::new(TrackedBody { body, exchange: self.clone(), is_response: true })
+        observed(body, ResponseObserver(self.clone()))
     }
 
     /// The number of the request that has just arrived, until [`Exchange::wait`].
@@ -90,51 +89,31 @@ impl State {
     }
 }
 
-/// The body of a request or of its response.
-struct TrackedBody {
-    body: Body,
-    exchange: Exchange,
-    is_response: bool,
-}
+/// Observer of the body of a request.
+struct RequestObserver(Exchange);
 
-impl TrackedBody {
-    fn end_request(&self) {
-        let mut state = self.exchange.lock();
-        if !self.is_response && state.phase == Phase::Receiving {
-            state.receive();
+impl BodyObserver for RequestObserver {
+    fn after_poll(&mut self, polled: &PolledFrame, body: &Body) {
+        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && http_body::Body::is_end_stream(body))
+        {
+            let mut state = self.0.lock();
+            if state.phase == Phase::Receiving {
+                state.receive();
+            }
         }
     }
 }
 
-impl http_body::Body for TrackedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
+/// Observer of the body of a response.
+struct ResponseObserver(Exchange);
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && self.body.is_end_stream()) {
-            self.end_request();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+impl BodyObserver for ResponseObserver {
+    fn after_poll(&mut self, _: &PolledFrame, _: &Body) {}
 }
 
-impl Drop for TrackedBody {
+impl Drop for ResponseObserver {
     fn drop(&mut self) {
-        if self.is_response {
-            self.exchange.lock().phase = Phase::Idle;
-        }
+        self.0.lock().phase = Phase::Idle;
     }
 }
 

@@ -4,15 +4,14 @@
 //! body is not polled, so it cannot check a timer itself. The connection checks all of its streams instead.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
+
+use crate::api::observed_body::{BodyObserver, PolledFrame, observed};
 
 /// The responses of one connection that wait for window, and since when.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +34,7 @@ impl StallDetector {
         streams.next += 1;
         streams.since.insert(number, Instant::now());
         drop(streams);
-        Body::new(TrackedBody { body, number, stalls: self.clone() })
+        observed(body, PollObserver { number, stalls: self.clone() })
     }
 
     /// Resolves when a response has waited for window for `timeout`.
@@ -53,42 +52,24 @@ impl StallDetector {
     }
 }
 
-/// A body that records when it was last polled. hyper polls it only while the stream has window.
-struct TrackedBody {
-    body: Body,
+/// Observer that records when a body was last polled. hyper polls it only while the stream has window.
+struct PollObserver {
     number: u64,
     stalls: StallDetector,
 }
 
-impl http_body::Body for TrackedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+impl BodyObserver for PollObserver {
+    fn after_poll(&mut self, polled: &PolledFrame, _: &Body) {
         let mut streams = self.stalls.lock();
         if matches!(polled, Poll::Ready(Some(Ok(_)))) {
             streams.since.insert(self.number, Instant::now());
         } else {
             streams.since.remove(&self.number);
         }
-        drop(streams);
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
-impl Drop for TrackedBody {
+impl Drop for PollObserver {
     fn drop(&mut self) {
         self.stalls.lock().since.remove(&self.number);
     }

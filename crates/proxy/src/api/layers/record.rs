@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header;
 use tokio::time::Instant;
 
-use super::counting::{CountedRequestBody, CountedResponseBody};
+use super::counting::{RequestCounter, ResponseCounter};
 use super::request_id::ClientRequestId;
 use crate::api::aliases::RequestedPath;
 use crate::api::error::ApiError;
 use crate::api::health;
+use crate::api::observed_body::observed;
 use crate::app::App;
 use crate::ids::RequestId;
 use crate::language::Language;
@@ -30,7 +30,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, mut request: Request, nex
     }
     let record = RecordHandle::new(head(&request), Arc::clone(&app.telemetry));
     request.extensions_mut().insert(record.clone());
-    let request = request.map(|body| Body::new(CountedRequestBody::new(body, record.clone())));
+    let request = request.map(|body| observed(body, RequestCounter::new(record.clone())));
     let accepted = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let mut response = next.run(request).await;
     let mut error = response.extensions_mut().remove::<ApiError>();
@@ -41,7 +41,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, mut request: Request, nex
     }
     let response = error.map_or(response, |error| error.render(record.request_id()));
     record.set_response(response.status());
-    response.map(|body| Body::new(CountedResponseBody::new(body, record)))
+    response.map(|body| observed(body, ResponseCounter::new(record)))
 }
 
 fn head(request: &Request) -> RequestHead {
