@@ -74,8 +74,6 @@ async fn call(
         return count_tokens::forward(&app, &record, &caller.caller, &model, headers, body).await;
     }
     let request = InferenceRequest {
-        id: record.request_id().clone(),
-        session_id: record.head().session_id.clone(),
         caller,
         record,
         model,

@@ -59,8 +59,6 @@ pub(crate) async fn create(
         exclude_reasoning: call.exclude_reasoning,
     };
     let request = InferenceRequest {
-        id: record.request_id().clone(),
-        session_id: record.head().session_id.clone(),
         caller,
         record,
         model,

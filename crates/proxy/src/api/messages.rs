@@ -53,8 +53,6 @@ pub(crate) async fn post(
     record.set_model(model.requested_model.clone(), is_streamed, ClientApi::Messages.as_str());
     let is_claude_code = record.head().user_agent.name == CLAUDE_CODE;
     let request = InferenceRequest {
-        id: record.request_id().clone(),
-        session_id: record.head().session_id.clone(),
         caller,
         record,
         model,

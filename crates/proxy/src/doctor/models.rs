@@ -170,8 +170,6 @@ async fn request_one_token(app: &Arc<App>, model: ResolvedModel) -> Result<OneTo
     record.set_model(model.requested_model.clone(), false, ClientApi::Messages.as_str());
     let caller = Authenticated { caller: app.authenticator.anonymous_caller(), permit: None };
     let request = InferenceRequest {
-        id: record.request_id().clone(),
-        session_id: None,
         caller: Arc::new(caller),
         record: record.clone(),
         model,

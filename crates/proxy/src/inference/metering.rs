@@ -46,7 +46,6 @@ pub(super) struct Meter {
     state: State,
     upstream: UpstreamRecord,
     record: RecordHandle,
-    session_id: Option<String>,
     requested_model: String,
     client_api: ClientApi,
     waited: Stopwatch,
@@ -116,7 +115,7 @@ impl Inference {
         let caller = &request.caller.caller;
         let subject = quota_subject(caller);
         let is_limited = subject.is_limited();
-        let admitted = self.quota.admit(subject, request.id.as_str(), upstream.estimate).await;
+        let admitted = self.quota.admit(subject, request.id().as_str(), upstream.estimate).await;
         let (scope, decision, reason) = decision(&admitted, is_limited);
         self.metrics.quota_decided(scope, decision, reason);
         let grant = admitted?;
@@ -136,7 +135,6 @@ impl Inference {
                 ..UpstreamRecord::default()
             },
             record: request.record.clone(),
-            session_id: request.session_id.clone(),
             requested_model: model.requested_model.clone(),
             client_api: request.body.client_api(),
             waited: Stopwatch::default(),
@@ -221,16 +219,16 @@ impl Meter {
         let usage = worst_case(self.estimate, None);
         let (rates, charged_tokens) =
             (self.pricing.rates(&usage), charged_tokens(&usage, grant.cache_read_percent()));
-        let upstream = &self.upstream;
+        let (upstream, head) = (&self.upstream, self.record.head());
         grant.begin(|record| {
             record.attempt = i64::from(upstream.retries) + 1;
-            record.session_id.clone_from(&self.session_id);
+            record.session_id.clone_from(&head.session_id);
             record.model.clone_from(&upstream.foundation_model);
             record.model_requested = Some(self.requested_model.clone());
             record.model_upstream.clone_from(&upstream.model_id);
             record.route = upstream.upstream_api.map(str::to_owned);
             record.client_api = Some(self.client_api.as_str().to_owned());
-            record.client = Some(self.record.head().user_agent.name.to_owned());
+            record.client = Some(head.user_agent.name.to_owned());
             record.status = KILLED_STATUS;
             KILLED_OUTCOME.clone_into(&mut record.outcome);
             record.input_tokens = tokens(usage.input_tokens);
@@ -367,7 +365,7 @@ impl Meter {
         let attempt = i64::from(upstream.retries) + 1;
         let filled = UsageRecord {
             attempt,
-            session_id: self.session_id.take(),
+            session_id: self.record.head().session_id.clone(),
             model: upstream.foundation_model.clone(),
             model_requested: Some(std::mem::take(&mut self.requested_model)),
             model_upstream: upstream.model_id.clone(),

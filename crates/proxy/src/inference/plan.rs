@@ -144,7 +144,7 @@ impl Inference {
                     Some(parsed) => parsed,
                     None => Request::parse(body)?,
                 };
-                debug::request(&request.id, body, betas, &parsed);
+                debug::request(request.id(), body, betas, &parsed);
                 let strict = self.config.options.strict;
                 let rejected = self.unsupported.schemas(&request.model.model_id, caller_id(request));
                 let normalized = normalize(body, &parsed, &request.model.capabilities, strict, &rejected);
@@ -386,7 +386,7 @@ impl Inference {
         let context = StreamContext {
             message_id: ids::message_id(),
             model: request.model.requested_model.clone(),
-            request_id: request.id.as_str().to_owned(),
+            request_id: request.id().as_str().to_owned(),
             tag_buffer: self.config.xml_buffer,
             tool_names,
             expects_safeguard_results: planned.expects_safeguard_results,
@@ -409,7 +409,7 @@ impl Inference {
             context,
             notices,
         };
-        debug::upstream_request(&request.id, &upstream);
+        debug::upstream_request(request.id(), &upstream);
         Ok(upstream)
     }
 

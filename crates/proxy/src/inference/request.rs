@@ -18,8 +18,6 @@ use crate::telemetry::RecordHandle;
 /// A request as `api` hands it over. Dropped with its body at the first event or the last failure.
 #[derive(Debug)]
 pub(crate) struct InferenceRequest {
-    /// Our id of the request.
-    pub(crate) id: RequestId,
     /// The authenticated caller, with the permit of the request.
     pub(crate) caller: Arc<Authenticated>,
     /// The record of the request.
@@ -32,10 +30,15 @@ pub(crate) struct InferenceRequest {
     pub(crate) is_streamed: bool,
     /// What was changed before planning.
     pub(crate) notices: Vec<Notice>,
-    /// The session of the client program.
-    pub(crate) session_id: Option<String>,
     /// The form of the response.
     pub(crate) format: Arc<dyn ClientFormat>,
+}
+
+impl InferenceRequest {
+    /// Our id of the request.
+    pub(super) fn id(&self) -> &RequestId {
+        self.record.request_id()
+    }
 }
 
 /// The body of a request, by what is done with it.

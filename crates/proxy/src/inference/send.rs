@@ -32,11 +32,11 @@ impl Inference {
         mut upstream: UpstreamRequest,
         mut meter: Meter,
     ) -> Sent {
-        let mut attempts = self.bedrock.attempts(upstream.retry, Some(&request.id));
+        let mut attempts = self.bedrock.attempts(upstream.retry, Some(request.id()));
         let mut trials = BetaTrials::default();
         loop {
             meter.begin_attempt(&upstream);
-            let error = match start(&request.id, &upstream, attempts.connection_reuse(), &mut meter).await {
+            let error = match start(request.id(), &upstream, attempts.connection_reuse(), &mut meter).await {
                 Ok((response, decoder, first_events)) => {
                     attempts.succeeded();
                     self.bedrock.record_outcome(&upstream.target, None);
@@ -95,13 +95,13 @@ impl Inference {
         let aws_request_id = error.request_id().map(str::to_owned);
         let is_from_aws = error.service().is_some();
         if !is_from_aws {
-            tracing::error!(request_id = %request.id, %error, "no response from Bedrock");
+            tracing::error!(request_id = %request.id(), %error, "no response from Bedrock");
         }
         let mut error = InferenceError::from(error);
         if let InferenceError::Upstream(service) = &mut error {
             self.word_for_client(&mut service.mapped, request);
             if is_from_aws {
-                log_service_error(&request.id, aws_request_id.as_deref(), &service.mapped);
+                log_service_error(request.id(), aws_request_id.as_deref(), &service.mapped);
             }
         }
         meter.give_up(&error);

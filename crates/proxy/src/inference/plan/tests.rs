@@ -100,14 +100,12 @@ pub(in crate::inference) fn request(
     let record = RecordHandle::new(head, Arc::clone(&served.telemetry));
     let model = served.inference.catalog.resolve(Some(model)).unwrap();
     InferenceRequest {
-        id: record.request_id().clone(),
         caller: Arc::new(Authenticated { caller: Arc::new(caller("ana")), permit: None }),
         record,
         body: body(&model),
         model,
         is_streamed: false,
         notices: Vec::new(),
-        session_id: None,
         format: Arc::new(MessagesFormat::default()),
     }
 }
