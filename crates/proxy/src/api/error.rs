@@ -20,7 +20,7 @@ use crate::catalog::ResolveError;
 use crate::ids::RequestId;
 use crate::inference::{InferenceError, error_class, message_with_code, resolve_error};
 use crate::language::{ERRORS, Language};
-use crate::telemetry::record::ErrorRecord;
+use crate::telemetry::record::{ErrorRecord, loggable_path};
 use aws::AwsResponse;
 
 /// Seconds of `retry-after` for errors that pass by themselves; their sentences have "a few seconds".
@@ -138,7 +138,8 @@ impl ApiError {
 
     /// The error for the request record.
     pub(super) fn to_record(&self) -> ErrorRecord {
-        ErrorRecord { kind: self.error.kind.as_str(), class: self.class(), code: self.log_code }
+        let path = self.error.path.as_deref().map(loggable_path);
+        ErrorRecord { kind: self.error.kind.as_str(), class: self.class(), code: self.log_code, path }
     }
 
     /// Renders the response.

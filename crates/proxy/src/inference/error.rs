@@ -10,7 +10,7 @@ use crate::bedrock::{ServiceError, UpstreamError};
 use crate::catalog::ResolveError;
 use crate::ids::RequestId;
 use crate::quota::AdmitError;
-use crate::telemetry::record::ErrorRecord;
+use crate::telemetry::record::{ErrorRecord, loggable_path};
 
 /// An error of an inference request.
 #[derive(Debug)]
@@ -103,7 +103,8 @@ impl InferenceError {
 
     /// The error for the request record.
     pub(super) fn to_record(&self) -> ErrorRecord {
-        let kind = self.to_error().kind;
+        let error = self.to_error();
+        let kind = error.kind;
         let fault = match self {
             Self::Upstream(error) => Some(error.mapped.fault),
             Self::BadGateway(_) => Some(Fault::Upstream),
@@ -113,7 +114,12 @@ impl InferenceError {
             Self::Upstream(error) => Some(error.mapped.known_error.code),
             _ => None,
         };
-        ErrorRecord { kind: kind.as_str(), class: error_class(fault, kind), code }
+        ErrorRecord {
+            kind: kind.as_str(),
+            class: error_class(fault, kind),
+            code,
+            path: error.path.as_deref().map(loggable_path),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ fn dollars(nano_usd: i64) -> String {
 /// Logs the line of a request. `aws_region` is the Region of the configuration.
 pub(super) fn log(record: &RequestRecord, aws_region: &str) {
     let head = &*record.head;
-    let upstream = record.upstream.as_ref();
+    let (upstream, error) = (record.upstream.as_ref(), record.error.as_ref());
     let upstream_time = record.upstream_time();
     let charge = upstream.and_then(|upstream| upstream.charge);
     let usage = charge.map(|charge| charge.usage).or_else(|| upstream?.usage);
@@ -102,9 +102,10 @@ pub(super) fn log(record: &RequestRecord, aws_region: &str) {
         retries = upstream.map_or(0, |upstream| upstream.retries),
         notices = upstream.map_or(0, |upstream| upstream.notices),
         aws_request_id = upstream.and_then(|upstream| upstream.aws_request_id()),
-        error_type = record.error.map(|error| error.kind),
-        error_class = record.error.map(|error| error.class),
-        error_code = record.error.and_then(|error| error.code),
+        error_type = error.map(|error| error.kind),
+        error_class = error.map(|error| error.class),
+        error_code = error.and_then(|error| error.code),
+        error_path = error.and_then(|error| error.path.as_deref()),
         bytes_in = record.request_bytes,
         bytes_out = record.response_bytes,
         outcome = record.outcome(),

@@ -88,8 +88,13 @@ pub struct RequestRecord {
     pub duration: Duration,
 }
 
+/// Longest segment of a path that is kept.
+const MAX_PATH_SEGMENT_CHARS: usize = 40;
+/// Segments of a path that are kept.
+const MAX_PATH_SEGMENTS: usize = 12;
+
 /// Error that the client was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorRecord {
     /// Error type in Anthropic's words, e.g. `rate_limit_error`.
     pub(crate) kind: &'static str,
@@ -97,6 +102,21 @@ pub(crate) struct ErrorRecord {
     pub(crate) class: &'static str,
     /// What `error_type` leaves open: the code of a known error of AWS (`E11`), or the failed check of a token (`revoked`).
     pub(crate) code: Option<&'static str>,
+    /// JSON path of the value that is invalid, by [`loggable_path`].
+    pub(crate) path: Option<String>,
+}
+
+/// A JSON path as it may be logged. Members of the APIs are lower-case words or camel case; another name, which may be
+/// content, is replaced.
+#[must_use]
+pub(crate) fn loggable_path(path: &str) -> String {
+    let is_plain = |segment: &str| {
+        let is_index = segment.bytes().all(|byte| byte.is_ascii_digit());
+        let is_name = segment.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        !segment.is_empty() && segment.len() <= MAX_PATH_SEGMENT_CHARS && (is_index || is_name)
+    };
+    let segments = path.split('.').take(MAX_PATH_SEGMENTS);
+    segments.map(|segment| if is_plain(segment) { segment } else { "*" }).collect::<Vec<_>>().join(".")
 }
 
 /// Bedrock's part of a request: attempts, timings, usage, charge and outcome.
@@ -352,8 +372,21 @@ pub(super) mod tests {
         }
         record.upstream = Some(UpstreamRecord { detached: true, ..upstream(&["ok"]) });
         assert_eq!(record.outcome(), "cancelled");
-        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream", code: None });
+        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream", code: None, path: None });
         assert_eq!(record.outcome(), "failed");
+    }
+
+    #[test]
+    fn logged_path_has_no_names_of_the_client() {
+        for (path, logged) in [
+            ("messages.1.content.0.source", "messages.1.content.0.source"),
+            ("inferenceConfig.maxTokens", "inferenceConfig.maxTokens"),
+            ("tools.0.input_schema.my key.x-1", "tools.0.input_schema.*.*"),
+            ("eyJhbGciOiJIUzI1NiJ9", "*"),
+        ] {
+            assert_eq!(loggable_path(path), logged);
+        }
+        assert!(loggable_path(&"a.".repeat(1000)).len() < 50);
     }
 
     #[test]

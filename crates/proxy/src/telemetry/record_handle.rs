@@ -291,7 +291,12 @@ mod tests {
             let path = format!("/{}", "é".repeat(300));
             let handle = RecordHandle::new(RequestHead { path, route: None, ..head() }, sinks());
             handle.set_response(StatusCode::NOT_FOUND);
-            handle.set_error(ErrorRecord { kind: "not_found_error", class: "client", code: None });
+            handle.set_error(ErrorRecord {
+                kind: "not_found_error",
+                class: "client",
+                code: None,
+                path: None,
+            });
             handle.add_response_body(9, Duration::ZERO, true);
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
@@ -339,7 +344,12 @@ mod tests {
             handle.set_response(StatusCode::OK);
             drop(handle);
             let handle = RecordHandle::new(scrape, Arc::clone(&sinks));
-            handle.set_error(ErrorRecord { kind: "permission_error", class: "auth", code: Some("revoked") });
+            handle.set_error(ErrorRecord {
+                kind: "permission_error",
+                class: "auth",
+                code: Some("revoked"),
+                path: None,
+            });
         });
         assert_eq!(lines.len(), 1, "{lines:?}");
         let text = sinks.metrics.render(true);

@@ -258,6 +258,16 @@ async fn failed_request_is_logged_with_code_and_model() {
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
         assert_eq!(log_line(answer.request_id()).await["model_requested"], "no-such-model", "{path}");
     }
+    let source = json!({"type": "url", "url": "https://example.com/Xylophon"});
+    let body = json!({"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": [
+        {"type": "image", "source": source}]}]});
+    let answer = server.request("POST", "/v1/messages", &[], body.to_string()).await;
+    assert_eq!(
+        log_line(answer.request_id()).await["error_path"],
+        "messages.0.content.0.source",
+        "{}",
+        answer.body
+    );
     // Clients read AWS's text as it is, so the message has no code.
     for stream in [false, true] {
         let answer = server.post_message("[throttle]", stream).await;

@@ -92,7 +92,11 @@ impl<'a> RequestSpan<'a> {
             status: record.status.map(|status| status.as_u16()),
             client: head.user_agent.name,
             team: record.team.as_deref(),
-            error: record.error.map(|error| error.kind).or((outcome != "finished").then_some(outcome)),
+            error: record
+                .error
+                .as_ref()
+                .map(|error| error.kind)
+                .or((outcome != "finished").then_some(outcome)),
             started_at: at(head.started_at),
             ended_at: now,
             upstream: upstream
@@ -189,7 +193,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let mut record = record();
         assert_eq!(RequestSpan::from_record(&record, None, now).error, Some("cancelled"));
-        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream", code: None });
+        record.error = Some(ErrorRecord { kind: "api_error", class: "upstream", code: None, path: None });
         let span = RequestSpan::from_record(&record, None, now);
         assert_eq!(span.error, Some("api_error"));
         assert!(span.upstream.is_none());
