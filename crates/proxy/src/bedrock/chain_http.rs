@@ -1,7 +1,9 @@
 //! HTTP for the AWS credential chain: requests to the metadata service of instances and containers, to STS and to SSO, sent
 //! with this program's own client.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
@@ -22,16 +24,44 @@ const MAX_RESPONSE_BYTES: usize = 1 << 20;
 /// Time limit of a response when the chain sets none.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The last request of the chain, as text without its query, and its outcome. The chain's own errors name neither the
+/// service nor the status of its response.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastRequest(Arc<Mutex<Option<String>>>);
+
+impl LastRequest {
+    /// Forgets the request.
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// `error`, with the request if there was one.
+    pub(super) fn explain(&self, error: String) -> String {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(request) => format!("{error} (last request: {request})"),
+            None => error,
+        }
+    }
+
+    fn set(&self, request: &str, outcome: impl fmt::Display) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{request}: {outcome}"));
+    }
+}
+
 /// The client of the credential chain. It trusts the certificates that the rest of the program trusts.
 #[derive(Clone, Debug)]
-pub(super) struct ChainHttpClient(ClientBuilder);
+pub(super) struct ChainHttpClient {
+    builder: ClientBuilder,
+    last_request: LastRequest,
+}
 
 impl ChainHttpClient {
     /// A client that trusts `ca_bundle`, or else the system's root certificates. Without either it can use plain HTTP only,
-    /// which the metadata service needs.
-    pub(super) fn new(ca_bundle: Option<&Path>) -> Option<Self> {
+    /// which the metadata service needs. It keeps `last_request` up to date.
+    pub(super) fn new(ca_bundle: Option<&Path>, last_request: LastRequest) -> Option<Self> {
         let builder = ClientBuilder::new(true, ca_bundle);
-        builder.or_else(|_| ClientBuilder::new(false, None)).map(Self).ok()
+        let builder = builder.or_else(|_| ClientBuilder::new(false, None)).ok()?;
+        Some(Self { builder, last_request })
     }
 }
 
@@ -39,7 +69,8 @@ impl HttpClient for ChainHttpClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let connect_timeout = settings.connect_timeout();
         SharedHttpConnector::new(ChainConnector {
-            client: self.0.build(connect_timeout),
+            client: self.builder.build(connect_timeout),
+            last_request: self.last_request.clone(),
             timeout: settings.read_timeout().unwrap_or(RESPONSE_TIMEOUT)
                 + connect_timeout.unwrap_or_default(),
         })
@@ -54,15 +85,24 @@ impl HttpClient for ChainHttpClient {
 #[derive(Debug)]
 struct ChainConnector {
     client: Client,
+    last_request: LastRequest,
     timeout: Duration,
 }
 
 impl HttpConnector for ChainConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, timeout) = (self.client.clone(), self.timeout);
+        let (client, last_request, timeout) = (self.client.clone(), self.last_request.clone(), self.timeout);
         HttpConnectorFuture::new(async move {
+            let url = request.uri().split('?').next().unwrap_or_default();
+            let text = format!("{} {url}", request.method());
+            last_request.set(&text, "no response yet");
             let sent = tokio::time::timeout(timeout, send(&client, request)).await;
-            sent.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())))
+            let sent = sent.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())));
+            match &sent {
+                Ok(response) => last_request.set(&text, format_args!("status {}", response.status())),
+                Err(error) => last_request.set(&text, http_client::with_causes(error)),
+            }
+            sent
         })
     }
 }

@@ -16,7 +16,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::chain_http::ChainHttpClient;
+use super::chain_http::{ChainHttpClient, LastRequest};
 use crate::clock::Clock;
 use crate::config;
 use crate::http_client::with_causes;
@@ -31,9 +31,11 @@ const RETRY_DELAY: Duration = Duration::from_secs(20);
 /// Minimum time between two look-ups that rejections cause: AWS also rejects good credentials, in regions that the account
 /// has not enabled, and clients name regions in ARNs.
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
-/// Bounds of a look-up: the instance metadata service retries within its time, and every request may have to wait.
+/// Time limit of the chain: the instance metadata service retries within it, and every request may have to wait.
+const CHAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds of a look-up. The time limit of the chain comes first, as its error names the service.
 const LOAD_LIMITS: FlightLimits = FlightLimits {
-    timeout: Duration::from_secs(10),
+    timeout: Duration::from_secs(11),
     max_attempts: 1,
     max_attempts_per_owner: 1,
     max_waiters: 10_000,
@@ -104,8 +106,9 @@ enum Source {
 /// The credential chain. Each of its parts reads its file or its settings once, so it is built anew after a failure and
 /// after a rejection: the file may have been renewed.
 struct Chain {
-    build: Box<dyn Fn() -> BoxFuture<'static, SharedCredentialsProvider> + Send + Sync>,
+    build: Box<dyn Fn(LastRequest) -> BoxFuture<'static, SharedCredentialsProvider> + Send + Sync>,
     built: Mutex<Option<SharedCredentialsProvider>>,
+    last_request: LastRequest,
 }
 
 impl fmt::Debug for Chain {
@@ -116,9 +119,9 @@ impl fmt::Debug for Chain {
 
 impl Chain {
     fn new(
-        build: impl Fn() -> BoxFuture<'static, SharedCredentialsProvider> + Send + Sync + 'static,
+        build: impl Fn(LastRequest) -> BoxFuture<'static, SharedCredentialsProvider> + Send + Sync + 'static,
     ) -> Self {
-        Self { build: Box::new(build), built: Mutex::default() }
+        Self { build: Box::new(build), built: Mutex::default(), last_request: LastRequest::default() }
     }
 
     /// The chain as it was built last, which is forgotten until it is [kept](Self::keep).
@@ -126,8 +129,22 @@ impl Chain {
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner).take();
         match built {
             Some(built) => built,
-            None => (self.build)().await,
+            None => (self.build)(self.last_request.clone()).await,
         }
+    }
+
+    /// Keys of `provider`, or an error that names the last service.
+    async fn load(
+        &self,
+        provider: &SharedCredentialsProvider,
+    ) -> Result<aws_credential_types::Credentials, CredentialsError> {
+        self.last_request.clear();
+        let error = match tokio::time::timeout(CHAIN_TIMEOUT, provider.provide_credentials()).await {
+            Ok(Ok(credentials)) => return Ok(credentials),
+            Ok(Err(error)) => describe(&error),
+            Err(_) => format!("no response within {} s", CHAIN_TIMEOUT.as_secs()),
+        };
+        Err(CredentialsError(self.last_request.explain(error)))
     }
 
     fn keep(&self, chain: Option<SharedCredentialsProvider>) {
@@ -160,7 +177,9 @@ impl CredentialCache {
             (None, Some(token)) => Source::Fixed(Arc::new(Credentials::Bearer(token.clone()))),
             (None, None) => {
                 let (region, ca_bundle) = (config.region.clone(), config.ca_bundle.clone());
-                Source::Chain(Chain::new(move || Box::pin(default_chain(region.clone(), ca_bundle.clone()))))
+                Source::Chain(Chain::new(move |last_request| {
+                    Box::pin(default_chain(region.clone(), ca_bundle.clone(), last_request))
+                }))
             }
         };
         Self::of(source, clock, tasks)
@@ -304,21 +323,34 @@ impl CredentialCache {
         let Source::Chain(chain) = &self.source else {
             return Err(CredentialsError("fixed credentials are not loaded".to_owned()));
         };
+        let in_use = self.usable(self.clock.now());
+        if in_use.is_none() {
+            // The part for instances returns its expired keys again when the metadata service fails, instead of the error.
+            chain.keep(None);
+        }
         let provider = chain.take().await;
-        let loaded = provider.provide_credentials().await;
-        let credentials = loaded.map_err(|error| CredentialsError(with_causes(&error)))?;
+        let credentials = chain.load(&provider).await?;
         let (now, expires_at) = (self.clock.now(), credentials.expiry());
         if expires_at.is_some_and(|at| at <= now) {
-            return Err(CredentialsError("their source returned credentials that have expired".to_owned()));
+            let error = "their source returned credentials that have expired".to_owned();
+            return Err(CredentialsError(chain.last_request.explain(error)));
         }
         if self.is_rejected(&credentials) {
             return Err(CredentialsError(STILL_REJECTED.to_owned()));
         }
         chain.keep(Some(provider));
+        let refresh_at = expires_at.map(|at| match &in_use {
+            Some(old) if old.expires_at == expires_at => {
+                let expires_in_s = at.duration_since(now).unwrap_or_default().as_secs();
+                tracing::info!(expires_in_s, "the source of the AWS credentials has no newer ones yet");
+                now + RETRY_DELAY
+            }
+            _ => refresh_time(now, at),
+        });
         let entry = Cached {
             is_rejected: false,
             credentials: Arc::new(Credentials::Keys(credentials)),
-            refresh_at: expires_at.map(|at| refresh_time(now, at)),
+            refresh_at,
             expires_at,
         };
         let credentials = Arc::clone(&entry.credentials);
@@ -331,7 +363,7 @@ impl CredentialCache {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let rejected = current.as_ref().filter(|entry| entry.is_rejected);
         rejected.is_some_and(|entry| match &*entry.credentials {
-            Credentials::Keys(keys) => keys == credentials,
+            Credentials::Keys(keys) => have_same_secrets(keys, credentials),
             Credentials::Bearer(_) => false,
         })
     }
@@ -347,10 +379,30 @@ fn refresh_time(now: SystemTime, expires_at: SystemTime) -> SystemTime {
     now + life.saturating_sub(REFRESH_BUFFER.min(life / 2))
 }
 
-async fn default_chain(region: String, ca_bundle: Option<PathBuf>) -> SharedCredentialsProvider {
+/// Whether two keys sign alike. Their expiry may differ: the part for instances extends that of expired keys.
+fn have_same_secrets(
+    one: &aws_credential_types::Credentials,
+    other: &aws_credential_types::Credentials,
+) -> bool {
+    one.access_key_id() == other.access_key_id()
+        && one.secret_access_key() == other.secret_access_key()
+        && one.session_token() == other.session_token()
+}
+
+/// The chain's error with its causes, without a response of the metadata service, which may hold keys.
+fn describe(error: &aws_credential_types::provider::error::CredentialsError) -> String {
+    let text = with_causes(error);
+    text.split(". Response {").next().unwrap_or_default().to_owned()
+}
+
+async fn default_chain(
+    region: String,
+    ca_bundle: Option<PathBuf>,
+    last_request: LastRequest,
+) -> SharedCredentialsProvider {
     let region = aws_config::Region::new(region);
     let mut config = ProviderConfig::without_region();
-    if let Some(client) = ChainHttpClient::new(ca_bundle.as_deref()) {
+    if let Some(client) = ChainHttpClient::new(ca_bundle.as_deref(), last_request) {
         config = config.with_http_client(client);
     }
     let chain = DefaultCredentialsChain::builder().configure(config).region(region);
@@ -358,256 +410,4 @@ async fn default_chain(region: String, ca_bundle: Option<PathBuf>) -> SharedCred
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use aws_credential_types::provider::error::CredentialsError;
-    use aws_credential_types::provider::future;
-
-    use super::*;
-
-    /// Provides keys that are valid for an hour, and counts its calls.
-    #[derive(Clone, Debug)]
-    struct Counting {
-        clock: Clock,
-        builds: Arc<AtomicUsize>,
-        calls: Arc<AtomicUsize>,
-        behavior: Arc<Mutex<Behavior>>,
-    }
-
-    /// What the source does.
-    #[derive(Clone, Copy, Debug, Default, PartialEq)]
-    enum Behavior {
-        /// Other keys each time.
-        #[default]
-        Renews,
-        /// The same keys each time.
-        Repeats,
-        Fails,
-        Hangs,
-        ReturnsExpired,
-    }
-
-    impl Default for Counting {
-        fn default() -> Self {
-            let clock = Clock::machine();
-            Self { clock, builds: Arc::default(), calls: Arc::default(), behavior: Arc::default() }
-        }
-    }
-
-    impl Counting {
-        fn set(&self, behavior: Behavior) {
-            *self.behavior.lock().unwrap() = behavior;
-        }
-    }
-
-    impl ProvideCredentials for Counting {
-        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-        where
-            Self: 'a,
-        {
-            let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-            let behavior = *self.behavior.lock().unwrap();
-            let now = self.clock.now();
-            future::ProvideCredentials::new(async move {
-                tokio::task::yield_now().await;
-                let (key, life) = match behavior {
-                    Behavior::Renews => (format!("AKID{call}"), Duration::from_secs(3600)),
-                    Behavior::Repeats => ("AKIDSAME".to_owned(), Duration::from_secs(3600)),
-                    Behavior::ReturnsExpired => ("AKIDOLD".to_owned(), Duration::ZERO),
-                    Behavior::Fails => return Err(CredentialsError::not_loaded("test")),
-                    Behavior::Hangs => std::future::pending().await,
-                };
-                Ok(aws_credential_types::Credentials::new(key, "secret", None, Some(now + life), "test"))
-            })
-        }
-    }
-
-    fn cache() -> (Arc<CredentialCache>, Counting) {
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-        let source = Counting { clock, ..Counting::default() };
-        (over(&source), source)
-    }
-
-    /// A cache over a chain of `source` alone.
-    fn over(source: &Counting) -> Arc<CredentialCache> {
-        let (clock, source) = (source.clock.clone(), source.clone());
-        let chain = Chain::new(move || {
-            source.builds.fetch_add(1, Ordering::SeqCst);
-            let provider = SharedCredentialsProvider::new(source.clone());
-            Box::pin(async { provider })
-        });
-        Arc::new(CredentialCache::of(Source::Chain(chain), clock, &Tasks::default()))
-    }
-
-    /// Waits until the source was called `count` times, and its result is there.
-    async fn called(source: &Counting, count: usize) {
-        while source.calls.load(Ordering::SeqCst) < count {
-            tokio::task::yield_now().await;
-        }
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn key(credentials: &Credentials) -> String {
-        match credentials {
-            Credentials::Keys(keys) => keys.access_key_id().to_owned(),
-            Credentials::Bearer(_) => "bearer".to_owned(),
-        }
-    }
-
-    #[tokio::test]
-    async fn concurrent_requests_share_one_look_up() {
-        let (cache, source) = cache();
-        let all = futures_util::future::join_all((0..50).map(|_| cache.get())).await;
-        assert!(all.into_iter().all(|credentials| key(&credentials.unwrap()) == "AKID1"));
-        assert_eq!(source.calls.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn credentials_are_refreshed_before_expiry() {
-        let (cache, source) = cache();
-        cache.get().await.unwrap();
-        source.clock.advance(Duration::from_secs(3299));
-        assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
-        source.clock.advance(Duration::from_secs(2));
-        let all = futures_util::future::join_all((0..9).map(|_| cache.get())).await;
-        assert!(all.into_iter().all(|got| key(&got.unwrap()) == "AKID1"), "no request waits for the refresh");
-        called(&source, 2).await;
-        assert_eq!(key(&cache.get().await.unwrap()), "AKID2");
-        assert_eq!(source.calls.load(Ordering::SeqCst), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn old_credentials_serve_when_a_refresh_fails() {
-        let (cache, source) = cache();
-        cache.get().await.unwrap();
-        source.set(Behavior::Fails);
-        source.clock.advance(Duration::from_secs(3400));
-        assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
-        called(&source, 2).await;
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(key(&cache.get().await.unwrap()), "AKID1");
-        called(&source, 2).await;
-        assert_eq!(source.calls.load(Ordering::SeqCst), 2, "a failed refresh is not repeated at once");
-        source.clock.advance(Duration::from_secs(300));
-        assert!(cache.get().await.unwrap_err().to_string().contains("no AWS credentials"));
-        assert_eq!(cache.status(), CredentialStatus::Missing, "they have expired, and there are no others");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hanging_source_holds_all_requests_up_once() {
-        let (cache, source) = cache();
-        source.set(Behavior::Hangs);
-        let begun = Instant::now();
-        let all = futures_util::future::join_all((0..100).map(|_| cache.get())).await;
-        assert!(all.iter().all(|got| got.as_ref().unwrap_err().to_string().contains("within 10 s")));
-        assert_eq!((begun.elapsed().as_secs(), source.calls.load(Ordering::SeqCst)), (10, 1));
-        source.set(Behavior::Renews);
-        assert!(cache.get().await.is_err(), "the failure counts for a moment");
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(cache.get().await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failing_source_is_called_every_two_seconds() {
-        let (cache, source) = cache();
-        source.set(Behavior::Fails);
-        for _ in 0..80 {
-            assert!(cache.get().await.is_err());
-            tokio::time::advance(Duration::from_millis(100)).await;
-        }
-        assert_eq!(source.calls.load(Ordering::SeqCst), 4);
-        assert_eq!(
-            source.builds.load(Ordering::SeqCst),
-            4,
-            "the chain is built anew, as a file may be there"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn expired_credentials_of_the_source_are_an_error() {
-        let (cache, source) = cache();
-        source.set(Behavior::ReturnsExpired);
-        for _ in 0..3 {
-            assert!(cache.get().await.unwrap_err().to_string().contains("have expired"));
-        }
-        assert_eq!((source.calls.load(Ordering::SeqCst), cache.status()), (1, CredentialStatus::Missing));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn status_needs_no_look_up() {
-        let (cache, source) = cache();
-        assert_eq!(cache.status(), CredentialStatus::Unknown);
-        source.set(Behavior::Fails);
-        assert!(cache.get().await.is_err());
-        assert_eq!(cache.status(), CredentialStatus::Missing);
-        source.set(Behavior::Renews);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        cache.get().await.unwrap();
-        let end = source.clock.now() + Duration::from_secs(3600);
-        assert_eq!(cache.status(), CredentialStatus::Keys(Some(end)));
-        assert_eq!(source.calls.load(Ordering::SeqCst), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn rejections_cause_few_look_ups() {
-        let (cache, source) = cache();
-        for _ in 0..80 {
-            cache.mark_rejected(&cache.get().await.unwrap());
-            cache.refresh_rejected().await.unwrap();
-            tokio::time::advance(Duration::from_millis(100)).await;
-        }
-        assert_eq!(source.calls.load(Ordering::SeqCst), 5, "at the start, and every two seconds");
-    }
-
-    #[tokio::test]
-    async fn rejected_credentials_are_replaced_once() {
-        let (cache, source) = cache();
-        let rejected = cache.get().await.unwrap();
-        cache.mark_rejected(&rejected);
-        let both = tokio::join!(cache.refresh_rejected(), cache.refresh_rejected());
-        assert!(both.0.unwrap() && both.1.unwrap());
-        assert_eq!(key(&cache.get().await.unwrap()), "AKID2");
-        assert_eq!(source.calls.load(Ordering::SeqCst), 2);
-        assert_eq!(source.builds.load(Ordering::SeqCst), 2, "the chain reads its files again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn source_that_repeats_rejected_credentials_is_spared() {
-        let (cache, source) = cache();
-        source.set(Behavior::Repeats);
-        let rejected = cache.get().await.unwrap();
-        cache.mark_rejected(&rejected);
-        for _ in 0..20 {
-            assert!(!cache.refresh_rejected().await.unwrap(), "there are no others");
-            assert_eq!(key(&cache.get().await.unwrap()), "AKIDSAME");
-        }
-        assert_eq!(source.calls.load(Ordering::SeqCst), 2);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        source.set(Behavior::Renews);
-        assert!(cache.refresh_rejected().await.unwrap());
-        assert_eq!(key(&cache.get().await.unwrap()), "AKID3");
-    }
-
-    #[test]
-    fn configured_keys_win_over_a_bearer_token() {
-        let pairs = [
-            ("AWS_BEDROCK_ACCESS_KEY", "AKIDNAMED"),
-            ("AWS_BEDROCK_SECRET_KEY", "secret"),
-            ("AWS_BEARER_TOKEN_BEDROCK", "ABSK"),
-        ];
-        let source = |pairs: &[(&str, &str)]| {
-            let lookup = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
-            let config = config::Config::load(lookup).unwrap();
-            match CredentialCache::new(&config.bedrock, Clock::machine(), &Tasks::default()).source {
-                Source::Fixed(credentials) => key(&credentials),
-                Source::Chain(_) => "chain".to_owned(),
-            }
-        };
-        assert_eq!(source(&pairs), "AKIDNAMED");
-        assert_eq!(source(&pairs[2..]), "bearer");
-        assert_eq!(source(&[]), "chain");
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use protocol::anthropic::{Error, ErrorType, InvalidRequest};
 use protocol::apis::ClientApi;
 use protocol::translate::{Fault, MappedError};
 
-use crate::bedrock::{ServiceError, UpstreamError};
+use crate::bedrock::{CredentialsError, ServiceError, UpstreamError};
 use crate::catalog::ResolveError;
 use crate::ids::RequestId;
 use crate::quota::AdmitError;
@@ -187,6 +187,12 @@ impl From<UpstreamError> for InferenceError {
             error => Self::from_mapped(error.into_mapped(), None),
         }
     }
+}
+
+/// Logs why a request could not be signed, and what to do about it.
+pub(super) fn log_credentials_error(request_id: &RequestId, error: &CredentialsError) {
+    let row = UpstreamError::from(error.clone()).into_mapped().known_error;
+    tracing::error!(%request_id, %error, row = row.code, advice = row.advice, "request not sent to Bedrock");
 }
 
 /// Logs AWS's own text, for the operator, and what to do about it.

@@ -12,7 +12,7 @@ use protocol::anthropic::event_sink::FirstEvents;
 use protocol::translate::{Decoder, MappedError, Progress, UsageObserver};
 
 use super::beta_trials::BetaTrials;
-use super::error::log_service_error;
+use super::error::{log_credentials_error, log_service_error};
 use super::metering::Meter;
 use super::request::{InferenceRequest, ResponseHead, UpstreamRequest};
 use super::stream::{Reading, Sent, UpstreamChunk, poll_chunk};
@@ -94,8 +94,10 @@ impl Inference {
     fn give_up(&self, error: UpstreamError, request: &InferenceRequest, meter: Meter) -> InferenceError {
         let aws_request_id = error.request_id().map(str::to_owned);
         let is_from_aws = error.service().is_some();
-        if !is_from_aws {
-            tracing::error!(request_id = %request.id(), %error, "no response from Bedrock");
+        match &error {
+            UpstreamError::Service(_) => {}
+            UpstreamError::Credentials(cause) => log_credentials_error(request.id(), cause),
+            error => tracing::error!(request_id = %request.id(), %error, "no response from Bedrock"),
         }
         let mut error = InferenceError::from(error);
         if let InferenceError::Upstream(service) = &mut error {

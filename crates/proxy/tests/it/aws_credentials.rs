@@ -1,5 +1,7 @@
 //! Sources of AWS credentials that fail, hang, or provide others: seen by a process that is not restarted.
 
+mod sources;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -83,6 +85,16 @@ impl Gateway {
         let status = response.status().as_u16();
         response.into_body().collect().await.unwrap();
         status
+    }
+
+    /// What `/readyz?verbose` responds.
+    async fn readiness(&self) -> (u16, String) {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let request = Request::get(format!("http://{}/readyz?verbose", self.process.address));
+        let response = client.request(request.body(full(Bytes::new())).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     fn write(&self, name: &str, text: &str) {

@@ -1,5 +1,6 @@
 //! What the tests share: a server, a fake Bedrock, a client, and the captured logs.
 
+pub(crate) mod credential_service;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod raw_http;

@@ -183,7 +183,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E19", 0, &[MappedError::NO_CREDENTIALS], ANY_TEXT)
         .maps_to(Api, Operator, Never)
         .cause("the gateway has no AWS credentials; in a container the instance's metadata may be one hop too far")
-        .advice("Give it keys or a role; for containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
+        .advice("Give it keys or a role, or renew its session with `aws sso login`; the gateway's log names the source that failed. For containers on EC2 `aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`.")
         .with_message("The gateway has no AWS credentials."),
     KnownError::new("E29", 0, &[MappedError::NOT_A_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)

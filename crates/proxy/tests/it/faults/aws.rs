@@ -4,17 +4,22 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::stage::{Setup, Stage};
 use super::table::{ALL_PHASES, BOTH, Fault, nothing};
 use crate::harness::SECRET;
+use crate::harness::credential_service::{
+    Behavior, CredentialService, SESSION_TOKEN, Source, remove_sso_token, write_sso_token,
+};
 
 /// The script that provides credentials, in the home of the process.
 const SOURCE: &str = "source";
 /// Life of the credentials: they end while a fault lasts.
 const LIFE: &str = "3 seconds";
+const SHORT: Behavior = Behavior::Valid(Duration::from_secs(3));
 
 type Done<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -55,6 +60,40 @@ pub(super) const FAULTS: &[Fault] = &[
         // The API of Bedrock has another status for faults of the gateway.
         statuses: &[502, 500],
         readiness: Some("[-]credentials failed: AWS rejects them"),
+        ..BASE
+    },
+    Fault {
+        name: "instance metadata service fails",
+        prepare: |setup| source(setup, Source::Instance),
+        inject: |stage| set_service(stage, &Behavior::Status(500)),
+        heal: |stage| set_service(stage, &SHORT),
+        ..BASE
+    },
+    Fault {
+        name: "STS is silent for a web identity",
+        prepare: |setup| source(setup, Source::WebIdentity),
+        inject: |stage| set_service(stage, &Behavior::Silent),
+        heal: |stage| set_service(stage, &SHORT),
+        ..BASE
+    },
+    Fault {
+        name: "container endpoint returns expired keys",
+        prepare: |setup| source(setup, Source::Container),
+        inject: |stage| set_service(stage, &Behavior::Expired),
+        heal: |stage| set_service(stage, &SHORT),
+        ..BASE
+    },
+    Fault {
+        name: "SSO session has no token",
+        prepare: |setup| source(setup, Source::SsoSession),
+        inject: |stage| {
+            remove_sso_token(stage.home.path());
+            nothing(stage)
+        },
+        heal: |stage| {
+            write_sso_token(stage.home.path(), "valid", Duration::from_secs(36_000));
+            nothing(stage)
+        },
         ..BASE
     },
     Fault {
@@ -105,6 +144,24 @@ fn credentials(setup: &mut Setup<'_>, life: &str) {
     setup.set("AWS_EC2_METADATA_DISABLED", "true");
     setup.set("PATH", "/usr/bin:/bin");
     setup.set("HOME", setup.home.display().to_string());
+}
+
+/// Credentials of a service, which end soon.
+fn source(setup: &mut Setup<'_>, source: Source) {
+    let service = CredentialService::start(setup.home);
+    service.set(&SHORT);
+    for name in ["AWS_BEDROCK_ACCESS_KEY", "AWS_BEDROCK_SECRET_KEY"] {
+        setup.set(name, "");
+    }
+    for (name, value) in source.prepare(setup.home, &service) {
+        setup.set(name, value);
+    }
+    setup.fake.session_token = Some(SESSION_TOKEN.to_owned());
+}
+
+fn set_service<'a>(stage: &'a mut Stage, behavior: &Behavior) -> Done<'a> {
+    CredentialService::set_in(stage.home.path(), behavior);
+    Box::pin(async {})
 }
 
 fn silent_lookups(setup: &mut Setup<'_>) {

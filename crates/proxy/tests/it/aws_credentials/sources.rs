@@ -1,0 +1,144 @@
+//! Each source of credentials, by a stand-in of its service: what a failure costs, and how it ends.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::Gateway;
+use crate::harness::credential_service::{
+    Behavior, CredentialService, FILE_TOKEN, SESSION_TOKEN, SOURCES, Source, remove_sso_token,
+    write_sso_token,
+};
+use crate::harness::wait_for;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// The AWS SDK sends a request so often within one attempt.
+const MAX_SENDS: usize = 4;
+
+/// A gateway with `source`, whose service has `behavior`.
+async fn gateway(source: Source, behavior: &Behavior) -> (Gateway, CredentialService) {
+    let mut service = None;
+    let gateway = Gateway::start_with(Some(SESSION_TOKEN), |home| {
+        let started = service.insert(CredentialService::start(home));
+        started.set(behavior);
+        source.prepare(home, started)
+    })
+    .await;
+    (gateway, service.unwrap())
+}
+
+impl Gateway {
+    /// Sends requests until the log has a line with all of `texts`, and checks that none of them is served.
+    async fn wait_for_error(&self, source: Source, texts: &[&str]) {
+        wait_for(&format!("{source:?}: {texts:?}"), async || {
+            assert_eq!(self.status().await, 502, "{source:?} {texts:?}");
+            let log = self.process.said();
+            log.lines().any(|line| texts.iter().all(|text| line.contains(text))).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn recovers(source: Source) {
+    let (gateway, service) = gateway(source, &Behavior::Status(500)).await;
+    let url = &*service.url;
+    // The metadata service is tried again for as long as 10 seconds.
+    let failure = if source == Source::Instance { "last request: " } else { "status 500" };
+    gateway.wait_for_error(source, &["no AWS credentials", url, failure, "E19", "aws sso login"]).await;
+    if source != Source::Instance {
+        // The AWS SDK extends the life of expired keys of instances.
+        service.set(&Behavior::Expired);
+        gateway.wait_for_error(source, &["have expired", url]).await;
+    }
+    let (ready, checks) = gateway.readiness().await;
+    assert_eq!((ready, checks.contains("[-]credentials failed")), (503, true), "{source:?}: {checks}");
+    service.set(&Behavior::Unknown);
+    wait_for("AWS rejects the keys", async || {
+        assert_eq!(gateway.status().await, 502, "{source:?}");
+        gateway.readiness().await.1.contains("[-]credentials failed: AWS rejects them").then_some(())
+    })
+    .await;
+    service.set(&Behavior::Valid(HOUR));
+    gateway.wait_for_status(200).await;
+    let calls = service.calls().len();
+    service.set(&Behavior::Status(500));
+    let statuses = join_all((0..20).map(|_| gateway.status())).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{source:?}: {statuses:?}");
+    assert_eq!(service.calls().len(), calls, "{source:?}: valid keys need no service");
+    wait_for("readiness", async || (gateway.readiness().await.0 == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn every_source_recovers_without_restart() {
+    join_all(SOURCES.map(recovers)).await;
+}
+
+async fn is_silent(source: Source) {
+    let (gateway, service) = gateway(source, &Behavior::Silent).await;
+    let begun = Instant::now();
+    let statuses = join_all((0..50).map(|_| gateway.status())).await;
+    assert!(statuses.iter().all(|status| *status == 502), "{source:?}: {statuses:?}");
+    assert!(begun.elapsed() < Duration::from_secs(13), "{source:?}: {:?}", begun.elapsed());
+    let calls = service.calls();
+    assert!(calls.len() <= MAX_SENDS, "{source:?}: one attempt for all: {calls:?}");
+    let log = gateway.process.said();
+    let error = log.lines().find(|line| line.contains("request not sent to Bedrock")).unwrap();
+    let is_named = error.contains(&service.url) && error.contains(calls.first().unwrap());
+    assert!(is_named, "{source:?}: the service is named: {error}");
+    service.set(&Behavior::Valid(HOUR));
+    gateway.wait_for_status(200).await;
+}
+
+#[tokio::test]
+async fn silent_source_costs_one_attempt() {
+    join_all(SOURCES.map(is_silent)).await;
+}
+
+async fn renews(source: Source) {
+    let (gateway, service) = gateway(source, &Behavior::Valid(Duration::from_secs(4))).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(9) {
+        assert_eq!(gateway.status().await, 200, "{source:?} after {:?}", begun.elapsed());
+    }
+    let calls = service.calls().iter().filter(|path| !path.contains("token")).count();
+    assert!((3..20).contains(&calls), "{source:?}: {calls} calls for keys of 4 s");
+}
+
+#[tokio::test]
+async fn short_lived_keys_of_every_source_are_renewed() {
+    join_all(SOURCES.map(renews)).await;
+}
+
+#[tokio::test]
+async fn projected_token_files_are_read_again() {
+    for (source, file) in
+        [(Source::Container, "container-token"), (Source::WebIdentity, "web-identity-token")]
+    {
+        let gateway = Gateway::start_with(Some(SESSION_TOKEN), |home| {
+            let service = CredentialService::start(home);
+            service.set(&Behavior::Valid(HOUR));
+            let variables = source.prepare(home, &service);
+            std::fs::write(home.join(file), "stale").unwrap();
+            variables
+        })
+        .await;
+        gateway.wait_for_error(source, &["no AWS credentials", "status 40"]).await;
+        gateway.write(file, FILE_TOKEN);
+        gateway.wait_for_status(200).await;
+    }
+}
+
+#[tokio::test]
+async fn sso_session_is_renewed_or_replaced() {
+    let source = Source::SsoSession;
+    let (gateway, service) = gateway(source, &Behavior::Status(400)).await;
+    let home = gateway.home.path();
+    remove_sso_token(home);
+    gateway.wait_for_error(source, &["failed to load the cached SSO token", "aws sso login"]).await;
+    write_sso_token(home, "valid", Duration::from_secs(1));
+    gateway.wait_for_error(source, &["no AWS credentials", "status 400"]).await;
+    service.set(&Behavior::Valid(HOUR));
+    gateway.wait_for_status(200).await;
+    assert!(service.calls().contains(&"/token".to_owned()), "the session renews its token");
+}
