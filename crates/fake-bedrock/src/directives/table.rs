@@ -13,8 +13,8 @@ use crate::signatures::{base62, redacted_data, sign};
 
 /// Maximum number of deltas of `[long N]` and `[paced N MS]`: more than a model writes.
 const MAX_DELTAS: u64 = 1_000_000;
-/// Maximum number of bytes of `[size N]`: within one frame.
-const MAX_DELTA_BYTES: u64 = 16_000_000;
+/// Maximum number of bytes of `[size N]`: more than AWS's SDKs accept in one frame.
+const MAX_DELTA_BYTES: u64 = 30_000_000;
 
 /// Tokens and maximum in the rejection of `[too-long]`.
 const TOO_LONG_TOKENS: u64 = 206_456;
@@ -280,7 +280,8 @@ fn paced(builder: &mut ScriptBuilder, directive: &Directive, _: &Prompt) -> Resp
 
 fn size(builder: &mut ScriptBuilder, directive: &Directive, _: &Prompt) -> ResponsePlan {
     let length = directive.number(0, 1000).min(MAX_DELTA_BYTES) as usize;
-    let mut text = "abcdefg ".repeat(length / 8 + 1);
+    // One word, as the number of words is limited by `max_tokens`.
+    let mut text = "abcdefg-".repeat(length / 8 + 1);
     text.truncate(length);
     let index = builder.index;
     builder.event(ScriptEvent::Text { index, text: text.into() });

@@ -7,12 +7,12 @@
 use std::fmt;
 use std::ops::Range;
 
-/// Maximum size of a frame, in bytes: that of AWS's C library in its first versions. Frames of Bedrock have some
-/// kilobytes. <https://github.com/awslabs/aws-c-event-stream>
-pub const MAX_FRAME: usize = 16 * 1024 * 1024;
-
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
+
+/// Maximum size of a frame, in bytes: headers of 128 KiB and a payload of 24 MiB, as AWS's SDKs accept them. Frames of
+/// Bedrock have some kilobytes. <https://github.com/boto/botocore/blob/develop/botocore/eventstream.py>
+pub const MAX_FRAME: usize = PRELUDE + (128 << 10) + (24 << 20) + CHECKSUM;
 
 /// Type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

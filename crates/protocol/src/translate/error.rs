@@ -12,9 +12,10 @@ mod message;
 pub use known_error::KnownError;
 pub use known_errors::{KNOWN_ERRORS, known_error};
 
+use crate::anthropic::sse::SseError;
 use crate::anthropic::{Error, ErrorType};
 use crate::converse::event::Exception;
-use crate::converse::{Frame, FrameKind};
+use crate::converse::{Frame, FrameError, FrameKind};
 use crate::json::truncated;
 use known_error::ClientMessage;
 
@@ -76,9 +77,23 @@ pub struct MappedError {
     pub known_error: &'static KnownError,
 }
 
+impl From<FrameError> for MappedError {
+    fn from(error: FrameError) -> Self {
+        Self::undecodable(matches!(error, FrameError::TooLarge(_)), error.to_string())
+    }
+}
+
+impl From<SseError> for MappedError {
+    fn from(error: SseError) -> Self {
+        Self::undecodable(error == SseError::TooLarge, error.to_string())
+    }
+}
+
 impl MappedError {
     /// Code of an unreadable response.
     pub const BAD_STREAM: &str = "BadStream";
+    /// Code of a response with an event that is too large to be read.
+    pub const TOO_LARGE: &str = "TooLarge";
     /// Code of a response with another content type.
     pub const NOT_A_STREAM: &str = "NotAStream";
     /// Code of a failed connection.
@@ -99,6 +114,18 @@ impl MappedError {
     pub(super) fn unreadable(what: String) -> Self {
         let mapped = Self::local(Self::BAD_STREAM, &format!("Bedrock's response cannot be read: {what}."));
         Self { aws_message: what, ..mapped }
+    }
+
+    /// Error of bytes that are no events.
+    pub(super) fn undecodable(is_too_large: bool, what: String) -> Self {
+        let code = if is_too_large { Self::TOO_LARGE } else { Self::BAD_STREAM };
+        Self { code: code.to_owned(), ..Self::unreadable(what) }
+    }
+
+    /// Whether the response has an event that is too large to be read.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.code == Self::TOO_LARGE
     }
 
     /// Error of a response that a model malformed.

@@ -45,7 +45,7 @@ impl ConverseStream {
                 Ok(None) => break,
                 Ok(Some(frame)) => frame,
                 Err(error) => {
-                    self.failure = Some(MappedError::unreadable(error.to_string()));
+                    self.failure = Some(error.into());
                     break;
                 }
             };
@@ -81,7 +81,7 @@ impl ConverseStream {
             (Some(failure), End::Eof | End::Failed(_)) => End::Failed(failure.error),
             (None, End::Eof) => match self.frames.finish() {
                 Ok(()) => End::Eof,
-                Err(error) => End::Failed(MappedError::unreadable(error.to_string()).error),
+                Err(error) => End::Failed(MappedError::from(error).error),
             },
             (_, end) => end,
         };

@@ -49,7 +49,7 @@ impl InvokeStream {
                         frame_error(&frame).map_or(Ok(()), Err)
                     }
                 },
-                Err(error) => Err(MappedError::unreadable(error.to_string())),
+                Err(error) => Err(error.into()),
             };
             self.events.take(decoded.map(|()| &*self.json), sink);
         }
@@ -70,7 +70,7 @@ impl InvokeStream {
 
     /// Ends the stream: writes the last events, and returns the summary.
     pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
-        let truncated = self.frames.finish().err().map(|error| MappedError::unreadable(error.to_string()));
+        let truncated = self.frames.finish().err().map(MappedError::from);
         self.events.finish(truncated, end, sink)
     }
 }

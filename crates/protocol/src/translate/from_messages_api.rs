@@ -31,7 +31,7 @@ impl MessagesApiStream {
             let json = match self.reader.next_event() {
                 Ok(None) => break,
                 Ok(Some(json)) => Ok(json),
-                Err(error) => Err(MappedError::unreadable(error.to_string())),
+                Err(error) => Err(error.into()),
             };
             self.events.take(json, sink);
         }
@@ -52,7 +52,7 @@ impl MessagesApiStream {
 
     /// Ends the stream: writes the last events, and returns the summary.
     pub fn finish(self, end: End, sink: &mut (impl EventSink + ?Sized)) -> StreamSummary {
-        let truncated = self.reader.finish().err().map(|error| MappedError::unreadable(error.to_string()));
+        let truncated = self.reader.finish().err().map(MappedError::from);
         self.events.finish(truncated, end, sink)
     }
 }

@@ -297,7 +297,7 @@ impl Seen<'_> {
             let frame = match frames.next_frame() {
                 Ok(None) => return,
                 Ok(Some(frame)) => frame,
-                Err(error) => return *self.error = Some(MappedError::unreadable(error.to_string())),
+                Err(error) => return *self.error = Some(error.into()),
             };
             if let FrameKind::Event(kind) = frame.kind {
                 // A payload of another shape has no usage.
@@ -350,7 +350,7 @@ impl Seen<'_> {
             let frame = match frames.next_frame() {
                 Ok(None) => return,
                 Ok(Some(frame)) => frame,
-                Err(error) => return *self.error = Some(MappedError::unreadable(error.to_string())),
+                Err(error) => return *self.error = Some(error.into()),
             };
             if frame.kind == FrameKind::Event("chunk") {
                 // A chunk of another shape has no usage.

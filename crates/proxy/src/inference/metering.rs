@@ -314,7 +314,12 @@ impl Meter {
 
     /// Settles a response that has begun: `error` is what the client was sent inside it.
     pub(super) fn finish(&mut self, summary: StreamSummary, error: Option<&InferenceError>) {
-        let (usage, is_estimate) = charged_usage(&summary, self.upstream.delivered_bytes, self.estimate);
+        let is_unread = matches!(self.state, State::Unread) && summary.stop_reason.is_none();
+        let (usage, is_estimate) = if is_unread {
+            (worst_case(self.estimate, summary.usage), true)
+        } else {
+            charged_usage(&summary, self.upstream.delivered_bytes, self.estimate)
+        };
         self.upstream.ended_at = Some(Instant::now());
         self.upstream.outcome = Some(summary.outcome);
         self.upstream.usage = summary.usage;
@@ -326,6 +331,11 @@ impl Meter {
         }
         self.record.add_phase(OverheadPhase::Stream, self.decoding);
         self.settle(usage, is_estimate, None);
+    }
+
+    /// Records that a part of the response was not read, because it is too large.
+    pub(super) fn set_unread(&mut self) {
+        self.state = State::Unread;
     }
 
     /// Settles a request whose last attempt failed: nothing is charged that AWS does not bill.

@@ -288,6 +288,9 @@ impl Reading {
             (None, End::Eof | End::Cancelled) => None,
         };
         if let Some(summary) = self.decoder.finish(end, sink) {
+            if self.decoder.failure().is_some_and(MappedError::is_too_large) {
+                self.meter.set_unread();
+            }
             self.meter.finish(summary, error.as_ref());
         }
     }

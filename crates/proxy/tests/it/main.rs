@@ -33,6 +33,7 @@ mod http1;
 mod http2;
 mod imports;
 mod index_page;
+mod large_events;
 mod limits;
 mod logs;
 mod malformed_values;

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-/// Maximum size of an event, in bytes: that of a frame of AWS's event stream.
-pub const MAX_EVENT: usize = 16 * 1024 * 1024;
+/// Maximum size of an event, in bytes: that of the payload of a frame of AWS's event stream.
+pub const MAX_EVENT: usize = 24 << 20;
 
 /// Error of decoding events. The stream cannot continue after any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ mod tests {
         let line = [&b"data: "[..], &[b'x'; 1024 * 1024], b"\n"].concat();
         for piece in [&line[..], &line[..line.len() - 1]] {
             let mut reader = SseReader::default();
-            let refused = (0..20).any(|_| {
+            let refused = (0..30).any(|_| {
                 reader.feed(piece);
                 reader.next_event() == Err(SseError::TooLarge)
             });
