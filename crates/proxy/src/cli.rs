@@ -11,6 +11,7 @@ mod help;
 mod man;
 mod migrate;
 mod progress;
+mod runtime;
 mod serve;
 mod table;
 mod tokens;
@@ -260,14 +261,19 @@ fn exit_config_error(errors: &[ConfigError]) -> ExitCode {
 }
 
 fn in_runtime(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime::build() {
         Ok(runtime) => runtime,
         Err(error) => {
             print_error(&format!("bedrock-proxy cannot start: {error}\n"));
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(work);
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = work => result,
+            never = runtime::keep_spare_threads() => match never {},
+        }
+    });
     // Tasks that the drain gave up on are dropped, so that their requests are logged.
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     match result {

@@ -7,6 +7,7 @@ mod store;
 mod table;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fake_bedrock::FakeBedrock;
@@ -21,7 +22,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::postgres;
-use crate::harness::process::Process;
+use crate::harness::process::{self, Process};
 use crate::harness::raw_http::{next, status};
 use crate::harness::tokens::{authenticated_server_with, token};
 use crate::harness::{SECRET, captured_logs, full, message_body, spawn, wait_for, wait_until};
@@ -116,7 +117,7 @@ async fn full_disk_delays_usage_records_only() {
     assert!(!after.said().contains("cannot be read"), "no line was spoilt: {}", after.said());
 }
 
-async fn rows(home: &std::path::Path) -> i64 {
+async fn rows(home: &Path) -> i64 {
     let url = format!("sqlite:{}?mode=ro", home.join("data/bedrock-proxy.db").display());
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let count = sqlx::query_scalar("SELECT count(*) FROM metrics").fetch_one(&mut connection).await.unwrap();
@@ -255,4 +256,79 @@ async fn hangup_without_tls_ends_nothing() {
     assert_eq!(status, 200, "a request in flight");
     assert!(process.child.try_wait().unwrap().is_none());
     assert_eq!(status_of(process.address, "Hello").await, 200);
+}
+
+/// A control group whose processes may have a limited number of threads. Dropped, it is removed.
+struct ThreadGroup(PathBuf);
+
+impl ThreadGroup {
+    /// `None` where this user may make none.
+    fn new(name: &str) -> Option<Self> {
+        let name = format!("bedrock-proxy-{name}-{}", std::process::id());
+        ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].iter().find_map(|root| {
+            let group = Self(Path::new(root).join(&name));
+            std::fs::create_dir(&group.0).ok()?;
+            group.0.join("pids.max").exists().then_some(group)
+        })
+    }
+
+    /// A shell command that puts the shell into the group.
+    fn enter(&self) -> String {
+        format!("echo $$ > {}/cgroup.procs", self.0.display())
+    }
+
+    fn threads(&self) -> String {
+        std::fs::read_to_string(self.0.join("pids.current")).unwrap()
+    }
+
+    fn allow(&self, threads: &str) {
+        std::fs::write(self.0.join("pids.max"), threads).unwrap();
+    }
+}
+
+impl Drop for ThreadGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn running_server_needs_no_more_threads() {
+    let Some(group) = ThreadGroup::new("running") else { return };
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    // The name is looked up by a thread for blocking work.
+    let bedrock = bedrock.replace("127.0.0.1", "localhost");
+    let all = variables(&bedrock, &[("DATA_DIR", "data")]);
+    let process = Process::start(home.path(), &group.enter(), &all);
+    assert_eq!(status_of(process.address, "Hello").await, 200);
+    // Tokio ends threads that were idle for 10 seconds.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    group.allow(group.threads().trim());
+    let large = "word ".repeat(80_000);
+    for _ in 0..3 {
+        let statuses = join_all((0..6).map(|number| {
+            let prompt = if number % 2 == 0 { large.as_str() } else { "Hello" };
+            status_of(process.address, prompt)
+        }));
+        let statuses = statuses.await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    assert!(!process.said().contains("panic"), "{}", process.said());
+    group.allow("max");
+    assert_eq!(status_of(process.address, &large).await, 200);
+    drop(process);
+}
+
+#[tokio::test]
+async fn start_without_enough_threads_names_the_limit() {
+    let Some(group) = ThreadGroup::new("start") else { return };
+    let (home, bedrock) = (tempfile::tempdir().unwrap(), bedrock().await);
+    let all = variables(&bedrock, &[("DATA_DIR", "data")]);
+    let mut command = process::command(home.path(), &group.enter(), &all);
+    group.allow("3");
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = tokio::time::timeout(Duration::from_secs(20), output).await.unwrap().unwrap().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("threads that are needed") && text.contains("pids.max"), "{text}");
+    assert!(!output.status.success());
 }
