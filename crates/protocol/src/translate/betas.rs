@@ -245,7 +245,7 @@ impl<'a> BetaFilter<'a> {
         if !self.unsupported.is_empty() {
             let why = match (self.is_claude, self.unsupported.as_slice().len()) {
                 (false, _) => "the model is not a Claude model",
-                (_, 1) => "this model rejected it before",
+                (_, 1) => "this model has rejected it",
                 (..) => "this model rejected some of them before",
             };
             diagnostics.dropped(path, format!("{} not sent: {why}", self.unsupported.as_slice().join(", ")));
@@ -277,7 +277,7 @@ mod tests {
             reported(&betas),
             [
                 ("not sent: claude-code-20250219, mcp-client-2099-01-01".to_owned(), false),
-                ("learned-2026-01-01 not sent: this model rejected it before".to_owned(), true),
+                ("learned-2026-01-01 not sent: this model has rejected it".to_owned(), true),
             ]
         );
     }

@@ -25,7 +25,7 @@ use crate::json_edit::{Edit, Member, checked_members, items, members};
 use crate::json_error;
 
 /// Notice for a text that is left out.
-const BLANK_TEXT: &str = "left out: Bedrock takes no blank text";
+const BLANK_TEXT: &str = "left out: Bedrock does not accept blank text";
 /// Notice for an id in other characters.
 const ID_ALIAS: &str = "sent under another id: Bedrock takes letters, digits, `_` and `-`";
 /// Notice for a schema that the model cannot be held to.

@@ -187,11 +187,10 @@ impl ThinkingMapper<'_> {
         let Some(name) = name.as_deref() else { return (None, None) };
         let without_beta = name == DISPLAY_UPDATES && self.unsupported.is_unsupported(DISPLAY_UPDATES_BETA);
         if self.unsupported.is_display_unsupported(None) {
-            self.diagnostics.dropped(path.key("display"), "left out: this model rejected it before");
+            self.diagnostics.dropped(path.key("display"), "left out: this model has rejected it");
             thinking.display = None;
         } else if without_beta || self.unsupported.is_display_unsupported(Some(name)) {
-            self.diagnostics
-                .adjusted(path.key("display"), "sent as `summarized`, which the model takes instead");
+            self.diagnostics.adjusted(path.key("display"), "sent as `summarized`, which this model supports");
             thinking.display = serde_json::from_str(DISPLAY_SUMMARIZED).ok();
         } else {
             return (None, (name == DISPLAY_UPDATES).then_some(DISPLAY_UPDATES_BETA));
@@ -299,7 +298,7 @@ impl ThinkingMapper<'_> {
         let effort = budget.and_then(|budget| self.capabilities.effort.at_most(effort_of(budget)));
         let with =
             effort.map_or_else(String::new, |effort| format!(", with effort `{effort}` for the budget"));
-        self.diagnostics.adjusted(path, format!("sent as adaptive, which the model takes instead{with}"));
+        self.diagnostics.adjusted(path, format!("sent as adaptive, which this model supports{with}"));
         (printed(thinking, "adaptive"), effort)
     }
 
@@ -314,10 +313,8 @@ impl ThinkingMapper<'_> {
             self.diagnostics.dropped(path, "left out: max_tokens leaves no room for it");
             return None;
         };
-        self.diagnostics.adjusted(
-            path,
-            format!("sent as enabled with a budget of {budget}, which the model takes instead"),
-        );
+        self.diagnostics
+            .adjusted(path, format!("sent as enabled with a budget of {budget}, which this model supports"));
         thinking.budget_tokens = Some(budget);
         printed(thinking, "enabled")
     }
@@ -370,7 +367,7 @@ impl ThinkingMapper<'_> {
             (Some("enabled"), Some(budget)) if effort.is_none() => {
                 let effort = effort_of(budget);
                 self.diagnostics
-                    .adjusted(path, format!("sent as effort `{effort}`, which the model takes instead"));
+                    .adjusted(path, format!("sent as effort `{effort}`, which this model supports"));
                 return Ok(self.reasoning_control(Some(effort)));
             }
             _ if effort.is_some() => {

@@ -202,7 +202,7 @@ impl<'t> Editing<'t, '_> {
                     self.diagnostics.unsupported(path, "Extra inputs are not permitted");
                 }
                 key if self.is_unsupported(key) => {
-                    self.leave_out(path, key, "this model rejected it before");
+                    self.leave_out(path, key, "this model has rejected it");
                 }
                 _ => {}
             }
@@ -369,7 +369,7 @@ impl<'t> Editing<'t, '_> {
                 self.leave_out(path, key, "the model takes temperature or top_p, not both");
             }
             _ if self.is_unsupported(key) => {
-                self.leave_out(path, key, "this model rejected it before");
+                self.leave_out(path, key, "this model has rejected it");
             }
             Sampling::Defaults | Sampling::OneOf | Sampling::All => {}
         }
@@ -392,7 +392,7 @@ impl<'t> Editing<'t, '_> {
             self.left_out.insert(safeguards::FIELD.to_owned());
         } else if self.is_unsupported(safeguards::FIELD) || self.options.betas.is_safeguards_unsupported() {
             self.left_out.insert(safeguards::FIELD.to_owned());
-            self.diagnostics.adjusted(path, "left out: this model rejected it before");
+            self.diagnostics.adjusted(path, "left out: this model has rejected it");
         } else {
             self.betas.require_safeguards();
         }

@@ -5,6 +5,8 @@
 
 mod body_fields;
 
+use std::fmt;
+
 pub use body_fields::has_field;
 use body_fields::{has_dotted_names, member};
 
@@ -41,6 +43,23 @@ impl UnsupportedFeature {
     pub fn is_same_for_all_callers(&self) -> bool {
         // Each caller may have sent another beta.
         !matches!(self, Self::AllBetas | Self::UnprovenBeta(_))
+    }
+}
+
+impl fmt::Display for UnsupportedFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(path) => f.write_str(path),
+            Self::Beta(name) => write!(f, "beta {name}"),
+            Self::Betas(names) => write!(f, "betas {}", names.join(", ")),
+            Self::UnprovenBeta(name) => write!(f, "one of several betas: {name}"),
+            Self::Display(value) if value.is_empty() => f.write_str("thinking.display"),
+            Self::Display(value) => write!(f, "thinking.display {value}"),
+            Self::Schema(fingerprint) => write!(f, "JSON schema {fingerprint:016x}"),
+            Self::AllBetas => f.write_str("betas"),
+            Self::OnDemandThroughput => f.write_str("on-demand throughput"),
+            Self::ToolStreaming => f.write_str("tool calls in a stream"),
+        }
     }
 }
 

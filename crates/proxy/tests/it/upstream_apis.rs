@@ -107,7 +107,7 @@ async fn unsupported_field_is_removed_and_remembered() {
         let response = server.post(body.to_string()).await;
         assert_eq!(response.status, 200, "{}", response.body);
         let notice = response.headers["x-bedrock-proxy-notice"].to_str().unwrap();
-        assert!(notice.contains("novel_member: left out: this model rejected it before"), "{notice}");
+        assert!(notice.contains("novel_member: left out: this model has rejected it"), "{notice}");
     }
     assert_eq!(server.bedrock.requests().len(), 3, "the second request was right from the start");
 }
@@ -369,7 +369,7 @@ fn invalid_requests() -> Vec<(&'static str, Value, &'static str)> {
                 json!([user, chat_call("call_1", "\n"), {"role": "tool", "tool_call_id": "call_1", "content": "x"}, {"role": "user", "content": [pdf, {"type": "text", "text": "read"}]}]),
                 json!({"tools": function("f", object.clone())}),
             ),
-            "left out: Bedrock takes no blank text",
+            "left out: Bedrock does not accept blank text",
         ),
         (
             CHAT,
@@ -377,7 +377,7 @@ fn invalid_requests() -> Vec<(&'static str, Value, &'static str)> {
                 json!([user, chat_call("call_1", "\n"), {"role": "tool", "tool_call_id": "call_1", "content": "x"}]),
                 json!({"tools": function("f", object.clone())}),
             ),
-            "left out: Bedrock takes no blank text",
+            "left out: Bedrock does not accept blank text",
         ),
         (CHAT, chat(json!([user, {"role": "assistant", "content": " "}, user]), json!({})), "no blank turn"),
         (

@@ -347,7 +347,7 @@ impl<'a> ConversationBuilder<'a, '_> {
             (Some(kind @ ("text" | "refusal" | "image_url" | "file")), ..) => return Err(required(kind)),
             (Some(kind), ..) => {
                 let message = format!(
-                    "Input should be 'text', 'image_url' or 'file': models on Bedrock take no '{kind}'"
+                    "Input should be 'text', 'image_url' or 'file': models on Bedrock do not support '{kind}'"
                 );
                 return Err(InvalidRequest::new(path.key("type"), message));
             }

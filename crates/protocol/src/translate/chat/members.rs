@@ -34,7 +34,7 @@ pub(super) fn leave_out(
         if IGNORED_FIELDS.contains(&&**name) || EMPTY_VALUES.contains(&value.get()) {
             diagnostics.adjusted(path, "left out: it has no effect on Bedrock");
         } else {
-            diagnostics.dropped(path, "left out: models on Bedrock have nothing like it");
+            diagnostics.dropped(path, "left out: models on Bedrock do not support it");
         }
     }
 }

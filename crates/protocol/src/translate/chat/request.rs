@@ -216,7 +216,7 @@ fn stop_sequences<'a>(
             sequences.push(borrowed(text));
         } else {
             let path = if is_list { path.index(index) } else { path };
-            diagnostics.dropped(path, "left out: the model takes no blank stop sequence");
+            diagnostics.dropped(path, "left out: the model does not accept a blank stop sequence");
         }
     }
     (!sequences.is_empty() || texts.is_empty()).then_some(List(sequences))

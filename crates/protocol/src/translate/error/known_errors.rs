@@ -199,7 +199,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
     KnownError::new("E48", 0, &[MappedError::UNREACHABLE], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
         .cause("DNS, TLS or the connection failed on the way to Bedrock")
-        .advice("The gateway's log names the host and what failed.")
+        .advice("The gateway's operator can check DNS, the firewall, HTTPS_PROXY and AWS_ENDPOINT_URL; the gateway's log contains the host and the reason.")
         .with_advice(),
     KnownError::new("E48b", 0, &[MappedError::BAD_STREAM], ANY_TEXT)
         .maps_to(Api, Network, ByClient)
@@ -321,7 +321,7 @@ pub static KNOWN_ERRORS: &[KnownError] = &[
         .example("1 validation error detected: Value '7.0' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than or equal to 1")
         .maps_to(InvalidRequest, Client, Never)
         .cause("a value outside of what Bedrock takes")
-        .advice("Correct it; the path is the one of Anthropic's member."),
+        .advice("Correct the value at the path in the message."),
     KnownError::new("E26", 403, DENIED, &["unsupported countries"])
         .example("Access to Anthropic models is not allowed from unsupported countries, regions, or territories.")
         .maps_to(Permission, Operator, Never)

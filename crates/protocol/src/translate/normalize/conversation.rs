@@ -362,7 +362,7 @@ impl<'t> Normalizer<'t, '_> {
                 message.blocks.is_changed = true;
                 self.diagnostics.adjusted(
                     path.index(message_index),
-                    "blank; sent as \"(no content)\", because Bedrock takes no blank turn",
+                    "blank; sent as \"(no content)\", because Bedrock does not accept a blank turn",
                 );
             }
         }

@@ -85,7 +85,7 @@ fn blank_text_is_left_out() {
     ]);
     let (messages, notices) = normal_body(&body, CLAUDE);
     assert_eq!(messages["messages"], expected);
-    assert_eq!(notices[0], "messages.1.content.0: left out: Bedrock takes no blank text");
+    assert_eq!(notices[0], "messages.1.content.0: left out: Bedrock does not accept blank text");
     assert_eq!(notices.len(), 3, "{notices:?}");
     let (invoke, converse) = sent(&body);
     assert_eq!(invoke, expected);

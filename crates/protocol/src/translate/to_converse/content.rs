@@ -114,8 +114,10 @@ impl ConverseRequestBuilder {
             self.text_beside_documents(&mut turn.message.content, path);
             self.check_media(&turn.message.content, path);
             if turn.message.content.is_empty() {
-                self.diagnostics
-                    .adjusted(path, "blank; sent as \"(no content)\", because Bedrock takes no blank turn");
+                self.diagnostics.adjusted(
+                    path,
+                    "blank; sent as \"(no content)\", because Bedrock does not accept a blank turn",
+                );
                 turn.message.content.push(ContentBlock::Text(EMPTY_TURN.into()));
             }
         }
@@ -279,7 +281,7 @@ impl ConverseRequestBuilder {
         let text = required(block.text.take(), path.key("text"))?;
         block.citations.take_if(|citations| citations.get() == "[]");
         if text.is_blank() {
-            self.diagnostics.adjusted(path, "left out: Bedrock takes no blank text");
+            self.diagnostics.adjusted(path, "left out: Bedrock does not accept blank text");
             return Ok(None);
         }
         Ok(Some(text.0))

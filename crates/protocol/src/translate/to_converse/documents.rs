@@ -196,7 +196,7 @@ impl ConverseRequestBuilder {
 
     fn not_blank<'a>(&mut self, text: JsonStr<'a>, path: JsonPath<'_>) -> Option<Cow<'a, str>> {
         if text.is_blank() {
-            self.diagnostics.adjusted(path, "left out: Bedrock takes no blank text");
+            self.diagnostics.adjusted(path, "left out: Bedrock does not accept blank text");
             return None;
         }
         Some(text.0)
