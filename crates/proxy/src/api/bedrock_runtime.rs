@@ -77,6 +77,7 @@ async fn call(
         caller,
         record,
         model,
+        client_api: ClientApi::Bedrock,
         body,
         // A document of AWS is forwarded as it arrives, too.
         is_streamed: true,

@@ -62,6 +62,7 @@ pub(crate) async fn create(
         caller,
         record,
         model,
+        client_api: ClientApi::ChatCompletions,
         body: ClientBody::Messages { body: Bytes::from(call.body), betas: betas(&headers) },
         is_streamed,
         notices: call.notices,

@@ -56,6 +56,7 @@ pub(crate) async fn post(
         caller,
         record,
         model,
+        client_api: ClientApi::Messages,
         body: ClientBody::Messages { body: body.clone(), betas: betas(&headers) },
         is_streamed,
         notices: Vec::new(),

@@ -173,6 +173,7 @@ async fn request_one_token(app: &Arc<App>, model: ResolvedModel) -> Result<OneTo
         caller: Arc::new(caller),
         record: record.clone(),
         model,
+        client_api: ClientApi::Messages,
         body: ClientBody::Messages { body: body.clone(), betas: Vec::new() },
         is_streamed: false,
         notices: Vec::new(),

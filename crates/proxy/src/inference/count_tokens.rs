@@ -284,7 +284,7 @@ impl Inference {
                 Ok(CountTokensResponse::Forwarded(status, headers, body, notices))
             }
             Err(error) => {
-                tracing::warn!(request_id = %record.request_id(), %error, "Bedrock failed");
+                tracing::warn!(request_id = %record.request_id(), %error, "Bedrock returned an error");
                 if is_counting_unsupported(&error) {
                     self.token_counts.mark_unsupported(id);
                     let estimate = || forwarded_estimate(model, body);

@@ -200,12 +200,14 @@ pub(super) fn log_service_error(request_id: &RequestId, aws_request_id: Option<&
     /// Enough for every text that AWS is known to send.
     const MAX_CHARS: usize = 1000;
     let text: String = error.aws_message.chars().take(MAX_CHARS).collect();
-    let (code, row, advice) = (error.code.as_str(), error.known_error.code, error.known_error.advice);
+    let (code, row) = (error.code.as_str(), error.known_error.code);
+    // The advice for an unknown text is to read this line.
+    let advice = (row != "E49").then_some(error.known_error.advice);
     if matches!(error.fault, Fault::Operator | Fault::Gateway) {
-        tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+        tracing::error!(%request_id, aws_request_id, code, text, row, advice, "Bedrock returned an error");
     } else if error.error.kind == ErrorType::NotFound {
         tracing::info!(%request_id, aws_request_id, code, text, row, "Bedrock does not know the model");
     } else {
-        tracing::warn!(%request_id, aws_request_id, code, text, row, advice, "Bedrock failed");
+        tracing::warn!(%request_id, aws_request_id, code, text, row, advice, "Bedrock returned an error");
     }
 }

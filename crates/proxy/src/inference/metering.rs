@@ -136,7 +136,7 @@ impl Inference {
             },
             record: request.record.clone(),
             requested_model: model.requested_model.clone(),
-            client_api: request.body.client_api(),
+            client_api: request.client_api,
             waited: Stopwatch::default(),
             decoding: Duration::ZERO,
             idle_timeout: self.config.idle_timeout,
@@ -361,11 +361,13 @@ impl Meter {
             (self.upstream.foundation_model, self.pricing) = (foundation_model, pricing);
         }
         let rates = self.pricing.rates(&usage);
+        let cost_nano_usd = rates.cost(&usage);
         let charge = Charge {
             usage,
-            cost_nano_usd: rates.cost(&usage),
+            cost_nano_usd,
             cache_savings_nano_usd: rates.cache_savings(&usage),
-            is_priced: rates.known,
+            // A request without tokens costs nothing at any price: a misspelt model is no model without a price.
+            is_priced: rates.known || cost_nano_usd == 0,
             estimated: is_estimate,
         };
         self.upstream.charge = Some(charge);

@@ -223,7 +223,7 @@ impl Inference {
         let (model, caller) = (&request.model.model_id, caller_id(request));
         if self.unsupported.insert(api, model, feature, caller) {
             self.metrics.unsupported_feature(api.as_str(), debug::feature_kind(feature));
-            tracing::info!(model, route = api.as_str(), ?feature, "model does not support a feature");
+            tracing::info!(model, route = api.as_str(), %feature, "model does not support a feature");
         }
     }
 

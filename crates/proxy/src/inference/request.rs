@@ -24,6 +24,8 @@ pub(crate) struct InferenceRequest {
     pub(crate) record: RecordHandle,
     /// The model, resolved.
     pub(crate) model: ResolvedModel,
+    /// The API that the client called. A chat completion is a Messages request by now.
+    pub(crate) client_api: ClientApi,
     /// The body, with what is sent beside it.
     pub(crate) body: ClientBody,
     /// Whether the client wants a stream.
@@ -63,14 +65,6 @@ pub(crate) enum ClientBody {
 }
 
 impl ClientBody {
-    /// The client API. Chat completions are Messages requests by now, and have the same statuses.
-    pub(crate) fn client_api(&self) -> ClientApi {
-        match self {
-            Self::Messages { .. } => ClientApi::Messages,
-            Self::Bedrock { .. } => ClientApi::Bedrock,
-        }
-    }
-
     /// The bytes of the body.
     pub(crate) fn bytes(&self) -> &Bytes {
         match self {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, Method};
 use protocol::anthropic::MessagesFormat;
+use protocol::apis::ClientApi;
 use protocol::openai;
 use protocol::translate::ChatOptions;
 use serde_json::{Value, json};
@@ -102,6 +103,7 @@ pub(in crate::inference) fn request(
     InferenceRequest {
         caller: Arc::new(Authenticated { caller: Arc::new(caller("ana")), permit: None }),
         record,
+        client_api: ClientApi::Messages,
         body: body(&model),
         model,
         is_streamed: false,
