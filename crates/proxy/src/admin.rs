@@ -27,7 +27,7 @@ use crate::store::{AuditEvent, EventFilter, ListPage, Page, Store, StoreError, r
 pub(crate) use csv::{cell, columns, csv};
 pub(crate) use plan::{Declaration, Entry, Plan};
 pub(crate) use tokens::{NOT_ISSUED_HERE, TokenRequest, parse_ttl};
-pub(crate) use usage::empty_usage_row;
+pub(crate) use usage::{UsageReportView, empty_usage_row};
 pub(crate) use users::{TeamChange, UserChange};
 
 /// Operations of operators.

@@ -42,6 +42,7 @@ mod config;
 mod connect;
 mod crypto;
 mod doctor;
+mod error_text;
 mod estimate;
 mod file_limit;
 mod http_client;
@@ -72,7 +73,7 @@ pub mod testing {
     pub use crate::store::{
         AuditEvent, CallerRows, CallerTotals, ClaimedUser, Dimensions, EVENT_KINDS, EventFilter, Page,
         RejectedUser, Rejections, Reservation, ReserveOutcome, Revoked, Store, StoreError, Team, Token,
-        UsageQuery, UsageRecord, UsageRow, UsageTotals, User,
+        UsageQuery, UsageRecord, UsageReport, UsageRow, UsageTotals, User,
     };
     pub use crate::tasks::Tasks;
     pub use crate::telemetry::metrics::{Metrics, Snapshot};

@@ -119,7 +119,7 @@ pub use rejections::{RejectedUser, Rejections};
 pub use reservations::{CallerTotals, Reservation, ReserveOutcome, UsageTotals};
 pub use tokens::Revoked;
 pub(crate) use usage::dollars;
-pub use usage_report::{Dimensions, UsageQuery, UsageRow};
+pub use usage_report::{Dimensions, UsageQuery, UsageReport, UsageRow};
 pub use users::ClaimedUser;
 
 use crate::config;
@@ -292,7 +292,7 @@ impl Store {
     ) -> Result<T> {
         let circuit = self.circuit(access);
         if limit == REQUEST_TIMEOUT && circuit.is_open() {
-            return Err(StoreError::Unavailable("circuit open after a timeout".to_owned()));
+            return Err(StoreError::Unavailable("not tried, because the last call timed out".to_owned()));
         }
         let responses = circuit.responses();
         let result = timeout(limit, work).await;
@@ -305,7 +305,7 @@ impl Store {
             if limit == REQUEST_TIMEOUT && circuit.open() {
                 tracing::warn!(
                     event = "database_circuit_open",
-                    "database does not respond; requests fail fast until it does"
+                    "database does not respond; requests do not wait for it until it does"
                 );
             }
             Err(StoreError::Unavailable(reason))
@@ -362,7 +362,7 @@ impl Store {
         let (store, error) = (self.clone(), error.clone());
         self.0.tasks.spawn(async move {
             let error = store.0.pools.connection_error().await.unwrap_or(error);
-            tracing::warn!(event = "database_unavailable", %error, ?access, "database call failed");
+            tracing::warn!(event = "database_unavailable", %error, access = access.as_str(), "database call failed");
             let is_up = tokio::select! {
                 () = store.0.tasks.shutdown_begun() => false,
                 () = store.probe_until_up(access) => true,
@@ -371,7 +371,7 @@ impl Store {
             store.connection(access).set_connected(is_up);
             store.circuit(access).close();
             if is_up {
-                tracing::info!(event = "database_recovered", ?access, "database responds again");
+                tracing::info!(event = "database_recovered", access = access.as_str(), "database responds again");
             }
         });
     }

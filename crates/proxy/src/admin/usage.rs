@@ -2,39 +2,73 @@
 
 use serde_json::Value;
 
-use super::{Admin, AdminError, Result, map_rows, to_json};
-use crate::store::{Dimensions, ListPage, Page, UsageQuery, UsageRow, dollars};
+use super::{Admin, AdminError, Result, to_json};
+use crate::store::{Dimensions, ListPage, Page, UsageQuery, UsageReport, UsageRow, dollars};
+
+/// Rows of a usage report and their sums as JSON, of one read of the database.
+#[derive(Clone, Debug)]
+pub(crate) struct UsageReportView {
+    /// Rows of the page.
+    pub(crate) page: ListPage<Value>,
+    /// Sums over all rows of the report, those of other pages included.
+    pub(crate) totals: Value,
+}
+
+impl UsageReportView {
+    fn new(report: UsageReport) -> Self {
+        let UsageReport { rows, next, totals } = report;
+        let rows = rows.iter().map(usage_row).collect();
+        Self { page: ListPage { rows, next }, totals: usage_row(&totals) }
+    }
+}
 
 impl Admin {
     /// Reports the usage of some days; days are UTC and inclusive.
     ///
     /// # Errors
     /// When a day is invalid, or the database is unavailable.
-    pub(crate) async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<Value>> {
-        let rows = self.store.usage_report(query, page).await;
-        let page = rows.map_err(|error| AdminError::from_store(error, "usage"))?;
-        Ok(map_rows(&page, usage_row))
+    pub(crate) async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<UsageReportView> {
+        let report = self.store.usage_report(query, page).await;
+        Ok(UsageReportView::new(report.map_err(|error| AdminError::from_store(error, "usage"))?))
     }
 
-    /// Sums over all rows of a report.
+    /// Reports the usage of some days in one page of at most `max_rows` rows.
     ///
     /// # Errors
     /// As [`Admin::usage_report`].
-    pub(crate) async fn usage_totals(&self, query: &UsageQuery) -> Result<Value> {
-        let query = UsageQuery { by: Dimensions::default(), ..query.clone() };
-        let page = self.usage_report(&query, &Page { after: None, limit: 1 }).await?;
-        Ok(page.rows.into_iter().next().unwrap_or_else(|| usage_row(&UsageRow::default())))
+    pub(crate) async fn whole_usage_report(
+        &self,
+        query: &UsageQuery,
+        max_rows: usize,
+    ) -> Result<UsageReportView> {
+        let report = self.store.whole_usage_report(query, max_rows).await;
+        Ok(UsageReportView::new(report.map_err(|error| AdminError::from_store(error, "usage"))?))
     }
 
-    /// First and last day of a report: by default from the first of the month of the last day to today.
+    /// First and last day of a report: by default from the first of the month of the last day to today. A month such as
+    /// `2026-11` stands for its first or last day.
     #[must_use]
     pub(crate) fn report_days(&self, from: Option<String>, to: Option<String>) -> (String, String) {
-        let to = to.unwrap_or_else(|| self.today());
-        let from = from.unwrap_or_else(|| match to.get(..8) {
-            Some(month) => format!("{month}01"),
-            None => to.clone(),
-        });
+        let to = to.map_or_else(|| self.today(), |to| day_of_month(&to, true));
+        let from = from.map_or_else(
+            || match to.get(..8) {
+                Some(month) => format!("{month}01"),
+                None => to.clone(),
+            },
+            |from| day_of_month(&from, false),
+        );
         (from, to)
+    }
+}
+
+/// The first or last day of a month such as `2026-11`; other texts stay.
+fn day_of_month(text: &str, is_last: bool) -> String {
+    let first: Option<jiff::civil::Date> =
+        if text.len() == 7 { format!("{text}-01").parse().ok() } else { None };
+    match first {
+        Some(first) if is_last => first.last_of_month().to_string(),
+        Some(first) => first.to_string(),
+        None => text.to_owned(),
     }
 }
 
@@ -61,4 +95,19 @@ pub(crate) fn empty_usage_row(by: Dimensions) -> Value {
         session_id: text(by.session),
         ..UsageRow::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_stand_for_their_days() {
+        assert_eq!(day_of_month("2026-11", false), "2026-11-01");
+        assert_eq!(day_of_month("2026-11", true), "2026-11-30");
+        assert_eq!(day_of_month("2028-02", true), "2028-02-29");
+        for text in ["2026-13", "2026-11-22", "2026-1", "november", "", "202611"] {
+            assert_eq!((day_of_month(text, true).as_str(), day_of_month(text, false).as_str()), (text, text));
+        }
+    }
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::extract::{AuthenticatedCaller, BodyBytes};
-use crate::admin::{AdminError, Declaration, NOT_ISSUED_HERE, csv, empty_usage_row};
+use crate::admin::{AdminError, Declaration, NOT_ISSUED_HERE, UsageReportView, csv, empty_usage_row};
 use crate::app::App;
 use crate::store::{ListPage, Page};
 use requests::{NewTeam, NewTeamName, NewToken, NewUser, NewUserName, Query, TeamPatch, UserPatch, body};
@@ -263,13 +263,15 @@ async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Adm
     let (from, to) = app.admin.report_days(query.owned("from"), query.owned("to"));
     let report = query.usage(from, to)?;
     if query.wants_csv(&headers)? {
-        let (admin, usage) = (&app.admin, &report);
-        let rows = all_rows(|page| async move { admin.usage_report(usage, &page).await });
-        return csv_response(&empty_usage_row(report.by), &rows.await?);
+        let ListPage { rows, next } = app.admin.whole_usage_report(&report, MAX_CSV_ROWS).await?.page;
+        if next.is_some() {
+            return Err(too_many_rows().into());
+        }
+        return csv_response(&empty_usage_row(report.by), &rows);
     }
-    let page = app.admin.usage_report(&report, &query.page).await?;
+    let UsageReportView { page, totals } = app.admin.usage_report(&report, &query.page).await?;
     let mut object = list_object(&page);
-    object["totals"] = app.admin.usage_totals(&report).await?;
+    object["totals"] = totals;
     object["from"] = report.from.into();
     object["to"] = report.to.into();
     json_response(StatusCode::OK, &object)
@@ -313,14 +315,17 @@ where
         let found = load(page.clone()).await?;
         rows.extend(found.rows);
         if rows.len() > MAX_CSV_ROWS {
-            let reason = format!("the CSV would have more than {MAX_CSV_ROWS} rows; request a shorter range");
-            return Err(AdminError::Invalid(reason));
+            return Err(too_many_rows());
         }
         if found.next.is_none() {
             return Ok(rows);
         }
         page.after = found.next;
     }
+}
+
+fn too_many_rows() -> AdminError {
+    AdminError::Invalid(format!("the CSV would have more than {MAX_CSV_ROWS} rows; request a shorter range"))
 }
 
 /// A CSV with the members of the first row as columns; empty without rows.

@@ -10,6 +10,16 @@ pub(super) enum AccessKind {
     Write,
 }
 
+impl AccessKind {
+    /// Name in the log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// State of one kind of access.
 #[derive(Debug, Default)]
 pub(super) struct Circuit {

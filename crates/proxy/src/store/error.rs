@@ -41,6 +41,7 @@ impl From<sqlx::Error> for StoreError {
                     Self::Unavailable(database.message().to_owned())
                 }
             }
+            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection in time".to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

@@ -35,6 +35,9 @@ const MIGRATIONS: [Migration; 5] = [
     migration!(5, "0005_operators"),
 ];
 
+/// Version of the migration that widens columns of an adopted database.
+const WIDENING: i64 = 2;
+
 /// Table of the applied migrations.
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)";
@@ -57,9 +60,10 @@ macro_rules! apply {
             raw_sql(migration.$text).execute(&mut *$tx).await.map_err(schema_error)?;
             let insert = sqlx::query(INSERT_APPLIED).bind(migration.version).bind(migration.name);
             insert.execute(&mut *$tx).await.map_err(schema_error)?;
-            tracing::info!(event = "database_migrated", migration = migration.name);
+            tracing::info!(event = "database_migrated", migration = migration.name, "migration applied");
         }
         $tx.commit().await?;
+        applied
     }};
 }
 
@@ -72,12 +76,33 @@ pub(super) async fn run_on_postgres(pool: &PgPool, is_migrating: &AtomicBool) ->
         raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
             .execute(&mut *tx)
             .await?;
-        apply!(tx, postgres);
-        Ok(())
+        let applied = apply!(tx, postgres);
+        Ok(applied.iter().all(|(version, _)| *version < WIDENING))
     };
-    let result = migration.await;
+    let result: Result<bool> = migration.await;
     is_migrating.store(false, Ordering::Relaxed);
-    result
+    if result? {
+        warn_about_kept_columns(pool).await?;
+    }
+    Ok(())
+}
+
+/// Logs the columns that a migration could not widen: PostgreSQL does not change a column that a view depends on.
+async fn warn_about_kept_columns(pool: &PgPool) -> Result<()> {
+    const KEPT: &str = "SELECT table_name || '.' || column_name FROM information_schema.columns
+        WHERE table_schema = CURRENT_SCHEMA() AND table_name IN ('metrics', 'events')
+            AND ((column_name = 'id' AND data_type <> 'bigint') OR (column_name = 'total_cost' AND numeric_scale < 9))
+        ORDER BY 1";
+    let columns: Vec<String> = sqlx::query_scalar(KEPT).fetch_all(pool).await?;
+    if !columns.is_empty() {
+        let columns = columns.join(", ");
+        tracing::warn!(
+            event = "columns_not_widened",
+            columns,
+            "columns keep their type, because a view depends on them"
+        );
+    }
+    Ok(())
 }
 
 /// Applies the missing migrations to a SQLite file.

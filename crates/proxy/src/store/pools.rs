@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::sqlite::{self, Writer};
 use super::{Result, StoreError, migrate};
 use crate::config::{DatabaseConfig, DatabaseUrl, PostgresParts};
+use crate::error_text::without_os_codes;
 use crate::tasks::Tasks;
 
 /// Timeout of the pool for a connection. Longer than [`super::REQUEST_TIMEOUT`], so that the store's own limit applies.
@@ -129,7 +130,7 @@ fn describe_connection_error(server: &str, error: sqlx::Error) -> StoreError {
         sqlx::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             "connection refused".to_owned()
         }
-        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Io(error) => without_os_codes(&error.to_string()),
         // The text is sqlx's.
         sqlx::Error::Tls(error) if error.to_string().contains("does not support TLS") => {
             return StoreError::Unavailable(format!(

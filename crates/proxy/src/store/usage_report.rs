@@ -185,29 +185,70 @@ const RECORDS: &str =
         COALESCE(cost, CAST(ROUND(total_cost * 1000000000) AS BIGINT), 0) AS cost
      FROM metrics) AS records";
 
+/// The names of the dimensions, in the order of [`Dimensions::columns`], and of the sums.
+const COLUMNS: &str = "month, day, user_id, team, model, route, client_api, client, session_id, requests, failed, estimated, \
+    unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, charged_tokens, cost";
+
+/// Rows of a usage report and their sums, of one read of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageReport {
+    /// Rows of the page.
+    pub rows: Vec<UsageRow>,
+    /// Cursor of the next page; `None` at the end.
+    pub next: Option<String>,
+    /// Sums over all rows of the report, those of other pages included.
+    pub totals: UsageRow,
+}
+
 impl Store {
     /// Reports the usage of some days, ordered by the dimensions in the order of [`Dimensions`].
     ///
     /// # Errors
     /// When the database is unavailable, a day is invalid, the first day is after the last, or `page.after` is not a
     /// cursor of this list.
-    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<ListPage<UsageRow>> {
-        let (from, to) = (datetime::parse_date(&query.from)?, datetime::parse_date(&query.to)?);
-        if from > to {
-            let reason = format!("the first day, {}, is after the last day, {}", query.from, query.to);
-            return Err(StoreError::Invalid(reason));
-        }
+    pub async fn usage_report(&self, query: &UsageQuery, page: &Page) -> Result<UsageReport> {
         let offset = page.after.as_deref().map_or(Ok(0), str::parse::<i64>);
         let offset = offset.ok().filter(|offset| *offset >= 0);
         let offset = offset.ok_or_else(|| {
             StoreError::Invalid("the cursor `after` does not belong to this list".to_owned())
         })?;
+        let (rows, totals) = self.read_report(query, page.fetch_limit(), offset).await?;
+        let next = offset.saturating_add(page.fetch_limit() - 1);
+        let ListPage { rows, next } = ListPage::new(rows, page, |_| next.to_string());
+        Ok(UsageReport { rows, next, totals })
+    }
+
+    /// Reports the usage of some days in one page of at most `max_rows` rows; `next` is set if there are more.
+    ///
+    /// # Errors
+    /// As [`Store::usage_report`].
+    pub async fn whole_usage_report(&self, query: &UsageQuery, max_rows: usize) -> Result<UsageReport> {
+        let limit = i64::try_from(max_rows).unwrap_or(i64::MAX).saturating_add(1);
+        let (mut rows, totals) = self.read_report(query, limit, 0).await?;
+        let next = (rows.len() > max_rows).then(|| max_rows.to_string());
+        rows.truncate(max_rows);
+        Ok(UsageReport { rows, next, totals })
+    }
+
+    /// Reads rows of a report, and the sums over all of its rows. One statement reads one state of the database: between
+    /// two, a request could be stored.
+    async fn read_report(
+        &self,
+        query: &UsageQuery,
+        limit: i64,
+        offset: i64,
+    ) -> Result<(Vec<UsageRow>, UsageRow)> {
+        let (from, to) = (datetime::parse_date(&query.from)?, datetime::parse_date(&query.to)?);
+        if from > to {
+            let reason = format!("the first day, {}, is after the last day, {}", query.from, query.to);
+            return Err(StoreError::Invalid(reason));
+        }
         for (name, value) in filters(query) {
             validate::optional(name, value, validate::MAX_NAME)?;
         }
         self.with_deadline(AccessKind::Read, BACKGROUND_TIMEOUT, async {
-            let rows: Vec<UsageRow> = read!(self, |pool| {
-                let mut statement = QueryBuilder::new("SELECT ");
+            let mut rows: Vec<UsageRow> = read!(self, |pool| {
+                let mut statement = QueryBuilder::new("WITH report AS (SELECT ");
                 for (name, expression, is_grouped) in query.by.columns() {
                     let value = if is_grouped { expression } else { "CAST(NULL AS VARCHAR(255))" };
                     let comma = if name == "month" { "" } else { ", " };
@@ -227,13 +268,21 @@ impl Store {
                         statement.push(" AND ").push(name).push(" = ").push_bind(value);
                     }
                 }
+                statement.push(" GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9), page AS (SELECT ").push(COLUMNS);
+                statement.push(" FROM report ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9 LIMIT ").push_bind(limit);
+                statement.push(" OFFSET ").push_bind(offset);
                 statement
-                    .push(" GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9 LIMIT ");
-                statement.push_bind(page.fetch_limit()).push(" OFFSET ").push_bind(offset);
+                    .push(") SELECT 0 AS is_total, ")
+                    .push(COLUMNS)
+                    .push(" FROM page UNION ALL SELECT 1");
+                for (name, ..) in query.by.columns() {
+                    statement.push(", CAST(NULL AS VARCHAR(255)) AS ").push(name);
+                }
+                statement.push(SUMS).push(" FROM report ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10");
                 statement.build_query_as().fetch_all(pool).await?
             });
-            let next = offset.saturating_add(page.fetch_limit() - 1);
-            Ok(ListPage::new(rows, page, |_| next.to_string()))
+            let totals = rows.pop().unwrap_or_default();
+            Ok((rows, totals))
         })
         .await
     }

@@ -92,6 +92,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Rooms that every other may use, in an order in which each uses only those before it.
 const FOR_ALL: &[&str] = &[
+    "error_text",
     "secret",
     "ids",
     "clock",

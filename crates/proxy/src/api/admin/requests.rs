@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for NewToken {
         let body = TokenBody::deserialize(deserializer)?;
         let name = body.scope.as_deref().unwrap_or(Scope::Inference.as_str());
         let scope = Scope::from_name(name)
-            .ok_or_else(|| D::Error::custom("scope is one of inference, admin and admin:read"))?;
+            .ok_or_else(|| D::Error::custom("scope: Input should be 'inference', 'admin' or 'admin:read'"))?;
         Ok(Self(TokenRequest {
             user_id: body.user_id,
             team: body.team,
@@ -189,8 +189,6 @@ impl<'de> Deserialize<'de> for NewToken {
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) page: Page,
-    /// A parameter of the page, if one is given.
-    page_parameter: Option<&'static str>,
     pairs: Vec<(String, String)>,
 }
 
@@ -202,32 +200,28 @@ impl Query {
     pub(super) fn read(uri: &Uri, known: &[&'static str]) -> Result<Self, InvalidRequest> {
         let mut page = Page { after: None, limit: DEFAULT_LIMIT };
         let mut pairs: Vec<(String, String)> = Vec::new();
-        let mut page_parameter = None;
         for (name, value) in query_pairs(uri.query()) {
             let (name, value) = (name.into_owned(), value.into_owned());
+            if pairs.iter().any(|(given, _)| *given == name) {
+                return Err(InvalidRequest::new(shortened(&name), "the parameter is given twice"));
+            }
             match name.as_str() {
                 "limit" => {
-                    page_parameter = Some("limit");
                     let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
                     let reason = format!("Input should be a whole number from 1 to {MOST}");
                     page.limit = limit.ok_or_else(|| InvalidRequest::new("limit", reason))?;
                 }
-                "after_id" => {
-                    page_parameter = Some("after_id");
-                    page.after = Some(value).filter(|value| !value.is_empty());
-                }
-                _ if pairs.iter().any(|(given, _)| *given == name) => {
-                    return Err(InvalidRequest::new(shortened(&name), "the parameter is given twice"));
-                }
-                _ if known.contains(&name.as_str()) => pairs.push((name, value)),
+                "after_id" => page.after = Some(value.clone()).filter(|value| !value.is_empty()),
+                _ if known.contains(&name.as_str()) => {}
                 _ => {
                     let names = ["limit", "after_id"].iter().chain(known).copied().collect::<Vec<_>>();
                     let reason = format!("there is no such parameter; use {}", names.join(", "));
                     return Err(InvalidRequest::new(shortened(&name), reason));
                 }
             }
+            pairs.push((name, value));
         }
-        Ok(Self { page, page_parameter, pairs })
+        Ok(Self { page, pairs })
     }
 
     /// The value of a parameter, which may be empty.
@@ -266,7 +260,8 @@ impl Query {
             Some(_) => return Err(InvalidRequest::new("format", "Input should be csv or json")),
             None => headers.get_all(header::ACCEPT).iter().any(accepts),
         };
-        if is_csv && let Some(name) = self.page_parameter {
+        let page_parameter = ["limit", "after_id"].into_iter().find(|name| self.given(name).is_some());
+        if is_csv && let Some(name) = page_parameter {
             return Err(InvalidRequest::new(name, "a CSV has all rows; leave the parameter out"));
         }
         Ok(is_csv)

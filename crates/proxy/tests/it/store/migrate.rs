@@ -34,6 +34,8 @@ INSERT INTO events (event_type, user_id, details) VALUES ('login', 'old', '{\"a\
 
 #[tokio::test]
 async fn seed_database_is_adopted_with_its_rows() {
+    // The capture begins with the first call.
+    captured_logs();
     for view in [false, true] {
         let url = postgres::database().await;
         let mut connection = postgres::connect(&url).await;
@@ -44,6 +46,11 @@ async fn seed_database_is_adopted_with_its_rows() {
         }
         let place = place("postgresql", &[("DATABASE_URL", &url)]);
         let store = place.open().await;
+        if view {
+            let logs = captured_logs();
+            let kept = logs.lines().find(|line| line.contains("columns keep their type"));
+            assert!(kept.is_some_and(|line| line.contains("metrics.id, metrics.total_cost")), "{kept:?}");
+        }
         let old = store.user("old").await.unwrap();
         assert_eq!((old.team.as_deref(), old.tokens_used_today), (Some("red"), 42));
         assert_eq!(old.daily_token_limit, Some(1_000_000));

@@ -1,4 +1,7 @@
-use bedrock_proxy::testing::{Dimensions, Page, Store, StoreError, UsageQuery, UsageRecord, UsageRow};
+use bedrock_proxy::testing::{
+    Dimensions, Page, Store, StoreError, UsageQuery, UsageRecord, UsageReport, UsageRow,
+};
+use futures_util::future::join;
 
 use super::{NOW, both, new_users, receipt};
 
@@ -44,7 +47,7 @@ async fn usage_report_groups_by_requested_dimensions() {
             cost: 9_999_999,
             ..UsageRow::default()
         };
-        assert_eq!(total, [expected]);
+        assert_eq!(total, std::slice::from_ref(&expected));
 
         let by = Dimensions { day: true, team: true, ..Dimensions::default() };
         let rows = store.usage_report(&query(by), &all).await.unwrap().rows;
@@ -54,6 +57,14 @@ async fn usage_report_groups_by_requested_dimensions() {
             .collect();
         assert_eq!(named, [("2026-11-22", "", 1), ("2026-11-22", "red", 1), ("2026-11-23", "red", 1)]);
         assert!(rows.iter().all(|row| row.user_id.is_none() && row.model.is_none()));
+        // The totals are those of all pages, on each of them.
+        for after in [None, Some("2"), Some("9")] {
+            let page = Page { after: after.map(str::to_owned), limit: 1 };
+            assert_eq!(store.usage_report(&query(by), &page).await.unwrap().totals, expected, "{after:?}");
+        }
+        let whole = store.whole_usage_report(&query(by), 3).await.unwrap();
+        assert_eq!((whole.rows, whole.next, &whole.totals), (rows, None, &expected));
+        assert!(store.whole_usage_report(&query(by), 2).await.unwrap().next.is_some());
 
         let by = Dimensions { user: true, model: true, route: true, ..Dimensions::default() };
         let of_ben = UsageQuery { user_id: Some("ben".to_owned()), ..query(by) };
@@ -63,6 +74,31 @@ async fn usage_report_groups_by_requested_dimensions() {
             (rows[0].model.as_deref(), rows[0].route.as_deref()),
             (Some("claude-sonnet-4-5"), Some(""))
         );
+    }
+}
+
+#[tokio::test]
+async fn rows_and_totals_are_of_one_read() {
+    for place in both().await {
+        let store = place.open().await;
+        let write = async {
+            for number in 0..100 {
+                let id = number.to_string();
+                let record = UsageRecord { user_id: format!("user{id}"), ..receipt(&id) };
+                store.write_batch(&[record], &[], &new_users()).await.unwrap();
+            }
+        };
+        let by = query(Dimensions { user: true, ..Dimensions::default() });
+        let read = async {
+            let mut requests = 0;
+            while requests < 100 {
+                let UsageReport { rows, totals, .. } =
+                    store.whole_usage_report(&by, usize::MAX).await.unwrap();
+                requests = rows.iter().map(|row| row.requests).sum();
+                assert_eq!(requests, totals.requests, "{}", place.kind);
+            }
+        };
+        join(write, read).await;
     }
 }
 
@@ -130,7 +166,8 @@ async fn usage_report_is_paginated_and_rejects_invalid_days() {
         let rest = store.usage_report(&by, &Page { after: first.next, limit: 1 }).await.unwrap();
         assert_eq!((rest.rows[0].user_id.as_deref(), rest.next), (Some("ben"), None));
         let nothing = UsageQuery { team: Some("blue".to_owned()), ..by.clone() };
-        assert!(store.usage_report(&nothing, &Page { after: None, limit: 1 }).await.unwrap().rows.is_empty());
+        let empty = store.usage_report(&nothing, &Page { after: None, limit: 1 }).await.unwrap();
+        assert_eq!((empty.rows.len(), empty.totals), (0, UsageRow::default()));
         let reversed = UsageQuery { to: "2026-11-21".to_owned(), ..by.clone() };
         let wrong = UsageQuery { to: "yesterday".to_owned(), ..by.clone() };
         for (query, after) in [(&wrong, None), (&reversed, None), (&by, Some("-1")), (&by, Some("x"))] {
