@@ -34,6 +34,7 @@ use crate::admin::{Admin, AdminError};
 use crate::auth::RejectionList;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Loaded, load_from_env, locale_language, operator_name};
+use crate::error_text::without_os_codes;
 use crate::store::{ListPage, Page, Store};
 use crate::tasks::Tasks;
 
@@ -64,7 +65,7 @@ Exit codes:
   78  invalid configuration";
 
 #[derive(Debug, Parser)]
-#[command(name = "bedrock-proxy", version, about = "Anthropic Messages API in, AWS Bedrock out", after_help = EXAMPLES)]
+#[command(name = "bedrock-proxy", version, about = "Gateway that gives clients of the Anthropic and OpenAI APIs access to AWS Bedrock", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -165,7 +166,17 @@ pub fn run() -> ExitCode {
         Command::User(command) => with_admin(async |admin| users::run_user(admin, command).await),
         Command::Team(command) => with_admin(async |admin| users::run_team(admin, command).await),
         Command::Apply(arguments) => with_admin(async |admin| apply::apply(admin, arguments).await),
-        Command::Usage(command) => with_admin(async |admin| usage::report(admin, command).await),
+        Command::Usage(usage::UsageCommand::Prices(arguments)) => {
+            with_config(loaded(), |config| async move {
+                usage::prices(&config, &arguments).map(|text| {
+                    print(&text);
+                    ExitCode::SUCCESS
+                })
+            })
+        }
+        Command::Usage(usage::UsageCommand::Report(arguments)) => {
+            with_admin(async |admin| usage::report(admin, arguments).await)
+        }
         Command::Quota(command) => with_admin(async |admin| usage::quota(admin, command).await),
         Command::Events(arguments) => with_admin(async |admin| usage::events(admin, arguments).await),
         Command::Healthcheck(arguments) => {
@@ -285,11 +296,13 @@ fn in_runtime(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode 
     }
 }
 
-/// Writes to stdout. A reader may close it early (`| head`), which is no error.
+/// Writes to stdout. A reader may close it early (`| head`), which is no error. Each line of a CSV ends in CR and LF, the
+/// last one as well.
 pub(crate) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    let end = if text.ends_with("\r\n") { "\r\n" } else { "\n" };
+    let _ = write!(std::io::stdout(), "{}{end}", text.trim_end());
 }
 
 fn print_error(text: &str) {
-    let _ = write!(std::io::stderr(), "{text}");
+    let _ = write!(std::io::stderr(), "{}", without_os_codes(text));
 }

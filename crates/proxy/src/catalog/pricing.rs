@@ -52,11 +52,11 @@ impl InferenceScope {
 /// Price list of a resolved model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pricing {
-    short: Tier,
+    pub(super) short: Tier,
     /// Rates of prompts with more tokens than the number.
-    long: Option<(u64, Tier)>,
+    pub(super) long: Option<(u64, Tier)>,
     /// Whether the price of the model and scope is in the table.
-    known: bool,
+    pub(super) known: bool,
 }
 
 impl Pricing {

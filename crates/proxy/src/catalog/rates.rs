@@ -132,7 +132,7 @@ impl Tier {
     }
 
     /// The rates, with 0 for those that are estimated.
-    fn known_only(&self) -> Rates {
+    pub(super) fn known_only(&self) -> Rates {
         let Estimated { cache_read, write_5m, write_1h } = self.estimated;
         let known = |rate: u64, is_estimated: bool| if is_estimated { 0 } else { rate };
         Rates {

@@ -168,8 +168,8 @@ async fn fetch(resolver: ModelResolver, arn: String) -> Result<(), LookupError> 
         tracing::warn!(%error, arn, "AWS throttles look-ups of inference profiles");
         return Err(LookupError::Busy);
     }
-    tracing::warn!(%error, arn, "model of an inference profile cannot be looked up; it is taken for a Claude model \
-        unless AWS_BEDROCK_MODEL_MAPPINGS names its model");
+    tracing::warn!(%error, arn, "model look-up of an inference profile failed; it is treated as a Claude model. \
+        AWS_BEDROCK_MODEL_MAPPINGS can set its model");
     profiles.insert(&arn, None);
     Err(LookupError::Failed)
 }

@@ -37,11 +37,14 @@ fn spanish(mut command: Command) -> Command {
     if let Some(text) = spanish_of(command.get_after_long_help()) {
         command = command.after_long_help(text);
     }
-    command
+    let command = command
         .help_template(SPANISH_TEMPLATE)
         .subcommand_help_heading("Órdenes")
         .subcommand_value_name("ORDEN")
-        .mut_args(spanish_argument)
+        .mut_args(spanish_argument);
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.strip_prefix("Usage:").unwrap_or(&usage).trim().replace("[OPTIONS]", "[OPCIONES]");
+    command.override_usage(usage)
 }
 
 fn spanish_argument(argument: Arg) -> Arg {
@@ -131,6 +134,7 @@ mod tests {
             let help = command.clone().render_long_help().to_string();
             for word in [
                 "Usage:",
+                "OPTIONS",
                 "Commands:",
                 "Options:",
                 "Arguments:",

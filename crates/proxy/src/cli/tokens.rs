@@ -50,13 +50,13 @@ pub(super) struct TokenArguments {
     /// An inference profile for requests to its model
     #[arg(long)]
     profile: Option<String>,
-    /// Lifetime, as 90s, 30m, 24h or 7d; default: JWT_EXPIRY_HOURS
+    /// Lifetime, such as 90s, 30m, 24h or 7d; default: JWT_EXPIRY_HOURS
     #[arg(long, value_parser = parse_ttl)]
     ttl: Option<i64>,
     /// inference, admin or admin:read
     #[arg(long, default_value = "inference", value_parser = scope)]
     scope: Scope,
-    /// A name for the token, as ci-bot
+    /// A name for the token, such as ci-bot
     #[arg(long)]
     name: Option<String>,
     /// A daily limit of the token itself, in tokens, or unlimited; those of the user and the team apply as well

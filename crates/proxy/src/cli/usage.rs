@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::table::{self, Format};
-use super::{all_pages, first_rows, usage_table};
-use crate::admin::{Admin, AdminError, csv, empty_usage_row, parse_ttl};
-use crate::store::{Dimensions, EVENT_KINDS, EventFilter, UsageQuery};
+use super::{first_rows, usage_table};
+use crate::admin::{Admin, AdminError, UsageReportView, csv, empty_usage_row, parse_ttl};
+use crate::catalog::{Catalog, PriceRow};
+use crate::config::Config;
+use crate::store::{Dimensions, EVENT_KINDS, EventFilter, ListPage, UsageQuery};
 
 /// Events of a list without a limit and a range.
 const DEFAULT_EVENTS: usize = 100;
@@ -18,10 +20,24 @@ pub(super) enum UsageCommand {
     /// Report requests, tokens and cost; by default of this month, by user, with totals
     #[command(after_help = EXAMPLE, after_long_help = COLUMNS)]
     Report(ReportArguments),
+    /// Print the prices that costs are computed with, in US dollars for a million tokens
+    #[command(after_help = PRICES)]
+    Prices(PriceArguments),
 }
 
+/// After the help of the prices.
+const PRICES: &str = "\
+The cost of a request is the sum over its kinds of tokens: tokens x price / 1,000,000. The prices are those of the region and
+of the inference profile in model_id. prompt_above: the prices of a request whose prompt has more tokens than this. An empty
+price is not known; it is estimated high, and such requests are marked as unpriced. Your own prices: AWS_BEDROCK_MODELS_FILE.
+
+Examples:
+  bedrock-proxy usage prices
+  bedrock-proxy usage prices claude-sonnet --format csv";
+
 /// After the short help of a report.
-const EXAMPLE: &str = "Example:\n  bedrock-proxy usage report --by team,model --from 2026-11-01 --format csv";
+const EXAMPLE: &str =
+    "Example:\n  bedrock-proxy usage report --by team,model --from 2026-11 --to 2026-11 --format csv";
 
 /// After the long help of a report.
 const COLUMNS: &str = "\
@@ -33,7 +49,7 @@ Dimensions of --by:
   client_api          the API of the client: messages, chat_completions or bedrock
   client              the client program, such as claude-code
   session             the session of a client program, by the id that it sends
-Reports by client_api, client or session go back as far as USAGE_RETENTION_DAYS; others are kept for ever.
+Reports by client_api, client or session go back USAGE_RETENTION_DAYS; others to the first request.
 
 Columns:
   requests            requests, failed ones included
@@ -47,23 +63,23 @@ Columns:
   cache_write_tokens  input tokens that were written to the cache
   charged_tokens      tokens that counted towards limits: input, cache writes and output, and of cache reads the share
                       QUOTA_CACHE_READ_PERCENT
-  cost_usd            cost in US dollars, by the prices at the time of each request
+  cost_usd            cost in US dollars, by the prices at the time of each request; see bedrock-proxy usage prices
   cost_nano_usd       the same cost in billionths of a dollar (JSON and CSV only)
 
 Examples:
   bedrock-proxy usage report
   bedrock-proxy usage report --by month,team --from 2026-01-01
-  bedrock-proxy usage report --by team,model --from 2026-11-01 --format csv";
+  bedrock-proxy usage report --by team,model --from 2026-11 --to 2026-11 --format csv";
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
     /// Group by user, team, model, month, day, route, client_api, client, session, separated by commas
     #[arg(long, default_value = "user", value_parser = Dimensions::parse)]
     by: Dimensions,
-    /// The first day (UTC), as 2026-11-22; default: the first of the month
+    /// The first day (UTC): 2026-11-22, or 2026-11 for the first of that month; default: the first of the month of --to
     #[arg(long)]
     from: Option<String>,
-    /// The last day (UTC); default: today
+    /// The last day (UTC): 2026-11-22, or 2026-11 for the last of that month; default: today
     #[arg(long)]
     to: Option<String>,
     /// Only this user
@@ -75,12 +91,20 @@ pub(super) struct ReportArguments {
     /// Only this model
     #[arg(long)]
     model: Option<String>,
-    /// Only this client program, as claude-code
+    /// Only this client program, such as claude-code
     #[arg(long)]
     client: Option<String>,
     /// Only this session of a client program
     #[arg(long)]
     session: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PriceArguments {
+    /// Only models whose id or name contains this
+    model: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -97,7 +121,7 @@ pub(super) enum QuotaCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct EventArguments {
-    /// Only events of this kind, as user_changed
+    /// Only events of this kind, such as user_changed
     #[arg(long)]
     kind: Option<String>,
     /// Only events about this user
@@ -106,7 +130,7 @@ pub(super) struct EventArguments {
     /// Only events about this team
     #[arg(long)]
     team: Option<String>,
-    /// Only events of this operator, as cli:ana, or the user of an admin token
+    /// Only events of this operator, such as cli:ana, or the user of an admin token
     #[arg(long)]
     actor: Option<String>,
     /// Only events from this time on: 2026-11-22, 2026-11-22T12:00:00Z, or an age such as 24h or 7d
@@ -122,12 +146,12 @@ pub(super) struct EventArguments {
     format: Format,
 }
 
-pub(super) async fn report(admin: &Admin, command: UsageCommand) -> Result<String, AdminError> {
-    let UsageCommand::Report(arguments) = command;
+pub(super) async fn report(admin: &Admin, arguments: ReportArguments) -> Result<String, AdminError> {
     let ReportArguments { by, from, to, user, team, model, client, session, format } = arguments;
     let (from, to) = admin.report_days(from, to);
     let query = UsageQuery { from, to, by, user_id: user, team, model, client, session_id: session };
-    let rows = all_pages(async |page| admin.usage_report(&query, page).await).await?;
+    let UsageReportView { page: ListPage { rows, .. }, totals } =
+        admin.whole_usage_report(&query, usize::MAX).await?;
     let is_empty = rows.iter().all(|row| row["requests"] == 0);
     if is_empty && let Some(user) = &query.user_id {
         admin.user(user).await?;
@@ -138,13 +162,50 @@ pub(super) async fn report(admin: &Admin, command: UsageCommand) -> Result<Strin
     match format {
         Format::Table if is_empty => Ok(format!("no usage from {} to {}", query.from, query.to)),
         Format::Table => {
-            let totals = admin.usage_totals(&query).await?;
             let table = usage_table::render(&rows, &totals, usage_table::terminal_width());
             Ok(format!("Usage from {} to {} (UTC)\n\n{table}", query.from, query.to))
         }
         Format::Csv => Ok(csv(&empty_usage_row(by), &rows)),
         Format::Json => Ok(table::rows(&rows, format)),
     }
+}
+
+/// The prices in this configuration.
+///
+/// # Errors
+/// When no model with a price matches.
+pub(super) fn prices(config: &Config, arguments: &PriceArguments) -> Result<String, String> {
+    let filter = arguments.model.as_deref();
+    let rows = Catalog::new(&config.catalog).price_list(&config.bedrock.region, filter);
+    match filter {
+        Some(filter) if rows.is_empty() => {
+            Err(format!("no model with a price has {filter:?} in its id or name"))
+        }
+        _ => Ok(table::rows(&rows.iter().map(price_row).collect::<Vec<_>>(), arguments.format)),
+    }
+}
+
+fn price_row(row: &PriceRow) -> Value {
+    let PriceRow { model_id, name, prompt_above, rates } = row;
+    json!({
+        "type": "price",
+        "model_id": model_id,
+        "name": name,
+        "prompt_above": prompt_above,
+        "input": dollars_per_million(rates.input),
+        "output": dollars_per_million(rates.output),
+        "cache_read": dollars_per_million(rates.cache_read),
+        "cache_write_5m": dollars_per_million(rates.cache_write_5m),
+        "cache_write_1h": dollars_per_million(rates.cache_write_1h),
+        "version": rates.version,
+    })
+}
+
+/// Pico-dollars per token as dollars for a million tokens, such as `3.75`; `None` for 0, which stands for an unknown price.
+fn dollars_per_million(rate: u64) -> Option<String> {
+    let text = format!("{}.{:06}", rate / 1_000_000, rate % 1_000_000);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    (rate > 0).then(|| text.to_owned())
 }
 
 fn positive_number(text: &str) -> Result<u32, String> {

@@ -1,4 +1,5 @@
-//! A usage report for people: numbers to the right, totals below, and on a terminal a bar beside each number.
+//! A usage report for people: numbers to the right, totals below, and on a terminal a bar beside each number. A terminal that
+//! is too narrow for all numbers shows fewer.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stdout};
@@ -17,6 +18,17 @@ const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'
 /// The cost in nano-dollars stands in dollars beside it.
 const LEFT_OUT: &str = "cost_nano_usd";
 const COST: &str = "cost_usd";
+/// Numbers that a narrow terminal does without, the first ones first.
+const EXPENDABLE: [&str; 8] = [
+    "estimated",
+    "unpriced",
+    "failed",
+    "cache_write_tokens",
+    "cache_read_tokens",
+    "input_tokens",
+    "output_tokens",
+    "charged_tokens",
+];
 
 /// Width of the terminal on stdout in characters; `None` for a pipe or a file.
 pub(super) fn terminal_width() -> Option<usize> {
@@ -86,10 +98,11 @@ pub(super) fn render(rows: &[Value], totals: &Value, width: Option<usize>) -> St
             }
         }
     }
+    let hidden = width.map_or_else(Vec::new, |width| hide_columns(&mut table, width));
     if let Some(width) = width.filter(|_| rows.len() > 1) {
         let numbers = table.iter().filter(|column| column.is_number()).count();
         let plain: usize = table.iter().map(|column| column.width() + 2).sum();
-        let fits = plain + numbers * (BAR_CHARS + 1) <= width;
+        let fits = hidden.is_empty() && plain + numbers * (BAR_CHARS + 1) <= width;
         for column in table.iter_mut().filter(|column| column.is_number()) {
             column.bar_chars = match (fits, column.name.as_str()) {
                 (true, _) => BAR_CHARS,
@@ -101,7 +114,34 @@ pub(super) fn render(rows: &[Value], totals: &Value, width: Option<usize>) -> St
     let header = line(&table, |column| (column.name.clone(), String::new()));
     let lines = (0..all.len())
         .map(|row| line(&table, |column| (column.cells[row].clone(), column.bar(row, rows.len()))));
-    std::iter::once(header).chain(lines).collect()
+    let text: String = std::iter::once(header).chain(lines).collect();
+    match hidden.join(", ") {
+        names if names.is_empty() => text,
+        names => format!("{text}\nToo wide for this terminal: {names}; --format csv has all columns.\n"),
+    }
+}
+
+/// Removes columns until the table and the bar of the cost fit into `width`: first those without a number above zero, then
+/// in the order of [`EXPENDABLE`]. The names of the removed columns that have numbers.
+fn hide_columns(table: &mut Vec<Column>, width: usize) -> Vec<String> {
+    let is_too_wide = |table: &[Column]| {
+        let plain: usize = table.iter().map(|column| column.width() + 2).sum();
+        plain + COST_BAR_CHARS > width
+    };
+    let is_zero = |column: &Column| column.values.iter().all(|value| *value == 0.0);
+    let mut hidden = Vec::new();
+    for only_zero in [true, false] {
+        for name in EXPENDABLE {
+            let at = table.iter().position(|column| column.name == name && (!only_zero || is_zero(column)));
+            if let Some(at) = at.filter(|_| is_too_wide(table)) {
+                let column = table.remove(at);
+                if !only_zero {
+                    hidden.push(column.name);
+                }
+            }
+        }
+    }
+    hidden
 }
 
 /// One line: of each column a cell and its bar.
@@ -171,9 +211,29 @@ mod tests {
                         ben                  0        0.000000000\n\
                         total            1,500        0.300000000\n";
         assert_eq!(wide, expected);
-        let narrow = render(&rows, &totals(), Some(40));
-        assert!(narrow.contains("1,000  0.200000000 ████████████\n"), "{narrow}");
         assert_eq!(render(&[], &totals(), Some(80)).lines().count(), 1);
+    }
+
+    #[test]
+    fn narrow_terminal_shows_fewer_columns() {
+        let row = |user: &str| {
+            json!({"type": "usage", "user_id": user, "requests": 4, "failed": 1, "estimated": 0, "input_tokens": 70_000,
+                "output_tokens": 5000, "charged_tokens": 75_000, "cost_nano_usd": 1, "cost_usd": "0.200000000"})
+        };
+        let (rows, mut totals) = ([row("ana"), row("ben")], row(""));
+        totals.as_object_mut().unwrap().shift_remove("user_id");
+        let at = |width| render(&rows, &totals, Some(width));
+        assert!(at(120).contains("estimated") && !at(120).contains("Too wide"), "{}", at(120));
+        // Without zeros, nothing that is left out needs a remark.
+        assert!(!at(100).contains("estimated") && !at(100).contains("Too wide"), "{}", at(100));
+        let narrow = at(60);
+        let expected = "user_id  requests  charged_tokens     cost_usd\n\
+                        ana             4          75,000  0.200000000 ████████████\n\
+                        ben             4          75,000  0.200000000 ████████████\n\
+                        total           4          75,000  0.200000000\n\n\
+                        Too wide for this terminal: failed, input_tokens, output_tokens; --format csv has all columns.\n";
+        assert_eq!(narrow, expected);
+        assert!(render(&rows, &totals, None).contains("estimated"), "a pipe has all columns");
     }
 
     #[test]

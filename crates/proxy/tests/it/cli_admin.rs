@@ -184,6 +184,7 @@ async fn cli_errors_never_print_tokens() {
         ("usage report --from yesterday", "yesterday"),
         ("usage report --from 2026-11-20 --to 2026-11-01", "is after the last day"),
         ("token revoke", "<JTI|--user <USER>>"),
+        ("usage prices no-such-model", "no model with a price"),
         ("token revoke nope", "no token with this id was issued here; it is rejected from now on"),
         ("token issue --user ana", "--create"),
         ("token issue --user ana --create --team nobodys", "no team"),
@@ -269,6 +270,32 @@ async fn change_to_the_same_values_writes_no_event() {
         let failed = run(&data, &format!("user set ana --profile {profile}")).await;
         assert!(failed.code == Some(1) && failed.error.contains("inference profile"), "{}", failed.error);
     }
+}
+
+#[tokio::test]
+async fn prices_are_those_of_the_costs() {
+    let directory = tempfile::tempdir().unwrap();
+    let models = directory.path().join("models.json");
+    let row = r#"[{"id":"acme.novel-1","prices":{"basis":"bare","input":"1.5","output":"3.000001","version":"contract"}}]"#;
+    std::fs::write(&models, row).unwrap();
+    let settings =
+        [("AWS_BEDROCK_MODELS_FILE", models.to_str().unwrap()), ("AWS_BEDROCK_REGION", "eu-west-1")];
+    let csv = fine(&settings, "usage prices claude-sonnet-4-5 --format csv").await;
+    let id = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let version = csv.lines().nth(1).unwrap().rsplit(',').next().unwrap();
+    let expected = [
+        "model_id,name,prompt_above,input,output,cache_read,cache_write_5m,cache_write_1h,version".to_owned(),
+        format!("{id},claude-sonnet-4-5,0,3,15,0.3,3.75,6,{version}"),
+        format!("{id},claude-sonnet-4-5,200000,6,22.5,0.6,7.5,12,{version}"),
+        format!("eu.{id},claude-sonnet-4-5,0,3.3,16.5,0.33,4.125,6.6,{version}"),
+        format!("eu.{id},claude-sonnet-4-5,200000,6.6,24.75,0.66,8.25,13.2,{version}"),
+        format!("global.{id},claude-sonnet-4-5,0,3,15,0.3,3.75,6,{version}"),
+        format!("global.{id},claude-sonnet-4-5,200000,6,22.5,0.6,7.5,12,{version}"),
+    ];
+    assert_eq!(csv, expected.map(|line| line + "\r\n").concat());
+    let own = fine(&settings, "usage prices novel --format csv").await;
+    assert!(own.ends_with("acme.novel-1,,0,1.5,3.000001,,,,contract\r\n"), "{own}");
+    assert!(fine(&settings, "usage prices").await.lines().count() > 50);
 }
 
 #[tokio::test]
