@@ -78,10 +78,12 @@ pub(super) fn auth(env: &mut EnvReader<'_>) -> AuthConfig {
     if secret.is_none() && !previous_secrets.is_empty() {
         env.error(PREVIOUS_KEYS, None, "needs a current key; set JWT_SECRET_KEY too");
     }
-    let current = secret.iter().map(|key| (CURRENT_KEY, key));
-    for (name, key) in current.chain(previous_secrets.iter().map(|key| (PREVIOUS_KEYS, key))) {
+    if let Some(weakness) = secret.as_ref().and_then(|key| weakness(key.expose())) {
+        env.error(CURRENT_KEY, None, format!("{weakness}; generate one with `openssl rand -base64 48`"));
+    }
+    for (at, key) in previous_secrets.iter().enumerate() {
         if let Some(weakness) = weakness(key.expose()) {
-            env.error(name, None, format!("{weakness}; generate one with `openssl rand -base64 48`"));
+            env.error(PREVIOUS_KEYS, None, format!("key {} {weakness}; remove it", at + 1));
         }
     }
     AuthConfig {

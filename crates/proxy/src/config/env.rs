@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::effective::Setting;
 use super::verbatim::{self, ValueKind};
+use crate::error_text::without_os_codes;
 use crate::secret::{REDACTED, Secret, redact_url};
 
 /// Maximum size of a file with a secret, in bytes. Ten times the longest session token of AWS.
@@ -68,7 +69,12 @@ impl<'a> EnvReader<'a> {
 
     pub(super) fn error(&mut self, variable: &str, value: Option<&str>, reason: impl Into<String>) {
         let value = value.map(|value| redact_url(value).into_owned());
-        self.errors.push(ConfigError { variable: variable.to_owned(), value, reason: reason.into() });
+        let error =
+            ConfigError { variable: variable.to_owned(), value, reason: without_os_codes(&reason.into()) };
+        // Variables for both signals of telemetry are checked for each of them.
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 
     /// A value that may contain blanks.

@@ -2,6 +2,8 @@
 
 use protocol::capabilities::Capabilities;
 use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::UpstreamPolicy;
 use super::env::EnvReader;
@@ -63,9 +65,32 @@ impl ModelConfig {
 /// Parses a file of rows.
 ///
 /// # Errors
-/// When it is not a JSON array of rows; the text names the line and column.
+/// When it is not a JSON array of rows; the text names the row, or the line and column of invalid JSON.
 pub(crate) fn parse_models(json: &str) -> Result<Vec<ModelConfig>, String> {
-    serde_json::from_str(json).map_err(|error| error.to_string())
+    let document: Value = serde_json::from_str(json).map_err(|error| format!("is not JSON: {error}"))?;
+    if !document.is_array() {
+        return Err("is not an array of rows".to_owned());
+    }
+    let rows: Vec<Box<RawValue>> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let parse = |(at, row): (usize, &RawValue)| {
+        serde_json::from_str(row.get()).map_err(|error| format!("row {}: {}", at + 1, describe(&error)))
+    };
+    rows.iter().map(|row| &**row).enumerate().map(parse).collect()
+}
+
+/// The text of an error in a row, in JSON's words.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let words = [
+        ("type: map", "type: object"),
+        ("type: sequence", "type: array"),
+        ("expected a map", "expected an object"),
+        ("expected a sequence", "expected an array"),
+        ("expected struct ModelConfig", "expected an object"),
+        ("expected u64", "expected a whole number"),
+    ];
+    words.iter().fold(text.to_owned(), |text, (rust, json)| text.replace(rust, json))
 }
 
 pub(super) fn catalog(env: &mut EnvReader<'_>, region: &str) -> CatalogConfig {
@@ -113,9 +138,11 @@ fn prefix(env: &mut EnvReader<'_>, region: &str) -> Option<&'static str> {
 fn models(env: &mut EnvReader<'_>) -> Vec<ModelConfig> {
     const NAME: &str = "AWS_BEDROCK_MODELS_FILE";
     let Some(path) = env.text(NAME) else { return Vec::new() };
-    let rows = std::fs::read_to_string(&path).map_err(|error| format!("cannot be read ({error})"));
-    rows.and_then(|json| parse_models(&json)).unwrap_or_else(|reason| {
-        env.error(NAME, Some(&path), format!("{reason}; name a JSON file of model rows"));
+    let read = std::fs::read_to_string(&path)
+        .map_err(|error| format!("cannot be read ({error}); name a JSON file of model rows"));
+    let example = |reason| format!("{reason}; .env.example has an example");
+    read.and_then(|json| parse_models(&json).map_err(example)).unwrap_or_else(|reason| {
+        env.error(NAME, Some(&path), reason);
         Vec::new()
     })
 }

@@ -49,13 +49,11 @@ impl Schedule {
     /// When the expression is invalid or never matches, or the time zone is unknown.
     pub(crate) fn parse(cron: &str, zone: &str) -> Result<Self, String> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
-        let cron = parser.parse(cron).map_err(|error| {
-            let error = error.to_string();
-            let error = error.trim_end_matches('.');
-            format!("{error}; use five fields such as 0 0 * * * (minute, hour, day, month, weekday)")
-        })?;
+        let cron = parser.parse(cron).map_err(
+            |_| "not a schedule; use five cron fields such as 0 0 * * * (minute, hour, day, month, weekday)",
+        )?;
         let zone = TimeZone::get(zone)
-            .map_err(|_| format!("unknown time zone {zone:?}; use UTC or one such as Europe/Madrid"))?;
+            .map_err(|_| "not the name of a time zone; use UTC or one such as Europe/Madrid")?;
         let start = Timestamp::UNIX_EPOCH.to_zoned(zone.clone());
         cron.find_next_occurrence(&start, false).map_err(|_| "never matches".to_owned())?;
         Ok(Self { cron: Some(cron), zone })
