@@ -115,7 +115,7 @@ fn read_error(error: &io::Error) -> String {
 
 fn describe(error: &Error, expected: &str) -> String {
     match error {
-        Error::NoItemsFound => format!("contains no such item; name a PEM file with {expected}"),
+        Error::NoItemsFound => format!("is missing in the file; name a PEM file with {expected}"),
         // The text of other errors may contain lines of the file.
         _ => format!("is not PEM, or is truncated; name a PEM file with {expected}"),
     }

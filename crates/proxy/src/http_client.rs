@@ -24,6 +24,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::crypto;
+use crate::error_text::with_causes;
 use connector::Connector;
 pub(crate) use connector::is_closed_idle_connection;
 
@@ -230,7 +231,8 @@ async fn get(url: &str) -> Result<HealthResponse, String> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth();
-    let request = Request::get(url).body(Full::default()).map_err(|error| failed(&error))?;
+    let request = Request::get(url).body(Full::default());
+    let request = request.map_err(|_| format!("{url}: not a URL such as http://127.0.0.1:8081"))?;
     let response = with_tls(tls, TCP_TIMEOUT)
         .request(request, ConnectionReuse::Forbidden)
         .await
@@ -239,18 +241,6 @@ async fn get(url: &str) -> Result<HealthResponse, String> {
     let body = Limited::new(response.into_body(), MAX_HEALTH_BYTES).collect().await;
     let body = body.map_err(|error| failed(&*error))?.to_bytes();
     Ok(HealthResponse { status, body: String::from_utf8_lossy(&body).into_owned() })
-}
-
-/// The text of an error and of its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Accepts every certificate.

@@ -256,7 +256,7 @@ impl Shared {
         Queued { segment: segment.ok(), entry }
     }
 
-    /// Appends to the WAL what AWS had when the process before was killed.
+    /// Appends to the WAL what AWS had when the previous process was killed.
     fn charge_interrupted(&self, interrupted: Vec<Result<UsageRecord, UnreadableLine>>, metrics: &Metrics) {
         if interrupted.is_empty() {
             return;
@@ -264,7 +264,7 @@ impl Shared {
         tracing::warn!(
             event = "requests_interrupted",
             requests = interrupted.len(),
-            "the process before was killed with open requests; they are charged by estimates"
+            "the previous process was killed with open requests; they are charged by estimates"
         );
         let written = interrupted.into_iter().try_for_each(|record| match record {
             Ok(record) => self.wal.append(&WalEntry::Usage(Box::new(record))).map(drop),

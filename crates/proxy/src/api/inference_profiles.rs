@@ -72,7 +72,7 @@ fn forward(
     let aws_request_id = match &response {
         Ok(response) => request_id(response.headers()),
         Err(error) => {
-            tracing::warn!(request_id = %record.request_id(), %error, "Bedrock failed");
+            tracing::warn!(request_id = %record.request_id(), %error, "Bedrock returned an error");
             error.request_id().map(str::to_owned)
         }
     };

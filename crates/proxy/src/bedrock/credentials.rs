@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::chain_http::{ChainHttpClient, LastRequest};
 use crate::clock::Clock;
 use crate::config;
-use crate::http_client::with_causes;
+use crate::error_text::with_causes;
 use crate::secret::Secret;
 use crate::single_flight::{FlightError, FlightLimits, SingleFlight};
 use crate::tasks::Tasks;

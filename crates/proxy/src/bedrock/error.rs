@@ -17,6 +17,7 @@ use protocol::translate::{self, Retry};
 use serde::Deserialize;
 
 use super::{CredentialsError, xml};
+use crate::error_text::with_causes;
 use crate::http_client;
 
 pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
@@ -111,8 +112,8 @@ impl ConnectStage {
     fn client_message(self) -> &'static str {
         match self {
             Self::Dns => "The gateway cannot reach Bedrock: the name of its host cannot be resolved (DNS)",
-            Self::Connect => "The gateway cannot reach Bedrock: no connection can be made",
-            Self::Tls => "The gateway cannot reach Bedrock: no secure connection can be made (TLS)",
+            Self::Connect => "The gateway cannot reach Bedrock: connecting failed",
+            Self::Tls => "The gateway cannot reach Bedrock: the TLS connection failed",
             Self::IdleClosed | Self::Sent => "Bedrock closed the connection without a response",
         }
     }
@@ -256,7 +257,7 @@ impl UpstreamError {
 
     /// The error of a request that was sent to `host` `elapsed` ago.
     pub(super) fn dispatch(host: &str, error: &legacy::Error, elapsed: Duration) -> Self {
-        let cause = http_client::with_causes(error);
+        let cause = with_causes(error);
         let stage = if http_client::is_closed_idle_connection(error) && elapsed < MAX_CLOSE_DELAY {
             ConnectStage::IdleClosed
         } else if !error.is_connect() {

@@ -139,8 +139,8 @@ impl Tls {
         if !is_valid(&pair) && is_valid(&self.current.get()) {
             tracing::error!(
                 event = "certificate_refused",
-                valid_from = pair.valid_from,
-                valid_until = pair.valid_until,
+                valid_from = rfc3339(pair.valid_from),
+                valid_until = rfc3339(pair.valid_until),
                 "certificate rejected for its dates; the previous one stays in use"
             );
             if now < pair.valid_from {
@@ -150,6 +150,7 @@ impl Tls {
         }
         let valid_until = pair.valid_until;
         *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
+        let valid_until = rfc3339(valid_until);
         tracing::info!(event = "certificate_loaded", valid_until, "certificate loaded");
     }
 
@@ -190,6 +191,12 @@ fn file_version(path: &Path) -> Option<FileVersion> {
 }
 
 /// Seconds since the epoch.
+/// Seconds since the epoch as RFC 3339; empty for an instant beyond the year 9999.
+fn rfc3339(seconds: u64) -> String {
+    let instant = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    instant.map(|instant| instant.to_string()).unwrap_or_default()
+}
+
 fn seconds(clock: &Clock) -> u64 {
     u64::try_from(clock.milliseconds() / 1000).unwrap_or_default()
 }

@@ -186,8 +186,9 @@ async fn every_aws_exception_is_mapped_and_logged() {
         assert!(text.ends_with(&ending) && (code.is_some() || !text.contains("[E")), "{prompt}: {text}");
         log_line(response.request_id()).await;
         let all = captured_logs();
-        let line =
-            all.lines().find(|line| line.contains("Bedrock failed") && line.contains(response.request_id()));
+        let line = all
+            .lines()
+            .find(|line| line.contains("Bedrock returned an error") && line.contains(response.request_id()));
         let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
         assert!(line["aws_request_id"].is_string() && line["advice"].is_string(), "{line}");
     }

@@ -273,7 +273,7 @@ fn invalid_tls_files_fail_startup() {
     for (certificate, key, words) in [
         (one.certificate(), other.key(), ["TLS_KEY_FILE", "does not belong"]),
         (one.certificate(), open, ["TLS_KEY_FILE", "mode 0644"]),
-        (one.key(), one.key(), ["TLS_CERT_FILE", "contains no such item"]),
+        (one.key(), one.key(), ["TLS_CERT_FILE", "is missing in the file"]),
         ("/nonexistent.pem".into(), one.key(), ["TLS_CERT_FILE", "cannot be read"]),
     ] {
         for arguments in [&["serve"][..], &["config", "check"]] {

@@ -97,7 +97,9 @@ impl Replica {
     /// The last that it said about itself that is more than information.
     pub(super) fn complaints(&self) -> String {
         let said = self.said.lock().unwrap();
-        let lines = said.iter().filter(|line| !line.contains("\"info\"") && !line.contains("Bedrock failed"));
+        let lines = said
+            .iter()
+            .filter(|line| !line.contains("\"info\"") && !line.contains("Bedrock returned an error"));
         lines.rev().take(5).cloned().collect::<Vec<_>>().join("\n")
     }
 }
