@@ -306,7 +306,7 @@ impl<'t> Normalizer<'t, '_> {
             Cow::Owned(alias) => alias,
             Cow::Borrowed(_) => return None,
         };
-        self.diagnostics.adjusted(path, format!("sent as `{alias}`: Bedrock takes no such name"));
+        self.diagnostics.adjusted(path, format!("sent as `{alias}`: Bedrock does not accept this name"));
         Some((value, quoted(&alias)))
     }
 

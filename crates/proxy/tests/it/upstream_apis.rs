@@ -379,14 +379,14 @@ fn invalid_requests() -> Vec<(&'static str, Value, &'static str)> {
             ),
             "left out: Bedrock does not accept blank text",
         ),
-        (CHAT, chat(json!([user, {"role": "assistant", "content": " "}, user]), json!({})), "no blank turn"),
+        (CHAT, chat(json!([user, {"role": "assistant", "content": " "}, user]), json!({})), "a blank turn"),
         (
             MESSAGES,
             messages(
                 json!([{"role": "user", "content": [{"type": "text", "text": "go"}, {"type": "text", "text": " "}]}]),
                 json!({}),
             ),
-            "no blank text",
+            "not accept blank text",
         ),
         (
             CHAT,
@@ -410,7 +410,7 @@ fn invalid_requests() -> Vec<(&'static str, Value, &'static str)> {
                 json!([user, {"role": "assistant", "content": [call("a", "files/read it")]}, {"role": "user", "content": [result("a")]}]),
                 odd,
             ),
-            "Bedrock takes no such name",
+            "Bedrock does not accept this name",
         ),
         (
             MESSAGES,

@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for NewToken {
         let body = TokenBody::deserialize(deserializer)?;
         let name = body.scope.as_deref().unwrap_or(Scope::Inference.as_str());
         let scope = Scope::from_name(name)
-            .ok_or_else(|| D::Error::custom("scope: Input should be 'inference', 'admin' or 'admin:read'"))?;
+            .ok_or_else(|| D::Error::custom("scope is one of inference, admin and admin:read"))?;
         Ok(Self(TokenRequest {
             user_id: body.user_id,
             team: body.team,
