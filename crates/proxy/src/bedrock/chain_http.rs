@@ -17,6 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 
+use crate::error_text::with_causes;
 use crate::http_client::{self, Client, ClientBuilder, ConnectionReuse};
 
 /// Maximum size of a response: credentials with a session token have a few kilobytes.
@@ -100,7 +101,7 @@ impl HttpConnector for ChainConnector {
             let sent = sent.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())));
             match &sent {
                 Ok(response) => last_request.set(&text, format_args!("status {}", response.status())),
-                Err(error) => last_request.set(&text, http_client::with_causes(error)),
+                Err(error) => last_request.set(&text, with_causes(error)),
             }
             sent
         })
