@@ -105,7 +105,6 @@ const FOR_ALL: &[&str] = &[
     "body_memory",
     "tasks",
     "single_flight",
-    "cache",
     "estimate",
 ];
 
