@@ -100,9 +100,10 @@ async fn unexpected_content_type_is_502_with_its_name() {
 
 #[tokio::test]
 async fn unreachable_endpoint_is_502_after_three_attempts() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that no other test gets the port, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
     let server = test_server_with(&[("AWS_ENDPOINT_URL", &url)], |_| {}).await;
     let response = server.post_message("Hello", true).await;
     assert_eq!(response.error().0, 502);
