@@ -412,6 +412,7 @@ async fn migrate_with_retries(
         match pools.migrate(is_migrating).await {
             Ok(()) => {
                 let _ = schema_tx.send(Ok(()));
+                is_migrating.store(false, Ordering::Relaxed);
                 return;
             }
             Err(error) => {
@@ -425,6 +426,7 @@ async fn migrate_with_retries(
                     tracing::warn!(event = "database_unavailable", %error, "database connection failed; retrying");
                 }
                 let _ = schema_tx.send(Err(error));
+                is_migrating.store(false, Ordering::Relaxed);
             }
         }
         tokio::time::sleep(RETRY_DELAY).await;

@@ -67,21 +67,16 @@ macro_rules! apply {
     }};
 }
 
-/// Applies the missing migrations to a PostgreSQL database. `is_migrating` is true meanwhile, once it is reached.
+/// Applies the missing migrations to a PostgreSQL database. Sets `is_migrating` once it is reached.
 pub(super) async fn run_on_postgres(pool: &PgPool, is_migrating: &AtomicBool) -> Result<()> {
-    let migration = async {
-        let mut tx = pool.begin().await?;
-        is_migrating.store(true, Ordering::Relaxed);
-        // Widening the columns of a large table can take longer than `statement_timeout` allows.
-        raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
-            .execute(&mut *tx)
-            .await?;
-        let applied = apply!(tx, postgres);
-        Ok(applied.iter().all(|(version, _)| *version < WIDENING))
-    };
-    let result: Result<bool> = migration.await;
-    is_migrating.store(false, Ordering::Relaxed);
-    if result? {
+    let mut tx = pool.begin().await?;
+    is_migrating.store(true, Ordering::Relaxed);
+    // Widening the columns of a large table can take longer than `statement_timeout` allows.
+    raw_sql("SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(8081, 1)")
+        .execute(&mut *tx)
+        .await?;
+    let applied = apply!(tx, postgres);
+    if applied.iter().all(|(version, _)| *version < WIDENING) {
         warn_about_kept_columns(pool).await?;
     }
     Ok(())

@@ -52,7 +52,7 @@ impl Pools {
         }
     }
 
-    /// Applies the missing migrations. `is_migrating` is true meanwhile, once a server is reached.
+    /// Applies the missing migrations. Sets `is_migrating` once a server is reached.
     pub(super) async fn migrate(&self, is_migrating: &AtomicBool) -> Result<()> {
         match self {
             Self::Sqlite { write, .. } => {

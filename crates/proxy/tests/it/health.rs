@@ -170,7 +170,8 @@ async fn running_migrations_fail_startup() {
     }
     sqlx::raw_sql("SELECT pg_advisory_unlock(8081, 1)").execute(&mut other).await.unwrap();
     wait_for("the start is over", async || (server.get("/startupz").await.status == 200).then_some(())).await;
-    assert!(server.get("/startupz?verbose").await.body.contains("[+]migrations ok\n"));
+    let body = server.get("/startupz?verbose").await.body;
+    assert!(body.contains("[+]migrations ok\n"), "{body}");
 }
 
 #[tokio::test]
