@@ -114,13 +114,18 @@ impl Catalog {
     /// Price list of `model` for requests to `region`. A model without a price has the highest rates of the table.
     #[must_use]
     pub(crate) fn pricing(&self, model: &ResolvedModel, region: &str) -> Pricing {
+        self.pricing_as(model, &model.model_id, region)
+    }
+
+    /// As [`Catalog::pricing`], for a request that is sent with another id of the same model, such as its inference profile.
+    #[must_use]
+    pub(crate) fn pricing_as(&self, model: &ResolvedModel, id: &str, region: &str) -> Pricing {
         let table = self.table();
         let row = model.foundation_model.as_deref().and_then(|id| table.by_id(id));
         let Some(prices) = row.and_then(|row| row.prices.as_ref()) else {
             let tier = Tier { rates: table.highest().clone(), estimated: Estimated::default() };
             return Pricing { short: tier, long: None, known: false };
         };
-        let id = &model.model_id;
         let region = region_in(id).unwrap_or(region);
         let scope = if model.mantle {
             // Mantle has the prices of the geography's inference profile.

@@ -123,7 +123,7 @@ impl Inference {
         let foundation_model = model.foundation_model.as_ref().unwrap_or(&model.model_id);
         Ok(Meter {
             grant: Some(grant),
-            pricing: self.catalog.pricing(model, self.bedrock.region()),
+            pricing: upstream.pricing.clone(),
             unresolved: model.is_unresolved_profile().then(|| {
                 Box::new((Arc::clone(&self.catalog), model.clone(), self.bedrock.region().to_owned()))
             }),
@@ -205,6 +205,7 @@ impl Meter {
         upstream.model_id = Some(request.model_id.clone());
         upstream.host = request.target.host().to_owned();
         upstream.notices = request.notices.len();
+        self.pricing.clone_from(&request.pricing);
         upstream.attempts.push(Attempt { outcome: "ok", aws_request_id: None });
         self.is_streamed = request.operation.is_streamed();
         if self.reserved().is_none() {

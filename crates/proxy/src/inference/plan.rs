@@ -394,6 +394,7 @@ impl Inference {
         };
         let target = self.bedrock.target_for(body.operation, &model_id);
         let (path, body_hash) = (body.operation.path(&model_id), hash_large(&body.bytes));
+        let pricing = self.catalog.pricing_as(&request.model, &model_id, self.bedrock.region());
         let sent = target.request(Method::POST, &path, headers, Bytes::from(body.bytes))?;
         let upstream = UpstreamRequest {
             target,
@@ -406,6 +407,7 @@ impl Inference {
             body_hash,
             retry: RetryPolicy::Standard,
             estimate: self.estimate(planned.prompt, body.max_tokens, &request.model),
+            pricing,
             context,
             notices,
         };

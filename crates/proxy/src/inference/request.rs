@@ -10,7 +10,7 @@ use protocol::translate::{Notice, StreamContext};
 
 use crate::auth::Authenticated;
 use crate::bedrock::{BodyHash, Operation, RetryPolicy, Target};
-use crate::catalog::ResolvedModel;
+use crate::catalog::{Pricing, ResolvedModel};
 use crate::ids::RequestId;
 use crate::quota::{LimitStatus, Period, TokenEstimate};
 use crate::telemetry::RecordHandle;
@@ -96,6 +96,8 @@ pub(crate) struct UpstreamRequest {
     pub(crate) retry: RetryPolicy,
     /// What it may cost, computed from what is sent.
     pub(crate) estimate: TokenEstimate,
+    /// Price list of the id that is sent.
+    pub(crate) pricing: Pricing,
     /// What decoding the response needs.
     pub(crate) context: StreamContext,
     /// What was changed in the request, for the client.

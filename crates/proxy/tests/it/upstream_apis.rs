@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestResponse, full, message_body, test_server, test_server_with};
+use crate::harness::{
+    TestResponse, full, message_body, test_server, test_server_with, usage_records, wait_for,
+};
 
 /// A request with what Claude Code sends every day and Converse has no shape for.
 pub(crate) fn everyday(stream: bool) -> Value {
@@ -225,6 +227,24 @@ async fn foundation_model_falls_back_to_its_profile() {
     let paths: Vec<String> = server.bedrock.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
     assert!(paths[1].starts_with("/model/us.anthropic.claude-sonnet-4-5"), "{paths:?}");
+}
+
+#[tokio::test]
+async fn fallback_to_a_profile_costs_its_price() {
+    let server = test_server().await;
+    for id in ["us.anthropic.claude-opus-4-8", "anthropic.claude-opus-4-8", "anthropic.claude-opus-4-8"] {
+        let mut body = message_body("Hello", false);
+        body["model"] = id.into();
+        assert_eq!(server.post(body.to_string()).await.status, 200);
+    }
+    let sent = server.bedrock.requests().pop().unwrap();
+    assert!(sent.path.starts_with("/model/us.anthropic.claude-opus-4-8/"), "{}", sent.path);
+    let rows = wait_for("three usage records", async || {
+        Some(usage_records::rows(&server).await).filter(|rows| rows.len() == 3)
+    })
+    .await;
+    let costs: Vec<_> = rows.iter().map(|row| &row["cost"]).collect();
+    assert!(costs[0].as_i64() > Some(0) && costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
 }
 
 #[tokio::test]

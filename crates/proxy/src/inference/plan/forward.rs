@@ -77,6 +77,7 @@ impl Inference {
             request: sent,
             body_hash,
             estimate: self.estimate(prompt, max_tokens, model),
+            pricing: self.catalog.pricing(model, self.bedrock.region()),
             retry: RetryPolicy::ConnectOnly,
             context: StreamContext::default(),
             notices,
