@@ -41,7 +41,7 @@ pub(super) struct UpstreamStream {
 
 /// What is in flight.
 enum State {
-    /// The request, until the first event. Run by whatever polls this; after a drop, by a task.
+    /// The request, until the first event. The task that polls this value runs it; after a drop, a task of its own.
     Sending(Pin<Box<dyn Future<Output = Sent> + Send>>),
     /// The response.
     Reading(Box<Reading>),

@@ -203,7 +203,7 @@ async fn instance_role_may_change_while_running() {
     *metadata.lock().unwrap() = Some(role_keys("another-secret", "2099-01-01T00:00:00Z"));
     wait_for("AWS rejects the keys", async || {
         gateway.status().await;
-        gateway.process.said().contains("AWS rejected the credentials").then_some(())
+        gateway.process.output_text().contains("AWS rejected the credentials").then_some(())
     })
     .await;
     *metadata.lock().unwrap() = Some(role_keys(SECRET, "2099-01-01T00:00:00Z"));

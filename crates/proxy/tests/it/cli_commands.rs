@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::cli_serve::{program, said};
+use crate::cli_serve::{output_text, program};
 use crate::harness::test_server;
 
 fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -24,8 +24,8 @@ fn config_print_shows_origins_without_secrets() {
     let variables =
         [("HOST", "127.0.0.1"), ("JWT_SECRET_KEY", key.as_str()), ("AWS_BEDROCK_REGION", "eu-west-1")];
     let output = run(directory.path(), &["config", "print", "--json"], &variables);
-    assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(!said(&output).contains("canary"), "{}", said(&output));
+    assert_eq!(code(&output), 0, "{}", output_text(&output));
+    assert!(!output_text(&output).contains("canary"), "{}", output_text(&output));
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let row = |name: &str| {
         let row = rows.iter().find(|row| row["name"] == name).unwrap();
@@ -43,7 +43,7 @@ fn config_print_shows_origins_without_secrets() {
     ] {
         assert_eq!(row(name), (value.to_owned(), origin.to_owned()), "{name}");
     }
-    let table = said(&run(directory.path(), &["config", "print"], &variables));
+    let table = output_text(&run(directory.path(), &["config", "print"], &variables));
     assert!(!table.contains("canary"));
     let line = table.lines().find(|line| line.starts_with("PORT ")).unwrap();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["PORT", ".env", "9000"]);
@@ -55,7 +55,7 @@ fn misspelt_variables_are_reported_with_suggestions() {
     std::fs::write(directory.path().join(".env"), "AWS_BEDROK_REGION=eu-west-1\nAWS_PROFILE=x\n").unwrap();
     let output = run(directory.path(), &["config", "check"], &[("JWT_SECRET", "x"), ("DB_PASS", "canary")]);
     assert_eq!(code(&output), 78);
-    let text = said(&output);
+    let text = output_text(&output);
     assert!(
         text.contains("AWS_BEDROK_REGION: there is no such variable; did you mean AWS_BEDROCK_REGION?"),
         "{text}"
@@ -66,7 +66,8 @@ fn misspelt_variables_are_reported_with_suggestions() {
     let output = run(empty.path(), &["config", "check"], &[("DB_PASS", "canary")]);
     assert_eq!(code(&output), 0);
     assert!(
-        said(&output).contains("DB_PASS is set, but there is no such variable; did you mean DB_PASSWORD?")
+        output_text(&output)
+            .contains("DB_PASS is set, but there is no such variable; did you mean DB_PASSWORD?")
     );
 }
 
@@ -77,7 +78,7 @@ fn completions_ignore_an_invalid_configuration() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = run(directory.path(), &["completions", shell], &[]);
         assert_eq!(code(&output), 0, "{shell}");
-        assert!(said(&output).contains("healthcheck"), "{shell}");
+        assert!(output_text(&output).contains("healthcheck"), "{shell}");
     }
 }
 
@@ -85,10 +86,10 @@ fn completions_ignore_an_invalid_configuration() {
 fn man_pages_ignore_an_invalid_configuration() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
-    let page = said(&run(directory.path(), &["man"], &[]));
+    let page = output_text(&run(directory.path(), &["man"], &[]));
     assert!(page.contains(".TH bedrock-proxy 1") && page.contains("Exit codes"), "{page}");
     let output = run(directory.path(), &["man", "--dir", "man1"], &[]);
-    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+    assert_eq!((code(&output), output_text(&output).as_str()), (0, ""));
     assert!(directory.path().join("man1/bedrock-proxy-token-issue.1").is_file());
 }
 
@@ -98,7 +99,7 @@ fn unwritable_man_page_folder_is_an_error() {
     std::fs::write(directory.path().join(".env"), "").unwrap();
     let output = run(directory.path(), &["man", "--dir", ".env"], &[]);
     assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("cannot write the manual: .env"), "{}", said(&output));
+    assert!(output_text(&output).contains("cannot write the manual: .env"), "{}", output_text(&output));
 }
 
 #[test]
@@ -109,26 +110,30 @@ fn version_lists_facts_for_bug_reports() {
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert!(version["sqlite"].as_str().unwrap().starts_with("3."), "{version}");
     assert!(version["target"].as_str().unwrap().contains(std::env::consts::ARCH), "{version}");
-    assert!(said(&run(directory.path(), &["version"], &[])).starts_with("bedrock-proxy "));
+    assert!(output_text(&run(directory.path(), &["version"], &[])).starts_with("bedrock-proxy "));
 }
 
 #[test]
 fn migrations_are_listed_before_they_are_applied() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data/bedrock-proxy.db");
-    let listed = said(&run(directory.path(), &["migrate", "--dry-run"], &[]));
+    let listed = output_text(&run(directory.path(), &["migrate", "--dry-run"], &[]));
     assert!(listed.contains("pending: 0001_seed") && listed.contains("pending: 0002_accounting"), "{listed}");
     assert!(!file.exists(), "a dry run makes nothing");
-    let applied = said(&run(directory.path(), &["migrate"], &[]));
+    let applied = output_text(&run(directory.path(), &["migrate"], &[]));
     assert!(applied.contains("applied: 0001_seed"), "{applied}");
     assert!(file.exists());
     for arguments in [&["migrate", "--dry-run"][..], &["migrate"]] {
-        assert_eq!(said(&run(directory.path(), arguments, &[])).trim(), "the schema is up to date");
+        assert_eq!(output_text(&run(directory.path(), arguments, &[])).trim(), "the schema is up to date");
     }
     let broken = [("DATABASE_URL", "postgres://u:canary@127.0.0.1:1/none?sslmode=disable")];
     let output = run(directory.path(), &["migrate", "--dry-run"], &broken);
     assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("unavailable") && !said(&output).contains("canary"), "{}", said(&output));
+    assert!(
+        output_text(&output).contains("unavailable") && !output_text(&output).contains("canary"),
+        "{}",
+        output_text(&output)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,43 +146,43 @@ async fn healthcheck_command_checks_the_local_server() {
         tokio::task::spawn_blocking(move || run(&directory, arguments, &[("PORT", &port)]))
     };
     let alive = check(&["healthcheck"], port.clone()).await.unwrap();
-    assert_eq!((code(&alive), said(&alive).trim()), (0, "ok"));
+    assert_eq!((code(&alive), output_text(&alive).trim()), (0, "ok"));
     let ready = check(&["healthcheck", "--ready"], port.clone()).await.unwrap();
-    assert!(code(&ready) == 0 && said(&ready).contains("healthy"), "{}", said(&ready));
+    assert!(code(&ready) == 0 && output_text(&ready).contains("healthy"), "{}", output_text(&ready));
     server.app.bedrock.set_credentials_rejected(true);
     let ill = check(&["healthcheck", "--ready"], port).await.unwrap();
-    assert!(code(&ill) == 1 && said(&ill).contains("503"), "{}", said(&ill));
+    assert!(code(&ill) == 1 && output_text(&ill).contains("503"), "{}", output_text(&ill));
     let nobody = check(&["healthcheck"], "1".to_owned()).await.unwrap();
-    assert!(code(&nobody) == 1 && said(&nobody).contains("127.0.0.1:1"), "{}", said(&nobody));
+    assert!(code(&nobody) == 1 && output_text(&nobody).contains("127.0.0.1:1"), "{}", output_text(&nobody));
     let unknown = check(&["healthcheck"], "0".to_owned()).await.unwrap();
-    assert!(code(&unknown) == 1 && said(&unknown).contains("--url"), "{}", said(&unknown));
+    assert!(code(&unknown) == 1 && output_text(&unknown).contains("--url"), "{}", output_text(&unknown));
 }
 
 #[test]
 fn connect_prints_settings_for_each_client() {
     let directory = tempfile::tempdir().unwrap();
-    let list = said(&run(directory.path(), &["connect"], &[]));
+    let list = output_text(&run(directory.path(), &["connect"], &[]));
     for client in ["claude-code", "claude-code-bedrock", "cline-openai", "zed", "openai-typescript", "curl"] {
         assert!(list.contains(&format!("  {client} ")), "{list}");
     }
-    let open = said(&run(directory.path(), &["connect", "claude-code"], &[("PORT", "9000")]));
+    let open = output_text(&run(directory.path(), &["connect", "claude-code"], &[("PORT", "9000")]));
     assert!(open.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:9000 ANTHROPIC_AUTH_TOKEN=any"), "{open}");
     let key = [("JWT_SECRET_KEY", "0123456789abcdefghijklmnopqrstuvwxyz"), ("HOST", "0.0.0.0")];
-    let secured = said(&run(directory.path(), &["connect", "claude-code", "--user", "ana"], &key));
+    let secured = output_text(&run(directory.path(), &["connect", "claude-code", "--user", "ana"], &key));
     assert!(
         secured.contains("\"apiKeyHelper\": \"cd ") && secured.contains("token print --user ana"),
         "{secured}"
     );
     assert!(secured.contains("\"ANTHROPIC_BASE_URL\": \"http://127.0.0.1:8081\""), "{secured}");
     let elsewhere = ["connect", "opencode", "--url", "https://proxy.example.com/"];
-    let elsewhere = said(&run(directory.path(), &elsewhere, &key));
+    let elsewhere = output_text(&run(directory.path(), &elsewhere, &key));
     assert!(
         elsewhere.contains("\"baseURL\": \"https://proxy.example.com/v1\", \"apiKey\": \"TOKEN\""),
         "{elsewhere}"
     );
     assert!(elsewhere.contains("NODE_EXTRA_CA_CERTS"), "{elsewhere}");
     let unknown = run(directory.path(), &["connect", "netscape"], &[]);
-    assert!(code(&unknown) == 2 && said(&unknown).contains("opencode"), "{}", said(&unknown));
+    assert!(code(&unknown) == 2 && output_text(&unknown).contains("opencode"), "{}", output_text(&unknown));
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn closed_stdout_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = program(directory.path()).arg("explain").stdout(writer).output().unwrap();
-    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+    assert_eq!((code(&output), output_text(&output).as_str()), (0, ""));
 }
 
 #[test]
@@ -217,7 +222,11 @@ fn passwords_in_urls_are_never_printed() {
             for arguments in [&["config", "check"][..], &["config", "print"], &["config", "print", "--json"]]
             {
                 let output = program(directory.path()).args(arguments).env(name, value).output().unwrap();
-                assert!(!said(&output).contains("canary"), "{name} {arguments:?}: {}", said(&output));
+                assert!(
+                    !output_text(&output).contains("canary"),
+                    "{name} {arguments:?}: {}",
+                    output_text(&output)
+                );
             }
         }
         for arguments in [&["serve"][..], &["doctor"]] {
@@ -225,7 +234,11 @@ fn passwords_in_urls_are_never_printed() {
             // Another mistake: nothing is contacted.
             command.args(arguments).env(name, "https://ana:canary@host.example/x").env("PORT", "x");
             let output = command.output().unwrap();
-            assert!(!said(&output).contains("canary"), "{name} {arguments:?}: {}", said(&output));
+            assert!(
+                !output_text(&output).contains("canary"),
+                "{name} {arguments:?}: {}",
+                output_text(&output)
+            );
         }
     }
 }

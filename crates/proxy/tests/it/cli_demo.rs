@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cli_serve::{program, said};
+use crate::cli_serve::{output_text, program};
 
 /// A demo that runs. Dropped, it is killed.
 struct Demo {
@@ -151,7 +151,7 @@ fn small_limit_of_the_demo_fills_up() {
     let line = demo.text.lines().find(|line| line.trim().starts_with("for i in 1 2 3 4 5 6; do")).unwrap();
     let mut shell = Command::new("/bin/sh");
     let output = shell.args(["-c", &format!("BEN={ben}\n{line}")]).output().unwrap();
-    let text = said(&output);
+    let text = output_text(&output);
     let answers: Vec<Value> =
         text.lines().filter(|line| line.starts_with('{')).map(|line| line.parse().unwrap()).collect();
     assert_eq!(answers.len(), 6, "{text}");
@@ -189,10 +189,11 @@ fn reports_of_the_demo_have_a_week() {
         let mut shell = Command::new("/bin/sh");
         shell.env_clear().current_dir(directory.path()).args(["-c", &format!("{export}\n{command}")]);
         let output = shell.output().unwrap();
-        assert!(output.status.success(), "{command}: {}", said(&output));
-        let is_listed =
-            said(&output).contains("payments") || said(&output).contains("ben") || command.contains("token");
-        assert!(is_listed, "{command}: {}", said(&output));
+        assert!(output.status.success(), "{command}: {}", output_text(&output));
+        let is_listed = output_text(&output).contains("payments")
+            || output_text(&output).contains("ben")
+            || command.contains("token");
+        assert!(is_listed, "{command}: {}", output_text(&output));
     }
 }
 

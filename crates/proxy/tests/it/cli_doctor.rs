@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::cli_serve::{program, said};
+use crate::cli_serve::{output_text, program};
 use crate::harness::{SECRET, spawn, test_server, test_server_with};
 
 /// A folder to run in, and a fake Bedrock.
@@ -71,11 +71,11 @@ impl DoctorRun {
     async fn examine(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Findings {
         let output = self.run(&[&["--json"], arguments].concat(), variables).await;
         let json: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+            .unwrap_or_else(|error| panic!("{error}: {}", output_text(&output)));
         let checks = json["checks"].as_array().unwrap().clone();
         let code = output.status.code().unwrap();
         assert_eq!(json["passed"], code == 0);
-        assert!(!said(&output).contains("canary"), "{}", said(&output));
+        assert!(!output_text(&output).contains("canary"), "{}", output_text(&output));
         Findings { code, checks }
     }
 }
@@ -90,7 +90,7 @@ async fn healthy_configuration_is_printed_check_by_check() {
         ("AWS_BEDROCK_MODEL_MAPPINGS", mappings.as_str()),
     ];
     let output = run.run(&["--model", "amazon.nova-pro-v1:0"], &variables).await;
-    let text = said(&output);
+    let text = output_text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     for wanted in [
         "AWS identity         ok     arn:aws:sts::123456789012:assumed-role/gateway/fake",
@@ -204,8 +204,8 @@ async fn port_in_use_fails_unless_it_is_ours() {
     let port = degraded.address.port().to_string();
     let findings = run.examine(&["--no-calls"], &[("PORT", &port)]).await;
     assert_eq!((findings.code, findings.state("Port")), (1, ("fail", "")));
-    let said = findings.of("Port")["said"].as_str().unwrap();
-    assert!(said.ends_with(": degraded, database disconnected"), "{said}");
+    let detail = findings.of("Port")["said"].as_str().unwrap();
+    assert!(detail.ends_with(": degraded, database disconnected"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,13 +241,13 @@ async fn connection_errors_of_the_database_have_their_reason() {
     let run = doctor(fake_bedrock::Config::default()).await;
     let closed = "postgres://u:canary@127.0.0.1:1/none?sslmode=disable";
     let findings = run.examine(&["--no-calls"], &[("DATABASE_URL", closed)]).await;
-    let said = findings.of("Database")["said"].as_str().unwrap();
-    assert!(said.contains("cannot connect to 127.0.0.1:1: connection refused"), "{said}");
+    let detail = findings.of("Database")["said"].as_str().unwrap();
+    assert!(detail.contains("cannot connect to 127.0.0.1:1: connection refused"), "{detail}");
     let without_tls = format!("postgres://u:canary@{}/none?sslmode=require", postgres_without_tls());
     let findings = run.examine(&["--no-calls"], &[("DATABASE_URL", &without_tls)]).await;
-    let said = findings.of("Database")["said"].as_str().unwrap();
-    assert!(said.contains("has no TLS; set DB_SSLMODE=disable"), "{said}");
-    assert!(!said.contains("canary"), "{said}");
+    let detail = findings.of("Database")["said"].as_str().unwrap();
+    assert!(detail.contains("has no TLS; set DB_SSLMODE=disable"), "{detail}");
+    assert!(!detail.contains("canary"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ pub(crate) fn program(directory: &std::path::Path) -> Command {
     command
 }
 
-pub(crate) fn said(output: &Output) -> String {
+pub(crate) fn output_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -26,7 +26,7 @@ fn every_mistake_is_reported_before_anything_starts() {
         let output = program(directory.path()).args(arguments).env("HOST", "0.0.0.0").output().unwrap();
         assert_eq!(output.status.code(), Some(78));
         for variable in ["PORT", "AWS_BEDROCK_SECRET_KEY", "HOST"] {
-            assert!(said(&output).contains(variable), "{variable}: {}", said(&output));
+            assert!(output_text(&output).contains(variable), "{variable}: {}", output_text(&output));
         }
     }
 }
@@ -36,7 +36,7 @@ fn the_real_environment_wins_over_the_file() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), "PORT=x\n").unwrap();
     let output = program(directory.path()).args(["config", "check"]).env("PORT", "8081").output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", output_text(&output));
 }
 
 /// The variables of a file as `docker run --env-file` passes them on: each line, with its comment and its quotes.
@@ -70,9 +70,9 @@ fn comments_of_an_env_file_are_no_values() {
         program(directory.path()).args(arguments).envs(verbatim(EARLIER_FILE)).output().unwrap()
     };
     let check = run(&["config", "check"]);
-    assert_eq!(check.status.code(), Some(0), "{}", said(&check));
+    assert_eq!(check.status.code(), Some(0), "{}", output_text(&check));
     for name in ["LOG_LEVEL", "JWT_ISSUER", "AWS_BEDROCK_ANTHROPIC_DEFAULT_MODEL", "--env-file"] {
-        assert!(said(&check).contains(name), "{name}: {}", said(&check));
+        assert!(output_text(&check).contains(name), "{name}: {}", output_text(&check));
     }
     let rows: Vec<Value> = serde_json::from_slice(&run(&["config", "print", "--json"]).stdout).unwrap();
     for (name, value) in [
@@ -104,7 +104,7 @@ fn ambiguous_values_are_rejected_by_name() {
     ] {
         for arguments in [["config", "check"].as_slice(), &["serve"]] {
             let output = program(directory.path()).args(arguments).env(name, &value).output().unwrap();
-            let text = said(&output);
+            let text = output_text(&output);
             assert_eq!(output.status.code(), Some(78), "{name}={value}: {text}");
             assert!(
                 text.contains(&format!("  {name}")) && !text.contains("canary"),
@@ -116,10 +116,10 @@ fn ambiguous_values_are_rejected_by_name() {
     let file = format!("JWT_SECRET_KEY='{key}   # mine' # not mine\nDB_PASSWORD='pa$word #1'\n");
     std::fs::write(directory.path().join(".env"), file).unwrap();
     let output = program(directory.path()).args(["config", "check"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", output_text(&output));
     std::fs::write(directory.path().join(".env"), "DB_PASSWORD=pa$word\n").unwrap();
     let output = program(directory.path()).args(["config", "check"]).output().unwrap();
-    assert!(said(&output).contains("DB_PASSWORD: contains $word"), "{}", said(&output));
+    assert!(output_text(&output).contains("DB_PASSWORD: contains $word"), "{}", output_text(&output));
 }
 
 /// What the server prints until a line contains `end`.
@@ -168,7 +168,7 @@ fn a_port_in_use_is_named_with_advice() {
     let directory = tempfile::tempdir().unwrap();
     let output = program(directory.path()).arg("serve").env("PORT", &port).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("another port with PORT"), "{}", said(&output));
+    assert!(output_text(&output).contains("another port with PORT"), "{}", output_text(&output));
 }
 
 #[tokio::test]

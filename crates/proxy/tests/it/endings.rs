@@ -473,7 +473,7 @@ async fn observe_refreshed_credentials(api: Api, streamed: bool) -> String {
         Process::start(&directory, "", &variables)
     });
     let mut process = started.await.unwrap();
-    wait_until("the identity is known", || process.said().contains("\"aws_identity\"")).await;
+    wait_until("the identity is known", || process.output_text().contains("\"aws_identity\"")).await;
     let ending = Ending::new("credentials refreshed", "Hello");
     let client = Client::builder(TokioExecutor::new()).build_http();
     let (mut head, body) = api.request(&ending, streamed, "refreshed").into_parts();

@@ -114,7 +114,7 @@ async fn full_disk_delays_usage_records_only() {
     let after = Process::start(home.path(), "", &all);
     wait_for("every request is counted", async || (rows(home.path()).await >= 61).then_some(())).await;
     assert_eq!(rows(home.path()).await, 61);
-    assert!(!after.said().contains("cannot be read"), "no line was spoilt: {}", after.said());
+    assert!(!after.output_text().contains("cannot be read"), "no line was spoilt: {}", after.output_text());
 }
 
 async fn rows(home: &Path) -> i64 {
@@ -148,7 +148,7 @@ async fn unavailable_database_and_full_wal_serve_requests() {
     })
     .await;
     assert!((3..25).contains(&count), "{count} of 25 did fit");
-    assert!(!after.said().contains("cannot be read"), "{}", after.said());
+    assert!(!after.output_text().contains("cannot be read"), "{}", after.output_text());
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn exhausted_file_descriptors_pause_accepting() {
     assert_eq!(next(&mut open, 12).await, "HTTP/1.1 200");
     let connections = join_all((0..100).map(|_| TcpStream::connect(process.address))).await;
     let warning = "the limit of open files is too low";
-    wait_until("it is logged", || process.said().contains(warning)).await;
+    wait_until("it is logged", || process.output_text().contains(warning)).await;
     open.write_all(get).await.unwrap();
     let response = async {
         // The rest of the answer before comes first.
@@ -208,7 +208,7 @@ async fn exhausted_file_descriptors_pause_accepting() {
     tokio::time::timeout(Duration::from_secs(10), response).await.expect("who is connected is served");
     drop(connections);
     assert_eq!(status_of(process.address, "Hello").await, 200);
-    assert!(!process.said().contains("connection not accepted"), "the limit is never reached");
+    assert!(!process.output_text().contains("connection not accepted"), "the limit is never reached");
 }
 
 #[tokio::test]
@@ -250,7 +250,8 @@ async fn hangup_without_tls_ends_nothing() {
     let (status, ()) = tokio::join!(status_of(process.address, "[slow 500] Hello"), async {
         for count in 1..=3 {
             process.signal("HUP");
-            wait_until("it is logged", || process.said().matches("SIGHUP received").count() >= count).await;
+            wait_until("it is logged", || process.output_text().matches("SIGHUP received").count() >= count)
+                .await;
         }
     });
     assert_eq!(status, 200, "a request in flight");
@@ -313,7 +314,7 @@ async fn running_server_needs_no_more_threads() {
         let statuses = statuses.await;
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     }
-    assert!(!process.said().contains("panic"), "{}", process.said());
+    assert!(!process.output_text().contains("panic"), "{}", process.output_text());
     group.allow("max");
     assert_eq!(status_of(process.address, &large).await, 200);
     drop(process);

@@ -127,7 +127,12 @@ async fn requests_open_at_a_kill_are_charged_once() {
         let place = place(stage.home.path(), url);
         for restart in 0..2 {
             let mut process = stage.start(&[]);
-            assert_eq!(process.said().contains("requests_interrupted"), restart == 0, "{}", process.said());
+            assert_eq!(
+                process.output_text().contains("requests_interrupted"),
+                restart == 0,
+                "{}",
+                process.output_text()
+            );
             let rows = wait_for("every request has a row", async || {
                 let mut database = Database::open(&place).await;
                 let rows = database.rows().await;
@@ -175,7 +180,7 @@ async fn settled_requests_leave_nothing_to_the_next_process() {
     process.signal("KILL");
     process.end();
     let process = stage.start(&[]);
-    assert!(!process.said().contains("requests_interrupted"), "{}", process.said());
+    assert!(!process.output_text().contains("requests_interrupted"), "{}", process.output_text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,9 +195,9 @@ async fn unwritable_open_requests_are_logged_once() {
         assert_eq!(status(&process, &ana).await, 200);
     }
     process.signal("TERM");
-    let said = process.end();
-    assert_eq!(said.matches("open requests cannot be written").count(), 1, "{said}");
-    assert!(!said.contains("WAL replayed"), "a first start replays nothing: {said}");
+    let output = process.end();
+    assert_eq!(output.matches("open requests cannot be written").count(), 1, "{output}");
+    assert!(!output.contains("WAL replayed"), "a first start replays nothing: {output}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,8 +222,11 @@ async fn shutdown_does_not_wait_for_an_unavailable_database() {
     }
     process.signal("TERM");
     let ended = tokio::task::spawn_blocking(move || process.end());
-    let said = tokio::time::timeout(Duration::from_secs(20), ended).await;
-    assert!(said.is_ok_and(|said| said.unwrap().contains("server stopped")), "it waits for the database");
+    let output = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    assert!(
+        output.is_ok_and(|output| output.unwrap().contains("server stopped")),
+        "it waits for the database"
+    );
     drop(cluster);
 }
 
@@ -249,8 +257,8 @@ async fn rejections_outlive_a_restart_without_database() {
         [status(process, &ana).await, status(process, &bob).await, status(process, &eve).await]
     };
     let process = stage.start(&[]);
-    assert_eq!(statuses(&process).await, [200, 401, 403], "{}", process.said());
-    assert!(process.said().contains("rejections_last_known"));
+    assert_eq!(statuses(&process).await, [200, 401, 403], "{}", process.output_text());
+    assert!(process.output_text().contains("rejections_last_known"));
     drop(process);
     let process = stage.start(&[("AUTH_ON_OUTAGE", "closed")]);
     assert_eq!(statuses(&process).await, [503, 503, 503]);
@@ -258,7 +266,7 @@ async fn rejections_outlive_a_restart_without_database() {
     // A new replica knows nothing, and reports it.
     let process = stage.start(&[("DATA_DIR", "other")]);
     assert_eq!(statuses(&process).await, [200, 200, 200]);
-    assert!(process.said().contains("rejections_unknown"), "{}", process.said());
+    assert!(process.output_text().contains("rejections_unknown"), "{}", process.output_text());
     drop(process);
     std::fs::write(stage.home.path().join("other/rejections.json"), "{").unwrap();
     let process = stage.start(&[("DATA_DIR", "other")]);

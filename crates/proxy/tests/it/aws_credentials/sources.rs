@@ -35,7 +35,7 @@ impl Gateway {
     async fn wait_for_error(&self, source: Source, texts: &[&str]) {
         wait_for(&format!("{source:?}: {texts:?}"), async || {
             assert_eq!(self.status().await, 502, "{source:?} {texts:?}");
-            let log = self.process.said();
+            let log = self.process.output_text();
             log.lines().any(|line| texts.iter().all(|text| line.contains(text))).then_some(())
         })
         .await;

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
     listeners: Vec<JoinHandle<()>>,
 }
 
@@ -36,26 +36,26 @@ impl Process {
     pub(crate) fn start(home: &Path, limits: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = command(home, limits, variables);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let errors = listen(child.stderr.take().unwrap(), &said);
+        let output = Arc::new(Mutex::new(String::new()));
+        let errors = listen(child.stderr.take().unwrap(), &output);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let address = loop {
             let mut line = String::new();
             let length = lines.read_line(&mut line).unwrap();
-            assert!(length > 0, "it does not start: {}", said.lock().unwrap());
-            said.lock().unwrap().push_str(&line);
+            assert!(length > 0, "it does not start: {}", output.lock().unwrap());
+            output.lock().unwrap().push_str(&line);
             let json: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(address) = json["address"].as_str() {
                 break address.parse().unwrap();
             }
         };
-        let output = listen(lines, &said);
-        Self { child, address, said, listeners: vec![errors, output] }
+        let lines = listen(lines, &output);
+        Self { child, address, output, listeners: vec![errors, lines] }
     }
 
-    /// Everything it has said so far.
-    pub(crate) fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+    /// Everything that it has written so far.
+    pub(crate) fn output_text(&self) -> String {
+        self.output.lock().unwrap().clone()
     }
 
     /// Sends it a signal, as `TERM`.
@@ -67,13 +67,13 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end; everything it said.
+    /// Waits for its end; everything that it has written.
     pub(crate) fn end(&mut self) -> String {
         self.child.wait().unwrap();
         for listener in self.listeners.drain(..) {
             listener.join().unwrap();
         }
-        self.said()
+        self.output_text()
     }
 
     /// Memory in use, in bytes.
@@ -100,21 +100,21 @@ impl Drop for Process {
         let _ = self.child.wait();
         #[allow(clippy::print_stderr)] // for whoever looks at the test that failed
         if std::thread::panicking() {
-            let said = self.said();
-            let tail: Vec<_> = said.lines().rev().take(10).collect();
-            eprintln!("it said last (newest first):\n{}", tail.join("\n"));
+            let output = self.output_text();
+            let tail: Vec<_> = output.lines().rev().take(10).collect();
+            eprintln!("it wrote last (newest first):\n{}", tail.join("\n"));
         }
     }
 }
 
 /// Writes down what comes from `pipe`, until it is closed, so that it never fills.
-fn listen(pipe: impl Read + Send + 'static, said: &Arc<Mutex<String>>) -> JoinHandle<()> {
-    let said = Arc::clone(said);
+fn listen(pipe: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let output = Arc::clone(output);
     std::thread::spawn(move || {
         let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-            said.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            output.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
     })

@@ -18,8 +18,8 @@ pub(super) struct Replica {
     variables: Vec<(String, String)>,
     child: Child,
     pub(super) address: SocketAddr,
-    /// What it said, for when a test fails.
-    said: Arc<Mutex<Vec<String>>>,
+    /// Its log lines, for when a test fails.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Replica {
@@ -37,8 +37,8 @@ impl Replica {
         ];
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let variables: Vec<_> = base.iter().chain(variables).map(own).collect();
-        let (child, address, said) = listen(&data, &variables);
-        Self { data, variables, child, address, said }
+        let (child, address, log) = listen(&data, &variables);
+        Self { data, variables, child, address, log }
     }
 
     /// `kill -9`.
@@ -49,7 +49,7 @@ impl Replica {
 
     /// Starts it again, on another port.
     pub(super) fn revive(&mut self) {
-        (self.child, self.address, self.said) = listen(&self.data, &self.variables);
+        (self.child, self.address, self.log) = listen(&self.data, &self.variables);
     }
 
     /// Sends it a signal, such as `-TERM`.
@@ -94,10 +94,10 @@ impl Replica {
         1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
     }
 
-    /// The last that it said about itself that is more than information.
+    /// The last of its log lines above the level info.
     pub(super) fn complaints(&self) -> String {
-        let said = self.said.lock().unwrap();
-        let lines = said
+        let log = self.log.lock().unwrap();
+        let lines = log
             .iter()
             .filter(|line| !line.contains("\"info\"") && !line.contains("Bedrock returned an error"));
         lines.rev().take(5).cloned().collect::<Vec<_>>().join("\n")
@@ -109,7 +109,7 @@ impl Drop for Replica {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("{} said:\n{}", self.data.display(), self.complaints());
+            eprintln!("{} logged:\n{}", self.data.display(), self.complaints());
         }
     }
 }
@@ -129,13 +129,13 @@ fn listen(data: &Path, variables: &[(String, String)]) -> (Child, SocketAddr, Ar
         }
         early.push(line);
     };
-    let said = Arc::new(Mutex::new(early));
-    let listener = Arc::clone(&said);
+    let log = Arc::new(Mutex::new(early));
+    let listener = Arc::clone(&log);
     // Ends with the process, whose pipe it reads so that it never fills.
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
             listener.lock().unwrap().push(line);
         }
     });
-    (child, address, said)
+    (child, address, log)
 }
