@@ -9,8 +9,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// How deep a value that is passed on unread may nest; the parser's own limit for the rest.
@@ -84,6 +84,106 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonStr<'a> {
         }
 
         deserializer.deserialize_str(Visit(PhantomData))
+    }
+}
+
+/// A JSON string that is serialized as it was written, and decoded only where its text is needed. Of a prompt the first
+/// characters are needed, and a prompt is most of a body.
+#[derive(Clone, Debug)]
+pub enum JsonText<'a> {
+    /// The string as it was written, without `\u` escapes: not every one of them is a character.
+    Raw(&'a RawValue),
+    /// The text.
+    Decoded(Cow<'a, str>),
+}
+
+impl JsonText<'_> {
+    /// Whether it is empty or white space only.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        match self {
+            Self::Raw(raw) => is_blank_json(raw.get()),
+            Self::Decoded(text) => text.chars().all(char::is_whitespace),
+        }
+    }
+
+    /// The text, decoded.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            // Without `\u` escapes, a string that was parsed can be decoded.
+            Self::Raw(raw) => serde_json::from_str::<JsonStr<'_>>(raw.get()).unwrap_or_default().0,
+            Self::Decoded(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// Whether a JSON string without `\u` escapes is empty or white space only.
+fn is_blank_json(json: &str) -> bool {
+    let mut chars = json.chars().skip(1);
+    while let Some(char) = chars.next() {
+        match char {
+            '"' => return true,
+            '\\' if matches!(chars.next(), Some('n' | 't' | 'r' | 'f')) => {}
+            _ if char.is_whitespace() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+impl Eq for JsonText<'_> {}
+
+impl PartialEq for JsonText<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl<'a, T: Into<Cow<'a, str>>> From<T> for JsonText<'a> {
+    fn from(text: T) -> Self {
+        Self::Decoded(text.into())
+    }
+}
+
+impl<'a> From<JsonStr<'a>> for JsonText<'a> {
+    fn from(text: JsonStr<'a>) -> Self {
+        Self::Decoded(text.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        if !raw.get().starts_with('"') {
+            return Err(de::Error::invalid_type(kind(raw.get()), &"a string"));
+        }
+        if memchr::memmem::find(raw.get().as_bytes(), b"\\u").is_none() {
+            return Ok(Self::Raw(raw));
+        }
+        check(raw.get()).map_err(de::Error::custom)?;
+        serde_json::from_str::<JsonStr<'_>>(raw.get()).map(Self::from).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for JsonText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Raw(raw) => raw.serialize(serializer),
+            Self::Decoded(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// Kind of a JSON value that is no string, for an error.
+fn kind(json: &str) -> Unexpected<'static> {
+    match json.as_bytes().first() {
+        Some(b'{') => Unexpected::Map,
+        Some(b'[') => Unexpected::Seq,
+        Some(b't' | b'f') => Unexpected::Bool(json == "true"),
+        Some(b'n') => Unexpected::Unit,
+        _ if json.contains(['.', 'e', 'E']) => Unexpected::Float(json.parse().unwrap_or_default()),
+        _ => Unexpected::Signed(json.parse().unwrap_or_default()),
     }
 }
 
@@ -464,5 +564,69 @@ mod tests {
         ] {
             assert_eq!(serde_json::from_str::<RawJson<'_>>(json).is_ok(), fine, "{json}");
         }
+    }
+
+    fn text(json: &str) -> serde_json::Result<JsonText<'_>> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn text_is_serialized_as_it_was_written() {
+        for json in [r#""plain""#, r#""a \"quote\"\n\tand \\ \/""#, "\"é 漢\"", r#""""#] {
+            assert_eq!(serde_json::to_string(&text(json).unwrap()).unwrap(), json);
+        }
+        assert_eq!(serde_json::to_string(&text(r#""\u00e9\n""#).unwrap()).unwrap(), "\"é\\n\"");
+    }
+
+    #[test]
+    fn text_is_what_a_decoder_reads() {
+        for json in [
+            r#""plain""#,
+            r#""a \"quote\"\n\tand \\ \/""#,
+            "\"é 漢\"",
+            r#""""#,
+            r#""\u00e9\ud83d\ude00""#,
+            r#""\\u""#,
+        ] {
+            let decoded: String = serde_json::from_str(json).unwrap();
+            assert_eq!(text(json).unwrap().text(), decoded, "{json}");
+            let is_blank = decoded.chars().all(char::is_whitespace);
+            assert_eq!(text(json).unwrap().is_blank(), is_blank, "{json}");
+        }
+    }
+
+    #[test]
+    fn blank_text_is_noticed_behind_escapes() {
+        for (json, blank) in [
+            (r#""""#, true),
+            (r#""  ""#, true),
+            (r#"" \n\t\r\f ""#, true),
+            (r#""\b""#, false),
+            ("\"\u{3000}\"", true),
+            (r#""\u00a0""#, true),
+            (r#"" \nx""#, false),
+            (r#"" \"""#, false),
+            (r#""\\""#, false),
+        ] {
+            assert_eq!(text(json).unwrap().is_blank(), blank, "{json}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_no_text() {
+        for (json, found) in [
+            ("5", "integer `5`"),
+            ("-5", "integer `-5`"),
+            ("1.5", "floating point `1.5`"),
+            ("true", "boolean `true`"),
+            ("[]", "sequence"),
+            ("{}", "map"),
+            ("null", "null"),
+        ] {
+            let error = text(json).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid type: {found}, expected a string")), "{error}");
+        }
+        assert!(text(r#""\ud83d""#).is_err(), "half a character");
+        assert!(text("\"\n\"").is_err(), "a line break that is not escaped");
     }
 }

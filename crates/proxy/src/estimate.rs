@@ -151,8 +151,8 @@ fn block(block: &Block<'_>, tokenizer: Tokenizer) -> Tokens {
         (None, Some("document")) => file::UNKNOWN,
         (None, _) => Tokens::default(),
     };
+    let prose = block.text.as_ref().map_or(0, |prose| tokenizer.text(&prose.text()));
     let texts = [
-        &block.text,
         &block.thinking,
         &block.signature,
         &block.data,
@@ -165,7 +165,7 @@ fn block(block: &Block<'_>, tokenizer: Tokenizer) -> Tokens {
     let texts: u64 = texts.into_iter().map(|text| self::text(text.as_ref(), tokenizer)).sum();
     let json = raw(block.input, tokenizer) + raw(block.citations, tokenizer);
     let result = if kind == Some("tool_result") { TOOL_TOKENS } else { 0 };
-    let rest = MESSAGE_TOKENS + texts + json + result + unknown(&block.unknown, tokenizer);
+    let rest = MESSAGE_TOKENS + prose + texts + json + result + unknown(&block.unknown, tokenizer);
     source + content(block.content.as_ref(), tokenizer) + Tokens::text(rest)
 }
 

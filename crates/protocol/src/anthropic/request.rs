@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::json::{Item, JsonStr, List, MAX_UNKNOWN, RawJson, object};
+use crate::json::{Item, JsonStr, JsonText, List, MAX_UNKNOWN, RawJson, object};
 use crate::json_error::{self, Wording};
 pub use crate::request_body::CacheControl;
 use crate::request_body::InvalidRequest;
@@ -185,7 +185,7 @@ object! {
         /// Type of the block.
         "type" => kind: JsonStr<'a>,
         /// Of `text`.
-        "text" => text: JsonStr<'a>,
+        "text" => text: JsonText<'a>,
         /// Of `thinking`.
         "thinking" => thinking: JsonStr<'a>,
         /// Of `thinking`: signature of the model.

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::json::JsonText;
+
 /// Body of the request. The model is in the path.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,7 +68,7 @@ pub struct Message<'a> {
 #[serde(rename_all = "camelCase")]
 pub enum SystemBlock<'a> {
     /// Text; never blank.
-    Text(Cow<'a, str>),
+    Text(JsonText<'a>),
     /// End of a prefix to cache.
     CachePoint(CachePoint),
 }
@@ -76,7 +78,7 @@ pub enum SystemBlock<'a> {
 #[serde(rename_all = "camelCase")]
 pub enum ContentBlock<'a> {
     /// Text; never blank.
-    Text(Cow<'a, str>),
+    Text(JsonText<'a>),
     /// An image.
     Image(Image<'a>),
     /// Document.
@@ -138,7 +140,7 @@ pub enum DocumentSource<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TextPart<'a> {
     /// Text.
-    pub text: Cow<'a, str>,
+    pub text: JsonText<'a>,
 }
 
 /// Citation settings of a document or a search result.
@@ -262,7 +264,7 @@ pub struct ToolResult<'a> {
 #[serde(rename_all = "camelCase")]
 pub enum ToolResultBlock<'a> {
     /// Text; never blank.
-    Text(Cow<'a, str>),
+    Text(JsonText<'a>),
     /// An image.
     Image(Image<'a>),
     /// Document.

@@ -35,7 +35,7 @@ pub(super) fn set_points(
     let tools = request.tools.as_mut().map_or(&mut [][..], |tools| &mut tools.0);
     for tool in &*tools {
         let schema = tool.input_schema.map_or(0, |schema| schema.get().len());
-        bytes += length(tool.name.as_ref()) + length(tool.description.as_ref()) + schema;
+        bytes += length(tool.name.as_deref()) + length(tool.description.as_deref()) + schema;
     }
     if let Some(last) = tools.last_mut().filter(|_| with_tools && bytes >= minimum) {
         last.cache_control = Some(point());
@@ -103,8 +103,8 @@ fn is_result(block: &Block<'_>) -> bool {
     block.tool_use_id.is_some()
 }
 
-fn length(text: Option<&JsonStr<'_>>) -> usize {
-    text.map_or(0, |text| text.len())
+fn length(text: Option<&str>) -> usize {
+    text.map_or(0, str::len)
 }
 
 fn weight_of(message: &InputMessage<'_>) -> usize {
@@ -123,5 +123,6 @@ fn weight(block: &Block<'_>) -> usize {
     let medium = if block.source.is_some() { MEDIUM } else { 0 };
     let inside = block.content.as_ref().map_or(0, weight_of_content);
     let input = block.input.map_or(0, |input| input.get().len());
-    medium + inside + input + length(block.text.as_ref()) + length(block.name.as_ref())
+    let text = block.text.as_ref().map_or(0, |text| text.text().len());
+    medium + inside + input + text + length(block.name.as_deref())
 }

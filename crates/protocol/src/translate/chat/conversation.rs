@@ -392,7 +392,7 @@ impl<'a> ConversationBuilder<'a, '_> {
 }
 
 fn text_block(text: JsonStr<'_>) -> Block<'_> {
-    Block { kind: Some("text".into()), text: Some(text), ..Block::default() }
+    Block { kind: Some("text".into()), text: Some(text.into()), ..Block::default() }
 }
 
 /// The bytes of a data URL: `data:image/png;base64,…`.

@@ -4,7 +4,7 @@ use super::{media, output_schema, schema};
 use crate::anthropic::Request;
 use crate::anthropic::request::{Block, Content, InputMessage, Tool};
 use crate::capabilities::Capabilities;
-use crate::json::{JsonStr, RawJson};
+use crate::json::{JsonStr, JsonText, RawJson};
 use crate::translate::tool_names::{is_valid_tool_name, is_valid_tool_use_id};
 
 /// Whether normalization would change nothing.
@@ -78,7 +78,7 @@ fn is_block_valid(block: &Block<'_>, capabilities: &Capabilities) -> bool {
 }
 
 fn is_blank(block: &Block<'_>) -> bool {
-    block.kind.as_deref() == Some("text") && block.text.as_ref().is_some_and(JsonStr::is_blank)
+    block.kind.as_deref() == Some("text") && block.text.as_ref().is_some_and(JsonText::is_blank)
 }
 
 /// Whether the tool results of each turn come before everything else in it.
@@ -107,14 +107,17 @@ fn are_results_first(messages: &[InputMessage<'_>]) -> bool {
 
 /// Whether a prefill ends with white space.
 fn ends_with_blanks(message: &InputMessage<'_>) -> bool {
-    let text = match &message.content {
-        Some(Content::Text(text)) => Some(text),
+    if message.role.as_deref() != Some("assistant") {
+        return false;
+    }
+    let has_blanks = |text: &str| text.ends_with(char::is_whitespace);
+    match &message.content {
+        Some(Content::Text(text)) => has_blanks(text),
         Some(Content::Blocks(blocks)) => blocks
             .last()
             .filter(|block| block.kind.as_deref() == Some("text"))
-            .and_then(|block| block.text.as_ref()),
-        _ => None,
-    };
-    message.role.as_deref() == Some("assistant")
-        && text.is_some_and(|text| text.ends_with(char::is_whitespace))
+            .and_then(|block| block.text.as_ref())
+            .is_some_and(|text| has_blanks(&text.text())),
+        _ => false,
+    }
 }

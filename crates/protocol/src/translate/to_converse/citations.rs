@@ -107,7 +107,7 @@ impl ConverseRequestBuilder {
         Ok(Some(converse::Citation {
             title: title.map(|title| title.0),
             source: source.map(|source| source.0),
-            source_content: [TextPart { text: cited.0 }],
+            source_content: [TextPart { text: cited.into() }],
             location,
         }))
     }

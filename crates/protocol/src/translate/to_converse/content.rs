@@ -3,7 +3,6 @@
 //! What Bedrock wants and Anthropic does not: roles that alternate, tool results first in their turn, no
 //! blank text, names of a certain form. All of that is arranged here without changing the meaning.
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use base64::Engine;
@@ -19,7 +18,7 @@ use crate::converse::request::{
     Bytes, CachePoint, ContentBlock, ConversationRole, Image, Message, ReasoningContentBlock, SystemBlock,
     ToolResult, ToolResultBlock, ToolUse,
 };
-use crate::json::{JsonStr, List, RawJson};
+use crate::json::{JsonStr, JsonText, List, RawJson};
 use crate::translate::cache::{close_prefix, remove_points_beside_tools};
 use crate::translate::diagnostics::JsonPath;
 use crate::translate::diagnostics::required;
@@ -277,14 +276,14 @@ impl ConverseRequestBuilder {
         &mut self,
         block: &mut Block<'a>,
         path: JsonPath<'_>,
-    ) -> Result<Option<Cow<'a, str>>, InvalidRequest> {
+    ) -> Result<Option<JsonText<'a>>, InvalidRequest> {
         let text = required(block.text.take(), path.key("text"))?;
         block.citations.take_if(|citations| citations.get() == "[]");
         if text.is_blank() {
             self.diagnostics.adjusted(path, "left out: Bedrock does not accept blank text");
             return Ok(None);
         }
-        Ok(Some(text.0))
+        Ok(Some(text))
     }
 
     fn image<'a>(
@@ -484,7 +483,7 @@ pub(super) fn not_content(path: JsonPath<'_>) -> InvalidRequest {
 }
 
 fn text_block(text: JsonStr<'_>) -> Block<'_> {
-    Block { kind: Some("text".into()), text: Some(text), ..Block::default() }
+    Block { kind: Some("text".into()), text: Some(text.into()), ..Block::default() }
 }
 
 /// `{}`, as a value of its own.

@@ -163,7 +163,7 @@ impl ConverseRequestBuilder {
             return (None, DocumentSource::Content(parts));
         }
         self.diagnostics.adjusted(path, "sent as one text: the model knows no documents in parts");
-        let parts: Vec<&str> = parts.iter().map(|part| &*part.text).collect();
+        let parts: Vec<_> = parts.iter().map(|part| part.text.text()).collect();
         self.text_document(parts.join("\n").into())
     }
 
@@ -175,7 +175,11 @@ impl ConverseRequestBuilder {
     ) -> Result<Vec<TextPart<'a>>, InvalidRequest> {
         let blocks = match content {
             Content::Text(text) => {
-                return Ok(self.not_blank(text, path).map(|text| TextPart { text }).into_iter().collect());
+                return Ok(self
+                    .not_blank(text, path)
+                    .map(|text| TextPart { text: text.into() })
+                    .into_iter()
+                    .collect());
             }
             Content::Blocks(blocks) => blocks.0,
             Content::Object(_) => return Err(not_content(path)),
